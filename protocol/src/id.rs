@@ -1,0 +1,96 @@
+//! Identifiers: valid once built.
+
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+
+/// White space as Python's `str.split` sees it, which is what the protocol's ids were defined by.
+pub(crate) fn is_white_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
+}
+
+/// The text is empty, holds white space, or is reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an id is not empty and has no white space")]
+pub struct InvalidId;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $reserved:expr) => {
+        $(#[$doc])*
+        ///
+        /// Cheap to clone. Not empty, without white space.
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks `text` and makes it an id.
+            pub fn new(text: &str) -> Result<Self, InvalidId> {
+                let reserved: &[&str] = &$reserved;
+                if text.is_empty() || text.contains(is_white_space) || reserved.contains(&text) {
+                    return Err(InvalidId);
+                }
+                Ok(Self(text.into()))
+            }
+
+            /// The id as it stands on the wire.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                Self::new(text)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+id! {
+    /// What a peer registered as: its uid.
+    PeerId, []
+}
+
+id! {
+    /// The name of a room. `session` is reserved: the reference server stores a peer's 1-1 call under it.
+    RoomId, ["session"]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_what_python_would_not_split() {
+        for good in ["a", "1234", "gst-demo", "ünï", "o'brien", "{}", "\u{200b}"] {
+            assert_eq!(PeerId::new(good).unwrap().as_str(), good);
+        }
+        for bad in ["", " ", "a b", "a ", " a", "a\n", "a\tb", "a\u{a0}b", "a\u{2003}b", "a\u{1c}b"] {
+            assert_eq!(PeerId::new(bad), Err(InvalidId), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn session_is_a_peer_but_not_a_room() {
+        assert!(PeerId::new("session").is_ok());
+        assert!(RoomId::new("session").is_err());
+        assert!(RoomId::new("sessions").is_ok());
+    }
+}

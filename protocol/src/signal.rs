@@ -1,0 +1,172 @@
+//! Between two peers: session descriptions and candidates as JSON, and the request for an offer.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// One message between two peers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signal {
+    /// `OFFER_REQUEST`: the caller wants the other side to offer.
+    OfferRequest,
+    /// `{"sdp":{"type":…,"sdp":…}}`, an `RTCSessionDescriptionInit`.
+    Sdp {
+        /// Offer or answer.
+        kind: SdpType,
+        /// The session description (RFC 8866), lines ended by CR LF.
+        sdp: String,
+    },
+    /// `{"ice":{…}}`, an `RTCIceCandidateInit`.
+    Ice(Candidate),
+}
+
+/// The types of session description that this protocol exchanges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SdpType {
+    /// The first half of a negotiation.
+    Offer,
+    /// The second half.
+    Answer,
+}
+
+/// An ICE candidate as JavaScript's `RTCIceCandidateInit` has it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Candidate {
+    /// `candidate:…` (RFC 8839, section 5.1). Empty: no more candidates follow.
+    #[serde(default)]
+    pub candidate: String,
+    /// The m-line's `a=mid`. Browsers send it; GStreamer's examples don't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sdp_mid: Option<String>,
+    /// The index of the m-line. The existing clients need a number; browsers may say null.
+    #[serde(default, rename = "sdpMLineIndex")]
+    pub sdp_m_line_index: Option<u32>,
+}
+
+/// The text is not a [`Signal`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSignal {
+    /// Neither `OFFER_REQUEST` nor a JSON object.
+    #[error("not JSON: {0}")]
+    Json(String),
+    /// An object without a usable `sdp` or `ice`.
+    #[error("JSON without a usable sdp or ice: {0}")]
+    Shape(String),
+}
+
+impl Signal {
+    /// Reads one message. `"ice": null` is a browser's end of candidates, as is an empty candidate.
+    pub fn parse(text: &str) -> Result<Self, InvalidSignal> {
+        if text == "OFFER_REQUEST" {
+            return Ok(Self::OfferRequest);
+        }
+        let mut object: Map<String, Value> =
+            serde_json::from_str(text).map_err(|error| InvalidSignal::Json(error.to_string()))?;
+        if let Some(sdp) = object.remove("sdp") {
+            let SdpInit { kind, sdp } = read(sdp)?;
+            return Ok(Self::Sdp { kind, sdp });
+        }
+        match object.remove("ice") {
+            Some(Value::Null) => Ok(Self::Ice(Candidate::default())),
+            Some(ice) => read(ice).map(Self::Ice),
+            None => Err(InvalidSignal::Shape("neither is there".into())),
+        }
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, InvalidSignal> {
+    serde_json::from_value(value).map_err(|error| InvalidSignal::Shape(error.to_string()))
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let json = match self {
+            Self::OfferRequest => return f.write_str("OFFER_REQUEST"),
+            Self::Sdp { kind, sdp } => {
+                serde_json::json!({ "sdp": SdpInit { kind: *kind, sdp: sdp.clone() } })
+            }
+            Self::Ice(candidate) => serde_json::json!({ "ice": candidate }),
+        };
+        json.fmt(f)
+    }
+}
+
+impl Candidate {
+    /// No more candidates follow (RFC 8838, section 8.2).
+    pub fn is_end(&self) -> bool {
+        self.candidate.trim().is_empty()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct SdpInit {
+    #[serde(rename = "type")]
+    kind: SdpType,
+    sdp: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_what_browsers_and_gstreamer_send() {
+        let chrome = r#"{"ice":{"candidate":"candidate:1 1 udp 1 x.local 9 typ host","sdpMid":"0","sdpMLineIndex":0,"usernameFragment":"ab"}}"#;
+        let Ok(Signal::Ice(candidate)) = Signal::parse(chrome) else { panic!("not a candidate") };
+        assert_eq!(candidate.sdp_mid.as_deref(), Some("0"));
+        assert_eq!(candidate.sdp_m_line_index, Some(0));
+        assert!(!candidate.is_end());
+
+        let gstreamer =
+            r#"{"ice":{"candidate":"candidate:1 1 UDP 1 10.0.0.1 9 typ host","sdpMLineIndex":1}}"#;
+        let Ok(Signal::Ice(candidate)) = Signal::parse(gstreamer) else { panic!("not a candidate") };
+        assert_eq!((candidate.sdp_mid, candidate.sdp_m_line_index), (None, Some(1)));
+
+        let offer = r#"{"sdp": {"sdp": "v=0\r\n", "type": "offer"}}"#;
+        assert_eq!(Signal::parse(offer), Ok(Signal::Sdp { kind: SdpType::Offer, sdp: "v=0\r\n".into() }));
+    }
+
+    #[test]
+    fn reads_every_end_of_candidates() {
+        for text in [
+            r#"{"ice":{"candidate":"","sdpMid":"0","sdpMLineIndex":0}}"#,
+            r#"{"ice":{"candidate":"","sdpMid":null,"sdpMLineIndex":null}}"#,
+            r#"{"ice":null}"#,
+            r#"{"ice":{}}"#,
+        ] {
+            assert!(
+                matches!(Signal::parse(text), Ok(Signal::Ice(candidate)) if candidate.is_end()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_the_rest() {
+        for text in
+            ["", "HELLO", "[]", "1", "{}", "{\"sdp\":1}", "{\"sdp\":{\"type\":\"pranswer\",\"sdp\":\"\"}}"]
+        {
+            assert!(Signal::parse(text).is_err(), "{text}");
+        }
+        assert!(Signal::parse(r#"{"ice":{"candidate":"x","sdpMLineIndex":-1}}"#).is_err());
+        assert!(Signal::parse(r#"{"ice":{"candidate":7}}"#).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_back(candidate in "\\PC*", mid in proptest::option::of("\\PC*"), index in proptest::option::of(0u32..)) {
+            let signal = Signal::Ice(Candidate { candidate, sdp_mid: mid, sdp_m_line_index: index });
+            prop_assert_eq!(Signal::parse(&signal.to_string()), Ok(signal));
+        }
+
+        #[test]
+        fn parsing_never_panics(text in "\\PC*") {
+            let _ = Signal::parse(&text);
+        }
+    }
+}

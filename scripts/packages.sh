@@ -1,0 +1,12 @@
+# The Debian packages callbin needs, one list for `make setup`, the docs and the error messages.
+# shellcheck shell=sh disable=SC2034
+
+# To compile: a C linker, pkg-config and GStreamer's headers.
+BUILD_PACKAGES="build-essential pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstreamer-plugins-bad1.0-dev"
+
+# To run the client: the plugins it uses, and sinks for a display and a sound card.
+RUN_PACKAGES="gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice gstreamer1.0-x gstreamer1.0-alsa gstreamer1.0-pulseaudio"
+
+# To run the tests: a real browser with its driver, Node.js for the page's unit tests, a virtual
+# display, and tools for certificates and network namespaces.
+TEST_PACKAGES="chromium chromium-driver nodejs xvfb iproute2 openssl procps curl"

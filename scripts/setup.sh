@@ -1,0 +1,52 @@
+#!/bin/sh
+# Installs what callbin needs and is missing. Says nothing and does nothing when all is there.
+#   scripts/setup.sh build|test
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/packages.sh
+
+case "${1:-build}" in
+    build) wanted="$BUILD_PACKAGES $RUN_PACKAGES" ;;
+    test) wanted="$BUILD_PACKAGES $RUN_PACKAGES $TEST_PACKAGES" ;;
+    *) echo "usage: scripts/setup.sh build|test" >&2; exit 2 ;;
+esac
+
+if ! command -v cargo >/dev/null 2>&1; then
+    echo "callbin: cargo not found: install Rust first, see https://rustup.rs" >&2
+    exit 1
+fi
+
+# Node.js often comes from elsewhere than Debian: any node will do.
+if command -v node >/dev/null 2>&1; then
+    wanted=$(printf '%s\n' $wanted | grep -vx nodejs | tr '\n' ' ')
+fi
+
+if ! command -v apt-get >/dev/null 2>&1; then
+    if pkg-config --exists gstreamer-webrtc-1.0 gstreamer-sdp-1.0 2>/dev/null; then
+        exit 0
+    fi
+    echo "callbin: this is not Debian or Ubuntu: install what these Debian packages hold, then try again:" >&2
+    echo "  $wanted" >&2
+    exit 1
+fi
+
+missing=""
+for package in $wanted; do
+    state=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$state" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+sudo=""
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null 2>&1; then
+        echo "callbin: run as root: apt-get install$missing" >&2
+        exit 1
+    fi
+    sudo="sudo"
+fi
+echo "callbin: installing$missing"
+# The GStreamer headers upgrade systemd, whose upgrade can empty apt's unpack folder under /tmp.
+$sudo env TMPDIR=/var/tmp DEBIAN_FRONTEND=noninteractive apt-get update -q
+# shellcheck disable=SC2086
+$sudo env TMPDIR=/var/tmp DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $missing
