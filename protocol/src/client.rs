@@ -37,9 +37,12 @@ pub enum ParseError {
     /// `HELLO` with something that can't be a uid.
     #[error("not a uid to register as")]
     InvalidUid(String),
-    /// `SESSION` or `ROOM_PEER_MSG` with something that can't be a uid.
-    #[error("not a uid of a peer")]
-    InvalidPeer(String),
+    /// `SESSION` with something that can't be a uid.
+    #[error("not a uid to call")]
+    InvalidCallee(String),
+    /// `ROOM_PEER_MSG` with something that can't be a uid.
+    #[error("not a uid to send to")]
+    InvalidAddressee(String),
     /// `ROOM` with something that can't be a room.
     #[error("not the id of a room")]
     InvalidRoom(String),
@@ -55,7 +58,7 @@ impl<'a> ClientMessage<'a> {
         match verb {
             "HELLO" => PeerId::new(rest).map(Self::Hello).map_err(|_| ParseError::InvalidUid(rest.into())),
             "SESSION" => {
-                PeerId::new(rest).map(Self::Session).map_err(|_| ParseError::InvalidPeer(rest.into()))
+                PeerId::new(rest).map(Self::Session).map_err(|_| ParseError::InvalidCallee(rest.into()))
             }
             "ROOM" => RoomId::new(rest).map(Self::Room).map_err(|_| ParseError::InvalidRoom(rest.into())),
             "ROOM_PEER_MSG" => Self::parse_peer_msg(rest),
@@ -69,7 +72,7 @@ impl<'a> ClientMessage<'a> {
             Some((to, msg)) => (to, Some(msg)),
             None => (rest, None),
         };
-        let to = PeerId::new(to).map_err(|_| ParseError::InvalidPeer(to.into()))?;
+        let to = PeerId::new(to).map_err(|_| ParseError::InvalidAddressee(to.into()))?;
         match msg {
             Some(msg) if !msg.is_empty() => Ok(Self::RoomPeerMsg { to, msg: msg.into() }),
             _ => Err(ParseError::NoMessage(to)),
@@ -128,9 +131,9 @@ mod tests {
         assert_eq!(ClientMessage::parse("HELLO"), Err(ParseError::InvalidUid("".into())));
         assert_eq!(ClientMessage::parse("HELLO a b"), Err(ParseError::InvalidUid("a b".into())));
         assert_eq!(ClientMessage::parse("HELLO a "), Err(ParseError::InvalidUid("a ".into())));
-        assert_eq!(ClientMessage::parse("SESSION"), Err(ParseError::InvalidPeer("".into())));
+        assert_eq!(ClientMessage::parse("SESSION"), Err(ParseError::InvalidCallee("".into())));
         assert_eq!(ClientMessage::parse("ROOM session"), Err(ParseError::InvalidRoom("session".into())));
-        assert_eq!(ClientMessage::parse("ROOM_PEER_MSG"), Err(ParseError::InvalidPeer("".into())));
+        assert_eq!(ClientMessage::parse("ROOM_PEER_MSG"), Err(ParseError::InvalidAddressee("".into())));
         assert_eq!(ClientMessage::parse("ROOM_PEER_MSG you"), Err(ParseError::NoMessage(peer("you"))));
         assert_eq!(ClientMessage::parse("ROOM_PEER_MSG you "), Err(ParseError::NoMessage(peer("you"))));
     }

@@ -1,0 +1,118 @@
+//! The page's files: those in the binary, or those of a folder.
+
+use std::path::{Component, Path, PathBuf};
+
+use hyper::body::Bytes;
+use percent_encoding::percent_decode_str;
+use rust_embed::{Embed, EmbeddedFile};
+
+use crate::runtime;
+
+/// The page as it was when the server was built, without its tests.
+#[derive(Embed)]
+#[folder = "../www"]
+#[exclude = "test/*"]
+#[exclude = "*.md"]
+#[exclude = "*config.json"]
+struct Embedded;
+
+/// Where the page comes from.
+#[derive(Debug)]
+pub enum Assets {
+    /// From the binary.
+    Embedded,
+    /// From a folder, read anew at each request.
+    Folder(PathBuf),
+}
+
+/// A file of the page.
+#[derive(Debug)]
+pub struct Asset {
+    /// Its content.
+    pub body: Bytes,
+    /// Its `Content-Type`.
+    pub content_type: String,
+    /// Its `ETag`, if it can only change with the binary.
+    pub etag: Option<String>,
+}
+
+impl Assets {
+    /// Finds the file for a request's path.
+    pub async fn find(&self, path: &str) -> Option<Asset> {
+        let path = safe_path(path)?;
+        let content_type = content_type(&path);
+        match self {
+            Self::Embedded => {
+                let EmbeddedFile { data, metadata } = Embedded::get(path.to_str()?)?;
+                let hash = metadata.sha256_hash();
+                let etag = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>();
+                let body = match data {
+                    std::borrow::Cow::Borrowed(data) => Bytes::from_static(data),
+                    std::borrow::Cow::Owned(data) => data.into(),
+                };
+                Some(Asset { body, content_type, etag: Some(format!("\"{etag}\"")) })
+            }
+            Self::Folder(folder) => {
+                let file = folder.join(path);
+                // A link may lead anywhere: what counts is where it ends.
+                let (real, root) = (file.canonicalize().ok()?, folder.canonicalize().ok()?);
+                if !real.starts_with(root) {
+                    return None;
+                }
+                let body = runtime::read_file(&real).await.ok()?.into();
+                Some(Asset { body, content_type, etag: None })
+            }
+        }
+    }
+}
+
+/// A path that stays inside its folder and names no hidden file; `/` is the page itself.
+fn safe_path(path: &str) -> Option<PathBuf> {
+    let decoded = percent_decode_str(path.trim_start_matches('/')).decode_utf8().ok()?;
+    let decoded = if decoded.is_empty() { "index.html" } else { &*decoded };
+    let path = Path::new(decoded);
+    let plain = path.components().all(|part| match part {
+        Component::Normal(name) => !name.as_encoded_bytes().starts_with(b"."),
+        _ => false,
+    });
+    (plain && !decoded.contains(['\0', '\\'])).then(|| path.to_owned())
+}
+
+fn content_type(path: &Path) -> String {
+    let mime = mime_guess::from_path(path).first_or_octet_stream();
+    let text = mime.type_() == "text" || mime.subtype() == "javascript" || mime.subtype() == "json";
+    if text { format!("{mime}; charset=utf-8") } else { mime.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_inside() {
+        assert_eq!(safe_path("/"), Some("index.html".into()));
+        assert_eq!(safe_path("/a/b.js"), Some("a/b.js".into()));
+        assert_eq!(safe_path("/a%20b.js"), Some("a b.js".into()));
+        for path in [
+            "/..",
+            "/../x",
+            "/a/../../x",
+            "/%2e%2e/x",
+            "/.git/config",
+            "/a/%2e",
+            "//etc/../..",
+            "/%00",
+            "/%ff",
+        ] {
+            assert_eq!(safe_path(path), None, "{path}");
+        }
+        assert_eq!(safe_path("//etc/passwd"), Some("etc/passwd".into()));
+    }
+
+    #[test]
+    fn modules_have_a_type_that_browsers_run() {
+        assert_eq!(content_type(Path::new("main.js")), "text/javascript; charset=utf-8");
+        assert_eq!(content_type(Path::new("index.html")), "text/html; charset=utf-8");
+        assert_eq!(content_type(Path::new("icon.svg")), "image/svg+xml");
+    }
+}
