@@ -7,9 +7,13 @@ pub(crate) fn is_white_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
-/// The text is empty, holds white space, or is reserved.
+/// The longest id, in bytes. The protocol sets no limit; an id is repeated to every member of a room and
+/// stands in logs, so there is one.
+pub const MAX_ID_LEN: usize = 1024;
+
+/// The text is empty, too long, holds white space, or is reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an id is not empty and has no white space")]
+#[error("an id is not empty, has no white space and at most {MAX_ID_LEN} bytes")]
 pub struct InvalidId;
 
 macro_rules! id {
@@ -24,7 +28,8 @@ macro_rules! id {
             /// Checks `text` and makes it an id.
             pub fn new(text: &str) -> Result<Self, InvalidId> {
                 let reserved: &[&str] = &$reserved;
-                if text.is_empty() || text.contains(is_white_space) || reserved.contains(&text) {
+                let sized = !text.is_empty() && text.len() <= MAX_ID_LEN;
+                if !sized || text.contains(is_white_space) || reserved.contains(&text) {
                     return Err(InvalidId);
                 }
                 Ok(Self(text.into()))
@@ -85,6 +90,12 @@ mod tests {
         for bad in ["", " ", "a b", "a ", " a", "a\n", "a\tb", "a\u{a0}b", "a\u{2003}b", "a\u{1c}b"] {
             assert_eq!(PeerId::new(bad), Err(InvalidId), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn ids_are_bounded() {
+        assert!(PeerId::new(&"x".repeat(MAX_ID_LEN)).is_ok());
+        assert!(PeerId::new(&"x".repeat(MAX_ID_LEN + 1)).is_err());
     }
 
     #[test]

@@ -90,6 +90,18 @@ fn parse_peers(text: &str) -> Result<Vec<PeerId>, UnknownMessage> {
 }
 
 impl ErrorMessage {
+    /// What kind of error it is, without anything that a peer wrote.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::PeerNotFound(_) => "peer not found",
+            Self::PeerBusy(_) => "peer busy",
+            Self::PeerNotInRoom(_) => "peer is not in the room",
+            Self::InvalidRoomId(_) => "invalid room id",
+            Self::AlreadyInRoom => "invalid msg, already in room",
+            Self::Other(_) => "other",
+        }
+    }
+
     /// Reads what follows `ERROR`: every client takes any text with that prefix as an error.
     fn parse(text: &str) -> Self {
         let text = text.trim_matches(is_white_space);

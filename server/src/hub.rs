@@ -66,7 +66,7 @@ pub enum Note {
         members: usize,
     },
     /// A request was answered with an ERROR.
-    Refused(PeerId, ErrorMessage),
+    Refused(PeerId, &'static str),
     /// A registered peer is gone.
     Left(PeerId),
 }
@@ -299,7 +299,7 @@ fn broadcast(members: &[ConnId], message: &ServerMessage<'_>, effects: &mut Vec<
 }
 
 fn refuse(conn: ConnId, uid: PeerId, error: ErrorMessage, effects: &mut Vec<Effect>) {
-    effects.push(Effect::Note(conn, Note::Refused(uid, error.clone())));
+    effects.push(Effect::Note(conn, Note::Refused(uid, error.kind())));
     effects.push(send(conn, &ServerMessage::Error(error)));
 }
 

@@ -125,15 +125,16 @@ impl State {
         let address = self.connections.get(&ConnId(conn)).map(|line| line.address);
         let address = address.map(tracing::field::display);
         let Counts { peers, rooms, .. } = self.hub.counts();
+        // Ids in quotes and escaped: they are whatever a peer chose.
         match note {
-            Note::Registered(uid) => info!(conn, address, %uid, peers, "registered"),
+            Note::Registered(uid) => info!(conn, address, ?uid, peers, "registered"),
             Note::UidRefused => info!(conn, address, "uid refused"),
-            Note::Called { caller, callee } => info!(conn, address, %caller, %callee, "called"),
+            Note::Called { caller, callee } => info!(conn, address, ?caller, ?callee, "called"),
             Note::Joined { peer, room, members } => {
-                info!(conn, address, uid = %peer, %room, members, rooms, "joined");
+                info!(conn, address, uid = ?peer, ?room, members, rooms, "joined");
             }
-            Note::Refused(uid, error) => info!(conn, address, %uid, %error, "refused"),
-            Note::Left(uid) => info!(conn, address, %uid, peers, "left"),
+            Note::Refused(uid, error) => info!(conn, address, ?uid, error, "refused"),
+            Note::Left(uid) => info!(conn, address, ?uid, peers, "left"),
         }
     }
 }

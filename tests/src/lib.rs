@@ -1,1 +1,14 @@
-//! Nothing yet.
+//! What the tests are made of: real programs, real sockets, a real browser, and deadlines for all of them.
+//!
+//! Everything here blocks, has a deadline, and ends what it started when it is dropped. A wait that runs
+//! out panics and says what it waited for.
+
+pub mod process;
+pub mod server;
+pub mod socket;
+pub mod wait;
+
+pub use process::program;
+pub use server::Server;
+pub use socket::Socket;
+pub use wait::{DEADLINE, wait_until};

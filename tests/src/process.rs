@@ -1,0 +1,121 @@
+//! Programs: found, started, watched, ended.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use crate::wait::{DEADLINE, wait_until};
+
+/// The path of a program of this workspace, built if need be. `package` is its crate's name, and its own.
+pub fn program(package: &str) -> PathBuf {
+    static BUILT: Mutex<Option<HashSet<String>>> = Mutex::new(None);
+    let target = target_dir();
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if built.get_or_insert_default().insert(package.to_owned()) {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--package", package]);
+        if target.ends_with("release") {
+            cargo.arg("--release");
+        }
+        let status = cargo.current_dir(workspace()).status().expect("cargo runs");
+        assert!(status.success(), "{package} does not build");
+    }
+    target.join(package)
+}
+
+/// The folder of the workspace.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace")
+}
+
+/// `target/debug` or `target/release`, whichever this test is in.
+fn target_dir() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let deps = test.parent().expect("a test is in target/*/deps");
+    if deps.ends_with("deps") { deps.parent().expect("deps is in target/*").into() } else { deps.into() }
+}
+
+/// A running program, killed when dropped.
+#[derive(Debug)]
+pub struct Process(Child);
+
+impl Process {
+    /// Starts it.
+    pub fn spawn(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}")))
+    }
+
+    /// The child itself, for its pipes.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.0
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Sends a signal by name: TERM, INT, KILL, STOP, CONT, HUP.
+    pub fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(kill.expect("kill runs").success(), "cannot send SIG{name}");
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        self.wait_for(DEADLINE)
+    }
+
+    /// Waits for its end, at most this long.
+    #[track_caller]
+    pub fn wait_for(&mut self, deadline: Duration) -> ExitStatus {
+        wait_until("the program's end", deadline, || self.0.try_wait().expect("the program is ours"))
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.0.try_wait().expect("the program is ours").is_none()
+    }
+
+    /// Resident memory in bytes (`VmRSS`).
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS:") * 1024
+    }
+
+    /// How many threads it has.
+    pub fn threads(&self) -> u64 {
+        self.status("Threads:")
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
+    }
+
+    /// User and system time it has used so far.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+        // Fields 14 and 15 of proc(5), in ticks of 10 ms, counted from behind the name.
+        let ticks: u64 = fields.iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    fn status(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
+        line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,253 @@
+//! A bare WebSocket peer: it says what the test says, and nothing by itself but pongs.
+
+use std::{
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use tungstenite::{Error, Message, WebSocket, protocol::CloseFrame};
+
+use crate::{server::Server, wait::DEADLINE};
+
+/// A WebSocket to a server.
+#[derive(Debug)]
+pub struct Socket(WebSocket<Stream>);
+
+/// What comes out of a socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Received {
+    /// A text frame.
+    Text(String),
+    /// A binary frame.
+    Binary(Vec<u8>),
+    /// A close frame with this code and reason, or none.
+    Closed(Option<(u16, String)>),
+    /// The connection ended without a close frame.
+    Cut,
+}
+
+impl Socket {
+    /// Connects, without registering.
+    #[track_caller]
+    pub fn connect(server: &Server) -> Self {
+        Self::connect_to(&server.ws_url())
+    }
+
+    /// Connects to any path of any server.
+    #[track_caller]
+    pub fn connect_to(url: &str) -> Self {
+        let address = address_of(url);
+        let stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("{url}: {error}"));
+        stream.set_nodelay(true).expect("a socket has options");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a socket has options");
+        let stream =
+            if url.starts_with("wss:") { Stream::Tls(tls(stream).into()) } else { Stream::Plain(stream) };
+        match tungstenite::client(url, stream) {
+            Ok((socket, _)) => Self(socket),
+            Err(error) => panic!("{url}: no WebSocket: {error}"),
+        }
+    }
+
+    /// Connects and registers.
+    #[track_caller]
+    pub fn register(server: &Server, uid: &str) -> Self {
+        let mut socket = Self::connect(server);
+        socket.send(&format!("HELLO {uid}"));
+        socket.expect("HELLO");
+        socket
+    }
+
+    /// Sends a text frame.
+    #[track_caller]
+    pub fn send(&mut self, text: &str) {
+        self.0.send(Message::text(text)).expect("the socket is open");
+    }
+
+    /// Sends a binary frame.
+    #[track_caller]
+    pub fn send_binary(&mut self, bytes: &[u8]) {
+        self.0.send(Message::binary(bytes.to_vec())).expect("the socket is open");
+    }
+
+    /// Waits for a frame.
+    #[track_caller]
+    pub fn receive(&mut self) -> Received {
+        loop {
+            match self.0.read() {
+                Ok(Message::Text(text)) => return Received::Text(text.to_string()),
+                Ok(Message::Binary(bytes)) => return Received::Binary(bytes.to_vec()),
+                Ok(Message::Close(frame)) => return Received::Closed(frame.map(describe)),
+                Ok(_) => {}
+                Err(Error::Io(error)) if is_timeout(&error) => panic!("waited {DEADLINE:?} for a frame"),
+                Err(_) => return Received::Cut,
+            }
+        }
+    }
+
+    /// Waits for a text frame.
+    #[track_caller]
+    pub fn receive_text(&mut self) -> String {
+        match self.receive() {
+            Received::Text(text) => text,
+            other => panic!("expected text, got {other:?}"),
+        }
+    }
+
+    /// Waits for exactly this text.
+    #[track_caller]
+    pub fn expect(&mut self, text: &str) {
+        assert_eq!(self.receive(), Received::Text(text.into()));
+    }
+
+    /// Waits for the server to close with this code and reason.
+    #[track_caller]
+    pub fn expect_close(&mut self, code: u16, reason: &str) {
+        assert_eq!(self.receive(), Received::Closed(Some((code, reason.into()))));
+    }
+
+    /// Sends one more request and gets its answer first: nothing else was under way. Not within a session.
+    #[track_caller]
+    pub fn expect_nothing(&mut self, probe: &str, answer: &str) {
+        self.send(probe);
+        self.expect(answer);
+    }
+
+    /// Closes as RFC 6455 wants it, and waits for the answer.
+    pub fn close(mut self) {
+        let _ = self.0.close(None);
+        while self.0.read().is_ok() {}
+    }
+
+    /// Cuts the connection without a word.
+    pub fn cut(self) {
+        drop(self);
+    }
+
+    /// The TCP connection, to do with it what no WebSocket does.
+    pub fn tcp(&self) -> &TcpStream {
+        match self.0.get_ref() {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => &stream.sock,
+        }
+    }
+
+    /// How long to wait for a frame before the test fails.
+    pub fn set_deadline(&mut self, deadline: Duration) {
+        self.tcp().set_read_timeout(Some(deadline)).expect("a socket has options");
+    }
+
+    /// The certificate the server showed, in DER.
+    pub fn server_certificate(&self) -> Vec<u8> {
+        match self.0.get_ref() {
+            Stream::Plain(_) => panic!("no TLS"),
+            Stream::Tls(stream) => {
+                let chain = stream.conn.peer_certificates().expect("a server has a certificate");
+                chain.first().expect("a chain has a first").to_vec()
+            }
+        }
+    }
+}
+
+fn describe(frame: CloseFrame) -> (u16, String) {
+    (frame.code.into(), frame.reason.to_string())
+}
+
+fn is_timeout(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+}
+
+fn address_of(url: &str) -> SocketAddr {
+    let authority = url.split('/').nth(2).unwrap_or_default().replace("localhost", "127.0.0.1");
+    authority.parse().unwrap_or_else(|_| panic!("{url}: no address in it"))
+}
+
+/// Plain or TLS, whatever the certificate says: what is tested is the signalling, and who signed is not.
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl std::io::Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buf),
+            Self::Tls(stream) => stream.read(buf),
+        }
+    }
+}
+
+impl std::io::Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(buf),
+            Self::Tls(stream) => stream.write(buf),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+fn tls(stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
+    let provider = Arc::new(ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .expect("rustls likes its own defaults")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    config.dangerous().set_certificate_verifier(Arc::new(AnyCertificate(provider)));
+    let name = ServerName::try_from("localhost").expect("localhost is a name");
+    StreamOwned::new(ClientConnection::new(Arc::new(config), name).expect("a configuration"), stream)
+}
+
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,22 @@
+//! Waiting for conditions.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Long enough for a machine with much else to do: only a fault makes a test wait this long.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Polls until the condition holds and returns what it found.
+#[track_caller]
+pub fn wait_until<T>(what: &str, deadline: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(start.elapsed() < deadline, "waited {deadline:?} in vain for: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
