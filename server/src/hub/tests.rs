@@ -1,1 +1,489 @@
+//! Events in, effects out.
 
+use super::*;
+
+const ALICE: ConnId = ConnId(1);
+const BOB: ConnId = ConnId(2);
+const CAROL: ConnId = ConnId(3);
+
+/// A hub and what it did last.
+#[derive(Default)]
+struct Fixture {
+    hub: Hub,
+}
+
+impl Fixture {
+    /// Alice, Bob and Carol, registered.
+    fn three_idle() -> Self {
+        let mut fixture = Self::default();
+        for (conn, uid) in [(ALICE, "alice"), (BOB, "bob"), (CAROL, "carol")] {
+            fixture.open(conn);
+            assert_eq!(fixture.say(conn, &format!("HELLO {uid}")), [to(conn, "HELLO")]);
+        }
+        fixture
+    }
+
+    /// Alice has called Bob.
+    fn in_session() -> Self {
+        let mut fixture = Self::three_idle();
+        assert_eq!(fixture.say(ALICE, "SESSION bob"), [to(ALICE, "SESSION_OK"), Effect::Pair(ALICE, BOB)]);
+        fixture
+    }
+
+    /// Alice, then Bob, are in the room `r`; Carol is idle.
+    fn in_room() -> Self {
+        let mut fixture = Self::three_idle();
+        assert_eq!(fixture.say(ALICE, "ROOM r"), [to(ALICE, "ROOM_OK ")]);
+        assert_eq!(fixture.say(BOB, "ROOM r"), [to(BOB, "ROOM_OK alice"), to(ALICE, "ROOM_PEER_JOINED bob")]);
+        fixture
+    }
+
+    fn open(&mut self, conn: ConnId) {
+        assert_eq!(self.handle(conn, Event::Opened), []);
+    }
+
+    fn say(&mut self, conn: ConnId, text: &str) -> Vec<Effect> {
+        self.handle(conn, Event::Text(text.into()))
+    }
+
+    fn say_binary(&mut self, conn: ConnId, bytes: &'static [u8]) -> Vec<Effect> {
+        self.handle(conn, Event::Binary(Bytes::from_static(bytes)))
+    }
+
+    fn leave(&mut self, conn: ConnId) -> Vec<Effect> {
+        self.handle(conn, Event::Closed)
+    }
+
+    /// What the sockets have to do; notes are for the log.
+    fn handle(&mut self, conn: ConnId, event: Event) -> Vec<Effect> {
+        self.handle_with_notes(conn, event)
+            .into_iter()
+            .filter(|effect| !matches!(effect, Effect::Note(..)))
+            .collect()
+    }
+
+    fn handle_with_notes(&mut self, conn: ConnId, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.hub.handle(conn, event, &mut effects);
+        effects
+    }
+}
+
+fn to(conn: ConnId, text: &str) -> Effect {
+    Effect::Send(conn, Message::text(text))
+}
+
+fn closed(conn: ConnId, reason: CloseReason) -> Effect {
+    Effect::Close(conn, reason)
+}
+
+mod greeting {
+    use super::*;
+
+    #[test]
+    fn hello_is_answered() {
+        let mut fixture = Fixture::default();
+        fixture.open(ALICE);
+        assert_eq!(fixture.say(ALICE, "HELLO alice"), [to(ALICE, "HELLO")]);
+    }
+
+    #[test]
+    fn a_taken_or_malformed_uid_is_refused() {
+        for text in ["HELLO alice", "HELLO", "HELLO ", "HELLO a b", "HELLO bob\n"] {
+            let mut fixture = Fixture::default();
+            fixture.open(ALICE);
+            fixture.say(ALICE, "HELLO alice");
+            fixture.open(BOB);
+            assert_eq!(fixture.say(BOB, text), [closed(BOB, CloseReason::InvalidUid)], "{text:?}");
+            assert_eq!(fixture.hub.counts().connections, 1);
+        }
+    }
+
+    #[test]
+    fn anything_else_is_no_protocol() {
+        for text in ["", "SESSION bob", "HELLOO alice", "hello alice", "ROOM r"] {
+            let mut fixture = Fixture::default();
+            fixture.open(ALICE);
+            assert_eq!(fixture.say(ALICE, text), [closed(ALICE, CloseReason::InvalidProtocol)], "{text:?}");
+        }
+        let mut fixture = Fixture::default();
+        fixture.open(ALICE);
+        assert_eq!(fixture.say_binary(ALICE, b"HELLO alice"), [closed(ALICE, CloseReason::BinaryFrame)]);
+    }
+
+    #[test]
+    fn a_refused_uid_stays_with_its_owner() {
+        let mut fixture = Fixture::three_idle();
+        let late = ConnId(4);
+        fixture.open(late);
+        fixture.say(late, "HELLO alice");
+        fixture.leave(late);
+        assert_eq!(fixture.say(BOB, "SESSION alice")[0], to(BOB, "SESSION_OK"));
+    }
+
+    #[test]
+    fn frames_after_the_close_are_ignored() {
+        let mut fixture = Fixture::default();
+        fixture.open(ALICE);
+        fixture.say(ALICE, "nonsense");
+        assert_eq!(fixture.say(ALICE, "HELLO alice"), []);
+        assert_eq!(fixture.leave(ALICE), []);
+    }
+}
+
+mod idle {
+    use super::*;
+
+    #[test]
+    fn what_means_nothing_is_ignored() {
+        for text in [
+            "",
+            " ",
+            "HELLO again",
+            "SESSIONS bob",
+            "ROOMMATE bob",
+            "ROOM_PEER_LIST",
+            "ROOM_PEER_MSG bob hi",
+            "ROOM_PEER_MSG",
+            "{\"sdp\":{}}",
+            "ERROR",
+        ] {
+            assert_eq!(Fixture::three_idle().say(ALICE, text), [], "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_binary_frame_closes() {
+        let mut fixture = Fixture::three_idle();
+        assert_eq!(fixture.say_binary(ALICE, b""), [closed(ALICE, CloseReason::BinaryFrame)]);
+    }
+
+    #[test]
+    fn a_uid_is_free_the_moment_its_socket_closes() {
+        let mut fixture = Fixture::three_idle();
+        assert_eq!(fixture.leave(ALICE), []);
+        let again = ConnId(4);
+        fixture.open(again);
+        assert_eq!(fixture.say(again, "HELLO alice"), [to(again, "HELLO")]);
+    }
+}
+
+mod session {
+    use super::*;
+
+    #[test]
+    fn the_callee_is_told_nothing() {
+        let mut fixture = Fixture::three_idle();
+        assert_eq!(fixture.say(ALICE, "SESSION bob"), [to(ALICE, "SESSION_OK"), Effect::Pair(ALICE, BOB)]);
+    }
+
+    #[test]
+    fn everything_is_relayed_unread() {
+        let mut fixture = Fixture::in_session();
+        for text in ["", "OFFER_REQUEST", "{\"sdp\":{}}", "SESSION carol", "ROOM r", "HELLO x", "ERROR"] {
+            assert_eq!(fixture.say(ALICE, text), [to(BOB, text)]);
+            assert_eq!(fixture.say(BOB, text), [to(ALICE, text)]);
+        }
+        let binary = Message::binary(&b"\x00\xff"[..]);
+        assert_eq!(fixture.say_binary(BOB, b"\x00\xff"), [Effect::Send(ALICE, binary)]);
+    }
+
+    #[test]
+    fn who_is_not_there_is_not_found() {
+        for (callee, quoted) in [("dave", "'dave'"), ("o'brien", "\"o'brien\""), ("", "''"), ("a b", "'a b'")]
+        {
+            let error = format!("ERROR peer {quoted} not found");
+            assert_eq!(Fixture::three_idle().say(ALICE, &format!("SESSION {callee}")), [to(ALICE, &error)]);
+        }
+        assert_eq!(Fixture::three_idle().say(ALICE, "SESSION"), [to(ALICE, "ERROR peer '' not found")]);
+    }
+
+    #[test]
+    fn who_talks_is_busy() {
+        let mut fixture = Fixture::in_session();
+        assert_eq!(fixture.say(CAROL, "SESSION bob"), [to(CAROL, "ERROR peer 'bob' busy")]);
+        assert_eq!(fixture.say(CAROL, "SESSION alice"), [to(CAROL, "ERROR peer 'alice' busy")]);
+        let mut fixture = Fixture::in_room();
+        assert_eq!(fixture.say(CAROL, "SESSION bob"), [to(CAROL, "ERROR peer 'bob' busy")]);
+    }
+
+    #[test]
+    fn nobody_calls_themselves() {
+        let mut fixture = Fixture::three_idle();
+        assert_eq!(fixture.say(ALICE, "SESSION alice"), [to(ALICE, "ERROR peer 'alice' busy")]);
+        assert_eq!(fixture.say(BOB, "SESSION alice")[0], to(BOB, "SESSION_OK"));
+    }
+
+    #[test]
+    fn a_refused_caller_may_try_again() {
+        let mut fixture = Fixture::three_idle();
+        fixture.say(ALICE, "SESSION dave");
+        assert_eq!(fixture.say(ALICE, "SESSION bob")[0], to(ALICE, "SESSION_OK"));
+    }
+
+    #[test]
+    fn either_end_ends_it() {
+        let mut fixture = Fixture::in_session();
+        assert_eq!(fixture.leave(ALICE), [closed(BOB, CloseReason::PartnerLeft)]);
+        assert_eq!(fixture.leave(BOB), []);
+        let mut fixture = Fixture::in_session();
+        assert_eq!(fixture.leave(BOB), [closed(ALICE, CloseReason::PartnerLeft)]);
+        assert_eq!(fixture.say(ALICE, "anybody there?"), []);
+    }
+
+    #[test]
+    fn both_uids_are_free_at_once() {
+        let mut fixture = Fixture::in_session();
+        fixture.leave(ALICE);
+        for (conn, uid) in [(ConnId(4), "alice"), (ConnId(5), "bob")] {
+            fixture.open(conn);
+            assert_eq!(fixture.say(conn, &format!("HELLO {uid}")), [to(conn, "HELLO")]);
+        }
+        // The old connection's end takes nothing from the new one.
+        assert_eq!(fixture.leave(BOB), []);
+        assert_eq!(fixture.say(CAROL, "SESSION bob")[0], to(CAROL, "SESSION_OK"));
+    }
+}
+
+mod room {
+    use super::*;
+
+    #[test]
+    fn joining_names_who_is_there_in_the_order_they_came() {
+        let mut fixture = Fixture::in_room();
+        assert_eq!(
+            fixture.say(CAROL, "ROOM r"),
+            [
+                to(CAROL, "ROOM_OK alice bob"),
+                to(ALICE, "ROOM_PEER_JOINED carol"),
+                to(BOB, "ROOM_PEER_JOINED carol")
+            ]
+        );
+    }
+
+    #[test]
+    fn an_id_that_is_none_is_refused() {
+        for (id, quoted) in [("", "''"), ("a b", "'a b'"), ("session", "'session'")] {
+            let error = format!("ERROR invalid room id {quoted}");
+            assert_eq!(Fixture::three_idle().say(ALICE, &format!("ROOM {id}")), [to(ALICE, &error)]);
+        }
+        assert_eq!(Fixture::three_idle().say(ALICE, "ROOM"), [to(ALICE, "ERROR invalid room id ''")]);
+    }
+
+    #[test]
+    fn messages_go_to_one_member_verbatim() {
+        let mut fixture = Fixture::in_room();
+        for msg in ["{\"ice\":{}}", " two  spaces ", "ROOM_PEER_LIST", "ERROR"] {
+            let sent = fixture.say(ALICE, &format!("ROOM_PEER_MSG bob {msg}"));
+            assert_eq!(sent, [to(BOB, &format!("ROOM_PEER_MSG alice {msg}"))]);
+        }
+    }
+
+    #[test]
+    fn messages_to_others_are_refused() {
+        let mut fixture = Fixture::in_room();
+        for (text, error) in [
+            ("ROOM_PEER_MSG dave hi", "peer 'dave' not found"),
+            ("ROOM_PEER_MSG carol hi", "peer 'carol' is not in the room"),
+            ("ROOM_PEER_MSG", "peer '' not found"),
+            ("ROOM_PEER_MSG bob", "invalid msg, already in room"),
+        ] {
+            assert_eq!(fixture.say(ALICE, text), [to(ALICE, &format!("ERROR {error}"))], "{text}");
+        }
+        fixture.say(CAROL, "ROOM other");
+        let error = "ERROR peer 'carol' is not in the room";
+        assert_eq!(fixture.say(ALICE, "ROOM_PEER_MSG carol hi"), [to(ALICE, error)]);
+    }
+
+    #[test]
+    fn the_list_has_everybody_but_oneself() {
+        let mut fixture = Fixture::in_room();
+        fixture.say(CAROL, "ROOM r");
+        assert_eq!(fixture.say(BOB, "ROOM_PEER_LIST"), [to(BOB, "ROOM_PEER_LIST alice carol")]);
+        let mut fixture = Fixture::three_idle();
+        fixture.say(ALICE, "ROOM r");
+        assert_eq!(fixture.say(ALICE, "ROOM_PEER_LIST"), [to(ALICE, "ROOM_PEER_LIST ")]);
+    }
+
+    #[test]
+    fn nothing_else_is_said_in_a_room() {
+        for text in ["", "HELLO x", "SESSION carol", "ROOM other", "ROOM_PEER_LISTS", "OFFER_REQUEST"] {
+            let answer = to(ALICE, "ERROR invalid msg, already in room");
+            assert_eq!(Fixture::in_room().say(ALICE, text), [answer], "{text:?}");
+        }
+        let mut fixture = Fixture::in_room();
+        let effects = fixture.say_binary(ALICE, b"x");
+        assert_eq!(effects, [closed(ALICE, CloseReason::BinaryFrame), to(BOB, "ROOM_PEER_LEFT alice")]);
+    }
+
+    #[test]
+    fn leaving_is_told_and_an_empty_room_is_forgotten() {
+        let mut fixture = Fixture::in_room();
+        assert_eq!(fixture.leave(ALICE), [to(BOB, "ROOM_PEER_LEFT alice")]);
+        assert_eq!(fixture.hub.counts().rooms, 1);
+        assert_eq!(fixture.leave(BOB), []);
+        assert_eq!(fixture.hub.counts(), Counts { connections: 1, peers: 1, rooms: 0 });
+    }
+
+    #[test]
+    fn who_comes_back_is_last() {
+        let mut fixture = Fixture::in_room();
+        fixture.leave(ALICE);
+        let again = ConnId(4);
+        fixture.open(again);
+        fixture.say(again, "HELLO alice");
+        fixture.say(CAROL, "ROOM r");
+        assert_eq!(fixture.say(again, "ROOM r")[0], to(again, "ROOM_OK bob carol"));
+    }
+
+    #[test]
+    fn a_thousand_members_gone_at_once_leave_nothing() {
+        let mut hub = Hub::default();
+        let mut effects = Vec::new();
+        for i in 0..1000 {
+            hub.handle(ConnId(i), Event::Opened, &mut effects);
+            hub.handle(ConnId(i), Event::Text(format!("HELLO {i}").into()), &mut effects);
+            hub.handle(ConnId(i), Event::Text("ROOM r".into()), &mut effects);
+        }
+        assert_eq!(hub.counts(), Counts { connections: 1000, peers: 1000, rooms: 1 });
+        (0..1000).for_each(|i| hub.handle(ConnId(i), Event::Closed, &mut effects));
+        assert_eq!(hub.counts(), Counts::default());
+    }
+}
+
+mod notes {
+    use super::*;
+
+    fn notes(effects: Vec<Effect>) -> Vec<Note> {
+        let note = |effect| match effect {
+            Effect::Note(_, note) => Some(note),
+            _ => None,
+        };
+        effects.into_iter().filter_map(note).collect()
+    }
+
+    fn peer(uid: &str) -> PeerId {
+        PeerId::new(uid).unwrap()
+    }
+
+    #[test]
+    fn tell_an_operator_what_happens() {
+        let mut fixture = Fixture::three_idle();
+        let mut say = |conn, text: &str| notes(fixture.handle_with_notes(conn, Event::Text(text.into())));
+        assert_eq!(say(ALICE, "SESSION bob"), [Note::Called { caller: peer("alice"), callee: peer("bob") }]);
+        assert_eq!(say(CAROL, "SESSION secret-name"), [Note::Refused(peer("carol"), "peer not found")]);
+        let room = RoomId::new("r").unwrap();
+        assert_eq!(say(CAROL, "ROOM r"), [Note::Joined { peer: peer("carol"), room, members: 1 }]);
+        let left = notes(fixture.handle_with_notes(ALICE, Event::Closed));
+        assert_eq!(left, [Note::Left(peer("alice")), Note::Left(peer("bob"))]);
+    }
+}
+
+/// Random interleavings of everything that can happen, and what must hold after each step.
+mod properties {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CONNECTIONS: u64 = 6;
+
+    fn event() -> impl Strategy<Value = (ConnId, Event)> {
+        let uid = prop::sample::select(vec!["a", "b", "c", "d", "", "x y"]);
+        let text =
+            (0..9u8, uid, prop::sample::select(vec!["r", "s", "session"])).prop_map(|(verb, uid, room)| {
+                match verb {
+                    0..=2 => format!("HELLO {uid}"),
+                    3 => format!("SESSION {uid}"),
+                    4 | 5 => format!("ROOM {room}"),
+                    6 => format!("ROOM_PEER_MSG {uid} hi"),
+                    7 => "ROOM_PEER_LIST".into(),
+                    _ => "{}".into(),
+                }
+            });
+        let event = prop_oneof![
+            3 => Just(Event::Opened),
+            12 => text.prop_map(|text| Event::Text(text.into())),
+            1 => Just(Event::Binary(Bytes::from_static(b"x"))),
+            2 => Just(Event::Closed),
+        ];
+        ((0..CONNECTIONS).prop_map(ConnId), event)
+    }
+
+    fn check(hub: &Hub) {
+        let mut in_rooms = 0;
+        for (conn, stage) in &hub.connections {
+            match stage {
+                Stage::Greeting => {}
+                Stage::InSession { partner, .. } => {
+                    let back = matches!(hub.connections.get(partner), Some(Stage::InSession { partner, .. }) if partner == conn);
+                    assert!(back && partner != conn, "a session is symmetric");
+                }
+                Stage::InRoom { room, .. } => {
+                    in_rooms += 1;
+                    assert!(hub.rooms[room].contains(conn), "a member is in its room");
+                }
+                Stage::Idle { .. } => {}
+            }
+            if let Some(uid) = stage.uid() {
+                assert_eq!(hub.uids.get(uid), Some(conn), "a uid leads to its connection");
+            }
+        }
+        let registered = hub.connections.values().filter(|stage| stage.uid().is_some()).count();
+        assert_eq!(hub.uids.len(), registered, "a uid is in one place");
+        assert!(hub.rooms.values().all(|members| !members.is_empty()), "an empty room is forgotten");
+        let members: Vec<_> = hub.rooms.values().flatten().collect();
+        assert_eq!(members.len(), in_rooms, "a connection is in one room");
+        assert_eq!(members.iter().collect::<HashSet<_>>().len(), in_rooms, "and there once");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn any_order_of_events_keeps_the_tables_consistent(events in prop::collection::vec(event(), 0..120)) {
+            let mut hub = Hub::default();
+            // As the switchboard does it: an id is opened once and never used again.
+            let mut ids: Vec<u64> = (0..CONNECTIONS).collect();
+            let mut open: HashSet<ConnId> = HashSet::new();
+            let mut gone: HashSet<ConnId> = HashSet::new();
+            for (ConnId(slot), event) in events {
+                let slot = usize::try_from(slot).unwrap();
+                let mut conn = ConnId(ids[slot]);
+                if matches!(event, Event::Opened) {
+                    if open.contains(&conn) && !gone.contains(&conn) {
+                        continue;
+                    }
+                    ids[slot] += CONNECTIONS;
+                    conn = ConnId(ids[slot]);
+                    open.insert(conn);
+                }
+                if matches!(event, Event::Closed) {
+                    gone.insert(conn);
+                }
+                let mut effects = Vec::new();
+                let before = gone.clone();
+                hub.handle(conn, event, &mut effects);
+                check(&hub);
+                for effect in effects {
+                    match effect {
+                        Effect::Send(conn, _) => {
+                            prop_assert!(open.contains(&conn), "only who was opened gets frames");
+                            prop_assert!(!before.contains(&conn), "who is gone gets nothing");
+                        }
+                        Effect::Close(conn, _) => {
+                            prop_assert!(gone.insert(conn), "closed once");
+                        }
+                        Effect::Pair(one, other) => prop_assert_ne!(one, other),
+                        Effect::Note(..) => {}
+                    }
+                }
+            }
+            for conn in open {
+                hub.handle(conn, Event::Closed, &mut Vec::new());
+            }
+            prop_assert_eq!(hub.counts(), Counts::default(), "nothing is left after everybody closed");
+        }
+    }
+}
