@@ -1,0 +1,66 @@
+//! The figures of a run, for people and for scripts.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde_json::{Map, Value, json};
+
+/// Named figures in the order they were added.
+#[derive(Debug, Default)]
+pub(crate) struct Report(Vec<(String, f64, &'static str)>);
+
+impl Report {
+    /// Adds a figure with its unit.
+    pub(crate) fn add(&mut self, name: &str, value: f64, unit: &'static str) {
+        self.0.push((name.into(), value, unit));
+    }
+
+    /// Adds CPU time per thing done, in microseconds.
+    pub(crate) fn add_cost(&mut self, name: &str, cpu: Duration, count: u64) {
+        self.add(name, cpu.as_secs_f64() * 1e6 / count.max(1) as f64, "µs");
+    }
+
+    /// Adds the usual percentiles of latencies recorded in microseconds.
+    pub(crate) fn add_latencies(&mut self, name: &str, latencies: &Histogram<u64>) {
+        for (label, quantile) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0)] {
+            let millis = latencies.value_at_quantile(quantile) as f64 / 1000.0;
+            self.add(&format!("{name}_{label}"), millis, "ms");
+        }
+    }
+
+    /// Prints it on stdout.
+    pub(crate) fn print(&self, as_json: bool) {
+        if as_json {
+            let object: Map<String, Value> = self
+                .0
+                .iter()
+                .map(|(name, value, unit)| (format!("{name}_{}", ascii(unit)), json!(value)))
+                .collect();
+            println!("{}", Value::Object(object));
+        } else {
+            for (name, value, unit) in &self.0 {
+                println!("{:>12} {unit:<4} {}", format!("{value:.3}"), name.replace('_', " "));
+            }
+        }
+    }
+}
+
+fn ascii(unit: &str) -> &str {
+    match unit {
+        "µs" => "us",
+        "" => "count",
+        "%" => "percent",
+        unit => unit,
+    }
+}
+
+/// A histogram from a microsecond to a minute with three digits.
+pub(crate) fn histogram() -> Histogram<u64> {
+    // The bounds are constants that hdrhistogram accepts; a default one grows by itself.
+    Histogram::new_with_bounds(1, 60_000_000, 3).unwrap_or_else(|_| unreachable!("constant bounds"))
+}
+
+/// Records a latency, at most the largest that the histogram knows.
+pub(crate) fn record(histogram: &mut Histogram<u64>, latency: Duration) {
+    histogram.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+}
