@@ -1,0 +1,50 @@
+# callbin. `make help` lists what there is.
+
+PORT ?= 8443
+TLS ?=
+
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: help setup build demo test lint unit page-test doc bench audit clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+setup: ## Install the Debian packages that are missing
+	@scripts/setup.sh build
+
+build: setup ## Build server, client and load generator in release
+	cargo build --release --locked --package callbin-server --package callbin --package callbin-load
+
+demo: build ## Server, page and a GStreamer client that answers; TLS=1 for other machines, PORT=… for another port
+	@scripts/demo.sh "$(PORT)" "$(TLS)"
+
+test: ## Install what is missing, then check format, lints, tests, page and docs
+	@scripts/setup.sh test
+	@$(MAKE) --no-print-directory lint unit page-test doc
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+unit:
+	cargo build --workspace --locked
+	cargo test --workspace --locked
+
+page-test:
+	node --test www/test/*.test.js
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+
+bench: build ## Measure server and client on this machine
+	@scripts/setup.sh test
+	@scripts/bench.sh
+
+audit: ## Check dependencies: bans, licences, sources; advisories where there is a network
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check bans licenses sources
+	cargo deny check advisories || echo "advisories: not checked without a network, or see above"
+
+clean: ## Remove what was built
+	cargo clean
