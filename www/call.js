@@ -1,0 +1,308 @@
+// @ts-check
+// Where we stand with the signalling server: registered, in a 1-1 call, in a room. Events in, effects out.
+//
+// A 1-1 call is to all that follows a room with one peer: the same effects, the same peer connections. In
+// this protocol a call or a room is left by closing the socket; afterwards we register again at once.
+
+import { format, formatSignal, parseServerMessage, parseSignal } from "./protocol.js";
+import { Room } from "./room.js";
+
+/**
+ * @typedef {import("./protocol.js").Signal} Signal
+ * @typedef {"connecting" | "reconnecting" | "ready" | "calling" | "in-call" | "joining" | "in-room" | "leaving" | "refused"} State
+ * @typedef {"uid-taken" | "refused" | "peer-not-found" | "peer-busy" | "invalid-room" | "server-error"
+ *   | "server-unreachable" | "server-lost" | "peer-left" | "call-lost" | "room-too-large" | "back"} NoticeCode
+ *
+ * @typedef {{type: "opened"} | {type: "text", text: string} | {type: "closed", code: number, reason: string}
+ *   | {type: "call", peer: string, remoteOfferer: boolean} | {type: "join", room: string} | {type: "hang-up"}
+ *   | {type: "rename", id: string} | {type: "send-signal", uid: string, signal: Signal}
+ *   | {type: "settle"} | {type: "peer-dead", uid: string}} Event
+ *
+ * @typedef {import("./room.js").Effect | {do: "send", text: string} | {do: "connect"} | {do: "connect-later"}
+ *   | {do: "registered"} | {do: "close"} | {do: "settle-later"}
+ *   | {do: "notice", code: NoticeCode, subject?: string}} Effect
+ *
+ * @typedef {{call: string, remoteOfferer: boolean} | {room: string}} Wish
+ */
+
+/** The callee is never told who calls: this stands for the caller's uid. */
+export const CALLER = "caller";
+
+/** A page that is loaded again meets its own former self for a moment: try this often before giving up. */
+const TAKEN_ATTEMPTS = 3;
+
+export class Call {
+  /** @type {State} */ state = "connecting";
+  /** @type {string | null} The other side of a 1-1 call. */ peer = null;
+  /** @type {Room | null} */ room = null;
+  /** @type {Wish | null} What to do once registered; a room stays wished for as long as we are in it. */ #wish = null;
+  #wasRegistered = false;
+  #refusals = 0;
+  #told = false;
+
+  /** @param {string} id what to register as */
+  constructor(id) {
+    this.id = id;
+  }
+
+  /** @param {Event} event @returns {Effect[]} */
+  handle(event) {
+    switch (event.type) {
+      case "opened":
+        return [{ do: "send", text: format.hello(this.id) }];
+      case "text":
+        return this.#text(event.text);
+      case "closed":
+        return this.#closed(event.code, event.reason);
+      case "call":
+        return this.#wishFor({ call: event.peer, remoteOfferer: event.remoteOfferer });
+      case "join":
+        return this.#wishFor({ room: event.room });
+      case "hang-up":
+        return this.#hangUp();
+      case "rename":
+        return this.#rename(event.id);
+      case "send-signal":
+        return this.#sendSignal(event.uid, event.signal);
+      case "settle":
+        return this.state === "in-room" && this.room ? this.room.settle() : [];
+      case "peer-dead":
+        return this.room?.dropStale(event.uid) ?? [];
+    }
+  }
+
+  /** @param {Wish} wish @returns {Effect[]} */
+  #wishFor(wish) {
+    const busy = this.peer !== null || this.room || this.state === "calling" || this.state === "joining";
+    if (busy) return [];
+    this.#wish = wish;
+    if (this.state === "ready") return this.#pursue();
+    return this.state === "refused" ? this.#connectAnew() : [];
+  }
+
+  /** @returns {Effect[]} */
+  #pursue() {
+    if (!this.#wish) return [];
+    if ("call" in this.#wish) {
+      this.state = "calling";
+      return [{ do: "send", text: format.session(this.#wish.call) }];
+    }
+    this.state = "joining";
+    return [{ do: "send", text: format.room(this.#wish.room) }];
+  }
+
+  /** @param {string} text @returns {Effect[]} */
+  #text(text) {
+    const message = parseServerMessage(text);
+    if (message?.verb === "ERROR") return this.#error(message);
+    switch (this.state) {
+      case "connecting":
+      case "reconnecting":
+        return message?.verb === "HELLO" ? this.#registered() : [];
+      case "ready":
+        return this.#fromCaller(text);
+      case "calling":
+        return message?.verb === "SESSION_OK" ? this.#calledPeer() : this.#fromCaller(text);
+      case "joining":
+        return message?.verb === "ROOM_OK" ? this.#entered(message.peers) : this.#calledInstead(text);
+      case "in-call":
+        return this.#fromPartner(text);
+      case "in-room":
+        return this.#inRoom(message);
+      default:
+        return [];
+    }
+  }
+
+  /** @returns {Effect[]} */
+  #registered() {
+    this.state = "ready";
+    this.#wasRegistered = true;
+    this.#refusals = 0;
+    /** @type {Effect[]} */
+    const back = this.#told ? [{ do: "notice", code: "back" }] : [];
+    this.#told = false;
+    return [{ do: "registered" }, ...back, ...this.#pursue()];
+  }
+
+  /** @returns {Effect[]} */
+  #calledPeer() {
+    const wish = this.#wish;
+    if (!wish || !("call" in wish)) return [];
+    const { call: uid, remoteOfferer } = wish;
+    this.#meet(uid);
+    /** @type {Effect[]} */
+    const effects = [{ do: "add-peer", uid, offers: !remoteOfferer }];
+    if (remoteOfferer) effects.push({ do: "send", text: formatSignal({ kind: "offer-request" }) });
+    return effects;
+  }
+
+  /**
+   * The callee is told nothing: the first it sees is the caller's first message. That may be so while we
+   * call somebody ourselves; the server then took the other call first.
+   * @param {string} text @returns {Effect[]}
+   */
+  #fromCaller(text) {
+    const signal = parseSignal(text);
+    if (!signal) return [];
+    this.#meet(CALLER);
+    return [
+      { do: "add-peer", uid: CALLER, offers: false },
+      { do: "signal", uid: CALLER, signal },
+    ];
+  }
+
+  /** @param {string} uid */
+  #meet(uid) {
+    this.state = "in-call";
+    this.peer = uid;
+    this.#wish = null;
+  }
+
+  /** Somebody called before the server saw that we want into a room: decline. @param {string} text @returns {Effect[]} */
+  #calledInstead(text) {
+    if (!parseSignal(text)) return [];
+    this.state = "leaving";
+    return [{ do: "close" }];
+  }
+
+  /** @param {string} text @returns {Effect[]} */
+  #fromPartner(text) {
+    const signal = parseSignal(text);
+    return signal && this.peer !== null ? [{ do: "signal", uid: this.peer, signal }] : [];
+  }
+
+  /** @param {string[]} uids @returns {Effect[]} */
+  #entered(uids) {
+    if (!this.#wish || !("room" in this.#wish)) return [];
+    this.state = "in-room";
+    this.room ??= new Room(this.#wish.room, this.id);
+    return [...this.room.entered(uids), { do: "settle-later" }];
+  }
+
+  /** @param {import("./protocol.js").ServerMessage | null} message @returns {Effect[]} */
+  #inRoom(message) {
+    if (!this.room) return [];
+    switch (message?.verb) {
+      case "ROOM_PEER_JOINED":
+        return this.room.joined(message.peer);
+      case "ROOM_PEER_LEFT":
+        return this.room.left(message.peer);
+      case "ROOM_PEER_MSG":
+        return this.room.message(message.from, message.msg);
+      default:
+        return [];
+    }
+  }
+
+  /** @param {Extract<import("./protocol.js").ServerMessage, {verb: "ERROR"}>} error @returns {Effect[]} */
+  #error({ code, subject, text }) {
+    /** @type {Partial<Record<string, NoticeCode>>} */
+    const codes = { "not-found": "peer-not-found", busy: "peer-busy", "invalid-room": "invalid-room" };
+    const known = codes[code];
+    /** @type {Effect} */
+    const notice = { do: "notice", code: known ?? "server-error", subject: known ? subject : text };
+    switch (this.state) {
+      case "calling":
+      case "joining":
+        this.state = "ready";
+        this.#wish = null;
+        return [notice, ...this.#forgetAll()];
+      case "in-call":
+        return [notice, ...this.#hangUp()];
+      case "in-room":
+        // A message crossed with the news that its addressee left: that news deals with it.
+        return code === "not-found" || code === "not-in-room" ? [] : [notice];
+      default:
+        return [notice];
+    }
+  }
+
+  /** @param {number} code @param {string} reason @returns {Effect[]} */
+  #closed(code, reason) {
+    const before = this.state;
+    if (code === 1002 && (before === "connecting" || before === "reconnecting")) return this.#refused(reason);
+    if (before === "refused") return [];
+    if (before === "leaving") return this.#connectAnew();
+    if (before === "in-call" && code === 1000) {
+      const subject = this.peer ?? CALLER;
+      return [...this.#forgetAll(), { do: "notice", code: "peer-left", subject }, ...this.#connectAnew()];
+    }
+    const effects = before === "in-call" ? this.#forgetAll() : [];
+    if (this.room) this.room.lost();
+    this.state = this.#wasRegistered ? "reconnecting" : "connecting";
+    return [...effects, ...this.#tellLost(before), { do: "connect-later" }];
+  }
+
+  /** Says once that the server is gone. @param {State} before @returns {Effect[]} */
+  #tellLost(before) {
+    if (this.#told) return [];
+    this.#told = true;
+    const lost = this.#wasRegistered ? "server-lost" : "server-unreachable";
+    return [{ do: "notice", code: before === "in-call" ? "call-lost" : lost }];
+  }
+
+  /** @param {string} reason @returns {Effect[]} */
+  #refused(reason) {
+    const taken = reason === "invalid peer uid";
+    this.#refusals += 1;
+    // Our own former connection may still hold the uid, until the server has noticed that it is dead.
+    if (taken && (this.#wasRegistered || this.#refusals < TAKEN_ATTEMPTS)) return [{ do: "connect-later" }];
+    this.state = "refused";
+    this.#wish = null;
+    this.#refusals = 0;
+    const notice = /** @type {Effect} */ (taken ? { do: "notice", code: "uid-taken", subject: this.id } : { do: "notice", code: "refused", subject: reason });
+    return [...this.#forgetAll(), notice];
+  }
+
+  /** @returns {Effect[]} */
+  #hangUp() {
+    this.#wish = null;
+    const effects = this.#forgetAll();
+    switch (this.state) {
+      case "in-call":
+      case "in-room":
+      case "calling":
+      case "joining":
+        this.state = "leaving";
+        return [...effects, { do: "close" }];
+      default:
+        return effects;
+    }
+  }
+
+  /** @param {string} id @returns {Effect[]} */
+  #rename(id) {
+    if (this.peer !== null || this.room || id === this.id) return [];
+    this.id = id;
+    this.#wasRegistered = false;
+    this.#refusals = 0;
+    this.#told = false;
+    if (this.state !== "ready" && this.state !== "calling") return this.#connectAnew();
+    this.state = "leaving";
+    return [{ do: "close" }];
+  }
+
+  /** @returns {Effect[]} */
+  #connectAnew() {
+    this.state = "connecting";
+    return [{ do: "connect" }];
+  }
+
+  /** Ends with every peer. @returns {Effect[]} */
+  #forgetAll() {
+    /** @type {Effect[]} */
+    const effects = this.room?.clear() ?? [];
+    if (this.peer !== null) effects.push({ do: "remove-peer", uid: this.peer, reason: "left" });
+    this.room = null;
+    this.peer = null;
+    return effects;
+  }
+
+  /** @param {string} uid @param {Signal} signal @returns {Effect[]} */
+  #sendSignal(uid, signal) {
+    const text = formatSignal(signal);
+    if (this.state === "in-call") return [{ do: "send", text }];
+    return this.state === "in-room" ? [{ do: "send", text: format.roomPeerMsg(uid, text) }] : [];
+  }
+}

@@ -1,0 +1,231 @@
+// @ts-check
+// The negotiation with one peer as a state machine: events in, effects out. No RTCPeerConnection, no clock.
+//
+// Who offers is settled by the signalling (the caller, the peer that joined last, an OFFER_REQUEST), never by
+// `negotiationneeded`: GStreamer's side of that event is not to be relied upon. One operation runs at a time.
+// What arrives meanwhile waits in order; candidates wait until there is a remote description to add them to.
+
+/**
+ * @typedef {import("./protocol.js").Description} Description
+ * @typedef {import("./protocol.js").Candidate} Candidate
+ * @typedef {import("./protocol.js").Signal} Signal
+ *
+ * @typedef {{type: "start"} | {type: "renegotiate"} | {type: "retry"} | {type: "close"}
+ *   | {type: "signal", signal: Signal} | {type: "local-candidate", candidate: Candidate, round: number}
+ *   | {type: "created", description: Description, round: number}
+ *   | {type: "local-set", round: number} | {type: "remote-set", round: number}
+ *   | {type: "error", message: string, round: number} | {type: "give-up", reason: string}} Event
+ *
+ * @typedef {{do: "create-offer"} | {do: "create-answer"}
+ *   | {do: "set-local", description: Description} | {do: "set-remote", description: Description}
+ *   | {do: "add-candidate", candidate: Candidate} | {do: "send", signal: Signal}
+ *   | {do: "reset"} | {do: "fail", reason: string}} Effect
+ *
+ * @typedef {"new" | "creating-offer" | "setting-offer" | "offered" | "applying-answer"
+ *   | "applying-offer" | "creating-answer" | "setting-answer" | "stable" | "failed" | "closed"} Phase
+ */
+
+/** A peer that floods costs only itself: what is beyond is dropped. */
+export const MAX_WAITING = 512;
+
+/** Phases in which no operation is under way. @type {Phase[]} */
+const AT_REST = ["new", "offered", "stable", "failed"];
+
+export class Negotiation {
+  /** @type {Phase} */ phase = "new";
+  /** Counts connections: results that belong to one that was given up are void. */
+  round = 0;
+  /** @type {Signal[]} Descriptions and candidates in the order they came. */ #inbox = [];
+  /** @type {Candidate[]} */ #held = [];
+  /** @type {string | null} The remote offer or answer in force. */ #remoteSdp = null;
+  #remoteSet = false;
+  #wantsOffer = false;
+
+  /**
+   * @param {{offers: boolean}} role Whether this side offers by the signalling's convention. It then also wins
+   *   if both offer at once; the other side takes its own offer back.
+   */
+  constructor({ offers }) {
+    this.offers = offers;
+    this.wins = offers;
+  }
+
+  /** @param {Event} event @returns {Effect[]} */
+  handle(event) {
+    if (this.phase === "closed") return [];
+    if ("round" in event && event.round !== this.round) return [];
+    switch (event.type) {
+      case "start":
+        return this.offers && this.phase === "new" ? this.#createOffer() : [];
+      case "renegotiate":
+        this.#wantsOffer = this.phase !== "new" && this.phase !== "failed";
+        return this.#continue();
+      case "retry":
+        return [...this.#reset(), ...this.#createOffer()];
+      case "signal":
+        return this.#receive(event.signal);
+      case "local-candidate":
+        return [{ do: "send", signal: { kind: "ice", ice: event.candidate } }];
+      case "created":
+        return this.#created(event.description);
+      case "local-set":
+        return this.#localSet();
+      case "remote-set":
+        return this.#afterRemoteSet();
+      case "error":
+        return this.#fail(event.message);
+      case "give-up":
+        return this.#fail(event.reason);
+      case "close":
+        this.phase = "closed";
+        this.#inbox = [];
+        this.#held = [];
+        return [];
+    }
+  }
+
+  /** @param {Signal} signal @returns {Effect[]} */
+  #receive(signal) {
+    if (signal.kind === "offer-request") return this.#offerRequested();
+    if (this.#inbox.length >= MAX_WAITING) return [];
+    this.#inbox.push(signal);
+    return this.#continue();
+  }
+
+  /** The other side wants us to offer: then it expects our offer to win. @returns {Effect[]} */
+  #offerRequested() {
+    if (this.phase === "failed") return [...this.#reset(), ...this.#claimOffer()];
+    const free = this.phase === "new" || this.phase === "stable";
+    return free ? this.#claimOffer() : [];
+  }
+
+  /** @returns {Effect[]} */
+  #claimOffer() {
+    this.wins = true;
+    return this.#createOffer();
+  }
+
+  /** @returns {Effect[]} */
+  #createOffer() {
+    this.phase = "creating-offer";
+    this.#wantsOffer = false;
+    return [{ do: "create-offer" }];
+  }
+
+  /** Takes what waits, as far as no operation is in the way. @returns {Effect[]} */
+  #continue() {
+    /** @type {Effect[]} */
+    const effects = [];
+    while (this.#inbox.length > 0) {
+      const next = this.#inbox[0];
+      if (next.kind === "sdp" && !AT_REST.includes(this.phase)) break;
+      this.#inbox.shift();
+      effects.push(...(next.kind === "sdp" ? this.#take(next.sdp) : this.#candidate(next)));
+    }
+    if (this.#wantsOffer && this.phase === "stable") effects.push(...this.#createOffer());
+    return effects;
+  }
+
+  /** @param {Signal} signal @returns {Effect[]} */
+  #candidate(signal) {
+    if (signal.kind !== "ice") return [];
+    if (this.#remoteSet) return [{ do: "add-candidate", candidate: signal.ice }];
+    if (this.#held.length < MAX_WAITING) this.#held.push(signal.ice);
+    return [];
+  }
+
+  /** @param {Description} description @returns {Effect[]} */
+  #take(description) {
+    if (description.sdp === this.#remoteSdp) return []; // said twice
+    if (description.type === "answer") return this.phase === "offered" ? this.#apply(description, "applying-answer") : [];
+    if (this.phase === "offered" && this.wins) return []; // glare: the other side takes its offer back
+    const reset = this.phase === "failed" || this.#isAnotherConnection(description.sdp) ? this.#reset(description) : [];
+    return [...reset, ...this.#apply(description, "applying-offer")];
+  }
+
+  /**
+   * An offer in place of the connection there was, not one within it: the peer began anew. Its certificate
+   * tells, as browsers and GStreamer make one for each connection.
+   * @param {string} sdp
+   */
+  #isAnotherConnection(sdp) {
+    return this.#remoteSdp !== null && fingerprint(sdp) !== fingerprint(this.#remoteSdp);
+  }
+
+  /** @param {Description} description @param {Phase} phase @returns {Effect[]} */
+  #apply(description, phase) {
+    this.phase = phase;
+    this.#remoteSdp = description.sdp;
+    return [{ do: "set-remote", description }];
+  }
+
+  /** @returns {Effect[]} */
+  #afterRemoteSet() {
+    this.#remoteSet = true;
+    /** @type {Effect[]} */
+    const effects = this.#held.map((candidate) => ({ do: "add-candidate", candidate }));
+    this.#held = [];
+    if (this.phase === "applying-offer") {
+      this.phase = "creating-answer";
+      return [...effects, { do: "create-answer" }];
+    }
+    this.phase = "stable";
+    return [...effects, ...this.#continue()];
+  }
+
+  /**
+   * The description is put into the outgoing queue before it is set: setting it starts the candidates, and
+   * clients depend on the order.
+   * @param {Description} description @returns {Effect[]}
+   */
+  #created(description) {
+    if (this.phase === "creating-offer" && this.#yields()) {
+      this.phase = this.#remoteSet ? "stable" : "new";
+      return this.#continue();
+    }
+    this.phase = this.phase === "creating-offer" ? "setting-offer" : "setting-answer";
+    return [
+      { do: "send", signal: { kind: "sdp", sdp: description } },
+      { do: "set-local", description },
+    ];
+  }
+
+  /** Whether the other side's offer came first and ours, not sent yet, need not exist. */
+  #yields() {
+    return !this.wins && this.#inbox.some((signal) => signal.kind === "sdp" && signal.sdp.type === "offer");
+  }
+
+  /** @returns {Effect[]} */
+  #localSet() {
+    this.phase = this.phase === "setting-offer" ? "offered" : "stable";
+    return this.#continue();
+  }
+
+  /** @param {string} reason @returns {Effect[]} */
+  #fail(reason) {
+    if (this.phase === "failed") return [];
+    this.phase = "failed";
+    return [{ do: "fail", reason }, ...this.#continue()];
+  }
+
+  /**
+   * Begins anew with another connection: neither ICE restart nor a second life of a webrtcbin exists in
+   * GStreamer. What the peer said about the old one is void, except what came after `offer`.
+   * @param {Description | null} offer @returns {Effect[]}
+   */
+  #reset(offer = null) {
+    this.round += 1;
+    this.phase = "new";
+    this.#held = [];
+    this.#remoteSdp = null;
+    this.#remoteSet = false;
+    this.#wantsOffer = false;
+    if (!offer) this.#inbox = [];
+    return [{ do: "reset" }];
+  }
+}
+
+/** The first certificate's fingerprint in a session description. @param {string} sdp */
+export function fingerprint(sdp) {
+  return /^a=fingerprint:(.*)$/im.exec(sdp)?.[1].trim().toUpperCase() ?? "";
+}

@@ -1,0 +1,136 @@
+// @ts-check
+// The wire: text frames between a peer and the signalling server, and what two peers say to each other
+// through it. The same rules as the Rust crate `protocol`. No document, no state: Node tests it.
+
+import { WHITE_SPACE, isPeerId } from "./ids.js";
+
+/**
+ * @typedef {{type: "offer" | "answer", sdp: string}} Description
+ * @typedef {{candidate: string, sdpMid: string | null, sdpMLineIndex: number | null, usernameFragment?: string | null}} Candidate
+ * @typedef {{kind: "offer-request"} | {kind: "sdp", sdp: Description} | {kind: "ice", ice: Candidate}} Signal
+ * @typedef {"not-found" | "busy" | "not-in-room" | "invalid-room" | "already-in-room" | "other"} ErrorCode
+ * @typedef {{verb: "HELLO"} | {verb: "SESSION_OK"}
+ *   | {verb: "ROOM_OK" | "ROOM_PEER_LIST", peers: string[]}
+ *   | {verb: "ROOM_PEER_JOINED" | "ROOM_PEER_LEFT", peer: string}
+ *   | {verb: "ROOM_PEER_MSG", from: string, msg: string}
+ *   | {verb: "ERROR", code: ErrorCode, subject: string, text: string}} ServerMessage
+ */
+
+/** Reads one frame of the server's; null for anything else. @param {string} text @returns {ServerMessage | null} */
+export function parseServerMessage(text) {
+  const [verb, rest] = splitVerb(text);
+  switch (verb) {
+    case "HELLO":
+    case "SESSION_OK":
+      return rest === "" ? { verb } : null;
+    case "ROOM_OK":
+    case "ROOM_PEER_LIST":
+      return { verb, peers: rest.split(WHITE_SPACE).filter(Boolean) };
+    case "ROOM_PEER_JOINED":
+    case "ROOM_PEER_LEFT":
+      return isPeerId(rest) ? { verb, peer: rest } : null;
+    case "ROOM_PEER_MSG": {
+      const [from, msg] = splitOnce(rest);
+      return msg === null || !isPeerId(from) ? null : { verb, from, msg };
+    }
+    default:
+      return text.startsWith("ERROR") ? parseError(text.slice("ERROR".length).trim()) : null;
+  }
+}
+
+/** @type {[ErrorCode, RegExp][]} */
+const ERRORS = [
+  ["not-found", /^peer (.*) not found$/s],
+  ["busy", /^peer (.*) busy$/s],
+  ["not-in-room", /^peer (.*) is not in the room$/s],
+  ["invalid-room", /^invalid room id (.*)$/s],
+  ["already-in-room", /^invalid msg, already in room()$/],
+];
+
+/** Every client takes any text with that prefix as an error. @param {string} text @returns {ServerMessage} */
+function parseError(text) {
+  for (const [code, pattern] of ERRORS) {
+    const match = pattern.exec(text);
+    if (match) return { verb: "ERROR", code, subject: unquote(match[1]), text };
+  }
+  return { verb: "ERROR", code: "other", subject: "", text };
+}
+
+/** Takes off Python's quotes: `'x'`, but `"o'brien"`. @param {string} text */
+function unquote(text) {
+  const quote = text[0];
+  const quoted = text.length > 1 && (quote === "'" || quote === '"') && text.endsWith(quote);
+  return quoted ? text.slice(1, -1) : text;
+}
+
+/** The verb, and what follows the white space behind it. @param {string} text @returns {[string, string]} */
+function splitVerb(text) {
+  const [verb, rest] = splitOnce(text);
+  if (rest === null) return [verb, ""];
+  let start = 0;
+  while (start < rest.length && WHITE_SPACE.test(rest[start])) start += 1;
+  return [verb, rest.slice(start)];
+}
+
+/** @param {string} text @returns {[string, string | null]} */
+function splitOnce(text) {
+  const at = text.search(WHITE_SPACE);
+  return at < 0 ? [text, null] : [text.slice(0, at), text.slice(at + 1)];
+}
+
+/** What a peer sends to the server. */
+export const format = {
+  hello: (/** @type {string} */ uid) => `HELLO ${uid}`,
+  session: (/** @type {string} */ uid) => `SESSION ${uid}`,
+  room: (/** @type {string} */ id) => `ROOM ${id}`,
+  roomPeerMsg: (/** @type {string} */ uid, /** @type {string} */ msg) => `ROOM_PEER_MSG ${uid} ${msg}`,
+};
+
+/** Reads one message of a peer's; null for anything else, which must not disturb a call. @param {string} text @returns {Signal | null} */
+export function parseSignal(text) {
+  if (text === "OFFER_REQUEST") return { kind: "offer-request" };
+  const json = parseObject(text);
+  if (!json) return null;
+  if ("sdp" in json) return parseDescription(json.sdp);
+  return "ice" in json ? parseCandidate(json.ice) : null;
+}
+
+/** @param {any} value @returns {Signal | null} */
+function parseDescription(value) {
+  const type = value?.type;
+  if ((type !== "offer" && type !== "answer") || typeof value.sdp !== "string") return null;
+  return { kind: "sdp", sdp: { type, sdp: value.sdp } };
+}
+
+/**
+ * `null` and an empty candidate both mean the end of candidates. GStreamer names the m-line by its index
+ * alone; with neither index nor mid it can only be the first, which is where a bundle's candidates belong.
+ * @param {any} value @returns {Signal | null}
+ */
+function parseCandidate(value) {
+  if (value !== null && typeof value !== "object") return null;
+  const { candidate = "", sdpMid = null, sdpMLineIndex = null, usernameFragment } = value ?? {};
+  if (typeof candidate !== "string" || (sdpMid !== null && typeof sdpMid !== "string")) return null;
+  if (sdpMLineIndex !== null && !(Number.isInteger(sdpMLineIndex) && sdpMLineIndex >= 0)) return null;
+  const index = sdpMLineIndex === null && sdpMid === null ? 0 : sdpMLineIndex;
+  /** @type {Candidate} */
+  const ice = { candidate, sdpMid, sdpMLineIndex: index };
+  if (typeof usernameFragment === "string") ice.usernameFragment = usernameFragment;
+  return { kind: "ice", ice };
+}
+
+/** @param {string} text @returns {Record<string, unknown> | null} */
+function parseObject(text) {
+  try {
+    const value = JSON.parse(text);
+    return value !== null && typeof value === "object" && !Array.isArray(value) ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+/** @param {Signal} signal */
+export function formatSignal(signal) {
+  if (signal.kind === "offer-request") return "OFFER_REQUEST";
+  return JSON.stringify(signal.kind === "sdp" ? { sdp: signal.sdp } : { ice: signal.ice });
+}

@@ -1,0 +1,106 @@
+// @ts-check
+// One WebSocket at a time to the signalling server, and when to try again. No document, no protocol.
+
+/** How long to wait for the other side's close before going on without it. */
+const CLOSE_DEADLINE_MS = 1000;
+/** How long an attempt to connect may take. */
+const OPEN_DEADLINE_MS = 10_000;
+
+/**
+ * Exponential back-off with jitter: when a server with many peers comes back, they don't come at once.
+ * @param {number} attempt 0 for the first
+ * @param {() => number} random
+ */
+export function backOffMs(attempt, random = Math.random) {
+  const ceiling = Math.min(15_000, 500 * 2 ** Math.min(attempt, 10));
+  return Math.round(ceiling * (0.5 + 0.5 * random()));
+}
+
+/**
+ * @typedef {{opened: () => void, text: (text: string) => void, closed: (code: number, reason: string) => void}} SocketEvents
+ */
+
+/** Exactly one `closed` follows each `connect`, unless `connect` is called again before. */
+export class Socket {
+  /** @type {WebSocket | null} */ #socket = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
+  #attempt = 0;
+
+  /**
+   * @param {string} url
+   * @param {SocketEvents} events
+   * @param {{WebSocket?: typeof WebSocket, random?: () => number}} environment
+   */
+  constructor(url, events, environment = {}) {
+    this.url = url;
+    this.events = events;
+    this.WebSocket = environment.WebSocket ?? globalThis.WebSocket;
+    this.random = environment.random ?? Math.random;
+  }
+
+  /** Connects now. */
+  connect() {
+    this.#drop();
+    let socket;
+    try {
+      socket = new this.WebSocket(this.url);
+    } catch (error) {
+      this.#timer = setTimeout(() => this.events.closed(1006, String(error)), 0);
+      return;
+    }
+    this.#socket = socket;
+    socket.onopen = () => {
+      clearTimeout(this.#timer);
+      this.events.opened();
+    };
+    socket.onmessage = ({ data }) => typeof data === "string" && this.events.text(data);
+    socket.onclose = ({ code, reason }) => this.#closed(code, reason);
+    this.#timer = setTimeout(() => this.#closed(1006, "no connection in time"), OPEN_DEADLINE_MS);
+  }
+
+  /** Connects after a while that grows with every call until `succeeded`. */
+  connectLater() {
+    this.#drop();
+    this.#timer = setTimeout(() => this.connect(), backOffMs(this.#attempt, this.random));
+    this.#attempt += 1;
+  }
+
+  /** What `connectLater` waits for is likely there now, the network for example. */
+  hurry() {
+    if (this.#socket === null && this.#attempt > 0) this.connect();
+  }
+
+  /** The server took us: the next back-off starts anew. */
+  succeeded() {
+    this.#attempt = 0;
+  }
+
+  /** @param {string} text */
+  send(text) {
+    if (this.#socket?.readyState === 1) this.#socket.send(text);
+  }
+
+  /** `closed` follows once the server has seen it, or soon if it doesn't answer. */
+  close() {
+    if (!this.#socket) return;
+    this.#socket.onmessage = null;
+    this.#socket.close(1000);
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#closed(1006, "no answer to close"), CLOSE_DEADLINE_MS);
+  }
+
+  /** @param {number} code @param {string} reason */
+  #closed(code, reason) {
+    this.#drop();
+    this.events.closed(code, reason);
+  }
+
+  #drop() {
+    clearTimeout(this.#timer);
+    if (!this.#socket) return;
+    const socket = this.#socket;
+    this.#socket = null;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    if (socket.readyState < 2) socket.close();
+  }
+}

@@ -1,0 +1,101 @@
+// A model of the whole page around Call and Negotiation, without a browser: what main.js and peer.js do.
+
+import assert from "node:assert/strict";
+
+import { Call } from "../call.js";
+import { ModelPeer } from "./model.js";
+
+export class ModelPage {
+  /** @param {import("./server.js").ModelServer} server @param {string} id */
+  constructor(server, id) {
+    this.server = server;
+    this.call = new Call(id);
+    this.peers = new Map();
+    this.connection = null;
+    this.wantsConnection = true;
+    this.closing = false;
+    this.settle = false;
+    this.notices = [];
+  }
+
+  do(event) {
+    for (const effect of this.call.handle(event)) this.#run(effect);
+  }
+
+  /** All that may happen next. */
+  moves() {
+    const moves = [];
+    const { connection } = this;
+    if (!connection && this.wantsConnection) moves.push(() => this.#connect());
+    if (connection?.to.length) moves.push(() => this.do({ type: "text", text: connection.to.shift() }));
+    else if (connection?.closed) moves.push(() => this.#closed(connection.closed));
+    if (connection && this.closing && !connection.closed) moves.push(() => this.#closeNow());
+    for (const peer of this.peers.values()) if (!peer.settled) moves.push(() => peer.step());
+    return moves;
+  }
+
+  #connect() {
+    this.wantsConnection = false;
+    this.closing = false;
+    this.connection = this.server.connect();
+    this.do({ type: "opened" });
+  }
+
+  #closeNow() {
+    this.server.left(this.connection);
+    this.#closed({ code: 1000, reason: "" });
+  }
+
+  #closed({ code, reason }) {
+    this.connection = null;
+    this.closing = false;
+    this.do({ type: "closed", code, reason });
+  }
+
+  #run(effect) {
+    switch (effect.do) {
+      case "send":
+        if (this.connection) this.server.text(this.connection, effect.text);
+        break;
+      case "connect":
+      case "connect-later":
+        this.wantsConnection = true;
+        break;
+      case "close":
+        this.closing = true;
+        break;
+      case "add-peer":
+        assert.ok(!this.peers.has(effect.uid), `${effect.uid} is there already`);
+        this.peers.set(effect.uid, new ModelPeer({ offers: effect.offers }, (signal) => this.do({ type: "send-signal", uid: effect.uid, signal })));
+        this.peers.get(effect.uid).handle({ type: "start" });
+        break;
+      case "remove-peer":
+        assert.ok(this.peers.delete(effect.uid), `${effect.uid} is not there`);
+        break;
+      case "signal":
+        assert.ok(this.peers.has(effect.uid), `a signal of ${effect.uid}, who is not there`);
+        this.peers.get(effect.uid).receive(effect.signal);
+        break;
+      case "settle-later":
+        this.settle = true;
+        break;
+      case "notice":
+        this.notices.push(effect.code);
+        break;
+      case "registered":
+        break;
+      default:
+        assert.fail(`unknown effect ${effect.do}`);
+    }
+  }
+}
+
+/** Lets one thing after the other happen at random until nothing is left to happen. */
+export function comeToRest(pages, random, bound = 200_000) {
+  for (let round = 0; round < bound; round += 1) {
+    const moves = pages.flatMap((page) => page.moves());
+    if (moves.length === 0) return;
+    moves[Math.floor(random() * moves.length)]();
+  }
+  assert.fail("never comes to rest");
+}

@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Socket, backOffMs } from "../socket.js";
+import { seeded } from "./random.js";
+
+class FakeWebSocket {
+  static made = [];
+  readyState = 0;
+  sent = [];
+  constructor(url) {
+    this.url = url;
+    FakeWebSocket.made.push(this);
+  }
+  send(text) {
+    this.sent.push(text);
+  }
+  close() {
+    this.readyState = 2;
+  }
+  opens() {
+    this.readyState = 1;
+    this.onopen?.();
+  }
+}
+
+function socket(context) {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  FakeWebSocket.made = [];
+  const log = [];
+  const events = { opened: () => log.push("opened"), text: (text) => log.push(text), closed: (code) => log.push(code) };
+  return { log, socket: new Socket("ws://x/", events, { WebSocket: FakeWebSocket, random: () => 1 }), made: FakeWebSocket.made };
+}
+
+test("the back-off grows, is bounded and jitters", () => {
+  assert.equal(backOffMs(0, () => 1), 500);
+  assert.equal(backOffMs(0, () => 0), 250);
+  assert.equal(backOffMs(3, () => 1), 4000);
+  assert.equal(backOffMs(1e6, () => 1), 15_000);
+  const random = seeded(1);
+  assert.ok(new Set(Array.from({ length: 20 }, () => backOffMs(4, random))).size > 10);
+});
+
+test("each attempt waits longer until one succeeded", (context) => {
+  const { socket: s, made } = socket(context);
+  s.connectLater();
+  context.mock.timers.tick(500);
+  assert.equal(made.length, 1);
+  s.connectLater();
+  context.mock.timers.tick(999);
+  assert.equal(made.length, 1);
+  context.mock.timers.tick(1);
+  assert.equal(made.length, 2);
+  s.succeeded();
+  s.connectLater();
+  context.mock.timers.tick(500);
+  assert.equal(made.length, 3);
+});
+
+test("a former socket says nothing any more", (context) => {
+  const { socket: s, made, log } = socket(context);
+  s.connect();
+  made[0].opens();
+  s.connect();
+  assert.equal(made[0].onmessage, null);
+  made[1].opens();
+  s.send("x");
+  assert.deepEqual([made[0].sent, made[1].sent, log], [[], ["x"], ["opened", "opened"]]);
+});
+
+test("a server that never answers a close or an attempt doesn't hold us up", (context) => {
+  const { socket: s, made, log } = socket(context);
+  s.connect();
+  made[0].opens();
+  s.close();
+  context.mock.timers.tick(1000);
+  assert.deepEqual(log, ["opened", 1006]);
+  s.connect();
+  context.mock.timers.tick(10_000);
+  assert.deepEqual(log, ["opened", 1006, 1006]);
+});
