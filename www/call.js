@@ -9,11 +9,11 @@ import { Room } from "./room.js";
 
 /**
  * @typedef {import("./protocol.js").Signal} Signal
- * @typedef {"connecting" | "reconnecting" | "ready" | "calling" | "in-call" | "joining" | "in-room" | "leaving" | "refused"} State
+ * @typedef {"offline" | "connecting" | "reconnecting" | "ready" | "calling" | "in-call" | "joining" | "in-room" | "leaving" | "refused"} State
  * @typedef {"uid-taken" | "refused" | "peer-not-found" | "peer-busy" | "invalid-room" | "server-error"
  *   | "server-unreachable" | "server-lost" | "peer-left" | "call-lost" | "room-too-large" | "back"} NoticeCode
  *
- * @typedef {{type: "opened"} | {type: "text", text: string} | {type: "closed", code: number, reason: string}
+ * @typedef {{type: "register"} | {type: "opened"} | {type: "text", text: string} | {type: "closed", code: number, reason: string}
  *   | {type: "call", peer: string, remoteOfferer: boolean} | {type: "join", room: string} | {type: "hang-up"}
  *   | {type: "rename", id: string} | {type: "send-signal", uid: string, signal: Signal}
  *   | {type: "settle"} | {type: "peer-dead", uid: string}} Event
@@ -32,7 +32,7 @@ export const CALLER = "caller";
 const TAKEN_ATTEMPTS = 3;
 
 export class Call {
-  /** @type {State} */ state = "connecting";
+  /** @type {State} */ state = "offline";
   /** @type {string | null} The other side of a 1-1 call. */ peer = null;
   /** @type {Room | null} */ room = null;
   /** @type {Wish | null} What to do once registered; a room stays wished for as long as we are in it. */ #wish = null;
@@ -48,6 +48,8 @@ export class Call {
   /** @param {Event} event @returns {Effect[]} */
   handle(event) {
     switch (event.type) {
+      case "register":
+        return this.state === "offline" ? this.#connectAnew() : [];
       case "opened":
         return [{ do: "send", text: format.hello(this.id) }];
       case "text":
@@ -77,7 +79,7 @@ export class Call {
     if (busy) return [];
     this.#wish = wish;
     if (this.state === "ready") return this.#pursue();
-    return this.state === "refused" ? this.#connectAnew() : [];
+    return this.state === "refused" || this.state === "offline" ? this.#connectAnew() : [];
   }
 
   /** @returns {Effect[]} */
@@ -278,6 +280,7 @@ export class Call {
     this.#wasRegistered = false;
     this.#refusals = 0;
     this.#told = false;
+    if (this.state === "offline") return [];
     if (this.state !== "ready" && this.state !== "calling") return this.#connectAnew();
     this.state = "leaving";
     return [{ do: "close" }];

@@ -4,26 +4,27 @@
 /**
  * @param {number} count of tiles
  * @param {{width: number, height: number}} space
- * @param {{gap?: number, aspect?: number, minWidth?: number}} wishes `aspect` is width by height of a tile
+ * @param {{gap?: number, aspect?: number, strip?: number, minWidth?: number}} wishes `aspect` is width by height of
+ *   the picture, `strip` the height of the name under it
  * @returns {{columns: number, rows: number, width: number, height: number}} the size of one tile; more rows than
  *   fit are to be scrolled
  */
-export function tileLayout(count, space, { gap = 8, aspect = 16 / 9, minWidth = 150 } = {}) {
+export function tileLayout(count, space, { gap = 8, aspect = 16 / 9, strip = 0, minWidth = 150 } = {}) {
   let best = { columns: 1, rows: Math.max(1, count), width: 0, height: 0 };
   for (let columns = 1; columns <= Math.max(1, count); columns += 1) {
     const rows = Math.ceil(count / columns);
     const room = (space.width - gap * (columns - 1)) / columns;
-    const width = Math.max(0, Math.min(room, ((space.height - gap * (rows - 1)) / rows) * aspect));
-    if (width > best.width) best = { columns, rows, width, height: width / aspect };
+    const width = Math.max(0, Math.min(room, ((space.height - gap * (rows - 1)) / rows - strip) * aspect));
+    if (width > best.width) best = { columns, rows, width, height: width / aspect + strip };
   }
-  return best.width >= minWidth || count <= 1 ? floor(best) : floor(scrolled(count, space, { gap, aspect, minWidth }));
+  return best.width >= minWidth || count <= 1 ? floor(best) : floor(scrolled(count, space, { gap, aspect, strip, minWidth }));
 }
 
 /** Tiles no smaller than `minWidth`, rows beyond the screen. */
-function scrolled(/** @type {number} */ count, /** @type {{width: number}} */ space, { gap = 0, aspect = 1, minWidth = 0 }) {
+function scrolled(/** @type {number} */ count, /** @type {{width: number}} */ space, { gap = 0, aspect = 1, strip = 0, minWidth = 0 }) {
   const columns = Math.max(1, Math.min(count, Math.floor((space.width + gap) / (minWidth + gap))));
   const width = Math.max(0, (space.width - gap * (columns - 1)) / columns);
-  return { columns, rows: Math.ceil(count / columns), width, height: width / aspect };
+  return { columns, rows: Math.ceil(count / columns), width, height: width / aspect + strip };
 }
 
 /** @param {{columns: number, rows: number, width: number, height: number}} layout */

@@ -13,6 +13,7 @@ const OFFER = '{"sdp":{"type":"offer","sdp":"v=0"}}';
 /** A call machine that is registered as `me`. */
 function registered() {
   const call = new Call("me");
+  call.handle({ type: "register" });
   call.handle({ type: "opened" });
   call.handle({ type: "text", text: "HELLO" });
   return call;
@@ -58,7 +59,7 @@ test("calls: offers after SESSION_OK, or asks for an offer", () => {
 
 test("a call wished for before registering is made once registered", () => {
   const call = new Call("me");
-  assert.deepEqual(call.handle({ type: "call", peer: "you", remoteOfferer: false }), []);
+  assert.deepEqual(call.handle({ type: "call", peer: "you", remoteOfferer: false }), [{ do: "connect" }]);
   call.handle({ type: "opened" });
   assert.ok(call.handle(text("HELLO")).some((effect) => effect.text === "SESSION you"));
 });
@@ -90,6 +91,7 @@ test("the other side's hang-up is not taken for a lost server", () => {
 
 test("a uid that is taken is given up, our own ghost's is not", () => {
   const call = new Call("me");
+  call.handle({ type: "register" });
   const refuse = () => {
     call.handle({ type: "opened" });
     return kinds(call.handle(closed(1002, "invalid peer uid")));

@@ -12,10 +12,11 @@ export class ModelPage {
     this.call = new Call(id);
     this.peers = new Map();
     this.connection = null;
-    this.wantsConnection = true;
+    this.wantsConnection = false;
     this.closing = false;
     this.settle = false;
     this.notices = [];
+    this.do({ type: "register" });
   }
 
   do(event) {

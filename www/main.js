@@ -1,0 +1,336 @@
+// @ts-check
+// Wires the parts: what the server says goes to the Call, what that wants done goes to socket, peers and page.
+
+import { Call, CALLER } from "./call.js";
+import { isPeerId, isRoomId, randomId, toId } from "./ids.js";
+import { Speakers } from "./levels.js";
+import { Media } from "./media.js";
+import { Peer, openConnections } from "./peer.js";
+import { Socket } from "./socket.js";
+import { isGood, noticeText, statusText } from "./texts.js";
+import { statsRows } from "./ui/tile.js";
+import { Ui } from "./ui.js";
+
+/** How long after we joined again those may take who lost the server with us. */
+const SETTLE_MS = 15_000;
+const STATS_MS = 1000;
+const LEVELS_MS = 200;
+
+const parameters = readParameters(new URL(location.href));
+
+class App {
+  call = new Call(parameters.id);
+  /** @type {Map<string, Peer>} */ peers = new Map();
+  speakers = new Speakers();
+  showsStats = false;
+  asking = true;
+
+  constructor() {
+    this.media = new Media(deviceChoice(), () => this.#mediaChanged());
+    void this.media.ready.then(() => {
+      this.asking = false;
+      this.#mediaChanged();
+    });
+    this.socket = new Socket(parameters.server, {
+      opened: () => this.do({ type: "opened" }),
+      text: (text) => this.do({ type: "text", text }),
+      closed: (code, reason) => this.do({ type: "closed", code, reason }),
+    });
+    this.ui = new Ui(parameters, {
+      renamed: (id) => this.do({ type: "rename", id }),
+      join: (room) => this.#join(room),
+      call: (peer, remoteOfferer) => this.#callPeer(peer, remoteOfferer),
+      copyCallLink: () => void this.#copy({ call: this.call.id }, "Link copied: it calls you."),
+      press: (what) => this.#press(what),
+      choose: (kind, device) => this.#choose(kind, device),
+      retry: (uid) => this.peers.get(uid)?.retry(),
+      chat: (text) => this.#chat(text),
+    });
+    this.ui.lobby.setNameError("");
+    this.#mediaChanged();
+    this.#render();
+    setInterval(() => void this.#updateStats(), STATS_MS);
+    setInterval(() => this.#updateLevels(), LEVELS_MS);
+    addEventListener("online", () => this.socket.hurry());
+    addEventListener("pagehide", () => this.socket.close());
+    this.#start();
+  }
+
+  #start() {
+    const { room, peer, join, remoteOfferer } = parameters;
+    if (room && join) this.#join(room);
+    else if (peer) this.#callPeer(peer, remoteOfferer);
+    else if (!room) this.do({ type: "register" });
+  }
+
+  /** @param {string} room */
+  #join(room) {
+    this.ui.clearNotice();
+    this.do({ type: "join", room });
+  }
+
+  /** @param {string} peer @param {boolean} remoteOfferer */
+  #callPeer(peer, remoteOfferer) {
+    this.ui.clearNotice();
+    this.do({ type: "call", peer, remoteOfferer });
+  }
+
+  /** @param {import("./call.js").Event} event */
+  do(event) {
+    for (const effect of this.call.handle(event)) this.#run(effect);
+    this.#render();
+  }
+
+  /** @param {import("./call.js").Effect} effect */
+  #run(effect) {
+    switch (effect.do) {
+      case "send":
+        return this.socket.send(effect.text);
+      case "connect":
+        return this.socket.connect();
+      case "connect-later":
+        return this.socket.connectLater();
+      case "registered":
+        this.ui.lobby.setNameError("");
+        return this.socket.succeeded();
+      case "close":
+        return this.socket.close();
+      case "add-peer":
+        return this.#addPeer(effect.uid, effect.offers);
+      case "remove-peer":
+        return this.#removePeer(effect.uid);
+      case "signal":
+        return this.peers.get(effect.uid)?.receive(effect.signal);
+      case "settle-later":
+        setTimeout(() => this.do({ type: "settle" }), SETTLE_MS);
+        return;
+      case "notice":
+        return this.#notice(effect.code, ("subject" in effect && effect.subject) || "");
+    }
+  }
+
+  /** @param {import("./call.js").NoticeCode} code @param {string} subject */
+  #notice(code, subject) {
+    const text = noticeText(code, subject);
+    if (code === "uid-taken") this.ui.lobby.setNameError(text);
+    this.ui.showNotice(text, isGood(code));
+  }
+
+  /** @param {string} uid @param {boolean} offers */
+  #addPeer(uid, offers) {
+    const tile = this.ui.grid.add(uid, nameOf(uid));
+    const peer = new Peer(uid, { offers, media: this.media, configuration: parameters.configuration }, {
+      signal: (signal) => this.do({ type: "send-signal", uid, signal }),
+      changed: () => this.#peerChanged(peer, tile),
+      chat: (text) => this.ui.addChat({ from: nameOf(uid), text }),
+    });
+    this.peers.set(uid, peer);
+    tile.setState(peer);
+    tile.setLive(false);
+    this.#shareCamera();
+  }
+
+  /** @param {Peer} peer @param {import("./ui/tile.js").Tile} tile */
+  #peerChanged(peer, tile) {
+    if (this.peers.get(peer.uid) !== peer) return;
+    tile.setState(peer);
+    tile.setStream(peer.stream);
+    if (peer.state === "failed") this.do({ type: "peer-dead", uid: peer.uid });
+    this.#render();
+  }
+
+  /** @param {string} uid */
+  #removePeer(uid) {
+    this.peers.get(uid)?.close();
+    this.peers.delete(uid);
+    this.speakers.remove(uid);
+    this.ui.grid.remove(uid);
+    this.#shareCamera();
+  }
+
+  /** Each further peer means another encoder and another share of the uplink. */
+  #shareCamera() {
+    for (const peer of this.peers.values()) void peer.limit(this.peers.size);
+  }
+
+  #mediaChanged() {
+    if (!this.ui) return; // still being made
+    this.ui.updateMedia(this.media, this.asking);
+    for (const peer of this.peers.values()) void peer.updateTracks();
+  }
+
+  /** @param {import("./media.js").Kind} kind @param {string} device */
+  #choose(kind, device) {
+    remember(kind, device);
+    void this.media.choose(kind, device);
+  }
+
+  /** @param {import("./ui/controls.js").Control} what */
+  #press(what) {
+    const { audio, video } = this.media.slots;
+    switch (what) {
+      case "mic":
+        return void this.media.turn("audio", !audio.on);
+      case "camera":
+        return void this.media.turn("video", !video.on || !video.track);
+      case "chat":
+        return this.ui.showChat();
+      case "stats":
+        this.showsStats = !this.showsStats;
+        this.ui.controls.setOpen("stats", this.showsStats);
+        return this.#renderStats();
+      case "settings":
+        return this.ui.showSettings();
+      case "invite":
+        return void this.#copy({ room: this.call.room?.id ?? "" }, "Invite link copied.");
+      case "hang-up":
+        this.ui.clearNotice();
+        return this.do({ type: "hang-up" });
+    }
+  }
+
+  /** @param {string} text */
+  #chat(text) {
+    const heard = [...this.peers.values()].filter((peer) => peer.sendChat(text)).length;
+    if (heard > 0) this.ui.addChat({ from: "You", text, own: true });
+    else this.ui.showNotice("Nobody to chat with yet: the message was not sent.", false);
+  }
+
+  /** @param {Record<string, string>} query @param {string} done */
+  async #copy(query, done) {
+    const link = new URL(location.pathname, location.href);
+    if (parameters.customServer) query.server = parameters.customServer;
+    link.search = new URLSearchParams(query).toString();
+    try {
+      await navigator.clipboard.writeText(link.href);
+      this.ui.showNotice(done, true);
+    } catch {
+      this.ui.showNotice(link.href, true);
+    }
+  }
+
+  /** Everything that follows from where we stand. */
+  #render() {
+    if (!this.ui) return;
+    const { call } = this;
+    const partner = call.peer === null ? null : (this.peers.get(call.peer)?.state ?? null);
+    this.ui.setStatus(statusText(call, partner), call.state);
+    this.ui.setOwnId(call.id);
+    this.ui.showStage(this.#stage());
+    const alone = call.state === "in-room" && this.peers.size === 0;
+    this.ui.setAlone(alone ? "Nobody else is here yet. Send somebody the invite link." : "");
+  }
+
+  #stage() {
+    const { call } = this;
+    if (call.room) return { title: call.room.id, room: true };
+    return call.peer === null ? null : { title: nameOf(call.peer), room: false };
+  }
+
+  async #updateStats() {
+    await Promise.all([...this.peers.values()].map((peer) => peer.updateStats()));
+    this.#renderStats();
+  }
+
+  #renderStats() {
+    for (const [uid, tile] of this.ui.grid.tiles) {
+      const peer = this.peers.get(uid);
+      tile.setLive(peer?.videoLive ?? false);
+      tile.setStats(this.showsStats ? statsRows(peer?.stats ?? null) : null);
+    }
+  }
+
+  #updateLevels() {
+    const now = performance.now();
+    const levels = [...this.peers].map(([uid, peer]) => /** @type {const} */ ([uid, this.speakers.feed(uid, peer.level, now)]));
+    for (const [uid, level] of levels) {
+      const speaking = this.peers.size > 1 && this.speakers.active === uid;
+      this.ui.grid.tiles.get(uid)?.setLevel(level, speaking);
+    }
+  }
+}
+
+/** @param {string} uid */
+function nameOf(uid) {
+  return uid === CALLER ? "Caller" : uid;
+}
+
+/** What the address says. @param {URL} url */
+function readParameters(url) {
+  const get = (/** @type {string} */ name) => url.searchParams.get(name) ?? "";
+  const flag = (/** @type {string} */ name) => url.searchParams.has(name) && !["0", "false", "no"].includes(get(name));
+  const id = toId(get("id"));
+  const room = toId(get("room"));
+  const stun = get("stun");
+  /** @type {RTCConfiguration} */
+  const configuration = { bundlePolicy: "max-bundle", iceServers: stun ? [{ urls: stun }] : [] };
+  return {
+    id: isPeerId(id) ? id : randomId(),
+    room: isRoomId(room) ? room : "",
+    peer: toId(get("call")),
+    join: flag("join"),
+    remoteOfferer: flag("remote-offerer"),
+    customServer: get("server"),
+    server: get("server") || `${url.protocol === "https:" ? "wss" : "ws"}://${url.host}/`,
+    devices: { audio: get("microphone"), video: get("camera") },
+    configuration,
+  };
+}
+
+/** The devices chosen last time, unless the address says `none`. @returns {Record<import("./media.js").Kind, string>} */
+function deviceChoice() {
+  const choice = (/** @type {import("./media.js").Kind} */ kind) => (parameters.devices[kind] === "none" ? "none" : (recall(kind) ?? ""));
+  return { audio: choice("audio"), video: choice("video") };
+}
+
+/** @param {string} kind @param {string} device */
+function remember(kind, device) {
+  try {
+    localStorage.setItem(`callbin.${kind}`, device);
+  } catch {
+    // A browser that keeps nothing is fine.
+  }
+}
+
+/** @param {string} kind */
+function recall(kind) {
+  try {
+    return localStorage.getItem(`callbin.${kind}`);
+  } catch {
+    return null;
+  }
+}
+
+const app = new App();
+
+/**
+ * For scripts and tests, to look at only. All values are plain JSON.
+ *
+ * - `state()`: own id, `state` as in call.js, room and 1-1 partner (null if none), the number of open
+ *   RTCPeerConnections, and whether camera and microphone are sending.
+ * - `peers()`: for each peer its uid, connection state, reason of a failure, whether the chat is open, frames
+ *   decoded so far and audio level (0 to 1).
+ * - `stats()`: for each uid the figures of stats.js, of the last second.
+ */
+const inspection = {
+  state: () => ({
+    id: app.call.id,
+    state: app.call.state,
+    room: app.call.room?.id ?? null,
+    peer: app.call.peer,
+    connections: openConnections(),
+    camera: app.media.slots.video.track !== null,
+    microphone: app.media.slots.audio.track !== null && app.media.slots.audio.on,
+  }),
+  peers: () =>
+    [...app.peers.values()].map((peer) => ({
+      uid: peer.uid,
+      state: peer.state,
+      reason: peer.reason,
+      chat: peer.hasChat,
+      framesDecoded: peer.stats?.videoIn?.framesDecoded ?? 0,
+      audioLevel: peer.level,
+    })),
+  stats: () => Object.fromEntries([...app.peers].map(([uid, peer]) => [uid, peer.stats])),
+};
+Object.defineProperty(window, "callbin", { value: Object.freeze(inspection) });

@@ -1,0 +1,221 @@
+// @ts-check
+// The own camera and microphone: which, whether on, and what to do when one is missing, blocked, in use or taken
+// away. A call never depends on them.
+
+/**
+ * @typedef {"audio" | "video"} Kind
+ * @typedef {"not-found" | "blocked" | "in-use" | "insecure" | "failed" | "unplugged"} DeviceError
+ * @typedef {object} Slot
+ * @property {string} device `none` for no device at all, empty for the browser's choice, else a device id
+ * @property {boolean} on
+ * @property {MediaStreamTrack | null} track
+ * @property {DeviceError | null} error why there is no track although there should be
+ * @property {number} turn counts changes of mind: a device that arrives too late is let go of
+ */
+
+/** @type {Record<Kind, MediaTrackConstraints>} */
+const CONSTRAINTS = {
+  audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true },
+  video: { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30, max: 30 } },
+};
+/** @type {Kind[]} */
+const KINDS = ["audio", "video"];
+
+export class Media {
+  /** One stream for preview and peers: tracks of one stream are played in sync. */
+  stream = new MediaStream();
+  /** @type {MediaDeviceInfo[]} */ devices = [];
+  /** @type {Record<Kind, Slot>} */ slots;
+
+  /**
+   * @param {Record<Kind, string>} choice devices as in `Slot.device`
+   * @param {() => void} changed tracks, devices or errors did
+   */
+  constructor(choice, changed) {
+    this.changed = changed;
+    const slot = (/** @type {string} */ device) => ({ device, on: true, track: null, error: null, turn: 0 });
+    this.slots = { audio: slot(choice.audio), video: slot(choice.video) };
+    /** Settles, always well, once it is known what there is. @type {Promise<void>} */
+    this.ready = this.#open();
+    navigator.mediaDevices?.addEventListener("devicechange", () => this.#devicesChanged());
+  }
+
+  /** @param {Kind} kind */
+  track(kind) {
+    return this.slots[kind].track;
+  }
+
+  /** Takes another device, or with `none` none. @param {Kind} kind @param {string} device */
+  async choose(kind, device) {
+    const slot = this.slots[kind];
+    slot.device = device;
+    slot.on = true;
+    await this.#acquire(kind);
+  }
+
+  /**
+   * Mutes, or unmutes. A microphone stays open and sends silence, so that speech is there at once; a camera is
+   * let go of, so that its light goes out.
+   * @param {Kind} kind @param {boolean} on
+   */
+  async turn(kind, on) {
+    const slot = this.slots[kind];
+    slot.on = on;
+    if (kind === "audio" && slot.track) {
+      slot.track.enabled = on;
+      this.changed();
+    } else if (on) {
+      await this.#acquire(kind);
+    } else {
+      slot.turn += 1;
+      this.#put(kind, null);
+      this.changed();
+    }
+  }
+
+  async #open() {
+    const wanted = KINDS.filter((kind) => this.slots[kind].device !== "none");
+    const together = wanted.length > 1 && (await this.#both());
+    if (!together) for (const kind of wanted) await this.#acquire(kind);
+    await this.#list();
+    this.changed();
+  }
+
+  /** Both devices with one question to the user. Says whether that worked. */
+  async #both() {
+    try {
+      const turns = KINDS.map((kind) => this.slots[kind].turn);
+      const stream = await request({ audio: constraints("audio", this.slots.audio.device), video: constraints("video", this.slots.video.device) });
+      KINDS.forEach((kind, i) => this.#arrived(kind, turns[i], tracksOf(stream, kind)));
+      return true;
+    } catch {
+      return false; // which of the two it was is found out one by one
+    }
+  }
+
+  /** @param {Kind} kind */
+  async #acquire(kind) {
+    const slot = this.slots[kind];
+    slot.turn += 1;
+    const { turn, device } = slot;
+    if (device === "none") {
+      this.#arrived(kind, turn, null);
+    } else {
+      // Some cameras open once only: the old one goes first.
+      if (kind === "video") this.#put(kind, null);
+      try {
+        this.#arrived(kind, turn, tracksOf(await requestOne(kind, device), kind));
+      } catch (error) {
+        if (turn === slot.turn) {
+          this.#put(kind, null);
+          slot.error = errorCode(error);
+        }
+      }
+    }
+    this.changed();
+  }
+
+  /** @param {Kind} kind @param {number} turn @param {MediaStreamTrack | null} track */
+  #arrived(kind, turn, track) {
+    const slot = this.slots[kind];
+    if (turn !== slot.turn) {
+      track?.stop();
+      return;
+    }
+    slot.error = null;
+    this.#put(kind, track);
+    if (!track) return;
+    track.contentHint = kind === "video" ? "motion" : "speech";
+    track.enabled = slot.on;
+    track.onended = () => this.#lost(kind, track);
+    void this.#list();
+  }
+
+  /** The device was unplugged, or its permission taken back: another one may do. @param {Kind} kind @param {MediaStreamTrack} track */
+  async #lost(kind, track) {
+    const slot = this.slots[kind];
+    if (slot.track !== track) return;
+    slot.device = "";
+    await this.#acquire(kind);
+    if (!slot.track && slot.error === "not-found") slot.error = "unplugged";
+    this.changed();
+  }
+
+  async #devicesChanged() {
+    await this.#list();
+    for (const kind of KINDS) {
+      const slot = this.slots[kind];
+      const missing = slot.error === "not-found" || slot.error === "unplugged";
+      if (missing && slot.on && this.#has(kind)) await this.#acquire(kind);
+    }
+    this.changed();
+  }
+
+  /** @param {Kind} kind */
+  #has(kind) {
+    return this.devices.some((device) => device.kind === `${kind}input`);
+  }
+
+  async #list() {
+    this.devices = (await navigator.mediaDevices?.enumerateDevices().catch(() => [])) ?? [];
+    this.changed();
+  }
+
+  /** @param {Kind} kind @param {MediaStreamTrack | null} track */
+  #put(kind, track) {
+    const slot = this.slots[kind];
+    if (slot.track && slot.track !== track) {
+      slot.track.onended = null;
+      slot.track.stop();
+      this.stream.removeTrack(slot.track);
+    }
+    slot.track = track;
+    if (track) this.stream.addTrack(track);
+  }
+}
+
+/** @param {MediaStream} stream @param {Kind} kind @returns {MediaStreamTrack | null} */
+function tracksOf(stream, kind) {
+  return stream.getTracks().find((track) => track.kind === kind) ?? null;
+}
+
+/** @param {Kind} kind @param {string} device @returns {MediaTrackConstraints} */
+function constraints(kind, device) {
+  return device ? { ...CONSTRAINTS[kind], deviceId: { exact: device } } : CONSTRAINTS[kind];
+}
+
+/** @param {Kind} kind @param {string} device */
+async function requestOne(kind, device) {
+  try {
+    return await request({ [kind]: constraints(kind, device) });
+  } catch (error) {
+    // The device chosen last time is not there today: any other is better than none.
+    if (!device || errorCode(error) !== "not-found") throw error;
+    return request({ [kind]: constraints(kind, "") });
+  }
+}
+
+/** @param {MediaStreamConstraints} wish @returns {Promise<MediaStream>} */
+async function request(wish) {
+  if (!navigator.mediaDevices?.getUserMedia) throw new DOMException("not a secure context", "SecurityError");
+  return navigator.mediaDevices.getUserMedia(wish);
+}
+
+/** @param {unknown} error @returns {DeviceError} */
+function errorCode(error) {
+  const name = error instanceof DOMException ? error.name : error instanceof Error ? error.constructor.name : "";
+  switch (name) {
+    case "NotFoundError":
+    case "OverconstrainedError":
+      return "not-found";
+    case "NotAllowedError":
+      return "blocked";
+    case "NotReadableError":
+    case "AbortError":
+      return "in-use";
+    case "SecurityError":
+      return "insecure";
+    default:
+      return "failed";
+  }
+}

@@ -1,0 +1,347 @@
+// @ts-check
+// One peer: its RTCPeerConnection, from birth to end. What to do when is the Negotiation's to say.
+
+import { AUDIO_BITRATE, videoEncoding } from "./bitrate.js";
+import { MAX_WAITING, Negotiation } from "./negotiation.js";
+import { readStats } from "./stats.js";
+
+/**
+ * @typedef {import("./protocol.js").Signal} Signal
+ * @typedef {import("./media.js").Kind} Kind
+ * @typedef {"connecting" | "connected" | "interrupted" | "failed" | "closed"} PeerState
+ * @typedef {object} PeerEvents
+ * @property {(signal: Signal) => void} signal to be sent to the peer
+ * @property {() => void} changed state, tracks or channel did
+ * @property {(text: string) => void} chat
+ */
+
+/** From the first word to the first packet. */
+const CONNECT_DEADLINE_MS = 20_000;
+const MAX_CHAT_LENGTH = 4000;
+/** A peer that doesn't read its data channel gets no more than this. */
+const MAX_CHAT_BUFFER = 1 << 20;
+/** @type {Kind[]} */
+const KINDS = ["audio", "video"];
+
+/** @type {Set<RTCPeerConnection>} */
+const open = new Set();
+
+/** How many RTCPeerConnections are open. A call that ended leaves none. */
+export function openConnections() {
+  return open.size;
+}
+
+export class Peer {
+  /** @type {PeerState} */ state = "connecting";
+  /** @type {string | null} Why it failed. */ reason = null;
+  /** What the peer sends. A new one with each connection. */
+  stream = new MediaStream();
+  /** @type {import("./stats.js").Stats | null} */ stats = null;
+  /** Whether pictures arrive: a camera that is off or was never there sends none. */
+  videoLive = false;
+
+  /** @type {RTCPeerConnection | null} */ #connection = null;
+  /** @type {Set<RTCDataChannel>} */ #channels = new Set();
+  /** @type {import("./stats.js").Sample | null} */ #sample = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #deadline;
+  /** @type {Signal[] | null} What arrives before our own devices are known. */ #early = [];
+  #peers = 1;
+
+  /**
+   * @param {string} uid
+   * @param {{offers: boolean, media: import("./media.js").Media, configuration: RTCConfiguration}} how
+   * @param {PeerEvents} events
+   */
+  constructor(uid, { offers, media, configuration }, events) {
+    this.uid = uid;
+    this.media = media;
+    this.configuration = configuration;
+    this.events = events;
+    this.negotiation = new Negotiation({ offers });
+    void this.#begin();
+  }
+
+  /** An offer made before the devices are known would promise less than we have. */
+  async #begin() {
+    this.#startDeadline();
+    await this.media.ready;
+    if (this.state === "closed") return;
+    const early = this.#early ?? [];
+    this.#early = null;
+    this.#handle({ type: "start" });
+    for (const signal of early) this.receive(signal);
+  }
+
+  /** @param {Signal} signal */
+  receive(signal) {
+    if (!this.#early) this.#handle({ type: "signal", signal });
+    else if (this.#early.length < MAX_WAITING) this.#early.push(signal);
+  }
+
+  /** Another attempt, with another connection. */
+  retry() {
+    if (!this.#early) this.#handle({ type: "retry" });
+  }
+
+  close() {
+    clearTimeout(this.#deadline);
+    this.negotiation.handle({ type: "close" });
+    this.#closeConnection();
+    this.state = "closed";
+  }
+
+  /** @param {string} text @returns {boolean} whether it could be sent */
+  sendChat(text) {
+    const channel = [...this.#channels].find(({ readyState }) => readyState === "open");
+    if (!channel || channel.bufferedAmount > MAX_CHAT_BUFFER) return false;
+    channel.send(text);
+    return true;
+  }
+
+  /** Whether the peer can be written to. */
+  get hasChat() {
+    return [...this.#channels].some(({ readyState }) => readyState === "open");
+  }
+
+  /** How loud the peer is right now, linear from 0 to 1. */
+  get level() {
+    const receiver = this.#connection?.getReceivers().find(({ track }) => track.kind === "audio");
+    return receiver?.getSynchronizationSources()[0]?.audioLevel ?? this.stats?.audioIn?.level ?? 0;
+  }
+
+  async updateStats() {
+    const connection = this.#connection;
+    if (!connection) return;
+    const report = await connection.getStats().catch(() => null);
+    if (!report || connection !== this.#connection) return;
+    const before = this.#sample?.framesIn ?? 0;
+    const { stats, sample } = readStats(report.values(), this.#sample);
+    this.stats = stats;
+    this.#sample = sample;
+    this.videoLive = sample.framesIn > before;
+  }
+
+  /** Our devices changed: the call goes on with what there is now. */
+  async updateTracks() {
+    const connection = this.#connection;
+    if (!connection || this.negotiation.phase === "new") return;
+    let renegotiate = false;
+    for (const kind of KINDS) {
+      const transceiver = transceiverFor(connection, kind);
+      const track = this.media.track(kind);
+      if (!transceiver || transceiver.sender.track === track) continue;
+      await transceiver.sender.replaceTrack(track).catch(() => {});
+      if (!track || transceiver.direction.startsWith("send") || transceiver.mid === null) continue;
+      transceiver.direction = "sendrecv"; // a device where there was none: only that needs an offer
+      transceiver.sender.setStreams(this.media.stream);
+      renegotiate = true;
+    }
+    if (connection !== this.#connection) return;
+    if (renegotiate) this.#handle({ type: "renegotiate" });
+    await this.limit(this.#peers);
+  }
+
+  /** Shares the camera fairly. @param {number} peers how many it is sent to */
+  async limit(peers) {
+    this.#peers = peers;
+    for (const sender of this.#connection?.getSenders() ?? []) {
+      const { track } = sender;
+      if (!track) continue;
+      const parameters = sender.getParameters();
+      const encoding = track.kind === "video" ? videoEncoding(peers, track.getSettings()) : { maxBitrate: AUDIO_BITRATE };
+      if (!parameters.encodings?.length) continue;
+      Object.assign(parameters.encodings[0], encoding);
+      // Refused while a negotiation is under way; asked again when that is done.
+      await sender.setParameters(parameters).catch(() => {});
+    }
+  }
+
+  /** @param {import("./negotiation.js").Event} event */
+  #handle(event) {
+    for (const effect of this.negotiation.handle(event)) this.#run(effect);
+  }
+
+  /** @param {import("./negotiation.js").Effect} effect */
+  #run(effect) {
+    switch (effect.do) {
+      case "send":
+        return this.events.signal(effect.signal);
+      case "create-offer":
+        return this.#operate(async (connection) => {
+          this.#prepareOffer(connection);
+          return this.#created(await connection.createOffer());
+        });
+      case "create-answer":
+        return this.#operate(async (connection) => this.#created(await connection.createAnswer()));
+      case "set-local":
+        return this.#operate(async (connection) => {
+          await connection.setLocalDescription(effect.description);
+          return { type: "local-set" };
+        });
+      case "set-remote":
+        return this.#operate(async (connection) => {
+          if (effect.description.type === "offer") this.#prepareAnswer(connection);
+          await connection.setRemoteDescription(effect.description);
+          return { type: "remote-set" };
+        });
+      case "add-candidate":
+        // One that can't be used (of an offer that lost a glare, or nonsense) is no reason to give up.
+        return void this.#connection?.addIceCandidate(effect.candidate).catch(() => {});
+      case "reset":
+        return this.#reset();
+      case "fail":
+        return this.#fail(effect.reason);
+    }
+  }
+
+  /**
+   * Runs one operation and tells the negotiation how it ended. What a connection that was replaced meanwhile
+   * has to say is told apart by its round.
+   * @param {(connection: RTCPeerConnection) => Promise<{type: "created", description: any} | {type: "local-set"} | {type: "remote-set"}>} operation
+   */
+  async #operate(operation) {
+    const { round } = this.negotiation;
+    try {
+      const event = await operation(this.#need());
+      this.#handle({ ...event, round });
+      if (this.negotiation.phase === "stable") void this.updateTracks();
+    } catch (error) {
+      this.#handle({ type: "error", message: `negotiation failed: ${error instanceof Error ? error.message : error}`, round });
+    }
+  }
+
+  /** @param {RTCSessionDescriptionInit} description @returns {{type: "created", description: any}} */
+  #created({ type, sdp }) {
+    return { type: "created", description: { type, sdp: sdp ?? "" } };
+  }
+
+  /** @returns {RTCPeerConnection} */
+  #need() {
+    this.#connection ??= this.#connect();
+    return this.#connection;
+  }
+
+  #connect() {
+    const connection = new RTCPeerConnection(this.configuration);
+    open.add(connection);
+    const { round } = this.negotiation;
+    const current = () => connection === this.#connection;
+    connection.onicecandidate = ({ candidate }) => {
+      if (!candidate || !current()) return;
+      const { candidate: text = "", sdpMid = null, sdpMLineIndex = 0, usernameFragment } = candidate.toJSON();
+      this.#handle({ type: "local-candidate", candidate: { candidate: text, sdpMid, sdpMLineIndex, usernameFragment }, round });
+    };
+    connection.onconnectionstatechange = () => current() && this.#connectionState(connection.connectionState);
+    connection.ontrack = ({ track }) => {
+      if (!current()) return;
+      this.stream.addTrack(track);
+      this.events.changed();
+    };
+    connection.ondatachannel = ({ channel }) => current() && this.#adopt(channel);
+    return connection;
+  }
+
+  /** @param {RTCPeerConnectionState} state */
+  #connectionState(state) {
+    if (state === "connected") {
+      clearTimeout(this.#deadline);
+      this.#become("connected");
+      void this.limit(this.#peers);
+    } else if (state === "disconnected") {
+      this.#become("interrupted");
+    } else if (state === "failed") {
+      this.#handle({ type: "give-up", reason: this.state === "interrupted" ? "connection lost" : "no path to the peer" });
+    }
+  }
+
+  /**
+   * The data channel comes before the offer, for GStreamer. Tracks are added rather than transceivers, so that
+   * they pair with the other side's if its offer wins.
+   * @param {RTCPeerConnection} connection
+   */
+  #prepareOffer(connection) {
+    if (this.#channels.size === 0) this.#adopt(connection.createDataChannel("chat"));
+    this.#addTracks(connection);
+    for (const kind of KINDS) {
+      if (!transceiverFor(connection, kind)) connection.addTransceiver(kind, { direction: "recvonly" });
+    }
+  }
+
+  /** @param {RTCPeerConnection} connection */
+  #prepareAnswer(connection) {
+    if (connection.remoteDescription === null) this.#addTracks(connection);
+  }
+
+  /** @param {RTCPeerConnection} connection */
+  #addTracks(connection) {
+    for (const kind of KINDS) {
+      const track = this.media.track(kind);
+      if (track && !transceiverFor(connection, kind)) connection.addTrack(track, this.media.stream);
+    }
+  }
+
+  /** @param {RTCDataChannel} channel */
+  #adopt(channel) {
+    this.#channels.add(channel);
+    channel.onopen = () => this.events.changed();
+    channel.onclose = () => {
+      this.#channels.delete(channel);
+      this.events.changed();
+    };
+    channel.onmessage = ({ data }) => typeof data === "string" && this.events.chat(data.slice(0, MAX_CHAT_LENGTH));
+  }
+
+  #startDeadline() {
+    clearTimeout(this.#deadline);
+    this.#deadline = setTimeout(() => this.#handle({ type: "give-up", reason: this.#whyLate() }), CONNECT_DEADLINE_MS);
+  }
+
+  #whyLate() {
+    return this.#connection?.remoteDescription ? "no path to the peer" : "no answer";
+  }
+
+  #reset() {
+    this.#closeConnection();
+    this.stream = new MediaStream();
+    this.stats = null;
+    this.#sample = null;
+    this.videoLive = false;
+    this.#startDeadline();
+    this.#become("connecting");
+  }
+
+  /** @param {string} reason */
+  #fail(reason) {
+    clearTimeout(this.#deadline);
+    this.#closeConnection();
+    this.reason = reason;
+    this.#become("failed");
+  }
+
+  /** @param {PeerState} state */
+  #become(state) {
+    if (this.state === "closed") return;
+    this.state = state;
+    if (state !== "failed") this.reason = null;
+    this.events.changed();
+  }
+
+  #closeConnection() {
+    for (const channel of this.#channels) channel.onopen = channel.onclose = channel.onmessage = null;
+    this.#channels.clear();
+    const connection = this.#connection;
+    this.#connection = null;
+    if (!connection) return;
+    connection.close();
+    open.delete(connection);
+  }
+}
+
+/**
+ * The one that was negotiated, if any: there can be another that the peer's offer had no m-line for.
+ * @param {RTCPeerConnection} connection @param {Kind} kind
+ */
+function transceiverFor(connection, kind) {
+  const all = connection.getTransceivers().filter(({ receiver, direction }) => receiver.track.kind === kind && direction !== "stopped");
+  return all.find(({ mid }) => mid !== null) ?? all[0];
+}

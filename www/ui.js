@@ -1,0 +1,152 @@
+// @ts-check
+// The page as people see it: lobby or stage, status, news. With ui/ the only code that touches the document.
+
+import { Chat } from "./ui/chat.js";
+import { Controls } from "./ui/controls.js";
+import { DeviceChoice } from "./ui/devices.js";
+import { find, icon, setText } from "./ui/dom.js";
+import { Grid } from "./ui/grid.js";
+import { Lobby } from "./ui/lobby.js";
+
+/**
+ * @typedef {import("./media.js").Kind} Kind
+ * @typedef {import("./ui/lobby.js").LobbyEvents & {
+ *   press: (what: import("./ui/controls.js").Control) => void,
+ *   choose: (kind: Kind, device: string) => void,
+ *   retry: (uid: string) => void, chat: (text: string) => void}} UiEvents
+ */
+
+/** Good news goes by itself, an error stays until it is dealt with. */
+const GOOD_NEWS_MS = 6000;
+
+export class Ui {
+  #unread = 0;
+  /** @type {Set<HTMLVideoElement>} */ #silent = new Set();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
+
+  /** @param {{id: string, room: string, peer: string, remoteOfferer: boolean}} start @param {UiEvents} events */
+  constructor(start, events) {
+    this.status = find("status", HTMLElement);
+    this.ownId = find("own-id", HTMLElement);
+    this.title = find("title", HTMLElement);
+    this.notice = find("notice", HTMLElement);
+    this.alone = find("alone", HTMLElement);
+    this.hear = find("hear", HTMLButtonElement);
+    this.settings = find("settings", HTMLDialogElement);
+    this.lobby = new Lobby(start, events);
+    this.grid = new Grid(find("grid", HTMLElement), { retry: events.retry, playBlocked: (video) => this.#playBlocked(video) });
+    this.controls = new Controls(find("controls", HTMLElement), find("preview-controls", HTMLElement), events.press);
+    this.chat = new Chat(find("chat", HTMLElement), { send: events.chat, closed: () => this.showChat(false) });
+    this.choices = [
+      new DeviceChoice(find("lobby-devices", HTMLElement), "lobby", events.choose),
+      new DeviceChoice(find("settings-devices", HTMLElement), "settings", events.choose),
+    ];
+    this.hear.prepend(icon("sound"));
+    this.hear.addEventListener("click", () => this.#unblock());
+    const close = find("notice-close", HTMLButtonElement);
+    close.append(icon("close"));
+    close.addEventListener("click", () => this.clearNotice());
+  }
+
+  /** @param {string} text @param {string} state for style and scripts */
+  setStatus(text, state) {
+    setText(this.status, text);
+    this.status.dataset.state = state;
+    this.lobby.setBusy(state === "calling" || state === "joining");
+  }
+
+  /** @param {string} id */
+  setOwnId(id) {
+    setText(this.ownId, id);
+    this.ownId.title = `Your name: ${id}`;
+  }
+
+  /** @param {{title: string, room: boolean} | null} call null for the lobby */
+  showStage(call) {
+    const stage = call !== null;
+    if (stage === (document.body.dataset.view === "stage") && this.title.textContent === (call?.title ?? "")) return;
+    document.body.dataset.view = stage ? "stage" : "lobby";
+    find("lobby", HTMLElement).hidden = stage;
+    find("stage", HTMLElement).hidden = !stage;
+    find("controls", HTMLElement).hidden = !stage;
+    setText(this.title, call?.title ?? "");
+    document.title = call ? `${call.title} – callbin` : "callbin";
+    this.controls.setRoom(call?.room ?? false);
+    if (stage) return;
+    this.showChat(false);
+    this.chat.clear();
+    this.settings.close();
+  }
+
+  /** @param {string} text empty when somebody is there */
+  setAlone(text) {
+    setText(this.alone, text);
+    this.alone.hidden = text === "";
+  }
+
+  /** @param {string} text @param {boolean} good */
+  showNotice(text, good) {
+    clearTimeout(this.#timer);
+    setText(find("notice-text", HTMLElement), text);
+    this.notice.classList.toggle("good", good);
+    this.notice.hidden = false;
+    if (good) this.#timer = setTimeout(() => this.clearNotice(), GOOD_NEWS_MS);
+  }
+
+  clearNotice() {
+    this.notice.hidden = true;
+  }
+
+  /** @param {import("./media.js").Media} media @param {boolean} asking */
+  updateMedia(media, asking) {
+    this.lobby.update(media, asking);
+    for (const choice of this.choices) choice.update(media);
+    this.controls.update(media);
+    const { self } = this.grid;
+    self.setStream(media.stream);
+    self.setLive(media.slots.video.track !== null);
+    self.setMuted(!media.slots.audio.on || !media.slots.audio.track);
+  }
+
+  /** @param {boolean} [open] the other way round if not given */
+  showChat(open = this.chat.node.hidden) {
+    const wasOpen = !this.chat.node.hidden;
+    this.chat.show(open);
+    this.controls.setOpen("chat", open);
+    if (open) this.#setUnread(0);
+    else if (wasOpen) this.controls.chat.focus();
+  }
+
+  /** @param {{from: string, text: string, own?: boolean}} message */
+  addChat(message) {
+    this.chat.add(message);
+    if (this.chat.node.hidden) this.#setUnread(this.#unread + 1);
+  }
+
+  showSettings() {
+    this.settings.showModal();
+  }
+
+  /** @param {number} count */
+  #setUnread(count) {
+    this.#unread = count;
+    this.controls.setUnread(count);
+  }
+
+  /** Pictures may play without sound: show them, and ask for the click that allows the sound. @param {HTMLVideoElement} video */
+  #playBlocked(video) {
+    this.#silent.add(video);
+    this.hear.hidden = false;
+    video.muted = true;
+    void video.play().catch(() => {});
+  }
+
+  #unblock() {
+    this.hear.hidden = true;
+    for (const video of this.#silent) {
+      video.muted = false;
+      void video.play().catch(() => {});
+    }
+    this.#silent.clear();
+  }
+}

@@ -1,0 +1,50 @@
+// @ts-check
+// The chat at the side, or on a phone from below.
+
+import { element, icon } from "./dom.js";
+
+/** An evening's chat, not an archive. */
+const MAX_MESSAGES = 300;
+
+export class Chat {
+  /** @param {HTMLElement} node @param {{send: (text: string) => void, closed: () => void}} events */
+  constructor(node, events) {
+    this.node = node;
+    this.list = element("ol", { class: "messages", id: "messages", role: "log", "aria-live": "polite", "aria-label": "Messages", tabindex: "0" });
+    this.input = element("input", { id: "chat-text", "aria-label": "Message", placeholder: "Message", autocomplete: "off", maxlength: "2000" });
+    const close = element("button", { type: "button", class: "quiet", "aria-label": "Close chat" }, icon("close"));
+    close.addEventListener("click", events.closed);
+    const send = element("button", { type: "submit", class: "primary", "aria-label": "Send", id: "chat-send" }, icon("send"));
+    const form = element("form", {}, this.input, send);
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const text = this.input.value.trim();
+      if (!text) return;
+      this.input.value = "";
+      events.send(text);
+    });
+    node.append(element("header", {}, element("h2", {}, "Chat"), close), this.list, form);
+    node.addEventListener("keydown", (event) => event.key === "Escape" && events.closed());
+    this.clear();
+  }
+
+  /** @param {{from: string, text: string, own?: boolean}} message */
+  add({ from, text, own = false }) {
+    this.list.querySelector(".empty")?.remove();
+    while (this.list.childElementCount >= MAX_MESSAGES) this.list.firstElementChild?.remove();
+    this.list.append(element("li", { class: own ? "own" : "" }, element("b", {}, from), text));
+    this.list.scrollTop = this.list.scrollHeight;
+  }
+
+  clear() {
+    this.list.replaceChildren(element("li", { class: "empty" }, "Messages go straight from peer to peer and are kept nowhere."));
+  }
+
+  /** @param {boolean} open */
+  show(open) {
+    this.node.hidden = !open;
+    if (!open) return;
+    this.list.scrollTop = this.list.scrollHeight;
+    this.input.focus();
+  }
+}

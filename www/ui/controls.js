@@ -1,0 +1,69 @@
+// @ts-check
+// The buttons under the call, and the two in the lobby's preview.
+
+import { control, element, setIcon } from "./dom.js";
+
+/** @typedef {"mic" | "camera" | "chat" | "stats" | "settings" | "invite" | "hang-up"} Control */
+
+export class Controls {
+  /** @param {HTMLElement} node @param {HTMLElement} preview @param {(what: Control) => void} pressed */
+  constructor(node, preview, pressed) {
+    const make = (/** @type {Control} */ what, /** @type {string} */ drawing, /** @type {string} */ label, prefix = "", className = "") =>
+      control({ id: `${prefix}${what}`, icon: drawing, label, className }, () => pressed(what));
+    this.mics = [make("mic", "mic", "Mute"), make("mic", "mic", "Mute", "preview-")];
+    this.cameras = [make("camera", "camera", "Camera off"), make("camera", "camera", "Camera off", "preview-")];
+    this.chat = make("chat", "chat", "Chat", "show-");
+    this.stats = make("stats", "stats", "Statistics", "show-");
+    this.invite = make("invite", "link", "Copy invite link");
+    this.hangUp = make("hang-up", "hang-up", "Hang up", "", "danger");
+    this.badge = element("span", { class: "badge", hidden: true });
+    this.chat.append(this.badge);
+    node.append(this.mics[0], this.cameras[0], this.chat, this.stats, make("settings", "settings", "Camera and microphone", "show-"), this.invite, this.hangUp);
+    preview.append(this.mics[1], this.cameras[1]);
+    this.setOpen("chat", false);
+    this.setOpen("stats", false);
+  }
+
+  /** @param {import("../media.js").Media} media */
+  update(media) {
+    const { audio, video } = media.slots;
+    for (const button of this.mics) toggle(button, audio.track !== null && audio.on, audio.track !== null, "mic", "Mute", "Unmute");
+    const camera = video.track !== null || (!video.on && video.device !== "none");
+    for (const button of this.cameras) toggle(button, video.track !== null, camera, "camera", "Camera off", "Camera on");
+  }
+
+  /** @param {"chat" | "stats"} what @param {boolean} open */
+  setOpen(what, open) {
+    const button = what === "chat" ? this.chat : this.stats;
+    button.classList.toggle("open", open);
+    button.setAttribute("aria-pressed", String(open));
+  }
+
+  /** @param {number} count of messages not seen */
+  setUnread(count) {
+    this.badge.hidden = count === 0;
+    this.badge.textContent = count > 99 ? "99+" : String(count);
+    this.chat.setAttribute("aria-label", count ? `Chat, ${count} new` : "Chat");
+  }
+
+  /** @param {boolean} room */
+  setRoom(room) {
+    this.invite.hidden = !room;
+    const label = room ? "Leave" : "Hang up";
+    this.hangUp.title = label;
+    this.hangUp.setAttribute("aria-label", label);
+  }
+}
+
+/**
+ * @param {HTMLButtonElement} button @param {boolean} on @param {boolean} possible @param {string} drawing
+ * @param {string} offLabel what pressing does while on @param {string} onLabel
+ */
+function toggle(button, on, possible, drawing, offLabel, onLabel) {
+  const label = on ? offLabel : onLabel;
+  button.disabled = !possible;
+  button.classList.toggle("off", !on);
+  button.title = label;
+  button.setAttribute("aria-label", label);
+  if (button.firstElementChild) setIcon(button.firstElementChild, on ? drawing : `${drawing}-off`);
+}

@@ -1,0 +1,51 @@
+// @ts-check
+// Choosing camera and microphone: in the lobby, and in the dialog during a call.
+
+import { deviceText } from "../texts.js";
+import { element, setText } from "./dom.js";
+
+/** @typedef {import("../media.js").Kind} Kind */
+
+export class DeviceChoice {
+  /**
+   * @param {HTMLElement} host
+   * @param {string} prefix of the elements' ids
+   * @param {(kind: Kind, device: string) => void} chosen
+   */
+  constructor(host, prefix, chosen) {
+    this.rows = [this.#row(prefix, "video", "Camera", chosen), this.#row(prefix, "audio", "Microphone", chosen)];
+    host.append(...this.rows.map(({ row }) => row));
+  }
+
+  /** @param {string} prefix @param {Kind} kind @param {string} name @param {(kind: Kind, device: string) => void} chosen */
+  #row(prefix, kind, name, chosen) {
+    const id = `${prefix}-${name.toLowerCase()}`;
+    const select = element("select", { id, "aria-describedby": `${id}-hint` });
+    select.addEventListener("change", () => chosen(kind, select.value));
+    const hint = element("p", { id: `${id}-hint`, class: "hint", role: "status" });
+    const row = element("div", { class: "device" }, element("label", { for: id }, name), select, hint);
+    return { row, select, hint, kind, name };
+  }
+
+  /** @param {import("../media.js").Media} media */
+  update(media) {
+    for (const { select, hint, kind, name } of this.rows) {
+      const { device, track, error } = media.slots[kind];
+      const devices = media.devices.filter((entry) => entry.kind === `${kind}input` && entry.deviceId);
+      const options = devices.map((entry, i) => ({ value: entry.deviceId, text: entry.label || `${name} ${i + 1}` }));
+      if (devices.length === 0) options.push({ value: "", text: error ? "Try again" : "Default" });
+      options.push({ value: "none", text: `No ${name.toLowerCase()}` });
+      fill(select, options, device === "none" ? "none" : (track?.getSettings().deviceId ?? device));
+      setText(hint, deviceText(kind, error));
+      hint.hidden = !error;
+    }
+  }
+}
+
+/** @param {HTMLSelectElement} select @param {{value: string, text: string}[]} options @param {string} value */
+function fill(select, options, value) {
+  const same = select.options.length === options.length && options.every((option, i) => select.options[i].value === option.value && select.options[i].text === option.text);
+  if (!same) select.replaceChildren(...options.map((option) => element("option", { value: option.value }, option.text)));
+  // Without a device none of the choices is in force: then choosing any of them is a change.
+  select.value = value;
+}

@@ -1,0 +1,64 @@
+// @ts-check
+// Making and finding elements. Text goes in as text, never as markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/**
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag
+ * @param {Record<string, string | boolean | undefined>} attributes `true` sets an attribute without a value
+ * @param {(Node | string)[]} children
+ * @returns {HTMLElementTagNameMap[T]}
+ */
+export function element(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === true) node.setAttribute(name, "");
+    else if (typeof value === "string") node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+/** One of the drawings in index.html. @param {string} name */
+export function icon(name) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(document.createElementNS(SVG, "use"));
+  return setIcon(svg, name);
+}
+
+/** @param {Element} svg @param {string} name */
+export function setIcon(svg, name) {
+  svg.firstElementChild?.setAttribute("href", `#icon-${name}`);
+  return svg;
+}
+
+/**
+ * The element with that id, which index.html has to have.
+ * @template {HTMLElement} T
+ * @param {string} id
+ * @param {new () => T} type
+ * @returns {T}
+ */
+export function find(id, type) {
+  const found = document.getElementById(id);
+  if (!(found instanceof type)) throw new Error(`index.html has no ${type.name} with the id ${id}`);
+  return found;
+}
+
+/** Sets text only if it differs: a live region announces what changes. @param {HTMLElement} node @param {string} text */
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/**
+ * A round button with a drawing.
+ * @param {{id: string, icon: string, label: string, className?: string}} what @param {() => void} pressed
+ */
+export function control({ id, icon: drawing, label, className = "" }, pressed) {
+  const button = element("button", { id, type: "button", class: `control ${className}`.trim(), "aria-label": label, title: label }, icon(drawing));
+  button.addEventListener("click", pressed);
+  return button;
+}

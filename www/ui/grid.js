@@ -1,0 +1,60 @@
+// @ts-check
+// The wall of tiles: as large as they can be, whatever their number and the shape of the screen.
+
+import { tileLayout } from "../layout.js";
+import { Tile } from "./tile.js";
+
+const GAP = 8;
+/** The name under the picture, and the tile's border. */
+const STRIP = 34;
+
+export class Grid {
+  /** @type {Map<string, Tile>} */ tiles = new Map();
+
+  /**
+   * @param {HTMLElement} node
+   * @param {{retry: (uid: string) => void, playBlocked: (video: HTMLVideoElement) => void}} events
+   */
+  constructor(node, events) {
+    this.node = node;
+    this.events = events;
+    this.self = new Tile({ name: "You", self: true }, { retry: () => {}, playBlocked: () => {} });
+    this.self.video.id = "self-view";
+    node.append(this.self.node);
+    new ResizeObserver(() => this.#arrange()).observe(node);
+  }
+
+  /** @param {string} uid @param {string} name */
+  add(uid, name) {
+    const tile = new Tile({ name, peer: uid }, { retry: () => this.events.retry(uid), playBlocked: this.events.playBlocked });
+    this.tiles.set(uid, tile);
+    this.node.insertBefore(tile.node, this.self.node);
+    this.#arrange();
+    return tile;
+  }
+
+  /** @param {string} uid */
+  remove(uid) {
+    this.tiles.get(uid)?.remove();
+    this.tiles.delete(uid);
+    this.#arrange();
+  }
+
+  #arrange() {
+    const others = this.tiles.size;
+    this.node.dataset.others = String(others);
+    const { clientWidth: width, clientHeight: height } = this.node;
+    if (others === 1) {
+      this.#size(width, height); // the other one has the stage, our tile lies in its corner
+      return;
+    }
+    const layout = tileLayout(others + 1, { width, height }, { gap: GAP, strip: STRIP });
+    this.#size(layout.width, layout.height);
+  }
+
+  /** @param {number} width @param {number} height */
+  #size(width, height) {
+    this.node.style.setProperty("--tile-width", `${width}px`);
+    this.node.style.setProperty("--tile-height", `${height}px`);
+  }
+}

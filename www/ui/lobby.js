@@ -1,0 +1,103 @@
+// @ts-check
+// Before the call: name, room or peer, devices.
+
+import { isRoomId, toId } from "../ids.js";
+import { deviceText } from "../texts.js";
+import { find, setText } from "./dom.js";
+
+/**
+ * @typedef {object} LobbyEvents
+ * @property {(id: string) => void} renamed
+ * @property {(room: string) => void} join
+ * @property {(peer: string, remoteOfferer: boolean) => void} call
+ * @property {() => void} copyCallLink
+ */
+
+export class Lobby {
+  /** @param {{id: string, room: string, peer: string, remoteOfferer: boolean}} start @param {LobbyEvents} events */
+  constructor(start, events) {
+    this.name = find("name", HTMLInputElement);
+    this.nameHint = find("name-hint", HTMLElement);
+    this.room = find("room", HTMLInputElement);
+    this.peer = find("peer", HTMLInputElement);
+    this.remoteOfferer = find("remote-offerer", HTMLInputElement);
+    this.preview = find("preview", HTMLVideoElement);
+    this.empty = find("preview-empty", HTMLElement);
+    this.buttons = [find("join", HTMLButtonElement), find("call", HTMLButtonElement)];
+    this.name.value = start.id;
+    this.room.value = start.room;
+    this.peer.value = start.peer;
+    this.remoteOfferer.checked = start.remoteOfferer;
+    this.#listen(events);
+    this.setRoomOnly(start.room);
+  }
+
+  /** @param {LobbyEvents} events */
+  #listen(events) {
+    const rename = () => {
+      const id = toId(this.name.value);
+      if (id) this.name.value = id;
+      this.#mark(this.name, id ? "" : "A name needs at least one letter.");
+      if (id) events.renamed(id);
+      return id !== "";
+    };
+    this.name.addEventListener("change", rename);
+    onSubmit("name-form", rename);
+    onSubmit("room-form", () => {
+      const room = toId(this.room.value);
+      const fine = isRoomId(room);
+      this.#mark(this.room, fine ? "" : "Choose another name for the room.");
+      if (fine && rename()) events.join(room);
+    });
+    onSubmit("call-form", () => {
+      const peer = toId(this.peer.value);
+      this.#mark(this.peer, peer ? "" : "Whom?");
+      if (peer && rename()) events.call(peer, this.remoteOfferer.checked);
+    });
+    find("copy-call-link", HTMLButtonElement).addEventListener("click", events.copyCallLink);
+    for (const input of [this.name, this.room, this.peer]) input.addEventListener("input", () => this.#mark(input, ""));
+  }
+
+  /** @param {HTMLInputElement} input @param {string} error */
+  #mark(input, error) {
+    input.setCustomValidity(error);
+    if (error) input.reportValidity();
+    if (input === this.name) this.setNameError("");
+  }
+
+  /** With a link to a room there is one thing to do. @param {string} room */
+  setRoomOnly(room) {
+    const only = room !== "";
+    for (const id of ["call-form", "or"]) find(id, HTMLElement).hidden = only;
+    setText(find("lobby-heading", HTMLElement), only ? `Join ${room}` : "Start a call");
+  }
+
+  /** @param {string} error in words, empty when all is well */
+  setNameError(error) {
+    setText(this.nameHint, error || "Others find you by this name.");
+    this.nameHint.classList.toggle("error", error !== "");
+    this.name.setAttribute("aria-invalid", String(error !== ""));
+  }
+
+  /** @param {boolean} busy a call is being set up already */
+  setBusy(busy) {
+    for (const button of this.buttons) button.disabled = busy;
+  }
+
+  /** @param {import("../media.js").Media} media @param {boolean} asking whether the browser still asks the user */
+  update(media, asking) {
+    if (this.preview.srcObject !== media.stream) this.preview.srcObject = media.stream;
+    const { track, device, on, error } = media.slots.video;
+    this.preview.hidden = track === null;
+    const waiting = asking ? "Waiting for camera and microphone…" : !on || device === "none" ? "Camera is off" : deviceText("video", error);
+    setText(this.empty, track ? "" : waiting);
+  }
+}
+
+/** @param {string} id @param {() => void} submitted */
+function onSubmit(id, submitted) {
+  find(id, HTMLFormElement).addEventListener("submit", (event) => {
+    event.preventDefault();
+    submitted();
+  });
+}

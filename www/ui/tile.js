@@ -1,0 +1,114 @@
+// @ts-check
+// One participant on the wall: picture, name under it, who speaks, the state of the connection.
+
+import { meter } from "../levels.js";
+import { peerText } from "../texts.js";
+import { element, icon, setText } from "./dom.js";
+
+/** @typedef {import("../stats.js").Stats} Stats */
+
+export class Tile {
+  /** @type {MediaStream | null} */ #stream = null;
+
+  /**
+   * @param {{name: string, peer?: string, self?: boolean}} who `peer` is the uid of a remote one
+   * @param {{retry: () => void, playBlocked: (video: HTMLVideoElement) => void}} events
+   */
+  constructor({ name, peer, self = false }, events) {
+    this.events = events;
+    this.video = element("video", { autoplay: true, playsinline: true, "aria-label": self ? "Your camera" : `Video of ${name}`, "data-peer": peer });
+    this.video.muted = self;
+    this.avatar = element("div", { class: "avatar", "aria-hidden": "true" }, element("span", {}, initials(name)));
+    this.stats = element("dl", { class: "tile-stats", hidden: true });
+    this.reason = element("p");
+    const retry = element("button", { type: "button", class: "retry" }, icon("retry"), "Try again");
+    retry.addEventListener("click", events.retry);
+    this.veil = element("div", { class: "veil", role: "alert", hidden: true }, this.reason, retry);
+    this.state = element("span", { class: "peer-state" });
+    this.muted = element("span", { class: "muted", hidden: true, title: "Muted" }, icon("mic-off"), element("span", { class: "visually-hidden" }, "muted"));
+    this.bar = element("span");
+    const level = element("span", { class: "meter", "aria-hidden": "true" }, this.bar);
+    this.node = element(
+      "article",
+      { class: self ? "tile self" : "tile", role: "listitem", "aria-label": name },
+      element("div", { class: "picture" }, this.video, this.avatar, this.stats, this.veil),
+      element("div", { class: "under" }, element("span", { class: "name" }, name), this.state, this.muted, level),
+    );
+  }
+
+  /** @param {{state: import("../peer.js").PeerState, reason: string | null}} peer */
+  setState({ state, reason }) {
+    this.node.dataset.state = state;
+    setText(this.state, state === "failed" ? "" : peerText(state, reason));
+    this.veil.hidden = state !== "failed";
+    setText(this.reason, state === "failed" ? peerText(state, reason) : "");
+  }
+
+  /** @param {MediaStream} stream */
+  setStream(stream) {
+    if (this.#stream !== stream) {
+      this.#stream = stream;
+      this.video.srcObject = stream;
+    }
+    void this.play();
+  }
+
+  /** Browsers let a page make noise only once the user has touched it, or while it uses a microphone. */
+  async play() {
+    try {
+      await this.video.play();
+    } catch (error) {
+      if (error instanceof DOMException && error.name === "NotAllowedError") this.events.playBlocked(this.video);
+    }
+  }
+
+  /** @param {boolean} live whether there are pictures to show */
+  setLive(live) {
+    this.avatar.hidden = live;
+  }
+
+  /** @param {boolean} muted */
+  setMuted(muted) {
+    this.muted.hidden = !muted;
+  }
+
+  /** @param {number} level @param {boolean} speaking */
+  setLevel(level, speaking) {
+    this.bar.style.setProperty("--level", meter(level).toFixed(2));
+    this.node.classList.toggle("speaking", speaking);
+  }
+
+  /** @param {[string, string][] | null} rows */
+  setStats(rows) {
+    this.stats.hidden = rows === null || rows.length === 0;
+    if (rows === null) return;
+    const cells = rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
+    this.stats.replaceChildren(...cells);
+  }
+
+  remove() {
+    this.video.srcObject = null;
+    this.node.remove();
+  }
+}
+
+/** What a tile shows of the statistics. @param {Stats | null} stats @returns {[string, string][]} */
+export function statsRows(stats) {
+  if (!stats) return [];
+  const { videoIn, videoOut, audioIn, rttMs, path } = stats;
+  /** @type {[string, string][]} */
+  const rows = [];
+  if (videoIn?.width) rows.push(["in", `${videoIn.width}×${videoIn.height} ${Math.round(videoIn.fps)} fps ${videoIn.kbps} kbit/s ${videoIn.codec}`]);
+  if (audioIn) rows.push(["audio", `${audioIn.kbps} kbit/s ${audioIn.codec}`]);
+  if (videoOut?.width) rows.push(["out", `${videoOut.width}×${videoOut.height} ${Math.round(videoOut.fps)} fps ${videoOut.kbps} kbit/s`]);
+  const lost = (videoIn?.packetsLost ?? 0) + (audioIn?.packetsLost ?? 0);
+  if (videoIn || audioIn) rows.push(["lost", `${lost}, jitter ${videoIn?.jitterMs ?? audioIn?.jitterMs ?? 0} ms`]);
+  if (rttMs !== null) rows.push(["RTT", `${rttMs} ms${path ? ` ${path}` : ""}`]);
+  return rows;
+}
+
+/** @param {string} name */
+function initials(name) {
+  const words = name.split(/[^\p{L}\p{N}]+/u).filter(Boolean);
+  return words.slice(0, 2).map((word) => [...word][0].toUpperCase()).join("") || "?";
+}
