@@ -109,7 +109,7 @@ export class Ui {
   }
 
   /** @param {boolean} [open] the other way round if not given */
-  showChat(open = this.chat.node.hidden) {
+  showChat(open = this.chat.node.hasAttribute("hidden")) {
     const wasOpen = !this.chat.node.hidden;
     this.chat.show(open);
     this.controls.setOpen("chat", open);
