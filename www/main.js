@@ -247,6 +247,8 @@ class App {
       const speaking = this.peers.size > 1 && this.speakers.active === uid;
       this.ui.grid.tiles.get(uid)?.setLevel(level, speaking);
     }
+    const [first] = this.peers.values();
+    this.ui.grid.self.setLevel(first?.stats?.ownLevel ?? 0, false);
   }
 }
 

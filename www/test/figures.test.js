@@ -98,5 +98,5 @@ test("statistics are per second since the last sample", () => {
 
 test("an empty report is a peer without media", () => {
   const { stats } = readStats([], null);
-  assert.deepEqual(stats, { videoIn: null, videoOut: null, audioIn: null, audioOut: null, rttMs: null, path: null });
+  assert.deepEqual(stats, { videoIn: null, videoOut: null, audioIn: null, audioOut: null, ownLevel: null, rttMs: null, path: null });
 });

@@ -19,7 +19,7 @@ export class Controls {
     this.badge = element("span", { class: "badge", hidden: true });
     this.chat.append(this.badge);
     node.append(this.mics[0], this.cameras[0], this.chat, this.stats, make("settings", "settings", "Camera and microphone", "show-"), this.invite, this.hangUp);
-    preview.append(this.mics[1], this.cameras[1]);
+    preview.append(this.mics[1], this.cameras[1], make("settings", "settings", "Camera and microphone", "preview-"));
     this.setOpen("chat", false);
     this.setOpen("stats", false);
   }
