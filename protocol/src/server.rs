@@ -50,6 +50,12 @@ pub enum ErrorMessage {
     InvalidRoomId(String),
     /// `invalid msg, already in room`.
     AlreadyInRoom,
+    /// `room '<id>' is full`. Of callbin's server, with a limit.
+    RoomFull(String),
+    /// `too many rooms`. Of callbin's server, with a limit.
+    TooManyRooms,
+    /// `too many sessions`. Of callbin's server, with a limit.
+    TooManySessions,
     /// Any other text, from this or another server.
     Other(String),
 }
@@ -98,6 +104,9 @@ impl ErrorMessage {
             Self::PeerNotInRoom(_) => "peer is not in the room",
             Self::InvalidRoomId(_) => "invalid room id",
             Self::AlreadyInRoom => "invalid msg, already in room",
+            Self::RoomFull(_) => "room is full",
+            Self::TooManyRooms => "too many rooms",
+            Self::TooManySessions => "too many sessions",
             Self::Other(_) => "other",
         }
     }
@@ -113,10 +122,15 @@ impl ErrorMessage {
             .or_else(|| quoted("peer ", " busy").map(Self::PeerBusy))
             .or_else(|| quoted("peer ", " is not in the room").map(Self::PeerNotInRoom))
             .or_else(|| quoted("invalid room id ", "").map(Self::InvalidRoomId))
-            .or_else(|| (text == "invalid msg, already in room").then_some(Self::AlreadyInRoom))
+            .or_else(|| quoted("room ", " is full").map(Self::RoomFull))
+            .or_else(|| FIXED.into_iter().find(|error| error.kind() == text))
             .unwrap_or_else(|| Self::Other(text.into()))
     }
 }
+
+/// The errors whose text is their kind.
+const FIXED: [ErrorMessage; 3] =
+    [ErrorMessage::AlreadyInRoom, ErrorMessage::TooManyRooms, ErrorMessage::TooManySessions];
 
 impl fmt::Display for ServerMessage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -149,7 +163,8 @@ impl fmt::Display for ErrorMessage {
             Self::PeerBusy(id) => write!(f, "peer {} busy", PythonRepr(id)),
             Self::PeerNotInRoom(id) => write!(f, "peer {} is not in the room", PythonRepr(id)),
             Self::InvalidRoomId(id) => write!(f, "invalid room id {}", PythonRepr(id)),
-            Self::AlreadyInRoom => f.write_str("invalid msg, already in room"),
+            Self::AlreadyInRoom | Self::TooManyRooms | Self::TooManySessions => f.write_str(self.kind()),
+            Self::RoomFull(id) => write!(f, "room {} is full", PythonRepr(id)),
             Self::Other(text) => f.write_str(text),
         }
     }
@@ -183,6 +198,9 @@ mod tests {
             (M::Error(E::PeerNotInRoom("x".into())), "ERROR peer 'x' is not in the room"),
             (M::Error(E::InvalidRoomId("".into())), "ERROR invalid room id ''"),
             (M::Error(E::AlreadyInRoom), "ERROR invalid msg, already in room"),
+            (M::Error(E::RoomFull("r".into())), "ERROR room 'r' is full"),
+            (M::Error(E::TooManyRooms), "ERROR too many rooms"),
+            (M::Error(E::TooManySessions), "ERROR too many sessions"),
             (M::Error(E::Other("the roof is on fire".into())), "ERROR the roof is on fire"),
         ] {
             assert_eq!(message.to_string(), text);

@@ -11,6 +11,24 @@ pub enum CloseReason {
     /// HELLO with a uid that is taken, empty or has white space.
     #[error("invalid peer uid")]
     InvalidUid,
+    /// HELLO with a uid that the token does not allow, or that was refused elsewhere.
+    #[error("uid not allowed")]
+    UidNotAllowed,
+    /// The same identity came back and took its uid over.
+    #[error("replaced by a new connection")]
+    Replaced,
+    /// The token's time is over.
+    #[error("token expired")]
+    TokenExpired,
+    /// More messages or bytes than allowed.
+    #[error("too many messages")]
+    TooFast,
+    /// More registrations than allowed.
+    #[error("too many registrations, try again later")]
+    TooManyRegistrations,
+    /// An operator closed it.
+    #[error("closed by an operator")]
+    ByOperator,
     /// No HELLO came in time.
     #[error("no HELLO in time")]
     HelloTimeout,
@@ -51,7 +69,14 @@ impl CloseReason {
             }
             Self::BinaryFrame => CloseCode::Unsupported,
             Self::NotUtf8 => CloseCode::Invalid,
-            Self::SlowReader | Self::NoPong => CloseCode::Policy,
+            Self::SlowReader
+            | Self::NoPong
+            | Self::UidNotAllowed
+            | Self::Replaced
+            | Self::TokenExpired
+            | Self::TooFast
+            | Self::ByOperator => CloseCode::Policy,
+            Self::TooManyRegistrations => CloseCode::Again,
             Self::TooBig => CloseCode::Size,
         }
     }

@@ -1,16 +1,71 @@
-//! The command line and the environment.
+//! The command line, the environment, and the file: the same names everywhere.
 
-use std::{path::PathBuf, time::Duration};
+mod file;
 
-use clap::Parser;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser};
+use ipnet::IpNet;
+
+pub use file::{ConfigError, parse};
+
+use crate::{account::Quotas, hub::Rules};
 
 /// A signalling server for GStreamer's WebRTC clients and browsers.
 ///
 /// Understands what the example server of GStreamer understands (HELLO, SESSION, ROOM) and serves a page to
 /// call from a browser, all on one port.
+///
+/// Each option can stand on the command line, in the environment, or in a TOML file given with --config, where
+/// `--max-queue 1000` is `max-queue = 1000`. The command line comes first, then the environment, then the file.
 #[derive(Debug, Clone, Parser)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(name = "callbin-server", version, after_help = EXIT_CODES)]
 pub struct Config {
+    /// Read options from this TOML file. Unknown names are errors.
+    #[arg(long, env = "CALLBIN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Check everything that can be checked without listening, say what is wrong, and end.
+    #[arg(long)]
+    pub check_config: bool,
+
+    /// The address and the page.
+    #[command(flatten)]
+    pub listen: Listen,
+
+    /// Certificates.
+    #[command(flatten)]
+    pub tls: Tls,
+
+    /// Who may do what.
+    #[command(flatten)]
+    pub access: Access,
+
+    /// ICE servers.
+    #[command(flatten)]
+    pub ice: Ice,
+
+    /// The webhook.
+    #[command(flatten)]
+    pub webhook: Webhook,
+
+    /// Deadlines.
+    #[command(flatten)]
+    pub deadlines: Deadlines,
+
+    /// How much of everything.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+
+    /// For operators.
+    #[command(flatten)]
+    pub operations: Operations,
+}
+
+/// The address and the page.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Listening")]
+pub struct Listen {
     /// Address to listen on; empty or none means all interfaces, IPv4 and IPv6.
     #[arg(long, env = "CALLBIN_ADDR", default_value = "", value_name = "ADDRESS")]
     pub addr: String,
@@ -19,10 +74,23 @@ pub struct Config {
     #[arg(long, env = "CALLBIN_PORT", default_value_t = 8443)]
     pub port: u16,
 
-    /// Seconds between pings.
-    #[arg(long, env = "CALLBIN_KEEPALIVE_TIMEOUT", default_value = "30", value_name = "SECONDS", value_parser = seconds)]
-    pub keepalive_timeout: Duration,
+    /// Path that answers 200 OK to whoever watches the server's health.
+    #[arg(long, env = "CALLBIN_HEALTH", default_value = "/health", value_name = "PATH")]
+    pub health: String,
 
+    /// Serve the page from this folder instead of from the binary.
+    #[arg(long, env = "CALLBIN_WWW", value_name = "DIR")]
+    pub www: Option<PathBuf>,
+
+    /// Networks of proxies whose Forwarded, X-Forwarded-For or PROXY protocol (version 2) is believed.
+    #[arg(long, env = "CALLBIN_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    pub trusted_proxy: Vec<IpNet>,
+}
+
+/// Certificates.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "TLS")]
+pub struct Tls {
     /// Folder with the certificate: cert.pem and key.pem, or fullchain.pem and privkey.pem if the path
     /// contains "letsencrypt". [default: this folder; with --self-signed: ~/.local/state/callbin]
     #[arg(long, env = "CALLBIN_CERT_PATH", value_name = "DIR")]
@@ -36,48 +104,201 @@ pub struct Config {
     #[arg(long, env = "CALLBIN_SELF_SIGNED")]
     pub self_signed: bool,
 
-    /// Look every 10 seconds whether the certificate changed, and use the new one for new connections.
+    /// Look every 10 seconds whether the certificate, the token keys, the secrets or --config changed, and
+    /// use the new ones for new connections. SIGHUP does the same at once.
     #[arg(long, env = "CALLBIN_RESTART_ON_CERT_CHANGE")]
     pub restart_on_cert_change: bool,
+}
 
-    /// Path that answers 200 OK to whoever watches the server's health.
-    #[arg(long, env = "CALLBIN_HEALTH", default_value = "/health", value_name = "PATH")]
-    pub health: String,
+/// Who may do what.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Access")]
+pub struct Access {
+    /// Require tokens (JWT) signed with the key in this file: a secret of 32 bytes or more for HS256, or a
+    /// public key in PEM form for RS256, ES256 or EdDSA.
+    #[arg(long, env = "CALLBIN_TOKEN_KEY_FILE", value_name = "FILE")]
+    pub token_key_file: Option<PathBuf>,
 
-    /// Serve the page from this folder instead of from the binary.
-    #[arg(long, env = "CALLBIN_WWW", value_name = "DIR")]
-    pub www: Option<PathBuf>,
+    /// Require tokens signed with one of the keys in this JSON Web Key Set.
+    #[arg(long, env = "CALLBIN_TOKEN_JWKS_FILE", value_name = "FILE")]
+    pub token_jwks_file: Option<PathBuf>,
 
-    /// Seconds a connection may take for TLS, the HTTP request and HELLO, each.
-    #[arg(long, env = "CALLBIN_HELLO_TIMEOUT", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
-    pub hello_timeout: Duration,
+    /// Seconds that our clock and that of the tokens' maker may differ.
+    #[arg(long, env = "CALLBIN_TOKEN_LEEWAY", default_value = "30", value_name = "SECONDS", value_parser = seconds_or_none)]
+    pub token_leeway: Duration,
+
+    /// The audience (aud) that a token must name.
+    #[arg(long, env = "CALLBIN_TOKEN_AUDIENCE", value_name = "TEXT")]
+    pub token_audience: Option<String>,
+
+    /// The issuer (iss) that a token must name.
+    #[arg(long, env = "CALLBIN_TOKEN_ISSUER", value_name = "TEXT")]
+    pub token_issuer: Option<String>,
+
+    /// Take WebSockets of browsers only from pages of these origins, such as https://example.org.
+    #[arg(long, env = "CALLBIN_ALLOWED_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub allowed_origin: Vec<String>,
+}
+
+/// ICE servers.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "ICE servers, for GET /ice-servers")]
+pub struct Ice {
+    /// A STUN server's URL.
+    #[arg(long, env = "CALLBIN_STUN_URL", value_name = "URL", value_delimiter = ',')]
+    pub stun_url: Vec<String>,
+
+    /// A TURN server's URL; credentials for it are made with --turn-secret-file.
+    #[arg(
+        long,
+        env = "CALLBIN_TURN_URL",
+        value_name = "URL",
+        value_delimiter = ',',
+        requires = "turn_secret_file"
+    )]
+    pub turn_url: Vec<String>,
+
+    /// File with the secret shared with the TURN servers (coturn: static-auth-secret).
+    #[arg(long, env = "CALLBIN_TURN_SECRET_FILE", value_name = "FILE")]
+    pub turn_secret_file: Option<PathBuf>,
+
+    /// Seconds that TURN credentials are good for.
+    #[arg(long, env = "CALLBIN_TURN_TTL", default_value = "3600", value_name = "SECONDS", value_parser = seconds)]
+    pub turn_ttl: Duration,
+
+    /// File with a JSON array of RTCIceServer objects to hand out as they are.
+    #[arg(long, env = "CALLBIN_ICE_SERVERS_FILE", value_name = "FILE")]
+    pub ice_servers_file: Option<PathBuf>,
+}
+
+/// The webhook.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Webhook")]
+pub struct Webhook {
+    /// Ask this URL whether a registration, a call or a join is allowed.
+    #[arg(long, env = "CALLBIN_WEBHOOK_URL", value_name = "URL")]
+    pub webhook_url: Option<String>,
+
+    /// File with a secret to send along as Authorization: Bearer.
+    #[arg(long, env = "CALLBIN_WEBHOOK_SECRET_FILE", value_name = "FILE")]
+    pub webhook_secret_file: Option<PathBuf>,
+
+    /// Seconds within which the answer must be there, retries included; without one it is a no.
+    #[arg(long, env = "CALLBIN_WEBHOOK_TIMEOUT", default_value = "5", value_name = "SECONDS", value_parser = seconds)]
+    pub webhook_timeout: Duration,
+
+    /// How often to ask again after an error.
+    #[arg(long, env = "CALLBIN_WEBHOOK_RETRIES", default_value_t = 2, value_name = "N")]
+    pub webhook_retries: u32,
+}
+
+/// Deadlines.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Deadlines")]
+pub struct Deadlines {
+    /// Seconds between pings.
+    #[arg(long, env = "CALLBIN_KEEPALIVE_TIMEOUT", default_value = "30", value_name = "SECONDS", value_parser = seconds)]
+    pub keepalive_timeout: Duration,
 
     /// Seconds a peer may take to answer a ping.
     #[arg(long, env = "CALLBIN_PONG_TIMEOUT", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
     pub pong_timeout: Duration,
 
+    /// Seconds a connection may take for TLS, the HTTP request and HELLO, each.
+    #[arg(long, env = "CALLBIN_HELLO_TIMEOUT", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
+    pub hello_timeout: Duration,
+
+    /// Seconds that sessions and rooms may go on after SIGTERM or SIGINT; a second signal ends them.
+    #[arg(long, env = "CALLBIN_DRAIN_TIMEOUT", default_value = "0", value_name = "SECONDS", value_parser = seconds_or_none)]
+    pub drain_timeout: Duration,
+
+    /// Seconds that connections may take to close in the end.
+    #[arg(long, env = "CALLBIN_SHUTDOWN_TIMEOUT", default_value = "5", value_name = "SECONDS", value_parser = seconds)]
+    pub shutdown_timeout: Duration,
+}
+
+/// How much of everything. "Owner" is an address (IPv6: a /64 network), and with tokens also a subject.
+#[derive(Debug, Clone, Args)]
+#[command(
+    next_help_heading = "Limits (0: none); an owner is an address or /64, and with tokens also a subject"
+)]
+pub struct LimitArgs {
     /// Size of the largest message accepted, in bytes.
     #[arg(long, env = "CALLBIN_MAX_MESSAGE", default_value_t = 1 << 20, value_name = "BYTES", value_parser = size)]
-    pub max_message: u64,
+    pub max_message: u32,
 
     /// Bytes that may wait for one peer; one that reads too slowly for it is closed.
     #[arg(long, env = "CALLBIN_MAX_QUEUE", default_value_t = 4 << 20, value_name = "BYTES", value_parser = size)]
-    pub max_queue: u64,
+    pub max_queue: u32,
 
-    /// Seconds that connections may take to close after SIGTERM or SIGINT.
-    #[arg(long, env = "CALLBIN_SHUTDOWN_TIMEOUT", default_value = "5", value_name = "SECONDS", value_parser = seconds)]
-    pub shutdown_timeout: Duration,
+    /// Connections in all. [default: what the limit of open files allows]
+    #[arg(long, env = "CALLBIN_MAX_CONNECTIONS", value_name = "N")]
+    pub max_connections: Option<usize>,
+
+    /// Connections of one owner.
+    #[arg(long, env = "CALLBIN_MAX_OWNER_CONNECTIONS", default_value_t = 2000, value_name = "N")]
+    pub max_owner_connections: usize,
+
+    /// Registrations per second of one owner, with five times as many at once.
+    #[arg(long, env = "CALLBIN_MAX_REGISTRATION_RATE", default_value_t = 200, value_name = "N")]
+    pub max_registration_rate: u32,
+
+    /// Messages per second of one owner, with twice as many at once.
+    #[arg(long, env = "CALLBIN_MAX_MESSAGE_RATE", default_value_t = 20_000, value_name = "N")]
+    pub max_message_rate: u32,
+
+    /// Bytes of messages per second of one owner, with twice as many at once.
+    #[arg(long, env = "CALLBIN_MAX_BYTE_RATE", default_value_t = 50_000_000, value_name = "BYTES")]
+    pub max_byte_rate: u32,
+
+    /// Sessions started by one owner.
+    #[arg(long, env = "CALLBIN_MAX_SESSIONS", default_value_t = 1000, value_name = "N")]
+    pub max_sessions: usize,
+
+    /// Rooms made by one owner.
+    #[arg(long, env = "CALLBIN_MAX_ROOMS", default_value_t = 1000, value_name = "N")]
+    pub max_rooms: usize,
+
+    /// Members of one room.
+    #[arg(long, env = "CALLBIN_MAX_ROOM_MEMBERS", default_value_t = 2000, value_name = "N")]
+    pub max_room_members: usize,
+}
+
+/// For operators.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Operation")]
+pub struct Operations {
+    /// Serve /livez, /readyz, /metrics and the admin API on this address, and not on the port for clients.
+    #[arg(long, env = "CALLBIN_ADMIN_ADDR", value_name = "ADDRESS:PORT")]
+    pub admin_addr: Option<SocketAddr>,
+
+    /// File with the secret of the admin API; without it there is none.
+    #[arg(long, env = "CALLBIN_ADMIN_SECRET_FILE", value_name = "FILE", requires = "admin_addr")]
+    pub admin_secret_file: Option<PathBuf>,
 
     /// What to log: error, warn, info, debug, trace, or per module as in `warn,callbin_server::http=debug`.
     #[arg(long, env = "CALLBIN_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
+
+    /// How to log.
+    #[arg(long, env = "CALLBIN_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  ended by SIGTERM or SIGINT
+  0  ended by SIGTERM or SIGINT, or nothing to complain about with --check-config
   1  no usable certificate
-  2  wrong flag or value
+  2  wrong flag, value, configuration or key file
   3  cannot listen: port taken, address not ours, no permission
   4  any other fault at start";
 
@@ -100,26 +321,55 @@ impl Config {
     /// The limits of one connection.
     pub fn limits(&self) -> Limits {
         Limits {
-            hello_timeout: self.hello_timeout,
-            keepalive: self.keepalive_timeout,
-            pong_timeout: self.pong_timeout,
-            max_message: usize::try_from(self.max_message).unwrap_or(usize::MAX),
-            max_queue: usize::try_from(self.max_queue).unwrap_or(usize::MAX),
+            hello_timeout: self.deadlines.hello_timeout,
+            keepalive: self.deadlines.keepalive_timeout,
+            pong_timeout: self.deadlines.pong_timeout,
+            max_message: self.limits.max_message as usize,
+            max_queue: self.limits.max_queue as usize,
         }
     }
-}
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(time) if !time.is_zero() && time <= MAX_TIME => Ok(time),
-        _ => Err("not more than 0 and at most 31536000 seconds (a year)".into()),
+    /// The limits of the hub.
+    pub fn rules(&self) -> Rules {
+        let or_none = |limit| if limit == 0 { usize::MAX } else { limit };
+        Rules {
+            max_sessions: or_none(self.limits.max_sessions),
+            max_rooms: or_none(self.limits.max_rooms),
+            max_members: or_none(self.limits.max_room_members),
+        }
+    }
+
+    /// The limits of each owner, on a machine that lets us open this many files.
+    pub fn quotas(&self, descriptors: u64) -> Quotas {
+        // Some are needed for files, the log and the listeners.
+        let room = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(64).max(1);
+        Quotas {
+            max_connections: self.limits.max_connections.unwrap_or(room),
+            connections: self.limits.max_owner_connections,
+            registrations: self.limits.max_registration_rate,
+            messages: self.limits.max_message_rate,
+            bytes: self.limits.max_byte_rate,
+            max_message: self.limits.max_message,
+        }
     }
 }
 
 const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
-fn size(text: &str) -> Result<u64, String> {
+fn seconds(text: &str) -> Result<Duration, String> {
+    seconds_or_none(text)
+        .and_then(|time| if time.is_zero() { Err("not more than 0".into()) } else { Ok(time) })
+}
+
+fn seconds_or_none(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if time <= MAX_TIME => Ok(time),
+        _ => Err("not between 0 and 31536000 seconds (a year)".into()),
+    }
+}
+
+fn size(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(bytes @ 125..=0x4000_0000) => Ok(bytes),
         Ok(_) => Err("not between 125 and 1073741824 bytes".into()),
@@ -140,9 +390,10 @@ mod tests {
     #[test]
     fn defaults_are_the_reference_servers() {
         let config = Config::parse_from(["callbin-server"]);
-        assert_eq!((config.addr.as_str(), config.port, config.health.as_str()), ("", 8443, "/health"));
-        assert_eq!(config.keepalive_timeout, Duration::from_secs(30));
-        assert!(!config.disable_ssl && !config.restart_on_cert_change);
+        let Listen { addr, port, health, .. } = &config.listen;
+        assert_eq!((addr.as_str(), *port, health.as_str()), ("", 8443, "/health"));
+        assert_eq!(config.deadlines.keepalive_timeout, Duration::from_secs(30));
+        assert!(!config.tls.disable_ssl && !config.tls.restart_on_cert_change);
     }
 
     #[test]
@@ -155,6 +406,8 @@ mod tests {
             ["--hello-timeout", "1e300"],
             ["--max-message", "12"],
             ["--max-queue", "many"],
+            ["--trusted-proxy", "here"],
+            ["--turn-url", "turn:x"],
         ] {
             assert!(Config::try_parse_from(["callbin-server", flags[0], flags[1]]).is_err(), "{flags:?}");
         }

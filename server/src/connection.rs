@@ -5,15 +5,15 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Weak},
+    sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use async_tungstenite::{
     WebSocketStream,
     tungstenite::{
-        self, Message,
+        self, Message, Utf8Bytes,
         error::{CapacityError, ProtocolError},
         protocol::{Role, WebSocketConfig},
     },
@@ -22,13 +22,17 @@ use futures_util::{AsyncReadExt, AsyncWriteExt, Sink, Stream, StreamExt};
 use tracing::{debug, info};
 
 use crate::{
+    access::Grant,
+    account::Ticket,
+    app::{Admission, App},
     close::CloseReason,
     config::Limits,
-    hub::{ConnId, Event},
-    outbox::{Next, Outbox},
+    hub::{ConnId, Event, Wish},
+    outbox::{Link, Next, Outbox},
+    payload::Kind,
     runtime::{self, Alarm},
     stream::Connected,
-    switchboard::Switchboard,
+    webhook::{Question, Verdict, Webhook},
 };
 
 /// Room for a request line or a candidate. Larger frames make their own room; an idle peer keeps this much.
@@ -44,13 +48,9 @@ const READ_BURST: usize = 32;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs a WebSocket whose HTTP handshake is done, and tells the switchboard all about it.
-pub async fn run(
-    stream: Connected,
-    leftover: Vec<u8>,
-    address: SocketAddr,
-    switchboard: Arc<Switchboard>,
-    limits: Limits,
-) {
+pub async fn run(stream: Connected, leftover: Vec<u8>, admission: Admission, app: Arc<App>) {
+    let settings = app.settings();
+    let limits = settings.limits;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BATCH)
@@ -58,22 +58,32 @@ pub async fn run(
         .max_frame_size(Some(limits.max_message));
     let socket = WebSocketStream::from_partially_read(stream, leftover, Role::Server, Some(config)).await;
     let outbox = Arc::new(Outbox::new(limits.max_queue));
-    let conn = switchboard.open(outbox.clone(), address);
+    let Admission { conn, address, grant, ticket } = admission;
+    app.switchboard.open(conn, outbox.clone(), address, grant.clone());
     let mut pump = Pump {
         socket,
-        partner: None,
+        link: None,
         phase: Phase::Greeting,
-        alarm: Alarm::after(limits.hello_timeout),
+        alarm: Alarm::after(time_left(&grant).min(limits.hello_timeout)),
         unflushed: false,
         heard: false,
-        presence: Presence { conn, outbox, switchboard },
+        asking: None,
+        webhook: settings.webhook.clone(),
+        presence: Presence { conn, address, outbox, ticket, grant, app },
         limits,
     };
+    drop(settings);
     let end = (&mut pump).await;
     debug!(conn = conn.0, ?end, "ends");
     // Whoever watches this peer learns of its end now, however long the closing handshake takes.
-    pump.presence.switchboard.handle(conn, Event::Closed);
+    pump.presence.leave();
     runtime::timeout(CLOSE_TIMEOUT, pump.finish(end)).await;
+}
+
+/// How long the token is still good.
+fn time_left(grant: &Grant) -> Duration {
+    let left = |expires: SystemTime| expires.duration_since(SystemTime::now()).unwrap_or_default();
+    grant.expires.map_or(Duration::MAX, left)
 }
 
 /// Why a connection stops being served.
@@ -103,27 +113,45 @@ enum Phase {
 /// The connection's place at the switchboard, given up when dropped.
 struct Presence {
     conn: ConnId,
+    address: SocketAddr,
     outbox: Arc<Outbox>,
-    switchboard: Arc<Switchboard>,
+    ticket: Ticket,
+    grant: Arc<Grant>,
+    app: Arc<App>,
+}
+
+impl Presence {
+    fn leave(&self) {
+        self.app.switchboard.handle(self.conn, Event::Closed);
+        if self.outbox.link().is_some_and(|link| link.negotiation.end()) {
+            self.app.metrics.unanswered_offers.inc();
+        }
+    }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.switchboard.forget(self.conn);
+        self.app.switchboard.forget(self.conn);
     }
 }
+
+/// A question that the webhook has not answered.
+type Asking = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 
 /// The future that serves an open WebSocket.
 struct Pump {
     socket: WebSocketStream<Connected>,
     /// In a session, where everything goes.
-    partner: Option<Weak<Outbox>>,
+    link: Option<Link>,
     phase: Phase,
     alarm: Alarm,
     /// The socket was handed frames that it may not have written.
     unflushed: bool,
     /// A frame came since the alarm was last set.
     heard: bool,
+    /// The webhook is asked about this text; nothing is read until it has answered.
+    asking: Option<(Utf8Bytes, Asking)>,
+    webhook: Option<Webhook>,
     presence: Presence,
     limits: Limits,
 }
@@ -146,12 +174,17 @@ impl Future for &mut Pump {
 impl Pump {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         for _ in 0..READ_BURST {
+            ready!(self.poll_verdict(cx));
             match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
                 None => return Poll::Ready(End::Gone),
                 Some(Err(error)) => return Poll::Ready(end_of(&error)),
                 Some(Ok(Message::Close(_))) => return Poll::Ready(End::PeerClosed),
                 Some(Ok(frame)) => {
                     self.heard = true;
+                    if let Err(reason) = self.admit(&frame) {
+                        self.presence.app.metrics.count_refusal(reason);
+                        return Poll::Ready(End::Closing(reason));
+                    }
                     self.forward(frame);
                 }
             }
@@ -160,27 +193,103 @@ impl Pump {
         Poll::Pending
     }
 
+    /// Within the limits of whoever sends it?
+    fn admit(&self, frame: &Message) -> Result<(), CloseReason> {
+        if !self.presence.ticket.admit_message(frame.len()) {
+            return Err(CloseReason::TooFast);
+        }
+        if self.phase == Phase::Greeting && frame.is_text() {
+            if !self.presence.app.is_ready() {
+                return Err(CloseReason::GoingAway);
+            }
+            if !self.presence.ticket.admit_registration() {
+                return Err(CloseReason::TooManyRegistrations);
+            }
+        }
+        Ok(())
+    }
+
     fn forward(&mut self, frame: Message) {
         let event = match frame {
-            Message::Text(_) | Message::Binary(_) if self.partner.is_some() => {
-                return self.relay(frame);
-            }
-            Message::Text(text) => Event::Text(text),
+            Message::Text(_) | Message::Binary(_) if self.link.is_some() => return self.relay(frame),
+            Message::Text(text) => match self.question(&text) {
+                Some(asking) => {
+                    self.asking = Some((text, asking));
+                    return self.leave_greeting();
+                }
+                None => Event::Text(text),
+            },
             Message::Binary(bytes) => Event::Binary(bytes),
             // tungstenite answers pings by itself.
             _ => return,
         };
         self.leave_greeting();
-        let Presence { conn, outbox, switchboard } = &self.presence;
-        switchboard.handle(*conn, event);
-        self.partner = outbox.partner().cloned();
+        self.handle(event);
+    }
+
+    fn handle(&mut self, event: Event) {
+        let Presence { conn, outbox, app, .. } = &self.presence;
+        if let Event::Text(text) = &event {
+            app.metrics.count_message(Kind::Control, text.len());
+        }
+        app.switchboard.handle(*conn, event);
+        self.link = outbox.link().cloned();
     }
 
     /// Straight to the partner's queue. If that is gone, so will this connection be in a moment.
     fn relay(&self, frame: Message) {
-        if let Some(partner) = self.partner.as_ref().and_then(Weak::upgrade) {
+        let Some(link) = &self.link else { return };
+        let kind = frame.to_text().map_or(Kind::Binary, Kind::of);
+        let metrics = &self.presence.app.metrics;
+        metrics.count_message(kind, frame.len());
+        if kind == Kind::Sdp
+            && let Some(waited) = link.negotiation.on_sdp(link.side)
+        {
+            metrics.offer_to_answer.observe(waited.as_secs_f64());
+        }
+        if let Some(partner) = link.partner.upgrade() {
             partner.push(frame);
         }
+    }
+
+    /// What to ask the webhook about a text, if it is one that needs its consent.
+    fn question(&self, text: &str) -> Option<Asking> {
+        let webhook = self.webhook.as_ref()?;
+        let Presence { conn, address, grant, app, .. } = &self.presence;
+        let (wish, uid) = app.switchboard.wish(*conn, text)?;
+        let (event, uid, peer, room) = match (wish, uid) {
+            (Wish::Register(uid), _) => ("register", uid, None, None),
+            (Wish::Call(peer), Some(uid)) => ("call", uid, Some(peer), None),
+            (Wish::Join(room), Some(uid)) => ("join", uid, None, Some(room)),
+            _ => return None,
+        };
+        let question = Question {
+            event,
+            uid: uid.to_string(),
+            identity: grant.identity.as_deref().map(Into::into),
+            address: address.ip().to_string(),
+            connection: conn.0,
+            peer: peer.map(|peer| peer.to_string()),
+            room: room.map(|room| room.to_string()),
+        };
+        Some(Box::pin(webhook.clone().ask(question)))
+    }
+
+    /// Ready when no question is open.
+    fn poll_verdict(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some((_, asking)) = &mut self.asking else { return Poll::Ready(()) };
+        let verdict = ready!(asking.as_mut().poll(cx));
+        let Some((text, _)) = self.asking.take() else { return Poll::Ready(()) };
+        if verdict.allow {
+            self.handle(Event::Text(text));
+            if !verdict.ice_servers.is_empty() {
+                self.presence.app.switchboard.add_ice_servers(self.presence.conn, verdict.ice_servers);
+            }
+        } else {
+            let reason = verdict.reason.unwrap_or_else(|| "not allowed".into());
+            self.handle(Event::Refused(reason));
+        }
+        Poll::Ready(())
     }
 
     fn leave_greeting(&mut self) {
@@ -189,14 +298,18 @@ impl Pump {
         }
     }
 
+    /// Sets the alarm for the next phase, or for the token's end if that comes before.
     fn set_alarm(&mut self, phase: Phase, after: Duration) {
         self.phase = phase;
         self.heard = false;
-        self.alarm.set_after(after);
+        self.alarm.set_after(after.min(time_left(&self.presence.grant)));
     }
 
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         while self.alarm.poll(cx).is_ready() {
+            if time_left(&self.presence.grant).is_zero() {
+                return Poll::Ready(End::Closing(CloseReason::TokenExpired));
+            }
             match self.phase {
                 Phase::Greeting => return Poll::Ready(End::Closing(CloseReason::HelloTimeout)),
                 Phase::Quiet => {
@@ -280,6 +393,7 @@ impl Pump {
 
     fn log_close(&self, reason: CloseReason) {
         if reason != CloseReason::PartnerLeft {
+            self.presence.app.metrics.count_close(reason);
             info!(conn = self.presence.conn.0, code = u16::from(reason.code()), %reason, "closed");
         }
     }

@@ -5,12 +5,16 @@
 //! until it closes. Closing a connection here takes it out of every table at once, before its socket knows:
 //! the uid is free again, and whatever fails afterwards leaves nothing behind.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use async_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 use callbin_protocol::{ClientMessage, ErrorMessage, ParseError, PeerId, RoomId, ServerMessage};
 
-use crate::close::CloseReason;
+use crate::{
+    access::{Ability, Grant},
+    close::CloseReason,
+    owner::Owner,
+};
 
 /// One socket, from its WebSocket handshake to its end. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,11 +24,18 @@ pub struct ConnId(pub u64);
 #[derive(Debug, Clone)]
 pub enum Event {
     /// Its WebSocket handshake is done.
-    Opened,
+    Opened {
+        /// What it may do.
+        grant: Arc<Grant>,
+        /// Whose limits it shares: its address, or that of its network.
+        address: IpAddr,
+    },
     /// It sent a text frame.
     Text(Utf8Bytes),
     /// It sent a binary frame.
     Binary(Bytes),
+    /// What it asked for was refused elsewhere, for this reason.
+    Refused(String),
     /// Its socket is closed, closing or broken.
     Closed,
 }
@@ -47,8 +58,8 @@ pub enum Effect {
 pub enum Note {
     /// HELLO was accepted.
     Registered(PeerId),
-    /// HELLO named a uid that somebody has, or that is none.
-    UidRefused,
+    /// HELLO named a uid that somebody has, that is none, or that the token does not allow.
+    UidRefused(CloseReason),
     /// SESSION was accepted.
     Called {
         /// The caller.
@@ -71,30 +82,79 @@ pub enum Note {
     Left(PeerId),
 }
 
+/// A connection as the hub knows it.
+#[derive(Debug)]
+struct Connection {
+    stage: Stage,
+    grant: Arc<Grant>,
+    address: IpAddr,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Stage {
     Greeting,
     Idle { uid: PeerId },
-    InSession { uid: PeerId, partner: ConnId },
+    InSession { uid: PeerId, partner: ConnId, is_caller: bool },
     InRoom { uid: PeerId, room: RoomId },
 }
 
-impl Stage {
+impl Connection {
     fn uid(&self) -> Option<&PeerId> {
-        match self {
-            Self::Greeting => None,
-            Self::Idle { uid } | Self::InSession { uid, .. } | Self::InRoom { uid, .. } => Some(uid),
+        match &self.stage {
+            Stage::Greeting => None,
+            Stage::Idle { uid } | Stage::InSession { uid, .. } | Stage::InRoom { uid, .. } => Some(uid),
         }
+    }
+
+    /// On whose account it does what it does.
+    fn owners(&self) -> Vec<Owner> {
+        let identity = self.grant.identity.clone().map(Owner::Identity);
+        [Owner::Address(self.address)].into_iter().chain(identity).collect()
+    }
+}
+
+/// How much one owner has going on.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Usage {
+    sessions: usize,
+    rooms: usize,
+}
+
+/// A room with somebody in it.
+#[derive(Debug)]
+struct Room {
+    /// In the order they joined. Never empty.
+    members: Vec<ConnId>,
+    /// Who made it, and has it counted until it is empty.
+    owners: Vec<Owner>,
+}
+
+/// How many there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// Sessions started from one address, or by one identity.
+    pub max_sessions: usize,
+    /// Rooms made from one address, or by one identity.
+    pub max_rooms: usize,
+    /// Members of one room.
+    pub max_members: usize,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { max_sessions: usize::MAX, max_rooms: usize::MAX, max_members: usize::MAX }
     }
 }
 
 /// Everybody and every room. See the module's description.
 #[derive(Debug, Default)]
 pub struct Hub {
-    connections: HashMap<ConnId, Stage>,
+    rules: Rules,
+    connections: HashMap<ConnId, Connection>,
     uids: HashMap<PeerId, ConnId>,
-    /// Members in the order they joined. Never empty.
-    rooms: HashMap<RoomId, Vec<ConnId>>,
+    rooms: HashMap<RoomId, Room>,
+    usage: HashMap<Owner, Usage>,
+    sessions: usize,
 }
 
 /// How many of each there are.
@@ -104,31 +164,135 @@ pub struct Counts {
     pub connections: usize,
     /// Registered uids.
     pub peers: usize,
+    /// Sessions.
+    pub sessions: usize,
     /// Rooms with somebody in them.
     pub rooms: usize,
 }
 
+/// What a registered peer is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doing<'a> {
+    /// It can be called.
+    Nothing,
+    /// It is in a call.
+    Session {
+        /// Its partner.
+        with: &'a PeerId,
+        /// Whether it called.
+        is_caller: bool,
+    },
+    /// It is in a room.
+    Room(&'a RoomId),
+}
+
+/// What a request would do to a connection, were it sent now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// Register.
+    Register(PeerId),
+    /// Start a session.
+    Call(PeerId),
+    /// Join a room.
+    Join(RoomId),
+}
+
 impl Hub {
+    /// A hub with limits.
+    pub fn new(rules: Rules) -> Self {
+        Self { rules, ..Self::default() }
+    }
+
+    /// Other limits from now on. What is there already stays.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
     /// Takes in one event of a connection and appends what follows from it to `effects`.
     pub fn handle(&mut self, conn: ConnId, event: Event, effects: &mut Vec<Effect>) {
         match event {
-            Event::Opened => {
-                self.connections.insert(conn, Stage::Greeting);
+            Event::Opened { grant, address } => {
+                self.connections.insert(conn, Connection { stage: Stage::Greeting, grant, address });
             }
             Event::Text(text) => self.handle_frame(conn, Message::Text(text), effects),
             Event::Binary(bytes) => self.handle_frame(conn, Message::Binary(bytes), effects),
+            Event::Refused(reason) => self.refuse_wish(conn, reason, effects),
             Event::Closed => self.remove(conn, effects),
         }
     }
 
-    /// How many connections, peers and rooms there are.
+    /// How many connections, peers, sessions and rooms there are.
     pub fn counts(&self) -> Counts {
-        Counts { connections: self.connections.len(), peers: self.uids.len(), rooms: self.rooms.len() }
+        Counts {
+            connections: self.connections.len(),
+            peers: self.uids.len(),
+            sessions: self.sessions,
+            rooms: self.rooms.len(),
+        }
+    }
+
+    /// What a frame asks for, where somebody else may have a say in it.
+    pub fn wish(&self, conn: ConnId, text: &str) -> Option<(Wish, Option<PeerId>)> {
+        let connection = self.connections.get(&conn)?;
+        match (&connection.stage, ClientMessage::parse(text)) {
+            (Stage::Greeting, Ok(ClientMessage::Hello(uid))) => Some((Wish::Register(uid), None)),
+            (Stage::Idle { uid }, Ok(ClientMessage::Session(peer))) => {
+                Some((Wish::Call(peer), Some(uid.clone())))
+            }
+            (Stage::Idle { uid }, Ok(ClientMessage::Room(room))) => {
+                Some((Wish::Join(room), Some(uid.clone())))
+            }
+            _ => None,
+        }
+    }
+
+    /// Who is registered, and what each is doing.
+    pub fn peers(&self) -> impl Iterator<Item = (ConnId, &PeerId, Doing<'_>)> {
+        self.connections.iter().filter_map(|(conn, connection)| {
+            let doing = match &connection.stage {
+                Stage::Greeting => return None,
+                Stage::Idle { .. } => Doing::Nothing,
+                Stage::InSession { partner, is_caller, .. } => {
+                    Doing::Session { with: self.connections.get(partner)?.uid()?, is_caller: *is_caller }
+                }
+                Stage::InRoom { room, .. } => Doing::Room(room),
+            };
+            Some((*conn, connection.uid()?, doing))
+        })
+    }
+
+    /// The rooms and their members, in the order they joined.
+    pub fn rooms(&self) -> impl Iterator<Item = (&RoomId, Vec<PeerId>)> {
+        self.rooms.iter().map(|(id, room)| (id, self.names(&room.members)))
+    }
+
+    /// The connections of a room.
+    pub fn members(&self, room: &str) -> &[ConnId] {
+        self.rooms.get(room).map(|room| room.members.as_slice()).unwrap_or_default()
+    }
+
+    /// Who has the uid, and what its token grants.
+    pub fn find(&self, uid: &str) -> Option<(ConnId, &Arc<Grant>)> {
+        let conn = self.uids.get(uid)?;
+        Some((*conn, &self.connections.get(conn)?.grant))
+    }
+
+    /// Connections that are neither in a session nor in a room.
+    pub fn idle(&self) -> impl Iterator<Item = ConnId> {
+        let idle = |stage: &Stage| matches!(stage, Stage::Greeting | Stage::Idle { .. });
+        self.connections.iter().filter(move |(_, connection)| idle(&connection.stage)).map(|(conn, _)| *conn)
+    }
+
+    /// Closes a connection for a reason that is not in the protocol.
+    pub fn kick(&mut self, conn: ConnId, reason: CloseReason, effects: &mut Vec<Effect>) {
+        if self.connections.contains_key(&conn) {
+            self.close(conn, reason, effects);
+        }
     }
 
     fn handle_frame(&mut self, conn: ConnId, frame: Message, effects: &mut Vec<Effect>) {
         // The stage comes before the parsing: in a session every frame is payload, whatever it says.
-        match self.connections.get(&conn) {
+        match self.connections.get(&conn).map(|connection| &connection.stage) {
             // Closed by us a moment ago, and the frame was already under way.
             None => {}
             Some(Stage::InSession { partner, .. }) => effects.push(Effect::Send(*partner, frame)),
@@ -146,34 +310,49 @@ impl Hub {
 
     fn greet(&mut self, conn: ConnId, text: &str, effects: &mut Vec<Effect>) {
         let refusal = match ClientMessage::parse(text) {
-            Ok(ClientMessage::Hello(uid)) if !self.uids.contains_key(&uid) => {
-                self.uids.insert(uid.clone(), conn);
-                self.connections.insert(conn, Stage::Idle { uid: uid.clone() });
-                effects.push(Effect::Note(conn, Note::Registered(uid)));
-                return effects.push(send(conn, &ServerMessage::Hello));
-            }
-            Ok(ClientMessage::Hello(_)) | Err(ParseError::InvalidUid(_)) => CloseReason::InvalidUid,
-            _ => CloseReason::InvalidProtocol,
+            Ok(ClientMessage::Hello(uid)) => match self.register(conn, uid, effects) {
+                Ok(()) => return,
+                Err(reason) => reason,
+            },
+            Err(ParseError::InvalidUid(_)) => CloseReason::InvalidUid,
+            _ => return self.close(conn, CloseReason::InvalidProtocol, effects),
         };
-        if refusal == CloseReason::InvalidUid {
-            effects.push(Effect::Note(conn, Note::UidRefused));
-        }
+        effects.push(Effect::Note(conn, Note::UidRefused(refusal)));
         self.close(conn, refusal, effects);
     }
 
-    fn handle_idle(&mut self, conn: ConnId, uid: PeerId, text: &str, effects: &mut Vec<Effect>) {
-        let refusal = match ClientMessage::parse(text) {
-            Ok(ClientMessage::Session(callee)) => self.call(conn, &uid, callee, effects).err(),
-            Ok(ClientMessage::Room(room)) => {
-                self.join(conn, &uid, room, effects);
-                None
+    fn register(&mut self, conn: ConnId, uid: PeerId, effects: &mut Vec<Effect>) -> Result<(), CloseReason> {
+        // Whether a uid is taken is nobody's business who may not have it.
+        let grant =
+            self.connections.get(&conn).map(|connection| connection.grant.clone()).unwrap_or_default();
+        if !grant.allows_uid(&uid) {
+            return Err(CloseReason::UidNotAllowed);
+        }
+        if let Some(&holder) = self.uids.get(&uid) {
+            let ghost =
+                self.connections.get(&holder).is_some_and(|other| other.grant.is_same_identity(&grant));
+            if !ghost {
+                return Err(CloseReason::InvalidUid);
             }
-            Err(ParseError::InvalidCallee(text)) => Some(ErrorMessage::PeerNotFound(text)),
-            Err(ParseError::InvalidRoom(text)) => Some(ErrorMessage::InvalidRoomId(text)),
+            self.close(holder, CloseReason::Replaced, effects);
+        }
+        self.uids.insert(uid.clone(), conn);
+        self.set_stage(conn, Stage::Idle { uid: uid.clone() });
+        effects.push(Effect::Note(conn, Note::Registered(uid)));
+        effects.push(send(conn, &ServerMessage::Hello));
+        Ok(())
+    }
+
+    fn handle_idle(&mut self, conn: ConnId, uid: PeerId, text: &str, effects: &mut Vec<Effect>) {
+        let result = match ClientMessage::parse(text) {
+            Ok(ClientMessage::Session(callee)) => self.call(conn, &uid, callee, effects),
+            Ok(ClientMessage::Room(room)) => self.join(conn, &uid, room, effects),
+            Err(ParseError::InvalidCallee(text)) => Err(ErrorMessage::PeerNotFound(text)),
+            Err(ParseError::InvalidRoom(text)) => Err(ErrorMessage::InvalidRoomId(text)),
             // Every client takes an ERROR as the end of its call, so what is merely odd goes unanswered.
-            _ => None,
+            _ => Ok(()),
         };
-        if let Some(error) = refusal {
+        if let Err(error) = result {
             refuse(conn, uid, error, effects);
         }
     }
@@ -185,15 +364,15 @@ impl Hub {
         callee: PeerId,
         effects: &mut Vec<Effect>,
     ) -> Result<(), ErrorMessage> {
-        let not_found = || ErrorMessage::PeerNotFound(callee.to_string());
-        let &partner = self.uids.get(&callee).ok_or_else(not_found)?;
-        // Nobody is free to be called by themselves.
-        let idle = matches!(self.connections.get(&partner), Some(Stage::Idle { .. }));
-        if partner == conn || !idle {
-            return Err(ErrorMessage::PeerBusy(callee.to_string()));
+        let partner = self.find_callee(conn, &callee)?;
+        let owners = self.owners(conn);
+        if self.is_any_at(&owners, |usage| usage.sessions >= self.rules.max_sessions) {
+            return Err(ErrorMessage::TooManySessions);
         }
-        self.connections.insert(conn, Stage::InSession { uid: uid.clone(), partner });
-        self.connections.insert(partner, Stage::InSession { uid: callee.clone(), partner: conn });
+        self.count(&owners, |usage| usage.sessions += 1);
+        self.sessions += 1;
+        self.set_stage(conn, Stage::InSession { uid: uid.clone(), partner, is_caller: true });
+        self.set_stage(partner, Stage::InSession { uid: callee.clone(), partner: conn, is_caller: false });
         effects.push(Effect::Note(conn, Note::Called { caller: uid.clone(), callee }));
         // SESSION_OK goes first: once they are paired the partner's frames may overtake what we send.
         effects.push(send(conn, &ServerMessage::SessionOk));
@@ -201,15 +380,54 @@ impl Hub {
         Ok(())
     }
 
-    fn join(&mut self, conn: ConnId, uid: &PeerId, room: RoomId, effects: &mut Vec<Effect>) {
-        let members = self.rooms.entry(room.clone()).or_default();
-        let others = members.clone();
-        members.push(conn);
-        let note = Note::Joined { peer: uid.clone(), room: room.clone(), members: members.len() };
+    /// Not there and not allowed look the same, so that nobody learns who is there by trying.
+    fn find_callee(&self, conn: ConnId, callee: &PeerId) -> Result<ConnId, ErrorMessage> {
+        let may = |conn, ability| {
+            self.connections.get(&conn).is_some_and(|connection| connection.grant.allows(ability))
+        };
+        let found = self.uids.get(callee).copied();
+        let partner = found
+            .filter(|partner| may(conn, Ability::Call) && may(*partner, Ability::Answer))
+            .ok_or_else(|| ErrorMessage::PeerNotFound(callee.to_string()))?;
+        // Nobody is free to be called by themselves.
+        let stage = self.connections.get(&partner).map(|connection| &connection.stage);
+        if partner == conn || !matches!(stage, Some(Stage::Idle { .. })) {
+            return Err(ErrorMessage::PeerBusy(callee.to_string()));
+        }
+        Ok(partner)
+    }
+
+    fn join(
+        &mut self,
+        conn: ConnId,
+        uid: &PeerId,
+        id: RoomId,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), ErrorMessage> {
+        let allowed = self.connections.get(&conn).is_some_and(|connection| connection.grant.allows_room(&id));
+        if !allowed {
+            return Err(ErrorMessage::InvalidRoomId(id.to_string()));
+        }
+        if !self.rooms.contains_key(&id) {
+            let owners = self.owners(conn);
+            if self.is_any_at(&owners, |usage| usage.rooms >= self.rules.max_rooms) {
+                return Err(ErrorMessage::TooManyRooms);
+            }
+            self.count(&owners, |usage| usage.rooms += 1);
+            self.rooms.insert(id.clone(), Room { members: Vec::new(), owners });
+        }
+        let Some(room) = self.rooms.get_mut(&id) else { return Ok(()) };
+        if room.members.len() >= self.rules.max_members {
+            return Err(ErrorMessage::RoomFull(id.to_string()));
+        }
+        let others = room.members.clone();
+        room.members.push(conn);
+        let note = Note::Joined { peer: uid.clone(), room: id.clone(), members: room.members.len() };
         effects.push(Effect::Note(conn, note));
         effects.push(send(conn, &ServerMessage::RoomOk(self.names(&others))));
         broadcast(&others, &ServerMessage::RoomPeerJoined(uid.clone()), effects);
-        self.connections.insert(conn, Stage::InRoom { uid: uid.clone(), room });
+        self.set_stage(conn, Stage::InRoom { uid: uid.clone(), room: id });
+        Ok(())
     }
 
     fn handle_in_room(
@@ -229,7 +447,7 @@ impl Hub {
                 Err(error) => error,
             },
             Ok(ClientMessage::RoomPeerList) => {
-                let members = self.rooms.get(room).map(Vec::as_slice).unwrap_or_default();
+                let members = self.rooms.get(room).map(|room| room.members.as_slice()).unwrap_or_default();
                 let others: Vec<_> = members.iter().copied().filter(|member| *member != conn).collect();
                 return effects.push(send(conn, &ServerMessage::RoomPeerList(self.names(&others))));
             }
@@ -241,14 +459,50 @@ impl Hub {
 
     fn find_member(&self, room: &RoomId, uid: &PeerId) -> Result<ConnId, ErrorMessage> {
         let conn = self.uids.get(uid).ok_or_else(|| ErrorMessage::PeerNotFound(uid.to_string()))?;
-        match self.connections.get(conn) {
+        match self.connections.get(conn).map(|connection| &connection.stage) {
             Some(Stage::InRoom { room: theirs, .. }) if theirs == room => Ok(*conn),
             _ => Err(ErrorMessage::PeerNotInRoom(uid.to_string())),
         }
     }
 
+    /// Somebody else said no to what a connection asked for.
+    fn refuse_wish(&mut self, conn: ConnId, reason: String, effects: &mut Vec<Effect>) {
+        match self.connections.get(&conn).and_then(Connection::uid).cloned() {
+            Some(uid) => refuse(conn, uid, ErrorMessage::Other(reason), effects),
+            None => {
+                effects.push(Effect::Note(conn, Note::UidRefused(CloseReason::UidNotAllowed)));
+                self.close(conn, CloseReason::UidNotAllowed, effects);
+            }
+        }
+    }
+
+    fn set_stage(&mut self, conn: ConnId, stage: Stage) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.stage = stage;
+        }
+    }
+
     fn names(&self, members: &[ConnId]) -> Vec<PeerId> {
         members.iter().filter_map(|member| self.connections.get(member)?.uid().cloned()).collect()
+    }
+
+    fn owners(&self, conn: ConnId) -> Vec<Owner> {
+        self.connections.get(&conn).map(Connection::owners).unwrap_or_default()
+    }
+
+    fn is_any_at(&self, owners: &[Owner], limit: impl Fn(&Usage) -> bool) -> bool {
+        let none = Usage::default();
+        owners.iter().any(|owner| limit(self.usage.get(owner).unwrap_or(&none)))
+    }
+
+    fn count(&mut self, owners: &[Owner], change: impl Fn(&mut Usage)) {
+        for owner in owners {
+            let usage = self.usage.entry(owner.clone()).or_default();
+            change(usage);
+            if *usage == Usage::default() {
+                self.usage.remove(owner);
+            }
+        }
     }
 
     fn close(&mut self, conn: ConnId, reason: CloseReason, effects: &mut Vec<Effect>) {
@@ -258,28 +512,34 @@ impl Hub {
 
     /// Forgets a connection, and tells whom it concerns.
     fn remove(&mut self, conn: ConnId, effects: &mut Vec<Effect>) {
-        let Some(stage) = self.connections.remove(&conn) else { return };
-        let Some(uid) = stage.uid().cloned() else { return };
+        let Some(connection) = self.connections.remove(&conn) else { return };
+        let Some(uid) = connection.uid().cloned() else { return };
         self.uids.remove(&uid);
         effects.push(Effect::Note(conn, Note::Left(uid.clone())));
-        match stage {
+        match &connection.stage {
             Stage::Greeting | Stage::Idle { .. } => {}
-            // The partner's own removal finds this connection gone, so the two do not chase each other.
-            Stage::InSession { partner, .. } => {
-                if self.connections.contains_key(&partner) {
-                    self.close(partner, CloseReason::PartnerLeft, effects);
+            Stage::InSession { partner, is_caller, .. } => {
+                if *is_caller {
+                    self.sessions -= 1;
+                    self.count(&connection.owners(), |usage| usage.sessions -= 1);
+                }
+                // The partner's own removal finds this connection gone, so the two do not chase each other.
+                if self.connections.contains_key(partner) {
+                    self.close(*partner, CloseReason::PartnerLeft, effects);
                 }
             }
-            Stage::InRoom { room, .. } => self.leave(conn, uid, &room, effects),
+            Stage::InRoom { room, .. } => self.leave(conn, uid, room, effects),
         }
     }
 
-    fn leave(&mut self, conn: ConnId, uid: PeerId, room: &RoomId, effects: &mut Vec<Effect>) {
-        let Some(members) = self.rooms.get_mut(room) else { return };
-        members.retain(|member| *member != conn);
-        broadcast(members, &ServerMessage::RoomPeerLeft(uid), effects);
-        if members.is_empty() {
-            self.rooms.remove(room);
+    fn leave(&mut self, conn: ConnId, uid: PeerId, id: &RoomId, effects: &mut Vec<Effect>) {
+        let Some(room) = self.rooms.get_mut(id) else { return };
+        room.members.retain(|member| *member != conn);
+        broadcast(&room.members, &ServerMessage::RoomPeerLeft(uid), effects);
+        if room.members.is_empty()
+            && let Some(room) = self.rooms.remove(id)
+        {
+            self.count(&room.owners, |usage| usage.rooms -= 1);
         }
     }
 }

@@ -1,15 +1,20 @@
 //! The listening socket: bound with a clear error, and accepting whatever happens.
 
 use std::{
+    fs::File,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
+use futures_util::AsyncWriteExt;
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::warn;
 
-use crate::runtime::{self, TcpListener, TcpStream};
+use crate::{
+    metrics::Metrics,
+    runtime::{self, TcpListener, TcpStream},
+};
 
 /// Connections the kernel may hold for us: everybody comes back at once after a restart.
 const BACKLOG: i32 = 4096;
@@ -59,7 +64,8 @@ fn resolve(addr: &str, port: u16) -> Result<SocketAddr, BindError> {
         .map_err(|error| BindError::NoAddress(addr.into(), error))
 }
 
-fn listen(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
+/// Binds and listens on exactly this address.
+pub fn listen(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
     let open = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         // A restart must not wait for the last one's connections to time out.
@@ -78,24 +84,59 @@ fn listen(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
     })
 }
 
-/// The next connection. Never fails: it waits until accepting works again.
-pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    loop {
-        match runtime::accept(listener).await {
-            Ok((stream, address)) => {
-                // Signalling is small messages that somebody waits for.
-                let _ = stream.set_nodelay(true);
-                return (stream, canonical(address));
-            }
-            // The client gave up before we got to it.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                warn!(%error, "cannot accept a connection");
-                runtime::sleep(ACCEPT_PAUSE).await;
+/// A listening socket that goes on whatever happens.
+pub(crate) struct Listener {
+    socket: TcpListener,
+    /// A descriptor to give up when there are none left, so that somebody can be told.
+    spare: Option<File>,
+}
+
+impl Listener {
+    pub(crate) fn new(socket: std::net::TcpListener) -> io::Result<Self> {
+        Ok(Self { socket: runtime::listener(socket)?, spare: spare() })
+    }
+
+    /// The next connection. Never fails: it waits until accepting works again.
+    pub(crate) async fn accept(&mut self, metrics: &Metrics) -> (TcpStream, SocketAddr) {
+        loop {
+            match runtime::accept(&self.socket).await {
+                Ok((stream, address)) => {
+                    // Signalling is small messages that somebody waits for.
+                    let _ = stream.set_nodelay(true);
+                    return (stream, canonical(address));
+                }
+                // The client gave up before we got to it.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    metrics.accept_errors.inc();
+                    warn!(%error, "cannot accept a connection");
+                    self.shed().await;
+                }
             }
         }
     }
+
+    /// Out of descriptors: takes the next connection with the spare one, and tells it to come back later.
+    async fn shed(&mut self) {
+        if self.spare.take().is_some()
+            && let Some(Ok((mut stream, _))) =
+                runtime::timeout(ACCEPT_PAUSE, runtime::accept(&self.socket)).await
+        {
+            // A client with TLS sees an end; it can't be told without a handshake.
+            let _ = runtime::timeout(ACCEPT_PAUSE, stream.write_all(BUSY)).await;
+        }
+        runtime::sleep(ACCEPT_PAUSE).await;
+        self.spare = self.spare.take().or_else(spare);
+    }
 }
+
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+/// The answer to whoever comes when there are no descriptors left.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\n\
+    Content-Length: 19\r\nContent-Type: text/plain\r\n\r\nthe server is full\n";
 
 /// IPv4 as IPv4, also where it came through an IPv6 socket.
 fn canonical(address: SocketAddr) -> SocketAddr {

@@ -1,7 +1,11 @@
 //! Logs to stderr, through a bounded queue: a terminal or disk that stalls must not stall the server.
 
+use std::io::IsTerminal;
+
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
 
 /// The filter is not one.
 #[derive(Debug, thiserror::Error)]
@@ -9,14 +13,14 @@ use tracing_subscriber::EnvFilter;
 pub struct InvalidFilter(String, tracing_subscriber::filter::ParseError);
 
 /// Starts logging. What is queued is written when the guard is dropped.
-pub fn start(filter: &str) -> Result<WorkerGuard, InvalidFilter> {
+pub fn start(filter: &str, format: LogFormat) -> Result<WorkerGuard, InvalidFilter> {
     let env_filter = EnvFilter::try_new(filter).map_err(|error| InvalidFilter(filter.into(), error))?;
     let (writer, guard) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(16_384).finish(std::io::stderr());
-    tracing_subscriber::fmt()
-        .with_env_filter(env_filter)
-        .with_writer(writer)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
+    let builder = tracing_subscriber::fmt().with_env_filter(env_filter).with_writer(writer);
+    match format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_ansi(false).init(),
+    }
     Ok(guard)
 }

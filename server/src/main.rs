@@ -1,28 +1,45 @@
 //! `callbin-server`: flags in, exit code out.
 
-use std::process::ExitCode;
+use std::{error::Error, process::ExitCode};
 
-use callbin_server::{StartError, config::Config, logging, run, runtime};
-use clap::Parser;
+use callbin_server::{
+    StartError, check, command,
+    config::{self, ConfigError},
+    logging, run, runtime,
+};
 
 fn main() -> ExitCode {
-    let config = Config::parse();
-    let guard = match logging::start(&config.log) {
+    if let Some(code) = command::run_if_asked() {
+        return code;
+    }
+    let config = match config::parse(std::env::args_os()) {
+        Ok(config) => config,
+        Err(ConfigError::CommandLine(error)) => error.exit(),
+        Err(error) => return fail(&error, 2),
+    };
+    if config.check_config {
+        return conclude(check(&config));
+    }
+    let guard = match logging::start(&config.operations.log, config.operations.log_format) {
         Ok(guard) => guard,
         Err(error) => return fail(&error, 2),
     };
     let result = runtime::block_on(run(config));
     drop(guard);
+    conclude(result)
+}
+
+fn conclude(result: Result<(), StartError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ StartError::Certificate(_)) => fail(&error, 1),
-        Err(error @ StartError::NoPage(_)) => fail(&error, 2),
+        Err(error @ (StartError::NoPage(_) | StartError::Settings(_))) => fail(&error, 2),
         Err(error @ StartError::Bind(_)) => fail(&error, 3),
         Err(error @ StartError::System(_)) => fail(&error, 4),
     }
 }
 
-fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
+fn fail(error: &dyn Error, code: u8) -> ExitCode {
     eprintln!("callbin-server: {error}");
     ExitCode::from(code)
 }

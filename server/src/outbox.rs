@@ -9,7 +9,10 @@ use std::{
 use async_tungstenite::tungstenite::Message;
 use futures_util::task::AtomicWaker;
 
-use crate::close::CloseReason;
+use crate::{
+    close::CloseReason,
+    payload::{Negotiation, Side},
+};
 
 /// What a frame costs in the queue beside its payload, so that a flood of empty frames is bounded, too.
 const FRAME_COST: usize = 64;
@@ -24,7 +27,18 @@ pub struct Outbox {
     queue: Mutex<Queue>,
     limit: usize,
     reader: AtomicWaker,
-    partner: OnceLock<Weak<Outbox>>,
+    link: OnceLock<Link>,
+}
+
+/// One side of a session.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// Where everything goes.
+    pub partner: Weak<Outbox>,
+    /// Which side this is.
+    pub side: Side,
+    /// What both know of their negotiation.
+    pub negotiation: Arc<Negotiation>,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +62,7 @@ pub enum Next {
 impl Outbox {
     /// An empty queue for at most `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { queue: Mutex::default(), limit, reader: AtomicWaker::new(), partner: OnceLock::new() }
+        Self { queue: Mutex::default(), limit, reader: AtomicWaker::new(), link: OnceLock::new() }
     }
 
     /// Adds a frame. One too many, and what waits is dropped and the connection closed: its peer reads too
@@ -106,15 +120,23 @@ impl Outbox {
     }
 
     /// Links the two sides of a session: what one receives goes to the other without detour.
-    pub fn pair(one: &Arc<Self>, other: &Arc<Self>) {
+    pub fn pair(caller: &Arc<Self>, callee: &Arc<Self>) {
+        let negotiation = Arc::new(Negotiation::default());
+        let link =
+            |partner, side| Link { partner: Arc::downgrade(partner), side, negotiation: negotiation.clone() };
         // A connection has one session in its life, so neither cell was set before.
-        let _ = one.partner.set(Arc::downgrade(other));
-        let _ = other.partner.set(Arc::downgrade(one));
+        let _ = caller.link.set(link(callee, Side::Caller));
+        let _ = callee.link.set(link(caller, Side::Callee));
     }
 
-    /// The other side of the session, once there is one.
-    pub fn partner(&self) -> Option<&Weak<Outbox>> {
-        self.partner.get()
+    /// This side of the session, once there is one.
+    pub fn link(&self) -> Option<&Link> {
+        self.link.get()
+    }
+
+    /// How much waits, as it counts towards the limit.
+    pub fn queued_bytes(&self) -> usize {
+        self.lock().bytes
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {

@@ -13,7 +13,7 @@ use std::{
 };
 
 pub(crate) use async_std::net::{TcpListener, TcpStream};
-use futures_util::{FutureExt, StreamExt, pin_mut, select_biased};
+use futures_util::{AsyncReadExt, FutureExt, StreamExt, pin_mut, select_biased};
 
 /// Runs a future to its end on this thread.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -58,6 +58,11 @@ pub(crate) async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, Soc
     listener.accept().await
 }
 
+/// Reads all of `bytes` from a socket.
+pub(crate) async fn read_exact(mut stream: &TcpStream, bytes: &mut [u8]) -> io::Result<()> {
+    stream.read_exact(bytes).await
+}
+
 /// An alarm that can be set again.
 pub(crate) struct Alarm(async_io::Timer);
 
@@ -75,18 +80,29 @@ impl Alarm {
     }
 }
 
-/// SIGINT and SIGTERM, one after the other.
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// SIGINT or SIGTERM.
+    End,
+    /// SIGHUP.
+    Reload,
+}
+
+/// SIGINT, SIGTERM and SIGHUP, one after the other.
 pub(crate) struct Signals(async_signal::Signals);
 
 impl Signals {
     pub(crate) fn new() -> io::Result<Self> {
-        async_signal::Signals::new([async_signal::Signal::Int, async_signal::Signal::Term]).map(Self)
+        use async_signal::Signal::{Hup, Int, Term};
+        async_signal::Signals::new([Int, Term, Hup]).map(Self)
     }
 
-    /// Waits for the next one and names it.
-    pub(crate) async fn next(&mut self) -> String {
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) -> Wanted {
         match self.0.next().await {
-            Some(Ok(signal)) => format!("SIG{}", format!("{signal:?}").to_uppercase()),
+            Some(Ok(async_signal::Signal::Hup)) => Wanted::Reload,
+            Some(Ok(_)) => Wanted::End,
             _ => std::future::pending().await,
         }
     }

@@ -1,4 +1,4 @@
-//! Start, serve, stop.
+//! Start, serve, reload, stop.
 
 use std::{
     io::Write,
@@ -10,22 +10,30 @@ use std::{
 
 use futures_rustls::TlsAcceptor;
 use futures_util::{FutureExt, pin_mut, select_biased};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
+    account::Accounts,
+    admin,
+    app::{Admission, App, Visit},
     assets::Assets,
-    config::{Config, Limits},
-    connection,
-    http::{self, Site},
-    listener::{self, BindError},
-    runtime::{self, Signals, TcpListener, TcpStream},
+    config::Config,
+    connection, http,
+    hub::ConnId,
+    listener::{self, BindError, Listener},
+    metrics::Metrics,
+    proxy::{self, Preface},
+    reload::Reloader,
+    runtime::{self, Signals, TcpStream, Wanted},
+    settings::{Settings, SettingsError},
+    site::Site,
     stream::Connected,
     switchboard::Switchboard,
     tls::{Certificate, CertificateError, Files},
 };
 
-/// How often the certificate's files are looked at, as in the reference server.
-const CERTIFICATE_CHECK: Duration = Duration::from_secs(10);
+/// How often to see whether those who may finish have finished.
+const DRAIN_STEP: Duration = Duration::from_millis(100);
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +41,9 @@ pub enum StartError {
     /// No TLS.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// A file that the configuration names.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// No port.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -44,53 +55,73 @@ pub enum StartError {
     System(#[from] std::io::Error),
 }
 
+/// What is ready before anything listens.
+struct Parts {
+    certificate: Option<Arc<Certificate>>,
+    settings: Settings,
+    assets: Assets,
+}
+
+impl Parts {
+    fn load(config: &Config) -> Result<Self, StartError> {
+        let assets = match &config.listen.www {
+            None => Assets::Embedded,
+            Some(dir) if dir.join("index.html").is_file() => Assets::Folder(dir.clone()),
+            Some(dir) => return Err(StartError::NoPage(dir.clone())),
+        };
+        Ok(Self { certificate: load_certificate(config)?, settings: Settings::load(config)?, assets })
+    }
+}
+
+/// Checks what can be checked without listening.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    Parts::load(config).map(drop)
+}
+
 /// Serves until SIGTERM or SIGINT, then closes everybody.
 pub async fn run(config: Config) -> Result<(), StartError> {
-    let certificate = load_certificate(&config)?;
-    let assets = match &config.www {
-        None => Assets::Embedded,
-        Some(dir) if dir.join("index.html").is_file() => Assets::Folder(dir.clone()),
-        Some(dir) => return Err(StartError::NoPage(dir.clone())),
-    };
-    let socket = listener::bind(&config.addr, config.port)?;
-    let address = socket.local_addr()?;
+    let Parts { certificate, settings, assets } = Parts::load(&config)?;
     let acceptor = match &certificate {
         Some(certificate) => Some(TlsAcceptor::from(certificate.server_config()?)),
         None => None,
     };
+    let socket = listener::bind(&config.listen.addr, config.listen.port)?;
+    let address = socket.local_addr()?;
+    let descriptors = raise_descriptor_limit();
+    let metrics = Arc::new(Metrics::default());
+    let mut app = App::new(
+        Switchboard::new(config.rules(), metrics.clone()),
+        Arc::new(Accounts::new(config.quotas(descriptors))),
+        metrics,
+        assets,
+        settings,
+    );
+    app.health.clone_from(&config.listen.health);
+    app.has_admin_address = config.operations.admin_addr.is_some();
+    let app = Arc::new(app);
+    let admin_address = match config.operations.admin_addr {
+        Some(address) => Some(start_admin(address, app.clone())?),
+        None => None,
+    };
     let mut signals = Signals::new()?;
-    raise_descriptor_limit();
-    if let Some(certificate) = certificate.filter(|_| config.restart_on_cert_change) {
-        runtime::spawn(watch_certificate(certificate));
-    }
-    let server = Server {
-        acceptor,
-        site: Arc::new(Site { assets, health: config.health.clone() }),
-        switchboard: Arc::default(),
-        limits: config.limits(),
-    };
-    announce(address, server.acceptor.is_some());
-    let listener = runtime::listener(socket)?;
-    let signal = {
-        let (serving, signal) = (server.accept_all(&listener).fuse(), signals.next().fuse());
-        pin_mut!(serving, signal);
-        select_biased! {
-            signal = signal => signal,
-            never = serving => match never {},
-        }
-    };
+    let reloader = Reloader::new(config.clone(), certificate, app.clone(), descriptors);
+    announce(address, acceptor.is_some(), admin_address);
+    let mut server = Server { acceptor, app, listener: Listener::new(socket)? };
+    server.serve(&mut signals, &reloader, config.tls.restart_on_cert_change).await;
+    server.drain(&mut signals, config.deadlines.drain_timeout).await;
+    let Server { app, listener, .. } = server;
     drop(listener);
-    shut_down(&server.switchboard, &signal, config.shutdown_timeout).await;
+    shut_down(&app.switchboard, config.deadlines.shutdown_timeout).await;
     Ok(())
 }
 
 fn load_certificate(config: &Config) -> Result<Option<Arc<Certificate>>, CertificateError> {
-    if config.disable_ssl {
+    if config.tls.disable_ssl {
         return Ok(None);
     }
-    let dir = config.cert_path.clone().unwrap_or_else(|| default_dir(config.self_signed));
+    let dir = config.tls.cert_path.clone().unwrap_or_else(|| default_dir(config.tls.self_signed));
     let files = Files::in_dir(&dir);
-    if config.self_signed {
+    if config.tls.self_signed {
         files.make_if_missing()?;
     }
     Certificate::load(files).map(|certificate| Some(Arc::new(certificate)))
@@ -106,15 +137,18 @@ fn default_dir(self_signed: bool) -> PathBuf {
 }
 
 /// The default of 1024 descriptors is a thousand peers: take what the system lets us have.
-fn raise_descriptor_limit() {
+fn raise_descriptor_limit() -> u64 {
     match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => debug!(limit, "descriptors"),
-        Err(error) => warn!(%error, "cannot raise the limit of open files"),
+        Ok(limit) => limit,
+        Err(error) => {
+            warn!(%error, "cannot raise the limit of open files");
+            rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(1024, |(soft, _)| soft)
+        }
     }
 }
 
-/// One line for people and scripts: where to find us.
-fn announce(address: SocketAddr, tls: bool) {
+/// One line for people and scripts where to find us, and one for the admin address.
+fn announce(address: SocketAddr, tls: bool, admin: Option<SocketAddr>) {
     let scheme = if tls { "https" } else { "http" };
     let host = if address.ip().is_unspecified() {
         "localhost".to_owned()
@@ -123,27 +157,37 @@ fn announce(address: SocketAddr, tls: bool) {
     } else {
         address.ip().to_string()
     };
+    let mut lines = format!("listening on {scheme}://{host}:{}/\n", address.port());
+    if let Some(admin) = admin {
+        lines.push_str(&format!("admin on http://{admin}/\n"));
+    }
     let mut out = std::io::stdout();
     // Nobody may be reading.
-    let _ = writeln!(out, "listening on {scheme}://{host}:{}/", address.port()).and_then(|()| out.flush());
+    let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
     info!(%address, tls, "listening");
 }
 
-async fn watch_certificate(certificate: Arc<Certificate>) {
-    loop {
-        runtime::sleep(CERTIFICATE_CHECK).await;
-        let reloading = certificate.clone();
-        match runtime::unblock(move || reloading.reload()).await {
-            Ok(true) => info!("new certificate loaded, for new connections"),
-            Ok(false) => {}
-            Err(error) => error!(%error, "the certificate changed and is not usable: keeping the old one"),
+/// Serves operators on an address of their own.
+fn start_admin(address: SocketAddr, app: Arc<App>) -> Result<SocketAddr, StartError> {
+    let socket = listener::listen(address)?;
+    let address = socket.local_addr()?;
+    let mut listener = Listener::new(socket)?;
+    runtime::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept(&app.metrics).await;
+            let app = app.clone();
+            runtime::spawn(async move {
+                let timeout = app.settings().limits.hello_timeout;
+                let answer = async |request| admin::answer(&app, &request);
+                http::serve(Connected::Plain(stream), ConnId(0), timeout, answer).await;
+            });
         }
-    }
+    });
+    Ok(address)
 }
 
-async fn shut_down(switchboard: &Switchboard, signal: &str, timeout: Duration) {
-    let open = switchboard.open_sockets();
-    info!(signal, open, "shutting down");
+async fn shut_down(switchboard: &Switchboard, timeout: Duration) {
+    info!(open = switchboard.open_sockets(), "shutting down");
     switchboard.shut_down();
     let deadline = Instant::now() + timeout;
     while switchboard.open_sockets() > 0 && Instant::now() < deadline {
@@ -154,46 +198,124 @@ async fn shut_down(switchboard: &Switchboard, signal: &str, timeout: Duration) {
 
 struct Server {
     acceptor: Option<TlsAcceptor>,
-    site: Arc<Site>,
-    switchboard: Arc<Switchboard>,
-    limits: Limits,
+    app: Arc<App>,
+    listener: Listener,
 }
 
 enum Never {}
 
 impl Server {
-    async fn accept_all(&self, listener: &TcpListener) -> Never {
+    /// Serves until a signal ends it.
+    async fn serve(&mut self, signals: &mut Signals, reloader: &Reloader, watch: bool) {
+        let serving = self.accept_all().fuse();
+        let watching = reloader.watch(watch).fuse();
+        pin_mut!(serving, watching);
         loop {
-            let (stream, address) = listener::accept(listener).await;
-            let (acceptor, site) = (self.acceptor.clone(), self.site.clone());
-            let (switchboard, limits) = (self.switchboard.clone(), self.limits);
+            select_biased! {
+                wanted = signals.next().fuse() => match wanted {
+                    Wanted::End => return,
+                    Wanted::Reload => reloader.reload().await,
+                },
+                never = serving => match never {},
+                () = watching => {},
+            }
+        }
+    }
+
+    /// Lets sessions and rooms go on for a while, and closes the others a few at a time.
+    async fn drain(&mut self, signals: &mut Signals, timeout: Duration) {
+        self.app.drain();
+        if timeout.is_zero() {
+            return;
+        }
+        info!(seconds = timeout.as_secs(), "draining");
+        let app = self.app.clone();
+        let finished = drain_switchboard(&app.switchboard, timeout).fuse();
+        let serving = self.accept_all().fuse();
+        pin_mut!(serving, finished);
+        loop {
+            select_biased! {
+                wanted = signals.next().fuse() => if wanted == Wanted::End { return },
+                () = finished => return,
+                never = serving => match never {},
+            }
+        }
+    }
+
+    async fn accept_all(&mut self) -> Never {
+        loop {
+            let (stream, peer) = self.listener.accept(&self.app.metrics).await;
+            let (app, acceptor) = (self.app.clone(), self.acceptor.clone());
             runtime::spawn(async move {
                 // Boxed, so that an idle WebSocket does not keep the room that the handshakes needed.
-                let handshake = Box::pin(handshake(stream, acceptor, site, limits.hello_timeout)).await;
-                if let Some((stream, leftover)) = handshake {
-                    Box::pin(connection::run(stream, leftover, address, switchboard, limits)).await;
+                let handshake = Box::pin(handshake(stream, peer, acceptor, app.clone())).await;
+                if let Some((stream, leftover, admission)) = handshake {
+                    Box::pin(connection::run(stream, leftover, admission, app)).await;
                 }
             });
         }
     }
 }
 
-/// TLS if we have it, then HTTP, until there is a WebSocket or nobody.
+/// Half of the time is for closing those who talk to nobody, so that they do not all come back at once.
+async fn drain_switchboard(switchboard: &Switchboard, timeout: Duration) {
+    let deadline = Instant::now() + timeout;
+    let steps = (timeout.as_secs_f64() / 2.0 / DRAIN_STEP.as_secs_f64()).max(1.0);
+    let share = (switchboard.counts().connections as f64 / steps).ceil() as usize;
+    while Instant::now() < deadline && switchboard.counts().connections > 0 {
+        switchboard.close_idle(share.max(1));
+        runtime::sleep(DRAIN_STEP).await;
+    }
+}
+
+/// The PROXY protocol if a trusted proxy speaks it, TLS if we have it, then HTTP, until there is a WebSocket
+/// or nobody.
 async fn handshake(
     stream: TcpStream,
+    peer: SocketAddr,
     acceptor: Option<TlsAcceptor>,
-    site: Arc<Site>,
-    timeout: Duration,
-) -> Option<(Connected, Vec<u8>)> {
+    app: Arc<App>,
+) -> Option<(Connected, Vec<u8>, Admission)> {
+    let settings = app.settings();
+    let timeout = settings.limits.hello_timeout;
+    let peer = match settings.proxies.trusts(peer.ip()) {
+        true => runtime::timeout(timeout, read_preface(&stream, peer)).await??,
+        false => peer,
+    };
+    drop(settings);
+    let (visit, _slot) = app.visit(peer)?;
+    let Visit { conn, .. } = visit;
     let stream = match acceptor {
         None => Connected::Plain(stream),
         Some(acceptor) => match runtime::timeout(timeout, acceptor.accept(stream)).await? {
             Ok(stream) => Connected::Tls(Box::new(stream)),
             Err(error) => {
-                debug!(%error, "TLS handshake failed");
+                debug!(conn = conn.0, %error, "TLS handshake failed");
                 return None;
             }
         },
     };
-    http::serve(stream, site, timeout).await
+    let site = Site::new(app, visit);
+    let served = http::serve(stream, conn, timeout, |request| site.answer(request)).await;
+    let (stream, leftover) = served?;
+    Some((stream, leftover, site.into_admission()?))
+}
+
+/// The client that a PROXY protocol header names, or the peer itself where there is none.
+async fn read_preface(stream: &TcpStream, peer: SocketAddr) -> Option<SocketAddr> {
+    let mut bytes = [0; 536];
+    loop {
+        let n = stream.peek(&mut bytes).await.ok()?;
+        match proxy::preface(bytes.get(..n)?) {
+            Preface::Absent => return Some(peer),
+            Preface::Malformed => return None,
+            Preface::Present(length, client) => {
+                runtime::read_exact(stream, bytes.get_mut(..length)?).await.ok()?;
+                return Some(client.unwrap_or(peer));
+            }
+            Preface::Incomplete if n == 0 => return None,
+            // Peeking again returns at once, with the same bytes until more have come.
+            Preface::Incomplete => runtime::sleep(Duration::from_millis(5)).await,
+        }
+    }
 }

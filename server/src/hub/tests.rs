@@ -39,7 +39,7 @@ impl Fixture {
     }
 
     fn open(&mut self, conn: ConnId) {
-        assert_eq!(self.handle(conn, Event::Opened), []);
+        assert_eq!(self.handle(conn, opened()), []);
     }
 
     fn say(&mut self, conn: ConnId, text: &str) -> Vec<Effect> {
@@ -67,6 +67,15 @@ impl Fixture {
         self.hub.handle(conn, event, &mut effects);
         effects
     }
+}
+
+/// Opened by somebody who may do everything.
+fn opened() -> Event {
+    opened_with(Grant::default(), 1)
+}
+
+fn opened_with(grant: Grant, host: u8) -> Event {
+    Event::Opened { grant: Arc::new(grant), address: [192, 0, 2, host].into() }
 }
 
 fn to(conn: ConnId, text: &str) -> Effect {
@@ -322,7 +331,7 @@ mod room {
         assert_eq!(fixture.leave(ALICE), [to(BOB, "ROOM_PEER_LEFT alice")]);
         assert_eq!(fixture.hub.counts().rooms, 1);
         assert_eq!(fixture.leave(BOB), []);
-        assert_eq!(fixture.hub.counts(), Counts { connections: 1, peers: 1, rooms: 0 });
+        assert_eq!(fixture.hub.counts(), Counts { connections: 1, peers: 1, sessions: 0, rooms: 0 });
     }
 
     #[test]
@@ -341,13 +350,175 @@ mod room {
         let mut hub = Hub::default();
         let mut effects = Vec::new();
         for i in 0..1000 {
-            hub.handle(ConnId(i), Event::Opened, &mut effects);
+            hub.handle(ConnId(i), opened(), &mut effects);
             hub.handle(ConnId(i), Event::Text(format!("HELLO {i}").into()), &mut effects);
             hub.handle(ConnId(i), Event::Text("ROOM r".into()), &mut effects);
         }
-        assert_eq!(hub.counts(), Counts { connections: 1000, peers: 1000, rooms: 1 });
+        assert_eq!(hub.counts(), Counts { connections: 1000, peers: 1000, sessions: 0, rooms: 1 });
         (0..1000).for_each(|i| hub.handle(ConnId(i), Event::Closed, &mut effects));
         assert_eq!(hub.counts(), Counts::default());
+    }
+}
+
+mod grants {
+    use super::*;
+
+    const GHOST: ConnId = ConnId(10);
+
+    fn identity(name: &str) -> Grant {
+        Grant { identity: Some(name.into()), ..Grant::default() }
+    }
+
+    fn open_with(fixture: &mut Fixture, conn: ConnId, grant: Grant) {
+        assert_eq!(fixture.handle(conn, opened_with(grant, 1)), []);
+    }
+
+    /// Alice, Bob and Carol, and a fourth with a grant of its own, registered as `dave`.
+    fn with_dave(grant: Grant) -> (Fixture, ConnId) {
+        let mut fixture = Fixture::three_idle();
+        let dave = ConnId(4);
+        open_with(&mut fixture, dave, grant);
+        assert_eq!(fixture.say(dave, "HELLO dave"), [to(dave, "HELLO")]);
+        (fixture, dave)
+    }
+
+    #[test]
+    fn a_uid_that_is_not_granted_is_refused_whether_taken_or_not() {
+        for uid in ["alice", "nobody"] {
+            let mut fixture = Fixture::three_idle();
+            let grant = Grant { uid: Some("cam-*".into()), ..Grant::default() };
+            open_with(&mut fixture, GHOST, grant);
+            let effects = fixture.say(GHOST, &format!("HELLO {uid}"));
+            assert_eq!(effects, [closed(GHOST, CloseReason::UidNotAllowed)]);
+        }
+    }
+
+    #[test]
+    fn the_same_identity_takes_its_uid_over_from_its_ghost() {
+        let mut fixture = Fixture::default();
+        open_with(&mut fixture, GHOST, identity("erin"));
+        fixture.say(GHOST, "HELLO erin");
+        open_with(&mut fixture, ALICE, identity("erin"));
+        let effects = fixture.say(ALICE, "HELLO erin");
+        assert_eq!(effects, [closed(GHOST, CloseReason::Replaced), to(ALICE, "HELLO")]);
+        assert_eq!(fixture.leave(GHOST), []);
+        assert_eq!(fixture.hub.counts().peers, 1);
+    }
+
+    #[test]
+    fn a_ghost_in_a_call_leaves_it() {
+        let mut fixture = Fixture::three_idle();
+        open_with(&mut fixture, GHOST, identity("erin"));
+        fixture.say(GHOST, "HELLO erin");
+        fixture.say(GHOST, "SESSION bob");
+        let again = ConnId(11);
+        open_with(&mut fixture, again, identity("erin"));
+        let effects = fixture.say(again, "HELLO erin");
+        let expected =
+            [closed(GHOST, CloseReason::Replaced), closed(BOB, CloseReason::PartnerLeft), to(again, "HELLO")];
+        assert_eq!(effects, expected);
+    }
+
+    #[test]
+    fn nobody_else_takes_a_uid_over() {
+        for grant in [identity("mallory"), Grant::default()] {
+            let mut fixture = Fixture::default();
+            open_with(&mut fixture, GHOST, identity("erin"));
+            fixture.say(GHOST, "HELLO erin");
+            open_with(&mut fixture, ALICE, grant);
+            assert_eq!(fixture.say(ALICE, "HELLO erin"), [closed(ALICE, CloseReason::InvalidUid)]);
+        }
+    }
+
+    #[test]
+    fn who_may_not_call_finds_nobody() {
+        let grant = Grant { allow: Some(vec![Ability::Answer]), ..Grant::default() };
+        let (mut fixture, dave) = with_dave(grant);
+        assert_eq!(fixture.say(dave, "SESSION alice"), [to(dave, "ERROR peer 'alice' not found")]);
+        assert_eq!(fixture.say(ALICE, "SESSION dave")[0], to(ALICE, "SESSION_OK"));
+    }
+
+    #[test]
+    fn who_may_not_be_called_is_not_found() {
+        let grant = Grant { allow: Some(vec![Ability::Call]), ..Grant::default() };
+        let (mut fixture, dave) = with_dave(grant);
+        assert_eq!(fixture.say(ALICE, "SESSION dave"), [to(ALICE, "ERROR peer 'dave' not found")]);
+        assert_eq!(fixture.say(dave, "SESSION alice")[0], to(dave, "SESSION_OK"));
+        assert_eq!(fixture.say(CAROL, "SESSION dave"), [to(CAROL, "ERROR peer 'dave' not found")]);
+    }
+
+    #[test]
+    fn a_room_that_is_not_granted_looks_the_same_whether_it_exists_or_not() {
+        let grant = Grant { rooms: Some(vec!["team-*".into()]), ..Grant::default() };
+        let (mut fixture, dave) = with_dave(grant);
+        fixture.say(ALICE, "ROOM secret");
+        for room in ["secret", "other"] {
+            let error = format!("ERROR invalid room id '{room}'");
+            assert_eq!(fixture.say(dave, &format!("ROOM {room}")), [to(dave, &error)]);
+        }
+        assert_eq!(fixture.say(dave, "ROOM team-a"), [to(dave, "ROOM_OK ")]);
+    }
+
+    #[test]
+    fn what_is_refused_elsewhere_is_refused_here() {
+        let mut fixture = Fixture::three_idle();
+        let effects = fixture.handle(ALICE, Event::Refused("not before noon".into()));
+        assert_eq!(effects, [to(ALICE, "ERROR not before noon")]);
+        fixture.open(GHOST);
+        let effects = fixture.handle(GHOST, Event::Refused("no".into()));
+        assert_eq!(effects, [closed(GHOST, CloseReason::UidNotAllowed)]);
+    }
+}
+
+mod limits {
+    use super::*;
+
+    fn fixture(rules: Rules) -> Fixture {
+        let mut fixture = Fixture::three_idle();
+        fixture.hub.set_rules(rules);
+        fixture
+    }
+
+    #[test]
+    fn sessions_are_counted_for_the_caller_and_given_back() {
+        let mut fixture = fixture(Rules { max_sessions: 1, ..Rules::default() });
+        let (dave, elsewhere) = (ConnId(4), ConnId(5));
+        fixture.open(dave);
+        fixture.say(dave, "HELLO dave");
+        fixture.handle(elsewhere, opened_with(Grant::default(), 2));
+        fixture.say(elsewhere, "HELLO erin");
+
+        assert_eq!(fixture.say(ALICE, "SESSION bob")[0], to(ALICE, "SESSION_OK"));
+        assert_eq!(fixture.say(CAROL, "SESSION dave"), [to(CAROL, "ERROR too many sessions")]);
+        assert_eq!(fixture.say(elsewhere, "SESSION dave")[0], to(elsewhere, "SESSION_OK"));
+        // The callee's end ends it, too.
+        fixture.leave(BOB);
+        fixture.leave(dave);
+        fixture.open(BOB);
+        fixture.say(BOB, "HELLO bob");
+        assert_eq!(fixture.say(CAROL, "SESSION bob")[0], to(CAROL, "SESSION_OK"));
+    }
+
+    #[test]
+    fn rooms_are_counted_until_they_are_empty() {
+        let mut fixture = fixture(Rules { max_rooms: 1, ..Rules::default() });
+        assert_eq!(fixture.say(ALICE, "ROOM one"), [to(ALICE, "ROOM_OK ")]);
+        assert_eq!(fixture.say(BOB, "ROOM two"), [to(BOB, "ERROR too many rooms")]);
+        assert_eq!(fixture.say(BOB, "ROOM one")[0], to(BOB, "ROOM_OK alice"));
+        fixture.leave(ALICE);
+        assert_eq!(fixture.say(CAROL, "ROOM two"), [to(CAROL, "ERROR too many rooms")]);
+        fixture.leave(BOB);
+        assert_eq!(fixture.say(CAROL, "ROOM two"), [to(CAROL, "ROOM_OK ")]);
+    }
+
+    #[test]
+    fn a_full_room_says_so() {
+        let mut fixture = fixture(Rules { max_members: 2, ..Rules::default() });
+        fixture.say(ALICE, "ROOM r");
+        fixture.say(BOB, "ROOM r");
+        assert_eq!(fixture.say(CAROL, "ROOM r"), [to(CAROL, "ERROR room 'r' is full")]);
+        fixture.leave(ALICE);
+        assert_eq!(fixture.say(CAROL, "ROOM r")[0], to(CAROL, "ROOM_OK bob"));
     }
 }
 
@@ -403,7 +574,7 @@ mod properties {
                 }
             });
         let event = prop_oneof![
-            3 => Just(Event::Opened),
+            3 => Just(opened()),
             12 => text.prop_map(|text| Event::Text(text.into())),
             1 => Just(Event::Binary(Bytes::from_static(b"x"))),
             2 => Just(Event::Closed),
@@ -413,29 +584,35 @@ mod properties {
 
     fn check(hub: &Hub) {
         let mut in_rooms = 0;
-        for (conn, stage) in &hub.connections {
-            match stage {
+        let mut callers = 0;
+        for (conn, connection) in &hub.connections {
+            match &connection.stage {
                 Stage::Greeting => {}
-                Stage::InSession { partner, .. } => {
-                    let back = matches!(hub.connections.get(partner), Some(Stage::InSession { partner, .. }) if partner == conn);
+                Stage::InSession { partner, is_caller, .. } => {
+                    callers += usize::from(*is_caller);
+                    let theirs = &hub.connections[partner].stage;
+                    let back = matches!(theirs, Stage::InSession { partner, is_caller: other, .. } if partner == conn && other != is_caller);
                     assert!(back && partner != conn, "a session is symmetric");
                 }
                 Stage::InRoom { room, .. } => {
                     in_rooms += 1;
-                    assert!(hub.rooms[room].contains(conn), "a member is in its room");
+                    assert!(hub.rooms[room].members.contains(conn), "a member is in its room");
                 }
                 Stage::Idle { .. } => {}
             }
-            if let Some(uid) = stage.uid() {
+            if let Some(uid) = connection.uid() {
                 assert_eq!(hub.uids.get(uid), Some(conn), "a uid leads to its connection");
             }
         }
-        let registered = hub.connections.values().filter(|stage| stage.uid().is_some()).count();
+        let registered = hub.connections.values().filter(|connection| connection.uid().is_some()).count();
         assert_eq!(hub.uids.len(), registered, "a uid is in one place");
-        assert!(hub.rooms.values().all(|members| !members.is_empty()), "an empty room is forgotten");
-        let members: Vec<_> = hub.rooms.values().flatten().collect();
+        assert!(hub.rooms.values().all(|room| !room.members.is_empty()), "an empty room is forgotten");
+        let members: Vec<_> = hub.rooms.values().flat_map(|room| &room.members).collect();
         assert_eq!(members.len(), in_rooms, "a connection is in one room");
         assert_eq!(members.iter().collect::<HashSet<_>>().len(), in_rooms, "and there once");
+        assert_eq!(hub.sessions, callers, "sessions are counted");
+        let counted: usize = hub.usage.values().map(|usage| usage.sessions + usage.rooms).sum();
+        assert_eq!(counted, callers + hub.rooms.len(), "all on one address, each counted once");
     }
 
     proptest! {
@@ -451,7 +628,7 @@ mod properties {
             for (ConnId(slot), event) in events {
                 let slot = usize::try_from(slot).unwrap();
                 let mut conn = ConnId(ids[slot]);
-                if matches!(event, Event::Opened) {
+                if matches!(event, Event::Opened { .. }) {
                     if open.contains(&conn) && !gone.contains(&conn) {
                         continue;
                     }
@@ -484,6 +661,7 @@ mod properties {
                 hub.handle(conn, Event::Closed, &mut Vec::new());
             }
             prop_assert_eq!(hub.counts(), Counts::default(), "nothing is left after everybody closed");
+            prop_assert!(hub.usage.is_empty());
         }
     }
 }

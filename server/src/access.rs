@@ -1,0 +1,112 @@
+//! Who may do what: what a token grants to the connection that carries it.
+
+pub mod token;
+
+use std::{sync::Arc, time::SystemTime};
+
+use callbin_protocol::{PeerId, RoomId};
+use serde::{Deserialize, Serialize};
+
+/// What a connection may do. Without tokens everybody may do everything, and nobody is anybody.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Grant {
+    /// Who it is, under whatever uid: the token's subject.
+    pub identity: Option<Arc<str>>,
+    /// Uids it may register. `None`: any.
+    pub uid: Option<Pattern>,
+    /// Rooms it may join. `None`: any.
+    pub rooms: Option<Vec<Pattern>>,
+    /// What else. `None`: both.
+    pub allow: Option<Vec<Ability>>,
+    /// When it ends, also for a connection that is open then.
+    pub expires: Option<SystemTime>,
+}
+
+/// Something that a token can allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Ability {
+    /// Start sessions.
+    Call,
+    /// Be the callee of sessions.
+    Answer,
+}
+
+/// A name, or with `*` at its end every name that starts so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// Whether the name is meant.
+    pub fn matches(&self, name: &str) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => self.0 == name,
+        }
+    }
+}
+
+impl From<&str> for Pattern {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl Grant {
+    /// May it register as this?
+    pub fn allows_uid(&self, uid: &PeerId) -> bool {
+        self.uid.as_ref().is_none_or(|pattern| pattern.matches(uid.as_str()))
+    }
+
+    /// May it join this room?
+    pub fn allows_room(&self, room: &RoomId) -> bool {
+        let matches = |patterns: &Vec<Pattern>| patterns.iter().any(|pattern| pattern.matches(room.as_str()));
+        self.rooms.as_ref().is_none_or(matches)
+    }
+
+    /// May it do this?
+    pub fn allows(&self, ability: Ability) -> bool {
+        self.allow.as_ref().is_none_or(|allow| allow.contains(&ability))
+    }
+
+    /// Whether both are of one and the same somebody.
+    pub fn is_same_identity(&self, other: &Self) -> bool {
+        self.identity.is_some() && self.identity == other.identity
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_names_or_prefixes() {
+        assert!(Pattern::from("cam").matches("cam"));
+        assert!(!Pattern::from("cam").matches("camera"));
+        assert!(Pattern::from("cam*").matches("cam"));
+        assert!(Pattern::from("cam*").matches("camera"));
+        assert!(!Pattern::from("cam*").matches("ca"));
+        assert!(Pattern::from("*").matches("anything"));
+    }
+
+    #[test]
+    fn what_a_token_does_not_mention_is_free() {
+        let grant = Grant::default();
+        assert!(grant.allows_uid(&PeerId::new("x").unwrap()));
+        assert!(grant.allows_room(&RoomId::new("x").unwrap()));
+        assert!(grant.allows(Ability::Call) && grant.allows(Ability::Answer));
+        let none = Grant { rooms: Some(vec![]), allow: Some(vec![]), ..Grant::default() };
+        assert!(!none.allows_room(&RoomId::new("x").unwrap()));
+        assert!(!none.allows(Ability::Call));
+    }
+
+    #[test]
+    fn nobody_is_not_the_same_as_nobody() {
+        let grant = Grant::default();
+        assert!(!grant.is_same_identity(&grant.clone()));
+        let alice = Grant { identity: Some("alice".into()), ..Grant::default() };
+        assert!(alice.is_same_identity(&alice.clone()));
+        assert!(!alice.is_same_identity(&grant));
+    }
+}

@@ -1,0 +1,262 @@
+//! What each address and each identity uses, and where it stops.
+//!
+//! An account outlives its last connection by a while, or whoever reconnects would start afresh. Admitting
+//! a message takes no lock.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+
+use crate::owner::Owner;
+
+/// How long an account without connections is kept: its rate limits are full again by then.
+const KEPT: Duration = Duration::from_secs(30);
+
+/// Accounts kept at most. Beyond it those without connections go first.
+const MAX_ACCOUNTS: usize = 100_000;
+
+/// What one owner may use. 0: as much as it likes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quotas {
+    /// Connections of everybody together.
+    pub max_connections: usize,
+    /// Connections at the same time.
+    pub connections: usize,
+    /// Registrations per second.
+    pub registrations: u32,
+    /// Messages per second.
+    pub messages: u32,
+    /// Bytes of messages per second, and at least one largest message at once.
+    pub bytes: u32,
+    /// The largest message.
+    pub max_message: u32,
+}
+
+/// Why a connection is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Full {
+    /// The server has as many as it can.
+    #[error("the server is full")]
+    Server,
+    /// The address or the identity has.
+    #[error("too many connections from here")]
+    Owner,
+}
+
+/// Everybody's accounts.
+#[derive(Debug, Default)]
+pub struct Accounts {
+    quotas: RwLock<Quotas>,
+    table: Mutex<Table>,
+    connections: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    accounts: HashMap<Owner, Arc<Account>>,
+    swept: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Account {
+    connections: AtomicUsize,
+    last_left: Mutex<Instant>,
+    registrations: Limiter,
+    messages: Limiter,
+    bytes: Limiter,
+}
+
+/// A connection's place on the accounts of its owners, given up when dropped.
+#[derive(Debug)]
+pub struct Ticket {
+    accounts: Arc<Accounts>,
+    owners: Vec<Arc<Account>>,
+}
+
+impl Accounts {
+    /// Accounts with limits.
+    pub fn new(quotas: Quotas) -> Self {
+        Self { quotas: RwLock::new(quotas), ..Self::default() }
+    }
+
+    /// Other limits from now on. An account that is in use keeps its rates until it is idle.
+    pub fn set_quotas(&self, quotas: Quotas) {
+        *self.quotas.write().unwrap_or_else(PoisonError::into_inner) = quotas;
+    }
+
+    /// Counts a connection, if there is room for it.
+    pub fn enter(self: &Arc<Self>) -> Result<Ticket, Full> {
+        let max = self.quotas().max_connections;
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        let ticket = Ticket { accounts: self.clone(), owners: Vec::new() };
+        // Too many: the ticket is dropped, and counted out again.
+        if max > 0 && before >= max { Err(Full::Server) } else { Ok(ticket) }
+    }
+
+    fn quotas(&self) -> Quotas {
+        *self.quotas.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn account(&self, owner: &Owner) -> Option<Arc<Account>> {
+        let quotas = self.quotas();
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(account) = table.accounts.get(owner) {
+            return Some(account.clone());
+        }
+        table.sweep();
+        if table.accounts.len() >= MAX_ACCOUNTS {
+            return None;
+        }
+        let account = Arc::new(Account::new(&quotas));
+        table.accounts.insert(owner.clone(), account.clone());
+        Some(account)
+    }
+}
+
+impl Table {
+    /// Forgets who has been away for long; at once where there are too many, else now and then.
+    fn sweep(&mut self) {
+        let crowded = self.accounts.len() >= MAX_ACCOUNTS;
+        let recent = self.swept.is_some_and(|swept| swept.elapsed() < KEPT);
+        if recent && !(crowded && self.swept.is_some_and(|swept| swept.elapsed() > KEPT / 30)) {
+            return;
+        }
+        self.swept = Some(Instant::now());
+        self.accounts.retain(|_, account| !account.is_idle(if crowded { Duration::ZERO } else { KEPT }));
+    }
+}
+
+impl Account {
+    fn new(quotas: &Quotas) -> Self {
+        Self {
+            connections: AtomicUsize::new(0),
+            last_left: Mutex::new(Instant::now()),
+            registrations: Limiter::new(quotas.registrations, quotas.registrations.saturating_mul(5)),
+            messages: Limiter::new(quotas.messages, quotas.messages.saturating_mul(2)),
+            bytes: Limiter::new(quotas.bytes, quotas.bytes.saturating_mul(2).max(quotas.max_message)),
+        }
+    }
+
+    fn is_idle(&self, since: Duration) -> bool {
+        self.connections.load(Ordering::Relaxed) == 0
+            && self.last_left.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= since
+    }
+}
+
+impl Ticket {
+    /// Has the connection counted for an owner, too.
+    pub fn charge(&mut self, owner: &Owner) -> Result<(), Full> {
+        let account = self.accounts.account(owner).ok_or(Full::Server)?;
+        let max = self.accounts.quotas().connections;
+        let before = account.connections.fetch_add(1, Ordering::Relaxed);
+        self.owners.push(account);
+        if max > 0 && before >= max { Err(Full::Owner) } else { Ok(()) }
+    }
+
+    /// May it register now?
+    pub fn admit_registration(&self) -> bool {
+        self.owners.iter().all(|account| account.registrations.admit(1))
+    }
+
+    /// May it send a message of this size now?
+    pub fn admit_message(&self, bytes: usize) -> bool {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);
+        self.owners.iter().all(|account| account.messages.admit(1) && account.bytes.admit(bytes))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.accounts.connections.fetch_sub(1, Ordering::Relaxed);
+        for account in &self.owners {
+            *account.last_left.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            account.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// So much per second, with some reserve for bursts.
+#[derive(Debug)]
+struct Limiter(Option<DefaultDirectRateLimiter>);
+
+impl Limiter {
+    fn new(per_second: u32, burst: u32) -> Self {
+        let quota = NonZeroU32::new(per_second).zip(NonZeroU32::new(burst));
+        Self(quota.map(|(rate, burst)| RateLimiter::direct(Quota::per_second(rate).allow_burst(burst))))
+    }
+
+    fn admit(&self, n: u32) -> bool {
+        match (&self.0, NonZeroU32::new(n)) {
+            (Some(limiter), Some(n)) => matches!(limiter.check_n(n), Ok(Ok(()))),
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(last: u8) -> Owner {
+        Owner::Address([192, 0, 2, last].into())
+    }
+
+    fn enter(accounts: &Arc<Accounts>, last: u8) -> Result<Ticket, Full> {
+        let mut ticket = accounts.enter()?;
+        ticket.charge(&owner(last))?;
+        Ok(ticket)
+    }
+
+    #[test]
+    fn connections_are_counted_and_given_back() {
+        let quotas = Quotas { connections: 2, max_connections: 3, ..Quotas::default() };
+        let accounts = Arc::new(Accounts::new(quotas));
+        let first = enter(&accounts, 1).unwrap();
+        let _second = enter(&accounts, 1).unwrap();
+        assert_eq!(enter(&accounts, 1).unwrap_err(), Full::Owner);
+        let _other = enter(&accounts, 2).unwrap();
+        assert_eq!(enter(&accounts, 3).unwrap_err(), Full::Server);
+        drop(first);
+        let _again = enter(&accounts, 1).unwrap();
+    }
+
+    #[test]
+    fn rates_are_shared_by_all_connections_of_an_owner() {
+        let quotas = Quotas { messages: 10, registrations: 1, ..Quotas::default() };
+        let accounts = Arc::new(Accounts::new(quotas));
+        let (one, two) = (enter(&accounts, 1).unwrap(), enter(&accounts, 1).unwrap());
+        assert_eq!((0..30).filter(|_| one.admit_message(0) && two.admit_message(0)).count(), 10);
+        assert_eq!((0..30).filter(|_| one.admit_registration()).count(), 5);
+        assert!(enter(&accounts, 2).unwrap().admit_message(0));
+    }
+
+    #[test]
+    fn who_comes_back_does_not_start_afresh() {
+        let accounts = Arc::new(Accounts::new(Quotas { registrations: 1, ..Quotas::default() }));
+        let admitted = (0..20).filter(|_| enter(&accounts, 1).unwrap().admit_registration()).count();
+        assert_eq!(admitted, 5);
+    }
+
+    #[test]
+    fn the_largest_message_always_fits_once() {
+        let quotas = Quotas { bytes: 10, max_message: 1000, ..Quotas::default() };
+        let ticket = enter(&Arc::new(Accounts::new(quotas)), 1).unwrap();
+        assert!(ticket.admit_message(1000));
+        assert!(!ticket.admit_message(100));
+    }
+
+    #[test]
+    fn zero_is_no_limit() {
+        let accounts = Arc::new(Accounts::default());
+        let ticket = enter(&accounts, 1).unwrap();
+        assert!((0..100_000).all(|_| ticket.admit_message(1 << 20) && ticket.admit_registration()));
+    }
+}

@@ -1,0 +1,80 @@
+//! What operators and their tools ask: probes, metrics, and the admin API.
+
+use hyper::{Method, Request, StatusCode, header};
+use percent_encoding::percent_decode_str;
+use serde_json::json;
+use subtle::ConstantTimeEq;
+use tracing::info;
+
+use crate::{
+    app::App,
+    http::{Answer, WithHeader, json as json_answer, text},
+};
+
+/// Probes and metrics, which need no secret.
+pub fn probe(app: &App, path: &str) -> Option<Answer> {
+    match path {
+        "/livez" => Some(text(StatusCode::OK, "OK\n")),
+        "/readyz" if app.is_ready() => Some(text(StatusCode::OK, "OK\n")),
+        "/readyz" => Some(text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")),
+        "/metrics" => {
+            let body = app.metrics.render(app.switchboard.snapshot(), app.is_ready());
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            Some(text(StatusCode::OK, &body).with_header(header::CONTENT_TYPE, kind))
+        }
+        _ => None,
+    }
+}
+
+/// Everything that the admin address answers.
+pub fn answer<B>(app: &App, request: &Request<B>) -> Answer {
+    let path = request.uri().path();
+    let read = matches!(*request.method(), Method::GET | Method::HEAD);
+    if read && let Some(answer) = probe(app, path) {
+        return answer;
+    }
+    match path.strip_prefix("/admin/") {
+        Some(rest) if is_admin(app, request) => api(app, request.method(), rest),
+        Some(_) => text(StatusCode::UNAUTHORIZED, "the admin secret is needed\n")
+            .with_header(header::WWW_AUTHENTICATE, "Bearer"),
+        None => text(StatusCode::NOT_FOUND, "not found\n"),
+    }
+}
+
+/// Without a secret there are no admins.
+fn is_admin<B>(app: &App, request: &Request<B>) -> bool {
+    let settings = app.settings();
+    let given = request.headers().get(header::AUTHORIZATION);
+    let given = given.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    match (&settings.admin_secret, given) {
+        (Some(secret), Some(given)) => secret.as_bytes().ct_eq(given.trim_ascii()).into(),
+        _ => false,
+    }
+}
+
+fn api(app: &App, method: &Method, path: &str) -> Answer {
+    let (kind, name) = path.split_once('/').unwrap_or((path, ""));
+    let Ok(name) = percent_decode_str(name).decode_utf8() else {
+        return text(StatusCode::BAD_REQUEST, "the name is not UTF-8\n");
+    };
+    let switchboard = &app.switchboard;
+    match (method, kind, &*name) {
+        (&Method::GET, "peers", "") => json_answer(StatusCode::OK, &json!(switchboard.peers())),
+        (&Method::GET, "sessions", "") => json_answer(StatusCode::OK, &json!(switchboard.sessions())),
+        (&Method::GET, "rooms", "") => json_answer(StatusCode::OK, &json!(switchboard.rooms())),
+        (&Method::DELETE, "peers", uid) => done("peer", uid, switchboard.disconnect(uid)),
+        (&Method::DELETE, "rooms", room) => done("room", room, switchboard.close_room(room)),
+        (_, "peers" | "sessions" | "rooms", _) => {
+            text(StatusCode::METHOD_NOT_ALLOWED, "only GET and DELETE\n")
+        }
+        _ => text(StatusCode::NOT_FOUND, "not found\n"),
+    }
+}
+
+fn done(what: &str, name: &str, closed: usize) -> Answer {
+    if closed == 0 {
+        return text(StatusCode::NOT_FOUND, &format!("no such {what}\n"));
+    }
+    info!(?name, closed, "{what} closed by an operator");
+    json_answer(StatusCode::OK, &json!({ "closed": closed }))
+}

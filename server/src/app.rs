@@ -1,0 +1,145 @@
+//! What all connections share.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use crate::{
+    access::Grant,
+    account::{Accounts, Full, Ticket},
+    assets::Assets,
+    hub::ConnId,
+    metrics::Metrics,
+    owner::{Owner, network},
+    settings::Settings,
+    switchboard::Switchboard,
+};
+
+/// Connections that are told at the same time why they are not taken. More are cut without a word.
+const MAX_SHEDDING: usize = 32;
+
+/// The server, apart from its sockets.
+pub struct App {
+    /// Everybody who is there.
+    pub switchboard: Switchboard,
+    /// What everybody uses.
+    pub accounts: Arc<Accounts>,
+    /// What operators see.
+    pub metrics: Arc<Metrics>,
+    /// The page.
+    pub assets: Assets,
+    /// Path of the health check.
+    pub health: String,
+    /// Metrics and probes are on another address.
+    pub has_admin_address: bool,
+    settings: RwLock<Arc<Settings>>,
+    last_conn: AtomicU64,
+    draining: AtomicBool,
+    shedding: AtomicUsize,
+}
+
+/// A connection that may become a peer.
+pub struct Visit {
+    /// Its number, for the log and for the hub.
+    pub conn: ConnId,
+    /// The other end of the socket: the client, or a proxy.
+    pub peer: SocketAddr,
+    /// Its place, or why it has none.
+    pub entry: Result<Ticket, Full>,
+}
+
+/// A connection that has become a WebSocket.
+pub struct Admission {
+    /// Its number.
+    pub conn: ConnId,
+    /// The client's address, as far as it can be known.
+    pub address: SocketAddr,
+    /// What it may do.
+    pub grant: Arc<Grant>,
+    /// Its place.
+    pub ticket: Ticket,
+}
+
+impl App {
+    /// A server with nobody there.
+    pub fn new(
+        switchboard: Switchboard,
+        accounts: Arc<Accounts>,
+        metrics: Arc<Metrics>,
+        assets: Assets,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            switchboard,
+            accounts,
+            metrics,
+            assets,
+            health: "/health".into(),
+            has_admin_address: false,
+            settings: RwLock::new(Arc::new(settings)),
+            last_conn: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            shedding: AtomicUsize::new(0),
+        }
+    }
+
+    /// The settings of this moment.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Other settings from now on.
+    pub fn set_settings(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// Takes no new registrations from now on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Does it take new registrations?
+    pub fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Counts a new connection. `None`: it is to be cut at once.
+    pub fn visit(self: &Arc<Self>, peer: SocketAddr) -> Option<(Visit, Option<ShedSlot>)> {
+        self.metrics.accepted.inc();
+        let conn = ConnId(self.last_conn.fetch_add(1, Ordering::Relaxed) + 1);
+        let entry = self.accounts.enter().and_then(|mut ticket| {
+            // A proxy stands for many: whom to charge is in the request.
+            if !self.settings().proxies.trusts(peer.ip()) {
+                ticket.charge(&Owner::Address(network(peer.ip())))?;
+            }
+            Ok(ticket)
+        });
+        let slot = match &entry {
+            Ok(_) => None,
+            Err(full) => {
+                self.metrics.count_refusal(full);
+                Some(self.shed_slot()?)
+            }
+        };
+        Some((Visit { conn, peer, entry }, slot))
+    }
+
+    fn shed_slot(self: &Arc<Self>) -> Option<ShedSlot> {
+        let before = self.shedding.fetch_add(1, Ordering::Relaxed);
+        let slot = ShedSlot(self.clone());
+        (before < MAX_SHEDDING).then_some(slot)
+    }
+}
+
+/// A place among those who are told why they are not taken, given up when dropped.
+pub struct ShedSlot(Arc<App>);
+
+impl Drop for ShedSlot {
+    fn drop(&mut self) {
+        self.0.shedding.fetch_sub(1, Ordering::Relaxed);
+    }
+}

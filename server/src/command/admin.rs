@@ -1,0 +1,74 @@
+//! `callbin-server admin`.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use ureq::Agent;
+
+/// Which server, and what about it.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The admin address of the server.
+    #[arg(long, env = "CALLBIN_ADMIN_ADDR", default_value = "127.0.0.1:9443", value_name = "ADDRESS:PORT")]
+    admin_addr: String,
+
+    /// File with the secret of the admin API.
+    #[arg(long, env = "CALLBIN_ADMIN_SECRET_FILE", value_name = "FILE")]
+    admin_secret_file: PathBuf,
+
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// List who is registered.
+    Peers,
+    /// List who talks to whom.
+    Sessions,
+    /// List rooms and their members.
+    Rooms,
+    /// Close a peer's connection.
+    Disconnect {
+        /// The peer.
+        uid: String,
+    },
+    /// Close the connections of everybody in a room.
+    CloseRoom {
+        /// The room.
+        room: String,
+    },
+}
+
+pub(super) fn run(options: &Options) -> Result<String, Box<dyn std::error::Error>> {
+    let file = &options.admin_secret_file;
+    let secret =
+        fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    let authorization = format!("Bearer {}", secret.trim());
+    let config = Agent::config_builder()
+        .timeout_global(Some(Duration::from_secs(30)))
+        .http_status_as_error(false)
+        .proxy(None)
+        .build();
+    let agent: Agent = config.into();
+    let name = |name: &str| utf8_percent_encode(name, NON_ALPHANUMERIC).to_string();
+    let path = match &options.what {
+        What::Peers => "peers".into(),
+        What::Sessions => "sessions".into(),
+        What::Rooms => "rooms".into(),
+        What::Disconnect { uid } => format!("peers/{}", name(uid)),
+        What::CloseRoom { room } => format!("rooms/{}", name(room)),
+    };
+    let url = format!("http://{}/admin/{path}", options.admin_addr);
+    let result = match options.what {
+        What::Disconnect { .. } | What::CloseRoom { .. } => {
+            agent.delete(&url).header("Authorization", authorization).call()
+        }
+        _ => agent.get(&url).header("Authorization", authorization).call(),
+    };
+    let mut response = result.map_err(|error| format!("no answer from {}: {error}", options.admin_addr))?;
+    let body = response.body_mut().read_to_string()?;
+    let body = body.trim_end().to_owned();
+    if response.status().is_success() { Ok(body) } else { Err(body.into()) }
+}

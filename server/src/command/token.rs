@@ -1,0 +1,66 @@
+//! `callbin-server token`.
+
+use std::{path::PathBuf, time::SystemTime};
+
+use clap::Args;
+
+use crate::access::{
+    Ability, Pattern,
+    token::{Claims, sign},
+};
+
+/// What the token says.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The secret (HS256), or a private key in PEM form, PKCS #8 (RS256, ES256, EdDSA).
+    #[arg(long, env = "CALLBIN_TOKEN_KEY_FILE", value_name = "FILE")]
+    key_file: PathBuf,
+
+    /// Who it is for. Somebody who comes back with the same name takes its uid over from an earlier connection.
+    #[arg(long, value_name = "NAME")]
+    sub: Option<String>,
+
+    /// The uid it may register; with * at its end, all that start so. None: any.
+    #[arg(long, value_name = "UID")]
+    uid: Option<String>,
+
+    /// A room it may join, or all that start so. None: any.
+    #[arg(long, value_name = "ROOM")]
+    room: Vec<String>,
+
+    /// No room at all.
+    #[arg(long, conflicts_with = "room")]
+    no_rooms: bool,
+
+    /// Only to call, or only to be called. None: both.
+    #[arg(long, value_name = "WHAT")]
+    allow: Vec<Ability>,
+
+    /// Seconds for which it is good.
+    #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
+    ttl: u64,
+
+    /// Its audience (aud).
+    #[arg(long, value_name = "TEXT")]
+    audience: Option<String>,
+
+    /// Its issuer (iss).
+    #[arg(long, value_name = "TEXT")]
+    issuer: Option<String>,
+}
+
+pub(super) fn run(options: &Options) -> Result<String, Box<dyn std::error::Error>> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+    let rooms: Vec<Pattern> = options.room.iter().map(|room| room.as_str().into()).collect();
+    let claims = Claims {
+        sub: options.sub.clone(),
+        exp: now.saturating_add(options.ttl),
+        nbf: None,
+        aud: options.audience.clone().map(Into::into),
+        iss: options.issuer.clone(),
+        uid: options.uid.as_deref().map(Into::into),
+        rooms: (options.no_rooms || !rooms.is_empty()).then_some(rooms),
+        allow: (!options.allow.is_empty()).then(|| options.allow.clone()),
+    };
+    Ok(sign(&claims, &options.key_file)?)
+}

@@ -1,0 +1,99 @@
+//! The ICE servers that peers are told to use, with credentials that expire.
+
+use std::time::{Duration, SystemTime};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha1::Sha1;
+
+/// What `GET /ice-servers` answers from.
+#[derive(Clone, Default)]
+pub struct IceServers {
+    /// `RTCIceServer` objects given as they are.
+    pub fixed: Vec<Value>,
+    /// `stun:` URLs.
+    pub stun: Vec<String>,
+    /// `turn:` and `turns:` URLs that take credentials made with the secret.
+    pub turn: Vec<String>,
+    /// What we share with the TURN servers.
+    pub secret: Option<Vec<u8>>,
+    /// How long credentials are good.
+    pub ttl: Duration,
+}
+
+impl IceServers {
+    /// The `iceServers` of an `RTCConfiguration` for a peer, and for how many seconds they are good.
+    pub fn for_peer(&self, uid: &str, now: SystemTime, added: &[Value]) -> Value {
+        let mut servers = self.fixed.clone();
+        if !self.stun.is_empty() {
+            servers.push(json!({ "urls": self.stun }));
+        }
+        if let Some(secret) = self.secret.as_ref().filter(|_| !self.turn.is_empty()) {
+            let (username, credential) = credentials(secret, uid, now + self.ttl);
+            servers.push(json!({ "urls": self.turn, "username": username, "credential": credential }));
+        }
+        servers.extend_from_slice(added);
+        json!({ "iceServers": servers, "ttl": self.ttl.as_secs() })
+    }
+}
+
+/// A user name and a password by the TURN REST scheme (draft-uberti-behave-turn-rest), as coturn's
+/// `use-auth-secret` checks them: the expiry and the uid, and HMAC-SHA1 over both.
+fn credentials(secret: &[u8], uid: &str, expires: SystemTime) -> (String, String) {
+    let expires = expires.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    // The uid is only for the TURN server's log. A colon would end the expiry where there is none.
+    let name: String =
+        uid.chars().map(|c| if c.is_ascii_graphic() && c != ':' { c } else { '_' }).take(64).collect();
+    let username = format!("{expires}:{name}");
+    // HMAC takes keys of any length.
+    let password = Hmac::<Sha1>::new_from_slice(secret).map(|mut mac| {
+        mac.update(username.as_bytes());
+        BASE64_STANDARD.encode(mac.finalize().into_bytes())
+    });
+    (username, password.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_what_coturn_expects() {
+        // printf '1700003600:alice' | openssl dgst -sha1 -hmac secret -binary | base64
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let servers = IceServers {
+            turn: vec!["turn:turn.example.org".into()],
+            secret: Some(b"secret".to_vec()),
+            ttl: Duration::from_secs(3600),
+            ..IceServers::default()
+        };
+        let answer = servers.for_peer("alice", now, &[]);
+        assert_eq!(answer["ttl"], 3600);
+        assert_eq!(answer["iceServers"][0]["username"], "1700003600:alice");
+        assert_eq!(answer["iceServers"][0]["credential"], "LLPLO4qjdVL2qZhwr3eImhn7J20=");
+    }
+
+    #[test]
+    fn without_a_secret_there_is_no_turn() {
+        let servers = IceServers {
+            fixed: vec![json!({ "urls": "turn:static.example.org", "username": "u", "credential": "c" })],
+            stun: vec!["stun:stun.example.org".into()],
+            turn: vec!["turn:turn.example.org".into()],
+            ..IceServers::default()
+        };
+        let answer = servers.for_peer("alice", SystemTime::now(), &[json!({ "urls": "stun:added" })]);
+        let urls: Vec<_> =
+            answer["iceServers"].as_array().unwrap().iter().map(|server| &server["urls"]).collect();
+        assert_eq!(
+            urls,
+            [&json!("turn:static.example.org"), &json!(["stun:stun.example.org"]), &json!("stun:added")]
+        );
+    }
+
+    #[test]
+    fn a_uid_cannot_forge_an_expiry() {
+        let (username, _) = credentials(b"x", "9999999999:é x", SystemTime::UNIX_EPOCH);
+        assert_eq!(username, "0:9999999999___x");
+    }
+}

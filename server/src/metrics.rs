@@ -1,0 +1,206 @@
+//! What operators can see, in the OpenMetrics text format.
+//!
+//! Counters are kept where things happen; what can be counted at any time is counted when somebody asks.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::{Registry, Unit},
+};
+
+use crate::{hub::Counts, payload::Kind};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: String,
+}
+
+/// All metrics. Recording takes no lock, but for refusals and closes.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    connections: Gauge,
+    peers: Gauge,
+    sessions: Gauge,
+    rooms: Gauge,
+    queued_bytes: Gauge,
+    longest_queue: Gauge,
+    ready: Gauge,
+    /// Connections accepted, whatever became of them.
+    pub accepted: Counter,
+    /// Failed attempts to accept one.
+    pub accept_errors: Counter,
+    /// HELLOs accepted.
+    pub registrations: Counter,
+    /// SESSIONs accepted.
+    pub calls: Counter,
+    /// ROOMs accepted.
+    pub joins: Counter,
+    /// Sessions that ended with an offer and no answer.
+    pub unanswered_offers: Counter,
+    /// From an offer to its answer.
+    pub offer_to_answer: Histogram,
+    refusals: Family<ReasonLabel, Counter>,
+    closes: Family<ReasonLabel, Counter>,
+    traffic: [Traffic; 5],
+}
+
+#[derive(Debug, Clone)]
+struct Traffic {
+    messages: Counter<u64, AtomicU64>,
+    bytes: Counter<u64, AtomicU64>,
+}
+
+/// What the switchboard knows when it is asked.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Snapshot {
+    /// How many of each.
+    pub counts: Counts,
+    /// Bytes waiting to be sent, of all peers.
+    pub queued_bytes: usize,
+    /// Bytes waiting to be sent, of the peer with the most.
+    pub longest_queue: usize,
+}
+
+const KINDS: [Kind; 5] = [Kind::Sdp, Kind::Ice, Kind::Text, Kind::Binary, Kind::Control];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("callbin");
+        let build = vec![("version", env!("CARGO_PKG_VERSION"))];
+        registry.register("build", "What is running", Info::new(build));
+        let mut gauge = |name: &str, help: &str| register(&mut registry, name, help, Gauge::default());
+        let connections = gauge("connections", "Open WebSockets");
+        let peers = gauge("peers", "Registered uids");
+        let sessions = gauge("sessions", "Sessions of two");
+        let rooms = gauge("rooms", "Rooms with somebody in them");
+        let queued_bytes = gauge("queued_bytes", "Bytes waiting to be sent");
+        let longest_queue = gauge("longest_queue_bytes", "Bytes waiting to be sent to the slowest reader");
+        let ready = gauge("ready", "1 while new registrations are taken");
+        let mut counter = |name: &str, help: &str| register(&mut registry, name, help, Counter::default());
+        let accepted = counter("accepted_connections", "TCP connections accepted");
+        let accept_errors = counter("accept_errors", "TCP connections that could not be accepted");
+        let registrations = counter("registrations", "HELLOs accepted");
+        let calls = counter("calls", "SESSIONs accepted");
+        let joins = counter("joins", "ROOMs accepted");
+        let unanswered_offers = counter("unanswered_offers", "Sessions that ended with an offer unanswered");
+        let (messages, bytes) =
+            (Family::<KindLabel, Counter>::default(), Family::<KindLabel, Counter>::default());
+        registry.register("messages", "Messages received, by kind", messages.clone());
+        let help = "Bytes of messages received, by kind";
+        registry.register_with_unit("message", help, Unit::Bytes, bytes.clone());
+        let refusals = register(&mut registry, "refusals", "What was refused, by reason", Family::default());
+        let closes = register(
+            &mut registry,
+            "closes",
+            "WebSockets closed by the server, by reason",
+            Family::default(),
+        );
+        let buckets = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+        let offer_to_answer = Histogram::new(buckets);
+        let help = "From an offer to its answer, in sessions";
+        registry.register_with_unit("offer_to_answer", help, Unit::Seconds, offer_to_answer.clone());
+        let traffic = KINDS.map(|kind| Traffic {
+            messages: messages.get_or_create(&KindLabel { kind }).clone(),
+            bytes: bytes.get_or_create(&KindLabel { kind }).clone(),
+        });
+        Self {
+            registry,
+            connections,
+            peers,
+            sessions,
+            rooms,
+            queued_bytes,
+            longest_queue,
+            ready,
+            accepted,
+            accept_errors,
+            registrations,
+            calls,
+            joins,
+            unanswered_offers,
+            offer_to_answer,
+            refusals,
+            closes,
+            traffic,
+        }
+    }
+}
+
+fn register<M: prometheus_client::registry::Metric + Clone>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    metric: M,
+) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+impl Metrics {
+    /// Counts a message received.
+    pub fn count_message(&self, kind: Kind, bytes: usize) {
+        if let Some(traffic) = self.traffic.get(kind as usize) {
+            traffic.messages.inc();
+            traffic.bytes.inc_by(bytes as u64);
+        }
+    }
+
+    /// Counts something refused. The reason is one of ours, never a peer's text.
+    pub fn count_refusal(&self, reason: impl ToString) {
+        self.refusals.get_or_create(&ReasonLabel { reason: reason.to_string() }).inc();
+    }
+
+    /// Counts a WebSocket closed by us.
+    pub fn count_close(&self, reason: impl ToString) {
+        self.closes.get_or_create(&ReasonLabel { reason: reason.to_string() }).inc();
+    }
+
+    /// The text for a scrape.
+    pub fn render(&self, now: Snapshot, ready: bool) -> String {
+        let set = |gauge: &Gauge, value: usize| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        set(&self.connections, now.counts.connections);
+        set(&self.peers, now.counts.peers);
+        set(&self.sessions, now.counts.sessions);
+        set(&self.rooms, now.counts.rooms);
+        set(&self.queued_bytes, now.queued_bytes);
+        set(&self.longest_queue, now.longest_queue);
+        set(&self.ready, usize::from(ready));
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_has_everything() {
+        let metrics = Metrics::default();
+        metrics.count_message(Kind::Ice, 10);
+        metrics.count_message(Kind::Ice, 5);
+        metrics.count_refusal("no such thing");
+        let counts = Counts { peers: 7, ..Counts::default() };
+        let text = metrics.render(Snapshot { counts, ..Snapshot::default() }, true);
+        for line in [
+            "callbin_messages_total{kind=\"Ice\"} 2",
+            "callbin_message_bytes_total{kind=\"Ice\"} 15",
+            "callbin_refusals_total{reason=\"no such thing\"} 1",
+            "callbin_peers 7",
+            "callbin_ready 1",
+            "callbin_build_info{version=",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
+}

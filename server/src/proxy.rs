@@ -1,0 +1,156 @@
+//! Who a connection really comes from, where a trusted proxy says so.
+
+use std::net::{IpAddr, SocketAddr};
+
+use hyper::{HeaderMap, header};
+use ipnet::IpNet;
+use ppp::v2;
+
+/// The networks whose word is taken. Nobody else's is.
+#[derive(Debug, Clone, Default)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+/// A PROXY protocol header, or that there is none.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Preface {
+    /// It needs more bytes to tell.
+    Incomplete,
+    /// The connection starts with something else.
+    Absent,
+    /// It is this long, and names this client, or none for a proxy's own health check.
+    Present(usize, Option<SocketAddr>),
+    /// It starts like one and is none.
+    Malformed,
+}
+
+impl TrustedProxies {
+    /// Trusts these networks.
+    pub fn new(networks: Vec<IpNet>) -> Self {
+        Self(networks)
+    }
+
+    /// Is it one of ours?
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// The client that a request comes from: the last address before the chain of trusted proxies.
+    pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
+        if !self.trusts(peer.ip()) {
+            return peer;
+        }
+        let mut client = peer;
+        for hop in hops(headers).into_iter().rev() {
+            // What an untrusted sender put in front of its own address is not to be believed.
+            let Some(hop) = hop else { return client };
+            client = hop;
+            if !self.trusts(hop.ip()) {
+                return client;
+            }
+        }
+        client
+    }
+}
+
+/// The addresses that a request passed, from the client on. `None` for one that is hidden or garbled.
+fn hops(headers: &HeaderMap) -> Vec<Option<SocketAddr>> {
+    let all = |name| headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    let forwarded: Vec<_> =
+        all(header::FORWARDED).flat_map(|value| value.split(',')).map(parse_forwarded).collect();
+    if !forwarded.is_empty() {
+        return forwarded;
+    }
+    let name = header::HeaderName::from_static("x-forwarded-for");
+    all(name).flat_map(|value| value.split(',')).map(|node| parse_node(node.trim())).collect()
+}
+
+/// One element of `Forwarded` (RFC 7239): `for="[2001:db8::1]:4711";proto=https`.
+fn parse_forwarded(element: &str) -> Option<SocketAddr> {
+    element.split(';').find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        name.eq_ignore_ascii_case("for").then(|| parse_node(value.trim().trim_matches('"')))?
+    })
+}
+
+/// An address with or without a port, IPv6 with or without brackets.
+fn parse_node(node: &str) -> Option<SocketAddr> {
+    let bare = || node.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
+    let address = node.parse().ok().or_else(|| bare().map(|ip| SocketAddr::new(ip, 0)))?;
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
+/// Looks at a connection's first bytes for a PROXY protocol header, version 2.
+pub fn preface(bytes: &[u8]) -> Preface {
+    match v2::Header::try_from(bytes) {
+        Ok(header) => {
+            let source = match header.addresses {
+                v2::Addresses::IPv4(ip) => Some(SocketAddr::new(ip.source_address.into(), ip.source_port)),
+                v2::Addresses::IPv6(ip) => Some(SocketAddr::new(ip.source_address.into(), ip.source_port)),
+                _ => None,
+            };
+            let source = source.filter(|_| header.command == v2::Command::Proxy);
+            Preface::Present(header.len(), source)
+        }
+        Err(v2::ParseError::Incomplete(_) | v2::ParseError::Partial(..)) => Preface::Incomplete,
+        Err(v2::ParseError::Prefix) => Preface::Absent,
+        Err(_) => Preface::Malformed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(peer: &str, name: &'static str, value: &str) -> String {
+        let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+        let mut headers = HeaderMap::new();
+        headers.insert(name, value.parse().unwrap());
+        trusted.client(SocketAddr::new(peer.parse().unwrap(), 1), &headers).ip().to_string()
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        assert_eq!(client("192.0.2.1", "x-forwarded-for", "198.51.100.1"), "192.0.2.1");
+        assert_eq!(client("10.0.0.1", "x-forwarded-for", "198.51.100.1"), "198.51.100.1");
+        assert_eq!(client("fd00::1", "x-forwarded-for", "198.51.100.1"), "198.51.100.1");
+        assert_eq!(client("::ffff:10.0.0.1", "x-forwarded-for", "198.51.100.1"), "198.51.100.1");
+    }
+
+    #[test]
+    fn what_the_client_claims_itself_does_not_count() {
+        assert_eq!(client("10.0.0.1", "x-forwarded-for", "1.2.3.4, 198.51.100.1"), "198.51.100.1");
+        assert_eq!(client("10.0.0.1", "x-forwarded-for", "1.2.3.4, 198.51.100.1, 10.0.0.2"), "198.51.100.1");
+        assert_eq!(client("10.0.0.1", "x-forwarded-for", "1.2.3.4, unknown, 10.0.0.2"), "10.0.0.2");
+        assert_eq!(client("10.0.0.1", "x-forwarded-for", "garbage"), "10.0.0.1");
+    }
+
+    #[test]
+    fn forwarded_is_read_too() {
+        for (value, expected) in [
+            ("for=198.51.100.1", "198.51.100.1"),
+            ("For=\"[2001:db8::1]:4711\";proto=https", "2001:db8::1"),
+            ("for=1.2.3.4, for=198.51.100.1;by=10.0.0.2, for=10.0.0.3", "198.51.100.1"),
+            ("proto=https", "10.0.0.1"),
+        ] {
+            assert_eq!(client("10.0.0.1", "forwarded", value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn the_proxy_protocol_is_told_from_the_rest() {
+        let client: SocketAddr = "198.51.100.1:4711".parse().unwrap();
+        let server: SocketAddr = "192.0.2.1:8443".parse().unwrap();
+        let version = v2::Version::Two | v2::Command::Proxy;
+        let header =
+            v2::Builder::with_addresses(version, v2::Protocol::Stream, (client, server)).build().unwrap();
+        let stream = [header.as_slice(), b"GET / HTTP/1.1\r\n"].concat();
+        assert_eq!(preface(&stream), Preface::Present(header.len(), Some(client)));
+        for n in 0..header.len() {
+            assert_eq!(preface(&stream[..n]), Preface::Incomplete, "{n} bytes");
+        }
+        assert_eq!(preface(b"GET / HTTP/1.1"), Preface::Absent);
+        assert_eq!(preface(b"\x16\x03\x01"), Preface::Absent);
+        assert_eq!(preface(b"\r\n\r\n\0\r\nQUIT\n\x99\x99\0\0"), Preface::Malformed);
+    }
+}

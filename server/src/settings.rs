@@ -1,0 +1,145 @@
+//! What can change while the server runs: keys, secrets, limits, lists. Read as a whole, used as a whole.
+
+use std::{fs, path::Path, path::PathBuf};
+
+use serde_json::Value;
+
+use crate::{
+    access::token::{self, KeyError, Verifier},
+    config::{Config, Limits},
+    ice::IceServers,
+    proxy::TrustedProxies,
+    webhook::Webhook,
+};
+
+/// See the module's description.
+pub struct Settings {
+    /// Of each connection.
+    pub limits: Limits,
+    /// Checks tokens; `None`: nobody needs one.
+    pub verifier: Option<Verifier>,
+    /// Origins of pages that browsers may come from. Empty: all.
+    pub origins: Vec<String>,
+    /// Whose word on addresses is taken.
+    pub proxies: TrustedProxies,
+    /// For `GET /ice-servers`.
+    pub ice: IceServers,
+    /// Asked before somebody registers, calls or joins.
+    pub webhook: Option<Webhook>,
+    /// Of the admin API.
+    pub admin_secret: Option<String>,
+}
+
+/// A file that the configuration names is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A token key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A file can't be read.
+    #[error("cannot read {0}: {1}")]
+    Unreadable(PathBuf, std::io::Error),
+    /// A secret that is none.
+    #[error("{0} is empty: a secret belongs there")]
+    EmptySecret(PathBuf),
+    /// `--ice-servers-file` is something else.
+    #[error("{0} is not a JSON array of RTCIceServer objects, each with urls: {1}")]
+    NotIceServers(PathBuf, String),
+    /// `--webhook-url` is something else.
+    #[error("--webhook-url {0}: not an http:// or https:// URL")]
+    NotAUrl(String),
+}
+
+impl Settings {
+    /// Reads the files that the configuration names.
+    pub fn load(config: &Config) -> Result<Self, SettingsError> {
+        let keys = token::Settings {
+            key_file: config.access.token_key_file.clone(),
+            jwks_file: config.access.token_jwks_file.clone(),
+            leeway: config.access.token_leeway,
+            audience: config.access.token_audience.clone(),
+            issuer: config.access.token_issuer.clone(),
+        };
+        Ok(Self {
+            limits: config.limits(),
+            verifier: keys.load()?,
+            origins: config.access.allowed_origin.iter().map(|origin| normal_origin(origin)).collect(),
+            proxies: TrustedProxies::new(config.listen.trusted_proxy.clone()),
+            ice: IceServers {
+                fixed: config
+                    .ice
+                    .ice_servers_file
+                    .as_deref()
+                    .map(read_ice_servers)
+                    .transpose()?
+                    .unwrap_or_default(),
+                stun: config.ice.stun_url.clone(),
+                turn: config.ice.turn_url.clone(),
+                secret: read_secret(config.ice.turn_secret_file.as_deref())?.map(String::into_bytes),
+                ttl: config.ice.turn_ttl,
+            },
+            webhook: webhook(config)?,
+            admin_secret: read_secret(config.operations.admin_secret_file.as_deref())?,
+        })
+    }
+
+    /// May a browser with a page of this origin connect?
+    pub fn allows_origin(&self, origin: &str) -> bool {
+        self.origins.is_empty() || self.origins.contains(&normal_origin(origin))
+    }
+}
+
+/// Every file besides the certificate that is worth watching.
+pub fn watched_files(config: &Config) -> Vec<PathBuf> {
+    let files = [
+        &config.config,
+        &config.access.token_key_file,
+        &config.access.token_jwks_file,
+        &config.ice.turn_secret_file,
+        &config.ice.ice_servers_file,
+        &config.webhook.webhook_secret_file,
+        &config.operations.admin_secret_file,
+    ];
+    files.into_iter().flatten().cloned().collect()
+}
+
+fn normal_origin(origin: &str) -> String {
+    origin.trim_end_matches('/').to_ascii_lowercase()
+}
+
+fn webhook(config: &Config) -> Result<Option<Webhook>, SettingsError> {
+    let args = &config.webhook;
+    let Some(url) = &args.webhook_url else { return Ok(None) };
+    let uri: Option<hyper::Uri> = url.parse().ok();
+    let usable =
+        uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
+    if !usable {
+        return Err(SettingsError::NotAUrl(url.clone()));
+    }
+    let secret = read_secret(args.webhook_secret_file.as_deref())?;
+    Ok(Some(Webhook::new(url, secret, args.webhook_timeout, args.webhook_retries)))
+}
+
+fn read(path: &Path) -> Result<String, SettingsError> {
+    fs::read_to_string(path).map_err(|error| SettingsError::Unreadable(path.into(), error))
+}
+
+/// White space around a secret is an editor's.
+fn read_secret(path: Option<&Path>) -> Result<Option<String>, SettingsError> {
+    let Some(path) = path else { return Ok(None) };
+    match read(path)?.trim() {
+        "" => Err(SettingsError::EmptySecret(path.into())),
+        secret => Ok(Some(secret.to_owned())),
+    }
+}
+
+fn read_ice_servers(path: &Path) -> Result<Vec<Value>, SettingsError> {
+    let wrong = |why: String| SettingsError::NotIceServers(path.into(), why);
+    let servers: Vec<Value> = serde_json::from_str(&read(path)?).map_err(|error| wrong(error.to_string()))?;
+    let has_urls =
+        |server: &Value| server.get("urls").is_some_and(|urls| urls.is_string() || urls.is_array());
+    match servers.iter().position(|server| !has_urls(server)) {
+        Some(index) => Err(wrong(format!("number {index} has none"))),
+        None => Ok(servers),
+    }
+}

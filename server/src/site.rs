@@ -1,0 +1,277 @@
+//! What the port for clients answers: the page, the health check, ICE servers, and the way into a WebSocket.
+
+use std::{
+    borrow::Cow,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use async_tungstenite::tungstenite::handshake::server::create_response;
+use callbin_protocol::PeerId;
+use http_body_util::Full;
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{self, HeaderValue},
+};
+use percent_encoding::percent_decode_str;
+use tracing::info;
+
+use crate::{
+    access::{Grant, token::Refusal},
+    account::{Full as NoRoom, Ticket},
+    admin,
+    app::{Admission, App, Visit},
+    assets::Asset,
+    http::{Answer, WithHeader, text, try_again},
+    hub::ConnId,
+    owner::{Owner, network},
+    settings::Settings,
+};
+
+/// The subprotocol that a browser names beside its token, which it can send nowhere else.
+const SUBPROTOCOL: &str = "callbin";
+
+/// What comes before a token among the subprotocols.
+const TOKEN_PREFIX: &str = "token.";
+
+/// The page runs its own modules only, and may talk to any signalling server.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    img-src 'self' data: blob:; media-src 'self' blob: mediastream:; \
+    connect-src 'self' ws: wss: http: https:; manifest-src 'self'; \
+    base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
+
+/// One connection's requests, until one of them makes it a WebSocket.
+pub struct Site {
+    app: Arc<App>,
+    conn: ConnId,
+    peer: SocketAddr,
+    entry: Mutex<Result<Ticket, NoRoom>>,
+    admitted: Mutex<Option<Admission>>,
+}
+
+impl Site {
+    /// For one connection.
+    pub fn new(app: Arc<App>, visit: Visit) -> Self {
+        let Visit { conn, peer, entry } = visit;
+        Self { app, conn, peer, entry: Mutex::new(entry), admitted: Mutex::new(None) }
+    }
+
+    /// What became of it, once it is a WebSocket.
+    pub fn into_admission(self) -> Option<Admission> {
+        self.admitted.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, request: Request<Incoming>) -> Answer {
+        if let Err(full) = *self.entry.lock().unwrap_or_else(PoisonError::into_inner) {
+            return no_room(full);
+        }
+        if request.headers().contains_key(header::UPGRADE) {
+            return self.upgrade(request);
+        }
+        let path = request.uri().path();
+        if path == "/ice-servers" {
+            return self.ice_servers(&request);
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")
+                .with_header(header::ALLOW, "GET, HEAD");
+        }
+        if path == self.app.health {
+            return text(StatusCode::OK, "OK\n");
+        }
+        if !self.app.has_admin_address
+            && let Some(answer) = admin::probe(&self.app, path)
+        {
+            return answer;
+        }
+        match self.app.assets.find(path).await {
+            Some(asset) => page(asset, request.headers().get(header::IF_NONE_MATCH)),
+            None => text(StatusCode::NOT_FOUND, "not found\n"),
+        }
+    }
+
+    /// Answers a WebSocket handshake, on any path.
+    fn upgrade(&self, request: Request<Incoming>) -> Answer {
+        let request = request.map(|_| ());
+        let mut response = match create_response(&request) {
+            Ok(response) => response.map(|()| Full::default()),
+            // What a client of another version needs to know (RFC 6455, section 4.4).
+            Err(error) => {
+                return text(StatusCode::BAD_REQUEST, &format!("not a WebSocket handshake: {error}\n"))
+                    .with_header(header::SEC_WEBSOCKET_VERSION, "13");
+            }
+        };
+        match self.admit(&request) {
+            Ok(admission) => {
+                *self.admitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(admission);
+                if subprotocols(request.headers()).any(|name| name == SUBPROTOCOL) {
+                    response = response.with_header(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
+                }
+                response
+            }
+            Err(refusal) => refusal,
+        }
+    }
+
+    fn admit(&self, request: &Request<()>) -> Result<Admission, Answer> {
+        let settings = self.app.settings();
+        let address = settings.proxies.client(self.peer, request.headers());
+        if !self.app.is_ready() {
+            return Err(try_again(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down\n", 5));
+        }
+        check_origin(&settings, request.headers())
+            .map_err(|answer| self.refuse(address, "origin", answer))?;
+        let grant = authenticate(&settings, request)
+            .map_err(|refusal| self.refuse(address, &refusal.to_string(), unauthorized(refusal)))?;
+        let mut entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ticket = std::mem::replace(&mut *entry, Err(NoRoom::Server)).map_err(no_room)?;
+        let by_proxy = settings.proxies.trusts(self.peer.ip()).then(|| Owner::Address(network(address.ip())));
+        let by_identity = grant.identity.clone().map(Owner::Identity);
+        for owner in by_proxy.into_iter().chain(by_identity) {
+            ticket.charge(&owner).map_err(|full| self.refuse(address, &full.to_string(), no_room(full)))?;
+        }
+        Ok(Admission { conn: self.conn, address, grant: Arc::new(grant), ticket })
+    }
+
+    fn refuse(&self, address: SocketAddr, reason: &str, answer: Answer) -> Answer {
+        info!(conn = self.conn.0, %address, reason, "WebSocket refused");
+        self.app.metrics.count_refusal(reason);
+        answer
+    }
+
+    /// `GET /ice-servers?uid=…`: the servers to use, with fresh credentials.
+    fn ice_servers(&self, request: &Request<Incoming>) -> Answer {
+        let settings = self.app.settings();
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        let answer = if request.method() == Method::OPTIONS {
+            text(StatusCode::NO_CONTENT, "")
+                .with_header(header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization")
+                .with_header(header::ACCESS_CONTROL_ALLOW_METHODS, "GET")
+        } else if request.method() != Method::GET {
+            text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n").with_header(header::ALLOW, "GET")
+        } else {
+            self.ice_servers_for(&settings, request)
+        };
+        with_cors(answer, &settings, origin)
+    }
+
+    fn ice_servers_for(&self, settings: &Settings, request: &Request<Incoming>) -> Answer {
+        let grant = match authenticate(settings, request) {
+            Ok(grant) => grant,
+            Err(refusal) => return unauthorized(refusal),
+        };
+        let Some(uid) = query(request.uri().query(), "uid").and_then(|uid| PeerId::new(&uid).ok()) else {
+            return text(StatusCode::BAD_REQUEST, "uid is missing: /ice-servers?uid=…\n");
+        };
+        if !grant.allows_uid(&uid) {
+            return text(StatusCode::FORBIDDEN, "uid not allowed\n");
+        }
+        let added = self.app.switchboard.ice_servers_of(&uid, &grant);
+        let body = settings.ice.for_peer(uid.as_str(), SystemTime::now(), &added);
+        crate::http::json(StatusCode::OK, &body)
+    }
+}
+
+fn no_room(full: NoRoom) -> Answer {
+    let status = match full {
+        NoRoom::Server => StatusCode::SERVICE_UNAVAILABLE,
+        NoRoom::Owner => StatusCode::TOO_MANY_REQUESTS,
+    };
+    try_again(status, &format!("{full}\n"), 10)
+}
+
+fn unauthorized(refusal: Refusal) -> Answer {
+    text(StatusCode::UNAUTHORIZED, &format!("{refusal}\n")).with_header(header::WWW_AUTHENTICATE, "Bearer")
+}
+
+/// Programs send no origin. Browsers do, and a page of somebody else must not use our users' access.
+fn check_origin(settings: &Settings, headers: &HeaderMap) -> Result<(), Answer> {
+    match headers.get(header::ORIGIN) {
+        Some(origin) if !origin.to_str().is_ok_and(|origin| settings.allows_origin(origin)) => {
+            Err(text(StatusCode::FORBIDDEN, "origin not allowed\n"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The token may be where each kind of client can put it.
+fn authenticate<B>(settings: &Settings, request: &Request<B>) -> Result<Grant, Refusal> {
+    let Some(verifier) = &settings.verifier else { return Ok(Grant::default()) };
+    let headers = request.headers();
+    let bearer = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok()?.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| Cow::from(token.trim()));
+    let by_protocol =
+        || subprotocols(headers).find_map(|name| name.strip_prefix(TOKEN_PREFIX)).map(Cow::from);
+    let by_query = || query(request.uri().query(), "token");
+    let token = bearer.or_else(by_protocol).or_else(by_query).ok_or(Refusal::Missing)?;
+    verifier.verify(&token)
+}
+
+fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
+    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// The value of a name in a query, decoded.
+fn query<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, str>> {
+    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
+    percent_decode_str(value).decode_utf8().ok()
+}
+
+fn with_cors(mut answer: Answer, settings: &Settings, origin: Option<HeaderValue>) -> Answer {
+    let allowed = origin.filter(|origin| origin.to_str().is_ok_and(|origin| settings.allows_origin(origin)));
+    if let Some(origin) = allowed {
+        answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
+    answer.with_header(header::VARY, "origin")
+}
+
+fn page(asset: Asset, known: Option<&HeaderValue>) -> Answer {
+    let etag = asset.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok());
+    let fresh = etag.is_some() && etag.as_ref() == known;
+    let mut response = Response::new(Full::new(if fresh { Bytes::new() } else { asset.body }));
+    if fresh {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    }
+    let headers = response.headers_mut();
+    if let Ok(content_type) = HeaderValue::from_str(&asset.content_type) {
+        headers.insert(header::CONTENT_TYPE, content_type);
+    }
+    if let Some(etag) = etag {
+        headers.insert(header::ETAG, etag);
+    }
+    response
+        // The browser keeps its copy and asks whether it is still good: no stale page after an upgrade.
+        .with_header(header::CACHE_CONTROL, "no-cache")
+        .with_header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY)
+        .with_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+        .with_header(header::REFERRER_POLICY, "no-referrer")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_read() {
+        assert_eq!(query(Some("a=1&token=x.y%2Bz&b"), "token").as_deref(), Some("x.y+z"));
+        assert_eq!(query(Some("mytoken=1"), "token"), None);
+        assert_eq!(query(Some("token=%ff"), "token"), None);
+        assert_eq!(query(None, "token"), None);
+    }
+
+    #[test]
+    fn subprotocols_are_listed() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("callbin, token.a.b.c"));
+        headers.append(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("x"));
+        assert_eq!(subprotocols(&headers).collect::<Vec<_>>(), ["callbin", "token.a.b.c", "x"]);
+    }
+}
