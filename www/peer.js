@@ -227,9 +227,7 @@ export class Peer {
     const { round } = this.negotiation;
     const current = () => connection === this.#connection;
     connection.onicecandidate = ({ candidate }) => {
-      if (!candidate || !current()) return;
-      const { candidate: text = "", sdpMid = null, sdpMLineIndex = 0, usernameFragment } = candidate.toJSON();
-      this.#handle({ type: "local-candidate", candidate: { candidate: text, sdpMid, sdpMLineIndex, usernameFragment }, round });
+      if (current()) this.#handle({ type: "local-candidate", candidate: candidateInit(candidate), round });
     };
     connection.onconnectionstatechange = () => current() && this.#connectionState(connection.connectionState);
     connection.ontrack = ({ track }) => {
@@ -335,6 +333,15 @@ export class Peer {
     connection.close();
     open.delete(connection);
   }
+}
+
+/**
+ * Null is the end of all candidates, which the wire has as an empty one; some browsers emit that, too.
+ * @param {RTCIceCandidate | null} candidate @returns {import("./protocol.js").Candidate}
+ */
+function candidateInit(candidate) {
+  const { candidate: text = "", sdpMid = "0", sdpMLineIndex = 0, usernameFragment } = candidate?.toJSON() ?? {};
+  return { candidate: text, sdpMid, sdpMLineIndex: sdpMLineIndex ?? 0, usernameFragment };
 }
 
 /**

@@ -86,8 +86,9 @@ export class Lobby {
 
   /** @param {import("../media.js").Media} media @param {boolean} asking whether the browser still asks the user */
   update(media, asking) {
-    if (this.preview.srcObject !== media.stream) this.preview.srcObject = media.stream;
     const { track, device, on, error } = media.slots.video;
+    const shown = track ? media.stream : null; // an empty stream would keep the page loading
+    if (this.preview.srcObject !== shown) this.preview.srcObject = shown;
     this.preview.hidden = track === null;
     const waiting = asking ? "Waiting for camera and microphone…" : !on || device === "none" ? "Camera is off" : deviceText("video", error);
     setText(this.empty, track ? "" : waiting);

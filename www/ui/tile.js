@@ -44,13 +44,18 @@ export class Tile {
     setText(this.reason, state === "failed" ? peerText(state, reason) : "");
   }
 
-  /** @param {MediaStream} stream */
+  /**
+   * Shows a stream, or nothing while it has no tracks: an element that waits for an empty stream keeps the
+   * whole page loading.
+   * @param {MediaStream} stream
+   */
   setStream(stream) {
-    if (this.#stream !== stream) {
-      this.#stream = stream;
-      this.video.srcObject = stream;
+    const shown = stream.getTracks().length > 0 ? stream : null;
+    if (this.#stream !== shown) {
+      this.#stream = shown;
+      this.video.srcObject = shown;
     }
-    void this.play();
+    if (shown) void this.play();
   }
 
   /** Browsers let a page make noise only once the user has touched it, or while it uses a microphone. */

@@ -1,0 +1,160 @@
+//! Chromium, driven over its own DevTools protocol: one process, any number of pages, nothing left behind.
+//!
+//! The protocol is spoken directly (JSON over a WebSocket) because the few commands needed are stable, while
+//! typed bindings break with each new browser, and because pages are then independent of one another: no
+//! "current window". Each page is a window of its own, so that none is throttled for being in the background.
+
+mod devtools;
+mod page;
+
+use std::{
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{
+    process::Process,
+    wait::{DEADLINE, wait_until},
+};
+
+use devtools::DevTools;
+pub use page::{Page, VideoProbe};
+
+/// How to start a browser.
+#[derive(Debug, Clone, Copy)]
+pub struct BrowserOptions {
+    /// Hides local addresses behind mDNS names, as browsers do for pages that don't use a camera or
+    /// microphone. A page that may use one shows its addresses in any case.
+    pub mdns: bool,
+    /// A camera with a moving picture and a microphone with a beep, which any page may use unasked. Without
+    /// it there is neither.
+    pub fake_devices: bool,
+    /// Camera and microphone are there, and the user has forbidden their use.
+    pub block_devices: bool,
+    /// Takes any certificate.
+    pub accept_insecure_certs: bool,
+    /// Lets a page play sound before anybody has clicked.
+    pub autoplay: bool,
+    /// Width and height of each window's content.
+    pub window: (u32, u32),
+}
+
+impl Default for BrowserOptions {
+    fn default() -> Self {
+        Self {
+            mdns: false,
+            fake_devices: true,
+            block_devices: false,
+            accept_insecure_certs: false,
+            autoplay: true,
+            window: (1280, 800),
+        }
+    }
+}
+
+/// A running browser. When dropped it is killed with all its children, and its profile is removed.
+#[derive(Debug)]
+pub struct Browser {
+    devtools: Arc<DevTools>,
+    options: BrowserOptions,
+    process: Process,
+    /// Dropped last: nobody may write into it any more.
+    profile: TempDir,
+}
+
+impl Browser {
+    /// Starts the Chromium in `$CHROMIUM`, else the first `chromium` in the path, and waits until it can be driven.
+    pub fn start(options: BrowserOptions) -> Self {
+        let profile = tempfile::Builder::new().prefix("callbin-chromium-").tempdir().expect("there is room");
+        let process = Process::spawn(&mut command(&options, profile.path()));
+        let address = wait_until("Chromium's DevTools", DEADLINE, || devtools_address(profile.path()));
+        let devtools = Arc::new(DevTools::connect(&address));
+        let browser = Self { devtools, options, process, profile };
+        if options.block_devices {
+            browser.forbid_devices();
+        }
+        browser
+    }
+
+    /// Opens a page in a window of its own and waits until it has loaded.
+    #[track_caller]
+    pub fn open(&self, url: &str) -> Page {
+        Page::open(self.devtools.clone(), url, self.options.window)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    fn forbid_devices(&self) {
+        for name in ["camera", "microphone"] {
+            let params = json!({ "permission": { "name": name }, "setting": "denied" });
+            self.devtools.call(None, "Browser.setPermission", params).expect("a permission can be denied");
+        }
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // The browser leads a process group of its own, in which are all its children.
+        let group = format!("-{}", self.process.pid());
+        let kill = |signal: &str| {
+            let status = Command::new("kill").args([signal, "--", &group]).stderr(Stdio::null()).status();
+            status.is_ok_and(|status| status.success())
+        };
+        kill("-KILL");
+        let _ = self.process.child().wait();
+        for _ in 0..200 {
+            // A profile is gone for good only when nobody writes into it any more.
+            if !kill("-0") && std::fs::remove_dir_all(self.profile.path()).is_ok() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+}
+
+fn command(options: &BrowserOptions, profile: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CHROMIUM").unwrap_or_else(|| "chromium".into()));
+    let (width, height) = options.window;
+    command
+        .args(["--headless=new", "--no-sandbox", "--no-first-run", "--no-default-browser-check"])
+        .args(["--disable-quic", "--disable-background-networking", "--disable-component-update"])
+        .args(["--disable-sync", "--disable-extensions", "--disable-breakpad", "--disable-gpu"])
+        .args(["--disable-background-timer-throttling", "--disable-renderer-backgrounding"])
+        .args(["--disable-backgrounding-occluded-windows", "--disable-dev-shm-usage"])
+        .args(["--remote-debugging-port=0", "--remote-allow-origins=*", "--password-store=basic"])
+        .arg(format!("--window-size={width},{height}"))
+        .arg(format!("--user-data-dir={}", profile.display()));
+    if options.fake_devices {
+        command.arg("--use-fake-device-for-media-stream");
+    }
+    if options.fake_devices && !options.block_devices {
+        command.arg("--use-fake-ui-for-media-stream");
+    }
+    if options.autoplay {
+        command.arg("--autoplay-policy=no-user-gesture-required");
+    }
+    if !options.mdns {
+        command.arg("--disable-features=WebRtcHideLocalIpsWithMdns");
+    }
+    if options.accept_insecure_certs {
+        command.arg("--ignore-certificate-errors");
+    }
+    command.arg("about:blank").env("HOME", profile).process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Chromium writes the port it chose, and the path, into its profile.
+fn devtools_address(profile: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(profile.join("DevToolsActivePort")).ok()?;
+    let (port, path) = text.split_once('\n')?;
+    (!path.is_empty()).then(|| format!("ws://127.0.0.1:{port}{}", path.trim()))
+}

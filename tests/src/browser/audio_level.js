@@ -1,0 +1,20 @@
+// Runs in the page: the loudest moment of a peer's sound within 1.5 s, behind the decoder. Null if it has none.
+async (selector) => {
+  const stream = document.querySelector(selector)?.srcObject;
+  if (!stream?.getAudioTracks().length) return null;
+  const context = new AudioContext();
+  const analyser = context.createAnalyser();
+  analyser.fftSize = 2048;
+  context.createMediaStreamSource(stream).connect(analyser);
+  await context.resume();
+  const samples = new Float32Array(analyser.fftSize);
+  let loudest = 0;
+  for (const end = performance.now() + 1500; performance.now() < end; ) {
+    await new Promise((done) => setTimeout(done, 20));
+    analyser.getFloatTimeDomainData(samples);
+    const square = samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length;
+    loudest = Math.max(loudest, Math.sqrt(square));
+  }
+  await context.close();
+  return loudest;
+}

@@ -1,0 +1,122 @@
+//! The DevTools protocol: commands and their answers, events by session.
+
+use std::{
+    collections::HashMap,
+    net::TcpStream,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use serde_json::{Value, json};
+use tungstenite::{Message, WebSocket, protocol::Role};
+
+use crate::wait::DEADLINE;
+
+/// A connection to a browser.
+#[derive(Debug)]
+pub(super) struct DevTools {
+    /// A second WebSocket over the same connection, that only writes: a thread reads the first.
+    writer: Mutex<WebSocket<TcpStream>>,
+    next: AtomicU64,
+    inbox: Arc<Mutex<Inbox>>,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    /// Who waits for which answer.
+    waiting: HashMap<u64, mpsc::Sender<Value>>,
+    /// What went wrong in which session, in words.
+    troubles: HashMap<String, Vec<String>>,
+    closed: bool,
+}
+
+impl DevTools {
+    /// Connects, and listens until the browser ends.
+    pub(super) fn connect(url: &str) -> Self {
+        let authority = url.split('/').nth(2).expect("a WebSocket address has one");
+        let stream = TcpStream::connect(authority).expect("Chromium listens");
+        stream.set_nodelay(true).expect("a socket has options");
+        let second = stream.try_clone().expect("a socket can be shared");
+        let (reader, _) = tungstenite::client(url, stream).expect("Chromium speaks WebSocket");
+        let inbox = Arc::new(Mutex::new(Inbox::default()));
+        let sink = inbox.clone();
+        thread::spawn(move || listen(reader, &sink));
+        let writer = WebSocket::from_raw_socket(second, Role::Client, None);
+        Self { writer: Mutex::new(writer), next: AtomicU64::new(1), inbox }
+    }
+
+    /// Sends a command to the browser, or to a page's session, and waits for the answer.
+    pub(super) fn call(&self, session: Option<&str>, method: &str, params: Value) -> Result<Value, String> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = mpsc::channel();
+        {
+            let mut inbox = lock(&self.inbox);
+            if inbox.closed {
+                return Err(format!("{method}: the browser is gone"));
+            }
+            inbox.waiting.insert(id, answer);
+        }
+        let mut command = json!({ "id": id, "method": method, "params": params });
+        if let (Some(session), Some(command)) = (session, command.as_object_mut()) {
+            command.insert("sessionId".into(), session.into());
+        }
+        lock(&self.writer)
+            .send(Message::text(command.to_string()))
+            .map_err(|error| format!("{method}: {error}"))?;
+        let answer = answered.recv_timeout(DEADLINE).map_err(|_| format!("{method}: no answer"))?;
+        match answer.get("error") {
+            Some(error) => Err(format!("{method}: {error}")),
+            None => Ok(answer.get("result").cloned().unwrap_or_default()),
+        }
+    }
+
+    /// What went wrong in this session so far: errors on the console, exceptions, violations of the
+    /// content security policy, crashes.
+    pub(super) fn troubles(&self, session: &str) -> Vec<String> {
+        lock(&self.inbox).troubles.get(session).cloned().unwrap_or_default()
+    }
+}
+
+fn listen(mut reader: WebSocket<TcpStream>, inbox: &Mutex<Inbox>) {
+    while let Ok(message) = reader.read() {
+        let Message::Text(text) = message else { continue };
+        let Ok(message) = serde_json::from_str::<Value>(&text) else { continue };
+        let mut inbox = lock(inbox);
+        if let Some(waiting) = message["id"].as_u64().and_then(|id| inbox.waiting.remove(&id)) {
+            let _ = waiting.send(message);
+        } else if let (Some(session), Some(trouble)) = (message["sessionId"].as_str(), trouble(&message)) {
+            inbox.troubles.entry(session.into()).or_default().push(trouble);
+        }
+    }
+    let mut inbox = lock(inbox);
+    inbox.closed = true;
+    inbox.waiting.clear(); // whoever waits is told by its channel
+}
+
+/// What an event says has gone wrong, if anything.
+fn trouble(event: &Value) -> Option<String> {
+    let params = &event["params"];
+    match event["method"].as_str()? {
+        "Runtime.consoleAPICalled" if matches!(params["type"].as_str(), Some("error" | "assert")) => {
+            Some(format!("console.{}: {}", params["type"], params["args"]))
+        }
+        "Runtime.exceptionThrown" => {
+            let details = &params["exceptionDetails"];
+            Some(format!("exception: {} {}", details["text"], details["exception"]["description"]))
+        }
+        "Log.entryAdded" if params["entry"]["level"] == "error" => {
+            let entry = &params["entry"];
+            Some(format!("{}: {} {}", entry["source"], entry["text"], entry["url"]))
+        }
+        "Inspector.targetCrashed" => Some("the page crashed".into()),
+        _ => None,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

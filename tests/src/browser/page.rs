@@ -1,0 +1,260 @@
+//! One page: what it says, shows and plays, and what a user does to it.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::devtools::DevTools;
+use crate::wait::DEADLINE;
+
+/// An open page. Closed when dropped, as by its user.
+#[derive(Debug)]
+pub struct Page {
+    devtools: Arc<DevTools>,
+    target: String,
+    session: String,
+}
+
+/// What is seen in a remote video: two looks at it, some frames apart.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct VideoProbe {
+    /// Mean red, 0 to 255.
+    pub r: f64,
+    /// Mean green.
+    pub g: f64,
+    /// Mean blue.
+    pub b: f64,
+    /// By how much a pixel differs between the two looks on average, 0 to 255: 0 is a still picture.
+    pub motion: f64,
+    /// The picture's own width.
+    pub width: u32,
+    /// The picture's own height.
+    pub height: u32,
+    /// How many frames were shown since the video began.
+    pub frames: u64,
+}
+
+impl Page {
+    #[track_caller]
+    pub(super) fn open(devtools: Arc<DevTools>, url: &str, window: (u32, u32)) -> Self {
+        let params =
+            json!({ "url": "about:blank", "newWindow": true, "width": window.0, "height": window.1 });
+        let target =
+            text(&devtools.call(None, "Target.createTarget", params).expect("a window opens"), "targetId");
+        let params = json!({ "targetId": target, "flatten": true });
+        let session = devtools.call(None, "Target.attachToTarget", params).expect("a page can be driven");
+        let page = Self { devtools, target, session: text(&session, "sessionId") };
+        for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
+            page.call(domain, json!({}));
+        }
+        page.call("Emulation.setFocusEmulationEnabled", json!({ "enabled": true }));
+        page.resize(window.0, window.1);
+        page.go(url);
+        page
+    }
+
+    /// Goes to another address, as if typed, and waits until it has loaded.
+    #[track_caller]
+    pub fn go(&self, url: &str) {
+        self.eval("window.callbinTestLeft = true");
+        let answer = self.call("Page.navigate", json!({ "url": url }));
+        assert!(answer["errorText"].is_null(), "{url} does not load: {}", answer["errorText"]);
+        let loaded = "!window.callbinTestLeft && document.readyState === 'complete'";
+        self.wait_for(&format!("{url} to load"), loaded, DEADLINE);
+    }
+
+    /// The value of an expression; of a promise, what it comes to. An exception fails the test.
+    #[track_caller]
+    pub fn eval(&self, js: &str) -> Value {
+        self.try_eval(js).unwrap_or_else(|error| panic!("{js}: {error}"))
+    }
+
+    /// As `eval`, but an exception is an error.
+    pub fn try_eval(&self, js: &str) -> Result<Value, String> {
+        let params =
+            json!({ "expression": js, "awaitPromise": true, "returnByValue": true, "userGesture": false });
+        let answer = self.devtools.call(Some(&self.session), "Runtime.evaluate", params)?;
+        match answer.get("exceptionDetails") {
+            Some(details) => Err(format!("{} {}", details["text"], details["exception"]["description"])),
+            None => Ok(answer["result"]["value"].clone()),
+        }
+    }
+
+    /// Waits until an expression is true. An exception counts as not yet.
+    #[track_caller]
+    pub fn wait_for(&self, what: &str, js_condition: &str, deadline: Duration) {
+        let condition = format!("Boolean({js_condition})");
+        let met = || self.try_eval(&condition).is_ok_and(|value| value == true).then_some(());
+        let start = std::time::Instant::now();
+        while met().is_none() {
+            assert!(
+                start.elapsed() < deadline,
+                "waited {deadline:?} in vain for: {what}\n{}",
+                self.describe()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Where the page stands, for a message of failure.
+    pub fn describe(&self) -> String {
+        let js = "JSON.stringify({ address: location.href, status: document.querySelector('#status')?.textContent, \
+            notice: document.querySelector('#notice:not([hidden])')?.textContent.trim(), state: window.callbin?.state(), \
+            peers: window.callbin?.peers(), stats: window.callbin?.stats() })";
+        let state = self.try_eval(js).unwrap_or_else(Value::String);
+        format!("the page: {}\nits console: {:?}", state.as_str().unwrap_or_default(), self.console_errors())
+    }
+
+    /// The text of the first element that matches.
+    #[track_caller]
+    pub fn text(&self, selector: &str) -> String {
+        let text = self.eval(&format!("document.querySelector({})?.textContent ?? null", quote(selector)));
+        text.as_str().unwrap_or_else(|| panic!("the page has no {selector}")).trim().into()
+    }
+
+    /// Clicks the middle of the first element that matches, as a mouse does: what covers it gets the click.
+    #[track_caller]
+    pub fn click(&self, selector: &str) {
+        let js = format!(
+            "(() => {{ const e = document.querySelector({}); e.scrollIntoView({{ block: 'nearest' }}); \
+             const r = e.getBoundingClientRect(); \
+             return r.width ? {{ x: r.x + r.width / 2, y: r.y + r.height / 2 }} : null; }})()",
+            quote(selector)
+        );
+        let place = self.eval(&js);
+        assert!(place.is_object(), "{selector} can't be seen\n{}", self.describe());
+        for kind in ["mousePressed", "mouseReleased"] {
+            let params =
+                json!({ "type": kind, "x": place["x"], "y": place["y"], "button": "left", "clickCount": 1 });
+            self.call("Input.dispatchMouseEvent", params);
+        }
+    }
+
+    /// Types into the first element that matches, in place of what it held.
+    #[track_caller]
+    pub fn type_text(&self, selector: &str, text: &str) {
+        self.eval(&format!("document.querySelector({}).focus()", quote(selector)));
+        self.eval(&format!("document.querySelector({}).select()", quote(selector)));
+        self.call("Input.insertText", json!({ "text": text }));
+    }
+
+    /// Presses a key such as `Enter`, `Tab` or `Escape`.
+    #[track_caller]
+    pub fn press(&self, key: &str) {
+        let code = match key {
+            "Enter" => 13,
+            "Tab" => 9,
+            "Escape" => 27,
+            _ => panic!("which key is {key}?"),
+        };
+        let text = if key == "Enter" { "\r" } else { "" };
+        for kind in ["keyDown", "keyUp"] {
+            let text = if kind == "keyDown" { text } else { "" };
+            let params =
+                json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text });
+            self.call("Input.dispatchKeyEvent", params);
+        }
+    }
+
+    /// Looks at the video of a peer, once it has a picture.
+    #[track_caller]
+    pub fn video_probe(&self, uid: &str) -> VideoProbe {
+        let selector = format!("video[data-peer={}]", quote(uid));
+        let ready = format!(
+            "(() => {{ const v = document.querySelector({}); return v && v.readyState >= 2 && v.videoWidth; }})()",
+            quote(&selector)
+        );
+        self.wait_for(&format!("a picture of {uid}"), &ready, DEADLINE);
+        let probe = self.eval(&format!("({})({})", include_str!("video_probe.js"), quote(&selector)));
+        serde_json::from_value(probe).expect("the probe is as its script makes it")
+    }
+
+    /// How loud a peer is: the loudest moment within a second and a half, as RMS from 0 to 1, measured behind
+    /// the decoder.
+    #[track_caller]
+    pub fn audio_level(&self, uid: &str) -> f64 {
+        let selector = format!("video[data-peer={}]", quote(uid));
+        let level = self.eval(&format!("({})({})", include_str!("audio_level.js"), quote(&selector)));
+        level.as_f64().unwrap_or_else(|| panic!("no sound of {uid}\n{}", self.describe()))
+    }
+
+    /// Frames decoded of a peer's video so far, as the page counts them once a second.
+    #[track_caller]
+    pub fn frames_decoded(&self, uid: &str) -> u64 {
+        let js = format!("callbin.peers().find(({{ uid }}) => uid === {})?.framesDecoded ?? 0", quote(uid));
+        self.eval(&js).as_u64().unwrap_or_default()
+    }
+
+    /// Waits for the page's state: `ready`, `in-call`, `in-room`, …
+    #[track_caller]
+    pub fn wait_for_state(&self, state: &str) {
+        self.wait_for(
+            &format!("the state {state}"),
+            &format!("callbin.state().state === {}", quote(state)),
+            DEADLINE,
+        );
+    }
+
+    /// Waits until a peer's connection is `connected`, `failed`, …
+    #[track_caller]
+    pub fn wait_for_peer(&self, uid: &str, state: &str) {
+        let js =
+            format!("callbin.peers().some((p) => p.uid === {} && p.state === {})", quote(uid), quote(state));
+        self.wait_for(&format!("{uid} to be {state}"), &js, DEADLINE);
+    }
+
+    /// Errors and exceptions on the console so far, violations of the content security policy among them.
+    pub fn console_errors(&self) -> Vec<String> {
+        self.devtools.troubles(&self.session)
+    }
+
+    /// Fails if anything was wrong on the console.
+    #[track_caller]
+    pub fn assert_no_console_errors(&self) {
+        assert_eq!(self.console_errors(), Vec::<String>::new(), "{}", self.describe());
+    }
+
+    /// Sets the size of the window's content.
+    #[track_caller]
+    pub fn resize(&self, width: u32, height: u32) {
+        let params = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.call("Emulation.setDeviceMetricsOverride", params);
+    }
+
+    /// What the user prefers: `dark` or `light`.
+    #[track_caller]
+    pub fn set_color_scheme(&self, scheme: &str) {
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.call("Emulation.setEmulatedMedia", json!({ "features": features }));
+    }
+
+    /// Writes a picture of the page, a PNG.
+    #[track_caller]
+    pub fn screenshot(&self, path: &Path) {
+        let answer = self.call("Page.captureScreenshot", json!({ "format": "png" }));
+        let png =
+            data_encoding::BASE64.decode(text(&answer, "data").as_bytes()).expect("Chromium writes base64");
+        std::fs::write(path, png).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+
+    #[track_caller]
+    fn call(&self, method: &str, params: Value) -> Value {
+        self.devtools.call(Some(&self.session), method, params).unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        let _ = self.devtools.call(None, "Target.closeTarget", json!({ "targetId": self.target }));
+    }
+}
+
+/// A string as JavaScript has it. JSON is that, too, and so are strings within a CSS selector of ours.
+fn quote(text: &str) -> String {
+    json!(text).to_string()
+}
+
+fn text(value: &Value, key: &str) -> String {
+    value[key].as_str().unwrap_or_default().into()
+}

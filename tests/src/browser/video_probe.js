@@ -1,0 +1,27 @@
+// Runs in the page: looks at a video twice, at least five frames apart if it moves at all.
+async (selector) => {
+  const video = document.querySelector(selector);
+  const canvas = document.createElement("canvas");
+  canvas.width = 64;
+  canvas.height = 36;
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const frames = () => video.getVideoPlaybackQuality().totalVideoFrames;
+  const look = () => {
+    context.drawImage(video, 0, 0, canvas.width, canvas.height);
+    return context.getImageData(0, 0, canvas.width, canvas.height).data;
+  };
+  const first = look();
+  const before = frames();
+  for (let i = 0; i < 40 && (i < 6 || frames() < before + 5); i += 1) await new Promise((done) => setTimeout(done, 50));
+  const second = look();
+  const sums = [0, 0, 0];
+  let difference = 0;
+  for (let i = 0; i < second.length; i += 1) {
+    if (i % 4 === 3) continue;
+    sums[i % 4] += second[i];
+    difference += Math.abs(second[i] - first[i]);
+  }
+  const pixels = canvas.width * canvas.height;
+  const [r, g, b] = sums.map((sum) => sum / pixels);
+  return { r, g, b, motion: difference / pixels / 3, width: video.videoWidth, height: video.videoHeight, frames: frames() };
+}
