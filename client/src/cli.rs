@@ -3,10 +3,56 @@
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use callbin_protocol::{PeerId, RoomId};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use rand::seq::IndexedRandom;
 
 use crate::exit::ExitCode;
+
+/// What videotestsrc of GStreamer 1.22 can paint.
+const PATTERNS: [&str; 26] = [
+    "smpte",
+    "snow",
+    "black",
+    "white",
+    "red",
+    "green",
+    "blue",
+    "checkers-1",
+    "checkers-2",
+    "checkers-4",
+    "checkers-8",
+    "circular",
+    "blink",
+    "smpte75",
+    "zone-plate",
+    "gamut",
+    "chroma-zone-plate",
+    "solid-color",
+    "ball",
+    "smpte100",
+    "bar",
+    "pinwheel",
+    "spokes",
+    "gradient",
+    "colors",
+    "smpte-rp-219",
+];
+/// What audiotestsrc of GStreamer 1.22 can play.
+const WAVES: [&str; 13] = [
+    "sine",
+    "square",
+    "saw",
+    "triangle",
+    "silence",
+    "white-noise",
+    "pink-noise",
+    "sine-table",
+    "ticks",
+    "gaussian-noise",
+    "red-noise",
+    "blue-noise",
+    "violet-noise",
+];
 
 /// Makes and takes WebRTC calls with GStreamer.
 #[derive(Debug, Parser)]
@@ -121,10 +167,10 @@ pub struct Options {
 #[command(next_help_heading = "Media")]
 pub struct Media {
     /// The picture to send: a pattern of videotestsrc (smpte, ball, red, green, blue, snow, …).
-    #[arg(long, value_name = "NAME", default_value = "smpte")]
+    #[arg(long, value_name = "NAME", default_value = "smpte", value_parser = PossibleValuesParser::new(PATTERNS), hide_possible_values = true)]
     pub video_pattern: String,
     /// The sound to send: a wave of audiotestsrc (sine, square, ticks, silence, …).
-    #[arg(long, value_name = "NAME", default_value = "sine")]
+    #[arg(long, value_name = "NAME", default_value = "sine", value_parser = PossibleValuesParser::new(WAVES), hide_possible_values = true)]
     pub audio_wave: String,
     /// The pitch of the sound in Hz.
     #[arg(long, value_name = "HZ", default_value_t = 440, value_parser = clap::value_parser!(u32).range(1..=20_000))]
@@ -337,6 +383,8 @@ mod tests {
             &["--stun", "example.org"],
             &["--turn", "turn://example.org"],
             &["--id", "a b"],
+            &["--video-pattern", "nonsense"],
+            &["--audio-wave", "nonsense"],
             &["--receive-only", "--send-only"],
             &["--nonsense"],
         ] {

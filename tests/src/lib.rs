@@ -3,11 +3,13 @@
 //! Everything here blocks, has a deadline, and ends what it started when it is dropped. A wait that runs
 //! out panics and says what it waited for.
 
+pub mod client;
 pub mod process;
 pub mod server;
 pub mod socket;
 pub mod wait;
 
+pub use client::Client;
 pub use process::program;
 pub use server::Server;
 pub use socket::Socket;
