@@ -14,6 +14,7 @@ pub mod media;
 pub mod negotiation;
 pub mod peer;
 pub mod plugins;
+pub mod room;
 pub mod sdp;
 pub mod session;
 pub mod signalling;

@@ -18,6 +18,8 @@ use crate::{
 /// the square of their number.
 const MAX_HELD: usize = 64;
 const MAX_CANDIDATES: usize = 64;
+/// How often a negotiation may begin anew because answers got mixed up.
+const MAX_RESTARTS: u32 = 3;
 /// Names looked up for one peer.
 const MAX_LOOKUPS: usize = 16;
 
@@ -155,6 +157,8 @@ pub struct Negotiation {
     remote: Option<Remote>,
     /// The last offer as it came: a repeated one is no new one.
     last_offer: String,
+    last_answer: String,
+    restarts: u32,
     remote_set: bool,
     held: Vec<Candidate>,
     candidates: usize,
@@ -175,6 +179,8 @@ impl Negotiation {
             local_mids: Vec::new(),
             remote: None,
             last_offer: String::new(),
+            last_answer: String::new(),
+            restarts: 0,
             remote_set: false,
             held: Vec::new(),
             candidates: 0,
@@ -285,15 +291,19 @@ impl Negotiation {
 
     fn forget_the_old_transport(&mut self) {
         self.phase = Phase::Negotiating;
+        self.remote = None;
         self.remote_set = false;
+        self.last_answer.clear();
         self.local_mids.clear();
         self.held.clear();
         (self.candidates, self.lookups, self.open_lookups, self.ended) = (0, 0, 0, None);
     }
 
     fn answered(&mut self, sdp: &str) -> Vec<Effect> {
-        if self.state != State::OfferSent {
-            return Vec::new();
+        match self.state {
+            State::OfferSent => {}
+            State::ApplyingAnswer | State::Stable => return self.answered_again(sdp),
+            _ => return Vec::new(),
         }
         let remote = match Remote::parse(SdpType::Answer, sdp) {
             Ok(remote) => remote,
@@ -303,8 +313,22 @@ impl Negotiation {
             return self.fail(Phase::Negotiating, "the answer has other m-lines than the offer".into());
         }
         self.state = State::ApplyingAnswer;
+        self.last_answer = sdp.to_owned();
         self.remote = Some(remote.clone());
         vec![Effect::Report(Milestone::AnswerReceived), Effect::ApplyAnswer(remote)]
+    }
+
+    /// We came back under our old uid, and the first answer was on its way to who we were before; this one
+    /// is meant for us. The webrtcbin has taken the first one, so begin anew.
+    fn answered_again(&mut self, sdp: &str) -> Vec<Effect> {
+        let meant = !self.last_answer.is_empty() && sdp != self.last_answer;
+        if !meant || self.phase == Phase::Connected || self.restarts == MAX_RESTARTS {
+            return Vec::new();
+        }
+        self.restarts += 1;
+        self.forget_the_old_transport();
+        self.state = State::Offering;
+        vec![Effect::Rebuild, Effect::CreateOffer]
     }
 
     fn created(&mut self, kind: SdpType, sdp: String) -> Vec<Effect> {

@@ -230,6 +230,22 @@ fn an_answer_nobody_asked_for_is_ignored() {
 }
 
 #[test]
+fn an_answer_meant_for_who_we_were_before_is_replaced_by_ours() {
+    let mut it = offered(false);
+    it.handle(T0, signal(SdpType::Answer, "stale"));
+    it.handle(T0, Input::RemoteSet);
+    assert_eq!(it.handle(T0, signal(SdpType::Answer, "stale")), []);
+    assert_eq!(it.handle(T0, signal(SdpType::Answer, "ours")), [Effect::Rebuild, Effect::CreateOffer]);
+    // And not for ever.
+    for round in 0..10 {
+        it.handle(T0, Input::Created(SdpType::Offer, sdp(SdpType::Offer, "mine")));
+        it.handle(T0, signal(SdpType::Answer, "aaaa"));
+        let again = it.handle(T0, signal(SdpType::Answer, "bbbb"));
+        assert_eq!(again.is_empty(), round >= 2, "{round}");
+    }
+}
+
+#[test]
 fn garbage_ends_the_negotiation() {
     for kind in [SdpType::Offer, SdpType::Answer] {
         let mut it = if kind == SdpType::Offer { idle() } else { offered(false) };
