@@ -1,1 +1,22 @@
-//! Nothing yet.
+//! callbin's client: WebRTC calls with GStreamer's webrtcbin, one to one or in rooms.
+//!
+//! Pure parts decide ([`negotiation`], [`sdp`], [`candidate`]); shells around them talk to the server
+//! ([`signalling`]) and to GStreamer ([`media`], [`peer`]); [`engine`] connects the two for any number of
+//! peers, and [`session`] is a mode on top of it. [`app`] runs the program.
+
+pub mod app;
+pub mod candidate;
+pub mod cli;
+pub mod engine;
+pub mod events;
+pub mod exit;
+pub mod media;
+pub mod negotiation;
+pub mod peer;
+pub mod plugins;
+pub mod room;
+pub mod sdp;
+pub mod session;
+pub mod signalling;
+pub mod stats;
+pub mod tls;

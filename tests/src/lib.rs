@@ -4,12 +4,14 @@
 //! out panics and says what it waited for.
 
 pub mod browser;
+pub mod client;
 pub mod process;
 pub mod server;
 pub mod socket;
 pub mod wait;
 
 pub use browser::{Browser, BrowserOptions, Page, VideoProbe};
+pub use client::Client;
 pub use process::program;
 pub use server::Server;
 pub use socket::Socket;

@@ -100,6 +100,19 @@ impl Socket {
         }
     }
 
+    /// A text frame, if one comes before [`Socket::set_deadline`]'s time is over.
+    pub fn try_receive_text(&mut self) -> Option<String> {
+        match self.0.read() {
+            Ok(Message::Text(text)) => Some(text.to_string()),
+            _ => None,
+        }
+    }
+
+    /// Sends a text frame, if the socket is still open; whether it was.
+    pub fn try_send(&mut self, text: &str) -> bool {
+        self.0.send(Message::text(text)).is_ok()
+    }
+
     /// Waits for exactly this text.
     #[track_caller]
     pub fn expect(&mut self, text: &str) {

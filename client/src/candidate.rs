@@ -1,0 +1,152 @@
+//! A remote ICE candidate, checked before it goes to libnice.
+
+use std::net::IpAddr;
+
+/// Longest line accepted: real ones have some 200 bytes.
+const MAX_LENGTH: usize = 512;
+
+/// A candidate's line taken apart (RFC 8839, section 5.1), as far as it matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteCandidate {
+    before_address: String,
+    /// Where it points.
+    pub address: Address,
+    after_address: String,
+    /// Which ICE credentials it belongs to, if it says so.
+    pub ufrag: Option<String>,
+}
+
+/// Where a candidate points.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// Somewhere.
+    Ip(IpAddr),
+    /// A name to look up first: an mDNS name of a browser (`….local`), or a host's.
+    Name(String),
+}
+
+/// Why a candidate is not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// Not a candidate line.
+    #[error("not a candidate")]
+    Malformed,
+    /// A transport or component this client has no use for.
+    #[error("a transport or component that is not used")]
+    NotForUs,
+}
+
+impl RemoteCandidate {
+    /// Reads `candidate:…`, with or without `a=` before it.
+    pub fn parse(line: &str) -> Result<Self, Unusable> {
+        let line = line.trim();
+        let line = line.strip_prefix("a=").unwrap_or(line);
+        let printable = line.bytes().all(|b| (b' '..=b'~').contains(&b));
+        if line.len() > MAX_LENGTH || !printable {
+            return Err(Unusable::Malformed);
+        }
+        let rest = line.strip_prefix("candidate:").ok_or(Unusable::Malformed)?;
+        let words: Vec<&str> = rest.split(' ').collect();
+        let [foundation, component, transport, priority, address, port, "typ", kind, extra @ ..] = &*words
+        else {
+            return Err(Unusable::Malformed);
+        };
+        check(foundation, component, priority, port, kind)?;
+        if !transport.eq_ignore_ascii_case("udp") || *component != "1" {
+            return Err(Unusable::NotForUs);
+        }
+        let ufrag = extra.chunks_exact(2).find_map(|pair| match pair {
+            ["ufrag", value] => Some((*value).to_owned()),
+            _ => None,
+        });
+        Ok(Self {
+            before_address: format!("candidate:{foundation} {component} UDP {priority}"),
+            address: parse_address(address)?,
+            after_address: words.get(5..).unwrap_or_default().join(" "),
+            ufrag,
+        })
+    }
+
+    /// The line with `address` in the place of a name.
+    pub fn at(&self, address: IpAddr) -> String {
+        format!("{} {address} {}", self.before_address, self.after_address)
+    }
+}
+
+fn check(foundation: &str, component: &str, priority: &str, port: &str, kind: &str) -> Result<(), Unusable> {
+    let ok = !foundation.is_empty()
+        && foundation.len() <= 32
+        && component.parse::<u16>().is_ok()
+        && priority.parse::<u32>().is_ok()
+        && port.parse::<u16>().is_ok()
+        && matches!(kind, "host" | "srflx" | "prflx" | "relay");
+    if ok { Ok(()) } else { Err(Unusable::Malformed) }
+}
+
+fn parse_address(text: &str) -> Result<Address, Unusable> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Ok(Address::Ip(ip));
+    }
+    let is_name = text.len() <= 253
+        && text.split('.').all(|label| {
+            (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        });
+    if is_name { Ok(Address::Name(text.into())) } else { Err(Unusable::Malformed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_what_peers_send() {
+        let chrome =
+            "candidate:3 1 udp 2113937151 9b36.local 54400 typ host generation 0 ufrag ab network-cost 999";
+        let parsed = RemoteCandidate::parse(chrome).unwrap();
+        assert_eq!(parsed.address, Address::Name("9b36.local".into()));
+        assert_eq!(parsed.ufrag.as_deref(), Some("ab"));
+        assert_eq!(
+            parsed.at("10.0.0.1".parse().unwrap()),
+            "candidate:3 1 UDP 2113937151 10.0.0.1 54400 typ host generation 0 ufrag ab network-cost 999"
+        );
+        let nice = "a=candidate:1 1 UDP 2015363327 ::1 40000 typ host";
+        let parsed = RemoteCandidate::parse(nice).unwrap();
+        assert_eq!(parsed.address, Address::Ip("::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn leaves_out_what_is_not_used() {
+        for line in [
+            "candidate:1 1 TCP 1015021823 10.0.0.1 9 typ host tcptype active",
+            "candidate:1 2 UDP 1015021823 10.0.0.1 9 typ host",
+        ] {
+            assert_eq!(RemoteCandidate::parse(line), Err(Unusable::NotForUs), "{line}");
+        }
+    }
+
+    #[test]
+    fn refuses_garbage() {
+        for line in [
+            "",
+            "candidate:",
+            "garbage",
+            "candidate:1 1 UDP x 10.0.0.1 9 typ host",
+            "candidate:1 1 UDP 1 10.0.0.1 99999 typ host",
+            "candidate:1 1 UDP 1 10.0.0.1 9 typ ghost",
+            "candidate:1 1 UDP 1 ..local 9 typ host",
+            "candidate:1 1 UDP 1 %n%n 9 typ host",
+            "candidate:1 1 UDP 1 10.0.0.1 9 typ host\r\na=x",
+        ] {
+            assert_eq!(RemoteCandidate::parse(line), Err(Unusable::Malformed), "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(line in "(candidate:)?\\PC{0,80}") {
+            let _ = RemoteCandidate::parse(&line);
+        }
+    }
+}

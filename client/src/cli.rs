@@ -1,0 +1,418 @@
+//! The command line: flags, environment, and their checks.
+
+use std::{path::PathBuf, str::FromStr, time::Duration};
+
+use callbin_protocol::{PeerId, RoomId};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
+use rand::seq::IndexedRandom;
+
+use crate::exit::ExitCode;
+
+/// What videotestsrc of GStreamer 1.22 can paint.
+const PATTERNS: [&str; 26] = [
+    "smpte",
+    "snow",
+    "black",
+    "white",
+    "red",
+    "green",
+    "blue",
+    "checkers-1",
+    "checkers-2",
+    "checkers-4",
+    "checkers-8",
+    "circular",
+    "blink",
+    "smpte75",
+    "zone-plate",
+    "gamut",
+    "chroma-zone-plate",
+    "solid-color",
+    "ball",
+    "smpte100",
+    "bar",
+    "pinwheel",
+    "spokes",
+    "gradient",
+    "colors",
+    "smpte-rp-219",
+];
+/// What audiotestsrc of GStreamer 1.22 can play.
+const WAVES: [&str; 13] = [
+    "sine",
+    "square",
+    "saw",
+    "triangle",
+    "silence",
+    "white-noise",
+    "pink-noise",
+    "sine-table",
+    "ticks",
+    "gaussian-noise",
+    "red-noise",
+    "blue-noise",
+    "violet-noise",
+];
+
+/// Makes and takes WebRTC calls with GStreamer.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = after_help(), arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+fn after_help() -> String {
+    format!("Exit codes:\n{}", ExitCode::table())
+}
+
+/// The modes of the client.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Call a peer.
+    Call {
+        /// The uid of the peer to call.
+        peer: PeerId,
+        /// Ask the peer to send the offer.
+        #[arg(long)]
+        remote_offerer: bool,
+        /// What the modes have in common.
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Wait to be called, and answer call after call.
+    Wait {
+        /// Answer one call and end with it.
+        #[arg(long)]
+        once: bool,
+        /// What the modes have in common.
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Join a room: one call of many.
+    Room {
+        /// The room to join; made if it is not there.
+        room: RoomId,
+        /// How to watch and listen to the others.
+        #[arg(long, value_enum, default_value_t = View::Auto)]
+        view: View,
+        /// Refuse peers beyond this number.
+        #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+        max_peers: u16,
+        /// What the modes have in common.
+        #[command(flatten)]
+        options: Options,
+    },
+}
+
+/// How received media is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum View {
+    /// A grid if there is a display, else none.
+    Auto,
+    /// One window with a tile per peer, and a mix of their sound.
+    Grid,
+    /// Decode and count.
+    None,
+}
+
+/// What the modes have in common.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// The signalling server, ws:// or wss://.
+    #[arg(long, env = "CALLBIN_SERVER", value_name = "URL", default_value = "ws://127.0.0.1:8443", value_parser = server_url)]
+    pub server: String,
+    /// The uid to register as [default: a random name].
+    #[arg(long, env = "CALLBIN_ID", value_name = "UID")]
+    pub id: Option<PeerId>,
+    /// Trust the certificates in this PEM file, besides the system's.
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub ca_file: Option<PathBuf>,
+    /// Trust any certificate of the signalling server.
+    #[arg(long)]
+    pub insecure: bool,
+    /// A STUN server, stun://host:port.
+    #[arg(long, value_name = "URL", value_parser = stun_url)]
+    pub stun: Option<String>,
+    /// A TURN server, turn://user:password@host:port; may be repeated.
+    #[arg(long, value_name = "URL", value_parser = turn_url)]
+    pub turn: Vec<String>,
+    /// Decode and count what arrives, without a window or a sound card.
+    #[arg(long)]
+    pub headless: bool,
+    /// Hang up, with success, after this many seconds of a connected call.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+    /// Give up on a call that is not connected after this time; with --expect-video-frames, on frames
+    /// that have not come [default: 20, with --expect-video-frames 30].
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+    /// End with success once N video frames were decoded, with "no media" if the timeout comes first.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub expect_video_frames: Option<u64>,
+    /// Say this on the data channel once it is open.
+    #[arg(long, value_name = "TEXT")]
+    pub send_text: Option<String>,
+    /// How to tell what happens: lines for people, or one JSON object a line.
+    #[arg(long, value_enum, default_value_t = Events::Human)]
+    pub events: Events,
+    /// What to send and receive.
+    #[command(flatten)]
+    pub media: Media,
+}
+
+/// The media sent and received.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Media")]
+pub struct Media {
+    /// The picture to send: a pattern of videotestsrc (smpte, ball, red, green, blue, snow, …).
+    #[arg(long, value_name = "NAME", default_value = "smpte", value_parser = PossibleValuesParser::new(PATTERNS), hide_possible_values = true)]
+    pub video_pattern: String,
+    /// The sound to send: a wave of audiotestsrc (sine, square, ticks, silence, …).
+    #[arg(long, value_name = "NAME", default_value = "sine", value_parser = PossibleValuesParser::new(WAVES), hide_possible_values = true)]
+    pub audio_wave: String,
+    /// The pitch of the sound in Hz.
+    #[arg(long, value_name = "HZ", default_value_t = 440, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub audio_freq: u32,
+    /// The size of the picture.
+    #[arg(long, value_name = "WxH", default_value = "640x480")]
+    pub size: Size,
+    /// Frames per second.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=120))]
+    pub fps: u16,
+    /// The video encoder's target in kbit/s.
+    #[arg(long, value_name = "KBIT/S", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(16..=100_000))]
+    pub bitrate: u32,
+    /// Neither send nor receive sound.
+    #[arg(long)]
+    pub no_audio: bool,
+    /// Neither send nor receive a picture.
+    #[arg(long)]
+    pub no_video: bool,
+    /// Send nothing; or only not this medium.
+    #[arg(long, value_enum, value_name = "MEDIUM", num_args = 0..=1, require_equals = true, default_missing_value = "both", conflicts_with = "send_only")]
+    pub receive_only: Option<Which>,
+    /// Receive nothing; or only not this medium.
+    #[arg(long, value_enum, value_name = "MEDIUM", num_args = 0..=1, require_equals = true, default_missing_value = "both")]
+    pub send_only: Option<Which>,
+    /// The receiver's jitter buffer in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub latency: u32,
+    /// At most one key frame on request per encoder in this many milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(0..=60_000))]
+    pub keyframe_interval: u32,
+}
+
+/// Which media a flag is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Which {
+    /// Only sound.
+    Audio,
+    /// Only the picture.
+    Video,
+    /// All of it.
+    Both,
+}
+
+/// The form of the events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Events {
+    /// Lines for people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Width and height in pixels, both even and not absurd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Pixels from left to right.
+    pub width: u16,
+    /// Pixels from top to bottom.
+    pub height: u16,
+}
+
+impl FromStr for Size {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = |part: &str| part.parse::<u16>().ok().filter(|n| (16..=4096).contains(n) && n % 2 == 0);
+        text.split_once(['x', 'X', '×'])
+            .and_then(|(width, height)| Some(Self { width: parse(width)?, height: parse(height)? }))
+            .ok_or_else(|| "want WIDTHxHEIGHT, even numbers from 16 to 4096, as in 640x480".into())
+    }
+}
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
+impl Options {
+    /// The uid asked for, or a readable random one.
+    pub fn uid(&self) -> PeerId {
+        self.id.clone().unwrap_or_else(random_uid)
+    }
+
+    /// How long a call may take to be connected.
+    pub fn setup_limit(&self) -> Duration {
+        match (self.timeout, self.expect_video_frames) {
+            (Some(limit), None) => limit,
+            _ => Duration::from_secs(20),
+        }
+    }
+
+    /// When a probe gives up on its frames.
+    pub fn probe_limit(&self) -> Option<Duration> {
+        self.expect_video_frames.map(|_| self.timeout.unwrap_or(Duration::from_secs(30)))
+    }
+}
+
+impl Which {
+    fn covers(this: Option<Self>, medium: Self) -> bool {
+        this.is_some_and(|which| which == Self::Both || which == medium)
+    }
+}
+
+impl Media {
+    /// Whether sound is sent, and whether it is received.
+    pub fn audio(&self) -> (bool, bool) {
+        self.directions(Which::Audio, self.no_audio)
+    }
+
+    /// Whether a picture is sent, and whether it is received.
+    pub fn video(&self) -> (bool, bool) {
+        self.directions(Which::Video, self.no_video)
+    }
+
+    fn directions(&self, medium: Which, off: bool) -> (bool, bool) {
+        (!off && !Which::covers(self.receive_only, medium), !off && !Which::covers(self.send_only, medium))
+    }
+}
+
+fn random_uid() -> PeerId {
+    const FIRST: [&str; 16] = [
+        "amber", "brisk", "calm", "clever", "copper", "early", "fond", "gentle", "keen", "lucky", "merry",
+        "quiet", "ruby", "silver", "swift", "warm",
+    ];
+    const SECOND: [&str; 16] = [
+        "badger", "beaver", "crane", "falcon", "finch", "fox", "hare", "heron", "lynx", "marten", "otter",
+        "owl", "robin", "stork", "swan", "wren",
+    ];
+    let mut rng = rand::rng();
+    let first = FIRST.choose(&mut rng).unwrap_or(&"some");
+    let second = SECOND.choose(&mut rng).unwrap_or(&"body");
+    let number: u16 = rand::random_range(100..1000);
+    let uid = format!("{first}-{second}-{number}");
+    PeerId::new(&uid).unwrap_or_else(|_| unreachable!("words, hyphens and digits make a uid"))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|seconds| *seconds > 0.0 && *seconds <= 1e9)
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "want a positive number of seconds".into())
+}
+
+fn server_url(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("ws://").or_else(|| text.strip_prefix("wss://"));
+    match host {
+        Some(host) if !host.is_empty() && !host.starts_with('/') && !text.contains(char::is_whitespace) => {
+            Ok(text.into())
+        }
+        _ => Err("want ws://host:port or wss://host:port".into()),
+    }
+}
+
+fn stun_url(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("stun://").or_else(|| text.strip_prefix("stun:"));
+    host.filter(|host| is_host(host))
+        .map(|host| format!("stun://{}", with_port(host)))
+        .ok_or_else(|| "want stun://host:port".into())
+}
+
+fn turn_url(text: &str) -> Result<String, String> {
+    let scheme = if text.starts_with("turns:") { "turns" } else { "turn" };
+    let rest = text.strip_prefix(scheme).and_then(|rest| rest.strip_prefix(':'));
+    rest.map(|rest| rest.trim_start_matches('/'))
+        .filter(|rest| rest.split_once('@').is_some_and(|(who, host)| who.contains(':') && is_host(host)))
+        .map(|rest| format!("{scheme}://{rest}"))
+        .ok_or_else(|| "want turn://user:password@host:port".into())
+}
+
+fn is_host(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/')
+}
+
+fn with_port(host: &str) -> String {
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if has_port { host.into() } else { format!("{host}:3478") }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn options(args: &[&str]) -> Result<Options, clap::Error> {
+        let all = ["callbin", "call", "someone"].iter().chain(args);
+        match Cli::try_parse_from(all)?.command {
+            Command::Call { options, .. } => Ok(options),
+            other => panic!("not a call: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn refuses_what_makes_no_sense() {
+        for bad in [
+            &["--size", "0x0"][..],
+            &["--size", "641x480"],
+            &["--fps", "0"],
+            &["--timeout", "-1"],
+            &["--timeout", "nan"],
+            &["--server", "http://x"],
+            &["--server", "ws://"],
+            &["--stun", "example.org"],
+            &["--turn", "turn://example.org"],
+            &["--id", "a b"],
+            &["--video-pattern", "nonsense"],
+            &["--audio-wave", "nonsense"],
+            &["--receive-only", "--send-only"],
+            &["--nonsense"],
+        ] {
+            assert!(options(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn directions_follow_the_flags() {
+        let directions = |args: &[&str]| {
+            let media = options(args).unwrap().media;
+            (media.audio(), media.video())
+        };
+        assert_eq!(directions(&[]), ((true, true), (true, true)));
+        assert_eq!(directions(&["--no-audio"]), ((false, false), (true, true)));
+        assert_eq!(directions(&["--receive-only"]), ((false, true), (false, true)));
+        assert_eq!(directions(&["--send-only=video"]), ((true, true), (true, false)));
+    }
+
+    #[test]
+    fn completes_stun_and_turn() {
+        assert_eq!(stun_url("stun:example.org"), Ok("stun://example.org:3478".into()));
+        assert_eq!(turn_url("turn:u:p@example.org:3478"), Ok("turn://u:p@example.org:3478".into()));
+    }
+
+    #[test]
+    fn a_random_uid_is_readable() {
+        let uid = random_uid();
+        assert_eq!(uid.as_str().split('-').count(), 3, "{uid}");
+    }
+}

@@ -1,0 +1,442 @@
+//! The peers of this process: their negotiations, their pipelines, and the way between the two.
+//!
+//! The engine carries out what each [`Negotiation`] decides. What concerns the world outside, it hands to its
+//! owner as [`Out`]: a call and a room differ in how they tell and send, not in how a peer works.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::{IpAddr, ToSocketAddrs},
+    time::{Duration, Instant},
+};
+
+use async_std::{channel::Sender, future::timeout, task};
+use callbin_protocol::{PeerId, Signal};
+
+use crate::{
+    candidate::RemoteCandidate,
+    events::Event,
+    exit::{ExitCode, Failure},
+    media::{
+        receive::{self, First},
+        source::Source,
+    },
+    negotiation::{Effect, Input, Milestone, Negotiation, NegotiationFailure, Start},
+    peer::{Inbox, Peer, PeerConfig, PeerEvent, Reaper, Voice},
+    sdp::Kind,
+};
+
+/// A name is looked up this long: an mDNS name nobody knows is not found at all.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(3);
+/// A connected peer from which nothing came for this long, no RTCP either, has vanished.
+const SILENCE_LIMIT: Duration = Duration::from_secs(15);
+
+/// An answer to [`Effect::Resolve`]: the slot, its generation, the m-line, the candidate, the address.
+pub type Lookup = (u64, u64, u32, RemoteCandidate, Option<IpAddr>);
+
+/// What the engine's owner has to do.
+#[derive(Debug)]
+pub enum Out {
+    /// Send it to the peer.
+    Send(Signal),
+    /// Tell the user.
+    Tell(Event),
+    /// Offer, answer, path and certificate are fine.
+    Connected,
+    /// The peer is over: it failed.
+    Failed {
+        /// How far it got.
+        phase: &'static str,
+        /// Why, and the exit code if this was the only call.
+        failure: Failure,
+    },
+    /// The peer is over: it hung up.
+    HungUp,
+}
+
+/// One peer.
+#[derive(Debug)]
+struct Slot {
+    uid: Option<PeerId>,
+    negotiation: Negotiation,
+    generation: u64,
+    peer: Option<Peer>,
+    connected: Option<Instant>,
+    /// Texts that wait for a data channel.
+    to_say: Vec<String>,
+    /// Effects that wait for the source.
+    waiting: Vec<Effect>,
+}
+
+/// All peers, and the one source they share.
+#[derive(Debug)]
+pub struct Engine {
+    config: PeerConfig,
+    setup_limit: Duration,
+    started: Instant,
+    inbox: Inbox,
+    lookups: Sender<Lookup>,
+    source: Option<Source>,
+    slots: BTreeMap<u64, Slot>,
+    next: u64,
+    out: VecDeque<(u64, Out)>,
+    reaper: Reaper,
+}
+
+impl Engine {
+    /// No peers yet. Events of pipelines and lookups come back by the two channels.
+    pub fn new(config: PeerConfig, setup_limit: Duration, inbox: Inbox, lookups: Sender<Lookup>) -> Self {
+        Self {
+            config,
+            setup_limit,
+            started: Instant::now(),
+            inbox,
+            lookups,
+            source: None,
+            slots: BTreeMap::new(),
+            next: 0,
+            out: VecDeque::new(),
+            reaper: Reaper::default(),
+        }
+    }
+
+    /// The encoders run: whoever waited for them can go on.
+    pub fn set_source(&mut self, source: Source) {
+        self.source = Some(source);
+        for key in self.keys() {
+            let waiting = self.slots.get_mut(&key).map(|slot| std::mem::take(&mut slot.waiting));
+            self.carry_out(key, waiting.unwrap_or_default());
+        }
+    }
+
+    /// Whether the encoders run.
+    pub fn has_source(&self) -> bool {
+        self.source.is_some()
+    }
+
+    /// Stops the encoders.
+    pub fn drop_source(&mut self) -> Option<Source> {
+        self.source.take()
+    }
+
+    /// Begins with a peer, and gives the key to speak of it.
+    pub fn open(&mut self, uid: Option<PeerId>, start: Start, polite: bool) -> u64 {
+        let key = self.fresh();
+        let slot = Slot {
+            uid,
+            negotiation: Negotiation::new(polite, self.setup_limit),
+            generation: self.fresh(),
+            peer: None,
+            connected: None,
+            to_say: Vec::new(),
+            waiting: Vec::new(),
+        };
+        self.slots.insert(key, slot);
+        self.input(key, Input::Start(start));
+        key
+    }
+
+    /// The peer said something.
+    pub fn signal(&mut self, key: u64, signal: Signal) {
+        self.input(key, Input::Signal(signal));
+    }
+
+    /// Says `text` to the peer as soon as a data channel is open.
+    pub fn say(&mut self, key: u64, text: String) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.to_say.push(text);
+            slot.say_what_waits();
+        }
+    }
+
+    /// Ends a peer.
+    pub fn close(&mut self, key: u64) {
+        if let Some(slot) = self.slots.remove(&key)
+            && let Some(peer) = slot.peer
+        {
+            peer.close(&self.reaper);
+        }
+    }
+
+    /// Ends all, and waits a moment until their pipelines are gone.
+    pub fn close_all(&mut self) {
+        self.keys().into_iter().for_each(|key| self.close(key));
+    }
+
+    /// Waits until closed peers are gone, at most `limit`; whether they are.
+    pub fn wait_for_teardown(&self, limit: Duration) -> bool {
+        self.reaper.wait(limit)
+    }
+
+    /// What to do next, and whom it is about.
+    pub fn next_out(&mut self) -> Option<(u64, Out)> {
+        self.out.pop_front()
+    }
+
+    /// Who is behind a key, if its uid is known.
+    pub fn uid(&self, key: u64) -> Option<&PeerId> {
+        self.slots.get(&key).and_then(|slot| slot.uid.as_ref())
+    }
+
+    /// The keys of all peers.
+    pub fn keys(&self) -> Vec<u64> {
+        self.slots.keys().copied().collect()
+    }
+
+    /// Whether the peer has said anything that matters.
+    pub fn is_idle(&self, key: u64) -> bool {
+        self.slots.get(&key).is_none_or(|slot| slot.negotiation.is_idle())
+    }
+
+    /// Whether a peer's pipeline exists.
+    pub fn frames(&self, key: u64) -> u64 {
+        self.slots.get(&key).and_then(|slot| slot.peer.as_ref()).map_or(0, |peer| peer.meter().frames())
+    }
+
+    /// Since when the peer has been connected.
+    pub fn connected(&self, key: u64) -> Option<Instant> {
+        self.slots.get(&key).and_then(|slot| slot.connected)
+    }
+
+    /// When [`Engine::tick`] wants to be called for a deadline.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.slots.values().filter_map(|slot| slot.negotiation.deadline()).min().map(|at| self.started + at)
+    }
+
+    /// Looks at deadlines.
+    pub fn tick(&mut self) {
+        for key in self.keys() {
+            self.input(key, Input::Deadline);
+        }
+    }
+
+    /// Looks whether connected peers still live, and tells what is measured of them.
+    pub fn every_second(&mut self) {
+        if let Some(error) = self.source.as_ref().and_then(Source::error) {
+            tracing::error!("the encoders failed: {error}");
+        }
+        for key in self.keys() {
+            let Some(slot) = self.slots.get(&key).filter(|slot| slot.connected.is_some()) else { continue };
+            let Some(peer) = &slot.peer else { continue };
+            let stats = peer.stats();
+            let silence = Duration::from_millis(stats.silence_ms);
+            let only_data = slot.negotiation.remote().is_some_and(|remote| {
+                remote.section(Kind::Audio).is_none() && remote.section(Kind::Video).is_none()
+            });
+            self.out.push_back((key, Out::Tell(Event::Stats(Box::new(stats)))));
+            // Without media the path is quiet, and libnice's checks have to do.
+            if silence > SILENCE_LIMIT && !only_data {
+                let seconds = SILENCE_LIMIT.as_secs();
+                let reason = format!("nothing came from the peer for {seconds} s: it has vanished");
+                self.fail(key, "connected", Failure::new(ExitCode::NoMedia, reason));
+            }
+        }
+    }
+
+    /// A peer's pipeline says something.
+    pub fn peer_event(&mut self, key: u64, generation: u64, event: PeerEvent) {
+        let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.generation == generation) else {
+            return;
+        };
+        match event {
+            PeerEvent::Created(kind, sdp) => self.input(key, Input::Created(kind, sdp)),
+            PeerEvent::RemoteSet => self.input(key, Input::RemoteSet),
+            PeerEvent::Refused(reason) => self.input(key, Input::Refused(reason)),
+            PeerEvent::LocalCandidate(index, it) => self.input(key, Input::LocalCandidate(index, it)),
+            PeerEvent::CapsKnown => slot.peer.iter_mut().for_each(Peer::caps_known),
+            PeerEvent::IceConnected => self.input(key, Input::IceConnected),
+            PeerEvent::IceFailed => self.input(key, Input::IceFailed),
+            PeerEvent::Certificate(true) => {}
+            PeerEvent::Certificate(false) => self.fail_certificate(key),
+            PeerEvent::DtlsConnected => self.dtls_connected(key),
+            PeerEvent::DtlsFailed => {
+                self.input(key, Input::Refused("the DTLS handshake failed".into()));
+            }
+            PeerEvent::DtlsClosed => self.dtls_closed(key),
+            PeerEvent::First(first) => self.out.push_back((key, Out::Tell(first_event(first)))),
+            PeerEvent::Channel(channel) => {
+                slot.peer.iter_mut().for_each(|peer| peer.add_channel(channel.clone()));
+                slot.say_what_waits();
+            }
+            PeerEvent::ChannelOpen => {
+                slot.say_what_waits();
+                self.out.push_back((key, Out::Tell(Event::DataOpen)));
+            }
+            PeerEvent::Text(text) => {
+                slot.peer.iter().for_each(Peer::text_taken);
+                self.out.push_back((key, Out::Tell(Event::Data { text })));
+            }
+            PeerEvent::Error(error) => self.pipeline_error(key, error),
+        }
+    }
+
+    /// A lookup is done.
+    pub fn looked_up(&mut self, (key, generation, index, candidate, ip): Lookup) {
+        if self.slots.get(&key).is_some_and(|slot| slot.generation == generation) {
+            self.input(key, Input::Resolved(index, candidate, ip));
+        }
+    }
+
+    fn fresh(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn input(&mut self, key: u64, input: Input) {
+        let now = self.started.elapsed();
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let effects = slot.negotiation.handle(now, input);
+        self.carry_out(key, effects);
+    }
+
+    fn carry_out(&mut self, key: u64, effects: Vec<Effect>) {
+        for effect in effects {
+            if let Err(failure) = self.carry_out_one(key, effect) {
+                self.fail(key, "negotiating", failure);
+                return;
+            }
+        }
+    }
+
+    fn carry_out_one(&mut self, key: u64, effect: Effect) -> Result<(), Failure> {
+        let Some(slot) = self.slots.get_mut(&key) else { return Ok(()) };
+        let needs_source = matches!(effect, Effect::CreateOffer | Effect::ApplyOffer(_) | Effect::Rebuild);
+        if !slot.waiting.is_empty() || (needs_source && self.source.is_none()) {
+            slot.waiting.push(effect);
+            return Ok(());
+        }
+        match effect {
+            Effect::Send(signal) => self.out.push_back((key, Out::Send(signal))),
+            Effect::Report(milestone) => self.report(key, milestone),
+            Effect::Fail(failure) => self.fail_negotiation(key, failure),
+            Effect::Rebuild => self.forget_peer(key),
+            Effect::Resolve(index, candidate, name) => self.look_up(key, index, candidate, name),
+            Effect::CreateOffer | Effect::ApplyOffer(_) => return self.begin(key, effect),
+            Effect::CreateAnswer => {
+                slot.peer.iter_mut().for_each(|peer| peer.create(callbin_protocol::SdpType::Answer));
+            }
+            Effect::ApplyAnswer(answer) => {
+                return slot.peer.as_mut().map_or(Ok(()), |peer| peer.apply_answer(&answer));
+            }
+            Effect::SetLocal(kind, sdp) => {
+                return slot.peer.as_ref().map_or(Ok(()), |peer| peer.set_local(kind, &sdp));
+            }
+            Effect::AddCandidate(index, candidate) => {
+                slot.peer.iter().for_each(|peer| peer.add_candidate(index, candidate.as_deref()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds the pipeline and has it offer, or take an offer.
+    fn begin(&mut self, key: u64, effect: Effect) -> Result<(), Failure> {
+        let (Some(slot), Some(source)) = (self.slots.get_mut(&key), &self.source) else { return Ok(()) };
+        let voice = Voice::new(key, slot.generation, self.inbox.clone());
+        let peer = slot.peer.insert(Peer::new(self.config.clone(), source, voice)?);
+        let sink = |_| receive::null_sink();
+        match effect {
+            Effect::ApplyOffer(offer) => peer.apply_offer(source, &offer, &sink),
+            _ => {
+                peer.prepare_offer(source, &sink)?;
+                peer.create(callbin_protocol::SdpType::Offer);
+                Ok(())
+            }
+        }
+    }
+
+    fn forget_peer(&mut self, key: u64) {
+        let generation = self.fresh();
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        slot.generation = generation;
+        slot.connected = None;
+        if let Some(peer) = slot.peer.take() {
+            peer.close(&self.reaper);
+        }
+    }
+
+    fn report(&mut self, key: u64, milestone: Milestone) {
+        let event = match milestone {
+            Milestone::OfferSent => Event::OfferSent,
+            Milestone::OfferReceived => Event::OfferReceived,
+            Milestone::AnswerSent => Event::AnswerSent,
+            Milestone::AnswerReceived => Event::AnswerReceived,
+            Milestone::IceConnected => Event::IceConnected,
+            Milestone::Connected => {
+                if let Some(slot) = self.slots.get_mut(&key) {
+                    slot.connected = Some(Instant::now());
+                }
+                self.out.push_back((key, Out::Connected));
+                return;
+            }
+        };
+        self.out.push_back((key, Out::Tell(event)));
+    }
+
+    fn dtls_connected(&mut self, key: u64) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        if !slot.peer.as_ref().is_some_and(Peer::is_verified) {
+            self.fail_certificate(key);
+            return;
+        }
+        self.input(key, Input::Connected);
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        if let (Some(peer), Some(source), Some(remote)) =
+            (&mut slot.peer, &self.source, slot.negotiation.remote())
+        {
+            peer.start_sending(source, remote);
+        }
+    }
+
+    fn fail_certificate(&mut self, key: u64) {
+        let reason = "the peer's DTLS certificate is not the one its session description announced: \
+                      somebody may be in between";
+        self.fail(key, "securing", Failure::new(ExitCode::NegotiationFailed, reason));
+    }
+
+    fn dtls_closed(&mut self, key: u64) {
+        if self.connected(key).is_some() {
+            self.out.push_back((key, Out::HungUp));
+        }
+    }
+
+    fn pipeline_error(&mut self, key: u64, error: String) {
+        let phase = self.slots.get(&key).map_or("negotiating", |slot| slot.negotiation.phase().name());
+        self.fail(key, phase, Failure::internal(format!("the peer's pipeline failed: {error}")));
+    }
+
+    fn fail_negotiation(&mut self, key: u64, failure: NegotiationFailure) {
+        self.fail(key, failure.phase.name(), Failure::new(failure.code(), failure.reason));
+    }
+
+    /// A peer that failed costs only itself.
+    fn fail(&mut self, key: u64, phase: &'static str, failure: Failure) {
+        if self.slots.contains_key(&key) {
+            self.out.push_back((key, Out::Failed { phase, failure }));
+        }
+    }
+
+    fn look_up(&self, key: u64, index: u32, candidate: RemoteCandidate, name: String) {
+        let Some(slot) = self.slots.get(&key) else { return };
+        let (generation, done) = (slot.generation, self.lookups.clone());
+        task::spawn(async move {
+            let find = task::spawn_blocking(move || {
+                (name.as_str(), 0).to_socket_addrs().ok().and_then(|mut found| found.next()).map(|at| at.ip())
+            });
+            let ip = timeout(LOOKUP_LIMIT, find).await.ok().flatten();
+            let _ = done.send((key, generation, index, candidate, ip)).await;
+        });
+    }
+}
+
+impl Slot {
+    fn say_what_waits(&mut self) {
+        let Some(peer) = self.peer.as_ref().filter(|peer| peer.is_verified()) else { return };
+        self.to_say.retain(|text| !peer.say(text));
+    }
+}
+
+fn first_event(first: First) -> Event {
+    match first {
+        First::Audio => Event::FirstAudio,
+        First::Video { width, height } => Event::FirstVideo { width, height },
+    }
+}

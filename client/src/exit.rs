@@ -1,0 +1,121 @@
+//! What the process returns to its caller: one documented code per kind of ending.
+
+use std::fmt;
+
+/// Why callbin ends. The numbers are part of the interface: never change one, only add.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// What was asked for was done: the call ran its time, the frames came, or the user hung up.
+    Success = 0,
+    /// GStreamer or the system failed in a way that is nobody's mistake.
+    Internal = 1,
+    /// A flag or argument is wrong.
+    Usage = 2,
+    /// No connection to the signalling server, or it was lost.
+    CannotConnect = 3,
+    /// The server's certificate is not trusted, or `--ca-file` is no good.
+    Tls = 4,
+    /// The server refused the uid: taken, or not a uid.
+    RefusedUid = 5,
+    /// Nobody is registered under the uid to call.
+    PeerNotFound = 6,
+    /// The peer is in a call or a room already.
+    Busy = 7,
+    /// No usable offer or answer, or the peer is not the one its description announced.
+    NegotiationFailed = 8,
+    /// Offer and answer agree, but no path to the peer was found or it broke.
+    IceFailed = 9,
+    /// Connected, but the expected media did not arrive in time.
+    NoMedia = 10,
+    /// A GStreamer plugin is not installed.
+    MissingPlugin = 11,
+    /// The peer ended the call.
+    PeerLeft = 12,
+}
+
+impl ExitCode {
+    const ALL: [Self; 13] = [
+        Self::Success,
+        Self::Internal,
+        Self::Usage,
+        Self::CannotConnect,
+        Self::Tls,
+        Self::RefusedUid,
+        Self::PeerNotFound,
+        Self::Busy,
+        Self::NegotiationFailed,
+        Self::IceFailed,
+        Self::NoMedia,
+        Self::MissingPlugin,
+        Self::PeerLeft,
+    ];
+
+    /// One line for `--help` and the README.
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Success => "success: the call ran its time, the expected frames came, or you hung up",
+            Self::Internal => "internal error: GStreamer or the system failed",
+            Self::Usage => "usage: a flag or argument is wrong",
+            Self::CannotConnect => "cannot connect: no connection to the signalling server, or it was lost",
+            Self::Tls => "TLS: the server's certificate is not trusted, or --ca-file is no good",
+            Self::RefusedUid => "refused uid: taken or not acceptable to the server",
+            Self::PeerNotFound => "peer not found: nobody is registered under that uid",
+            Self::Busy => "busy: the peer is in another call or room",
+            Self::NegotiationFailed => {
+                "negotiation failed: no usable offer or answer, or the wrong certificate"
+            }
+            Self::IceFailed => "ICE failed: no network path to the peer, or it broke",
+            Self::NoMedia => "no media: the expected frames or packets did not arrive in time",
+            Self::MissingPlugin => "missing plugin: a GStreamer plugin is not installed",
+            Self::PeerLeft => "peer left: the other side ended the call",
+        }
+    }
+
+    /// The table of codes, one a line.
+    pub fn table() -> String {
+        Self::ALL.iter().map(|code| format!("  {:>2}  {}\n", *code as u8, code.meaning())).collect()
+    }
+}
+
+/// An ending with its reason: the one line the user gets, and the code the caller gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Which kind of ending.
+    pub code: ExitCode,
+    /// What is wrong and what to do, in one line.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure of kind `code`.
+    pub fn new(code: ExitCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// A failure of GStreamer or the system.
+    pub fn internal(error: impl fmt::Display) -> Self {
+        Self::new(ExitCode::Internal, error.to_string())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_numbered_in_order() {
+        for (number, code) in ExitCode::ALL.iter().enumerate() {
+            assert_eq!(*code as usize, number);
+        }
+        assert_eq!(ExitCode::table().lines().count(), ExitCode::ALL.len());
+    }
+}

@@ -1,0 +1,85 @@
+//! At most one key frame on request per interval, whoever asks.
+//!
+//! Every peer may ask for key frames, and a peer on a bad path asks often; each one costs all peers bandwidth.
+//! Requests inside the interval are not lost: one key frame follows when it is over.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use gst::prelude::*;
+
+/// The rule, without a clock.
+#[derive(Debug)]
+struct Coalescer {
+    interval: Duration,
+    last: Option<Instant>,
+    pending: bool,
+}
+
+impl Coalescer {
+    fn new(interval: Duration) -> Self {
+        Self { interval, last: None, pending: false }
+    }
+
+    /// Somebody asks: whether the encoder is to hear of it now.
+    fn request(&mut self, now: Instant) -> bool {
+        let due = self.last.is_none_or(|last| now.duration_since(last) >= self.interval);
+        self.pending = !due;
+        if due {
+            self.last = Some(now);
+        }
+        due
+    }
+
+    /// Whether a request that had to wait is due.
+    fn is_due(&self, now: Instant) -> bool {
+        self.pending && self.last.is_none_or(|last| now.duration_since(last) >= self.interval)
+    }
+}
+
+/// Puts the rule in front of `encoder`.
+pub fn limit(encoder: &gst::Element, interval: Duration) {
+    let (Some(sink), Some(src)) = (encoder.static_pad("sink"), encoder.static_pad("src")) else { return };
+    let rule = Arc::new(Mutex::new(Coalescer::new(interval)));
+    let ask = rule.clone();
+    src.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
+        let is_request = info.event().is_some_and(|event| gst_video::ForceKeyUnitEvent::is(event));
+        let drop = is_request && !ask.lock().unwrap_or_else(PoisonError::into_inner).request(Instant::now());
+        if drop { gst::PadProbeReturn::Drop } else { gst::PadProbeReturn::Ok }
+    });
+    let src = src.downgrade();
+    sink.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        let due = rule.lock().unwrap_or_else(PoisonError::into_inner).is_due(Instant::now());
+        if due && let Some(src) = src.upgrade() {
+            src.send_event(request());
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// Asks for a key frame, as a receiver does.
+pub fn request() -> gst::Event {
+    gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_per_interval_and_none_is_lost() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut rule = Coalescer::new(Duration::from_millis(500));
+        assert!(rule.request(at(0)));
+        assert!(!rule.is_due(at(600)));
+        assert!(!rule.request(at(100)));
+        assert!(!rule.request(at(499)));
+        assert!(!rule.is_due(at(499)));
+        assert!(rule.is_due(at(500)));
+        assert!(rule.request(at(510)));
+        assert!(!rule.is_due(at(1100)));
+    }
+}

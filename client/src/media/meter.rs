@@ -1,0 +1,266 @@
+//! What is measured on received media: counts, the picture's mean colour and motion, the sound's level and
+//! pitch. All by probes: they look, and never wait.
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::stats::{AudioStats, RtpStats, VideoStats};
+
+/// A look at the picture this often is plenty.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// Points looked at, per row and column.
+const GRID: usize = 24;
+
+/// Everything measured of one peer.
+#[derive(Debug)]
+pub struct Meter {
+    born: Instant,
+    last_packet: AtomicU64,
+    /// RTP of the picture.
+    pub video: Rtp,
+    /// RTP of the sound.
+    pub audio: Rtp,
+    frames: AtomicU64,
+    buffers: AtomicU64,
+    picture: Mutex<Picture>,
+    sound: Mutex<Sound>,
+}
+
+/// Counts of one medium's packets.
+#[derive(Debug, Default)]
+pub struct Rtp {
+    packets: AtomicU64,
+    bytes: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Picture {
+    width: u32,
+    height: u32,
+    looked: Option<Instant>,
+    yuv: Option<[f64; 3]>,
+    grid: Vec<u8>,
+    motion: Option<f64>,
+    told: Option<(Instant, u64)>,
+}
+
+#[derive(Debug, Default)]
+struct Sound {
+    samples: u64,
+    squares: f64,
+    crossings: u64,
+    rate: u32,
+    above: bool,
+}
+
+/// The planes of an I420 picture, each with its bytes per row.
+#[derive(Debug, Clone, Copy)]
+pub struct Planes<'a> {
+    /// Brightness.
+    pub y: (&'a [u8], usize),
+    /// Blue difference.
+    pub u: (&'a [u8], usize),
+    /// Red difference.
+    pub v: (&'a [u8], usize),
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self {
+            born: Instant::now(),
+            last_packet: AtomicU64::new(0),
+            video: Rtp::default(),
+            audio: Rtp::default(),
+            frames: AtomicU64::new(0),
+            buffers: AtomicU64::new(0),
+            picture: Mutex::default(),
+            sound: Mutex::default(),
+        }
+    }
+}
+
+impl Rtp {
+    /// Counts one packet.
+    pub fn count(&self, bytes: usize) {
+        self.packets.fetch_add(1, Relaxed);
+        self.bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    fn stats(&self) -> RtpStats {
+        let (packets, bytes) = (self.packets.load(Relaxed), self.bytes.load(Relaxed));
+        RtpStats { packets, bytes, ..RtpStats::default() }
+    }
+}
+
+impl Meter {
+    /// A packet of any kind came from the network.
+    pub fn packet(&self) {
+        let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_packet.store(now, Relaxed);
+    }
+
+    /// How long nothing has come.
+    pub fn silence(&self) -> Duration {
+        self.born.elapsed().saturating_sub(Duration::from_millis(self.last_packet.load(Relaxed)))
+    }
+
+    /// Counts a frame, and says whether it is the first.
+    pub fn frame(&self) -> bool {
+        self.frames.fetch_add(1, Relaxed) == 0
+    }
+
+    /// Frames so far.
+    pub fn frames(&self) -> u64 {
+        self.frames.load(Relaxed)
+    }
+
+    /// Whether it is time for another [`Meter::look`].
+    pub fn wants_to_look(&self) -> bool {
+        let mut picture = lock(&self.picture);
+        let due = picture.looked.is_none_or(|looked| looked.elapsed() >= LOOK_INTERVAL);
+        if due {
+            picture.looked = Some(Instant::now());
+        }
+        due
+    }
+
+    /// Looks at a decoded frame.
+    pub fn look(&self, width: u32, height: u32, planes: Planes<'_>) {
+        let (w, h) = (width as usize, height as usize);
+        let grid: Vec<u8> = sample(planes.y, w, h).collect();
+        let (cw, ch) = (w.div_ceil(2), h.div_ceil(2));
+        let yuv =
+            [mean(grid.iter().copied()), mean(sample(planes.u, cw, ch)), mean(sample(planes.v, cw, ch))];
+        let mut picture = lock(&self.picture);
+        picture.motion = (picture.grid.len() == grid.len() && !grid.is_empty())
+            .then(|| mean(grid.iter().zip(&picture.grid).map(|(a, b)| a.abs_diff(*b))));
+        (picture.width, picture.height, picture.yuv, picture.grid) = (width, height, Some(yuv), grid);
+    }
+
+    /// Listens to a decoded buffer of interleaved 16-bit samples, and says whether it is the first.
+    pub fn listen(&self, bytes: &[u8], channels: usize, rate: u32) -> bool {
+        let mut sound = lock(&self.sound);
+        sound.rate = rate;
+        for frame in bytes.chunks_exact(2 * channels.max(1)) {
+            let Some((sample, _)) = frame.split_first_chunk::<2>() else { continue };
+            let sample = i16::from_le_bytes(*sample);
+            sound.samples += 1;
+            sound.squares += f64::from(sample) * f64::from(sample);
+            // A little hysteresis, or the noise of the codec counts as pitch.
+            let above = if sound.above { sample > -64 } else { sample > 64 };
+            sound.crossings += u64::from(above != sound.above);
+            sound.above = above;
+        }
+        self.buffers.fetch_add(1, Relaxed) == 0
+    }
+
+    /// The picture's numbers since the last call.
+    pub fn video_stats(&self) -> VideoStats {
+        let frames = self.frames();
+        let mut picture = lock(&self.picture);
+        let now = Instant::now();
+        let fps = picture.told.map_or(0.0, |(then, before)| {
+            frames.saturating_sub(before) as f64 / now.duration_since(then).as_secs_f64().max(0.001)
+        });
+        picture.told = Some((now, frames));
+        VideoStats {
+            rtp: self.video.stats(),
+            frames,
+            fps: round(fps),
+            width: picture.width,
+            height: picture.height,
+            color: picture.yuv.map(rgb),
+            motion: picture.motion.map(round),
+        }
+    }
+
+    /// The sound's numbers since the last call.
+    pub fn audio_stats(&self) -> AudioStats {
+        let sound = std::mem::take(&mut *lock(&self.sound));
+        let heard = sound.samples > 0;
+        let samples = sound.samples as f64;
+        let rms = (sound.squares / samples.max(1.0)).sqrt() / f64::from(i16::MAX);
+        let pitch = sound.crossings as f64 / 2.0 * f64::from(sound.rate) / samples.max(1.0);
+        AudioStats {
+            rtp: self.audio.stats(),
+            buffers: self.buffers.load(Relaxed),
+            level_db: heard.then(|| round((20.0 * rms.log10()).max(-100.0))),
+            pitch_hz: heard.then(|| round(pitch)),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Points in an even grid over a plane.
+fn sample((plane, stride): (&[u8], usize), width: usize, height: usize) -> impl Iterator<Item = u8> {
+    (0..GRID * GRID).filter_map(move |point| {
+        let (row, column) = (point / GRID * height / GRID, point % GRID * width / GRID);
+        plane.get(row * stride + column).copied()
+    })
+}
+
+fn mean(values: impl Iterator<Item = u8>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + f64::from(value), count + 1.0));
+    if count > 0.0 { sum / count } else { 0.0 }
+}
+
+/// BT.601, video range: what VP8 is. The conversion is linear, so the mean's colour is the mean colour.
+fn rgb([y, u, v]: [f64; 3]) -> [u8; 3] {
+    let (y, u, v) = (1.164 * (y - 16.0), u - 128.0, v - 128.0);
+    [y + 1.596 * v, y - 0.392 * u - 0.813 * v, y + 2.017 * u].map(|c| c.round().clamp(0.0, 255.0) as u8)
+}
+
+fn round(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sees_red_and_motion() {
+        let meter = Meter::default();
+        let (y, u, v) = (vec![81u8; 64 * 48], vec![90u8; 32 * 24], vec![240u8; 32 * 24]);
+        meter.look(64, 48, Planes { y: (&y, 64), u: (&u, 32), v: (&v, 32) });
+        let stats = meter.video_stats();
+        assert_eq!((stats.width, stats.height, stats.motion), (64, 48, None));
+        let [r, g, b] = stats.color.unwrap();
+        assert!(r > 245 && g < 10 && b < 10, "{r} {g} {b}");
+
+        let y = vec![101u8; 64 * 48];
+        meter.look(64, 48, Planes { y: (&y, 64), u: (&u, 32), v: (&v, 32) });
+        assert_eq!(meter.video_stats().motion, Some(20.0));
+    }
+
+    #[test]
+    fn a_short_plane_is_no_panic() {
+        Meter::default().look(640, 480, Planes { y: (&[1, 2], 640), u: (&[], 320), v: (&[], 320) });
+    }
+
+    #[test]
+    fn hears_level_and_pitch() {
+        let meter = Meter::default();
+        assert_eq!(meter.audio_stats().level_db, None);
+        let samples = (0..48_000).map(|n| {
+            let wave = (f64::from(n) * 1000.0 * std::f64::consts::TAU / 48_000.0).sin();
+            (wave * 0.25 * f64::from(i16::MAX)) as i16
+        });
+        let bytes: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
+        assert!(meter.listen(&bytes, 1, 48_000));
+        let stats = meter.audio_stats();
+        assert!((stats.level_db.unwrap() + 15.05).abs() < 0.2, "{stats:?}");
+        assert!((stats.pitch_hz.unwrap() - 1000.0).abs() < 5.0, "{stats:?}");
+
+        meter.listen(&[0; 9600], 2, 48_000);
+        assert_eq!(meter.audio_stats().level_db, Some(-100.0));
+    }
+}

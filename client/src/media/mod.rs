@@ -1,0 +1,33 @@
+//! What is sent and received: the encoders, the decoders, and what is measured on them.
+
+pub mod keyframes;
+pub mod meter;
+pub mod receive;
+pub mod source;
+
+use gst::prelude::*;
+
+use crate::exit::Failure;
+
+/// Makes an element, or says that GStreamer cannot.
+pub(crate) fn make(factory: &str) -> Result<gst::Element, Failure> {
+    gst::ElementFactory::make(factory).build().map_err(Failure::internal)
+}
+
+/// Sets a property of an enumeration by name, or says which names there are.
+pub(crate) fn set_nick(element: &gst::Element, property: &str, nick: &str) -> Result<(), String> {
+    let class = element
+        .find_property(property)
+        .and_then(|spec| gst::glib::EnumClass::with_type(spec.value_type()))
+        .ok_or_else(|| format!("{} has no {property}", element.name()))?;
+    match class.to_value_by_nick(nick) {
+        Some(value) => {
+            element.set_property_from_value(property, &value);
+            Ok(())
+        }
+        None => {
+            let names: Vec<&str> = class.values().iter().map(gst::glib::EnumValue::nick).collect();
+            Err(format!("{nick} is none of {}", names.join(", ")))
+        }
+    }
+}

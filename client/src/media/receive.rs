@@ -1,0 +1,110 @@
+//! The receiving side of one medium of one peer: depayloader, decoder, and a sink that counts.
+
+use std::sync::Arc;
+
+use gst::prelude::*;
+use gst_video::VideoFrameExt;
+
+use super::{
+    make,
+    meter::{Meter, Planes},
+};
+use crate::{exit::Failure, sdp::Kind};
+
+/// How a branch tells, from a streaming thread: it must not wait.
+pub type Tell = Arc<dyn Fn(First) + Send + Sync>;
+
+/// The first of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// Sound.
+    Audio,
+    /// A frame of this size.
+    Video {
+        /// Pixels from left to right.
+        width: u32,
+        /// Pixels from top to bottom.
+        height: u32,
+    },
+}
+
+/// The name of the element a medium's pad is linked to, within the peer's pipeline.
+pub fn entry(kind: Kind) -> &'static str {
+    if kind == Kind::Audio { "receive-audio" } else { "receive-video" }
+}
+
+/// Builds the branch into `pipeline`. `sink` takes the decoded media.
+pub fn add(
+    pipeline: &gst::Pipeline,
+    kind: Kind,
+    sink: &gst::Element,
+    meter: &Arc<Meter>,
+    tell: &Tell,
+) -> Result<(), Failure> {
+    let factory = if kind == Kind::Audio { "rtpopusdepay" } else { "rtpvp8depay" };
+    let depay = gst::ElementFactory::make(factory).name(entry(kind)).build().map_err(Failure::internal)?;
+    let decoder = if kind == Kind::Audio { audio_decoder()? } else { video_decoder(&depay)? };
+    let pad = decoder.static_pad("src").ok_or_else(|| Failure::internal("a decoder without a pad"))?;
+    let (meter, tell) = (meter.clone(), tell.clone());
+    pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+        if let Some(buffer) = info.buffer() {
+            let first =
+                if kind == Kind::Audio { hear(pad, buffer, &meter) } else { see(pad, buffer, &meter) };
+            if let Some(first) = first {
+                tell(first);
+            }
+        }
+        gst::PadProbeReturn::Ok
+    });
+    let chain = [&depay, &decoder, sink];
+    pipeline.add_many(chain).map_err(Failure::internal)?;
+    gst::Element::link_many(chain).map_err(Failure::internal)
+}
+
+/// A sink that only takes.
+pub fn null_sink() -> Result<gst::Element, Failure> {
+    let sink = make("fakesink")?;
+    sink.set_property("sync", false);
+    sink.set_property("async", false);
+    sink.set_property("enable-last-sample", false);
+    Ok(sink)
+}
+
+fn audio_decoder() -> Result<gst::Element, Failure> {
+    let decoder = make("opusdec")?;
+    decoder.set_property("use-inband-fec", true);
+    decoder.set_property("plc", true);
+    Ok(decoder)
+}
+
+fn video_decoder(depay: &gst::Element) -> Result<gst::Element, Failure> {
+    depay.set_property("request-keyframe", true);
+    depay.set_property("wait-for-keyframe", true);
+    let decoder = make("vp8dec")?;
+    decoder.set_property("threads", 1u32);
+    Ok(decoder)
+}
+
+fn see(pad: &gst::Pad, buffer: &gst::BufferRef, meter: &Meter) -> Option<First> {
+    let first = meter.frame();
+    if !meter.wants_to_look() && !first {
+        return None;
+    }
+    let info = gst_video::VideoInfo::from_caps(pad.current_caps()?.as_ref()).ok()?;
+    let (width, height) = (info.width(), info.height());
+    if let Ok(frame) = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info)
+        && let (Ok(y), Ok(u), Ok(v)) = (frame.plane_data(0), frame.plane_data(1), frame.plane_data(2))
+        && let [ys, us, vs, ..] = *frame.plane_stride()
+    {
+        let stride = |stride: i32| usize::try_from(stride).unwrap_or(0);
+        meter.look(width, height, Planes { y: (y, stride(ys)), u: (u, stride(us)), v: (v, stride(vs)) });
+    }
+    first.then_some(First::Video { width, height })
+}
+
+fn hear(pad: &gst::Pad, buffer: &gst::BufferRef, meter: &Meter) -> Option<First> {
+    let info = gst_audio::AudioInfo::from_caps(pad.current_caps()?.as_ref()).ok()?;
+    let map = buffer.map_readable().ok()?;
+    let first = meter.listen(&map, info.channels() as usize, info.rate());
+    first.then_some(First::Audio)
+}

@@ -1,0 +1,331 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_secs(10);
+const T0: Duration = Duration::ZERO;
+
+/// A description such as webrtcbin makes, of a peer with this ICE user fragment.
+fn sdp(kind: SdpType, ufrag: &str) -> String {
+    let setup = if kind == SdpType::Offer { "actpass" } else { "active" };
+    let fingerprint = ["AB"; 32].join(":");
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE audio0\r\n\
+         m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:audio0\r\na=ice-ufrag:{ufrag}\r\n\
+         a=ice-pwd:0123456789012345678901\r\na=fingerprint:sha-256 {fingerprint}\r\na=setup:{setup}\r\n\
+         a=sendrecv\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n"
+    )
+}
+
+fn signal(kind: SdpType, ufrag: &str) -> Input {
+    Input::Signal(Signal::Sdp { kind, sdp: sdp(kind, ufrag) })
+}
+
+fn candidate(line: &str) -> Input {
+    let candidate = Candidate { candidate: line.into(), sdp_mid: None, sdp_m_line_index: None };
+    Input::Signal(Signal::Ice(candidate))
+}
+
+const HOST: &str = "candidate:1 1 UDP 100 10.0.0.1 9 typ host";
+const MDNS: &str = "candidate:1 1 UDP 100 abc.local 9 typ host";
+
+fn idle() -> Negotiation {
+    Negotiation::new(false, LIMIT)
+}
+
+/// An offerer that has sent its offer.
+fn offered(polite: bool) -> Negotiation {
+    let mut it = Negotiation::new(polite, LIMIT);
+    assert_eq!(it.handle(T0, Input::Start(Start::Offer)), [Effect::CreateOffer]);
+    it.handle(T0, Input::Created(SdpType::Offer, sdp(SdpType::Offer, "mine")));
+    it
+}
+
+/// An offerer that is connected.
+fn connected() -> Negotiation {
+    let mut it = offered(false);
+    it.handle(T0, signal(SdpType::Answer, "theirs"));
+    it.handle(T0, Input::RemoteSet);
+    it.handle(T0, Input::IceConnected);
+    it.handle(T0, Input::Connected);
+    assert_eq!(it.phase(), Phase::Connected);
+    it
+}
+
+fn failure(effects: &[Effect]) -> Option<&NegotiationFailure> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Fail(failure) => Some(failure),
+        _ => None,
+    })
+}
+
+#[test]
+fn offers_and_takes_the_answer() {
+    let mut it = idle();
+    assert_eq!(it.handle(T0, Input::Start(Start::Offer)), [Effect::CreateOffer]);
+    let text = sdp(SdpType::Offer, "mine");
+    // The description is sent before webrtcbin gets it back: candidates must not overtake it.
+    assert_eq!(
+        it.handle(T0, Input::Created(SdpType::Offer, text.clone())),
+        [
+            Effect::Send(Signal::Sdp { kind: SdpType::Offer, sdp: text.clone() }),
+            Effect::Report(Milestone::OfferSent),
+            Effect::SetLocal(SdpType::Offer, text),
+        ]
+    );
+    let effects = it.handle(T0, signal(SdpType::Answer, "theirs"));
+    assert!(matches!(&*effects, [Effect::Report(Milestone::AnswerReceived), Effect::ApplyAnswer(_)]));
+    assert_eq!(it.handle(T0, Input::RemoteSet), []);
+    assert_eq!(it.handle(T0, Input::IceConnected), [Effect::Report(Milestone::IceConnected)]);
+    assert_eq!(it.handle(T0, Input::Connected), [Effect::Report(Milestone::Connected)]);
+    assert_eq!(it.deadline(), None);
+}
+
+#[test]
+fn answers_an_offer() {
+    let mut it = idle();
+    it.handle(T0, Input::Start(Start::BeCalled));
+    assert_eq!(it.deadline(), None);
+    let effects = it.handle(T0, signal(SdpType::Offer, "theirs"));
+    assert!(matches!(&*effects, [Effect::Report(Milestone::OfferReceived), Effect::ApplyOffer(_)]));
+    assert_eq!(it.deadline(), Some(LIMIT));
+    assert_eq!(it.handle(T0, Input::RemoteSet), [Effect::CreateAnswer]);
+    let text = sdp(SdpType::Answer, "mine");
+    let effects = it.handle(T0, Input::Created(SdpType::Answer, text.clone()));
+    assert!(matches!(
+        &*effects,
+        [Effect::Send(_), Effect::Report(Milestone::AnswerSent), Effect::SetLocal(..)]
+    ));
+    // DTLS may be seen before ICE.
+    assert_eq!(
+        it.handle(T0, Input::Connected),
+        [Effect::Report(Milestone::IceConnected), Effect::Report(Milestone::Connected)]
+    );
+}
+
+#[test]
+fn asks_for_an_offer_and_honours_the_request() {
+    let mut it = idle();
+    assert_eq!(it.handle(T0, Input::Start(Start::RequestOffer)), [Effect::Send(Signal::OfferRequest)]);
+    let mut other = idle();
+    other.handle(T0, Input::Start(Start::BeCalled));
+    assert_eq!(other.handle(T0, Input::Signal(Signal::OfferRequest)), [Effect::CreateOffer]);
+    assert_eq!(other.handle(T0, Input::Signal(Signal::OfferRequest)), [], "once is enough");
+}
+
+#[test]
+fn holds_candidates_until_the_description_is_set() {
+    let mut it = idle();
+    it.handle(T0, Input::Start(Start::BeCalled));
+    assert_eq!(it.handle(T0, candidate(HOST)), []);
+    it.handle(T0, signal(SdpType::Offer, "theirs"));
+    assert_eq!(it.handle(T0, candidate(HOST)), []);
+    assert_eq!(
+        it.handle(T0, Input::RemoteSet),
+        [
+            Effect::CreateAnswer,
+            Effect::AddCandidate(0, Some(HOST.into())),
+            Effect::AddCandidate(0, Some(HOST.into())),
+        ]
+    );
+    assert_eq!(it.handle(T0, candidate(HOST)), [Effect::AddCandidate(0, Some(HOST.into()))]);
+}
+
+#[test]
+fn looks_names_up_and_says_that_was_all_only_then() {
+    let mut it = connected();
+    let effects = it.handle(T0, candidate(MDNS));
+    let [Effect::Resolve(0, parsed, name)] = &*effects else { panic!("{effects:?}") };
+    assert_eq!(name, "abc.local");
+    assert_eq!(it.handle(T0, candidate("")), []);
+    let ip = "10.0.0.7".parse().ok();
+    assert_eq!(
+        it.handle(T0, Input::Resolved(0, parsed.clone(), ip)),
+        [Effect::AddCandidate(0, Some(MDNS.replace("abc.local", "10.0.0.7"))), Effect::AddCandidate(0, None)]
+    );
+}
+
+#[test]
+fn a_name_nobody_knows_is_dropped() {
+    let mut it = connected();
+    let effects = it.handle(T0, candidate(MDNS));
+    let [Effect::Resolve(0, parsed, _)] = &*effects else { panic!("{effects:?}") };
+    assert_eq!(it.handle(T0, Input::Resolved(0, parsed.clone(), None)), []);
+}
+
+#[test]
+fn a_flood_of_candidates_is_bounded() {
+    let mut held = idle();
+    held.handle(T0, Input::Start(Start::BeCalled));
+    for _ in 0..10_000 {
+        held.handle(T0, candidate(HOST));
+    }
+    held.handle(T0, signal(SdpType::Offer, "theirs"));
+    assert!(held.handle(T0, Input::RemoteSet).len() <= MAX_HELD + 1);
+
+    let mut it = connected();
+    let used = (0..10_000).filter(|_| !it.handle(T0, candidate(HOST)).is_empty()).count();
+    assert_eq!(used, MAX_CANDIDATES);
+    let mut it = connected();
+    let looked_up = (0..10_000).filter(|_| !it.handle(T0, candidate(MDNS)).is_empty()).count();
+    assert_eq!(looked_up, MAX_LOOKUPS);
+}
+
+#[test]
+fn local_candidates_carry_mid_and_index() {
+    let effects = offered(false).handle(T0, Input::LocalCandidate(0, HOST.into()));
+    let expected =
+        Candidate { candidate: HOST.into(), sdp_mid: Some("audio0".into()), sdp_m_line_index: Some(0) };
+    assert_eq!(effects, [Effect::Send(Signal::Ice(expected))]);
+}
+
+#[test]
+fn in_a_glare_the_impolite_offer_stands() {
+    let mut impolite = offered(false);
+    assert_eq!(impolite.handle(T0, signal(SdpType::Offer, "theirs")), []);
+    assert!(!impolite.handle(T0, signal(SdpType::Answer, "theirs")).is_empty());
+
+    let mut polite = offered(true);
+    let effects = polite.handle(T0, signal(SdpType::Offer, "theirs"));
+    assert!(matches!(
+        &*effects,
+        [Effect::Report(Milestone::OfferReceived), Effect::Rebuild, Effect::ApplyOffer(_)]
+    ));
+}
+
+#[test]
+fn a_repeated_offer_is_no_new_one() {
+    let mut it = idle();
+    it.handle(T0, Input::Start(Start::BeCalled));
+    it.handle(T0, signal(SdpType::Offer, "theirs"));
+    assert_eq!(it.handle(T0, signal(SdpType::Offer, "theirs")), []);
+    it.handle(T0, Input::RemoteSet);
+    it.handle(T0, Input::Created(SdpType::Answer, sdp(SdpType::Answer, "mine")));
+    assert_eq!(it.handle(T0, signal(SdpType::Offer, "theirs")), []);
+}
+
+#[test]
+fn a_peer_that_starts_over_gets_a_new_transport() {
+    let mut it = connected();
+    let effects = it.handle(T0, signal(SdpType::Offer, "again"));
+    assert!(matches!(
+        &*effects,
+        [Effect::Report(Milestone::OfferReceived), Effect::Rebuild, Effect::ApplyOffer(_)]
+    ));
+    assert_eq!(it.phase(), Phase::Negotiating);
+    assert_eq!(it.deadline(), Some(LIMIT));
+}
+
+#[test]
+fn a_renegotiation_does_not_disturb_the_call() {
+    let mut it = connected();
+    assert_eq!(it.handle(T0, signal(SdpType::Offer, "theirs")), []);
+    assert_eq!(it.phase(), Phase::Connected);
+}
+
+#[test]
+fn an_answer_nobody_asked_for_is_ignored() {
+    assert_eq!(idle().handle(T0, signal(SdpType::Answer, "theirs")), []);
+    assert_eq!(connected().handle(T0, signal(SdpType::Answer, "other")), []);
+}
+
+#[test]
+fn an_answer_meant_for_who_we_were_before_is_replaced_by_ours() {
+    let mut it = offered(false);
+    it.handle(T0, signal(SdpType::Answer, "stale"));
+    it.handle(T0, Input::RemoteSet);
+    assert_eq!(it.handle(T0, signal(SdpType::Answer, "stale")), []);
+    assert_eq!(it.handle(T0, signal(SdpType::Answer, "ours")), [Effect::Rebuild, Effect::CreateOffer]);
+    // And not for ever.
+    for round in 0..10 {
+        it.handle(T0, Input::Created(SdpType::Offer, sdp(SdpType::Offer, "mine")));
+        it.handle(T0, signal(SdpType::Answer, "aaaa"));
+        let again = it.handle(T0, signal(SdpType::Answer, "bbbb"));
+        assert_eq!(again.is_empty(), round >= 2, "{round}");
+    }
+}
+
+#[test]
+fn garbage_ends_the_negotiation() {
+    for kind in [SdpType::Offer, SdpType::Answer] {
+        let mut it = if kind == SdpType::Offer { idle() } else { offered(false) };
+        let effects = it.handle(T0, Input::Signal(Signal::Sdp { kind, sdp: "garbage".into() }));
+        assert_eq!(failure(&effects).unwrap().phase, Phase::Negotiating);
+        assert_eq!(failure(&effects).unwrap().code(), ExitCode::NegotiationFailed);
+        assert_eq!(it.handle(T0, candidate(HOST)), [], "it is over");
+    }
+}
+
+#[test]
+fn an_answer_to_another_offer_is_refused() {
+    let other = sdp(SdpType::Answer, "theirs").replace("audio0", "audio7");
+    let effects = offered(false).handle(T0, Input::Signal(Signal::Sdp { kind: SdpType::Answer, sdp: other }));
+    assert!(failure(&effects).unwrap().reason.contains("m-lines"));
+}
+
+#[test]
+fn each_phase_has_its_deadline_and_code() {
+    let mut silent = offered(false);
+    assert_eq!(silent.handle(LIMIT - Duration::from_millis(1), Input::Deadline), []);
+    let effects = silent.handle(LIMIT, Input::Deadline);
+    assert_eq!(failure(&effects).unwrap().code(), ExitCode::NegotiationFailed);
+
+    let mut pathless = offered(false);
+    pathless.handle(T0, signal(SdpType::Answer, "theirs"));
+    pathless.handle(T0, Input::RemoteSet);
+    assert_eq!(failure(&pathless.handle(LIMIT, Input::Deadline)).unwrap().code(), ExitCode::IceFailed);
+
+    assert_eq!(connected().handle(LIMIT * 100, Input::Deadline), []);
+}
+
+#[test]
+fn a_lost_path_ends_the_call() {
+    let effects = connected().handle(T0, Input::IceFailed);
+    assert_eq!(failure(&effects).unwrap().phase, Phase::Connected);
+    assert_eq!(failure(&effects).unwrap().code(), ExitCode::IceFailed);
+}
+
+fn any_input() -> impl Strategy<Value = Input> {
+    let kinds = prop_oneof![Just(SdpType::Offer), Just(SdpType::Answer)];
+    let ufrags = prop_oneof![Just("aaaa"), Just("bbbb"), Just("")];
+    prop_oneof![
+        Just(Input::Start(Start::Offer)),
+        Just(Input::Start(Start::BeCalled)),
+        Just(Input::Signal(Signal::OfferRequest)),
+        (kinds.clone(), ufrags.clone()).prop_map(|(kind, ufrag)| signal(kind, ufrag)),
+        Just(candidate(HOST)),
+        Just(candidate(MDNS)),
+        Just(candidate("")),
+        (kinds, ufrags).prop_map(|(kind, ufrag)| Input::Created(kind, sdp(kind, ufrag))),
+        Just(Input::RemoteSet),
+        Just(Input::LocalCandidate(0, HOST.into())),
+        Just(Input::IceConnected),
+        Just(Input::Connected),
+        Just(Input::Deadline),
+    ]
+}
+
+proptest! {
+    /// Whatever comes in whatever order: candidates never reach webrtcbin before a description is set on it,
+    /// every description is sent before it is set, and nothing follows a failure.
+    #[test]
+    fn any_order_of_inputs_keeps_the_rules(polite: bool, inputs in proptest::collection::vec(any_input(), 0..60)) {
+        let mut it = Negotiation::new(polite, LIMIT);
+        let (mut applied, mut over, mut sent) = (false, false, None);
+        for (step, input) in (0u32..).zip(inputs) {
+            let was_set = matches!(input, Input::RemoteSet);
+            for effect in it.handle(Duration::from_millis(u64::from(step)), input) {
+                prop_assert!(!over);
+                match effect {
+                    Effect::Rebuild => applied = false,
+                    Effect::ApplyOffer(_) | Effect::ApplyAnswer(_) => applied = true,
+                    Effect::AddCandidate(..) => prop_assert!(applied || was_set),
+                    Effect::Send(Signal::Sdp { sdp, .. }) => sent = Some(sdp),
+                    Effect::SetLocal(_, sdp) => prop_assert_eq!(sent.take(), Some(sdp)),
+                    Effect::Fail(_) => over = true,
+                    _ => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The callbacks of one peer's pipeline. They run on GStreamer's threads: they forward, and never wait.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+};
+
+use callbin_protocol::SdpType;
+use gst::prelude::*;
+use gst_webrtc::{
+    WebRTCDataChannel, WebRTCDataChannelState, WebRTCICEConnectionState, WebRTCPeerConnectionState,
+    WebRTCSessionDescription,
+};
+
+use super::{Inbox, PeerEvent, dtls::Gate};
+use crate::{
+    media::{meter::Meter, receive},
+    sdp::Kind,
+};
+
+/// Texts that may wait for the loop; more are dropped, and so is what a peer sends beyond this many streams.
+const MAX_TEXTS: usize = 256;
+const MAX_STREAMS: usize = 8;
+
+/// How a pipeline speaks to the loop.
+#[derive(Debug, Clone)]
+pub struct Voice {
+    slot: u64,
+    generation: u64,
+    inbox: Inbox,
+    silent: Arc<AtomicBool>,
+    texts: Arc<AtomicUsize>,
+}
+
+impl Voice {
+    /// For the pipeline `generation` of the peer in `slot`.
+    pub fn new(slot: u64, generation: u64, inbox: Inbox) -> Self {
+        Self { slot, generation, inbox, silent: Arc::default(), texts: Arc::default() }
+    }
+
+    /// Which pipeline speaks.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Tells the loop. The channel is unbounded, for callbacks must not wait; what may flood is bounded before.
+    pub fn tell(&self, event: PeerEvent) {
+        if !self.silent.load(Relaxed) {
+            let _ = self.inbox.try_send((self.slot, self.generation, event));
+        }
+    }
+
+    fn text(&self, text: &str) {
+        if self.texts.fetch_add(1, Relaxed) < MAX_TEXTS {
+            self.tell(PeerEvent::Text(text.to_owned()));
+        } else {
+            self.texts.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// A text was taken out of the inbox.
+    pub fn text_taken(&self) {
+        let _ = self.texts.fetch_update(Relaxed, Relaxed, |count| count.checked_sub(1));
+    }
+
+    /// Says nothing more.
+    pub fn silence(&self) {
+        self.silent.store(true, Relaxed);
+    }
+}
+
+/// Connects all of them.
+pub(super) fn connect(
+    pipeline: &gst::Pipeline,
+    webrtcbin: &gst::Element,
+    voice: &Voice,
+    gate: &Arc<Gate>,
+    meter: &Arc<Meter>,
+) {
+    watch_bus(pipeline, voice);
+    watch_candidates(webrtcbin, voice);
+    watch_states(webrtcbin, voice);
+    watch_channels(webrtcbin, voice, gate);
+    watch_insides(webrtcbin, voice, gate, meter);
+    watch_streams(pipeline, webrtcbin, gate, meter);
+}
+
+fn watch_bus(pipeline: &gst::Pipeline, voice: &Voice) {
+    let Some(bus) = pipeline.bus() else { return };
+    let voice = voice.clone();
+    bus.set_sync_handler(move |_, message| {
+        if let gst::MessageView::Error(error) = message.view() {
+            let source = message.src().map(|src| src.name().to_string()).unwrap_or_default();
+            voice.tell(PeerEvent::Error(format!("{source}: {}", error.error())));
+        }
+        gst::BusSyncReply::Drop
+    });
+}
+
+fn watch_candidates(webrtcbin: &gst::Element, voice: &Voice) {
+    let voice = voice.clone();
+    webrtcbin.connect("on-ice-candidate", false, move |args| {
+        let index = args.get(1).and_then(|arg| arg.get::<u32>().ok());
+        let candidate = args.get(2).and_then(|arg| arg.get::<String>().ok());
+        if let (Some(index), Some(candidate)) = (index, candidate) {
+            voice.tell(PeerEvent::LocalCandidate(index, candidate));
+        }
+        None
+    });
+}
+
+fn watch_states(webrtcbin: &gst::Element, voice: &Voice) {
+    let ice = voice.clone();
+    webrtcbin.connect_notify(Some("ice-connection-state"), move |webrtcbin, _| match webrtcbin
+        .property::<WebRTCICEConnectionState>(
+        "ice-connection-state",
+    ) {
+        WebRTCICEConnectionState::Connected | WebRTCICEConnectionState::Completed => {
+            ice.tell(PeerEvent::IceConnected);
+        }
+        WebRTCICEConnectionState::Failed => ice.tell(PeerEvent::IceFailed),
+        _ => {}
+    });
+    let dtls = voice.clone();
+    webrtcbin.connect_notify(Some("connection-state"), move |webrtcbin, _| {
+        match webrtcbin.property::<WebRTCPeerConnectionState>("connection-state") {
+            WebRTCPeerConnectionState::Connected => dtls.tell(PeerEvent::DtlsConnected),
+            WebRTCPeerConnectionState::Failed => dtls.tell(PeerEvent::DtlsFailed),
+            _ => {}
+        }
+    });
+}
+
+fn watch_channels(webrtcbin: &gst::Element, voice: &Voice, gate: &Arc<Gate>) {
+    let (voice, gate) = (voice.clone(), gate.clone());
+    webrtcbin.connect("on-data-channel", false, move |args| {
+        if let Some(channel) = args.get(1).and_then(|arg| arg.get::<WebRTCDataChannel>().ok()) {
+            connect_channel(&channel, &voice, &gate);
+            voice.tell(PeerEvent::Channel(channel));
+        }
+        None
+    });
+}
+
+/// Listens to a data channel.
+pub(super) fn connect_channel(channel: &WebRTCDataChannel, voice: &Voice, gate: &Arc<Gate>) {
+    let (text, gate) = (voice.clone(), gate.clone());
+    channel.connect_on_message_string(move |_, message| {
+        if gate.is_open() {
+            text.text(message.unwrap_or_default());
+        }
+    });
+    let open = voice.clone();
+    channel.connect_on_open(move |_| open.tell(PeerEvent::ChannelOpen));
+    if channel.ready_state() == WebRTCDataChannelState::Open {
+        voice.tell(PeerEvent::ChannelOpen);
+    }
+}
+
+/// What webrtcbin builds inside itself, as it builds it.
+fn watch_insides(webrtcbin: &gst::Element, voice: &Voice, gate: &Arc<Gate>, meter: &Arc<Meter>) {
+    let Some(bin) = webrtcbin.downcast_ref::<gst::Bin>() else { return };
+    let (voice, gate, meter) = (voice.clone(), gate.clone(), meter.clone());
+    bin.connect_deep_element_added(move |_, _, element| {
+        let Some(factory) = element.factory() else { return };
+        match factory.name().as_str() {
+            "dtlsdec" => watch_dtls(element, &voice, &gate),
+            "nicesrc" => watch_arrivals(element, &meter),
+            // What it is fed with is live: waiting for the clock once more is delay and work for nothing.
+            "clocksync" => element.set_property("sync", false),
+            _ => {}
+        }
+    });
+}
+
+fn watch_dtls(dtlsdec: &gst::Element, voice: &Voice, gate: &Arc<Gate>) {
+    let (show, gate) = (voice.clone(), gate.clone());
+    // On the handshake's own thread: nothing can be decrypted before this returns.
+    dtlsdec.connect_notify(Some("peer-pem"), move |dtlsdec, _| {
+        let pem = dtlsdec.property::<Option<String>>("peer-pem");
+        let verified = pem.is_some_and(|pem| gate.show(&pem));
+        show.tell(PeerEvent::Certificate(verified));
+    });
+    let closed = voice.clone();
+    dtlsdec.connect_notify(Some("connection-state"), move |dtlsdec, _| {
+        let state = dtlsdec.property_value("connection-state");
+        let is = |nick| gst::glib::EnumValue::from_value(&state).is_some_and(|(_, v)| v.nick() == nick);
+        if is("closed") {
+            closed.tell(PeerEvent::DtlsClosed);
+        } else if is("failed") {
+            closed.tell(PeerEvent::DtlsFailed);
+        }
+    });
+}
+
+fn watch_arrivals(nicesrc: &gst::Element, meter: &Arc<Meter>) {
+    let Some(pad) = nicesrc.static_pad("src") else { return };
+    let meter = meter.clone();
+    pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, _| {
+        meter.packet();
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// A stream of the peer's begins: on to the branch that waits for it.
+fn watch_streams(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, gate: &Arc<Gate>, meter: &Arc<Meter>) {
+    let pipeline = pipeline.downgrade();
+    let (gate, meter) = (gate.clone(), meter.clone());
+    let streams = AtomicUsize::new(0);
+    webrtcbin.connect_pad_added(move |_, pad| {
+        let Some(pipeline) = pipeline.upgrade().filter(|_| pad.direction() == gst::PadDirection::Src) else {
+            return;
+        };
+        let kind = kind(pad);
+        guard(pad, kind, &gate, &meter);
+        let branch = kind.and_then(|kind| pipeline.by_name(receive::entry(kind)));
+        if streams.fetch_add(1, Relaxed) >= MAX_STREAMS {
+            return;
+        }
+        match branch.and_then(|branch| branch.static_pad("sink")) {
+            Some(sink) => relink(pad, &sink),
+            None => swallow(&pipeline, pad),
+        }
+    });
+}
+
+/// Counts what arrives, and stops what comes before the peer has proved who it is.
+fn guard(pad: &gst::Pad, kind: Option<Kind>, gate: &Arc<Gate>, meter: &Arc<Meter>) {
+    let (gate, meter) = (gate.clone(), meter.clone());
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if !gate.is_open() {
+            return gst::PadProbeReturn::Drop;
+        }
+        if let Some(buffer) = info.buffer() {
+            let rtp = if kind == Some(Kind::Audio) { &meter.audio } else { &meter.video };
+            rtp.count(buffer.size());
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+fn kind(pad: &gst::Pad) -> Option<Kind> {
+    let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+    match caps.structure(0)?.get::<&str>("media").ok()? {
+        "audio" => Some(Kind::Audio),
+        "video" => Some(Kind::Video),
+        _ => None,
+    }
+}
+
+/// The newest stream of a medium is the one to play: a peer that starts over uses a new SSRC.
+fn relink(pad: &gst::Pad, sink: &gst::Pad) {
+    if let Some(old) = sink.peer() {
+        let _ = old.unlink(sink);
+    }
+    let _ = pad.link(sink);
+}
+
+/// Nobody wants it, but it needs an end or it stops with an error.
+fn swallow(pipeline: &gst::Pipeline, pad: &gst::Pad) {
+    let Ok(sink) = receive::null_sink() else { return };
+    if pipeline.add(&sink).is_ok() {
+        let _ = sink.sync_state_with_parent();
+        if let Some(entry) = sink.static_pad("sink") {
+            let _ = pad.link(&entry);
+        }
+    }
+}
+
+/// Tells when a sending pad learns its caps.
+pub(super) fn watch_caps(pad: &gst::Pad, voice: &Voice) {
+    let voice = voice.clone();
+    pad.connect_notify(Some("caps"), move |_, _| voice.tell(PeerEvent::CapsKnown));
+}
+
+/// Takes the description that was asked for.
+pub(super) fn on_created(kind: SdpType, voice: &Voice) -> gst::Promise {
+    let voice = voice.clone();
+    gst::Promise::with_change_func(move |reply| {
+        let name = if kind == SdpType::Offer { "offer" } else { "answer" };
+        voice.tell(match reply.map(|reply| reply.map(|reply| read_description(reply, name))) {
+            Ok(Some(Ok(sdp))) => PeerEvent::Created(kind, sdp),
+            Ok(Some(Err(why))) => PeerEvent::Refused(format!("webrtcbin makes no {name}: {why}")),
+            Ok(None) => PeerEvent::Refused(format!("webrtcbin makes no {name}")),
+            Err(error) => PeerEvent::Refused(format!("webrtcbin makes no {name}: {error:?}")),
+        });
+    })
+}
+
+fn read_description(reply: &gst::StructureRef, name: &str) -> Result<String, String> {
+    if let Ok(error) = reply.get::<gst::glib::Error>("error") {
+        return Err(error.to_string());
+    }
+    let description = reply.get::<WebRTCSessionDescription>(name).map_err(|error| error.to_string())?;
+    description.sdp().as_text().map_err(|error| error.to_string())
+}
+
+/// Tells whether webrtcbin took the remote description.
+pub(super) fn on_remote_set(voice: &Voice) -> gst::Promise {
+    on_set(voice, || Some(PeerEvent::RemoteSet))
+}
+
+/// Tells if webrtcbin did not take the local description.
+pub(super) fn on_local_set(voice: &Voice) -> gst::Promise {
+    on_set(voice, || None)
+}
+
+fn on_set(voice: &Voice, done: fn() -> Option<PeerEvent>) -> gst::Promise {
+    let voice = voice.clone();
+    gst::Promise::with_change_func(move |reply| {
+        let refused = match reply {
+            Ok(reply) => reply.and_then(|reply| reply.get::<gst::glib::Error>("error").ok()),
+            Err(gst::PromiseError::Interrupted | gst::PromiseError::Expired) => return,
+            Err(_) => None,
+        };
+        let event = match refused {
+            Some(error) => Some(PeerEvent::Refused(format!("webrtcbin refuses a description: {error}"))),
+            None => done(),
+        };
+        if let Some(event) = event {
+            voice.tell(event);
+        }
+    })
+}

@@ -1,0 +1,450 @@
+//! One peer: one pipeline with one webrtcbin, from birth to teardown.
+//!
+//! Nobody else touches the pipeline, and nothing in it can wait for another peer: encoded media comes in by a
+//! bounded, leaky appsrc, decoded media goes out by a sink that never blocks. All callbacks only forward to a
+//! channel; the app's loop decides.
+
+mod callbacks;
+mod dtls;
+mod reaper;
+mod rtcp;
+
+use std::sync::Arc;
+
+use async_std::channel::Sender;
+use callbin_protocol::SdpType;
+use gst::prelude::*;
+use gst_utils::ConsumptionLink;
+use gst_webrtc::{
+    WebRTCDataChannel, WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection as Direction, WebRTCSDPType,
+    WebRTCSessionDescription,
+};
+
+use self::dtls::Gate;
+pub use self::{callbacks::Voice, reaper::Reaper};
+use crate::{
+    exit::Failure,
+    media::{
+        make,
+        meter::Meter,
+        receive,
+        source::{self, Source},
+    },
+    sdp::{Codec, EXTENSION_TWCC, Kind, Remote},
+    stats::PeerStats,
+};
+
+/// What a peer's pipeline has to say.
+#[derive(Debug)]
+pub enum PeerEvent {
+    /// webrtcbin made a description.
+    Created(SdpType, String),
+    /// webrtcbin took the peer's description.
+    RemoteSet,
+    /// webrtcbin refused something.
+    Refused(String),
+    /// libnice found a candidate.
+    LocalCandidate(u32, String),
+    /// A sending pad knows its caps.
+    CapsKnown,
+    /// There is a path.
+    IceConnected,
+    /// There is no path, or none any more.
+    IceFailed,
+    /// The peer showed this certificate; whether it is the announced one.
+    Certificate(bool),
+    /// DTLS is up.
+    DtlsConnected,
+    /// DTLS failed.
+    DtlsFailed,
+    /// The peer ended DTLS: it hung up.
+    DtlsClosed,
+    /// The first sound or frame.
+    First(receive::First),
+    /// A data channel, ours or the peer's.
+    Channel(WebRTCDataChannel),
+    /// A data channel is open.
+    ChannelOpen,
+    /// A text came.
+    Text(String),
+    /// An element failed.
+    Error(String),
+}
+
+/// Where a peer's events go: to the slot, with the generation of the pipeline that sent them.
+pub type Inbox = Sender<(u64, u64, PeerEvent)>;
+
+/// How a peer is set up.
+#[derive(Debug, Clone)]
+pub struct PeerConfig {
+    /// `stun://…`
+    pub stun: Option<String>,
+    /// `turn://…`
+    pub turn: Vec<String>,
+    /// Jitter buffer in milliseconds.
+    pub latency: u32,
+    /// Whether sound is sent, and received.
+    pub audio: (bool, bool),
+    /// Whether a picture is sent, and received.
+    pub video: (bool, bool),
+}
+
+/// Makes the sink for decoded media of this kind.
+pub type MakeSink<'a> = &'a dyn Fn(Kind) -> Result<gst::Element, Failure>;
+
+/// The other end of a call, as GStreamer sees it.
+#[derive(Debug)]
+pub struct Peer {
+    pipeline: gst::Pipeline,
+    webrtcbin: gst::Element,
+    voice: Voice,
+    config: PeerConfig,
+    outputs: Vec<Output>,
+    channels: Vec<WebRTCDataChannel>,
+    gate: Arc<Gate>,
+    meter: Arc<Meter>,
+    /// What to create once every sending pad knows its caps.
+    deferred: Option<SdpType>,
+}
+
+/// One medium on its way to the peer.
+#[derive(Debug)]
+struct Output {
+    kind: Kind,
+    appsrc: gst_app::AppSrc,
+    pad: gst::Pad,
+    link: Option<ConsumptionLink>,
+}
+
+/// Payload types of our own offers: the browsers' customary ones.
+fn own_codec(kind: Kind) -> Codec {
+    let payload_type = if kind == Kind::Audio { 111 } else { 96 };
+    Codec { payload_type, extensions: vec![(1, EXTENSION_TWCC)] }
+}
+
+impl Peer {
+    /// A pipeline with a webrtcbin and nothing else yet.
+    pub fn new(config: PeerConfig, source: &Source, voice: Voice) -> Result<Self, Failure> {
+        let pipeline = gst::Pipeline::with_name(&format!("peer-{}", voice.generation()));
+        source.timing.apply(&pipeline);
+        let webrtcbin = make("webrtcbin")?;
+        webrtcbin.set_property_from_str("bundle-policy", "max-bundle");
+        webrtcbin.set_property("latency", config.latency);
+        let gate = Arc::new(Gate::default());
+        let meter = Arc::new(Meter::default());
+        callbacks::connect(&pipeline, &webrtcbin, &voice, &gate, &meter);
+        if let Some(stun) = &config.stun {
+            webrtcbin.set_property("stun-server", stun);
+        }
+        for turn in &config.turn {
+            if !webrtcbin.emit_by_name::<bool>("add-turn-server", &[turn]) {
+                tracing::warn!("webrtcbin does not take the TURN server");
+            }
+        }
+        configure_ice(&webrtcbin);
+        pipeline.add(&webrtcbin).map_err(Failure::internal)?;
+        // Data channels need webrtcbin's thread, which READY starts.
+        let peer = Self {
+            pipeline,
+            webrtcbin,
+            voice,
+            config,
+            outputs: Vec::new(),
+            channels: Vec::new(),
+            gate,
+            meter,
+            deferred: None,
+        };
+        peer.set_state(gst::State::Ready)?;
+        Ok(peer)
+    }
+
+    /// Sets up what we want to send and receive, and a data channel. [`Peer::create`] makes the offer.
+    pub fn prepare_offer(&mut self, source: &Source, sink: MakeSink<'_>) -> Result<(), Failure> {
+        for kind in [Kind::Audio, Kind::Video] {
+            let (send, receive) = self.directions(kind);
+            self.add_medium(source, kind, None, &own_codec(kind), send, receive, sink)?;
+        }
+        let options = None::<gst::Structure>;
+        let channel = self
+            .webrtcbin
+            .emit_by_name::<Option<WebRTCDataChannel>>("create-data-channel", &[&"chat", &options]);
+        match &channel {
+            Some(channel) => callbacks::connect_channel(channel, &self.voice, &self.gate),
+            None => return Err(Failure::internal("webrtcbin makes no data channel")),
+        }
+        self.channels.extend(channel);
+        self.set_state(gst::State::Playing)
+    }
+
+    /// Sets up what `offer` and we have in common, with the offer's numbers, and gives the offer to webrtcbin.
+    pub fn apply_offer(
+        &mut self,
+        source: &Source,
+        offer: &Remote,
+        sink: MakeSink<'_>,
+    ) -> Result<(), Failure> {
+        for (index, section) in (0u32..).zip(&offer.sections) {
+            let Some(codec) = section.codec.as_ref().filter(|_| section.is_used()) else { continue };
+            if matches!(section.kind, Kind::Audio | Kind::Video) {
+                let (send, receive) = self.directions(section.kind);
+                let (send, receive) = (send && section.receives, receive && section.sends);
+                self.add_medium(source, section.kind, Some(index), codec, send, receive, sink)?;
+            }
+        }
+        self.set_state(gst::State::Playing)?;
+        self.set_remote(offer)
+    }
+
+    /// Gives the answer to our offer to webrtcbin.
+    pub fn apply_answer(&mut self, answer: &Remote) -> Result<(), Failure> {
+        self.set_remote(answer)
+    }
+
+    /// Has webrtcbin create an offer or answer, as soon as all sending pads know their caps: before, webrtcbin
+    /// would leave them out of the description, or out of the call.
+    pub fn create(&mut self, kind: SdpType) {
+        if self.outputs.iter().any(|output| output.pad.current_caps().is_none()) {
+            self.deferred = Some(kind);
+            return;
+        }
+        self.deferred = None;
+        let signal = if kind == SdpType::Offer { "create-offer" } else { "create-answer" };
+        let promise = callbacks::on_created(kind, &self.voice);
+        self.webrtcbin.emit_by_name::<()>(signal, &[&None::<gst::Structure>, &promise]);
+    }
+
+    /// A sending pad knows its caps.
+    pub fn caps_known(&mut self) {
+        if let Some(kind) = self.deferred {
+            self.create(kind);
+        }
+    }
+
+    /// Gives webrtcbin its own description back; candidates come from now on.
+    pub fn set_local(&self, kind: SdpType, sdp: &str) -> Result<(), Failure> {
+        let promise = callbacks::on_local_set(&self.voice);
+        self.webrtcbin.emit_by_name::<()>("set-local-description", &[&description(kind, sdp)?, &promise]);
+        Ok(())
+    }
+
+    fn set_remote(&self, remote: &Remote) -> Result<(), Failure> {
+        self.gate.expect(remote.fingerprints());
+        let promise = callbacks::on_remote_set(&self.voice);
+        let description = description(remote.kind, &remote.text)?;
+        self.webrtcbin.emit_by_name::<()>("set-remote-description", &[&description, &promise]);
+        Ok(())
+    }
+
+    /// Gives a remote candidate to libnice; `None` for "that was all".
+    pub fn add_candidate(&self, index: u32, candidate: Option<&str>) {
+        self.webrtcbin.emit_by_name::<()>("add-ice-candidate", &[&index, &candidate.unwrap_or("")]);
+    }
+
+    /// Whether the peer has proved to be who it announced.
+    pub fn is_verified(&self) -> bool {
+        self.gate.is_open()
+    }
+
+    /// Lets media flow to the peer, as far as `remote` wants it.
+    pub fn start_sending(&mut self, source: &Source, remote: &Remote) {
+        for output in &mut self.outputs {
+            let wanted = remote.section(output.kind).is_some_and(|(_, section)| section.receives);
+            if wanted && output.link.is_none() {
+                output.link = source.attach(output.kind, &output.appsrc);
+            }
+        }
+    }
+
+    /// Takes a data channel in.
+    pub fn add_channel(&mut self, channel: WebRTCDataChannel) {
+        self.channels.push(channel);
+    }
+
+    /// Says `text` on the first open data channel; whether there was one.
+    pub fn say(&self, text: &str) -> bool {
+        let open =
+            |channel: &&WebRTCDataChannel| channel.ready_state() == gst_webrtc::WebRTCDataChannelState::Open;
+        let channel = self.channels.iter().find(open);
+        channel.is_some_and(|channel| channel.send_string_full(Some(text)).is_ok())
+    }
+
+    /// One of the peer's texts was taken out of the inbox.
+    pub fn text_taken(&self) {
+        self.voice.text_taken();
+    }
+
+    /// What is measured.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// The measurements since the last call.
+    pub fn stats(&self) -> PeerStats {
+        let mut stats = PeerStats {
+            video: self.meter.video_stats(),
+            audio: self.meter.audio_stats(),
+            silence_ms: u64::try_from(self.meter.silence().as_millis()).unwrap_or(u64::MAX),
+            ..PeerStats::default()
+        };
+        for output in &self.outputs {
+            let Some(link) = &output.link else { continue };
+            if output.kind == Kind::Video {
+                (stats.sent.video_frames, stats.sent.video_dropped) = (link.pushed(), link.dropped());
+            } else {
+                stats.sent.audio_frames = link.pushed();
+            }
+        }
+        rtcp::fill_in(&self.webrtcbin, &mut stats);
+        stats
+    }
+
+    /// Ends it, off this thread and off the streaming threads.
+    pub fn close(mut self, reaper: &Reaper) {
+        self.voice.silence();
+        // No more buffers: they would only hinder the teardown.
+        self.outputs.clear();
+        self.channels.clear();
+        if let Some(bus) = self.pipeline.bus() {
+            bus.unset_sync_handler();
+        }
+        let Self { pipeline, webrtcbin, .. } = self;
+        drop(webrtcbin);
+        reaper.take(pipeline);
+    }
+
+    fn directions(&self, kind: Kind) -> (bool, bool) {
+        if kind == Kind::Audio { self.config.audio } else { self.config.video }
+    }
+
+    fn set_state(&self, state: gst::State) -> Result<(), Failure> {
+        let failed = |_| Failure::internal(format!("a peer's pipeline does not become {state:?}"));
+        self.pipeline.set_state(state).map(|_| ()).map_err(failed)
+    }
+
+    /// `index` is the m-line to answer, if there is one.
+    #[allow(clippy::too_many_arguments, reason = "the facts of one m-line, all from different places")]
+    fn add_medium(
+        &mut self,
+        source: &Source,
+        kind: Kind,
+        index: Option<u32>,
+        codec: &Codec,
+        send: bool,
+        receive: bool,
+        sink: MakeSink<'_>,
+    ) -> Result<(), Failure> {
+        if receive {
+            let voice = self.voice.clone();
+            let tell: receive::Tell = Arc::new(move |first| voice.tell(PeerEvent::First(first)));
+            receive::add(&self.pipeline, kind, &sink(kind)?, &self.meter, &tell)?;
+        }
+        let direction = match (send, receive) {
+            (true, true) => Direction::Sendrecv,
+            (true, false) => Direction::Sendonly,
+            (false, true) => Direction::Recvonly,
+            (false, false) if index.is_none() => return Ok(()),
+            (false, false) => Direction::Inactive,
+        };
+        let caps = rtp_caps(kind, codec);
+        let transceiver = match source.caps(kind).filter(|_| send) {
+            Some(media) => {
+                let output = self.add_output(kind, index, media, codec, &caps)?;
+                let transceiver = output.pad.property::<WebRTCRTPTransceiver>("transceiver");
+                self.outputs.push(output);
+                transceiver.set_direction(direction);
+                transceiver.set_codec_preferences(Some(&caps));
+                transceiver
+            }
+            None => self.webrtcbin.emit_by_name("add-transceiver", &[&direction, &caps]),
+        };
+        transceiver.set_property("do-nack", kind == Kind::Video);
+        Ok(())
+    }
+
+    fn add_output(
+        &self,
+        kind: Kind,
+        index: Option<u32>,
+        media: &gst::Caps,
+        codec: &Codec,
+        caps: &gst::Caps,
+    ) -> Result<Output, Failure> {
+        let appsrc = gst_app::AppSrc::builder().caps(media).build();
+        source::configure(&appsrc);
+        let payloader = payloader(kind, codec)?;
+        let chain = [appsrc.upcast_ref(), &payloader];
+        self.pipeline.add_many(chain).map_err(Failure::internal)?;
+        gst::Element::link_many(chain).map_err(Failure::internal)?;
+        let template = self.webrtcbin.pad_template("sink_%u");
+        let name = index.map(|index| format!("sink_{index}"));
+        let pad = template
+            .and_then(|template| self.webrtcbin.request_pad(&template, name.as_deref(), Some(caps)))
+            .ok_or_else(|| Failure::internal("webrtcbin gives no pad"))?;
+        callbacks::watch_caps(&pad, &self.voice);
+        let src =
+            payloader.static_pad("src").ok_or_else(|| Failure::internal("a payloader without a pad"))?;
+        src.link(&pad).map_err(Failure::internal)?;
+        Ok(Output { kind, appsrc, pad, link: None })
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if let Some(mut link) = self.link.take() {
+            link.disconnect();
+        }
+    }
+}
+
+/// Keepalives as connectivity checks, or a peer that vanishes stays "connected" for good; no UPnP, which
+/// nobody asked for; no ICE-TCP, whose candidates are not used.
+fn configure_ice(webrtcbin: &gst::Element) {
+    let Some(ice) = webrtcbin.property::<Option<gst::glib::Object>>("ice-agent") else { return };
+    if ice.has_property("ice-tcp") {
+        ice.set_property("ice-tcp", false);
+    }
+    if !ice.has_property("agent") {
+        return;
+    }
+    if let Some(agent) = ice.property::<Option<gst::glib::Object>>("agent") {
+        for (name, value) in [("keepalive-conncheck", true), ("upnp", false)] {
+            if agent.has_property(name) {
+                agent.set_property(name, value);
+            }
+        }
+    }
+}
+
+fn rtp_caps(kind: Kind, codec: &Codec) -> gst::Caps {
+    let mut caps = gst::Caps::builder("application/x-rtp").field("payload", i32::from(codec.payload_type));
+    caps = if kind == Kind::Audio {
+        caps.field("media", "audio").field("encoding-name", "OPUS").field("clock-rate", 48_000i32)
+    } else {
+        caps.field("media", "video").field("encoding-name", "VP8").field("clock-rate", 90_000i32)
+    };
+    for (id, uri) in &codec.extensions {
+        caps = caps.field(format!("extmap-{id}"), *uri);
+    }
+    if codec.extensions.iter().any(|(_, uri)| *uri == EXTENSION_TWCC) {
+        caps = caps.field("rtcp-fb-transport-cc", true);
+    }
+    caps.build()
+}
+
+fn payloader(kind: Kind, codec: &Codec) -> Result<gst::Element, Failure> {
+    let payloader = if kind == Kind::Audio { make("rtpopuspay")? } else { make("rtpvp8pay")? };
+    payloader.set_property("pt", u32::from(codec.payload_type));
+    payloader.set_property("mtu", 1200u32);
+    payloader.set_property("auto-header-extension", false);
+    if kind == Kind::Video {
+        payloader.set_property_from_str("picture-id-mode", "15-bit");
+    }
+    Ok(payloader)
+}
+
+fn description(kind: SdpType, sdp: &str) -> Result<WebRTCSessionDescription, Failure> {
+    let message = gst_sdp::SDPMessage::parse_buffer(sdp.as_bytes()).map_err(Failure::internal)?;
+    let kind = if kind == SdpType::Offer { WebRTCSDPType::Offer } else { WebRTCSDPType::Answer };
+    Ok(WebRTCSessionDescription::new(kind, message))
+}

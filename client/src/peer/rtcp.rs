@@ -1,0 +1,58 @@
+//! Losses, jitter and round trip from rtpbin's sessions: `get-stats` is wrong for bundled streams before
+//! GStreamer 1.26.
+
+use gst::{glib, prelude::*};
+
+use crate::stats::PeerStats;
+
+/// A bundle has one session; without one there are as many as m-lines, of which these are looked at.
+const SESSIONS: u32 = 3;
+
+/// Adds what RTCP knows.
+pub(super) fn fill_in(webrtcbin: &gst::Element, stats: &mut PeerStats) {
+    let Some(rtpbin) = webrtcbin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin")) else {
+        return;
+    };
+    for id in 0..SESSIONS {
+        let session = rtpbin.emit_by_name::<Option<glib::Object>>("get-internal-session", &[&id]);
+        if let Some(session) = session {
+            let all = session.property::<Option<gst::Structure>>("stats");
+            all.iter().for_each(|all| read_session(all, stats));
+        }
+    }
+}
+
+fn read_session(session: &gst::Structure, stats: &mut PeerStats) {
+    let Ok(sources) = session.get::<glib::ValueArray>("source-stats") else { return };
+    for source in sources.iter() {
+        if let Ok(source) = source.get::<gst::Structure>() {
+            read_source(&source, stats);
+        }
+    }
+}
+
+fn read_source(source: &gst::Structure, stats: &mut PeerStats) {
+    let flag = |name: &str| source.get::<bool>(name).unwrap_or(false);
+    if flag("internal") {
+        return;
+    }
+    if flag("have-rb") {
+        if let Ok(round_trip) = source.get::<u32>("rb-round-trip")
+            && round_trip > 0
+        {
+            // In units of 1/65536 s.
+            let ms = f64::from(round_trip) * 1000.0 / 65536.0;
+            stats.rtt_ms = Some((ms * 100.0).round() / 100.0);
+        }
+        stats.sent.lost += i64::from(source.get::<i32>("rb-packetslost").unwrap_or(0));
+    }
+    if !flag("is-sender") {
+        return;
+    }
+    let rate = source.get::<i32>("clock-rate").unwrap_or(-1);
+    let rtp = if rate == 48_000 { &mut stats.audio.rtp } else { &mut stats.video.rtp };
+    rtp.lost += i64::from(source.get::<i32>("packets-lost").unwrap_or(0)).max(0);
+    if let (Ok(jitter), true) = (source.get::<u32>("jitter"), rate > 0) {
+        rtp.jitter_ms = Some((f64::from(jitter) * 100_000.0 / f64::from(rate)).round() / 100.0);
+    }
+}

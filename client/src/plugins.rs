@@ -1,0 +1,99 @@
+//! The GStreamer elements the client is built of: looked for at start, so that whoever lacks one learns of
+//! all at once, and where to get them.
+
+use crate::exit::{ExitCode, Failure};
+
+/// A Debian package and the elements of it that are used.
+type Package = (&'static str, &'static [&'static str]);
+
+const CALL: &[Package] = &[
+    ("libgstreamer1.0-0", &["capsfilter", "fakesink", "queue"]),
+    (
+        "gstreamer1.0-plugins-base",
+        &["appsrc", "appsink", "videotestsrc", "audiotestsrc", "opusenc", "opusdec"],
+    ),
+    (
+        "gstreamer1.0-plugins-good",
+        &[
+            "vp8enc",
+            "vp8dec",
+            "rtpbin",
+            "rtpvp8pay",
+            "rtpvp8depay",
+            "rtpopuspay",
+            "rtpopusdepay",
+            "rtprtxsend",
+            "rtprtxreceive",
+        ],
+    ),
+    (
+        "gstreamer1.0-plugins-bad",
+        &["webrtcbin", "dtlsdec", "dtlsenc", "srtpdec", "srtpenc", "sctpdec", "sctpenc"],
+    ),
+    ("gstreamer1.0-nice", &["nicesrc", "nicesink"]),
+];
+
+const VIEW: &[Package] = &[
+    (
+        "gstreamer1.0-plugins-base",
+        &[
+            "compositor",
+            "videoconvert",
+            "videoscale",
+            "textoverlay",
+            "audiomixer",
+            "audioconvert",
+            "audioresample",
+        ],
+    ),
+    ("gstreamer1.0-plugins-good", &["autovideosink", "autoaudiosink"]),
+];
+
+/// Fails if an element is missing, naming every missing one and its package.
+pub fn check(view: bool) -> Result<(), Failure> {
+    let wanted = CALL.iter().chain(if view { VIEW } else { &[] });
+    let missing = missing(wanted, |element| gst::ElementFactory::find(element).is_some());
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let (elements, packages): (Vec<_>, Vec<_>) = missing.into_iter().unzip();
+    let mut names = packages;
+    names.dedup();
+    let message = format!(
+        "GStreamer lacks {}: on Debian or Ubuntu: apt install {}",
+        elements.concat().join(", "),
+        names.join(" ")
+    );
+    Err(Failure::new(ExitCode::MissingPlugin, message))
+}
+
+fn missing<'a>(
+    wanted: impl Iterator<Item = &'a Package>,
+    is_there: impl Fn(&str) -> bool,
+) -> Vec<(Vec<&'static str>, &'static str)> {
+    wanted
+        .map(|(package, elements)| {
+            let lacking = elements.iter().copied().filter(|element| !is_there(element));
+            (lacking.collect::<Vec<_>>(), *package)
+        })
+        .filter(|(elements, _)| !elements.is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_every_missing_element_with_its_package() {
+        let gone = ["vp8enc", "nicesrc", "nicesink"];
+        let missing = missing(CALL.iter(), |element| !gone.contains(&element));
+        assert_eq!(
+            missing,
+            [
+                (vec!["vp8enc"], "gstreamer1.0-plugins-good"),
+                (vec!["nicesrc", "nicesink"], "gstreamer1.0-nice")
+            ]
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! Who is in the room and who of them is spoken with, as a pure state machine.
+//!
+//! The newly joined member offers to each: whom `ROOM_OK` names is older than we are, whoever joins
+//! afterwards is younger. Between two members the younger one's offer stands. Each pair's negotiation is a
+//! [`Negotiation`](crate::negotiation::Negotiation) of its own; here is only when one begins and ends.
+
+use std::collections::BTreeMap;
+
+use callbin_protocol::{PeerId, Signal};
+
+use crate::negotiation::Start;
+
+/// What happened in the room.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// We are in, with these.
+    Entered(Vec<PeerId>),
+    /// Somebody joined.
+    Joined(PeerId),
+    /// Somebody left.
+    Left(PeerId),
+    /// A member says something.
+    Said(PeerId, Signal),
+    /// A member does not want to speak with us.
+    Declined(PeerId),
+    /// Our connection to a member is over, though it is still in the room.
+    Broken(PeerId),
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Begin a negotiation.
+    Open {
+        /// With whom.
+        peer: PeerId,
+        /// Who offers.
+        start: Start,
+        /// Whether we give way in a glare.
+        polite: bool,
+    },
+    /// Hand on what the member said.
+    Deliver(PeerId, Signal),
+    /// End the negotiation or the connection.
+    Close(PeerId),
+    /// Say that we are full.
+    Decline(PeerId),
+    /// Tell the user.
+    Report(PeerId, Report),
+}
+
+/// What the user wants to know about a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    /// It came.
+    Joined,
+    /// It went.
+    Left,
+    /// We are full and do not speak with it.
+    Full,
+    /// It is full and does not speak with us.
+    Declined,
+}
+
+/// A member of the room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Member {
+    /// It was there before us.
+    older: bool,
+    /// We speak with it.
+    open: bool,
+}
+
+/// The room as we see it.
+#[derive(Debug)]
+pub struct Room {
+    limit: usize,
+    members: BTreeMap<PeerId, Member>,
+}
+
+impl Room {
+    /// We speak with at most `limit` members.
+    pub fn new(limit: usize) -> Self {
+        Self { limit, members: BTreeMap::new() }
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, input: Input) -> Vec<Effect> {
+        match input {
+            Input::Entered(peers) => self.entered(peers),
+            Input::Joined(peer) => self.joined(peer),
+            Input::Left(peer) => self.left(&peer),
+            Input::Said(peer, signal) => self.said(peer, signal),
+            Input::Declined(peer) => self.ended(&peer, Some(Report::Declined)),
+            Input::Broken(peer) => self.ended(&peer, None),
+        }
+    }
+
+    /// Whom we speak with.
+    pub fn open(&self) -> usize {
+        self.members.values().filter(|member| member.open).count()
+    }
+
+    /// Entering again, after the server was gone, begins everything anew.
+    fn entered(&mut self, peers: Vec<PeerId>) -> Vec<Effect> {
+        let mut effects: Vec<Effect> = Vec::new();
+        for (peer, member) in std::mem::take(&mut self.members) {
+            if member.open {
+                effects.push(Effect::Close(peer.clone()));
+            }
+            if !peers.contains(&peer) {
+                effects.push(Effect::Report(peer, Report::Left));
+            }
+        }
+        for peer in peers {
+            effects.extend(self.meet(peer, true, Start::Offer));
+        }
+        effects
+    }
+
+    fn joined(&mut self, peer: PeerId) -> Vec<Effect> {
+        // Whoever joins while it is here has been away, and we were not told in time.
+        let mut effects = self.left(&peer);
+        effects.push(Effect::Report(peer.clone(), Report::Joined));
+        effects.extend(self.meet(peer, false, Start::AwaitOffer));
+        effects
+    }
+
+    fn left(&mut self, peer: &PeerId) -> Vec<Effect> {
+        let Some(member) = self.members.remove(peer) else { return Vec::new() };
+        let close = member.open.then(|| Effect::Close(peer.clone()));
+        close.into_iter().chain([Effect::Report(peer.clone(), Report::Left)]).collect()
+    }
+
+    fn said(&mut self, peer: PeerId, signal: Signal) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let (known, member) = match self.members.get(&peer) {
+            Some(member) => (true, *member),
+            // The server names everybody before they can speak; another server might not.
+            None => (false, Member { older: false, open: false }),
+        };
+        if !member.open {
+            // After a failure an offer or the request for one begins anew; what else is left of the old
+            // connection is no use.
+            if !matches!(
+                signal,
+                Signal::OfferRequest | Signal::Sdp { kind: callbin_protocol::SdpType::Offer, .. }
+            ) {
+                return effects;
+            }
+            if !known {
+                effects.push(Effect::Report(peer.clone(), Report::Joined));
+            }
+            effects.extend(self.meet(peer.clone(), member.older, Start::BeCalled));
+        }
+        if self.members.get(&peer).is_some_and(|member| member.open) {
+            effects.push(Effect::Deliver(peer, signal));
+        }
+        effects
+    }
+
+    fn ended(&mut self, peer: &PeerId, report: Option<Report>) -> Vec<Effect> {
+        let Some(member) = self.members.get_mut(peer).filter(|member| member.open) else { return Vec::new() };
+        member.open = false;
+        let report = report.map(|report| Effect::Report(peer.clone(), report));
+        [Effect::Close(peer.clone())].into_iter().chain(report).collect()
+    }
+
+    /// Begins with a member, or declines.
+    fn meet(&mut self, peer: PeerId, older: bool, start: Start) -> Vec<Effect> {
+        let open = self.open() < self.limit;
+        self.members.insert(peer.clone(), Member { older, open });
+        if open {
+            vec![Effect::Open { peer, start, polite: !older }]
+        } else {
+            vec![Effect::Decline(peer.clone()), Effect::Report(peer, Report::Full)]
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "room_tests.rs"]
+mod tests;

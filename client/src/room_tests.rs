@@ -1,0 +1,338 @@
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use callbin_protocol::{Candidate, SdpType};
+use proptest::prelude::*;
+
+use super::*;
+use crate::negotiation::{self, Negotiation, Phase};
+
+fn peer(name: &str) -> PeerId {
+    PeerId::new(name).unwrap()
+}
+
+fn offer() -> Signal {
+    Signal::Sdp { kind: SdpType::Offer, sdp: "v=0".into() }
+}
+
+fn open(name: &str, start: Start, polite: bool) -> Effect {
+    Effect::Open { peer: peer(name), start, polite }
+}
+
+#[test]
+fn the_new_member_offers_to_each() {
+    let mut room = Room::new(16);
+    assert_eq!(
+        room.handle(Input::Entered(vec![peer("a"), peer("b")])),
+        [open("a", Start::Offer, false), open("b", Start::Offer, false)]
+    );
+    assert_eq!(
+        room.handle(Input::Joined(peer("c"))),
+        [Effect::Report(peer("c"), Report::Joined), open("c", Start::AwaitOffer, true)]
+    );
+    assert_eq!(room.handle(Input::Said(peer("c"), offer())), [Effect::Deliver(peer("c"), offer())]);
+}
+
+#[test]
+fn a_member_that_left_can_come_back_at_once() {
+    let mut room = Room::new(16);
+    room.handle(Input::Entered(vec![peer("a")]));
+    assert_eq!(
+        room.handle(Input::Left(peer("a"))),
+        [Effect::Close(peer("a")), Effect::Report(peer("a"), Report::Left)]
+    );
+    assert_eq!(
+        room.handle(Input::Joined(peer("a"))),
+        [Effect::Report(peer("a"), Report::Joined), open("a", Start::AwaitOffer, true)]
+    );
+    // And if the notice of its leaving is late or lost:
+    assert_eq!(
+        room.handle(Input::Joined(peer("a"))),
+        [
+            Effect::Close(peer("a")),
+            Effect::Report(peer("a"), Report::Left),
+            Effect::Report(peer("a"), Report::Joined),
+            open("a", Start::AwaitOffer, true)
+        ]
+    );
+}
+
+#[test]
+fn a_broken_connection_begins_anew_with_an_offer_only() {
+    let mut room = Room::new(16);
+    room.handle(Input::Entered(vec![peer("a")]));
+    assert_eq!(room.handle(Input::Broken(peer("a"))), [Effect::Close(peer("a"))]);
+    assert_eq!(room.handle(Input::Said(peer("a"), Signal::Ice(Candidate::default()))), []);
+    assert_eq!(
+        room.handle(Input::Said(peer("a"), offer())),
+        [open("a", Start::BeCalled, false), Effect::Deliver(peer("a"), offer())]
+    );
+    assert_eq!(room.handle(Input::Left(peer("nobody"))), []);
+}
+
+#[test]
+fn more_than_the_limit_are_declined() {
+    let mut room = Room::new(1);
+    assert_eq!(
+        room.handle(Input::Entered(vec![peer("a"), peer("b")])),
+        [open("a", Start::Offer, false), Effect::Decline(peer("b")), Effect::Report(peer("b"), Report::Full)]
+    );
+    assert_eq!(
+        room.handle(Input::Said(peer("b"), offer())),
+        [Effect::Decline(peer("b")), Effect::Report(peer("b"), Report::Full)]
+    );
+    room.handle(Input::Left(peer("a")));
+    assert_eq!(
+        room.handle(Input::Said(peer("b"), offer())),
+        [open("b", Start::BeCalled, false), Effect::Deliver(peer("b"), offer())]
+    );
+}
+
+#[test]
+fn entering_again_begins_everything_anew() {
+    let mut room = Room::new(16);
+    room.handle(Input::Entered(vec![peer("a"), peer("b")]));
+    assert_eq!(
+        room.handle(Input::Entered(vec![peer("b")])),
+        [
+            Effect::Close(peer("a")),
+            Effect::Report(peer("a"), Report::Left),
+            Effect::Close(peer("b")),
+            open("b", Start::Offer, false)
+        ]
+    );
+}
+
+/// A room of simulated clients: the real machines, a server that keeps each socket's order, and webrtcbins
+/// that take their time.
+struct World {
+    clients: BTreeMap<PeerId, Client>,
+    /// In the order they joined.
+    members: Vec<PeerId>,
+    generation: u32,
+}
+
+struct Client {
+    room: Room,
+    pairs: BTreeMap<PeerId, Pair>,
+    /// From the server, not yet read.
+    inbox: VecDeque<Input>,
+    /// From the webrtcbins, not yet handled. The number says of which: a thrown-away one has no say.
+    done: VecDeque<(PeerId, u32, negotiation::Input)>,
+}
+
+struct Pair {
+    negotiation: Negotiation,
+    generation: u32,
+    /// The ICE user fragments of the two descriptions, once set.
+    local: Option<String>,
+    remote: Option<String>,
+}
+
+fn description(kind: SdpType, ufrag: &str) -> String {
+    let setup = if kind == SdpType::Offer { "actpass" } else { "active" };
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n\
+         a=ice-ufrag:{ufrag}\r\na=ice-pwd:0123456789012345678901\r\n\
+         a=fingerprint:sha-256 {}\r\na=setup:{setup}\r\na=rtpmap:111 opus/48000/2\r\n",
+        ["AB"; 32].join(":")
+    )
+}
+
+const HOST: &str = "candidate:1 1 UDP 100 10.0.0.1 9 typ host";
+
+impl World {
+    fn new() -> Self {
+        Self { clients: BTreeMap::new(), members: Vec::new(), generation: 0 }
+    }
+
+    fn join(&mut self, who: &PeerId) {
+        if self.members.contains(who) {
+            return;
+        }
+        let client = Client {
+            room: Room::new(16),
+            pairs: BTreeMap::new(),
+            inbox: VecDeque::from([Input::Entered(self.members.clone())]),
+            done: VecDeque::new(),
+        };
+        self.clients.insert(who.clone(), client);
+        self.notify(&Input::Joined(who.clone()));
+        self.members.push(who.clone());
+    }
+
+    fn leave(&mut self, who: &PeerId) {
+        if self.clients.remove(who).is_some() {
+            self.members.retain(|member| member != who);
+            self.notify(&Input::Left(who.clone()));
+        }
+    }
+
+    fn notify(&mut self, input: &Input) {
+        for member in &self.members {
+            self.clients.get_mut(member).unwrap().inbox.push_back(input.clone());
+        }
+    }
+
+    /// One client handles the next thing; whether there was one. `from_server` says where to look first.
+    fn step(&mut self, who: &PeerId, from_server: bool) -> bool {
+        let Some(client) = self.clients.get_mut(who) else { return false };
+        let message = |client: &mut Client| client.inbox.pop_front();
+        if let Some(input) = from_server.then(|| message(client)).flatten() {
+            self.room_input(who, input);
+            return true;
+        }
+        if let Some((peer, generation, input)) = client.done.pop_front() {
+            if client.pairs.get(&peer).is_some_and(|pair| pair.generation == generation) {
+                self.pair_input(who, &peer, input);
+            }
+            return true;
+        }
+        let Some(input) = message(client) else { return false };
+        self.room_input(who, input);
+        true
+    }
+
+    fn room_input(&mut self, who: &PeerId, input: Input) {
+        let effects = self.clients.get_mut(who).unwrap().room.handle(input);
+        for effect in effects {
+            match effect {
+                Effect::Open { peer, start, polite } => {
+                    self.generation += 1;
+                    let negotiation = Negotiation::new(polite, Duration::from_secs(10));
+                    let pair = Pair { negotiation, generation: self.generation, local: None, remote: None };
+                    self.clients.get_mut(who).unwrap().pairs.insert(peer.clone(), pair);
+                    self.pair_input(who, &peer, negotiation::Input::Start(start));
+                }
+                Effect::Deliver(peer, signal) => {
+                    self.pair_input(who, &peer, negotiation::Input::Signal(signal));
+                }
+                Effect::Close(peer) => {
+                    self.clients.get_mut(who).unwrap().pairs.remove(&peer);
+                }
+                Effect::Decline(_) => panic!("nobody is full"),
+                Effect::Report(..) => {}
+            }
+        }
+    }
+
+    fn pair_input(&mut self, who: &PeerId, peer: &PeerId, input: negotiation::Input) {
+        let client = self.clients.get_mut(who).unwrap();
+        let Some(pair) = client.pairs.get_mut(peer) else { return };
+        for effect in pair.negotiation.handle(Duration::ZERO, input) {
+            let ufrag = format!("ufrag{}", pair.generation);
+            let mut done = |generation, input| client.done.push_back((peer.clone(), generation, input));
+            match effect {
+                negotiation::Effect::CreateOffer => {
+                    let sdp = description(SdpType::Offer, &ufrag);
+                    done(pair.generation, negotiation::Input::Created(SdpType::Offer, sdp));
+                }
+                negotiation::Effect::CreateAnswer => {
+                    let sdp = description(SdpType::Answer, &ufrag);
+                    done(pair.generation, negotiation::Input::Created(SdpType::Answer, sdp));
+                }
+                negotiation::Effect::ApplyOffer(remote) | negotiation::Effect::ApplyAnswer(remote) => {
+                    pair.remote = Some(remote.ufrag().to_owned());
+                    done(pair.generation, negotiation::Input::RemoteSet);
+                }
+                negotiation::Effect::SetLocal(..) => {
+                    pair.local = Some(ufrag);
+                    done(pair.generation, negotiation::Input::LocalCandidate(0, HOST.into()));
+                }
+                negotiation::Effect::Send(signal) => {
+                    if let Some(other) = self.clients.get_mut(peer) {
+                        other.inbox.push_back(Input::Said(who.clone(), signal));
+                    }
+                    return self.rest_of_send(who, peer);
+                }
+                negotiation::Effect::Rebuild => {
+                    self.generation += 1;
+                    (pair.generation, pair.local, pair.remote) = (self.generation, None, None);
+                }
+                negotiation::Effect::AddCandidate(..)
+                | negotiation::Effect::Resolve(..)
+                | negotiation::Effect::Report(_) => {}
+                negotiation::Effect::Fail(failure) => panic!("{who} with {peer}: {failure:?}"),
+            }
+        }
+    }
+
+    /// What follows the sending of a description: setting it. (The borrow of the other client has to end.)
+    fn rest_of_send(&mut self, who: &PeerId, peer: &PeerId) {
+        let client = self.clients.get_mut(who).unwrap();
+        let Some(pair) = client.pairs.get_mut(peer) else { return };
+        let ufrag = format!("ufrag{}", pair.generation);
+        if pair.local.is_none() {
+            pair.local = Some(ufrag);
+            let candidate = negotiation::Input::LocalCandidate(0, HOST.into());
+            client.done.push_back((peer.clone(), pair.generation, candidate));
+        }
+    }
+
+    /// Everybody handles all there is.
+    fn settle(&mut self) {
+        for _ in 0..100_000 {
+            let all: Vec<PeerId> = self.clients.keys().cloned().collect();
+            if !all.iter().fold(false, |any, who| self.step(who, true) || any) {
+                return;
+            }
+        }
+        panic!("they never stop talking");
+    }
+
+    /// Each pair has set each other's description, of the same two webrtcbins.
+    fn all_connected(&self) -> Result<(), String> {
+        for (who, client) in &self.clients {
+            let others: BTreeSet<&PeerId> = self.clients.keys().filter(|other| *other != who).collect();
+            let pairs: BTreeSet<&PeerId> = client.pairs.keys().collect();
+            if others != pairs {
+                return Err(format!("{who} speaks with {pairs:?} instead of {others:?}"));
+            }
+            for (peer, pair) in &client.pairs {
+                let other = self.clients[peer].pairs.get(who).unwrap();
+                let agreed = pair.local == other.remote && pair.remote == other.local;
+                if !agreed || pair.local.is_none() || pair.negotiation.phase() != Phase::Connecting {
+                    return Err(format!("{who} and {peer} do not agree"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+#[derive(Debug, Clone)]
+enum Act {
+    Join(usize),
+    Leave(usize),
+    Step(usize, bool),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        2 => (0..NAMES.len()).prop_map(Act::Join),
+        1 => (0..NAMES.len()).prop_map(Act::Leave),
+        12 => (0..NAMES.len(), any::<bool>()).prop_map(|(who, server)| Act::Step(who, server)),
+    ]
+}
+
+proptest! {
+    /// Joins and leaves, messages and slow webrtcbins, interleaved as they may: in the end all who stayed
+    /// are connected with each other.
+    #[test]
+    fn everyone_who_stays_is_connected(acts in proptest::collection::vec(act(), 0..200)) {
+        let mut world = World::new();
+        for act in acts {
+            match act {
+                Act::Join(who) => world.join(&peer(NAMES[who])),
+                Act::Leave(who) => world.leave(&peer(NAMES[who])),
+                Act::Step(who, server) => { world.step(&peer(NAMES[who]), server); }
+            }
+        }
+        world.settle();
+        prop_assert_eq!(world.all_connected(), Ok(()));
+    }
+}

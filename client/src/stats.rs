@@ -1,0 +1,96 @@
+//! What is measured of one peer, in the form the `stats` event has.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// One second's measurements of one peer. Counts are totals since the call began, levels and rates are of
+/// the time since the last event.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct PeerStats {
+    /// What arrives, the picture.
+    pub video: VideoStats,
+    /// What arrives, the sound.
+    pub audio: AudioStats,
+    /// Frames and packets handed to the transport.
+    pub sent: SentStats,
+    /// Round trip in milliseconds, as RTCP has it.
+    pub rtt_ms: Option<f64>,
+    /// Milliseconds since the last packet of any kind from this peer.
+    pub silence_ms: u64,
+}
+
+/// RTP as received for one medium.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct RtpStats {
+    /// RTP packets that reached the decoder's side of the jitter buffer.
+    pub packets: u64,
+    /// Their bytes, headers included.
+    pub bytes: u64,
+    /// Packets that never came.
+    pub lost: i64,
+    /// Interarrival jitter (RFC 3550) in milliseconds.
+    pub jitter_ms: Option<f64>,
+}
+
+/// The received picture.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct VideoStats {
+    /// The transport's side of it.
+    #[serde(flatten)]
+    pub rtp: RtpStats,
+    /// Decoded frames.
+    pub frames: u64,
+    /// Decoded frames per second, of the last second.
+    pub fps: f64,
+    /// Pixels from left to right; 0 before the first frame.
+    pub width: u32,
+    /// Pixels from top to bottom.
+    pub height: u32,
+    /// The latest frame's mean colour as red, green, blue, 0 to 255.
+    pub color: Option<[u8; 3]>,
+    /// How much of the picture changed between the last two looks: mean difference of brightness, 0 to 255.
+    pub motion: Option<f64>,
+}
+
+/// The received sound.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct AudioStats {
+    /// The transport's side of it.
+    #[serde(flatten)]
+    pub rtp: RtpStats,
+    /// Decoded buffers of sound.
+    pub buffers: u64,
+    /// Level in dB below full scale (RMS); none without sound, -100 for digital silence.
+    pub level_db: Option<f64>,
+    /// The pitch in Hz, by counting zero crossings: right for a pure tone.
+    pub pitch_hz: Option<f64>,
+}
+
+/// What was sent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct SentStats {
+    /// Encoded video frames handed to this peer.
+    pub video_frames: u64,
+    /// Of these, dropped because the peer's queue was full.
+    pub video_dropped: u64,
+    /// Encoded audio frames handed to this peer.
+    pub audio_frames: u64,
+    /// Packets lost on the way, as the peer reports.
+    pub lost: i64,
+}
+
+impl fmt::Display for PeerStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { video, audio, rtt_ms, .. } = self;
+        write!(f, "video {}x{} {:.0} fps, {} frames", video.width, video.height, video.fps, video.frames)?;
+        if let Some(level) = audio.level_db {
+            write!(f, "; audio {level:.0} dB")?;
+        }
+        write!(f, "; lost {}", video.rtp.lost + audio.rtp.lost)?;
+        if let Some(rtt) = rtt_ms {
+            write!(f, "; RTT {rtt:.0} ms")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! TLS to the signalling server: which certificates are trusted, and the handshake.
+
+use std::{path::PathBuf, sync::Arc};
+
+use async_std::net::TcpStream;
+use futures_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    rustls::{
+        self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        crypto::{self, CryptoProvider},
+    },
+};
+
+use crate::exit::{ExitCode, Failure};
+
+/// Whose certificates to accept.
+#[derive(Debug, Clone)]
+pub enum Trust {
+    /// The system's authorities.
+    System,
+    /// These and the system's.
+    Also(PathBuf),
+    /// Anybody's: for self-signed certificates in one's own network.
+    Anybody,
+}
+
+/// Makes `tcp` a TLS connection to `host`.
+pub async fn connect(trust: &Trust, host: &str, tcp: TcpStream) -> Result<TlsStream<TcpStream>, Failure> {
+    let config = config(trust)?;
+    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+        .map_err(|_| failure(format!("{host} is no name a certificate can be for")))?;
+    TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(|error| {
+        failure(format!("TLS with {host} failed: {error}: try --ca-file FILE, or --insecure in a test"))
+    })
+}
+
+fn failure(message: String) -> Failure {
+    Failure::new(ExitCode::Tls, message)
+}
+
+fn config(trust: &Trust) -> Result<ClientConfig, Failure> {
+    let provider = Arc::new(crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failure(error.to_string()))?;
+    Ok(match trust {
+        Trust::Anybody => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AcceptAnybody(provider)))
+            .with_no_client_auth(),
+        trust => builder.with_root_certificates(roots(trust)?).with_no_client_auth(),
+    })
+}
+
+fn roots(trust: &Trust) -> Result<RootCertStore, Failure> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let Trust::Also(path) = trust else { return Ok(roots) };
+    let wrong = |why: String| failure(format!("--ca-file {}: {why}", path.display()));
+    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
+    let mut added = 0;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+        roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
+        added += 1;
+    }
+    if added == 0 { Err(wrong("no certificate in it".into())) } else { Ok(roots) }
+}
+
+/// `--insecure`: the signatures are checked, the identity is not.
+#[derive(Debug)]
+struct AcceptAnybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AcceptAnybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

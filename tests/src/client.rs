@@ -1,0 +1,198 @@
+//! A `callbin` of our own, watched by its events.
+
+use std::{
+    collections::VecDeque,
+    io::{BufRead, BufReader, Read},
+    process::{Command, Stdio},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{
+    process::{Process, program},
+    server::Server,
+    wait::DEADLINE,
+};
+
+/// A running `callbin`.
+#[derive(Debug)]
+pub struct Client {
+    process: Process,
+    lines: Receiver<String>,
+    /// Events that were passed over by a wait for another one.
+    seen: VecDeque<Event>,
+    ended: bool,
+    errors: Arc<Mutex<String>>,
+}
+
+/// One event, as it stands on stdout.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event(Value);
+
+impl Event {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.text("/event")
+    }
+
+    /// When, in milliseconds since the client began.
+    pub fn ms(&self) -> u64 {
+        self.0.pointer("/ms").and_then(Value::as_u64).expect("an event has a time")
+    }
+
+    /// Whom it is about.
+    pub fn peer(&self) -> Option<&str> {
+        self.0.pointer("/peer").and_then(Value::as_str)
+    }
+
+    /// A text in it, by JSON pointer; empty if there is none.
+    pub fn text(&self, pointer: &str) -> &str {
+        self.0.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// A number in it, by JSON pointer; 0 if there is none.
+    pub fn number(&self, pointer: &str) -> f64 {
+        self.0.pointer(pointer).and_then(Value::as_f64).unwrap_or_default()
+    }
+
+    /// The mean colour of the latest frame, in a `stats` event.
+    pub fn color(&self) -> Option<[u8; 3]> {
+        let all = self.0.pointer("/video/color")?.as_array()?;
+        let mut parts = all.iter().filter_map(Value::as_u64).filter_map(|part| u8::try_from(part).ok());
+        Some([parts.next()?, parts.next()?, parts.next()?])
+    }
+}
+
+impl Client {
+    /// Starts one with these arguments, at this server, headless, telling its events in JSON.
+    pub fn start(server: &Server, args: &[&str]) -> Self {
+        let mut command = Command::new(program("callbin"));
+        command.args(args).args(["--server", &server.ws_url(), "--events", "json", "--headless"]);
+        Self::spawn(&mut command)
+    }
+
+    /// Starts it as told. Its events have to be in JSON.
+    pub fn spawn(command: &mut Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = Process::spawn(command);
+        let stdout = BufReader::new(process.child().stdout.take().expect("stdout is piped"));
+        let (line, lines) = channel();
+        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|text| line.send(text)));
+        let mut stderr = process.child().stderr.take().expect("stderr is piped");
+        let errors = Arc::new(Mutex::new(String::new()));
+        let sink = errors.clone();
+        thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(n @ 1..) = stderr.read(&mut chunk) {
+                let text = String::from_utf8_lossy(chunk.get(..n).unwrap_or_default()).into_owned();
+                sink.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
+            }
+        });
+        Self { process, lines, seen: VecDeque::new(), ended: false, errors }
+    }
+
+    /// Waits for the next event of this name, passing over others.
+    #[track_caller]
+    pub fn wait_for(&mut self, name: &str) -> Event {
+        self.wait_for_any(&format!("{name:?}"), DEADLINE, |event| event.name() == name)
+    }
+
+    /// Waits for the next event of this name about this peer.
+    #[track_caller]
+    pub fn wait_for_peer(&mut self, peer: &str, name: &str) -> Event {
+        self.wait_for_any(&format!("{name:?} about {peer}"), DEADLINE, |event| {
+            event.name() == name && event.peer() == Some(peer)
+        })
+    }
+
+    /// Waits for a `stats` event that is as wanted.
+    #[track_caller]
+    pub fn wait_for_stats(&mut self, what: &str, wanted: impl FnMut(&Event) -> bool) -> Event {
+        let mut wanted = wanted;
+        self.wait_for_any(what, DEADLINE, |event| event.name() == "stats" && wanted(event))
+    }
+
+    /// Waits for the first event that is as wanted. Events passed over stay for other waits.
+    #[track_caller]
+    pub fn wait_for_any(
+        &mut self,
+        what: &str,
+        deadline: Duration,
+        mut wanted: impl FnMut(&Event) -> bool,
+    ) -> Event {
+        if let Some(position) = self.seen.iter().position(&mut wanted) {
+            return self.seen.remove(position).expect("it was just there");
+        }
+        let until = Instant::now() + deadline;
+        loop {
+            match self.next_line(until) {
+                Some(event) if wanted(&event) => return event,
+                Some(event) => self.seen.push_back(event),
+                None => panic!(
+                    "waited {deadline:?} for {what}; the client {}, and said: {:#?}\n{}",
+                    if self.ended { "has ended" } else { "runs" },
+                    self.seen,
+                    self.errors()
+                ),
+            }
+        }
+    }
+
+    /// Everything it says until its end, the passed-over first.
+    pub fn rest(&mut self) -> Vec<Event> {
+        let until = Instant::now() + DEADLINE;
+        while let Some(event) = self.next_line(until) {
+            self.seen.push_back(event);
+        }
+        self.seen.drain(..).collect()
+    }
+
+    /// Forgets the events so far: what is waited for next happens from now on.
+    pub fn forget(&mut self) {
+        while self.next_line(Instant::now()).is_some() {}
+        self.seen.clear();
+    }
+
+    fn next_line(&mut self, until: Instant) -> Option<Event> {
+        match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                Some(Event(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))))
+            }
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                self.ended = true;
+                None
+            }
+        }
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// What it wrote to stderr so far.
+    pub fn errors(&self) -> String {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for its end, and gives its exit code.
+    #[track_caller]
+    pub fn exit_code(&mut self) -> i32 {
+        let status = self.process.wait();
+        status.code().unwrap_or_else(|| panic!("{status}: {}", self.errors()))
+    }
+
+    /// Hangs up as Ctrl-C does, and demands a clean end.
+    #[track_caller]
+    pub fn hang_up(mut self) {
+        self.process.signal("INT");
+        assert_eq!(self.exit_code(), 0, "{}", self.errors());
+    }
+}
