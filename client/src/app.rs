@@ -232,19 +232,19 @@ async fn or_never<F: Future>(future: Option<F>) -> F::Output {
 }
 
 fn start_media(options: &Options) -> Result<Source, Failure> {
-    prepare()?;
+    gst::init().map_err(Failure::internal)?;
+    tracing::debug!("GStreamer initialised");
     let certificate = thread::Builder::new().name("certificate".into()).spawn(warm_up);
+    plugins::check(false)?;
+    tracing::debug!("plugins checked");
     let source = Source::start(&options.media)?;
+    drop(make("webrtcbin"));
+    tracing::debug!("encoders started");
     if let Ok(certificate) = certificate {
         let _ = certificate.join();
     }
+    tracing::debug!("certificate made");
     Ok(source)
-}
-
-/// Initialises GStreamer and looks for all elements.
-pub fn prepare() -> Result<(), Failure> {
-    gst::init().map_err(Failure::internal)?;
-    plugins::check(false)
 }
 
 /// The first dtlsdec of a process generates an RSA key, which takes longer than all the rest.

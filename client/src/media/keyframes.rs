@@ -47,7 +47,8 @@ pub fn limit(encoder: &gst::Element, interval: Duration) {
     src.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
         let is_request = info.event().is_some_and(|event| gst_video::ForceKeyUnitEvent::is(event));
         let drop = is_request && !ask.lock().unwrap_or_else(PoisonError::into_inner).request(Instant::now());
-        if drop { gst::PadProbeReturn::Drop } else { gst::PadProbeReturn::Ok }
+        // Not `Drop`: GStreamer 1.22 would free the event a second time.
+        if drop { gst::PadProbeReturn::Handled } else { gst::PadProbeReturn::Ok }
     });
     let src = src.downgrade();
     sink.add_probe(gst::PadProbeType::BUFFER, move |_, _| {

@@ -408,6 +408,10 @@ fn configure_ice(webrtcbin: &gst::Element) {
         return;
     }
     if let Some(agent) = ice.property::<Option<gst::glib::Object>>("agent") {
+        // RFC 8445 allows 5 ms between checks; libnice's 20 is most of the time that connecting takes.
+        if agent.has_property("stun-pacing-timer") {
+            agent.set_property("stun-pacing-timer", 5u32);
+        }
         for (name, value) in [("keepalive-conncheck", true), ("upnp", false)] {
             if agent.has_property(name) {
                 agent.set_property(name, value);
