@@ -15,6 +15,7 @@ use futures_util::{FutureExt, StreamExt, future, select};
 
 use crate::{
     cli::{Cli, Command, Options},
+    conference,
     engine::{Engine, Lookup},
     events::{Event, Reporter},
     exit::{ExitCode, Failure},
@@ -47,7 +48,7 @@ async fn run_mode(cli: &Cli, started: Instant) -> Result<(), Failure> {
     let result = match &cli.command {
         Command::Call { peer, remote_offerer, .. } => session::call(&mut app, peer, *remote_offerer).await,
         Command::Wait { once, .. } => session::wait(&mut app, *once).await,
-        Command::Room { .. } => Err(Failure::new(ExitCode::Usage, "rooms are not there yet")),
+        Command::Room { room, max_peers, .. } => conference::run(&mut app, room, *max_peers).await,
     };
     app.engine.close_all();
     if !app.engine.wait_for_teardown(GOODBYE_LIMIT) {

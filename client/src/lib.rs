@@ -2,11 +2,12 @@
 //!
 //! Pure parts decide ([`negotiation`], [`sdp`], [`candidate`]); shells around them talk to the server
 //! ([`signalling`]) and to GStreamer ([`media`], [`peer`]); [`engine`] connects the two for any number of
-//! peers, and [`session`] is a mode on top of it. [`app`] runs the program.
+//! peers, and [`session`] and [`conference`] are modes on top of it. [`app`] runs the program.
 
 pub mod app;
 pub mod candidate;
 pub mod cli;
+pub mod conference;
 pub mod engine;
 pub mod events;
 pub mod exit;

@@ -275,7 +275,8 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..100_000 {
             let all: Vec<PeerId> = self.clients.keys().cloned().collect();
-            if !all.iter().fold(false, |any, who| self.step(who, true) || any) {
+            let busy = all.iter().filter(|who| self.step(who, true)).count();
+            if busy == 0 {
                 return;
             }
         }

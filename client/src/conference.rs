@@ -1,0 +1,262 @@
+//! Rooms: `callbin room`. One call of many, in which whatever one member does costs only its own connection.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use async_std::task;
+use callbin_protocol::{ClientMessage, ErrorMessage, PeerId, RoomId, ServerMessage, Signal};
+
+use crate::{
+    app::{App, Wake},
+    engine::Out,
+    events::Event,
+    exit::{ExitCode, Failure},
+    room::{Effect, Input, Report, Room},
+    signalling::{Connection, Incoming},
+};
+
+/// Between attempts to reach a server that is gone.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// Joins `room` and stays until the user, the clock or a probe ends it.
+pub async fn run(app: &mut App, room: &RoomId, max_peers: u16) -> Result<(), Failure> {
+    app.start_media();
+    let mut conference = Conference {
+        name: room.clone(),
+        uid: app.options.uid(),
+        room: Room::new(usize::from(max_peers)),
+        keys: BTreeMap::new(),
+        members: BTreeMap::new(),
+        connection: None,
+        entered: None,
+        pause: FIRST_PAUSE,
+        retry: None,
+        next_second: Instant::now() + Duration::from_secs(1),
+        frames_gone: 0,
+    };
+    let reason = conference.run(app).await?;
+    app.reporter.tell(None, &Event::Ended { reason: reason.into() });
+    app.engine.close_all();
+    if let Some(connection) = conference.connection.take() {
+        connection.close().await;
+    }
+    Ok(())
+}
+
+struct Conference {
+    name: RoomId,
+    uid: PeerId,
+    room: Room,
+    /// The members we speak with, by uid and by the engine's key.
+    keys: BTreeMap<PeerId, u64>,
+    members: BTreeMap<u64, PeerId>,
+    connection: Option<Connection>,
+    /// When we were first let in.
+    entered: Option<Instant>,
+    /// After the server was lost: how long to wait, and until when.
+    pause: Duration,
+    retry: Option<Instant>,
+    next_second: Instant,
+    /// Frames of members that are gone, for the probe.
+    frames_gone: u64,
+}
+
+impl Conference {
+    async fn run(&mut self, app: &mut App) -> Result<&'static str, Failure> {
+        let mut connecting = Some(self.connect(app));
+        loop {
+            self.look_at_engine(app);
+            if let Some(reason) = self.look_at_clock(app)? {
+                return Ok(reason);
+            }
+            if self.retry.is_some_and(|at| at <= Instant::now()) {
+                self.retry = None;
+                connecting = Some(self.connect(app));
+            }
+            let until = self.wake_time(app);
+            match app.wake(self.connection.as_ref(), &mut connecting, until).await? {
+                Wake::Connected(Ok(connection)) => self.registered(app, connection),
+                Wake::Connected(Err(failure)) if self.entered.is_none() => return Err(failure),
+                Wake::Connected(Err(failure)) => self.lost(app, &failure.message),
+                Wake::Incoming(Incoming::Text(text)) => self.server_says(app, &text)?,
+                Wake::Incoming(Incoming::Closed { code, reason }) => {
+                    self.lost(app, format!("closed with {code} {reason}").trim_end());
+                }
+                Wake::Incoming(Incoming::Lost(reason)) => self.lost(app, &reason),
+                Wake::Interrupted => return Ok("hung-up"),
+                Wake::Engine | Wake::Time => {}
+            }
+        }
+    }
+
+    fn connect(&self, app: &App) -> task::JoinHandle<Result<Connection, Failure>> {
+        let (server, uid) = (app.server(), self.uid.clone());
+        task::spawn(async move { Connection::open(&server, &uid).await })
+    }
+
+    fn registered(&mut self, app: &App, connection: Connection) {
+        app.reporter.tell(None, &Event::Registered { id: self.uid.to_string() });
+        connection.send(ClientMessage::Room(self.name.clone()).to_string());
+        self.connection = Some(connection);
+    }
+
+    /// The connections to the members live on; the server is looked for again.
+    fn lost(&mut self, app: &App, reason: &str) {
+        self.connection = None;
+        self.retry = Some(Instant::now() + self.pause);
+        let in_ms = u64::try_from(self.pause.as_millis()).unwrap_or(u64::MAX);
+        app.reporter.tell(None, &Event::Reconnecting { reason: reason.into(), in_ms });
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+
+    fn server_says(&mut self, app: &mut App, text: &str) -> Result<(), Failure> {
+        match ServerMessage::parse(text) {
+            Ok(ServerMessage::RoomOk(peers)) => {
+                self.entered.get_or_insert_with(Instant::now);
+                self.pause = FIRST_PAUSE;
+                let names = peers.iter().map(PeerId::to_string).collect();
+                app.reporter.tell(None, &Event::Joined { room: self.name.to_string(), peers: names });
+                self.input(app, Input::Entered(peers));
+            }
+            Ok(ServerMessage::RoomPeerJoined(peer)) => self.input(app, Input::Joined(peer)),
+            Ok(ServerMessage::RoomPeerLeft(peer)) => self.input(app, Input::Left(peer)),
+            Ok(ServerMessage::RoomPeerMsg { from, msg }) => self.member_says(app, from, &msg),
+            Ok(ServerMessage::Error(error)) => return self.server_error(error),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn server_error(&self, error: ErrorMessage) -> Result<(), Failure> {
+        match error {
+            // The member left while our message was on its way: the notice follows, or came already.
+            ErrorMessage::PeerNotFound(_) | ErrorMessage::PeerNotInRoom(_) => Ok(()),
+            ErrorMessage::InvalidRoomId(_) => Err(Failure::new(ExitCode::Usage, error.to_string())),
+            error if self.entered.is_none() => {
+                let message = format!("the server does not let us into the room: {error}");
+                Err(Failure::new(ExitCode::NegotiationFailed, message))
+            }
+            error => {
+                tracing::warn!("the server says: {error}");
+                Ok(())
+            }
+        }
+    }
+
+    fn member_says(&mut self, app: &mut App, from: PeerId, msg: &str) {
+        match Signal::parse(msg) {
+            Ok(signal) => self.input(app, Input::Said(from, signal)),
+            Err(_) if msg.starts_with("ERROR") => self.input(app, Input::Declined(from)),
+            Err(error) => tracing::warn!("{from} says what is no signal, ignored: {error}"),
+        }
+    }
+
+    fn input(&mut self, app: &mut App, input: Input) {
+        for effect in self.room.handle(input) {
+            match effect {
+                Effect::Open { peer, start, polite } => {
+                    let key = app.engine.open(Some(peer.clone()), start, polite);
+                    if let Some(text) = app.options.send_text.clone() {
+                        app.engine.say(key, text);
+                    }
+                    self.keys.insert(peer.clone(), key);
+                    self.members.insert(key, peer);
+                }
+                Effect::Deliver(peer, signal) => {
+                    if let Some(key) = self.keys.get(&peer) {
+                        app.engine.signal(*key, signal);
+                    }
+                }
+                Effect::Close(peer) => self.close(app, &peer),
+                Effect::Decline(peer) => {
+                    self.send(peer, "ERROR this member speaks with enough others".into())
+                }
+                Effect::Report(peer, report) => self.report(app, &peer, report),
+            }
+        }
+    }
+
+    fn close(&mut self, app: &mut App, peer: &PeerId) {
+        if let Some(key) = self.keys.remove(peer) {
+            self.frames_gone += app.engine.frames(key);
+            self.members.remove(&key);
+            app.engine.close(key);
+        }
+    }
+
+    fn send(&self, to: PeerId, msg: String) {
+        if let Some(connection) = &self.connection {
+            connection.send(ClientMessage::RoomPeerMsg { to, msg: msg.into() }.to_string());
+        }
+    }
+
+    fn report(&self, app: &App, peer: &PeerId, report: Report) {
+        let refused = |reason: &str| Event::PeerFailed { phase: "joining".into(), reason: reason.into() };
+        let event = match report {
+            Report::Joined => Event::PeerJoined,
+            Report::Left => Event::PeerLeft,
+            Report::Full => refused("--max-peers is reached"),
+            Report::Declined => refused("the peer speaks with enough others"),
+        };
+        app.reporter.tell(Some(peer), &event);
+    }
+
+    fn look_at_engine(&mut self, app: &mut App) {
+        while let Some((key, out)) = app.engine.next_out() {
+            // Whoever is closed has nothing more to say.
+            let Some(peer) = self.members.get(&key).cloned() else { continue };
+            match out {
+                Out::Send(signal) => self.send(peer, signal.to_string()),
+                Out::Tell(Event::FirstVideo { width, height }) => {
+                    app.reporter.tell(Some(&peer), &Event::PeerFirstVideo { width, height });
+                }
+                Out::Tell(event) => app.reporter.tell(Some(&peer), &event),
+                Out::Connected => app.reporter.tell(Some(&peer), &Event::PeerConnected),
+                Out::Failed { phase, failure } => {
+                    let event = Event::PeerFailed { phase: phase.into(), reason: failure.message };
+                    app.reporter.tell(Some(&peer), &event);
+                    self.input(app, Input::Broken(peer));
+                }
+                Out::HungUp => {
+                    app.reporter.tell(Some(&peer), &Event::Ended { reason: "peer-left".into() });
+                    self.input(app, Input::Broken(peer));
+                }
+            }
+        }
+    }
+
+    fn look_at_clock(&mut self, app: &mut App) -> Result<Option<&'static str>, Failure> {
+        let now = Instant::now();
+        if self.next_second <= now {
+            self.next_second = (self.next_second + Duration::from_secs(1)).max(now);
+            app.engine.every_second();
+            self.look_at_engine(app);
+        }
+        if let Some(wanted) = app.options.expect_video_frames {
+            let frames =
+                self.frames_gone + self.members.keys().map(|key| app.engine.frames(*key)).sum::<u64>();
+            if frames >= wanted {
+                return Ok(Some("frames"));
+            }
+            let limit = app.options.probe_limit().unwrap_or_default();
+            if now >= app.started + limit {
+                let seconds = limit.as_secs_f64();
+                let message = format!("{frames} of {wanted} video frames within {seconds} s");
+                return Err(Failure::new(ExitCode::NoMedia, message));
+            }
+        }
+        let over = app.options.duration.zip(self.entered).is_some_and(|(it, since)| now >= since + it);
+        Ok(over.then_some("duration"))
+    }
+
+    fn wake_time(&self, app: &App) -> Option<Instant> {
+        let probe = app.options.probe_limit().map(|limit| app.started + limit);
+        // Frames are counted where nobody wakes us: look often enough.
+        let look = probe.map(|_| Instant::now() + Duration::from_millis(20));
+        let over = app.options.duration.zip(self.entered).map(|(duration, since)| since + duration);
+        [Some(self.next_second), self.retry, probe, look, over].into_iter().flatten().min()
+    }
+}
