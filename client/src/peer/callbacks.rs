@@ -91,7 +91,13 @@ fn watch_bus(pipeline: &gst::Pipeline, voice: &Voice) {
     bus.set_sync_handler(move |_, message| {
         if let gst::MessageView::Error(error) = message.view() {
             let source = message.src().map(|src| src.name().to_string()).unwrap_or_default();
-            voice.tell(PeerEvent::Error(format!("{source}: {}", error.error())));
+            // A browser that hangs up aborts its association first, and the writing to it fails before
+            // anything says why. Without its data channel a call still is one: what ends it comes by itself.
+            if source.starts_with("sctp") {
+                tracing::debug!(source, error = %error.error(), "the data channels are gone");
+            } else {
+                voice.tell(PeerEvent::Error(format!("{source}: {}", error.error())));
+            }
         }
         gst::BusSyncReply::Drop
     });
