@@ -17,6 +17,8 @@ import { readStats } from "./stats.js";
 
 /** From the first word to the first packet. */
 const CONNECT_DEADLINE_MS = 20_000;
+/** How long the peer is kept waiting while the browser asks our user for camera and microphone. */
+const DEVICES_DEADLINE_MS = 15_000;
 const MAX_CHAT_LENGTH = 4000;
 /** A peer that doesn't read its data channel gets no more than this. */
 const MAX_CHAT_BUFFER = 1 << 20;
@@ -61,11 +63,15 @@ export class Peer {
     void this.#begin();
   }
 
-  /** An offer made before the devices are known would promise less than we have. */
+  /**
+   * An offer made before the devices are known would promise less than we have. What comes too late is
+   * negotiated afterwards, which not every peer can.
+   */
   async #begin() {
-    this.#startDeadline();
-    await this.media.ready;
+    const late = new Promise((done) => setTimeout(done, DEVICES_DEADLINE_MS));
+    await Promise.race([this.media.ready, late]);
     if (this.state === "closed") return;
+    this.#startDeadline();
     const early = this.#early ?? [];
     this.#early = null;
     this.#handle({ type: "start" });
