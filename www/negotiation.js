@@ -185,7 +185,7 @@ export class Negotiation {
    */
   #created(description) {
     if (this.phase === "creating-offer" && this.#yields()) {
-      this.phase = this.#remoteSet ? "stable" : "new";
+      this.phase = "stable"; // for as long as it takes to turn to that offer
       return this.#continue();
     }
     this.phase = this.phase === "creating-offer" ? "setting-offer" : "setting-answer";

@@ -73,6 +73,25 @@ test("an answer nobody asked for, and one said twice, are ignored", () => {
   assert.equal(negotiation.phase, "stable");
 });
 
+test("an offer said twice is answered once", () => {
+  const negotiation = new Negotiation({ offers: false });
+  negotiation.handle(signal(sdp("offer", "o")));
+  assert.deepEqual(negotiation.handle(signal(sdp("offer", "o"))), []);
+  negotiation.handle({ type: "remote-set", round: 0 });
+  negotiation.handle({ type: "created", description: { type: "answer", sdp: "a" }, round: 0 });
+  assert.deepEqual(negotiation.handle({ type: "local-set", round: 0 }), []);
+  assert.deepEqual(negotiation.handle(signal(sdp("offer", "o"))), []);
+});
+
+test("what the peer said about a connection that was given up is void", () => {
+  const negotiation = new Negotiation({ offers: true });
+  negotiation.handle({ type: "start" });
+  negotiation.handle(signal(sdp("answer", "late"))); // waits, as the offer is still being made
+  negotiation.handle({ type: "retry" });
+  negotiation.handle({ type: "created", description: { type: "offer", sdp: "o" }, round: 1 });
+  assert.deepEqual(negotiation.handle({ type: "local-set", round: 1 }), []);
+});
+
 test("an answer that overtakes our own set-local waits for it", () => {
   const negotiation = new Negotiation({ offers: true });
   negotiation.handle({ type: "start" });
