@@ -7,7 +7,7 @@ import { Speakers } from "./levels.js";
 import { Media } from "./media.js";
 import { Peer, openConnections } from "./peer.js";
 import { Socket } from "./socket.js";
-import { isGood, noticeText, statusText } from "./texts.js";
+import { deviceText, isGood, noticeText, statusText } from "./texts.js";
 import { statsRows } from "./ui/tile.js";
 import { Ui } from "./ui.js";
 
@@ -24,6 +24,7 @@ class App {
   speakers = new Speakers();
   showsStats = false;
   asking = true;
+  /** @type {Record<import("./media.js").Kind, string>} What has been said about the devices. */ deviceNews = { audio: "", video: "" };
 
   constructor() {
     this.media = new Media(deviceChoice(), () => this.#mediaChanged());
@@ -57,7 +58,8 @@ class App {
   }
 
   #start() {
-    const { room, peer, join, remoteOfferer } = parameters;
+    const { room, peer, join, remoteOfferer, badRoom } = parameters;
+    if (badRoom) this.#notice("invalid-room", badRoom);
     if (room && join) this.#join(room);
     else if (peer) this.#callPeer(peer, remoteOfferer);
     else if (!room) this.do({ type: "register" });
@@ -156,7 +158,17 @@ class App {
   #mediaChanged() {
     if (!this.ui) return; // still being made
     this.ui.updateMedia(this.media, this.asking);
+    this.#tellDevices();
     for (const peer of this.peers.values()) void peer.updateTracks();
+  }
+
+  /** In the lobby the words stand beside the choice. Within a call they have to be said. */
+  #tellDevices() {
+    for (const kind of /** @type {const} */ (["audio", "video"])) {
+      const text = deviceText(kind, this.media.slots[kind].error);
+      if (text && text !== this.deviceNews[kind] && this.#stage()) this.ui.showNotice(text, false);
+      this.deviceNews[kind] = text;
+    }
   }
 
   /** @param {import("./media.js").Kind} kind @param {string} device */
@@ -269,11 +281,12 @@ function readParameters(url) {
   return {
     id: isPeerId(id) ? id : randomId(),
     room: isRoomId(room) ? room : "",
+    badRoom: room && !isRoomId(room) ? room : "",
     peer: toId(get("call")),
     join: flag("join"),
     remoteOfferer: flag("remote-offerer"),
     customServer: get("server"),
-    server: get("server") || `${url.protocol === "https:" ? "wss" : "ws"}://${url.host}/`,
+    server: get("server") || new URL(".", url.origin.replace(/^http/, "ws") + url.pathname).href,
     devices: { audio: get("microphone"), video: get("camera") },
     configuration,
   };

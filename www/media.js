@@ -125,7 +125,7 @@ export class Media {
     slot.error = null;
     this.#put(kind, track);
     if (!track) return;
-    track.contentHint = kind === "video" ? "motion" : "speech";
+    if (kind === "audio") track.contentHint = "speech";
     track.enabled = slot.on;
     track.onended = () => this.#lost(kind, track);
     void this.#list();

@@ -28,6 +28,9 @@
 /** A peer that floods costs only itself: what is beyond is dropped. */
 export const MAX_WAITING = 512;
 
+/** Candidates of one connection: honest peers have a few dozen at most, and each has to be tried. */
+export const MAX_CANDIDATES = 256;
+
 /** Phases in which no operation is under way. @type {Phase[]} */
 const AT_REST = ["new", "offered", "stable", "failed"];
 
@@ -39,6 +42,7 @@ export class Negotiation {
   /** @type {Candidate[]} */ #held = [];
   /** @type {string | null} The remote offer or answer in force. */ #remoteSdp = null;
   #remoteSet = false;
+  #candidates = 0;
   #wantsOffer = false;
 
   /**
@@ -128,9 +132,10 @@ export class Negotiation {
 
   /** @param {Signal} signal @returns {Effect[]} */
   #candidate(signal) {
-    if (signal.kind !== "ice") return [];
+    if (signal.kind !== "ice" || this.#candidates >= MAX_CANDIDATES) return [];
+    this.#candidates += 1;
     if (this.#remoteSet) return [{ do: "add-candidate", candidate: signal.ice }];
-    if (this.#held.length < MAX_WAITING) this.#held.push(signal.ice);
+    this.#held.push(signal.ice);
     return [];
   }
 
@@ -180,7 +185,7 @@ export class Negotiation {
    */
   #created(description) {
     if (this.phase === "creating-offer" && this.#yields()) {
-      this.phase = this.#remoteSet ? "stable" : "new";
+      this.phase = "stable"; // for as long as it takes to turn to that offer
       return this.#continue();
     }
     this.phase = this.phase === "creating-offer" ? "setting-offer" : "setting-answer";
@@ -219,6 +224,7 @@ export class Negotiation {
     this.#held = [];
     this.#remoteSdp = null;
     this.#remoteSet = false;
+    this.#candidates = 0;
     this.#wantsOffer = false;
     if (!offer) this.#inbox = [];
     return [{ do: "reset" }];

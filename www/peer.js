@@ -17,6 +17,13 @@ import { readStats } from "./stats.js";
 
 /** From the first word to the first packet. */
 const CONNECT_DEADLINE_MS = 20_000;
+/** How long the peer is kept waiting while the browser asks our user for camera and microphone. */
+const DEVICES_DEADLINE_MS = 15_000;
+/**
+ * A browser begins with a guess of 300 kbit/s and a picture as small as that, and takes half a minute to make it
+ * larger, although it knows within a second what the path can carry. For so long it has to keep the size.
+ */
+const KEEP_SIZE_MS = 5000;
 const MAX_CHAT_LENGTH = 4000;
 /** A peer that doesn't read its data channel gets no more than this. */
 const MAX_CHAT_BUFFER = 1 << 20;
@@ -46,6 +53,8 @@ export class Peer {
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #deadline;
   /** @type {Signal[] | null} What arrives before our own devices are known. */ #early = [];
   #peers = 1;
+  #keepSize = true;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #keepSizeTimer;
 
   /**
    * @param {string} uid
@@ -61,11 +70,15 @@ export class Peer {
     void this.#begin();
   }
 
-  /** An offer made before the devices are known would promise less than we have. */
+  /**
+   * An offer made before the devices are known would promise less than we have. What comes too late is
+   * negotiated afterwards, which not every peer can.
+   */
   async #begin() {
-    this.#startDeadline();
-    await this.media.ready;
+    const late = new Promise((done) => setTimeout(done, DEVICES_DEADLINE_MS));
+    await Promise.race([this.media.ready, late]);
     if (this.state === "closed") return;
+    this.#startDeadline();
     const early = this.#early ?? [];
     this.#early = null;
     this.#handle({ type: "start" });
@@ -151,6 +164,7 @@ export class Peer {
       const encoding = track.kind === "video" ? videoEncoding(peers, track.getSettings()) : { maxBitrate: AUDIO_BITRATE };
       if (!parameters.encodings?.length) continue;
       Object.assign(parameters.encodings[0], encoding);
+      if (track.kind === "video") parameters.degradationPreference = this.#keepSize ? "maintain-resolution" : "balanced";
       // Refused while a negotiation is under way; asked again when that is done.
       await sender.setParameters(parameters).catch(() => {});
     }
@@ -245,6 +259,10 @@ export class Peer {
       clearTimeout(this.#deadline);
       this.#become("connected");
       void this.limit(this.#peers);
+      this.#keepSizeTimer ??= setTimeout(() => {
+        this.#keepSize = false;
+        void this.limit(this.#peers);
+      }, KEEP_SIZE_MS);
     } else if (state === "disconnected") {
       this.#become("interrupted");
     } else if (state === "failed") {
@@ -327,6 +345,9 @@ export class Peer {
   #closeConnection() {
     for (const channel of this.#channels) channel.onopen = channel.onclose = channel.onmessage = null;
     this.#channels.clear();
+    clearTimeout(this.#keepSizeTimer);
+    this.#keepSizeTimer = undefined;
+    this.#keepSize = true;
     const connection = this.#connection;
     this.#connection = null;
     if (!connection) return;

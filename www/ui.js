@@ -72,10 +72,20 @@ export class Ui {
     setText(this.title, call?.title ?? "");
     document.title = call ? `${call.title} – callbin` : "callbin";
     this.controls.setRoom(call?.room ?? false);
-    if (stage) return;
-    this.showChat(false);
-    this.chat.clear();
-    this.settings.close();
+    if (!stage) {
+      this.showChat(false);
+      this.chat.clear();
+      this.settings.close();
+    }
+    this.#moveFocus(stage);
+  }
+
+  /** Where the focus was is hidden now: it goes to where work goes on, but not to what would end the call. @param {boolean} stage */
+  #moveFocus(stage) {
+    const { activeElement } = document;
+    if (activeElement && activeElement !== document.body && activeElement.checkVisibility()) return;
+    const target = stage ? this.controls.mics[0] : find("lobby-heading", HTMLElement);
+    target.focus({ preventScroll: true });
   }
 
   /** @param {string} text empty when somebody is there */

@@ -92,6 +92,11 @@ impl Browser {
         self.process.pid()
     }
 
+    /// Where it keeps its profile.
+    pub fn profile(&self) -> &Path {
+        self.profile.path()
+    }
+
     fn forbid_devices(&self) {
         for name in ["camera", "microphone"] {
             let params = json!({ "permission": { "name": name }, "setting": "denied" });

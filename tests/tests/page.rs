@@ -1,6 +1,8 @@
 //! The page in real Chromium: 1-1 calls between pages, and with peers that are odd in one way or other.
 
-use callbin_tests::{Browser, BrowserOptions, DEADLINE, Page, Server, Socket};
+use std::process::Command;
+
+use callbin_tests::{Browser, BrowserOptions, DEADLINE, Page, Server, Socket, wait_until};
 use serde_json::Value;
 
 /// The page from the sources, so that its tests need no new server for each change.
@@ -52,6 +54,25 @@ fn assert_idle(page: &Page) {
     page.wait_for_state("ready");
     assert_eq!(page.eval("document.querySelectorAll('video[data-peer]').length"), 0);
     assert_eq!(page.eval("callbin.state().connections"), 0, "{}", page.describe());
+}
+
+#[test]
+fn a_browser_leaves_nothing_behind_and_the_console_is_heard() {
+    let set = Set::up();
+    let page = set.waiting("anna");
+    page.assert_no_console_errors();
+    page.eval("document.body.setAttribute('style', 'color: red')"); // against the content security policy
+    page.eval("setTimeout(() => { throw new Error('heard'); })");
+    let heard = || (page.console_errors().len() >= 2).then(|| page.console_errors().join(" "));
+    let heard = wait_until("two errors", DEADLINE, heard);
+    assert!(heard.contains("Content Security Policy") && heard.contains("heard"), "{heard}");
+
+    let pid = set.browser.pid().to_string();
+    let group = || Command::new("pgrep").args(["-g", &pid]).output().expect("pgrep runs").stdout;
+    let profile = set.browser.profile().to_owned();
+    assert!(profile.is_dir() && !group().is_empty());
+    drop(set.browser);
+    assert!(!profile.exists() && group().is_empty());
 }
 
 #[test]
@@ -440,6 +461,18 @@ fn garbage_for_an_answer_fails_the_peer_and_a_retry_offers_anew() {
         }
     }
     page.wait_for_peer("callee", "connecting");
+}
+
+#[test]
+fn a_peer_that_never_answers_fails_in_time() {
+    let set = Set::up();
+    let _silent = Socket::register(&set.server, "silent");
+    let page = set.open("id=page&call=silent");
+    page.wait_for("the failure", "callbin.peers()[0]?.state === 'failed'", 2 * DEADLINE);
+    assert_eq!(page.text(".veil p"), "Failed: no answer");
+    assert_eq!(page.text("#status"), "Call failed");
+    page.click("#hang-up");
+    assert_idle(&page);
 }
 
 #[test]

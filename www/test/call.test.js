@@ -113,6 +113,12 @@ test("the loss of the server is told once, its return too", () => {
   assert.deepEqual(call.handle(text("HELLO")), [{ do: "registered" }, { do: "notice", code: "back" }]);
 });
 
+test("entering a room meets its members, and gives those time who lost the server, too", () => {
+  const call = registered();
+  assert.deepEqual(call.handle({ type: "join", room: "r" }), [{ do: "send", text: "ROOM r" }]);
+  assert.deepEqual(kinds(call.handle(text("ROOM_OK a"))), ["add-peer", "settle-later"]);
+});
+
 test("in a room an error about somebody who just left is no error", () => {
   const call = registered();
   call.handle({ type: "join", room: "r" });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { MAX_WAITING, Negotiation, fingerprint } from "../negotiation.js";
+import { MAX_CANDIDATES, Negotiation, fingerprint } from "../negotiation.js";
 import { ModelPeer, assertConnected } from "./model.js";
 import { seeded } from "./random.js";
 
@@ -52,11 +52,12 @@ test("candidates before the description are held and then added in order", () =>
   assert.deepEqual(effects.slice(0, 3).map((effect) => effect.candidate.candidate), ["1", "2", ""]);
 });
 
-test("held candidates are bounded", () => {
+test("a flood of candidates is bounded, before the description and behind it", () => {
   const negotiation = new Negotiation({ offers: false });
   for (let i = 0; i < 10_000; i += 1) negotiation.handle(signal(ice(String(i))));
   negotiation.handle(signal(sdp("offer", "o")));
-  assert.equal(negotiation.handle({ type: "remote-set", round: 0 }).length, MAX_WAITING + 1);
+  assert.equal(negotiation.handle({ type: "remote-set", round: 0 }).length, MAX_CANDIDATES + 1);
+  assert.deepEqual(negotiation.handle(signal(ice("one more"))), []);
 });
 
 test("an answer nobody asked for, and one said twice, are ignored", () => {
@@ -70,6 +71,25 @@ test("an answer nobody asked for, and one said twice, are ignored", () => {
   negotiation.handle({ type: "remote-set", round: 0 });
   assert.deepEqual(negotiation.handle(signal(sdp("answer", "a"))), []);
   assert.equal(negotiation.phase, "stable");
+});
+
+test("an offer said twice is answered once", () => {
+  const negotiation = new Negotiation({ offers: false });
+  negotiation.handle(signal(sdp("offer", "o")));
+  assert.deepEqual(negotiation.handle(signal(sdp("offer", "o"))), []);
+  negotiation.handle({ type: "remote-set", round: 0 });
+  negotiation.handle({ type: "created", description: { type: "answer", sdp: "a" }, round: 0 });
+  assert.deepEqual(negotiation.handle({ type: "local-set", round: 0 }), []);
+  assert.deepEqual(negotiation.handle(signal(sdp("offer", "o"))), []);
+});
+
+test("what the peer said about a connection that was given up is void", () => {
+  const negotiation = new Negotiation({ offers: true });
+  negotiation.handle({ type: "start" });
+  negotiation.handle(signal(sdp("answer", "late"))); // waits, as the offer is still being made
+  negotiation.handle({ type: "retry" });
+  negotiation.handle({ type: "created", description: { type: "offer", sdp: "o" }, round: 1 });
+  assert.deepEqual(negotiation.handle({ type: "local-set", round: 1 }), []);
 });
 
 test("an answer that overtakes our own set-local waits for it", () => {

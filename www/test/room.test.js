@@ -42,6 +42,17 @@ test("who joins again without having left is met anew", () => {
   assert.deepEqual(kinds(room("a").joined("a")), ["remove-peer a replaced", "add-peer a"]);
 });
 
+test("who was met already is not met twice", () => {
+  assert.deepEqual(room("a").entered(["a"]), []);
+});
+
+test("what somebody said before leaving is not kept for who comes next under that uid", () => {
+  const r = room();
+  r.message("a", ICE);
+  r.left("a");
+  assert.deepEqual(kinds(r.joined("a")), ["add-peer a"]);
+});
+
 test("news about strangers and nonsense change nothing", () => {
   const r = room("a");
   assert.deepEqual(r.left("x"), []);
