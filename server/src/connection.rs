@@ -48,36 +48,15 @@ const READ_BURST: usize = 32;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs a WebSocket whose HTTP handshake is done, and tells the switchboard all about it.
+///
+/// What only the beginning and the end need is boxed: this future is what an idle peer costs.
 pub async fn run(stream: Connected, leftover: Vec<u8>, admission: Admission, app: Arc<App>) {
-    let settings = app.settings();
-    let limits = settings.limits;
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(WRITE_BATCH)
-        .max_message_size(Some(limits.max_message))
-        .max_frame_size(Some(limits.max_message));
-    let socket = WebSocketStream::from_partially_read(stream, leftover, Role::Server, Some(config)).await;
-    let outbox = Arc::new(Outbox::new(limits.max_queue));
-    let Admission { conn, address, grant, ticket } = admission;
-    app.switchboard.open(conn, outbox.clone(), address, grant.clone());
-    let mut pump = Pump {
-        socket,
-        link: None,
-        phase: Phase::Greeting,
-        alarm: Alarm::after(time_left(&grant).min(limits.hello_timeout)),
-        unflushed: false,
-        heard: false,
-        asking: None,
-        webhook: settings.webhook.clone(),
-        presence: Presence { conn, address, outbox, ticket, grant, app },
-        limits,
-    };
-    drop(settings);
-    let end = (&mut pump).await;
-    debug!(conn = conn.0, ?end, "ends");
+    let mut pump = Box::pin(Pump::open(stream, leftover, admission, app)).await;
+    let end = (&mut *pump).await;
+    debug!(conn = pump.presence.conn.0, ?end, "ends");
     // Whoever watches this peer learns of its end now, however long the closing handshake takes.
     pump.presence.leave();
-    runtime::timeout(CLOSE_TIMEOUT, pump.finish(end)).await;
+    Box::pin(runtime::timeout(CLOSE_TIMEOUT, pump.finish(end))).await;
 }
 
 /// How long the token is still good.
@@ -172,6 +151,32 @@ impl Future for &mut Pump {
 }
 
 impl Pump {
+    async fn open(stream: Connected, leftover: Vec<u8>, admission: Admission, app: Arc<App>) -> Box<Self> {
+        let settings = app.settings();
+        let limits = settings.limits;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(WRITE_BATCH)
+            .max_message_size(Some(limits.max_message))
+            .max_frame_size(Some(limits.max_message));
+        let socket = WebSocketStream::from_partially_read(stream, leftover, Role::Server, Some(config)).await;
+        let outbox = Arc::new(Outbox::new(limits.max_queue));
+        let Admission { conn, address, grant, ticket } = admission;
+        app.switchboard.open(conn, outbox.clone(), address, grant.clone());
+        Box::new(Self {
+            socket,
+            link: None,
+            phase: Phase::Greeting,
+            alarm: Alarm::after(time_left(&grant).min(limits.hello_timeout)),
+            unflushed: false,
+            heard: false,
+            asking: None,
+            webhook: settings.webhook.clone(),
+            presence: Presence { conn, address, outbox, ticket, grant, app },
+            limits,
+        })
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         for _ in 0..READ_BURST {
             ready!(self.poll_verdict(cx));
@@ -365,7 +370,7 @@ impl Pump {
     }
 
     /// Says goodbye as far as the peer lets us.
-    async fn finish(mut self, end: End) {
+    async fn finish(mut self: Box<Self>, end: End) {
         match end {
             End::Gone => {}
             End::PeerClosed => {
