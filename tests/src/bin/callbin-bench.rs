@@ -1,0 +1,168 @@
+//! `callbin-bench`: how fast calls begin and what they cost, with real programs on this machine.
+//!
+//! Prints figures and judges nothing: a loaded machine is slower, and a test must not fail for it.
+
+use std::{
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use callbin_tests::{Browser, BrowserOptions, Client, DEADLINE, Server};
+
+/// How long to watch a steady state.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// What each client in a room sends: small, so that the figures show what peers cost and not pixels.
+const SMALL: [&str; 4] = ["--size", "320x240", "--fps", "30"];
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let all = wanted.is_empty();
+    for (name, bench) in [("call", call as fn()), ("room", room), ("peers", peers), ("joins", joins)] {
+        if all || wanted.iter().any(|want| want == name) {
+            bench();
+        }
+    }
+}
+
+/// From the start of `callbin call` to the first frame that Chromium has decoded.
+fn call() {
+    let server = Server::start(&[]);
+    let browser = Browser::start(BrowserOptions::default());
+    let page = browser.open(&format!("{}?id=web", server.url()));
+    let mut times = Vec::new();
+    let mut phases: Vec<(&str, Vec<f64>)> =
+        ["registered", "offer-sent", "answer-received", "ice-connected", "dtls-connected"]
+            .map(|name| (name, Vec::new()))
+            .into();
+    for round in 0..21 {
+        page.wait_for_state("ready");
+        page.eval(WATCH_FIRST_FRAME);
+        let start = now();
+        let mut client = Client::start(&server, &["call", "web"]);
+        let seen: Vec<f64> = phases.iter().map(|(name, _)| client.wait_for(name).ms() as f64).collect();
+        page.wait_for("the first frame", "window.firstFrame > 0", DEADLINE);
+        let first = page.eval("window.firstFrame").as_f64().unwrap_or_default();
+        client.hang_up();
+        // The first call of a browser loads its codecs.
+        if round > 0 {
+            times.push(first - start);
+            phases.iter_mut().zip(seen).for_each(|((_, all), ms)| all.push(ms));
+        }
+    }
+    println!("start of callbin call to first frame decoded in Chromium, {} calls", times.len());
+    for (name, times) in phases {
+        print_times(name, times);
+    }
+    print_times("first frame in Chromium", times);
+}
+
+/// Tells when a peer's video has its first frame, on the clock of the system.
+const WATCH_FIRST_FRAME: &str = "
+    window.firstFrame = 0;
+    const look = () => {
+        const video = document.querySelector('video[data-peer]');
+        if (video && video.videoWidth > 0) window.firstFrame = performance.timeOrigin + performance.now();
+        else setTimeout(look, 2);
+    };
+    look();
+    null";
+
+/// What a client costs in a room of three.
+fn room() {
+    let server = Server::start(&[]);
+    let mut clients: Vec<Client> = (0..3).map(|i| join(&server, i)).collect();
+    wait_for_pictures(&mut clients);
+    let before: Vec<Duration> = clients.iter_mut().map(|client| client.process().cpu_time()).collect();
+    thread::sleep(STEADY);
+    println!("room of three clients, 320x240 at 30 frames a second, view none");
+    for (client, before) in clients.iter_mut().zip(before) {
+        let process = client.process();
+        let cores = (process.cpu_time() - before).as_secs_f64() / STEADY.as_secs_f64();
+        let mib = process.memory() as f64 / 1024.0 / 1024.0;
+        println!("  {cores:>6.3} core  {mib:>6.1} MiB  {:>3} threads", process.threads());
+    }
+}
+
+/// What each further peer costs somebody who sends, and where it stops.
+fn peers() {
+    println!("one sender and N who only receive and do not decode, 320x240 at 30 frames a second");
+    for count in [2, 4, 8, 12] {
+        let server = Server::start(&[]);
+        let mut sender =
+            Client::start(&server, &[&["room", "r", "--id", "sender", "--send-only"], &SMALL[..]].concat());
+        sender.wait_for("joined");
+        let mut receivers: Vec<Client> = (0..count)
+            .map(|i| Client::start(&server, &["room", "r", "--id", &format!("r{i}"), "--receive-only"]))
+            .collect();
+        for receiver in &mut receivers {
+            receiver.wait_for_peer("sender", "peer-first-video");
+        }
+        let before = sender.process().cpu_time();
+        thread::sleep(STEADY);
+        let cores = (sender.process().cpu_time() - before).as_secs_f64() / STEADY.as_secs_f64();
+        let process = sender.process();
+        let mib = process.memory() as f64 / 1024.0 / 1024.0;
+        let fps: Vec<f64> = receivers
+            .iter_mut()
+            .map(|receiver| {
+                receiver.forget();
+                receiver.wait_for_any("stats of the sender", |event| {
+                    event.name() == "stats" && event.peer() == Some("sender")
+                })
+            })
+            .map(|stats| stats.number("/video/fps"))
+            .collect();
+        let least = fps.iter().copied().fold(f64::INFINITY, f64::min);
+        println!(
+            "  {count:>2} peers  {cores:>6.3} core  {mib:>6.1} MiB  {:>3} threads  {least:>5.1} fps at the slowest",
+            process.threads()
+        );
+    }
+}
+
+/// From a join to the first decoded frame of a member that was there before.
+fn joins() {
+    let server = Server::start(&[]);
+    let mut member = join(&server, 0);
+    member.wait_for("joined");
+    let mut times = Vec::new();
+    for i in 1..=30 {
+        let mut client = join(&server, i);
+        let joined = client.wait_for("joined").ms() as f64;
+        let first = client.wait_for_peer("member-0", "peer-first-video").ms() as f64;
+        times.push(first - joined);
+        client.hang_up();
+        member.wait_for_peer(&format!("member-{i}"), "peer-left");
+    }
+    println!("joined to first frame of an existing member decoded, {} joins", times.len());
+    print_times("first frame", times);
+}
+
+fn join(server: &Server, number: usize) -> Client {
+    let id = format!("member-{number}");
+    Client::start(server, &[&["room", "r", "--id", &id, "--view", "none"], &SMALL[..]].concat())
+}
+
+fn wait_for_pictures(clients: &mut [Client]) {
+    let count = clients.len();
+    for (number, client) in clients.iter_mut().enumerate() {
+        for other in (0..count).filter(|other| *other != number) {
+            client.wait_for_peer(&format!("member-{other}"), "peer-first-video");
+        }
+    }
+}
+
+fn now() -> f64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.expect("the clock is after 1970").as_secs_f64() * 1000.0
+}
+
+fn print_times(name: &str, mut times: Vec<f64>) {
+    times.sort_by(f64::total_cmp);
+    let at = |quantile: f64| {
+        let index = ((times.len() - 1) as f64 * quantile).round() as usize;
+        times.get(index).copied().unwrap_or_default()
+    };
+    println!("  {name:<26} median {:>6.0} ms   95 % {:>6.0} ms", at(0.5), at(0.95));
+}
