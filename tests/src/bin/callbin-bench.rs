@@ -107,9 +107,7 @@ fn peers() {
             .iter_mut()
             .map(|receiver| {
                 receiver.forget();
-                receiver.wait_for_any("stats of the sender", |event| {
-                    event.name() == "stats" && event.peer() == Some("sender")
-                })
+                receiver.wait_for_peer("sender", "stats")
             })
             .map(|stats| stats.number("/video/fps"))
             .collect();
