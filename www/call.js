@@ -28,6 +28,12 @@ import { Room } from "./room.js";
 /** The callee is never told who calls: this stands for the caller's uid. */
 export const CALLER = "caller";
 
+/**
+ * Closed with 1008 and one of these, we are not welcome, and coming back would only be refused again, or take the
+ * name from the one that took it from us.
+ */
+const UNWELCOME = ["uid not allowed", "replaced by a new connection", "token expired", "closed by an operator"];
+
 /** A page that is loaded again meets its own former self for a moment: try this often before giving up. */
 const TAKEN_ATTEMPTS = 3;
 
@@ -225,6 +231,7 @@ export class Call {
     const before = this.state;
     if (code === 1002 && (before === "connecting" || before === "reconnecting")) return this.#refused(reason);
     if (before === "refused") return [];
+    if (code === 1008 && UNWELCOME.includes(reason)) return this.#giveUp({ do: "notice", code: "refused", subject: reason });
     if (before === "leaving") return this.#connectAnew();
     if (before === "in-call" && code === 1000) {
       const subject = this.peer ?? CALLER;
@@ -250,10 +257,14 @@ export class Call {
     this.#refusals += 1;
     // Our own former connection may still hold the uid, until the server has noticed that it is dead.
     if (taken && (this.#wasRegistered || this.#refusals < TAKEN_ATTEMPTS)) return [{ do: "connect-later" }];
+    return this.#giveUp(taken ? { do: "notice", code: "uid-taken", subject: this.id } : { do: "notice", code: "refused", subject: reason });
+  }
+
+  /** No further attempt until the user makes one. @param {Effect} notice @returns {Effect[]} */
+  #giveUp(notice) {
     this.state = "refused";
     this.#wish = null;
     this.#refusals = 0;
-    const notice = /** @type {Effect} */ (taken ? { do: "notice", code: "uid-taken", subject: this.id } : { do: "notice", code: "refused", subject: reason });
     return [...this.#forgetAll(), notice];
   }
 
@@ -275,7 +286,8 @@ export class Call {
 
   /** @param {string} id @returns {Effect[]} */
   #rename(id) {
-    if (this.peer !== null || this.room || id === this.id) return [];
+    if (this.peer !== null || this.room) return [];
+    if (id === this.id) return this.state === "refused" ? this.#connectAnew() : [];
     this.id = id;
     this.#wasRegistered = false;
     this.#refusals = 0;

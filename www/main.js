@@ -2,6 +2,7 @@
 // Wires the parts: what the server says goes to the Call, what that wants done goes to socket, peers and page.
 
 import { Call, CALLER } from "./call.js";
+import { IceServers, withToken } from "./ice.js";
 import { isPeerId, isRoomId, randomId, toId } from "./ids.js";
 import { Speakers } from "./levels.js";
 import { Media } from "./media.js";
@@ -32,13 +33,15 @@ class App {
       this.asking = false;
       this.#mediaChanged();
     });
-    this.socket = new Socket(parameters.server, {
+    this.ice = new IceServers({ url: parameters.server, token: parameters.token, extra: parameters.iceServers });
+    this.ice.follow(parameters.id);
+    this.socket = new Socket(withToken(parameters.server, parameters.token), {
       opened: () => this.do({ type: "opened" }),
       text: (text) => this.do({ type: "text", text }),
       closed: (code, reason) => this.do({ type: "closed", code, reason }),
     });
     this.ui = new Ui(parameters, {
-      renamed: (id) => this.do({ type: "rename", id }),
+      renamed: (id) => this.#rename(id),
       join: (room) => this.#join(room),
       call: (peer, remoteOfferer) => this.#callPeer(peer, remoteOfferer),
       copyCallLink: () => void this.#copy({ call: this.call.id }, "Link copied: it calls you."),
@@ -63,6 +66,13 @@ class App {
     if (room && join) this.#join(room);
     else if (peer) this.#callPeer(peer, remoteOfferer);
     else if (!room) this.do({ type: "register" });
+  }
+
+  /** @param {string} id */
+  #rename(id) {
+    const changed = id !== this.call.id;
+    this.do({ type: "rename", id });
+    if (changed) this.ice.follow(id);
   }
 
   /** @param {string} room */
@@ -121,7 +131,7 @@ class App {
   /** @param {string} uid @param {boolean} offers */
   #addPeer(uid, offers) {
     const tile = this.ui.grid.add(uid, nameOf(uid));
-    const peer = new Peer(uid, { offers, media: this.media, configuration: parameters.configuration }, {
+    const peer = new Peer(uid, { offers, media: this.media, ice: this.ice }, {
       signal: (signal) => this.do({ type: "send-signal", uid, signal }),
       changed: () => this.#peerChanged(peer, tile),
       chat: (text) => this.ui.addChat({ from: nameOf(uid), text }),
@@ -276,8 +286,6 @@ function readParameters(url) {
   const id = toId(get("id"));
   const room = toId(get("room"));
   const stun = get("stun");
-  /** @type {RTCConfiguration} */
-  const configuration = { bundlePolicy: "max-bundle", iceServers: stun ? [{ urls: stun }] : [] };
   return {
     id: isPeerId(id) ? id : randomId(),
     room: isRoomId(room) ? room : "",
@@ -288,7 +296,8 @@ function readParameters(url) {
     customServer: get("server"),
     server: get("server") || new URL(".", url.origin.replace(/^http/, "ws") + url.pathname).href,
     devices: { audio: get("microphone"), video: get("camera") },
-    configuration,
+    token: get("token"),
+    iceServers: stun ? [{ urls: stun }] : [],
   };
 }
 

@@ -58,13 +58,13 @@ export class Peer {
 
   /**
    * @param {string} uid
-   * @param {{offers: boolean, media: import("./media.js").Media, configuration: RTCConfiguration}} how
+   * @param {{offers: boolean, media: import("./media.js").Media, ice: import("./ice.js").IceServers}} how
    * @param {PeerEvents} events
    */
-  constructor(uid, { offers, media, configuration }, events) {
+  constructor(uid, { offers, media, ice }, events) {
     this.uid = uid;
     this.media = media;
-    this.configuration = configuration;
+    this.ice = ice;
     this.events = events;
     this.negotiation = new Negotiation({ offers });
     void this.#begin();
@@ -76,7 +76,7 @@ export class Peer {
    */
   async #begin() {
     const late = new Promise((done) => setTimeout(done, DEVICES_DEADLINE_MS));
-    await Promise.race([this.media.ready, late]);
+    await Promise.race([Promise.all([this.media.ready, this.ice.ready]), late]);
     if (this.state === "closed") return;
     this.#startDeadline();
     const early = this.#early ?? [];
@@ -236,7 +236,7 @@ export class Peer {
   }
 
   #connect() {
-    const connection = new RTCPeerConnection(this.configuration);
+    const connection = new RTCPeerConnection(this.ice.configuration);
     open.add(connection);
     const { round } = this.negotiation;
     const current = () => connection === this.#connection;

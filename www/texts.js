@@ -36,7 +36,7 @@ export function statusText(call, peer) {
 /** @type {Record<NoticeCode, (subject: string) => string>} */
 const NOTICES = {
   "uid-taken": (id) => `The name “${id}” is taken. Choose another one.`,
-  refused: (reason) => `The server refused the registration${reason ? `: ${reason}` : ""}. Is it a signalling server for callbin?`,
+  refused: (reason) => `The server refused this page${reason ? `: ${reason}` : ""}.`,
   "peer-not-found": (id) => `“${id}” was not found. Is the name right, and is the other side online?`,
   "peer-busy": (id) => `“${id}” is busy in another call. Try again later.`,
   "invalid-room": (id) => `“${id}” can't be the name of a room. Choose another one.`,

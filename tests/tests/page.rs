@@ -476,6 +476,23 @@ fn a_peer_that_never_answers_fails_in_time() {
 }
 
 #[test]
+fn the_server_names_the_ice_servers() {
+    let server = Server::start(&["--www", WWW, "--stun-url", "stun:127.0.0.1:9"]);
+    let set = Set { server, browser: Browser::start(BrowserOptions::default()) };
+    let _callee = Socket::register(&set.server, "callee");
+    let page = set.waiting("page");
+    page.eval(
+        "window.RTCPeerConnection = class extends RTCPeerConnection { \
+         constructor(configuration) { super(configuration); window.given = this.getConfiguration(); } }; true",
+    );
+    page.type_text("#peer", "callee");
+    page.click("#call");
+    page.wait_for("a connection", "window.given", DEADLINE);
+    assert_eq!(page.eval("given.iceServers.map((server) => server.urls).flat().join()"), "stun:127.0.0.1:9");
+    page.assert_no_console_errors();
+}
+
+#[test]
 fn sound_that_is_blocked_is_one_click_away() {
     let set = Set::up();
     let strict =

@@ -105,6 +105,17 @@ test("a uid that is taken is given up, our own ghost's is not", () => {
   for (let i = 0; i < 20; i += 1) assert.deepEqual(kinds(known.handle(closed(1002, "invalid peer uid"))), ["connect-later"]);
 });
 
+test("who is not welcome doesn't come back by itself", () => {
+  const call = registered();
+  call.handle({ type: "join", room: "r" });
+  call.handle(text("ROOM_OK a"));
+  assert.deepEqual(kinds(call.handle(closed(1008, "replaced by a new connection"))), ["remove-peer", "notice"]);
+  assert.equal(call.state, "refused");
+  assert.equal(call.room, null);
+  const slow = registered();
+  assert.ok(kinds(slow.handle(closed(1008, "reads too slowly"))).includes("connect-later"));
+});
+
 test("the loss of the server is told once, its return too", () => {
   const call = registered();
   assert.deepEqual(kinds(call.handle(closed(1001))), ["notice", "connect-later"]);
