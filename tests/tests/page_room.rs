@@ -139,9 +139,14 @@ fn the_room_meets_again_after_the_server_died() {
     let before = anna.frames_decoded("berta");
     anna.wait_for("more frames", &format!("callbin.peers()[0].framesDecoded > {before} + 10"), DEADLINE);
 
+    // Who joins again is met anew; until then the old connection is kept.
+    for page in [&anna, &berta] {
+        page.eval("document.querySelector('video[data-peer]').dataset.old = true");
+    }
     set.server = Server::start_on(port, &["--disable-ssl", "--www", WWW]);
     for (page, other) in [(&anna, "berta"), (&berta, "anna")] {
         page.wait_for_state("in-room");
+        page.wait_for("a new connection", "!document.querySelector('video[data-old]')", DEADLINE);
         assert_meets(page, &[other]);
         assert_sees(page, other);
     }
