@@ -13,7 +13,7 @@ use crate::runtime;
 #[folder = "../www"]
 #[exclude = "test/*"]
 #[exclude = "*.md"]
-#[exclude = "*config.json"]
+#[exclude = "*.json"]
 struct Embedded;
 
 /// Where the page comes from.

@@ -3,7 +3,7 @@
 use std::{
     net::{SocketAddr, TcpStream},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustls::{
@@ -79,7 +79,10 @@ impl Socket {
     /// Waits for a frame.
     #[track_caller]
     pub fn receive(&mut self) -> Received {
+        let start = Instant::now();
         loop {
+            // The server's pings keep a read from timing out.
+            assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} for a frame");
             match self.0.read() {
                 Ok(Message::Text(text)) => return Received::Text(text.to_string()),
                 Ok(Message::Binary(bytes)) => return Received::Binary(bytes.to_vec()),

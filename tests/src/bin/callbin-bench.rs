@@ -60,12 +60,11 @@ fn call() {
 /// Tells when a peer's video has its first frame, on the clock of the system.
 const WATCH_FIRST_FRAME: &str = "
     window.firstFrame = 0;
-    const look = () => {
+    (function look() {
         const video = document.querySelector('video[data-peer]');
         if (video && video.videoWidth > 0) window.firstFrame = performance.timeOrigin + performance.now();
         else setTimeout(look, 2);
-    };
-    look();
+    })();
     null";
 
 /// What a client costs in a room of three.
