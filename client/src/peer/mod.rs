@@ -309,8 +309,7 @@ impl Peer {
             bus.unset_sync_handler();
         }
         let Self { pipeline, webrtcbin, .. } = self;
-        drop(webrtcbin);
-        reaper.take(pipeline);
+        reaper.take(pipeline, webrtcbin);
     }
 
     fn directions(&self, kind: Kind) -> (bool, bool) {

@@ -2,7 +2,7 @@
 //! for it.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -16,14 +16,31 @@ const TEARDOWN_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug, Default, Clone)]
 pub struct Reaper(Arc<(Mutex<usize>, Condvar)>);
 
+/// How long webrtcbin may take with what it is at.
+const FINISH_LIMIT: Duration = Duration::from_secs(2);
+
+/// Waits until webrtcbin's own thread has done what it was asked for before. It builds transports there, and
+/// one that is added while the pipeline ends is never freed, nor are its sockets.
+fn let_it_finish(webrtcbin: &gst::Element) {
+    let (done, all_done) = mpsc::channel();
+    let promise = gst::Promise::with_change_func(move |_| {
+        let _ = done.send(());
+    });
+    // Its tasks run in order: once this one is answered, those before it are.
+    webrtcbin.emit_by_name::<()>("get-stats", &[&None::<gst::Pad>, &promise]);
+    let _ = all_done.recv_timeout(FINISH_LIMIT);
+}
+
 impl Reaper {
-    /// Ends `pipeline`, and drops it.
-    pub fn take(&self, pipeline: gst::Pipeline) {
+    /// Ends `pipeline`, of which `webrtcbin` is the heart, and drops both.
+    pub fn take(&self, pipeline: gst::Pipeline, webrtcbin: gst::Element) {
         let name = pipeline.name();
         self.add(1);
         let reaper = self.clone();
         let started = Instant::now();
         let work = move || {
+            let_it_finish(&webrtcbin);
+            drop(webrtcbin);
             if let Err(error) = pipeline.set_state(gst::State::Null) {
                 tracing::warn!("{name} does not end: {error}");
             }

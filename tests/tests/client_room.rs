@@ -1,0 +1,325 @@
+//! Rooms of clients over a real server: everyone sees and hears everyone under the right uid, and whatever
+//! one member does costs only itself.
+
+use std::{
+    collections::HashMap,
+    thread,
+    time::{Duration, Instant},
+};
+
+use callbin_tests::{Client, Server, Socket, client::Event, wait_until};
+use serde_json::{Value, json};
+
+/// Who sends what.
+const RED: (&str, [u8; 3], u32) = ("red", [255, 0, 0], 440);
+const GREEN: (&str, [u8; 3], u32) = ("green", [0, 255, 0], 660);
+const BLUE: (&str, [u8; 3], u32) = ("blue", [0, 0, 255], 880);
+
+/// A member under the name of its colour.
+fn join(server: &Server, (name, _, hz): (&str, [u8; 3], u32)) -> Client {
+    let hz = hz.to_string();
+    let args = ["room", "lobby", "--id", name, "--video-pattern", name, "--audio-freq", &hz];
+    let mut client = Client::start(server, &[&args[..], &["--size", "320x240", "--timeout", "5"]].concat());
+    client.wait_for("joined");
+    client
+}
+
+/// Waits until `client` sees and hears `other`.
+#[track_caller]
+fn expect(client: &mut Client, other: (&str, [u8; 3], u32)) {
+    let (name, color, hz) = other;
+    client.wait_for_stats(&format!("{name}'s colour and tone"), |stats| {
+        stats.peer() == Some(name) && shows(stats, color) && sounds(stats, hz)
+    });
+}
+
+fn shows(stats: &Event, color: [u8; 3]) -> bool {
+    let near = |seen: [u8; 3]| seen.iter().zip(color).all(|(a, b)| a.abs_diff(b) < 24);
+    stats.color().is_some_and(near) && stats.number("/video/fps") > 20.0
+}
+
+fn sounds(stats: &Event, hz: u32) -> bool {
+    (stats.number("/audio/pitch_hz") - f64::from(hz)).abs() < 15.0
+}
+
+/// When the client next tells how many frames of `peer` it has decoded: milliseconds and frames.
+fn frames(client: &mut Client, peer: &str) -> (u64, f64) {
+    client.forget();
+    let stats = client.wait_for_peer(peer, "stats");
+    (stats.ms(), stats.number("/video/frames"))
+}
+
+/// Does `work`, and demands that meanwhile the two see each other at 90 % of 30 frames a second or more.
+fn undisturbed(a: (&mut Client, &str), b: (&mut Client, &str), seconds: u64, work: impl FnOnce()) {
+    let (a, a_name) = a;
+    let (b, b_name) = b;
+    let begin = [frames(a, b_name), frames(b, a_name)];
+    let started = Instant::now();
+    work();
+    thread::sleep(Duration::from_secs(seconds).saturating_sub(started.elapsed()));
+    let end = [frames(a, b_name), frames(b, a_name)];
+    for (who, (from, to)) in [a_name, b_name].iter().zip(begin.iter().zip(end)) {
+        let rate = (to.1 - from.1) * 1000.0 / (to.0 - from.0) as f64;
+        assert!(rate >= 27.0, "{who} saw {rate:.1} frames a second");
+    }
+}
+
+#[test]
+fn three_see_and_hear_each_other_and_come_and_go() {
+    let server = Server::start(&[]);
+    let mut red = join(&server, RED);
+    let mut green = join(&server, GREEN);
+    let mut blue = join(&server, BLUE);
+    expect(&mut red, GREEN);
+    expect(&mut red, BLUE);
+    expect(&mut green, RED);
+    expect(&mut green, BLUE);
+    expect(&mut blue, RED);
+    expect(&mut blue, GREEN);
+
+    // One leaves in good order, and comes back under its name.
+    undisturbed((&mut red, "red"), (&mut green, "green"), 4, || blue.hang_up());
+    for client in [&mut red, &mut green] {
+        client.forget();
+    }
+    let mut blue = join(&server, BLUE);
+    red.wait_for_peer("blue", "peer-first-video");
+    expect(&mut red, BLUE);
+    expect(&mut blue, GREEN);
+
+    // It is killed without a word, and comes back at once.
+    undisturbed((&mut red, "red"), (&mut green, "green"), 4, || blue.process().signal("KILL"));
+    red.wait_for_peer("blue", "peer-left");
+    let mut blue = join(&server, BLUE);
+    expect(&mut blue, RED);
+    expect(&mut green, BLUE);
+    for client in [red, green, blue] {
+        client.hang_up();
+    }
+}
+
+/// Two members that see each other, and what a bad third one does to them while `misbehave` runs: nothing.
+fn beside_two_good_ones(misbehave: impl FnOnce(&Server, &mut Socket)) {
+    let server = Server::start(&[]);
+    let mut red = join(&server, RED);
+    let mut green = join(&server, GREEN);
+    expect(&mut red, GREEN);
+    expect(&mut green, RED);
+    let mut bad = Socket::register(&server, "bad");
+    undisturbed((&mut red, "red"), (&mut green, "green"), 8, || misbehave(&server, &mut bad));
+    for client in [red, green] {
+        client.hang_up();
+    }
+}
+
+fn enter(bad: &mut Socket) {
+    bad.send("ROOM lobby");
+    bad.expect("ROOM_OK red green");
+}
+
+fn say(bad: &mut Socket, to: &str, msg: &Value) {
+    bad.send(&format!("ROOM_PEER_MSG {to} {msg}"));
+}
+
+fn offer(sdp: &str) -> Value {
+    json!({"sdp": {"type": "offer", "sdp": sdp}})
+}
+
+/// An offer that is in order.
+fn good_offer() -> String {
+    let common = format!(
+        "c=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=setup:actpass\r\n\
+         a=fingerprint:sha-256 {}\r\na=rtcp-mux\r\na=sendrecv\r\n",
+        ["AB"; 32].join(":")
+    );
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\
+         m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n{common}a=rtpmap:111 opus/48000/2\r\n\
+         m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\n{common}a=rtpmap:96 VP8/90000\r\n"
+    )
+}
+
+#[test]
+fn one_that_never_offers_costs_only_itself() {
+    beside_two_good_ones(|_, bad| enter(bad));
+}
+
+#[test]
+fn one_that_never_connects_costs_only_itself() {
+    beside_two_good_ones(|_, bad| {
+        enter(bad);
+        for to in ["red", "green"] {
+            say(bad, to, &offer(&good_offer()));
+        }
+    });
+}
+
+#[test]
+fn one_that_sends_garbage_costs_only_itself() {
+    beside_two_good_ones(|_, bad| {
+        enter(bad);
+        for to in ["red", "green"] {
+            bad.send(&format!("ROOM_PEER_MSG {to} no json"));
+            say(bad, to, &json!({"ice": {"candidate": "garbage", "sdpMLineIndex": 7}}));
+            say(bad, to, &offer("garbage"));
+            say(bad, to, &offer(&good_offer().replace("BUNDLE 0 1", "BUNDLE 7")));
+            say(bad, to, &json!({"sdp": {"type": "answer", "sdp": good_offer()}}));
+        }
+    });
+}
+
+#[test]
+fn one_that_floods_costs_only_itself() {
+    beside_two_good_ones(|_, bad| {
+        enter(bad);
+        for to in ["red", "green"] {
+            say(bad, to, &offer(&good_offer()));
+            for port in 1..=10_000 {
+                let line = format!("candidate:1 1 UDP 100 127.0.0.1 {port} typ host");
+                say(bad, to, &json!({"ice": {"candidate": line, "sdpMLineIndex": 0}}));
+            }
+        }
+    });
+}
+
+#[test]
+fn one_that_stops_reading_costs_only_itself() {
+    // The socket is read only for its ROOM_OK: the offers and candidates of others pile up.
+    beside_two_good_ones(|server, bad| {
+        enter(bad);
+        for _ in 0..3 {
+            let mut blue = join(server, BLUE);
+            blue.wait_for_peer("red", "peer-connected");
+            blue.hang_up();
+        }
+    });
+}
+
+#[test]
+fn one_that_is_suspended_costs_only_itself_and_is_back_when_resumed() {
+    let server = Server::start(&[]);
+    let mut red = join(&server, RED);
+    let mut green = join(&server, GREEN);
+    let mut blue = join(&server, BLUE);
+    expect(&mut red, BLUE);
+    expect(&mut green, BLUE);
+    undisturbed((&mut red, "red"), (&mut green, "green"), 5, || blue.process().signal("STOP"));
+    blue.process().signal("CONT");
+    red.forget();
+    expect(&mut red, BLUE);
+    expect(&mut blue, RED);
+}
+
+#[test]
+fn a_member_that_wants_no_picture_gets_the_sound() {
+    let server = Server::start(&[]);
+    let mut red = join(&server, RED);
+    let mut deaf = Client::start(&server, &["room", "lobby", "--id", "listener", "--no-video"]);
+    deaf.wait_for_stats("red's tone without a picture", |stats| {
+        sounds(stats, 440) && stats.number("/video/frames") == 0.0
+    });
+    red.wait_for_stats("the listener's tone", |stats| sounds(stats, 440));
+}
+
+#[test]
+fn those_beyond_the_limit_are_declined() {
+    let server = Server::start(&[]);
+    let mut host = Client::start(&server, &["room", "lobby", "--id", "host", "--max-peers", "1"]);
+    host.wait_for("joined");
+    let mut red = join(&server, RED);
+    host.wait_for_peer("red", "peer-first-video");
+    let mut green = join(&server, GREEN);
+    assert!(green.wait_for_peer("host", "peer-failed").text("/reason").contains("enough"));
+    expect(&mut red, GREEN);
+    expect(&mut green, RED);
+}
+
+#[test]
+fn the_room_is_entered_again_after_the_server_was_gone() {
+    let mut server = Server::start(&[]);
+    let port = server.port();
+    let mut red = join(&server, RED);
+    let mut green = join(&server, GREEN);
+    expect(&mut red, GREEN);
+    server.process().signal("KILL");
+    red.wait_for("reconnecting");
+    green.wait_for("reconnecting");
+    server.process().wait();
+    let _server = Server::start_on(port, &["--disable-ssl"]);
+    red.wait_for("joined");
+    green.wait_for("joined");
+    red.forget();
+    expect(&mut red, GREEN);
+    expect(&mut green, RED);
+}
+
+#[test]
+fn texts_reach_every_member() {
+    let server = Server::start(&[]);
+    let mut red = join(&server, RED);
+    let mut green = join(&server, GREEN);
+    let mut other =
+        Client::start(&server, &["room", "lobby", "--id", "other", "--send-text", "good evening"]);
+    for client in [&mut red, &mut green] {
+        assert_eq!(client.wait_for_peer("other", "data").text("/text"), "good evening");
+    }
+    other.process().signal("INT");
+    assert_eq!(other.exit_code(), 0);
+}
+
+/// Members come and go, and the one that stays ends with what it began with.
+#[test]
+fn churn_leaves_nothing_behind() {
+    const ROUNDS: usize = 40;
+    let server = Server::start(&[]);
+    let mut red = join(&server, RED);
+    // The first ones load plugins and fill pools.
+    for _ in 0..5 {
+        visit(&server);
+    }
+    settle(&mut red);
+    let before = usage(&mut red);
+    for round in 0..ROUNDS {
+        if round % 2 == 0 {
+            visit(&server);
+        } else {
+            // Leaves in the middle of its negotiation.
+            let mut hasty = Client::start(&server, &["room", "lobby", "--id", "visitor"]);
+            hasty.wait_for("offer-sent");
+            hasty.process().signal("KILL");
+            hasty.process().wait();
+        }
+    }
+    settle(&mut red);
+    let after = usage(&mut red);
+    for what in ["threads", "descriptors", "memory"] {
+        let (before, after) = (before[what], after[what]);
+        assert!(after <= before * 1.05 + 1.0, "{what}: {before} before, {after} after");
+    }
+}
+
+fn visit(server: &Server) {
+    let mut visitor =
+        Client::start(server, &["room", "lobby", "--id", "visitor", "--expect-video-frames", "5"]);
+    assert_eq!(visitor.exit_code(), 0, "{}", visitor.errors());
+}
+
+/// Waits until the threads of the last teardown are gone.
+fn settle(client: &mut Client) {
+    let mut last = 0;
+    let mut same = 0;
+    wait_until("steady threads", Duration::from_secs(20), || {
+        thread::sleep(Duration::from_millis(100));
+        let now = client.process().threads();
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        (same >= 20).then_some(())
+    });
+}
+
+fn usage(client: &mut Client) -> HashMap<&'static str, f64> {
+    let process = client.process();
+    let (threads, descriptors) = (process.threads() as f64, process.descriptors() as f64);
+    let memory = process.memory() as f64;
+    HashMap::from([("threads", threads), ("descriptors", descriptors), ("memory", memory)])
+}
