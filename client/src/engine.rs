@@ -16,10 +16,7 @@ use crate::{
     candidate::RemoteCandidate,
     events::Event,
     exit::{ExitCode, Failure},
-    media::{
-        receive::{self, First},
-        source::Source,
-    },
+    media::{receive::First, source::Source, view::Playback},
     negotiation::{Effect, Input, Milestone, Negotiation, NegotiationFailure, Start},
     peer::{Inbox, Peer, PeerConfig, PeerEvent, Reaper, Voice},
     sdp::Kind,
@@ -76,6 +73,7 @@ pub struct Engine {
     inbox: Inbox,
     lookups: Sender<Lookup>,
     source: Option<Source>,
+    playback: Playback,
     slots: BTreeMap<u64, Slot>,
     next: u64,
     out: VecDeque<(u64, Out)>,
@@ -92,6 +90,7 @@ impl Engine {
             inbox,
             lookups,
             source: None,
+            playback: Playback::NONE,
             slots: BTreeMap::new(),
             next: 0,
             out: VecDeque::new(),
@@ -100,7 +99,8 @@ impl Engine {
     }
 
     /// The encoders run: whoever waited for them can go on.
-    pub fn set_source(&mut self, source: Source) {
+    pub fn set_source(&mut self, source: Source, playback: Playback) {
+        self.playback = playback;
         self.source = Some(source);
         for key in self.keys() {
             let waiting = self.slots.get_mut(&key).map(|slot| std::mem::take(&mut slot.waiting));
@@ -332,7 +332,8 @@ impl Engine {
         let (Some(slot), Some(source)) = (self.slots.get_mut(&key), &self.source) else { return Ok(()) };
         let voice = Voice::new(key, slot.generation, self.inbox.clone());
         let peer = slot.peer.insert(Peer::new(self.config.clone(), source, voice)?);
-        let sink = |_| receive::null_sink();
+        let playback = self.playback;
+        let sink = move |kind| playback.sink(kind);
         match effect {
             Effect::ApplyOffer(offer) => peer.apply_offer(source, &offer, &sink),
             _ => {
