@@ -19,7 +19,11 @@ use crate::{
     engine::{Engine, Lookup},
     events::{Event, Reporter},
     exit::{ExitCode, Failure},
-    media::{make, source::Source, view::Playback},
+    media::{
+        make,
+        source::Source,
+        view::{Playback, has_display},
+    },
     peer::{PeerConfig, PeerEvent},
     plugins, session,
     signalling::{Connection, Incoming, Server},
@@ -51,8 +55,7 @@ async fn run_mode(cli: &Cli, started: Instant) -> Result<(), Failure> {
         Command::Room { room, max_peers, view, .. } => {
             // In a room nobody minds being watched by nobody: without a display there is no window.
             app.headless |= *view == View::None;
-            let no_display = std::env::var_os("DISPLAY").or(std::env::var_os("WAYLAND_DISPLAY")).is_none();
-            app.headless |= *view == View::Auto && no_display;
+            app.headless |= *view == View::Auto && !has_display();
             conference::run(&mut app, room, *max_peers).await
         }
     };

@@ -1,5 +1,7 @@
 //! Where decoded media goes: to a window and a sound card, or nowhere.
 
+use std::{net::TcpStream, os::unix::net::UnixStream};
+
 use gst::prelude::*;
 
 use super::{make, receive};
@@ -21,9 +23,8 @@ impl Playback {
     /// Looks whether there is a display and a sound card: their sinks can fail, and even crash, without.
     pub fn detect() -> Self {
         let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let display = is_set("DISPLAY") || is_set("WAYLAND_DISPLAY");
         let card = std::path::Path::new("/dev/snd").exists() || is_set("PULSE_SERVER");
-        Self { video: display && opens("autovideosink"), audio: card && opens("autoaudiosink") }
+        Self { video: has_display() && opens("autovideosink"), audio: card && opens("autoaudiosink") }
     }
 
     /// The sink for one medium of one peer. It never makes the decoder wait: what comes too fast is dropped.
@@ -40,6 +41,26 @@ impl Playback {
         let bin = gst::parse::bin_from_description(&format!("{queue} ! {description}"), true);
         Ok(bin.map_err(Failure::internal)?.upcast())
     }
+}
+
+/// Whether somebody listens where the environment says a display is: autovideosink crashes if not.
+pub fn has_display() -> bool {
+    let wayland = std::env::var("WAYLAND_DISPLAY").ok().filter(|name| !name.is_empty()).is_some_and(|name| {
+        let folder = std::env::var("XDG_RUNTIME_DIR").unwrap_or_default();
+        UnixStream::connect(std::path::Path::new(&folder).join(name)).is_ok()
+    });
+    wayland || std::env::var("DISPLAY").is_ok_and(|name| x_server_listens(&name))
+}
+
+/// `host:display.screen`, the host empty for this machine.
+fn x_server_listens(name: &str) -> bool {
+    let Some((host, rest)) = name.rsplit_once(':') else { return false };
+    let number = rest.split('.').next().unwrap_or(rest);
+    let Ok(number) = number.parse::<u16>() else { return false };
+    if host.is_empty() || host == "unix" {
+        return UnixStream::connect(format!("/tmp/.X11-unix/X{number}")).is_ok();
+    }
+    TcpStream::connect((host, 6000u16.saturating_add(number))).is_ok()
 }
 
 /// Whether the sink finds a device: it looks for one on its way to READY.
