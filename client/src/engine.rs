@@ -60,6 +60,7 @@ struct Slot {
     connected: Option<Instant>,
     /// Texts that wait for a data channel.
     to_say: Vec<String>,
+    data_open: bool,
     /// Effects that wait for the source.
     waiting: Vec<Effect>,
 }
@@ -128,6 +129,7 @@ impl Engine {
             peer: None,
             connected: None,
             to_say: Vec::new(),
+            data_open: false,
             waiting: Vec::new(),
         };
         self.slots.insert(key, slot);
@@ -259,7 +261,9 @@ impl Engine {
             }
             PeerEvent::ChannelOpen => {
                 slot.say_what_waits();
-                self.out.push_back((key, Out::Tell(Event::DataOpen)));
+                if !std::mem::replace(&mut slot.data_open, true) {
+                    self.out.push_back((key, Out::Tell(Event::DataOpen)));
+                }
             }
             PeerEvent::Text(text) => {
                 slot.peer.iter().for_each(Peer::text_taken);
