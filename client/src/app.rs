@@ -14,12 +14,16 @@ use async_std::{
 use futures_util::{FutureExt, StreamExt, future, select};
 
 use crate::{
-    cli::{Cli, Command, Options},
+    cli::{Cli, Command, Options, View},
     conference,
     engine::{Engine, Lookup},
     events::{Event, Reporter},
     exit::{ExitCode, Failure},
-    media::{make, source::Source},
+    media::{
+        make,
+        source::Source,
+        view::{Playback, has_display},
+    },
     peer::{PeerConfig, PeerEvent},
     plugins, session,
     signalling::{Connection, Incoming, Server},
@@ -48,7 +52,12 @@ async fn run_mode(cli: &Cli, started: Instant) -> Result<(), Failure> {
     let result = match &cli.command {
         Command::Call { peer, remote_offerer, .. } => session::call(&mut app, peer, *remote_offerer).await,
         Command::Wait { once, .. } => session::wait(&mut app, *once).await,
-        Command::Room { room, max_peers, .. } => conference::run(&mut app, room, *max_peers).await,
+        Command::Room { room, max_peers, view, .. } => {
+            // In a room nobody minds being watched by nobody: without a display there is no window.
+            app.headless |= *view == View::None;
+            app.headless |= *view == View::Auto && !has_display();
+            conference::run(&mut app, room, *max_peers).await
+        }
     };
     app.engine.close_all();
     if !app.engine.wait_for_teardown(GOODBYE_LIMIT) {
@@ -81,7 +90,9 @@ pub struct App {
     inbox: Receiver<(u64, u64, PeerEvent)>,
     lookups: Receiver<Lookup>,
     signals: Signals,
-    media: Option<Receiver<Result<Source, Failure>>>,
+    /// Nothing is to be shown.
+    headless: bool,
+    media: Option<Receiver<Result<(Source, Playback), Failure>>>,
 }
 
 /// What wakes a mode up.
@@ -111,6 +122,7 @@ impl App {
             video: options.media.video(),
         };
         let signals = Signals::new([Unix::Int, Unix::Term, Unix::Hup]).map_err(Failure::internal)?;
+        let headless = options.headless;
         Ok(Self {
             reporter: Reporter::new(started, options.events),
             engine: Engine::new(config, options.setup_limit(), to_inbox, to_lookups),
@@ -119,6 +131,7 @@ impl App {
             inbox,
             lookups,
             signals,
+            headless,
             media: None,
         })
     }
@@ -139,9 +152,9 @@ impl App {
             return;
         }
         let (done, media) = channel::bounded(1);
-        let options = self.options.clone();
+        let (options, headless) = (self.options.clone(), self.headless);
         let spawned = thread::Builder::new().name("start".into()).spawn(move || {
-            let _ = done.try_send(start_media(&options));
+            let _ = done.try_send(start_media(&options, headless));
         });
         if let Err(error) = spawned {
             tracing::error!("no thread to start GStreamer on: {error}");
@@ -165,7 +178,8 @@ impl App {
             }
             Raw::Source(source) => {
                 self.media = None;
-                self.engine.set_source(source?);
+                let (source, playback) = source?;
+                self.engine.set_source(source, playback);
             }
             Raw::Peer(key, generation, event) => self.engine.peer_event(key, generation, event),
             Raw::Lookup(lookup) => self.engine.looked_up(lookup),
@@ -210,7 +224,7 @@ impl App {
 enum Raw {
     Incoming(Incoming),
     Connected(Result<Connection, Failure>),
-    Source(Result<Source, Failure>),
+    Source(Result<(Source, Playback), Failure>),
     Peer(u64, u64, PeerEvent),
     Lookup(Lookup),
     Interrupted,
@@ -232,11 +246,11 @@ async fn or_never<F: Future>(future: Option<F>) -> F::Output {
     }
 }
 
-fn start_media(options: &Options) -> Result<Source, Failure> {
+fn start_media(options: &Options, headless: bool) -> Result<(Source, Playback), Failure> {
     gst::init().map_err(Failure::internal)?;
     tracing::debug!("GStreamer initialised");
     let certificate = thread::Builder::new().name("certificate".into()).spawn(warm_up);
-    plugins::check(false)?;
+    plugins::check(!headless)?;
     tracing::debug!("plugins checked");
     let source = Source::start(&options.media)?;
     drop(make("webrtcbin"));
@@ -245,7 +259,19 @@ fn start_media(options: &Options) -> Result<Source, Failure> {
         let _ = certificate.join();
     }
     tracing::debug!("certificate made");
-    Ok(source)
+    Ok((source, playback(headless)))
+}
+
+/// What cannot be played is decoded and counted.
+fn playback(headless: bool) -> Playback {
+    if headless {
+        return Playback::NONE;
+    }
+    let playback = Playback::detect();
+    if !playback.video {
+        eprintln!("callbin: no display: what arrives is decoded and counted, not shown");
+    }
+    playback
 }
 
 /// The first dtlsdec of a process generates an RSA key, which takes longer than all the rest.

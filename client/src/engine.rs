@@ -16,10 +16,7 @@ use crate::{
     candidate::RemoteCandidate,
     events::Event,
     exit::{ExitCode, Failure},
-    media::{
-        receive::{self, First},
-        source::Source,
-    },
+    media::{receive::First, source::Source, view::Playback},
     negotiation::{Effect, Input, Milestone, Negotiation, NegotiationFailure, Start},
     peer::{Inbox, Peer, PeerConfig, PeerEvent, Reaper, Voice},
     sdp::Kind,
@@ -63,6 +60,7 @@ struct Slot {
     connected: Option<Instant>,
     /// Texts that wait for a data channel.
     to_say: Vec<String>,
+    data_open: bool,
     /// Effects that wait for the source.
     waiting: Vec<Effect>,
 }
@@ -76,6 +74,7 @@ pub struct Engine {
     inbox: Inbox,
     lookups: Sender<Lookup>,
     source: Option<Source>,
+    playback: Playback,
     slots: BTreeMap<u64, Slot>,
     next: u64,
     out: VecDeque<(u64, Out)>,
@@ -92,6 +91,7 @@ impl Engine {
             inbox,
             lookups,
             source: None,
+            playback: Playback::NONE,
             slots: BTreeMap::new(),
             next: 0,
             out: VecDeque::new(),
@@ -100,7 +100,8 @@ impl Engine {
     }
 
     /// The encoders run: whoever waited for them can go on.
-    pub fn set_source(&mut self, source: Source) {
+    pub fn set_source(&mut self, source: Source, playback: Playback) {
+        self.playback = playback;
         self.source = Some(source);
         for key in self.keys() {
             let waiting = self.slots.get_mut(&key).map(|slot| std::mem::take(&mut slot.waiting));
@@ -128,6 +129,7 @@ impl Engine {
             peer: None,
             connected: None,
             to_say: Vec::new(),
+            data_open: false,
             waiting: Vec::new(),
         };
         self.slots.insert(key, slot);
@@ -259,7 +261,9 @@ impl Engine {
             }
             PeerEvent::ChannelOpen => {
                 slot.say_what_waits();
-                self.out.push_back((key, Out::Tell(Event::DataOpen)));
+                if !std::mem::replace(&mut slot.data_open, true) {
+                    self.out.push_back((key, Out::Tell(Event::DataOpen)));
+                }
             }
             PeerEvent::Text(text) => {
                 slot.peer.iter().for_each(Peer::text_taken);
@@ -332,7 +336,8 @@ impl Engine {
         let (Some(slot), Some(source)) = (self.slots.get_mut(&key), &self.source) else { return Ok(()) };
         let voice = Voice::new(key, slot.generation, self.inbox.clone());
         let peer = slot.peer.insert(Peer::new(self.config.clone(), source, voice)?);
-        let sink = |_| receive::null_sink();
+        let playback = self.playback;
+        let sink = move |kind| playback.sink(kind);
         match effect {
             Effect::ApplyOffer(offer) => peer.apply_offer(source, &offer, &sink),
             _ => {

@@ -34,18 +34,7 @@ const CALL: &[Package] = &[
 ];
 
 const VIEW: &[Package] = &[
-    (
-        "gstreamer1.0-plugins-base",
-        &[
-            "compositor",
-            "videoconvert",
-            "videoscale",
-            "textoverlay",
-            "audiomixer",
-            "audioconvert",
-            "audioresample",
-        ],
-    ),
+    ("gstreamer1.0-plugins-base", &["videoconvert", "audioconvert", "audioresample"]),
     ("gstreamer1.0-plugins-good", &["autovideosink", "autoaudiosink"]),
 ];
 

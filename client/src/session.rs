@@ -18,6 +18,7 @@ use crate::{
 };
 
 /// Between attempts to reach a server that is gone.
+const SHORT_PAUSE: Duration = Duration::from_millis(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
@@ -77,7 +78,12 @@ pub async fn wait(app: &mut App, once: bool) -> Result<(), Failure> {
             registered_before = true;
             pause = FIRST_PAUSE;
         }
-        if !was_called {
+        if !was_called && matches!(ending, Ending::PeerLeft) {
+            // A caller that gave up before it said anything. Not at once, should a server do this for ever.
+            if pause_or_interrupt(app, SHORT_PAUSE).await? {
+                return Ok(());
+            }
+        } else if !was_called {
             let in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             app.reporter.tell(None, &Event::Reconnecting { reason: ending.reason(), in_ms });
             if pause_or_interrupt(app, pause).await? {
@@ -231,7 +237,7 @@ impl Call {
         let text = match incoming {
             Incoming::Text(text) => text,
             // 1000: the partner is gone. Anything else is the server's own affair.
-            Incoming::Closed { code: 1000, .. } if self.session && self.was_called => {
+            Incoming::Closed { code: 1000, .. } if self.session => {
                 return Some(Ending::PeerLeft);
             }
             Incoming::Closed { code, reason } => {

@@ -4,6 +4,7 @@ pub mod keyframes;
 pub mod meter;
 pub mod receive;
 pub mod source;
+pub mod view;
 
 use gst::prelude::*;
 
