@@ -159,6 +159,16 @@ impl Client {
         self.seen.clear();
     }
 
+    /// Waits for a peer's stats from now on, forgetting its earlier ones and nothing else.
+    #[track_caller]
+    pub fn fresh_stats(&mut self, peer: &str) -> Event {
+        while let Some(event) = self.next_line(Instant::now()) {
+            self.seen.push_back(event);
+        }
+        self.seen.retain(|event| event.name() != "stats" || event.peer() != Some(peer));
+        self.wait_for_peer(peer, "stats")
+    }
+
     fn next_line(&mut self, until: Instant) -> Option<Event> {
         match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(line) => {

@@ -44,8 +44,7 @@ fn sounds(stats: &Event, hz: u32) -> bool {
 
 /// When the client next tells how many frames of `peer` it has decoded: milliseconds and frames.
 fn frames(client: &mut Client, peer: &str) -> (u64, f64) {
-    client.forget();
-    let stats = client.wait_for_peer(peer, "stats");
+    let stats = client.fresh_stats(peer);
     (stats.ms(), stats.number("/video/frames"))
 }
 

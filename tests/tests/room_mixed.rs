@@ -73,8 +73,7 @@ fn assert_page_gets_page(page: &Page, uid: &str) {
 /// Frames of a peer that a client decodes over some seconds, per second.
 #[track_caller]
 fn frame_rate(client: &mut Client, uid: &str, seconds: f64) -> f64 {
-    client.forget();
-    let first = client.wait_for_peer(uid, "stats");
+    let first = client.fresh_stats(uid);
     let until = first.ms() as f64 + seconds * 1000.0;
     let last = client.wait_for_any("later stats", DEADLINE, |event| {
         event.name() == "stats" && event.peer() == Some(uid) && event.ms() as f64 >= until
