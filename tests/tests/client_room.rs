@@ -88,7 +88,6 @@ fn three_see_and_hear_each_other_and_come_and_go() {
 
     // It is killed without a word, and comes back at once.
     undisturbed((&mut red, "red"), (&mut green, "green"), 4, || blue.process().signal("KILL"));
-    red.wait_for_peer("blue", "peer-left");
     let mut blue = join(&server, BLUE);
     expect(&mut blue, RED);
     expect(&mut green, BLUE);
