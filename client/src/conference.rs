@@ -21,6 +21,10 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
+/// Between attempts to reach a member whose connection broke, looked at once a second.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
 /// Joins `room` and stays until the user, the clock or a probe ends it.
 pub async fn run(app: &mut App, room: &RoomId, max_peers: u16) -> Result<(), Failure> {
     app.start_media();
@@ -34,6 +38,7 @@ pub async fn run(app: &mut App, room: &RoomId, max_peers: u16) -> Result<(), Fai
         entered: None,
         pause: FIRST_PAUSE,
         retry: None,
+        retries: BTreeMap::new(),
         next_second: Instant::now() + Duration::from_secs(1),
         frames_gone: 0,
     };
@@ -59,6 +64,8 @@ struct Conference {
     /// After the server was lost: how long to wait, and until when.
     pause: Duration,
     retry: Option<Instant>,
+    /// Members to offer to again: when, if not just now, and after which pause.
+    retries: BTreeMap<PeerId, (Option<Instant>, Duration)>,
     next_second: Instant,
     /// Frames of members that are gone, for the probe.
     frames_gone: u64,
@@ -174,8 +181,34 @@ impl Conference {
                 Effect::Decline(peer) => {
                     self.send(peer, "ERROR this member speaks with enough others".into())
                 }
-                Effect::Report(peer, report) => self.report(app, &peer, report),
+                Effect::RetryLater(peer) => self.retry_later(peer),
+                Effect::Report(peer, report) => {
+                    if report == Report::Left {
+                        self.retries.remove(&peer);
+                    }
+                    self.report(app, &peer, report);
+                }
             }
+        }
+    }
+
+    fn retry_later(&mut self, peer: PeerId) {
+        let before = self.retries.get(&peer).map_or(FIRST_RETRY / 2, |(_, pause)| *pause);
+        let pause = (before * 2).min(LONGEST_RETRY);
+        self.retries.insert(peer, (Some(Instant::now() + pause), pause));
+    }
+
+    fn retry_members(&mut self, app: &mut App) {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for (peer, (at, _)) in &mut self.retries {
+            if at.is_some_and(|at| at <= now) {
+                *at = None;
+                due.push(peer.clone());
+            }
+        }
+        for peer in due {
+            self.input(app, Input::Retry(peer));
         }
     }
 
@@ -214,7 +247,10 @@ impl Conference {
                     app.reporter.tell(Some(&peer), &Event::PeerFirstVideo { width, height });
                 }
                 Out::Tell(event) => app.reporter.tell(Some(&peer), &event),
-                Out::Connected => app.reporter.tell(Some(&peer), &Event::PeerConnected),
+                Out::Connected => {
+                    self.retries.remove(&peer);
+                    app.reporter.tell(Some(&peer), &Event::PeerConnected);
+                }
                 Out::Failed { phase, failure } => {
                     let event = Event::PeerFailed { phase: phase.into(), reason: failure.message };
                     app.reporter.tell(Some(&peer), &event);
@@ -234,6 +270,7 @@ impl Conference {
             self.next_second = (self.next_second + Duration::from_secs(1)).max(now);
             app.engine.every_second();
             self.look_at_engine(app);
+            self.retry_members(app);
         }
         if let Some(wanted) = app.options.expect_video_frames {
             let frames =

@@ -25,6 +25,8 @@ pub enum Input {
     Declined(PeerId),
     /// Our connection to a member is over, though it is still in the room.
     Broken(PeerId),
+    /// The time asked for by [`Effect::RetryLater`] has come.
+    Retry(PeerId),
 }
 
 /// What to do.
@@ -45,6 +47,8 @@ pub enum Effect {
     Close(PeerId),
     /// Say that we are full.
     Decline(PeerId),
+    /// Try again after a while, longer each time.
+    RetryLater(PeerId),
     /// Tell the user.
     Report(PeerId, Report),
 }
@@ -92,7 +96,8 @@ impl Room {
             Input::Left(peer) => self.left(&peer),
             Input::Said(peer, signal) => self.said(peer, signal),
             Input::Declined(peer) => self.ended(&peer, Some(Report::Declined)),
-            Input::Broken(peer) => self.ended(&peer, None),
+            Input::Broken(peer) => self.broken(peer),
+            Input::Retry(peer) => self.retry(peer),
         }
     }
 
@@ -164,6 +169,24 @@ impl Room {
         member.open = false;
         let report = report.map(|report| Effect::Report(peer.clone(), report));
         [Effect::Close(peer.clone())].into_iter().chain(report).collect()
+    }
+
+    /// Who offered, offers again: a member that was suspended, or whose network was away, may be back. The
+    /// other side has only to wait for it.
+    fn broken(&mut self, peer: PeerId) -> Vec<Effect> {
+        let offers = self.members.get(&peer).is_some_and(|member| member.older);
+        let mut effects = self.ended(&peer, None);
+        if offers && !effects.is_empty() {
+            effects.push(Effect::RetryLater(peer));
+        }
+        effects
+    }
+
+    fn retry(&mut self, peer: PeerId) -> Vec<Effect> {
+        match self.members.get(&peer) {
+            Some(member) if !member.open && member.older => self.meet(peer, true, Start::Offer),
+            _ => Vec::new(),
+        }
     }
 
     /// Begins with a member, or declines.

@@ -36,6 +36,23 @@ fn the_new_member_offers_to_each() {
 }
 
 #[test]
+fn whoever_offered_offers_again_after_a_failure() {
+    let mut room = Room::new(16);
+    room.handle(Input::Entered(vec![peer("older")]));
+    room.handle(Input::Joined(peer("younger")));
+    let later = Effect::RetryLater(peer("older"));
+    assert_eq!(room.handle(Input::Broken(peer("older"))), [Effect::Close(peer("older")), later]);
+    assert_eq!(room.handle(Input::Retry(peer("older"))), [open("older", Start::Offer, false)]);
+    assert_eq!(room.handle(Input::Retry(peer("older"))), [], "it is under way");
+    // The other side has only to wait.
+    assert_eq!(room.handle(Input::Broken(peer("younger"))), [Effect::Close(peer("younger"))]);
+    assert_eq!(room.handle(Input::Retry(peer("younger"))), []);
+    room.handle(Input::Broken(peer("older")));
+    room.handle(Input::Left(peer("older")));
+    assert_eq!(room.handle(Input::Retry(peer("older"))), [], "it is gone");
+}
+
+#[test]
 fn a_member_that_left_can_come_back_at_once() {
     let mut room = Room::new(16);
     room.handle(Input::Entered(vec![peer("a")]));
@@ -63,7 +80,8 @@ fn a_member_that_left_can_come_back_at_once() {
 fn a_broken_connection_begins_anew_with_an_offer_only() {
     let mut room = Room::new(16);
     room.handle(Input::Entered(vec![peer("a")]));
-    assert_eq!(room.handle(Input::Broken(peer("a"))), [Effect::Close(peer("a"))]);
+    let later = Effect::RetryLater(peer("a"));
+    assert_eq!(room.handle(Input::Broken(peer("a"))), [Effect::Close(peer("a")), later]);
     assert_eq!(room.handle(Input::Said(peer("a"), Signal::Ice(Candidate::default()))), []);
     assert_eq!(
         room.handle(Input::Said(peer("a"), offer())),
@@ -212,7 +230,7 @@ impl World {
                 Effect::Close(peer) => {
                     self.clients.get_mut(who).unwrap().pairs.remove(&peer);
                 }
-                Effect::Decline(_) => panic!("nobody is full"),
+                Effect::Decline(_) | Effect::RetryLater(_) => panic!("nobody is full, and nothing breaks"),
                 Effect::Report(..) => {}
             }
         }

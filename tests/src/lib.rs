@@ -5,6 +5,7 @@
 
 pub mod browser;
 pub mod client;
+pub mod network;
 pub mod process;
 pub mod server;
 pub mod socket;
@@ -12,6 +13,7 @@ pub mod wait;
 
 pub use browser::{Browser, BrowserOptions, Page, VideoProbe};
 pub use client::Client;
+pub use network::Network;
 pub use process::program;
 pub use server::Server;
 pub use socket::Socket;

@@ -34,6 +34,15 @@ impl Server {
         Self::spawn(&mut command)
     }
 
+    /// Starts one that other networks of this machine reach, too; without TLS.
+    pub fn spawn_reachable(flags: &[&str]) -> Self {
+        let mut command = Command::new(program("callbin-server"));
+        let mut server =
+            Self::spawn(command.args(["--addr", "0.0.0.0", "--port", "0", "--disable-ssl"]).args(flags));
+        server.url = format!("http://127.0.0.1:{}/", server.port());
+        server
+    }
+
     /// Starts it as told, and waits until it listens.
     pub fn spawn(command: &mut Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

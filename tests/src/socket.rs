@@ -105,9 +105,12 @@ impl Socket {
 
     /// A text frame, if one comes before [`Socket::set_deadline`]'s time is over.
     pub fn try_receive_text(&mut self) -> Option<String> {
-        match self.0.read() {
-            Ok(Message::Text(text)) => Some(text.to_string()),
-            _ => None,
+        loop {
+            match self.0.read() {
+                Ok(Message::Text(text)) => return Some(text.to_string()),
+                Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                _ => return None,
+            }
         }
     }
 

@@ -1,7 +1,10 @@
 //! One room of GStreamer clients and browser pages: everybody sees and hears everybody, and who stays does
 //! not notice how the others go.
 
-use callbin_tests::{Browser, BrowserOptions, Client, DEADLINE, Page, Server, client::Event, wait_until};
+use callbin_tests::{
+    Browser, BrowserOptions, Client, DEADLINE, Page, Server, Socket, client::Event, wait_until,
+};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 /// Small pictures: what is tested is the room, on a machine with two cores.
 const SMALL: [&str; 6] = ["--size", "320x240", "--fps", "15", "--view", "none"];
@@ -140,3 +143,88 @@ fn everybody_sees_and_hears_everybody_and_who_stays_is_not_disturbed() {
     });
     berta.assert_no_console_errors();
 }
+
+/// Joins and leaves at random; in the end client, server and page have what they had.
+#[test]
+fn two_hundred_comings_and_goings_leave_nothing_behind() {
+    const ROUNDS: usize = 200;
+    const WARM_UP: usize = 20;
+    let mut server = Server::start(&[]);
+    let browser = Browser::start(BrowserOptions { window: (640, 480), ..BrowserOptions::default() });
+    let page = page(&server, &browser, "page");
+    let mut client = join(&server, CLIENTS[0]);
+    page.wait_for_peer("red", "connected");
+    let mut random = StdRng::seed_from_u64(7);
+    let mut visitors: Vec<Visitor> = Vec::new();
+    let mut before = None;
+    for round in 0..ROUNDS + WARM_UP {
+        // The first ones load plugins and fill pools.
+        if round == WARM_UP {
+            visitors.clear();
+            before = Some(usage(&mut client, &mut server, &page));
+        }
+        if visitors.len() > 2 || (!visitors.is_empty() && random.random_bool(0.4)) {
+            visitors.swap_remove(random.random_range(0..visitors.len()));
+        } else {
+            visitors.push(Visitor::come(&server, round, &mut random));
+        }
+    }
+    visitors.clear();
+    let (before, after) = (before.expect("it was warm"), usage(&mut client, &mut server, &page));
+    for ((what, before), (_, after)) in before.iter().zip(&after) {
+        assert!(*after <= before * 1.05 + 1.0, "{what}: {before} before, {after} after");
+    }
+    // And whoever stayed still talks.
+    assert_client_gets_page(&mut client, "page");
+    assert_page_gets_client(&page, CLIENTS[0]);
+}
+
+/// Somebody who joins and, sooner or later, is gone.
+enum Visitor {
+    /// A client, killed when dropped.
+    Client { _client: Client },
+    /// A bare socket that joins, says something, and is cut when dropped.
+    Socket { _socket: Socket },
+}
+
+impl Visitor {
+    fn come(server: &Server, round: usize, random: &mut StdRng) -> Self {
+        let uid = format!("visitor-{round}");
+        if random.random_bool(0.7) {
+            let mut socket = Socket::register(server, &uid);
+            socket.send("ROOM r");
+            socket.receive_text();
+            socket.send("ROOM_PEER_MSG red {\"sdp\": {\"type\": \"offer\", \"sdp\": \"garbage\"}}");
+            return Self::Socket { _socket: socket };
+        }
+        let mut client = Client::start(server, &[&["room", "r", "--id", &uid], &SMALL[..]].concat());
+        // Some stay until they see somebody, some leave in the middle of it.
+        let until = ["joined", "offer-sent", "ice-connected", "peer-first-video"];
+        client.wait_for(until[random.random_range(0..until.len())]);
+        Self::Client { _client: client }
+    }
+}
+
+/// Threads, descriptors and memory, once nobody else is there and everything has come to rest.
+fn usage(client: &mut Client, server: &mut Server, page: &Page) -> Vec<(&'static str, f64)> {
+    let alone = "callbin.state().connections === 1 && callbin.peers().length === 1";
+    page.wait_for("the page to be alone with red", alone, DEADLINE);
+    let mut steady = 0;
+    let mut last = 0;
+    wait_until("steady threads of the client", DEADLINE, || {
+        let threads = client.process().threads();
+        steady = if threads == last { steady + 1 } else { 0 };
+        last = threads;
+        (steady > 200).then_some(())
+    });
+    let mut figures =
+        vec![("connections of the page", page.eval("callbin.state().connections").as_f64().unwrap_or(99.0))];
+    for (names, process) in [(CLIENT_USES, client.process()), (SERVER_USES, server.process())] {
+        let values = [process.threads() as f64, process.descriptors() as f64, process.memory() as f64];
+        figures.extend(names.into_iter().zip(values));
+    }
+    figures
+}
+
+const CLIENT_USES: [&str; 3] = ["threads of the client", "descriptors of the client", "memory of the client"];
+const SERVER_USES: [&str; 3] = ["threads of the server", "descriptors of the server", "memory of the server"];
