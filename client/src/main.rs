@@ -9,7 +9,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 fn main() {
     let started = Instant::now();
     let cli = Cli::parse();
-    limit_arenas();
+    use_one_arena();
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::WARN.into())
         .with_env_var("CALLBIN_LOG")
@@ -24,16 +24,16 @@ fn main() {
 /// glibc's own setting, which counts only when a process starts.
 const ARENAS: &str = "MALLOC_ARENA_MAX";
 
-/// Starts again with few arenas of memory, unless somebody has chosen already.
+/// Starts again with one arena of memory, unless somebody has chosen already.
 ///
 /// GStreamer makes threads for each peer, and glibc an arena for each thread, up to eight for each core: memory
-/// that grows with every peer that comes and is hardly given back when it goes. Two are as fast here.
-fn limit_arenas() {
+/// that grows with every peer that comes and is hardly given back when it goes. One is as fast here.
+fn use_one_arena() {
     if env::var_os(ARENAS).is_some() {
         return;
     }
     if let Ok(program) = env::current_exe() {
         // Returns only if it can't be done: then it works as well, with more memory.
-        let _ = Command::new(program).args(env::args_os().skip(1)).env(ARENAS, "2").exec();
+        let _ = Command::new(program).args(env::args_os().skip(1)).env(ARENAS, "1").exec();
     }
 }
