@@ -5,6 +5,8 @@
 
 pub mod browser;
 pub mod client;
+pub mod http;
+pub mod keys;
 pub mod process;
 pub mod server;
 pub mod socket;
