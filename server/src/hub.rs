@@ -477,6 +477,8 @@ impl Hub {
         match self.connections.get(&conn).and_then(Connection::uid).cloned() {
             Some(uid) => refuse(conn, uid, ErrorMessage::Other(reason), effects),
             None => {
+                // The close frame has no room for it.
+                effects.push(send(conn, &ServerMessage::Error(ErrorMessage::Other(reason))));
                 effects.push(Effect::Note(conn, Note::UidRefused(CloseReason::UidNotAllowed)));
                 self.close(conn, CloseReason::UidNotAllowed, effects);
             }
