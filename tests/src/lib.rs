@@ -5,6 +5,7 @@
 
 pub mod browser;
 pub mod client;
+pub mod hook;
 pub mod http;
 pub mod keys;
 pub mod process;
