@@ -9,4 +9,4 @@ RUN_PACKAGES="gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-p
 
 # To run the tests: a real browser with its driver, Node.js for the page's unit tests, a virtual
 # display, and tools for certificates and network namespaces.
-TEST_PACKAGES="chromium chromium-driver nodejs xvfb iproute2 openssl procps curl"
+TEST_PACKAGES="coturn chromium chromium-driver nodejs xvfb iproute2 openssl procps curl"

@@ -1,13 +1,13 @@
 //! What each address and each identity uses, and where it stops.
 //!
 //! An account outlives its last connection by a while, or whoever reconnects would start afresh. Admitting
-//! a message takes no lock.
+//! a message waits for nobody: its lock is written to only when the limits change.
 
 use std::{
     collections::HashMap,
     num::NonZeroU32,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -69,6 +69,11 @@ struct Table {
 struct Account {
     connections: AtomicUsize,
     last_left: Mutex<Instant>,
+    rates: RwLock<Rates>,
+}
+
+#[derive(Debug)]
+struct Rates {
     registrations: Limiter,
     messages: Limiter,
     bytes: Limiter,
@@ -87,9 +92,18 @@ impl Accounts {
         Self { quotas: RwLock::new(quotas), ..Self::default() }
     }
 
-    /// Other limits from now on. An account that is in use keeps its rates until it is idle.
+    /// Other limits from now on, also for those who are there.
     pub fn set_quotas(&self, quotas: Quotas) {
-        *self.quotas.write().unwrap_or_else(PoisonError::into_inner) = quotas;
+        let before =
+            std::mem::replace(&mut *self.quotas.write().unwrap_or_else(PoisonError::into_inner), quotas);
+        // The same limits again must not fill up anybody's reserve.
+        if before == quotas {
+            return;
+        }
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        for account in table.accounts.values() {
+            *account.rates.write().unwrap_or_else(PoisonError::into_inner) = Rates::new(&quotas);
+        }
     }
 
     /// Counts a connection, if there is room for it.
@@ -106,8 +120,9 @@ impl Accounts {
     }
 
     fn account(&self, owner: &Owner) -> Option<Arc<Account>> {
-        let quotas = self.quotas();
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        // Read under the lock, so that other limits find the account either there or made with them.
+        let quotas = self.quotas();
         if let Some(account) = table.accounts.get(owner) {
             return Some(account.clone());
         }
@@ -139,15 +154,31 @@ impl Account {
         Self {
             connections: AtomicUsize::new(0),
             last_left: Mutex::new(Instant::now()),
+            rates: RwLock::new(Rates::new(quotas)),
+        }
+    }
+
+    fn rates(&self) -> RwLockReadGuard<'_, Rates> {
+        self.rates.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_idle(&self, since: Duration) -> bool {
+        self.connections.load(Ordering::Relaxed) == 0
+            && self.last_left.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= since
+    }
+}
+
+impl Rates {
+    fn new(quotas: &Quotas) -> Self {
+        Self {
             registrations: Limiter::new(quotas.registrations, quotas.registrations.saturating_mul(5)),
             messages: Limiter::new(quotas.messages, quotas.messages.saturating_mul(2)),
             bytes: Limiter::new(quotas.bytes, quotas.bytes.saturating_mul(2).max(quotas.max_message)),
         }
     }
 
-    fn is_idle(&self, since: Duration) -> bool {
-        self.connections.load(Ordering::Relaxed) == 0
-            && self.last_left.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= since
+    fn admit_message(&self, bytes: u32) -> bool {
+        self.messages.admit(1) && self.bytes.admit(bytes)
     }
 }
 
@@ -163,13 +194,13 @@ impl Ticket {
 
     /// May it register now?
     pub fn admit_registration(&self) -> bool {
-        self.owners.iter().all(|account| account.registrations.admit(1))
+        self.owners.iter().all(|account| account.rates().registrations.admit(1))
     }
 
     /// May it send a message of this size now?
     pub fn admit_message(&self, bytes: usize) -> bool {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);
-        self.owners.iter().all(|account| account.messages.admit(1) && account.bytes.admit(bytes))
+        self.owners.iter().all(|account| account.rates().admit_message(bytes))
     }
 }
 
@@ -243,6 +274,21 @@ mod tests {
         let accounts = Arc::new(Accounts::new(Quotas { registrations: 1, ..Quotas::default() }));
         let admitted = (0..20).filter(|_| enter(&accounts, 1).unwrap().admit_registration()).count();
         assert_eq!(admitted, 5);
+    }
+
+    #[test]
+    fn other_limits_are_for_those_who_are_there_too() {
+        let quotas = Quotas { messages: 10, ..Quotas::default() };
+        let accounts = Arc::new(Accounts::new(quotas));
+        let ticket = enter(&accounts, 1).unwrap();
+        let admitted = || (0..30).filter(|_| ticket.admit_message(0)).count();
+        assert_eq!(admitted(), 20);
+        accounts.set_quotas(quotas);
+        assert_eq!(admitted(), 0, "no new reserve for the same limits");
+        accounts.set_quotas(Quotas { messages: 5, ..quotas });
+        assert_eq!(admitted(), 10);
+        accounts.set_quotas(Quotas { messages: 0, ..quotas });
+        assert_eq!(admitted(), 30);
     }
 
     #[test]

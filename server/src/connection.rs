@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use async_tungstenite::{
@@ -123,6 +123,8 @@ struct Pump {
     /// In a session, where everything goes.
     link: Option<Link>,
     phase: Phase,
+    /// When the phase ends. The alarm may be set for the token's end before that.
+    due: Instant,
     alarm: Alarm,
     /// The socket was handed frames that it may not have written.
     unflushed: bool,
@@ -167,6 +169,7 @@ impl Pump {
             socket,
             link: None,
             phase: Phase::Greeting,
+            due: Instant::now() + limits.hello_timeout,
             alarm: Alarm::after(time_left(&grant).min(limits.hello_timeout)),
             unflushed: false,
             heard: false,
@@ -215,6 +218,10 @@ impl Pump {
     }
 
     fn forward(&mut self, frame: Message) {
+        if self.link.is_none() {
+            // Somebody may have called us since the last frame.
+            self.link = self.presence.outbox.link().cloned();
+        }
         let event = match frame {
             Message::Text(_) | Message::Binary(_) if self.link.is_some() => return self.relay(frame),
             Message::Text(text) => match self.question(&text) {
@@ -244,7 +251,10 @@ impl Pump {
     /// Straight to the partner's queue. If that is gone, so will this connection be in a moment.
     fn relay(&self, frame: Message) {
         let Some(link) = &self.link else { return };
-        let kind = frame.to_text().map_or(Kind::Binary, Kind::of);
+        let kind = match &frame {
+            Message::Text(text) => Kind::of(text),
+            _ => Kind::Binary,
+        };
         let metrics = &self.presence.app.metrics;
         metrics.count_message(kind, frame.len());
         if kind == Kind::Sdp
@@ -307,13 +317,21 @@ impl Pump {
     fn set_alarm(&mut self, phase: Phase, after: Duration) {
         self.phase = phase;
         self.heard = false;
+        self.due = Instant::now() + after;
         self.alarm.set_after(after.min(time_left(&self.presence.grant)));
     }
 
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         while self.alarm.poll(cx).is_ready() {
-            if time_left(&self.presence.grant).is_zero() {
+            let token = time_left(&self.presence.grant);
+            if token.is_zero() {
                 return Poll::Ready(End::Closing(CloseReason::TokenExpired));
+            }
+            // Set for the token's end, and then the system's clock was put back.
+            let early = self.due.saturating_duration_since(Instant::now());
+            if !early.is_zero() {
+                self.alarm.set_after(early.min(token));
+                continue;
             }
             match self.phase {
                 Phase::Greeting => return Poll::Ready(End::Closing(CloseReason::HelloTimeout)),

@@ -382,12 +382,9 @@ impl Hub {
 
     /// Not there and not allowed look the same, so that nobody learns who is there by trying.
     fn find_callee(&self, conn: ConnId, callee: &PeerId) -> Result<ConnId, ErrorMessage> {
-        let may = |conn, ability| {
-            self.connections.get(&conn).is_some_and(|connection| connection.grant.allows(ability))
-        };
         let found = self.uids.get(callee).copied();
         let partner = found
-            .filter(|partner| may(conn, Ability::Call) && may(*partner, Ability::Answer))
+            .filter(|partner| self.may_call(conn, *partner))
             .ok_or_else(|| ErrorMessage::PeerNotFound(callee.to_string()))?;
         // Nobody is free to be called by themselves.
         let stage = self.connections.get(&partner).map(|connection| &connection.stage);
@@ -439,7 +436,7 @@ impl Hub {
         effects: &mut Vec<Effect>,
     ) {
         let refusal = match ClientMessage::parse(text) {
-            Ok(ClientMessage::RoomPeerMsg { to, msg }) => match self.find_member(room, &to) {
+            Ok(ClientMessage::RoomPeerMsg { to, msg }) => match self.find_member(conn, room, &to) {
                 Ok(member) => {
                     effects.push(send(member, &ServerMessage::RoomPeerMsg { from: uid, msg }));
                     return;
@@ -457,12 +454,22 @@ impl Hub {
         refuse(conn, uid, refusal, effects);
     }
 
-    fn find_member(&self, room: &RoomId, uid: &PeerId) -> Result<ConnId, ErrorMessage> {
-        let conn = self.uids.get(uid).ok_or_else(|| ErrorMessage::PeerNotFound(uid.to_string()))?;
-        match self.connections.get(conn).map(|connection| &connection.stage) {
-            Some(Stage::InRoom { room: theirs, .. }) if theirs == room => Ok(*conn),
-            _ => Err(ErrorMessage::PeerNotInRoom(uid.to_string())),
+    fn find_member(&self, from: ConnId, room: &RoomId, uid: &PeerId) -> Result<ConnId, ErrorMessage> {
+        let not_found = || ErrorMessage::PeerNotFound(uid.to_string());
+        let conn = *self.uids.get(uid).ok_or_else(not_found)?;
+        match self.connections.get(&conn).map(|connection| &connection.stage) {
+            Some(Stage::InRoom { room: theirs, .. }) if theirs == room => Ok(conn),
+            // Who is there outside the room is for those who could find out by calling.
+            _ if self.may_call(from, conn) => Err(ErrorMessage::PeerNotInRoom(uid.to_string())),
+            _ => Err(not_found()),
         }
+    }
+
+    fn may_call(&self, caller: ConnId, callee: ConnId) -> bool {
+        let may = |conn, ability| {
+            self.connections.get(&conn).is_some_and(|connection| connection.grant.allows(ability))
+        };
+        may(caller, Ability::Call) && may(callee, Ability::Answer)
     }
 
     /// Somebody else said no to what a connection asked for.
@@ -470,6 +477,8 @@ impl Hub {
         match self.connections.get(&conn).and_then(Connection::uid).cloned() {
             Some(uid) => refuse(conn, uid, ErrorMessage::Other(reason), effects),
             None => {
+                // The close frame has no room for it.
+                effects.push(send(conn, &ServerMessage::Error(ErrorMessage::Other(reason))));
                 effects.push(Effect::Note(conn, Note::UidRefused(CloseReason::UidNotAllowed)));
                 self.close(conn, CloseReason::UidNotAllowed, effects);
             }

@@ -12,9 +12,14 @@ use crate::config::LogFormat;
 #[error("--log {0:?}: {1}")]
 pub struct InvalidFilter(String, tracing_subscriber::filter::ParseError);
 
+/// Reads a filter.
+pub fn filter(text: &str) -> Result<EnvFilter, InvalidFilter> {
+    EnvFilter::try_new(text).map_err(|error| InvalidFilter(text.into(), error))
+}
+
 /// Starts logging. What is queued is written when the guard is dropped.
-pub fn start(filter: &str, format: LogFormat) -> Result<WorkerGuard, InvalidFilter> {
-    let env_filter = EnvFilter::try_new(filter).map_err(|error| InvalidFilter(filter.into(), error))?;
+pub fn start(filter_text: &str, format: LogFormat) -> Result<WorkerGuard, InvalidFilter> {
+    let env_filter = filter(filter_text)?;
     let (writer, guard) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(16_384).finish(std::io::stderr());
     let builder = tracing_subscriber::fmt().with_env_filter(env_filter).with_writer(writer);

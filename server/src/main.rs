@@ -18,7 +18,10 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error, 2),
     };
     if config.check_config {
-        return conclude(check(&config));
+        return match logging::filter(&config.operations.log) {
+            Ok(_) => conclude(check(&config)),
+            Err(error) => fail(&error, 2),
+        };
     }
     let guard = match logging::start(&config.operations.log, config.operations.log_format) {
         Ok(guard) => guard,

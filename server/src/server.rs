@@ -35,6 +35,10 @@ use crate::{
 /// How often to see whether those who may finish have finished.
 const DRAIN_STEP: Duration = Duration::from_millis(100);
 
+/// Bytes of a PROXY protocol header as most of them are, and at most.
+const PREFACE: usize = 256;
+const MAX_PREFACE: usize = 16 + u16::MAX as usize;
+
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -303,7 +307,7 @@ async fn handshake(
 
 /// The client that a PROXY protocol header names, or the peer itself where there is none.
 async fn read_preface(stream: &TcpStream, peer: SocketAddr) -> Option<SocketAddr> {
-    let mut bytes = [0; 536];
+    let mut bytes = vec![0; PREFACE];
     loop {
         let n = stream.peek(&mut bytes).await.ok()?;
         match proxy::preface(bytes.get(..n)?) {
@@ -314,6 +318,8 @@ async fn read_preface(stream: &TcpStream, peer: SocketAddr) -> Option<SocketAddr
                 return Some(client.unwrap_or(peer));
             }
             Preface::Incomplete if n == 0 => return None,
+            // The proxy has much to say, a client's certificate perhaps.
+            Preface::Incomplete if n == bytes.len() => bytes.resize(MAX_PREFACE, 0),
             // Peeking again returns at once, with the same bytes until more have come.
             Preface::Incomplete => runtime::sleep(Duration::from_millis(5)).await,
         }

@@ -5,6 +5,9 @@
 
 pub mod browser;
 pub mod client;
+pub mod hook;
+pub mod http;
+pub mod keys;
 pub mod network;
 pub mod process;
 pub mod server;

@@ -2,8 +2,9 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
+    net::{Ipv4Addr, SocketAddr},
     process::{Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     thread,
     time::Duration,
 };
@@ -18,6 +19,7 @@ use crate::{
 pub struct Server {
     process: Process,
     url: String,
+    admin: Arc<OnceLock<SocketAddr>>,
     log: Arc<Mutex<String>>,
 }
 
@@ -59,14 +61,23 @@ impl Server {
         });
         let mut line = String::new();
         let stdout = process.child().stdout.take().expect("stdout is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("stdout is text");
+        let mut stdout = BufReader::new(stdout);
+        stdout.read_line(&mut line).expect("stdout is text");
+        let admin = Arc::new(OnceLock::new());
+        let found = admin.clone();
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let address = line.strip_prefix("admin on http://").map(|rest| rest.trim_end_matches('/'));
+                address.and_then(|address| address.parse().ok()).map(|address| found.set(address));
+            }
+        });
         let url = line.trim().strip_prefix("listening on ").map(String::from);
         let url = url.unwrap_or_else(|| {
             let status = process.wait();
             thread::sleep(Duration::from_millis(100));
             panic!("the server does not listen ({status}): {line}{}", log.lock().expect("not poisoned"))
         });
-        Self { process, url, log }
+        Self { process, url, admin, log }
     }
 
     /// The page's address, with a slash at its end.
@@ -83,6 +94,17 @@ impl Server {
     pub fn port(&self) -> u16 {
         let port = self.url.trim_end_matches('/').rsplit(':').next().unwrap_or_default();
         port.parse().expect("the address has a port")
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port()).into()
+    }
+
+    /// The address of the admin API, which it was started with.
+    #[track_caller]
+    pub fn admin_address(&self) -> SocketAddr {
+        wait_until("the admin address", DEADLINE, || self.admin.get().copied())
     }
 
     /// The process.

@@ -1,7 +1,7 @@
 //! A bare WebSocket peer: it says what the test says, and nothing by itself but pongs.
 
 use std::{
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,9 +12,11 @@ use rustls::{
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
-use tungstenite::{Error, Message, WebSocket, protocol::CloseFrame};
+use tungstenite::{
+    Error, Message, WebSocket, client::IntoClientRequest, http::HeaderName, protocol::CloseFrame,
+};
 
-use crate::{server::Server, wait::DEADLINE};
+use crate::{http::connect_from, server::Server, wait::DEADLINE};
 
 /// A WebSocket to a server.
 #[derive(Debug)]
@@ -43,25 +45,53 @@ impl Socket {
     /// Connects to any path of any server.
     #[track_caller]
     pub fn connect_to(url: &str) -> Self {
+        Self::connect_with(url, &[])
+    }
+
+    /// Connects with more headers in the request.
+    #[track_caller]
+    pub fn connect_with(url: &str, headers: &[(&str, &str)]) -> Self {
         let address = address_of(url);
         let stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("{url}: {error}"));
+        Self::handshake(stream, url, headers)
+    }
+
+    /// Connects from one of the loopback's many addresses.
+    #[track_caller]
+    pub fn connect_from(server: &Server, source: IpAddr) -> Self {
+        Self::handshake(connect_from(source, server.address()), &server.ws_url(), &[])
+    }
+
+    /// Makes a WebSocket of a TCP connection.
+    #[track_caller]
+    pub fn handshake(stream: TcpStream, url: &str, headers: &[(&str, &str)]) -> Self {
         stream.set_nodelay(true).expect("a socket has options");
         stream.set_read_timeout(Some(DEADLINE)).expect("a socket has options");
         let stream =
             if url.starts_with("wss:") { Stream::Tls(tls(stream).into()) } else { Stream::Plain(stream) };
-        match tungstenite::client(url, stream) {
+        let mut request = url.into_client_request().expect("a URL");
+        for (name, value) in headers {
+            let name = HeaderName::try_from(*name).expect("a header's name");
+            request.headers_mut().insert(name, value.parse().expect("a header's value"));
+        }
+        match tungstenite::client(request, stream) {
             Ok((socket, _)) => Self(socket),
             Err(error) => panic!("{url}: no WebSocket: {error}"),
         }
     }
 
+    /// Registers, and waits until that is done.
+    #[track_caller]
+    pub fn hello(mut self, uid: &str) -> Self {
+        self.send(&format!("HELLO {uid}"));
+        self.expect("HELLO");
+        self
+    }
+
     /// Connects and registers.
     #[track_caller]
     pub fn register(server: &Server, uid: &str) -> Self {
-        let mut socket = Self::connect(server);
-        socket.send(&format!("HELLO {uid}"));
-        socket.expect("HELLO");
-        socket
+        Self::connect(server).hello(uid)
     }
 
     /// Sends a text frame.

@@ -243,15 +243,23 @@ pub fn sign(claims: &Claims, key_file: &Path) -> Result<String, KeyError> {
     let bytes = read(key_file)?;
     let unusable = |why: String| KeyError::Unusable(key_file.into(), why);
     let (algorithm, key) = if is_pem(&bytes) {
-        let kinds = [
-            (Algorithm::RS256, EncodingKey::from_rsa_pem(&bytes)),
-            (Algorithm::ES256, EncodingKey::from_ec_pem(&bytes)),
-            (Algorithm::EdDSA, EncodingKey::from_ed_pem(&bytes)),
-        ];
-        let found = kinds.into_iter().find_map(|(algorithm, key)| Some((algorithm, key.ok()?)));
-        found.ok_or_else(|| unusable("not a private key (PKCS #8) for RS256, ES256 or EdDSA".into()))?
+        private_key(&bytes)
+            .ok_or_else(|| unusable("not a private key (PKCS #8) for RS256, ES256 or EdDSA".into()))?
     } else {
         (Algorithm::HS256, EncodingKey::from_secret(&trimmed(&bytes, key_file)?))
     };
     encode(&Header::new(algorithm), claims, &key).map_err(|error| unusable(error.to_string()))
+}
+
+fn private_key(pem: &[u8]) -> Option<(Algorithm, EncodingKey)> {
+    // The library takes a public RSA key for a private one until it has to sign.
+    if !pem.trim_ascii_start().split(|byte| byte.is_ascii_control()).next()?.ends_with(b"PRIVATE KEY-----") {
+        return None;
+    }
+    let kinds = [
+        (Algorithm::RS256, EncodingKey::from_rsa_pem(pem)),
+        (Algorithm::ES256, EncodingKey::from_ec_pem(pem)),
+        (Algorithm::EdDSA, EncodingKey::from_ed_pem(pem)),
+    ];
+    kinds.into_iter().find_map(|(algorithm, key)| Some((algorithm, key.ok()?)))
 }

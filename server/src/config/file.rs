@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, path::PathBuf};
 
-use clap::{ArgAction, Command, CommandFactory, FromArgMatches, parser::ValueSource};
+use clap::{ArgAction, Command, CommandFactory, FromArgMatches, error::ErrorKind};
 use toml::{Table, Value};
 
 use super::Config;
@@ -34,16 +34,24 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Config, ConfigE
     }
     let matches = command.clone().try_get_matches_from(args)?;
     let config = Config::from_arg_matches(&matches)?;
-    // clap looks for conflicts on the command line only.
-    let from_file = |name| matches.value_source(name) == Some(ValueSource::DefaultValue);
-    if config.tls.disable_ssl
-        && config.tls.self_signed
-        && (from_file("disable_ssl") || from_file("self_signed"))
-    {
-        let message = "disable-ssl and self-signed exclude each other";
-        return Err(command.error(clap::error::ErrorKind::ArgumentConflict, message).into());
+    match contradiction(&config) {
+        Some(message) => Err(command.error(ErrorKind::ArgumentConflict, message).into()),
+        None => Ok(config),
     }
-    Ok(config)
+}
+
+/// What fits together is known when all sources are read; clap looks at each by itself.
+fn contradiction(config: &Config) -> Option<&'static str> {
+    let Config { tls, ice, operations, .. } = config;
+    if tls.disable_ssl && tls.self_signed {
+        Some("disable-ssl and self-signed exclude each other")
+    } else if !ice.turn_url.is_empty() && ice.turn_secret_file.is_none() {
+        Some("turn-url needs turn-secret-file, to make credentials with")
+    } else if operations.admin_secret_file.is_some() && operations.admin_addr.is_none() {
+        Some("admin-secret-file needs admin-addr, to serve the admin API on")
+    } else {
+        None
+    }
 }
 
 /// Finds the file's name before anything else is understood.
@@ -122,6 +130,15 @@ mod tests {
     }
 
     #[test]
+    fn what_belongs_together_may_come_from_different_places() {
+        let config = parse_with("admin-addr = \"127.0.0.1:1\"", &["--admin-secret-file", "x"]).unwrap();
+        assert!(config.operations.admin_addr.is_some());
+        parse_with("turn-secret-file = \"x\"", &["--turn-url", "turn:x"]).unwrap();
+        assert!(parse_with("", &["--turn-url", "turn:x"]).unwrap_err().contains("turn-secret-file"));
+        assert!(parse_with("self-signed = true", &["--disable-ssl"]).is_err());
+    }
+
+    #[test]
     fn flags_come_first() {
         assert_eq!(parse_with("port = 9000", &["--port", "9001"]).unwrap().listen.port, 9001);
     }
@@ -137,6 +154,8 @@ mod tests {
             ("[limits]\nmax-queue = 1000", "unknown option \"limits\""),
             ("port =", "line 1"),
             ("disable-ssl = true\nself-signed = true", "exclude each other"),
+            ("turn-url = \"turn:x\"", "turn-secret-file"),
+            ("admin-secret-file = \"x\"", "admin-addr"),
         ] {
             let error = parse_with(file, &[]).unwrap_err();
             assert!(error.contains(words), "{file}: {error}");

@@ -466,7 +466,7 @@ mod grants {
         assert_eq!(effects, [to(ALICE, "ERROR not before noon")]);
         fixture.open(GHOST);
         let effects = fixture.handle(GHOST, Event::Refused("no".into()));
-        assert_eq!(effects, [closed(GHOST, CloseReason::UidNotAllowed)]);
+        assert_eq!(effects, [to(GHOST, "ERROR no"), closed(GHOST, CloseReason::UidNotAllowed)]);
     }
 }
 

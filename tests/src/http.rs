@@ -1,0 +1,120 @@
+//! Plain HTTP requests over a socket of their own, and answers taken apart.
+
+use std::{
+    io::{Read, Write},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+};
+
+use socket2::{Domain, Socket as RawSocket, Type};
+
+use crate::{server::Server, wait::DEADLINE};
+
+/// The headers of a WebSocket handshake.
+pub const UPGRADE: [(&str, &str); 4] = [
+    ("Connection", "Upgrade"),
+    ("Upgrade", "websocket"),
+    ("Sec-WebSocket-Version", "13"),
+    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+];
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// 200 and so on; 0 if nothing came.
+    pub status: u16,
+    /// The status line and the headers, in lower case.
+    pub head: String,
+    /// What followed them.
+    pub body: String,
+}
+
+impl Response {
+    /// Takes an answer apart.
+    pub fn parse(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        Self { status, head: head.to_lowercase(), body: body.to_owned() }
+    }
+
+    /// The value of a header, in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            (found == name).then(|| value.trim())
+        })
+    }
+
+    /// The body as JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// `GET` on the server's port for clients.
+#[track_caller]
+pub fn get(server: &Server, path: &str, headers: &[(&str, &str)]) -> Response {
+    request(server.address(), "GET", path, headers)
+}
+
+/// Any request to any address; reads until the other end closes.
+#[track_caller]
+pub fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+    let mut stream = connect_from(Ipv4Addr::LOCALHOST.into(), address);
+    let headers = [&[("Connection", "close")], headers].concat();
+    write_head(&mut stream, method, path, &headers);
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    Response::parse(&answer)
+}
+
+/// Asks for a WebSocket; reads no more than the head of the answer, and the body of a refusal.
+#[track_caller]
+pub fn upgrade(server: &Server, path: &str, headers: &[(&str, &str)]) -> Response {
+    upgrade_on(connect_from(Ipv4Addr::LOCALHOST.into(), server.address()), path, headers)
+}
+
+/// Asks for a WebSocket on this connection. It is closed in the end.
+#[track_caller]
+pub fn upgrade_on(mut stream: TcpStream, path: &str, headers: &[(&str, &str)]) -> Response {
+    write_head(&mut stream, "GET", path, &[&UPGRADE, headers].concat());
+    read_answer(&mut stream)
+}
+
+/// Reads the head of an answer, and as much of a body as it announces.
+pub fn read_answer(stream: &mut TcpStream) -> Response {
+    let (mut bytes, mut byte) = (Vec::new(), [0; 1]);
+    loop {
+        let response = Response::parse(&bytes);
+        let length = response.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let complete = bytes.windows(4).any(|end| end == b"\r\n\r\n") && response.body.len() >= length;
+        if complete {
+            return response;
+        }
+        match stream.read(&mut byte) {
+            Ok(1..) => bytes.extend(byte),
+            Ok(0) | Err(_) => return response,
+        }
+    }
+}
+
+/// Sends the head of a request.
+pub fn write_head(stream: &mut TcpStream, method: &str, path: &str, headers: &[(&str, &str)]) {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n");
+    headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+    // A server that refuses may have closed already; its answer tells.
+    let _ = stream.write_all(format!("{head}\r\n").as_bytes());
+}
+
+/// Connects from one of the loopback's many addresses.
+#[track_caller]
+pub fn connect_from(source: IpAddr, address: SocketAddr) -> TcpStream {
+    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, None).expect("sockets exist");
+    socket.bind(&SocketAddr::new(source, 0).into()).expect("the loopback has this address");
+    socket.connect(&address.into()).unwrap_or_else(|error| panic!("{address}: {error}"));
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true).expect("a socket has options");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a socket has options");
+    stream
+}

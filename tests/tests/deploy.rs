@@ -1,0 +1,101 @@
+//! What operators copy: it must name things as the server does.
+
+use std::{collections::BTreeSet, fs, process::Command};
+
+use callbin_tests::{
+    Server, Socket, http,
+    process::{program, workspace},
+};
+use serde_json::Value;
+
+fn read(path: &str) -> String {
+    fs::read_to_string(workspace().join("deploy").join(path))
+        .unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every `callbin_…` in a text.
+fn names(text: &str) -> BTreeSet<String> {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = text.split(|c| !word(c)).filter(|word| word.starts_with("callbin_"));
+    words.map(String::from).collect()
+}
+
+/// The series that a server with some traffic shows, the labels left out.
+fn series() -> (BTreeSet<String>, String) {
+    let server = Server::start(&[]);
+    let (mut caller, _callee) = (Socket::register(&server, "a"), Socket::register(&server, "b"));
+    caller.expect_nothing("SESSION x", "ERROR peer 'x' not found");
+    let mut odd = Socket::connect(&server);
+    odd.send("odd");
+    odd.expect_close(1002, "invalid protocol");
+    let metrics = http::get(&server, "/metrics", &[]).body;
+    let found = metrics
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .flat_map(|line| line.split(['{', ' ']).next().map(String::from));
+    (found.collect(), metrics)
+}
+
+#[test]
+fn dashboard_and_alerts_name_metrics_that_exist() {
+    let (series, metrics) = series();
+    let (dashboard, alerts) = (read("grafana/callbin-server.json"), read("prometheus/alerts.yml"));
+    let named: BTreeSet<String> = names(&dashboard).into_iter().chain(names(&alerts)).collect();
+    assert!(named.len() > 15, "{named:?}");
+    let unknown: Vec<_> = named.difference(&series).collect();
+    assert!(unknown.is_empty(), "{unknown:?} not in {metrics}");
+    // And everything there is to see is on the dashboard.
+    let base = |name: &String| {
+        ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name).to_owned()
+    };
+    let shown: BTreeSet<String> = names(&dashboard).iter().map(base).collect();
+    let missing: Vec<_> = series.iter().map(base).filter(|name| !shown.contains(name)).collect();
+    assert!(missing.is_empty(), "{missing:?} not on the dashboard");
+}
+
+#[test]
+fn the_dashboard_is_one() {
+    let dashboard: Value = serde_json::from_str(&read("grafana/callbin-server.json")).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    assert!(panels.iter().all(|panel| panel["targets"][0]["expr"].is_string()), "{panels:?}");
+}
+
+#[test]
+fn reasons_in_the_alerts_are_the_servers() {
+    let source = ["account.rs", "close.rs"].map(|file| {
+        fs::read_to_string(workspace().join("server/src").join(file)).expect("the source is there")
+    });
+    for reason in ["the server is full", "reads too slowly"] {
+        assert!(read("prometheus/alerts.yml").contains(&format!("reason=\"{reason}\"")), "{reason}");
+        assert!(source.iter().any(|source| source.contains(&format!("#[error(\"{reason}\")]"))), "{reason}");
+    }
+}
+
+#[test]
+fn the_packaged_configuration_is_accepted_with_and_without_its_comments() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let home = folder.path().to_str().expect("text");
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "0123456789012345678901234567890123456789").expect("the folder is ours");
+    let text = read("server.toml").replace("/var/lib/callbin", home);
+    let text = ["admin-secret", "token-secret", "turn-secret"].iter().fold(text, |text, name| {
+        text.replace(&format!("/etc/callbin/{name}"), secret.to_str().expect("text"))
+    });
+    let all: String = text
+        .lines()
+        .map(|line| {
+            line.strip_prefix('#')
+                .filter(|rest| rest.contains(" = ") && !rest.starts_with(' '))
+                .unwrap_or(line)
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_ne!(text, all);
+    for text in [text, all] {
+        let file = folder.path().join("server.toml");
+        fs::write(&file, &text).expect("the folder is ours");
+        let mut command = Command::new(program("callbin-server"));
+        let output = command.arg("--check-config").arg("--config").arg(file).output().expect("it runs");
+        assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
+    }
+}

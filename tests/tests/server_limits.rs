@@ -1,0 +1,536 @@
+//! Each limit over real sockets: what is beyond it is refused with a reason, and what is within goes on.
+
+use std::{
+    io::{Read, Write},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use callbin_tests::{
+    DEADLINE, Server, Socket,
+    http::{self, Response, connect_from, upgrade_on},
+    keys::{Algorithm, Keys},
+    program,
+    socket::Received,
+    wait_until,
+};
+use serde_json::json;
+
+/// One of the loopback's addresses: an owner of its own.
+fn owner(last: u8) -> IpAddr {
+    Ipv4Addr::new(127, 0, 7, last).into()
+}
+
+fn upgrade_from(server: &Server, source: IpAddr, headers: &[(&str, &str)]) -> Response {
+    upgrade_on(connect_from(source, server.address()), "/", headers)
+}
+
+#[track_caller]
+fn assert_busy(response: &Response, status: u16, words: &str) {
+    assert_eq!((response.status, response.body.trim()), (status, words), "{response:?}");
+    assert_eq!(response.header("retry-after"), Some("10"));
+    assert_eq!(response.header("connection"), Some("close"));
+}
+
+fn metric(server: &Server, line: &str) -> Option<f64> {
+    let metrics = http::get(server, "/metrics", &[]).body;
+    metrics.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
+}
+
+const FROM_HERE: &str = "too many connections from here";
+
+mod connections {
+    use super::*;
+
+    #[test]
+    fn of_one_address() {
+        let server = Server::start(&["--max-owner-connections", "2"]);
+        let first = Socket::connect_from(&server, owner(1)).hello("a");
+        let _second = Socket::connect_from(&server, owner(1)).hello("b");
+        assert_busy(&upgrade_from(&server, owner(1), &[]), 429, FROM_HERE);
+        let _other = Socket::connect_from(&server, owner(2)).hello("c");
+        first.close();
+        wait_until("the place", DEADLINE, || {
+            (upgrade_from(&server, owner(1), &[]).status == 101).then_some(())
+        });
+        assert!(
+            metric(&server, "callbin_refusals_total{reason=\"too many connections from here\"}") >= Some(1.0)
+        );
+    }
+
+    #[test]
+    fn of_one_identity_from_wherever() {
+        let keys = Keys::new(Algorithm::Hs256);
+        let server = Server::start(&["--token-key-file", &keys.public(), "--max-owner-connections", "2"]);
+        let bearer = |sub: &str| format!("Bearer {}", keys.token(json!({ "sub": sub })));
+        let connect = |last, sub: &str| {
+            let stream = connect_from(owner(last), server.address());
+            Socket::handshake(stream, &server.ws_url(), &[("Authorization", &bearer(sub))])
+        };
+        let _held = [connect(1, "alice"), connect(2, "alice")];
+        let alice = bearer("alice");
+        assert_busy(&upgrade_from(&server, owner(3), &[("Authorization", &alice)]), 429, FROM_HERE);
+        connect(3, "bob").hello("bob");
+    }
+
+    #[test]
+    fn of_everybody() {
+        let server = Server::start(&["--max-connections", "3", "--max-owner-connections", "0"]);
+        let mut held: Vec<Socket> =
+            (1..=3).map(|i| Socket::connect_from(&server, owner(i)).hello(&format!("p{i}"))).collect();
+        assert_busy(&upgrade_from(&server, owner(9), &[]), 503, "the server is full");
+        // Who is there does not notice.
+        for socket in &mut held {
+            socket.expect_nothing("SESSION x", "ERROR peer 'x' not found");
+        }
+        drop(held);
+        wait_until("a place", DEADLINE, || {
+            (upgrade_from(&server, owner(9), &[]).status == 101).then_some(())
+        });
+    }
+
+    #[test]
+    fn that_never_become_a_websocket_count_too() {
+        let server = Server::start(&["--max-owner-connections", "2", "--hello-timeout", "1"]);
+        let silent = wait_until("both to be counted", DEADLINE, || {
+            let silent = [connect_from(owner(1), server.address()), connect_from(owner(1), server.address())];
+            (upgrade_from(&server, owner(1), &[]).status == 429).then_some(silent)
+        });
+        // Their time ends, and with it their places.
+        wait_until("a place", DEADLINE, || {
+            (upgrade_from(&server, owner(1), &[]).status == 101).then_some(())
+        });
+        drop(silent);
+    }
+}
+
+mod rates {
+    use super::*;
+
+    #[test]
+    fn of_registrations() {
+        let server = Server::start(&["--max-registration-rate", "2"]);
+        let register = |last, uid: &str| {
+            let mut socket = Socket::connect_from(&server, owner(last));
+            socket.send(&format!("HELLO {uid}"));
+            socket.receive()
+        };
+        let hello = Received::Text("HELLO".into());
+        let too_many = Received::Closed(Some((1013, "too many registrations, try again later".into())));
+        let answers: Vec<Received> = (0..30).map(|i| register(1, &format!("a{i}"))).collect();
+        let accepted = answers.iter().filter(|answer| **answer == hello).count();
+        assert!((10..25).contains(&accepted), "a burst of ten, and two a second: {accepted}");
+        assert!(answers.iter().all(|answer| *answer == hello || *answer == too_many), "{answers:?}");
+        assert_eq!(register(2, "b"), hello, "others are not concerned");
+        wait_until("the next second", DEADLINE, || (register(1, "later") == hello).then_some(()));
+    }
+
+    /// Messages until the server has had enough, or 10,000.
+    fn flood(socket: &mut Socket, text: &str) -> usize {
+        (0..10_000).take_while(|_| socket.try_send(text)).count()
+    }
+
+    fn pair(server: &Server) -> (Socket, Socket) {
+        let mut caller = Socket::connect_from(server, owner(1)).hello("caller");
+        let callee = Socket::connect_from(server, owner(2)).hello("callee");
+        caller.send("SESSION callee");
+        caller.expect("SESSION_OK");
+        (caller, callee)
+    }
+
+    /// How many texts come until the close, and that.
+    fn receive_all(socket: &mut Socket) -> (usize, Received) {
+        let mut count = 0;
+        loop {
+            match socket.receive() {
+                Received::Text(_) => count += 1,
+                end => return (count, end),
+            }
+        }
+    }
+
+    #[test]
+    fn of_messages() {
+        let server = Server::start(&["--max-message-rate", "50"]);
+        let mut bystander = Socket::connect_from(&server, owner(3)).hello("bystander");
+        let (mut caller, mut callee) = pair(&server);
+        flood(&mut caller, "x");
+        let (relayed, end) = receive_all(&mut callee);
+        // A hundred at once, less HELLO and SESSION, and fifty a second.
+        assert!((98..5000).contains(&relayed), "{relayed}");
+        assert_eq!(end, Received::Closed(Some((1000, String::new()))));
+        server.wait_for_log("too many messages");
+        bystander.expect_nothing("SESSION x", "ERROR peer 'x' not found");
+        assert_eq!(metric(&server, "callbin_closes_total{reason=\"too many messages\"}"), Some(1.0));
+    }
+
+    #[test]
+    fn of_bytes() {
+        let flags = ["--max-byte-rate", "100000", "--max-message", "50000"];
+        let server = Server::start(&flags);
+        let (mut caller, mut callee) = pair(&server);
+        // Within the reserve.
+        for _ in 0..3 {
+            caller.send(&"x".repeat(50_000));
+            assert_eq!(callee.receive_text().len(), 50_000);
+        }
+        flood(&mut caller, &"x".repeat(50_000));
+        let (relayed, end) = receive_all(&mut callee);
+        assert!(relayed < 20, "{relayed}");
+        assert_eq!(end, Received::Closed(Some((1000, String::new()))));
+        server.wait_for_log("too many messages");
+    }
+
+    #[test]
+    fn who_floods_is_told_why() {
+        let server = Server::start(&["--max-message-rate", "5"]);
+        let mut socket = Socket::register(&server, "a");
+        for _ in 0..10 {
+            socket.send("ignored");
+        }
+        socket.expect_close(1008, "too many messages");
+    }
+
+    #[test]
+    fn pings_count_as_messages() {
+        let server = Server::start(&["--max-message-rate", "5"]);
+        let mut socket = Socket::register(&server, "a");
+        let ping = [0x89, 0x80, 0, 0, 0, 0];
+        for _ in 0..20 {
+            let _ = socket.tcp().write_all(&ping);
+        }
+        socket.expect_close(1008, "too many messages");
+    }
+
+    #[test]
+    fn honest_use_is_far_below_the_defaults() {
+        let server = Server::start(&[]);
+        let (mut caller, mut callee) = pair(&server);
+        for i in 0..500 {
+            caller.send(&format!("{i}"));
+            callee.expect(&format!("{i}"));
+        }
+        for i in 0..300 {
+            Socket::register(&server, &format!("p{i}"));
+        }
+    }
+}
+
+mod rooms_and_sessions {
+    use super::*;
+
+    #[test]
+    fn sessions_of_one_owner() {
+        let server = Server::start(&["--max-sessions", "1"]);
+        let connect = |last, uid: &str| Socket::connect_from(&server, owner(last)).hello(uid);
+        let (mut a, mut b) = (connect(1, "a"), connect(1, "b"));
+        let (mut x, _y, mut z) = (connect(2, "x"), connect(2, "y"), connect(3, "z"));
+        a.send("SESSION x");
+        a.expect("SESSION_OK");
+        b.expect_nothing("SESSION y", "ERROR too many sessions");
+        // Being called is not on one's own account.
+        z.send("SESSION b");
+        z.expect("SESSION_OK");
+        a.close();
+        x.expect_close(1000, "");
+        let mut again = connect(1, "again");
+        again.send("SESSION y");
+        again.expect("SESSION_OK");
+    }
+
+    #[test]
+    fn rooms_of_one_owner() {
+        let server = Server::start(&["--max-rooms", "1"]);
+        let connect = |last, uid: &str| Socket::connect_from(&server, owner(last)).hello(uid);
+        let (mut a, mut b, mut c) = (connect(1, "a"), connect(1, "b"), connect(2, "c"));
+        a.expect_nothing("ROOM first", "ROOM_OK ");
+        b.expect_nothing("ROOM second", "ERROR too many rooms");
+        b.expect_nothing("ROOM first", "ROOM_OK a");
+        c.expect_nothing("ROOM third", "ROOM_OK ");
+        // The room is its maker's as long as anybody is in it.
+        a.close();
+        b.expect("ROOM_PEER_LEFT a");
+        connect(1, "d").expect_nothing("ROOM second", "ERROR too many rooms");
+        b.close();
+        let mut e = connect(1, "e");
+        wait_until("the room's end", DEADLINE, || {
+            e.send("ROOM second");
+            (e.receive_text() == "ROOM_OK ").then_some(())
+        });
+    }
+
+    #[test]
+    fn members_of_a_room() {
+        let server = Server::start(&["--max-room-members", "2"]);
+        let (mut a, mut b) = (Socket::register(&server, "a"), Socket::register(&server, "b"));
+        let mut c = Socket::register(&server, "c");
+        a.expect_nothing("ROOM r", "ROOM_OK ");
+        b.expect_nothing("ROOM r", "ROOM_OK a");
+        a.expect("ROOM_PEER_JOINED b");
+        c.expect_nothing("ROOM r", "ERROR room 'r' is full");
+        // It can still do something else.
+        c.expect_nothing("ROOM other", "ROOM_OK ");
+    }
+}
+
+mod proxies {
+    use super::*;
+
+    const TRUST: [&str; 4] = ["--trusted-proxy", "127.0.7.0/24", "--max-owner-connections", "1"];
+
+    #[test]
+    fn each_client_behind_a_trusted_one_is_its_own_owner() {
+        let server = Server::start(&TRUST);
+        let behind = |client: &str| {
+            let stream = connect_from(owner(1), server.address());
+            Socket::handshake(stream, &server.ws_url(), &[("X-Forwarded-For", client)])
+        };
+        let _held = [behind("192.0.2.1").hello("a"), behind("192.0.2.2").hello("b")];
+        let again = |name: &str, value: &str| upgrade_from(&server, owner(2), &[(name, value)]);
+        assert_busy(&again("X-Forwarded-For", "192.0.2.1"), 429, FROM_HERE);
+        assert_busy(&again("X-Forwarded-For", "8.8.8.8, 192.0.2.1"), 429, FROM_HERE);
+        assert_busy(&again("X-Forwarded-For", "192.0.2.1, 127.0.7.9"), 429, FROM_HERE);
+        assert_busy(&again("Forwarded", "for=192.0.2.2:4711;proto=https"), 429, FROM_HERE);
+        assert_eq!(again("X-Forwarded-For", "192.0.2.3").status, 101);
+        assert!(server.log().contains("192.0.2.1"), "{}", server.log());
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_owner() {
+        let server = Server::start(&TRUST);
+        let stream = connect_from(owner(1), server.address());
+        let headers = [("X-Forwarded-For", "2001:db8:1:2::1")];
+        let _held = Socket::handshake(stream, &server.ws_url(), &headers);
+        let from = |client: &str| upgrade_from(&server, owner(1), &[("X-Forwarded-For", client)]);
+        assert_busy(&from("2001:db8:1:2:ffff::9"), 429, FROM_HERE);
+        assert_busy(&from("[2001:db8:1:2::7]:4711"), 429, FROM_HERE);
+        assert_eq!(from("2001:db8:1:3::1").status, 101);
+    }
+
+    #[test]
+    fn nobody_else_is_believed() {
+        let server = Server::start(&TRUST);
+        let stranger: IpAddr = Ipv4Addr::new(127, 0, 9, 1).into();
+        let _held = Socket::connect_from(&server, stranger).hello("a");
+        for header in ["X-Forwarded-For", "Forwarded"] {
+            let value = if header == "Forwarded" { "for=192.0.2.1" } else { "192.0.2.1" };
+            assert_busy(&upgrade_from(&server, stranger, &[(header, value)]), 429, FROM_HERE);
+        }
+        // A PROXY header of a stranger is no HTTP.
+        let stranger: IpAddr = Ipv4Addr::new(127, 0, 9, 2).into();
+        let mut stream = connect_from(stranger, server.address());
+        stream.write_all(&proxy_header(client(1), &[])).expect("the socket is open");
+        assert_eq!(upgrade_on(stream, "/", &[]).status, 400);
+        assert!(!server.log().contains("192.0.2.1"), "{}", server.log());
+    }
+
+    fn client(last: u8) -> SocketAddr {
+        (Ipv4Addr::new(192, 0, 2, last), 4711).into()
+    }
+
+    /// PROXY protocol version 2, written by hand.
+    fn proxy_header(client: SocketAddr, extra: &[u8]) -> Vec<u8> {
+        let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11".to_vec();
+        let IpAddr::V4(ip) = client.ip() else { panic!("IPv4 only") };
+        let length = u16::try_from(12 + extra.len()).expect("short");
+        header.extend(length.to_be_bytes());
+        header.extend(ip.octets());
+        header.extend([127, 0, 0, 1]);
+        header.extend(client.port().to_be_bytes());
+        header.extend([0x20, 0xfb]);
+        header.extend(extra);
+        header
+    }
+
+    fn behind(server: &Server, header: &[u8]) -> TcpStream {
+        let mut stream = connect_from(owner(1), server.address());
+        // In two pieces, as it may come.
+        let (first, rest) = header.split_at(header.len() / 2);
+        stream.write_all(first).expect("the socket is open");
+        stream.write_all(rest).expect("the socket is open");
+        stream
+    }
+
+    #[test]
+    fn the_proxy_protocol_names_the_client() {
+        let server = Server::start(&TRUST);
+        let stream = behind(&server, &proxy_header(client(1), &[]));
+        let mut held = Socket::handshake(stream, &server.ws_url(), &[]).hello("a");
+        let again = upgrade_on(behind(&server, &proxy_header(client(1), &[])), "/", &[]);
+        assert_busy(&again, 429, FROM_HERE);
+        // The client can't name another one in its request.
+        let stream = behind(&server, &proxy_header(client(1), &[]));
+        assert_busy(&upgrade_on(stream, "/", &[("X-Forwarded-For", "192.0.2.77")]), 429, FROM_HERE);
+        assert_eq!(upgrade_on(behind(&server, &proxy_header(client(2), &[])), "/", &[]).status, 101);
+        held.expect_nothing("SESSION x", "ERROR peer 'x' not found");
+        assert!(server.log().contains("192.0.2.1"), "{}", server.log());
+    }
+
+    #[test]
+    fn what_follows_the_addresses_is_skipped() {
+        let server = Server::start(&TRUST);
+        // A PP2_TYPE_NOOP as large as a certificate might be.
+        for length in [10_u16, 400, 3000] {
+            let extra = [&[4][..], &length.to_be_bytes(), &vec![0; length.into()]].concat();
+            let stream = behind(&server, &proxy_header(client(1), &extra));
+            assert_eq!(upgrade_on(stream, "/", &[]).status, 101, "{length}");
+            wait_until("the place", DEADLINE, || {
+                (metric(&server, "callbin_connections ")? == 0.0).then_some(())
+            });
+        }
+    }
+
+    #[test]
+    fn a_health_check_of_the_proxy_itself_works() {
+        let server = Server::start(&TRUST);
+        let mut stream = behind(&server, b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00");
+        http::write_head(&mut stream, "GET", "/health", &[("Connection", "close")]);
+        assert_eq!(http::read_answer(&mut stream).body, "OK\n");
+        // And one without any header.
+        let mut stream = connect_from(owner(1), server.address());
+        http::write_head(&mut stream, "GET", "/health", &[("Connection", "close")]);
+        assert_eq!(http::read_answer(&mut stream).body, "OK\n");
+    }
+
+    #[test]
+    fn garbage_and_silence_end_the_connection() {
+        let server = Server::start(&["--trusted-proxy", "127.0.7.0/24", "--hello-timeout", "0.3"]);
+        let garbage = b"\r\n\r\n\0\r\nQUIT\n\x99\x99\0\0";
+        for start in [garbage.as_slice(), &garbage[..5], b""] {
+            let mut stream = connect_from(owner(1), server.address());
+            stream.write_all(start).expect("the socket is open");
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer);
+            assert!(!answer.starts_with(b"HTTP/1.1 1"), "{start:?}");
+        }
+        Socket::register(&server, "alive");
+    }
+
+    #[test]
+    fn it_comes_before_tls() {
+        let dir = tempfile::TempDir::new().expect("a folder");
+        let flags = ["--self-signed", "--cert-path", dir.path().to_str().expect("text")];
+        let server = Server::start_on(0, &[&flags[..], &TRUST].concat());
+        let stream = behind(&server, &proxy_header(client(1), &[]));
+        Socket::handshake(stream, &server.ws_url(), &[]).hello("a");
+        server.wait_for_log("192.0.2.1");
+    }
+}
+
+#[test]
+fn a_thousand_members_cut_at_once_leave_nothing() {
+    let mut server = Server::start(&[]);
+    let idle = server.process().descriptors();
+    let members: Vec<Socket> = (0..1000)
+        .map(|i| {
+            let mut socket = Socket::register(&server, &format!("m{i}"));
+            socket.send("ROOM r");
+            assert!(socket.receive_text().starts_with("ROOM_OK"));
+            socket
+        })
+        .collect();
+    assert_eq!(metric(&server, "callbin_peers "), Some(1000.0));
+    // Aborted: a reset, where a close would be an orderly end.
+    for member in members {
+        let socket = socket2::SockRef::from(member.tcp());
+        socket.set_linger(Some(Duration::ZERO)).expect("a socket has options");
+        member.cut();
+    }
+    wait_until("everything to be gone", DEADLINE, || {
+        let names = ["callbin_connections ", "callbin_peers ", "callbin_rooms ", "callbin_queued_bytes "];
+        names.iter().all(|name| metric(&server, name) == Some(0.0)).then_some(())
+    });
+    wait_until("the descriptors", DEADLINE, || (server.process().descriptors() <= idle + 1).then_some(()));
+    let mut again = Socket::register(&server, "m500");
+    again.expect_nothing("ROOM r", "ROOM_OK ");
+}
+
+#[test]
+fn slow_requests_hold_nobody_up() {
+    let server = Server::start(&["--hello-timeout", "1"]);
+    let start = Instant::now();
+    let mut slow: Vec<TcpStream> = (0..300).map(|_| connect_from(owner(1), server.address())).collect();
+    for stream in &mut slow {
+        http::write_head(stream, "GET", "/", &[]);
+        stream.write_all(b"GET / HTTP/1.1\r\nX: ").expect("the socket is open");
+    }
+    let mut alice = Socket::register(&server, "alice");
+    // A byte now and then does not buy more time.
+    wait_until("the slow ones' end", DEADLINE, || {
+        slow.retain_mut(|stream| stream.write_all(b"x").is_ok());
+        alice.expect_nothing("SESSION x", "ERROR peer 'x' not found");
+        slow.is_empty().then_some(())
+    });
+    assert!(start.elapsed() >= Duration::from_secs(1), "they had their time");
+}
+
+#[test]
+fn slow_tls_handshakes_hold_nobody_up() {
+    let dir = tempfile::TempDir::new().expect("a folder");
+    let flags = ["--self-signed", "--hello-timeout", "1", "--cert-path"];
+    let server = Server::start_on(0, &[&flags[..], &[dir.path().to_str().expect("text")]].concat());
+    let mut slow: Vec<TcpStream> = (0..100).map(|_| connect_from(owner(1), server.address())).collect();
+    for stream in &mut slow {
+        // The start of a ClientHello of 512 bytes.
+        stream.write_all(&[0x16, 3, 1, 2, 0, 1]).expect("the socket is open");
+    }
+    Socket::register(&server, "alice");
+    for mut stream in slow {
+        let _ = stream.read_to_end(&mut Vec::new()).expect("an end, not a timeout");
+    }
+}
+
+#[test]
+fn out_of_descriptors_it_says_so_and_recovers() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""]).arg(program("callbin-server"));
+    // More connections allowed than there are descriptors: the accept fails, not the limit.
+    let flags = ["--disable-ssl", "--addr", "127.0.0.1", "--port", "0", "--max-connections", "1000"];
+    let mut server = Server::spawn(command.args(flags));
+    let mut alice = Socket::register(&server, "alice");
+    let held: Vec<TcpStream> = (0..60).map(|_| connect_from(owner(1), server.address())).collect();
+    server.wait_for_log("cannot accept");
+    let told = wait_until("a 503", DEADLINE, || {
+        let mut stream = connect_from(owner(2), server.address());
+        stream.set_read_timeout(Some(Duration::from_millis(500))).expect("a socket has options");
+        http::write_head(&mut stream, "GET", "/health", &[]);
+        Some(http::read_answer(&mut stream)).filter(|response| response.status == 503)
+    });
+    assert_busy(&told, 503, "the server is full");
+    alice.expect_nothing("SESSION x", "ERROR peer 'x' not found");
+    let before = server.process().cpu_time();
+    std::thread::sleep(Duration::from_secs(1));
+    let used = server.process().cpu_time() - before;
+    assert!(used < Duration::from_millis(500), "no busy loop: {used:?} of a second");
+    drop(held);
+    wait_until("a place", DEADLINE, || {
+        let stream = connect_from(owner(3), server.address());
+        (upgrade_on(stream, "/", &[]).status == 101).then_some(())
+    });
+    alice.expect_nothing("SESSION x", "ERROR peer 'x' not found");
+    assert!(metric(&server, "callbin_accept_errors_total") >= Some(1.0));
+}
+
+#[test]
+fn a_slow_reader_costs_no_more_than_its_queue() {
+    let mut server = Server::start(&["--max-queue", "1000000"]);
+    let before = server.process().memory();
+    let mut pairs: Vec<(Socket, Socket)> = (0..10)
+        .map(|i| {
+            let callee = Socket::register(&server, &format!("callee{i}"));
+            let mut caller = Socket::register(&server, &format!("caller{i}"));
+            caller.expect_nothing(&format!("SESSION callee{i}"), "SESSION_OK");
+            (caller, callee)
+        })
+        .collect();
+    let text = "x".repeat(100_000);
+    for (caller, _) in &mut pairs {
+        // The callee reads nothing.
+        let _ = (0..300).take_while(|_| caller.try_send(&text)).count();
+        assert_ne!(caller.receive(), Received::Text(String::new()), "an end, not a timeout");
+    }
+    let grown = server.process().memory().saturating_sub(before);
+    assert!(grown < 40 << 20, "{} KiB for ten queues of 1 MB", grown >> 10);
+    assert_eq!(metric(&server, "callbin_closes_total{reason=\"reads too slowly\"}"), Some(10.0));
+}

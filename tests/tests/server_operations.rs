@@ -1,0 +1,831 @@
+//! What operators do: look, reload, drain, close, ask others, and keep the log.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use callbin_tests::{
+    DEADLINE, Server, Socket,
+    hook::Hook,
+    http::{self, Response},
+    keys::{Algorithm, Keys},
+    process::Process,
+    program,
+    socket::Received,
+    wait_until,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Files of a test.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(TempDir::new().expect("a folder"))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Writes a file and says where it is.
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.path().join(name);
+        fs::write(&path, text).expect("the folder is ours");
+        path.to_str().expect("the path is text").to_owned()
+    }
+
+    fn write_certificate(&self) -> Vec<u8> {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("rcgen works");
+        self.write("cert.pem", &made.cert.pem());
+        self.write("key.pem", &made.signing_key.serialize_pem());
+        made.cert.der().to_vec()
+    }
+}
+
+fn session(server: &Server) -> (Socket, Socket) {
+    let mut caller = Socket::register(server, "caller");
+    let callee = Socket::register(server, "callee");
+    caller.expect_nothing("SESSION callee", "SESSION_OK");
+    (caller, callee)
+}
+
+#[track_caller]
+fn still_talk(caller: &mut Socket, callee: &mut Socket) {
+    caller.send("still here?");
+    callee.expect("still here?");
+    callee.send("yes");
+    caller.expect("yes");
+}
+
+/// The value of a metric with its labels, of all metrics of a server.
+fn value(metrics: &str, name: &str) -> Option<f64> {
+    metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[track_caller]
+fn await_metric(server: &Server, name: &str, expected: f64) {
+    wait_until(&format!("{name} to be {expected}"), DEADLINE, || {
+        (value(&http::get(server, "/metrics", &[]).body, name) == Some(expected)).then_some(())
+    });
+}
+
+mod metrics {
+    use super::*;
+
+    #[test]
+    fn say_what_goes_on() {
+        let server = Server::start(&[]);
+        let (mut caller, mut callee) = session(&server);
+        let mut member = Socket::register(&server, "member");
+        member.expect_nothing("ROOM r", "ROOM_OK ");
+        member.expect_nothing("ROOM_PEER_MSG nobody x", "ERROR peer 'nobody' not found");
+        let mut taken = Socket::connect(&server);
+        taken.send("HELLO member");
+        taken.expect_close(1002, "invalid peer uid");
+        for (text, from_caller) in
+            [(r#"{"sdp":{}}"#, true), (r#"{"ice":{}}"#, true), (r#"{"ice": 1}"#, false), ("hi", true)]
+        {
+            let (from, to) =
+                if from_caller { (&mut caller, &mut callee) } else { (&mut callee, &mut caller) };
+            from.send(text);
+            to.expect(text);
+        }
+        caller.send_binary(&[1, 2, 3]);
+        assert_eq!(callee.receive(), Received::Binary(vec![1, 2, 3]));
+        let metrics = http::get(&server, "/metrics", &[]);
+        assert!(metrics.header("content-type").is_some_and(|kind| kind.contains("openmetrics-text")));
+        for (name, expected) in [
+            ("callbin_connections", 3.0),
+            ("callbin_peers", 3.0),
+            ("callbin_sessions", 1.0),
+            ("callbin_rooms", 1.0),
+            ("callbin_ready", 1.0),
+            ("callbin_queued_bytes", 0.0),
+            ("callbin_registrations_total", 3.0),
+            ("callbin_calls_total", 1.0),
+            ("callbin_joins_total", 1.0),
+            ("callbin_messages_total{kind=\"Sdp\"}", 1.0),
+            ("callbin_messages_total{kind=\"Ice\"}", 2.0),
+            ("callbin_messages_total{kind=\"Text\"}", 1.0),
+            ("callbin_messages_total{kind=\"Binary\"}", 1.0),
+            ("callbin_message_bytes_total{kind=\"Ice\"}", 20.0),
+            ("callbin_refusals_total{reason=\"peer not found\"}", 1.0),
+            ("callbin_refusals_total{reason=\"invalid peer uid\"}", 1.0),
+            ("callbin_closes_total{reason=\"invalid peer uid\"}", 1.0),
+            ("callbin_offer_to_answer_seconds_count", 0.0),
+            ("callbin_unanswered_offers_total", 0.0),
+        ] {
+            assert_eq!(value(&metrics.body, name), Some(expected), "{name} in {}", metrics.body);
+        }
+        assert!(metrics.body.contains("callbin_build_info{version="), "{}", metrics.body);
+
+        callee.send(r#"{"sdp":{}}"#);
+        caller.expect(r#"{"sdp":{}}"#);
+        await_metric(&server, "callbin_offer_to_answer_seconds_count", 1.0);
+        callee.send(r#"{"sdp":{"type":"offer"}}"#);
+        caller.receive_text();
+        drop((caller, callee, member));
+        for name in ["connections", "peers", "sessions", "rooms"] {
+            await_metric(&server, &format!("callbin_{name}"), 0.0);
+        }
+        await_metric(&server, "callbin_unanswered_offers_total", 1.0);
+    }
+
+    #[test]
+    fn show_what_waits_for_a_slow_reader() {
+        let server = Server::start(&["--max-queue", "50000000"]);
+        let (mut caller, callee) = session(&server);
+        let text = "x".repeat(500_000);
+        // The sockets' own buffers take the first of it.
+        (0..40).for_each(|_| caller.send(&text));
+        wait_until("a queue", DEADLINE, || {
+            let metrics = http::get(&server, "/metrics", &[]).body;
+            let all = value(&metrics, "callbin_queued_bytes")?;
+            (all > 500_000.0 && value(&metrics, "callbin_longest_queue_bytes") == Some(all)).then_some(())
+        });
+        drop(callee);
+        await_metric(&server, "callbin_queued_bytes", 0.0);
+    }
+}
+
+mod probes {
+    use super::*;
+
+    #[test]
+    fn are_on_the_port_for_clients_unless_there_is_another_one() {
+        let server = Server::start(&[]);
+        for path in ["/livez", "/readyz", "/metrics", "/health"] {
+            assert_eq!(http::get(&server, path, &[]).status, 200, "{path}");
+        }
+        assert_eq!(http::get(&server, "/admin/peers", &[]).status, 404);
+
+        let server = Server::start(&["--admin-addr", "127.0.0.1:0"]);
+        for path in ["/livez", "/readyz", "/metrics"] {
+            assert_eq!(http::get(&server, path, &[]).status, 404, "{path}");
+            assert_eq!(http::request(server.admin_address(), "GET", path, &[]).status, 200, "{path}");
+        }
+        assert_eq!(http::get(&server, "/health", &[]).status, 200);
+    }
+
+    #[test]
+    fn readiness_ends_where_draining_begins() {
+        let mut server = Server::start(&["--drain-timeout", "20"]);
+        let (mut caller, mut callee) = session(&server);
+        server.process().signal("TERM");
+        wait_until("not to be ready", DEADLINE, || {
+            (http::get(&server, "/readyz", &[]).status == 503).then_some(())
+        });
+        assert_eq!(http::get(&server, "/livez", &[]).status, 200);
+        assert_eq!(value(&http::get(&server, "/metrics", &[]).body, "callbin_ready"), Some(0.0));
+        let refused = http::upgrade(&server, "/", &[]);
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")), "{refused:?}");
+        still_talk(&mut caller, &mut callee);
+        caller.close();
+        callee.expect_close(1000, "");
+        assert_eq!(server.process().wait().code(), Some(0), "it ends when the last session does");
+    }
+}
+
+mod drain {
+    use super::*;
+
+    #[test]
+    fn closes_those_who_talk_to_nobody_a_few_at_a_time() {
+        let mut server = Server::start(&["--drain-timeout", "4"]);
+        let mut idle: Vec<Socket> = (0..20).map(|i| Socket::register(&server, &format!("p{i}"))).collect();
+        let mut member = Socket::register(&server, "member");
+        member.expect_nothing("ROOM r", "ROOM_OK ");
+        let start = Instant::now();
+        server.process().signal("TERM");
+        let mut ends: Vec<Duration> = std::thread::scope(|scope| {
+            let ends: Vec<_> = idle
+                .iter_mut()
+                .map(|socket| {
+                    scope.spawn(move || {
+                        socket.expect_close(1001, "server is shutting down");
+                        start.elapsed()
+                    })
+                })
+                .collect();
+            ends.into_iter().map(|end| end.join().expect("a close")).collect()
+        });
+        ends.sort();
+        let (first, last) = (ends[0], ends[19]);
+        assert!(last - first > Duration::from_millis(800), "spread, not at once: {first:?} to {last:?}");
+        member.expect_nothing("ROOM_PEER_LIST", "ROOM_PEER_LIST ");
+        member.expect_close(1001, "server is shutting down");
+        assert!(start.elapsed() >= Duration::from_secs(4), "the room had its time");
+        drop(idle);
+        assert_eq!(server.process().wait().code(), Some(0));
+    }
+
+    #[test]
+    fn a_second_signal_ends_it() {
+        let mut server = Server::start(&["--drain-timeout", "60", "--shutdown-timeout", "1"]);
+        let (mut caller, mut callee) = session(&server);
+        server.process().signal("TERM");
+        server.wait_for_log("draining");
+        still_talk(&mut caller, &mut callee);
+        server.process().signal("INT");
+        caller.expect_close(1001, "server is shutting down");
+        callee.expect_close(1001, "server is shutting down");
+        drop((caller, callee));
+        assert_eq!(server.process().wait_for(Duration::from_secs(10)).code(), Some(0));
+    }
+}
+
+mod reload {
+    use super::*;
+
+    fn reload(server: &mut Server) {
+        let before = server.log().matches("new settings loaded").count();
+        server.process().signal("HUP");
+        wait_until("new settings", DEADLINE, || {
+            (server.log().matches("new settings loaded").count() > before).then_some(())
+        });
+    }
+
+    #[test]
+    fn brings_another_token_key() {
+        let folder = Folder::new();
+        let (old, new) = (Keys::new(Algorithm::Hs256), Keys::new(Algorithm::Rs256));
+        let file = folder.write("key", &fs::read_to_string(old.public()).expect("a key"));
+        let mut server = Server::start(&["--token-key-file", &file]);
+        let token = |keys: &Keys| format!("/?token={}", keys.token(json!({})));
+        let connect = |path: &str| Socket::connect_to(&format!("{}{}", server.ws_url(), &path[1..]));
+        let (mut a, mut b) = (connect(&token(&old)).hello("a"), connect(&token(&old)).hello("b"));
+        a.expect_nothing("SESSION b", "SESSION_OK");
+        assert_eq!(http::upgrade(&server, &token(&new), &[]).status, 401);
+        folder.write("key", &fs::read_to_string(new.public()).expect("a key"));
+        reload(&mut server);
+        assert_eq!(http::upgrade(&server, &token(&new), &[]).status, 101);
+        assert_eq!(http::upgrade(&server, &token(&old), &[]).status, 401);
+        still_talk(&mut a, &mut b);
+
+        // One that is none keeps the last good one.
+        folder.write("key", "short");
+        server.process().signal("HUP");
+        server.wait_for_log("keeping the old ones");
+        assert_eq!(http::upgrade(&server, &token(&new), &[]).status, 101);
+        fs::remove_file(&file).expect("the folder is ours");
+        server.process().signal("HUP");
+        wait_until("the second complaint", DEADLINE, || {
+            (server.log().matches("keeping the old ones").count() == 2).then_some(())
+        });
+        assert_eq!(http::upgrade(&server, &token(&new), &[]).status, 101);
+        assert_eq!(http::upgrade(&server, "/", &[]).status, 401, "never open for everybody");
+        still_talk(&mut a, &mut b);
+    }
+
+    #[test]
+    fn brings_another_certificate_and_never_a_broken_one() {
+        let folder = Folder::new();
+        let old = folder.write_certificate();
+        let mut server = Server::start_on(0, &["--cert-path", folder.path().to_str().expect("text")]);
+        let (mut caller, mut callee) = session(&server);
+        folder.write("key.pem", "broken");
+        server.process().signal("HUP");
+        server.wait_for_log("keeping the old one");
+        assert_eq!(Socket::connect(&server).server_certificate(), old);
+        let new = folder.write_certificate();
+        reload(&mut server);
+        assert_eq!(Socket::connect(&server).server_certificate(), new);
+        still_talk(&mut caller, &mut callee);
+    }
+
+    #[test]
+    fn brings_other_limits_from_the_file() {
+        let folder = Folder::new();
+        let file = folder.write("server.toml", "max-rooms = 1\nmax-message-rate = 1000\nmax-message = 1000");
+        let mut server = Server::start(&["--config", &file]);
+        let (mut caller, mut callee) = session(&server);
+        let mut a = Socket::register(&server, "a");
+        a.expect_nothing("ROOM first", "ROOM_OK ");
+        let mut b = Socket::register(&server, "b");
+        b.expect_nothing("ROOM second", "ERROR too many rooms");
+        folder.write("server.toml", "max-rooms = 2\nmax-message-rate = 1000\nmax-owner-connections = 5");
+        reload(&mut server);
+        b.expect_nothing("ROOM second", "ROOM_OK ");
+        still_talk(&mut caller, &mut callee);
+        let _fifth = Socket::register(&server, "fifth");
+        assert_eq!(http::upgrade(&server, "/", &[]).status, 429, "fewer connections from here");
+        // A file that is wrong changes nothing.
+        folder.write("server.toml", "max-rooms = 2\nmax-owner-conections = 500");
+        server.process().signal("HUP");
+        server.wait_for_log("max-owner-conections");
+        assert_eq!(http::upgrade(&server, "/", &[]).status, 429);
+        still_talk(&mut caller, &mut callee);
+    }
+
+    #[test]
+    fn brings_other_rates_to_those_who_are_there() {
+        let folder = Folder::new();
+        let file = folder.write("server.toml", "max-message-rate = 10000");
+        let mut server = Server::start(&["--config", &file]);
+        let mut socket = Socket::register(&server, "a");
+        (0..200).for_each(|_| socket.send("ignored"));
+        socket.expect_nothing("SESSION x", "ERROR peer 'x' not found");
+        folder.write("server.toml", "max-message-rate = 10");
+        reload(&mut server);
+        (0..50).take_while(|_| socket.try_send("ignored")).for_each(drop);
+        socket.expect_close(1008, "too many messages");
+    }
+}
+
+mod configuration {
+    use super::*;
+
+    fn check(flags: &[&str]) -> (i32, String) {
+        let mut command = Command::new(program("callbin-server"));
+        let Output { status, stderr, .. } =
+            command.args(["--check-config"]).args(flags).output().expect("it runs");
+        (status.code().expect("an exit code"), String::from_utf8(stderr).expect("text"))
+    }
+
+    #[test]
+    fn is_checked_without_listening() {
+        let folder = Folder::new();
+        let good = folder.write("good.toml", "disable-ssl = true\nport = 1\nstun-url = [\"stun:a\"]");
+        assert_eq!(check(&["--config", &good]), (0, String::new()));
+        let short = folder.write("short", "secret");
+        let empty = folder.write("empty", "\n");
+        let wrong = folder.write("wrong.toml", "prot = 1");
+        let value = folder.write("value.toml", "port = \"many\"");
+        let ice = folder.write("ice.json", "[{\"url\": \"stun:a\"}]");
+        let garbage = folder.write("garbage.json", "{\"keys\": []}");
+        let missing = "/nonexistent/file";
+        for (flags, code, words) in [
+            (vec!["--config", &wrong], 2, "unknown option \"prot\""),
+            (vec!["--config", &value], 2, "--port"),
+            (vec!["--config", missing], 2, missing),
+            (vec!["--disable-ssl", "--log", "=="], 2, "--log"),
+            (vec!["--disable-ssl", "--token-key-file", &short], 2, "32 bytes"),
+            (vec!["--disable-ssl", "--token-key-file", missing], 2, missing),
+            (vec!["--disable-ssl", "--token-jwks-file", &garbage], 2, "garbage.json"),
+            (vec!["--disable-ssl", "--turn-url", "turn:x"], 2, "turn-secret-file"),
+            (vec!["--disable-ssl", "--turn-secret-file", &empty], 2, "empty"),
+            (vec!["--disable-ssl", "--ice-servers-file", &ice], 2, "urls"),
+            (vec!["--disable-ssl", "--webhook-url", "ftp://x"], 2, "--webhook-url"),
+            (vec!["--disable-ssl", "--admin-secret-file", &short], 2, "admin-addr"),
+            (vec!["--disable-ssl", "--trusted-proxy", "everybody"], 2, "--trusted-proxy"),
+            (vec!["--cert-path", "/nonexistent"], 1, "cert.pem"),
+        ] {
+            let (found, stderr) = check(&flags);
+            assert!(found == code && stderr.contains(words), "{flags:?}: {found} {stderr}");
+            assert!(!stderr.contains("panicked"), "{stderr}");
+        }
+    }
+
+    #[test]
+    fn comes_from_flags_then_the_environment_then_the_file() {
+        let folder = Folder::new();
+        let secret = folder.write("secret", "s3cret");
+        let text = "admin-addr = \"127.0.0.1:0\"\nhealth = \"/file\"\nmax-rooms = 1\nmax-sessions = 0";
+        let file = folder.write("server.toml", text);
+        let mut command = Command::new(program("callbin-server"));
+        command.env("CALLBIN_CONFIG", &file).env("CALLBIN_ADMIN_SECRET_FILE", &secret);
+        command.env("CALLBIN_HEALTH", "/environment").env("CALLBIN_MAX_ROOMS", "0");
+        let server = Server::spawn(command.args(["--disable-ssl", "--addr", "127.0.0.1", "--port", "0"]));
+        assert_eq!(http::get(&server, "/environment", &[]).status, 200);
+        assert_eq!(http::get(&server, "/file", &[]).status, 404);
+        let bearer = [("Authorization", "Bearer s3cret")];
+        assert_eq!(http::request(server.admin_address(), "GET", "/admin/rooms", &bearer).json(), json!([]));
+    }
+}
+
+mod admin {
+    use super::*;
+
+    struct Admin {
+        server: Server,
+        folder: Folder,
+    }
+
+    impl Admin {
+        fn start() -> Self {
+            let folder = Folder::new();
+            let secret = folder.write("secret", "correct horse\n");
+            let server = Server::start(&["--admin-addr", "127.0.0.1:0", "--admin-secret-file", &secret]);
+            Self { server, folder }
+        }
+
+        fn request(&self, method: &str, path: &str) -> Response {
+            let secret = [("Authorization", "Bearer correct horse")];
+            http::request(self.server.admin_address(), method, path, &secret)
+        }
+
+        fn command(&self, secret: &str, args: &[&str]) -> (bool, String) {
+            let address = self.server.admin_address().to_string();
+            let mut command = Command::new(program("callbin-server"));
+            command.args(["admin", "--admin-addr", &address, "--admin-secret-file"]);
+            let secret = self.folder.path().join(secret);
+            let Output { status, stdout, stderr } = command.arg(secret).args(args).output().expect("it runs");
+            let text = if status.success() { stdout } else { stderr };
+            (status.success(), String::from_utf8(text).expect("text"))
+        }
+    }
+
+    #[test]
+    fn needs_its_secret() {
+        let admin = Admin::start();
+        let address = admin.server.admin_address();
+        for header in [
+            ("X-Nothing", "special"),
+            ("Authorization", "Bearer wrong"),
+            ("Authorization", "Bearer "),
+            ("Authorization", "Bearer correct horses"),
+            ("Authorization", "Basic correct horse"),
+        ] {
+            for (method, path) in [("GET", "/admin/peers"), ("DELETE", "/admin/peers/a"), ("GET", "/admin/x")]
+            {
+                let response = http::request(address, method, path, &[header]);
+                assert_eq!(response.status, 401, "{header:?} {path}");
+            }
+        }
+        let none = Server::start(&["--admin-addr", "127.0.0.1:0"]);
+        let response =
+            http::request(none.admin_address(), "GET", "/admin/peers", &[("Authorization", "Bearer ")]);
+        assert_eq!(response.status, 401, "without a secret there are no admins");
+    }
+
+    #[test]
+    fn lists_and_closes() {
+        let admin = Admin::start();
+        let (mut caller, mut callee) = session(&admin.server);
+        let mut members = ["m/1", "é"].map(|uid| Socket::register(&admin.server, uid));
+        members[0].expect_nothing("ROOM a/b", "ROOM_OK ");
+        members[1].expect_nothing("ROOM a/b", "ROOM_OK m/1");
+        members[0].expect("ROOM_PEER_JOINED é");
+        let sessions = admin.request("GET", "/admin/sessions").json();
+        assert_eq!(sessions, json!([{ "caller": "caller", "callee": "callee" }]));
+        let rooms = admin.request("GET", "/admin/rooms").json();
+        assert_eq!(rooms, json!([{ "room": "a/b", "members": ["m/1", "é"] }]));
+        let peers = admin.request("GET", "/admin/peers").json();
+        let peer = |uid: &str| -> Value {
+            peers.as_array().expect("a list").iter().find(|peer| peer["uid"] == uid).expect("there").clone()
+        };
+        assert_eq!(peers.as_array().map(Vec::len), Some(4));
+        assert_eq!(peer("caller")["session"], "callee");
+        assert_eq!(peer("é")["room"], "a/b");
+        assert!(peer("caller")["address"].as_str().is_some_and(|address| address.starts_with("127.0.0.1:")));
+
+        assert_eq!(admin.request("DELETE", "/admin/peers/caller").json(), json!({ "closed": 2 }));
+        caller.expect_close(1008, "closed by an operator");
+        callee.expect_close(1000, "");
+        assert_eq!(admin.request("DELETE", "/admin/peers/caller").status, 404);
+        assert_eq!(admin.request("DELETE", "/admin/rooms/a%2Fb").json(), json!({ "closed": 2 }));
+        members[0].expect_close(1008, "closed by an operator");
+        assert_eq!(admin.request("DELETE", "/admin/rooms/a%2Fb").status, 404);
+        assert_eq!(admin.request("POST", "/admin/peers").status, 405);
+        assert_eq!(admin.request("GET", "/admin/nothing").status, 404);
+        assert_eq!(admin.request("DELETE", "/admin/peers/%ff").status, 400);
+    }
+
+    #[test]
+    fn has_a_command() {
+        let admin = Admin::start();
+        let mut peer = Socket::register(&admin.server, "a-peer/é");
+        let mut member = Socket::register(&admin.server, "member");
+        member.expect_nothing("ROOM r", "ROOM_OK ");
+        let (_, peers) = admin.command("secret", &["peers"]);
+        assert!(peers.contains("\"a-peer/é\"") && peers.contains("\"member\""), "{peers}");
+        assert_eq!(admin.command("secret", &["sessions"]), (true, "[]\n".into()));
+        assert!(admin.command("secret", &["rooms"]).1.contains("\"members\":[\"member\"]"));
+        assert!(admin.command("secret", &["disconnect", "a-peer/é"]).0);
+        peer.expect_close(1008, "closed by an operator");
+        assert!(admin.command("secret", &["close-room", "r"]).0);
+        member.expect_close(1008, "closed by an operator");
+        let (ok, error) = admin.command("secret", &["disconnect", "nobody"]);
+        assert!(!ok && error.contains("no such peer"), "{error}");
+        admin.folder.write("wrong", "wrong");
+        let (ok, error) = admin.command("wrong", &["peers"]);
+        assert!(!ok && error.contains("the admin secret is needed"), "{error}");
+        let (ok, error) = admin.command("missing", &["peers"]);
+        assert!(!ok && error.contains("missing"), "{error}");
+    }
+}
+
+mod webhook {
+    use super::*;
+
+    fn start(hook: &Hook, flags: &[&str]) -> Server {
+        Server::start(&[&["--webhook-url", &hook.url()], flags].concat())
+    }
+
+    fn no(reason: &str) -> (String, String) {
+        ("200 OK".into(), json!({ "allow": false, "reason": reason }).to_string())
+    }
+
+    #[track_caller]
+    fn assert_refused(server: &Server, uid: &str, reason: &str) {
+        let mut socket = Socket::connect(server);
+        socket.send(&format!("HELLO {uid}"));
+        socket.expect(&format!("ERROR {reason}"));
+        socket.expect_close(1008, "uid not allowed");
+    }
+
+    #[test]
+    fn is_asked_who_wants_what_from_where() {
+        let folder = Folder::new();
+        let (secret, keys) = (folder.write("secret", "hook-secret"), Keys::new(Algorithm::Hs256));
+        let hook = Hook::yes();
+        let flags = ["--webhook-secret-file", &secret, "--token-key-file", &keys.public()];
+        let server = start(&hook, &flags);
+        let connect = |sub: &str| {
+            let token = keys.token(json!({ "sub": sub }));
+            Socket::connect_to(&format!("{}?token={token}", server.ws_url()))
+        };
+        let (mut a, _b) = (connect("alice").hello("a"), connect("bob").hello("b"));
+        let mut c = connect("carol").hello("c");
+        a.expect_nothing("SESSION b", "SESSION_OK");
+        c.expect_nothing("ROOM r", "ROOM_OK ");
+        let asked = hook.asked();
+        let bodies: Vec<Value> = asked.iter().map(|asked| asked.body.clone()).collect();
+        let expected = |connection: u64, identity: &str, uid: &str, event: &str| {
+            json!({
+                "event": event, "uid": uid, "identity": identity, "address": "127.0.0.1",
+                "connection": connection
+            })
+        };
+        let mut call = expected(1, "alice", "a", "call");
+        call["peer"] = "b".into();
+        let mut join = expected(3, "carol", "c", "join");
+        join["room"] = "r".into();
+        let registers = [(1, "alice", "a"), (2, "bob", "b"), (3, "carol", "c")];
+        let mut all = registers.map(|(n, sub, uid)| expected(n, sub, uid, "register")).to_vec();
+        all.extend([call, join]);
+        assert_eq!(bodies, all);
+        assert!(asked.iter().all(|asked| asked.head.contains("authorization: bearer hook-secret")));
+        assert!(asked.iter().all(|asked| asked.head.starts_with("post /hook ")));
+        // What goes on within a session is nobody else's business.
+        a.send("payload");
+        assert_eq!(hook.asked().len(), 5);
+    }
+
+    #[test]
+    fn refuses_with_a_reason() {
+        let hook = Hook::start(|asked, _| match asked.body["event"].as_str() {
+            Some("register") if asked.body["uid"] != "banned" => {
+                ("200 OK".into(), r#"{"allow":true}"#.into())
+            }
+            _ => no("pay first"),
+        });
+        let server = start(&hook, &[]);
+        assert_refused(&server, "banned", "pay first");
+        let (mut a, _b) = (Socket::register(&server, "a"), Socket::register(&server, "b"));
+        a.expect_nothing("SESSION b", "ERROR pay first");
+        a.expect_nothing("ROOM r", "ERROR pay first");
+        Socket::register(&server, "other");
+    }
+
+    #[test]
+    fn adds_ice_servers() {
+        let hook = Hook::start(|asked, _| {
+            let url = format!("turn:{}.example", asked.body["uid"].as_str().expect("a uid"));
+            let answer = json!({ "allow": true, "ice_servers": [{ "urls": url, "username": "u" }] });
+            ("200 OK".into(), answer.to_string())
+        });
+        let server = start(&hook, &["--stun-url", "stun:stun.example"]);
+        let ask = |uid: &str| http::get(&server, &format!("/ice-servers?uid={uid}"), &[]).json();
+        let _a = Socket::register(&server, "a");
+        let stun = json!({ "urls": ["stun:stun.example"] });
+        wait_until("a's servers", DEADLINE, || {
+            let added = json!({ "urls": "turn:a.example", "username": "u" });
+            (ask("a")["iceServers"] == json!([stun, added])).then_some(())
+        });
+        assert_eq!(ask("b")["iceServers"], json!([stun]));
+    }
+
+    #[test]
+    fn slow_or_dead_is_a_no_and_holds_up_nobody_else() {
+        let hook = Hook::start(|asked, _| {
+            if asked.body["uid"] == "slow" {
+                std::thread::sleep(Duration::from_secs(4));
+            }
+            ("200 OK".into(), r#"{"allow":true}"#.into())
+        });
+        let server = start(&hook, &["--webhook-timeout", "2"]);
+        let mut slow = Socket::connect(&server);
+        slow.send("HELLO slow");
+        let start_of_wait = Instant::now();
+        Socket::register(&server, "quick");
+        assert!(start_of_wait.elapsed() < Duration::from_secs(2));
+        slow.expect("ERROR not available");
+        slow.expect_close(1008, "uid not allowed");
+
+        let dead = Server::start(&["--webhook-url", "http://127.0.0.1:9/", "--webhook-timeout", "1"]);
+        assert_refused(&dead, "a", "not available");
+        dead.wait_for_log("the webhook fails");
+        assert_eq!(http::get(&dead, "/health", &[]).status, 200);
+    }
+
+    #[test]
+    fn is_asked_again_after_a_passing_fault() {
+        let hook = Hook::start(|_, number| match number {
+            0 => ("503 Service Unavailable".into(), String::new()),
+            1 => ("429 Too Many Requests".into(), String::new()),
+            _ => ("200 OK".into(), r#"{"allow":true}"#.into()),
+        });
+        let server = start(&hook, &[]);
+        let start_of_wait = Instant::now();
+        Socket::register(&server, "a");
+        assert!(start_of_wait.elapsed() >= Duration::from_millis(300), "100 ms, then 200");
+        assert_eq!(hook.asked().len(), 3);
+
+        let hook = Hook::start(|_, _| ("500 Oops".into(), String::new()));
+        let server = start(&hook, &["--webhook-retries", "1"]);
+        assert_refused(&server, "a", "not available");
+        assert_eq!(hook.asked().len(), 2, "once more, and no more");
+    }
+
+    #[test]
+    fn an_answer_that_is_none_is_a_no() {
+        let elsewhere = Hook::yes();
+        let target = elsewhere.url();
+        for (status, body) in [
+            (format!("302 Found\r\nLocation: {target}"), String::new()),
+            (format!("307 Temporary Redirect\r\nLocation: {target}"), r#"{"allow":true}"#.into()),
+            ("404 Not Found".into(), r#"{"allow":true}"#.into()),
+            ("200 OK".into(), "yes".into()),
+            ("200 OK".into(), "{}".into()),
+            ("200 OK".into(), r#"{"allow":"true"}"#.into()),
+            ("200 OK".into(), format!(r#"{{"allow":true,"reason":"{}"}}"#, "x".repeat(100_000))),
+        ] {
+            let words = status.clone();
+            let hook = Hook::start(move |_, _| (status.clone(), body.clone()));
+            let server = start(&hook, &[]);
+            assert_refused(&server, "a", "not available");
+            assert_eq!(hook.asked().len(), 1, "{words}: the same question gets the same answer");
+        }
+        assert!(elsewhere.asked().is_empty(), "redirects are not followed");
+    }
+}
+
+mod logs {
+    use super::*;
+
+    #[test]
+    fn in_json_have_a_connection_on_each_line_about_one() {
+        let server = Server::start(&["--log-format", "json", "--log", "debug"]);
+        let (mut caller, mut callee) = session(&server);
+        still_talk(&mut caller, &mut callee);
+        let mut member = Socket::register(&server, "\"quoted\\\u{7}");
+        member.expect_nothing("ROOM r", "ROOM_OK ");
+        member.expect_nothing("SESSION x", "ERROR invalid msg, already in room");
+        Socket::connect(&server).tcp().write_all(&[0xff; 8]).expect("the socket is open");
+        caller.cut();
+        callee.expect_close(1000, "");
+        let mut stranger = Socket::connect(&server);
+        stranger.send("nonsense");
+        stranger.expect_close(1002, "invalid protocol");
+        server.wait_for_log("invalid protocol");
+        drop(member);
+        wait_until("everybody's end", DEADLINE, || {
+            (server.log().matches("\"left\"").count() == 3).then_some(())
+        });
+
+        let log = server.log();
+        let about_the_server = ["listening", "reloading"];
+        for line in log.lines() {
+            let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            let message = line["message"].as_str().expect("a message");
+            assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
+            let has_conn = line["conn"].as_u64().is_some_and(|conn| conn > 0);
+            assert!(has_conn != about_the_server.contains(&message), "{line}");
+        }
+        for message in ["registered", "called", "joined", "refused", "closed", "left"] {
+            assert!(log.contains(&format!("\"message\":\"{message}\"")), "{message} in {log}");
+        }
+    }
+
+    #[test]
+    fn have_levels_per_module() {
+        let server = Server::start(&["--log", "warn,callbin_server::switchboard=info"]);
+        let (mut caller, mut callee) = session(&server);
+        still_talk(&mut caller, &mut callee);
+        server.wait_for_log("called");
+        assert!(!server.log().contains("listening"), "{}", server.log());
+    }
+
+    #[test]
+    fn a_full_disk_or_a_closed_pipe_stops_only_the_log() {
+        for closed in [false, true] {
+            let mut command = Command::new(program("callbin-server"));
+            command.args(["--disable-ssl", "--addr", "127.0.0.1", "--port", "0", "--log", "debug"]);
+            let (mut process, port) = start_with_bad_stderr(&mut command, closed);
+            let url = format!("ws://127.0.0.1:{port}/");
+            for i in 0..200 {
+                Socket::connect_to(&url).hello(&format!("p{i}")).close();
+            }
+            let mut caller = Socket::connect_to(&url).hello("caller");
+            let mut callee = Socket::connect_to(&url).hello("callee");
+            caller.expect_nothing("SESSION callee", "SESSION_OK");
+            still_talk(&mut caller, &mut callee);
+            drop((caller, callee));
+            process.signal("TERM");
+            assert_eq!(process.wait().code(), Some(0));
+        }
+    }
+
+    /// A process whose stderr is a full disk, or a pipe that nobody reads, and its port.
+    fn start_with_bad_stderr(command: &mut Command, closed: bool) -> (Process, u16) {
+        use std::io::{BufRead, BufReader};
+        let stderr = if closed {
+            Stdio::piped()
+        } else {
+            File::options().write(true).open("/dev/full").expect("Linux").into()
+        };
+        let mut process = Process::spawn(command.stdout(Stdio::piped()).stderr(stderr));
+        let child: &mut Child = process.child();
+        drop(child.stderr.take());
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("stdout is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("stdout is text");
+        let port = line.trim().trim_end_matches('/').rsplit(':').next().and_then(|port| port.parse().ok());
+        (process, port.expect("the line has a port"))
+    }
+}
+
+mod turn {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    const SECRET: &str = "shared-with-coturn-0123456789";
+
+    /// A coturn on the loopback.
+    struct Coturn {
+        _process: Process,
+        port: u16,
+        folder: Folder,
+    }
+
+    impl Coturn {
+        fn start() -> Self {
+            let folder = Folder::new();
+            let port = {
+                let free = UdpSocket::bind("127.0.0.1:0").expect("loopback has ports");
+                free.local_addr().expect("bound").port()
+            };
+            let (number, log) = (port.to_string(), folder.path().join("log"));
+            let mut command = Command::new("turnserver");
+            command.args(["-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1"]);
+            command.args(["--listening-port", &number, "--realm", "callbin.test", "--use-auth-secret"]);
+            command.args(["--static-auth-secret", SECRET, "--no-tls", "--no-dtls", "--no-cli"]);
+            command.args(["--allow-loopback-peers", "--simple-log", "--log-file"]).arg(&log);
+            command.arg("--pidfile").arg(folder.path().join("pid")).current_dir(folder.path());
+            command.arg("--userdb").arg(folder.path().join("users"));
+            let process = Process::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()));
+            let coturn = Self { _process: process, port, folder };
+            wait_until("coturn", DEADLINE, || {
+                std::net::TcpStream::connect(("127.0.0.1", port)).ok().map(drop)
+            });
+            coturn
+        }
+
+        /// Relays something with these credentials; whether that worked.
+        fn accepts(&self, username: &str, password: &str) -> bool {
+            let mut command = Command::new("timeout");
+            command.args(["20", "turnutils_uclient", "-u", username, "-w", password, "-y", "-n", "1"]);
+            command.args(["-c", "-e", "127.0.0.1", "-p", &self.port.to_string(), "127.0.0.1"]);
+            let output = command.current_dir(self.folder.path()).output().expect("timeout runs");
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            output.status.success() && text.contains("Total lost packets 0")
+        }
+    }
+
+    #[test]
+    fn credentials_are_good_for_a_real_coturn() {
+        let coturn = Coturn::start();
+        let secret = coturn.folder.write("secret", &format!("{SECRET}\n"));
+        let url: PathBuf = format!("turn:127.0.0.1:{}", coturn.port).into();
+        let url = url.to_str().expect("text");
+        let server = Server::start(&["--turn-url", url, "--turn-secret-file", &secret, "--turn-ttl", "60"]);
+        let ask = |server: &Server| {
+            let answer = http::get(server, "/ice-servers?uid=alice", &[]).json();
+            let turn = &answer["iceServers"][0];
+            assert_eq!((&turn["urls"], &answer["ttl"]), (&json!([url]), &json!(60)));
+            let text = |name: &str| turn[name].as_str().expect("text").to_owned();
+            (text("username"), text("credential"))
+        };
+        let (username, credential) = ask(&server);
+        assert!(username.ends_with(":alice"), "{username}");
+        assert!(coturn.accepts(&username, &credential));
+        assert!(!coturn.accepts(&username, "wrong"));
+        let later = username.replacen('1', "2", 1);
+        assert!(!coturn.accepts(&later, &credential), "a longer life is not to be had");
+
+        coturn.folder.write("other", "another-secret-0123456789");
+        let other = coturn.folder.path().join("other");
+        let flags =
+            ["--turn-url", url, "--turn-secret-file", other.to_str().expect("text"), "--turn-ttl", "60"];
+        let (username, credential) = ask(&Server::start(&flags));
+        assert!(!coturn.accepts(&username, &credential), "made with another secret");
+    }
+}
