@@ -52,7 +52,7 @@ fn assert_client_gets_page(client: &mut Client, uid: &str) {
         about(event) && green && event.number("/video/motion") > 0.02
     });
     client.wait_for_any(&format!("{uid}'s beep"), DEADLINE, |event| {
-        about(event) && event.number("/audio/level_db") > -50.0
+        about(event) && event.number("/audio/level_db") > -65.0 && event.number("/audio/buffers") > 0.0
     });
 }
 
