@@ -1,7 +1,7 @@
 //! One WebSocket, from its handshake to its last byte: frames in, frames out, pings, deadlines.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     io,
     net::SocketAddr,
     pin::Pin,
@@ -392,8 +392,9 @@ impl Pump {
         match end {
             End::Gone => {}
             End::PeerClosed => {
-                // tungstenite has queued the answer to the peer's close.
-                let _ = self.socket.close(None).await;
+                // tungstenite has queued the answer to the peer's close, and takes no other one.
+                let _ = poll_fn(|cx| Pin::new(&mut self.socket).poll_flush(cx)).await;
+                drain(self.socket.get_mut()).await;
             }
             End::Closing(reason) => {
                 self.log_close(reason);
@@ -426,6 +427,7 @@ impl Pump {
 /// close frame is lost with it.
 async fn drain(stream: &mut Connected) {
     let _ = stream.close().await;
+    stream.shut_down();
     let mut scratch = vec![0; 16 * 1024];
     while matches!(stream.read(&mut scratch).await, Ok(1..)) {}
 }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::Shutdown,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -18,6 +19,18 @@ pub enum Connected {
     Plain(TcpStream),
     /// Through TLS. Boxed, so that plain connections don't pay for its size.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Connected {
+    /// Tells the client that nothing more comes; it may still send. Closing does not, not with every runtime.
+    pub fn shut_down(&self) {
+        let tcp = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        // Broken already: then it knows.
+        let _ = tcp.shutdown(Shutdown::Write);
+    }
 }
 
 macro_rules! inner {

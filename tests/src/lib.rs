@@ -8,6 +8,7 @@ pub mod client;
 pub mod hook;
 pub mod http;
 pub mod keys;
+pub mod mirror;
 pub mod network;
 pub mod process;
 pub mod server;

@@ -36,7 +36,11 @@ pub fn workspace() -> &'static Path {
 fn target_dir() -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
     let deps = test.parent().expect("a test is in target/*/deps");
-    if deps.ends_with("deps") { deps.parent().expect("deps is in target/*").into() } else { deps.into() }
+    if deps.ends_with("deps") || deps.ends_with("examples") {
+        deps.parent().expect("deps is in target/*").into()
+    } else {
+        deps.into()
+    }
 }
 
 /// A running program, killed when dropped.

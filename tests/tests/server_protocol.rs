@@ -264,7 +264,7 @@ fn messages_have_a_limit() {
 
 #[test]
 fn a_peer_that_answers_no_ping_is_closed() {
-    let server = Server::start(&["--keepalive-timeout", "0.2", "--pong-timeout", "0.2"]);
+    let server = Server::start(&["--keepalive-timeout", "0.3", "--pong-timeout", "2"]);
     let mut alive = Socket::register(&server, "alive");
     let dead = Socket::register(&server, "dead");
     // A socket that is not read sends no pongs; one that is read does.
