@@ -14,30 +14,37 @@ use async_std::{
 use futures_util::{FutureExt, StreamExt, future, select};
 
 use crate::{
-    cli::{Cli, Command, Options, View},
+    cli::{self, Cli, Command, Options},
     conference,
     engine::{Engine, Lookup},
     events::{Event, Reporter},
     exit::{ExitCode, Failure},
-    media::{
-        make,
-        source::Source,
-        view::{Playback, has_display},
-    },
+    media::{make, source::Source},
     peer::{PeerConfig, PeerEvent},
     plugins, session,
     signalling::{Connection, Incoming, Server},
     tls,
+    view::{self, Sinks, View, detect::has_display},
 };
 
 /// How long the end of the process may wait for pipelines.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
+/// And for the window and the sound card, each.
+const VIEW_LIMIT: Duration = Duration::from_millis(500);
 
 /// Runs the program and gives its exit code. Times are counted from `started`.
 pub fn run(cli: &Cli, started: Instant) -> ExitCode {
-    let options = cli.options();
+    match &cli.command {
+        Command::Call { options, .. } | Command::Wait { options, .. } | Command::Room { options, .. } => {
+            run_call(&cli.command, options, started)
+        }
+        Command::Window(options) => view::window::run(options),
+    }
+}
+
+fn run_call(command: &Command, options: &Options, started: Instant) -> ExitCode {
     let reporter = Reporter::new(started, options.events);
-    match task::block_on(run_mode(cli, started)) {
+    match task::block_on(run_mode(command, options, started)) {
         Ok(()) => ExitCode::Success,
         Err(failure) => {
             reporter.tell(None, &Event::Error { code: failure.code as u8, message: failure.message.clone() });
@@ -47,34 +54,26 @@ pub fn run(cli: &Cli, started: Instant) -> ExitCode {
     }
 }
 
-async fn run_mode(cli: &Cli, started: Instant) -> Result<(), Failure> {
-    let mut app = App::new(cli.options().clone(), started)?;
-    let result = match &cli.command {
+async fn run_mode(command: &Command, options: &Options, started: Instant) -> Result<(), Failure> {
+    let mut app = App::new(options.clone(), started)?;
+    let result = match command {
         Command::Call { peer, remote_offerer, .. } => session::call(&mut app, peer, *remote_offerer).await,
         Command::Wait { once, .. } => session::wait(&mut app, *once).await,
         Command::Room { room, max_peers, view, .. } => {
             // In a room nobody minds being watched by nobody: without a display there is no window.
-            app.headless |= *view == View::None;
-            app.headless |= *view == View::Auto && !has_display();
+            app.headless |= *view == cli::View::None;
+            app.headless |= *view == cli::View::Auto && app.options.video_sink.is_none() && !has_display();
             conference::run(&mut app, room, *max_peers).await
         }
+        Command::Window(_) => Ok(()),
     };
     app.engine.close_all();
+    app.engine.view().close(VIEW_LIMIT);
     if !app.engine.wait_for_teardown(GOODBYE_LIMIT) {
         tracing::warn!("a pipeline does not end; leaving it behind");
     }
     drop(app.engine.drop_source());
     result
-}
-
-impl Cli {
-    fn options(&self) -> &Options {
-        match &self.command {
-            Command::Call { options, .. } | Command::Wait { options, .. } | Command::Room { options, .. } => {
-                options
-            }
-        }
-    }
 }
 
 /// What the modes share.
@@ -92,7 +91,7 @@ pub struct App {
     signals: Signals,
     /// Nothing is to be shown.
     headless: bool,
-    media: Option<Receiver<Result<(Source, Playback), Failure>>>,
+    media: Option<Receiver<Result<(Source, View), Failure>>>,
 }
 
 /// What wakes a mode up.
@@ -178,8 +177,8 @@ impl App {
             }
             Raw::Source(source) => {
                 self.media = None;
-                let (source, playback) = source?;
-                self.engine.set_source(source, playback);
+                let (source, view) = source?;
+                self.engine.set_source(source, view);
             }
             Raw::Peer(key, generation, event) => self.engine.peer_event(key, generation, event),
             Raw::Lookup(lookup) => self.engine.looked_up(lookup),
@@ -224,7 +223,7 @@ impl App {
 enum Raw {
     Incoming(Incoming),
     Connected(Result<Connection, Failure>),
-    Source(Result<(Source, Playback), Failure>),
+    Source(Result<(Source, View), Failure>),
     Peer(u64, u64, PeerEvent),
     Lookup(Lookup),
     Interrupted,
@@ -246,7 +245,7 @@ async fn or_never<F: Future>(future: Option<F>) -> F::Output {
     }
 }
 
-fn start_media(options: &Options, headless: bool) -> Result<(Source, Playback), Failure> {
+fn start_media(options: &Options, headless: bool) -> Result<(Source, View), Failure> {
     gst::init().map_err(Failure::internal)?;
     tracing::debug!("GStreamer initialised");
     let certificate = thread::Builder::new().name("certificate".into()).spawn(warm_up);
@@ -259,19 +258,20 @@ fn start_media(options: &Options, headless: bool) -> Result<(Source, Playback), 
         let _ = certificate.join();
     }
     tracing::debug!("certificate made");
-    Ok((source, playback(headless)))
+    Ok((source, open_view(options, headless)))
 }
 
 /// What cannot be played is decoded and counted.
-fn playback(headless: bool) -> Playback {
+fn open_view(options: &Options, headless: bool) -> View {
     if headless {
-        return Playback::NONE;
+        return View::none();
     }
-    let playback = Playback::detect();
-    if !playback.video {
+    let sinks = Sinks { video: options.video_sink.clone(), audio: options.audio_sink.clone() };
+    let view = View::detect(&sinks);
+    if !view.has_picture() {
         eprintln!("callbin: no display: what arrives is decoded and counted, not shown");
     }
-    playback
+    view
 }
 
 /// The first dtlsdec of a process generates an RSA key, which takes longer than all the rest.

@@ -6,7 +6,7 @@ use callbin_protocol::{PeerId, RoomId};
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use rand::seq::IndexedRandom;
 
-use crate::exit::ExitCode;
+use crate::{exit::ExitCode, view::window};
 
 /// What videotestsrc of GStreamer 1.22 can paint.
 const PATTERNS: [&str; 26] = [
@@ -104,6 +104,9 @@ pub enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// What `callbin` itself starts to show a window.
+    #[command(hide = true)]
+    Window(window::Options),
 }
 
 /// How received media is shown.
@@ -141,6 +144,12 @@ pub struct Options {
     /// Decode and count what arrives, without a window or a sound card.
     #[arg(long)]
     pub headless: bool,
+    /// The window's sink, as gst-launch-1.0 takes it [default: the best that the display has].
+    #[arg(long, env = "CALLBIN_VIDEO_SINK", value_name = "ELEMENT")]
+    pub video_sink: Option<String>,
+    /// The sink for sound, as gst-launch-1.0 takes it [default: the sound card].
+    #[arg(long, env = "CALLBIN_AUDIO_SINK", value_name = "ELEMENT")]
+    pub audio_sink: Option<String>,
     /// Hang up, with success, after this many seconds of a connected call.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub duration: Option<Duration>,

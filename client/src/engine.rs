@@ -16,10 +16,11 @@ use crate::{
     candidate::RemoteCandidate,
     events::Event,
     exit::{ExitCode, Failure},
-    media::{receive::First, source::Source, view::Playback},
+    media::{receive::First, source::Source},
     negotiation::{Effect, Input, Milestone, Negotiation, NegotiationFailure, Start},
     peer::{Inbox, Peer, PeerConfig, PeerEvent, Reaper, Voice},
     sdp::Kind,
+    view::{Seat, View},
 };
 
 /// A name is looked up this long: an mDNS name nobody knows is not found at all.
@@ -57,6 +58,8 @@ struct Slot {
     negotiation: Negotiation,
     generation: u64,
     peer: Option<Peer>,
+    /// Where the peer is watched; left when the peer ends.
+    seat: Option<Seat>,
     connected: Option<Instant>,
     /// Texts that wait for a data channel.
     to_say: Vec<String>,
@@ -74,7 +77,7 @@ pub struct Engine {
     inbox: Inbox,
     lookups: Sender<Lookup>,
     source: Option<Source>,
-    playback: Playback,
+    view: View,
     slots: BTreeMap<u64, Slot>,
     next: u64,
     out: VecDeque<(u64, Out)>,
@@ -91,7 +94,7 @@ impl Engine {
             inbox,
             lookups,
             source: None,
-            playback: Playback::NONE,
+            view: View::none(),
             slots: BTreeMap::new(),
             next: 0,
             out: VecDeque::new(),
@@ -100,8 +103,8 @@ impl Engine {
     }
 
     /// The encoders run: whoever waited for them can go on.
-    pub fn set_source(&mut self, source: Source, playback: Playback) {
-        self.playback = playback;
+    pub fn set_source(&mut self, source: Source, view: View) {
+        self.view = view;
         self.source = Some(source);
         for key in self.keys() {
             let waiting = self.slots.get_mut(&key).map(|slot| std::mem::take(&mut slot.waiting));
@@ -127,6 +130,7 @@ impl Engine {
             negotiation: Negotiation::new(polite, self.setup_limit),
             generation: self.fresh(),
             peer: None,
+            seat: None,
             connected: None,
             to_say: Vec::new(),
             data_open: false,
@@ -162,6 +166,11 @@ impl Engine {
     /// Ends all, and waits a moment until their pipelines are gone.
     pub fn close_all(&mut self) {
         self.keys().into_iter().for_each(|key| self.close(key));
+    }
+
+    /// What the peers are watched with.
+    pub fn view(&self) -> &View {
+        &self.view
     }
 
     /// Waits until closed peers are gone, at most `limit`; whether they are.
@@ -336,8 +345,8 @@ impl Engine {
         let (Some(slot), Some(source)) = (self.slots.get_mut(&key), &self.source) else { return Ok(()) };
         let voice = Voice::new(key, slot.generation, self.inbox.clone());
         let peer = slot.peer.insert(Peer::new(self.config.clone(), source, voice)?);
-        let playback = self.playback;
-        let sink = move |kind| playback.sink(kind);
+        let seat = slot.seat.insert(self.view.seat(slot.uid.as_ref().map_or("caller", PeerId::as_str)));
+        let sink = |kind| seat.sink(kind);
         match effect {
             Effect::ApplyOffer(offer) => peer.apply_offer(source, &offer, &sink),
             _ => {
@@ -353,6 +362,7 @@ impl Engine {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         slot.generation = generation;
         slot.connected = None;
+        slot.seat = None;
         if let Some(peer) = slot.peer.take() {
             peer.close(&self.reaper);
         }

@@ -2,7 +2,7 @@
 //!
 //! Pure parts decide ([`negotiation`], [`sdp`], [`candidate`]); shells around them talk to the server
 //! ([`signalling`]) and to GStreamer ([`media`], [`peer`]); [`engine`] connects the two for any number of
-//! peers, and [`session`] and [`conference`] are modes on top of it. [`app`] runs the program.
+//! peers, [`view`] shows and plays them, and [`session`] and [`conference`] are modes on top of it. [`app`] runs the program.
 
 pub mod app;
 pub mod candidate;
@@ -11,6 +11,7 @@ pub mod conference;
 pub mod engine;
 pub mod events;
 pub mod exit;
+pub mod layout;
 pub mod media;
 pub mod negotiation;
 pub mod peer;
@@ -21,3 +22,4 @@ pub mod session;
 pub mod signalling;
 pub mod stats;
 pub mod tls;
+pub mod view;

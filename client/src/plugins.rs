@@ -7,7 +7,7 @@ use crate::exit::{ExitCode, Failure};
 type Package = (&'static str, &'static [&'static str]);
 
 const CALL: &[Package] = &[
-    ("libgstreamer1.0-0", &["capsfilter", "fakesink", "queue"]),
+    ("libgstreamer1.0-0", &["capsfilter", "fakesink", "fdsink", "queue"]),
     (
         "gstreamer1.0-plugins-base",
         &["appsrc", "appsink", "videotestsrc", "audiotestsrc", "opusenc", "opusdec"],
@@ -34,7 +34,10 @@ const CALL: &[Package] = &[
 ];
 
 const VIEW: &[Package] = &[
-    ("gstreamer1.0-plugins-base", &["videoconvert", "audioconvert", "audioresample"]),
+    (
+        "gstreamer1.0-plugins-base",
+        &["compositor", "audiomixer", "videoconvertscale", "audioconvert", "audioresample"],
+    ),
     ("gstreamer1.0-plugins-good", &["autovideosink", "autoaudiosink"]),
 ];
 

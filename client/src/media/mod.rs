@@ -4,7 +4,6 @@ pub mod keyframes;
 pub mod meter;
 pub mod receive;
 pub mod source;
-pub mod view;
 
 use gst::prelude::*;
 

@@ -1,0 +1,169 @@
+//! The window, a process of its own: this program again, as `callbin window`.
+//!
+//! Xlib ends a process whose display goes away, graphics drivers crash, and sinks hang in their teardown; none
+//! of that may happen to a call. Frames go to the process by its standard input, raw.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    os::{fd::AsRawFd, unix::process::CommandExt},
+    process::{Child, ChildStderr, ChildStdin, Command, Stdio},
+    thread,
+};
+
+use clap::Args;
+use gst::{glib, prelude::*};
+
+use super::stage::Alarm;
+use crate::{
+    exit::{ExitCode, Failure},
+    layout::Area,
+    media::make,
+};
+
+/// What the window's process is told on its command line.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Pixels from left to right.
+    width: i32,
+    /// Pixels from top to bottom.
+    height: i32,
+    /// Frames per second.
+    fps: i32,
+    /// The sink, as gst-launch-1.0 takes it.
+    #[arg(long, default_value = "autovideosink")]
+    sink: String,
+}
+
+/// The call's end of the window: closed when dropped.
+#[derive(Debug)]
+pub struct Window {
+    child: Child,
+    /// Open as long as the element that writes to it may live.
+    _stdin: ChildStdin,
+}
+
+impl Window {
+    /// Starts the process, and gives the element that takes I420 frames for it.
+    pub(super) fn open(
+        size: Area,
+        fps: i32,
+        sink: Option<&str>,
+        alarm: Alarm,
+    ) -> Result<(Self, gst::Element), Failure> {
+        let mut command = Command::new("/proc/self/exe");
+        command.arg("window").args([size.width.to_string(), size.height.to_string(), fps.to_string()]);
+        command.args(sink.map(|sink| format!("--sink={sink}")));
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        // Ctrl-C is for the call; the window ends with it.
+        command.process_group(0);
+        let mut child = command.spawn().map_err(Failure::internal)?;
+        let (Some(stdin), Some(stderr)) = (child.stdin.take(), child.stderr.take()) else {
+            return Err(Failure::internal("a process without pipes"));
+        };
+        watch(stderr, alarm)?;
+        let taker = make("fdsink")?;
+        taker.set_property("fd", stdin.as_raw_fd());
+        taker.set_property("sync", false);
+        taker.set_property("async", false);
+        taker.set_property("enable-last-sample", false);
+        Ok((Self { child, _stdin: stdin }, taker))
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        // It has nothing to save, and might be hanging.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// When its stderr ends, the process has ended; its last words are the reason.
+fn watch(stderr: ChildStderr, alarm: Alarm) -> Result<(), Failure> {
+    let work = move || {
+        let mut last = String::from("it was closed");
+        for line in BufReader::new(stderr.take(1 << 20)).lines().map_while(Result::ok) {
+            if !line.trim().is_empty() {
+                last = line;
+            }
+        }
+        alarm.raise(last.trim().into());
+    };
+    thread::Builder::new().name("window-watch".into()).spawn(work).map(|_| ()).map_err(Failure::internal)
+}
+
+/// The window's process: shows what comes until it ends.
+pub fn run(options: &Options) -> ExitCode {
+    match show(options) {
+        Ok(()) => ExitCode::Success,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.code
+        }
+    }
+}
+
+fn show(options: &Options) -> Result<(), Failure> {
+    gst::init().map_err(Failure::internal)?;
+    // What sinks call their windows.
+    glib::set_application_name("callbin");
+    let mut caps = caps(options.width, options.height);
+    caps.make_mut().set("framerate", gst::Fraction::new(options.fps, 1));
+    let info = gst_video::VideoInfo::from_caps(&caps).map_err(Failure::internal)?;
+    let feed = gst_app::AppSrc::builder()
+        .caps(&caps)
+        .is_live(true)
+        .do_timestamp(true)
+        .format(gst::Format::Time)
+        .leaky_type(gst_app::AppLeakyType::Downstream)
+        .max_buffers(2)
+        .max_bytes(0)
+        .build();
+    let pipeline = gst::Pipeline::new();
+    let sink = format!("videoconvertscale ! {} name=sink", options.sink);
+    let sink = gst::parse::bin_from_description(&sink, true).map_err(Failure::internal)?;
+    // Frames come at the right time, and are shown at once.
+    if let Some(sink) = sink.by_name("sink").filter(|sink| sink.has_property("sync")) {
+        sink.set_property("sync", false);
+    }
+    pipeline.add_many([feed.upcast_ref(), sink.upcast_ref::<gst::Element>()]).map_err(Failure::internal)?;
+    feed.link(&sink).map_err(Failure::internal)?;
+    let started = pipeline.set_state(gst::State::Playing);
+    check(&pipeline)?;
+    started.map_err(|_| Failure::internal("no window can be opened"))?;
+    copy(&pipeline, &feed, info.size())
+}
+
+/// Frames as they are composed. The colours are those of VP8; by its size alone, GStreamer would take a window's
+/// frame for one with the colours of HDTV.
+pub(super) fn caps(width: i32, height: i32) -> gst::Caps {
+    gst_video::VideoCapsBuilder::new()
+        .format(gst_video::VideoFormat::I420)
+        .width(width)
+        .height(height)
+        .pixel_aspect_ratio(gst::Fraction::new(1, 1))
+        .field("colorimetry", "bt601")
+        .build()
+}
+
+/// From standard input to the window, until either ends.
+fn copy(pipeline: &gst::Pipeline, feed: &gst_app::AppSrc, size: usize) -> Result<(), Failure> {
+    let mut input = std::io::stdin().lock();
+    loop {
+        let mut frame = vec![0; size];
+        if input.read_exact(&mut frame).is_err() {
+            // The call is over.
+            return Ok(());
+        }
+        check(pipeline)?;
+        let _ = feed.push_buffer(gst::Buffer::from_mut_slice(frame));
+    }
+}
+
+fn check(pipeline: &gst::Pipeline) -> Result<(), Failure> {
+    let message = pipeline.bus().and_then(|bus| bus.pop_filtered(&[gst::MessageType::Error]));
+    match message.as_ref().map(|message| message.view()) {
+        Some(gst::MessageView::Error(error)) => Err(Failure::internal(error.error())),
+        _ => Ok(()),
+    }
+}
