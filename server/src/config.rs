@@ -135,7 +135,7 @@ pub struct Access {
     #[arg(long, env = "CALLBIN_TOKEN_ISSUER", value_name = "TEXT")]
     pub token_issuer: Option<String>,
 
-    /// Take WebSockets of browsers only from pages of these origins, such as https://example.org.
+    /// Take WebSockets of browsers only from pages of these origins, such as `https://example.org`.
     #[arg(long, env = "CALLBIN_ALLOWED_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub allowed_origin: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! Who is registered, who talks to whom: the protocol's state machine. Events in, effects out; no I/O, no
 //! clock, no lock.
 //!
-//! A connection is in one [`Stage`] and only ever moves forward: greeting, idle, then a session or a room
+//! A connection is in one `Stage` and only ever moves forward: greeting, idle, then a session or a room
 //! until it closes. Closing a connection here takes it out of every table at once, before its socket knows:
 //! the uid is free again, and whatever fails afterwards leaves nothing behind.
 
