@@ -65,7 +65,7 @@ fn three_pages_meet_leave_and_come_back() {
             assert_sees(page, uid);
         }
     }
-    assert!(anna.audio_level("clara") > 0.005);
+    anna.wait_for_sound("clara", 0.005);
 
     clara.wait_for("the chat", "callbin.peers().every((p) => p.chat)", DEADLINE);
     clara.click("#show-chat");

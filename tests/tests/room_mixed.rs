@@ -62,7 +62,7 @@ fn assert_page_gets_client(page: &Page, (uid, [r, g, b], _): (&str, [u8; 3], f64
     let probe = page.video_probe(uid);
     let near = |seen: f64, sent: u8| (seen - f64::from(sent)).abs() < 40.0;
     assert!(near(probe.r, r) && near(probe.g, g) && near(probe.b, b), "{uid}: {probe:?}");
-    assert!(page.audio_level(uid) > 0.01, "{uid} is silent");
+    page.wait_for_sound(uid, 0.01);
 }
 
 #[track_caller]
@@ -70,7 +70,7 @@ fn assert_page_gets_page(page: &Page, uid: &str) {
     page.wait_for_peer(uid, "connected");
     let probe = page.video_probe(uid);
     assert!(probe.g > 60.0 && probe.g > 2.0 * probe.r && probe.motion > 0.02, "{uid}: {probe:?}");
-    assert!(page.audio_level(uid) > 0.005, "{uid} is silent");
+    page.wait_for_sound(uid, 0.005);
 }
 
 /// Frames of a peer that a client decodes over some seconds, per second.

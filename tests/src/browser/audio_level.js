@@ -1,5 +1,6 @@
-// Runs in the page: the loudest moment of a peer's sound within 1.5 s, behind the decoder. Null if it has none.
-async (selector) => {
+// Runs in the page: the loudest moment of a peer's sound, behind the decoder, as RMS. Listens for so many
+// milliseconds, or until it was loud enough. Null if the peer has no sound.
+async (selector, milliseconds, enough) => {
   const stream = document.querySelector(selector)?.srcObject;
   if (!stream?.getAudioTracks().length) return null;
   const context = new AudioContext();
@@ -9,7 +10,7 @@ async (selector) => {
   await context.resume();
   const samples = new Float32Array(analyser.fftSize);
   let loudest = 0;
-  for (const end = performance.now() + 1500; performance.now() < end; ) {
+  for (const end = performance.now() + milliseconds; performance.now() < end && loudest < enough; ) {
     await new Promise((done) => setTimeout(done, 20));
     analyser.getFloatTimeDomainData(samples);
     const square = samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length;

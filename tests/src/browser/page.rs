@@ -174,9 +174,23 @@ impl Page {
     /// the decoder.
     #[track_caller]
     pub fn audio_level(&self, uid: &str) -> f64 {
+        self.loudest_moment(uid, Duration::from_millis(1500), 1.0)
+    }
+
+    /// Waits until a peer is louder than this, measured as [`Page::audio_level`] does. (Chromium's fake
+    /// microphone is silent between its beeps, and a decoder is between a call's first packets.)
+    #[track_caller]
+    pub fn wait_for_sound(&self, uid: &str, level: f64) {
+        let loudest = self.loudest_moment(uid, DEADLINE / 2, level);
+        assert!(loudest >= level, "{uid} is silent: {loudest}\n{}", self.describe());
+    }
+
+    #[track_caller]
+    fn loudest_moment(&self, uid: &str, within: Duration, enough: f64) -> f64 {
         let selector = format!("video[data-peer={}]", quote(uid));
-        let level = self.eval(&format!("({})({})", include_str!("audio_level.js"), quote(&selector)));
-        level.as_f64().unwrap_or_else(|| panic!("no sound of {uid}\n{}", self.describe()))
+        let listen = include_str!("audio_level.js");
+        let js = format!("({listen})({}, {}, {enough})", quote(&selector), within.as_millis());
+        self.eval(&js).as_f64().unwrap_or_else(|| panic!("no sound of {uid}\n{}", self.describe()))
     }
 
     /// Frames decoded of a peer's video so far, as the page counts them once a second.
