@@ -3,15 +3,12 @@
 use std::{path::PathBuf, sync::Arc};
 
 use async_std::net::TcpStream;
+use callbin_transport::insecure_config;
 use futures_rustls::{
     TlsConnector,
     client::TlsStream,
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
-    rustls::{
-        self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        crypto::{self, CryptoProvider},
-    },
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    rustls::{self, ClientConfig, RootCertStore, crypto},
 };
 
 use crate::exit::{ExitCode, Failure};
@@ -42,17 +39,14 @@ fn failure(message: String) -> Failure {
 }
 
 fn config(trust: &Trust) -> Result<ClientConfig, Failure> {
-    let provider = Arc::new(crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
+    let unusable = |error: rustls::Error| failure(error.to_string());
+    if matches!(trust, Trust::Anybody) {
+        return insecure_config().map_err(unusable);
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| failure(error.to_string()))?;
-    Ok(match trust {
-        Trust::Anybody => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AcceptAnybody(provider)))
-            .with_no_client_auth(),
-        trust => builder.with_root_certificates(roots(trust)?).with_no_client_auth(),
-    })
+        .map_err(unusable)?;
+    Ok(builder.with_root_certificates(roots(trust)?).with_no_client_auth())
 }
 
 fn roots(trust: &Trust) -> Result<RootCertStore, Failure> {
@@ -68,45 +62,4 @@ fn roots(trust: &Trust) -> Result<RootCertStore, Failure> {
         added += 1;
     }
     if added == 0 { Err(wrong("no certificate in it".into())) } else { Ok(roots) }
-}
-
-/// `--insecure`: the signatures are checked, the identity is not.
-#[derive(Debug)]
-struct AcceptAnybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AcceptAnybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -31,7 +31,7 @@ use crate::{
     outbox::{Link, Next, Outbox},
     payload::Kind,
     runtime::{self, Alarm},
-    stream::Connected,
+    stream::{self, Connected},
     webhook::{Question, Verdict, Webhook},
 };
 
@@ -427,7 +427,7 @@ impl Pump {
 /// close frame is lost with it.
 async fn drain(stream: &mut Connected) {
     let _ = stream.close().await;
-    stream.shut_down();
+    stream::shut_down(stream);
     let mut scratch = vec![0; 16 * 1024];
     while matches!(stream.read(&mut scratch).await, Ok(1..)) {}
 }
