@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 pub use file::{ConfigError, parse};
 
-use crate::{account::Quotas, hub::Rules};
+use crate::{account::Quotas, budget::Bounds, hub::Rules};
 
 /// A signalling server for GStreamer's WebRTC clients and browsers.
 ///
@@ -225,6 +225,11 @@ pub struct LimitArgs {
     #[arg(long, env = "CALLBIN_MAX_QUEUE", default_value_t = 4 << 20, value_name = "BYTES", value_parser = size)]
     pub max_queue: u32,
 
+    /// Bytes that may wait for all peers together, beside 16 KiB for each; where they are used up, those who
+    /// have read too slowly for the longest are closed.
+    #[arg(long, env = "CALLBIN_MAX_QUEUED_BYTES", default_value_t = 256 << 20, value_name = "BYTES")]
+    pub max_queued_bytes: usize,
+
     /// Connections in all. [default: what the limit of open files allows]
     #[arg(long, env = "CALLBIN_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: Option<usize>,
@@ -236,6 +241,11 @@ pub struct LimitArgs {
     /// Registrations per second of one owner, with five times as many at once.
     #[arg(long, env = "CALLBIN_MAX_REGISTRATION_RATE", default_value_t = 200, value_name = "N")]
     pub max_registration_rate: u32,
+
+    /// Refused tokens per second from one address, with five times as many at once. Beyond that, nothing that
+    /// needs a token is taken from it for 10 seconds.
+    #[arg(long, env = "CALLBIN_MAX_BAD_TOKEN_RATE", default_value_t = 10, value_name = "N")]
+    pub max_bad_token_rate: u32,
 
     /// Messages per second of one owner, with twice as many at once.
     #[arg(long, env = "CALLBIN_MAX_MESSAGE_RATE", default_value_t = 20_000, value_name = "N")]
@@ -307,8 +317,6 @@ pub struct Limits {
     pub pong_timeout: Duration,
     /// Bytes of one message.
     pub max_message: usize,
-    /// Bytes waiting to be sent.
-    pub max_queue: usize,
 }
 
 impl Config {
@@ -319,13 +327,16 @@ impl Config {
             keepalive: self.deadlines.keepalive_timeout,
             pong_timeout: self.deadlines.pong_timeout,
             max_message: self.limits.max_message as usize,
-            max_queue: self.limits.max_queue as usize,
         }
+    }
+
+    /// The limits of what waits to be sent.
+    pub fn bounds(&self) -> Bounds {
+        Bounds { queue: self.limits.max_queue as usize, all: or_none(self.limits.max_queued_bytes) }
     }
 
     /// The limits of the hub.
     pub fn rules(&self) -> Rules {
-        let or_none = |limit| if limit == 0 { usize::MAX } else { limit };
         Rules {
             max_sessions: or_none(self.limits.max_sessions),
             max_rooms: or_none(self.limits.max_rooms),
@@ -341,11 +352,16 @@ impl Config {
             max_connections: self.limits.max_connections.unwrap_or(room),
             connections: self.limits.max_owner_connections,
             registrations: self.limits.max_registration_rate,
+            bad_tokens: self.limits.max_bad_token_rate,
             messages: self.limits.max_message_rate,
             bytes: self.limits.max_byte_rate,
             max_message: self.limits.max_message,
         }
     }
+}
+
+fn or_none(limit: usize) -> usize {
+    if limit == 0 { usize::MAX } else { limit }
 }
 
 const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);

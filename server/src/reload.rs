@@ -88,7 +88,7 @@ impl Reloader {
             Ok((config, settings)) => {
                 self.app.set_settings(settings);
                 self.app.accounts.set_quotas(config.quotas(self.descriptors));
-                self.app.switchboard.set_rules(config.rules());
+                self.app.switchboard.set_limits(config.rules(), config.bounds());
                 info!("new settings loaded");
             }
             Err(error) => error!(%error, "the settings are not usable: keeping the old ones"),

@@ -94,7 +94,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     let descriptors = raise_descriptor_limit();
     let metrics = Arc::new(Metrics::default());
     let mut app = App::new(
-        Switchboard::new(config.rules(), metrics.clone()),
+        Switchboard::new(config.rules(), config.bounds(), metrics.clone()),
         Arc::new(Accounts::new(config.quotas(descriptors))),
         metrics,
         assets,
