@@ -74,7 +74,8 @@ pub struct Listen {
     #[arg(long, env = "CALLBIN_PORT", default_value_t = 8443)]
     pub port: u16,
 
-    /// Path that answers 200 OK to whoever watches the server's health.
+    /// Path that answers 200 OK as long as the server runs, also while it drains, as the reference server does;
+    /// on --admin-addr, too. Who sends peers here asks /readyz instead.
     #[arg(long, env = "CALLBIN_HEALTH", default_value = "/health", value_name = "PATH")]
     pub health: String,
 
@@ -104,10 +105,14 @@ pub struct Tls {
     #[arg(long, env = "CALLBIN_SELF_SIGNED")]
     pub self_signed: bool,
 
-    /// Look every 10 seconds whether the certificate, the token keys, the secrets or --config changed, and
+    /// Look now and then whether the certificate, the token keys, the secrets or --config changed, and
     /// use the new ones for new connections. SIGHUP does the same at once.
     #[arg(long, env = "CALLBIN_RESTART_ON_CERT_CHANGE")]
     pub restart_on_cert_change: bool,
+
+    /// Seconds between two such looks.
+    #[arg(long, env = "CALLBIN_WATCH_INTERVAL", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
+    pub watch_interval: Duration,
 }
 
 /// Who may do what.
@@ -202,7 +207,8 @@ pub struct Deadlines {
     #[arg(long, env = "CALLBIN_HELLO_TIMEOUT", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
     pub hello_timeout: Duration,
 
-    /// Seconds that sessions and rooms may go on after SIGTERM or SIGINT; a second signal ends them.
+    /// Seconds that sessions and rooms may go on after SIGTERM or SIGINT; a second signal ends them. The others
+    /// are closed a few at a time meanwhile, and in the end those who are left.
     #[arg(long, env = "CALLBIN_DRAIN_TIMEOUT", default_value = "0", value_name = "SECONDS", value_parser = seconds_or_none)]
     pub drain_timeout: Duration,
 
@@ -272,7 +278,7 @@ pub struct LimitArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Operation")]
 pub struct Operations {
-    /// Serve /livez, /readyz, /metrics and the admin API on this address, and not on the port for clients.
+    /// Serve /livez, /readyz, /metrics and the admin API on this address only, and not on the port for clients.
     #[arg(long, env = "CALLBIN_ADMIN_ADDR", value_name = "ADDRESS:PORT")]
     pub admin_addr: Option<SocketAddr>,
 

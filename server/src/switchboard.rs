@@ -125,6 +125,26 @@ impl Switchboard {
         idle.len().saturating_sub(most)
     }
 
+    /// Closes some of those who are there, sessions and rooms as a whole, until that is `least` connections.
+    /// Returns how many there still are.
+    pub fn close_some(&self, least: usize) -> usize {
+        let mut state = self.lock();
+        let mut closed = 0;
+        while closed < least
+            && let Some(company) = state.hub.company()
+        {
+            // All of them first: nobody is to hear that the others leave.
+            for line in company.iter().filter_map(|conn| state.connections.get(conn)) {
+                line.outbox.close(CloseReason::GoingAway);
+            }
+            closed += company.len();
+            for conn in company {
+                state.kick(conn, CloseReason::GoingAway);
+            }
+        }
+        state.hub.counts().connections
+    }
+
     /// Closes everybody, and whoever still comes.
     pub fn shut_down(&self) {
         let mut state = self.lock();

@@ -176,7 +176,34 @@ mod probes {
             assert_eq!(http::get(&server, path, &[]).status, 404, "{path}");
             assert_eq!(http::request(server.admin_address(), "GET", path, &[]).status, 200, "{path}");
         }
-        assert_eq!(http::get(&server, "/health", &[]).status, 200);
+        assert_eq!(http::request(server.admin_address(), "GET", "/nothing", &[]).status, 404);
+        assert_eq!(
+            http::request(server.admin_address(), "GET", "/", &[]).status,
+            404,
+            "the page is elsewhere"
+        );
+    }
+
+    #[test]
+    fn health_is_on_both_addresses_and_outlives_readiness() {
+        let flags = ["--admin-addr", "127.0.0.1:0", "--drain-timeout", "20", "--health", "/up"];
+        let mut server = Server::start(&flags);
+        let (caller, callee) = session(&server);
+        let admin = |server: &Server, path: &str| http::request(server.admin_address(), "GET", path, &[]);
+        for drains in [false, true] {
+            if drains {
+                server.process().signal("TERM");
+                wait_until("not to be ready", DEADLINE, || {
+                    (admin(&server, "/readyz").status == 503).then_some(())
+                });
+            }
+            for health in [http::get(&server, "/up", &[]), admin(&server, "/up")] {
+                assert_eq!((health.status, health.body.as_str()), (200, "OK\n"), "draining: {drains}");
+            }
+            assert_eq!(http::get(&server, "/health", &[]).status, 404, "it has another name");
+        }
+        drop((caller, callee));
+        assert_eq!(server.process().wait().code(), Some(0));
     }
 
     #[test]
@@ -228,6 +255,45 @@ mod drain {
         member.expect_close(1001, "server is shutting down");
         assert!(start.elapsed() >= Duration::from_secs(4), "the room had its time");
         drop(idle);
+        assert_eq!(server.process().wait().code(), Some(0));
+    }
+
+    #[test]
+    fn closes_those_who_are_left_a_few_at_a_time_too() {
+        let mut server = Server::start(&["--drain-timeout", "0.5", "--shutdown-timeout", "4"]);
+        let mut sessions: Vec<(Socket, Socket)> = (0..10)
+            .map(|i| {
+                let callee = Socket::register(&server, &format!("callee{i}"));
+                let mut caller = Socket::register(&server, &format!("caller{i}"));
+                caller.expect_nothing(&format!("SESSION callee{i}"), "SESSION_OK");
+                (caller, callee)
+            })
+            .collect();
+        let mut members = ["m1", "m2"].map(|uid| Socket::register(&server, uid));
+        members[0].expect_nothing("ROOM r", "ROOM_OK ");
+        members[1].expect_nothing("ROOM r", "ROOM_OK m1");
+        members[0].expect("ROOM_PEER_JOINED m2");
+        let start = Instant::now();
+        server.process().signal("TERM");
+        let ends = std::thread::scope(|scope| {
+            let ends: Vec<_> = sessions
+                .iter_mut()
+                .map(|(caller, callee)| {
+                    scope.spawn(move || {
+                        // Both are told why: neither takes it for the other's doing.
+                        caller.expect_close(1001, "server is shutting down");
+                        callee.expect_close(1001, "server is shutting down");
+                        start.elapsed()
+                    })
+                })
+                .collect();
+            members.iter_mut().for_each(|member| member.expect_close(1001, "server is shutting down"));
+            ends.into_iter().map(|end| end.join().expect("a close")).collect::<Vec<_>>()
+        });
+        let (first, last) = (ends.iter().min().expect("ten"), ends.iter().max().expect("ten"));
+        assert!(*first >= Duration::from_millis(500), "they had their time: {first:?}");
+        assert!(*last - *first > Duration::from_millis(800), "spread, not at once: {first:?} to {last:?}");
+        drop((sessions, members));
         assert_eq!(server.process().wait().code(), Some(0));
     }
 
