@@ -20,6 +20,9 @@ use crate::owner::Owner;
 /// How long an account without connections is kept: its rate limits are full again by then.
 const KEPT: Duration = Duration::from_secs(30);
 
+/// How long nothing that needs a token is taken from an address with too many bad ones.
+pub const BARRED: Duration = Duration::from_secs(10);
+
 /// Accounts kept at most. Beyond it those without connections go first.
 const MAX_ACCOUNTS: usize = 100_000;
 
@@ -32,6 +35,8 @@ pub struct Quotas {
     pub connections: usize,
     /// Registrations per second.
     pub registrations: u32,
+    /// Bad tokens per second.
+    pub bad_tokens: u32,
     /// Messages per second.
     pub messages: u32,
     /// Bytes of messages per second, and at least one largest message at once.
@@ -69,12 +74,14 @@ struct Table {
 struct Account {
     connections: AtomicUsize,
     last_left: Mutex<Instant>,
+    barred_until: Mutex<Option<Instant>>,
     rates: RwLock<Rates>,
 }
 
 #[derive(Debug)]
 struct Rates {
     registrations: Limiter,
+    bad_tokens: Limiter,
     messages: Limiter,
     bytes: Limiter,
 }
@@ -113,6 +120,25 @@ impl Accounts {
         let ticket = Ticket { accounts: self.clone(), owners: Vec::new() };
         // Too many: the ticket is dropped, and counted out again.
         if max > 0 && before >= max { Err(Full::Server) } else { Ok(ticket) }
+    }
+
+    /// Whether nothing that needs a token is taken from an owner for now.
+    pub fn is_barred(&self, owner: &Owner) -> bool {
+        let account = {
+            let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+            table.accounts.get(owner).cloned()
+        };
+        account.is_some_and(|account| account.is_barred())
+    }
+
+    /// Counts a bad token. True if that was one too many: the owner is barred from now on.
+    pub fn count_bad_token(&self, owner: &Owner) -> bool {
+        let Some(account) = self.account(owner) else { return false };
+        let one_too_many = !account.rates().bad_tokens.admit(1);
+        if one_too_many {
+            account.bar();
+        }
+        one_too_many
     }
 
     fn quotas(&self) -> Quotas {
@@ -154,6 +180,7 @@ impl Account {
         Self {
             connections: AtomicUsize::new(0),
             last_left: Mutex::new(Instant::now()),
+            barred_until: Mutex::new(None),
             rates: RwLock::new(Rates::new(quotas)),
         }
     }
@@ -162,8 +189,18 @@ impl Account {
         self.rates.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn bar(&self) {
+        *self.barred_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + BARRED);
+    }
+
+    fn is_barred(&self) -> bool {
+        let until = *self.barred_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
     fn is_idle(&self, since: Duration) -> bool {
         self.connections.load(Ordering::Relaxed) == 0
+            && !self.is_barred()
             && self.last_left.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= since
     }
 }
@@ -172,6 +209,7 @@ impl Rates {
     fn new(quotas: &Quotas) -> Self {
         Self {
             registrations: Limiter::new(quotas.registrations, quotas.registrations.saturating_mul(5)),
+            bad_tokens: Limiter::new(quotas.bad_tokens, quotas.bad_tokens.saturating_mul(5)),
             messages: Limiter::new(quotas.messages, quotas.messages.saturating_mul(2)),
             bytes: Limiter::new(quotas.bytes, quotas.bytes.saturating_mul(2).max(quotas.max_message)),
         }
@@ -274,6 +312,18 @@ mod tests {
         let accounts = Arc::new(Accounts::new(Quotas { registrations: 1, ..Quotas::default() }));
         let admitted = (0..20).filter(|_| enter(&accounts, 1).unwrap().admit_registration()).count();
         assert_eq!(admitted, 5);
+    }
+
+    #[test]
+    fn too_many_bad_tokens_bar_their_owner_and_nobody_else() {
+        let accounts = Accounts::new(Quotas { bad_tokens: 2, ..Quotas::default() });
+        assert_eq!((0..10).filter(|_| !accounts.count_bad_token(&owner(1))).count(), 10, "a burst");
+        assert!(!accounts.is_barred(&owner(1)));
+        assert!(accounts.count_bad_token(&owner(1)));
+        assert!(accounts.is_barred(&owner(1)));
+        assert!(!accounts.is_barred(&owner(2)));
+        let free = Accounts::default();
+        assert!((0..1000).all(|_| !free.count_bad_token(&owner(1))), "zero is no limit");
     }
 
     #[test]

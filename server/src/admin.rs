@@ -30,6 +30,9 @@ pub fn probe(app: &App, path: &str) -> Option<Answer> {
 pub fn answer<B>(app: &App, request: &Request<B>) -> Answer {
     let path = request.uri().path();
     let read = matches!(*request.method(), Method::GET | Method::HEAD);
+    if read && path == app.health {
+        return text(StatusCode::OK, "OK\n");
+    }
     if read && let Some(answer) = probe(app, path) {
         return answer;
     }

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 pub use file::{ConfigError, parse};
 
-use crate::{account::Quotas, hub::Rules};
+use crate::{account::Quotas, budget::Bounds, hub::Rules};
 
 /// A signalling server for GStreamer's WebRTC clients and browsers.
 ///
@@ -74,7 +74,8 @@ pub struct Listen {
     #[arg(long, env = "CALLBIN_PORT", default_value_t = 8443)]
     pub port: u16,
 
-    /// Path that answers 200 OK to whoever watches the server's health.
+    /// Path that answers 200 OK as long as the server runs, also while it drains, as the reference server does;
+    /// on --admin-addr, too. Who sends peers here asks /readyz instead.
     #[arg(long, env = "CALLBIN_HEALTH", default_value = "/health", value_name = "PATH")]
     pub health: String,
 
@@ -104,10 +105,14 @@ pub struct Tls {
     #[arg(long, env = "CALLBIN_SELF_SIGNED")]
     pub self_signed: bool,
 
-    /// Look every 10 seconds whether the certificate, the token keys, the secrets or --config changed, and
+    /// Look now and then whether the certificate, the token keys, the secrets or --config changed, and
     /// use the new ones for new connections. SIGHUP does the same at once.
     #[arg(long, env = "CALLBIN_RESTART_ON_CERT_CHANGE")]
     pub restart_on_cert_change: bool,
+
+    /// Seconds between two such looks.
+    #[arg(long, env = "CALLBIN_WATCH_INTERVAL", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
+    pub watch_interval: Duration,
 }
 
 /// Who may do what.
@@ -202,7 +207,8 @@ pub struct Deadlines {
     #[arg(long, env = "CALLBIN_HELLO_TIMEOUT", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
     pub hello_timeout: Duration,
 
-    /// Seconds that sessions and rooms may go on after SIGTERM or SIGINT; a second signal ends them.
+    /// Seconds that sessions and rooms may go on after SIGTERM or SIGINT; a second signal ends them. The others
+    /// are closed a few at a time meanwhile, and in the end those who are left.
     #[arg(long, env = "CALLBIN_DRAIN_TIMEOUT", default_value = "0", value_name = "SECONDS", value_parser = seconds_or_none)]
     pub drain_timeout: Duration,
 
@@ -225,6 +231,11 @@ pub struct LimitArgs {
     #[arg(long, env = "CALLBIN_MAX_QUEUE", default_value_t = 4 << 20, value_name = "BYTES", value_parser = size)]
     pub max_queue: u32,
 
+    /// Bytes that may wait for all peers together, beside 16 KiB for each; where they are used up, those who
+    /// have read too slowly for the longest are closed.
+    #[arg(long, env = "CALLBIN_MAX_QUEUED_BYTES", default_value_t = 256 << 20, value_name = "BYTES")]
+    pub max_queued_bytes: usize,
+
     /// Connections in all. [default: what the limit of open files allows]
     #[arg(long, env = "CALLBIN_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: Option<usize>,
@@ -236,6 +247,11 @@ pub struct LimitArgs {
     /// Registrations per second of one owner, with five times as many at once.
     #[arg(long, env = "CALLBIN_MAX_REGISTRATION_RATE", default_value_t = 200, value_name = "N")]
     pub max_registration_rate: u32,
+
+    /// Refused tokens per second from one address, with five times as many at once. Beyond that, nothing that
+    /// needs a token is taken from it for 10 seconds.
+    #[arg(long, env = "CALLBIN_MAX_BAD_TOKEN_RATE", default_value_t = 10, value_name = "N")]
+    pub max_bad_token_rate: u32,
 
     /// Messages per second of one owner, with twice as many at once.
     #[arg(long, env = "CALLBIN_MAX_MESSAGE_RATE", default_value_t = 20_000, value_name = "N")]
@@ -262,7 +278,7 @@ pub struct LimitArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Operation")]
 pub struct Operations {
-    /// Serve /livez, /readyz, /metrics and the admin API on this address, and not on the port for clients.
+    /// Serve /livez, /readyz, /metrics and the admin API on this address only, and not on the port for clients.
     #[arg(long, env = "CALLBIN_ADMIN_ADDR", value_name = "ADDRESS:PORT")]
     pub admin_addr: Option<SocketAddr>,
 
@@ -307,8 +323,6 @@ pub struct Limits {
     pub pong_timeout: Duration,
     /// Bytes of one message.
     pub max_message: usize,
-    /// Bytes waiting to be sent.
-    pub max_queue: usize,
 }
 
 impl Config {
@@ -319,13 +333,16 @@ impl Config {
             keepalive: self.deadlines.keepalive_timeout,
             pong_timeout: self.deadlines.pong_timeout,
             max_message: self.limits.max_message as usize,
-            max_queue: self.limits.max_queue as usize,
         }
+    }
+
+    /// The limits of what waits to be sent.
+    pub fn bounds(&self) -> Bounds {
+        Bounds { queue: self.limits.max_queue as usize, all: or_none(self.limits.max_queued_bytes) }
     }
 
     /// The limits of the hub.
     pub fn rules(&self) -> Rules {
-        let or_none = |limit| if limit == 0 { usize::MAX } else { limit };
         Rules {
             max_sessions: or_none(self.limits.max_sessions),
             max_rooms: or_none(self.limits.max_rooms),
@@ -341,11 +358,16 @@ impl Config {
             max_connections: self.limits.max_connections.unwrap_or(room),
             connections: self.limits.max_owner_connections,
             registrations: self.limits.max_registration_rate,
+            bad_tokens: self.limits.max_bad_token_rate,
             messages: self.limits.max_message_rate,
             bytes: self.limits.max_byte_rate,
             max_message: self.limits.max_message,
         }
     }
+}
+
+fn or_none(limit: usize) -> usize {
+    if limit == 0 { usize::MAX } else { limit }
 }
 
 const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);

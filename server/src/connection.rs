@@ -2,7 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    io,
+    io, mem,
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
@@ -28,11 +28,11 @@ use crate::{
     close::CloseReason,
     config::Limits,
     hub::{ConnId, Event, Wish},
-    outbox::{Link, Next, Outbox},
+    outbox::{Link, Next, Outbox, cost},
     payload::Kind,
     runtime::{self, Alarm},
     stream::{self, Connected},
-    webhook::{Question, Verdict, Webhook},
+    webhook::{Question, Verdict},
 };
 
 /// Room for a request line or a candidate. Larger frames make their own room; an idle peer keeps this much.
@@ -126,15 +126,13 @@ struct Pump {
     /// When the phase ends. The alarm may be set for the token's end before that.
     due: Instant,
     alarm: Alarm,
-    /// The socket was handed frames that it may not have written.
-    unflushed: bool,
+    /// What the frames count that the socket was handed and may not have written.
+    unwritten: usize,
     /// A frame came since the alarm was last set.
     heard: bool,
     /// The webhook is asked about this text; nothing is read until it has answered.
     asking: Option<(Utf8Bytes, Asking)>,
-    webhook: Option<Webhook>,
     presence: Presence,
-    limits: Limits,
 }
 
 impl Future for &mut Pump {
@@ -162,21 +160,18 @@ impl Pump {
             .max_message_size(Some(limits.max_message))
             .max_frame_size(Some(limits.max_message));
         let socket = WebSocketStream::from_partially_read(stream, leftover, Role::Server, Some(config)).await;
-        let outbox = Arc::new(Outbox::new(limits.max_queue));
         let Admission { conn, address, grant, ticket } = admission;
-        app.switchboard.open(conn, outbox.clone(), address, grant.clone());
+        let outbox = app.switchboard.open(conn, address, grant.clone());
         Box::new(Self {
             socket,
             link: None,
             phase: Phase::Greeting,
             due: Instant::now() + limits.hello_timeout,
             alarm: Alarm::after(time_left(&grant).min(limits.hello_timeout)),
-            unflushed: false,
+            unwritten: 0,
             heard: false,
             asking: None,
-            webhook: settings.webhook.clone(),
             presence: Presence { conn, address, outbox, ticket, grant, app },
-            limits,
         })
     }
 
@@ -269,7 +264,8 @@ impl Pump {
 
     /// What to ask the webhook about a text, if it is one that needs its consent.
     fn question(&self, text: &str) -> Option<Asking> {
-        let webhook = self.webhook.as_ref()?;
+        let settings = self.presence.app.settings();
+        let webhook = settings.webhook.as_ref()?;
         let Presence { conn, address, grant, app, .. } = &self.presence;
         let (wish, uid) = app.switchboard.wish(*conn, text)?;
         let (event, uid, peer, room) = match (wish, uid) {
@@ -307,9 +303,14 @@ impl Pump {
         Poll::Ready(())
     }
 
+    /// Those of this moment: they may have been reloaded.
+    fn limits(&self) -> Limits {
+        self.presence.app.settings().limits
+    }
+
     fn leave_greeting(&mut self) {
         if self.phase == Phase::Greeting {
-            self.set_alarm(Phase::Quiet, self.limits.keepalive);
+            self.set_alarm(Phase::Quiet, self.limits().keepalive);
         }
     }
 
@@ -337,10 +338,11 @@ impl Pump {
                 Phase::Greeting => return Poll::Ready(End::Closing(CloseReason::HelloTimeout)),
                 Phase::Quiet => {
                     self.presence.outbox.push(Message::Ping(tungstenite::Bytes::new()));
-                    self.set_alarm(Phase::Pinged, self.limits.pong_timeout);
+                    self.set_alarm(Phase::Pinged, self.limits().pong_timeout);
                 }
                 Phase::Pinged if self.heard => {
-                    let rest = self.limits.keepalive.saturating_sub(self.limits.pong_timeout);
+                    let Limits { keepalive, pong_timeout, .. } = self.limits();
+                    let rest = keepalive.saturating_sub(pong_timeout);
                     self.set_alarm(Phase::Quiet, rest.max(Duration::from_millis(1)));
                 }
                 Phase::Pinged => return Poll::Ready(End::Closing(CloseReason::NoPong)),
@@ -351,9 +353,9 @@ impl Pump {
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
-            if self.unflushed {
+            if self.unwritten > 0 {
                 match Pin::new(&mut self.socket).poll_flush(cx) {
-                    Poll::Ready(Ok(())) => self.unflushed = false,
+                    Poll::Ready(Ok(())) => self.presence.outbox.written(mem::take(&mut self.unwritten)),
                     Poll::Ready(Err(error)) => return Poll::Ready(end_of(&error)),
                     Poll::Pending => return self.presence.outbox.poll_closing(cx).map(End::Closing),
                 }
@@ -366,12 +368,10 @@ impl Pump {
 
     /// Hands the socket some of what waits. Pending: nothing waits, and the outbox will wake us.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        let mut bytes = 0;
-        while bytes < WRITE_BATCH {
+        while self.unwritten < WRITE_BATCH {
             match self.presence.outbox.poll_next(cx) {
                 Next::Frame(frame) => {
-                    bytes += frame.len();
-                    self.unflushed = true;
+                    self.unwritten += cost(&frame);
                     match Pin::new(&mut self.socket).start_send(frame) {
                         Ok(()) => {}
                         // Written as far as the socket takes it; the flush brings the rest.
@@ -380,7 +380,7 @@ impl Pump {
                     }
                 }
                 Next::Close(reason) => return Poll::Ready(Err(End::Closing(reason))),
-                Next::Pending if bytes == 0 && !self.unflushed => return Poll::Pending,
+                Next::Pending if self.unwritten == 0 => return Poll::Pending,
                 Next::Pending => break,
             }
         }

@@ -283,6 +283,16 @@ impl Hub {
         self.connections.iter().filter(move |(_, connection)| idle(&connection.stage)).map(|(conn, _)| *conn)
     }
 
+    /// Some connection with those it is together with: its partner, or the members of its room.
+    pub fn company(&self) -> Option<Vec<ConnId>> {
+        let (conn, connection) = self.connections.iter().next()?;
+        Some(match &connection.stage {
+            Stage::Greeting | Stage::Idle { .. } => vec![*conn],
+            Stage::InSession { partner, .. } => vec![*conn, *partner],
+            Stage::InRoom { room, .. } => self.members(room.as_str()).to_vec(),
+        })
+    }
+
     /// Closes a connection for a reason that is not in the protocol.
     pub fn kick(&mut self, conn: ConnId, reason: CloseReason, effects: &mut Vec<Effect>) {
         if self.connections.contains_key(&conn) {

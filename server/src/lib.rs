@@ -10,6 +10,7 @@ pub mod account;
 pub mod admin;
 pub mod app;
 pub mod assets;
+pub mod budget;
 pub mod close;
 pub mod command;
 pub mod config;

@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::AsyncWriteExt;
 use socket2::{Domain, Protocol, Socket, Type};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::{
     metrics::Metrics,
@@ -89,11 +89,12 @@ pub(crate) struct Listener {
     socket: TcpListener,
     /// A descriptor to give up when there are none left, so that somebody can be told.
     spare: Option<File>,
+    in_trouble: bool,
 }
 
 impl Listener {
     pub(crate) fn new(socket: std::net::TcpListener) -> io::Result<Self> {
-        Ok(Self { socket: runtime::listener(socket)?, spare: spare() })
+        Ok(Self { socket: runtime::listener(socket)?, spare: spare(), in_trouble: false })
     }
 
     /// The next connection. Never fails: it waits until accepting works again.
@@ -101,6 +102,9 @@ impl Listener {
         loop {
             match runtime::accept(&self.socket).await {
                 Ok((stream, address)) => {
+                    if std::mem::take(&mut self.in_trouble) {
+                        info!("accepting connections again");
+                    }
                     // Signalling is small messages that somebody waits for.
                     let _ = stream.set_nodelay(true);
                     return (stream, canonical(address));
@@ -109,7 +113,10 @@ impl Listener {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     metrics.accept_errors.inc();
-                    warn!(%error, "cannot accept a connection");
+                    // Once, and not twenty times a second: the metric counts.
+                    if !std::mem::replace(&mut self.in_trouble, true) {
+                        warn!(%error, "cannot accept connections");
+                    }
                     self.shed().await;
                 }
             }

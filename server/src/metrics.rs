@@ -32,6 +32,8 @@ pub struct Metrics {
     rooms: Gauge,
     queued_bytes: Gauge,
     longest_queue: Gauge,
+    queue_budget: Gauge,
+    queue_budget_used: Gauge,
     ready: Gauge,
     /// Connections accepted, whatever became of them.
     pub accepted: Counter,
@@ -67,6 +69,10 @@ pub struct Snapshot {
     pub queued_bytes: usize,
     /// Bytes waiting to be sent, of the peer with the most.
     pub longest_queue: usize,
+    /// `--max-queued-bytes`.
+    pub queue_budget: usize,
+    /// Bytes of it that are used.
+    pub queue_budget_used: usize,
 }
 
 const KINDS: [Kind; 5] = [Kind::Sdp, Kind::Ice, Kind::Text, Kind::Binary, Kind::Control];
@@ -83,6 +89,9 @@ impl Default for Metrics {
         let rooms = gauge("rooms", "Rooms with somebody in them");
         let queued_bytes = gauge("queued_bytes", "Bytes waiting to be sent");
         let longest_queue = gauge("longest_queue_bytes", "Bytes waiting to be sent to the slowest reader");
+        let queue_budget = gauge("queue_budget_bytes", "Bytes that may wait to be sent above 16 KiB a peer");
+        let queue_budget_used =
+            gauge("queue_budget_used_bytes", "Bytes that wait to be sent above 16 KiB a peer");
         let ready = gauge("ready", "1 while new registrations are taken");
         let mut counter = |name: &str, help: &str| register(&mut registry, name, help, Counter::default());
         let accepted = counter("accepted_connections", "TCP connections accepted");
@@ -119,6 +128,8 @@ impl Default for Metrics {
             rooms,
             queued_bytes,
             longest_queue,
+            queue_budget,
+            queue_budget_used,
             ready,
             accepted,
             accept_errors,
@@ -172,6 +183,8 @@ impl Metrics {
         set(&self.rooms, now.counts.rooms);
         set(&self.queued_bytes, now.queued_bytes);
         set(&self.longest_queue, now.longest_queue);
+        set(&self.queue_budget, now.queue_budget);
+        set(&self.queue_budget_used, now.queue_budget_used);
         set(&self.ready, usize::from(ready));
         let mut text = String::new();
         // Writing to a String does not fail.

@@ -10,12 +10,13 @@ use async_tungstenite::tungstenite::Message;
 use futures_util::task::AtomicWaker;
 
 use crate::{
+    budget::{Budget, Draw, SHARE},
     close::CloseReason,
     payload::{Negotiation, Side},
 };
 
 /// What a frame costs in the queue beside its payload, so that a flood of empty frames is bounded, too.
-const FRAME_COST: usize = 64;
+pub const FRAME_COST: usize = 64;
 
 /// Capacity that an emptied queue may keep.
 const KEPT_FRAMES: usize = 16;
@@ -25,7 +26,7 @@ const KEPT_FRAMES: usize = 16;
 #[derive(Debug)]
 pub struct Outbox {
     queue: Mutex<Queue>,
-    limit: usize,
+    budget: Arc<Budget>,
     reader: AtomicWaker,
     link: OnceLock<Link>,
 }
@@ -44,7 +45,9 @@ pub struct Link {
 #[derive(Debug, Default)]
 struct Queue {
     frames: VecDeque<Message>,
+    /// Of these frames, and of those that the socket has and has not written.
     bytes: usize,
+    draw: Draw,
     close: Option<CloseReason>,
 }
 
@@ -60,26 +63,57 @@ pub enum Next {
 }
 
 impl Outbox {
-    /// An empty queue for at most `limit` bytes.
-    pub fn new(limit: usize) -> Self {
-        Self { queue: Mutex::default(), limit, reader: AtomicWaker::new(), link: OnceLock::new() }
+    /// An empty queue, which may grow as far as the budget allows.
+    pub fn new(budget: Arc<Budget>) -> Self {
+        Self { queue: Mutex::default(), budget, reader: AtomicWaker::new(), link: OnceLock::new() }
     }
 
     /// Adds a frame. One too many, and what waits is dropped and the connection closed: its peer reads too
     /// slowly, and must not make anybody wait.
-    pub fn push(&self, frame: Message) {
+    pub fn push(self: &Arc<Self>, frame: Message) {
         let mut queue = self.lock();
         if queue.close.is_some() {
             return;
         }
-        queue.bytes += frame.len() + FRAME_COST;
-        if queue.bytes > self.limit {
-            *queue = Queue { close: Some(CloseReason::SlowReader), ..Queue::default() };
+        queue.bytes += cost(&frame);
+        if queue.bytes > self.budget.bounds().queue {
+            self.drop_frames(&mut queue);
         } else {
             queue.frames.push_back(frame);
         }
+        let draws = self.settle(&mut queue, || Arc::downgrade(self));
         drop(queue);
         self.reader.wake();
+        if draws {
+            self.budget.relieve();
+        }
+    }
+
+    /// Closes the connection for others to have memory, if it still is at this place among those who draw.
+    pub(crate) fn give_up(&self, place: u64) {
+        let mut queue = self.lock();
+        if !queue.draw.is_at(place) {
+            return;
+        }
+        self.drop_frames(&mut queue);
+        self.settle(&mut queue, Weak::new);
+        drop(queue);
+        self.reader.wake();
+    }
+
+    fn drop_frames(&self, queue: &mut Queue) {
+        queue.frames = VecDeque::new();
+        queue.bytes = 0;
+        queue.close.get_or_insert(CloseReason::SlowReader);
+    }
+
+    /// Squares the budget with what the queue holds now. True if it has drawn something.
+    fn settle(&self, queue: &mut Queue, this: impl Fn() -> Weak<Self>) -> bool {
+        let Queue { bytes, draw, .. } = queue;
+        if *bytes > SHARE || draw.is_any() {
+            self.budget.settle(draw, *bytes, this);
+        }
+        draw.is_any()
     }
 
     /// Closes the connection once the frames before it are sent. The first reason counts.
@@ -106,9 +140,22 @@ impl Outbox {
         self.lock().close.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Takes the next frame, if one waits.
+    /// Takes the next frame, if one waits. It counts until it is [`Outbox::written`].
     pub fn pop(&self) -> Option<Message> {
         self.lock().pop()
+    }
+
+    /// Frames that cost so much have left the process.
+    pub fn written(&self, cost: usize) {
+        let mut queue = self.lock();
+        // Where the queue was given up it counts nothing any more.
+        queue.bytes = queue.bytes.saturating_sub(cost);
+        self.settle(&mut queue, Weak::new);
+    }
+
+    /// Whether it is to close.
+    pub fn is_closing(&self) -> bool {
+        self.lock().close.is_some()
     }
 
     fn take(&self) -> Next {
@@ -145,10 +192,21 @@ impl Outbox {
     }
 }
 
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let queue = self.queue.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.budget.settle(&mut queue.draw, 0, Weak::new);
+    }
+}
+
+/// What a frame counts.
+pub fn cost(frame: &Message) -> usize {
+    frame.len() + FRAME_COST
+}
+
 impl Queue {
     fn pop(&mut self) -> Option<Message> {
         let frame = self.frames.pop_front()?;
-        self.bytes = self.bytes.saturating_sub(frame.len() + FRAME_COST);
         if self.frames.is_empty() && self.frames.capacity() > KEPT_FRAMES {
             self.frames = VecDeque::new();
         }
@@ -167,6 +225,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::budget::Bounds;
 
     #[derive(Default)]
     struct Count(AtomicUsize);
@@ -177,13 +236,17 @@ mod tests {
         }
     }
 
+    fn outbox(limit: usize) -> Arc<Outbox> {
+        Arc::new(Outbox::new(Arc::new(Budget::new(Bounds { queue: limit, all: usize::MAX }))))
+    }
+
     fn poll(outbox: &Outbox) -> Next {
         outbox.poll_next(&Context::from_waker(Waker::noop()))
     }
 
     #[test]
     fn frames_come_out_in_order_and_the_close_last() {
-        let outbox = Outbox::new(1000);
+        let outbox = outbox(1000);
         outbox.push(Message::text("a"));
         outbox.push(Message::text("b"));
         outbox.close(CloseReason::PartnerLeft);
@@ -197,27 +260,27 @@ mod tests {
 
     #[test]
     fn one_frame_too_many_closes() {
-        let outbox = Outbox::new(2 * (FRAME_COST + 10));
+        let outbox = outbox(2 * (FRAME_COST + 10));
         outbox.push(Message::text("0123456789"));
         outbox.push(Message::text("0123456789"));
         assert!(matches!(poll(&outbox), Next::Frame(_)));
+        outbox.written(FRAME_COST + 10);
         outbox.push(Message::text("0123456789"));
         assert!(matches!(poll(&outbox), Next::Frame(_)));
-        outbox.push(Message::text("0123456789"));
         outbox.push(Message::text("x"));
         assert_eq!(poll(&outbox), Next::Close(CloseReason::SlowReader));
     }
 
     #[test]
     fn empty_frames_are_bounded_too() {
-        let outbox = Outbox::new(100 * FRAME_COST);
+        let outbox = outbox(100 * FRAME_COST);
         (0..101).for_each(|_| outbox.push(Message::text("")));
         assert_eq!(poll(&outbox), Next::Close(CloseReason::SlowReader));
     }
 
     #[test]
     fn whoever_waits_is_woken() {
-        let outbox = Outbox::new(1000);
+        let outbox = outbox(1000);
         let count = Arc::new(Count::default());
         let waker = Waker::from(count.clone());
         assert_eq!(outbox.poll_next(&Context::from_waker(&waker)), Next::Pending);

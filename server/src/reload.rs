@@ -4,7 +4,7 @@ use std::{
     fs,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use tracing::{error, info};
@@ -17,9 +17,6 @@ use crate::{
     tls::Certificate,
 };
 
-/// How often files are looked at, as in the reference server.
-const CHECK: Duration = Duration::from_secs(10);
-
 /// Reads again what the server was started with.
 pub(crate) struct Reloader {
     config: Config,
@@ -27,6 +24,8 @@ pub(crate) struct Reloader {
     app: Arc<App>,
     descriptors: u64,
     seen: Mutex<Vec<Stamp>>,
+    /// What was wrong with the certificate at the last look.
+    trouble: Mutex<Option<String>>,
 }
 
 /// What tells one version of a file from the next.
@@ -40,7 +39,7 @@ impl Reloader {
         descriptors: u64,
     ) -> Self {
         let seen = Mutex::new(stamps(&settings::watched_files(&config)));
-        Self { config, certificate, app, descriptors, seen }
+        Self { config, certificate, app, descriptors, seen, trouble: Mutex::default() }
     }
 
     /// Reloads what has changed, every now and then, for ever; if asked to.
@@ -49,8 +48,8 @@ impl Reloader {
             return std::future::pending().await;
         }
         loop {
-            runtime::sleep(CHECK).await;
-            self.reload_certificate().await;
+            runtime::sleep(self.config.tls.watch_interval).await;
+            self.reload_certificate(false).await;
             let now = stamps(&settings::watched_files(&self.config));
             let changed = {
                 let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,16 +64,26 @@ impl Reloader {
     /// Reloads everything. What is not usable stays as it was.
     pub(crate) async fn reload(&self) {
         info!("reloading");
-        self.reload_certificate().await;
+        self.reload_certificate(true).await;
         self.reload_settings();
     }
 
-    async fn reload_certificate(&self) {
+    /// Whoever asked gets an answer; else a fault is told of once, and its end.
+    async fn reload_certificate(&self, asked: bool) {
         let Some(certificate) = self.certificate.clone() else { return };
-        match runtime::unblock(move || certificate.reload()).await {
+        let result = runtime::unblock(move || certificate.reload()).await;
+        let trouble = result.as_ref().err().map(ToString::to_string);
+        let is_news = {
+            let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *last, trouble.clone()) != trouble
+        };
+        match result {
             Ok(true) => info!("new certificate loaded, for new connections"),
-            Ok(false) => {}
-            Err(error) => error!(%error, "the certificate changed and is not usable: keeping the old one"),
+            Ok(false) if is_news => info!("the certificate is the old one again"),
+            Err(error) if asked || is_news => {
+                error!(%error, "the certificate changed and is not usable: keeping the old one");
+            }
+            Ok(false) | Err(_) => {}
         }
     }
 
@@ -88,7 +97,7 @@ impl Reloader {
             Ok((config, settings)) => {
                 self.app.set_settings(settings);
                 self.app.accounts.set_quotas(config.quotas(self.descriptors));
-                self.app.switchboard.set_rules(config.rules());
+                self.app.switchboard.set_limits(config.rules(), config.bounds());
                 info!("new settings loaded");
             }
             Err(error) => error!(%error, "the settings are not usable: keeping the old ones"),

@@ -17,7 +17,7 @@ use crate::{
     admin,
     app::{Admission, App, Visit},
     assets::Assets,
-    config::Config,
+    config::{Config, Deadlines},
     connection, http,
     hub::ConnId,
     listener::{self, BindError, Listener},
@@ -94,7 +94,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     let descriptors = raise_descriptor_limit();
     let metrics = Arc::new(Metrics::default());
     let mut app = App::new(
-        Switchboard::new(config.rules(), metrics.clone()),
+        Switchboard::new(config.rules(), config.bounds(), metrics.clone()),
         Arc::new(Accounts::new(config.quotas(descriptors))),
         metrics,
         assets,
@@ -112,10 +112,12 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     announce(address, acceptor.is_some(), admin_address);
     let mut server = Server { acceptor, app, listener: Listener::new(socket)? };
     server.serve(&mut signals, &reloader, config.tls.restart_on_cert_change).await;
-    server.drain(&mut signals, config.deadlines.drain_timeout).await;
+    let Deadlines { drain_timeout, shutdown_timeout, .. } = config.deadlines;
+    server.drain(&mut signals, drain_timeout, shutdown_timeout / 2).await;
     let Server { app, listener, .. } = server;
     drop(listener);
-    shut_down(&app.switchboard, config.deadlines.shutdown_timeout).await;
+    let left = if drain_timeout.is_zero() { shutdown_timeout } else { shutdown_timeout / 2 };
+    shut_down(&app.switchboard, left).await;
     Ok(())
 }
 
@@ -226,15 +228,16 @@ impl Server {
         }
     }
 
-    /// Lets sessions and rooms go on for a while, and closes the others a few at a time.
-    async fn drain(&mut self, signals: &mut Signals, timeout: Duration) {
+    /// Lets sessions and rooms go on for a while, and closes the others a few at a time; those who are left
+    /// then, too, within the time for closing.
+    async fn drain(&mut self, signals: &mut Signals, timeout: Duration, closing: Duration) {
         self.app.drain();
         if timeout.is_zero() {
             return;
         }
         info!(seconds = timeout.as_secs(), "draining");
         let app = self.app.clone();
-        let finished = drain_switchboard(&app.switchboard, timeout).fuse();
+        let finished = drain_switchboard(&app.switchboard, timeout, closing).fuse();
         let serving = self.accept_all().fuse();
         pin_mut!(serving, finished);
         loop {
@@ -261,15 +264,25 @@ impl Server {
     }
 }
 
-/// Half of the time is for closing those who talk to nobody, so that they do not all come back at once.
-async fn drain_switchboard(switchboard: &Switchboard, timeout: Duration) {
+/// Half of the time is for closing those who talk to nobody, so that they do not all come back at once, nor
+/// those who are left in the end.
+async fn drain_switchboard(switchboard: &Switchboard, timeout: Duration, closing: Duration) {
     let deadline = Instant::now() + timeout;
-    let steps = (timeout.as_secs_f64() / 2.0 / DRAIN_STEP.as_secs_f64()).max(1.0);
-    let share = (switchboard.counts().connections as f64 / steps).ceil() as usize;
+    let share = share_of(switchboard, timeout / 2);
     while Instant::now() < deadline && switchboard.counts().connections > 0 {
-        switchboard.close_idle(share.max(1));
+        switchboard.close_idle(share);
         runtime::sleep(DRAIN_STEP).await;
     }
+    let share = share_of(switchboard, closing);
+    while switchboard.close_some(share) > 0 {
+        runtime::sleep(DRAIN_STEP).await;
+    }
+}
+
+/// How many to close at each step to be done in time.
+fn share_of(switchboard: &Switchboard, time: Duration) -> usize {
+    let steps = (time.as_secs_f64() / DRAIN_STEP.as_secs_f64()).max(1.0);
+    ((switchboard.counts().connections as f64 / steps).ceil() as usize).max(1)
 }
 
 /// The PROXY protocol if a trusted proxy speaks it, TLS if we have it, then HTTP, until there is a WebSocket

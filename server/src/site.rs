@@ -20,7 +20,7 @@ use tracing::info;
 
 use crate::{
     access::{Grant, token::Refusal},
-    account::{Full as NoRoom, Ticket},
+    account::{BARRED, Full as NoRoom, Ticket},
     admin,
     app::{Admission, App, Visit},
     assets::Asset,
@@ -35,6 +35,9 @@ const SUBPROTOCOL: &str = "callbin";
 
 /// What comes before a token among the subprotocols.
 const TOKEN_PREFIX: &str = "token.";
+
+/// Why an address is barred.
+const TOO_MANY_BAD_TOKENS: &str = "too many bad tokens from here";
 
 /// The page runs its own modules only, and may talk to any signalling server.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -124,8 +127,7 @@ impl Site {
         }
         check_origin(&settings, request.headers())
             .map_err(|answer| self.refuse(address, "origin", answer))?;
-        let grant = authenticate(&settings, request)
-            .map_err(|refusal| self.refuse(address, &refusal.to_string(), unauthorized(refusal)))?;
+        let grant = self.identify(&settings, address, request)?;
         let mut entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner);
         let mut ticket = std::mem::replace(&mut *entry, Err(NoRoom::Server)).map_err(no_room)?;
         let by_proxy = settings.proxies.trusts(self.peer.ip()).then(|| Owner::Address(network(address.ip())));
@@ -136,8 +138,32 @@ impl Site {
         Ok(Admission { conn: self.conn, address, grant: Arc::new(grant), ticket })
     }
 
+    /// What the request's token grants. Whoever brings too many bad ones is not listened to for a while: a
+    /// signature costs more to check than to make up, and nobody shall guess at leisure.
+    fn identify<B>(
+        &self,
+        settings: &Settings,
+        address: SocketAddr,
+        request: &Request<B>,
+    ) -> Result<Grant, Answer> {
+        let (accounts, owner) = (&self.app.accounts, Owner::Address(network(address.ip())));
+        if settings.verifier.is_some() && accounts.is_barred(&owner) {
+            // One line in the log said so when it began.
+            self.app.metrics.count_refusal(TOO_MANY_BAD_TOKENS);
+            return Err(barred());
+        }
+        let refusal = match authenticate(settings, request) {
+            Ok(grant) => return Ok(grant),
+            Err(refusal) => refusal,
+        };
+        if accounts.count_bad_token(&owner) {
+            return Err(self.refuse(address, TOO_MANY_BAD_TOKENS, barred()));
+        }
+        Err(self.refuse(address, &refusal.to_string(), unauthorized(refusal)))
+    }
+
     fn refuse(&self, address: SocketAddr, reason: &str, answer: Answer) -> Answer {
-        info!(conn = self.conn.0, %address, reason, "WebSocket refused");
+        info!(conn = self.conn.0, %address, reason, "request refused");
         self.app.metrics.count_refusal(reason);
         answer
     }
@@ -159,9 +185,10 @@ impl Site {
     }
 
     fn ice_servers_for(&self, settings: &Settings, request: &Request<Incoming>) -> Answer {
-        let grant = match authenticate(settings, request) {
+        let address = settings.proxies.client(self.peer, request.headers());
+        let grant = match self.identify(settings, address, request) {
             Ok(grant) => grant,
-            Err(refusal) => return unauthorized(refusal),
+            Err(refusal) => return refusal,
         };
         let Some(uid) = query(request.uri().query(), "uid").and_then(|uid| PeerId::new(&uid).ok()) else {
             return text(StatusCode::BAD_REQUEST, "uid is missing: /ice-servers?uid=…\n");
@@ -181,6 +208,11 @@ fn no_room(full: NoRoom) -> Answer {
         NoRoom::Owner => StatusCode::TOO_MANY_REQUESTS,
     };
     try_again(status, &format!("{full}\n"), 10)
+}
+
+fn barred() -> Answer {
+    let seconds = BARRED.as_secs().try_into().unwrap_or(u32::MAX);
+    try_again(StatusCode::TOO_MANY_REQUESTS, &format!("{TOO_MANY_BAD_TOKENS}\n"), seconds)
 }
 
 fn unauthorized(refusal: Refusal) -> Answer {

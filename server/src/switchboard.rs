@@ -15,6 +15,7 @@ use tracing::info;
 
 use crate::{
     access::Grant,
+    budget::{Bounds, Budget},
     close::CloseReason,
     hub::{ConnId, Counts, Doing, Effect, Event, Hub, Note, Rules, Wish},
     metrics::{Metrics, Snapshot},
@@ -26,6 +27,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Switchboard {
     state: Mutex<State>,
+    budget: Arc<Budget>,
 }
 
 #[derive(Debug)]
@@ -48,7 +50,7 @@ struct Line {
 
 impl Switchboard {
     /// One with nobody there.
-    pub fn new(rules: Rules, metrics: Arc<Metrics>) -> Self {
+    pub fn new(rules: Rules, bounds: Bounds, metrics: Arc<Metrics>) -> Self {
         let state = State {
             hub: Hub::new(rules),
             connections: HashMap::new(),
@@ -56,17 +58,20 @@ impl Switchboard {
             shutting_down: false,
             effects: Vec::new(),
         };
-        Self { state: Mutex::new(state) }
+        Self { state: Mutex::new(state), budget: Arc::new(Budget::new(bounds)) }
     }
 
-    /// Takes in a new connection.
-    pub fn open(&self, conn: ConnId, outbox: Arc<Outbox>, address: SocketAddr, grant: Arc<Grant>) {
+    /// Takes in a new connection, and gives it its outbox.
+    pub fn open(&self, conn: ConnId, address: SocketAddr, grant: Arc<Grant>) -> Arc<Outbox> {
+        let outbox = Arc::new(Outbox::new(self.budget.clone()));
         let mut state = self.lock();
         if state.shutting_down {
             outbox.close(CloseReason::GoingAway);
         }
-        state.connections.insert(conn, Line { outbox, address, ice_servers: Vec::new() });
+        let line = Line { outbox: outbox.clone(), address, ice_servers: Vec::new() };
+        state.connections.insert(conn, line);
         state.handle(conn, Event::Opened { grant, address: network(address.ip()) });
+        outbox
     }
 
     /// Hands the hub what happened to a connection, and queues what follows.
@@ -87,8 +92,9 @@ impl Switchboard {
     }
 
     /// Other limits from now on.
-    pub fn set_rules(&self, rules: Rules) {
+    pub fn set_limits(&self, rules: Rules, bounds: Bounds) {
         self.lock().hub.set_rules(rules);
+        self.budget.set_bounds(bounds);
     }
 
     /// Keeps ICE servers for a peer.
@@ -117,6 +123,26 @@ impl Switchboard {
             state.kick(*conn, CloseReason::GoingAway);
         }
         idle.len().saturating_sub(most)
+    }
+
+    /// Closes some of those who are there, sessions and rooms as a whole, until that is `least` connections.
+    /// Returns how many there still are.
+    pub fn close_some(&self, least: usize) -> usize {
+        let mut state = self.lock();
+        let mut closed = 0;
+        while closed < least
+            && let Some(company) = state.hub.company()
+        {
+            // All of them first: nobody is to hear that the others leave.
+            for line in company.iter().filter_map(|conn| state.connections.get(conn)) {
+                line.outbox.close(CloseReason::GoingAway);
+            }
+            closed += company.len();
+            for conn in company {
+                state.kick(conn, CloseReason::GoingAway);
+            }
+        }
+        state.hub.counts().connections
     }
 
     /// Closes everybody, and whoever still comes.
@@ -190,7 +216,14 @@ impl Switchboard {
         let queues = state.connections.values().map(|line| line.outbox.queued_bytes());
         let (queued_bytes, longest_queue) =
             queues.fold((0, 0), |(sum, longest), bytes| (sum + bytes, longest.max(bytes)));
-        Snapshot { counts: state.hub.counts(), queued_bytes, longest_queue }
+        let (drawn, Bounds { all, .. }) = (self.budget.drawn(), self.budget.bounds());
+        Snapshot {
+            counts: state.hub.counts(),
+            queued_bytes,
+            longest_queue,
+            queue_budget: all,
+            queue_budget_used: drawn,
+        }
     }
 
     /// Sockets not yet gone, those the hub has forgotten included.

@@ -5,6 +5,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{Mutex, mpsc},
     time::{Duration, Instant},
 };
 
@@ -73,6 +74,11 @@ fn await_metric(server: &Server, name: &str, expected: f64) {
     wait_until(&format!("{name} to be {expected}"), DEADLINE, || {
         (value(&http::get(server, "/metrics", &[]).body, name) == Some(expected)).then_some(())
     });
+}
+
+/// A webhook's refusal.
+fn no(reason: &str) -> (String, String) {
+    ("200 OK".into(), json!({ "allow": false, "reason": reason }).to_string())
 }
 
 mod metrics {
@@ -170,7 +176,34 @@ mod probes {
             assert_eq!(http::get(&server, path, &[]).status, 404, "{path}");
             assert_eq!(http::request(server.admin_address(), "GET", path, &[]).status, 200, "{path}");
         }
-        assert_eq!(http::get(&server, "/health", &[]).status, 200);
+        assert_eq!(http::request(server.admin_address(), "GET", "/nothing", &[]).status, 404);
+        assert_eq!(
+            http::request(server.admin_address(), "GET", "/", &[]).status,
+            404,
+            "the page is elsewhere"
+        );
+    }
+
+    #[test]
+    fn health_is_on_both_addresses_and_outlives_readiness() {
+        let flags = ["--admin-addr", "127.0.0.1:0", "--drain-timeout", "20", "--health", "/up"];
+        let mut server = Server::start(&flags);
+        let (caller, callee) = session(&server);
+        let admin = |server: &Server, path: &str| http::request(server.admin_address(), "GET", path, &[]);
+        for drains in [false, true] {
+            if drains {
+                server.process().signal("TERM");
+                wait_until("not to be ready", DEADLINE, || {
+                    (admin(&server, "/readyz").status == 503).then_some(())
+                });
+            }
+            for health in [http::get(&server, "/up", &[]), admin(&server, "/up")] {
+                assert_eq!((health.status, health.body.as_str()), (200, "OK\n"), "draining: {drains}");
+            }
+            assert_eq!(http::get(&server, "/health", &[]).status, 404, "it has another name");
+        }
+        drop((caller, callee));
+        assert_eq!(server.process().wait().code(), Some(0));
     }
 
     #[test]
@@ -222,6 +255,45 @@ mod drain {
         member.expect_close(1001, "server is shutting down");
         assert!(start.elapsed() >= Duration::from_secs(4), "the room had its time");
         drop(idle);
+        assert_eq!(server.process().wait().code(), Some(0));
+    }
+
+    #[test]
+    fn closes_those_who_are_left_a_few_at_a_time_too() {
+        let mut server = Server::start(&["--drain-timeout", "0.5", "--shutdown-timeout", "4"]);
+        let mut sessions: Vec<(Socket, Socket)> = (0..10)
+            .map(|i| {
+                let callee = Socket::register(&server, &format!("callee{i}"));
+                let mut caller = Socket::register(&server, &format!("caller{i}"));
+                caller.expect_nothing(&format!("SESSION callee{i}"), "SESSION_OK");
+                (caller, callee)
+            })
+            .collect();
+        let mut members = ["m1", "m2"].map(|uid| Socket::register(&server, uid));
+        members[0].expect_nothing("ROOM r", "ROOM_OK ");
+        members[1].expect_nothing("ROOM r", "ROOM_OK m1");
+        members[0].expect("ROOM_PEER_JOINED m2");
+        let start = Instant::now();
+        server.process().signal("TERM");
+        let ends = std::thread::scope(|scope| {
+            let ends: Vec<_> = sessions
+                .iter_mut()
+                .map(|(caller, callee)| {
+                    scope.spawn(move || {
+                        // Both are told why: neither takes it for the other's doing.
+                        caller.expect_close(1001, "server is shutting down");
+                        callee.expect_close(1001, "server is shutting down");
+                        start.elapsed()
+                    })
+                })
+                .collect();
+            members.iter_mut().for_each(|member| member.expect_close(1001, "server is shutting down"));
+            ends.into_iter().map(|end| end.join().expect("a close")).collect::<Vec<_>>()
+        });
+        let (first, last) = (ends.iter().min().expect("ten"), ends.iter().max().expect("ten"));
+        assert!(*first >= Duration::from_millis(500), "they had their time: {first:?}");
+        assert!(*last - *first > Duration::from_millis(800), "spread, not at once: {first:?} to {last:?}");
+        drop((sessions, members));
         assert_eq!(server.process().wait().code(), Some(0));
     }
 
@@ -321,6 +393,30 @@ mod reload {
         server.wait_for_log("max-owner-conections");
         assert_eq!(http::upgrade(&server, "/", &[]).status, 429);
         still_talk(&mut caller, &mut callee);
+    }
+
+    #[test]
+    fn brings_a_webhook_and_a_shorter_queue_to_those_who_are_there() {
+        let folder = Folder::new();
+        let file = folder.write("server.toml", "max-queue = 50000000");
+        let mut server = Server::start(&["--config", &file]);
+        let mut a = Socket::register(&server, "a");
+        let (mut caller, _reads_nothing) = session(&server);
+        let text = "x".repeat(500_000);
+        // The sockets' own buffers take the first of it.
+        (0..40).for_each(|_| caller.send(&text));
+        wait_until("a queue", DEADLINE, || {
+            let metrics = http::get(&server, "/metrics", &[]).body;
+            (value(&metrics, "callbin_longest_queue_bytes")? > 1_000_000.0).then_some(())
+        });
+        let hook = Hook::start(|_, _| no("not today"));
+        let text = format!("max-queue = 1000000\nwebhook-url = \"{}\"", hook.url());
+        folder.write("server.toml", &text);
+        reload(&mut server);
+        caller.send("one more");
+        caller.expect_close(1000, "");
+        await_metric(&server, "callbin_closes_total{reason=\"reads too slowly\"}", 1.0);
+        a.expect_nothing("ROOM r", "ERROR not today");
     }
 
     #[test]
@@ -518,10 +614,6 @@ mod webhook {
         Server::start(&[&["--webhook-url", &hook.url()], flags].concat())
     }
 
-    fn no(reason: &str) -> (String, String) {
-        ("200 OK".into(), json!({ "allow": false, "reason": reason }).to_string())
-    }
-
     #[track_caller]
     fn assert_refused(server: &Server, uid: &str, reason: &str) {
         let mut socket = Socket::connect(server);
@@ -604,20 +696,24 @@ mod webhook {
 
     #[test]
     fn slow_or_dead_is_a_no_and_holds_up_nobody_else() {
-        let hook = Hook::start(|asked, _| {
+        // It thinks about "slow" until the test is over.
+        let (end, until_the_end) = mpsc::channel::<()>();
+        let until_the_end = Mutex::new(until_the_end);
+        let hook = Hook::start(move |asked, _| {
             if asked.body["uid"] == "slow" {
-                std::thread::sleep(Duration::from_secs(4));
+                let _ = until_the_end.lock().expect("not poisoned").recv();
             }
             ("200 OK".into(), r#"{"allow":true}"#.into())
         });
-        let server = start(&hook, &["--webhook-timeout", "2"]);
+        let server = start(&hook, &["--webhook-timeout", "1.5"]);
         let mut slow = Socket::connect(&server);
         slow.send("HELLO slow");
-        let start_of_wait = Instant::now();
+        wait_until("the question", DEADLINE, || (hook.asked().len() == 1).then_some(()));
         Socket::register(&server, "quick");
-        assert!(start_of_wait.elapsed() < Duration::from_secs(2));
+        assert!(!server.log().contains("no answer in time"), "quick did not wait for slow");
         slow.expect("ERROR not available");
         slow.expect_close(1008, "uid not allowed");
+        drop(end);
 
         let dead = Server::start(&["--webhook-url", "http://127.0.0.1:9/", "--webhook-timeout", "1"]);
         assert_refused(&dead, "a", "not available");
