@@ -13,19 +13,21 @@ export class IceServers {
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
 
   /**
-   * @param {{url: string, token: string, extra: RTCIceServer[]}} where `url` is the WebSocket's
+   * @param {{url: string, token: string, extra: RTCIceServer[], relay?: boolean}} where `url` is the WebSocket's;
+   *   `relay`: only paths through a TURN server
    * @param {typeof fetch} request
    */
-  constructor({ url, token, extra }, request = fetch.bind(globalThis)) {
+  constructor({ url, token, extra, relay = false }, request = fetch.bind(globalThis)) {
     this.url = iceServersUrl(url);
     this.token = token;
     this.extra = extra;
+    this.policy = /** @type {RTCIceTransportPolicy} */ (relay ? "relay" : "all");
     this.request = request;
   }
 
   /** @returns {RTCConfiguration} */
   get configuration() {
-    return { bundlePolicy: "max-bundle", iceServers: [...this.extra, ...this.#servers] };
+    return { bundlePolicy: "max-bundle", iceTransportPolicy: this.policy, iceServers: [...this.extra, ...this.#servers] };
   }
 
   /** Asks now, for this uid, and again before the credentials expire. @param {string} uid */

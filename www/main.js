@@ -33,7 +33,7 @@ class App {
       this.asking = false;
       this.#mediaChanged();
     });
-    this.ice = new IceServers({ url: parameters.server, token: parameters.token, extra: parameters.iceServers });
+    this.ice = new IceServers({ url: parameters.server, token: parameters.token, extra: parameters.iceServers, relay: parameters.relay });
     this.ice.follow(parameters.id);
     this.socket = new Socket(withToken(parameters.server, parameters.token), {
       opened: () => this.do({ type: "opened" }),
@@ -297,6 +297,7 @@ function readParameters(url) {
     server: get("server") || new URL(".", url.origin.replace(/^http/, "ws") + url.pathname).href,
     devices: { audio: get("microphone"), video: get("camera") },
     token: get("token"),
+    relay: flag("relay"),
     iceServers: stun ? [{ urls: stun }] : [],
   };
 }

@@ -11,6 +11,7 @@ use async_std::{
     channel::{self, Receiver},
     task,
 };
+use callbin_protocol::PeerId;
 use futures_util::{FutureExt, StreamExt, future, select};
 
 use crate::{
@@ -19,10 +20,11 @@ use crate::{
     engine::{Engine, Lookup},
     events::{Event, Reporter},
     exit::{ExitCode, Failure},
+    ice::{IceServers, keeper::Keeper},
     media::{make, source::Source},
     peer::{PeerConfig, PeerEvent},
     plugins, session,
-    signalling::{Connection, Incoming, Server},
+    signalling::{Connection, Incoming, Server, unwelcome},
     tls,
     view::{self, Sinks, View, detect::has_display},
 };
@@ -92,7 +94,11 @@ pub struct App {
     /// Nothing is to be shown.
     headless: bool,
     media: Option<Receiver<Result<(Source, View), Failure>>>,
+    ice: Option<Keeper>,
 }
+
+/// A connection being made.
+pub type Connecting = task::JoinHandle<Result<Connection, Failure>>;
 
 /// What wakes a mode up.
 #[derive(Debug)]
@@ -116,6 +122,7 @@ impl App {
         let config = PeerConfig {
             stun: options.stun.clone(),
             turn: options.turn.clone(),
+            policy: options.ice_transport_policy,
             latency: options.media.latency,
             audio: options.media.audio(),
             video: options.media.video(),
@@ -124,7 +131,7 @@ impl App {
         let headless = options.headless;
         Ok(Self {
             reporter: Reporter::new(started, options.events),
-            engine: Engine::new(config, options.setup_limit(), to_inbox, to_lookups),
+            engine: Engine::new(config, options.setup_limit(), options.no_ice_servers, to_inbox, to_lookups),
             options,
             started,
             inbox,
@@ -132,6 +139,7 @@ impl App {
             signals,
             headless,
             media: None,
+            ice: None,
         })
     }
 
@@ -142,7 +150,28 @@ impl App {
             (Some(file), false) => tls::Trust::Also(file.clone()),
             (None, false) => tls::Trust::System,
         };
-        Server { url: self.options.server.clone(), trust }
+        Server { url: self.options.server.clone(), trust, token: self.options.token_source() }
+    }
+
+    /// Connects and registers, and meanwhile begins to find out which ICE servers there are.
+    pub fn connect(&mut self, uid: &PeerId) -> Connecting {
+        let (server, me) = (self.server(), uid.clone());
+        if self.ice.is_none() && !self.options.no_ice_servers {
+            self.ice = Some(Keeper::start(server.clone(), me.clone()));
+        }
+        task::spawn(async move { Connection::open(&server, &me).await })
+    }
+
+    /// The server knows us.
+    pub fn registered(&self, uid: &PeerId) {
+        self.ice.iter().for_each(Keeper::registered);
+        self.reporter.tell(None, &Event::Registered { id: uid.to_string() });
+    }
+
+    /// The server ended the connection: whether that is the end of all attempts.
+    pub fn sent_away(&self, code: u16, reason: &str) -> Option<Failure> {
+        let may_come_back = reason == "token expired" && self.options.token_source().may_change();
+        unwelcome(code, reason).filter(|_| !may_come_back)
     }
 
     /// Starts GStreamer and the encoders on a thread of their own: it takes as long as connecting does.
@@ -165,7 +194,7 @@ impl App {
     pub async fn wake(
         &mut self,
         connection: Option<&Connection>,
-        connecting: &mut Option<task::JoinHandle<Result<Connection, Failure>>>,
+        connecting: &mut Option<Connecting>,
         until: Option<Instant>,
     ) -> Result<Wake, Failure> {
         let until = [until, self.engine.deadline()].into_iter().flatten().min();
@@ -180,6 +209,7 @@ impl App {
                 let (source, view) = source?;
                 self.engine.set_source(source, view);
             }
+            Raw::Ice(servers) => self.engine.set_ice_servers(servers),
             Raw::Peer(key, generation, event) => self.engine.peer_event(key, generation, event),
             Raw::Lookup(lookup) => self.engine.looked_up(lookup),
             Raw::Interrupted => return Ok(Wake::Interrupted),
@@ -194,12 +224,13 @@ impl App {
     async fn next_raw(
         &mut self,
         connection: Option<&Connection>,
-        connecting: &mut Option<task::JoinHandle<Result<Connection, Failure>>>,
+        connecting: &mut Option<Connecting>,
         until: Option<Instant>,
     ) -> Raw {
         let mut incoming = pin!(or_never(connection.map(|it| it.incoming.recv())).fuse());
         let mut connected = pin!(or_never(connecting.as_mut()).fuse());
         let mut source = pin!(or_never(self.media.as_ref().map(Receiver::recv)).fuse());
+        let mut ice = pin!(found(self.ice.as_ref()).fuse());
         let mut peer = pin!(or_ended(self.inbox.recv()).fuse());
         let mut lookup = pin!(or_ended(self.lookups.recv()).fuse());
         let mut time = pin!(or_never(until.map(async_io::Timer::at)).fuse());
@@ -211,6 +242,7 @@ impl App {
             source = source => {
                 Raw::Source(source.unwrap_or_else(|_| Err(Failure::internal("GStreamer did not start"))))
             }
+            servers = ice => Raw::Ice(servers),
             (key, generation, event) = peer => Raw::Peer(key, generation, event),
             it = lookup => Raw::Lookup(it),
             _ = self.signals.next().fuse() => Raw::Interrupted,
@@ -224,10 +256,19 @@ enum Raw {
     Incoming(Incoming),
     Connected(Result<Connection, Failure>),
     Source(Result<(Source, View), Failure>),
+    Ice(IceServers),
     Peer(u64, u64, PeerEvent),
     Lookup(Lookup),
     Interrupted,
     Time,
+}
+
+/// A keeper that has ended has told all there was to tell.
+async fn found(keeper: Option<&Keeper>) -> IceServers {
+    match keeper {
+        Some(keeper) => or_ended(keeper.found.recv()).await,
+        None => future::pending().await,
+    }
 }
 
 /// The engine holds a sender of these channels: they do not end before it.

@@ -6,7 +6,11 @@ use callbin_protocol::{PeerId, RoomId};
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use rand::seq::IndexedRandom;
 
-use crate::{exit::ExitCode, view::window};
+use crate::{
+    exit::ExitCode,
+    token::{Token, TokenSource},
+    view::window,
+};
 
 /// What videotestsrc of GStreamer 1.22 can paint.
 const PATTERNS: [&str; 26] = [
@@ -135,12 +139,26 @@ pub struct Options {
     /// Trust any certificate of the signalling server.
     #[arg(long)]
     pub insecure: bool,
-    /// A STUN server, stun://host:port.
+    /// What lets us in at a server that wants a token. Others on this machine can see arguments: prefer
+    /// --token-file or the environment.
+    #[arg(long, env = "CALLBIN_TOKEN", hide_env_values = true, value_name = "TOKEN", value_parser = Token::new, conflicts_with = "token_file")]
+    pub token: Option<Token>,
+    /// As --token, from a file, which is read again for each connection.
+    #[arg(long, env = "CALLBIN_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// A STUN server, stun://host:port, in place of the one that the signalling server names.
     #[arg(long, value_name = "URL", value_parser = stun_url)]
     pub stun: Option<String>,
-    /// A TURN server, turn://user:password@host:port; may be repeated.
+    /// A TURN server, turn://user:password@host:port, besides those that the signalling server names; may be
+    /// repeated.
     #[arg(long, value_name = "URL", value_parser = turn_url)]
     pub turn: Vec<String>,
+    /// Do not ask the signalling server for ICE servers.
+    #[arg(long)]
+    pub no_ice_servers: bool,
+    /// Which paths to look for: any, or only those through a TURN server.
+    #[arg(long, value_enum, value_name = "POLICY", default_value_t = IcePolicy::All)]
+    pub ice_transport_policy: IcePolicy,
     /// Decode and count what arrives, without a window or a sound card.
     #[arg(long)]
     pub headless: bool,
@@ -213,6 +231,15 @@ pub struct Media {
     pub keyframe_interval: u32,
 }
 
+/// Which paths ICE may take, as in an `RTCConfiguration`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum IcePolicy {
+    /// Any.
+    All,
+    /// Only through a TURN server: the peer never learns our addresses.
+    Relay,
+}
+
 /// Which media a flag is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Which {
@@ -262,6 +289,15 @@ impl Options {
     /// The uid asked for, or a readable random one.
     pub fn uid(&self) -> PeerId {
         self.id.clone().unwrap_or_else(random_uid)
+    }
+
+    /// Where the token is, if there is one.
+    pub fn token_source(&self) -> TokenSource {
+        match (&self.token, &self.token_file) {
+            (Some(token), _) => TokenSource::Given(token.clone()),
+            (None, Some(file)) => TokenSource::File(file.clone()),
+            (None, None) => TokenSource::None,
+        }
     }
 
     /// How long a call may take to be connected.
@@ -395,6 +431,9 @@ mod tests {
             &["--video-pattern", "nonsense"],
             &["--audio-wave", "nonsense"],
             &["--receive-only", "--send-only"],
+            &["--token", "two words"],
+            &["--token", "a", "--token-file", "b"],
+            &["--ice-transport-policy", "some"],
             &["--nonsense"],
         ] {
             assert!(options(bad).is_err(), "{bad:?}");

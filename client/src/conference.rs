@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_std::task;
 use callbin_protocol::{ClientMessage, ErrorMessage, PeerId, RoomId, ServerMessage, Signal};
 
 use crate::{
@@ -73,7 +72,7 @@ struct Conference {
 
 impl Conference {
     async fn run(&mut self, app: &mut App) -> Result<&'static str, Failure> {
-        let mut connecting = Some(self.connect(app));
+        let mut connecting = Some(app.connect(&self.uid));
         loop {
             self.look_at_engine(app);
             if let Some(reason) = self.look_at_clock(app)? {
@@ -81,15 +80,22 @@ impl Conference {
             }
             if self.retry.is_some_and(|at| at <= Instant::now()) {
                 self.retry = None;
-                connecting = Some(self.connect(app));
+                connecting = Some(app.connect(&self.uid));
             }
             let until = self.wake_time(app);
             match app.wake(self.connection.as_ref(), &mut connecting, until).await? {
                 Wake::Connected(Ok(connection)) => self.registered(app, connection),
-                Wake::Connected(Err(failure)) if self.entered.is_none() => return Err(failure),
+                Wake::Connected(Err(failure))
+                    if self.entered.is_none() || failure.code == ExitCode::NotAuthorised =>
+                {
+                    return Err(failure);
+                }
                 Wake::Connected(Err(failure)) => self.lost(app, &failure.message),
                 Wake::Incoming(Incoming::Text(text)) => self.server_says(app, &text)?,
                 Wake::Incoming(Incoming::Closed { code, reason }) => {
+                    if let Some(failure) = app.sent_away(code, &reason) {
+                        return Err(failure);
+                    }
                     self.lost(app, format!("closed with {code} {reason}").trim_end());
                 }
                 Wake::Incoming(Incoming::Lost(reason)) => self.lost(app, &reason),
@@ -99,13 +105,8 @@ impl Conference {
         }
     }
 
-    fn connect(&self, app: &App) -> task::JoinHandle<Result<Connection, Failure>> {
-        let (server, uid) = (app.server(), self.uid.clone());
-        task::spawn(async move { Connection::open(&server, &uid).await })
-    }
-
     fn registered(&mut self, app: &App, connection: Connection) {
-        app.reporter.tell(None, &Event::Registered { id: self.uid.to_string() });
+        app.registered(&self.uid);
         connection.send(ClientMessage::Room(self.name.clone()).to_string());
         self.connection = Some(connection);
     }

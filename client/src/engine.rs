@@ -16,6 +16,7 @@ use crate::{
     candidate::RemoteCandidate,
     events::Event,
     exit::{ExitCode, Failure},
+    ice::IceServers,
     media::{receive::First, source::Source},
     negotiation::{Effect, Input, Milestone, Negotiation, NegotiationFailure, Start},
     peer::{Inbox, Peer, PeerConfig, PeerEvent, Reaper, Voice},
@@ -64,7 +65,7 @@ struct Slot {
     /// Texts that wait for a data channel.
     to_say: Vec<String>,
     data_open: bool,
-    /// Effects that wait for the source.
+    /// Effects that wait for the source, or for ICE servers.
     waiting: Vec<Effect>,
 }
 
@@ -77,6 +78,8 @@ pub struct Engine {
     inbox: Inbox,
     lookups: Sender<Lookup>,
     source: Option<Source>,
+    /// What the signalling server named, once it is known.
+    ice: Option<IceServers>,
     view: View,
     slots: BTreeMap<u64, Slot>,
     next: u64,
@@ -85,8 +88,15 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// No peers yet. Events of pipelines and lookups come back by the two channels.
-    pub fn new(config: PeerConfig, setup_limit: Duration, inbox: Inbox, lookups: Sender<Lookup>) -> Self {
+    /// No peers yet. Events of pipelines and lookups come back by the two channels. Peers wait for
+    /// [`Engine::set_ice_servers`] unless they are to do without.
+    pub fn new(
+        config: PeerConfig,
+        setup_limit: Duration,
+        no_ice_servers: bool,
+        inbox: Inbox,
+        lookups: Sender<Lookup>,
+    ) -> Self {
         Self {
             config,
             setup_limit,
@@ -94,6 +104,7 @@ impl Engine {
             inbox,
             lookups,
             source: None,
+            ice: no_ice_servers.then(IceServers::default),
             view: View::none(),
             slots: BTreeMap::new(),
             next: 0,
@@ -106,10 +117,28 @@ impl Engine {
     pub fn set_source(&mut self, source: Source, view: View) {
         self.view = view;
         self.source = Some(source);
+        self.go_on();
+    }
+
+    /// These ICE servers are for peers that begin from now on.
+    pub fn set_ice_servers(&mut self, servers: IceServers) {
+        self.ice = Some(servers);
+        self.go_on();
+    }
+
+    /// Peers that waited begin, if all is there.
+    fn go_on(&mut self) {
+        if !self.is_ready() {
+            return;
+        }
         for key in self.keys() {
             let waiting = self.slots.get_mut(&key).map(|slot| std::mem::take(&mut slot.waiting));
             self.carry_out(key, waiting.unwrap_or_default());
         }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.source.is_some() && self.ice.is_some()
     }
 
     /// Whether the encoders run.
@@ -226,8 +255,10 @@ impl Engine {
             tracing::error!("the encoders failed: {error}");
         }
         for key in self.keys() {
-            let Some(slot) = self.slots.get(&key).filter(|slot| slot.connected.is_some()) else { continue };
-            let Some(peer) = &slot.peer else { continue };
+            let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.connected.is_some()) else {
+                continue;
+            };
+            let Some(peer) = &mut slot.peer else { continue };
             let stats = peer.stats();
             let silence = Duration::from_millis(stats.silence_ms);
             let only_data = slot.negotiation.remote().is_some_and(|remote| {
@@ -258,6 +289,7 @@ impl Engine {
             PeerEvent::IceFailed => self.input(key, Input::IceFailed),
             PeerEvent::Certificate(true) => {}
             PeerEvent::Certificate(false) => self.fail_certificate(key),
+            PeerEvent::Path(path) => slot.peer.iter_mut().for_each(|peer| peer.set_path(path.clone())),
             PeerEvent::DtlsConnected => self.dtls_connected(key),
             PeerEvent::DtlsFailed => {
                 self.input(key, Input::Refused("the DTLS handshake failed".into()));
@@ -311,9 +343,10 @@ impl Engine {
     }
 
     fn carry_out_one(&mut self, key: u64, effect: Effect) -> Result<(), Failure> {
+        let is_ready = self.is_ready();
         let Some(slot) = self.slots.get_mut(&key) else { return Ok(()) };
-        let needs_source = matches!(effect, Effect::CreateOffer | Effect::ApplyOffer(_) | Effect::Rebuild);
-        if !slot.waiting.is_empty() || (needs_source && self.source.is_none()) {
+        let begins = matches!(effect, Effect::CreateOffer | Effect::ApplyOffer(_) | Effect::Rebuild);
+        if !slot.waiting.is_empty() || (begins && !is_ready) {
             slot.waiting.push(effect);
             return Ok(());
         }
@@ -343,8 +376,9 @@ impl Engine {
     /// Builds the pipeline and has it offer, or take an offer.
     fn begin(&mut self, key: u64, effect: Effect) -> Result<(), Failure> {
         let (Some(slot), Some(source)) = (self.slots.get_mut(&key), &self.source) else { return Ok(()) };
+        let config = self.ice.iter().fold(self.config.clone(), PeerConfig::with);
         let voice = Voice::new(key, slot.generation, self.inbox.clone());
-        let peer = slot.peer.insert(Peer::new(self.config.clone(), source, voice)?);
+        let peer = slot.peer.insert(Peer::new(config, source, voice)?);
         let seat = slot.seat.insert(self.view.seat(slot.uid.as_ref().map_or("caller", PeerId::as_str)));
         let sink = |kind| seat.sink(kind);
         match effect {

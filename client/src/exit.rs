@@ -32,10 +32,12 @@ pub enum ExitCode {
     MissingPlugin = 11,
     /// The peer ended the call.
     PeerLeft = 12,
+    /// The server wants a token, refuses ours, or wants us to stay away.
+    NotAuthorised = 13,
 }
 
 impl ExitCode {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Success,
         Self::Internal,
         Self::Usage,
@@ -49,6 +51,7 @@ impl ExitCode {
         Self::NoMedia,
         Self::MissingPlugin,
         Self::PeerLeft,
+        Self::NotAuthorised,
     ];
 
     /// One line for `--help` and the README.
@@ -69,6 +72,9 @@ impl ExitCode {
             Self::NoMedia => "no media: the expected frames or packets did not arrive in time",
             Self::MissingPlugin => "missing plugin: a GStreamer plugin is not installed",
             Self::PeerLeft => "peer left: the other side ended the call",
+            Self::NotAuthorised => {
+                "not authorised: the server wants a token, refuses this one, or sent us away"
+            }
         }
     }
 

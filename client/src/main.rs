@@ -2,19 +2,14 @@
 
 use std::{env, os::unix::process::CommandExt, process::Command, time::Instant};
 
-use callbin::{app, cli::Cli};
+use callbin::{app, cli::Cli, logging};
 use clap::Parser;
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 fn main() {
     let started = Instant::now();
     let cli = Cli::parse();
     use_one_arena();
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::WARN.into())
-        .with_env_var("CALLBIN_LOG")
-        .from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    logging::init();
     let code = app::run(&cli, started);
     // Not by way of the C library's exit handlers: OpenSSL's would free what a thread that is still making a
     // key, or a pipeline that does not end, is using.

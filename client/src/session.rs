@@ -5,7 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-use async_std::task;
 use callbin_protocol::{ClientMessage, ErrorMessage, PeerId, ServerMessage, Signal};
 
 use crate::{
@@ -66,7 +65,7 @@ pub async fn wait(app: &mut App, once: bool) -> Result<(), Failure> {
             app.reporter.tell(None, &Event::Ended { reason: ending.name() });
         }
         call.close(app).await;
-        let over = matches!(ending, Ending::Interrupted | Ending::Frames);
+        let over = matches!(ending, Ending::Interrupted | Ending::Frames) || ending.is_final();
         if over || (once && was_called) || !(registered_before || call.was_registered) {
             return match ending {
                 // Being hung up on is how an answered call ends.
@@ -124,6 +123,11 @@ impl Ending {
         }
     }
 
+    /// Whether another attempt would be unwelcome.
+    fn is_final(&self) -> bool {
+        matches!(self, Self::Failed(failure) if failure.code == ExitCode::NotAuthorised)
+    }
+
     fn result(self, was_connected: bool) -> Result<(), Failure> {
         match self {
             Self::Interrupted | Self::Duration | Self::Frames => Ok(()),
@@ -176,8 +180,7 @@ impl Call {
     }
 
     async fn run(&mut self, app: &mut App, uid: &PeerId) -> Result<Ending, Failure> {
-        let (server, me) = (app.server(), uid.clone());
-        let mut connecting = Some(task::spawn(async move { Connection::open(&server, &me).await }));
+        let mut connecting = Some(app.connect(uid));
         if let Some(text) = app.options.send_text.clone() {
             app.engine.say(self.key, text);
         }
@@ -207,7 +210,7 @@ impl Call {
 
     fn registered(&mut self, app: &App, connection: Connection, uid: &PeerId) {
         self.was_registered = true;
-        app.reporter.tell(None, &Event::Registered { id: uid.to_string() });
+        app.registered(uid);
         if let Some(peer) = &self.peer {
             connection.send(ClientMessage::Session(peer.clone()).to_string());
             app.reporter.tell(Some(peer), &Event::Calling);
@@ -241,6 +244,9 @@ impl Call {
                 return Some(Ending::PeerLeft);
             }
             Incoming::Closed { code, reason } => {
+                if let Some(failure) = app.sent_away(code, &reason) {
+                    return Some(Ending::Failed(failure));
+                }
                 return Some(Ending::ServerLost(format!("closed with {code} {reason}").trim_end().into()));
             }
             Incoming::Lost(reason) => return Some(Ending::ServerLost(reason)),

@@ -15,6 +15,8 @@ use async_tungstenite::{
     WebSocketReceiver, WebSocketSender, client_async_with_config,
     tungstenite::{
         self, Message,
+        client::IntoClientRequest,
+        http::{HeaderValue, StatusCode, header::AUTHORIZATION},
         protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
     },
 };
@@ -24,6 +26,7 @@ use futures_util::{AsyncRead, AsyncWrite, FutureExt, StreamExt, select};
 use crate::{
     exit::{ExitCode, Failure},
     tls,
+    token::TokenSource,
 };
 
 /// For TCP, TLS, the upgrade and the registration together.
@@ -43,6 +46,16 @@ pub struct Server {
     pub url: String,
     /// Which certificates to accept.
     pub trust: tls::Trust,
+    /// What lets us in.
+    pub token: TokenSource,
+}
+
+impl Server {
+    /// Host and port, as they stand in the address.
+    pub fn authority(&self) -> &str {
+        let rest = self.url.split_once("://").map_or("", |(_, rest)| rest);
+        rest.split(['/', '?', '#']).next().unwrap_or("")
+    }
 }
 
 /// A registered connection.
@@ -96,7 +109,7 @@ impl Connection {
 }
 
 /// Any byte stream: TCP or TLS over it.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 type Tx = WebSocketSender<Box<dyn Stream>>;
@@ -109,9 +122,13 @@ async fn open(server: &Server, uid: &PeerId) -> Result<Connection, Failure> {
         .write_buffer_size(0)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
-    let (socket, _) = client_async_with_config(&server.url, stream, Some(config))
-        .await
-        .map_err(|error| cannot_connect(&server.url, upgrade_error(&error)))?;
+    let failed = |error: tungstenite::Error| upgrade_failure(server, &error);
+    let mut request = server.url.as_str().into_client_request().map_err(failed)?;
+    if let Some(bearer) = server.token.bearer()? {
+        let bearer: HeaderValue = bearer;
+        request.headers_mut().insert(AUTHORIZATION, bearer);
+    }
+    let (socket, _) = client_async_with_config(request, stream, Some(config)).await.map_err(failed)?;
     let (mut tx, mut rx) = socket.split();
     register(&mut tx, &mut rx, server, uid).await?;
     let (outgoing, to_send) = channel::bounded(QUEUE);
@@ -120,7 +137,8 @@ async fn open(server: &Server, uid: &PeerId) -> Result<Connection, Failure> {
     Ok(Connection { outgoing, incoming })
 }
 
-async fn connect(server: &Server) -> Result<Box<dyn Stream>, Failure> {
+/// Connects without a word: TCP, and TLS over it if the address says so.
+pub async fn connect(server: &Server) -> Result<Box<dyn Stream>, Failure> {
     let (secure, host, port) = address(&server.url)?;
     let failed = |error: io::Error| cannot_connect(&server.url, error.to_string());
     let tcp = TcpStream::connect((host.trim_matches(['[', ']']), port)).await.map_err(failed)?;
@@ -154,12 +172,37 @@ fn cannot_connect(url: &str, why: String) -> Failure {
     Failure::new(ExitCode::CannotConnect, message)
 }
 
-fn upgrade_error(error: &tungstenite::Error) -> String {
+fn upgrade_failure(server: &Server, error: &tungstenite::Error) -> Failure {
+    let url = &server.url;
     match error {
-        tungstenite::Error::Http(response) => format!("no WebSocket there, HTTP {}", response.status()),
-        tungstenite::Error::Protocol(error) => format!("no WebSocket there ({error}); wss:// perhaps?"),
-        other => other.to_string(),
+        tungstenite::Error::Http(response) => match response.status() {
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => not_admitted(server, status),
+            status => cannot_connect(url, format!("no WebSocket there, HTTP {status}")),
+        },
+        tungstenite::Error::Protocol(error) => {
+            cannot_connect(url, format!("no WebSocket there ({error}); wss:// perhaps?"))
+        }
+        other => cannot_connect(url, other.to_string()),
     }
+}
+
+fn not_admitted(server: &Server, status: StatusCode) -> Failure {
+    let url = &server.url;
+    let message = if server.token.is_some() {
+        format!("{url} refuses the token (HTTP {status}): it is wrong, expired, or for another server")
+    } else {
+        format!("{url} wants a token (HTTP {status}): give it one with --token-file or CALLBIN_TOKEN")
+    };
+    Failure::new(ExitCode::NotAuthorised, message)
+}
+
+/// The server closed with these words: whether they mean that we are not to come back by ourselves.
+pub fn unwelcome(code: u16, reason: &str) -> Option<Failure> {
+    let is_final = code == 1008
+        && ["uid not allowed", "token expired", "replaced by a new connection", "closed by an operator"]
+            .contains(&reason);
+    is_final
+        .then(|| Failure::new(ExitCode::NotAuthorised, format!("the server ends the connection: {reason}")))
 }
 
 async fn register(tx: &mut Tx, rx: &mut Rx, server: &Server, uid: &PeerId) -> Result<(), Failure> {
@@ -181,6 +224,9 @@ async fn register(tx: &mut Tx, rx: &mut Rx, server: &Server, uid: &PeerId) -> Re
                     "invalid peer uid" => "somebody has it, or it is not a uid",
                     other => other,
                 }));
+            }
+            Message::Close(Some(frame)) if frame.reason.as_str() == "uid not allowed" => {
+                return Err(refused("the token does not allow it"));
             }
             Message::Close(frame) => {
                 let why = frame.map_or_else(String::new, |frame| frame.reason.to_string());

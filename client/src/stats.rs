@@ -14,10 +14,21 @@ pub struct PeerStats {
     pub audio: AudioStats,
     /// Frames and packets handed to the transport.
     pub sent: SentStats,
+    /// The path that ICE has chosen, once webrtcbin has told.
+    pub path: Option<Path>,
     /// Round trip in milliseconds, as RTCP has it.
     pub rtt_ms: Option<f64>,
     /// Milliseconds since the last packet of any kind from this peer.
     pub silence_ms: u64,
+}
+
+/// The two ends of the path to the peer: `host`, `srflx`, `prflx` or `relay`, as candidates name them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Path {
+    /// Ours.
+    pub local: String,
+    /// The peer's.
+    pub remote: String,
 }
 
 /// RTP as received for one medium.

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::Write,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Output, Stdio},
     sync::{Mutex, mpsc},
     time::{Duration, Instant},
@@ -849,60 +849,15 @@ mod logs {
 }
 
 mod turn {
-    use std::net::UdpSocket;
+    use callbin_tests::Coturn;
 
     use super::*;
-
-    const SECRET: &str = "shared-with-coturn-0123456789";
-
-    /// A coturn on the loopback.
-    struct Coturn {
-        _process: Process,
-        port: u16,
-        folder: Folder,
-    }
-
-    impl Coturn {
-        fn start() -> Self {
-            let folder = Folder::new();
-            let port = {
-                let free = UdpSocket::bind("127.0.0.1:0").expect("loopback has ports");
-                free.local_addr().expect("bound").port()
-            };
-            let (number, log) = (port.to_string(), folder.path().join("log"));
-            let mut command = Command::new("turnserver");
-            command.args(["-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1"]);
-            command.args(["--listening-port", &number, "--realm", "callbin.test", "--use-auth-secret"]);
-            command.args(["--static-auth-secret", SECRET, "--no-tls", "--no-dtls", "--no-cli"]);
-            command.args(["--allow-loopback-peers", "--simple-log", "--log-file"]).arg(&log);
-            command.arg("--pidfile").arg(folder.path().join("pid")).current_dir(folder.path());
-            command.arg("--userdb").arg(folder.path().join("users"));
-            let process = Process::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()));
-            let coturn = Self { _process: process, port, folder };
-            wait_until("coturn", DEADLINE, || {
-                std::net::TcpStream::connect(("127.0.0.1", port)).ok().map(drop)
-            });
-            coturn
-        }
-
-        /// Relays something with these credentials; whether that worked.
-        fn accepts(&self, username: &str, password: &str) -> bool {
-            let mut command = Command::new("timeout");
-            command.args(["20", "turnutils_uclient", "-u", username, "-w", password, "-y", "-n", "1"]);
-            command.args(["-c", "-e", "127.0.0.1", "-p", &self.port.to_string(), "127.0.0.1"]);
-            let output = command.current_dir(self.folder.path()).output().expect("timeout runs");
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            output.status.success() && text.contains("Total lost packets 0")
-        }
-    }
 
     #[test]
     fn credentials_are_good_for_a_real_coturn() {
         let coturn = Coturn::start();
-        let secret = coturn.folder.write("secret", &format!("{SECRET}\n"));
-        let url: PathBuf = format!("turn:127.0.0.1:{}", coturn.port).into();
-        let url = url.to_str().expect("text");
-        let server = Server::start(&["--turn-url", url, "--turn-secret-file", &secret, "--turn-ttl", "60"]);
+        let (url, secret) = (coturn.url(), coturn.secret_file());
+        let server = Server::start(&["--turn-url", &url, "--turn-secret-file", &secret, "--turn-ttl", "60"]);
         let ask = |server: &Server| {
             let answer = http::get(server, "/ice-servers?uid=alice", &[]).json();
             let turn = &answer["iceServers"][0];
@@ -917,10 +872,9 @@ mod turn {
         let later = username.replacen('1', "2", 1);
         assert!(!coturn.accepts(&later, &credential), "a longer life is not to be had");
 
-        coturn.folder.write("other", "another-secret-0123456789");
-        let other = coturn.folder.path().join("other");
-        let flags =
-            ["--turn-url", url, "--turn-secret-file", other.to_str().expect("text"), "--turn-ttl", "60"];
+        let folder = Folder::new();
+        let other = folder.write("other", "another-secret-0123456789");
+        let flags = ["--turn-url", &url, "--turn-secret-file", &other, "--turn-ttl", "60"];
         let (username, credential) = ask(&Server::start(&flags));
         assert!(!coturn.accepts(&username, &credential), "made with another secret");
     }

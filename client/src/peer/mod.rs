@@ -6,6 +6,7 @@
 
 mod callbacks;
 mod dtls;
+mod path;
 mod reaper;
 mod rtcp;
 
@@ -23,7 +24,9 @@ use gst_webrtc::{
 use self::dtls::Gate;
 pub use self::{callbacks::Voice, reaper::Reaper};
 use crate::{
+    cli::IcePolicy,
     exit::Failure,
+    ice::IceServers,
     media::{
         make,
         meter::Meter,
@@ -31,7 +34,7 @@ use crate::{
         source::{self, Source},
     },
     sdp::{Codec, EXTENSION_TWCC, Kind, Remote},
-    stats::PeerStats,
+    stats::{Path, PeerStats},
 };
 
 /// What a peer's pipeline has to say.
@@ -53,6 +56,8 @@ pub enum PeerEvent {
     IceFailed,
     /// The peer showed this certificate; whether it is the announced one.
     Certificate(bool),
+    /// This is the path that ICE has chosen.
+    Path(Path),
     /// DTLS is up.
     DtlsConnected,
     /// DTLS failed.
@@ -81,12 +86,24 @@ pub struct PeerConfig {
     pub stun: Option<String>,
     /// `turn://…`
     pub turn: Vec<String>,
+    /// Which paths to look for.
+    pub policy: IcePolicy,
     /// Jitter buffer in milliseconds.
     pub latency: u32,
     /// Whether sound is sent, and received.
     pub audio: (bool, bool),
     /// Whether a picture is sent, and received.
     pub video: (bool, bool),
+}
+
+impl PeerConfig {
+    /// With the servers that the signalling server names: its STUN server unless there is one already, for
+    /// webrtcbin takes only one, and its TURN servers besides our own.
+    pub fn with(mut self, servers: &IceServers) -> Self {
+        self.stun = self.stun.or_else(|| servers.stun.clone());
+        self.turn.extend(servers.turn.iter().cloned());
+        self
+    }
 }
 
 /// Makes the sink for decoded media of this kind.
@@ -105,6 +122,9 @@ pub struct Peer {
     meter: Arc<Meter>,
     /// What to create once every sending pad knows its caps.
     deferred: Option<SdpType>,
+    path: Option<Path>,
+    /// How often it was measured.
+    looks: u32,
 }
 
 /// One medium on its way to the peer.
@@ -115,6 +135,9 @@ struct Output {
     pad: gst::Pad,
     link: Option<ConsumptionLink>,
 }
+
+/// webrtcbin's `get-stats` looks at everything there is, for the sake of one thing of interest.
+const LOOKS_PER_PATH: u32 = 10;
 
 /// Payload types of our own offers: the browsers' customary ones.
 fn own_codec(kind: Kind) -> Codec {
@@ -130,6 +153,9 @@ impl Peer {
         let webrtcbin = make("webrtcbin")?;
         webrtcbin.set_property_from_str("bundle-policy", "max-bundle");
         webrtcbin.set_property("latency", config.latency);
+        if config.policy == IcePolicy::Relay {
+            webrtcbin.set_property_from_str("ice-transport-policy", "relay");
+        }
         let gate = Arc::new(Gate::default());
         let meter = Arc::new(Meter::default());
         callbacks::connect(&pipeline, &webrtcbin, &voice, &gate, &meter);
@@ -154,6 +180,8 @@ impl Peer {
             gate,
             meter,
             deferred: None,
+            path: None,
+            looks: 0,
         };
         peer.set_state(gst::State::Ready)?;
         Ok(peer)
@@ -279,11 +307,22 @@ impl Peer {
         &self.meter
     }
 
-    /// The measurements since the last call.
-    pub fn stats(&self) -> PeerStats {
+    /// This is the path to the peer now.
+    pub fn set_path(&mut self, path: Path) {
+        self.path = Some(path);
+    }
+
+    /// The measurements since the last call, once a second.
+    pub fn stats(&mut self) -> PeerStats {
+        // ICE may still find a better path, but not every second.
+        if self.path.is_none() || self.looks.is_multiple_of(LOOKS_PER_PATH) {
+            path::ask(&self.webrtcbin, &self.voice);
+        }
+        self.looks = self.looks.wrapping_add(1);
         let mut stats = PeerStats {
             video: self.meter.video_stats(),
             audio: self.meter.audio_stats(),
+            path: self.path.clone(),
             silence_ms: u64::try_from(self.meter.silence().as_millis()).unwrap_or(u64::MAX),
             ..PeerStats::default()
         };

@@ -1,0 +1,181 @@
+//! Asks the signalling server for ICE servers, and keeps their credentials fresh.
+//!
+//! It connects while the WebSocket does, but asks only once registered: a server may name servers for a uid only
+//! then. It never holds anything up for long: no answer in time is an answer without servers.
+
+use std::time::Duration;
+
+use async_std::{
+    channel::{self, Receiver, Sender},
+    future::timeout,
+    task,
+};
+use callbin_protocol::PeerId;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use smol_hyper::rt::FuturesIo;
+
+use super::IceServers;
+use crate::{
+    exit::Failure,
+    signalling::{Server, Stream, connect},
+};
+
+/// For the whole question. The first call may wait for it.
+const ASK_LIMIT: Duration = Duration::from_secs(3);
+/// After a question that failed, before the next one.
+const RETRY_PAUSE: Duration = Duration::from_secs(30);
+/// An answer is a few lines of JSON.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// The keeper's two ends.
+#[derive(Debug)]
+pub struct Keeper {
+    registered: Sender<()>,
+    /// What it finds: once at first, whatever the server says, and again whenever that has changed.
+    pub found: Receiver<IceServers>,
+}
+
+/// Why there is no answer.
+enum Refusal {
+    /// The server knows nothing of this, and that is fine.
+    Unknown,
+    /// The connection ended. Who speaks nothing but WebSocket may do that.
+    Cut(String),
+    /// It should have answered.
+    Failed(String),
+}
+
+type Early = task::JoinHandle<Option<Box<dyn Stream>>>;
+
+impl Keeper {
+    /// Begins to connect.
+    pub fn start(server: Server, uid: PeerId) -> Self {
+        let (registered, go) = channel::bounded(1);
+        let (tell, found) = channel::bounded(1);
+        task::spawn(keep(server, uid, go, tell));
+        Self { registered, found }
+    }
+
+    /// The server knows the uid: ask now.
+    pub fn registered(&self) {
+        // Once is enough: the queue holds it, or the keeper has gone on already.
+        let _ = self.registered.try_send(());
+    }
+}
+
+async fn keep(server: Server, uid: PeerId, go: Receiver<()>, tell: Sender<IceServers>) {
+    let to = server.clone();
+    let mut early: Option<Early> =
+        Some(task::spawn(async move { timeout(ASK_LIMIT, connect(&to)).await.ok().and_then(Result::ok) }));
+    if go.recv().await.is_err() {
+        return;
+    }
+    let (mut is_first, mut is_known) = (true, false);
+    loop {
+        let question = ask(&server, &uid, early.take());
+        let answer = timeout(ASK_LIMIT, question).await.unwrap_or_else(|_| Err(failed("no answer in time")));
+        let pause = match answer {
+            Ok(servers) => {
+                let pause = servers.refresh();
+                is_known = true;
+                if tell.send(servers).await.is_err() {
+                    return;
+                }
+                pause
+            }
+            Err(refusal) => {
+                if is_first && tell.send(IceServers::default()).await.is_err() {
+                    return;
+                }
+                refusal.pause(is_known)
+            }
+        };
+        is_first = false;
+        match pause {
+            Some(pause) => task::sleep(pause).await,
+            None => return,
+        }
+    }
+}
+
+impl Refusal {
+    /// When to ask again, if at all. A server that has answered before will do so again.
+    fn pause(self, is_known: bool) -> Option<Duration> {
+        match self {
+            Self::Unknown => None,
+            Self::Cut(why) => {
+                tracing::debug!("the signalling server does not answer GET /ice-servers: {why}");
+                is_known.then_some(RETRY_PAUSE)
+            }
+            Self::Failed(why) => {
+                tracing::warn!("no ICE servers from the signalling server: {why}");
+                Some(RETRY_PAUSE)
+            }
+        }
+    }
+}
+
+fn failed(why: impl ToString) -> Refusal {
+    Refusal::Failed(why.to_string())
+}
+
+async fn ask(server: &Server, uid: &PeerId, early: Option<Early>) -> Result<IceServers, Refusal> {
+    let early = match early {
+        Some(early) => early.await,
+        None => None,
+    };
+    if let Some(stream) = early
+        && let Ok(answer) = ask_on(stream, server, uid).await
+    {
+        return answer;
+    }
+    // The early connection has waited too long, or was none.
+    let cut = |error: &dyn ToString| Refusal::Cut(error.to_string());
+    let stream = connect(server).await.map_err(|error| cut(&error))?;
+    ask_on(stream, server, uid).await.unwrap_or_else(|error| Err(cut(&error)))
+}
+
+/// The outer error is that of the connection.
+async fn ask_on(
+    stream: Box<dyn Stream>,
+    server: &Server,
+    uid: &PeerId,
+) -> Result<Result<IceServers, Refusal>, hyper::Error> {
+    let request = match request(server, uid) {
+        Ok(request) => request,
+        Err(failure) => return Ok(Err(failed(failure))),
+    };
+    let (mut sender, connection) = http1::handshake(FuturesIo::new(stream)).await?;
+    task::spawn(async move {
+        let _ = timeout(ASK_LIMIT, connection).await;
+    });
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    if status != StatusCode::OK {
+        return Ok(Err(refusal(status)));
+    }
+    let body = match Limited::new(response.into_body(), MAX_ANSWER).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return Ok(Err(failed(error))),
+    };
+    Ok(IceServers::parse(&body).map_err(|error| failed(format!("not what was expected: {error}"))))
+}
+
+fn request(server: &Server, uid: &PeerId) -> Result<Request<Empty<Bytes>>, Failure> {
+    let uid = utf8_percent_encode(uid.as_str(), NON_ALPHANUMERIC);
+    let mut request =
+        Request::get(format!("/ice-servers?uid={uid}")).header(header::HOST, server.authority());
+    if let Some(bearer) = server.token.bearer()? {
+        request = request.header(header::AUTHORIZATION, bearer);
+    }
+    request.body(Empty::new()).map_err(Failure::internal)
+}
+
+/// A server without this path says 404, the Python one that it wants an upgrade (426).
+fn refusal(status: StatusCode) -> Refusal {
+    let meant =
+        matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS);
+    if meant || status.is_server_error() { failed(format!("HTTP {status}")) } else { Refusal::Unknown }
+}

@@ -1,0 +1,73 @@
+//! A real TURN server of our own.
+
+use std::{
+    fs,
+    net::{TcpStream, UdpSocket},
+    process::{Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    process::Process,
+    wait::{DEADLINE, wait_until},
+};
+
+const SECRET: &str = "shared-with-coturn-0123456789";
+
+/// A coturn on the loopback, which relays for whoever has credentials made with its secret.
+#[derive(Debug)]
+pub struct Coturn {
+    _process: Process,
+    port: u16,
+    folder: TempDir,
+}
+
+impl Coturn {
+    /// Starts one, and waits until it listens.
+    #[track_caller]
+    pub fn start() -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let port = {
+            let free = UdpSocket::bind("127.0.0.1:0").expect("loopback has ports");
+            free.local_addr().expect("bound").port()
+        };
+        let file = |name| folder.path().join(name);
+        let mut command = Command::new("turnserver");
+        command.args(["-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1"]);
+        command.args(["--listening-port", &port.to_string(), "--realm", "callbin.test", "--use-auth-secret"]);
+        command.args(["--static-auth-secret", SECRET, "--no-tls", "--no-dtls", "--no-cli", "--verbose"]);
+        command.args(["--allow-loopback-peers", "--simple-log", "--log-file"]).arg(file("log"));
+        command.arg("--pidfile").arg(file("pid")).arg("--userdb").arg(file("users"));
+        command.current_dir(folder.path()).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = Process::spawn(&mut command);
+        wait_until("coturn", DEADLINE, || TcpStream::connect(("127.0.0.1", port)).ok().map(drop));
+        fs::write(file("secret"), format!("{SECRET}\n")).expect("the folder is ours");
+        Self { _process: process, port, folder }
+    }
+
+    /// Its address, as an `RTCIceServer` has it.
+    pub fn url(&self) -> String {
+        format!("turn:127.0.0.1:{}", self.port)
+    }
+
+    /// The file with its secret, for a signalling server.
+    pub fn secret_file(&self) -> String {
+        self.folder.path().join("secret").to_str().expect("the path is text").to_owned()
+    }
+
+    /// Relays something with these credentials; whether that worked.
+    pub fn accepts(&self, username: &str, password: &str) -> bool {
+        let mut command = Command::new("timeout");
+        command.args(["20", "turnutils_uclient", "-u", username, "-w", password, "-y", "-n", "1"]);
+        command.args(["-c", "-e", "127.0.0.1", "-p", &self.port.to_string(), "127.0.0.1"]);
+        let output = command.current_dir(self.folder.path()).output().expect("timeout runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        output.status.success() && text.contains("Total lost packets 0")
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
