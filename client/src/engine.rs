@@ -225,9 +225,11 @@ impl Engine {
         if let Some(error) = self.source.as_ref().and_then(Source::error) {
             tracing::error!("the encoders failed: {error}");
         }
+        self.view.check();
         for key in self.keys() {
             let Some(slot) = self.slots.get(&key).filter(|slot| slot.connected.is_some()) else { continue };
             let Some(peer) = &slot.peer else { continue };
+            slot.seat.iter().for_each(Seat::look);
             let stats = peer.stats();
             let silence = Duration::from_millis(stats.silence_ms);
             let only_data = slot.negotiation.remote().is_some_and(|remote| {
@@ -345,7 +347,9 @@ impl Engine {
         let (Some(slot), Some(source)) = (self.slots.get_mut(&key), &self.source) else { return Ok(()) };
         let voice = Voice::new(key, slot.generation, self.inbox.clone());
         let peer = slot.peer.insert(Peer::new(self.config.clone(), source, voice)?);
-        let seat = slot.seat.insert(self.view.seat(slot.uid.as_ref().map_or("caller", PeerId::as_str)));
+        let seat = slot
+            .seat
+            .insert(self.view.seat(slot.uid.as_ref().map_or("caller", PeerId::as_str), self.config.video.1));
         let sink = |kind| seat.sink(kind);
         match effect {
             Effect::ApplyOffer(offer) => peer.apply_offer(source, &offer, &sink),
