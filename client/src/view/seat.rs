@@ -150,6 +150,11 @@ fn feed(kind: Kind) -> gst_app::AppSrc {
 
 /// Stamped anew with the time of the view's own clock: one that the peer cannot influence.
 pub(super) fn push(feed: &gst_app::AppSrc, sample: &gst::Sample) {
+    // Before it plays it has no base time: what is stamped then is hours early, and the mixer would wait for
+    // that time with all that follows.
+    if feed.current_state() != gst::State::Playing {
+        return;
+    }
     let (Some(buffer), Some(caps)) = (sample.buffer(), sample.caps()) else { return };
     let is_picture = caps.structure(0).is_some_and(|it| it.name() == "video/x-raw");
     let mut buffer = buffer.copy();
@@ -165,4 +170,31 @@ pub(super) fn push(feed: &gst_app::AppSrc, sample: &gst::Sample) {
     let caps = caps.to_owned();
     // Refused before the view has it in its pipeline, and after: as it should be.
     let _ = feed.push_sample(&gst::Sample::builder().buffer(&buffer).caps(&caps).build());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_taken_before_there_is_a_time_to_stamp_it_with() {
+        gst::init().unwrap();
+        let pipeline = gst::Pipeline::new();
+        let feed = feed(Kind::Audio);
+        let sink = gst_app::AppSink::builder().sync(false).build();
+        pipeline.add_many([feed.upcast_ref::<gst::Element>(), sink.upcast_ref()]).unwrap();
+        feed.link(&sink).unwrap();
+        let caps = gst::Caps::builder("audio/x-raw").build();
+        let sample = gst::Sample::builder().buffer(&gst::Buffer::with_size(4).unwrap()).caps(&caps).build();
+        for state in [gst::State::Null, gst::State::Ready, gst::State::Paused] {
+            pipeline.set_state(state).unwrap();
+            push(&feed, &sample);
+            assert_eq!(feed.current_level_buffers(), 0, "{state:?}");
+        }
+        pipeline.set_state(gst::State::Playing).unwrap();
+        push(&feed, &sample);
+        let taken = sink.try_pull_sample(gst::ClockTime::from_seconds(5)).unwrap();
+        assert!(taken.buffer().unwrap().pts().unwrap() < gst::ClockTime::from_seconds(60));
+        pipeline.set_state(gst::State::Null).unwrap();
+    }
 }
