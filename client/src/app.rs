@@ -26,7 +26,7 @@ use crate::{
     plugins, session,
     signalling::{Connection, Incoming, Server, unwelcome},
     tls,
-    view::{self, Sinks, View, detect::has_display},
+    view::{self, Lost, News, Sinks, View, detect::has_display},
 };
 
 /// How long the end of the process may wait for pipelines.
@@ -90,6 +90,8 @@ pub struct App {
     pub started: Instant,
     inbox: Receiver<(u64, u64, PeerEvent)>,
     lookups: Receiver<Lookup>,
+    news: News,
+    losses: Receiver<Lost>,
     signals: Signals,
     /// Nothing is to be shown.
     headless: bool,
@@ -119,6 +121,8 @@ impl App {
     fn new(options: Options, started: Instant) -> Result<Self, Failure> {
         let (to_inbox, inbox) = channel::unbounded();
         let (to_lookups, lookups) = channel::unbounded();
+        // Each part of the view is lost once.
+        let (news, losses) = channel::bounded(4);
         let config = PeerConfig {
             stun: options.stun.clone(),
             turn: options.turn.clone(),
@@ -136,6 +140,8 @@ impl App {
             started,
             inbox,
             lookups,
+            news,
+            losses,
             signals,
             headless,
             media: None,
@@ -180,9 +186,9 @@ impl App {
             return;
         }
         let (done, media) = channel::bounded(1);
-        let (options, headless) = (self.options.clone(), self.headless);
+        let (options, headless, news) = (self.options.clone(), self.headless, self.news.clone());
         let spawned = thread::Builder::new().name("start".into()).spawn(move || {
-            let _ = done.try_send(start_media(&options, headless));
+            let _ = done.try_send(start_media(&options, headless, &news));
         });
         if let Err(error) = spawned {
             tracing::error!("no thread to start GStreamer on: {error}");
@@ -212,6 +218,7 @@ impl App {
             Raw::Ice(servers) => self.engine.set_ice_servers(servers),
             Raw::Peer(key, generation, event) => self.engine.peer_event(key, generation, event),
             Raw::Lookup(lookup) => self.engine.looked_up(lookup),
+            Raw::Lost(lost) => self.tell_loss(lost),
             Raw::Interrupted => return Ok(Wake::Interrupted),
             Raw::Time => {
                 self.engine.tick();
@@ -219,6 +226,11 @@ impl App {
             }
         }
         Ok(Wake::Engine)
+    }
+
+    fn tell_loss(&self, Lost { part, reason }: Lost) {
+        eprintln!("callbin: {part}: {reason}: the call goes on without it");
+        self.reporter.tell(None, &Event::ViewLost { part: part.into(), reason });
     }
 
     async fn next_raw(
@@ -233,6 +245,7 @@ impl App {
         let mut ice = pin!(found(self.ice.as_ref()).fuse());
         let mut peer = pin!(or_ended(self.inbox.recv()).fuse());
         let mut lookup = pin!(or_ended(self.lookups.recv()).fuse());
+        let mut lost = pin!(or_ended(self.losses.recv()).fuse());
         let mut time = pin!(or_never(until.map(async_io::Timer::at)).fuse());
         select! {
             frame = incoming => {
@@ -245,6 +258,7 @@ impl App {
             servers = ice => Raw::Ice(servers),
             (key, generation, event) = peer => Raw::Peer(key, generation, event),
             it = lookup => Raw::Lookup(it),
+            it = lost => Raw::Lost(it),
             _ = self.signals.next().fuse() => Raw::Interrupted,
             _ = time => Raw::Time,
         }
@@ -259,6 +273,7 @@ enum Raw {
     Ice(IceServers),
     Peer(u64, u64, PeerEvent),
     Lookup(Lookup),
+    Lost(Lost),
     Interrupted,
     Time,
 }
@@ -286,7 +301,7 @@ async fn or_never<F: Future>(future: Option<F>) -> F::Output {
     }
 }
 
-fn start_media(options: &Options, headless: bool) -> Result<(Source, View), Failure> {
+fn start_media(options: &Options, headless: bool, news: &News) -> Result<(Source, View), Failure> {
     gst::init().map_err(Failure::internal)?;
     tracing::debug!("GStreamer initialised");
     let certificate = thread::Builder::new().name("certificate".into()).spawn(warm_up);
@@ -299,16 +314,16 @@ fn start_media(options: &Options, headless: bool) -> Result<(Source, View), Fail
         let _ = certificate.join();
     }
     tracing::debug!("certificate made");
-    Ok((source, open_view(options, headless)))
+    Ok((source, open_view(options, headless, news)))
 }
 
 /// What cannot be played is decoded and counted.
-fn open_view(options: &Options, headless: bool) -> View {
+fn open_view(options: &Options, headless: bool, news: &News) -> View {
     if headless {
         return View::none();
     }
     let sinks = Sinks { video: options.video_sink.clone(), audio: options.audio_sink.clone() };
-    let view = View::detect(&sinks);
+    let view = View::detect(&sinks, news);
     if !view.has_picture() {
         eprintln!("callbin: no display: what arrives is decoded and counted, not shown");
     }

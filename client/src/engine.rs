@@ -254,11 +254,13 @@ impl Engine {
         if let Some(error) = self.source.as_ref().and_then(Source::error) {
             tracing::error!("the encoders failed: {error}");
         }
+        self.view.check();
         for key in self.keys() {
             let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.connected.is_some()) else {
                 continue;
             };
             let Some(peer) = &mut slot.peer else { continue };
+            slot.seat.iter().for_each(Seat::look);
             let stats = peer.stats();
             let silence = Duration::from_millis(stats.silence_ms);
             let only_data = slot.negotiation.remote().is_some_and(|remote| {
@@ -378,8 +380,9 @@ impl Engine {
         let (Some(slot), Some(source)) = (self.slots.get_mut(&key), &self.source) else { return Ok(()) };
         let config = self.ice.iter().fold(self.config.clone(), PeerConfig::with);
         let voice = Voice::new(key, slot.generation, self.inbox.clone());
+        let name = slot.uid.as_ref().map_or("caller", PeerId::as_str);
+        let seat = slot.seat.insert(self.view.seat(name, config.video.1));
         let peer = slot.peer.insert(Peer::new(config, source, voice)?);
-        let seat = slot.seat.insert(self.view.seat(slot.uid.as_ref().map_or("caller", PeerId::as_str)));
         let sink = |kind| seat.sink(kind);
         match effect {
             Effect::ApplyOffer(offer) => peer.apply_offer(source, &offer, &sink),

@@ -88,6 +88,13 @@ pub enum Event {
         /// When the next attempt is made.
         in_ms: u64,
     },
+    /// The window or the sound is gone for good; the call goes on without.
+    ViewLost {
+        /// Which: `window` or `sound`.
+        part: String,
+        /// Why.
+        reason: String,
+    },
     /// A call ended.
     Ended {
         /// Why: `hung-up`, `peer-left`, `duration`, `frames`, or the failure.
@@ -183,6 +190,7 @@ impl fmt::Display for Event {
             Self::Reconnecting { reason, in_ms } => {
                 write!(f, "connection to the server lost ({}), next attempt in {in_ms} ms", printable(reason))
             }
+            Self::ViewLost { part, reason } => write!(f, "{part} lost: {}", printable(reason)),
             Self::Ended { reason } => write!(f, "call ended: {}", printable(reason)),
             Self::Error { code, message } => write!(f, "error {code}: {}", printable(message)),
         }

@@ -18,6 +18,8 @@ pub struct Tile {
     pub y: u32,
     /// The picture's size, scaled.
     pub area: Area,
+    /// The height of the name's strip under the picture; 0 where there is no room for one.
+    pub strip: u32,
 }
 
 /// Between tiles, and around them.
@@ -25,12 +27,16 @@ const GAP: u32 = 4;
 /// No tile is smaller, however many there are.
 const SMALLEST: u32 = 2;
 
+/// A name may have one part in so many of a tile's height.
+const NAMED: u32 = 4;
+
 /// A tile for each picture, in their order: rows from top to bottom, the last one centred, with as many
-/// columns as make the pictures largest. Shapes are kept; nothing overlaps.
-pub fn arrange(window: Area, pictures: &[Area]) -> Vec<Tile> {
+/// columns as make the pictures largest, and a `strip` for the name under each. Shapes are kept; nothing
+/// overlaps.
+pub fn arrange(window: Area, pictures: &[Area], strip: u32) -> Vec<Tile> {
     let count = u32::try_from(pictures.len()).unwrap_or(u32::MAX);
     (1..=count)
-        .map(|columns| grid(window, pictures, columns))
+        .map(|columns| grid(window, pictures, strip, columns))
         // Of equals the first: fewer columns, which leaves no holes.
         .fold((0, Vec::new()), |best, tiles| {
             let covered = tiles.iter().map(|tile| tile.area.pixels()).sum();
@@ -39,23 +45,24 @@ pub fn arrange(window: Area, pictures: &[Area]) -> Vec<Tile> {
         .1
 }
 
-fn grid(window: Area, pictures: &[Area], columns: u32) -> Vec<Tile> {
+fn grid(window: Area, pictures: &[Area], strip: u32, columns: u32) -> Vec<Tile> {
     let count = u32::try_from(pictures.len()).unwrap_or(u32::MAX);
     let rows = count.div_ceil(columns);
     let cell = Area { width: window.width / columns, height: window.height / rows };
     if cell.width < GAP + SMALLEST || cell.height < GAP + SMALLEST {
         return Vec::new();
     }
+    let strip = if cell.height < NAMED * strip { 0 } else { strip & !1 };
     (0..count)
         .zip(pictures)
         .map(|(index, picture)| {
             let (row, column) = (index / columns, index % columns);
             let in_row = (count - row * columns).min(columns);
             let indent = (window.width - in_row * cell.width) / 2;
-            let area = fit(Area { width: cell.width - GAP, height: cell.height - GAP }, *picture);
+            let area = fit(Area { width: cell.width - GAP, height: cell.height - GAP - strip }, *picture);
             let x = indent + column * cell.width + (cell.width - area.width) / 2;
-            let y = row * cell.height + (cell.height - area.height) / 2;
-            Tile { x: x & !1, y: y & !1, area }
+            let y = row * cell.height + (cell.height - area.height - strip) / 2;
+            Tile { x: x & !1, y: y & !1, area, strip }
         })
         .collect()
 }
@@ -96,22 +103,26 @@ mod tests {
 
     const HD: Area = Area { width: 1280, height: 720 };
     const VGA: Area = Area { width: 640, height: 480 };
+    const STRIP: u32 = 24;
 
     fn columns(window: Area, picture: Area, count: usize) -> usize {
-        let tiles = arrange(window, &vec![picture; count]);
+        let tiles = arrange(window, &vec![picture; count], STRIP);
         tiles.iter().filter(|tile| tile.y == tiles[0].y).count()
     }
 
     #[test]
     fn one_fills_the_window() {
-        let tiles = arrange(HD, &[Area { width: 320, height: 180 }]);
-        assert_eq!(tiles, [Tile { x: 4, y: 2, area: Area { width: 1272, height: 716 } }]);
+        let picture = Area { width: 320, height: 180 };
+        let tile = Tile { x: 4, y: 2, area: Area { width: 1272, height: 716 }, strip: 0 };
+        assert_eq!(arrange(HD, &[picture], 0), [tile]);
+        let named = Tile { x: 24, y: 2, area: Area { width: 1230, height: 692 }, strip: STRIP };
+        assert_eq!(arrange(HD, &[picture], STRIP), [named]);
     }
 
     #[test]
     fn rows_and_columns_follow_numbers_and_shapes() {
         let grids: Vec<_> = [1, 2, 3, 4, 5, 6, 9, 12, 16].map(|count| columns(HD, VGA, count)).into();
-        assert_eq!(grids, [1, 2, 2, 2, 3, 3, 3, 4, 4]);
+        assert_eq!(grids, [1, 2, 2, 2, 3, 3, 3, 4, 6]);
         let upright = Area { width: 720, height: 1280 };
         assert_eq!(columns(upright, VGA, 2), 1);
         assert_eq!(columns(HD, upright, 4), 4);
@@ -119,15 +130,21 @@ mod tests {
 
     #[test]
     fn the_last_row_is_centred() {
-        let tiles = arrange(HD, &[VGA; 3]);
+        let tiles = arrange(HD, &[VGA; 3], STRIP);
         let middle = tiles[2].x + tiles[2].area.width / 2;
         assert!(middle.abs_diff(HD.width / 2) <= 2, "{tiles:?}");
     }
 
     #[test]
+    fn a_name_has_room_only_under_a_picture_that_is_much_larger() {
+        let strips = |count| arrange(HD, &vec![VGA; count], STRIP).iter().map(|tile| tile.strip).min();
+        assert_eq!((strips(1), strips(16), strips(150)), (Some(STRIP), Some(STRIP), Some(0)));
+    }
+
+    #[test]
     fn no_pictures_no_tiles() {
-        assert_eq!(arrange(HD, &[]), []);
-        assert_eq!(arrange(Area { width: 0, height: 0 }, &[VGA]), []);
+        assert_eq!(arrange(HD, &[], STRIP), []);
+        assert_eq!(arrange(Area { width: 0, height: 0 }, &[VGA], STRIP), []);
     }
 
     #[test]
@@ -143,11 +160,12 @@ mod tests {
         fn tiles_keep_apart_inside_and_in_shape(
             window in (320u32..4000, 240u32..3000),
             pictures in proptest::collection::vec((16u32..2000, 16u32..2000), 1..40),
+            strip in 0u32..40,
         ) {
             let window = Area { width: window.0, height: window.1 };
             let pictures: Vec<_> =
                 pictures.into_iter().map(|(width, height)| Area { width, height }).collect();
-            let tiles = arrange(window, &pictures);
+            let tiles = arrange(window, &pictures, strip);
             prop_assert_eq!(tiles.len(), pictures.len());
             for (index, tile) in tiles.iter().enumerate() {
                 prop_assert!(tile.right() <= window.width && tile.bottom() <= window.height);
@@ -173,7 +191,7 @@ mod tests {
         }
 
         fn bottom(self) -> u32 {
-            self.y + self.area.height
+            self.y + self.area.height + self.strip
         }
     }
 }

@@ -68,6 +68,8 @@ impl Mix {
     /// Takes an input out; whether others are left. Never on a streaming thread: it waits for the input's.
     pub(super) fn remove(&mut self, id: u64) -> bool {
         if let Some(Input { bin, pad }) = self.inputs.remove(&id) {
+            // What waits for the mixer, which may wait for a sink itself, is let go.
+            let _ = pad.send_event(gst::event::FlushStart::new());
             // Stopped before it is unlinked, or its source would call the missing link an error.
             let _ = bin.set_state(gst::State::Null);
             if let Some(out) = pad.peer() {

@@ -22,7 +22,11 @@ use std::{
 };
 
 use self::{picture::Picture, sound::Sound, stage::Stage};
-pub use self::{seat::Seat, window::Window};
+pub use self::{
+    seat::Seat,
+    stage::{Lost, News},
+    window::Window,
+};
 
 /// What to watch and listen with.
 #[derive(Debug, Clone, Default)]
@@ -47,13 +51,16 @@ impl View {
         Self::default()
     }
 
-    /// With what there is: a window if there is a display, sound if there is a sound card.
-    pub fn detect(sinks: &Sinks) -> Self {
+    /// With what there is: a window if there is a display, sound if there is a sound card. What is lost later
+    /// is told by `news`.
+    pub fn detect(sinks: &Sinks, news: &News) -> Self {
         let has_picture = sinks.video.is_some() || detect::has_display();
         let has_sound = sinks.audio.is_some() || detect::has_sound_card();
         Self {
-            picture: has_picture.then(|| Stage::start::<Picture>(sinks.video.clone())).flatten(),
-            sound: has_sound.then(|| Stage::start::<Sound>(sinks.audio.clone())).flatten(),
+            picture: has_picture
+                .then(|| Stage::start::<Picture>(sinks.video.clone(), news.clone()))
+                .flatten(),
+            sound: has_sound.then(|| Stage::start::<Sound>(sinks.audio.clone(), news.clone())).flatten(),
             last_seat: Arc::default(),
         }
     }
@@ -63,10 +70,17 @@ impl View {
         self.picture.is_some()
     }
 
-    /// A place for a peer, until the seat is dropped.
-    pub fn seat(&self, name: &str) -> Seat {
+    /// A place for a peer, until the seat is dropped; in the window only if its picture is to be `watched`.
+    pub fn seat(&self, name: &str, watched: bool) -> Seat {
         let id = self.last_seat.fetch_add(1, Relaxed);
-        Seat::new(id, name, self.picture.as_ref(), self.sound.as_ref())
+        Seat::new(id, name, self.picture.as_ref().filter(|_| watched), self.sound.as_ref())
+    }
+
+    /// Looks whether window and sound still respond; to be called once a second.
+    pub fn check(&self) {
+        for stage in [&self.picture, &self.sound].into_iter().flatten() {
+            stage.check();
+        }
     }
 
     /// Ends window and sound; waits for each at most `limit`.

@@ -1,11 +1,12 @@
 //! The tiles: every peer's picture scaled and named, all of them in one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use gst::{glib, prelude::*};
 
 use super::{
-    mix::Mix,
+    mix::{Input, Mix},
+    seat::push,
     stage::{Alarm, Guest, Scene},
     window::{Window, caps},
 };
@@ -20,8 +21,11 @@ const SIZE: Area = Area { width: 1280, height: 720 };
 const FRAMES_PER_SECOND: i32 = 30;
 /// Height of the names' letters, and their width on average.
 const LETTER: (u32, u32) = (16, 10);
-/// In a smaller tile a name would hide the picture.
-const MIN_NAMED: u32 = 5 * LETTER.0;
+/// Height of the strip under the picture that a name stands on.
+const STRIP: u32 = 26;
+/// What is shown of a peer that has shown nothing yet: its brightness, and its shape.
+const BLANK: u8 = 52;
+const BLANK_SHAPE: Area = Area { width: 640, height: 360 };
 
 /// One window for all.
 #[derive(Debug)]
@@ -29,35 +33,54 @@ pub(super) struct Picture {
     /// Before `mix`, which could otherwise wait in its teardown for a window that does not take frames.
     _window: Window,
     mix: Mix,
-    shapes: BTreeMap<u64, (String, Area)>,
+    tiles: BTreeMap<u64, Placed>,
+    /// 0 if names can't be written.
+    strip: u32,
+}
+
+/// A guest in the window.
+#[derive(Debug)]
+struct Placed {
+    name: Arc<str>,
+    shape: Area,
+    tile: Option<Tile>,
 }
 
 impl Scene for Picture {
     const NAME: &'static str = "window";
-    const WITHOUT: &'static str = "unseen";
 
     fn open(sink: Option<&str>, alarm: Alarm) -> Result<Self, Failure> {
         let (window, taker) = Window::open(SIZE, FRAMES_PER_SECOND, sink, alarm.clone())?;
         let mixer = Mix::mixer("compositor")?;
         mixer.set_property_from_str("background", "black");
         let mix = Mix::new(mixer, &output(taker)?, &alarm)?;
-        Ok(Self { _window: window, mix, shapes: BTreeMap::new() })
+        let strip = if can_write() { STRIP } else { 0 };
+        Ok(Self { _window: window, mix, tiles: BTreeMap::new(), strip })
     }
 
     fn enter(&mut self, id: u64, guest: &Guest) -> Result<(), Failure> {
-        let Some(shape) = shape(&guest.caps) else { return Ok(()) };
+        let before = self.tiles.get(&id).map(|placed| placed.shape);
+        let shape = match &guest.caps {
+            Some(caps) => shape(caps),
+            None => before.or(Some(BLANK_SHAPE)),
+        };
+        let Some(shape) = shape else { return Ok(()) };
         if self.mix.get(id).is_none() {
             self.mix.add(id, &guest.feed, &conversion())?;
         }
-        if self.shapes.insert(id, (guest.name.to_string(), shape)).is_none_or(|(_, old)| old != shape) {
+        if before != Some(shape) {
+            self.tiles.insert(id, Placed { name: guest.name.clone(), shape, tile: None });
             self.arrange();
+        }
+        if guest.caps.is_none() {
+            push_blank(&guest.feed, shape)?;
         }
         Ok(())
     }
 
     fn leave(&mut self, id: u64) -> bool {
         let others = self.mix.remove(id);
-        if self.shapes.remove(&id).is_some() {
+        if self.tiles.remove(&id).is_some() {
             self.arrange();
         }
         others
@@ -65,45 +88,71 @@ impl Scene for Picture {
 }
 
 impl Picture {
-    fn arrange(&self) {
-        let shapes: Vec<Area> = self.shapes.values().map(|(_, shape)| *shape).collect();
-        for ((id, (name, _)), tile) in self.shapes.iter().zip(arrange(SIZE, &shapes)) {
-            self.place(*id, name, tile);
+    fn arrange(&mut self) {
+        let shapes: Vec<Area> = self.tiles.values().map(|placed| placed.shape).collect();
+        for ((id, placed), tile) in self.tiles.iter_mut().zip(arrange(SIZE, &shapes, self.strip)) {
+            if placed.tile.replace(tile) != Some(tile)
+                && let Some(input) = self.mix.get(*id)
+            {
+                place(input, &placed.name, tile);
+            }
         }
     }
+}
 
-    fn place(&self, id: u64, name: &str, Tile { x, y, area }: Tile) {
-        let Some(input) = self.mix.get(id) else { return };
-        let pixels = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
-        let (width, height) = (pixels(area.width), pixels(area.height));
-        for (property, value) in [("xpos", pixels(x)), ("ypos", pixels(y))] {
-            input.pad.set_property(property, value);
-        }
-        // Frames on their way still have the old size.
-        input.pad.set_property("width", width);
-        input.pad.set_property("height", height);
-        if let Some(filter) = input.bin.by_name("size") {
-            filter.set_property("caps", caps(width, height));
-        }
-        if let Some(overlay) = input.bin.by_name("name") {
-            let shown = if area.height < MIN_NAMED { "".into() } else { caption(name, area.width, LETTER.1) };
-            // textoverlay reads markup.
-            overlay.set_property("text", glib::markup_escape_text(&shown).as_str());
-            overlay.set_property("silent", shown.is_empty());
-        }
+fn place(input: &Input, name: &str, Tile { x, y, area, strip }: Tile) {
+    let pixels = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+    let (width, height) = (pixels(area.width), pixels(area.height));
+    // Frames on their way still have the old size: the mixer scales them.
+    for (property, value) in
+        [("xpos", pixels(x)), ("ypos", pixels(y)), ("width", width), ("height", pixels(area.height + strip))]
+    {
+        input.pad.set_property(property, value);
     }
+    if let Some(border) = input.bin.by_name("strip") {
+        border.set_property("bottom", -pixels(strip));
+    }
+    if let Some(filter) = input.bin.by_name("size") {
+        filter.set_property("caps", caps(width, height));
+    }
+    if let Some(overlay) = input.bin.by_name("name") {
+        let shown = if strip == 0 { String::new() } else { caption(name, area.width, LETTER.1) };
+        // textoverlay reads markup.
+        overlay.set_property("text", glib::markup_escape_text(&shown).as_str());
+        overlay.set_property("silent", shown.is_empty());
+    }
+}
+
+/// A frame without a picture.
+fn push_blank(feed: &gst_app::AppSrc, shape: Area) -> Result<(), Failure> {
+    let even = |n: u32| i32::try_from(n.next_multiple_of(2)).unwrap_or(2);
+    let mut caps = caps(even(shape.width), even(shape.height));
+    caps.make_mut().set("framerate", gst::Fraction::new(0, 1));
+    let info = gst_video::VideoInfo::from_caps(&caps).map_err(Failure::internal)?;
+    let mut frame = vec![128; info.size()];
+    let brightness = info.offset().get(1).copied().unwrap_or_default();
+    frame.iter_mut().take(brightness).for_each(|pixel| *pixel = BLANK);
+    let buffer = gst::Buffer::from_mut_slice(frame);
+    push(feed, &gst::Sample::builder().buffer(&buffer).caps(&caps).build());
+    Ok(())
+}
+
+/// Whether the elements that write names are there.
+fn can_write() -> bool {
+    ["textoverlay", "videobox"].iter().all(|name| gst::ElementFactory::find(name).is_some())
 }
 
 /// Scaled before it is named, so that names are sharp and of one size.
 fn conversion() -> String {
     let scale = "videoconvertscale name=first n-threads=1 ! capsfilter name=size";
-    if gst::ElementFactory::find("textoverlay").is_none() {
+    if !can_write() {
         return scale.into();
     }
     let (height, _) = LETTER;
     format!(
-        "{scale} ! textoverlay name=name auto-resize=false font-desc=\"Sans {height}px\" \
-         shaded-background=true valignment=bottom halignment=left xpad=6 ypad=4 wrap-mode=none"
+        "{scale} ! videobox name=strip fill=black ! video/x-raw,format=I420 ! \
+         textoverlay name=name auto-resize=false font-desc=\"Sans {height}px\" draw-outline=false \
+         draw-shadow=false valignment=bottom halignment=center ypad=4 wrap-mode=none"
     )
 }
 

@@ -1,6 +1,6 @@
 //! The way of one peer's decoded media into the view: bounded, leaky, and nobody waits.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gst::prelude::*;
 
@@ -14,48 +14,85 @@ const MAX_SOUND: gst::ClockTime = gst::ClockTime::from_mseconds(200);
 /// A peer that changes the shape of its picture more often is no longer followed.
 const MAX_SHAPES: u32 = 10_000;
 
+/// So many looks without a frame, one a second, and the last picture is taken away.
+const MAX_STILL: u32 = 3;
+
 /// One peer's place in the view. The peer leaves it when this is dropped.
 #[derive(Debug)]
 pub struct Seat {
-    id: u64,
-    name: Arc<str>,
     picture: Option<Door>,
     sound: Option<Door>,
 }
 
-/// Open until the seat is left: behind the lock, nothing of a peer can enter after its leaving.
-type Door = Arc<Mutex<Option<Stage>>>;
+/// The way of one medium into its stage.
+#[derive(Debug, Clone)]
+struct Door {
+    feed: gst_app::AppSrc,
+    /// Open until the seat is left: behind the lock, nothing of a peer can enter after its leaving.
+    place: Arc<Mutex<Option<Place>>>,
+}
+
+#[derive(Debug)]
+struct Place {
+    id: u64,
+    name: Arc<str>,
+    stage: Stage,
+    /// Something came since the last look.
+    fed: bool,
+    /// How many looks ago that was; at first as if it had been long ago.
+    still: u32,
+}
 
 impl Seat {
     pub(super) fn new(id: u64, name: &str, picture: Option<&Stage>, sound: Option<&Stage>) -> Self {
-        let door = |stage: Option<&Stage>| stage.map(|stage| Arc::new(Mutex::new(Some(stage.clone()))));
-        Self { id, name: name.into(), picture: door(picture), sound: door(sound) }
+        let name: Arc<str> = name.into();
+        let door = |stage: Option<&Stage>, kind| stage.map(|stage| Door::new(id, name.clone(), stage, kind));
+        Self { picture: door(picture, Kind::Video), sound: door(sound, Kind::Audio) }
     }
 
     /// The sink for the peer's decoded media, for the peer's own pipeline. It never makes the decoder wait.
     pub fn sink(&self, kind: Kind) -> Result<gst::Element, Failure> {
         let door = if kind == Kind::Video { &self.picture } else { &self.sound };
-        match door {
-            Some(door) => Ok(self.sink_to(door.clone(), kind).upcast()),
-            None => receive::null_sink(),
-        }
+        door.as_ref().map_or_else(receive::null_sink, |door| Ok(door.sink().upcast()))
     }
 
-    fn sink_to(&self, door: Door, kind: Kind) -> gst_app::AppSink {
-        let (id, name, feed) = (self.id, self.name.clone(), feed(kind));
+    /// To be called once a second while the peer is connected: who shows nothing has a tile all the same.
+    pub fn look(&self) {
+        if let Some(door) = &self.picture {
+            door.look();
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        for door in [&self.picture, &self.sound].into_iter().flatten() {
+            if let Some(place) = door.lock().take() {
+                place.stage.leave(place.id);
+            }
+        }
+    }
+}
+
+impl Door {
+    fn new(id: u64, name: Arc<str>, stage: &Stage, kind: Kind) -> Self {
+        let place = Place { id, name, stage: stage.clone(), fed: false, still: MAX_STILL };
+        Self { feed: feed(kind), place: Arc::new(Mutex::new(Some(place))) }
+    }
+
+    fn sink(&self) -> gst_app::AppSink {
+        let door = self.clone();
         let mut seen: Option<gst::Caps> = None;
         let mut shapes = 0;
         let on_sample = move |sink: &gst_app::AppSink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-            if sample.caps() != seen.as_deref() && shapes < MAX_SHAPES {
+            let changed = sample.caps() != seen.as_deref() && shapes < MAX_SHAPES;
+            if changed {
                 seen = sample.caps_owned();
                 shapes += 1;
-                if let (Some(caps), Some(stage)) = (&seen, &*lock(&door)) {
-                    let guest = Guest { name: name.clone(), feed: feed.clone(), caps: caps.clone() };
-                    stage.enter(id, guest);
-                }
             }
-            push(&feed, &sample);
+            door.fed(seen.as_ref().filter(|_| changed));
+            push(&door.feed, &sample);
             Ok(gst::FlowSuccess::Ok)
         };
         let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(on_sample).build();
@@ -65,20 +102,34 @@ impl Seat {
         sink.set_callbacks(callbacks);
         sink
     }
-}
 
-impl Drop for Seat {
-    fn drop(&mut self) {
-        for door in [&self.picture, &self.sound].into_iter().flatten() {
-            if let Some(stage) = lock(door).take() {
-                stage.leave(self.id);
+    /// Something came, of a new shape if that is given.
+    fn fed(&self, shape: Option<&gst::Caps>) {
+        if let Some(place) = &mut *self.lock() {
+            place.fed = true;
+            if let Some(caps) = shape {
+                place.enter(&self.feed, Some(caps.clone()));
             }
         }
     }
+
+    fn look(&self) {
+        let Some(place) = &mut *self.lock() else { return };
+        place.still = if std::mem::take(&mut place.fed) { 0 } else { place.still.saturating_add(1) };
+        if place.still == MAX_STILL + 1 {
+            place.enter(&self.feed, None);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Place>> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-fn lock(door: &Door) -> std::sync::MutexGuard<'_, Option<Stage>> {
-    door.lock().unwrap_or_else(PoisonError::into_inner)
+impl Place {
+    fn enter(&self, feed: &gst_app::AppSrc, caps: Option<gst::Caps>) {
+        self.stage.enter(self.id, Guest { name: self.name.clone(), feed: feed.clone(), caps });
+    }
 }
 
 /// Where the view takes a peer's medium from. What is not taken in time is dropped, the oldest first.
@@ -98,7 +149,12 @@ fn feed(kind: Kind) -> gst_app::AppSrc {
 }
 
 /// Stamped anew with the time of the view's own clock: one that the peer cannot influence.
-fn push(feed: &gst_app::AppSrc, sample: &gst::Sample) {
+pub(super) fn push(feed: &gst_app::AppSrc, sample: &gst::Sample) {
+    // Before it plays it has no base time: what is stamped then is hours early, and the mixer would wait for
+    // that time with all that follows.
+    if feed.current_state() != gst::State::Playing {
+        return;
+    }
     let (Some(buffer), Some(caps)) = (sample.buffer(), sample.caps()) else { return };
     let is_picture = caps.structure(0).is_some_and(|it| it.name() == "video/x-raw");
     let mut buffer = buffer.copy();
@@ -114,4 +170,31 @@ fn push(feed: &gst_app::AppSrc, sample: &gst::Sample) {
     let caps = caps.to_owned();
     // Refused before the view has it in its pipeline, and after: as it should be.
     let _ = feed.push_sample(&gst::Sample::builder().buffer(&buffer).caps(&caps).build());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_taken_before_there_is_a_time_to_stamp_it_with() {
+        gst::init().unwrap();
+        let pipeline = gst::Pipeline::new();
+        let feed = feed(Kind::Audio);
+        let sink = gst_app::AppSink::builder().sync(false).build();
+        pipeline.add_many([feed.upcast_ref::<gst::Element>(), sink.upcast_ref()]).unwrap();
+        feed.link(&sink).unwrap();
+        let caps = gst::Caps::builder("audio/x-raw").build();
+        let sample = gst::Sample::builder().buffer(&gst::Buffer::with_size(4).unwrap()).caps(&caps).build();
+        for state in [gst::State::Null, gst::State::Ready, gst::State::Paused] {
+            pipeline.set_state(state).unwrap();
+            push(&feed, &sample);
+            assert_eq!(feed.current_level_buffers(), 0, "{state:?}");
+        }
+        pipeline.set_state(gst::State::Playing).unwrap();
+        push(&feed, &sample);
+        let taken = sink.try_pull_sample(gst::ClockTime::from_seconds(5)).unwrap();
+        assert!(taken.buffer().unwrap().pts().unwrap() < gst::ClockTime::from_seconds(60));
+        pipeline.set_state(gst::State::Null).unwrap();
+    }
 }

@@ -19,7 +19,6 @@ pub(super) struct Sound(Mix);
 
 impl Scene for Sound {
     const NAME: &'static str = "sound";
-    const WITHOUT: &'static str = "unheard";
 
     fn open(sink: Option<&str>, alarm: Alarm) -> Result<Self, Failure> {
         let sink = sink.unwrap_or("autoaudiosink");
