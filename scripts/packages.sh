@@ -8,5 +8,5 @@ BUILD_PACKAGES="build-essential pkg-config libgstreamer1.0-dev libgstreamer-plug
 RUN_PACKAGES="gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice gstreamer1.0-x gstreamer1.0-alsa gstreamer1.0-pulseaudio"
 
 # To run the tests: a real browser with its driver, Node.js for the page's unit tests, a virtual
-# display, and tools for certificates and network namespaces.
-TEST_PACKAGES="coturn chromium chromium-driver nodejs xvfb iproute2 openssl procps curl"
+# display, and tools for certificates, network namespaces and clocks that jump.
+TEST_PACKAGES="coturn chromium chromium-driver nodejs xvfb iproute2 openssl procps curl libfaketime"

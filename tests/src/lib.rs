@@ -6,6 +6,7 @@
 pub mod browser;
 pub mod client;
 pub mod coturn;
+pub mod disk;
 pub mod hook;
 pub mod http;
 pub mod keys;

@@ -4,9 +4,11 @@
 
 use std::{
     path::PathBuf,
-    process::{Command, Stdio},
+    process::Command,
     sync::atomic::{AtomicU32, Ordering},
 };
+
+use crate::process::as_root;
 
 /// See the module's description. Gone when dropped.
 #[derive(Debug)]
@@ -69,14 +71,4 @@ impl Drop for Network {
 fn ip(args: &[&str]) {
     let status = as_root("ip").args(args).status().expect("ip is installed: make setup");
     assert!(status.success(), "ip {args:?} failed: this test needs root, or sudo without a password");
-}
-
-fn as_root(program: &str) -> Command {
-    let id = Command::new("id").arg("-u").stderr(Stdio::null()).output().expect("id is installed");
-    if id.stdout.trim_ascii() == b"0" {
-        return Command::new(program);
-    }
-    let mut command = Command::new("sudo");
-    command.args(["-n", program]);
-    command
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -25,6 +25,17 @@ pub fn program(package: &str) -> PathBuf {
         assert!(status.success(), "{package} does not build");
     }
     target.join(package)
+}
+
+/// A command that runs as root: by itself, or through `sudo`.
+pub fn as_root(program: &str) -> Command {
+    let id = Command::new("id").arg("-u").stderr(Stdio::null()).output().expect("id is installed");
+    if id.stdout.trim_ascii() == b"0" {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.args(["-n", program]);
+    command
 }
 
 /// The folder of the workspace.

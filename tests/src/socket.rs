@@ -114,6 +114,8 @@ impl Socket {
                 Ok(Message::Binary(bytes)) => return Received::Binary(bytes.to_vec()),
                 Ok(Message::Close(frame)) => return Received::Closed(frame.map(describe)),
                 Ok(_) => {}
+                // This process was stopped, and goes on.
+                Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(Error::Io(error)) if is_timeout(&error) => panic!("waited {DEADLINE:?} for a frame"),
                 Err(_) => return Received::Cut,
             }
