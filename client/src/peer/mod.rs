@@ -6,6 +6,7 @@
 
 mod callbacks;
 mod dtls;
+mod extensions;
 mod path;
 mod reaper;
 mod rtcp;
@@ -21,8 +22,8 @@ use gst_webrtc::{
     WebRTCSessionDescription,
 };
 
-use self::dtls::Gate;
 pub use self::{callbacks::Voice, reaper::Reaper};
+use self::{dtls::Gate, extensions::Extensions};
 use crate::{
     cli::IcePolicy,
     exit::Failure,
@@ -33,7 +34,7 @@ use crate::{
         receive,
         source::{self, Source},
     },
-    sdp::{Codec, EXTENSION_TWCC, Kind, Remote},
+    sdp::{Codec, EXTENSION_MID, EXTENSION_TWCC, Kind, Remote},
     stats::{Path, PeerStats},
 };
 
@@ -133,6 +134,7 @@ struct Output {
     kind: Kind,
     appsrc: gst_app::AppSrc,
     pad: gst::Pad,
+    extensions: Extensions,
     link: Option<ConsumptionLink>,
 }
 
@@ -142,7 +144,7 @@ const LOOKS_PER_PATH: u32 = 10;
 /// Payload types of our own offers: the browsers' customary ones.
 fn own_codec(kind: Kind) -> Codec {
     let payload_type = if kind == Kind::Audio { 111 } else { 96 };
-    Codec { payload_type, extensions: vec![(1, EXTENSION_TWCC)] }
+    Codec { payload_type, extensions: vec![(1, EXTENSION_TWCC), (2, EXTENSION_MID)] }
 }
 
 impl Peer {
@@ -277,8 +279,10 @@ impl Peer {
     /// Lets media flow to the peer, as far as `remote` wants it.
     pub fn start_sending(&mut self, source: &Source, remote: &Remote) {
         for output in &mut self.outputs {
-            let wanted = remote.section(output.kind).is_some_and(|(_, section)| section.receives);
-            if wanted && output.link.is_none() {
+            let section = remote.section(output.kind).map(|(_, section)| section);
+            let Some(section) = section.filter(|section| section.receives) else { continue };
+            if output.link.is_none() {
+                section.codec.iter().for_each(|codec| output.extensions.settle(&section.mid, codec));
                 output.link = source.attach(output.kind, &output.appsrc);
             }
         }
@@ -411,6 +415,7 @@ impl Peer {
         let appsrc = gst_app::AppSrc::builder().caps(media).build();
         source::configure(&appsrc);
         let payloader = payloader(kind, codec)?;
+        let extensions = Extensions::add(&payloader, codec)?;
         let chain = [appsrc.upcast_ref(), &payloader];
         self.pipeline.add_many(chain).map_err(Failure::internal)?;
         gst::Element::link_many(chain).map_err(Failure::internal)?;
@@ -423,7 +428,7 @@ impl Peer {
         let src =
             payloader.static_pad("src").ok_or_else(|| Failure::internal("a payloader without a pad"))?;
         src.link(&pad).map_err(Failure::internal)?;
-        Ok(Output { kind, appsrc, pad, link: None })
+        Ok(Output { kind, appsrc, pad, extensions, link: None })
     }
 }
 
@@ -478,6 +483,7 @@ fn payloader(kind: Kind, codec: &Codec) -> Result<gst::Element, Failure> {
     let payloader = if kind == Kind::Audio { make("rtpopuspay")? } else { make("rtpvp8pay")? };
     payloader.set_property("pt", u32::from(codec.payload_type));
     payloader.set_property("mtu", 1200u32);
+    // Ours to choose: see `extensions`.
     payloader.set_property("auto-header-extension", false);
     if kind == Kind::Video {
         payloader.set_property_from_str("picture-id-mode", "15-bit");
