@@ -306,10 +306,8 @@ impl Engine {
                     self.out.push_back((key, Out::Tell(Event::DataOpen)));
                 }
             }
-            PeerEvent::Text(text) => {
-                slot.peer.iter().for_each(Peer::text_taken);
-                self.out.push_back((key, Out::Tell(Event::Data { text })));
-            }
+            PeerEvent::Text(text) => self.out.push_back((key, Out::Tell(Event::Data { text }))),
+            PeerEvent::Flood(what) => self.fail_flood(key, what),
             PeerEvent::Error(error) => self.pipeline_error(key, error),
         }
     }
@@ -450,6 +448,12 @@ impl Engine {
     fn pipeline_error(&mut self, key: u64, error: String) {
         let phase = self.slots.get(&key).map_or("negotiating", |slot| slot.negotiation.phase().name());
         self.fail(key, phase, Failure::internal(format!("the peer's pipeline failed: {error}")));
+    }
+
+    fn fail_flood(&mut self, key: u64, what: &str) {
+        let phase = self.slots.get(&key).map_or("connected", |slot| slot.negotiation.phase().name());
+        let reason = format!("the peer floods us: {what}");
+        self.fail(key, phase, Failure::new(ExitCode::Misbehaved, reason));
     }
 
     fn fail_negotiation(&mut self, key: u64, failure: NegotiationFailure) {

@@ -10,10 +10,10 @@ mod extensions;
 mod path;
 mod reaper;
 mod rtcp;
+mod voice;
 
 use std::sync::Arc;
 
-use async_std::channel::Sender;
 use callbin_protocol::SdpType;
 use gst::prelude::*;
 use gst_utils::ConsumptionLink;
@@ -22,8 +22,11 @@ use gst_webrtc::{
     WebRTCSessionDescription,
 };
 
-pub use self::{callbacks::Voice, reaper::Reaper};
 use self::{dtls::Gate, extensions::Extensions};
+pub use self::{
+    reaper::Reaper,
+    voice::{Inbox, Said, Voice},
+};
 use crate::{
     cli::IcePolicy,
     exit::Failure,
@@ -75,10 +78,23 @@ pub enum PeerEvent {
     Text(String),
     /// An element failed.
     Error(String),
+    /// The peer makes more of this than anybody can take. The pipeline says nothing more.
+    Flood(&'static str),
 }
 
-/// Where a peer's events go: to the slot, with the generation of the pipeline that sent them.
-pub type Inbox = Sender<(u64, u64, PeerEvent)>;
+impl PeerEvent {
+    /// The size of what it carries.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Created(_, text)
+            | Self::Refused(text)
+            | Self::LocalCandidate(_, text)
+            | Self::Text(text)
+            | Self::Error(text) => text.len(),
+            _ => 0,
+        }
+    }
+}
 
 /// How a peer is set up.
 #[derive(Debug, Clone)]
@@ -138,6 +154,9 @@ struct Output {
     link: Option<ConsumptionLink>,
 }
 
+/// SSRCs of one peer; packets of further ones are dropped.
+const MAX_SSRCS: u32 = 16;
+
 /// webrtcbin's `get-stats` looks at everything there is, for the sake of one thing of interest.
 const LOOKS_PER_PATH: u32 = 10;
 
@@ -161,6 +180,7 @@ impl Peer {
         let gate = Arc::new(Gate::default());
         let meter = Arc::new(Meter::default());
         callbacks::connect(&pipeline, &webrtcbin, &voice, &gate, &meter);
+        bound_streams(&webrtcbin);
         if let Some(stun) = &config.stun {
             webrtcbin.set_property("stun-server", stun);
         }
@@ -301,11 +321,6 @@ impl Peer {
         channel.is_some_and(|channel| channel.send_string_full(Some(text)).is_ok())
     }
 
-    /// One of the peer's texts was taken out of the inbox.
-    pub fn text_taken(&self) {
-        self.voice.text_taken();
-    }
-
     /// What is measured.
     pub fn meter(&self) -> &Meter {
         &self.meter
@@ -437,6 +452,15 @@ impl Drop for Output {
         if let Some(mut link) = self.link.take() {
             link.disconnect();
         }
+    }
+}
+
+/// rtpbin makes elements and threads for each SSRC that comes: for an honest peer two, their retransmissions, and
+/// new ones when it starts over.
+fn bound_streams(webrtcbin: &gst::Element) {
+    let rtpbin = webrtcbin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin"));
+    if let Some(rtpbin) = rtpbin.filter(|rtpbin| rtpbin.has_property("max-streams")) {
+        rtpbin.set_property("max-streams", MAX_SSRCS);
     }
 }
 
