@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use callbin_protocol::SdpType;
 use gst::prelude::*;
-use gst_utils::ConsumptionLink;
 use gst_webrtc::{
     WebRTCDataChannel, WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection as Direction, WebRTCSDPType,
     WebRTCSessionDescription,
@@ -32,6 +31,7 @@ use crate::{
     exit::Failure,
     ice::IceServers,
     media::{
+        feed::Feed,
         make,
         meter::Meter,
         receive,
@@ -151,7 +151,7 @@ struct Output {
     appsrc: gst_app::AppSrc,
     pad: gst::Pad,
     extensions: Extensions,
-    link: Option<ConsumptionLink>,
+    feed: Option<Feed>,
 }
 
 /// SSRCs of one peer; packets of further ones are dropped.
@@ -301,9 +301,9 @@ impl Peer {
         for output in &mut self.outputs {
             let section = remote.section(output.kind).map(|(_, section)| section);
             let Some(section) = section.filter(|section| section.receives) else { continue };
-            if output.link.is_none() {
+            if output.feed.is_none() {
                 section.codec.iter().for_each(|codec| output.extensions.settle(&section.mid, codec));
-                output.link = source.attach(output.kind, &output.appsrc);
+                output.feed = source.attach(output.kind, &output.appsrc);
             }
         }
     }
@@ -346,11 +346,11 @@ impl Peer {
             ..PeerStats::default()
         };
         for output in &self.outputs {
-            let Some(link) = &output.link else { continue };
+            let Some(feed) = &output.feed else { continue };
             if output.kind == Kind::Video {
-                (stats.sent.video_frames, stats.sent.video_dropped) = (link.pushed(), link.dropped());
+                (stats.sent.video_frames, stats.sent.video_dropped) = (feed.pushed(), feed.dropped());
             } else {
-                stats.sent.audio_frames = link.pushed();
+                stats.sent.audio_frames = feed.pushed();
             }
         }
         rtcp::fill_in(&self.webrtcbin, &mut stats);
@@ -443,15 +443,7 @@ impl Peer {
         let src =
             payloader.static_pad("src").ok_or_else(|| Failure::internal("a payloader without a pad"))?;
         src.link(&pad).map_err(Failure::internal)?;
-        Ok(Output { kind, appsrc, pad, extensions, link: None })
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        if let Some(mut link) = self.link.take() {
-            link.disconnect();
-        }
+        Ok(Output { kind, appsrc, pad, extensions, feed: None })
     }
 }
 
