@@ -362,7 +362,7 @@ impl Engine {
                 return slot.peer.as_mut().map_or(Ok(()), |peer| peer.apply_answer(&answer));
             }
             Effect::SetLocal(kind, sdp) => {
-                return slot.peer.as_ref().map_or(Ok(()), |peer| peer.set_local(kind, &sdp));
+                return slot.peer.as_mut().map_or(Ok(()), |peer| peer.set_local(kind, &sdp));
             }
             Effect::AddCandidate(index, candidate) => {
                 slot.peer.iter().for_each(|peer| peer.add_candidate(index, candidate.as_deref()));

@@ -9,6 +9,7 @@ mod dtls;
 mod extensions;
 mod path;
 mod reaper;
+mod renumber;
 mod rtcp;
 mod voice;
 
@@ -139,6 +140,10 @@ pub struct Peer {
     meter: Arc<Meter>,
     /// What to create once every sending pad knows its caps.
     deferred: Option<SdpType>,
+    /// Our description, if it was the offer.
+    offer: String,
+    /// Payload types that the answer has changed.
+    renumbered: Vec<renumber::Pair>,
     path: Option<Path>,
     /// How often it was measured.
     looks: u32,
@@ -202,6 +207,8 @@ impl Peer {
             gate,
             meter,
             deferred: None,
+            offer: String::new(),
+            renumbered: Vec::new(),
             path: None,
             looks: 0,
         };
@@ -248,7 +255,9 @@ impl Peer {
 
     /// Gives the answer to our offer to webrtcbin.
     pub fn apply_answer(&mut self, answer: &Remote) -> Result<(), Failure> {
-        self.set_remote(answer)
+        let (text, renumbered) = answer.in_numbers_of(&self.offer);
+        self.renumbered = renumbered;
+        self.set_remote(&Remote { text, ..answer.clone() })
     }
 
     /// Has webrtcbin create an offer or answer, as soon as all sending pads know their caps: before, webrtcbin
@@ -272,7 +281,10 @@ impl Peer {
     }
 
     /// Gives webrtcbin its own description back; candidates come from now on.
-    pub fn set_local(&self, kind: SdpType, sdp: &str) -> Result<(), Failure> {
+    pub fn set_local(&mut self, kind: SdpType, sdp: &str) -> Result<(), Failure> {
+        if kind == SdpType::Offer {
+            sdp.clone_into(&mut self.offer);
+        }
         let promise = callbacks::on_local_set(&self.voice);
         self.webrtcbin.emit_by_name::<()>("set-local-description", &[&description(kind, sdp)?, &promise]);
         Ok(())
@@ -298,6 +310,7 @@ impl Peer {
 
     /// Lets media flow to the peer, as far as `remote` wants it.
     pub fn start_sending(&mut self, source: &Source, remote: &Remote) {
+        renumber::install(&self.webrtcbin, &std::mem::take(&mut self.renumbered));
         for output in &mut self.outputs {
             let section = remote.section(output.kind).map(|(_, section)| section);
             let Some(section) = section.filter(|section| section.receives) else { continue };
