@@ -22,7 +22,7 @@ use crate::{
     exit::{ExitCode, Failure},
     ice::{IceServers, keeper::Keeper},
     media::{make, source::Source},
-    peer::{PeerConfig, PeerEvent},
+    peer::{PeerConfig, Said},
     plugins, session,
     signalling::{Connection, Incoming, Server, unwelcome},
     tls,
@@ -88,7 +88,7 @@ pub struct App {
     pub engine: Engine,
     /// When the process began.
     pub started: Instant,
-    inbox: Receiver<(u64, u64, PeerEvent)>,
+    inbox: Receiver<Said>,
     lookups: Receiver<Lookup>,
     news: News,
     losses: Receiver<Lost>,
@@ -216,7 +216,7 @@ impl App {
                 self.engine.set_source(source, view);
             }
             Raw::Ice(servers) => self.engine.set_ice_servers(servers),
-            Raw::Peer(key, generation, event) => self.engine.peer_event(key, generation, event),
+            Raw::Peer(said) => self.engine.peer_event(said.slot, said.generation, said.event),
             Raw::Lookup(lookup) => self.engine.looked_up(lookup),
             Raw::Lost(lost) => self.tell_loss(lost),
             Raw::Interrupted => return Ok(Wake::Interrupted),
@@ -256,7 +256,7 @@ impl App {
                 Raw::Source(source.unwrap_or_else(|_| Err(Failure::internal("GStreamer did not start"))))
             }
             servers = ice => Raw::Ice(servers),
-            (key, generation, event) = peer => Raw::Peer(key, generation, event),
+            said = peer => Raw::Peer(said),
             it = lookup => Raw::Lookup(it),
             it = lost => Raw::Lost(it),
             _ = self.signals.next().fuse() => Raw::Interrupted,
@@ -271,7 +271,7 @@ enum Raw {
     Connected(Result<Connection, Failure>),
     Source(Result<(Source, View), Failure>),
     Ice(IceServers),
-    Peer(u64, u64, PeerEvent),
+    Peer(Said),
     Lookup(Lookup),
     Lost(Lost),
     Interrupted,

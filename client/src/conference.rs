@@ -253,9 +253,11 @@ impl Conference {
                     app.reporter.tell(Some(&peer), &Event::PeerConnected);
                 }
                 Out::Failed { phase, failure } => {
-                    let event = Event::PeerFailed { phase: phase.into(), reason: failure.message };
+                    let reason = failure.message;
+                    let event = Event::PeerFailed { phase: phase.into(), reason };
                     app.reporter.tell(Some(&peer), &event);
-                    self.input(app, Input::Broken(peer));
+                    let unbearable = failure.code == ExitCode::Misbehaved;
+                    self.input(app, if unbearable { Input::Misbehaved(peer) } else { Input::Broken(peer) });
                 }
                 Out::HungUp => {
                     app.reporter.tell(Some(&peer), &Event::Ended { reason: "peer-left".into() });

@@ -308,10 +308,8 @@ impl Engine {
                     self.out.push_back((key, Out::Tell(Event::DataOpen)));
                 }
             }
-            PeerEvent::Text(text) => {
-                slot.peer.iter().for_each(Peer::text_taken);
-                self.out.push_back((key, Out::Tell(Event::Data { text })));
-            }
+            PeerEvent::Text(text) => self.out.push_back((key, Out::Tell(Event::Data { text }))),
+            PeerEvent::Flood(what) => self.fail_flood(key, what),
             PeerEvent::Error(error) => self.pipeline_error(key, error),
         }
     }
@@ -366,7 +364,7 @@ impl Engine {
                 return slot.peer.as_mut().map_or(Ok(()), |peer| peer.apply_answer(&answer));
             }
             Effect::SetLocal(kind, sdp) => {
-                return slot.peer.as_ref().map_or(Ok(()), |peer| peer.set_local(kind, &sdp));
+                return slot.peer.as_mut().map_or(Ok(()), |peer| peer.set_local(kind, &sdp));
             }
             Effect::AddCandidate(index, candidate) => {
                 slot.peer.iter().for_each(|peer| peer.add_candidate(index, candidate.as_deref()));
@@ -453,6 +451,12 @@ impl Engine {
     fn pipeline_error(&mut self, key: u64, error: String) {
         let phase = self.slots.get(&key).map_or("negotiating", |slot| slot.negotiation.phase().name());
         self.fail(key, phase, Failure::internal(format!("the peer's pipeline failed: {error}")));
+    }
+
+    fn fail_flood(&mut self, key: u64, what: &str) {
+        let phase = self.slots.get(&key).map_or("connected", |slot| slot.negotiation.phase().name());
+        let reason = format!("the peer floods us: {what}");
+        self.fail(key, phase, Failure::new(ExitCode::Misbehaved, reason));
     }
 
     fn fail_negotiation(&mut self, key: u64, failure: NegotiationFailure) {

@@ -34,10 +34,12 @@ pub enum ExitCode {
     PeerLeft = 12,
     /// The server wants a token, refuses ours, or wants us to stay away.
     NotAuthorised = 13,
+    /// The peer sent more than anybody can take.
+    Misbehaved = 14,
 }
 
 impl ExitCode {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Success,
         Self::Internal,
         Self::Usage,
@@ -52,6 +54,7 @@ impl ExitCode {
         Self::MissingPlugin,
         Self::PeerLeft,
         Self::NotAuthorised,
+        Self::Misbehaved,
     ];
 
     /// One line for `--help` and the README.
@@ -72,6 +75,7 @@ impl ExitCode {
             Self::NoMedia => "no media: the expected frames or packets did not arrive in time",
             Self::MissingPlugin => "missing plugin: a GStreamer plugin is not installed",
             Self::PeerLeft => "peer left: the other side ended the call",
+            Self::Misbehaved => "misbehaved peer: it sent more than anybody can take",
             Self::NotAuthorised => {
                 "not authorised: the server wants a token, refuses this one, or sent us away"
             }

@@ -24,6 +24,8 @@ const CALL: &[Package] = &[
             "rtpopusdepay",
             "rtprtxsend",
             "rtprtxreceive",
+            "rtphdrexttwcc",
+            "rtphdrextmid",
         ],
     ),
     (

@@ -25,6 +25,8 @@ pub enum Input {
     Declined(PeerId),
     /// Our connection to a member is over, though it is still in the room.
     Broken(PeerId),
+    /// A member is unbearable: nothing more of it until it leaves.
+    Misbehaved(PeerId),
     /// The time asked for by [`Effect::RetryLater`] has come.
     Retry(PeerId),
 }
@@ -73,6 +75,8 @@ struct Member {
     older: bool,
     /// We speak with it.
     open: bool,
+    /// We never will.
+    shunned: bool,
 }
 
 /// The room as we see it.
@@ -97,6 +101,7 @@ impl Room {
             Input::Said(peer, signal) => self.said(peer, signal),
             Input::Declined(peer) => self.ended(&peer, Some(Report::Declined)),
             Input::Broken(peer) => self.broken(peer),
+            Input::Misbehaved(peer) => self.misbehaved(&peer),
             Input::Retry(peer) => self.retry(peer),
         }
     }
@@ -142,8 +147,11 @@ impl Room {
         let (known, member) = match self.members.get(&peer) {
             Some(member) => (true, *member),
             // The server names everybody before they can speak; another server might not.
-            None => (false, Member { older: false, open: false }),
+            None => (false, Member { older: false, open: false, shunned: false }),
         };
+        if member.shunned {
+            return effects;
+        }
         if !member.open {
             // After a failure an offer or the request for one begins anew; what else is left of the old
             // connection is no use.
@@ -182,9 +190,17 @@ impl Room {
         effects
     }
 
+    fn misbehaved(&mut self, peer: &PeerId) -> Vec<Effect> {
+        let effects = self.ended(peer, None);
+        self.members.get_mut(peer).into_iter().for_each(|member| member.shunned = true);
+        effects
+    }
+
     fn retry(&mut self, peer: PeerId) -> Vec<Effect> {
         match self.members.get(&peer) {
-            Some(member) if !member.open && member.older => self.meet(peer, true, Start::Offer),
+            Some(member) if !member.open && !member.shunned && member.older => {
+                self.meet(peer, true, Start::Offer)
+            }
             _ => Vec::new(),
         }
     }
@@ -192,7 +208,7 @@ impl Room {
     /// Begins with a member, or declines.
     fn meet(&mut self, peer: PeerId, older: bool, start: Start) -> Vec<Effect> {
         let open = self.open() < self.limit;
-        self.members.insert(peer.clone(), Member { older, open });
+        self.members.insert(peer.clone(), Member { older, open, shunned: false });
         if open {
             vec![Effect::Open { peer, start, polite: !older }]
         } else {

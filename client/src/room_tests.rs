@@ -53,6 +53,18 @@ fn whoever_offered_offers_again_after_a_failure() {
 }
 
 #[test]
+fn an_unbearable_member_is_shunned_until_it_leaves() {
+    let mut room = Room::new(16);
+    room.handle(Input::Entered(vec![peer("bad")]));
+    assert_eq!(room.handle(Input::Misbehaved(peer("bad"))), [Effect::Close(peer("bad"))]);
+    assert_eq!(room.handle(Input::Retry(peer("bad"))), []);
+    assert_eq!(room.handle(Input::Said(peer("bad"), offer())), []);
+    room.handle(Input::Left(peer("bad")));
+    room.handle(Input::Joined(peer("bad")));
+    assert_eq!(room.handle(Input::Said(peer("bad"), offer())), [Effect::Deliver(peer("bad"), offer())]);
+}
+
+#[test]
 fn a_member_that_left_can_come_back_at_once() {
     let mut room = Room::new(16);
     room.handle(Input::Entered(vec![peer("a")]));

@@ -131,6 +131,28 @@ impl Remote {
         Ok(Self { kind, text, sections, bundle, candidates })
     }
 
+    /// The reduced answer with the payload types of our `offer`, and which ones that changed: ours and the
+    /// answer's.
+    pub fn in_numbers_of(&self, offer: &str) -> (String, Vec<(u8, u8)>) {
+        let (Ok(offer), Ok(answer)) = (Raw::parse(offer), Raw::parse(&self.text)) else {
+            return (self.text.clone(), Vec::new());
+        };
+        let mut changed = Vec::new();
+        let mut text = String::with_capacity(self.text.len());
+        let mut numbers: Vec<(u8, u8)> = Vec::new();
+        let mut pairs = offer.media.iter().zip(&answer.media).zip(&self.sections);
+        for line in self.text.lines() {
+            if line.starts_with("m=") {
+                numbers = pairs.next().map_or_else(Vec::new, |((offer, answer), section)| {
+                    renumbered(offer, answer, section.kind)
+                });
+                changed.extend(numbers.iter().filter(|pair| !changed.contains(*pair)).collect::<Vec<_>>());
+            }
+            let _ = write!(text, "{}\r\n", renumber_line(line, &numbers));
+        }
+        (text, changed)
+    }
+
     /// The m-line's index by mid, number or, failing both, the first; `None` if it names none of ours.
     pub fn index(&self, mid: Option<&str>, index: Option<u32>) -> Option<u32> {
         let by_mid = mid.and_then(|mid| self.sections.iter().position(|section| section.mid == mid));
@@ -550,13 +572,62 @@ fn write_sources(out: &mut String, media: &Part<'_>) {
 /// The codec's payload type and, for the picture, the retransmissions' of it.
 fn payload_types(media: &Part<'_>, section: &Section) -> Vec<u8> {
     let Some(codec) = &section.codec else { return first_format(media) };
-    let repairs = media.formats().filter_map(|pt| pt.parse::<u8>().ok()).find(|pt| {
-        let is_rtx = media.of_payload("rtpmap", *pt).any(|map| map.eq_ignore_ascii_case("rtx/90000"));
-        let apt = format!("apt={}", codec.payload_type);
-        is_rtx && media.of_payload("fmtp", *pt).any(|fmtp| fmtp.split(';').any(|p| p.trim() == apt))
-    });
-    let repairs = repairs.filter(|_| section.kind == Kind::Video);
+    let repairs = repairs(media, codec.payload_type).filter(|_| section.kind == Kind::Video);
     std::iter::once(codec.payload_type).chain(repairs).collect()
+}
+
+/// The payload type of retransmissions (RFC 4588) of another one.
+fn repairs(media: &Part<'_>, payload_type: u8) -> Option<u8> {
+    media.formats().filter_map(|pt| pt.parse::<u8>().ok()).find(|pt| {
+        let is_rtx = media.of_payload("rtpmap", *pt).any(|map| map.eq_ignore_ascii_case("rtx/90000"));
+        let apt = format!("apt={payload_type}");
+        is_rtx && media.of_payload("fmtp", *pt).any(|fmtp| fmtp.split(';').any(|p| p.trim() == apt))
+    })
+}
+
+/// Payload types of the same codec that differ: the offer's and the answer's.
+fn renumbered(offer: &Part<'_>, answer: &Part<'_>, kind: Kind) -> Vec<(u8, u8)> {
+    if !matches!(kind, Kind::Audio | Kind::Video) {
+        return Vec::new();
+    }
+    let of = |media: &Part<'_>| {
+        let codec = read_codec(kind, media)?.payload_type;
+        Some((codec, repairs(media, codec)))
+    };
+    let (Some(ours), Some(theirs)) = (of(offer), of(answer)) else { return Vec::new() };
+    let repairs = ours.1.zip(theirs.1);
+    [Some((ours.0, theirs.0)), repairs]
+        .into_iter()
+        .flatten()
+        .filter(|(ours, theirs)| ours != theirs)
+        .collect()
+}
+
+/// A line of a reduced answer in our numbers.
+fn renumber_line(line: &str, numbers: &[(u8, u8)]) -> String {
+    let ours = |word: &str| {
+        let number = word.parse::<u8>().ok();
+        let pair = numbers.iter().find(|(_, theirs)| Some(*theirs) == number);
+        pair.map_or_else(|| word.to_owned(), |(ours, _)| ours.to_string())
+    };
+    if numbers.is_empty() {
+        return line.to_owned();
+    }
+    if line.starts_with("m=") {
+        let words = line.split(' ').enumerate();
+        return words
+            .map(|(at, word)| if at < 3 { word.into() } else { ours(word) })
+            .collect::<Vec<_>>()
+            .join(" ");
+    }
+    let attribute = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"].into_iter().find(|name| line.starts_with(name));
+    let Some((name, (number, rest))) =
+        attribute.and_then(|name| Some((name, line.strip_prefix(name)?.split_once(' ')?)))
+    else {
+        return line.to_owned();
+    };
+    let rest = rest.strip_prefix("apt=").map_or_else(|| rest.to_owned(), |apt| format!("apt={}", ours(apt)));
+    format!("{name}{} {rest}", ours(number))
 }
 
 fn first_format(media: &Part<'_>) -> Vec<u8> {

@@ -71,6 +71,39 @@ fn keeps_only_what_is_known() {
     assert_eq!(offer(&text).unwrap().text, text);
 }
 
+/// A description with other payload types for VP8, its retransmissions, and Opus.
+fn with_other_numbers(sdp: &str) -> String {
+    let mut out = sdp.replace("SAVPF 63 111 9", "SAVPF 97").replace("SAVPF 45 96 97 103", "SAVPF 111 96");
+    for (from, to) in [("apt=96", "apt=111"), (":97 ", ":#96 "), (":96 ", ":#111 "), (":111 ", ":#97 ")] {
+        for name in ["rtpmap", "fmtp", "rtcp-fb"] {
+            out = out.replace(&format!("a={name}{from}"), &format!("a={name}{to}"));
+        }
+        if from.starts_with("apt") {
+            out = out.replace(from, to);
+        }
+    }
+    out.replace(":#", ":")
+}
+
+#[test]
+fn an_answer_in_other_numbers_is_read_in_ours() {
+    let ours = chrome();
+    let answer = |sdp: &str| Remote::parse(SdpType::Answer, sdp).unwrap();
+    let same = answer(&ours);
+    assert_eq!(same.in_numbers_of(&ours), (same.text.clone(), vec![]));
+    let other = answer(&with_other_numbers(&ours));
+    assert!(
+        other.text.contains("a=fmtp:96 apt=111\r\n") && other.text.contains("a=rtpmap:97 opus"),
+        "{}",
+        other.text
+    );
+    let (text, changed) = other.in_numbers_of(&ours);
+    assert_eq!(text, same.text);
+    assert_eq!(changed, [(111, 97), (96, 111), (97, 96)]);
+    // Without our offer there is nothing to compare with.
+    assert_eq!(other.in_numbers_of("").1, []);
+}
+
 #[test]
 fn refuses_what_would_crash_or_betray() {
     let good = chrome();

@@ -89,6 +89,21 @@ pub struct SentStats {
     pub audio_frames: u64,
     /// Packets lost on the way, as the peer reports.
     pub lost: i64,
+    /// What the peer's latest transport-wide feedback says, of all media together.
+    pub feedback: Option<Feedback>,
+}
+
+/// Of the packets that the peer has told about in the last moments (transport-wide congestion control).
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Feedback {
+    /// How many were sent.
+    pub packets_sent: u64,
+    /// How many arrived.
+    pub packets_received: u64,
+    /// The rate at which they were sent, in bit/s.
+    pub bitrate_sent: u64,
+    /// The rate at which they arrived.
+    pub bitrate_received: u64,
 }
 
 impl fmt::Display for PeerStats {

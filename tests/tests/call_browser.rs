@@ -155,6 +155,53 @@ fn the_client_calls_and_the_page_offers() {
     assert_call_works(&page, CALLER, &mut client);
 }
 
+/// Chromium sends transport-wide feedback only for packets that carry the extension under the agreed number:
+/// as offerer its own one, as answerer ours.
+#[test]
+fn packets_carry_header_extensions_in_both_roles() {
+    let set = Set::up();
+    let page = set.waiting_page();
+    for args in [&[][..], &["--remote-offerer"]] {
+        let mut client = set.calling_client(args);
+        client.wait_for_stats("feedback", |stats| {
+            stats.number("/sent/feedback/packets_received") > 0.0
+                && stats.number("/sent/feedback/bitrate_received") > 50_000.0
+        });
+        client.hang_up();
+        assert_page_is_idle(&page);
+    }
+}
+
+/// Has the page's next offers give VP8 and Opus numbers that are customary for others.
+const SWAP_PAYLOAD_TYPES: &str = r"
+    const swap = (sdp, a, b) => {
+        const other = (number) => number === a ? b : number === b ? a : number;
+        return sdp
+            .replace(/^(a=(?:rtpmap|fmtp|rtcp-fb):)(\d+)/gm, (all, head, number) => head + other(number))
+            .replace(/\bapt=(\d+)/g, (all, number) => 'apt=' + other(number))
+            .replace(/^(m=(?:audio|video) \d+ \S+)(.*)$/gm, (all, head, list) => head + list.replace(/\d+/g, other));
+    };
+    const number = (sdp, codec) => sdp.match(new RegExp('^a=rtpmap:(\\d+) ' + codec + '/', 'mi'))[1];
+    const create = RTCPeerConnection.prototype.createOffer;
+    RTCPeerConnection.prototype.createOffer = async function (...args) {
+        let { type, sdp } = await create.apply(this, args);
+        sdp = swap(sdp, number(sdp, 'VP8'), number(sdp, 'VP9'));
+        sdp = swap(sdp, number(sdp, 'opus'), number(sdp, 'telephone-event'));
+        window.offered = [number(sdp, 'VP8'), number(sdp, 'opus')].join();
+        return { type, sdp };
+    };
+    null";
+
+#[test]
+fn payload_types_are_those_of_the_offer() {
+    let set = Set::up();
+    let page = set.waiting_page();
+    page.eval(SWAP_PAYLOAD_TYPES);
+    let mut client = set.calling_client(&["--remote-offerer"]);
+    assert_call_works(&page, CALLER, &mut client);
+    assert_eq!(page.eval("window.offered"), "98,110");
+}
+
 #[test]
 fn motion_is_seen_in_the_page() {
     let set = Set::up();

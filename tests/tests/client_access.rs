@@ -45,7 +45,7 @@ fn is_relayed(stats: &Event) -> bool {
 
 fn shows(stats: &Event, wanted: [u8; 3]) -> bool {
     let near = |seen: [u8; 3]| seen.iter().zip(wanted).all(|(a, b)| a.abs_diff(b) < 24);
-    stats.color().is_some_and(near) && stats.number("/video/fps") > 20.0
+    stats.color().is_some_and(near) && stats.number("/audio/buffers") > 0.0
 }
 
 #[test]

@@ -10,10 +10,14 @@ use callbin_tests::{Client, DEADLINE, Server, Socket, client::Event, program};
 use serde_json::{Value, json};
 
 /// Whether the far end sees this colour, in frames that keep coming.
-fn shows(stats: &Event, [r, g, b]: [u8; 3]) -> bool {
+fn shows(stats: &Event, color: [u8; 3]) -> bool {
+    is_of(stats, color) && stats.number("/video/fps") > 20.0
+}
+
+/// Whether the far end has seen this colour, however slowly.
+fn is_of(stats: &Event, [r, g, b]: [u8; 3]) -> bool {
     let near = |a: u8, b: u8| a.abs_diff(b) < 24;
     stats.color().is_some_and(|[x, y, z]| near(x, r) && near(y, g) && near(z, b))
-        && stats.number("/video/fps") > 20.0
 }
 
 /// Whether the far end hears this pitch, at the level it is sent with.
@@ -355,29 +359,79 @@ fn an_answer_of_nobody_finds_no_path() {
     expect_exit(&mut client, 9);
 }
 
-/// Two clients, joined by the test, which changes the fingerprint on the way: as somebody on the path to the
-/// server could, who then cannot show the certificate.
+/// Two clients that are joined by the test, as somebody on the path to the server could do it.
+struct Between {
+    caller: Client,
+    callee: Client,
+    to_caller: Socket,
+    to_callee: Socket,
+}
+
+impl Between {
+    fn start(server: &Server, caller: &[&str], callee: &[&str]) -> Self {
+        let mut to_caller = Socket::register(server, "callee");
+        let mut callee = Client::start(server, &[&["wait", "--id", "real-callee"], callee].concat());
+        callee.wait_for("waiting");
+        let mut to_callee = Socket::register(server, "relay");
+        to_callee.send("SESSION real-callee");
+        to_callee.expect("SESSION_OK");
+        let caller = call(server, caller);
+        to_caller.set_deadline(Duration::from_millis(20));
+        to_callee.set_deadline(Duration::from_millis(20));
+        Self { caller, callee, to_caller, to_callee }
+    }
+
+    /// Hands on what they say, changed so, while the caller runs.
+    fn relay(&mut self, there: impl Fn(&str) -> String, back: impl Fn(&str) -> String) {
+        let until = Instant::now() + DEADLINE;
+        while self.caller.process().is_running() && Instant::now() < until {
+            while let Some(text) = self.to_caller.try_receive_text() {
+                let _ = self.to_callee.try_send(&there(&text));
+            }
+            while let Some(text) = self.to_callee.try_receive_text() {
+                let _ = self.to_caller.try_send(&back(&text));
+            }
+        }
+    }
+}
+
+/// The callee learns of other payload types than the caller has offered, and answers with them. It can play only
+/// what is sent with its own.
+#[test]
+fn an_answer_with_other_payload_types_is_honoured() {
+    let server = Server::start(&[]);
+    let caller = ["--video-pattern", "red", "--audio-freq", "440", "--duration", "4"];
+    let mut between = Between::start(&server, &caller, &["--receive-only"]);
+    let renumbered = |text: &str| {
+        let mut out = text.to_owned();
+        let offered = ["m=audio 9 UDP/TLS/RTP/SAVPF 111\\r", "a=rtpmap:96 VP8/90000"];
+        if text.contains("\"offer\"") {
+            assert!(offered.iter().all(|line| text.contains(line)), "{text}");
+        }
+        for (from, to) in
+            [("SAVPF 111", "SAVPF 120"), ("SAVPF 96 97", "SAVPF 100 101"), ("apt=96", "apt=100")]
+        {
+            out = out.replace(from, to);
+        }
+        for name in ["rtpmap", "fmtp", "rtcp-fb"] {
+            for (from, to) in [(111, 120), (96, 100), (97, 101)] {
+                out = out.replace(&format!("a={name}:{from} "), &format!("a={name}:{to} "));
+            }
+        }
+        out
+    };
+    between.relay(renumbered, |text| text.to_owned());
+    let seen = |stats: &Event| is_of(stats, RED) && stats.number("/audio/packets") > 0.0;
+    between.callee.wait_for_stats("red, and sound", seen);
+}
+
+/// Whoever changes the fingerprint on the way cannot show the certificate.
 #[test]
 fn another_certificate_than_announced_is_refused() {
     let server = Server::start(&[]);
-    let mut to_caller = Socket::register(&server, "callee");
-    let mut callee = Client::start(&server, &["wait", "--id", "real-callee"]);
-    callee.wait_for("waiting");
-    let mut to_callee = Socket::register(&server, "relay");
-    to_callee.send("SESSION real-callee");
-    to_callee.expect("SESSION_OK");
-    let mut caller = call(&server, &[]);
-    to_caller.set_deadline(Duration::from_millis(20));
-    to_callee.set_deadline(Duration::from_millis(20));
-    let until = Instant::now() + DEADLINE;
-    while caller.process().is_running() && Instant::now() < until {
-        while let Some(text) = to_caller.try_receive_text() {
-            to_callee.send(&text);
-        }
-        while let Some(text) = to_callee.try_receive_text() {
-            let _ = to_caller.try_send(&with_another_fingerprint(&text));
-        }
-    }
+    let mut between = Between::start(&server, &[], &[]);
+    between.relay(|text| text.to_owned(), with_another_fingerprint);
+    let mut caller = between.caller;
     expect_exit(&mut caller, 8);
     assert!(caller.errors().contains("certificate"), "{}", caller.errors());
     assert!(caller.rest().iter().all(|event| !event.name().starts_with("first-")));

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callbin_tests::{Client, DEADLINE, Network, Server, Socket, client::Event, program};
+use callbin_tests::{
+    Browser, BrowserOptions, Client, DEADLINE, Network, Server, Socket, client::Event, program,
+};
 use serde_json::{Value, json};
 
 /// Who sends what.
@@ -344,4 +346,76 @@ fn texts_reach_every_member() {
     }
     other.process().signal("INT");
     assert_eq!(other.exit_code(), 0);
+}
+
+/// Has a page send texts on its data channels as fast as they go, or open channels without end.
+const FLOOD: &str = r"
+    const flood = (connection, channel) => {
+        const text = 'x'.repeat(100);
+        const pour = () => {
+            if (channel.readyState !== 'open') return;
+            while (channel.bufferedAmount < 1 << 20) channel.send(text);
+            setTimeout(pour, 0);
+        };
+        if (window.floodWith === 'texts') return pour();
+        for (let number = 0; number < 500; number++) connection.createDataChannel('more');
+    };
+    const watch = (connection, channel) => {
+        const wait = setInterval(() => {
+            if (!window.floodWith || channel.readyState !== 'open') return;
+            clearInterval(wait);
+            flood(connection, channel);
+        }, 10);
+        return channel;
+    };
+    const create = RTCPeerConnection.prototype.createDataChannel;
+    window.RTCPeerConnection = class extends RTCPeerConnection {
+        createDataChannel(...args) {
+            const channel = create.apply(this, args);
+            return args[0] === 'more' ? channel : watch(this, channel);
+        }
+    };
+    null";
+
+/// What a flooding page does to the members: they end it, and go on.
+fn flood(with: &str, words: &str) {
+    let server = Server::start(&[]);
+    let browser = Browser::start(BrowserOptions::default());
+    let mut red = join(&server, RED);
+    let mut green = join(&server, GREEN);
+    expect(&mut red, GREEN);
+    expect(&mut green, RED);
+    let page = browser.open(&format!("{}?room=lobby&id=bad", server.url()));
+    page.eval(FLOOD);
+    page.wait_for("the lobby", "document.querySelector('#join:not([disabled])')", DEADLINE);
+    page.click("#join");
+    red.wait_for_peer("bad", "data-open");
+    green.wait_for_peer("bad", "data-open");
+    let before = [red.process().memory(), green.process().memory()];
+    undisturbed((&mut red, "red"), (&mut green, "green"), WATCHED, || {
+        page.eval(&format!("window.floodWith = '{with}'"));
+    });
+    for (client, before) in [&mut red, &mut green].into_iter().zip(before) {
+        let failed = client.wait_for_peer("bad", "peer-failed");
+        assert!(failed.text("/reason").contains(words), "{failed:?}");
+        let grown = client.process().memory().saturating_sub(before);
+        assert!(grown < 20 << 20, "{grown} bytes more");
+    }
+    red.forget();
+    red.fresh_stats("green");
+    let rest = red.wait_for_any("a second", DEADLINE, |event| event.name() == "stats");
+    assert_eq!(rest.peer(), Some("green"), "the flooder is shunned");
+    for client in [red, green] {
+        client.hang_up();
+    }
+}
+
+#[test]
+fn whoever_floods_with_texts_is_ended() {
+    flood("texts", "texts faster");
+}
+
+#[test]
+fn whoever_opens_data_channels_without_end_is_ended() {
+    flood("channels", "data channels");
 }

@@ -1,5 +1,6 @@
 //! What is sent and received: the encoders, the decoders, and what is measured on them.
 
+pub mod feed;
 pub mod keyframes;
 pub mod meter;
 pub mod receive;

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use gst::prelude::*;
 use gst_utils::{
-    ConsumptionLink, StreamProducer,
+    StreamProducer,
     streamproducer::{ConsumerSettings, ProducerSettings},
 };
 
-use super::{keyframes, make, set_nick};
+use super::{
+    feed::{Feed, Peers},
+    keyframes, make, set_nick,
+};
 use crate::{
     cli::Media,
     exit::{ExitCode, Failure},
@@ -41,6 +44,7 @@ pub struct Timing {
 struct Encoded {
     producer: StreamProducer,
     caps: gst::Caps,
+    peers: Peers,
 }
 
 impl Source {
@@ -65,13 +69,17 @@ impl Source {
     }
 
     /// Feeds `appsrc` with the medium, from the next key frame on.
-    pub fn attach(&self, kind: Kind, appsrc: &gst_app::AppSrc) -> Option<ConsumptionLink> {
+    pub fn attach(&self, kind: Kind, appsrc: &gst_app::AppSrc) -> Option<Feed> {
         let encoded = self.encoded(kind)?;
-        let link = encoded.producer.add_consumer_with(appsrc, settings()).ok()?;
+        let peers = encoded.peers.add();
+        let Ok(link) = encoded.producer.add_consumer_with(appsrc, settings()) else {
+            peers.remove();
+            return None;
+        };
         if kind == Kind::Video {
             self.request_key_frame();
         }
-        Some(link)
+        Some(Feed::new(link, peers))
     }
 
     /// Asks the picture's encoder for a key frame.
@@ -147,7 +155,10 @@ fn video(pipeline: &gst::Pipeline, media: &Media) -> Result<Encoded, Failure> {
     let encoder = vp8_encoder(media)?;
     keyframes::limit(&encoder, Duration::from_millis(u64::from(media.keyframe_interval)));
     let caps = gst::Caps::builder("video/x-vp8").build();
-    finish(pipeline, &src, &raw, &encoder, caps)
+    let encoded = finish(pipeline, &src, &raw, &encoder, caps)?;
+    // Sound costs next to nothing, and its encoder does not like gaps.
+    encoded.peers.rest(&encoder);
+    Ok(encoded)
 }
 
 fn vp8_encoder(media: &Media) -> Result<gst::Element, Failure> {
@@ -212,5 +223,5 @@ fn finish(
     gst::Element::link_many(chain).map_err(Failure::internal)?;
     // The source is live: a second wait for the clock would only add delay.
     let producer = StreamProducer::with(&sink, ProducerSettings { sync: false });
-    Ok(Encoded { producer, caps })
+    Ok(Encoded { producer, caps, peers: Peers::default() })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
 use callbin_protocol::SdpType;
@@ -12,62 +12,14 @@ use gst_webrtc::{
     WebRTCSessionDescription,
 };
 
-use super::{Inbox, PeerEvent, dtls::Gate};
+use super::{PeerEvent, Voice, dtls::Gate};
 use crate::{
     media::{meter::Meter, receive},
     sdp::Kind,
 };
 
-/// Texts that may wait for the loop; more are dropped, and so is what a peer sends beyond this many streams.
-const MAX_TEXTS: usize = 256;
+/// What a peer sends beyond this many streams is dropped.
 const MAX_STREAMS: usize = 8;
-
-/// How a pipeline speaks to the loop.
-#[derive(Debug, Clone)]
-pub struct Voice {
-    slot: u64,
-    generation: u64,
-    inbox: Inbox,
-    silent: Arc<AtomicBool>,
-    texts: Arc<AtomicUsize>,
-}
-
-impl Voice {
-    /// For the pipeline `generation` of the peer in `slot`.
-    pub fn new(slot: u64, generation: u64, inbox: Inbox) -> Self {
-        Self { slot, generation, inbox, silent: Arc::default(), texts: Arc::default() }
-    }
-
-    /// Which pipeline speaks.
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// Tells the loop. The channel is unbounded, for callbacks must not wait; what may flood is bounded before.
-    pub fn tell(&self, event: PeerEvent) {
-        if !self.silent.load(Relaxed) {
-            let _ = self.inbox.try_send((self.slot, self.generation, event));
-        }
-    }
-
-    fn text(&self, text: &str) {
-        if self.texts.fetch_add(1, Relaxed) < MAX_TEXTS {
-            self.tell(PeerEvent::Text(text.to_owned()));
-        } else {
-            self.texts.fetch_sub(1, Relaxed);
-        }
-    }
-
-    /// A text was taken out of the inbox.
-    pub fn text_taken(&self) {
-        let _ = self.texts.fetch_update(Relaxed, Relaxed, |count| count.checked_sub(1));
-    }
-
-    /// Says nothing more.
-    pub fn silence(&self) {
-        self.silent.store(true, Relaxed);
-    }
-}
 
 /// Connects all of them.
 pub(super) fn connect(
@@ -140,7 +92,8 @@ fn watch_states(webrtcbin: &gst::Element, voice: &Voice) {
 fn watch_channels(webrtcbin: &gst::Element, voice: &Voice, gate: &Arc<Gate>) {
     let (voice, gate) = (voice.clone(), gate.clone());
     webrtcbin.connect("on-data-channel", false, move |args| {
-        if let Some(channel) = args.get(1).and_then(|arg| arg.get::<WebRTCDataChannel>().ok()) {
+        let channel = args.get(1).and_then(|arg| arg.get::<WebRTCDataChannel>().ok());
+        if let Some(channel) = channel.filter(|_| voice.channel()) {
             connect_channel(&channel, &voice, &gate);
             voice.tell(PeerEvent::Channel(channel));
         }

@@ -6,34 +6,39 @@
 
 mod callbacks;
 mod dtls;
+mod extensions;
 mod path;
 mod reaper;
+mod renumber;
 mod rtcp;
+mod voice;
 
 use std::sync::Arc;
 
-use async_std::channel::Sender;
 use callbin_protocol::SdpType;
 use gst::prelude::*;
-use gst_utils::ConsumptionLink;
 use gst_webrtc::{
     WebRTCDataChannel, WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection as Direction, WebRTCSDPType,
     WebRTCSessionDescription,
 };
 
-use self::dtls::Gate;
-pub use self::{callbacks::Voice, reaper::Reaper};
+use self::{dtls::Gate, extensions::Extensions};
+pub use self::{
+    reaper::Reaper,
+    voice::{Inbox, Said, Voice},
+};
 use crate::{
     cli::IcePolicy,
     exit::Failure,
     ice::IceServers,
     media::{
+        feed::Feed,
         make,
         meter::Meter,
         receive,
         source::{self, Source},
     },
-    sdp::{Codec, EXTENSION_TWCC, Kind, Remote},
+    sdp::{Codec, EXTENSION_MID, EXTENSION_TWCC, Kind, Remote},
     stats::{Path, PeerStats},
 };
 
@@ -74,10 +79,23 @@ pub enum PeerEvent {
     Text(String),
     /// An element failed.
     Error(String),
+    /// The peer makes more of this than anybody can take. The pipeline says nothing more.
+    Flood(&'static str),
 }
 
-/// Where a peer's events go: to the slot, with the generation of the pipeline that sent them.
-pub type Inbox = Sender<(u64, u64, PeerEvent)>;
+impl PeerEvent {
+    /// The size of what it carries.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Created(_, text)
+            | Self::Refused(text)
+            | Self::LocalCandidate(_, text)
+            | Self::Text(text)
+            | Self::Error(text) => text.len(),
+            _ => 0,
+        }
+    }
+}
 
 /// How a peer is set up.
 #[derive(Debug, Clone)]
@@ -122,6 +140,10 @@ pub struct Peer {
     meter: Arc<Meter>,
     /// What to create once every sending pad knows its caps.
     deferred: Option<SdpType>,
+    /// Our description, if it was the offer.
+    offer: String,
+    /// Payload types that the answer has changed.
+    renumbered: Vec<renumber::Pair>,
     path: Option<Path>,
     /// How often it was measured.
     looks: u32,
@@ -133,8 +155,12 @@ struct Output {
     kind: Kind,
     appsrc: gst_app::AppSrc,
     pad: gst::Pad,
-    link: Option<ConsumptionLink>,
+    extensions: Extensions,
+    feed: Option<Feed>,
 }
+
+/// SSRCs of one peer; packets of further ones are dropped.
+const MAX_SSRCS: u32 = 16;
 
 /// webrtcbin's `get-stats` looks at everything there is, for the sake of one thing of interest.
 const LOOKS_PER_PATH: u32 = 10;
@@ -142,7 +168,7 @@ const LOOKS_PER_PATH: u32 = 10;
 /// Payload types of our own offers: the browsers' customary ones.
 fn own_codec(kind: Kind) -> Codec {
     let payload_type = if kind == Kind::Audio { 111 } else { 96 };
-    Codec { payload_type, extensions: vec![(1, EXTENSION_TWCC)] }
+    Codec { payload_type, extensions: vec![(1, EXTENSION_TWCC), (2, EXTENSION_MID)] }
 }
 
 impl Peer {
@@ -159,6 +185,7 @@ impl Peer {
         let gate = Arc::new(Gate::default());
         let meter = Arc::new(Meter::default());
         callbacks::connect(&pipeline, &webrtcbin, &voice, &gate, &meter);
+        bound_streams(&webrtcbin);
         if let Some(stun) = &config.stun {
             webrtcbin.set_property("stun-server", stun);
         }
@@ -180,6 +207,8 @@ impl Peer {
             gate,
             meter,
             deferred: None,
+            offer: String::new(),
+            renumbered: Vec::new(),
             path: None,
             looks: 0,
         };
@@ -226,7 +255,9 @@ impl Peer {
 
     /// Gives the answer to our offer to webrtcbin.
     pub fn apply_answer(&mut self, answer: &Remote) -> Result<(), Failure> {
-        self.set_remote(answer)
+        let (text, renumbered) = answer.in_numbers_of(&self.offer);
+        self.renumbered = renumbered;
+        self.set_remote(&Remote { text, ..answer.clone() })
     }
 
     /// Has webrtcbin create an offer or answer, as soon as all sending pads know their caps: before, webrtcbin
@@ -250,7 +281,10 @@ impl Peer {
     }
 
     /// Gives webrtcbin its own description back; candidates come from now on.
-    pub fn set_local(&self, kind: SdpType, sdp: &str) -> Result<(), Failure> {
+    pub fn set_local(&mut self, kind: SdpType, sdp: &str) -> Result<(), Failure> {
+        if kind == SdpType::Offer {
+            sdp.clone_into(&mut self.offer);
+        }
         let promise = callbacks::on_local_set(&self.voice);
         self.webrtcbin.emit_by_name::<()>("set-local-description", &[&description(kind, sdp)?, &promise]);
         Ok(())
@@ -276,10 +310,13 @@ impl Peer {
 
     /// Lets media flow to the peer, as far as `remote` wants it.
     pub fn start_sending(&mut self, source: &Source, remote: &Remote) {
+        renumber::install(&self.webrtcbin, &std::mem::take(&mut self.renumbered));
         for output in &mut self.outputs {
-            let wanted = remote.section(output.kind).is_some_and(|(_, section)| section.receives);
-            if wanted && output.link.is_none() {
-                output.link = source.attach(output.kind, &output.appsrc);
+            let section = remote.section(output.kind).map(|(_, section)| section);
+            let Some(section) = section.filter(|section| section.receives) else { continue };
+            if output.feed.is_none() {
+                section.codec.iter().for_each(|codec| output.extensions.settle(&section.mid, codec));
+                output.feed = source.attach(output.kind, &output.appsrc);
             }
         }
     }
@@ -295,11 +332,6 @@ impl Peer {
             |channel: &&WebRTCDataChannel| channel.ready_state() == gst_webrtc::WebRTCDataChannelState::Open;
         let channel = self.channels.iter().find(open);
         channel.is_some_and(|channel| channel.send_string_full(Some(text)).is_ok())
-    }
-
-    /// One of the peer's texts was taken out of the inbox.
-    pub fn text_taken(&self) {
-        self.voice.text_taken();
     }
 
     /// What is measured.
@@ -327,11 +359,11 @@ impl Peer {
             ..PeerStats::default()
         };
         for output in &self.outputs {
-            let Some(link) = &output.link else { continue };
+            let Some(feed) = &output.feed else { continue };
             if output.kind == Kind::Video {
-                (stats.sent.video_frames, stats.sent.video_dropped) = (link.pushed(), link.dropped());
+                (stats.sent.video_frames, stats.sent.video_dropped) = (feed.pushed(), feed.dropped());
             } else {
-                stats.sent.audio_frames = link.pushed();
+                stats.sent.audio_frames = feed.pushed();
             }
         }
         rtcp::fill_in(&self.webrtcbin, &mut stats);
@@ -411,6 +443,7 @@ impl Peer {
         let appsrc = gst_app::AppSrc::builder().caps(media).build();
         source::configure(&appsrc);
         let payloader = payloader(kind, codec)?;
+        let extensions = Extensions::add(&payloader, codec)?;
         let chain = [appsrc.upcast_ref(), &payloader];
         self.pipeline.add_many(chain).map_err(Failure::internal)?;
         gst::Element::link_many(chain).map_err(Failure::internal)?;
@@ -423,15 +456,16 @@ impl Peer {
         let src =
             payloader.static_pad("src").ok_or_else(|| Failure::internal("a payloader without a pad"))?;
         src.link(&pad).map_err(Failure::internal)?;
-        Ok(Output { kind, appsrc, pad, link: None })
+        Ok(Output { kind, appsrc, pad, extensions, feed: None })
     }
 }
 
-impl Drop for Output {
-    fn drop(&mut self) {
-        if let Some(mut link) = self.link.take() {
-            link.disconnect();
-        }
+/// rtpbin makes elements and threads for each SSRC that comes: for an honest peer two, their retransmissions, and
+/// new ones when it starts over.
+fn bound_streams(webrtcbin: &gst::Element) {
+    let rtpbin = webrtcbin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin"));
+    if let Some(rtpbin) = rtpbin.filter(|rtpbin| rtpbin.has_property("max-streams")) {
+        rtpbin.set_property("max-streams", MAX_SSRCS);
     }
 }
 
@@ -478,6 +512,7 @@ fn payloader(kind: Kind, codec: &Codec) -> Result<gst::Element, Failure> {
     let payloader = if kind == Kind::Audio { make("rtpopuspay")? } else { make("rtpvp8pay")? };
     payloader.set_property("pt", u32::from(codec.payload_type));
     payloader.set_property("mtu", 1200u32);
+    // Ours to choose: see `extensions`.
     payloader.set_property("auto-header-extension", false);
     if kind == Kind::Video {
         payloader.set_property_from_str("picture-id-mode", "15-bit");

@@ -3,7 +3,7 @@
 
 use gst::{glib, prelude::*};
 
-use crate::stats::PeerStats;
+use crate::stats::{Feedback, PeerStats};
 
 /// A bundle has one session; without one there are as many as m-lines, of which these are looked at.
 const SESSIONS: u32 = 3;
@@ -19,6 +19,12 @@ pub(super) fn fill_in(webrtcbin: &gst::Element, stats: &mut PeerStats) {
             let all = session.property::<Option<gst::Structure>>("stats");
             all.iter().for_each(|all| read_session(all, stats));
         }
+        let session = rtpbin.emit_by_name::<Option<gst::Element>>("get-session", &[&id]);
+        if let Some(session) = session.filter(|session| session.has_property("twcc-stats")) {
+            let feedback = session.property::<Option<gst::Structure>>("twcc-stats");
+            let feedback = feedback.as_deref().and_then(read_feedback);
+            stats.sent.feedback = stats.sent.feedback.take().or(feedback);
+        }
     }
 }
 
@@ -29,6 +35,17 @@ fn read_session(session: &gst::Structure, stats: &mut PeerStats) {
             read_source(&source, stats);
         }
     }
+}
+
+/// Empty until the peer's first feedback has come.
+fn read_feedback(feedback: &gst::StructureRef) -> Option<Feedback> {
+    let number = |name| feedback.get::<u32>(name).ok().map(u64::from);
+    Some(Feedback {
+        packets_sent: number("packets-sent").filter(|count| *count > 0)?,
+        packets_received: number("packets-recv")?,
+        bitrate_sent: number("bitrate-sent")?,
+        bitrate_received: number("bitrate-recv")?,
+    })
 }
 
 fn read_source(source: &gst::Structure, stats: &mut PeerStats) {

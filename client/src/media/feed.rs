@@ -1,0 +1,74 @@
+//! Encoded media on its way to one peer, and the encoder that rests while there is none.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use gst::prelude::*;
+use gst_utils::ConsumptionLink;
+
+/// Frames that are encoded for nobody: the first ones make the encoder allocate what it needs, which the first
+/// peer would have to wait for.
+const WARM_UP: usize = 3;
+
+/// How many peers an encoder has.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Peers(Arc<AtomicUsize>);
+
+/// What flows to one peer, until it is dropped.
+#[derive(Debug)]
+pub struct Feed {
+    link: ConsumptionLink,
+    peers: Peers,
+}
+
+impl Peers {
+    /// One more, before its link is made: a key frame that is asked for at once must not be missed.
+    pub(super) fn add(&self) -> Self {
+        self.0.fetch_add(1, Relaxed);
+        self.clone()
+    }
+
+    /// One that did not come.
+    pub(super) fn remove(&self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+
+    /// Takes from `encoder` what it would encode for nobody.
+    pub(super) fn rest(&self, encoder: &gst::Element) {
+        let Some(sink) = encoder.static_pad("sink") else { return };
+        let (peers, frames) = (self.0.clone(), AtomicUsize::new(0));
+        sink.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            let idle = peers.load(Relaxed) == 0 && frames.load(Relaxed) >= WARM_UP;
+            if idle {
+                return gst::PadProbeReturn::Drop;
+            }
+            frames.fetch_add(1, Relaxed);
+            gst::PadProbeReturn::Ok
+        });
+    }
+}
+
+impl Feed {
+    pub(super) fn new(link: ConsumptionLink, peers: Peers) -> Self {
+        Self { link, peers }
+    }
+
+    /// Frames handed to the peer.
+    pub fn pushed(&self) -> u64 {
+        self.link.pushed()
+    }
+
+    /// Frames dropped because the peer did not keep up.
+    pub fn dropped(&self) -> u64 {
+        self.link.dropped()
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.link.disconnect();
+        self.peers.remove();
+    }
+}

@@ -1,0 +1,43 @@
+//! Payload types of an answer that are not those of our offer.
+//!
+//! RFC 3264 (section 6.1) says that an answer SHOULD keep an offer's payload types: one that does not is legal. It
+//! means that we send with its numbers and receive with ours. webrtcbin knows only one number per codec and takes
+//! any other for another codec, so it gets the answer in our numbers, and its packets get the peer's on their way
+//! out.
+
+use std::ops::ControlFlow;
+
+use gst::prelude::*;
+
+/// Our payload type, and the peer's for the same codec.
+pub(super) type Pair = (u8, u8);
+
+/// Has the packets that leave `webrtcbin` carry the peer's payload types.
+pub(super) fn install(webrtcbin: &gst::Element, pairs: &[Pair]) {
+    let rtpbin = webrtcbin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin"));
+    let Some(rtpbin) = rtpbin.filter(|_| !pairs.is_empty()) else { return };
+    // Behind rtpbin: its retransmissions are numbered too, and it finds them by our numbers.
+    for pad in rtpbin.src_pads().into_iter().filter(|pad| pad.name().starts_with("send_rtp_src_")) {
+        let pairs = pairs.to_owned();
+        pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, info| {
+            if let Some(buffer) = info.buffer_mut() {
+                renumber(buffer.make_mut(), &pairs);
+            } else if let Some(list) = info.buffer_list_mut() {
+                list.make_mut().foreach_mut(|mut buffer, _| {
+                    renumber(buffer.make_mut(), &pairs);
+                    ControlFlow::Continue(Some(buffer))
+                });
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+}
+
+/// The second byte of an RTP packet (RFC 3550, section 5.1): the marker, and seven bits of payload type.
+fn renumber(packet: &mut gst::BufferRef, pairs: &[Pair]) {
+    let Ok(mut packet) = packet.map_writable() else { return };
+    let Some(byte) = packet.get_mut(1) else { return };
+    if let Some((_, theirs)) = pairs.iter().find(|(ours, _)| *ours == *byte & 0x7f) {
+        *byte = (*byte & 0x80) | theirs;
+    }
+}

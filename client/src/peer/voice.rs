@@ -1,0 +1,227 @@
+//! How a pipeline speaks to the loop: without ever waiting, and without ever filling the memory.
+//!
+//! Callbacks of GStreamer must not wait, so the channel to the loop has no bound of its own; each pipeline has
+//! one. Whoever comes to it, by what his peer sends, is silenced: the last thing the loop hears is
+//! [`PeerEvent::Flood`], which ends that peer and no other.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use async_std::channel::Sender;
+
+use super::PeerEvent;
+
+/// Events of one pipeline that may wait for the loop: some dozens in an honest call's busiest moment.
+const MAX_WAITING: usize = 512;
+/// Bytes of text in them.
+const MAX_BYTES: usize = 4 << 20;
+/// Texts within a second. Nobody reads faster, and each is a line of output.
+const MAX_TEXTS: u32 = 200;
+const SECOND: Duration = Duration::from_secs(1);
+/// Data channels of one peer: webrtcbin makes elements and threads for each.
+const MAX_CHANNELS: usize = 16;
+
+/// Where a pipeline's events go.
+pub type Inbox = Sender<Said>;
+
+/// What a pipeline said.
+#[derive(Debug)]
+pub struct Said {
+    /// Whose pipeline it is.
+    pub slot: u64,
+    /// Which pipeline of it.
+    pub generation: u64,
+    /// What it said.
+    pub event: PeerEvent,
+    /// Free again when this is dropped.
+    _place: Option<Place>,
+}
+
+/// A pipeline's voice.
+#[derive(Debug, Clone)]
+pub struct Voice {
+    slot: u64,
+    generation: u64,
+    inbox: Inbox,
+    load: Arc<Load>,
+}
+
+/// What a pipeline has waiting.
+#[derive(Debug, Default)]
+struct Load {
+    silent: AtomicBool,
+    events: AtomicUsize,
+    bytes: AtomicUsize,
+    channels: AtomicUsize,
+    texts: Mutex<Window>,
+}
+
+/// Counts what happens within a second.
+#[derive(Debug, Default)]
+struct Window {
+    since: Option<Instant>,
+    count: u32,
+}
+
+/// A place in the queue.
+#[derive(Debug)]
+struct Place {
+    load: Arc<Load>,
+    bytes: usize,
+}
+
+impl Voice {
+    /// For the pipeline `generation` of the peer in `slot`.
+    pub fn new(slot: u64, generation: u64, inbox: Inbox) -> Self {
+        Self { slot, generation, inbox, load: Arc::default() }
+    }
+
+    /// Which pipeline speaks.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Tells the loop.
+    pub fn tell(&self, event: PeerEvent) {
+        if self.load.silent.load(Relaxed) {
+            return;
+        }
+        match Place::take(&self.load, event.bytes()) {
+            Some(place) => self.send(event, Some(place)),
+            None => self.flood("events faster than they can be dealt with"),
+        }
+    }
+
+    /// A text came.
+    pub(super) fn text(&self, text: &str) {
+        let mut window = self.load.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        if window.count(Instant::now()) > MAX_TEXTS {
+            self.flood("texts faster than anybody can read");
+        } else {
+            self.tell(PeerEvent::Text(text.to_owned()));
+        }
+    }
+
+    /// A data channel came; whether it is to be listened to.
+    pub(super) fn channel(&self) -> bool {
+        let welcome = self.load.channels.fetch_add(1, Relaxed) < MAX_CHANNELS;
+        if !welcome {
+            self.flood("data channels without end");
+        }
+        welcome
+    }
+
+    /// Says nothing more.
+    pub fn silence(&self) {
+        self.load.silent.store(true, Relaxed);
+    }
+
+    fn flood(&self, what: &'static str) {
+        if !self.load.silent.swap(true, Relaxed) {
+            self.send(PeerEvent::Flood(what), None);
+        }
+    }
+
+    fn send(&self, event: PeerEvent, place: Option<Place>) {
+        let (slot, generation) = (self.slot, self.generation);
+        let _ = self.inbox.try_send(Said { slot, generation, event, _place: place });
+    }
+}
+
+impl Window {
+    /// One more; how many there were within the second.
+    fn count(&mut self, now: Instant) -> u32 {
+        if self.since.is_none_or(|since| now.duration_since(since) >= SECOND) {
+            *self = Self { since: Some(now), count: 0 };
+        }
+        self.count = self.count.saturating_add(1);
+        self.count
+    }
+}
+
+impl Place {
+    fn take(load: &Arc<Load>, bytes: usize) -> Option<Self> {
+        let events = load.events.fetch_add(1, Relaxed);
+        let waiting = load.bytes.fetch_add(bytes, Relaxed);
+        let place = Self { load: load.clone(), bytes };
+        (events < MAX_WAITING && waiting.saturating_add(bytes) <= MAX_BYTES).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.load.events.fetch_sub(1, Relaxed);
+        self.load.bytes.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_std::channel::{self, Receiver};
+
+    use super::*;
+
+    fn voice() -> (Voice, Receiver<Said>) {
+        let (inbox, said) = channel::unbounded();
+        (Voice::new(1, 2, inbox), said)
+    }
+
+    fn last(said: &Receiver<Said>) -> PeerEvent {
+        std::iter::from_fn(|| said.try_recv().ok()).last().expect("something was said").event
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_the_bound_ends_the_peer() {
+        let (voice, said) = voice();
+        (0..100_000).for_each(|_| voice.tell(PeerEvent::CapsKnown));
+        assert_eq!(said.len(), MAX_WAITING + 1);
+        assert!(matches!(last(&said), PeerEvent::Flood(_)));
+        voice.tell(PeerEvent::CapsKnown);
+        assert!(said.is_empty(), "it is silent for good");
+    }
+
+    #[test]
+    fn whoever_is_heard_in_time_may_speak_on() {
+        let (voice, said) = voice();
+        for _ in 0..10 * MAX_WAITING {
+            voice.tell(PeerEvent::CapsKnown);
+            voice.tell(PeerEvent::Error("x".repeat(MAX_BYTES / 2)));
+            assert!(matches!(last(&said), PeerEvent::Error(_)));
+        }
+    }
+
+    #[test]
+    fn large_texts_count_by_their_size() {
+        let (voice, said) = voice();
+        (0..8).for_each(|_| voice.text(&"x".repeat(MAX_BYTES / 4)));
+        assert_eq!(said.len(), 5);
+        assert!(matches!(last(&said), PeerEvent::Flood(_)));
+    }
+
+    #[test]
+    fn texts_are_counted_by_the_second() {
+        let start = Instant::now();
+        let mut window = Window::default();
+        assert_eq!((0..5).map(|_| window.count(start)).last(), Some(5));
+        assert_eq!(window.count(start + SECOND / 2), 6);
+        assert_eq!(window.count(start + SECOND), 1);
+        let (voice, said) = voice();
+        (0..MAX_TEXTS).for_each(|_| voice.text("hello"));
+        assert!(matches!(last(&said), PeerEvent::Text(_)));
+        (0..2 * MAX_TEXTS).for_each(|_| voice.text("hello"));
+        assert!(matches!(last(&said), PeerEvent::Flood(_)));
+    }
+
+    #[test]
+    fn channels_are_counted() {
+        let (voice, said) = voice();
+        assert!((0..MAX_CHANNELS).all(|_| voice.channel()));
+        assert!(said.is_empty() && !voice.channel());
+        assert!(matches!(last(&said), PeerEvent::Flood(_)));
+    }
+}
