@@ -5,6 +5,7 @@
 
 pub mod browser;
 pub mod client;
+pub mod display;
 pub mod hook;
 pub mod http;
 pub mod keys;
@@ -17,6 +18,7 @@ pub mod wait;
 
 pub use browser::{Browser, BrowserOptions, Page, VideoProbe};
 pub use client::Client;
+pub use display::{Display, Patch, Screenshot};
 pub use network::Network;
 pub use process::program;
 pub use server::Server;

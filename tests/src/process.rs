@@ -117,6 +117,15 @@ impl Process {
     }
 }
 
+/// The processes that this one has started and that still run.
+pub fn process_children(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    children
+        .flat_map(|text| text.split_whitespace().filter_map(|it| it.parse().ok()).collect::<Vec<u32>>())
+        .collect()
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();
