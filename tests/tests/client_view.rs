@@ -2,13 +2,16 @@
 //! and its tone in one mix, and whatever happens to the two, the call goes on.
 
 use std::{
+    collections::VecDeque,
     process::Command,
     time::{Duration, Instant},
 };
 
 use callbin_tests::{
-    Browser, BrowserOptions, Client, DEADLINE, Display, Patch, Screenshot, Server, client::Event,
-    process::process_children, program, wait_until,
+    Browser, BrowserOptions, Client, DEADLINE, Display, Patch, Screenshot, Server,
+    client::Event,
+    process::{Usage, process_children},
+    program, wait_until,
 };
 
 /// The patterns and colours of the members.
@@ -375,3 +378,68 @@ fn sinks_that_fail_are_told_and_disturb_nobody() {
     watcher.hang_up();
     blue.hang_up();
 }
+
+/// Comings and goings in front of the grid; in the end client and window have what they had.
+#[test]
+fn sixty_comings_and_goings_leave_nothing_behind_in_client_and_window() {
+    const ROUNDS: usize = 70;
+    const WARM_UP: usize = 40;
+    let server = Server::start(&[]);
+    let mut watcher = watch(&server, |command| {
+        command.args(["--video-sink=fakesink", "--audio-sink=fakesink sync=true", "--max-peers", "4"]);
+    });
+    // Somebody stays, or the window would be another one each time.
+    let blue = join(&server, "blue", "320x240", &["--fps", "10"]);
+    watcher.wait_for_peer("blue", "peer-first-video");
+    let window = window_process(&mut watcher);
+    let mut visitors: VecDeque<Client> = VecDeque::new();
+    let mut before = None;
+    for round in 0..WARM_UP + ROUNDS {
+        // The first ones load plugins, fill pools, and fragment memory as far as it gets.
+        if round == WARM_UP {
+            visitors.clear();
+            before = Some(usage(&mut watcher, window));
+        }
+        let uid = format!("visitor-{round}");
+        let sizes = ["320x240", "240x320", "320x180"];
+        let args = ["room", "lobby", "--id", &uid, "--size", sizes[round % sizes.len()], "--fps", "10"];
+        visitors.push_back(Client::start(&server, &args));
+        // Some are seen, some leave before that; two at a time.
+        watcher.wait_for_peer(&uid, ["peer-joined", "peer-first-video", "peer-first-video"][round % 3]);
+        if visitors.len() > 2 {
+            drop(visitors.pop_front());
+        }
+        watcher.forget();
+    }
+    visitors.clear();
+    assert_eq!(window_process(&mut watcher), window, "the window is another one");
+    let (before, after) = (before.expect("it was warm"), usage(&mut watcher, window));
+    eprintln!("before: {before:?}\nafter:  {after:?}");
+    for ((what, before), (_, after)) in before.iter().zip(&after) {
+        assert!(*after <= before * 1.05 + 1.0, "{what}: {before} before, {after} after");
+    }
+    watcher.hang_up();
+    blue.hang_up();
+}
+
+/// Threads, descriptors and memory of client and window, once only one member is left and all has come to rest.
+fn usage(watcher: &mut Client, window: u32) -> Vec<(&'static str, f64)> {
+    let process = watcher.process();
+    let (mut steady, mut last) = (0, 0);
+    wait_until("steady threads of the client", DEADLINE, || {
+        let threads = process.threads();
+        steady = if threads == last { steady + 1 } else { 0 };
+        last = threads;
+        (steady > 300).then_some(())
+    });
+    let mut figures = Vec::new();
+    for (names, pid) in [(CLIENT_USES, process.pid()), (WINDOW_USES, window)] {
+        let usage = Usage::of(pid);
+        let values = [usage.threads as f64, usage.descriptors as f64, usage.memory as f64];
+        figures.extend(names.into_iter().zip(values));
+    }
+    figures
+}
+
+const CLIENT_USES: [&str; 3] = ["threads of the client", "descriptors of the client", "memory of the client"];
+const WINDOW_USES: [&str; 3] = ["threads of the window", "descriptors of the window", "memory of the window"];
