@@ -99,17 +99,17 @@ impl Process {
 
     /// Resident memory in bytes (`VmRSS`).
     pub fn memory(&self) -> u64 {
-        self.status("VmRSS:") * 1024
+        Usage::of(self.pid()).memory
     }
 
     /// How many threads it has.
     pub fn threads(&self) -> u64 {
-        self.status("Threads:")
+        Usage::of(self.pid()).threads
     }
 
     /// How many descriptors it has open.
     pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
+        Usage::of(self.pid()).descriptors
     }
 
     /// User and system time it has used so far.
@@ -120,12 +120,40 @@ impl Process {
         let ticks: u64 = fields.iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
         Duration::from_millis(ticks * 10)
     }
+}
 
-    fn status(&self, field: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
-        line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or_default()
+/// What a process uses; nothing if there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Resident memory in bytes (`VmRSS`).
+    pub memory: u64,
+    /// How many threads it has.
+    pub threads: u64,
+    /// How many descriptors it has open.
+    pub descriptors: usize,
+}
+
+impl Usage {
+    /// That of any process of this machine.
+    pub fn of(pid: u32) -> Self {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or_default()
+        };
+        let memory: u64 = field("VmRSS:");
+        let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+        Self { memory: memory * 1024, threads: field("Threads:"), descriptors }
     }
+}
+
+/// The processes that this one has started and that still run.
+pub fn process_children(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    children
+        .flat_map(|text| text.split_whitespace().filter_map(|it| it.parse().ok()).collect::<Vec<u32>>())
+        .collect()
 }
 
 impl Drop for Process {

@@ -1,88 +1,33 @@
 //! Watching and listening, on a display of our own: every other member has a tile of its colour in one window
-//! and its tone in one mix, and the call outlives both.
+//! and its tone in one mix, and whatever happens to the two, the call goes on.
 
 use std::{
-    io::{BufRead, BufReader},
-    process::{Command, Stdio},
+    collections::VecDeque,
+    process::Command,
+    time::{Duration, Instant},
 };
 
-use callbin_tests::{Client, DEADLINE, Server, process::Process, program, wait_until};
+use callbin_tests::{
+    Browser, BrowserOptions, Client, DEADLINE, Display, Patch, Screenshot, Server,
+    client::Event,
+    process::{Usage, process_children},
+    program, wait_until,
+};
 
+/// The patterns and colours of the members.
+const RED: [u8; 3] = [255, 0, 0];
 const GREEN: [u8; 3] = [0, 255, 0];
 const BLUE: [u8; 3] = [0, 0, 255];
+const WHITE: [u8; 3] = [255, 255, 255];
+/// The ground where there is no picture.
+const BLANK: [u8; 3] = [42, 42, 42];
+/// Under a tile, in which its name has to stand.
+const STRIP: usize = 26;
 
-/// An X server without a screen to look at, but with a file that holds what it shows.
-struct Display {
-    server: Process,
-    name: String,
-    folder: tempfile::TempDir,
-}
-
-impl Display {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut command = Command::new("Xvfb");
-        command.args(["-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp", "-fbdir"]);
-        command.arg(folder.path()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut server = Process::spawn(&mut command);
-        let mut number = String::new();
-        let stdout = server.child().stdout.take().expect("stdout is piped");
-        BufReader::new(stdout).read_line(&mut number).expect("Xvfb tells its number");
-        Self { server, name: format!(":{}", number.trim()), folder }
-    }
-
-    /// What it shows now.
-    fn screenshot(&self) -> Picture {
-        let file = std::fs::read(self.folder.path().join("Xvfb_screen0")).expect("Xvfb's picture");
-        // X11/XWDFile.h: big-endian words; size of the header, width, height, bytes a row, colours.
-        let word = |index: usize| {
-            let bytes = file[index * 4..index * 4 + 4].try_into().expect("four bytes");
-            u32::from_be_bytes(bytes) as usize
-        };
-        let (width, height, stride) = (word(4), word(5), word(12));
-        let start = word(0) + word(19) * 12;
-        let row = |y: usize| file[start + y * stride..][..width * 4].to_vec();
-        Picture { rows: (0..height).map(row).collect() }
-    }
-}
-
-struct Picture {
-    /// Blue, green, red, nothing.
-    rows: Vec<Vec<u8>>,
-}
-
-impl Picture {
-    /// Left, top, right and bottom of what has this colour, and how many pixels that is.
-    fn find(&self, [r, g, b]: [u8; 3]) -> Option<([usize; 4], usize)> {
-        let (mut bounds, mut count) = ([usize::MAX, usize::MAX, 0, 0], 0);
-        for (y, row) in self.rows.iter().enumerate() {
-            for (x, pixel) in row.chunks_exact(4).enumerate() {
-                let near = |a: u8, b: u8| a.abs_diff(b) < 32;
-                if near(pixel[2], r) && near(pixel[1], g) && near(pixel[0], b) {
-                    let [left, top, right, bottom] = bounds;
-                    bounds = [left.min(x), top.min(y), right.max(x), bottom.max(y)];
-                    count += 1;
-                }
-            }
-        }
-        (count > 1000).then_some((bounds, count))
-    }
-
-    /// For people to look at, where `CALLBIN_SCREENSHOTS` says.
-    fn save(&self, name: &str) {
-        let Some(folder) = std::env::var_os("CALLBIN_SCREENSHOTS") else { return };
-        let mut bytes = format!("P6 {} {} 255\n", self.rows[0].len() / 4, self.rows.len()).into_bytes();
-        for pixel in self.rows.iter().flat_map(|row| row.chunks_exact(4)) {
-            bytes.extend([pixel[2], pixel[1], pixel[0]]);
-        }
-        std::fs::write(std::path::Path::new(&folder).join(name), bytes).expect("a screenshot is written");
-    }
-}
-
-/// A member that looks at nothing.
-fn join(server: &Server, name: &str, hz: &str) -> Client {
-    let args = ["room", "lobby", "--id", name, "--video-pattern", name, "--audio-freq", hz];
-    let mut client = Client::start(server, &[&args[..], &["--size", "320x240"]].concat());
+/// A member that looks at nothing, named after its colour.
+fn join(server: &Server, name: &str, size: &str, args: &[&str]) -> Client {
+    let own = ["room", "lobby", "--id", name, "--video-pattern", name, "--size", size];
+    let mut client = Client::start(server, &[&own[..], args].concat());
     client.wait_for("joined");
     client
 }
@@ -90,7 +35,7 @@ fn join(server: &Server, name: &str, hz: &str) -> Client {
 /// The member that looks, with this besides.
 fn watch(server: &Server, set: impl FnOnce(&mut Command)) -> Client {
     let mut command = Command::new(program("callbin"));
-    command.args(["room", "lobby", "--id", "watcher", "--view", "grid", "--video-pattern", "red"]);
+    command.args(["room", "lobby", "--id", "watcher", "--view", "grid", "--video-pattern", "ball"]);
     command.args(["--size", "320x240", "--events", "json", "--server", &server.ws_url()]);
     command.env_remove("WAYLAND_DISPLAY").env_remove("DISPLAY").env_remove("PULSE_SERVER");
     set(&mut command);
@@ -99,42 +44,250 @@ fn watch(server: &Server, set: impl FnOnce(&mut Command)) -> Client {
     client
 }
 
+fn watch_on(display: &Display, server: &Server) -> Client {
+    watch(server, |command| {
+        command.env("DISPLAY", display.name());
+    })
+}
+
+/// Waits for a tile of each colour and of no other, all of them full, apart, in shape, and named.
+#[track_caller]
+fn wait_for_tiles(display: &Display, tiles: &[([u8; 3], f64)], name: &str) -> Vec<Patch> {
+    const ALL: [[u8; 3]; 5] = [RED, GREEN, BLUE, WHITE, BLANK];
+    let mut last = String::new();
+    let found = |last: &mut String| {
+        let picture = display.screenshot();
+        let other = ALL.iter().filter(|color| !tiles.iter().any(|(wanted, _)| wanted == *color));
+        let others: Vec<_> = other.filter_map(|color| picture.find(*color)).collect();
+        let patches: Vec<_> = tiles.iter().filter_map(|(color, _)| picture.find(*color)).collect();
+        *last = format!("{patches:?}, and others: {others:?}");
+        let good = patches.len() == tiles.len() && others.is_empty() && are_tiles(&picture, &patches, tiles);
+        good.then_some(patches).inspect(|_| picture.save(name))
+    };
+    let until = Instant::now() + DEADLINE;
+    loop {
+        if let Some(patches) = found(&mut last) {
+            return patches;
+        }
+        assert!(Instant::now() < until, "no such tiles: {tiles:?} but {last}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn are_tiles(picture: &Screenshot, patches: &[Patch], tiles: &[([u8; 3], f64)]) -> bool {
+    patches.iter().zip(tiles).enumerate().all(|(index, (patch, (_, aspect)))| {
+        let apart = patches.iter().skip(index + 1).all(|other| patch.is_apart_from(other));
+        let in_shape = (patch.aspect() / aspect - 1.0).abs() < 0.05;
+        apart && in_shape && patch.is_full() && picture.letters_under(patch, STRIP) > 30
+    })
+}
+
+/// Demands that the watcher decodes at least 90 % of the frames that `blue` sends it while `work` is done. How
+/// many that are depends on what else this machine has to do.
+#[track_caller]
+fn undisturbed(watcher: &mut Client, blue: &mut Client, work: impl FnOnce(&mut Client)) {
+    let mut count = |watcher: &mut Client| {
+        let (received, sent) = (watcher.fresh_stats("blue"), blue.fresh_stats("watcher"));
+        let at = |stats: &Event, frames| (stats.ms() as f64 / 1000.0, stats.number(frames));
+        (at(&received, "/video/frames"), at(&sent, "/sent/video_frames"))
+    };
+    let begin = count(watcher);
+    work(watcher);
+    let end = loop {
+        let now = count(watcher);
+        if now.0.0 > begin.0.0 + 5.0 {
+            break now;
+        }
+    };
+    let rate = |(from, to): ((f64, f64), (f64, f64))| (to.1 - from.1) / (to.0 - from.0);
+    let (received, sent) = (rate((begin.0, end.0)), rate((begin.1, end.1)));
+    assert!(sent > 5.0 && received >= 0.9 * sent, "{received:.1} of {sent:.1} frames a second");
+}
+
+/// The process that shows the window.
+#[track_caller]
+fn window_process(client: &mut Client) -> u32 {
+    let pid = client.process().pid();
+    wait_until("the window's process", DEADLINE, || process_children(pid).first().copied())
+}
+
+fn signal(pid: u32, name: &str) {
+    let kill = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
+    assert!(kill.expect("kill runs").success());
+}
+
+/// Said once on stderr, and by an event.
+#[track_caller]
+fn assert_lost(client: &mut Client, part: &str) {
+    assert_eq!(client.wait_for("view-lost").text("/part"), part);
+    let said = || client.errors().contains(&format!("{part}: ")).then_some(());
+    wait_until("a word about it", DEADLINE, said);
+    assert_eq!(client.errors().lines().count(), 1, "{}", client.errors());
+}
+
 #[test]
-fn every_member_has_a_tile_and_the_call_outlives_the_display() {
+fn members_of_all_shapes_have_a_tile_with_their_name_and_the_layout_follows_them() {
+    let server = Server::start(&[]);
+    let display = Display::start();
+    let watcher = watch_on(&display, &server);
+    let green = join(&server, "green", "320x240", &[]);
+    wait_for_tiles(&display, &[(GREEN, 4.0 / 3.0)], "one.ppm");
+    let blue = join(&server, "blue", "640x360", &[]);
+    let two = wait_for_tiles(&display, &[(GREEN, 4.0 / 3.0), (BLUE, 16.0 / 9.0)], "two.ppm");
+    let white = join(&server, "white", "240x320", &[]);
+    let red = join(&server, "red", "240x240", &[]);
+    let all = [(GREEN, 4.0 / 3.0), (BLUE, 16.0 / 9.0), (WHITE, 0.75), (RED, 1.0)];
+    wait_for_tiles(&display, &all, "four.ppm");
+
+    // Who has no picture has a name.
+    let voice = join(&server, "black", "320x240", &["--no-video"]);
+    let five = [&all[..], &[(BLANK, 16.0 / 9.0)]].concat();
+    let before = wait_for_tiles(&display, &five, "five.ppm");
+
+    // Who goes makes room, and is back where room is made.
+    blue.hang_up();
+    red.hang_up();
+    voice.hang_up();
+    let three = wait_for_tiles(&display, &[all[0], all[2]], "less.ppm");
+    assert!(three[0].pixels > before[0].pixels * 3 / 2, "{:?} after {:?}", three[0], before[0]);
+    white.hang_up();
+    let blue = join(&server, "blue", "640x360", &[]);
+    let again = wait_for_tiles(&display, &[(GREEN, 4.0 / 3.0), (BLUE, 16.0 / 9.0)], "again.ppm");
+    assert_eq!(again, two);
+    for client in [watcher, green, blue] {
+        client.hang_up();
+    }
+}
+
+#[test]
+fn a_browsers_tile_follows_its_camera() {
+    let server = Server::start(&[]);
+    let display = Display::start();
+    let watcher = watch_on(&display, &server);
+    let blue = join(&server, "blue", "320x240", &[]);
+    let browser = Browser::start(BrowserOptions { window: (640, 480), ..BrowserOptions::default() });
+    let page = browser.open(&format!("{}?room=lobby&id=page&join=1", server.url()));
+    page.wait_for_peer("watcher", "connected");
+    // Chromium's fake camera is of a darker green.
+    let is_camera = |[r, g, b]: [u8; 3]| g > 80 && g / 2 > r.max(b);
+    let wait_for_camera = |aspect: f64, name: &str| {
+        wait_until(&format!("a camera of {aspect:.2}"), DEADLINE, || {
+            let picture = display.screenshot();
+            let (camera, blue) = (picture.find_where(is_camera)?, picture.find(BLUE)?);
+            let good = (camera.aspect() / aspect - 1.0).abs() < 0.06
+                && camera.is_apart_from(&blue)
+                && blue.is_full()
+                && (blue.aspect() * 0.75 - 1.0).abs() < 0.05;
+            good.then(|| picture.save(name))
+        });
+    };
+    let set_camera = |width: u32, height: u32| {
+        page.eval(&format!(
+            "document.querySelector('#self-view').srcObject.getVideoTracks()[0].applyConstraints(\
+             {{ width: {{ exact: {width} }}, height: {{ exact: {height} }} }})"
+        ));
+    };
+    set_camera(640, 480);
+    wait_for_camera(4.0 / 3.0, "camera-4-3.ppm");
+    set_camera(640, 360);
+    wait_for_camera(16.0 / 9.0, "camera-16-9.ppm");
+    set_camera(320, 240);
+    wait_for_camera(4.0 / 3.0, "camera-small.ppm");
+
+    // Without a camera there is no frozen picture, and with it again there is a live one.
+    page.click("#camera");
+    wait_until("a blank tile", DEADLINE, || {
+        let picture = display.screenshot();
+        let blank = picture.find(BLANK).filter(|blank| picture.letters_under(blank, STRIP) > 30)?;
+        picture.find_where(is_camera).is_none().then_some(blank)
+    });
+    page.click("#camera");
+    wait_until("the camera again", DEADLINE, || display.screenshot().find_where(is_camera));
+    watcher.hang_up();
+    blue.hang_up();
+}
+
+#[test]
+fn the_window_can_be_resized_and_closed_and_the_call_goes_on() {
+    let server = Server::start(&[]);
+    let display = Display::start();
+    let mut watcher = watch_on(&display, &server);
+    let green = join(&server, "green", "320x240", &[]);
+    let mut blue = join(&server, "blue", "320x240", &[]);
+    let tiles = [(GREEN, 4.0 / 3.0), (BLUE, 4.0 / 3.0)];
+    let large = wait_for_tiles(&display, &tiles, "large.ppm");
+    display.resize_window(640, 360);
+    wait_until("smaller tiles", DEADLINE, || {
+        let picture = display.screenshot();
+        let patches = [picture.find(GREEN)?, picture.find(BLUE)?];
+        let small = |patch: &Patch| patch.right < 640 && patch.bottom < 360 && patch.aspect() > 1.26;
+        patches.iter().all(small).then(|| picture.save("small.ppm"))
+    });
+    display.resize_window(1, 1);
+    display.resize_window(1280, 720);
+    assert_eq!(wait_for_tiles(&display, &tiles, "large.ppm"), large);
+
+    undisturbed(&mut watcher, &mut blue, |_| display.close_window());
+    assert_lost(&mut watcher, "window");
+    assert!(!display.has_window());
+    watcher.hang_up();
+    green.hang_up();
+    blue.hang_up();
+}
+
+#[test]
+fn the_call_outlives_the_display() {
     let server = Server::start(&[]);
     let mut display = Display::start();
-    let mut watcher = watch(&server, |command| {
-        command.env("DISPLAY", &display.name);
+    let mut watcher = watch_on(&display, &server);
+    let mut blue = join(&server, "blue", "320x240", &[]);
+    wait_for_tiles(&display, &[(BLUE, 4.0 / 3.0)], "one.ppm");
+    undisturbed(&mut watcher, &mut blue, |_| {
+        display.server().signal("KILL");
+        display.server().wait();
     });
-    let green = join(&server, "green", "660");
-    let blue = join(&server, "blue", "880");
-    let (first, second) = wait_until("a tile of each colour", DEADLINE, || {
-        let picture = display.screenshot();
-        let both = picture.find(GREEN).zip(picture.find(BLUE));
-        let settled = both.filter(|(green, blue)| green.1.abs_diff(blue.1) < green.1 / 10);
-        settled.inspect(|_| picture.save("two.ppm"))
-    });
-    let apart = first.0[2] < second.0[0] || second.0[2] < first.0[0];
-    assert!(apart, "green in {:?}, blue in {:?}", first.0, second.0);
-
-    green.hang_up();
-    wait_until("a larger tile of the one who stays", DEADLINE, || {
-        let picture = display.screenshot();
-        let larger = picture.find(BLUE).filter(|it| it.1 > second.1 * 3 / 2 && picture.find(GREEN).is_none());
-        larger.inspect(|_| picture.save("one.ppm"))
-    });
-
-    display.server.signal("KILL");
-    display.server.wait();
-    wait_until("a word about the window", DEADLINE, || watcher.errors().contains("window:").then_some(()));
-    let before = watcher.fresh_stats("blue").number("/video/frames");
-    for _ in 0..3 {
-        watcher.fresh_stats("blue");
-    }
-    let after = watcher.fresh_stats("blue").number("/video/frames");
-    assert!(after > before + 80.0, "{before} frames, then {after}");
-    assert_eq!(watcher.errors().lines().count(), 1, "{}", watcher.errors());
+    assert_lost(&mut watcher, "window");
     watcher.hang_up();
+    blue.hang_up();
+}
+
+#[test]
+fn a_window_that_is_suspended_goes_on_when_resumed_and_one_that_is_killed_is_told() {
+    let server = Server::start(&[]);
+    let display = Display::start();
+    let mut watcher = watch_on(&display, &server);
+    let mut blue = join(&server, "blue", "320x240", &[]);
+    wait_for_tiles(&display, &[(BLUE, 4.0 / 3.0)], "one.ppm");
+    let window = window_process(&mut watcher);
+    undisturbed(&mut watcher, &mut blue, |_| signal(window, "STOP"));
+    let green = join(&server, "green", "320x240", &[]);
+    watcher.wait_for_peer("green", "peer-first-video");
+    signal(window, "CONT");
+    wait_for_tiles(&display, &[(BLUE, 4.0 / 3.0), (GREEN, 4.0 / 3.0)], "two.ppm");
+    assert_eq!(watcher.errors(), "");
+
+    undisturbed(&mut watcher, &mut blue, |_| signal(window, "KILL"));
+    assert_lost(&mut watcher, "window");
+    watcher.hang_up();
+    for client in [green, blue] {
+        client.hang_up();
+    }
+}
+
+#[test]
+fn a_suspended_window_does_not_outlive_the_call() {
+    let server = Server::start(&[]);
+    let mut watcher = watch(&server, |command| {
+        command.arg("--video-sink=fakesink");
+    });
+    let blue = join(&server, "blue", "320x240", &[]);
+    watcher.wait_for_peer("blue", "peer-first-video");
+    let window = window_process(&mut watcher);
+    signal(window, "STOP");
+    watcher.hang_up();
+    wait_until("the window's end", DEADLINE, || {
+        (!std::path::Path::new(&format!("/proc/{window}")).exists()).then_some(())
+    });
     blue.hang_up();
 }
 
@@ -146,8 +299,8 @@ fn every_member_is_heard_in_the_mix() {
     let watcher = watch(&server, |command| {
         command.arg(format!("--audio-sink=filesink buffer-mode=unbuffered location={}", file.display()));
     });
-    let green = join(&server, "green", "660");
-    let blue = join(&server, "blue", "880");
+    let green = join(&server, "green", "320x240", &["--audio-freq", "660"]);
+    let blue = join(&server, "blue", "320x240", &["--audio-freq", "880"]);
     wait_until("both tones in half a second of the mix", DEADLINE, || {
         let bytes = std::fs::read(&file).unwrap_or_default();
         // 16-bit stereo at 48 kHz: the left samples of the last half second.
@@ -173,20 +326,120 @@ fn strength(samples: &[f64], hz: f64) -> f64 {
     2.0 * f64::hypot(sine, cosine) / samples.len() as f64
 }
 
+/// Sinks that take nothing, take it slowly, or take it hours late: the call goes on, others come and go, and
+/// its end comes at once.
 #[test]
-fn a_window_that_hangs_disturbs_nobody() {
+fn sinks_that_block_disturb_nobody() {
+    const SLOW: &str = "identity sleep-time=3000000 ! fakesink";
+    const STUCK: &str = "identity sleep-time=3600000000 ! fakesink";
+    const LATE: &str = "fakesink sync=true ts-offset=3600000000000";
+    for (video, audio) in [(STUCK, STUCK), (SLOW, SLOW), (LATE, LATE)] {
+        let server = Server::start(&[]);
+        let mut watcher = watch(&server, |command| {
+            command.arg(format!("--video-sink={video}")).arg(format!("--audio-sink={audio}"));
+        });
+        let mut blue = join(&server, "blue", "320x240", &[]);
+        watcher.wait_for_peer("blue", "peer-first-video");
+        window_process(&mut watcher);
+        undisturbed(&mut watcher, &mut blue, |watcher| {
+            for _ in 0..2 {
+                let green = join(&server, "green", "320x240", &[]);
+                watcher.wait_for_peer("green", "peer-first-video");
+                green.hang_up();
+                watcher.wait_for_peer("green", "peer-left");
+            }
+        });
+        assert_eq!(watcher.errors(), "");
+        let hanging_up = Instant::now();
+        watcher.hang_up();
+        assert!(hanging_up.elapsed() < Duration::from_secs(10), "{:?}", hanging_up.elapsed());
+        blue.hang_up();
+    }
+}
+
+#[test]
+fn sinks_that_fail_are_told_and_disturb_nobody() {
     let server = Server::start(&[]);
     let mut watcher = watch(&server, |command| {
-        command.arg("--video-sink=fakesink sync=true ts-offset=3600000000000");
+        command.args(["--video-sink=fakesink", "--audio-sink=identity error-after=50 ! fakesink"]);
     });
-    let blue = join(&server, "blue", "880");
+    let mut blue = join(&server, "blue", "320x240", &[]);
     watcher.wait_for_peer("blue", "peer-first-video");
-    watcher.wait_for_stats("frames at full rate", |stats| {
-        stats.number("/video/frames") > 90.0 && stats.number("/video/fps") > 27.0
+    undisturbed(&mut watcher, &mut blue, |_| {});
+    assert_lost(&mut watcher, "sound");
+    watcher.hang_up();
+
+    let mut watcher = watch(&server, |command| {
+        command.args(["--video-sink=no-such-sink", "--audio-sink=fakesink"]);
     });
-    let windows = Command::new("pgrep").args(["-P", &watcher.process().pid().to_string()]).output();
-    assert!(!windows.expect("pgrep runs").stdout.is_empty(), "no window: {}", watcher.errors());
-    assert_eq!(watcher.errors(), "");
+    assert_lost(&mut watcher, "window");
+    watcher.wait_for_peer("blue", "peer-first-video");
+    undisturbed(&mut watcher, &mut blue, |_| {});
     watcher.hang_up();
     blue.hang_up();
 }
+
+/// Comings and goings in front of the grid; in the end client and window have what they had.
+#[test]
+fn sixty_comings_and_goings_leave_nothing_behind_in_client_and_window() {
+    const ROUNDS: usize = 70;
+    const WARM_UP: usize = 40;
+    let server = Server::start(&[]);
+    let mut watcher = watch(&server, |command| {
+        command.args(["--video-sink=fakesink", "--audio-sink=fakesink sync=true", "--max-peers", "4"]);
+    });
+    // Somebody stays, or the window would be another one each time.
+    let blue = join(&server, "blue", "320x240", &["--fps", "10"]);
+    watcher.wait_for_peer("blue", "peer-first-video");
+    let window = window_process(&mut watcher);
+    let mut visitors: VecDeque<Client> = VecDeque::new();
+    let mut before = None;
+    for round in 0..WARM_UP + ROUNDS {
+        // The first ones load plugins, fill pools, and fragment memory as far as it gets.
+        if round == WARM_UP {
+            visitors.clear();
+            before = Some(usage(&mut watcher, window));
+        }
+        let uid = format!("visitor-{round}");
+        let sizes = ["320x240", "240x320", "320x180"];
+        let args = ["room", "lobby", "--id", &uid, "--size", sizes[round % sizes.len()], "--fps", "10"];
+        visitors.push_back(Client::start(&server, &args));
+        // Some are seen, some leave before that; two at a time.
+        watcher.wait_for_peer(&uid, ["peer-joined", "peer-first-video", "peer-first-video"][round % 3]);
+        if visitors.len() > 2 {
+            drop(visitors.pop_front());
+        }
+        watcher.forget();
+    }
+    visitors.clear();
+    assert_eq!(window_process(&mut watcher), window, "the window is another one");
+    let (before, after) = (before.expect("it was warm"), usage(&mut watcher, window));
+    eprintln!("before: {before:?}\nafter:  {after:?}");
+    for ((what, before), (_, after)) in before.iter().zip(&after) {
+        assert!(*after <= before * 1.05 + 1.0, "{what}: {before} before, {after} after");
+    }
+    watcher.hang_up();
+    blue.hang_up();
+}
+
+/// Threads, descriptors and memory of client and window, once only one member is left and all has come to rest.
+fn usage(watcher: &mut Client, window: u32) -> Vec<(&'static str, f64)> {
+    let process = watcher.process();
+    let (mut steady, mut last) = (0, 0);
+    wait_until("steady threads of the client", DEADLINE, || {
+        let threads = process.threads();
+        steady = if threads == last { steady + 1 } else { 0 };
+        last = threads;
+        (steady > 300).then_some(())
+    });
+    let mut figures = Vec::new();
+    for (names, pid) in [(CLIENT_USES, process.pid()), (WINDOW_USES, window)] {
+        let usage = Usage::of(pid);
+        let values = [usage.threads as f64, usage.descriptors as f64, usage.memory as f64];
+        figures.extend(names.into_iter().zip(values));
+    }
+    figures
+}
+
+const CLIENT_USES: [&str; 3] = ["threads of the client", "descriptors of the client", "memory of the client"];
+const WINDOW_USES: [&str; 3] = ["threads of the window", "descriptors of the window", "memory of the window"];

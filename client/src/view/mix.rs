@@ -7,6 +7,9 @@ use gst::prelude::*;
 use super::stage::Alarm;
 use crate::exit::Failure;
 
+/// The name of an element whose failure is told by others: what takes its output has ended.
+pub(super) const TAKER: &str = "taker";
+
 /// A running pipeline around one mixing element. It ends when dropped.
 #[derive(Debug)]
 pub(super) struct Mix {
@@ -34,7 +37,7 @@ impl Mix {
     /// Builds it; it runs from the first input on. `output` is what comes behind the mixer, as gst-launch takes it.
     pub(super) fn new(mixer: gst::Element, output: &gst::Element, alarm: &Alarm) -> Result<Self, Failure> {
         let pipeline = gst::Pipeline::new();
-        alarm.watch(&pipeline);
+        alarm.watch(&pipeline, TAKER);
         pipeline.add_many([&mixer, output]).map_err(Failure::internal)?;
         mixer.link(output).map_err(Failure::internal)?;
         Ok(Self { pipeline, mixer, inputs: BTreeMap::new(), running: false })

@@ -110,14 +110,17 @@ impl Alarm {
         });
     }
 
-    /// Raised by the first error of `pipeline`.
-    pub(super) fn watch(&self, pipeline: &gst::Pipeline) {
+    /// Raised by the first error of `pipeline`, but for those of `but`, whose reason somebody else knows better.
+    pub(super) fn watch(&self, pipeline: &gst::Pipeline, but: &'static str) {
         let Some(bus) = pipeline.bus() else { return };
         let alarm = self.clone();
         bus.set_sync_handler(move |_, message| {
             if let gst::MessageView::Error(error) = message.view() {
-                tracing::debug!(debug = ?error.debug(), source = ?message.src().map(|src| src.name()));
-                alarm.raise(error.error().to_string());
+                let source = message.src().map(|src| src.name());
+                tracing::debug!(debug = ?error.debug(), ?source);
+                if source.is_none_or(|source| source != but) {
+                    alarm.raise(error.error().to_string());
+                }
             }
             // Nobody reads this bus: what is kept there would only grow.
             gst::BusSyncReply::Drop

@@ -13,7 +13,7 @@ use std::{
 use clap::Args;
 use gst::{glib, prelude::*};
 
-use super::stage::Alarm;
+use super::{mix::TAKER, stage::Alarm};
 use crate::{
     exit::{ExitCode, Failure},
     layout::Area,
@@ -62,6 +62,8 @@ impl Window {
         };
         watch(stderr, alarm)?;
         let taker = make("fdsink")?;
+        // That it can't write is no news: why the process ended is.
+        taker.set_property("name", TAKER);
         taker.set_property("fd", stdin.as_raw_fd());
         taker.set_property("sync", false);
         taker.set_property("async", false);
