@@ -188,7 +188,7 @@ mod tests {
         // None of them has as much as the honest one is going to have.
         stalled.iter().for_each(|outbox| push(outbox, SHARE + 39_000));
         let honest = &outboxes(&budget, 1)[0];
-        push(honest, SHARE + 60_000);
+        push(honest, SHARE + 41_000);
         assert!(!honest.is_closing());
         assert_eq!(stalled.iter().filter(|outbox| outbox.is_closing()).count(), 2, "an eighth is free again");
     }

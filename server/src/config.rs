@@ -70,7 +70,7 @@ pub struct Listen {
     #[arg(long, env = "CALLBIN_ADDR", default_value = "", value_name = "ADDRESS")]
     pub addr: String,
 
-    /// Port to listen on; 0 takes a free one, which the first line on stdout tells.
+    /// Port to listen on, unless systemd passes a socket that listens already; 0 takes a free one, which the first line on stdout tells.
     #[arg(long, env = "CALLBIN_PORT", default_value_t = 8443)]
     pub port: u16,
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures_util::AsyncWriteExt;
+use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::{info, warn};
 
@@ -34,9 +35,26 @@ pub enum BindError {
     /// Ports below 1024, mostly.
     #[error("cannot listen on {0}: not permitted; ports below 1024 need privileges")]
     NotPermitted(SocketAddr),
+    /// What systemd passes is no such socket, or more than one.
+    #[error("the socket that systemd passes: {0}")]
+    Inherited(io::Error),
     /// Anything else.
     #[error("cannot listen on {0}: {1}")]
     Other(SocketAddr, io::Error),
+}
+
+/// The socket that systemd opened for us, if it did (socket activation). To be called once and before there are
+/// threads: it takes the variables that tell so out of the environment.
+pub fn inherited() -> Result<Option<std::net::TcpListener>, BindError> {
+    // Without a process id they may be meant for somebody else.
+    if std::env::var_os("LISTEN_PID").is_none() {
+        return Ok(None);
+    }
+    let mut passed = ListenFd::from_env();
+    if passed.len() > 1 {
+        return Err(BindError::Inherited(io::Error::other("there are several, and one is served")));
+    }
+    passed.take_tcp_listener(0).map_err(BindError::Inherited)
 }
 
 /// Binds and listens. An empty address means all interfaces, IPv6 and IPv4.

@@ -5,13 +5,17 @@ use std::{error::Error, process::ExitCode};
 use callbin_server::{
     StartError, check, command,
     config::{self, ConfigError},
-    logging, run, runtime,
+    listener, logging, run, runtime,
 };
 
 fn main() -> ExitCode {
     if let Some(code) = command::run_if_asked() {
         return code;
     }
+    let inherited = match listener::inherited() {
+        Ok(inherited) => inherited,
+        Err(error) => return fail(&error, 3),
+    };
     let config = match config::parse(std::env::args_os()) {
         Ok(config) => config,
         Err(ConfigError::CommandLine(error)) => error.exit(),
@@ -27,7 +31,7 @@ fn main() -> ExitCode {
         Ok(guard) => guard,
         Err(error) => return fail(&error, 2),
     };
-    let result = runtime::block_on(run(config));
+    let result = runtime::block_on(run(config, inherited));
     drop(guard);
     conclude(result)
 }

@@ -10,6 +10,7 @@ use std::{
 
 use futures_rustls::TlsAcceptor;
 use futures_util::{FutureExt, pin_mut, select_biased};
+use sd_notify::NotifyState;
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -82,14 +83,18 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     Parts::load(config).map(drop)
 }
 
-/// Serves until SIGTERM or SIGINT, then closes everybody.
-pub async fn run(config: Config) -> Result<(), StartError> {
+/// Serves until SIGTERM or SIGINT, then closes everybody. Listens where the configuration says, unless there
+/// is a socket that listens already.
+pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Result<(), StartError> {
     let Parts { certificate, settings, assets } = Parts::load(&config)?;
     let acceptor = match &certificate {
         Some(certificate) => Some(TlsAcceptor::from(certificate.server_config()?)),
         None => None,
     };
-    let socket = listener::bind(&config.listen.addr, config.listen.port)?;
+    let socket = match inherited {
+        Some(socket) => socket,
+        None => listener::bind(&config.listen.addr, config.listen.port)?,
+    };
     let address = socket.local_addr()?;
     let descriptors = raise_descriptor_limit();
     let metrics = Arc::new(Metrics::default());
@@ -110,8 +115,10 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     let mut signals = Signals::new()?;
     let reloader = Reloader::new(config.clone(), certificate, app.clone(), descriptors);
     announce(address, acceptor.is_some(), admin_address);
+    tell_systemd(NotifyState::Ready);
     let mut server = Server { acceptor, app, listener: Listener::new(socket)? };
     server.serve(&mut signals, &reloader, config.tls.restart_on_cert_change).await;
+    tell_systemd(NotifyState::Stopping);
     let Deadlines { drain_timeout, shutdown_timeout, .. } = config.deadlines;
     server.drain(&mut signals, drain_timeout, shutdown_timeout / 2).await;
     let Server { app, listener, .. } = server;
@@ -150,6 +157,13 @@ fn raise_descriptor_limit() -> u64 {
             warn!(%error, "cannot raise the limit of open files");
             rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(1024, |(soft, _)| soft)
         }
+    }
+}
+
+/// Where systemd started us as a service of type notify it waits for this; else nothing happens.
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        warn!(%error, "cannot tell systemd");
     }
 }
 

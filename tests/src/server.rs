@@ -45,9 +45,9 @@ impl Server {
         server
     }
 
-    /// Starts it as told, and waits until it listens.
+    /// Starts it as told, which may be with something special as its stdin, and waits until it listens.
     pub fn spawn(command: &mut Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Process::spawn(command);
         let log = Arc::new(Mutex::new(String::new()));
         let mut stderr = process.child().stderr.take().expect("stderr is piped");

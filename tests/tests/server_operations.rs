@@ -763,6 +763,79 @@ mod webhook {
     }
 }
 
+mod systemd {
+    use std::{
+        net::{TcpListener, TcpStream},
+        os::{fd::OwnedFd, unix::net::UnixDatagram},
+    };
+
+    use super::*;
+
+    #[test]
+    fn is_told_of_readiness_and_of_the_end() {
+        let folder = Folder::new();
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).expect("the folder is ours");
+        socket.set_read_timeout(Some(DEADLINE)).expect("a socket has options");
+        let told = || {
+            let mut text = [0; 100];
+            let n = socket.recv(&mut text).expect("a word");
+            String::from_utf8_lossy(&text[..n]).trim().to_owned()
+        };
+        let mut command = Command::new(program("callbin-server"));
+        command.args(["--disable-ssl", "--addr", "127.0.0.1", "--port", "0", "--drain-timeout", "20"]);
+        let mut server = Server::spawn(command.env("NOTIFY_SOCKET", &path));
+        assert_eq!(told(), "READY=1");
+        let (caller, callee) = session(&server);
+        server.process().signal("TERM");
+        assert_eq!(told(), "STOPPING=1", "while the session still goes on");
+        drop((caller, callee));
+        assert_eq!(server.process().wait().code(), Some(0));
+    }
+
+    /// Starts a server that finds this as descriptor 3.
+    fn start_with(passed: OwnedFd, count: u32) -> Command {
+        let mut command = Command::new("sh");
+        let script = format!("LISTEN_FDS={count} LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 4<&0");
+        command.args(["-c", &script]).arg(program("callbin-server"));
+        command.args(["--disable-ssl", "--port", "1"]).stdin(passed);
+        command
+    }
+
+    #[test]
+    fn may_listen_in_the_servers_place() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+        let address = listener.local_addr().expect("bound");
+        let ours = listener.try_clone().expect("descriptors are left");
+        // Before there is a server.
+        let early = TcpStream::connect(address).expect("somebody listens");
+        let mut server = Server::spawn(&mut start_with(listener.into(), 1));
+        assert_eq!(server.port(), address.port());
+        Socket::handshake(early, &server.ws_url(), &[]).hello("early");
+        // The next server goes on where this one ended.
+        server.process().signal("TERM");
+        assert_eq!(server.process().wait().code(), Some(0));
+        let waiting = TcpStream::connect(address).expect("somebody still listens");
+        let server = Server::spawn(&mut start_with(ours.into(), 1));
+        Socket::handshake(waiting, &server.ws_url(), &[]).hello("waiting");
+    }
+
+    #[test]
+    fn may_not_pass_what_is_no_listening_socket() {
+        for (count, file) in [(1, true), (2, false)] {
+            let passed: OwnedFd = if file {
+                File::open("/dev/null").expect("Linux").into()
+            } else {
+                TcpListener::bind("127.0.0.1:0").expect("loopback has ports").into()
+            };
+            let output = start_with(passed, count).output().expect("sh runs");
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(3), "{stderr}");
+            assert!(stderr.contains("the socket that systemd passes"), "{stderr}");
+        }
+    }
+}
+
 mod logs {
     use super::*;
 
