@@ -1,6 +1,6 @@
 //! Rooms in real Chromium: pages that come, go and come back.
 
-use callbin_tests::{DEADLINE, Page, Server, Site, Socket, WWW};
+use callbin_tests::{Client, DEADLINE, Page, Server, Site, Socket, WWW};
 
 #[test]
 fn three_pages_meet_leave_and_come_back() {
@@ -134,16 +134,97 @@ fn a_member_that_answers_garbage_costs_only_its_own_tile() {
     anna.wait_for_exactly(&["berta"]);
 }
 
+/// Makes a page keep every connection it makes from now on in `made`.
+const KEEP_CONNECTIONS: &str = "window.made = []; window.RTCPeerConnection = class extends RTCPeerConnection { \
+     constructor(configuration) { super(configuration); made.push(this); } }; true";
+
+/// Joins from the lobby, with its connections kept.
+#[track_caller]
+fn join_watched(site: &Site, id: &str) -> Page {
+    let page = site.open(&format!("room=r&id={id}"));
+    page.eval(KEEP_CONNECTIONS);
+    page.wait_for("the camera", "callbin.state().camera", DEADLINE);
+    page.click("#join");
+    page.wait_for_state("in-room");
+    page
+}
+
+/// Waits until the camera goes to so many peers, to each as www/bitrate.js says: what is asked of the senders,
+/// and what `getStats()` says that they do.
+#[track_caller]
+fn wait_for_shares(page: &Page, peers: usize, height: u32, bitrate: u32) {
+    let js = format!(
+        "(async () => {{ let good = 0; \
+         for (const connection of made.filter((c) => c.connectionState === 'connected')) {{ \
+           const sender = connection.getSenders().find((s) => s.track?.kind === 'video'); \
+           const [encoding] = sender.getParameters().encodings; \
+           const scaled = sender.track.getSettings().height / encoding.scaleResolutionDownBy; \
+           const out = [...(await sender.getStats()).values()].find((s) => s.type === 'outbound-rtp'); \
+           if (encoding.maxBitrate === {bitrate} && encoding.maxFramerate === 30 && Math.round(scaled) === {height} \
+             && out.frameHeight === {height} && out.targetBitrate <= {bitrate} && out.framesPerSecond > 0) good += 1; \
+         }} return good === {peers} && callbin.state().connections === {peers}; }})()"
+    );
+    let until = std::time::Instant::now() + DEADLINE;
+    while page.eval(&js) != true {
+        assert!(std::time::Instant::now() < until, "not {peers} × {height} lines\n{}", page.describe());
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+}
+
 #[test]
-fn four_participants_share_the_camera_at_360_lines() {
+fn four_participants_share_the_camera_as_promised() {
     let site = Site::up();
-    let pages: Vec<Page> = ["p1", "p2", "p3", "p4"].iter().map(|id| site.join(id)).collect();
-    let first = pages.first().expect("there are four");
-    first.wait_for_exactly(&["p2", "p3", "p4"]);
+    let first = join_watched(&site, "p1");
+    let second = site.join("p2");
+    wait_for_shares(&first, 1, 720, 2_000_000);
+    let args = |id| ["room", "r", "--id", id, "--video-pattern", id, "--size", "640x360"];
+    let mut clients = [Client::start(&site.server, &args("red")), Client::start(&site.server, &args("blue"))];
+    first.wait_for_exactly(&["p2", "red", "blue"]);
+    second.wait_for_exactly(&["p1", "red", "blue"]);
+    wait_for_shares(&first, 3, 360, 600_000);
     first.wait_for(
-        "640×360 or less sent to each, and pictures of all",
-        "Object.values(callbin.stats()).length === 3 && Object.values(callbin.stats()).every((s) => \
-         s.videoOut?.height > 0 && s.videoOut.height <= 360 && s.videoIn?.fps > 0)",
+        "pictures of all",
+        "Object.values(callbin.stats()).every((s) => s.videoIn?.fps > 0)",
         DEADLINE,
     );
+    second.assert_sees("p1");
+    for client in &mut clients {
+        client.wait_for_stats("640×360 of the first", |stats| {
+            stats.peer() == Some("p1") && stats.number("/video/height") == 360.0
+        });
+    }
+    for client in clients {
+        client.hang_up();
+    }
+    wait_for_shares(&first, 1, 720, 2_000_000);
+    first.assert_no_console_errors();
+}
+
+#[test]
+fn a_page_and_a_client_that_both_try_again_settle_on_one_connection() {
+    let site = Site::up();
+    let page = join_watched(&site, "page");
+    let mut red = Client::start(&site.server, &["room", "r", "--id", "red", "--video-pattern", "red"]);
+    page.wait_for_exactly(&["red"]);
+    red.process().signal("STOP");
+    page.wait_for("the failure", "callbin.peers()[0]?.state === 'failed'", 2 * DEADLINE);
+    let before = page.eval("made.length").as_u64().unwrap_or_default();
+    page.click(".veil .retry");
+    red.process().signal("CONT");
+    red.forget();
+    red.wait_for_peer("page", "peer-connected");
+    page.wait_for_exactly(&["red"]);
+    let probe = page.video_probe("red");
+    assert!(probe.r > 200.0 && probe.g < 40.0, "{probe:?}");
+    // Settled: for ten seconds of pictures nobody begins anew.
+    let made = page.eval("made.length").as_u64().unwrap_or_default();
+    let frames = page.frames_decoded("red");
+    page.wait_for(
+        "ten seconds of pictures",
+        &format!("callbin.peers()[0].framesDecoded > {frames} + 250"),
+        DEADLINE,
+    );
+    assert_eq!(page.eval("made.length").as_u64(), Some(made));
+    assert!(made - before <= 4, "{before} connections, then {made}");
+    red.hang_up();
 }
