@@ -2,6 +2,7 @@
 
 use std::{
     pin::pin,
+    sync::Once,
     thread,
     time::{Duration, Instant},
 };
@@ -324,8 +325,12 @@ fn open_view(options: &Options, headless: bool, news: &News) -> View {
     }
     let sinks = Sinks { video: options.video_sink.clone(), audio: options.audio_sink.clone() };
     let view = View::detect(&sinks, news);
+    // `wait` opens a view for each call, and has nothing new to say then.
+    static TOLD: Once = Once::new();
     if !view.has_picture() {
-        eprintln!("callbin: no display: what arrives is decoded and counted, not shown");
+        TOLD.call_once(|| {
+            eprintln!("callbin: no display: what arrives is decoded and counted, not shown");
+        });
     }
     view
 }

@@ -8,7 +8,8 @@ mod devtools;
 mod page;
 
 use std::{
-    os::unix::process::CommandExt,
+    fs::DirBuilder,
+    os::unix::{fs::DirBuilderExt, process::CommandExt},
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
@@ -152,7 +153,13 @@ fn command(options: &BrowserOptions, profile: &Path) -> Command {
     if options.accept_insecure_certs {
         command.arg("--ignore-certificate-errors");
     }
+    // All it leaves lying about goes with the profile: lock files, sockets, its PulseAudio's.
     command.arg("about:blank").env("HOME", profile).process_group(0);
+    for name in ["TMPDIR", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
+        let folder = profile.join(name);
+        DirBuilder::new().mode(0o700).create(&folder).expect("a folder in the profile");
+        command.env(name, folder);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }

@@ -99,6 +99,16 @@ impl Display {
     }
 }
 
+impl Drop for Display {
+    /// Asked to end, it takes its socket and lock with it.
+    fn drop(&mut self) {
+        if self.server.is_running() {
+            self.server.signal("TERM");
+            self.server.wait();
+        }
+    }
+}
+
 /// Without a window manager a program's window is a child of the root.
 fn window(connection: &RustConnection) -> Option<Window> {
     let root = connection.setup().roots.first()?.root;

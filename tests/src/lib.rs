@@ -15,6 +15,7 @@ pub mod mirror;
 pub mod network;
 pub mod process;
 pub mod server;
+pub mod site;
 pub mod socket;
 pub mod wait;
 
@@ -25,5 +26,6 @@ pub use display::{Display, Patch, Screenshot};
 pub use network::Network;
 pub use process::program;
 pub use server::Server;
+pub use site::{CALLER, Site, WWW};
 pub use socket::Socket;
 pub use wait::{DEADLINE, wait_until};

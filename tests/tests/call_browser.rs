@@ -1,55 +1,32 @@
 //! Calls between the page in real Chromium and the GStreamer client, with proof at the far end: the page
 //! looks at pixels and sound of the client's test sources, the client at those of Chromium's fake devices.
 
-use callbin_tests::{Browser, BrowserOptions, Client, DEADLINE, Page, Server, client::Event, wait_until};
+use callbin_tests::{
+    BrowserOptions, CALLER, Client, DEADLINE, Page, Server, Site, client::Event, wait_until,
+};
 use tempfile::TempDir;
 
-/// What the page calls the other side when it was called: the protocol doesn't say who calls.
-const CALLER: &str = "caller";
-
-struct Set {
-    server: Server,
-    browser: Browser,
+/// The page as the server carries it.
+fn up() -> Site {
+    with(BrowserOptions::default())
 }
 
-impl Set {
-    fn up() -> Self {
-        Self::with(BrowserOptions::default(), Server::start(&[]))
-    }
+fn with(options: BrowserOptions) -> Site {
+    Site::at(Server::start(&[]), options)
+}
 
-    fn with(options: BrowserOptions, server: Server) -> Self {
-        Self { server, browser: Browser::start(options) }
-    }
+/// A client that waits for calls as `gst`, and shows red.
+fn waiting_client(site: &Site, args: &[&str]) -> Client {
+    let args = [&["wait", "--id", "gst", "--video-pattern", "red"], args].concat();
+    let mut client = Client::start(&site.server, &args);
+    client.wait_for("waiting");
+    client
+}
 
-    #[track_caller]
-    fn open(&self, query: &str) -> Page {
-        self.browser.open(&format!("{}?{query}", self.server.url()))
-    }
-
-    /// A client that waits for calls as `gst`, and shows red.
-    fn waiting_client(&self, args: &[&str]) -> Client {
-        self.client_showing("red", args)
-    }
-
-    fn client_showing(&self, pattern: &str, args: &[&str]) -> Client {
-        let args = [&["wait", "--id", "gst", "--video-pattern", pattern], args].concat();
-        let mut client = Client::start(&self.server, &args);
-        client.wait_for("waiting");
-        client
-    }
-
-    /// A client that calls the page `web`, and shows red.
-    fn calling_client(&self, args: &[&str]) -> Client {
-        let args = [&["call", "web", "--id", "gst", "--video-pattern", "red"], args].concat();
-        Client::start(&self.server, &args)
-    }
-
-    #[track_caller]
-    fn waiting_page(&self) -> Page {
-        let page = self.open("id=web");
-        page.wait_for_state("ready");
-        page
-    }
+/// A client that calls the page `web`, and shows red.
+fn calling_client(site: &Site, args: &[&str]) -> Client {
+    let args = [&["call", "web", "--id", "gst", "--video-pattern", "red"], args].concat();
+    Client::start(&site.server, &args)
 }
 
 /// Chromium's gain control makes of its short beep, over a second, what it likes; silence is -100 dB.
@@ -94,21 +71,14 @@ fn say(page: &Page, text: &str) {
     page.press("Enter");
 }
 
-#[track_caller]
-fn assert_page_is_idle(page: &Page) {
-    page.wait_for_state("ready");
-    assert_eq!(page.eval("document.querySelectorAll('video[data-peer]').length"), 0);
-    assert_eq!(page.eval("callbin.state().connections"), 0, "{}", page.describe());
-}
-
 #[test]
 fn the_page_calls_and_calls_again() {
-    let set = Set::up();
-    let mut client = set.waiting_client(&[]);
-    let page = set.open("id=web&call=gst");
+    let site = up();
+    let mut client = waiting_client(&site, &[]);
+    let page = site.open("id=web&call=gst");
     assert_call_works(&page, "gst", &mut client);
     page.click("#hang-up");
-    assert_page_is_idle(&page);
+    page.assert_idle();
     assert_eq!(client.wait_for("ended").text("/reason"), "peer-left");
 
     for _ in 0..2 {
@@ -118,39 +88,39 @@ fn the_page_calls_and_calls_again() {
         client.forget();
         assert_call_works(&page, "gst", &mut client);
         page.click("#hang-up");
-        assert_page_is_idle(&page);
+        page.assert_idle();
     }
 }
 
 #[test]
 fn the_client_calls() {
-    let set = Set::up();
-    let page = set.waiting_page();
-    let mut client = set.calling_client(&[]);
+    let site = up();
+    let page = site.waiting("web");
+    let mut client = calling_client(&site, &[]);
     assert_call_works(&page, CALLER, &mut client);
     client.hang_up();
-    assert_page_is_idle(&page);
-    let mut again = set.calling_client(&[]);
+    page.assert_idle();
+    let mut again = calling_client(&site, &[]);
     assert_call_works(&page, CALLER, &mut again);
     page.click("#hang-up");
     assert_eq!(again.exit_code(), 12);
-    assert_page_is_idle(&page);
+    page.assert_idle();
 }
 
 #[test]
 fn the_page_calls_and_the_client_offers() {
-    let set = Set::up();
-    let mut client = set.waiting_client(&[]);
-    let page = set.open("id=web&call=gst&remote-offerer=1");
+    let site = up();
+    let mut client = waiting_client(&site, &[]);
+    let page = site.open("id=web&call=gst&remote-offerer=1");
     client.wait_for("offer-sent");
     assert_call_works(&page, "gst", &mut client);
 }
 
 #[test]
 fn the_client_calls_and_the_page_offers() {
-    let set = Set::up();
-    let page = set.waiting_page();
-    let mut client = set.calling_client(&["--remote-offerer"]);
+    let site = up();
+    let page = site.waiting("web");
+    let mut client = calling_client(&site, &["--remote-offerer"]);
     client.wait_for("offer-received");
     assert_call_works(&page, CALLER, &mut client);
 }
@@ -159,16 +129,16 @@ fn the_client_calls_and_the_page_offers() {
 /// as offerer its own one, as answerer ours.
 #[test]
 fn packets_carry_header_extensions_in_both_roles() {
-    let set = Set::up();
-    let page = set.waiting_page();
+    let site = up();
+    let page = site.waiting("web");
     for args in [&[][..], &["--remote-offerer"]] {
-        let mut client = set.calling_client(args);
+        let mut client = calling_client(&site, args);
         client.wait_for_stats("feedback", |stats| {
             stats.number("/sent/feedback/packets_received") > 0.0
                 && stats.number("/sent/feedback/bitrate_received") > 50_000.0
         });
         client.hang_up();
-        assert_page_is_idle(&page);
+        page.assert_idle();
     }
 }
 
@@ -194,23 +164,25 @@ const SWAP_PAYLOAD_TYPES: &str = r"
 
 #[test]
 fn payload_types_are_those_of_the_offer() {
-    let set = Set::up();
-    let page = set.waiting_page();
+    let site = up();
+    let page = site.waiting("web");
     page.eval(SWAP_PAYLOAD_TYPES);
-    let mut client = set.calling_client(&["--remote-offerer"]);
+    let mut client = calling_client(&site, &["--remote-offerer"]);
     assert_call_works(&page, CALLER, &mut client);
     assert_eq!(page.eval("window.offered"), "98,110");
 }
 
 #[test]
 fn motion_is_seen_in_the_page() {
-    let set = Set::up();
+    let site = up();
     let args = ["wait", "--id", "gst", "--video-pattern", "ball", "--size", "320x240"];
-    Client::start(&set.server, &args).wait_for("waiting");
-    let mut client =
-        Client::start(&set.server, &["wait", "--id", "gst2", "--video-pattern", "ball", "--size", "320x240"]);
+    Client::start(&site.server, &args).wait_for("waiting");
+    let mut client = Client::start(
+        &site.server,
+        &["wait", "--id", "gst2", "--video-pattern", "ball", "--size", "320x240"],
+    );
     client.wait_for("waiting");
-    let page = set.open("id=web&call=gst2");
+    let page = site.open("id=web&call=gst2");
     let probe = page.video_probe("gst2");
     assert_eq!((probe.width, probe.height), (320, 240));
     assert!(probe.motion > 0.05, "stands still: {probe:?}");
@@ -218,9 +190,9 @@ fn motion_is_seen_in_the_page() {
 
 #[test]
 fn texts_go_both_ways() {
-    let set = Set::up();
-    let mut client = set.waiting_client(&["--send-text", "hello from GStreamer"]);
-    let page = set.open("id=web&call=gst");
+    let site = up();
+    let mut client = waiting_client(&site, &["--send-text", "hello from GStreamer"]);
+    let page = site.open("id=web&call=gst");
     let shown = "document.querySelector('#messages').textContent.includes('hello from GStreamer')";
     page.wait_for("the client's text", shown, DEADLINE);
     say(&page, "hello from Chromium");
@@ -229,28 +201,28 @@ fn texts_go_both_ways() {
 
 #[test]
 fn a_killed_client_leaves_a_page_that_can_be_called_again() {
-    let set = Set::up();
-    let page = set.waiting_page();
-    let mut client = set.calling_client(&[]);
+    let site = up();
+    let page = site.waiting("web");
+    let mut client = calling_client(&site, &[]);
     page.wait_for_peer(CALLER, "connected");
     client.process().signal("KILL");
-    assert_page_is_idle(&page);
-    let mut again = set.calling_client(&[]);
+    page.assert_idle();
+    let mut again = calling_client(&site, &[]);
     assert_call_works(&page, CALLER, &mut again);
 }
 
 #[test]
 fn a_killed_server_is_survived_by_both() {
-    let mut set = Set::up();
-    let mut client = set.waiting_client(&[]);
-    let page = set.open("id=web&call=gst");
+    let mut site = up();
+    let mut client = waiting_client(&site, &[]);
+    let page = site.open("id=web&call=gst");
     page.wait_for_peer("gst", "connected");
-    let port = set.server.port();
-    set.server.process().signal("KILL");
-    set.server.process().wait();
+    let port = site.server.port();
+    site.server.process().signal("KILL");
+    site.server.process().wait();
     client.wait_for("reconnecting");
     page.wait_for("the page to notice", "callbin.state().state === 'reconnecting'", DEADLINE);
-    set.server = Server::start_on(port, &["--disable-ssl"]);
+    site.server = Server::start_on(port, &["--disable-ssl"]);
     client.wait_for("waiting");
     page.wait_for_state("ready");
     page.type_text("#peer", "gst");
@@ -264,9 +236,9 @@ fn a_killed_server_is_survived_by_both() {
 #[test]
 fn addresses_hidden_behind_mdns_names_are_no_obstacle() {
     let options = BrowserOptions { mdns: true, fake_devices: false, ..BrowserOptions::default() };
-    let set = Set::with(options, Server::start(&[]));
-    let _client = set.waiting_client(&[]);
-    let page = set.open("id=web&call=gst");
+    let site = with(options);
+    let _client = waiting_client(&site, &[]);
+    let page = site.open("id=web&call=gst");
     page.wait_for_peer("gst", "connected");
     assert_page_gets_red(&page, "gst");
 }
@@ -277,19 +249,19 @@ fn calls_work_through_tls() {
     let path = dir.path().to_str().expect("the path is text");
     let server = Server::start_on(0, &["--self-signed", "--cert-path", path]);
     let options = BrowserOptions { accept_insecure_certs: true, ..BrowserOptions::default() };
-    let set = Set::with(options, server);
+    let site = Site::at(server, options);
     let cert = dir.path().join("cert.pem");
-    let mut client = set.waiting_client(&["--ca-file", cert.to_str().expect("the path is text")]);
-    let page = set.open("id=web&call=gst");
+    let mut client = waiting_client(&site, &["--ca-file", cert.to_str().expect("the path is text")]);
+    let page = site.open("id=web&call=gst");
     assert_call_works(&page, "gst", &mut client);
 }
 
 #[test]
 fn a_browser_without_a_camera_watches_and_listens() {
     let options = BrowserOptions { fake_devices: false, ..BrowserOptions::default() };
-    let set = Set::with(options, Server::start(&[]));
-    let mut client = set.waiting_client(&[]);
-    let page = set.open("id=web&call=gst");
+    let site = with(options);
+    let mut client = waiting_client(&site, &[]);
+    let page = site.open("id=web&call=gst");
     page.wait_for_peer("gst", "connected");
     assert_page_gets_red(&page, "gst");
     page.click("#hang-up");
@@ -299,9 +271,9 @@ fn a_browser_without_a_camera_watches_and_listens() {
 
 #[test]
 fn a_client_without_media_talks_by_text() {
-    let set = Set::up();
-    let mut client = set.waiting_client(&["--no-audio", "--no-video"]);
-    let page = set.open("id=web&call=gst");
+    let site = up();
+    let mut client = waiting_client(&site, &["--no-audio", "--no-video"]);
+    let page = site.open("id=web&call=gst");
     page.wait_for_peer("gst", "connected");
     say(&page, "anybody there?");
     assert_eq!(client.wait_for("data").text("/text"), "anybody there?");

@@ -2,63 +2,13 @@
 
 use std::process::Command;
 
-use callbin_tests::{Browser, BrowserOptions, DEADLINE, Page, Server, Socket, wait_until};
+use callbin_tests::{Browser, BrowserOptions, CALLER, DEADLINE, Server, Site, Socket, WWW, wait_until};
 use serde_json::Value;
-
-/// The page from the sources, so that its tests need no new server for each change.
-const WWW: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../www");
-
-/// What the page calls the other side when it was called: the protocol doesn't say who calls.
-const CALLER: &str = "caller";
-
-struct Set {
-    server: Server,
-    browser: Browser,
-}
-
-impl Set {
-    fn up() -> Self {
-        Self::with(BrowserOptions::default())
-    }
-
-    fn with(options: BrowserOptions) -> Self {
-        Self { server: Server::start(&["--www", WWW]), browser: Browser::start(options) }
-    }
-
-    #[track_caller]
-    fn open(&self, query: &str) -> Page {
-        self.browser.open(&format!("{}?{query}", self.server.url()))
-    }
-
-    /// A page that is registered and waits.
-    #[track_caller]
-    fn waiting(&self, id: &str) -> Page {
-        let page = self.open(&format!("id={id}"));
-        page.wait_for_state("ready");
-        page
-    }
-}
-
-/// Chromium's fake camera is green and moves, its fake microphone beeps.
-#[track_caller]
-fn assert_sees_and_hears(page: &Page, uid: &str) {
-    let probe = page.video_probe(uid);
-    assert!(probe.g > 60.0 && probe.g > 2.0 * probe.r && probe.g > 2.0 * probe.b, "{uid}: {probe:?}");
-    assert!(probe.motion > 0.05, "{uid} stands still: {probe:?}");
-    page.wait_for_sound(uid, 0.005);
-}
-
-#[track_caller]
-fn assert_idle(page: &Page) {
-    page.wait_for_state("ready");
-    assert_eq!(page.eval("document.querySelectorAll('video[data-peer]').length"), 0);
-    assert_eq!(page.eval("callbin.state().connections"), 0, "{}", page.describe());
-}
 
 #[test]
 fn a_browser_leaves_nothing_behind_and_the_console_is_heard() {
-    let set = Set::up();
-    let page = set.waiting("anna");
+    let site = Site::up();
+    let page = site.waiting("anna");
     page.assert_no_console_errors();
     page.eval("document.body.setAttribute('style', 'color: red')"); // against the content security policy
     page.eval("setTimeout(() => { throw new Error('heard'); })");
@@ -66,28 +16,28 @@ fn a_browser_leaves_nothing_behind_and_the_console_is_heard() {
     let heard = wait_until("two errors", DEADLINE, heard);
     assert!(heard.contains("Content Security Policy") && heard.contains("heard"), "{heard}");
 
-    let pid = set.browser.pid().to_string();
+    let pid = site.browser.pid().to_string();
     let group = || Command::new("pgrep").args(["-g", &pid]).output().expect("pgrep runs").stdout;
-    let profile = set.browser.profile().to_owned();
+    let profile = site.browser.profile().to_owned();
     assert!(profile.is_dir() && !group().is_empty());
-    drop(set.browser);
+    drop(site.browser);
     assert!(!profile.exists() && group().is_empty());
 }
 
 #[test]
 fn pages_call_each_other_in_both_directions_again_and_again() {
-    let set = Set::up();
-    let anna = set.waiting("anna");
-    let berta = set.open("id=berta&call=anna");
+    let site = Site::up();
+    let anna = site.waiting("anna");
+    let berta = site.open("id=berta&call=anna");
     berta.wait_for_peer("anna", "connected");
     anna.wait_for_peer(CALLER, "connected");
     assert_eq!((berta.text("#own-id"), berta.text("#status")), ("berta".into(), "In a call".into()));
-    assert_sees_and_hears(&berta, "anna");
-    assert_sees_and_hears(&anna, CALLER);
+    berta.assert_sees_and_hears("anna");
+    anna.assert_sees_and_hears(CALLER);
 
     berta.click("#hang-up");
-    assert_idle(&anna);
-    assert_idle(&berta);
+    anna.assert_idle();
+    berta.assert_idle();
 
     for _ in 0..3 {
         anna.type_text("#peer", "berta");
@@ -95,36 +45,36 @@ fn pages_call_each_other_in_both_directions_again_and_again() {
         anna.wait_for_peer("berta", "connected");
         berta.wait_for_peer(CALLER, "connected");
         berta.click("#hang-up");
-        assert_idle(&anna);
-        assert_idle(&berta);
+        anna.assert_idle();
+        berta.assert_idle();
     }
     anna.type_text("#peer", "berta");
     anna.press("Enter");
     anna.wait_for_peer("berta", "connected");
-    assert_sees_and_hears(&anna, "berta");
+    anna.assert_sees_and_hears("berta");
     anna.assert_no_console_errors();
     berta.assert_no_console_errors();
 }
 
 #[test]
 fn the_other_side_can_be_asked_to_offer() {
-    let set = Set::up();
-    let anna = set.waiting("anna");
-    let berta = set.open("id=berta&call=anna&remote-offerer=1");
+    let site = Site::up();
+    let anna = site.waiting("anna");
+    let berta = site.open("id=berta&call=anna&remote-offerer=1");
     berta.wait_for_peer("anna", "connected");
-    assert_sees_and_hears(&berta, "anna");
-    assert_sees_and_hears(&anna, CALLER);
+    berta.assert_sees_and_hears("anna");
+    anna.assert_sees_and_hears(CALLER);
 }
 
 #[test]
 fn the_offer_request_is_sent_and_honoured_as_the_stock_page_does() {
-    let set = Set::up();
-    let mut callee = Socket::register(&set.server, "callee");
-    let _asking = set.open("id=asking&call=callee&remote-offerer=1");
+    let site = Site::up();
+    let mut callee = Socket::register(&site.server, "callee");
+    let _asking = site.open("id=asking&call=callee&remote-offerer=1");
     callee.expect("OFFER_REQUEST");
 
-    let asked = set.waiting("asked");
-    let mut caller = Socket::register(&set.server, "caller-1");
+    let asked = site.waiting("asked");
+    let mut caller = Socket::register(&site.server, "caller-1");
     caller.send("SESSION asked");
     caller.expect("SESSION_OK");
     caller.send("OFFER_REQUEST");
@@ -134,9 +84,9 @@ fn the_offer_request_is_sent_and_honoured_as_the_stock_page_does() {
 
 #[test]
 fn the_offer_comes_before_its_candidates_and_names_media_and_channel() {
-    let set = Set::up();
-    let mut callee = Socket::register(&set.server, "callee");
-    let page = set.open("id=page&call=callee");
+    let site = Site::up();
+    let mut callee = Socket::register(&site.server, "callee");
+    let page = site.open("id=page&call=callee");
     let offer = json(&callee.receive_text());
     assert_eq!(offer["sdp"]["type"], "offer");
     let sdp = offer["sdp"]["sdp"].as_str().expect("the SDP is text");
@@ -159,9 +109,9 @@ fn the_offer_comes_before_its_candidates_and_names_media_and_channel() {
 
 #[test]
 fn the_chat_goes_both_ways_whoever_made_the_channel() {
-    let set = Set::up();
-    let anna = set.waiting("anna");
-    let berta = set.open("id=berta&call=anna");
+    let site = Site::up();
+    let anna = site.waiting("anna");
+    let berta = site.open("id=berta&call=anna");
     for page in [&anna, &berta] {
         page.wait_for("the chat", "callbin.peers()[0]?.chat", DEADLINE);
         page.click("#show-chat");
@@ -180,24 +130,24 @@ fn the_chat_goes_both_ways_whoever_made_the_channel() {
 
 #[test]
 fn a_taken_name_is_told_and_another_one_works() {
-    let set = Set::up();
-    let _first = Socket::register(&set.server, "anna");
-    let page = set.open("id=anna");
+    let site = Site::up();
+    let _first = Socket::register(&site.server, "anna");
+    let page = site.open("id=anna");
     page.wait_for_state("refused");
     assert_eq!(page.text("#notice-text"), "The name “anna” is taken. Choose another one.");
     page.type_text("#name", "berta");
     page.press("Enter");
     page.wait_for_state("ready");
     assert_eq!(page.text("#own-id"), "berta");
-    let mut probe = Socket::register(&set.server, "probe");
+    let mut probe = Socket::register(&site.server, "probe");
     probe.send("SESSION berta");
     probe.expect("SESSION_OK");
 }
 
 #[test]
 fn a_peer_that_is_not_there_or_busy_is_told_and_can_be_called_again() {
-    let set = Set::up();
-    let page = set.open("id=page&call=nobody");
+    let site = Site::up();
+    let page = site.open("id=page&call=nobody");
     page.wait_for("the notice", "!document.querySelector('#notice').hidden", DEADLINE);
     assert!(
         page.text("#notice-text").starts_with("“nobody” was not found."),
@@ -206,8 +156,8 @@ fn a_peer_that_is_not_there_or_busy_is_told_and_can_be_called_again() {
     );
     page.wait_for_state("ready");
 
-    let mut one = Socket::register(&set.server, "one");
-    let two = Socket::register(&set.server, "two");
+    let mut one = Socket::register(&site.server, "one");
+    let two = Socket::register(&site.server, "two");
     one.send("SESSION two");
     one.expect("SESSION_OK");
     page.type_text("#peer", "one");
@@ -221,7 +171,7 @@ fn a_peer_that_is_not_there_or_busy_is_told_and_can_be_called_again() {
 
     drop(two);
     one.close();
-    let mut one = Socket::register(&set.server, "one");
+    let mut one = Socket::register(&site.server, "one");
     page.click("#call");
     assert_eq!(json(&one.receive_text())["sdp"]["type"], "offer");
     page.assert_no_console_errors();
@@ -229,34 +179,34 @@ fn a_peer_that_is_not_there_or_busy_is_told_and_can_be_called_again() {
 
 #[test]
 fn a_server_that_dies_and_comes_back_finds_the_page_again() {
-    let mut set = Set::up();
-    let port = set.server.port();
-    let anna = set.waiting("anna");
-    let berta = set.open("id=berta&call=anna");
+    let mut site = Site::up();
+    let port = site.server.port();
+    let anna = site.waiting("anna");
+    let berta = site.open("id=berta&call=anna");
     berta.wait_for_peer("anna", "connected");
-    set.server.process().signal("KILL");
-    set.server.process().wait();
+    site.server.process().signal("KILL");
+    site.server.process().wait();
     for page in [&anna, &berta] {
         page.wait_for_state("reconnecting");
         assert_eq!(page.text("#status"), "Reconnecting…");
         page.wait_for("the call's end", "callbin.state().connections === 0", DEADLINE);
     }
-    set.server = Server::start_on(port, &["--disable-ssl", "--www", WWW]);
+    site.server = Server::start_on(port, &["--disable-ssl", "--www", WWW]);
     for page in [&anna, &berta] {
-        assert_idle(page);
+        page.assert_idle();
     }
     anna.type_text("#peer", "berta");
     anna.click("#call");
     anna.wait_for_peer("berta", "connected");
-    assert_sees_and_hears(&anna, "berta");
+    anna.assert_sees_and_hears("berta");
 }
 
 #[test]
 fn a_page_that_is_loaded_again_gets_its_name_back() {
-    let set = Set::up();
-    let page = set.waiting("anna");
+    let site = Site::up();
+    let page = site.waiting("anna");
     for _ in 0..3 {
-        page.go(&format!("{}?id=anna", set.server.url()));
+        page.go(&format!("{}?id=anna", site.server.url()));
         page.wait_for_state("ready");
     }
     page.assert_no_console_errors();
@@ -264,32 +214,32 @@ fn a_page_that_is_loaded_again_gets_its_name_back() {
 
 #[test]
 fn a_browser_without_devices_calls_and_sees() {
-    let set = Set::up();
+    let site = Site::up();
     let bare = Browser::start(BrowserOptions { fake_devices: false, ..BrowserOptions::default() });
-    let anna = set.waiting("anna");
-    let page = bare.open(&format!("{}?id=bare&call=anna", set.server.url()));
+    let anna = site.waiting("anna");
+    let page = bare.open(&format!("{}?id=bare&call=anna", site.server.url()));
     page.wait_for_peer("anna", "connected");
-    assert_sees_and_hears(&page, "anna");
+    page.assert_sees_and_hears("anna");
     assert_eq!(page.eval("callbin.state().camera || callbin.state().microphone"), false);
     assert_eq!(anna.eval("callbin.stats().caller.videoIn?.framesDecoded ?? 0"), 0);
     page.click("#hang-up");
-    assert_idle(&page);
+    page.assert_idle();
     assert_eq!(page.text("#preview-empty"), "No camera found. The call works without.");
 
     anna.wait_for_state("ready");
     anna.type_text("#peer", "bare");
     anna.click("#call");
     page.wait_for_peer(CALLER, "connected");
-    assert_sees_and_hears(&page, CALLER);
+    page.assert_sees_and_hears(CALLER);
     page.assert_no_console_errors();
 }
 
 #[test]
 fn forbidden_devices_are_told_and_the_call_works_without() {
-    let set = Set::up();
+    let site = Site::up();
     let blocked = Browser::start(BrowserOptions { block_devices: true, ..BrowserOptions::default() });
-    let anna = set.waiting("anna");
-    let page = blocked.open(&format!("{}?id=blocked", set.server.url()));
+    let anna = site.waiting("anna");
+    let page = blocked.open(&format!("{}?id=blocked", site.server.url()));
     page.wait_for(
         "the words",
         "/^Camera blocked/.test(document.querySelector('#preview-empty').textContent)",
@@ -299,14 +249,14 @@ fn forbidden_devices_are_told_and_the_call_works_without() {
     anna.type_text("#peer", "blocked");
     anna.click("#call");
     page.wait_for_peer(CALLER, "connected");
-    assert_sees_and_hears(&page, CALLER);
+    page.assert_sees_and_hears(CALLER);
 }
 
 #[test]
 fn two_pages_without_any_media_chat_over_mdns_candidates() {
-    let set = Set::with(BrowserOptions { mdns: true, fake_devices: false, ..BrowserOptions::default() });
-    let anna = set.waiting("anna");
-    let berta = set.open("id=berta&call=anna");
+    let site = Site::with(BrowserOptions { mdns: true, fake_devices: false, ..BrowserOptions::default() });
+    let anna = site.waiting("anna");
+    let berta = site.open("id=berta&call=anna");
     for page in [&anna, &berta] {
         page.wait_for("the chat", "callbin.peers()[0]?.chat", DEADLINE);
     }
@@ -314,11 +264,11 @@ fn two_pages_without_any_media_chat_over_mdns_candidates() {
 
 #[test]
 fn a_peer_with_data_only_is_called_calls_and_is_clumsy() {
-    let set = Set::up();
+    let site = Site::up();
     // Called by it: candidates come before the offer, without a mid, and nonsense comes with them.
-    let page = set.waiting("page");
-    let data = set.browser.open(&format!("{}health", set.server.url()));
-    data.eval(&format!("window.peer = ({DATA_PEER})({:?}, 'data', 'page')", set.server.ws_url()));
+    let page = site.waiting("page");
+    let data = site.browser.open(&format!("{}health", site.server.url()));
+    data.eval(&format!("window.peer = ({DATA_PEER})({:?}, 'data', 'page')", site.server.ws_url()));
     data.wait_for("the channel", "peer.channel?.readyState === 'open'", DEADLINE);
     page.wait_for_peer(CALLER, "connected");
     data.eval("peer.socket.send('what?'); peer.socket.send('{}'); peer.socket.send('HELLO page'); peer.channel.send('hi')");
@@ -326,10 +276,10 @@ fn a_peer_with_data_only_is_called_calls_and_is_clumsy() {
     assert_eq!(page.text("#status"), "In a call");
     assert_eq!(page.eval("document.querySelectorAll('video[data-peer]').length"), 1);
     data.eval("peer.socket.close(); peer.connection.close()");
-    assert_idle(&page);
+    page.assert_idle();
 
     // Called by the page: it refuses the media and takes the channel.
-    data.eval(&format!("window.peer = ({DATA_PEER})({:?}, 'data', null)", set.server.ws_url()));
+    data.eval(&format!("window.peer = ({DATA_PEER})({:?}, 'data', null)", site.server.ws_url()));
     data.wait_for("its registration", "peer.registered", DEADLINE);
     page.type_text("#peer", "data");
     page.click("#call");
@@ -377,10 +327,10 @@ const DATA_PEER: &str = r#"(url, id, callee) => {
 
 #[test]
 fn camera_and_microphone_can_go_and_come_back_within_a_call() {
-    let set = Set::up();
-    let anna = set.waiting("anna");
-    let berta = set.open("id=berta&call=anna");
-    assert_sees_and_hears(&anna, CALLER);
+    let site = Site::up();
+    let anna = site.waiting("anna");
+    let berta = site.open("id=berta&call=anna");
+    anna.assert_sees_and_hears(CALLER);
 
     let avatar = "document.querySelector('video[data-peer=caller]').nextElementSibling";
     berta.click("#camera");
@@ -396,7 +346,7 @@ fn camera_and_microphone_can_go_and_come_back_within_a_call() {
     );
     assert!(anna.audio_level(CALLER) < 0.005);
     berta.click("#mic");
-    assert_sees_and_hears(&anna, CALLER);
+    anna.assert_sees_and_hears(CALLER);
 
     // Taken away: the browser ends the track. Another one is opened in its place.
     berta.eval(
@@ -408,7 +358,7 @@ fn camera_and_microphone_can_go_and_come_back_within_a_call() {
         "(document.querySelector('#self-view').srcObject.getVideoTracks()[0]?.id ?? lost) !== lost",
         DEADLINE,
     );
-    assert_sees_and_hears(&anna, CALLER);
+    anna.assert_sees_and_hears(CALLER);
 
     // None at all, then one again.
     for (choice, has_camera) in [("none", false), ("", true)] {
@@ -426,10 +376,10 @@ fn camera_and_microphone_can_go_and_come_back_within_a_call() {
 
 #[test]
 fn a_camera_that_comes_late_is_negotiated() {
-    let set = Set::up();
-    let anna = set.open("id=anna&camera=none&microphone=none");
+    let site = Site::up();
+    let anna = site.open("id=anna&camera=none&microphone=none");
     anna.wait_for_state("ready");
-    let berta = set.open("id=berta&call=anna");
+    let berta = site.open("id=berta&call=anna");
     berta.wait_for_peer("anna", "connected");
     assert_eq!(berta.frames_decoded("anna"), 0);
     for device in ["camera", "microphone"] {
@@ -440,14 +390,14 @@ fn a_camera_that_comes_late_is_negotiated() {
         anna.eval(&choose);
         anna.wait_for("the device", &format!("callbin.state().{device}"), DEADLINE);
     }
-    assert_sees_and_hears(&berta, "anna");
+    berta.assert_sees_and_hears("anna");
 }
 
 #[test]
 fn garbage_for_an_answer_fails_the_peer_and_a_retry_offers_anew() {
-    let set = Set::up();
-    let mut callee = Socket::register(&set.server, "callee");
-    let page = set.open("id=page&call=callee");
+    let site = Site::up();
+    let mut callee = Socket::register(&site.server, "callee");
+    let page = site.open("id=page&call=callee");
     assert_eq!(json(&callee.receive_text())["sdp"]["type"], "offer");
     callee.send(r#"{"sdp":{"type":"answer","sdp":"garbage"}}"#);
     page.wait_for_peer("callee", "failed");
@@ -464,22 +414,22 @@ fn garbage_for_an_answer_fails_the_peer_and_a_retry_offers_anew() {
 
 #[test]
 fn a_peer_that_never_answers_fails_in_time() {
-    let set = Set::up();
-    let _silent = Socket::register(&set.server, "silent");
-    let page = set.open("id=page&call=silent");
+    let site = Site::up();
+    let _silent = Socket::register(&site.server, "silent");
+    let page = site.open("id=page&call=silent");
     page.wait_for("the failure", "callbin.peers()[0]?.state === 'failed'", 2 * DEADLINE);
     assert_eq!(page.text(".veil p"), "Failed: no answer");
     assert_eq!(page.text("#status"), "Call failed");
     page.click("#hang-up");
-    assert_idle(&page);
+    page.assert_idle();
 }
 
 #[test]
 fn the_server_names_the_ice_servers() {
     let server = Server::start(&["--www", WWW, "--stun-url", "stun:127.0.0.1:9"]);
-    let set = Set { server, browser: Browser::start(BrowserOptions::default()) };
-    let _callee = Socket::register(&set.server, "callee");
-    let page = set.waiting("page");
+    let site = Site::at(server, BrowserOptions::default());
+    let _callee = Socket::register(&site.server, "callee");
+    let page = site.waiting("page");
     page.eval(
         "window.RTCPeerConnection = class extends RTCPeerConnection { \
          constructor(configuration) { super(configuration); window.given = this.getConfiguration(); } }; true",
@@ -493,18 +443,18 @@ fn the_server_names_the_ice_servers() {
 
 #[test]
 fn sound_that_is_blocked_is_one_click_away() {
-    let set = Set::up();
+    let site = Site::up();
     let strict =
         Browser::start(BrowserOptions { fake_devices: false, autoplay: false, ..BrowserOptions::default() });
-    let page = strict.open(&format!("{}?id=strict", set.server.url()));
+    let page = strict.open(&format!("{}?id=strict", site.server.url()));
     page.wait_for_state("ready");
-    let _anna = set.open("id=anna&call=strict");
+    let _anna = site.open("id=anna&call=strict");
     page.wait_for_peer(CALLER, "connected");
     page.wait_for("the button", "!document.querySelector('#hear').hidden", DEADLINE);
     assert_eq!(page.eval("document.querySelector('video[data-peer]').muted"), true);
     page.click("#hear");
     page.wait_for("sound", "!document.querySelector('video[data-peer]').muted", DEADLINE);
-    assert_sees_and_hears(&page, CALLER);
+    page.assert_sees_and_hears(CALLER);
 }
 
 #[test]
@@ -519,8 +469,8 @@ fn the_page_calls_through_tls_and_through_another_server() {
     let other = Server::start(&["--www", WWW]);
     let berta = browser.open(&format!("{}?id=berta&call=anna&server={}", other.url(), secure.ws_url()));
     berta.wait_for_peer("anna", "connected");
-    assert_sees_and_hears(&berta, "anna");
-    assert_sees_and_hears(&anna, CALLER);
+    berta.assert_sees_and_hears("anna");
+    anna.assert_sees_and_hears(CALLER);
     anna.assert_no_console_errors();
 }
 

@@ -1,68 +1,24 @@
 //! Rooms in real Chromium: pages that come, go and come back.
 
-use callbin_tests::{Browser, BrowserOptions, DEADLINE, Page, Server, Socket};
-
-const WWW: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../www");
-
-struct Set {
-    server: Server,
-    browser: Browser,
-}
-
-impl Set {
-    fn up() -> Self {
-        let browser = Browser::start(BrowserOptions::default());
-        Self { server: Server::start(&["--www", WWW]), browser }
-    }
-
-    #[track_caller]
-    fn open(&self, query: &str) -> Page {
-        self.browser.open(&format!("{}?{query}", self.server.url()))
-    }
-
-    #[track_caller]
-    fn join(&self, id: &str) -> Page {
-        self.open(&format!("room=r&id={id}&join=1"))
-    }
-}
-
-/// Waits until the page shows exactly these, connected, and has no connection more.
-#[track_caller]
-fn assert_meets(page: &Page, uids: &[&str]) {
-    let uids = serde_json::json!(uids);
-    let js = format!(
-        "(() => {{ const want = {uids}.sort().join(); \
-         const connected = callbin.peers().filter((p) => p.state === 'connected').map((p) => p.uid); \
-         const shown = [...document.querySelectorAll('video[data-peer]')].map((v) => v.dataset.peer); \
-         return connected.sort().join() === want && shown.sort().join() === want \
-           && callbin.state().connections === {uids}.length; }})()"
-    );
-    page.wait_for(&format!("exactly {uids}"), &js, DEADLINE);
-}
-
-#[track_caller]
-fn assert_sees(page: &Page, uid: &str) {
-    let probe = page.video_probe(uid);
-    assert!(probe.g > 60.0 && probe.g > 2.0 * probe.r && probe.motion > 0.02, "{uid}: {probe:?}");
-}
+use callbin_tests::{Client, DEADLINE, Page, Server, Site, Socket, WWW};
 
 #[test]
 fn three_pages_meet_leave_and_come_back() {
-    let set = Set::up();
-    let anna = set.join("anna");
+    let site = Site::up();
+    let anna = site.join("anna");
     anna.wait_for_state("in-room");
     assert_eq!(anna.text("#status"), "In the room");
-    let berta = set.join("berta");
-    assert_meets(&berta, &["anna"]);
-    let clara = set.join("clara");
-    assert_meets(&anna, &["berta", "clara"]);
-    assert_meets(&berta, &["anna", "clara"]);
-    assert_meets(&clara, &["anna", "berta"]);
+    let berta = site.join("berta");
+    berta.wait_for_exactly(&["anna"]);
+    let clara = site.join("clara");
+    anna.wait_for_exactly(&["berta", "clara"]);
+    berta.wait_for_exactly(&["anna", "clara"]);
+    clara.wait_for_exactly(&["anna", "berta"]);
     for (page, others) in
         [(&anna, ["berta", "clara"]), (&berta, ["anna", "clara"]), (&clara, ["anna", "berta"])]
     {
         for uid in others {
-            assert_sees(page, uid);
+            page.assert_sees(uid);
         }
     }
     anna.wait_for_sound("clara", 0.005);
@@ -81,25 +37,25 @@ fn three_pages_meet_leave_and_come_back() {
 
     for _ in 0..3 {
         berta.click("#hang-up");
-        assert_meets(&anna, &["clara"]);
+        anna.wait_for_exactly(&["clara"]);
         berta.wait_for_state("ready");
         assert_eq!(berta.eval("callbin.state().connections"), 0);
         berta.type_text("#room", "r");
         berta.click("#join");
-        assert_meets(&anna, &["berta", "clara"]);
-        assert_meets(&berta, &["anna", "clara"]);
+        anna.wait_for_exactly(&["berta", "clara"]);
+        berta.wait_for_exactly(&["anna", "clara"]);
     }
     drop(clara); // its window is closed
-    assert_meets(&anna, &["berta"]);
-    assert_sees(&anna, "berta");
+    anna.wait_for_exactly(&["berta"]);
+    anna.assert_sees("berta");
     anna.assert_no_console_errors();
     berta.assert_no_console_errors();
 }
 
 #[test]
 fn the_lobby_asks_for_name_and_room_and_joins() {
-    let set = Set::up();
-    let page = set.open("room=studio");
+    let site = Site::up();
+    let page = site.open("room=studio");
     assert_eq!(page.text("#lobby-heading"), "Join studio");
     assert_eq!(page.eval("callbin.state().state"), "offline");
     page.type_text("#name", "Jane Doe");
@@ -112,9 +68,9 @@ fn the_lobby_asks_for_name_and_room_and_joins() {
 
 #[test]
 fn a_room_that_cannot_be_and_a_name_that_is_taken_lead_back_to_the_lobby() {
-    let set = Set::up();
-    let _first = Socket::register(&set.server, "anna");
-    let page = set.join("anna");
+    let site = Site::up();
+    let _first = Socket::register(&site.server, "anna");
+    let page = site.open("room=r&id=anna&join=1");
     page.wait_for_state("refused");
     assert_eq!(page.eval("document.querySelector('#lobby').hidden"), false);
     page.type_text("#name", "berta");
@@ -124,14 +80,14 @@ fn a_room_that_cannot_be_and_a_name_that_is_taken_lead_back_to_the_lobby() {
 
 #[test]
 fn the_room_meets_again_after_the_server_died() {
-    let mut set = Set::up();
-    let port = set.server.port();
-    let anna = set.join("anna");
+    let mut site = Site::up();
+    let port = site.server.port();
+    let anna = site.join("anna");
     anna.wait_for_state("in-room");
-    let berta = set.join("berta");
-    assert_meets(&anna, &["berta"]);
-    set.server.process().signal("KILL");
-    set.server.process().wait();
+    let berta = site.join("berta");
+    anna.wait_for_exactly(&["berta"]);
+    site.server.process().signal("KILL");
+    site.server.process().wait();
     for page in [&anna, &berta] {
         page.wait_for_state("reconnecting");
     }
@@ -143,21 +99,21 @@ fn the_room_meets_again_after_the_server_died() {
     for page in [&anna, &berta] {
         page.eval("document.querySelector('video[data-peer]').dataset.old = true");
     }
-    set.server = Server::start_on(port, &["--disable-ssl", "--www", WWW]);
+    site.server = Server::start_on(port, &["--disable-ssl", "--www", WWW]);
     for (page, other) in [(&anna, "berta"), (&berta, "anna")] {
         page.wait_for_state("in-room");
         page.wait_for("a new connection", "!document.querySelector('video[data-old]')", DEADLINE);
-        assert_meets(page, &[other]);
-        assert_sees(page, other);
+        page.wait_for_exactly(&[other]);
+        page.assert_sees(other);
     }
 }
 
 #[test]
 fn a_member_that_answers_garbage_costs_only_its_own_tile() {
-    let set = Set::up();
-    let anna = set.join("anna");
+    let site = Site::up();
+    let anna = site.join("anna");
     anna.wait_for_state("in-room");
-    let mut bad = Socket::register(&set.server, "bad");
+    let mut bad = Socket::register(&site.server, "bad");
     bad.send("ROOM r");
     bad.expect("ROOM_OK anna");
     bad.send(r#"ROOM_PEER_MSG anna {"sdp":{"type":"offer","sdp":"garbage"}}"#);
@@ -167,27 +123,108 @@ fn a_member_that_answers_garbage_costs_only_its_own_tile() {
     anna.wait_for_peer("bad", "failed");
     assert!(anna.text(".veil p").starts_with("Failed: negotiation failed"), "{}", anna.text(".veil p"));
 
-    let berta = set.join("berta");
+    let berta = site.join("berta");
     berta.wait_for_peer("anna", "connected");
-    assert_sees(&anna, "berta");
-    assert_sees(&berta, "anna");
+    anna.assert_sees("berta");
+    berta.assert_sees("anna");
     anna.click(".veil .retry");
     let offer = bad.receive_text();
     assert!(offer.starts_with("ROOM_PEER_JOINED berta") || offer.contains("\"offer\""), "{offer}");
     drop(bad);
-    assert_meets(&anna, &["berta"]);
+    anna.wait_for_exactly(&["berta"]);
+}
+
+/// Makes a page keep every connection it makes from now on in `made`.
+const KEEP_CONNECTIONS: &str = "window.made = []; window.RTCPeerConnection = class extends RTCPeerConnection { \
+     constructor(configuration) { super(configuration); made.push(this); } }; true";
+
+/// Joins from the lobby, with its connections kept.
+#[track_caller]
+fn join_watched(site: &Site, id: &str) -> Page {
+    let page = site.open(&format!("room=r&id={id}"));
+    page.eval(KEEP_CONNECTIONS);
+    page.wait_for("the camera", "callbin.state().camera", DEADLINE);
+    page.click("#join");
+    page.wait_for_state("in-room");
+    page
+}
+
+/// Waits until the camera goes to so many peers, to each as www/bitrate.js says: what is asked of the senders,
+/// and what `getStats()` says that they do.
+#[track_caller]
+fn wait_for_shares(page: &Page, peers: usize, height: u32, bitrate: u32) {
+    let js = format!(
+        "(async () => {{ let good = 0; \
+         for (const connection of made.filter((c) => c.connectionState === 'connected')) {{ \
+           const sender = connection.getSenders().find((s) => s.track?.kind === 'video'); \
+           const [encoding] = sender.getParameters().encodings; \
+           const scaled = sender.track.getSettings().height / encoding.scaleResolutionDownBy; \
+           const out = [...(await sender.getStats()).values()].find((s) => s.type === 'outbound-rtp'); \
+           if (encoding.maxBitrate === {bitrate} && encoding.maxFramerate === 30 && Math.round(scaled) === {height} \
+             && out.frameHeight === {height} && out.targetBitrate <= {bitrate} && out.framesPerSecond > 0) good += 1; \
+         }} return good === {peers} && callbin.state().connections === {peers}; }})()"
+    );
+    let until = std::time::Instant::now() + DEADLINE;
+    while page.eval(&js) != true {
+        assert!(std::time::Instant::now() < until, "not {peers} × {height} lines\n{}", page.describe());
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
 }
 
 #[test]
-fn four_participants_share_the_camera_at_360_lines() {
-    let set = Set::up();
-    let pages: Vec<Page> = ["p1", "p2", "p3", "p4"].iter().map(|id| set.join(id)).collect();
-    let first = pages.first().expect("there are four");
-    assert_meets(first, &["p2", "p3", "p4"]);
+fn four_participants_share_the_camera_as_promised() {
+    let site = Site::up();
+    let first = join_watched(&site, "p1");
+    let second = site.join("p2");
+    wait_for_shares(&first, 1, 720, 2_000_000);
+    let args = |id| ["room", "r", "--id", id, "--video-pattern", id, "--size", "640x360"];
+    let mut clients = [Client::start(&site.server, &args("red")), Client::start(&site.server, &args("blue"))];
+    first.wait_for_exactly(&["p2", "red", "blue"]);
+    second.wait_for_exactly(&["p1", "red", "blue"]);
+    wait_for_shares(&first, 3, 360, 600_000);
     first.wait_for(
-        "640×360 or less sent to each, and pictures of all",
-        "Object.values(callbin.stats()).length === 3 && Object.values(callbin.stats()).every((s) => \
-         s.videoOut?.height > 0 && s.videoOut.height <= 360 && s.videoIn?.fps > 0)",
+        "pictures of all",
+        "Object.values(callbin.stats()).every((s) => s.videoIn?.fps > 0)",
         DEADLINE,
     );
+    second.assert_sees("p1");
+    for client in &mut clients {
+        client.wait_for_stats("640×360 of the first", |stats| {
+            stats.peer() == Some("p1") && stats.number("/video/height") == 360.0
+        });
+    }
+    for client in clients {
+        client.hang_up();
+    }
+    wait_for_shares(&first, 1, 720, 2_000_000);
+    first.assert_no_console_errors();
+}
+
+#[test]
+fn a_page_and_a_client_that_both_try_again_settle_on_one_connection() {
+    let site = Site::up();
+    let page = join_watched(&site, "page");
+    let mut red = Client::start(&site.server, &["room", "r", "--id", "red", "--video-pattern", "red"]);
+    page.wait_for_exactly(&["red"]);
+    red.process().signal("STOP");
+    page.wait_for("the failure", "callbin.peers()[0]?.state === 'failed'", 2 * DEADLINE);
+    let before = page.eval("made.length").as_u64().unwrap_or_default();
+    page.click(".veil .retry");
+    red.process().signal("CONT");
+    red.forget();
+    red.wait_for_peer("page", "peer-connected");
+    page.wait_for_exactly(&["red"]);
+    let probe = page.video_probe("red");
+    assert!(probe.r > 200.0 && probe.g < 40.0, "{probe:?}");
+    // Settled: for ten seconds of pictures nobody begins anew.
+    let made = page.eval("made.length").as_u64().unwrap_or_default();
+    let frames = page.frames_decoded("red");
+    page.wait_for(
+        "ten seconds of pictures",
+        &format!("callbin.peers()[0].framesDecoded > {frames} + 250"),
+        DEADLINE,
+    );
+    assert_eq!(page.eval("made.length").as_u64(), Some(made));
+    assert!(made - before <= 4, "{before} connections, then {made}");
+    red.hang_up();
 }

@@ -5,8 +5,8 @@ import { tileLayout } from "../layout.js";
 import { Tile } from "./tile.js";
 
 const GAP = 8;
-/** The name under the picture, and the tile's border. */
-const STRIP = 34;
+/** The name under the picture, and the tile's border, less what the border takes from the picture's width. */
+const STRIP = 30 + 4 - 4 / (16 / 9);
 
 export class Grid {
   /** @type {Map<string, Tile>} */ tiles = new Map();
