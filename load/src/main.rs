@@ -39,6 +39,10 @@ struct Common {
     #[arg(long, global = true, default_value_t = 0, value_name = "N")]
     source_addresses: usize,
 
+    /// An access token, for servers that want one.
+    #[arg(long, global = true, env = "CALLBIN_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+
     /// Print the report as one JSON object.
     #[arg(long, global = true)]
     json: bool,
@@ -80,7 +84,7 @@ fn main() -> ExitCode {
 
 async fn run(common: &Common, scenario: Scenario) -> anyhow::Result<Report> {
     let mut run = Run {
-        target: Target::new(&common.server)?.with_sources(common.source_addresses),
+        target: Target::new(&common.server, common.token.as_deref())?.with_sources(common.source_addresses),
         watched: common.pid.map(Watched::new),
         report: Report::default(),
     };

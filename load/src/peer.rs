@@ -27,6 +27,7 @@ use crate::runtime::{self, TcpStream};
 #[derive(Clone)]
 pub(crate) struct Target {
     url: String,
+    path: String,
     address: String,
     host: String,
     connector: Option<TlsConnector>,
@@ -49,8 +50,8 @@ impl Sources {
 }
 
 impl Target {
-    /// Takes apart `ws://host:port/…` or `wss://…`.
-    pub(crate) fn new(url: &str) -> anyhow::Result<Self> {
+    /// Takes apart `ws://host:port/…` or `wss://…`. A token goes into the query, where unmodified clients have it.
+    pub(crate) fn new(url: &str, token: Option<&str>) -> anyhow::Result<Self> {
         let (tls, rest) = match url.split_once("://") {
             Some(("ws", rest)) => (false, rest),
             Some(("wss", rest)) => (true, rest),
@@ -61,8 +62,11 @@ impl Target {
             Some((host, port)) if !port.ends_with(']') => (host, port),
             _ => (authority, if tls { "443" } else { "80" }),
         };
+        let path = token.map_or_else(|| "/".into(), |token| format!("/?token={token}"));
         Ok(Self {
-            url: url.into(),
+            path,
+            url: token
+                .map_or_else(|| url.into(), |token| format!("{}/?token={token}", url.trim_end_matches('/'))),
             address: format!("{host}:{port}"),
             host: host.trim_matches(['[', ']']).into(),
             connector: tls.then(insecure_config).transpose()?.map(|config| Arc::new(config).into()),
@@ -91,9 +95,9 @@ impl Target {
     /// What makes a connection a WebSocket.
     pub(crate) fn handshake_request(&self) -> String {
         format!(
-            "GET / HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            self.address
+            self.path, self.address
         )
     }
 
