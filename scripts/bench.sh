@@ -1,46 +1,121 @@
 #!/bin/sh
 # Measures server and client on this machine: the server on the first core, its load on the second.
+#   scripts/bench.sh [server|client]
 # Figures in the README come from here. They are ratios on a quiet machine; nothing is judged.
 set -eu
 cd "$(dirname "$0")/.."
 bin=target/release
-port=18443
 dir=$(mktemp -d)
 server=""
+port=0
 trap '[ -z "$server" ] || kill "$server" 2>/dev/null; rm -rf "$dir"' EXIT
+# Of two peers per pair, both ends are in one process.
 ulimit -n "$(ulimit -Hn)"
 
 # All load comes from one address here, which no honest address would send: limits per owner are off.
 unlimited="--max-owner-connections 0 --max-registration-rate 0 --max-message-rate 0 --max-byte-rate 0"
 
-with_server() { # title, server's flags, load's arguments
-    echo "$1"
+start_server() { # flags
     mkfifo "$dir/listening"
     # shellcheck disable=SC2086
-    taskset -c 0 "$bin/callbin-server" --addr 127.0.0.1 --port "$port" --log warn $unlimited $2 >"$dir/listening" &
+    taskset -c 0 "$bin/callbin-server" --addr 127.0.0.1 --port "$port" --log warn $1 >"$dir/listening" &
     server=$!
-    read -r _ <"$dir/listening"
+    read -r _ address <"$dir/listening" || { wait "$server"; exit 1; }
     rm "$dir/listening"
-    # shellcheck disable=SC2086
-    taskset -c 1 "$bin/callbin-load" --pid "$server" $3
+    address=${address#on http}
+    address=${address%/}
+    port=${address##*:}
+}
+
+stop_server() {
     kill "$server"
     wait "$server" || true
     server=""
 }
 
-plain="--disable-ssl"
-tls="--self-signed --cert-path $dir/cert"
-ws="--server ws://127.0.0.1:$port"
-wss="--server wss://127.0.0.1:$port"
+load() { # title, load's arguments
+    # shellcheck disable=SC2086
+    if ! taskset -c 1 "$bin/callbin-load" --server "ws$address" --pid "$server" --json $2 >"$dir/report" 2>"$dir/error"; then
+        printf '%-30s failed: %s\n' "$1" "$(cat "$dir/error")"
+        return
+    fi
+    show "$1"
+}
 
-with_server "50 pairs, 2 kB" "$plain" "$ws pairs --seconds 10"
-with_server "50 pairs, 2 kB, half load" "$plain" "$ws pairs --seconds 10 --rate 60000"
-with_server "50 pairs, 2 kB, TLS" "$tls" "$wss pairs --seconds 10"
-with_server "register and close" "$plain" "$ws churn --seconds 10"
-with_server "register and close, TLS" "$tls" "$wss churn --seconds 10"
-with_server "idle peers" "$plain" "$ws idle --peers 9000 --seconds 30"
-with_server "idle peers, TLS" "$tls" "$wss idle --peers 9000 --seconds 30"
-with_server "room of 300" "$plain" "$ws room --members 300"
-with_server "storm" "$plain" "$ws storm --peers 9000 --within 10"
+# One line for a scenario: the figures that matter of those it reports.
+show() { # title
+    node -e '
+const [title, file] = process.argv.slice(1);
+const report = JSON.parse(require("fs").readFileSync(file, "utf8"));
+const wanted = /per_second|round_trip_p(50|99)_|honest_(p(50|99|99\.9)_|dropped)|calm_p99_|cpu|memory|registered|refused|took|handshake_p99_|^connect_and_register_p99|closed_count|registrations_connections/;
+const figures = Object.entries(report).filter(([name]) => wanted.test(name));
+const units = { us: "µs", percent: "%", count: "" };
+const text = figures.map(([name, value]) => {
+  const [, words, unit] = name.match(/^(.*)_([^_]+)$/);
+  const digits = value >= 100 || Number.isInteger(value) ? 0 : 2;
+  return `${words.replaceAll("_", " ")} ${value.toFixed(digits)} ${units[unit] ?? unit}`.trim();
+});
+const lines = text.reduce((lines, figure) => {
+  const last = lines.at(-1);
+  if (last !== undefined && last.length + figure.length < 88) lines[lines.length - 1] = `${last}, ${figure}`;
+  else lines.push(figure);
+  return lines;
+}, []);
+lines.forEach((line, i) => console.log((i ? "" : title).padEnd(30) + line));' "$1" "$dir/report"
+}
 
-cargo run --release --locked --quiet --package callbin-tests --bin callbin-bench
+with_server() { # title, server's flags, load's arguments
+    port=0
+    start_server "$2"
+    load "$1" "$3"
+    stop_server
+}
+
+plain="--disable-ssl $unlimited"
+tls="--self-signed --cert-path $dir/cert $unlimited"
+
+# Tokens, limits and metrics at work: each connection has its limits counted, shows a token, and all is counted.
+head -c 48 /dev/urandom | base64 >"$dir/secret"
+guarded="--token-key-file $dir/secret --max-owner-connections 1000000 --max-registration-rate 1000000
+    --max-message-rate 100000000 --max-byte-rate 2000000000"
+token() {
+    "$bin/callbin-server" token --token-key-file "$dir/secret" "$@"
+}
+
+bench_server() {
+    with_server "50 pairs, 2 kB" "$plain" "pairs --seconds 10"
+    with_server "50 pairs, half load" "$plain" "pairs --seconds 10 --rate 60000"
+    with_server "50 pairs, TLS" "$tls" "pairs --seconds 10"
+    with_server "50 pairs, tokens and limits" "--disable-ssl $guarded" "pairs --seconds 10 --token $(token)"
+    with_server "register and close" "$plain" "churn --seconds 10"
+    with_server "register, tokens and limits" "--disable-ssl $guarded" "churn --seconds 10 --token $(token)"
+    with_server "register and close, TLS" "$tls" "churn --seconds 10"
+    with_server "TLS handshakes" "$tls" "handshakes --seconds 10"
+    with_server "TLS handshakes, resumed" "$tls" "handshakes --seconds 10 --resume"
+    with_server "15,000 idle peers" "$plain" "idle --peers 15000 --seconds 60"
+    with_server "15,000 idle peers, TLS" "$tls" "idle --peers 15000 --seconds 60"
+    with_server "room of 300" "$plain" "room --members 300"
+    with_server "room of 1,000" "$plain" "room --members 1000"
+    with_server "20 slow readers" "$plain" "slow --seconds 20"
+    with_server "attacks of all kinds" "--disable-ssl" "attack --source-addresses 16 --seconds 20"
+
+    # Everybody is there, the server restarts on the same port, everybody comes back.
+    port=0
+    start_server "$plain"
+    load "10,000 peers come" "storm --peers 10000 --within 10"
+    stop_server
+    start_server "$plain"
+    load "10,000 come back, restarted" "storm --peers 10000 --within 10"
+    stop_server
+}
+
+bench_client() {
+    cargo run --release --locked --quiet --package callbin-tests --bin callbin-bench
+}
+
+case "${1:-all}" in
+    server) bench_server ;;
+    client) bench_client ;;
+    all) bench_server; bench_client ;;
+    *) echo "usage: scripts/bench.sh [server|client]" >&2; exit 2 ;;
+esac

@@ -1,7 +1,9 @@
 //! `callbin-load`: puts load on a signalling server and says what it cost.
 
+mod honest;
 mod peer;
 mod process;
+mod relay;
 mod report;
 mod runtime;
 mod scenario;
@@ -10,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{peer::Target, process::Watched, report::Report};
+use crate::{peer::Target, process::Watched, report::Report, scenario::Run};
 
 /// Puts load on a signalling server and says what it cost.
 #[derive(Debug, Parser)]
@@ -32,6 +34,15 @@ struct Common {
     #[arg(long, global = true)]
     pid: Option<u32>,
 
+    /// Connect from so many addresses of the loopback network in turn, so that limits per address are not
+    /// everybody's. Attackers only, in an attack.
+    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    source_addresses: usize,
+
+    /// An access token, for servers that want one.
+    #[arg(long, global = true, env = "CALLBIN_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+
     /// Print the report as one JSON object.
     #[arg(long, global = true)]
     json: bool,
@@ -49,6 +60,12 @@ enum Scenario {
     Room(scenario::room::Options),
     /// Everybody connects at once.
     Storm(scenario::storm::Options),
+    /// TLS handshakes and nothing else.
+    Handshakes(scenario::handshakes::Options),
+    /// Peers that stop reading, and what others notice of it.
+    Slow(scenario::slow::Options),
+    /// Attacks of many kinds, and what honest pairs notice of them.
+    Attack(scenario::attack::Options),
 }
 
 fn main() -> ExitCode {
@@ -66,15 +83,30 @@ fn main() -> ExitCode {
 }
 
 async fn run(common: &Common, scenario: Scenario) -> anyhow::Result<Report> {
-    let target = Target::new(&common.server)?;
-    let watched = common.pid.map(Watched::new);
-    let mut report = Report::default();
+    let mut run = Run {
+        target: Target::new(&common.server, common.token.as_deref())?.with_sources(common.source_addresses),
+        watched: common.pid.map(Watched::new),
+        report: Report::default(),
+    };
     match scenario {
-        Scenario::Pairs(options) => scenario::pairs::run(&target, watched, &options, &mut report).await?,
-        Scenario::Churn(options) => scenario::churn::run(&target, watched, &options, &mut report).await?,
-        Scenario::Idle(options) => scenario::idle::run(&target, watched, &options, &mut report).await?,
-        Scenario::Room(options) => scenario::room::run(&target, watched, &options, &mut report).await?,
-        Scenario::Storm(options) => scenario::storm::run(&target, watched, &options, &mut report).await?,
+        Scenario::Pairs(options) => scenario::pairs::run(&mut run, &options).await?,
+        Scenario::Churn(options) => scenario::churn::run(&mut run, &options).await?,
+        Scenario::Idle(options) => scenario::idle::run(&mut run, &options).await?,
+        Scenario::Room(options) => scenario::room::run(&mut run, &options).await?,
+        Scenario::Storm(options) => scenario::storm::run(&mut run, &options).await?,
+        Scenario::Handshakes(options) => scenario::handshakes::run(&mut run, &options).await?,
+        Scenario::Slow(options) => scenario::slow::run(&mut run, &options).await?,
+        Scenario::Attack(options) => scenario::attack::run(&mut run, &options).await?,
     }
-    Ok(report)
+    Ok(run.report)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
 }

@@ -1,6 +1,12 @@
 //! A peer as the scenarios need it: it registers, sends, receives.
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use anyhow::{Context, bail};
 use async_tungstenite::{
@@ -8,7 +14,11 @@ use async_tungstenite::{
     tungstenite::{Message, protocol::WebSocketConfig},
 };
 use callbin_transport::{MaybeTls, insecure_config};
-use futures_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
+use futures_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{client::Resumption, pki_types::ServerName},
+};
 use futures_util::StreamExt;
 
 use crate::runtime::{self, TcpStream};
@@ -17,14 +27,31 @@ use crate::runtime::{self, TcpStream};
 #[derive(Clone)]
 pub(crate) struct Target {
     url: String,
+    path: String,
     address: String,
     host: String,
     connector: Option<TlsConnector>,
+    sources: Sources,
+}
+
+/// Addresses of the loopback network to connect from, one after the other. None: the system chooses.
+#[derive(Clone, Default)]
+struct Sources {
+    count: usize,
+    next: Arc<AtomicUsize>,
+}
+
+impl Sources {
+    fn next(&self) -> Option<IpAddr> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.count)? + 1;
+        let [.., high, low] = u32::try_from(number).ok()?.to_be_bytes();
+        Some(Ipv4Addr::new(127, 1, high, low).into())
+    }
 }
 
 impl Target {
-    /// Takes apart `ws://host:port/…` or `wss://…`.
-    pub(crate) fn new(url: &str) -> anyhow::Result<Self> {
+    /// Takes apart `ws://host:port/…` or `wss://…`. A token goes into the query, where unmodified clients have it.
+    pub(crate) fn new(url: &str, token: Option<&str>) -> anyhow::Result<Self> {
         let (tls, rest) = match url.split_once("://") {
             Some(("ws", rest)) => (false, rest),
             Some(("wss", rest)) => (true, rest),
@@ -35,12 +62,43 @@ impl Target {
             Some((host, port)) if !port.ends_with(']') => (host, port),
             _ => (authority, if tls { "443" } else { "80" }),
         };
+        let path = token.map_or_else(|| "/".into(), |token| format!("/?token={token}"));
         Ok(Self {
-            url: url.into(),
+            path,
+            url: token
+                .map_or_else(|| url.into(), |token| format!("{}/?token={token}", url.trim_end_matches('/'))),
             address: format!("{host}:{port}"),
             host: host.trim_matches(['[', ']']).into(),
             connector: tls.then(insecure_config).transpose()?.map(|config| Arc::new(config).into()),
+            sources: Sources::default(),
         })
+    }
+
+    /// The same server, from so many addresses of the loopback network in turn: 127.1.0.1 and on.
+    pub(crate) fn with_sources(&self, count: usize) -> Self {
+        Self { sources: Sources { count, ..Sources::default() }, ..self.clone() }
+    }
+
+    /// The same server, with a whole TLS handshake for each connection.
+    pub(crate) fn without_resumption(&self) -> anyhow::Result<Self> {
+        let mut config = insecure_config()?;
+        config.resumption = Resumption::disabled();
+        let connector = self.connector.is_some().then(|| Arc::new(config).into());
+        Ok(Self { connector, ..self.clone() })
+    }
+
+    /// Is it a `wss://` server?
+    pub(crate) fn has_tls(&self) -> bool {
+        self.connector.is_some()
+    }
+
+    /// What makes a connection a WebSocket.
+    pub(crate) fn handshake_request(&self) -> String {
+        format!(
+            "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            self.path, self.address
+        )
     }
 
     /// Connects and registers.
@@ -54,19 +112,28 @@ impl Target {
     }
 
     async fn connect(&self) -> anyhow::Result<Peer> {
-        let tcp = runtime::connect(&self.address)
-            .await
-            .with_context(|| format!("cannot connect to {}", self.url))?;
-        let stream = match &self.connector {
+        let stream = self.open().await?;
+        let config = WebSocketConfig::default().read_buffer_size(2048).write_buffer_size(0);
+        let handshake = async_tungstenite::client_async_with_config(&self.url, stream, Some(config));
+        Ok(Peer(handshake.await.context("no WebSocket")?.0))
+    }
+
+    /// A connection on which nothing was said, after the TLS handshake if there is one.
+    pub(crate) async fn open(&self) -> anyhow::Result<Stream> {
+        let tcp = self.open_tcp().await?;
+        Ok(match &self.connector {
             None => Stream::Plain(tcp),
             Some(connector) => {
                 let name = ServerName::try_from(self.host.clone()).context("not a host name")?;
                 Stream::Tls(Box::new(connector.connect(name, tcp).await?))
             }
-        };
-        let config = WebSocketConfig::default().read_buffer_size(2048).write_buffer_size(0);
-        let handshake = async_tungstenite::client_async_with_config(&self.url, stream, Some(config));
-        Ok(Peer(handshake.await.context("no WebSocket")?.0))
+        })
+    }
+
+    /// A connection on which nothing was said.
+    pub(crate) async fn open_tcp(&self) -> anyhow::Result<TcpStream> {
+        let connected = runtime::connect(&self.address, self.sources.next()).await;
+        connected.with_context(|| format!("cannot connect to {}", self.url))
     }
 }
 
@@ -89,6 +156,17 @@ impl Peer {
         }
     }
 
+    /// Reads until the server ends the connection, and returns the reason it gave.
+    pub(crate) async fn end(&mut self) -> Option<String> {
+        loop {
+            match self.0.next().await {
+                Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.reason.to_string()),
+                Some(Ok(_)) => {}
+                _ => return None,
+            }
+        }
+    }
+
     /// Closes in order.
     pub(crate) async fn close(mut self) {
         let _ = self.0.close(None).await;
@@ -96,4 +174,5 @@ impl Peer {
     }
 }
 
-type Stream = MaybeTls<TcpStream, TlsStream<TcpStream>>;
+/// The bytes of a connection.
+pub(crate) type Stream = MaybeTls<TcpStream, TlsStream<TcpStream>>;

@@ -22,10 +22,16 @@ impl Report {
 
     /// Adds the usual percentiles of latencies recorded in microseconds.
     pub(crate) fn add_latencies(&mut self, name: &str, latencies: &Histogram<u64>) {
-        for (label, quantile) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0)] {
+        for (label, quantile) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)]
+        {
             let millis = latencies.value_at_quantile(quantile) as f64 / 1000.0;
             self.add(&format!("{name}_{label}"), millis, "ms");
         }
+    }
+
+    /// Adds memory.
+    pub(crate) fn add_memory(&mut self, name: &str, bytes: u64) {
+        self.add(name, bytes as f64 / 1024.0 / 1024.0, "MiB");
     }
 
     /// Prints it on stdout.

@@ -15,6 +15,7 @@ pub mod close;
 pub mod command;
 pub mod config;
 pub mod connection;
+pub mod fair;
 pub mod http;
 pub mod hub;
 pub mod ice;

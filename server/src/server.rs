@@ -19,7 +19,9 @@ use crate::{
     app::{Admission, App, Visit},
     assets::Assets,
     config::{Config, Deadlines},
-    connection, http,
+    connection,
+    fair::Fair,
+    http,
     hub::ConnId,
     listener::{self, BindError, Listener},
     metrics::Metrics,
@@ -199,7 +201,7 @@ fn start_admin(address: SocketAddr, app: Arc<App>) -> Result<SocketAddr, StartEr
             runtime::spawn(async move {
                 let timeout = app.settings().limits.hello_timeout;
                 let answer = async |request| admin::answer(&app, &request);
-                http::serve(Connected::Plain(stream), ConnId(0), timeout, answer).await;
+                http::serve(Connected::Plain(Fair::new(stream)), ConnId(0), timeout, answer).await;
             });
         }
     });
@@ -317,8 +319,8 @@ async fn handshake(
     let (visit, _slot) = app.visit(peer)?;
     let Visit { conn, .. } = visit;
     let stream = match acceptor {
-        None => Connected::Plain(stream),
-        Some(acceptor) => match runtime::timeout(timeout, acceptor.accept(stream)).await? {
+        None => Connected::Plain(Fair::new(stream)),
+        Some(acceptor) => match runtime::timeout(timeout, acceptor.accept(Fair::new(stream))).await? {
             Ok(stream) => Connected::Tls(Box::new(stream)),
             Err(error) => {
                 debug!(conn = conn.0, %error, "TLS handshake failed");

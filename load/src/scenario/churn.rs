@@ -5,11 +5,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::{
-    peer::Target,
-    process::Watched,
-    report::{Report, histogram, record},
+    report::{histogram, record},
     runtime,
-    scenario::uid,
+    scenario::{Run, Time, uid},
 };
 
 /// Registers and closes, over and over.
@@ -18,22 +16,16 @@ pub(crate) struct Options {
     /// How many at the same time.
     #[arg(long, default_value_t = 20)]
     peers: usize,
-    /// How long to measure.
-    #[arg(long, default_value_t = 10)]
-    seconds: u64,
+    #[command(flatten)]
+    time: Time,
 }
 
-pub(crate) async fn run(
-    target: &Target,
-    watched: Option<Watched>,
-    options: &Options,
-    report: &mut Report,
-) -> anyhow::Result<()> {
+pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> {
     let start = Instant::now();
-    let end = start + Duration::from_secs(options.seconds);
+    let end = start + Duration::from_secs(options.time.seconds);
     let tasks: Vec<_> = (0..options.peers)
         .map(|i| {
-            let (target, uid) = (target.clone(), uid("churn", i));
+            let (target, uid) = (run.target.clone(), uid("churn", i));
             runtime::spawn(async move {
                 let mut latencies = histogram();
                 while Instant::now() < end {
@@ -49,11 +41,9 @@ pub(crate) async fn run(
     for task in tasks {
         latencies.add(task.await?)?;
     }
-    report.add("registrations", latencies.len() as f64, "");
-    report.add("registrations_per_second", latencies.len() as f64 / start.elapsed().as_secs_f64(), "");
-    report.add_latencies("register_and_close", &latencies);
-    if let Some(watched) = watched {
-        report.add_cost("server_cpu_per_registration", watched.cpu(), latencies.len());
-    }
+    run.report.add("registrations", latencies.len() as f64, "");
+    run.report.add("registrations_per_second", latencies.len() as f64 / start.elapsed().as_secs_f64(), "");
+    run.report.add_latencies("register_and_close", &latencies);
+    run.add_cost("server_cpu_per_registration", latencies.len());
     Ok(())
 }

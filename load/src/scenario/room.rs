@@ -5,10 +5,9 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::{
-    peer::Target,
-    process::Watched,
-    report::{Report, histogram, record},
-    scenario::uid,
+    peer::Peer,
+    report::{histogram, record},
+    scenario::{Run, uid},
 };
 
 /// Joins a room with one member after the other, each waiting until all others were told.
@@ -19,19 +18,13 @@ pub(crate) struct Options {
     members: usize,
 }
 
-pub(crate) async fn run(
-    target: &Target,
-    watched: Option<Watched>,
-    options: &Options,
-    report: &mut Report,
-) -> anyhow::Result<()> {
+pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> {
     let room = uid("room", 0);
     let mut peers = Vec::new();
     for i in 0..options.members {
-        peers.push(target.register(&uid("member", i)).await?);
+        peers.push(run.target.register(&uid("member", i)).await?);
     }
-    let mut watched = watched;
-    watched.iter_mut().for_each(Watched::restart);
+    run.restart();
     let (mut joins, mut notices) = (histogram(), 0);
     let mut inside = Vec::new();
     for mut peer in peers {
@@ -41,17 +34,15 @@ pub(crate) async fn run(
         anyhow::ensure!(answer.starts_with("ROOM_OK "), "{answer}");
         record(&mut joins, began.elapsed());
         for member in &mut inside {
-            let notice = crate::peer::Peer::receive(member).await?;
+            let notice = Peer::receive(member).await?;
             anyhow::ensure!(notice.starts_with("ROOM_PEER_JOINED "), "{notice}");
             notices += 1;
         }
         inside.push(peer);
     }
-    report.add("members", inside.len() as f64, "");
-    report.add("notices", notices as f64, "");
-    report.add_latencies("join", &joins);
-    if let Some(watched) = watched {
-        report.add_cost("server_cpu_per_notice", watched.cpu(), notices);
-    }
+    run.report.add("members", inside.len() as f64, "");
+    run.report.add("notices", notices as f64, "");
+    run.report.add_latencies("join", &joins);
+    run.add_cost("server_cpu_per_notice", notices);
     Ok(())
 }

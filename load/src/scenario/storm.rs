@@ -5,35 +5,28 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::{
-    peer::Target,
-    process::Watched,
-    report::{Report, histogram, record},
+    report::{histogram, record},
     runtime,
-    scenario::uid,
+    scenario::{Crowd, Run, uid},
 };
 
 /// Connects and registers many peers within a short time, each at its own moment.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How many.
-    #[arg(long, default_value_t = 5000)]
-    peers: usize,
+    #[command(flatten)]
+    crowd: Crowd,
     /// Within how many seconds they come.
     #[arg(long, default_value_t = 10.0)]
     within: f64,
 }
 
-pub(crate) async fn run(
-    target: &Target,
-    watched: Option<Watched>,
-    options: &Options,
-    report: &mut Report,
-) -> anyhow::Result<()> {
+pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> {
+    run.restart();
     let start = Instant::now();
-    let gap = Duration::from_secs_f64(options.within / options.peers as f64);
-    let tasks: Vec<_> = (0..options.peers)
+    let gap = Duration::from_secs_f64(options.within / options.crowd.peers as f64);
+    let tasks: Vec<_> = (0..options.crowd.peers)
         .map(|i| {
-            let (target, uid) = (target.clone(), uid("storm", i));
+            let (target, uid) = (run.target.clone(), uid("storm", i));
             let due = start + gap.mul_f64(i as f64);
             runtime::spawn(async move {
                 runtime::sleep_until(due).await;
@@ -51,12 +44,10 @@ pub(crate) async fn run(
             Err(_) => refused += 1,
         }
     }
-    report.add("registered", peers.len() as f64, "");
-    report.add("refused", f64::from(refused), "");
-    report.add("took", start.elapsed().as_secs_f64(), "s");
-    report.add_latencies("connect_and_register", &latencies);
-    if let Some(watched) = watched {
-        report.add_cost("server_cpu_per_registration", watched.cpu(), latencies.len());
-    }
+    run.report.add("registered", peers.len() as f64, "");
+    run.report.add("refused", f64::from(refused), "");
+    run.report.add("took", start.elapsed().as_secs_f64(), "s");
+    run.report.add_latencies("connect_and_register", &latencies);
+    run.add_cost("server_cpu_per_registration", latencies.len());
     Ok(())
 }

@@ -1,0 +1,87 @@
+//! Pairs in sessions that relay messages there and back, and how long that takes.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use crate::{
+    peer::{Peer, Target},
+    report::{histogram, record},
+    runtime,
+    scenario::uid,
+};
+
+/// Two peers in a session.
+pub(crate) struct Pair {
+    caller: Peer,
+    callee: Peer,
+}
+
+/// When messages are due.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Pace {
+    /// As soon as the last one is back.
+    PingPong,
+    /// At a fixed rate, whether the last one is back or not. Latency counts from when the message was due, not
+    /// from when it could be sent: a server that stalls is charged for everything it delayed.
+    Fixed { first: Instant, interval: Duration },
+}
+
+impl Pace {
+    /// Of pair `number` of `count`, which send `rate` messages a second together, there and back counted each.
+    pub(crate) fn of(rate: Option<f64>, start: Instant, number: usize, count: usize) -> Self {
+        let Some(rate) = rate else { return Self::PingPong };
+        let interval = Duration::from_secs_f64(2.0 * count as f64 / rate);
+        Self::Fixed { first: start + interval.mul_f64(number as f64 / count as f64), interval }
+    }
+}
+
+impl Pair {
+    pub(crate) async fn connect(target: &Target, kind: &str, number: usize) -> anyhow::Result<Self> {
+        let callee_uid = uid(&format!("{kind}-callee"), number);
+        let callee = target.register(&callee_uid).await?;
+        let mut caller = target.register(&uid(&format!("{kind}-caller"), number)).await?;
+        caller.send(&format!("SESSION {callee_uid}")).await?;
+        let answer = caller.receive().await?;
+        anyhow::ensure!(answer == "SESSION_OK", "{answer}");
+        Ok(Self { caller, callee })
+    }
+
+    /// The two ends: who called and who was called.
+    pub(crate) fn split(self) -> (Peer, Peer) {
+        (self.caller, self.callee)
+    }
+
+    /// Relays `text` there and back until `over` says so.
+    pub(crate) async fn play(
+        mut self,
+        text: &str,
+        pace: Pace,
+        over: impl Fn() -> bool,
+    ) -> anyhow::Result<Histogram<u64>> {
+        let mut latencies = histogram();
+        let mut next = match pace {
+            Pace::Fixed { first, .. } => first,
+            Pace::PingPong => Instant::now(),
+        };
+        loop {
+            let due = match pace {
+                Pace::PingPong => Instant::now(),
+                Pace::Fixed { interval, .. } => {
+                    let due = next;
+                    runtime::sleep_until(due).await;
+                    next += interval;
+                    due
+                }
+            };
+            if over() {
+                return Ok(latencies);
+            }
+            self.caller.send(text).await?;
+            self.callee.receive().await?;
+            self.callee.send(text).await?;
+            self.caller.receive().await?;
+            record(&mut latencies, due.elapsed());
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What one attacker does on one connection, kind by kind.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use clap::ValueEnum;
+use futures_util::{AsyncRead, AsyncReadExt, AsyncWriteExt, io::sink};
+
+use super::wire::{self, CLOSE, FIRST_FRAGMENT, FRAGMENT, PING, TEXT};
+use crate::{
+    peer::{Stream, Target},
+    runtime,
+    scenario::uid,
+};
+
+/// A kind of attack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Small messages without end.
+    Messages,
+    /// Pings without end.
+    Pings,
+    /// Empty fragments of a message without end.
+    Fragments,
+    /// Frames that say they are a terabyte long.
+    HugeFrames,
+    /// Frames of the largest size allowed, but for their last byte.
+    Unfinished,
+    /// Messages to a partner who reads nothing.
+    Unread,
+    /// Requests that come a header every second and never end.
+    SlowHttp,
+    /// TLS handshakes that never end; without TLS connections that say nothing.
+    SlowTls,
+    /// Registrations with a bad uid, a taken one, none, or that are none.
+    Registrations,
+}
+
+/// What the attackers of one kind did together.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) connections: AtomicU64,
+    /// That could not connect, or not register.
+    pub(crate) turned_away: AtomicU64,
+    /// That were served until the server ended it.
+    pub(crate) ended: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+}
+
+/// The largest message a server takes by default.
+const LARGEST: usize = 1 << 20;
+
+/// One connection from its beginning to its end by the server.
+pub(crate) async fn attempt(kind: Kind, target: &Target, number: usize, tally: &Tally) {
+    tally.connections.fetch_add(1, Ordering::Relaxed);
+    let made = match kind {
+        Kind::Messages => {
+            flood(target, number, &[], &wire::frame(TEXT, b"SAY as much as you can"), tally).await
+        }
+        Kind::Pings => flood(target, number, &[], &wire::frame(PING, &[b'x'; 125]), tally).await,
+        Kind::Fragments => {
+            let first = wire::frame(FIRST_FRAGMENT, b"x");
+            flood(target, number, &first, &wire::frame(FRAGMENT, b""), tally).await
+        }
+        Kind::HugeFrames => flood(target, number, &wire::head(TEXT, 1 << 40), &[b'x'; 1024], tally).await,
+        Kind::Unfinished => {
+            let mut bytes = wire::head(TEXT, LARGEST as u64);
+            bytes.resize(bytes.len() + LARGEST - 1, b'x');
+            hold(target, number, &bytes, tally).await
+        }
+        Kind::Unread => unread(target, number, tally).await,
+        Kind::SlowHttp => drip(target, tally).await,
+        Kind::SlowTls => half_hello(target, tally).await,
+        Kind::Registrations => bad_registration(target, number, tally).await,
+    };
+    let tallied = if made.is_ok() { &tally.ended } else { &tally.turned_away };
+    tallied.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A raw WebSocket that has sent its HELLO. Whether that was accepted nobody waits to hear.
+async fn greet(target: &Target, hello: &[u8]) -> anyhow::Result<Stream> {
+    let mut stream = target.open().await?;
+    let mut bytes = target.handshake_request().into_bytes();
+    bytes.extend(wire::frame(TEXT, hello));
+    stream.write_all(&bytes).await?;
+    Ok(stream)
+}
+
+fn hello(number: usize) -> Vec<u8> {
+    format!("HELLO {}", uid("attacker", number)).into_bytes()
+}
+
+/// Sends a beginning once, then the same without end, and reads what comes back.
+async fn flood(
+    target: &Target,
+    number: usize,
+    beginning: &[u8],
+    again: &[u8],
+    tally: &Tally,
+) -> anyhow::Result<()> {
+    let (reader, mut writer) = greet(target, &hello(number)).await?.split();
+    writer.write_all(beginning).await?;
+    let block = wire::block(again);
+    let writing = async {
+        while writer.write_all(&block).await.is_ok() {
+            tally.bytes.fetch_add(block.len() as u64, Ordering::Relaxed);
+            runtime::yield_now().await;
+        }
+    };
+    runtime::unless(writing, read_to_end(reader)).await;
+    Ok(())
+}
+
+/// Sends bytes that want more to follow, and waits for what the server does about it.
+async fn hold(target: &Target, number: usize, bytes: &[u8], tally: &Tally) -> anyhow::Result<()> {
+    let mut stream = greet(target, &hello(number)).await?;
+    stream.write_all(bytes).await?;
+    tally.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    read_to_end(stream).await;
+    Ok(())
+}
+
+/// A session whose callee reads nothing.
+async fn unread(target: &Target, number: usize, tally: &Tally) -> anyhow::Result<()> {
+    let callee_uid = uid("unread", number);
+    let _callee = target.register(&callee_uid).await?;
+    let mut stream = greet(target, &hello(number)).await?;
+    stream.write_all(&wire::frame(TEXT, format!("SESSION {callee_uid}").as_bytes())).await?;
+    let (reader, mut writer) = stream.split();
+    let message = wire::frame(TEXT, &[b'x'; 32 * 1024]);
+    let writing = async {
+        while writer.write_all(&message).await.is_ok() {
+            tally.bytes.fetch_add(message.len() as u64, Ordering::Relaxed);
+            runtime::yield_now().await;
+        }
+    };
+    runtime::unless(writing, read_to_end(reader)).await;
+    Ok(())
+}
+
+async fn drip(target: &Target, tally: &Tally) -> anyhow::Result<()> {
+    let (reader, mut writer) = target.open().await?.split();
+    writer.write_all(b"GET / HTTP/1.1\r\n").await?;
+    let writing = async {
+        while writer.write_all(b"x: y\r\n").await.is_ok() {
+            tally.bytes.fetch_add(6, Ordering::Relaxed);
+            runtime::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    runtime::unless(writing, read_to_end(reader)).await;
+    Ok(())
+}
+
+async fn half_hello(target: &Target, tally: &Tally) -> anyhow::Result<()> {
+    let mut stream = target.open_tcp().await?;
+    if target.has_tls() {
+        stream.write_all(wire::HALF_CLIENT_HELLO).await?;
+        tally.bytes.fetch_add(wire::HALF_CLIENT_HELLO.len() as u64, Ordering::Relaxed);
+    }
+    read_to_end(stream).await;
+    Ok(())
+}
+
+async fn bad_registration(target: &Target, number: usize, tally: &Tally) -> anyhow::Result<()> {
+    // One of the honest pairs has the last.
+    let taken = format!("HELLO {}", uid("honest-caller", 0));
+    let hellos: [&[u8]; 4] = [b"HELLO", b"HELLO a b", b"REGISTER me", taken.as_bytes()];
+    let hello = hellos.get(number % hellos.len()).copied().unwrap_or_default();
+    let mut stream = greet(target, hello).await?;
+    // The answer to the close that will come: without it the server waits two seconds, and so would we.
+    stream.write_all(&wire::frame(CLOSE, b"")).await?;
+    tally.bytes.fetch_add(hello.len() as u64, Ordering::Relaxed);
+    read_to_end(stream).await;
+    Ok(())
+}
+
+async fn read_to_end(stream: impl AsyncRead + Unpin) {
+    // Ended or broken is the same here.
+    let _ = futures_util::io::copy(stream, &mut sink()).await;
+}

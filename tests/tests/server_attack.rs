@@ -1,0 +1,49 @@
+//! `callbin-load` against a real server: what honest peers notice of attackers and of slow readers.
+
+use std::process::Command;
+
+use callbin_tests::{Server, program};
+use serde_json::Value;
+
+/// Runs a scenario to its end and returns its report. Slowness fails nothing here: what it reports is shown.
+#[track_caller]
+fn load(server: &Server, arguments: &str) -> Value {
+    let mut command = Command::new(program("callbin-load"));
+    command.args(["--server", &server.ws_url(), "--pid", &server.pid().to_string(), "--json"]);
+    let output = command.args(arguments.split(' ')).output().expect("callbin-load runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    println!("{text}");
+    serde_json::from_str(&text).expect("a report in JSON")
+}
+
+#[track_caller]
+fn figure(report: &Value, name: &str) -> f64 {
+    report.get(name).and_then(Value::as_f64).unwrap_or_else(|| panic!("{name} in {report}"))
+}
+
+#[test]
+fn attacks_of_all_kinds_drop_nobody_honest_and_leave_memory_bounded() {
+    let server = Server::start(&[]);
+    let attack = "--source-addresses 8 attack --seconds 6 --calm 1 --attackers 4 --pairs 20 --rate 400";
+    let report = load(&server, attack);
+    assert_eq!(figure(&report, "honest_dropped_count"), 0.0);
+    assert!(figure(&report, "honest_round_trips_count") > 0.0);
+    for kind in ["messages", "pings", "fragments", "huge_frames", "registrations"] {
+        assert!(figure(&report, &format!("{kind}_sent_MiB")) > 0.0, "no attack of {kind} was made");
+    }
+    // 4 unread queues of 4 MiB, 4 unfinished messages of 1 MiB, and as much again for what comes and goes.
+    let growth = ["server_memory_peak_first_half_MiB", "server_memory_peak_second_half_MiB"]
+        .map(|peak| figure(&report, peak) - figure(&report, "server_memory_before_MiB"));
+    assert!(growth.iter().all(|growth| *growth < 64.0), "{growth:?} MiB more");
+}
+
+#[test]
+fn slow_readers_are_closed_and_disturb_nobody() {
+    let server = Server::start(&["--max-queue", "1000000"]);
+    let slow = "slow --readers 8 --flood-rate 60 --seconds 30 --pairs 10 --rate 200";
+    let report = load(&server, slow);
+    assert_eq!(figure(&report, "slow_readers_closed_count"), 8.0);
+    assert_eq!(figure(&report, "honest_dropped_count"), 0.0);
+    assert!(figure(&report, "server_memory_growth_MiB") < 64.0, "{report}");
+}
