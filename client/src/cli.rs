@@ -118,7 +118,7 @@ pub enum Command {
 pub enum View {
     /// A grid if there is a display, else none.
     Auto,
-    /// One window with a tile per peer, and a mix of their sound.
+    /// One window with a tile per peer, and a mix of their sound. To close it does not hang up.
     Grid,
     /// Decode and count.
     None,

@@ -93,15 +93,16 @@ fn undisturbed(watcher: &mut Client, blue: &mut Client, work: impl FnOnce(&mut C
     };
     let begin = count(watcher);
     work(watcher);
-    let end = loop {
-        let now = count(watcher);
-        if now.0.0 > begin.0.0 + 5.0 {
-            break now;
+    loop {
+        let end = count(watcher);
+        let rate = |(from, to): ((f64, f64), (f64, f64))| (to.1 - from.1) / (to.0 - from.0);
+        let (received, sent) = (rate((begin.0, end.0)), rate((begin.1, end.1)));
+        let seconds = end.0.0 - begin.0.0;
+        if seconds > 5.0 && sent > 5.0 && received >= 0.9 * sent {
+            return;
         }
-    };
-    let rate = |(from, to): ((f64, f64), (f64, f64))| (to.1 - from.1) / (to.0 - from.0);
-    let (received, sent) = (rate((begin.0, end.0)), rate((begin.1, end.1)));
-    assert!(sent > 5.0 && received >= 0.9 * sent, "{received:.1} of {sent:.1} frames a second");
+        assert!(seconds < 20.0, "{received:.1} of {sent:.1} frames a second for {seconds:.0} s");
+    }
 }
 
 /// The process that shows the window.
@@ -153,7 +154,9 @@ fn members_of_all_shapes_have_a_tile_with_their_name_and_the_layout_follows_them
     white.hang_up();
     let blue = join(&server, "blue", "640x360", &[]);
     let again = wait_for_tiles(&display, &[(GREEN, 4.0 / 3.0), (BLUE, 16.0 / 9.0)], "again.ppm");
-    assert_eq!(again, two);
+    for (again, before) in again.iter().zip(&two) {
+        assert!(again.pixels.abs_diff(before.pixels) < before.pixels / 10, "{again:?}, not {before:?}");
+    }
     for client in [watcher, green, blue] {
         client.hang_up();
     }
@@ -225,7 +228,8 @@ fn the_window_can_be_resized_and_closed_and_the_call_goes_on() {
     });
     display.resize_window(1, 1);
     display.resize_window(1280, 720);
-    assert_eq!(wait_for_tiles(&display, &tiles, "large.ppm"), large);
+    let again = wait_for_tiles(&display, &tiles, "large.ppm");
+    assert!(again[0].pixels > large[0].pixels * 9 / 10, "{again:?}, not {large:?}");
 
     undisturbed(&mut watcher, &mut blue, |_| display.close_window());
     assert_lost(&mut watcher, "window");
