@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, future::Future, time::Duration};
 
+use futures_util::{AsyncRead, AsyncWrite};
 use http_body_util::Full;
 use hyper::{
     Request, Response, StatusCode,
@@ -14,7 +15,7 @@ use serde_json::Value;
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 use tracing::debug;
 
-use crate::{hub::ConnId, runtime, stream::Connected};
+use crate::{hub::ConnId, runtime};
 
 /// A browser may load the page's files over one connection this long.
 const CONNECTION_TIME: Duration = Duration::from_secs(60);
@@ -27,13 +28,14 @@ pub type Answer = Response<Full<Bytes>>;
 
 /// Serves requests with `answer`. When that has answered with 101, returns the socket, and what the client
 /// sent beyond its request.
-pub async fn serve<F>(
-    stream: Connected,
+pub async fn serve<S, F>(
+    stream: S,
     conn: ConnId,
     header_timeout: Duration,
     answer: impl Fn(Request<Incoming>) -> F,
-) -> Option<(Connected, Vec<u8>)>
+) -> Option<(S, Vec<u8>)>
 where
+    S: AsyncRead + AsyncWrite + Unpin,
     F: Future<Output = Answer>,
 {
     let service = service_fn(|request| {

@@ -484,7 +484,9 @@ impl Hub {
 
     /// Somebody else said no to what a connection asked for.
     fn refuse_wish(&mut self, conn: ConnId, reason: String, effects: &mut Vec<Effect>) {
-        match self.connections.get(&conn).and_then(Connection::uid).cloned() {
+        // Closed while somebody else was asked.
+        let Some(connection) = self.connections.get(&conn) else { return };
+        match connection.uid().cloned() {
             Some(uid) => refuse(conn, uid, ErrorMessage::Other(reason), effects),
             None => {
                 // The close frame has no room for it.
@@ -582,5 +584,7 @@ fn refuse(conn: ConnId, uid: PeerId, error: ErrorMessage, effects: &mut Vec<Effe
     effects.push(send(conn, &ServerMessage::Error(error)));
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod invariants;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,8 @@ pub mod command;
 pub mod config;
 pub mod connection;
 pub mod fair;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod http;
 pub mod hub;
 pub mod ice;

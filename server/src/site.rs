@@ -230,7 +230,7 @@ fn check_origin(settings: &Settings, headers: &HeaderMap) -> Result<(), Answer> 
 }
 
 /// The token may be where each kind of client can put it.
-fn authenticate<B>(settings: &Settings, request: &Request<B>) -> Result<Grant, Refusal> {
+pub(crate) fn authenticate<B>(settings: &Settings, request: &Request<B>) -> Result<Grant, Refusal> {
     let Some(verifier) = &settings.verifier else { return Ok(Grant::default()) };
     let headers = request.headers();
     let bearer = headers

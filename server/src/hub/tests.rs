@@ -131,6 +131,14 @@ mod greeting {
     }
 
     #[test]
+    fn a_refusal_after_the_close_is_ignored() {
+        let mut fixture = Fixture::default();
+        fixture.open(ALICE);
+        fixture.leave(ALICE);
+        assert_eq!(fixture.handle_with_notes(ALICE, Event::Refused("no".into())), []);
+    }
+
+    #[test]
     fn frames_after_the_close_are_ignored() {
         let mut fixture = Fixture::default();
         fixture.open(ALICE);
@@ -552,15 +560,14 @@ mod notes {
 
 /// Random interleavings of everything that can happen, and what must hold after each step.
 mod properties {
-    use std::collections::HashSet;
-
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{
+        super::invariants::{Model, SLOTS},
+        *,
+    };
 
-    const CONNECTIONS: u64 = 6;
-
-    fn event() -> impl Strategy<Value = (ConnId, Event)> {
+    fn event() -> impl Strategy<Value = (usize, Event)> {
         let uid = prop::sample::select(vec!["a", "b", "c", "d", "", "x y"]);
         let text =
             (0..9u8, uid, prop::sample::select(vec!["r", "s", "session"])).prop_map(|(verb, uid, room)| {
@@ -579,40 +586,7 @@ mod properties {
             1 => Just(Event::Binary(Bytes::from_static(b"x"))),
             2 => Just(Event::Closed),
         ];
-        ((0..CONNECTIONS).prop_map(ConnId), event)
-    }
-
-    fn check(hub: &Hub) {
-        let mut in_rooms = 0;
-        let mut callers = 0;
-        for (conn, connection) in &hub.connections {
-            match &connection.stage {
-                Stage::Greeting => {}
-                Stage::InSession { partner, is_caller, .. } => {
-                    callers += usize::from(*is_caller);
-                    let theirs = &hub.connections[partner].stage;
-                    let back = matches!(theirs, Stage::InSession { partner, is_caller: other, .. } if partner == conn && other != is_caller);
-                    assert!(back && partner != conn, "a session is symmetric");
-                }
-                Stage::InRoom { room, .. } => {
-                    in_rooms += 1;
-                    assert!(hub.rooms[room].members.contains(conn), "a member is in its room");
-                }
-                Stage::Idle { .. } => {}
-            }
-            if let Some(uid) = connection.uid() {
-                assert_eq!(hub.uids.get(uid), Some(conn), "a uid leads to its connection");
-            }
-        }
-        let registered = hub.connections.values().filter(|connection| connection.uid().is_some()).count();
-        assert_eq!(hub.uids.len(), registered, "a uid is in one place");
-        assert!(hub.rooms.values().all(|room| !room.members.is_empty()), "an empty room is forgotten");
-        let members: Vec<_> = hub.rooms.values().flat_map(|room| &room.members).collect();
-        assert_eq!(members.len(), in_rooms, "a connection is in one room");
-        assert_eq!(members.iter().collect::<HashSet<_>>().len(), in_rooms, "and there once");
-        assert_eq!(hub.sessions, callers, "sessions are counted");
-        let counted: usize = hub.usage.values().map(|usage| usage.sessions + usage.rooms).sum();
-        assert_eq!(counted, callers + hub.rooms.len(), "all on one address, each counted once");
+        (0..SLOTS, event)
     }
 
     proptest! {
@@ -620,48 +594,11 @@ mod properties {
 
         #[test]
         fn any_order_of_events_keeps_the_tables_consistent(events in prop::collection::vec(event(), 0..120)) {
-            let mut hub = Hub::default();
-            // As the switchboard does it: an id is opened once and never used again.
-            let mut ids: Vec<u64> = (0..CONNECTIONS).collect();
-            let mut open: HashSet<ConnId> = HashSet::new();
-            let mut gone: HashSet<ConnId> = HashSet::new();
-            for (ConnId(slot), event) in events {
-                let slot = usize::try_from(slot).unwrap();
-                let mut conn = ConnId(ids[slot]);
-                if matches!(event, Event::Opened { .. }) {
-                    if open.contains(&conn) && !gone.contains(&conn) {
-                        continue;
-                    }
-                    ids[slot] += CONNECTIONS;
-                    conn = ConnId(ids[slot]);
-                    open.insert(conn);
-                }
-                if matches!(event, Event::Closed) {
-                    gone.insert(conn);
-                }
-                let mut effects = Vec::new();
-                let before = gone.clone();
-                hub.handle(conn, event, &mut effects);
-                check(&hub);
-                for effect in effects {
-                    match effect {
-                        Effect::Send(conn, _) => {
-                            prop_assert!(open.contains(&conn), "only who was opened gets frames");
-                            prop_assert!(!before.contains(&conn), "who is gone gets nothing");
-                        }
-                        Effect::Close(conn, _) => {
-                            prop_assert!(gone.insert(conn), "closed once");
-                        }
-                        Effect::Pair(one, other) => prop_assert_ne!(one, other),
-                        Effect::Note(..) => {}
-                    }
-                }
+            let mut model = Model::default();
+            for (slot, event) in events {
+                model.step(slot, event);
             }
-            for conn in open {
-                hub.handle(conn, Event::Closed, &mut Vec::new());
-            }
-            prop_assert_eq!(hub.counts(), Counts::default(), "nothing is left after everybody closed");
-            prop_assert!(hub.usage.is_empty());
+            model.finish();
         }
     }
 }

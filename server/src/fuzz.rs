@@ -1,0 +1,222 @@
+//! What is fuzzed: each function takes any bytes and panics where something is wrong. `fuzz/` calls them with new
+//! bytes, the test below with those of its corpus.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    pin::Pin,
+    str,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use callbin_protocol::{ClientMessage, ServerMessage, Signal};
+use clap::Parser;
+use futures_util::{AsyncRead, AsyncWrite};
+use hyper::{HeaderMap, header};
+
+use crate::{
+    access::Grant,
+    account::Accounts,
+    app::App,
+    assets::Assets,
+    config::Config,
+    http,
+    hub::{
+        Event,
+        invariants::{Model, SLOTS},
+    },
+    metrics::Metrics,
+    payload::Kind,
+    proxy::{self, Preface},
+    runtime,
+    settings::Settings,
+    site::Site,
+    switchboard::Switchboard,
+};
+
+/// Where a request comes from: a trusted proxy.
+const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 4711);
+
+/// Messages of peers, of servers, and of peers to each other. What was read is written so that it reads the same.
+pub fn protocol(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    if let Ok(message) = ClientMessage::parse(text) {
+        let written = message.to_string();
+        assert_eq!(ClientMessage::parse(&written).as_ref(), Ok(&message), "{written:?}");
+    }
+    if let Ok(message) = ServerMessage::parse(text) {
+        let written = message.to_string();
+        assert_eq!(ServerMessage::parse(&written).as_ref(), Ok(&message), "{written:?}");
+    }
+    let _ = Signal::parse(text);
+    let _ = Kind::of(text);
+}
+
+/// Requests on a connection, until one makes it a WebSocket. Without a good token none may.
+pub fn upgrade(bytes: &[u8]) {
+    let app = app();
+    let Some((visit, _slot)) = app.visit(PEER) else { return };
+    let conn = visit.conn;
+    let site = Site::new(app.clone(), visit);
+    let stream = Once { unread: bytes, written: Vec::new() };
+    let served = http::serve(stream, conn, Duration::from_secs(5), |request| site.answer(request));
+    if let Some((stream, _)) = runtime::block_on(served) {
+        assert!(
+            stream.written.is_empty() || stream.written.starts_with(b"HTTP/1.1 "),
+            "an answer is HTTP: {:?}",
+            String::from_utf8_lossy(&stream.written)
+        );
+    }
+    assert!(site.into_admission().is_none(), "a WebSocket without a token");
+}
+
+/// Tokens. Who cannot sign has none.
+pub fn token(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let settings = app().settings();
+    let verified = settings.verifier.as_ref().map(|verifier| verifier.verify(text));
+    assert!(!matches!(verified, Some(Ok(_))), "a token that nobody signed");
+    let request = hyper::Request::builder().uri(format!("/?token={text}"));
+    if let Ok(request) = request.body(()) {
+        assert!(crate::site::authenticate(&settings, &request).is_err(), "a token that nobody signed");
+    }
+}
+
+/// PROXY protocol headers, `Forwarded` and `X-Forwarded-For`.
+pub fn proxy(bytes: &[u8]) {
+    if let Preface::Present(length, _) = proxy::preface(bytes) {
+        assert!(length <= bytes.len(), "a header is no longer than what came");
+    }
+    let settings = app().settings();
+    for name in [header::FORWARDED, header::HeaderName::from_static("x-forwarded-for")] {
+        let mut headers = HeaderMap::new();
+        if let Ok(value) = header::HeaderValue::from_bytes(bytes) {
+            headers.insert(name, value);
+            let _ = settings.proxies.client(PEER, &headers);
+        }
+    }
+}
+
+/// Anything happening to a few connections in any order. Two bytes are an event.
+pub fn hub(bytes: &[u8]) {
+    let mut model = Model::default();
+    // Enough for every state; longer runs find nothing more and take longer.
+    for pair in bytes.chunks_exact(2).take(256) {
+        let &[who, what] = pair else { continue };
+        model.step(usize::from(who) % SLOTS, event(what, who / 16));
+    }
+    model.finish();
+}
+
+fn event(what: u8, whom: u8) -> Event {
+    let uids = ["a", "b", "c", "d", "", "x y"];
+    let uid = uids.get(usize::from(whom) % uids.len()).copied().unwrap_or_default();
+    let room = if whom.is_multiple_of(2) { "r" } else { "s" };
+    match what % 12 {
+        0 | 1 => Event::Opened {
+            grant: Arc::new(Grant {
+                identity: (what / 12 % 3 == 1).then(|| "somebody".into()),
+                ..Grant::default()
+            }),
+            address: PEER.ip(),
+        },
+        2 | 3 => Event::Text(format!("HELLO {uid}").into()),
+        4 => Event::Text(format!("SESSION {uid}").into()),
+        5 => Event::Text(format!("ROOM {room}").into()),
+        6 => Event::Text(format!("ROOM_PEER_MSG {uid} hi").into()),
+        7 => Event::Text("ROOM_PEER_LIST".into()),
+        8 => Event::Text("{}".into()),
+        9 => Event::Binary(vec![what].into()),
+        10 => Event::Refused("no".into()),
+        _ => Event::Closed,
+    }
+}
+
+/// A server that wants tokens, and trusts those who are near.
+#[allow(clippy::panic, reason = "without the secret there is nothing to fuzz")]
+fn app() -> &'static Arc<App> {
+    static APP: OnceLock<Arc<App>> = OnceLock::new();
+    APP.get_or_init(|| {
+        let secret = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/secret");
+        let flags = ["callbin-server", "--disable-ssl", "--trusted-proxy", "127.0.0.0/8,10.0.0.0/8"];
+        let config = Config::parse_from(flags.into_iter().chain(["--token-key-file", secret]));
+        let settings = Settings::load(&config).unwrap_or_else(|error| panic!("{error}"));
+        let metrics = Arc::new(Metrics::default());
+        let switchboard = Switchboard::new(config.rules(), config.bounds(), metrics.clone());
+        let accounts = Arc::new(Accounts::new(config.quotas(1024)));
+        Arc::new(App::new(switchboard, accounts, metrics, Assets::Embedded, settings))
+    })
+}
+
+/// A client that says something, listens, and is gone.
+struct Once<'a> {
+    unread: &'a [u8],
+    written: Vec<u8>,
+}
+
+impl AsyncRead for Once<'_> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.unread).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Once<'_> {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.written.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    /// Runs every file of a target's corpus.
+    #[track_caller]
+    fn replay(name: &str, target: fn(&[u8])) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
+        let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
+        assert!(!files.is_empty(), "{} is empty", folder.display());
+        for file in files {
+            println!("{}", file.display());
+            target(&fs::read(file).unwrap());
+        }
+    }
+
+    #[test]
+    fn corpus_of_protocol() {
+        replay("protocol", protocol);
+    }
+
+    #[test]
+    fn corpus_of_upgrade() {
+        replay("upgrade", upgrade);
+    }
+
+    #[test]
+    fn corpus_of_token() {
+        replay("token", token);
+    }
+
+    #[test]
+    fn corpus_of_proxy() {
+        replay("proxy", proxy);
+    }
+
+    #[test]
+    fn corpus_of_hub() {
+        replay("hub", hub);
+    }
+}

@@ -1,0 +1,98 @@
+//! What must hold after each event, for tests and fuzzing.
+
+use std::collections::HashSet;
+
+use super::{ConnId, Counts, Effect, Event, Hub, Stage};
+
+#[allow(clippy::indexing_slicing, reason = "a missing entry is what this looks for")]
+impl Hub {
+    /// Panics where the tables contradict each other. Everybody must share one address.
+    fn check(&self) {
+        let hub = self;
+        let mut in_rooms = 0;
+        let mut callers = 0;
+        for (conn, connection) in &hub.connections {
+            match &connection.stage {
+                Stage::Greeting => {}
+                Stage::InSession { partner, is_caller, .. } => {
+                    callers += usize::from(*is_caller);
+                    let theirs = &hub.connections[partner].stage;
+                    let back = matches!(theirs, Stage::InSession { partner, is_caller: other, .. } if partner == conn && other != is_caller);
+                    assert!(back && partner != conn, "a session is symmetric");
+                }
+                Stage::InRoom { room, .. } => {
+                    in_rooms += 1;
+                    assert!(hub.rooms[room].members.contains(conn), "a member is in its room");
+                }
+                Stage::Idle { .. } => {}
+            }
+            if let Some(uid) = connection.uid() {
+                assert_eq!(hub.uids.get(uid), Some(conn), "a uid leads to its connection");
+            }
+        }
+        let registered = hub.connections.values().filter(|connection| connection.uid().is_some()).count();
+        assert_eq!(hub.uids.len(), registered, "a uid is in one place");
+        assert!(hub.rooms.values().all(|room| !room.members.is_empty()), "an empty room is forgotten");
+        let members: Vec<_> = hub.rooms.values().flat_map(|room| &room.members).collect();
+        assert_eq!(members.len(), in_rooms, "a connection is in one room");
+        assert_eq!(members.iter().collect::<HashSet<_>>().len(), in_rooms, "and there once");
+        assert_eq!(hub.sessions, callers, "sessions are counted");
+        let counted: usize = hub.usage.values().map(|usage| usage.sessions + usage.rooms).sum();
+        assert_eq!(counted, callers + hub.rooms.len(), "all on one address, each counted once");
+    }
+}
+
+/// Connections at the same time.
+pub(crate) const SLOTS: usize = 6;
+
+/// A hub, and what its connections must see. An id is opened once and never used again, as the switchboard does it.
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    hub: Hub,
+    current: [Option<ConnId>; SLOTS],
+    opened: u64,
+    gone: HashSet<ConnId>,
+}
+
+impl Model {
+    /// Has something happen to one of the connections. Panics if the hub gets it wrong.
+    pub(crate) fn step(&mut self, slot: usize, event: Event) {
+        let Some(current) = self.current.get_mut(slot % SLOTS) else { return };
+        if matches!(event, Event::Opened { .. }) {
+            if current.is_some_and(|conn| !self.gone.contains(&conn)) {
+                return;
+            }
+            self.opened += 1;
+            *current = Some(ConnId(self.opened));
+        }
+        // Events of connections that never were must do no harm either.
+        let conn = current.unwrap_or(ConnId(0));
+        if matches!(event, Event::Closed) {
+            self.gone.insert(conn);
+        }
+        let before = self.gone.clone();
+        let mut effects = Vec::new();
+        self.hub.handle(conn, event, &mut effects);
+        self.hub.check();
+        for effect in effects {
+            match effect {
+                Effect::Send(conn, _) => {
+                    assert!((1..=self.opened).contains(&conn.0), "only who was opened gets frames");
+                    assert!(!before.contains(&conn), "who is gone gets nothing");
+                }
+                Effect::Close(conn, _) => assert!(self.gone.insert(conn), "closed once"),
+                Effect::Pair(one, other) => assert_ne!(one, other, "nobody calls itself"),
+                Effect::Note(..) => {}
+            }
+        }
+    }
+
+    /// Closes everybody. Panics if something is left.
+    pub(crate) fn finish(mut self) {
+        for conn in 1..=self.opened {
+            self.hub.handle(ConnId(conn), Event::Closed, &mut Vec::new());
+        }
+        assert_eq!(self.hub.counts(), Counts::default(), "nothing is left after everybody closed");
+        assert!(self.hub.usage.is_empty(), "nor counted");
+    }
+}
