@@ -77,8 +77,9 @@ impl Client {
         Self::spawn(&mut command)
     }
 
-    /// Starts it as told. Its events have to be in JSON.
+    /// Starts it as told. Its events have to be in JSON. What GLib calls critical, such as freeing twice, ends it.
     pub fn spawn(command: &mut Command) -> Self {
+        command.env("G_DEBUG", "fatal-criticals");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Process::spawn(command);
         let stdout = BufReader::new(process.child().stdout.take().expect("stdout is piped"));
