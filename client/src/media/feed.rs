@@ -42,7 +42,8 @@ impl Peers {
         sink.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
             let idle = peers.load(Relaxed) == 0 && frames.load(Relaxed) >= WARM_UP;
             if idle {
-                return gst::PadProbeReturn::Drop;
+                // Not `Drop`: GStreamer 1.22 would free the buffer a second time.
+                return gst::PadProbeReturn::Handled;
             }
             frames.fetch_add(1, Relaxed);
             gst::PadProbeReturn::Ok

@@ -188,7 +188,8 @@ fn guard(pad: &gst::Pad, kind: Option<Kind>, gate: &Arc<Gate>, meter: &Arc<Meter
     let (gate, meter) = (gate.clone(), meter.clone());
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         if !gate.is_open() {
-            return gst::PadProbeReturn::Drop;
+            // Not `Drop`: GStreamer 1.22 would free the buffer a second time.
+            return gst::PadProbeReturn::Handled;
         }
         if let Some(buffer) = info.buffer() {
             let rtp = if kind == Some(Kind::Audio) { &meter.audio } else { &meter.video };
