@@ -32,8 +32,8 @@ pub struct BrowserOptions {
     /// Hides local addresses behind mDNS names, as browsers do for pages that don't use a camera or
     /// microphone. A page that may use one shows its addresses in any case.
     pub mdns: bool,
-    /// A camera with a moving picture and a microphone with a beep, which any page may use unasked. Without
-    /// it there is neither.
+    /// Cameras with a moving picture and a microphone with a beep, which any page may use unasked. Without
+    /// it there are none.
     pub fake_devices: bool,
     /// Camera and microphone are there, and the user has forbidden their use.
     pub block_devices: bool,
@@ -139,7 +139,8 @@ fn command(options: &BrowserOptions, profile: &Path) -> Command {
         .arg(format!("--window-size={width},{height}"))
         .arg(format!("--user-data-dir={}", profile.display()));
     if options.fake_devices {
-        command.arg("--use-fake-device-for-media-stream");
+        // The second is a depth camera, whose pictures nobody can send.
+        command.arg("--use-fake-device-for-media-stream=device-count=3");
     }
     if options.fake_devices && !options.block_devices {
         command.arg("--use-fake-ui-for-media-stream");
