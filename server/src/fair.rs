@@ -11,8 +11,8 @@ use std::{
 
 use futures_util::{AsyncRead, AsyncWrite};
 
-/// Bytes read at a stretch. Of the smallest frames these are thousands, done in a fraction of a millisecond.
-const TURN: usize = 16 * 1024;
+/// Bytes read at a stretch. Of the smallest frames these are hundreds, done in some ten microseconds.
+const TURN: usize = 4 * 1024;
 
 /// A stream whose reads are interrupted now and then, as if nothing more had come for a moment.
 #[derive(Debug)]

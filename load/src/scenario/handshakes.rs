@@ -18,14 +18,11 @@ pub(crate) struct Options {
     peers: usize,
     #[command(flatten)]
     time: Time,
-    /// Resume the last session where the server lets us, as who comes back does.
-    #[arg(long)]
-    resume: bool,
 }
 
 pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> {
     anyhow::ensure!(run.target.has_tls(), "TLS handshakes need a wss:// server");
-    let target = if options.resume { run.target.clone() } else { run.target.without_resumption()? };
+    let target = run.target.without_resumption()?;
     run.restart();
     let start = Instant::now();
     let end = start + Duration::from_secs(options.time.seconds);
