@@ -42,7 +42,7 @@ fn is_printable(c: char) -> bool {
 pub(crate) fn unquote(text: &str) -> Option<&str> {
     let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
     let inner = text.strip_prefix(quote)?.strip_suffix(quote)?;
-    (!inner.contains('\\')).then_some(inner)
+    (PythonRepr(inner).to_string() == text).then_some(inner)
 }
 
 #[cfg(test)]

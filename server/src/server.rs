@@ -110,6 +110,8 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     app.health.clone_from(&config.listen.health);
     app.has_admin_address = config.operations.admin_addr.is_some();
     let app = Arc::new(app);
+    let lane = app.lane.clone();
+    runtime::spawn(async move { lane.run().await });
     let admin_address = match config.operations.admin_addr {
         Some(address) => Some(start_admin(address, app.clone())?),
         None => None,
@@ -201,7 +203,13 @@ fn start_admin(address: SocketAddr, app: Arc<App>) -> Result<SocketAddr, StartEr
             runtime::spawn(async move {
                 let timeout = app.settings().limits.hello_timeout;
                 let answer = async |request| admin::answer(&app, &request);
-                http::serve(Connected::Plain(Fair::new(stream)), ConnId(0), timeout, answer).await;
+                http::serve(
+                    Connected::Plain(Fair::new(stream, app.lane.clone())),
+                    ConnId(0),
+                    timeout,
+                    answer,
+                )
+                .await;
             });
         }
     });
@@ -318,9 +326,10 @@ async fn handshake(
     drop(settings);
     let (visit, _slot) = app.visit(peer)?;
     let Visit { conn, .. } = visit;
+    let stream = Fair::new(stream, app.lane.clone());
     let stream = match acceptor {
-        None => Connected::Plain(Fair::new(stream)),
-        Some(acceptor) => match runtime::timeout(timeout, acceptor.accept(Fair::new(stream))).await? {
+        None => Connected::Plain(stream),
+        Some(acceptor) => match runtime::timeout(timeout, acceptor.accept(stream)).await? {
             Ok(stream) => Connected::Tls(Box::new(stream)),
             Err(error) => {
                 debug!(conn = conn.0, %error, "TLS handshake failed");
