@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    http,
     process::{Process, program},
     wait::{DEADLINE, wait_until},
 };
@@ -78,6 +79,12 @@ impl Server {
             panic!("the server does not listen ({status}): {line}{}", log.lock().expect("not poisoned"))
         });
         Self { process, url, admin, log }
+    }
+
+    /// The value of the line of `/metrics` that begins like this.
+    pub fn metric(&self, line: &str) -> Option<f64> {
+        let metrics = http::get(self, "/metrics", &[]).body;
+        metrics.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
     }
 
     /// The page's address, with a slash at its end.
