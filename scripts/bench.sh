@@ -1,6 +1,6 @@
 #!/bin/sh
 # Measures server and client on this machine: the server on the first core, its load on the second.
-#   scripts/bench.sh [server|client]
+#   scripts/bench.sh [server|client|all]
 # Figures in the README come from here. They are ratios on a quiet machine; nothing is judged.
 set -eu
 cd "$(dirname "$0")/.."
@@ -47,7 +47,7 @@ show() { # title
     node -e '
 const [title, file] = process.argv.slice(1);
 const report = JSON.parse(require("fs").readFileSync(file, "utf8"));
-const wanted = /per_second|round_trip_p(50|99)_|honest_(p(50|99|99\.9)_|dropped)|calm_p99_|cpu|memory|registered|refused|took|handshake_p99_|^connect_and_register_p99|closed_count|registrations_connections/;
+const wanted = /per_second|round_trip_p(50|99)_|honest_(p(50|99|99\.9)_|dropped)|calm_p99_|cpu|memory|registered|refused|took|handshake_p99_|^connect_and_register_p99|closed_count|registrations_connections|^join_p(50|99)_/;
 const figures = Object.entries(report).filter(([name]) => wanted.test(name));
 const units = { us: "µs", percent: "%", count: "" };
 const text = figures.map(([name, value]) => {
@@ -116,5 +116,5 @@ case "${1:-all}" in
     server) bench_server ;;
     client) bench_client ;;
     all) bench_server; bench_client ;;
-    *) echo "usage: scripts/bench.sh [server|client]" >&2; exit 2 ;;
+    *) echo "usage: scripts/bench.sh [server|client|all]" >&2; exit 2 ;;
 esac
