@@ -1,8 +1,8 @@
-//! Memory for what waits to be sent, shared by all queues.
+//! Memory for what waits to be sent, and for messages that are not complete, shared by all connections.
 //!
-//! Each queue has a small share of its own, and what is above it comes from here. When more is drawn than
-//! there is, whoever has been above its share the longest is closed first: one that stalls, and not one that
-//! has just been sent much.
+//! Each has a small share of its own, and what is above it comes from here. When more is drawn than there is,
+//! whoever has been above its share the longest is closed first: one that stalls, and not one that has just been
+//! sent much.
 
 use std::{
     collections::BTreeMap,

@@ -50,6 +50,9 @@ pub enum CloseReason {
     /// More waits to be sent than the limit allows.
     #[error("reads too slowly")]
     SlowReader,
+    /// Others want the memory that a message takes which does not come to its end.
+    #[error("message not complete in time")]
+    Unfinished,
     /// Pinged, and nothing came back in time.
     #[error("no pong in time")]
     NoPong,
@@ -70,6 +73,7 @@ impl CloseReason {
             Self::BinaryFrame => CloseCode::Unsupported,
             Self::NotUtf8 => CloseCode::Invalid,
             Self::SlowReader
+            | Self::Unfinished
             | Self::NoPong
             | Self::UidNotAllowed
             | Self::Replaced

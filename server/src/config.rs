@@ -231,8 +231,8 @@ pub struct LimitArgs {
     #[arg(long, env = "CALLBIN_MAX_QUEUE", default_value_t = 4 << 20, value_name = "BYTES", value_parser = size)]
     pub max_queue: u32,
 
-    /// Bytes that may wait for all peers together, beside 16 KiB for each; where they are used up, those who
-    /// have read too slowly for the longest are closed.
+    /// Bytes kept for all peers together, beside 16 KiB for each: of what waits for them, and of messages they
+    /// have not sent to the end. Where they are used up, those who have kept some for the longest are closed.
     #[arg(long, env = "CALLBIN_MAX_QUEUED_BYTES", default_value_t = 256 << 20, value_name = "BYTES")]
     pub max_queued_bytes: usize,
 
@@ -336,7 +336,7 @@ impl Config {
         }
     }
 
-    /// The limits of what waits to be sent.
+    /// The limits of what is kept for peers.
     pub fn bounds(&self) -> Bounds {
         Bounds { queue: self.limits.max_queue as usize, all: or_none(self.limits.max_queued_bytes) }
     }

@@ -1,7 +1,9 @@
 //! One WebSocket, from its handshake to its last byte: frames in, frames out, pings, deadlines.
 
+mod farewell;
+
 use std::{
-    future::{Future, poll_fn},
+    future::Future,
     io, mem,
     net::SocketAddr,
     pin::Pin,
@@ -18,8 +20,8 @@ use async_tungstenite::{
         protocol::{Role, WebSocketConfig},
     },
 };
-use futures_util::{AsyncReadExt, AsyncWriteExt, Sink, Stream, StreamExt};
-use tracing::{debug, info};
+use futures_util::{Sink, Stream};
+use tracing::debug;
 
 use crate::{
     access::Grant,
@@ -28,10 +30,11 @@ use crate::{
     close::CloseReason,
     config::Limits,
     hub::{ConnId, Event, Wish},
+    incoming::Incoming,
     outbox::{Link, Next, Outbox, cost},
     payload::Kind,
     runtime::{self, Alarm},
-    stream::{self, Connected},
+    stream::Connected,
     webhook::{Question, Verdict},
 };
 
@@ -56,7 +59,7 @@ pub async fn run(stream: Connected, leftover: Vec<u8>, admission: Admission, app
     debug!(conn = pump.presence.conn.0, ?end, "ends");
     // Whoever watches this peer learns of its end now, however long the closing handshake takes.
     pump.presence.leave();
-    Box::pin(runtime::timeout(CLOSE_TIMEOUT, pump.finish(end))).await;
+    Box::pin(runtime::timeout(CLOSE_TIMEOUT, farewell::say(pump, end))).await;
 }
 
 /// How long the token is still good.
@@ -120,6 +123,7 @@ type Asking = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 /// The future that serves an open WebSocket.
 struct Pump {
     socket: WebSocketStream<Connected>,
+    incoming: Incoming,
     /// In a session, where everything goes.
     link: Option<Link>,
     phase: Phase,
@@ -164,6 +168,7 @@ impl Pump {
         let outbox = app.switchboard.open(conn, address, grant.clone());
         Box::new(Self {
             socket,
+            incoming: Incoming::default(),
             link: None,
             phase: Phase::Greeting,
             due: Instant::now() + limits.hello_timeout,
@@ -178,7 +183,15 @@ impl Pump {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         for _ in 0..READ_BURST {
             ready!(self.poll_verdict(cx));
-            match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
+            let next = Pin::new(&mut self.socket).poll_next(cx);
+            let received = self.socket.get_ref().received();
+            if let Poll::Ready(Some(Ok(frame))) = &next {
+                self.incoming.complete(frame, received);
+            }
+            if let Some(held) = self.incoming.news(received) {
+                self.presence.outbox.receiving(held);
+            }
+            match ready!(next) {
                 None => return Poll::Ready(End::Gone),
                 Some(Err(error)) => return Poll::Ready(end_of(&error)),
                 Some(Ok(Message::Close(_))) => return Poll::Ready(End::PeerClosed),
@@ -386,50 +399,6 @@ impl Pump {
         }
         Poll::Ready(Ok(()))
     }
-
-    /// Says goodbye as far as the peer lets us.
-    async fn finish(mut self: Box<Self>, end: End) {
-        match end {
-            End::Gone => {}
-            End::PeerClosed => {
-                // tungstenite has queued the answer to the peer's close, and takes no other one.
-                let _ = poll_fn(|cx| Pin::new(&mut self.socket).poll_flush(cx)).await;
-                drain(self.socket.get_mut()).await;
-            }
-            End::Closing(reason) => {
-                self.log_close(reason);
-                while let Some(frame) = self.presence.outbox.pop() {
-                    if self.socket.send(frame).await.is_err() {
-                        return;
-                    }
-                }
-                if self.socket.close(Some(reason.frame())).await.is_ok() {
-                    while let Some(Ok(_)) = self.socket.next().await {}
-                }
-            }
-            End::Broken(reason) => {
-                self.log_close(reason);
-                let _ = self.socket.close(Some(reason.frame())).await;
-                drain(self.socket.get_mut()).await;
-            }
-        }
-    }
-
-    fn log_close(&self, reason: CloseReason) {
-        if reason != CloseReason::PartnerLeft {
-            self.presence.app.metrics.count_close(reason);
-            info!(conn = self.presence.conn.0, code = u16::from(reason.code()), %reason, "closed");
-        }
-    }
-}
-
-/// Lets the peer read our close frame: a socket closed with unread data resets the connection, and the
-/// close frame is lost with it.
-async fn drain(stream: &mut Connected) {
-    let _ = stream.close().await;
-    stream::shut_down(stream);
-    let mut scratch = vec![0; 16 * 1024];
-    while matches!(stream.read(&mut scratch).await, Ok(1..)) {}
 }
 
 fn end_of(error: &tungstenite::Error) -> End {

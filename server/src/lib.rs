@@ -21,6 +21,7 @@ pub mod fuzz;
 pub mod http;
 pub mod hub;
 pub mod ice;
+pub mod incoming;
 pub mod listener;
 pub mod logging;
 pub mod metrics;

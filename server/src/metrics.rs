@@ -89,9 +89,10 @@ impl Default for Metrics {
         let rooms = gauge("rooms", "Rooms with somebody in them");
         let queued_bytes = gauge("queued_bytes", "Bytes waiting to be sent");
         let longest_queue = gauge("longest_queue_bytes", "Bytes waiting to be sent to the slowest reader");
-        let queue_budget = gauge("queue_budget_bytes", "Bytes that may wait to be sent above 16 KiB a peer");
+        let queue_budget =
+            gauge("queue_budget_bytes", "Bytes that may be kept for peers, above 16 KiB for each");
         let queue_budget_used =
-            gauge("queue_budget_used_bytes", "Bytes that wait to be sent above 16 KiB a peer");
+            gauge("queue_budget_used_bytes", "Bytes that are kept for peers, above 16 KiB for each");
         let ready = gauge("ready", "1 while new registrations are taken");
         let mut counter = |name: &str, help: &str| register(&mut registry, name, help, Counter::default());
         let accepted = counter("accepted_connections", "TCP connections accepted");

@@ -47,6 +47,8 @@ struct Queue {
     frames: VecDeque<Message>,
     /// Of these frames, and of those that the socket has and has not written.
     bytes: usize,
+    /// Of a message that is being received: memory, too, that others may want.
+    incoming: usize,
     draw: Draw,
     close: Option<CloseReason>,
 }
@@ -77,7 +79,7 @@ impl Outbox {
         }
         queue.bytes += cost(&frame);
         if queue.bytes > self.budget.bounds().queue {
-            self.drop_frames(&mut queue);
+            queue.drop_frames(CloseReason::SlowReader);
         } else {
             queue.frames.push_back(frame);
         }
@@ -95,23 +97,35 @@ impl Outbox {
         if !queue.draw.is_at(place) {
             return;
         }
-        self.drop_frames(&mut queue);
+        let unfinished = queue.incoming > queue.bytes;
+        let reason = if unfinished { CloseReason::Unfinished } else { CloseReason::SlowReader };
+        queue.incoming = 0;
+        queue.drop_frames(reason);
         self.settle(&mut queue, Weak::new);
         drop(queue);
         self.reader.wake();
     }
 
-    fn drop_frames(&self, queue: &mut Queue) {
-        queue.frames = VecDeque::new();
-        queue.bytes = 0;
-        queue.close.get_or_insert(CloseReason::SlowReader);
+    /// So much is held of a message that has not come to its end.
+    pub fn receiving(self: &Arc<Self>, bytes: usize) {
+        let mut queue = self.lock();
+        if queue.close.is_some() {
+            return;
+        }
+        queue.incoming = bytes;
+        let draws = self.settle(&mut queue, || Arc::downgrade(self));
+        drop(queue);
+        if draws {
+            self.budget.relieve();
+        }
     }
 
     /// Squares the budget with what the queue holds now. True if it has drawn something.
     fn settle(&self, queue: &mut Queue, this: impl Fn() -> Weak<Self>) -> bool {
-        let Queue { bytes, draw, .. } = queue;
-        if *bytes > SHARE || draw.is_any() {
-            self.budget.settle(draw, *bytes, this);
+        let Queue { bytes, incoming, draw, .. } = queue;
+        let held = *bytes + *incoming;
+        if held > SHARE || draw.is_any() {
+            self.budget.settle(draw, held, this);
         }
         draw.is_any()
     }
@@ -211,6 +225,12 @@ impl Queue {
             self.frames = VecDeque::new();
         }
         Some(frame)
+    }
+
+    fn drop_frames(&mut self, reason: CloseReason) {
+        self.frames = VecDeque::new();
+        self.bytes = 0;
+        self.close.get_or_insert(reason);
     }
 }
 

@@ -204,7 +204,7 @@ fn start_admin(address: SocketAddr, app: Arc<App>) -> Result<SocketAddr, StartEr
                 let timeout = app.settings().limits.hello_timeout;
                 let answer = async |request| admin::answer(&app, &request);
                 http::serve(
-                    Connected::Plain(Fair::new(stream, app.lane.clone())),
+                    Connected::plain(Fair::new(stream, app.lane.clone())),
                     ConnId(0),
                     timeout,
                     answer,
@@ -328,9 +328,9 @@ async fn handshake(
     let Visit { conn, .. } = visit;
     let stream = Fair::new(stream, app.lane.clone());
     let stream = match acceptor {
-        None => Connected::Plain(stream),
+        None => Connected::plain(stream),
         Some(acceptor) => match runtime::timeout(timeout, acceptor.accept(stream)).await? {
-            Ok(stream) => Connected::Tls(Box::new(stream)),
+            Ok(stream) => Connected::tls(stream),
             Err(error) => {
                 debug!(conn = conn.0, %error, "TLS handshake failed");
                 return None;

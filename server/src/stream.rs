@@ -1,22 +1,74 @@
 //! A client's socket, with or without TLS.
 
-use std::net::Shutdown;
+use std::{
+    io,
+    net::Shutdown,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
 use callbin_transport::MaybeTls;
 use futures_rustls::server::TlsStream;
+use futures_util::{AsyncRead, AsyncWrite};
 
 use crate::{fair::Fair, runtime::TcpStream};
 
-/// A byte stream from and to a client.
 /// Fair below TLS, so that neither tiny records nor a handshake keep others waiting.
-pub type Connected = MaybeTls<Fair<TcpStream>, TlsStream<Fair<TcpStream>>>;
+pub type Socket = Fair<TcpStream>;
 
-/// Tells the client that nothing more comes; it may still send. Closing does not, not with every runtime.
-pub fn shut_down(stream: &Connected) {
-    let tcp = match stream {
-        Connected::Plain(stream) => stream,
-        Connected::Tls(stream) => stream.get_ref().0,
-    };
-    // Broken already: then it knows.
-    let _ = tcp.get_ref().shutdown(Shutdown::Write);
+/// A byte stream from and to a client. It knows how much has come.
+#[derive(Debug)]
+pub struct Connected {
+    stream: MaybeTls<Socket, TlsStream<Socket>>,
+    received: u64,
+}
+
+impl Connected {
+    /// Without TLS.
+    pub fn plain(socket: Socket) -> Self {
+        Self { stream: MaybeTls::Plain(socket), received: 0 }
+    }
+
+    /// With TLS, after its handshake.
+    pub fn tls(stream: TlsStream<Socket>) -> Self {
+        Self { stream: MaybeTls::Tls(Box::new(stream)), received: 0 }
+    }
+
+    /// Bytes read until now, as they were before TLS.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Tells the client that nothing more comes; it may still send. Closing does not, not with every runtime.
+    pub fn shut_down(&self) {
+        let socket = match &self.stream {
+            MaybeTls::Plain(socket) => socket,
+            MaybeTls::Tls(stream) => stream.get_ref().0,
+        };
+        // Broken already: then it knows.
+        let _ = socket.get_ref().shutdown(Shutdown::Write);
+    }
+}
+
+impl AsyncRead for Connected {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let read = ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        this.received += read as u64;
+        Poll::Ready(Ok(read))
+    }
+}
+
+impl AsyncWrite for Connected {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_close(cx)
+    }
 }

@@ -1,5 +1,7 @@
 //! What peers can make the server keep for them is bounded, for each and for all of them.
 
+use std::io::Write;
+
 use callbin_tests::{DEADLINE, Server, Socket, socket::Received, wait_until};
 
 #[test]
@@ -64,4 +66,59 @@ fn many_slow_readers_share_one_budget_and_an_honest_pair_goes_on() {
     wait_until("the budget to be free", DEADLINE, || {
         (server.metric("callbin_queue_budget_used_bytes ")? == 0.0).then_some(())
     });
+}
+
+/// What begins a frame from a client, with a mask of zeros.
+fn head(last: bool, opcode: u8, length: u32) -> Vec<u8> {
+    let mut bytes = vec![u8::from(last) << 7 | opcode, 0x80 | 127, 0, 0, 0, 0];
+    bytes.extend(length.to_be_bytes());
+    bytes.extend([0; 4]);
+    bytes
+}
+
+/// A large message, but for its last byte, that comes as one frame.
+fn unfinished() -> Vec<u8> {
+    const LENGTH: u32 = 250_000;
+    [head(true, 1, LENGTH), vec![b'x'; LENGTH as usize - 1]].concat()
+}
+
+/// The same in fragments that never end, with pings between them.
+fn endless() -> Vec<u8> {
+    let fragment = |opcode| [head(false, opcode, 4096), vec![b'x'; 4096], head(true, 9, 0)].concat();
+    let more = (0..60).flat_map(|_| fragment(0));
+    fragment(1).into_iter().chain(more).collect()
+}
+
+#[test]
+fn messages_that_never_end_share_one_budget_and_an_honest_pair_goes_on() {
+    for begin in [unfinished(), endless()] {
+        let mut server = Server::start(&["--max-queued-bytes", "1000000"]);
+        let mut alice = Socket::register(&server, "alice");
+        let mut bob = Socket::register(&server, "bob");
+        alice.expect_nothing("SESSION bob", "SESSION_OK");
+        let before = server.process().memory();
+        // Together six times the budget.
+        let mut attackers: Vec<Socket> = (0..24)
+            .map(|i| {
+                let attacker = Socket::register(&server, &format!("attacker{i}"));
+                attacker.tcp().write_all(&begin).expect("the server reads");
+                attacker
+            })
+            .collect();
+        attackers[0].expect_close(1008, "message not complete in time");
+        wait_until("most to be closed", DEADLINE, || {
+            let closed = server.metric("callbin_closes_total{reason=\"message not complete in time\"}");
+            (closed >= Some(20.0)).then_some(())
+        });
+        assert!(server.metric("callbin_queue_budget_used_bytes ") <= Some(1_000_000.0));
+        let large = "y".repeat(900_000);
+        alice.send(&large);
+        bob.expect(&large);
+        let grown = server.process().memory().saturating_sub(before);
+        assert!(grown < 8 << 20, "{} KiB for a budget of 1 MB", grown >> 10);
+        drop(attackers);
+        wait_until("the budget to be free", DEADLINE, || {
+            (server.metric("callbin_queue_budget_used_bytes ")? == 0.0).then_some(())
+        });
+    }
 }
