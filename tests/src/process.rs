@@ -1,30 +1,30 @@
 //! Programs: found, started, watched, ended.
 
 use std::{
-    collections::HashSet,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::Once,
     time::Duration,
 };
 
 use crate::wait::{DEADLINE, wait_until};
 
-/// The path of a program of this workspace, built if need be. `package` is its crate's name, and its own.
-pub fn program(package: &str) -> PathBuf {
-    static BUILT: Mutex<Option<HashSet<String>>> = Mutex::new(None);
+/// The path of a program of this workspace, built if need be.
+pub fn program(name: &str) -> PathBuf {
+    static BUILT: Once = Once::new();
     let target = target_dir();
-    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    if built.get_or_insert_default().insert(package.to_owned()) {
+    BUILT.call_once(|| {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", package]);
+        // The whole workspace, as `make test` has built it: one package alone has dependencies with other
+        // features, and they would all be compiled once more.
+        cargo.args(["build", "--quiet", "--workspace", "--bins"]);
         if target.ends_with("release") {
             cargo.arg("--release");
         }
         let status = cargo.current_dir(workspace()).status().expect("cargo runs");
-        assert!(status.success(), "{package} does not build");
-    }
-    target.join(package)
+        assert!(status.success(), "the workspace does not build");
+    });
+    target.join(name)
 }
 
 /// A command that runs as root: by itself, or through `sudo`.
