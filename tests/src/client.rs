@@ -125,22 +125,27 @@ impl Client {
         &mut self,
         what: &str,
         deadline: Duration,
-        mut wanted: impl FnMut(&Event) -> bool,
+        wanted: impl FnMut(&Event) -> bool,
     ) -> Event {
+        self.find(Instant::now() + deadline, wanted).unwrap_or_else(|| {
+            panic!(
+                "waited {deadline:?} for {what}; the client {}, and said: {:#?}\n{}",
+                if self.ended { "has ended" } else { "runs" },
+                self.seen,
+                self.errors()
+            )
+        })
+    }
+
+    /// The first event that is as wanted, if it comes until then. Events passed over stay for other waits.
+    pub fn find(&mut self, until: Instant, mut wanted: impl FnMut(&Event) -> bool) -> Option<Event> {
         if let Some(position) = self.seen.iter().position(&mut wanted) {
-            return self.seen.remove(position).expect("it was just there");
+            return self.seen.remove(position);
         }
-        let until = Instant::now() + deadline;
         loop {
-            match self.next_line(until) {
-                Some(event) if wanted(&event) => return event,
-                Some(event) => self.seen.push_back(event),
-                None => panic!(
-                    "waited {deadline:?} for {what}; the client {}, and said: {:#?}\n{}",
-                    if self.ended { "has ended" } else { "runs" },
-                    self.seen,
-                    self.errors()
-                ),
+            match self.next_line(until)? {
+                event if wanted(&event) => return Some(event),
+                event => self.seen.push_back(event),
             }
         }
     }
