@@ -12,7 +12,7 @@ use gst_webrtc::{
     WebRTCSessionDescription,
 };
 
-use super::{PeerEvent, Voice, dtls::Gate};
+use super::{PeerEvent, Voice, clock_rate, dtls::Gate};
 use crate::{
     media::{meter::Meter, receive},
     sdp::Kind,
@@ -125,6 +125,7 @@ fn watch_insides(webrtcbin: &gst::Element, voice: &Voice, gate: &Arc<Gate>, mete
         match factory.name().as_str() {
             "dtlsdec" => watch_dtls(element, &voice, &gate),
             "nicesrc" => watch_arrivals(element, &meter),
+            "rtpsession" => clock_rate::tell(element),
             // What it is fed with is live: waiting for the clock once more is delay and work for nothing.
             "clocksync" => element.set_property("sync", false),
             _ => {}

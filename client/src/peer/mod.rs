@@ -5,6 +5,7 @@
 //! channel; the app's loop decides.
 
 mod callbacks;
+mod clock_rate;
 mod dtls;
 mod extensions;
 mod path;
