@@ -20,7 +20,6 @@ use crate::{
     media::{receive::First, source::Source},
     negotiation::{Effect, Input, Milestone, Negotiation, NegotiationFailure, Start},
     peer::{Inbox, Peer, PeerConfig, PeerEvent, Reaper, Voice},
-    sdp::Kind,
     view::{Seat, View},
 };
 
@@ -263,12 +262,10 @@ impl Engine {
             slot.seat.iter().for_each(Seat::look);
             let stats = peer.stats();
             let silence = Duration::from_millis(stats.silence_ms);
-            let only_data = slot.negotiation.remote().is_some_and(|remote| {
-                remote.section(Kind::Audio).is_none() && remote.section(Kind::Video).is_none()
-            });
+            let is_quiet = slot.negotiation.remote().is_some_and(|remote| !peer.exchanges_media(remote));
             self.out.push_back((key, Out::Tell(Event::Stats(Box::new(stats)))));
-            // Without media the path is quiet, and libnice's checks have to do.
-            if silence > SILENCE_LIMIT && !only_data {
+            // On a quiet path libnice's checks have to do.
+            if silence > SILENCE_LIMIT && !is_quiet {
                 let seconds = SILENCE_LIMIT.as_secs();
                 let reason = format!("nothing came from the peer for {seconds} s: it has vanished");
                 self.fail(key, "connected", Failure::new(ExitCode::NoMedia, reason));

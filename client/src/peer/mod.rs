@@ -309,6 +309,15 @@ impl Peer {
         self.gate.is_open()
     }
 
+    /// Whether media go one way or the other; their reports come back. Without any of them the path is quiet.
+    pub fn exchanges_media(&self, remote: &Remote) -> bool {
+        [Kind::Audio, Kind::Video].into_iter().any(|kind| {
+            let (send, receive) = self.directions(kind);
+            let section = remote.section(kind).map(|(_, section)| section);
+            section.is_some_and(|section| send && section.receives || receive && section.sends)
+        })
+    }
+
     /// Lets media flow to the peer, as far as `remote` wants it.
     pub fn start_sending(&mut self, source: &Source, remote: &Remote) {
         renumber::install(&self.webrtcbin, &std::mem::take(&mut self.renumbered));
