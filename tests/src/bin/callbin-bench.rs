@@ -88,11 +88,16 @@ fn peers() {
     println!("one sender and N who only receive, 320x240 at 30 frames a second, all on this machine");
     for count in [2, 4, 8, 12, 16, 24, 32] {
         let server = Server::start(&[]);
-        let mut sender =
-            Client::start(&server, &[&["room", "r", "--id", "sender", "--send-only"], &SMALL[..]].concat());
+        let mut sender = Client::start(
+            &server,
+            &[&["room", "r", "--id", "sender", "--send-only", "--max-peers", "64"], &SMALL[..]].concat(),
+        );
         sender.wait_for("joined");
         let mut receivers: Vec<Client> = (0..count)
-            .map(|i| Client::start(&server, &["room", "r", "--id", &format!("r{i}"), "--receive-only"]))
+            .map(|i| {
+                let flags = ["--receive-only", "--max-peers", "64"];
+                Client::start(&server, &[&["room", "r", "--id", &format!("r{i}")], &flags[..]].concat())
+            })
             .collect();
         let until = Instant::now() + DEADLINE;
         let sees = |receiver: &mut Client| {
