@@ -35,6 +35,8 @@ pub struct BrowserOptions {
     /// Cameras with a moving picture and a microphone with a beep, which any page may use unasked. Without
     /// it there are none.
     pub fake_devices: bool,
+    /// Frames a second of these cameras: fewer leave more of the machine to the others.
+    pub camera_fps: u32,
     /// Camera and microphone are there, and the user has forbidden their use.
     pub block_devices: bool,
     /// Takes any certificate.
@@ -50,6 +52,7 @@ impl Default for BrowserOptions {
         Self {
             mdns: false,
             fake_devices: true,
+            camera_fps: 20,
             block_devices: false,
             accept_insecure_certs: false,
             autoplay: true,
@@ -140,7 +143,8 @@ fn command(options: &BrowserOptions, profile: &Path) -> Command {
         .arg(format!("--user-data-dir={}", profile.display()));
     if options.fake_devices {
         // The second is a depth camera, whose pictures nobody can send.
-        command.arg("--use-fake-device-for-media-stream=device-count=3");
+        let fps = options.camera_fps;
+        command.arg(format!("--use-fake-device-for-media-stream=device-count=3,fps={fps}"));
     }
     if options.fake_devices && !options.block_devices {
         command.arg("--use-fake-ui-for-media-stream");
