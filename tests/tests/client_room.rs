@@ -302,6 +302,26 @@ fn a_member_that_wants_no_picture_gets_the_sound() {
     red.wait_for_stats("the listener's tone", |stats| sounds(stats, 440));
 }
 
+/// Between two who only receive nothing goes that anybody could miss.
+#[test]
+fn two_members_that_only_receive_do_not_give_each_other_up() {
+    let server = Server::start(&[]);
+    let _red = join(&server, RED);
+    let mut watchers = ["one", "two"].map(|id| {
+        let mut watcher = Client::start(&server, &["room", "lobby", "--id", id, "--receive-only"]);
+        watcher.wait_for("joined");
+        watcher
+    });
+    let [one, two] = &mut watchers;
+    for (watcher, other) in [(one, "two"), (two, "one")] {
+        watcher.wait_for_stats("16 s of silence, borne", |stats| {
+            stats.peer() == Some(other) && stats.number("/silence_ms") > 16_000.0
+        });
+        watcher.forget();
+        expect(watcher, RED);
+    }
+}
+
 #[test]
 fn those_beyond_the_limit_are_declined() {
     let server = Server::start(&[]);
