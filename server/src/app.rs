@@ -12,7 +12,7 @@ use crate::{
     access::Grant,
     account::{Accounts, Full, Ticket},
     assets::Assets,
-    fair::Lane,
+    fair::Lanes,
     hub::ConnId,
     metrics::Metrics,
     owner::{Owner, network},
@@ -37,8 +37,8 @@ pub struct App {
     pub health: String,
     /// Metrics and probes are on another address.
     pub has_admin_address: bool,
-    /// Where connections wait that have more to read than others.
-    pub lane: Arc<Lane>,
+    /// Where connections wait that are new, or have more to read than others.
+    pub lanes: Arc<Lanes>,
     settings: RwLock<Arc<Settings>>,
     last_conn: AtomicU64,
     draining: AtomicBool,
@@ -83,7 +83,7 @@ impl App {
             assets,
             health: "/health".into(),
             has_admin_address: false,
-            lane: Arc::default(),
+            lanes: Arc::default(),
             settings: RwLock::new(Arc::new(settings)),
             last_conn: AtomicU64::new(0),
             draining: AtomicBool::new(false),

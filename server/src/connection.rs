@@ -323,6 +323,7 @@ impl Pump {
 
     fn leave_greeting(&mut self) {
         if self.phase == Phase::Greeting {
+            self.socket.get_mut().settle();
             self.set_alarm(Phase::Quiet, self.limits().keepalive);
         }
     }

@@ -4,10 +4,13 @@
 //! return to the executor: not to other connections, and not to its own deadline. So reading is done in turns. Who
 //! uses up its turn waits in a lane for the next one, and the lane lets one go on in each round of the executor:
 //! whoever floods waits for the others who do, and nobody else does.
+//!
+//! Newcomers have a lane of their own: a TLS handshake costs as much as thirty messages, and many at once would delay
+//! those who talk already. What a newcomer has sent is read at once, and handed on in its turn.
 
 use std::{
     collections::VecDeque,
-    io,
+    io::{self, Read as _},
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -18,16 +21,28 @@ use std::{
 
 use futures_util::{AsyncRead, AsyncWrite, future::poll_fn, task::AtomicWaker};
 
-use crate::runtime;
-
 /// Bytes read at a stretch. Of the smallest frames these are hundreds, done in some ten microseconds.
 const TURN: usize = 4 * 1024;
 
-/// Where those wait who have used up their turn.
+/// Where connections wait for others of their kind.
 #[derive(Debug, Default)]
-pub struct Lane {
-    tickets: Mutex<VecDeque<Arc<Ticket>>>,
+pub struct Lanes {
+    new: Lane,
+    /// Of those who have used up their turn.
+    busy: Lane,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    queue: Mutex<Queue>,
     driver: AtomicWaker,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    tickets: VecDeque<Arc<Ticket>>,
+    /// Somebody has gone on in this round of the executor.
+    is_taken: bool,
 }
 
 /// One that waits in the lane.
@@ -41,33 +56,69 @@ struct Ticket {
 #[derive(Debug)]
 pub struct Fair<S> {
     stream: S,
-    lane: Arc<Lane>,
+    lanes: Arc<Lanes>,
     left: usize,
     ticket: Option<Arc<Ticket>>,
+    is_new: bool,
+    early: Option<Box<Early>>,
+}
+
+/// What a newcomer has sent before its turn.
+#[derive(Debug)]
+struct Early {
+    ticket: Arc<Ticket>,
+    bytes: VecDeque<u8>,
+}
+
+impl Lanes {
+    /// Lets those who wait go on, one of each lane in each round of the executor. Never ends.
+    pub async fn run(&self) {
+        // Woken, this waits at the end of the executor's queue: when it is polled, a round is over.
+        poll_fn(|cx| {
+            for lane in [&self.new, &self.busy] {
+                lane.driver.register(cx.waker());
+                if lane.begin_round() {
+                    cx.waker().wake_by_ref();
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
 }
 
 impl Lane {
-    /// Lets those who wait go on, one in each round of the executor. Never ends.
-    pub async fn run(&self) {
-        loop {
-            let ticket = poll_fn(|cx| {
-                self.driver.register(cx.waker());
-                self.tickets().pop_front().map_or(Poll::Pending, Poll::Ready)
-            });
-            ticket.await.call();
-            runtime::yield_now().await;
-        }
+    /// Lets the next one go on. Is there one?
+    fn begin_round(&self) -> bool {
+        let mut queue = self.queue();
+        let next = queue.tickets.pop_front();
+        queue.is_taken = next.is_some();
+        drop(queue);
+        next.iter().for_each(|ticket| ticket.call());
+        next.is_some()
     }
 
     fn enter(&self) -> Arc<Ticket> {
         let ticket = Arc::new(Ticket::default());
-        self.tickets().push_back(ticket.clone());
+        self.queue().tickets.push_back(ticket.clone());
         self.driver.wake();
         ticket
     }
 
-    fn tickets(&self) -> MutexGuard<'_, VecDeque<Arc<Ticket>>> {
-        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Goes on at once if nobody else has in this round, and nobody waits.
+    fn pass(&self) -> bool {
+        let mut queue = self.queue();
+        let is_free = !queue.is_taken && queue.tickets.is_empty();
+        queue.is_taken |= is_free;
+        drop(queue);
+        if is_free {
+            self.driver.wake();
+        }
+        is_free
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -84,22 +135,43 @@ impl Ticket {
 }
 
 impl<S> Fair<S> {
-    /// Makes a stream fair to those who share the lane.
-    pub fn new(stream: S, lane: Arc<Lane>) -> Self {
-        Self { stream, lane, left: TURN, ticket: None }
+    /// Makes a stream fair to those who share the lanes.
+    pub fn new(stream: S, lanes: Arc<Lanes>) -> Self {
+        Self { stream, lanes, left: TURN, ticket: None, is_new: true, early: None }
+    }
+
+    /// From now on it is no newcomer.
+    pub fn settle(&mut self) {
+        self.is_new = false;
     }
 
     /// The stream itself.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
+
+    /// Hands on what came before its turn.
+    fn poll_early(&mut self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let Some(early) = &mut self.early else { return Poll::Ready(Ok(0)) };
+        if !early.ticket.is_called(cx) {
+            return Poll::Pending;
+        }
+        let read = early.bytes.read(buf);
+        if early.bytes.is_empty() {
+            self.early = None;
+        }
+        Poll::Ready(read)
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Fair<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.early.is_some() {
+            return this.poll_early(cx, buf);
+        }
         if this.left == 0 {
-            let ticket = this.ticket.get_or_insert_with(|| this.lane.enter());
+            let ticket = this.ticket.get_or_insert_with(|| this.lanes.busy.enter());
             if !ticket.is_called(cx) {
                 return Poll::Pending;
             }
@@ -112,6 +184,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Fair<S> {
         };
         let read = read?;
         this.left = this.left.saturating_sub(read);
+        if this.is_new && read > 0 && !this.lanes.new.pass() {
+            let bytes = buf.iter().copied().take(read).collect();
+            this.early = Some(Box::new(Early { ticket: this.lanes.new.enter(), bytes }));
+            return this.poll_early(cx, buf);
+        }
         Poll::Ready(Ok(read))
     }
 }
@@ -134,13 +211,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Fair<S> {
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
-    use futures_util::{AsyncReadExt, FutureExt, future::join_all, io::repeat};
+    use futures_util::{
+        AsyncReadExt, FutureExt,
+        future::join_all,
+        io::{Cursor, repeat},
+    };
 
     use super::*;
+    use crate::runtime;
 
     /// Reads what never ends, and counts, until it is enough.
-    async fn read(lane: Arc<Lane>, read: &AtomicUsize, enough: usize) {
-        let mut stream = Fair::new(repeat(b'x'), lane);
+    async fn read(lanes: Arc<Lanes>, read: &AtomicUsize, enough: usize) {
+        let mut stream = Fair::new(repeat(b'x'), lanes);
+        stream.settle();
         let mut scratch = [0; 1000];
         while read.fetch_add(stream.read(&mut scratch).await.unwrap(), Ordering::Relaxed) < enough {}
     }
@@ -148,8 +231,8 @@ mod tests {
     /// Without turns this would read for ever, and never return.
     #[test]
     fn an_endless_stream_waits_for_its_next_turn() {
-        let (lane, bytes) = (Arc::new(Lane::default()), AtomicUsize::new(0));
-        let mut reading = Box::pin(read(lane.clone(), &bytes, usize::MAX));
+        let (lanes, bytes) = (Arc::new(Lanes::default()), AtomicUsize::new(0));
+        let mut reading = Box::pin(read(lanes.clone(), &bytes, usize::MAX));
         for turn in 1..4 {
             // The second poll is one for another reason: nobody has called.
             for _ in 0..2 {
@@ -157,18 +240,68 @@ mod tests {
                 let bytes = bytes.load(Ordering::Relaxed);
                 assert!((turn * TURN..turn * (TURN + 1000)).contains(&bytes), "{bytes} in turn {turn}");
             }
-            assert_eq!(lane.tickets().len(), 1, "it waits once");
-            lane.tickets().pop_front().unwrap().call();
+            assert_eq!(lanes.busy.queue().tickets.len(), 1, "it waits once");
+            lanes.busy.begin_round();
         }
     }
 
     #[test]
     fn everybody_in_the_lane_goes_on() {
-        let lane = Arc::new(Lane::default());
+        let lanes = Arc::new(Lanes::default());
         let bytes: Vec<_> = (0..3).map(|_| AtomicUsize::new(0)).collect();
-        let driver = lane.clone();
+        let driver = lanes.clone();
         runtime::spawn(async move { driver.run().await });
-        let reading = join_all(bytes.iter().map(|bytes| read(lane.clone(), bytes, 10 * TURN)));
+        let reading = join_all(bytes.iter().map(|bytes| read(lanes.clone(), bytes, 10 * TURN)));
         runtime::block_on(reading);
+    }
+
+    #[test]
+    fn of_newcomers_one_goes_on_in_each_round() {
+        let lanes = Arc::new(Lanes::default());
+        let mut streams: Vec<_> = (0..3).map(|_| Fair::new(Cursor::new(b"hello"), lanes.clone())).collect();
+        for round in 0..3 {
+            let mut buf = [0; 5];
+            for (i, stream) in streams.iter_mut().enumerate().skip(round) {
+                let read = stream.read(&mut buf).now_or_never();
+                assert_eq!(read.map(Result::unwrap), (i == round).then_some(5), "{i} in round {round}");
+            }
+            lanes.new.begin_round();
+        }
+    }
+
+    #[test]
+    fn what_came_early_is_whole_and_in_order() {
+        let lanes = Arc::new(Lanes::default());
+        assert!(lanes.new.pass());
+        let mut stream = Fair::new(Cursor::new(b"HELLO anna, and more"), lanes.clone());
+        let mut all = Vec::new();
+        let mut large = [0; 12];
+        while !all.ends_with(b"more") {
+            // A buffer smaller than the one it was read into takes it in pieces.
+            assert!(stream.read(&mut large).now_or_never().is_none());
+            lanes.new.begin_round();
+            let mut small = [0; 5];
+            while stream.early.is_some() {
+                let read = stream.read(&mut small).now_or_never().unwrap().unwrap();
+                all.extend_from_slice(&small[..read]);
+            }
+        }
+        assert_eq!(all, b"HELLO anna, and more");
+    }
+
+    #[test]
+    fn who_is_no_longer_new_does_not_wait_for_newcomers() {
+        let lanes = Arc::new(Lanes::default());
+        let mut stream = Fair::new(repeat(b'x'), lanes.clone());
+        let mut buf = [0; 10];
+        assert!(lanes.new.pass());
+        assert!(stream.read(&mut buf).now_or_never().is_none());
+        stream.settle();
+        lanes.new.begin_round();
+        assert!(!lanes.new.pass());
+        // What it sent before comes first.
+        assert_eq!(stream.read(&mut buf).now_or_never().unwrap().unwrap(), 10);
+        assert!(stream.early.is_none());
+        assert!(stream.read(&mut buf).now_or_never().is_some());
     }
 }

@@ -25,11 +25,6 @@ pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) {
     async_std::task::spawn(future);
 }
 
-/// Lets those go first who can go on.
-pub(crate) async fn yield_now() {
-    async_std::task::yield_now().await;
-}
-
 /// Runs blocking code where it holds nobody up.
 pub(crate) async fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     async_std::task::spawn_blocking(work).await

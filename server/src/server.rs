@@ -110,8 +110,8 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     app.health.clone_from(&config.listen.health);
     app.has_admin_address = config.operations.admin_addr.is_some();
     let app = Arc::new(app);
-    let lane = app.lane.clone();
-    runtime::spawn(async move { lane.run().await });
+    let lanes = app.lanes.clone();
+    runtime::spawn(async move { lanes.run().await });
     let admin_address = match config.operations.admin_addr {
         Some(address) => Some(start_admin(address, app.clone())?),
         None => None,
@@ -204,7 +204,7 @@ fn start_admin(address: SocketAddr, app: Arc<App>) -> Result<SocketAddr, StartEr
                 let timeout = app.settings().limits.hello_timeout;
                 let answer = async |request| admin::answer(&app, &request);
                 http::serve(
-                    Connected::plain(Fair::new(stream, app.lane.clone())),
+                    Connected::plain(Fair::new(stream, app.lanes.clone())),
                     ConnId(0),
                     timeout,
                     answer,
@@ -326,7 +326,7 @@ async fn handshake(
     drop(settings);
     let (visit, _slot) = app.visit(peer)?;
     let Visit { conn, .. } = visit;
-    let stream = Fair::new(stream, app.lane.clone());
+    let stream = Fair::new(stream, app.lanes.clone());
     let stream = match acceptor {
         None => Connected::plain(stream),
         Some(acceptor) => match runtime::timeout(timeout, acceptor.accept(stream)).await? {

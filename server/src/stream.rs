@@ -39,6 +39,14 @@ impl Connected {
         self.received
     }
 
+    /// The client is no newcomer any more, and waits for none.
+    pub fn settle(&mut self) {
+        match &mut self.stream {
+            MaybeTls::Plain(socket) => socket.settle(),
+            MaybeTls::Tls(stream) => stream.get_mut().0.settle(),
+        }
+    }
+
     /// Tells the client that nothing more comes; it may still send. Closing does not, not with every runtime.
     pub fn shut_down(&self) {
         let socket = match &self.stream {
