@@ -12,7 +12,12 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{peer::Target, process::Watched, report::Report, scenario::Run};
+use crate::{
+    peer::{Place, Target},
+    process::Watched,
+    report::Report,
+    scenario::Run,
+};
 
 /// Puts load on a signalling server and says what it cost.
 #[derive(Debug, Parser)]
@@ -26,22 +31,12 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// The server. Certificates are not checked.
-    #[arg(long, global = true, env = "CALLBIN_SERVER", default_value = "ws://127.0.0.1:8443")]
-    server: String,
+    #[command(flatten)]
+    place: Place,
 
     /// Process id of the server, if it runs here: its CPU time and memory are part of the report.
     #[arg(long, global = true)]
     pid: Option<u32>,
-
-    /// Connect from so many addresses of the loopback network in turn, so that limits per address are not
-    /// everybody's. Attackers only, in an attack.
-    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
-    source_addresses: usize,
-
-    /// An access token, for servers that want one.
-    #[arg(long, global = true, env = "CALLBIN_TOKEN", hide_env_values = true)]
-    token: Option<String>,
 
     /// Print the report as one JSON object.
     #[arg(long, global = true)]
@@ -66,6 +61,8 @@ enum Scenario {
     Slow(scenario::slow::Options),
     /// Attacks of many kinds, and what honest pairs notice of them.
     Attack(scenario::attack::Options),
+    /// The attackers of `attack` alone, for example on another machine.
+    Attackers(scenario::attackers::Options),
 }
 
 fn main() -> ExitCode {
@@ -84,7 +81,8 @@ fn main() -> ExitCode {
 
 async fn run(common: &Common, scenario: Scenario) -> anyhow::Result<Report> {
     let mut run = Run {
-        target: Target::new(&common.server, common.token.as_deref())?.with_sources(common.source_addresses),
+        target: Target::new(&common.place)?,
+        place: common.place.clone(),
         watched: common.pid.map(Watched::new),
         report: Report::default(),
     };
@@ -97,6 +95,7 @@ async fn run(common: &Common, scenario: Scenario) -> anyhow::Result<Report> {
         Scenario::Handshakes(options) => scenario::handshakes::run(&mut run, &options).await?,
         Scenario::Slow(options) => scenario::slow::run(&mut run, &options).await?,
         Scenario::Attack(options) => scenario::attack::run(&mut run, &options).await?,
+        Scenario::Attackers(options) => scenario::attackers::run(&mut run, &options).await?,
     }
     Ok(run.report)
 }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -14,6 +15,7 @@ use async_tungstenite::{
     tungstenite::{Message, protocol::WebSocketConfig},
 };
 use callbin_transport::{MaybeTls, insecure_config};
+use clap::Args;
 use futures_rustls::{
     TlsConnector,
     client::TlsStream,
@@ -22,6 +24,32 @@ use futures_rustls::{
 use futures_util::StreamExt;
 
 use crate::runtime::{self, TcpStream};
+
+/// Where the load goes, as the command line says it.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Place {
+    /// The server. Certificates are not checked.
+    #[arg(long, global = true, env = "CALLBIN_SERVER", default_value = "ws://127.0.0.1:8443")]
+    server: String,
+
+    /// Connect from so many addresses of the loopback network in turn, so that limits per address are not
+    /// everybody's. Attackers only, in an attack.
+    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    source_addresses: usize,
+
+    /// An access token, for servers that want one.
+    #[arg(long, global = true, env = "CALLBIN_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+impl Place {
+    /// Has another `callbin-load` go there, too.
+    pub(crate) fn hand_over(&self, command: &mut Command) {
+        command.args(["--server", &self.server, "--source-addresses", &self.source_addresses.to_string()]);
+        // Anybody may read command lines.
+        command.envs(self.token.iter().map(|token| ("CALLBIN_TOKEN", token)));
+    }
+}
 
 /// Where the load goes.
 #[derive(Clone)]
@@ -34,7 +62,7 @@ pub(crate) struct Target {
     sources: Sources,
 }
 
-/// Addresses of the loopback network to connect from, one after the other. None: the system chooses.
+/// Addresses of the loopback network to connect from, one after the other: 127.1.0.1 and on. None: the system chooses.
 #[derive(Clone, Default)]
 struct Sources {
     count: usize,
@@ -51,7 +79,8 @@ impl Sources {
 
 impl Target {
     /// Takes apart `ws://host:port/…` or `wss://…`. A token goes into the query, where unmodified clients have it.
-    pub(crate) fn new(url: &str, token: Option<&str>) -> anyhow::Result<Self> {
+    pub(crate) fn new(place: &Place) -> anyhow::Result<Self> {
+        let (url, token) = (place.server.as_str(), place.token.as_deref());
         let (tls, rest) = match url.split_once("://") {
             Some(("ws", rest)) => (false, rest),
             Some(("wss", rest)) => (true, rest),
@@ -70,13 +99,13 @@ impl Target {
             address: format!("{host}:{port}"),
             host: host.trim_matches(['[', ']']).into(),
             connector: tls.then(insecure_config).transpose()?.map(|config| Arc::new(config).into()),
-            sources: Sources::default(),
+            sources: Sources { count: place.source_addresses, ..Sources::default() },
         })
     }
 
-    /// The same server, from so many addresses of the loopback network in turn: 127.1.0.1 and on.
-    pub(crate) fn with_sources(&self, count: usize) -> Self {
-        Self { sources: Sources { count, ..Sources::default() }, ..self.clone() }
+    /// The same server, from the address that the system chooses.
+    pub(crate) fn without_sources(&self) -> Self {
+        Self { sources: Sources::default(), ..self.clone() }
     }
 
     /// The same server, with a whole TLS handshake for each connection.

@@ -34,6 +34,15 @@ impl Report {
         self.add(name, bytes as f64 / 1024.0 / 1024.0, "MiB");
     }
 
+    /// Adds the figures of another report, as it prints them in JSON.
+    pub(crate) fn add_all(&mut self, report: &Value) {
+        for (name, value) in report.as_object().into_iter().flatten() {
+            let (name, unit) = name.rsplit_once('_').unwrap_or((name, ""));
+            let unit = UNITS.iter().find(|known| ascii(known) == unit).copied().unwrap_or("");
+            self.add(name, value.as_f64().unwrap_or_default(), unit);
+        }
+    }
+
     /// Prints it on stdout.
     pub(crate) fn print(&self, as_json: bool) {
         if as_json {
@@ -50,6 +59,9 @@ impl Report {
         }
     }
 }
+
+/// All units there are.
+const UNITS: [&str; 6] = ["µs", "ms", "s", "MiB", "%", ""];
 
 fn ascii(unit: &str) -> &str {
     match unit {

@@ -1,6 +1,7 @@
 //! What the load is made of.
 
 pub(crate) mod attack;
+pub(crate) mod attackers;
 pub(crate) mod churn;
 pub(crate) mod handshakes;
 pub(crate) mod idle;
@@ -11,11 +12,16 @@ pub(crate) mod storm;
 
 use clap::Args;
 
-use crate::{peer::Target, process::Watched, report::Report};
+use crate::{
+    peer::{Place, Target},
+    process::Watched,
+    report::Report,
+};
 
 /// What every scenario works with.
 pub(crate) struct Run {
     pub(crate) target: Target,
+    pub(crate) place: Place,
     pub(crate) watched: Option<Watched>,
     pub(crate) report: Report,
 }

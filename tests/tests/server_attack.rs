@@ -39,6 +39,19 @@ fn attacks_of_all_kinds_drop_nobody_honest_and_leave_memory_bounded() {
 }
 
 #[test]
+fn handshakes_without_end_drop_nobody_honest() {
+    let dir = tempfile::tempdir().expect("there is room");
+    let path = dir.path().to_str().expect("the path is text");
+    let server = Server::start_on(0, &["--self-signed", "--cert-path", path]);
+    let attack =
+        "--source-addresses 8 attack --kind registrations,slow-tls --attackers 20 --seconds 4 --calm 1";
+    let report = load(&server, &format!("{attack} --pairs 20 --rate 400"));
+    assert_eq!(figure(&report, "honest_dropped_count"), 0.0);
+    assert!(figure(&report, "honest_round_trips_count") > 0.0);
+    assert!(figure(&report, "registrations_ended_by_server_count") > 0.0, "none was made");
+}
+
+#[test]
 fn slow_readers_are_closed_and_disturb_nobody() {
     let server = Server::start(&["--max-queue", "1000000"]);
     let slow = "slow --readers 8 --flood-rate 60 --seconds 30 --pairs 10 --rate 200";

@@ -38,6 +38,13 @@ pub(crate) enum Kind {
     Registrations,
 }
 
+impl Kind {
+    /// As on the command line.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
 /// What the attackers of one kind did together.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {

@@ -1,0 +1,132 @@
+//! Attackers of many kinds, and nobody honest.
+
+mod kind;
+mod wire;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use clap::{Args, ValueEnum};
+use futures_util::future::join_all;
+
+use self::kind::{Kind, Tally, attempt};
+use crate::{
+    peer::Target,
+    report::Report,
+    runtime::{self, Task},
+    scenario::{Run, Time},
+};
+
+/// Attacks a server.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(crate) struct Options {
+    /// Kinds of attack, all at the same time. Default: all there are.
+    #[arg(long = "kind", value_enum, value_delimiter = ',')]
+    kinds: Vec<Kind>,
+    /// Attackers of each kind at the same time. One that is cut comes back.
+    #[arg(long, default_value_t = 10)]
+    attackers: usize,
+    /// Go on until so many bad registrations are made, however long it takes.
+    #[arg(long)]
+    registrations: Option<u64>,
+    #[command(flatten)]
+    time: Time,
+}
+
+impl Options {
+    /// The command line that says the same.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec!["attackers".into(), format!("--attackers={}", self.attackers)];
+        arguments.push(format!("--seconds={}", self.time.seconds));
+        arguments.extend(self.kinds.iter().map(|kind| format!("--kind={}", kind.name())));
+        arguments.extend(self.registrations.map(|count| format!("--registrations={count}")));
+        arguments
+    }
+}
+
+/// How long an attacker waits before it comes back. Without that most of the attack would be its own connects.
+const RETURN: Duration = Duration::from_millis(20);
+
+/// How often somebody looks whether it is over.
+const SAMPLE: Duration = Duration::from_millis(50);
+
+/// No run takes longer, whatever is left to do.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> {
+    let kinds = if options.kinds.is_empty() { Kind::value_variants() } else { &options.kinds };
+    let left = Arc::new(AtomicU64::new(options.registrations.unwrap_or(u64::MAX)));
+    let start = Instant::now();
+    let parties: Vec<Party> =
+        kinds.iter().map(|kind| Party::start(*kind, &run.target, options.attackers, &left)).collect();
+    let is_over = |elapsed: Duration| {
+        let registered = options.registrations.is_none() || left.load(Ordering::Relaxed) == 0;
+        elapsed > LONGEST || (registered && elapsed >= Duration::from_secs(options.time.seconds))
+    };
+    while !is_over(start.elapsed()) {
+        runtime::sleep(SAMPLE).await;
+    }
+    run.report.add("attack_took", start.elapsed().as_secs_f64(), "s");
+    for party in parties {
+        party.finish(&mut run.report).await;
+    }
+    Ok(())
+}
+
+/// The attackers of one kind.
+struct Party {
+    kind: Kind,
+    tally: Arc<Tally>,
+    tasks: Vec<Task>,
+}
+
+impl Party {
+    fn start(kind: Kind, target: &Target, attackers: usize, left: &Arc<AtomicU64>) -> Self {
+        let tally = Arc::new(Tally::default());
+        let tasks = (0..attackers).map(|i| {
+            let (target, tally, left) = (target.clone(), tally.clone(), left.clone());
+            // Uids of different kinds must differ.
+            let number = kind as usize * attackers + i;
+            Task::spawn(async move {
+                match kind {
+                    Kind::Registrations => register_badly(&target, i, &tally, &left).await,
+                    kind => come_back(kind, &target, number, &tally).await,
+                }
+            })
+        });
+        Self { kind, tasks: tasks.collect(), tally }
+    }
+
+    async fn finish(self, report: &mut Report) {
+        join_all(self.tasks.into_iter().map(Task::cancel)).await;
+        let name = self.kind.name().replace('-', "_");
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        report.add(&format!("{name}_connections"), count(&self.tally.connections) as f64, "");
+        report.add(&format!("{name}_turned_away"), count(&self.tally.turned_away) as f64, "");
+        report.add(&format!("{name}_ended_by_server"), count(&self.tally.ended) as f64, "");
+        report.add_memory(&format!("{name}_sent"), count(&self.tally.bytes));
+    }
+}
+
+async fn come_back(kind: Kind, target: &Target, number: usize, tally: &Tally) {
+    loop {
+        attempt(kind, target, number, tally).await;
+        runtime::sleep(RETURN).await;
+    }
+}
+
+/// One bad registration after the other, without a pause, while any are left.
+async fn register_badly(target: &Target, first: usize, tally: &Tally, left: &AtomicU64) {
+    let one_less = |left: u64| left.checked_sub(1);
+    let mut number = first;
+    while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+        attempt(Kind::Registrations, target, number, tally).await;
+        number += 1;
+    }
+}
