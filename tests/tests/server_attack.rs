@@ -39,6 +39,16 @@ fn attacks_of_all_kinds_drop_nobody_honest_and_leave_memory_bounded() {
 }
 
 #[test]
+fn of_bad_registrations_none_is_accepted() {
+    let server = Server::start(&[]);
+    let attack = "attack --kind registrations --attackers 4 --seconds 1 --calm 0 --pairs 1 --rate 10";
+    let report = load(&server, attack);
+    assert!(figure(&report, "registrations_ended_by_server_count") > 0.0, "none was made");
+    // The honest pair, calm and under attack, and whoever has the name that is taken.
+    assert_eq!(server.metric("callbin_registrations_total "), Some(5.0));
+}
+
+#[test]
 fn handshakes_without_end_drop_nobody_honest() {
     let dir = tempfile::tempdir().expect("there is room");
     let path = dir.path().to_str().expect("the path is text");

@@ -62,6 +62,8 @@ const LONGEST: Duration = Duration::from_secs(3600);
 pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> {
     let kinds = if options.kinds.is_empty() { Kind::value_variants() } else { &options.kinds };
     let left = Arc::new(AtomicU64::new(options.registrations.unwrap_or(u64::MAX)));
+    let mut holder = run.target.without_sources().register(&kind::taken_uid()).await?;
+    let holder = Task::spawn(async move { drop(holder.end().await) });
     let start = Instant::now();
     let parties: Vec<Party> =
         kinds.iter().map(|kind| Party::start(*kind, &run.target, options.attackers, &left)).collect();
@@ -76,6 +78,7 @@ pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> 
     for party in parties {
         party.finish(&mut run.report).await;
     }
+    holder.cancel().await;
     Ok(())
 }
 

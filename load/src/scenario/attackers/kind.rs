@@ -56,6 +56,11 @@ pub(crate) struct Tally {
     pub(crate) bytes: AtomicU64,
 }
 
+/// A uid that somebody has while bad registrations ask for it.
+pub(crate) fn taken_uid() -> String {
+    uid("taken", 0)
+}
+
 /// The largest message a server takes by default.
 const LARGEST: usize = 1 << 20;
 
@@ -171,8 +176,7 @@ async fn half_hello(target: &Target, tally: &Tally) -> anyhow::Result<()> {
 }
 
 async fn bad_registration(target: &Target, number: usize, tally: &Tally) -> anyhow::Result<()> {
-    // One of the honest pairs has the last.
-    let taken = format!("HELLO {}", uid("honest-caller", 0));
+    let taken = format!("HELLO {}", taken_uid());
     let hellos: [&[u8]; 4] = [b"HELLO", b"HELLO a b", b"REGISTER me", taken.as_bytes()];
     let hello = hellos.get(number % hellos.len()).copied().unwrap_or_default();
     let mut stream = greet(target, hello).await?;
