@@ -112,17 +112,22 @@ async fn flood(
     again: &[u8],
     tally: &Tally,
 ) -> anyhow::Result<()> {
-    let (reader, mut writer) = greet(target, &hello(number)).await?.split();
-    writer.write_all(beginning).await?;
-    let block = wire::block(again);
+    let mut stream = greet(target, &hello(number)).await?;
+    stream.write_all(beginning).await?;
+    pour(stream, &wire::block(again), tally).await;
+    Ok(())
+}
+
+/// Sends the same without end, and reads what comes back, until the server ends it.
+async fn pour(stream: Stream, bytes: &[u8], tally: &Tally) {
+    let (reader, mut writer) = stream.split();
     let writing = async {
-        while writer.write_all(&block).await.is_ok() {
-            tally.bytes.fetch_add(block.len() as u64, Ordering::Relaxed);
+        while writer.write_all(bytes).await.is_ok() {
+            tally.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             runtime::yield_now().await;
         }
     };
     runtime::unless(writing, read_to_end(reader)).await;
-    Ok(())
 }
 
 /// Sends bytes that want more to follow, and waits for what the server does about it.
@@ -140,15 +145,7 @@ async fn unread(target: &Target, number: usize, tally: &Tally) -> anyhow::Result
     let _callee = target.register(&callee_uid).await?;
     let mut stream = greet(target, &hello(number)).await?;
     stream.write_all(&wire::frame(TEXT, format!("SESSION {callee_uid}").as_bytes())).await?;
-    let (reader, mut writer) = stream.split();
-    let message = wire::frame(TEXT, &[b'x'; 32 * 1024]);
-    let writing = async {
-        while writer.write_all(&message).await.is_ok() {
-            tally.bytes.fetch_add(message.len() as u64, Ordering::Relaxed);
-            runtime::yield_now().await;
-        }
-    };
-    runtime::unless(writing, read_to_end(reader)).await;
+    pour(stream, &wire::frame(TEXT, &[b'x'; 32 * 1024]), tally).await;
     Ok(())
 }
 
