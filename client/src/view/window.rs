@@ -20,6 +20,9 @@ use crate::{
     media::make,
 };
 
+/// How many frames may wait for the sink.
+const WAITING: u32 = 2;
+
 /// What the window's process is told on its command line.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
@@ -118,7 +121,7 @@ fn show(options: &Options) -> Result<(), Failure> {
         .do_timestamp(true)
         .format(gst::Format::Time)
         .leaky_type(gst_app::AppLeakyType::Downstream)
-        .max_buffers(2)
+        .max_buffers(WAITING.into())
         .max_bytes(0)
         .build();
     let pipeline = gst::Pipeline::new();
@@ -133,7 +136,7 @@ fn show(options: &Options) -> Result<(), Failure> {
     let started = pipeline.set_state(gst::State::Playing);
     check(&pipeline)?;
     started.map_err(|_| Failure::internal("no window can be opened"))?;
-    copy(&pipeline, &feed, info.size())
+    copy(&pipeline, &feed, &pool(&caps, &info)?)
 }
 
 /// Frames as they are composed. The colours are those of VP8; by its size alone, GStreamer would take a window's
@@ -149,17 +152,35 @@ pub(super) fn caps(width: i32, height: i32) -> gst::Caps {
 }
 
 /// From standard input to the window, until either ends.
-fn copy(pipeline: &gst::Pipeline, feed: &gst_app::AppSrc, size: usize) -> Result<(), Failure> {
+fn copy(pipeline: &gst::Pipeline, feed: &gst_app::AppSrc, frames: &gst::BufferPool) -> Result<(), Failure> {
     let mut input = std::io::stdin().lock();
     loop {
-        let mut frame = vec![0; size];
-        if input.read_exact(&mut frame).is_err() {
+        let mut frame = frames.acquire_buffer(None).map_err(Failure::internal)?;
+        let buffer = frame.get_mut().ok_or_else(|| Failure::internal("a frame that is in use"))?;
+        let mut pixels = buffer.map_writable().map_err(Failure::internal)?;
+        if input.read_exact(&mut pixels).is_err() {
             // The call is over.
             return Ok(());
         }
+        drop(pixels);
         check(pipeline)?;
-        let _ = feed.push_buffer(gst::Buffer::from_mut_slice(frame));
+        let _ = feed.push_buffer(frame);
     }
+}
+
+/// Room for frames, used again and again: as many as can be under way at once, so that what the window takes is
+/// known from the start. A sink that keeps more than one makes it grow.
+fn pool(caps: &gst::Caps, info: &gst_video::VideoInfo) -> Result<gst::BufferPool, Failure> {
+    const READ: u32 = 1;
+    const SHOWN: u32 = 1;
+    const KEPT_BY_SINK: u32 = 1;
+    let size = u32::try_from(info.size()).map_err(Failure::internal)?;
+    let pool = gst::BufferPool::new();
+    let mut config = pool.config();
+    config.set_params(Some(caps), size, READ + WAITING + SHOWN + KEPT_BY_SINK, 0);
+    pool.set_config(config).map_err(Failure::internal)?;
+    pool.set_active(true).map_err(Failure::internal)?;
+    Ok(pool)
 }
 
 fn check(pipeline: &gst::Pipeline) -> Result<(), Failure> {
