@@ -29,7 +29,7 @@ lint:
 
 unit:
 	cargo build --workspace --locked
-	cargo test --workspace --locked
+	cargo test --workspace --locked --no-fail-fast
 
 page-test:
 	node --test www/test/*.test.js

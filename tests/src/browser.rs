@@ -35,8 +35,6 @@ pub struct BrowserOptions {
     /// Cameras with a moving picture and a microphone with a beep, which any page may use unasked. Without
     /// it there are none.
     pub fake_devices: bool,
-    /// Frames a second of these cameras: fewer leave more of the machine to the others.
-    pub camera_fps: u32,
     /// Camera and microphone are there, and the user has forbidden their use.
     pub block_devices: bool,
     /// Takes any certificate.
@@ -52,7 +50,6 @@ impl Default for BrowserOptions {
         Self {
             mdns: false,
             fake_devices: true,
-            camera_fps: 20,
             block_devices: false,
             accept_insecure_certs: false,
             autoplay: true,
@@ -119,7 +116,7 @@ impl Drop for Browser {
         };
         kill("-KILL");
         let _ = self.process.child().wait();
-        for _ in 0..200 {
+        for _ in 0..3000 {
             // A profile is gone for good only when nobody writes into it any more.
             if !kill("-0") && std::fs::remove_dir_all(self.profile.path()).is_ok() {
                 break;
@@ -142,9 +139,9 @@ fn command(options: &BrowserOptions, profile: &Path) -> Command {
         .arg(format!("--window-size={width},{height}"))
         .arg(format!("--user-data-dir={}", profile.display()));
     if options.fake_devices {
-        // The second is a depth camera, whose pictures nobody can send.
-        let fps = options.camera_fps;
-        command.arg(format!("--use-fake-device-for-media-stream=device-count=3,fps={fps}"));
+        // The second is a depth camera, whose pictures nobody can send. Few frames a second leave more of the
+        // machine to the others.
+        command.arg("--use-fake-device-for-media-stream=device-count=3,fps=10");
     }
     if options.fake_devices && !options.block_devices {
         command.arg("--use-fake-ui-for-media-stream");

@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, channel},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -29,6 +29,8 @@ pub struct Client {
     seen: VecDeque<Event>,
     ended: bool,
     errors: Arc<Mutex<String>>,
+    /// Reads what it writes to stderr.
+    reader: Option<JoinHandle<()>>,
 }
 
 /// One event, as it stands on stdout.
@@ -88,14 +90,14 @@ impl Client {
         let mut stderr = process.child().stderr.take().expect("stderr is piped");
         let errors = Arc::new(Mutex::new(String::new()));
         let sink = errors.clone();
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut chunk = [0; 4096];
             while let Ok(n @ 1..) = stderr.read(&mut chunk) {
                 let text = String::from_utf8_lossy(chunk.get(..n).unwrap_or_default()).into_owned();
                 sink.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
             }
         });
-        Self { process, lines, seen: VecDeque::new(), ended: false, errors }
+        Self { process, lines, seen: VecDeque::new(), ended: false, errors, reader: Some(reader) }
     }
 
     /// Waits for the next event of this name, passing over others.
@@ -198,10 +200,11 @@ impl Client {
         self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits for its end, and gives its exit code.
+    /// Waits for its end and its last words, and gives its exit code.
     #[track_caller]
     pub fn exit_code(&mut self) -> i32 {
         let status = self.process.wait();
+        self.reader.take().map(JoinHandle::join);
         status.code().unwrap_or_else(|| panic!("{status}: {}", self.errors()))
     }
 

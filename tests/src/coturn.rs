@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{TcpStream, UdpSocket},
+    net::{TcpListener, TcpStream, UdpSocket},
     process::{Command, Stdio},
 };
 
@@ -29,8 +29,14 @@ impl Coturn {
     pub fn start() -> Self {
         let folder = TempDir::new().expect("a folder");
         let port = {
-            let free = UdpSocket::bind("127.0.0.1:0").expect("loopback has ports");
-            free.local_addr().expect("bound").port()
+            // It listens to both.
+            let free = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+            let address = free.local_addr().expect("bound");
+            UdpSocket::bind(address)
+                .expect("a port of TCP's is seldom one of UDP's")
+                .local_addr()
+                .expect("bound")
+                .port()
         };
         let file = |name| folder.path().join(name);
         let mut command = Command::new("turnserver");

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Long enough for a machine with much else to do: only a fault makes a test wait this long.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(90);
 
 /// Polls until the condition holds and returns what it found.
 #[track_caller]

@@ -38,7 +38,7 @@ fn is_beep(stats: &Event) -> bool {
 #[track_caller]
 fn assert_client_gets_camera(client: &mut Client) {
     let green = |stats: &Event| {
-        stats.color().is_some_and(|[r, g, b]| g > 60 && g > 2 * r.max(b)) && stats.number("/video/fps") > 10.0
+        stats.color().is_some_and(|[r, g, b]| g > 60 && g > 2 * r.max(b)) && stats.number("/video/fps") > 5.0
     };
     client.wait_for_stats("a green picture", green);
     client.wait_for_stats("motion", |stats| stats.number("/video/motion") > 0.02);
@@ -135,7 +135,7 @@ fn packets_carry_header_extensions_in_both_roles() {
         let mut client = calling_client(&site, args);
         client.wait_for_stats("feedback", |stats| {
             stats.number("/sent/feedback/packets_received") > 0.0
-                && stats.number("/sent/feedback/bitrate_received") > 50_000.0
+                && stats.number("/sent/feedback/bitrate_received") > 10_000.0
         });
         client.hang_up();
         page.assert_idle();

@@ -95,17 +95,17 @@ fn the_page_and_a_client_call_through_the_relay() {
 #[test]
 fn credentials_are_fresh_when_the_call_begins() {
     let (keys, coturn) = (Keys::new(Algorithm::Hs256), Coturn::start());
-    // The first ones are worthless two seconds after the start.
-    let server = closed_server(&keys, &coturn, "2");
+    // The first ones are worthless eight seconds after the start.
+    let server = closed_server(&keys, &coturn, "8");
     let token = keys.token(json!({}));
     let relay = ["--ice-transport-policy", "relay", "--no-audio", "--size", "160x120"];
     let mut callee = client(&server, &token, &[&["wait", "--id", "callee"], &relay[..]].concat());
     let registered = callee.wait_for("waiting").ms();
-    thread::sleep(std::time::Duration::from_secs(4));
+    thread::sleep(std::time::Duration::from_secs(10));
     let mut caller =
         client(&server, &token, &[&["call", "callee", "--expect-video-frames", "10"], &relay[..]].concat());
     assert_eq!(caller.exit_code(), 0, "{}{}", caller.errors(), coturn.log());
-    assert!(callee.wait_for("offer-received").ms() > registered + 3000);
+    assert!(callee.wait_for("offer-received").ms() > registered + 9000);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_token_in_a_file_is_renewed_where_one_in_a_flag_ends() {
     let server = Server::start(&["--token-key-file", &key, "--token-leeway", "0"]);
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("token");
-    let short = || keys.token(json!({ "exp": callbin_tests::keys::now() + 3 }));
+    let short = || keys.token(json!({ "exp": callbin_tests::keys::now() + 10 }));
     fs::write(&file, short()).expect("the folder is ours");
     let mut renewed =
         Client::start(&server, &["wait", "--id", "a", "--token-file", file.to_str().expect("text")]);

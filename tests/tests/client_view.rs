@@ -10,6 +10,7 @@ use std::{
 use callbin_tests::{
     Browser, BrowserOptions, Client, DEADLINE, Display, Patch, Screenshot, Server,
     client::Event,
+    leak::assert_nothing_left,
     process::{Usage, process_children},
     program, wait_until,
 };
@@ -233,7 +234,7 @@ fn the_window_can_be_resized_and_closed_and_the_call_goes_on() {
 
     undisturbed(&mut watcher, &mut blue, |_| display.close_window());
     assert_lost(&mut watcher, "window");
-    assert!(!display.has_window());
+    wait_until("the window to be gone", DEADLINE, || (!display.has_window()).then_some(()));
     watcher.hang_up();
     green.hang_up();
     blue.hang_up();
@@ -356,7 +357,7 @@ fn sinks_that_block_disturb_nobody() {
         assert_eq!(watcher.errors(), "");
         let hanging_up = Instant::now();
         watcher.hang_up();
-        assert!(hanging_up.elapsed() < Duration::from_secs(10), "{:?}", hanging_up.elapsed());
+        assert!(hanging_up.elapsed() < Duration::from_secs(20), "{:?}", hanging_up.elapsed());
         blue.hang_up();
     }
 }
@@ -386,8 +387,8 @@ fn sinks_that_fail_are_told_and_disturb_nobody() {
 /// Comings and goings in front of the grid; in the end client and window have what they had.
 #[test]
 fn sixty_comings_and_goings_leave_nothing_behind_in_client_and_window() {
-    const ROUNDS: usize = 70;
-    const WARM_UP: usize = 40;
+    const ROUNDS: usize = 60;
+    const WARM_UP: usize = 30;
     let server = Server::start(&[]);
     let mut watcher = watch(&server, |command| {
         command.args(["--video-sink=fakesink", "--audio-sink=fakesink sync=true", "--max-peers", "4"]);
@@ -396,32 +397,29 @@ fn sixty_comings_and_goings_leave_nothing_behind_in_client_and_window() {
     let blue = join(&server, "blue", "320x240", &["--fps", "10"]);
     watcher.wait_for_peer("blue", "peer-first-video");
     let window = window_process(&mut watcher);
-    let mut visitors: VecDeque<Client> = VecDeque::new();
-    let mut before = None;
-    for round in 0..WARM_UP + ROUNDS {
-        // The first ones load plugins, fill pools, and fragment memory as far as it gets.
-        if round == WARM_UP {
-            visitors.clear();
-            before = Some(usage(&mut watcher, window));
+    let mut round = 0;
+    let mut come_and_go = |rounds: usize| {
+        let mut visitors: VecDeque<Client> = VecDeque::new();
+        for _ in 0..rounds {
+            round += 1;
+            let uid = format!("visitor-{round}");
+            let sizes = ["320x240", "240x320", "320x180"];
+            let args = ["room", "lobby", "--id", &uid, "--size", sizes[round % sizes.len()], "--fps", "10"];
+            visitors.push_back(Client::start(&server, &args));
+            // Some are seen, some leave before that; two at a time.
+            watcher.wait_for_peer(&uid, ["peer-joined", "peer-first-video", "peer-first-video"][round % 3]);
+            if visitors.len() > 2 {
+                drop(visitors.pop_front());
+            }
+            watcher.forget();
         }
-        let uid = format!("visitor-{round}");
-        let sizes = ["320x240", "240x320", "320x180"];
-        let args = ["room", "lobby", "--id", &uid, "--size", sizes[round % sizes.len()], "--fps", "10"];
-        visitors.push_back(Client::start(&server, &args));
-        // Some are seen, some leave before that; two at a time.
-        watcher.wait_for_peer(&uid, ["peer-joined", "peer-first-video", "peer-first-video"][round % 3]);
-        if visitors.len() > 2 {
-            drop(visitors.pop_front());
-        }
-        watcher.forget();
-    }
-    visitors.clear();
-    assert_eq!(window_process(&mut watcher), window, "the window is another one");
-    let (before, after) = (before.expect("it was warm"), usage(&mut watcher, window));
-    eprintln!("before: {before:?}\nafter:  {after:?}");
-    for ((what, before), (_, after)) in before.iter().zip(&after) {
-        assert!(*after <= before * 1.05 + 1.0, "{what}: {before} before, {after} after");
-    }
+        drop(visitors);
+        assert_eq!(window_process(&mut watcher), window, "the window is another one");
+        usage(&mut watcher, window)
+    };
+    // The first ones load plugins, fill pools, and fragment memory.
+    let before = come_and_go(WARM_UP);
+    assert_nothing_left(before, || come_and_go(ROUNDS));
     watcher.hang_up();
     blue.hang_up();
 }

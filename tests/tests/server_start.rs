@@ -6,10 +6,9 @@ use std::{
     net::{TcpListener, TcpStream},
     path::Path,
     process::{Command, Output},
-    time::Duration,
 };
 
-use callbin_tests::{DEADLINE, Server, Socket, program, socket::Received, wait_until};
+use callbin_tests::{DEADLINE, Server, Socket, program, wait_until};
 use tempfile::TempDir;
 
 /// Runs the server to its end, which must be an error.
@@ -179,7 +178,7 @@ mod tls {
     #[test]
     fn plain_http_on_the_tls_port_disturbs_nobody() {
         let dir = TempDir::new().expect("a folder");
-        let server = start(&dir, &["--self-signed", "--hello-timeout", "0.3"]);
+        let server = start(&dir, &["--self-signed", "--hello-timeout", "2"]);
         let mut garbage = TcpStream::connect(("127.0.0.1", server.port())).expect("the server listens");
         garbage.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("the socket is open");
         let mut answer = Vec::new();
@@ -258,7 +257,7 @@ mod web {
 
     #[test]
     fn a_request_that_never_ends_is_cut() {
-        let server = Server::start(&["--hello-timeout", "0.3"]);
+        let server = Server::start(&["--hello-timeout", "2"]);
         let mut slow = TcpStream::connect(("127.0.0.1", server.port())).expect("the server listens");
         slow.set_read_timeout(Some(DEADLINE)).expect("a socket has options");
         slow.write_all(b"GET / HTTP/1.1\r\nX: ").expect("the socket is open");
@@ -304,10 +303,9 @@ fn out_of_descriptors_it_recovers() {
         .collect();
     server.wait_for_log("cannot accept");
     drop(connections);
-    let mut alice = wait_until("a place", Duration::from_secs(15), || {
-        let mut socket = Socket::connect(&server);
-        socket.send("HELLO alice");
-        (socket.receive() == Received::Text("HELLO".into())).then_some(socket)
+    wait_until("a place", DEADLINE, || {
+        (callbin_tests::http::upgrade(&server, "/", &[]).status == 101).then_some(())
     });
+    let mut alice = Socket::register(&server, "alice");
     alice.expect_nothing("SESSION x", "ERROR peer 'x' not found");
 }

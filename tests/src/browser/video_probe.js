@@ -12,7 +12,7 @@ async (selector) => {
   };
   const first = look();
   const before = frames();
-  for (let i = 0; i < 40 && (i < 6 || frames() < before + 5); i += 1) await new Promise((done) => setTimeout(done, 50));
+  for (let i = 0; i < 400 && (i < 6 || frames() < before + 5); i += 1) await new Promise((done) => setTimeout(done, 50));
   const second = look();
   const sums = [0, 0, 0];
   let difference = 0;
