@@ -3,11 +3,11 @@
 /// What a process or a page uses, by name.
 pub type Usage = Vec<(&'static str, f64)>;
 
-/// Has everything be used by `rounds`, and demands that in the end it uses no more than before, give or take a
-/// twentieth. `rounds` does its work and tells what is used afterwards.
+/// Does `rounds`, which tells what is used after its work, and demands that this is no more than before, give or
+/// take a twentieth.
 ///
-/// An allocator's high-water mark may rise once more, on a day when more goes on at the same time than ever
-/// before. That is told from a leak by going on: a leak grows every time.
+/// An allocator's high-water mark rises when more goes on at the same time than ever before. It is told from a
+/// leak by going on: a leak grows every time.
 #[track_caller]
 pub fn assert_nothing_left(before: Usage, mut rounds: impl FnMut() -> Usage) {
     const BATCHES: usize = 3;
