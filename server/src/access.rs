@@ -2,7 +2,10 @@
 
 pub mod token;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use callbin_protocol::{PeerId, RoomId};
 use serde::{Deserialize, Serialize};
@@ -54,6 +57,12 @@ impl From<&str> for Pattern {
 }
 
 impl Grant {
+    /// How long it is still good, by the system's clock.
+    pub fn time_left(&self) -> Duration {
+        let left = |expires: SystemTime| expires.duration_since(SystemTime::now()).unwrap_or_default();
+        self.expires.map_or(Duration::MAX, left)
+    }
+
     /// May it register as this?
     pub fn allows_uid(&self, uid: &PeerId) -> bool {
         self.uid.as_ref().is_none_or(|pattern| pattern.matches(uid.as_str()))

@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use async_tungstenite::{
@@ -20,7 +20,7 @@ use async_tungstenite::{
         protocol::{Role, WebSocketConfig},
     },
 };
-use futures_util::{Sink, Stream};
+use futures_util::{FutureExt, Sink, Stream};
 use tracing::debug;
 
 use crate::{
@@ -38,7 +38,8 @@ use crate::{
     webhook::{Question, Verdict},
 };
 
-/// Room for a request line or a candidate. Larger frames make their own room; an idle peer keeps this much.
+/// Room for a request line or a candidate. Larger frames make their own room, until there is nothing more to read; an
+/// idle peer keeps this much.
 const READ_BUFFER: usize = 2048;
 
 /// Frames are gathered up to this many bytes before they are written.
@@ -60,12 +61,6 @@ pub async fn run(stream: Connected, leftover: Vec<u8>, admission: Admission, app
     // Whoever watches this peer learns of its end now, however long the closing handshake takes.
     pump.presence.leave();
     Box::pin(runtime::timeout(CLOSE_TIMEOUT, farewell::say(pump, end))).await;
-}
-
-/// How long the token is still good.
-fn time_left(grant: &Grant) -> Duration {
-    let left = |expires: SystemTime| expires.duration_since(SystemTime::now()).unwrap_or_default();
-    grant.expires.map_or(Duration::MAX, left)
 }
 
 /// Why a connection stops being served.
@@ -163,16 +158,17 @@ impl Pump {
             .write_buffer_size(WRITE_BATCH)
             .max_message_size(Some(limits.max_message))
             .max_frame_size(Some(limits.max_message));
+        let incoming = Incoming::after(stream.received() - leftover.len() as u64);
         let socket = WebSocketStream::from_partially_read(stream, leftover, Role::Server, Some(config)).await;
         let Admission { conn, address, grant, ticket } = admission;
         let outbox = app.switchboard.open(conn, address, grant.clone());
         Box::new(Self {
             socket,
-            incoming: Incoming::default(),
+            incoming,
             link: None,
             phase: Phase::Greeting,
             due: Instant::now() + limits.hello_timeout,
-            alarm: Alarm::after(time_left(&grant).min(limits.hello_timeout)),
+            alarm: Alarm::after(grant.time_left().min(limits.hello_timeout)),
             unwritten: 0,
             heard: false,
             asking: None,
@@ -183,7 +179,10 @@ impl Pump {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         for _ in 0..READ_BURST {
             ready!(self.poll_verdict(cx));
-            let next = Pin::new(&mut self.socket).poll_next(cx);
+            let mut next = Pin::new(&mut self.socket).poll_next(cx);
+            if next.is_pending() && self.renew_buffers(cx) {
+                next = Pin::new(&mut self.socket).poll_next(cx);
+            }
             let received = self.socket.get_ref().received();
             if let Poll::Ready(Some(Ok(frame))) = &next {
                 self.incoming.complete(frame, received);
@@ -204,9 +203,39 @@ impl Pump {
                     self.forward(frame);
                 }
             }
+            // Who doesn't read the answers gets no more of them made.
+            if self.link.is_none() && self.presence.outbox.is_closing() {
+                break;
+            }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Gives the WebSocket new buffers after large messages, where nothing is in the old ones: no other way makes
+    /// them smaller. True if it did, and the new one is to be polled.
+    fn renew_buffers(&mut self, cx: &mut Context<'_>) -> bool {
+        let received = self.socket.get_ref().received();
+        if !self.incoming.is_swollen() || self.unwritten > 0 {
+            return false;
+        }
+        if !self.incoming.is_between_frames(received) {
+            self.incoming.not_renewed();
+            return false;
+        }
+        // A pong that waits to be sent is nobody's but the WebSocket's.
+        if !matches!(Pin::new(&mut self.socket).poll_flush(cx), Poll::Ready(Ok(()))) {
+            return false;
+        }
+        let config = *self.socket.get_config();
+        let stream = self.socket.get_mut().take();
+        // It does nothing that could take time; if it did, the connection would end.
+        if let Some(new) = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).now_or_never()
+        {
+            self.socket = new;
+        }
+        self.incoming.renewed();
+        true
     }
 
     /// Within the limits of whoever sends it?
@@ -333,12 +362,12 @@ impl Pump {
         self.phase = phase;
         self.heard = false;
         self.due = Instant::now() + after;
-        self.alarm.set_after(after.min(time_left(&self.presence.grant)));
+        self.alarm.set_after(after.min(self.presence.grant.time_left()));
     }
 
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         while self.alarm.poll(cx).is_ready() {
-            let token = time_left(&self.presence.grant);
+            let token = self.presence.grant.time_left();
             if token.is_zero() {
                 return Poll::Ready(End::Closing(CloseReason::TokenExpired));
             }
@@ -354,7 +383,8 @@ impl Pump {
                     self.presence.outbox.push(Message::Ping(tungstenite::Bytes::new()));
                     self.set_alarm(Phase::Pinged, self.limits().pong_timeout);
                 }
-                Phase::Pinged if self.heard => {
+                // While the webhook thinks, nothing is read: the pong may be waiting.
+                Phase::Pinged if self.heard || self.asking.is_some() => {
                     let Limits { keepalive, pong_timeout, .. } = self.limits();
                     let rest = keepalive.saturating_sub(pong_timeout);
                     self.set_alarm(Phase::Quiet, rest.max(Duration::from_millis(1)));
@@ -369,7 +399,13 @@ impl Pump {
         loop {
             if self.unwritten > 0 {
                 match Pin::new(&mut self.socket).poll_flush(cx) {
-                    Poll::Ready(Ok(())) => self.presence.outbox.written(mem::take(&mut self.unwritten)),
+                    Poll::Ready(Ok(())) => {
+                        self.presence.outbox.written(mem::take(&mut self.unwritten));
+                        if self.incoming.is_swollen() {
+                            // Reading is where buffers are renewed.
+                            cx.waker().wake_by_ref();
+                        }
+                    }
                     Poll::Ready(Err(error)) => return Poll::Ready(end_of(&error)),
                     Poll::Pending => return self.presence.outbox.poll_closing(cx).map(End::Closing),
                 }
@@ -386,6 +422,7 @@ impl Pump {
             match self.presence.outbox.poll_next(cx) {
                 Next::Frame(frame) => {
                     self.unwritten += cost(&frame);
+                    self.incoming.send(frame.len());
                     match Pin::new(&mut self.socket).start_send(frame) {
                         Ok(()) => {}
                         // Written as far as the socket takes it; the flush brings the rest.

@@ -1,7 +1,7 @@
-//! What a connection holds of a message that has not come to its end.
+//! What a connection holds of a message that has not come to its end, and what large ones have left behind.
 //!
-//! The WebSocket keeps it and does not tell how much that is. It is what has been received, less what has become
-//! frames.
+//! The WebSocket keeps both and does not tell how much that is. The first is what has been received, less what has
+//! become frames. The second are its buffers: they grow with the largest message and never shrink.
 
 use async_tungstenite::tungstenite::Message;
 
@@ -15,21 +15,62 @@ const CONTROL_HEAD: u64 = 6;
 pub struct Incoming {
     used: u64,
     told: usize,
+    /// Bytes that frames have taken, if none was a fragment or wrote its length in more bytes than it needs. Then
+    /// it is less than that, and never more.
+    consumed: u64,
+    /// Of the messages that the WebSocket's buffers have seen.
+    largest: usize,
+    /// Of these, where the buffers could not be renewed after them.
+    kept: usize,
 }
 
 impl Incoming {
+    /// Of a connection on which so many bytes have come and were no frames.
+    pub fn after(bytes: u64) -> Self {
+        Self { consumed: bytes, ..Self::default() }
+    }
+
+    /// A message of this size goes through the buffer for writing.
+    pub fn send(&mut self, length: usize) {
+        self.largest = self.largest.max(length);
+    }
+
+    /// Whether the buffers have grown.
+    pub fn is_swollen(&self) -> bool {
+        self.largest > SHARE
+    }
+
+    /// Whether all that has been received has become frames, for certain: the buffer for reading is empty.
+    pub fn is_between_frames(&self, received: u64) -> bool {
+        self.consumed == received
+    }
+
+    /// The WebSocket has new buffers.
+    pub fn renewed(&mut self) {
+        (self.largest, self.kept) = (0, 0);
+    }
+
+    /// The WebSocket has to keep those it has. Until now what is in them has counted elsewhere: where it waits.
+    pub fn not_renewed(&mut self) {
+        self.kept = self.largest;
+    }
+
     /// A frame came out, with so many bytes received. A control frame may come in the midst of a message, and
     /// leaves what is held of that.
     pub fn complete(&mut self, frame: &Message, received: u64) {
+        self.consumed += size_on_the_wire(frame.len());
         self.used = match frame {
-            Message::Text(_) | Message::Binary(_) => received,
+            Message::Text(_) | Message::Binary(_) => {
+                self.largest = self.largest.max(frame.len());
+                received
+            }
             control => received.min(self.used + CONTROL_HEAD + control.len() as u64),
         };
     }
 
     /// How much is held, if it is more than a share.
     pub fn held(&self, received: u64) -> usize {
-        let held = usize::try_from(received - self.used).unwrap_or(usize::MAX);
+        let held = usize::try_from(received - self.used).unwrap_or(usize::MAX).max(self.kept);
         if held > SHARE { held } else { 0 }
     }
 
@@ -38,6 +79,16 @@ impl Incoming {
         let held = self.held(received);
         (held != std::mem::replace(&mut self.told, held)).then_some(held)
     }
+}
+
+/// Of a client's frame with so much payload (RFC 6455, section 5.2): flags and length, mask, payload.
+fn size_on_the_wire(payload: usize) -> u64 {
+    let head = match payload {
+        0..126 => 2,
+        126..0x1_0000 => 4,
+        _ => 10,
+    };
+    head + 4 + payload as u64
 }
 
 #[cfg(test)]
@@ -55,6 +106,37 @@ mod tests {
         incoming.complete(&Message::text("whole"), MUCH + 1);
         assert_eq!(incoming.news(MUCH + 1), Some(0));
         assert_eq!(incoming.news(MUCH + 1), None);
+    }
+
+    #[test]
+    fn it_is_known_when_the_buffer_is_empty() {
+        let mut incoming = Incoming::after(300);
+        assert!(incoming.is_between_frames(300));
+        let mut received = 300;
+        for (payload, head) in [(0, 6), (125, 6), (126, 8), (65_535, 8), (65_536, 14)] {
+            received += payload as u64 + head;
+            incoming.complete(&Message::binary(vec![0; payload]), received + 1);
+            assert!(!incoming.is_between_frames(received + 1), "{payload} and a byte more");
+            assert!(incoming.is_between_frames(received), "{payload}");
+        }
+        // The same in two fragments: the other head is not seen in it.
+        incoming.complete(&Message::text("fragments"), received + 9 + 6 + 6);
+        assert!(!incoming.is_between_frames(received + 9 + 6 + 6));
+    }
+
+    #[test]
+    fn what_a_large_message_leaves_behind_counts_until_the_buffers_are_new() {
+        let mut incoming = Incoming::default();
+        incoming.complete(&Message::binary(vec![0; 100_000]), 100_014);
+        assert!(incoming.is_swollen());
+        assert_eq!(incoming.held(100_014), 0, "it is handed on");
+        incoming.not_renewed();
+        assert_eq!(incoming.held(100_014), 100_000);
+        incoming.renewed();
+        assert!(!incoming.is_swollen());
+        assert_eq!(incoming.held(100_014), 0);
+        incoming.send(SHARE + 1);
+        assert!(incoming.is_swollen());
     }
 
     #[test]

@@ -19,19 +19,25 @@ pub type Socket = Fair<TcpStream>;
 /// A byte stream from and to a client. It knows how much has come.
 #[derive(Debug)]
 pub struct Connected {
-    stream: MaybeTls<Socket, TlsStream<Socket>>,
+    /// None once it is taken.
+    stream: Option<MaybeTls<Socket, TlsStream<Socket>>>,
     received: u64,
 }
 
 impl Connected {
     /// Without TLS.
     pub fn plain(socket: Socket) -> Self {
-        Self { stream: MaybeTls::Plain(socket), received: 0 }
+        Self { stream: Some(MaybeTls::Plain(socket)), received: 0 }
     }
 
     /// With TLS, after its handshake.
     pub fn tls(stream: TlsStream<Socket>) -> Self {
-        Self { stream: MaybeTls::Tls(Box::new(stream)), received: 0 }
+        Self { stream: Some(MaybeTls::Tls(Box::new(stream))), received: 0 }
+    }
+
+    /// All of it, for somebody else to go on with; what is left here is broken.
+    pub fn take(&mut self) -> Self {
+        Self { stream: self.stream.take(), received: self.received }
     }
 
     /// Bytes read until now, as they were before TLS.
@@ -42,26 +48,32 @@ impl Connected {
     /// The client is no newcomer any more, and waits for none.
     pub fn settle(&mut self) {
         match &mut self.stream {
-            MaybeTls::Plain(socket) => socket.settle(),
-            MaybeTls::Tls(stream) => stream.get_mut().0.settle(),
+            Some(MaybeTls::Plain(socket)) => socket.settle(),
+            Some(MaybeTls::Tls(stream)) => stream.get_mut().0.settle(),
+            None => {}
         }
     }
 
     /// Tells the client that nothing more comes; it may still send. Closing does not, not with every runtime.
     pub fn shut_down(&self) {
         let socket = match &self.stream {
-            MaybeTls::Plain(socket) => socket,
-            MaybeTls::Tls(stream) => stream.get_ref().0,
+            Some(MaybeTls::Plain(socket)) => socket,
+            Some(MaybeTls::Tls(stream)) => stream.get_ref().0,
+            None => return,
         };
         // Broken already: then it knows.
         let _ = socket.get_ref().shutdown(Shutdown::Write);
     }
 }
 
+fn inner<T>(stream: &mut Option<T>) -> io::Result<&mut T> {
+    stream.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
+}
+
 impl AsyncRead for Connected {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let read = ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        let read = ready!(Pin::new(inner(&mut this.stream)?).poll_read(cx, buf))?;
         this.received += read as u64;
         Poll::Ready(Ok(read))
     }
@@ -69,14 +81,14 @@ impl AsyncRead for Connected {
 
 impl AsyncWrite for Connected {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+        Pin::new(inner(&mut self.get_mut().stream)?).poll_write(cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        Pin::new(inner(&mut self.get_mut().stream)?).poll_flush(cx)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_close(cx)
+        Pin::new(inner(&mut self.get_mut().stream)?).poll_close(cx)
     }
 }

@@ -128,3 +128,48 @@ fn messages_that_never_end_share_one_budget_and_an_honest_pair_goes_on() {
         });
     }
 }
+
+#[test]
+fn large_messages_leave_nothing_behind() {
+    const PEERS: usize = 100;
+    let large = "x".repeat(1 << 20);
+    let mut server = Server::start(&["--max-byte-rate", "0", "--keepalive-timeout", "600"]);
+    let mut idle: Vec<Socket> = (0..PEERS).map(|i| Socket::register(&server, &format!("idle{i}"))).collect();
+    let mut pairs: Vec<(Socket, Socket)> = (0..PEERS)
+        .map(|i| {
+            let callee = Socket::register(&server, &format!("callee{i}"));
+            let mut caller = Socket::register(&server, &format!("caller{i}"));
+            caller.expect_nothing(&format!("SESSION callee{i}"), "SESSION_OK");
+            (caller, callee)
+        })
+        .collect();
+    let before = server.process().memory();
+    for socket in &mut idle {
+        socket.send(&large);
+        socket.expect_nothing("SESSION nobody", "ERROR peer 'nobody' not found");
+    }
+    for (caller, callee) in &mut pairs {
+        caller.send(&large);
+        callee.expect(&large);
+        callee.send("short");
+        caller.expect("short");
+    }
+    wait_until("the memory to be free", DEADLINE, || {
+        let grown = server.process().memory().saturating_sub(before);
+        (grown < 30 << 20).then_some(())
+    });
+    assert_eq!(server.metric("callbin_queue_budget_used_bytes "), Some(0.0));
+    // And whoever has new buffers goes on as before: small, large, in pieces, with pings between.
+    for (caller, callee) in &mut pairs {
+        for text in ["small", &large, "small again"] {
+            caller.send(text);
+            callee.expect(text);
+        }
+        let pieces =
+            [head(false, 1, 3), b"one".to_vec(), head(true, 9, 0), head(true, 0, 3), b"two".to_vec()];
+        caller.tcp().write_all(&pieces.concat()).expect("the server reads");
+        callee.expect("onetwo");
+        callee.send(&large);
+        caller.expect(&large);
+    }
+}
