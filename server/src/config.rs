@@ -62,6 +62,32 @@ pub struct Config {
     pub operations: Operations,
 }
 
+impl Config {
+    /// Options that have another value in the other one, and are looked at when the server starts only.
+    pub fn differences_for_a_start(&self, other: &Self) -> Vec<&'static str> {
+        let of_each = |config: &Self| {
+            let Self { listen, tls, deadlines, operations, .. } = config.clone();
+            [
+                ("addr", format!("{:?}", listen.addr)),
+                ("port", format!("{:?}", listen.port)),
+                ("health", format!("{:?}", listen.health)),
+                ("www", format!("{:?}", listen.www)),
+                ("cert-path", format!("{:?}", tls.cert_path)),
+                ("disable-ssl", format!("{:?}", tls.disable_ssl)),
+                ("self-signed", format!("{:?}", tls.self_signed)),
+                ("restart-on-cert-change", format!("{:?}", tls.restart_on_cert_change)),
+                ("drain-timeout", format!("{:?}", deadlines.drain_timeout)),
+                ("shutdown-timeout", format!("{:?}", deadlines.shutdown_timeout)),
+                ("admin-addr", format!("{:?}", operations.admin_addr)),
+                ("log", format!("{:?}", operations.log)),
+                ("log-format", format!("{:?}", operations.log_format)),
+            ]
+        };
+        let pairs = of_each(self).into_iter().zip(of_each(other));
+        pairs.filter(|((_, here), (_, there))| here != there).map(|((name, _), _)| name).collect()
+    }
+}
+
 /// The address and the page.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Listening")]
@@ -76,7 +102,7 @@ pub struct Listen {
 
     /// Path that answers 200 OK as long as the server runs, also while it drains, as the reference server does;
     /// on --admin-addr, too. Who sends peers here asks /readyz instead.
-    #[arg(long, env = "CALLBIN_HEALTH", default_value = "/health", value_name = "PATH")]
+    #[arg(long, env = "CALLBIN_HEALTH", default_value = "/health", value_name = "PATH", value_parser = path)]
     pub health: String,
 
     /// Serve the page from this folder instead of from the binary.
@@ -371,6 +397,10 @@ fn or_none(limit: usize) -> usize {
 }
 
 const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
+
+fn path(text: &str) -> Result<String, String> {
+    if text.starts_with('/') { Ok(text.into()) } else { Err("does not begin with /".into()) }
+}
 
 fn seconds(text: &str) -> Result<Duration, String> {
     seconds_or_none(text)

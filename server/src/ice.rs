@@ -18,23 +18,23 @@ pub struct IceServers {
     pub turn: Vec<String>,
     /// What we share with the TURN servers.
     pub secret: Option<Vec<u8>>,
-    /// How long credentials are good.
+    /// How long credentials are good at most.
     pub ttl: Duration,
 }
 
 impl IceServers {
-    /// The `iceServers` of an `RTCConfiguration` for a peer, and for how many seconds they are good.
-    pub fn for_peer(&self, uid: &str, now: SystemTime, added: &[Value]) -> Value {
+    /// The `iceServers` of an `RTCConfiguration` for a peer, good for so long.
+    pub fn for_peer(&self, uid: &str, now: SystemTime, ttl: Duration, added: &[Value]) -> Value {
         let mut servers = self.fixed.clone();
         if !self.stun.is_empty() {
             servers.push(json!({ "urls": self.stun }));
         }
         if let Some(secret) = self.secret.as_ref().filter(|_| !self.turn.is_empty()) {
-            let (username, credential) = credentials(secret, uid, now + self.ttl);
+            let (username, credential) = credentials(secret, uid, now + ttl);
             servers.push(json!({ "urls": self.turn, "username": username, "credential": credential }));
         }
         servers.extend_from_slice(added);
-        json!({ "iceServers": servers, "ttl": self.ttl.as_secs() })
+        json!({ "iceServers": servers, "ttl": ttl.as_secs() })
     }
 }
 
@@ -68,7 +68,7 @@ mod tests {
             ttl: Duration::from_secs(3600),
             ..IceServers::default()
         };
-        let answer = servers.for_peer("alice", now, &[]);
+        let answer = servers.for_peer("alice", now, servers.ttl, &[]);
         assert_eq!(answer["ttl"], 3600);
         assert_eq!(answer["iceServers"][0]["username"], "1700003600:alice");
         assert_eq!(answer["iceServers"][0]["credential"], "LLPLO4qjdVL2qZhwr3eImhn7J20=");
@@ -82,7 +82,8 @@ mod tests {
             turn: vec!["turn:turn.example.org".into()],
             ..IceServers::default()
         };
-        let answer = servers.for_peer("alice", SystemTime::now(), &[json!({ "urls": "stun:added" })]);
+        let answer =
+            servers.for_peer("alice", SystemTime::now(), servers.ttl, &[json!({ "urls": "stun:added" })]);
         let urls: Vec<_> =
             answer["iceServers"].as_array().unwrap().iter().map(|server| &server["urls"]).collect();
         assert_eq!(

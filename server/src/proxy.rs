@@ -2,9 +2,18 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use hyper::{HeaderMap, header};
+use hyper::{
+    HeaderMap,
+    header::{self, HeaderName},
+};
 use ipnet::IpNet;
 use ppp::v2;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// A request that names two clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forged;
 
 /// The networks whose word is taken. Nobody else's is.
 #[derive(Debug, Clone, Default)]
@@ -36,12 +45,24 @@ impl TrustedProxies {
     }
 
     /// The client that a request comes from: the last address before the chain of trusted proxies.
-    pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
+    ///
+    /// A proxy writes one of the two headers and may pass the other as the client sent it. Where both are there
+    /// and disagree, one of them is a forgery, and only the client can have made it.
+    pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<SocketAddr, Forged> {
         if !self.trusts(peer.ip()) {
-            return peer;
+            return Ok(peer);
         }
+        let named = |name, parse| hops(headers, name, parse).map(|hops| self.last_before_us(peer, hops));
+        match (named(header::FORWARDED, parse_forwarded), named(X_FORWARDED_FOR, parse_node)) {
+            (Some(one), Some(other)) if one.ip() != other.ip() => Err(Forged),
+            (Some(client), _) | (None, Some(client)) => Ok(client),
+            (None, None) => Ok(peer),
+        }
+    }
+
+    fn last_before_us(&self, peer: SocketAddr, hops: Vec<Option<SocketAddr>>) -> SocketAddr {
         let mut client = peer;
-        for hop in hops(headers).into_iter().rev() {
+        for hop in hops.into_iter().rev() {
             // What an untrusted sender put in front of its own address is not to be believed.
             let Some(hop) = hop else { return client };
             client = hop;
@@ -53,16 +74,17 @@ impl TrustedProxies {
     }
 }
 
-/// The addresses that a request passed, from the client on. `None` for one that is hidden or garbled.
-fn hops(headers: &HeaderMap) -> Vec<Option<SocketAddr>> {
-    let all = |name| headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    let forwarded: Vec<_> =
-        all(header::FORWARDED).flat_map(|value| value.split(',')).map(parse_forwarded).collect();
-    if !forwarded.is_empty() {
-        return forwarded;
-    }
-    let name = header::HeaderName::from_static("x-forwarded-for");
-    all(name).flat_map(|value| value.split(',')).map(|node| parse_node(node.trim())).collect()
+/// The addresses that a request passed, from the client on; nothing where there is no such header. `None` for an
+/// address that is hidden or garbled: a byte that is no text must not hide the others.
+fn hops(
+    headers: &HeaderMap,
+    name: HeaderName,
+    parse: fn(&str) -> Option<SocketAddr>,
+) -> Option<Vec<Option<SocketAddr>>> {
+    let elements =
+        headers.get_all(name).into_iter().flat_map(|value| value.as_bytes().split(|it| *it == b','));
+    let hops: Vec<_> = elements.map(|element| parse(str::from_utf8(element).ok()?)).collect();
+    (!hops.is_empty()).then_some(hops)
 }
 
 /// One element of `Forwarded` (RFC 7239): `for="[2001:db8::1]:4711";proto=https`.
@@ -75,6 +97,7 @@ fn parse_forwarded(element: &str) -> Option<SocketAddr> {
 
 /// An address with or without a port, IPv6 with or without brackets.
 fn parse_node(node: &str) -> Option<SocketAddr> {
+    let node = node.trim();
     let bare = || node.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
     let address = node.parse().ok().or_else(|| bare().map(|ip| SocketAddr::new(ip, 0)))?;
     Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
@@ -106,7 +129,7 @@ mod tests {
         let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
         let mut headers = HeaderMap::new();
         headers.insert(name, value.parse().unwrap());
-        trusted.client(SocketAddr::new(peer.parse().unwrap(), 1), &headers).ip().to_string()
+        trusted.client(SocketAddr::new(peer.parse().unwrap(), 1), &headers).unwrap().ip().to_string()
     }
 
     #[test]
@@ -135,6 +158,35 @@ mod tests {
         ] {
             assert_eq!(client("10.0.0.1", "forwarded", value), expected, "{value}");
         }
+    }
+
+    #[test]
+    fn two_headers_that_disagree_are_a_forgery() {
+        let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        let ask = |peer: &str, forwarded: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("forwarded", forwarded.parse().unwrap());
+            headers.insert("x-forwarded-for", "1.2.3.4, 198.51.100.1".parse().unwrap());
+            trusted.client(SocketAddr::new(peer.parse().unwrap(), 1), &headers).map(|client| client.ip())
+        };
+        assert_eq!(ask("10.0.0.1", "for=203.0.113.9"), Err(Forged));
+        assert_eq!(ask("10.0.0.1", "proto=https"), Err(Forged));
+        assert_eq!(ask("10.0.0.1", "for=198.51.100.1"), Ok("198.51.100.1".parse().unwrap()));
+        assert_eq!(
+            ask("192.0.2.1", "for=203.0.113.9"),
+            Ok("192.0.2.1".parse().unwrap()),
+            "not believed at all"
+        );
+    }
+
+    #[test]
+    fn a_byte_that_is_no_text_hides_nobody() {
+        let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        let mut headers = HeaderMap::new();
+        let value = hyper::header::HeaderValue::from_bytes(b"\xff, 198.51.100.1").unwrap();
+        headers.insert("x-forwarded-for", value);
+        let client = trusted.client("10.0.0.1:1".parse().unwrap(), &headers).unwrap();
+        assert_eq!(client.ip().to_string(), "198.51.100.1");
     }
 
     #[test]

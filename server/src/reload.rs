@@ -7,7 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     app::App,
@@ -19,7 +19,8 @@ use crate::{
 
 /// Reads again what the server was started with.
 pub(crate) struct Reloader {
-    config: Config,
+    /// As it was last found usable.
+    config: Mutex<Config>,
     certificate: Option<Arc<Certificate>>,
     app: Arc<App>,
     descriptors: u64,
@@ -39,7 +40,7 @@ impl Reloader {
         descriptors: u64,
     ) -> Self {
         let seen = Mutex::new(stamps(&settings::watched_files(&config)));
-        Self { config, certificate, app, descriptors, seen, trouble: Mutex::default() }
+        Self { config: Mutex::new(config), certificate, app, descriptors, seen, trouble: Mutex::default() }
     }
 
     /// Reloads what has changed, every now and then, for ever; if asked to.
@@ -47,18 +48,32 @@ impl Reloader {
         if !wanted {
             return std::future::pending().await;
         }
+        let mut last = self.stamps();
         loop {
-            runtime::sleep(self.config.tls.watch_interval).await;
+            runtime::sleep(self.config().tls.watch_interval).await;
             self.reload_certificate(false).await;
-            let now = stamps(&settings::watched_files(&self.config));
-            let changed = {
+            let now = self.stamps();
+            // A file that is being written changes from look to look: what is not all there is not read.
+            let settled = std::mem::replace(&mut last, now.clone()) == now;
+            let changed = settled && {
                 let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
                 std::mem::replace(&mut *seen, now.clone()) != now
             };
             if changed {
                 self.reload_settings();
+                // Other files may be named now.
+                last = self.stamps();
+                self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&last);
             }
         }
+    }
+
+    fn config(&self) -> Config {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn stamps(&self) -> Vec<Stamp> {
+        stamps(&settings::watched_files(&self.config()))
     }
 
     /// Reloads everything. What is not usable stays as it was.
@@ -91,10 +106,21 @@ impl Reloader {
         // The flags are still the same, the file may not be.
         let config = config::parse(std::env::args_os()).map_err(|error| error.to_string());
         let loaded = config.and_then(|config| {
-            Settings::load(&config).map(|settings| (config, settings)).map_err(|error| error.to_string())
+            let settings = Settings::load(&config).map_err(|error| error.to_string())?;
+            match self.app.settings().guards_lost_in(&settings) {
+                Some(name) => Err(format!("{name} is gone; to do without it, restart the server")),
+                None => Ok((config, settings)),
+            }
         });
         match loaded {
             Ok((config, settings)) => {
+                let before = std::mem::replace(
+                    &mut *self.config.lock().unwrap_or_else(PoisonError::into_inner),
+                    config.clone(),
+                );
+                for name in before.differences_for_a_start(&config) {
+                    warn!(option = name, "has changed, and counts from the next start on");
+                }
                 self.app.set_settings(settings);
                 self.app.accounts.set_quotas(config.quotas(self.descriptors));
                 self.app.switchboard.set_limits(config.rules(), config.bounds());

@@ -70,25 +70,31 @@ struct Parts {
 }
 
 impl Parts {
-    fn load(config: &Config) -> Result<Self, StartError> {
+    fn load(config: &Config, certificate: Option<Arc<Certificate>>) -> Result<Self, StartError> {
         let assets = match &config.listen.www {
             None => Assets::Embedded,
             Some(dir) if dir.join("index.html").is_file() => Assets::Folder(dir.clone()),
             Some(dir) => return Err(StartError::NoPage(dir.clone())),
         };
-        Ok(Self { certificate: load_certificate(config)?, settings: Settings::load(config)?, assets })
+        Ok(Self { certificate, settings: Settings::load(config)?, assets })
     }
 }
 
-/// Checks what can be checked without listening.
+/// Checks what can be checked without listening. It changes nothing: a self-signed certificate that is still to be
+/// made is in order.
 pub fn check(config: &Config) -> Result<(), StartError> {
-    Parts::load(config).map(drop)
+    let to_be_made = config.tls.self_signed && certificate_files(config).are_missing();
+    let certificate = if to_be_made { None } else { load_certificate(config)? };
+    Parts::load(config, certificate).map(drop)
 }
 
 /// Serves until SIGTERM or SIGINT, then closes everybody. Listens where the configuration says, unless there
 /// is a socket that listens already.
 pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Result<(), StartError> {
-    let Parts { certificate, settings, assets } = Parts::load(&config)?;
+    if config.tls.self_signed && !config.tls.disable_ssl {
+        certificate_files(&config).make_if_missing()?;
+    }
+    let Parts { certificate, settings, assets } = Parts::load(&config, load_certificate(&config)?)?;
     let acceptor = match &certificate {
         Some(certificate) => Some(TlsAcceptor::from(certificate.server_config()?)),
         None => None,
@@ -136,12 +142,12 @@ fn load_certificate(config: &Config) -> Result<Option<Arc<Certificate>>, Certifi
     if config.tls.disable_ssl {
         return Ok(None);
     }
+    Certificate::load(certificate_files(config)).map(|certificate| Some(Arc::new(certificate)))
+}
+
+fn certificate_files(config: &Config) -> Files {
     let dir = config.tls.cert_path.clone().unwrap_or_else(|| default_dir(config.tls.self_signed));
-    let files = Files::in_dir(&dir);
-    if config.tls.self_signed {
-        files.make_if_missing()?;
-    }
-    Certificate::load(files).map(|certificate| Some(Arc::new(certificate)))
+    Files::in_dir(&dir)
 }
 
 fn default_dir(self_signed: bool) -> PathBuf {

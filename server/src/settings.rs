@@ -45,6 +45,11 @@ pub enum SettingsError {
     /// `--ice-servers-file` is something else.
     #[error("{0} is not a JSON array of RTCIceServer objects, each with urls: {1}")]
     NotIceServers(PathBuf, String),
+    /// `--allowed-origin` is something else: no browser would ever come from there.
+    #[error(
+        "--allowed-origin {0}: not an origin, which is a scheme, a host and perhaps a port: https://example.org"
+    )]
+    NotAnOrigin(String),
     /// `--webhook-url` is something else.
     #[error("--webhook-url {0}: not an http:// or https:// URL")]
     NotAUrl(String),
@@ -63,7 +68,12 @@ impl Settings {
         Ok(Self {
             limits: config.limits(),
             verifier: keys.load()?,
-            origins: config.access.allowed_origin.iter().map(|origin| normal_origin(origin)).collect(),
+            origins: config
+                .access
+                .allowed_origin
+                .iter()
+                .map(|it| read_origin(it))
+                .collect::<Result<_, _>>()?,
             proxies: TrustedProxies::new(config.listen.trusted_proxy.clone()),
             ice: IceServers {
                 fixed: config
@@ -81,6 +91,19 @@ impl Settings {
             webhook: webhook(config)?,
             admin_secret: read_secret(config.operations.admin_secret_file.as_deref())?,
         })
+    }
+
+    /// What guards these and would guard the others no more.
+    pub fn guards_lost_in(&self, others: &Self) -> Option<&'static str> {
+        if self.verifier.is_some() && others.verifier.is_none() {
+            Some("token-key-file or token-jwks-file")
+        } else if self.webhook.is_some() && others.webhook.is_none() {
+            Some("webhook-url")
+        } else if !self.origins.is_empty() && others.origins.is_empty() {
+            Some("allowed-origin")
+        } else {
+            None
+        }
     }
 
     /// May a browser with a page of this origin connect?
@@ -105,6 +128,17 @@ pub fn watched_files(config: &Config) -> Vec<PathBuf> {
 
 fn normal_origin(origin: &str) -> String {
     origin.trim_end_matches('/').to_ascii_lowercase()
+}
+
+fn read_origin(text: &str) -> Result<String, SettingsError> {
+    let origin = normal_origin(text);
+    let host = origin.split_once("://").map(|(_, host)| host);
+    match host {
+        Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', '*']) => Ok(origin),
+        // Of a page without one: a file, or a frame in a sandbox.
+        None if origin == "null" => Ok(origin),
+        _ => Err(SettingsError::NotAnOrigin(text.into())),
+    }
 }
 
 fn webhook(config: &Config) -> Result<Option<Webhook>, SettingsError> {

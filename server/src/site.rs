@@ -27,6 +27,7 @@ use crate::{
     http::{Answer, WithHeader, text, try_again},
     hub::ConnId,
     owner::{Owner, network},
+    proxy::Forged,
     settings::Settings,
 };
 
@@ -71,7 +72,7 @@ impl Site {
         if let Err(full) = *self.entry.lock().unwrap_or_else(PoisonError::into_inner) {
             return no_room(full);
         }
-        if request.headers().contains_key(header::UPGRADE) {
+        if wants_websocket(request.headers()) {
             return self.upgrade(request);
         }
         let path = request.uri().path();
@@ -119,9 +120,17 @@ impl Site {
         }
     }
 
+    /// Who is at the other end, as far as the proxies that we trust know.
+    fn client<B>(&self, settings: &Settings, request: &Request<B>) -> Result<SocketAddr, Answer> {
+        settings.proxies.client(self.peer, request.headers()).map_err(|Forged| {
+            let words = "Forwarded and X-Forwarded-For name different clients\n";
+            self.refuse(self.peer, "forged address", text(StatusCode::BAD_REQUEST, words))
+        })
+    }
+
     fn admit(&self, request: &Request<()>) -> Result<Admission, Answer> {
         let settings = self.app.settings();
-        let address = settings.proxies.client(self.peer, request.headers());
+        let address = self.client(&settings, request)?;
         if !self.app.is_ready() {
             return Err(try_again(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down\n", 5));
         }
@@ -185,8 +194,9 @@ impl Site {
     }
 
     fn ice_servers_for(&self, settings: &Settings, request: &Request<Incoming>) -> Answer {
-        let address = settings.proxies.client(self.peer, request.headers());
-        let grant = match self.identify(settings, address, request) {
+        let grant =
+            self.client(settings, request).and_then(|address| self.identify(settings, address, request));
+        let grant = match grant {
             Ok(grant) => grant,
             Err(refusal) => return refusal,
         };
@@ -197,9 +207,17 @@ impl Site {
             return text(StatusCode::FORBIDDEN, "uid not allowed\n");
         }
         let added = self.app.switchboard.ice_servers_of(&uid, &grant);
-        let body = settings.ice.for_peer(uid.as_str(), SystemTime::now(), &added);
+        // Who may not be here any more may not use the relay, either.
+        let ttl = grant.time_left().min(settings.ice.ttl);
+        let body = settings.ice.for_peer(uid.as_str(), SystemTime::now(), ttl, &added);
         crate::http::json(StatusCode::OK, &body)
     }
+}
+
+/// Other upgrades, such as `h2c`, may be ignored (RFC 9110, section 7.8).
+fn wants_websocket(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::UPGRADE).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|name| name.trim().eq_ignore_ascii_case("websocket"))
 }
 
 fn no_room(full: NoRoom) -> Answer {

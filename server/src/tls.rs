@@ -58,9 +58,15 @@ impl Files {
         Self { cert: dir.join(cert), key: dir.join(key) }
     }
 
+    /// Whether neither is there. One without the other is not ours to replace: somebody may wait for the
+    /// certificate of a key.
+    pub fn are_missing(&self) -> bool {
+        !self.cert.exists() && !self.key.exists()
+    }
+
     /// Makes a self-signed certificate unless there is one.
     pub fn make_if_missing(&self) -> Result<(), CertificateError> {
-        if self.cert.exists() && self.key.exists() {
+        if !self.are_missing() {
             return Ok(());
         }
         let made = rcgen::generate_simple_self_signed(own_names())?;

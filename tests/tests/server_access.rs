@@ -330,6 +330,12 @@ fn ice_servers_are_for_those_with_a_token() {
     assert_eq!(http::get(&guarded.server, "/ice-servers?uid=alice", &[]).status, 401);
     let by_query = format!("/ice-servers?uid=alice&token={token}");
     assert_eq!(http::get(&guarded.server, &by_query, &[]).status, 200);
+    // Credentials end with the token that they were given for, half a minute of grace included.
+    assert_eq!(answer.json()["ttl"], 3600);
+    let short = guarded.keys.token(json!({ "uid": "alice", "exp": now() + 100 }));
+    assert!(
+        (50..=100).contains(&ask("/ice-servers?uid=alice", &short).json()["ttl"].as_u64().expect("a time"))
+    );
 }
 
 #[test]

@@ -363,6 +363,18 @@ mod proxies {
     }
 
     #[test]
+    fn who_adds_a_header_of_its_own_is_refused() {
+        let server = Server::start(&TRUST);
+        let both = |forwarded: &str| {
+            let headers = [("X-Forwarded-For", "192.0.2.1"), ("Forwarded", forwarded)];
+            upgrade_from(&server, owner(1), &headers).status
+        };
+        assert_eq!(both("for=203.0.113.9"), 400);
+        assert_eq!(both("for=192.0.2.1"), 101);
+        server.wait_for_log("forged address");
+    }
+
+    #[test]
     fn a_network_of_ipv6_is_one_owner() {
         let server = Server::start(&TRUST);
         let stream = connect_from(owner(1), server.address());

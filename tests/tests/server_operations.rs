@@ -358,6 +358,29 @@ mod reload {
         still_talk(&mut a, &mut b);
     }
 
+    /// As an editor or a full disk may leave it for a moment, or for good.
+    #[test]
+    fn of_an_empty_file_opens_the_server_to_nobody() {
+        let folder = Folder::new();
+        let keys = Keys::new(Algorithm::Hs256);
+        let guarded = format!("token-key-file = \"{}\"\nmax-rooms = 7", keys.public());
+        let file = folder.write("server.toml", &guarded);
+        let mut server = Server::start(&["--config", &file]);
+        assert_eq!(http::upgrade(&server, "/", &[]).status, 401);
+        folder.write("server.toml", "");
+        server.process().signal("HUP");
+        server.wait_for_log("token-key-file or token-jwks-file is gone");
+        assert_eq!(http::upgrade(&server, "/", &[]).status, 401);
+        // What counts later only is said.
+        folder.write("server.toml", &format!("{guarded}\nlog-format = \"json\"\nself-signed = false"));
+        reload(&mut server);
+        assert!(
+            server.log().contains("log-format") && !server.log().contains("self-signed"),
+            "{}",
+            server.log()
+        );
+    }
+
     #[test]
     fn brings_another_certificate_and_never_a_broken_one() {
         let folder = Folder::new();
@@ -448,6 +471,25 @@ mod configuration {
     }
 
     #[test]
+    fn a_check_makes_nothing_and_half_a_certificate_is_not_replaced() {
+        let folder = Folder::new();
+        let path = folder.path().to_str().expect("text");
+        assert_eq!(check(&["--self-signed", "--cert-path", path]), (0, String::new()));
+        assert_eq!(fs::read_dir(path).expect("a folder").count(), 0);
+        folder.write("key.pem", "waits for its certificate");
+        let (code, words) = check(&["--self-signed", "--cert-path", path]);
+        assert!(code == 1 && words.contains("cert.pem"), "{code} {words}");
+        let mut start = Command::new(program("callbin-server"));
+        let output =
+            start.args(["--self-signed", "--port", "0", "--cert-path", path]).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(
+            fs::read_to_string(folder.path().join("key.pem")).expect("ours"),
+            "waits for its certificate"
+        );
+    }
+
+    #[test]
     fn is_checked_without_listening() {
         let folder = Folder::new();
         let good = folder.write("good.toml", "disable-ssl = true\nport = 1\nstun-url = [\"stun:a\"]");
@@ -458,6 +500,8 @@ mod configuration {
         let value = folder.write("value.toml", "port = \"many\"");
         let ice = folder.write("ice.json", "[{\"url\": \"stun:a\"}]");
         let garbage = folder.write("garbage.json", "{\"keys\": []}");
+        let rsa = rcgen::KeyPair::generate().expect("rcgen works").serialize_pem();
+        let private = folder.write("private.pem", &rsa);
         let missing = "/nonexistent/file";
         for (flags, code, words) in [
             (vec!["--config", &wrong], 2, "unknown option \"prot\""),
@@ -473,6 +517,9 @@ mod configuration {
             (vec!["--disable-ssl", "--webhook-url", "ftp://x"], 2, "--webhook-url"),
             (vec!["--disable-ssl", "--admin-secret-file", &short], 2, "admin-addr"),
             (vec!["--disable-ssl", "--trusted-proxy", "everybody"], 2, "--trusted-proxy"),
+            (vec!["--disable-ssl", "--token-key-file", &private], 2, "private key"),
+            (vec!["--disable-ssl", "--allowed-origin", "https://a.example/app"], 2, "--allowed-origin"),
+            (vec!["--disable-ssl", "--health", "health"], 2, "--health"),
             (vec!["--cert-path", "/nonexistent"], 1, "cert.pem"),
         ] {
             let (found, stderr) = check(&flags);

@@ -194,6 +194,10 @@ fn read_key(path: &Path) -> Result<Key, KeyError> {
         let key = DecodingKey::from_secret(&trimmed(&bytes, path)?);
         return Ok(Key { id: None, algorithm: Algorithm::HS256, key });
     }
+    if private_key(&bytes).is_some() {
+        let why = "a private key, which only the maker of tokens may have: give the public one";
+        return Err(KeyError::Unusable(path.into(), why.into()));
+    }
     let kinds = [
         (Algorithm::RS256, DecodingKey::from_rsa_pem(&bytes)),
         (Algorithm::ES256, DecodingKey::from_ec_pem(&bytes)),
