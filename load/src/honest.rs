@@ -16,8 +16,8 @@ use futures_util::future::{join_all, try_join_all};
 
 use crate::{
     peer::Target,
-    relay::{Pace, Pair},
-    report::{Report, histogram},
+    relay::{Pace, Pair, Played},
+    report::Report,
     runtime,
 };
 
@@ -45,7 +45,7 @@ pub(crate) struct Honest {
 }
 
 struct Outcome {
-    latencies: hdrhistogram::Histogram<u64>,
+    played: Played,
     dropped: usize,
 }
 
@@ -62,10 +62,10 @@ impl Honest {
     /// Ends them, and adds what they saw to the report.
     pub(crate) fn finish(self, name: &str, report: &mut Report) -> anyhow::Result<()> {
         self.over.store(true, Ordering::Relaxed);
-        let Outcome { latencies, dropped } = self.thread.join().map_err(|_| anyhow!("a thread panicked"))?;
-        report.add(&format!("{name}_round_trips"), latencies.len() as f64, "");
+        let Outcome { played, dropped } = self.thread.join().map_err(|_| anyhow!("a thread panicked"))?;
+        report.add(&format!("{name}_round_trips"), played.round_trips as f64, "");
         report.add(&format!("{name}_dropped"), dropped as f64, "");
-        report.add_latencies(name, &latencies);
+        report.add_latencies(name, &played.latencies);
         Ok(())
     }
 }
@@ -73,25 +73,22 @@ impl Honest {
 async fn relay(pairs: Vec<Pair>, text: &str, rate: f64, over: &AtomicBool) -> Outcome {
     let (start, count) = (Instant::now(), pairs.len());
     let is_over = || over.load(Ordering::Relaxed);
-    let playing = (0..).zip(pairs).map(|(i, pair)| {
-        let playing = pair.play(text, Pace::of(Some(rate), start, i, count), is_over);
-        async move {
-            let given_up = async {
-                while !is_over() {
-                    runtime::sleep(Duration::from_millis(100)).await;
-                }
-                runtime::sleep(PATIENCE).await;
-            };
-            runtime::unless(playing, given_up).await
-        }
+    let playing = (0..).zip(pairs).map(|(i, pair)| async move {
+        let mut played = Played::nothing();
+        let playing = pair.play(text, Pace::of(Some(rate), start, i, count), is_over, &mut played);
+        let given_up = async {
+            while !is_over() {
+                runtime::sleep(Duration::from_millis(100)).await;
+            }
+            runtime::sleep(PATIENCE).await;
+        };
+        let stayed = runtime::unless(playing, given_up).await.is_some_and(|end| end.is_ok());
+        (played, stayed)
     });
-    let mut outcome = Outcome { latencies: histogram(), dropped: 0 };
-    for played in join_all(playing).await {
-        match played {
-            // Both histograms have the same bounds.
-            Some(Ok(latencies)) => drop(outcome.latencies.add(latencies)),
-            _ => outcome.dropped += 1,
-        }
+    let mut outcome = Outcome { played: Played::nothing(), dropped: 0 };
+    for (played, stayed) in join_all(playing).await {
+        outcome.played.add(&played);
+        outcome.dropped += usize::from(!stayed);
     }
     outcome
 }

@@ -36,6 +36,24 @@ impl Pace {
     }
 }
 
+/// What a pair has seen, up to whatever end it came to.
+pub(crate) struct Played {
+    pub(crate) latencies: Histogram<u64>,
+    pub(crate) round_trips: u64,
+}
+
+impl Played {
+    pub(crate) fn nothing() -> Self {
+        Self { latencies: histogram(), round_trips: 0 }
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        // All histograms have the same bounds.
+        let _ = self.latencies.add(&other.latencies);
+        self.round_trips += other.round_trips;
+    }
+}
+
 impl Pair {
     pub(crate) async fn connect(target: &Target, kind: &str, number: usize) -> anyhow::Result<Self> {
         let callee_uid = uid(&format!("{kind}-callee"), number);
@@ -52,14 +70,15 @@ impl Pair {
         (self.caller, self.callee)
     }
 
-    /// Relays `text` there and back until `over` says so.
+    /// Relays `text` there and back until `over` says so. What is due then and was never sent has waited until then,
+    /// at least, and counts so: the slowest must not be those who are left out.
     pub(crate) async fn play(
         mut self,
         text: &str,
         pace: Pace,
         over: impl Fn() -> bool,
-    ) -> anyhow::Result<Histogram<u64>> {
-        let mut latencies = histogram();
+        played: &mut Played,
+    ) -> anyhow::Result<()> {
         let mut next = match pace {
             Pace::Fixed { first, .. } => first,
             Pace::PingPong => Instant::now(),
@@ -75,13 +94,19 @@ impl Pair {
                 }
             };
             if over() {
-                return Ok(latencies);
+                if let Pace::Fixed { interval, .. } = pace {
+                    let late = |unsent: &Instant| *unsent + interval < Instant::now();
+                    let unsent = std::iter::successors(Some(due), |last| Some(*last + interval));
+                    unsent.take_while(late).for_each(|due| record(&mut played.latencies, due.elapsed()));
+                }
+                return Ok(());
             }
             self.caller.send(text).await?;
             self.callee.receive().await?;
             self.callee.send(text).await?;
             self.caller.receive().await?;
-            record(&mut latencies, due.elapsed());
+            record(&mut played.latencies, due.elapsed());
+            played.round_trips += 1;
         }
     }
 }

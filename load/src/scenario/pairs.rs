@@ -6,8 +6,7 @@ use clap::Args;
 use futures_util::future::try_join_all;
 
 use crate::{
-    relay::{Pace, Pair},
-    report::histogram,
+    relay::{Pace, Pair, Played},
     runtime,
     scenario::{Run, Time},
 };
@@ -38,18 +37,21 @@ pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> 
         .zip(pairs)
         .map(|(i, pair)| {
             let (text, pace) = ("x".repeat(options.size), Pace::of(options.rate, start, i, options.pairs));
-            runtime::spawn(async move { pair.play(&text, pace, || Instant::now() >= end).await })
+            runtime::spawn(async move {
+                let mut played = Played::nothing();
+                pair.play(&text, pace, || Instant::now() >= end, &mut played).await.map(|()| played)
+            })
         })
         .collect();
-    let mut latencies = histogram();
+    let mut played = Played::nothing();
     for task in tasks {
-        latencies.add(task.await?)?;
+        played.add(&task.await?);
     }
     let elapsed = start.elapsed().as_secs_f64();
-    let messages = latencies.len() * 2;
+    let messages = played.round_trips * 2;
     run.report.add("messages", messages as f64, "");
     run.report.add("messages_per_second", messages as f64 / elapsed, "");
-    run.report.add_latencies("round_trip", &latencies);
+    run.report.add_latencies("round_trip", &played.latencies);
     run.add_cost("server_cpu_per_message", messages);
     run.add_cpu(elapsed);
     Ok(())

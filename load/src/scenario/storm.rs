@@ -35,14 +35,22 @@ pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> 
         })
         .collect();
     let (mut latencies, mut refused, mut peers) = (histogram(), 0, Vec::new());
+    let mut first_error = None;
     for task in tasks {
         match task.await {
             Ok((peer, latency)) => {
                 record(&mut latencies, latency);
                 peers.push(peer);
             }
-            Err(_) => refused += 1,
+            Err(error) => {
+                refused += 1;
+                first_error.get_or_insert(error);
+            }
         }
+    }
+    if let Some(error) = first_error {
+        anyhow::ensure!(!peers.is_empty(), "nobody was registered: {error}");
+        eprintln!("callbin-load: {refused} were refused, the first one because: {error}");
     }
     run.report.add("registered", peers.len() as f64, "");
     run.report.add("refused", f64::from(refused), "");
