@@ -158,7 +158,7 @@ impl Pump {
             .write_buffer_size(WRITE_BATCH)
             .max_message_size(Some(limits.max_message))
             .max_frame_size(Some(limits.max_message));
-        let incoming = Incoming::after(stream.received() - leftover.len() as u64);
+        let incoming = Incoming::after(stream.received().saturating_sub(leftover.len() as u64));
         let socket = WebSocketStream::from_partially_read(stream, leftover, Role::Server, Some(config)).await;
         let Admission { conn, address, grant, ticket } = admission;
         let outbox = app.switchboard.open(conn, address, grant.clone());
