@@ -44,6 +44,7 @@ class App {
       renamed: (id) => this.#rename(id),
       join: (room) => this.#join(room),
       call: (peer, remoteOfferer) => this.#callPeer(peer, remoteOfferer),
+      connect: () => this.#connect(),
       copyCallLink: () => void this.#copy({ call: this.call.id }, "Link copied: it calls you."),
       press: (what) => this.#press(what),
       choose: (kind, device) => this.#choose(kind, device),
@@ -60,9 +61,11 @@ class App {
     this.#start();
   }
 
+  /** With somebody else's server nothing starts by itself: a link alone would send it an already allowed camera. */
   #start() {
-    const { room, peer, join, remoteOfferer, badRoom } = parameters;
+    const { room, peer, join, remoteOfferer, badRoom, foreignHost } = parameters;
     if (badRoom) this.#notice("invalid-room", badRoom);
+    if (foreignHost) return;
     if (room && join) this.#join(room);
     else if (peer) this.#callPeer(peer, remoteOfferer);
     else if (!room) this.do({ type: "register" });
@@ -79,6 +82,11 @@ class App {
   #join(room) {
     this.ui.clearNotice();
     this.do({ type: "join", room });
+  }
+
+  #connect() {
+    this.ui.clearNotice();
+    this.do({ type: "register" });
   }
 
   /** @param {string} peer @param {boolean} remoteOfferer */
@@ -238,6 +246,7 @@ class App {
     const partner = call.peer === null ? null : (this.peers.get(call.peer)?.state ?? null);
     this.ui.setStatus(statusText(call, partner), call.state);
     this.ui.setOwnId(call.id);
+    this.ui.lobby.setConnected(call.state !== "offline");
     this.ui.showStage(this.#stage());
     const alone = call.state === "in-room" && this.peers.size === 0;
     this.ui.setAlone(alone ? "Nobody else is here yet. Send somebody the invite link." : "");
@@ -294,12 +303,23 @@ function readParameters(url) {
     join: flag("join"),
     remoteOfferer: flag("remote-offerer"),
     customServer: get("server"),
+    foreignHost: foreignHost(get("server")),
     server: get("server") || new URL(".", url.origin.replace(/^http/, "ws") + url.pathname).href,
     devices: { audio: get("microphone"), video: get("camera") },
     token: get("token"),
     relay: flag("relay"),
     iceServers: stun ? [{ urls: stun }] : [],
   };
+}
+
+/** The host of a server that is not the one the page came from. @param {string} server */
+function foreignHost(server) {
+  try {
+    const { host } = new URL(server, location.href);
+    return host === location.host ? "" : host;
+  } catch {
+    return ""; // no socket can be opened there either
+  }
 }
 
 /** The devices chosen last time, unless the address says `none`. @returns {Record<import("./media.js").Kind, string>} */

@@ -24,7 +24,7 @@ export class Ui {
   /** @type {Set<HTMLVideoElement>} */ #silent = new Set();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
 
-  /** @param {{id: string, room: string, peer: string, remoteOfferer: boolean}} start @param {UiEvents} events */
+  /** @param {import("./ui/lobby.js").Start} start @param {UiEvents} events */
   constructor(start, events) {
     this.status = find("status", HTMLElement);
     this.ownId = find("own-id", HTMLElement);

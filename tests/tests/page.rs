@@ -484,7 +484,28 @@ fn the_page_calls_through_tls_and_through_another_server() {
     let anna = browser.open(&format!("{}?id=anna", secure.url()));
     anna.wait_for_state("ready");
     let other = Server::start(&["--www", WWW]);
-    let berta = browser.open(&format!("{}?id=berta&call=anna&server={}", other.url(), secure.ws_url()));
+    let at_secure = format!("server={}", secure.ws_url());
+    let host = secure.url().trim_start_matches("https://").trim_end_matches('/').to_owned();
+    let waits_for_a_click = |query: &str| {
+        let page = browser.open(&format!("{}?{query}&{at_secure}", other.url()));
+        page.wait_for("the devices", "callbin.state().camera && callbin.state().microphone", DEADLINE);
+        assert_eq!(page.eval("callbin.state().state"), "offline", "a link alone starts nothing there");
+        assert_eq!(page.eval("document.querySelector('#foreign').checkVisibility()"), true);
+        assert_eq!(page.text("#foreign-host"), host);
+        page
+    };
+    let clara = waits_for_a_click("id=clara&room=r&join=1");
+    clara.click("#join");
+    clara.wait_for_state("in-room");
+    drop(clara);
+    let clara = waits_for_a_click("id=clara");
+    clara.click("#connect");
+    clara.wait_for_state("ready");
+    assert_eq!(clara.eval("document.querySelector('#connect').hidden"), true);
+
+    let berta = waits_for_a_click("id=berta&call=anna");
+    assert_eq!(berta.eval("document.querySelector('#peer').value"), "anna");
+    berta.click("#call");
     berta.wait_for_peer("anna", "connected");
     berta.assert_sees_and_hears("anna");
     anna.assert_sees_and_hears(CALLER);
