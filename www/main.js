@@ -34,7 +34,6 @@ class App {
       this.#mediaChanged();
     });
     this.ice = new IceServers({ url: parameters.server, token: parameters.token, extra: parameters.iceServers, relay: parameters.relay });
-    this.ice.follow(parameters.id);
     this.socket = new Socket(withToken(parameters.server, parameters.token), {
       opened: () => this.do({ type: "opened" }),
       text: (text) => this.do({ type: "text", text }),
@@ -73,9 +72,7 @@ class App {
 
   /** @param {string} id */
   #rename(id) {
-    const changed = id !== this.call.id;
     this.do({ type: "rename", id });
-    if (changed) this.ice.follow(id);
   }
 
   /** @param {string} room */
@@ -112,6 +109,7 @@ class App {
         return this.socket.connectLater();
       case "registered":
         this.ui.lobby.setNameError("");
+        this.ice.follow(this.call.id); // after a sleep or an absence the credentials may have expired
         return this.socket.succeeded();
       case "close":
         return this.socket.close();
