@@ -57,7 +57,7 @@ export class Call {
       case "register":
         return this.state === "offline" ? this.#connectAnew() : [];
       case "opened":
-        return [{ do: "send", text: format.hello(this.id) }];
+        return this.#opened();
       case "text":
         return this.#text(event.text);
       case "closed":
@@ -77,6 +77,12 @@ export class Call {
       case "peer-dead":
         return this.room?.dropStale(event.uid) ?? [];
     }
+  }
+
+  /** A socket that nobody waits for must not take the name. @returns {Effect[]} */
+  #opened() {
+    const awaited = this.state === "connecting" || this.state === "reconnecting";
+    return awaited ? [{ do: "send", text: format.hello(this.id) }] : [];
   }
 
   /** @param {Wish} wish @returns {Effect[]} */

@@ -116,6 +116,14 @@ test("who is not welcome doesn't come back by itself", () => {
   assert.ok(kinds(slow.handle(closed(1008, "reads too slowly"))).includes("connect-later"));
 });
 
+test("a socket that opens although nobody waits for it says nothing", () => {
+  const call = registered();
+  call.handle(closed(1008, "replaced by a new connection"));
+  assert.deepEqual(call.handle({ type: "opened" }), []);
+  assert.deepEqual(call.handle(text("HELLO")), []);
+  assert.equal(call.state, "refused");
+});
+
 test("the loss of the server is told once, its return too", () => {
   const call = registered();
   assert.deepEqual(kinds(call.handle(closed(1001))), ["notice", "connect-later"]);
