@@ -207,10 +207,9 @@ async function request(wish) {
   return navigator.mediaDevices.getUserMedia(wish);
 }
 
-/** @param {unknown} error @returns {DeviceError} */
+/** By its name, whatever its class: an OverconstrainedError is not everywhere a DOMException. @param {any} error @returns {DeviceError} */
 function errorCode(error) {
-  const name = error instanceof DOMException ? error.name : error instanceof Error ? error.constructor.name : "";
-  switch (name) {
+  switch (error?.name) {
     case "NotFoundError":
     case "OverconstrainedError":
       return "not-found";

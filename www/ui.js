@@ -83,7 +83,7 @@ export class Ui {
   /** Where the focus was is hidden now: it goes to where work goes on, but not to what would end the call. @param {boolean} stage */
   #moveFocus(stage) {
     const { activeElement } = document;
-    if (activeElement && activeElement !== document.body && activeElement.checkVisibility()) return;
+    if (activeElement && activeElement !== document.body && (activeElement.checkVisibility?.() ?? false)) return;
     const target = stage ? this.controls.mics[0] : find("lobby-heading", HTMLElement);
     target.focus({ preventScroll: true });
   }

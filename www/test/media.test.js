@@ -81,3 +81,11 @@ test("a device that failed is on when another one is chosen", async () => {
   await m.choose("video", "other");
   assert.deepEqual([m.slots.video.on, m.slots.video.track.deviceId, m.slots.video.error], [true, "other", null]);
 });
+
+test("a device of last time that is gone is replaced by another, whatever class the error has", async () => {
+  const gone = (name) => ({ name, constraint: "deviceId" });
+  for (const error of [new DOMException("", "OverconstrainedError"), gone("OverconstrainedError"), gone("NotFoundError")]) {
+    const m = await media({ audio: "gone" }, ({ audio }) => (audio?.deviceId?.exact === "gone" ? error : null));
+    assert.deepEqual([m.slots.audio.track.deviceId, m.slots.audio.error], ["default", null]);
+  }
+});
