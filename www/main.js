@@ -162,7 +162,7 @@ class App {
     this.peers.get(uid)?.close();
     this.peers.delete(uid);
     this.speakers.remove(uid);
-    this.ui.grid.remove(uid);
+    this.ui.removeTile(uid);
     this.#shareCamera();
   }
 

@@ -75,6 +75,7 @@ export class Ui {
     if (!stage) {
       this.showChat(false);
       this.chat.clear();
+      this.#setUnread(0);
       this.settings.close();
     }
     this.#moveFocus(stage);
@@ -137,6 +138,14 @@ export class Ui {
     this.settings.showModal();
   }
 
+  /** @param {string} uid */
+  removeTile(uid) {
+    const video = this.grid.tiles.get(uid)?.video;
+    if (video) this.#silent.delete(video);
+    this.hear.hidden = this.#silent.size === 0;
+    this.grid.remove(uid);
+  }
+
   /** @param {number} count */
   #setUnread(count) {
     this.#unread = count;
@@ -145,6 +154,7 @@ export class Ui {
 
   /** Pictures may play without sound: show them, and ask for the click that allows the sound. @param {HTMLVideoElement} video */
   #playBlocked(video) {
+    if (!video.isConnected) return; // its peer has left meanwhile
     this.#silent.add(video);
     this.hear.hidden = false;
     video.muted = true;

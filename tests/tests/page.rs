@@ -126,6 +126,18 @@ fn the_chat_goes_both_ways_whoever_made_the_channel() {
     assert_eq!(berta.eval("document.querySelectorAll('#messages li b').length"), 2, "markup is text");
     anna.press("Escape");
     anna.wait_for("the chat to close", "document.querySelector('#chat').hidden", DEADLINE);
+
+    // What came unseen is counted, until the call is over.
+    let unread = |count: &str| {
+        let js = format!("document.querySelector('#show-chat').getAttribute('aria-label') === 'Chat{count}'");
+        anna.wait_for("the number of unread messages", &js, DEADLINE);
+    };
+    berta.type_text("#chat-text", "still there?");
+    berta.press("Enter");
+    unread(", 1 new");
+    berta.click("#hang-up");
+    anna.assert_idle();
+    unread("");
 }
 
 #[test]
@@ -465,9 +477,19 @@ fn sound_that_is_blocked_is_one_click_away() {
         Browser::start(BrowserOptions { fake_devices: false, autoplay: false, ..BrowserOptions::default() });
     let page = strict.open(&format!("{}?id=strict", site.server.url()));
     page.wait_for_state("ready");
-    let _anna = site.open("id=anna&call=strict");
+    let anna = site.open("id=anna&call=strict");
+    let asks = |whether: bool| {
+        let js = format!("document.querySelector('#hear').hidden !== {whether}");
+        page.wait_for("the button", &js, DEADLINE);
+    };
+    asks(true);
+    anna.click("#hang-up");
+    asks(false); // there is nobody to hear
+    anna.wait_for_state("ready");
+    anna.click("#call");
     page.wait_for_peer(CALLER, "connected");
-    page.wait_for("the button", "!document.querySelector('#hear').hidden", DEADLINE);
+    asks(true);
+    page.wait_for("the news to go", "document.querySelector('#notice').hidden", DEADLINE);
     assert_eq!(page.eval("document.querySelector('video[data-peer]').muted"), true);
     page.click("#hear");
     page.wait_for("sound", "!document.querySelector('video[data-peer]').muted", DEADLINE);
