@@ -233,7 +233,7 @@ class App {
       await navigator.clipboard.writeText(link.href);
       this.ui.showNotice(done, true);
     } catch {
-      this.ui.showNotice(link.href, true);
+      this.ui.showNotice(`Copy this link by hand: ${link.href}`, false); // stays until it is
     }
   }
 

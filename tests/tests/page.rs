@@ -497,6 +497,19 @@ fn sound_that_is_blocked_is_one_click_away() {
 }
 
 #[test]
+fn a_link_that_cannot_be_copied_stays_to_be_copied_by_hand() {
+    let site = Site::up();
+    let page = site.waiting("anna");
+    page.eval("navigator.clipboard.writeText = () => Promise.reject(new Error('refused'))");
+    page.click("#copy-call-link");
+    page.wait_for("the notice", "!document.querySelector('#notice').hidden", DEADLINE);
+    let link = format!("{}?call=anna", site.server.url());
+    assert!(page.text("#notice-text").ends_with(&link), "{}", page.text("#notice-text"));
+    std::thread::sleep(std::time::Duration::from_secs(7)); // good news goes after six
+    assert_eq!(page.eval("document.querySelector('#notice').hidden"), false);
+}
+
+#[test]
 fn the_page_calls_through_tls_and_through_another_server() {
     let certificates = tempfile::tempdir().expect("there is room");
     let path = certificates.path().to_str().expect("a path is text");
