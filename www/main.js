@@ -23,6 +23,7 @@ class App {
   call = new Call(parameters.id);
   /** @type {Map<string, Peer>} */ peers = new Map();
   speakers = new Speakers();
+  /** Among how many peers the camera is shared. */ shares = 0;
   showsStats = false;
   asking = true;
   /** @type {Record<import("./media.js").Kind, string>} What has been said about the devices. */ deviceNews = { audio: "", video: "" };
@@ -154,6 +155,7 @@ class App {
     tile.setState(peer);
     tile.setStream(peer.stream);
     if (peer.state === "failed") this.do({ type: "peer-dead", uid: peer.uid });
+    if (this.#served().length !== this.shares) this.#shareCamera();
     this.#render();
   }
 
@@ -168,7 +170,14 @@ class App {
 
   /** Each further peer means another encoder and another share of the uplink. */
   #shareCamera() {
-    for (const peer of this.peers.values()) void peer.limit(this.peers.size);
+    const served = this.#served();
+    this.shares = served.length;
+    for (const peer of served) void peer.limit(served.length);
+  }
+
+  /** One that failed gets nothing, until it is tried again. */
+  #served() {
+    return [...this.peers.values()].filter(({ state }) => state !== "failed");
   }
 
   #mediaChanged() {

@@ -116,8 +116,7 @@ fn the_room_meets_again_after_the_server_died() {
 fn a_member_that_answers_garbage_costs_only_its_own_tile() {
     let _machine = machine::shared();
     let site = Site::up();
-    let anna = site.join("anna");
-    anna.wait_for_state("in-room");
+    let anna = join_watched(&site, "anna");
     let mut bad = Socket::register(&site.server, "bad");
     bad.send("ROOM r");
     bad.expect("ROOM_OK anna");
@@ -132,7 +131,12 @@ fn a_member_that_answers_garbage_costs_only_its_own_tile() {
     berta.wait_for_peer("anna", "connected");
     anna.assert_sees("berta");
     berta.assert_sees("anna");
+    let whole = "(() => { const [connection] = made.filter((c) => c.connectionState === 'connected'); \
+         const sender = connection.getSenders().find((s) => s.track?.kind === 'video'); \
+         return sender.getParameters().encodings[0].maxBitrate === 2000000; })()";
+    anna.wait_for("a whole share, as who failed needs none", whole, DEADLINE);
     anna.click(".veil .retry");
+    anna.wait_for("half a share", &whole.replace("2000000", "600000"), DEADLINE);
     let offer = bad.receive_text();
     assert!(offer.starts_with("ROOM_PEER_JOINED berta") || offer.contains("\"offer\""), "{offer}");
     drop(bad);
