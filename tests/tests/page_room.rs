@@ -143,6 +143,27 @@ fn a_member_that_answers_garbage_costs_only_its_own_tile() {
     anna.wait_for_exactly(&["berta"]);
 }
 
+#[test]
+fn on_a_narrow_phone_every_control_can_be_pressed_beside_the_chat() {
+    let _machine = machine::shared();
+    let site = Site::with(BrowserOptions { window: (320, 568), ..BrowserOptions::default() });
+    let page = site.join("anna");
+    page.click("#show-chat");
+    page.wait_for("the chat", "document.querySelector('#chat').checkVisibility()", DEADLINE);
+    let covered = "[...document.querySelectorAll('#controls button')].filter((button) => { \
+         const { left, right, top, bottom } = button.getBoundingClientRect(); \
+         return [[left + 4, top + bottom], [right - 4, top + bottom], [(left + right) / 2, 2 * top + 8]] \
+           .some(([x, y]) => !button.contains(document.elementFromPoint(x, y / 2))); \
+         }).map(({ id }) => id).join()";
+    assert_eq!(page.eval(covered), "");
+    assert_eq!(page.eval("document.querySelectorAll('#controls button:not([hidden])').length"), 7);
+    page.type_text("#chat-text", "hello");
+    page.click("#chat-send");
+    page.wait_for("the answer", "!document.querySelector('#notice').hidden", DEADLINE);
+    page.click("#hang-up");
+    page.wait_for_state("ready");
+}
+
 /// Makes a page keep every connection it makes from now on in `made`.
 const KEEP_CONNECTIONS: &str = "window.made = []; window.RTCPeerConnection = class extends RTCPeerConnection { \
      constructor(configuration) { super(configuration); made.push(this); } }; true";
