@@ -14,6 +14,8 @@ import { Ui } from "./ui.js";
 
 /** How long after we joined again those may take who lost the server with us. */
 const SETTLE_MS = 15_000;
+/** How long the server may take for a call or a join; a webhook that it asks first has 5 s. */
+const ANSWER_MS = 10_000;
 const STATS_MS = 1000;
 const LEVELS_MS = 200;
 
@@ -122,6 +124,9 @@ class App {
         return this.peers.get(effect.uid)?.receive(effect.signal);
       case "settle-later":
         setTimeout(() => this.do({ type: "settle" }), SETTLE_MS);
+        return;
+      case "expect-answer":
+        setTimeout(() => this.do({ type: "unanswered", attempt: effect.attempt }), ANSWER_MS);
         return;
       case "notice":
         return this.#notice(effect.code, ("subject" in effect && effect.subject) || "");

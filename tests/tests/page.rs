@@ -190,6 +190,22 @@ fn a_peer_that_is_not_there_or_busy_is_told_and_can_be_called_again() {
 }
 
 #[test]
+fn who_calls_and_says_nothing_does_not_keep_the_page_from_calling() {
+    let site = Site::up();
+    let page = site.waiting("page");
+    let mut callee = Socket::register(&site.server, "callee");
+    let mut silent = Socket::register(&site.server, "silent");
+    silent.send("SESSION page");
+    silent.expect("SESSION_OK");
+    page.type_text("#peer", "callee");
+    page.click("#call");
+    silent.expect("SESSION callee"); // the server takes it for a message to the caller
+    assert_eq!(json(&callee.receive_text())["sdp"]["type"], "offer");
+    page.wait_for_state("in-call");
+    page.assert_no_console_errors();
+}
+
+#[test]
 fn a_server_that_dies_and_comes_back_finds_the_page_again() {
     let mut site = Site::up();
     let port = site.server.port();
