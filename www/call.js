@@ -50,6 +50,7 @@ export class Call {
   #told = false;
   /** Counts calls and joins: each has a deadline of its own. */ #attempt = 0;
   /** How many in a row were not answered. */ #unanswered = 0;
+  /** What the server said against us before it registered us: its close code says less. */ #objection = "";
 
   /** @param {string} id what to register as */
   constructor(id) {
@@ -86,10 +87,14 @@ export class Call {
     }
   }
 
+  get #awaitsServer() {
+    return this.state === "connecting" || this.state === "reconnecting";
+  }
+
   /** A socket that nobody waits for must not take the name. @returns {Effect[]} */
   #opened() {
-    const awaited = this.state === "connecting" || this.state === "reconnecting";
-    return awaited ? [{ do: "send", text: format.hello(this.id) }] : [];
+    this.#objection = "";
+    return this.#awaitsServer ? [{ do: "send", text: format.hello(this.id) }] : [];
   }
 
   /** @param {Wish} wish @returns {Effect[]} */
@@ -159,6 +164,7 @@ export class Call {
   /** @returns {Effect[]} */
   #registered() {
     this.state = "ready";
+    this.#objection = "";
     this.#wasRegistered = true;
     this.#refusals = 0;
     /** @type {Effect[]} */
@@ -253,6 +259,10 @@ export class Call {
       case "in-room":
         // A message crossed with the news that its addressee left: that news deals with it.
         return code === "not-found" || code === "not-in-room" ? [] : [notice];
+      case "connecting":
+      case "reconnecting":
+        this.#objection = text;
+        return [notice];
       default:
         return [notice];
     }
@@ -261,9 +271,9 @@ export class Call {
   /** @param {number} code @param {string} reason @returns {Effect[]} */
   #closed(code, reason) {
     const before = this.state;
-    if (code === 1002 && (before === "connecting" || before === "reconnecting")) return this.#refused(reason);
+    if (code === 1002 && this.#awaitsServer) return this.#refused(reason);
     if (before === "refused") return [];
-    if (code === 1008 && UNWELCOME.includes(reason)) return this.#giveUp({ do: "notice", code: "refused", subject: reason });
+    if (code === 1008 && UNWELCOME.includes(reason)) return this.#giveUp({ do: "notice", code: "refused", subject: this.#objection || reason });
     if (before === "leaving") return this.#connectAnew();
     if (before === "in-call" && code === 1000) {
       const subject = this.peer ?? CALLER;

@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use callbin_tests::{Browser, BrowserOptions, CALLER, DEADLINE, Server, Site, Socket, WWW, wait_until};
+use callbin_tests::{
+    Browser, BrowserOptions, CALLER, DEADLINE, Server, Site, Socket, WWW, hook::Hook, wait_until,
+};
 use serde_json::Value;
 
 #[test]
@@ -154,6 +156,16 @@ fn a_taken_name_is_told_and_another_one_works() {
     let mut probe = Socket::register(&site.server, "probe");
     probe.send("SESSION berta");
     probe.expect("SESSION_OK");
+}
+
+#[test]
+fn the_webhooks_reason_for_a_refusal_is_told() {
+    let hook = Hook::start(|_, _| ("200 OK".into(), r#"{"allow":false,"reason":"only until noon"}"#.into()));
+    let server = Server::start(&["--www", WWW, "--webhook-url", &hook.url()]);
+    let site = Site::at(server, BrowserOptions::default());
+    let page = site.open("id=anna");
+    page.wait_for_state("refused");
+    assert_eq!(page.text("#notice-text"), "The server refused this page: only until noon.");
 }
 
 #[test]

@@ -116,6 +116,21 @@ test("who is not welcome doesn't come back by itself", () => {
   assert.ok(kinds(slow.handle(closed(1008, "reads too slowly"))).includes("connect-later"));
 });
 
+test("a refusal is told with the reason that the server gave before it closed", () => {
+  const call = new Call("me");
+  const refusal = (...texts) => {
+    call.handle({ type: "rename", id: `${call.id}x` });
+    call.handle({ type: "register" });
+    call.handle({ type: "opened" });
+    for (const each of texts) call.handle(text(each));
+    return call.handle(closed(1008, "uid not allowed"));
+  };
+  assert.deepEqual(refusal("ERROR only until noon"), [{ do: "notice", code: "refused", subject: "only until noon" }]);
+  assert.deepEqual(refusal(), [{ do: "notice", code: "refused", subject: "uid not allowed" }]);
+  const [notice] = refusal("ERROR not now", "HELLO");
+  assert.deepEqual(notice, { do: "notice", code: "refused", subject: "uid not allowed" }, "what was said before HELLO is over");
+});
+
 test("a socket that opens although nobody waits for it says nothing", () => {
   const call = registered();
   call.handle(closed(1008, "replaced by a new connection"));
