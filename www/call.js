@@ -11,15 +11,15 @@ import { Room } from "./room.js";
  * @typedef {import("./protocol.js").Signal} Signal
  * @typedef {"offline" | "connecting" | "reconnecting" | "ready" | "calling" | "in-call" | "joining" | "in-room" | "leaving" | "refused"} State
  * @typedef {"uid-taken" | "refused" | "peer-not-found" | "peer-busy" | "invalid-room" | "server-error"
- *   | "server-unreachable" | "server-lost" | "peer-left" | "call-lost" | "room-too-large" | "back"} NoticeCode
+ *   | "server-unreachable" | "server-lost" | "no-answer" | "peer-left" | "call-lost" | "room-too-large" | "back"} NoticeCode
  *
  * @typedef {{type: "register"} | {type: "opened"} | {type: "text", text: string} | {type: "closed", code: number, reason: string}
  *   | {type: "call", peer: string, remoteOfferer: boolean} | {type: "join", room: string} | {type: "hang-up"}
  *   | {type: "rename", id: string} | {type: "send-signal", uid: string, signal: Signal}
- *   | {type: "settle"} | {type: "peer-dead", uid: string}} Event
+ *   | {type: "settle"} | {type: "unanswered", attempt: number} | {type: "peer-dead", uid: string}} Event
  *
  * @typedef {import("./room.js").Effect | {do: "send", text: string} | {do: "connect"} | {do: "connect-later"}
- *   | {do: "registered"} | {do: "close"} | {do: "settle-later"}
+ *   | {do: "registered"} | {do: "close"} | {do: "settle-later"} | {do: "expect-answer", attempt: number}
  *   | {do: "notice", code: NoticeCode, subject?: string}} Effect
  *
  * @typedef {{call: string, remoteOfferer: boolean} | {room: string}} Wish
@@ -34,6 +34,9 @@ export const CALLER = "caller";
  */
 const UNWELCOME = ["uid not allowed", "replaced by a new connection", "token expired", "closed by an operator"];
 
+/** The server takes no notice of what we want while somebody calls us, and who calls may say nothing: try this often. */
+const UNANSWERED_ATTEMPTS = 2;
+
 /** A page that is loaded again meets its own former self for a moment: try this often before giving up. */
 const TAKEN_ATTEMPTS = 3;
 
@@ -45,6 +48,9 @@ export class Call {
   #wasRegistered = false;
   #refusals = 0;
   #told = false;
+  /** Counts calls and joins: each has a deadline of its own. */ #attempt = 0;
+  /** How many in a row were not answered. */ #unanswered = 0;
+  /** What the server said against us before it registered us: its close code says less. */ #objection = "";
 
   /** @param {string} id what to register as */
   constructor(id) {
@@ -57,7 +63,7 @@ export class Call {
       case "register":
         return this.state === "offline" ? this.#connectAnew() : [];
       case "opened":
-        return [{ do: "send", text: format.hello(this.id) }];
+        return this.#opened();
       case "text":
         return this.#text(event.text);
       case "closed":
@@ -74,9 +80,21 @@ export class Call {
         return this.#sendSignal(event.uid, event.signal);
       case "settle":
         return this.state === "in-room" && this.room ? this.room.settle() : [];
+      case "unanswered":
+        return event.attempt === this.#attempt ? this.#noAnswer() : [];
       case "peer-dead":
         return this.room?.dropStale(event.uid) ?? [];
     }
+  }
+
+  get #awaitsServer() {
+    return this.state === "connecting" || this.state === "reconnecting";
+  }
+
+  /** A socket that nobody waits for must not take the name. @returns {Effect[]} */
+  #opened() {
+    this.#objection = "";
+    return this.#awaitsServer ? [{ do: "send", text: format.hello(this.id) }] : [];
   }
 
   /** @param {Wish} wish @returns {Effect[]} */
@@ -84,19 +102,40 @@ export class Call {
     const busy = this.peer !== null || this.room || this.state === "calling" || this.state === "joining";
     if (busy) return [];
     this.#wish = wish;
+    this.#unanswered = 0;
     if (this.state === "ready") return this.#pursue();
     return this.state === "refused" || this.state === "offline" ? this.#connectAnew() : [];
   }
 
   /** @returns {Effect[]} */
   #pursue() {
-    if (!this.#wish) return [];
-    if ("call" in this.#wish) {
-      this.state = "calling";
-      return [{ do: "send", text: format.session(this.#wish.call) }];
-    }
-    this.state = "joining";
-    return [{ do: "send", text: format.room(this.#wish.room) }];
+    const wish = this.#wish;
+    if (!wish) return [];
+    const calls = "call" in wish;
+    this.state = calls ? "calling" : "joining";
+    this.#attempt += 1;
+    return [
+      { do: "send", text: calls ? format.session(wish.call) : format.room(wish.room) },
+      { do: "expect-answer", attempt: this.#attempt },
+    ];
+  }
+
+  /**
+   * Most likely somebody called just before and says nothing: then what we sent went to them. Another connection
+   * is free of them. A room in which media still flow is not given up.
+   * @returns {Effect[]}
+   */
+  #noAnswer() {
+    if (this.state !== "calling" && this.state !== "joining") return [];
+    this.#unanswered += 1;
+    if (this.room || this.#unanswered < UNANSWERED_ATTEMPTS) return this.#reconnect();
+    return [...this.#hangUp(), { do: "notice", code: "no-answer" }];
+  }
+
+  /** The wish stays. @returns {Effect[]} */
+  #reconnect() {
+    this.state = "leaving";
+    return [{ do: "close" }];
   }
 
   /** @param {string} text @returns {Effect[]} */
@@ -125,6 +164,7 @@ export class Call {
   /** @returns {Effect[]} */
   #registered() {
     this.state = "ready";
+    this.#objection = "";
     this.#wasRegistered = true;
     this.#refusals = 0;
     /** @type {Effect[]} */
@@ -169,9 +209,7 @@ export class Call {
 
   /** Somebody called before the server saw that we want into a room: decline. @param {string} text @returns {Effect[]} */
   #calledInstead(text) {
-    if (!parseSignal(text)) return [];
-    this.state = "leaving";
-    return [{ do: "close" }];
+    return parseSignal(text) ? this.#reconnect() : [];
   }
 
   /** @param {string} text @returns {Effect[]} */
@@ -221,6 +259,10 @@ export class Call {
       case "in-room":
         // A message crossed with the news that its addressee left: that news deals with it.
         return code === "not-found" || code === "not-in-room" ? [] : [notice];
+      case "connecting":
+      case "reconnecting":
+        this.#objection = text;
+        return [notice];
       default:
         return [notice];
     }
@@ -229,9 +271,9 @@ export class Call {
   /** @param {number} code @param {string} reason @returns {Effect[]} */
   #closed(code, reason) {
     const before = this.state;
-    if (code === 1002 && (before === "connecting" || before === "reconnecting")) return this.#refused(reason);
+    if (code === 1002 && this.#awaitsServer) return this.#refused(reason);
     if (before === "refused") return [];
-    if (code === 1008 && UNWELCOME.includes(reason)) return this.#giveUp({ do: "notice", code: "refused", subject: reason });
+    if (code === 1008 && UNWELCOME.includes(reason)) return this.#giveUp({ do: "notice", code: "refused", subject: this.#objection || reason });
     if (before === "leaving") return this.#connectAnew();
     if (before === "in-call" && code === 1000) {
       const subject = this.peer ?? CALLER;
@@ -293,9 +335,7 @@ export class Call {
     this.#refusals = 0;
     this.#told = false;
     if (this.state === "offline") return [];
-    if (this.state !== "ready" && this.state !== "calling") return this.#connectAnew();
-    this.state = "leaving";
-    return [{ do: "close" }];
+    return this.state === "ready" || this.state === "calling" ? this.#reconnect() : this.#connectAnew();
   }
 
   /** @returns {Effect[]} */

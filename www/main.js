@@ -14,6 +14,8 @@ import { Ui } from "./ui.js";
 
 /** How long after we joined again those may take who lost the server with us. */
 const SETTLE_MS = 15_000;
+/** How long the server may take for a call or a join; a webhook that it asks first has 5 s. */
+const ANSWER_MS = 10_000;
 const STATS_MS = 1000;
 const LEVELS_MS = 200;
 
@@ -23,6 +25,7 @@ class App {
   call = new Call(parameters.id);
   /** @type {Map<string, Peer>} */ peers = new Map();
   speakers = new Speakers();
+  /** Among how many peers the camera is shared. */ shares = 0;
   showsStats = false;
   asking = true;
   /** @type {Record<import("./media.js").Kind, string>} What has been said about the devices. */ deviceNews = { audio: "", video: "" };
@@ -34,7 +37,6 @@ class App {
       this.#mediaChanged();
     });
     this.ice = new IceServers({ url: parameters.server, token: parameters.token, extra: parameters.iceServers, relay: parameters.relay });
-    this.ice.follow(parameters.id);
     this.socket = new Socket(withToken(parameters.server, parameters.token), {
       opened: () => this.do({ type: "opened" }),
       text: (text) => this.do({ type: "text", text }),
@@ -44,6 +46,7 @@ class App {
       renamed: (id) => this.#rename(id),
       join: (room) => this.#join(room),
       call: (peer, remoteOfferer) => this.#callPeer(peer, remoteOfferer),
+      connect: () => this.#connect(),
       copyCallLink: () => void this.#copy({ call: this.call.id }, "Link copied: it calls you."),
       press: (what) => this.#press(what),
       choose: (kind, device) => this.#choose(kind, device),
@@ -60,9 +63,11 @@ class App {
     this.#start();
   }
 
+  /** With somebody else's server nothing starts by itself: a link alone would send it an already allowed camera. */
   #start() {
-    const { room, peer, join, remoteOfferer, badRoom } = parameters;
+    const { room, peer, join, remoteOfferer, badRoom, foreignHost } = parameters;
     if (badRoom) this.#notice("invalid-room", badRoom);
+    if (foreignHost) return;
     if (room && join) this.#join(room);
     else if (peer) this.#callPeer(peer, remoteOfferer);
     else if (!room) this.do({ type: "register" });
@@ -70,15 +75,18 @@ class App {
 
   /** @param {string} id */
   #rename(id) {
-    const changed = id !== this.call.id;
     this.do({ type: "rename", id });
-    if (changed) this.ice.follow(id);
   }
 
   /** @param {string} room */
   #join(room) {
     this.ui.clearNotice();
     this.do({ type: "join", room });
+  }
+
+  #connect() {
+    this.ui.clearNotice();
+    this.do({ type: "register" });
   }
 
   /** @param {string} peer @param {boolean} remoteOfferer */
@@ -104,6 +112,7 @@ class App {
         return this.socket.connectLater();
       case "registered":
         this.ui.lobby.setNameError("");
+        this.ice.follow(this.call.id); // after a sleep or an absence the credentials may have expired
         return this.socket.succeeded();
       case "close":
         return this.socket.close();
@@ -115,6 +124,9 @@ class App {
         return this.peers.get(effect.uid)?.receive(effect.signal);
       case "settle-later":
         setTimeout(() => this.do({ type: "settle" }), SETTLE_MS);
+        return;
+      case "expect-answer":
+        setTimeout(() => this.do({ type: "unanswered", attempt: effect.attempt }), ANSWER_MS);
         return;
       case "notice":
         return this.#notice(effect.code, ("subject" in effect && effect.subject) || "");
@@ -148,6 +160,7 @@ class App {
     tile.setState(peer);
     tile.setStream(peer.stream);
     if (peer.state === "failed") this.do({ type: "peer-dead", uid: peer.uid });
+    if (this.#served().length !== this.shares) this.#shareCamera();
     this.#render();
   }
 
@@ -156,13 +169,20 @@ class App {
     this.peers.get(uid)?.close();
     this.peers.delete(uid);
     this.speakers.remove(uid);
-    this.ui.grid.remove(uid);
+    this.ui.removeTile(uid);
     this.#shareCamera();
   }
 
   /** Each further peer means another encoder and another share of the uplink. */
   #shareCamera() {
-    for (const peer of this.peers.values()) void peer.limit(this.peers.size);
+    const served = this.#served();
+    this.shares = served.length;
+    for (const peer of served) void peer.limit(served.length);
+  }
+
+  /** One that failed gets nothing, until it is tried again. */
+  #served() {
+    return [...this.peers.values()].filter(({ state }) => state !== "failed");
   }
 
   #mediaChanged() {
@@ -227,7 +247,7 @@ class App {
       await navigator.clipboard.writeText(link.href);
       this.ui.showNotice(done, true);
     } catch {
-      this.ui.showNotice(link.href, true);
+      this.ui.showNotice(`Copy this link by hand: ${link.href}`, false); // stays until it is
     }
   }
 
@@ -238,6 +258,7 @@ class App {
     const partner = call.peer === null ? null : (this.peers.get(call.peer)?.state ?? null);
     this.ui.setStatus(statusText(call, partner), call.state);
     this.ui.setOwnId(call.id);
+    this.ui.lobby.setConnected(call.state !== "offline");
     this.ui.showStage(this.#stage());
     const alone = call.state === "in-room" && this.peers.size === 0;
     this.ui.setAlone(alone ? "Nobody else is here yet. Send somebody the invite link." : "");
@@ -294,12 +315,23 @@ function readParameters(url) {
     join: flag("join"),
     remoteOfferer: flag("remote-offerer"),
     customServer: get("server"),
+    foreignHost: foreignHost(get("server")),
     server: get("server") || new URL(".", url.origin.replace(/^http/, "ws") + url.pathname).href,
     devices: { audio: get("microphone"), video: get("camera") },
     token: get("token"),
     relay: flag("relay"),
     iceServers: stun ? [{ urls: stun }] : [],
   };
+}
+
+/** The host of a server that is not the one the page came from. @param {string} server */
+function foreignHost(server) {
+  try {
+    const { host } = new URL(server, location.href);
+    return host === location.host ? "" : host;
+  } catch {
+    return ""; // no socket can be opened there either
+  }
 }
 
 /** The devices chosen last time, unless the address says `none`. @returns {Record<import("./media.js").Kind, string>} */

@@ -45,12 +45,18 @@ export class Media {
     return this.slots[kind].track;
   }
 
-  /** Takes another device, or with `none` none. @param {Kind} kind @param {string} device */
+  /**
+   * Takes another device, or with `none` none. What was muted or switched off stays so, except that a device
+   * after none is chosen to be used.
+   * @param {Kind} kind @param {string} device
+   */
   async choose(kind, device) {
     const slot = this.slots[kind];
+    if (slot.device === "none") slot.on = true;
     slot.device = device;
-    slot.on = true;
-    await this.#acquire(kind);
+    const staysOff = kind === "video" && !slot.on && device !== "none";
+    if (staysOff) this.changed();
+    else await this.#acquire(kind);
   }
 
   /**
@@ -201,10 +207,9 @@ async function request(wish) {
   return navigator.mediaDevices.getUserMedia(wish);
 }
 
-/** @param {unknown} error @returns {DeviceError} */
+/** By its name, whatever its class: an OverconstrainedError is not everywhere a DOMException. @param {any} error @returns {DeviceError} */
 function errorCode(error) {
-  const name = error instanceof DOMException ? error.name : error instanceof Error ? error.constructor.name : "";
-  switch (name) {
+  switch (error?.name) {
     case "NotFoundError":
     case "OverconstrainedError":
       return "not-found";

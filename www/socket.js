@@ -25,6 +25,7 @@ export class Socket {
   /** @type {WebSocket | null} */ #socket = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #attempt = 0;
+  /** Whether the timer is `connectLater`'s. */ #waits = false;
 
   /**
    * @param {string} url
@@ -61,13 +62,14 @@ export class Socket {
   /** Connects after a while that grows with every call until `succeeded`. */
   connectLater() {
     this.#drop();
+    this.#waits = true;
     this.#timer = setTimeout(() => this.connect(), backOffMs(this.#attempt, this.random));
     this.#attempt += 1;
   }
 
   /** What `connectLater` waits for is likely there now, the network for example. */
   hurry() {
-    if (this.#socket === null && this.#attempt > 0) this.connect();
+    if (this.#waits) this.connect();
   }
 
   /** The server took us: the next back-off starts anew. */
@@ -97,6 +99,7 @@ export class Socket {
 
   #drop() {
     clearTimeout(this.#timer);
+    this.#waits = false;
     if (!this.#socket) return;
     const socket = this.#socket;
     this.#socket = null;

@@ -43,6 +43,7 @@ const NOTICES = {
   "server-error": (text) => `The server says: ${text || "an error"}`,
   "server-unreachable": () => "The server can't be reached. Trying again…",
   "server-lost": () => "The server is gone. Reconnecting…",
+  "no-answer": () => "The server did not answer. Try again.",
   "peer-left": (id) => (id === "caller" ? "The caller ended the call." : `“${id}” ended the call.`),
   "call-lost": () => "The call ended because the server is gone. Reconnecting…",
   "room-too-large": () => "The room is larger than this page can show: some participants are missing.",

@@ -24,7 +24,7 @@ export class Ui {
   /** @type {Set<HTMLVideoElement>} */ #silent = new Set();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
 
-  /** @param {{id: string, room: string, peer: string, remoteOfferer: boolean}} start @param {UiEvents} events */
+  /** @param {import("./ui/lobby.js").Start} start @param {UiEvents} events */
   constructor(start, events) {
     this.status = find("status", HTMLElement);
     this.ownId = find("own-id", HTMLElement);
@@ -75,6 +75,7 @@ export class Ui {
     if (!stage) {
       this.showChat(false);
       this.chat.clear();
+      this.#setUnread(0);
       this.settings.close();
     }
     this.#moveFocus(stage);
@@ -83,7 +84,7 @@ export class Ui {
   /** Where the focus was is hidden now: it goes to where work goes on, but not to what would end the call. @param {boolean} stage */
   #moveFocus(stage) {
     const { activeElement } = document;
-    if (activeElement && activeElement !== document.body && activeElement.checkVisibility()) return;
+    if (activeElement && activeElement !== document.body && (activeElement.checkVisibility?.() ?? false)) return;
     const target = stage ? this.controls.mics[0] : find("lobby-heading", HTMLElement);
     target.focus({ preventScroll: true });
   }
@@ -137,6 +138,14 @@ export class Ui {
     this.settings.showModal();
   }
 
+  /** @param {string} uid */
+  removeTile(uid) {
+    const video = this.grid.tiles.get(uid)?.video;
+    if (video) this.#silent.delete(video);
+    this.hear.hidden = this.#silent.size === 0;
+    this.grid.remove(uid);
+  }
+
   /** @param {number} count */
   #setUnread(count) {
     this.#unread = count;
@@ -145,6 +154,7 @@ export class Ui {
 
   /** Pictures may play without sound: show them, and ask for the click that allows the sound. @param {HTMLVideoElement} video */
   #playBlocked(video) {
+    if (!video.isConnected) return; // its peer has left meanwhile
     this.#silent.add(video);
     this.hear.hidden = false;
     video.muted = true;

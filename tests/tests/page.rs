@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use callbin_tests::{Browser, BrowserOptions, CALLER, DEADLINE, Server, Site, Socket, WWW, wait_until};
+use callbin_tests::{
+    Browser, BrowserOptions, CALLER, DEADLINE, Server, Site, Socket, WWW, hook::Hook, wait_until,
+};
 use serde_json::Value;
 
 #[test]
@@ -126,6 +128,18 @@ fn the_chat_goes_both_ways_whoever_made_the_channel() {
     assert_eq!(berta.eval("document.querySelectorAll('#messages li b').length"), 2, "markup is text");
     anna.press("Escape");
     anna.wait_for("the chat to close", "document.querySelector('#chat').hidden", DEADLINE);
+
+    // What came unseen is counted, until the call is over.
+    let unread = |count: &str| {
+        let js = format!("document.querySelector('#show-chat').getAttribute('aria-label') === 'Chat{count}'");
+        anna.wait_for("the number of unread messages", &js, DEADLINE);
+    };
+    berta.type_text("#chat-text", "still there?");
+    berta.press("Enter");
+    unread(", 1 new");
+    berta.click("#hang-up");
+    anna.assert_idle();
+    unread("");
 }
 
 #[test]
@@ -142,6 +156,16 @@ fn a_taken_name_is_told_and_another_one_works() {
     let mut probe = Socket::register(&site.server, "probe");
     probe.send("SESSION berta");
     probe.expect("SESSION_OK");
+}
+
+#[test]
+fn the_webhooks_reason_for_a_refusal_is_told() {
+    let hook = Hook::start(|_, _| ("200 OK".into(), r#"{"allow":false,"reason":"only until noon"}"#.into()));
+    let server = Server::start(&["--www", WWW, "--webhook-url", &hook.url()]);
+    let site = Site::at(server, BrowserOptions::default());
+    let page = site.open("id=anna");
+    page.wait_for_state("refused");
+    assert_eq!(page.text("#notice-text"), "The server refused this page: only until noon.");
 }
 
 #[test]
@@ -174,6 +198,22 @@ fn a_peer_that_is_not_there_or_busy_is_told_and_can_be_called_again() {
     let mut one = Socket::register(&site.server, "one");
     page.click("#call");
     assert_eq!(json(&one.receive_text())["sdp"]["type"], "offer");
+    page.assert_no_console_errors();
+}
+
+#[test]
+fn who_calls_and_says_nothing_does_not_keep_the_page_from_calling() {
+    let site = Site::up();
+    let page = site.waiting("page");
+    let mut callee = Socket::register(&site.server, "callee");
+    let mut silent = Socket::register(&site.server, "silent");
+    silent.send("SESSION page");
+    silent.expect("SESSION_OK");
+    page.type_text("#peer", "callee");
+    page.click("#call");
+    silent.expect("SESSION callee"); // the server takes it for a message to the caller
+    assert_eq!(json(&callee.receive_text())["sdp"]["type"], "offer");
+    page.wait_for_state("in-call");
     page.assert_no_console_errors();
 }
 
@@ -465,13 +505,36 @@ fn sound_that_is_blocked_is_one_click_away() {
         Browser::start(BrowserOptions { fake_devices: false, autoplay: false, ..BrowserOptions::default() });
     let page = strict.open(&format!("{}?id=strict", site.server.url()));
     page.wait_for_state("ready");
-    let _anna = site.open("id=anna&call=strict");
+    let anna = site.open("id=anna&call=strict");
+    let asks = |whether: bool| {
+        let js = format!("document.querySelector('#hear').hidden !== {whether}");
+        page.wait_for("the button", &js, DEADLINE);
+    };
+    asks(true);
+    anna.click("#hang-up");
+    asks(false); // there is nobody to hear
+    anna.wait_for_state("ready");
+    anna.click("#call");
     page.wait_for_peer(CALLER, "connected");
-    page.wait_for("the button", "!document.querySelector('#hear').hidden", DEADLINE);
+    asks(true);
+    page.wait_for("the news to go", "document.querySelector('#notice').hidden", DEADLINE);
     assert_eq!(page.eval("document.querySelector('video[data-peer]').muted"), true);
     page.click("#hear");
     page.wait_for("sound", "!document.querySelector('video[data-peer]').muted", DEADLINE);
     page.assert_sees_and_hears(CALLER);
+}
+
+#[test]
+fn a_link_that_cannot_be_copied_stays_to_be_copied_by_hand() {
+    let site = Site::up();
+    let page = site.waiting("anna");
+    page.eval("navigator.clipboard.writeText = () => Promise.reject(new Error('refused'))");
+    page.click("#copy-call-link");
+    page.wait_for("the notice", "!document.querySelector('#notice').hidden", DEADLINE);
+    let link = format!("{}?call=anna", site.server.url());
+    assert!(page.text("#notice-text").ends_with(&link), "{}", page.text("#notice-text"));
+    std::thread::sleep(std::time::Duration::from_secs(7)); // good news goes after six
+    assert_eq!(page.eval("document.querySelector('#notice').hidden"), false);
 }
 
 #[test]
@@ -484,7 +547,28 @@ fn the_page_calls_through_tls_and_through_another_server() {
     let anna = browser.open(&format!("{}?id=anna", secure.url()));
     anna.wait_for_state("ready");
     let other = Server::start(&["--www", WWW]);
-    let berta = browser.open(&format!("{}?id=berta&call=anna&server={}", other.url(), secure.ws_url()));
+    let at_secure = format!("server={}", secure.ws_url());
+    let host = secure.url().trim_start_matches("https://").trim_end_matches('/').to_owned();
+    let waits_for_a_click = |query: &str| {
+        let page = browser.open(&format!("{}?{query}&{at_secure}", other.url()));
+        page.wait_for("the devices", "callbin.state().camera && callbin.state().microphone", DEADLINE);
+        assert_eq!(page.eval("callbin.state().state"), "offline", "a link alone starts nothing there");
+        assert_eq!(page.eval("document.querySelector('#foreign').checkVisibility()"), true);
+        assert_eq!(page.text("#foreign-host"), host);
+        page
+    };
+    let clara = waits_for_a_click("id=clara&room=r&join=1");
+    clara.click("#join");
+    clara.wait_for_state("in-room");
+    drop(clara);
+    let clara = waits_for_a_click("id=clara");
+    clara.click("#connect");
+    clara.wait_for_state("ready");
+    assert_eq!(clara.eval("document.querySelector('#connect').hidden"), true);
+
+    let berta = waits_for_a_click("id=berta&call=anna");
+    assert_eq!(berta.eval("document.querySelector('#peer').value"), "anna");
+    berta.click("#call");
     berta.wait_for_peer("anna", "connected");
     berta.assert_sees_and_hears("anna");
     anna.assert_sees_and_hears(CALLER);

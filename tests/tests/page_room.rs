@@ -116,8 +116,7 @@ fn the_room_meets_again_after_the_server_died() {
 fn a_member_that_answers_garbage_costs_only_its_own_tile() {
     let _machine = machine::shared();
     let site = Site::up();
-    let anna = site.join("anna");
-    anna.wait_for_state("in-room");
+    let anna = join_watched(&site, "anna");
     let mut bad = Socket::register(&site.server, "bad");
     bad.send("ROOM r");
     bad.expect("ROOM_OK anna");
@@ -132,11 +131,37 @@ fn a_member_that_answers_garbage_costs_only_its_own_tile() {
     berta.wait_for_peer("anna", "connected");
     anna.assert_sees("berta");
     berta.assert_sees("anna");
+    let whole = "(() => { const [connection] = made.filter((c) => c.connectionState === 'connected'); \
+         const sender = connection.getSenders().find((s) => s.track?.kind === 'video'); \
+         return sender.getParameters().encodings[0].maxBitrate === 2000000; })()";
+    anna.wait_for("a whole share, as who failed needs none", whole, DEADLINE);
     anna.click(".veil .retry");
+    anna.wait_for("half a share", &whole.replace("2000000", "600000"), DEADLINE);
     let offer = bad.receive_text();
     assert!(offer.starts_with("ROOM_PEER_JOINED berta") || offer.contains("\"offer\""), "{offer}");
     drop(bad);
     anna.wait_for_exactly(&["berta"]);
+}
+
+#[test]
+fn on_a_narrow_phone_every_control_can_be_pressed_beside_the_chat() {
+    let _machine = machine::shared();
+    let site = Site::with(BrowserOptions { window: (320, 568), ..BrowserOptions::default() });
+    let page = site.join("anna");
+    page.click("#show-chat");
+    page.wait_for("the chat", "document.querySelector('#chat').checkVisibility()", DEADLINE);
+    let covered = "[...document.querySelectorAll('#controls button')].filter((button) => { \
+         const { left, right, top, bottom } = button.getBoundingClientRect(); \
+         return [[left + 4, top + bottom], [right - 4, top + bottom], [(left + right) / 2, 2 * top + 8]] \
+           .some(([x, y]) => !button.contains(document.elementFromPoint(x, y / 2))); \
+         }).map(({ id }) => id).join()";
+    assert_eq!(page.eval(covered), "");
+    assert_eq!(page.eval("document.querySelectorAll('#controls button:not([hidden])').length"), 7);
+    page.type_text("#chat-text", "hello");
+    page.click("#chat-send");
+    page.wait_for("the answer", "!document.querySelector('#notice').hidden", DEADLINE);
+    page.click("#hang-up");
+    page.wait_for_state("ready");
 }
 
 /// Makes a page keep every connection it makes from now on in `made`.

@@ -50,7 +50,7 @@ test("an unknown text neither begins nor resets a call", () => {
 test("calls: offers after SESSION_OK, or asks for an offer", () => {
   for (const remoteOfferer of [false, true]) {
     const call = registered();
-    assert.deepEqual(call.handle({ type: "call", peer: "you", remoteOfferer }), [{ do: "send", text: "SESSION you" }]);
+    assert.deepEqual(call.handle({ type: "call", peer: "you", remoteOfferer }), [{ do: "send", text: "SESSION you" }, { do: "expect-answer", attempt: 1 }]);
     const effects = call.handle(text("SESSION_OK"));
     assert.deepEqual(effects[0], { do: "add-peer", uid: "you", offers: !remoteOfferer });
     assert.deepEqual(effects.slice(1), remoteOfferer ? [{ do: "send", text: "OFFER_REQUEST" }] : []);
@@ -116,6 +116,29 @@ test("who is not welcome doesn't come back by itself", () => {
   assert.ok(kinds(slow.handle(closed(1008, "reads too slowly"))).includes("connect-later"));
 });
 
+test("a refusal is told with the reason that the server gave before it closed", () => {
+  const call = new Call("me");
+  const refusal = (...texts) => {
+    call.handle({ type: "rename", id: `${call.id}x` });
+    call.handle({ type: "register" });
+    call.handle({ type: "opened" });
+    for (const each of texts) call.handle(text(each));
+    return call.handle(closed(1008, "uid not allowed"));
+  };
+  assert.deepEqual(refusal("ERROR only until noon"), [{ do: "notice", code: "refused", subject: "only until noon" }]);
+  assert.deepEqual(refusal(), [{ do: "notice", code: "refused", subject: "uid not allowed" }]);
+  const [notice] = refusal("ERROR not now", "HELLO");
+  assert.deepEqual(notice, { do: "notice", code: "refused", subject: "uid not allowed" }, "what was said before HELLO is over");
+});
+
+test("a socket that opens although nobody waits for it says nothing", () => {
+  const call = registered();
+  call.handle(closed(1008, "replaced by a new connection"));
+  assert.deepEqual(call.handle({ type: "opened" }), []);
+  assert.deepEqual(call.handle(text("HELLO")), []);
+  assert.equal(call.state, "refused");
+});
+
 test("the loss of the server is told once, its return too", () => {
   const call = registered();
   assert.deepEqual(kinds(call.handle(closed(1001))), ["notice", "connect-later"]);
@@ -126,7 +149,7 @@ test("the loss of the server is told once, its return too", () => {
 
 test("entering a room meets its members, and gives those time who lost the server, too", () => {
   const call = registered();
-  assert.deepEqual(call.handle({ type: "join", room: "r" }), [{ do: "send", text: "ROOM r" }]);
+  assert.deepEqual(call.handle({ type: "join", room: "r" }), [{ do: "send", text: "ROOM r" }, { do: "expect-answer", attempt: 1 }]);
   assert.deepEqual(kinds(call.handle(text("ROOM_OK a"))), ["add-peer", "settle-later"]);
 });
 
@@ -136,6 +159,70 @@ test("in a room an error about somebody who just left is no error", () => {
   call.handle(text("ROOM_OK a"));
   assert.deepEqual(call.handle(text("ERROR peer 'a' not found")), []);
   assert.equal(call.state, "in-room");
+});
+
+const CALL = { type: "call", peer: "you", remoteOfferer: false };
+const JOIN = { type: "join", room: "r" };
+
+test("a call or a join without an answer is tried again with another connection, then given up", () => {
+  for (const [wish, line] of [[CALL, "SESSION you"], [JOIN, "ROOM r"]]) {
+    const call = registered();
+    call.handle(wish);
+    assert.deepEqual(call.handle({ type: "unanswered", attempt: 1 }), [{ do: "close" }]);
+    assert.deepEqual(kinds(call.handle(closed(1000))), ["connect"]);
+    call.handle({ type: "opened" });
+    assert.deepEqual(call.handle(text("HELLO")), [{ do: "registered" }, { do: "send", text: line }, { do: "expect-answer", attempt: 2 }]);
+    assert.deepEqual(call.handle({ type: "unanswered", attempt: 2 }), [{ do: "close" }, { do: "notice", code: "no-answer" }]);
+    call.handle(closed(1000));
+    call.handle({ type: "opened" });
+    assert.deepEqual(call.handle(text("HELLO")), [{ do: "registered" }]);
+    assert.equal(call.state, "ready");
+  }
+});
+
+test("the deadline of a call that was answered strikes no other", () => {
+  const call = registered();
+  call.handle(CALL);
+  call.handle(text("ERROR peer 'you' busy"));
+  assert.deepEqual(call.handle({ type: "unanswered", attempt: 1 }), []);
+  call.handle(CALL);
+  assert.deepEqual(call.handle({ type: "unanswered", attempt: 1 }), []);
+  call.handle(text("SESSION_OK"));
+  assert.deepEqual(call.handle({ type: "unanswered", attempt: 2 }), []);
+  assert.equal(call.state, "in-call");
+});
+
+test("a room is not given up because the server that came back doesn't answer", () => {
+  const call = registered();
+  call.handle(JOIN);
+  call.handle(text("ROOM_OK a"));
+  call.handle(closed(1006));
+  for (let attempt = 2; attempt < 10; attempt += 1) {
+    call.handle({ type: "opened" });
+    call.handle(text("HELLO"));
+    assert.deepEqual(call.handle({ type: "unanswered", attempt }), [{ do: "close" }]);
+    call.handle(closed(1000));
+  }
+  assert.equal(call.room.size, 1);
+});
+
+test("any interleaving: somebody calls us and says nothing while we call or join", () => {
+  for (let seed = 0; seed < SEEDS; seed += 1) {
+    const random = seeded(seed);
+    const { server, pages } = online(["a", "b"], random);
+    const joins = random() < 0.5;
+    if (joins) pages[1].do({ type: "join", room: "r" });
+    const silent = server.connect();
+    server.text(silent, "HELLO silent");
+    server.text(silent, "SESSION a");
+    pages[0].do(joins ? { type: "join", room: "r" } : { type: "call", peer: "b", remoteOfferer: random() < 0.5 });
+    comeToRest(pages, random);
+    assert.equal(pages[0].call.state, joins ? "joining" : "calling");
+    pages[0].do({ type: "unanswered", attempt: pages[0].attempt });
+    comeToRest(pages, random);
+    const [[a], [b]] = pages.map((page) => [...page.peers.values()]);
+    assertConnected(a, b, `seed ${seed}`);
+  }
 });
 
 test("any interleaving: two pages call each other at the same time", () => {

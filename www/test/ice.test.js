@@ -36,6 +36,66 @@ test("a server that doesn't answer, or nonsense, is no error", async (context) =
   }
 });
 
+/** Answers when told to: `answers` holds what to call, in order. */
+function asking() {
+  const answers = [];
+  const request = () => new Promise((resolve, reject) => answers.push({ resolve, reject }));
+  const ice = new IceServers({ url: "wss://s/", token: "", extra: [] }, request);
+  const give = async (i, iceServers, ttl = 3600) => {
+    answers[i].resolve({ ok: true, json: async () => ({ iceServers, ttl }) });
+    await settled();
+  };
+  return { ice, answers, give };
+}
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+test("after an error it asks again soon, then less and less often", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const { ice, answers, give } = asking();
+  ice.follow("a");
+  for (const [i, seconds] of [10, 20, 40, 60, 60].entries()) {
+    if (i % 2) answers[i].resolve({ ok: false, status: 503 });
+    else answers[i].reject(new Error("gone"));
+    await settled();
+    context.mock.timers.tick(seconds * 1000 - 1);
+    assert.equal(answers.length, i + 1);
+    context.mock.timers.tick(1);
+    assert.equal(answers.length, i + 2, `after ${seconds} s`);
+  }
+  await give(5, [TURN]);
+  assert.deepEqual(ice.configuration.iceServers, [TURN]);
+  context.mock.timers.tick(60_000);
+  assert.equal(answers.length, 6);
+});
+
+test("a server that has none, or refuses us, is not asked again soon", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  for (const status of [401, 403, 404, 426]) {
+    const { ice, answers } = asking();
+    ice.follow("a");
+    answers[0].resolve({ ok: false, status });
+    await ice.ready;
+    context.mock.timers.tick(60_000);
+    assert.equal(answers.length, 1, `${status}`);
+  }
+});
+
+test("of overlapping questions the last one counts, and has the only timer", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const { ice, answers, give } = asking();
+  ice.follow("a");
+  const first = ice.ready;
+  ice.follow("b");
+  await give(1, [TURN], 100);
+  await give(0, [], 50);
+  await first;
+  assert.deepEqual(ice.configuration.iceServers, [TURN]);
+  context.mock.timers.tick(79_999);
+  assert.equal(answers.length, 2);
+  context.mock.timers.tick(1);
+  assert.equal(answers.length, 3);
+});
+
 test("addresses", () => {
   assert.equal(iceServersUrl("ws://h:8443/deep/path?q"), "http://h:8443/ice-servers");
   assert.equal(withToken("ws://h/", ""), "ws://h/");

@@ -15,6 +15,7 @@ export class ModelPage {
     this.wantsConnection = false;
     this.closing = false;
     this.settle = false;
+    this.attempt = 0;
     this.notices = [];
     this.do({ type: "register" });
   }
@@ -79,6 +80,9 @@ export class ModelPage {
         break;
       case "settle-later":
         this.settle = true;
+        break;
+      case "expect-answer":
+        this.attempt = effect.attempt;
         break;
       case "notice":
         this.notices.push(effect.code);

@@ -57,6 +57,21 @@ test("each attempt waits longer until one succeeded", (context) => {
   assert.equal(made.length, 3);
 });
 
+test("hurries only what waits to connect", (context) => {
+  const { socket: s, made } = socket(context);
+  s.hurry();
+  assert.equal(made.length, 0);
+  s.connectLater();
+  s.hurry();
+  s.hurry();
+  assert.equal(made.length, 1);
+  context.mock.timers.tick(500);
+  assert.equal(made.length, 1);
+  made[0].onclose({ code: 1008, reason: "uid not allowed" });
+  s.hurry(); // whoever is told so doesn't want to come back
+  assert.equal(made.length, 1);
+});
+
 test("a former socket says nothing any more", (context) => {
   const { socket: s, made, log } = socket(context);
   s.connect();

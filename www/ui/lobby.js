@@ -6,15 +6,19 @@ import { deviceText } from "../texts.js";
 import { find, setText } from "./dom.js";
 
 /**
+ * @typedef {{id: string, room: string, peer: string, remoteOfferer: boolean, foreignHost: string}} Start `foreignHost`:
+ *   of a server that the link names, if the page is not that server's
+ *
  * @typedef {object} LobbyEvents
  * @property {(id: string) => void} renamed
  * @property {(room: string) => void} join
  * @property {(peer: string, remoteOfferer: boolean) => void} call
+ * @property {() => void} connect
  * @property {() => void} copyCallLink
  */
 
 export class Lobby {
-  /** @param {{id: string, room: string, peer: string, remoteOfferer: boolean}} start @param {LobbyEvents} events */
+  /** @param {Start} start @param {LobbyEvents} events */
   constructor(start, events) {
     this.name = find("name", HTMLInputElement);
     this.nameHint = find("name-hint", HTMLElement);
@@ -23,6 +27,8 @@ export class Lobby {
     this.remoteOfferer = find("remote-offerer", HTMLInputElement);
     this.preview = find("preview", HTMLVideoElement);
     this.empty = find("preview-empty", HTMLElement);
+    this.connect = find("connect", HTMLButtonElement);
+    this.waitHint = find("wait-hint", HTMLElement);
     this.buttons = [find("join", HTMLButtonElement), find("call", HTMLButtonElement)];
     this.name.value = start.id;
     this.room.value = start.room;
@@ -30,6 +36,7 @@ export class Lobby {
     this.remoteOfferer.checked = start.remoteOfferer;
     this.#listen(events);
     this.setRoomOnly(start.room);
+    this.#setForeign(start.foreignHost);
   }
 
   /** @param {LobbyEvents} events */
@@ -54,6 +61,7 @@ export class Lobby {
       this.#mark(this.peer, peer ? "" : "Whom?");
       if (peer && rename()) events.call(peer, this.remoteOfferer.checked);
     });
+    this.connect.addEventListener("click", () => rename() && events.connect());
     find("copy-call-link", HTMLButtonElement).addEventListener("click", events.copyCallLink);
     for (const input of [this.name, this.room, this.peer]) input.addEventListener("input", () => this.#mark(input, ""));
   }
@@ -70,6 +78,18 @@ export class Lobby {
     const only = room !== "";
     for (const id of ["call-form", "or"]) find(id, HTMLElement).hidden = only;
     setText(find("lobby-heading", HTMLElement), only ? `Join ${room}` : "Start a call");
+  }
+
+  /** Whose server it is has to be seen before anything goes there. @param {string} host */
+  #setForeign(host) {
+    setText(find("foreign-host", HTMLElement), host);
+    find("foreign", HTMLElement).hidden = host === "";
+  }
+
+  /** Until then nobody can call. @param {boolean} connected or on the way there */
+  setConnected(connected) {
+    this.connect.hidden = connected;
+    this.waitHint.hidden = !connected;
   }
 
   /** @param {string} error in words, empty when all is well */

@@ -1,0 +1,91 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Media } from "../media.js";
+
+class FakeTrack {
+  enabled = true;
+  stopped = false;
+  constructor(kind, deviceId) {
+    Object.assign(this, { kind, deviceId });
+  }
+  stop() {
+    this.stopped = true;
+  }
+}
+
+class FakeStream {
+  constructor(tracks = []) {
+    this.tracks = new Set(tracks);
+  }
+  getTracks() {
+    return [...this.tracks];
+  }
+  addTrack(track) {
+    this.tracks.add(track);
+  }
+  removeTrack(track) {
+    this.tracks.delete(track);
+  }
+}
+
+/** Devices of any id; `refuse` says with what error a wish is refused. */
+async function media(choice = {}, refuse = () => null) {
+  globalThis.MediaStream = FakeStream;
+  const getUserMedia = async (wish) => {
+    const error = refuse(wish);
+    if (error) throw error;
+    return new FakeStream(Object.entries(wish).map(([kind, { deviceId }]) => new FakeTrack(kind, deviceId?.exact ?? "default")));
+  };
+  const mediaDevices = { getUserMedia, enumerateDevices: async () => [], addEventListener: () => {} };
+  Object.defineProperty(globalThis, "navigator", { value: { mediaDevices }, configurable: true });
+  const made = new Media({ audio: "", video: "", ...choice }, () => {});
+  await made.ready;
+  return made;
+}
+
+test("a mute survives a change of microphone", async () => {
+  const m = await media();
+  await m.turn("audio", false);
+  await m.choose("audio", "other");
+  const { on, track } = m.slots.audio;
+  assert.deepEqual([on, track.deviceId, track.enabled], [false, "other", false]);
+  await m.turn("audio", true);
+  assert.equal(m.slots.audio.track.enabled, true);
+});
+
+test("a camera that is off stays off when another one is chosen, and comes on as that one", async () => {
+  const m = await media();
+  await m.turn("video", false);
+  await m.choose("video", "other");
+  assert.deepEqual([m.slots.video.on, m.slots.video.track], [false, null]);
+  await m.turn("video", true);
+  assert.equal(m.slots.video.track.deviceId, "other");
+});
+
+test("a device that is chosen after none is on", async () => {
+  for (const kind of ["audio", "video"]) {
+    const m = await media();
+    await m.turn(kind, false);
+    await m.choose(kind, "none");
+    assert.equal(m.slots[kind].track, null);
+    await m.choose(kind, "other");
+    const { on, track } = m.slots[kind];
+    assert.deepEqual([on, track.deviceId, track.enabled], [true, "other", true], kind);
+  }
+});
+
+test("a device that failed is on when another one is chosen", async () => {
+  const m = await media({ video: "broken" }, ({ video }) => (video?.deviceId?.exact === "broken" ? new DOMException("", "NotReadableError") : null));
+  assert.equal(m.slots.video.error, "in-use");
+  await m.choose("video", "other");
+  assert.deepEqual([m.slots.video.on, m.slots.video.track.deviceId, m.slots.video.error], [true, "other", null]);
+});
+
+test("a device of last time that is gone is replaced by another, whatever class the error has", async () => {
+  const gone = (name) => ({ name, constraint: "deviceId" });
+  for (const error of [new DOMException("", "OverconstrainedError"), gone("OverconstrainedError"), gone("NotFoundError")]) {
+    const m = await media({ audio: "gone" }, ({ audio }) => (audio?.deviceId?.exact === "gone" ? error : null));
+    assert.deepEqual([m.slots.audio.track.deviceId, m.slots.audio.error], ["default", null]);
+  }
+});
