@@ -163,7 +163,7 @@ impl Conference {
     }
 
     fn input(&mut self, app: &mut App, input: Input) {
-        for effect in self.room.handle(input) {
+        for effect in self.room.handle(app.started.elapsed(), input) {
             match effect {
                 Effect::Open { peer, start, polite } => {
                     let key = app.engine.open(Some(peer.clone()), start, polite);
@@ -234,6 +234,7 @@ impl Conference {
             Report::Left => Event::PeerLeft,
             Report::Full => refused("--max-peers is reached"),
             Report::Declined => refused("the peer speaks with enough others"),
+            Report::Restless => refused("the peer starts over again and again"),
         };
         app.reporter.tell(Some(peer), &event);
     }
@@ -252,6 +253,7 @@ impl Conference {
                     self.retries.remove(&peer);
                     app.reporter.tell(Some(&peer), &Event::PeerConnected);
                 }
+                Out::Rebuilt => self.input(app, Input::Rebuilt(peer)),
                 Out::Failed { phase, failure } => {
                     let reason = failure.message;
                     let event = Event::PeerFailed { phase: phase.into(), reason };

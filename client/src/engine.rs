@@ -40,6 +40,8 @@ pub enum Out {
     Tell(Event),
     /// Offer, answer, path and certificate are fine.
     Connected,
+    /// The peer's pipeline was thrown away, for another one.
+    Rebuilt,
     /// The peer is over: it failed.
     Failed {
         /// How far it got.
@@ -398,6 +400,7 @@ impl Engine {
         if let Some(peer) = slot.peer.take() {
             peer.close(&self.reaper);
         }
+        self.out.push_back((key, Out::Rebuilt));
     }
 
     fn report(&mut self, key: u64, milestone: Milestone) {

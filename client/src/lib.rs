@@ -16,6 +16,7 @@ pub mod layout;
 pub mod logging;
 pub mod media;
 pub mod negotiation;
+pub mod patience;
 pub mod peer;
 pub mod plugins;
 pub mod room;

@@ -11,6 +11,7 @@ use callbin_protocol::{Candidate, SdpType, Signal};
 use crate::{
     candidate::{Address, RemoteCandidate, Unusable},
     exit::ExitCode,
+    patience::Patience,
     sdp::{Refused, Remote},
 };
 
@@ -115,6 +116,7 @@ pub struct NegotiationFailure {
     pub phase: Phase,
     /// The reason, for people.
     pub reason: String,
+    code: ExitCode,
 }
 
 /// The parts of setting up a call.
@@ -159,6 +161,8 @@ pub struct Negotiation {
     last_offer: String,
     last_answer: String,
     restarts: u32,
+    /// With a peer that starts over.
+    patience: Patience,
     remote_set: bool,
     held: Vec<Candidate>,
     candidates: usize,
@@ -181,6 +185,7 @@ impl Negotiation {
             last_offer: String::new(),
             last_answer: String::new(),
             restarts: 0,
+            patience: Patience::default(),
             remote_set: false,
             held: Vec::new(),
             candidates: 0,
@@ -275,6 +280,9 @@ impl Negotiation {
             // A renegotiation of a call that runs. 1.22 cannot change directions; the call goes on as it is.
             tracing::warn!("the peer wants to renegotiate, which GStreamer 1.22 cannot: ignored");
             return Vec::new();
+        }
+        if rebuild && !self.patience.spend(now) {
+            return self.lose_patience();
         }
         let mut effects = vec![Effect::Report(Milestone::OfferReceived)];
         if rebuild {
@@ -487,20 +495,29 @@ impl Negotiation {
         self.fail(Phase::Negotiating, refused.to_string())
     }
 
+    fn lose_patience(&mut self) -> Vec<Effect> {
+        self.end(self.phase, "the peer starts over again and again".into(), ExitCode::Misbehaved)
+    }
+
     fn fail(&mut self, phase: Phase, reason: String) -> Vec<Effect> {
+        let code = match phase {
+            Phase::Negotiating | Phase::Securing => ExitCode::NegotiationFailed,
+            Phase::Connecting | Phase::Connected => ExitCode::IceFailed,
+        };
+        self.end(phase, reason, code)
+    }
+
+    fn end(&mut self, phase: Phase, reason: String, code: ExitCode) -> Vec<Effect> {
         self.state = State::Over;
         self.deadline = None;
-        vec![Effect::Fail(NegotiationFailure { phase, reason })]
+        vec![Effect::Fail(NegotiationFailure { phase, reason, code })]
     }
 }
 
 impl NegotiationFailure {
     /// The exit code of a call that ends so.
     pub fn code(&self) -> ExitCode {
-        match self.phase {
-            Phase::Negotiating | Phase::Securing => ExitCode::NegotiationFailed,
-            Phase::Connecting | Phase::Connected => ExitCode::IceFailed,
-        }
+        self.code
     }
 }
 

@@ -217,6 +217,30 @@ fn a_peer_that_starts_over_gets_a_new_transport() {
 }
 
 #[test]
+fn a_peer_that_starts_over_without_end_is_ended() {
+    let mut it = connected();
+    let (mut rebuilt, mut last) = (0, Vec::new());
+    for number in 0..1000 {
+        last = it.handle(T0, signal(SdpType::Offer, &format!("ufrag{number}")));
+        rebuilt += last.iter().filter(|effect| **effect == Effect::Rebuild).count();
+        if failure(&last).is_some() {
+            break;
+        }
+    }
+    assert_eq!(rebuilt, 10);
+    assert_eq!(failure(&last).unwrap().code(), ExitCode::Misbehaved);
+    assert_eq!(it.handle(T0, signal(SdpType::Offer, "more")), []);
+
+    // As often as it likes, if it takes its time.
+    let mut it = connected();
+    for number in 0..100 {
+        let now = Duration::from_secs(10) * number;
+        let effects = it.handle(now, signal(SdpType::Offer, &format!("ufrag{number}")));
+        assert!(effects.contains(&Effect::Rebuild), "{number}: {effects:?}");
+    }
+}
+
+#[test]
 fn a_renegotiation_does_not_disturb_the_call() {
     let mut it = connected();
     assert_eq!(it.handle(T0, signal(SdpType::Offer, "theirs")), []);

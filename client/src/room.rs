@@ -2,13 +2,14 @@
 //!
 //! The newly joined member offers to each: whom `ROOM_OK` names is older than we are, whoever joins
 //! afterwards is younger. Between two members the younger one's offer stands. Each pair's negotiation is a
-//! [`Negotiation`](crate::negotiation::Negotiation) of its own; here is only when one begins and ends.
+//! [`Negotiation`](crate::negotiation::Negotiation) of its own; here is only when one begins and ends. The
+//! time comes with each input.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use callbin_protocol::{PeerId, Signal};
 
-use crate::negotiation::Start;
+use crate::{negotiation::Start, patience::Patience};
 
 /// What happened in the room.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +26,8 @@ pub enum Input {
     Declined(PeerId),
     /// Our connection to a member is over, though it is still in the room.
     Broken(PeerId),
+    /// The pipeline for a member was built anew.
+    Rebuilt(PeerId),
     /// A member is unbearable: nothing more of it until it leaves.
     Misbehaved(PeerId),
     /// The time asked for by [`Effect::RetryLater`] has come.
@@ -66,6 +69,8 @@ pub enum Report {
     Full,
     /// It is full and does not speak with us.
     Declined,
+    /// It begins again and again, and is shunned from now on.
+    Restless,
 }
 
 /// A member of the room.
@@ -77,6 +82,14 @@ struct Member {
     open: bool,
     /// We never will.
     shunned: bool,
+    /// With its new beginnings: those while we speak with it, and those after it has made us end that.
+    patience: Patience,
+}
+
+impl Member {
+    fn new(older: bool) -> Self {
+        Self { older, open: false, shunned: false, patience: Patience::default() }
+    }
 }
 
 /// The room as we see it.
@@ -92,14 +105,15 @@ impl Room {
         Self { limit, members: BTreeMap::new() }
     }
 
-    /// Takes one input.
-    pub fn handle(&mut self, input: Input) -> Vec<Effect> {
+    /// Takes one input at the time `now`.
+    pub fn handle(&mut self, now: Duration, input: Input) -> Vec<Effect> {
         match input {
             Input::Entered(peers) => self.entered(peers),
             Input::Joined(peer) => self.joined(peer),
             Input::Left(peer) => self.left(&peer),
-            Input::Said(peer, signal) => self.said(peer, signal),
+            Input::Said(peer, signal) => self.said(now, peer, signal),
             Input::Declined(peer) => self.ended(&peer, Some(Report::Declined)),
+            Input::Rebuilt(peer) => self.rebuilt(now, &peer),
             Input::Broken(peer) => self.broken(peer),
             Input::Misbehaved(peer) => self.misbehaved(&peer),
             Input::Retry(peer) => self.retry(peer),
@@ -111,10 +125,13 @@ impl Room {
         self.members.values().filter(|member| member.open).count()
     }
 
-    /// Entering again, after the server was gone, begins everything anew.
+    /// Entering again, after the server was gone, begins everything anew. Only who was unbearable still is.
     fn entered(&mut self, peers: Vec<PeerId>) -> Vec<Effect> {
         let mut effects: Vec<Effect> = Vec::new();
-        for (peer, member) in std::mem::take(&mut self.members) {
+        let before = std::mem::take(&mut self.members);
+        let shunned = |peer: &PeerId| before.get(peer).is_some_and(|member| member.shunned);
+        let (bad, good): (Vec<_>, Vec<_>) = peers.iter().cloned().partition(shunned);
+        for (peer, member) in before {
             if member.open {
                 effects.push(Effect::Close(peer.clone()));
             }
@@ -122,8 +139,11 @@ impl Room {
                 effects.push(Effect::Report(peer, Report::Left));
             }
         }
-        for peer in peers {
-            effects.extend(self.meet(peer, true, Start::Offer));
+        for peer in bad {
+            self.members.insert(peer, Member { shunned: true, ..Member::new(true) });
+        }
+        for peer in good {
+            effects.extend(self.meet(peer, Member::new(true), Start::Offer));
         }
         effects
     }
@@ -132,7 +152,7 @@ impl Room {
         // Whoever joins while it is here has been away, and we were not told in time.
         let mut effects = self.left(&peer);
         effects.push(Effect::Report(peer.clone(), Report::Joined));
-        effects.extend(self.meet(peer, false, Start::AwaitOffer));
+        effects.extend(self.meet(peer, Member::new(false), Start::AwaitOffer));
         effects
     }
 
@@ -142,12 +162,12 @@ impl Room {
         close.into_iter().chain([Effect::Report(peer.clone(), Report::Left)]).collect()
     }
 
-    fn said(&mut self, peer: PeerId, signal: Signal) -> Vec<Effect> {
+    fn said(&mut self, now: Duration, peer: PeerId, signal: Signal) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let (known, member) = match self.members.get(&peer) {
+        let (known, mut member) = match self.members.get(&peer) {
             Some(member) => (true, *member),
             // The server names everybody before they can speak; another server might not.
-            None => (false, Member { older: false, open: false, shunned: false }),
+            None => (false, Member::new(false)),
         };
         if member.shunned {
             return effects;
@@ -164,7 +184,11 @@ impl Room {
             if !known {
                 effects.push(Effect::Report(peer.clone(), Report::Joined));
             }
-            effects.extend(self.meet(peer.clone(), member.older, Start::BeCalled));
+            if self.has_place() && !member.patience.spend(now) {
+                effects.extend(self.lose_patience(&peer));
+                return effects;
+            }
+            effects.extend(self.meet(peer.clone(), member, Start::BeCalled));
         }
         if self.members.get(&peer).is_some_and(|member| member.open) {
             effects.push(Effect::Deliver(peer, signal));
@@ -190,6 +214,17 @@ impl Room {
         effects
     }
 
+    fn rebuilt(&mut self, now: Duration, peer: &PeerId) -> Vec<Effect> {
+        let is_fine = self.members.get_mut(peer).is_none_or(|member| member.patience.spend(now));
+        if is_fine { Vec::new() } else { self.lose_patience(peer) }
+    }
+
+    fn lose_patience(&mut self, peer: &PeerId) -> Vec<Effect> {
+        let mut effects = self.misbehaved(peer);
+        effects.push(Effect::Report(peer.clone(), Report::Restless));
+        effects
+    }
+
     fn misbehaved(&mut self, peer: &PeerId) -> Vec<Effect> {
         let effects = self.ended(peer, None);
         self.members.get_mut(peer).into_iter().for_each(|member| member.shunned = true);
@@ -198,19 +233,23 @@ impl Room {
 
     fn retry(&mut self, peer: PeerId) -> Vec<Effect> {
         match self.members.get(&peer) {
-            Some(member) if !member.open && !member.shunned && member.older => {
-                self.meet(peer, true, Start::Offer)
+            Some(&member) if !member.open && !member.shunned && member.older => {
+                self.meet(peer, member, Start::Offer)
             }
             _ => Vec::new(),
         }
     }
 
+    fn has_place(&self) -> bool {
+        self.open() < self.limit
+    }
+
     /// Begins with a member, or declines.
-    fn meet(&mut self, peer: PeerId, older: bool, start: Start) -> Vec<Effect> {
-        let open = self.open() < self.limit;
-        self.members.insert(peer.clone(), Member { older, open, shunned: false });
+    fn meet(&mut self, peer: PeerId, member: Member, start: Start) -> Vec<Effect> {
+        let open = self.has_place();
+        self.members.insert(peer.clone(), Member { open, ..member });
         if open {
-            vec![Effect::Open { peer, start, polite: !older }]
+            vec![Effect::Open { peer, start, polite: !member.older }]
         } else {
             vec![Effect::Decline(peer.clone()), Effect::Report(peer, Report::Full)]
         }

@@ -9,6 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::negotiation::{self, Negotiation, Phase};
 
+const T0: Duration = Duration::ZERO;
+
 fn peer(name: &str) -> PeerId {
     PeerId::new(name).unwrap()
 }
@@ -25,60 +27,118 @@ fn open(name: &str, start: Start, polite: bool) -> Effect {
 fn the_new_member_offers_to_each() {
     let mut room = Room::new(16);
     assert_eq!(
-        room.handle(Input::Entered(vec![peer("a"), peer("b")])),
+        room.handle(T0, Input::Entered(vec![peer("a"), peer("b")])),
         [open("a", Start::Offer, false), open("b", Start::Offer, false)]
     );
     assert_eq!(
-        room.handle(Input::Joined(peer("c"))),
+        room.handle(T0, Input::Joined(peer("c"))),
         [Effect::Report(peer("c"), Report::Joined), open("c", Start::AwaitOffer, true)]
     );
-    assert_eq!(room.handle(Input::Said(peer("c"), offer())), [Effect::Deliver(peer("c"), offer())]);
+    assert_eq!(room.handle(T0, Input::Said(peer("c"), offer())), [Effect::Deliver(peer("c"), offer())]);
 }
 
 #[test]
 fn whoever_offered_offers_again_after_a_failure() {
     let mut room = Room::new(16);
-    room.handle(Input::Entered(vec![peer("older")]));
-    room.handle(Input::Joined(peer("younger")));
+    room.handle(T0, Input::Entered(vec![peer("older")]));
+    room.handle(T0, Input::Joined(peer("younger")));
     let later = Effect::RetryLater(peer("older"));
-    assert_eq!(room.handle(Input::Broken(peer("older"))), [Effect::Close(peer("older")), later]);
-    assert_eq!(room.handle(Input::Retry(peer("older"))), [open("older", Start::Offer, false)]);
-    assert_eq!(room.handle(Input::Retry(peer("older"))), [], "it is under way");
+    assert_eq!(room.handle(T0, Input::Broken(peer("older"))), [Effect::Close(peer("older")), later]);
+    assert_eq!(room.handle(T0, Input::Retry(peer("older"))), [open("older", Start::Offer, false)]);
+    assert_eq!(room.handle(T0, Input::Retry(peer("older"))), [], "it is under way");
     // The other side has only to wait.
-    assert_eq!(room.handle(Input::Broken(peer("younger"))), [Effect::Close(peer("younger"))]);
-    assert_eq!(room.handle(Input::Retry(peer("younger"))), []);
-    room.handle(Input::Broken(peer("older")));
-    room.handle(Input::Left(peer("older")));
-    assert_eq!(room.handle(Input::Retry(peer("older"))), [], "it is gone");
+    assert_eq!(room.handle(T0, Input::Broken(peer("younger"))), [Effect::Close(peer("younger"))]);
+    assert_eq!(room.handle(T0, Input::Retry(peer("younger"))), []);
+    room.handle(T0, Input::Broken(peer("older")));
+    room.handle(T0, Input::Left(peer("older")));
+    assert_eq!(room.handle(T0, Input::Retry(peer("older"))), [], "it is gone");
 }
 
 #[test]
 fn an_unbearable_member_is_shunned_until_it_leaves() {
     let mut room = Room::new(16);
-    room.handle(Input::Entered(vec![peer("bad")]));
-    assert_eq!(room.handle(Input::Misbehaved(peer("bad"))), [Effect::Close(peer("bad"))]);
-    assert_eq!(room.handle(Input::Retry(peer("bad"))), []);
-    assert_eq!(room.handle(Input::Said(peer("bad"), offer())), []);
-    room.handle(Input::Left(peer("bad")));
-    room.handle(Input::Joined(peer("bad")));
-    assert_eq!(room.handle(Input::Said(peer("bad"), offer())), [Effect::Deliver(peer("bad"), offer())]);
+    room.handle(T0, Input::Entered(vec![peer("bad")]));
+    assert_eq!(room.handle(T0, Input::Misbehaved(peer("bad"))), [Effect::Close(peer("bad"))]);
+    assert_eq!(room.handle(T0, Input::Retry(peer("bad"))), []);
+    assert_eq!(room.handle(T0, Input::Said(peer("bad"), offer())), []);
+    room.handle(T0, Input::Left(peer("bad")));
+    room.handle(T0, Input::Joined(peer("bad")));
+    assert_eq!(room.handle(T0, Input::Said(peer("bad"), offer())), [Effect::Deliver(peer("bad"), offer())]);
+}
+
+/// Offers of a member that ends each negotiation at once, until it is shunned: how many were taken.
+fn restless(room: &mut Room, now: Duration) -> usize {
+    let restless = Effect::Report(peer("bad"), Report::Restless);
+    for number in 0..1000 {
+        room.handle(now, Input::Declined(peer("bad")));
+        let effects = room.handle(now, Input::Said(peer("bad"), offer()));
+        if effects.contains(&restless) {
+            assert_eq!(effects, [restless]);
+            return number;
+        }
+        assert_eq!(effects.len(), 2, "{effects:?}");
+    }
+    panic!("for ever");
+}
+
+#[test]
+fn a_member_that_begins_again_and_again_is_shunned() {
+    let mut room = Room::new(16);
+    room.handle(T0, Input::Joined(peer("bad")));
+    assert_eq!(restless(&mut room, T0), 10);
+    let later = Duration::from_secs(1000);
+    assert_eq!(room.handle(later, Input::Said(peer("bad"), offer())), [], "until it leaves");
+    room.handle(later, Input::Joined(peer("bad")));
+    assert_eq!(restless(&mut room, later), 10);
+}
+
+#[test]
+fn new_beginnings_within_a_connection_count_as_those_after_it() {
+    let mut room = Room::new(16);
+    room.handle(T0, Input::Entered(vec![peer("bad")]));
+    for _ in 0..7 {
+        assert_eq!(room.handle(T0, Input::Rebuilt(peer("bad"))), []);
+    }
+    assert_eq!(restless(&mut room, T0), 3);
+    assert_eq!(room.handle(T0, Input::Rebuilt(peer("nobody"))), []);
+
+    room.handle(T0, Input::Joined(peer("worse")));
+    for _ in 0..10 {
+        assert_eq!(room.handle(T0, Input::Rebuilt(peer("worse"))), []);
+    }
+    let ended = [Effect::Close(peer("worse")), Effect::Report(peer("worse"), Report::Restless)];
+    assert_eq!(room.handle(T0, Input::Rebuilt(peer("worse"))), ended);
+    assert_eq!(room.handle(T0, Input::Retry(peer("worse"))), []);
+}
+
+#[test]
+fn who_is_shunned_stays_so_when_we_enter_again() {
+    let mut room = Room::new(16);
+    room.handle(T0, Input::Entered(vec![peer("bad"), peer("good")]));
+    room.handle(T0, Input::Misbehaved(peer("bad")));
+    let again = room.handle(T0, Input::Entered(vec![peer("bad"), peer("good")]));
+    assert_eq!(again, [Effect::Close(peer("good")), open("good", Start::Offer, false)]);
+    assert_eq!(room.handle(T0, Input::Said(peer("bad"), offer())), []);
+    // Whoever left meanwhile begins anew.
+    room.handle(T0, Input::Entered(vec![]));
+    assert_eq!(room.handle(T0, Input::Entered(vec![peer("bad")])), [open("bad", Start::Offer, false)]);
 }
 
 #[test]
 fn a_member_that_left_can_come_back_at_once() {
     let mut room = Room::new(16);
-    room.handle(Input::Entered(vec![peer("a")]));
+    room.handle(T0, Input::Entered(vec![peer("a")]));
     assert_eq!(
-        room.handle(Input::Left(peer("a"))),
+        room.handle(T0, Input::Left(peer("a"))),
         [Effect::Close(peer("a")), Effect::Report(peer("a"), Report::Left)]
     );
     assert_eq!(
-        room.handle(Input::Joined(peer("a"))),
+        room.handle(T0, Input::Joined(peer("a"))),
         [Effect::Report(peer("a"), Report::Joined), open("a", Start::AwaitOffer, true)]
     );
     // And if the notice of its leaving is late or lost:
     assert_eq!(
-        room.handle(Input::Joined(peer("a"))),
+        room.handle(T0, Input::Joined(peer("a"))),
         [
             Effect::Close(peer("a")),
             Effect::Report(peer("a"), Report::Left),
@@ -91,31 +151,31 @@ fn a_member_that_left_can_come_back_at_once() {
 #[test]
 fn a_broken_connection_begins_anew_with_an_offer_only() {
     let mut room = Room::new(16);
-    room.handle(Input::Entered(vec![peer("a")]));
+    room.handle(T0, Input::Entered(vec![peer("a")]));
     let later = Effect::RetryLater(peer("a"));
-    assert_eq!(room.handle(Input::Broken(peer("a"))), [Effect::Close(peer("a")), later]);
-    assert_eq!(room.handle(Input::Said(peer("a"), Signal::Ice(Candidate::default()))), []);
+    assert_eq!(room.handle(T0, Input::Broken(peer("a"))), [Effect::Close(peer("a")), later]);
+    assert_eq!(room.handle(T0, Input::Said(peer("a"), Signal::Ice(Candidate::default()))), []);
     assert_eq!(
-        room.handle(Input::Said(peer("a"), offer())),
+        room.handle(T0, Input::Said(peer("a"), offer())),
         [open("a", Start::BeCalled, false), Effect::Deliver(peer("a"), offer())]
     );
-    assert_eq!(room.handle(Input::Left(peer("nobody"))), []);
+    assert_eq!(room.handle(T0, Input::Left(peer("nobody"))), []);
 }
 
 #[test]
 fn more_than_the_limit_are_declined() {
     let mut room = Room::new(1);
     assert_eq!(
-        room.handle(Input::Entered(vec![peer("a"), peer("b")])),
+        room.handle(T0, Input::Entered(vec![peer("a"), peer("b")])),
         [open("a", Start::Offer, false), Effect::Decline(peer("b")), Effect::Report(peer("b"), Report::Full)]
     );
     assert_eq!(
-        room.handle(Input::Said(peer("b"), offer())),
+        room.handle(T0, Input::Said(peer("b"), offer())),
         [Effect::Decline(peer("b")), Effect::Report(peer("b"), Report::Full)]
     );
-    room.handle(Input::Left(peer("a")));
+    room.handle(T0, Input::Left(peer("a")));
     assert_eq!(
-        room.handle(Input::Said(peer("b"), offer())),
+        room.handle(T0, Input::Said(peer("b"), offer())),
         [open("b", Start::BeCalled, false), Effect::Deliver(peer("b"), offer())]
     );
 }
@@ -123,9 +183,9 @@ fn more_than_the_limit_are_declined() {
 #[test]
 fn entering_again_begins_everything_anew() {
     let mut room = Room::new(16);
-    room.handle(Input::Entered(vec![peer("a"), peer("b")]));
+    room.handle(T0, Input::Entered(vec![peer("a"), peer("b")]));
     assert_eq!(
-        room.handle(Input::Entered(vec![peer("b")])),
+        room.handle(T0, Input::Entered(vec![peer("b")])),
         [
             Effect::Close(peer("a")),
             Effect::Report(peer("a"), Report::Left),
@@ -226,7 +286,7 @@ impl World {
     }
 
     fn room_input(&mut self, who: &PeerId, input: Input) {
-        let effects = self.clients.get_mut(who).unwrap().room.handle(input);
+        let effects = self.clients.get_mut(who).unwrap().room.handle(T0, input);
         for effect in effects {
             match effect {
                 Effect::Open { peer, start, polite } => {

@@ -321,7 +321,7 @@ impl Call {
                 self.next_second = Some(Instant::now() + Duration::from_secs(1));
                 app.reporter.tell(peer, &Event::DtlsConnected);
             }
-            Out::Failed { .. } | Out::HungUp => {}
+            Out::Rebuilt | Out::Failed { .. } | Out::HungUp => {}
         }
     }
 

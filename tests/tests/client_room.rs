@@ -263,6 +263,35 @@ fn one_that_floods_costs_only_itself() {
 }
 
 #[test]
+fn one_that_starts_over_without_end_is_shunned() {
+    let _machine = machine::shared();
+    let server = Server::start(&[]);
+    let mut red = join(&server, RED);
+    let mut bad = Socket::register(&server, "bad");
+    bad.send("ROOM lobby");
+    bad.expect("ROOM_OK red");
+    for number in 0..50 {
+        if number % 3 == 2 {
+            bad.send("ROOM_PEER_MSG red ERROR enough for now");
+        }
+        say(&mut bad, "red", &offer(&good_offer().replace("abcd", &format!("abcd{number}"))));
+    }
+    red.wait_for_any("the end of red's patience", DEADLINE, |event| {
+        event.peer() == Some("bad") && event.text("/reason").contains("again and again")
+    });
+    red.forget();
+    say(&mut bad, "red", &offer(&good_offer()));
+    let mut green = join(&server, GREEN);
+    expect(&mut red, GREEN);
+    expect(&mut green, RED);
+    let heard = red.find(Instant::now(), |event| event.peer() == Some("bad"));
+    assert!(heard.is_none(), "shunned, but {heard:?}");
+    for client in [red, green] {
+        client.hang_up();
+    }
+}
+
+#[test]
 fn one_that_stops_reading_costs_only_itself() {
     let _machine = machine::shared();
     // The socket is read only for its ROOM_OK: the offers and candidates of others pile up.
