@@ -8,7 +8,7 @@ use super::{
     mix::{Input, Mix},
     seat::push,
     stage::{Alarm, Guest, Scene},
-    window::{Window, caps},
+    window::{Pipe, Window, caps},
 };
 use crate::{
     exit::Failure,
@@ -30,9 +30,12 @@ const BLANK_SHAPE: Area = Area { width: 640, height: 360 };
 /// One window for all.
 #[derive(Debug)]
 pub(super) struct Picture {
-    /// Before `mix`, which could otherwise wait in its teardown for a window that does not take frames.
+    /// Fields are dropped in this order. This one comes before `mix`, which could otherwise wait in its teardown
+    /// for a window that does not take frames.
     _window: Window,
     mix: Mix,
+    /// After `mix`, which writes to it to its end.
+    _pipe: Pipe,
     tiles: BTreeMap<u64, Placed>,
     /// 0 if names can't be written.
     strip: u32,
@@ -50,12 +53,12 @@ impl Scene for Picture {
     const NAME: &'static str = "window";
 
     fn open(sink: Option<&str>, alarm: Alarm) -> Result<Self, Failure> {
-        let (window, taker) = Window::open(SIZE, FRAMES_PER_SECOND, sink, alarm.clone())?;
+        let (window, pipe, taker) = Window::open(SIZE, FRAMES_PER_SECOND, sink, alarm.clone())?;
         let mixer = Mix::mixer("compositor")?;
         mixer.set_property_from_str("background", "black");
         let mix = Mix::new(mixer, &output(taker)?, &alarm)?;
         let strip = if can_write() { STRIP } else { 0 };
-        Ok(Self { _window: window, mix, tiles: BTreeMap::new(), strip })
+        Ok(Self { _window: window, mix, _pipe: pipe, tiles: BTreeMap::new(), strip })
     }
 
     fn enter(&mut self, id: u64, guest: &Guest) -> Result<(), Failure> {

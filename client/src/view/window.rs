@@ -39,11 +39,12 @@ pub struct Options {
 
 /// The call's end of the window: closed when dropped.
 #[derive(Debug)]
-pub struct Window {
-    child: Child,
-    /// Open as long as the element that writes to it may live.
-    _stdin: ChildStdin,
-}
+pub struct Window(Child);
+
+/// What the element that takes frames writes to. The element knows no more of it than its number, so this has
+/// to stay open until the element has stopped: afterwards the number may be another file's.
+#[derive(Debug)]
+pub(super) struct Pipe(#[expect(dead_code, reason = "it is there to be dropped")] ChildStdin);
 
 impl Window {
     /// Starts the process, and gives the element that takes I420 frames for it.
@@ -52,7 +53,7 @@ impl Window {
         fps: i32,
         sink: Option<&str>,
         alarm: Alarm,
-    ) -> Result<(Self, gst::Element), Failure> {
+    ) -> Result<(Self, Pipe, gst::Element), Failure> {
         let mut command = Command::new("/proc/self/exe");
         command.arg("window").args([size.width.to_string(), size.height.to_string(), fps.to_string()]);
         command.args(sink.map(|sink| format!("--sink={sink}")));
@@ -71,15 +72,15 @@ impl Window {
         taker.set_property("sync", false);
         taker.set_property("async", false);
         taker.set_property("enable-last-sample", false);
-        Ok((Self { child, _stdin: stdin }, taker))
+        Ok((Self(child), Pipe(stdin), taker))
     }
 }
 
 impl Drop for Window {
     fn drop(&mut self) {
         // It has nothing to save, and might be hanging.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
