@@ -34,6 +34,7 @@ pub async fn run(app: &mut App, room: &RoomId, max_peers: u16) -> Result<(), Fai
         keys: BTreeMap::new(),
         members: BTreeMap::new(),
         connection: None,
+        in_room: false,
         entered: None,
         pause: FIRST_PAUSE,
         retry: None,
@@ -58,6 +59,8 @@ struct Conference {
     keys: BTreeMap<PeerId, u64>,
     members: BTreeMap<u64, PeerId>,
     connection: Option<Connection>,
+    /// The server has let us in since we are connected.
+    in_room: bool,
     /// When we were first let in.
     entered: Option<Instant>,
     /// After the server was lost: how long to wait, and until when.
@@ -114,6 +117,7 @@ impl Conference {
     /// The connections to the members live on; the server is looked for again.
     fn lost(&mut self, app: &App, reason: &str) {
         self.connection = None;
+        self.in_room = false;
         self.retry = Some(Instant::now() + self.pause);
         let in_ms = u64::try_from(self.pause.as_millis()).unwrap_or(u64::MAX);
         app.reporter.tell(None, &Event::Reconnecting { reason: reason.into(), in_ms });
@@ -123,6 +127,7 @@ impl Conference {
     fn server_says(&mut self, app: &mut App, text: &str) -> Result<(), Failure> {
         match ServerMessage::parse(text) {
             Ok(ServerMessage::RoomOk(peers)) => {
+                self.in_room = true;
                 self.entered.get_or_insert_with(Instant::now);
                 self.pause = FIRST_PAUSE;
                 let names = peers.iter().map(PeerId::to_string).collect();
@@ -132,20 +137,25 @@ impl Conference {
             Ok(ServerMessage::RoomPeerJoined(peer)) => self.input(app, Input::Joined(peer)),
             Ok(ServerMessage::RoomPeerLeft(peer)) => self.input(app, Input::Left(peer)),
             Ok(ServerMessage::RoomPeerMsg { from, msg }) => self.member_says(app, from, &msg),
-            Ok(ServerMessage::Error(error)) => return self.server_error(error),
+            Ok(ServerMessage::Error(error)) => return self.server_error(app, error),
             _ => {}
         }
         Ok(())
     }
 
-    fn server_error(&self, error: ErrorMessage) -> Result<(), Failure> {
+    fn server_error(&mut self, app: &App, error: ErrorMessage) -> Result<(), Failure> {
         match error {
             // The member left while our message was on its way: the notice follows, or came already.
-            ErrorMessage::PeerNotFound(_) | ErrorMessage::PeerNotInRoom(_) => Ok(()),
+            ErrorMessage::PeerNotFound(_) | ErrorMessage::PeerNotInRoom(_) if self.in_room => Ok(()),
             ErrorMessage::InvalidRoomId(_) => Err(Failure::new(ExitCode::Usage, error.to_string())),
             error if self.entered.is_none() => {
                 let message = format!("the server does not let us into the room: {error}");
                 Err(Failure::new(ExitCode::NegotiationFailed, message))
+            }
+            // Our place may have been taken while we were away, and become free again.
+            error if !self.in_room => {
+                self.lost(app, &format!("the server does not let us into the room again: {error}"));
+                Ok(())
             }
             error => {
                 tracing::warn!("the server says: {error}");
@@ -222,7 +232,8 @@ impl Conference {
     }
 
     fn send(&self, to: PeerId, msg: String) {
-        if let Some(connection) = &self.connection {
+        // Before we are in, nobody there would get it, and afterwards everything begins anew.
+        if let Some(connection) = self.connection.as_ref().filter(|_| self.in_room) {
             connection.send(ClientMessage::RoomPeerMsg { to, msg: msg.into() }.to_string());
         }
     }

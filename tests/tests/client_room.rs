@@ -389,6 +389,31 @@ fn the_room_is_entered_again_after_the_server_was_gone() {
 }
 
 #[test]
+fn whoever_is_refused_on_the_way_back_tries_again() {
+    let _machine = machine::shared();
+    let mut server = Server::start(&[]);
+    let port = server.port();
+    let mut red = join(&server, RED);
+    server.process().signal("KILL");
+    red.wait_for("reconnecting");
+    server.process().wait();
+    // Somebody else is faster.
+    red.process().signal("STOP");
+    let server = Server::start_on(port, &["--disable-ssl", "--max-room-members", "1"]);
+    let mut other = Socket::register(&server, "other");
+    other.send("ROOM lobby");
+    other.expect("ROOM_OK ");
+    red.process().signal("CONT");
+    red.wait_for_any("the refusal", DEADLINE, |event| {
+        event.name() == "reconnecting" && event.text("/reason").contains("full")
+    });
+    red.forget();
+    other.close();
+    red.wait_for("joined");
+    red.hang_up();
+}
+
+#[test]
 fn texts_reach_every_member() {
     let _machine = machine::shared();
     let server = Server::start(&[]);
