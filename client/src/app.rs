@@ -19,7 +19,7 @@ use crate::{
     cli::{self, Cli, Command, Options},
     conference,
     engine::{Engine, Lookup},
-    events::{Event, Reporter},
+    events::{Event, Reporter, printable},
     exit::{ExitCode, Failure},
     ice::{IceServers, keeper::Keeper},
     media::{make, source::Source},
@@ -51,7 +51,7 @@ fn run_call(command: &Command, options: &Options, started: Instant) -> ExitCode 
         Ok(()) => ExitCode::Success,
         Err(failure) => {
             reporter.tell(None, &Event::Error { code: failure.code as u8, message: failure.message.clone() });
-            eprintln!("callbin: {failure}");
+            eprintln!("callbin: {}", printable(&failure.message));
             failure.code
         }
     }
@@ -230,7 +230,7 @@ impl App {
     }
 
     fn tell_loss(&self, Lost { part, reason }: Lost) {
-        eprintln!("callbin: {part}: {reason}: the call goes on without it");
+        eprintln!("callbin: {part}: {}: the call goes on without it", printable(&reason));
         self.reporter.tell(None, &Event::ViewLost { part: part.into(), reason });
     }
 

@@ -157,7 +157,7 @@ fn human(ms: u64, peer: Option<&str>, event: &Event) -> String {
 }
 
 /// Texts come from strangers: nothing in them may steer the terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

@@ -346,6 +346,16 @@ fn a_garbage_answer_is_refused() {
 }
 
 #[test]
+fn words_of_a_stranger_do_not_reach_the_terminal_as_they_are() {
+    let server = Server::start(&[]);
+    let (mut client, mut socket, _) = called_socket(&server, &[]);
+    socket.send("ERROR \x1b]0;owned\x07");
+    expect_exit(&mut client, 8);
+    let errors = client.errors();
+    assert!(errors.contains("owned") && !errors.trim_end().contains(char::is_control), "{errors:?}");
+}
+
+#[test]
 fn an_answer_without_fingerprint_is_refused() {
     let server = Server::start(&[]);
     let (mut client, mut socket, offer) = called_socket(&server, &[]);
