@@ -1,9 +1,13 @@
 //! The command line: flags, environment, and their checks.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
 use callbin_protocol::{PeerId, RoomId};
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::PossibleValuesParser,
+    error::{ContextKind, ContextValue},
+};
 use rand::seq::IndexedRandom;
 
 use crate::{
@@ -65,6 +69,28 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads arguments and environment. The words of its error hold no secret.
+    pub fn read(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(args).map_err(without_secrets)
+    }
+}
+
+/// Whose values are, or may hold, what lets somebody in.
+const SECRETS: [&str; 3] = ["--token ", "--turn ", "--server "];
+
+/// A refused value would be shown as it is, and stderr often ends up in a log.
+fn without_secrets(mut error: clap::Error) -> clap::Error {
+    let is_secret = matches!(
+        error.get(ContextKind::InvalidArg),
+        Some(ContextValue::String(arg)) if SECRETS.iter().any(|secret| arg.starts_with(secret))
+    );
+    if is_secret && error.get(ContextKind::InvalidValue).is_some() {
+        error.insert(ContextKind::InvalidValue, ContextValue::String("…".into()));
+    }
+    error
 }
 
 fn after_help() -> String {
@@ -404,7 +430,7 @@ mod tests {
 
     fn options(args: &[&str]) -> Result<Options, clap::Error> {
         let all = ["callbin", "call", "someone"].iter().chain(args);
-        match Cli::try_parse_from(all)?.command {
+        match Cli::read(all)?.command {
             Command::Call { options, .. } => Ok(options),
             other => panic!("not a call: {other:?}"),
         }
@@ -438,6 +464,20 @@ mod tests {
         ] {
             assert!(options(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_refused_secret_is_not_shown() {
+        for (args, reason) in [
+            (["--token", "hush hush"], "want a token"),
+            (["--turn", "turn://me:hush@"], "want turn:"),
+            (["--server", "http://x/?token=hush"], "want ws:"),
+        ] {
+            let words = options(&args).unwrap_err().to_string();
+            assert!(!words.contains("hush") && words.contains(args[0]) && words.contains(reason), "{words}");
+        }
+        let words = options(&["--fps", "many"]).unwrap_err().to_string();
+        assert!(words.contains("many"), "{words}");
     }
 
     #[test]

@@ -3,11 +3,10 @@
 use std::{env, os::unix::process::CommandExt, process::Command, time::Instant};
 
 use callbin::{app, cli::Cli, logging};
-use clap::Parser;
 
 fn main() {
     let started = Instant::now();
-    let cli = Cli::parse();
+    let cli = Cli::read(env::args_os()).unwrap_or_else(|error| error.exit());
     use_one_arena();
     logging::init();
     let code = app::run(&cli, started);

@@ -53,8 +53,7 @@ pub struct Server {
 impl Server {
     /// Host and port, as they stand in the address.
     pub fn authority(&self) -> &str {
-        let rest = self.url.split_once("://").map_or("", |(_, rest)| rest);
-        rest.split(['/', '?', '#']).next().unwrap_or("")
+        self.url.split_once("://").map_or("", |(_, rest)| authority(rest))
     }
 }
 
@@ -152,13 +151,13 @@ pub async fn connect(server: &Server) -> Result<Box<dyn Stream>, Failure> {
 
 /// Whether TLS is used, the host, and the port.
 fn address(url: &str) -> Result<(bool, &str, u16), Failure> {
-    let wrong = || Failure::new(ExitCode::Usage, format!("{url} is no ws:// or wss:// address"));
+    let wrong = || Failure::new(ExitCode::Usage, format!("{} is no ws:// or wss:// address", shown(url)));
     let (secure, rest) = match (url.strip_prefix("ws://"), url.strip_prefix("wss://")) {
         (Some(rest), _) => (false, rest),
         (_, Some(rest)) => (true, rest),
         _ => return Err(wrong()),
     };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
+    let authority = authority(rest);
     let default = if secure { 443 } else { 80 };
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
@@ -167,8 +166,22 @@ fn address(url: &str) -> Result<(bool, &str, u16), Failure> {
     if host.is_empty() { Err(wrong()) } else { Ok((secure, host, port)) }
 }
 
+/// An address without what may let somebody in: a query such as `?token=…`, and a name and password.
+fn shown(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or("");
+    let Some((scheme, rest)) = url.split_once("://") else { return "it".into() };
+    let path = rest.find('/').map_or("", |at| rest.split_at(at).1);
+    format!("{scheme}://{}{path}", authority(rest))
+}
+
+/// Host and port of what comes after `://`. No message is to have the name and password before them.
+fn authority(rest: &str) -> &str {
+    let all = rest.split(['/', '?', '#']).next().unwrap_or("");
+    all.rsplit('@').next().unwrap_or("")
+}
+
 fn cannot_connect(url: &str, why: String) -> Failure {
-    let message = format!("cannot connect to {url}: {why}: is callbin-server running there?");
+    let message = format!("cannot connect to {}: {why}: is callbin-server running there?", shown(url));
     Failure::new(ExitCode::CannotConnect, message)
 }
 
@@ -187,7 +200,7 @@ fn upgrade_failure(server: &Server, error: &tungstenite::Error) -> Failure {
 }
 
 fn not_admitted(server: &Server, status: StatusCode) -> Failure {
-    let url = &server.url;
+    let url = shown(&server.url);
     let message = if server.token.is_some() {
         format!("{url} refuses the token (HTTP {status}): it is wrong, expired, or for another server")
     } else {
@@ -318,7 +331,13 @@ mod tests {
         assert_eq!(address("ws://127.0.0.1:8443"), Ok((false, "127.0.0.1", 8443)));
         assert_eq!(address("wss://example.org/path?x=1"), Ok((true, "example.org", 443)));
         assert_eq!(address("ws://[::1]:80/"), Ok((false, "[::1]", 80)));
+        assert_eq!(address("ws://me:hush@x:1"), Ok((false, "x", 1)));
         assert_eq!(address("ws://[::1]"), Ok((false, "[::1]", 80)));
+        let secret = "wss://me:hush@x:1/a?token=hush#hush";
+        assert_eq!(shown(secret), "wss://x:1/a");
+        for failure in [address("ws://x:y?token=hush").unwrap_err(), cannot_connect(secret, "?".into())] {
+            assert!(!failure.message.contains("hush"), "{failure}");
+        }
         for bad in ["http://x", "ws://", "ws://:1", "ws://x:y", "ws://x:99999"] {
             assert!(address(bad).is_err(), "{bad}");
         }
