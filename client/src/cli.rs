@@ -405,11 +405,13 @@ fn stun_url(text: &str) -> Result<String, String> {
 }
 
 fn turn_url(text: &str) -> Result<String, String> {
-    let scheme = if text.starts_with("turns:") { "turns" } else { "turn" };
-    let rest = text.strip_prefix(scheme).and_then(|rest| rest.strip_prefix(':'));
-    rest.map(|rest| rest.trim_start_matches('/'))
+    if text.starts_with("turns:") {
+        return Err("libnice would speak to it without TLS: want turn://user:password@host:port".into());
+    }
+    text.strip_prefix("turn:")
+        .map(|rest| rest.trim_start_matches('/'))
         .filter(|rest| rest.split_once('@').is_some_and(|(who, host)| who.contains(':') && is_host(host)))
-        .map(|rest| format!("{scheme}://{rest}"))
+        .map(|rest| format!("turn://{rest}"))
         .ok_or_else(|| "want turn://user:password@host:port".into())
 }
 
@@ -453,6 +455,7 @@ mod tests {
             &["--server", "ws://"],
             &["--stun", "example.org"],
             &["--turn", "turn://example.org"],
+            &["--turn", "turns://u:p@example.org:5349"],
             &["--id", "a b"],
             &["--video-pattern", "nonsense"],
             &["--audio-wave", "nonsense"],
@@ -471,6 +474,7 @@ mod tests {
         for (args, reason) in [
             (["--token", "hush hush"], "want a token"),
             (["--turn", "turn://me:hush@"], "want turn:"),
+            (["--turn", "turns://me:hush@x"], "without TLS"),
             (["--server", "http://x/?token=hush"], "want ws:"),
         ] {
             let words = options(&args).unwrap_err().to_string();
