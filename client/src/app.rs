@@ -169,6 +169,11 @@ impl App {
         task::spawn(async move { Connection::open(&server, &me).await })
     }
 
+    /// When a probe gives up on its frames.
+    pub fn probe_end(&self) -> Option<Instant> {
+        self.options.probe_limit().map(|limit| self.started + limit)
+    }
+
     /// The server knows us.
     pub fn registered(&self, uid: &PeerId) {
         self.ice.iter().for_each(Keeper::registered);

@@ -4,9 +4,9 @@ use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
 use callbin_protocol::{PeerId, RoomId};
 use clap::{
-    Args, Parser, Subcommand, ValueEnum,
+    Args, CommandFactory, Parser, Subcommand, ValueEnum,
     builder::PossibleValuesParser,
-    error::{ContextKind, ContextValue},
+    error::{ContextKind, ContextValue, ErrorKind},
 };
 use rand::seq::IndexedRandom;
 
@@ -74,7 +74,17 @@ pub struct Cli {
 impl Cli {
     /// Reads arguments and environment. The words of its error hold no secret.
     pub fn read(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
-        Self::try_parse_from(args).map_err(without_secrets)
+        let cli = Self::try_parse_from(args).map_err(without_secrets)?;
+        match &cli.command {
+            Command::Call { options, .. } | Command::Wait { options, .. } | Command::Room { options, .. }
+                if options.expects_the_impossible() =>
+            {
+                let words =
+                    "--expect-video-frames needs a picture to receive: see --no-video and --send-only";
+                Err(Self::command().error(ErrorKind::ArgumentConflict, words))
+            }
+            _ => Ok(cli),
+        }
     }
 }
 
@@ -201,7 +211,8 @@ pub struct Options {
     /// that have not come [default: 20, with --expect-video-frames 30].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
-    /// End with success once N video frames were decoded, with "no media" if the timeout comes first.
+    /// End with success once N video frames were decoded, with "no media" if the timeout or the duration's end
+    /// comes first.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub expect_video_frames: Option<u64>,
     /// Say this on the data channel once it is open.
@@ -334,7 +345,13 @@ impl Options {
         }
     }
 
-    /// When a probe gives up on its frames.
+    /// Whether a probe is to count frames of a picture that nobody receives.
+    fn expects_the_impossible(&self) -> bool {
+        let (_, receives) = self.media.video();
+        self.expect_video_frames.is_some() && !receives
+    }
+
+    /// How long a probe waits for its frames.
     pub fn probe_limit(&self) -> Option<Duration> {
         self.expect_video_frames.map(|_| self.timeout.unwrap_or(Duration::from_secs(30)))
     }
@@ -426,8 +443,6 @@ fn with_port(host: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn options(args: &[&str]) -> Result<Options, clap::Error> {
@@ -460,6 +475,9 @@ mod tests {
             &["--video-pattern", "nonsense"],
             &["--audio-wave", "nonsense"],
             &["--receive-only", "--send-only"],
+            &["--expect-video-frames", "1", "--no-video"],
+            &["--expect-video-frames", "1", "--send-only"],
+            &["--expect-video-frames", "1", "--send-only=video"],
             &["--token", "two words"],
             &["--token", "a", "--token-file", "b"],
             &["--ice-transport-policy", "some"],
@@ -494,6 +512,13 @@ mod tests {
         assert_eq!(directions(&["--no-audio"]), ((false, false), (true, true)));
         assert_eq!(directions(&["--receive-only"]), ((false, true), (false, true)));
         assert_eq!(directions(&["--send-only=video"]), ((true, true), (true, false)));
+    }
+
+    #[test]
+    fn a_probe_needs_no_sound() {
+        for good in [&["--send-only=audio"][..], &["--no-audio"], &["--receive-only"]] {
+            assert!(options(&[&["--expect-video-frames", "1"], good].concat()).is_ok(), "{good:?}");
+        }
     }
 
     #[test]

@@ -294,19 +294,21 @@ impl Conference {
             if frames >= wanted {
                 return Ok(Some("frames"));
             }
-            let limit = app.options.probe_limit().unwrap_or_default();
-            if now >= app.started + limit {
-                let seconds = limit.as_secs_f64();
+            if app.probe_end().is_some_and(|end| now >= end) || self.is_over(app, now) {
+                let seconds = app.started.elapsed().as_secs();
                 let message = format!("{frames} of {wanted} video frames within {seconds} s");
                 return Err(Failure::new(ExitCode::NoMedia, message));
             }
         }
-        let over = app.options.duration.zip(self.entered).is_some_and(|(it, since)| now >= since + it);
-        Ok(over.then_some("duration"))
+        Ok(self.is_over(app, now).then_some("duration"))
+    }
+
+    fn is_over(&self, app: &App, now: Instant) -> bool {
+        app.options.duration.zip(self.entered).is_some_and(|(it, since)| now >= since + it)
     }
 
     fn wake_time(&self, app: &App) -> Option<Instant> {
-        let probe = app.options.probe_limit().map(|limit| app.started + limit);
+        let probe = app.probe_end();
         // Frames are counted where nobody wakes us: look often enough.
         let look = probe.map(|_| Instant::now() + Duration::from_millis(20));
         let over = app.options.duration.zip(self.entered).map(|(duration, since)| since + duration);

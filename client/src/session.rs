@@ -34,6 +34,8 @@ enum Ending {
     PeerLeft,
     /// The server is gone.
     ServerLost(String),
+    /// `--expect-video-frames` has not got them in time.
+    TooFewFrames(Failure),
     /// It failed.
     Failed(Failure),
 }
@@ -65,8 +67,7 @@ pub async fn wait(app: &mut App, once: bool) -> Result<(), Failure> {
             app.reporter.tell(None, &Event::Ended { reason: ending.name() });
         }
         call.close(app).await;
-        let over = matches!(ending, Ending::Interrupted | Ending::Frames) || ending.is_final();
-        if over || (once && was_called) || !(registered_before || call.was_registered) {
+        if ending.is_final() || (once && was_called) || !(registered_before || call.was_registered) {
             return match ending {
                 // Being hung up on is how an answered call ends.
                 Ending::PeerLeft if call.was_connected => Ok(()),
@@ -93,9 +94,10 @@ pub async fn wait(app: &mut App, once: bool) -> Result<(), Failure> {
     }
 }
 
-/// Whether the user wanted to end while we paused.
+/// Whether the user wanted to end while we paused. No pause outlasts a probe.
 async fn pause_or_interrupt(app: &mut App, pause: Duration) -> Result<bool, Failure> {
     let until = Instant::now() + pause;
+    let until = app.probe_end().map_or(until, |end| until.min(end));
     while Instant::now() < until {
         if let Wake::Interrupted = app.wake(None, &mut None, Some(until)).await? {
             return Ok(true);
@@ -112,7 +114,7 @@ impl Ending {
             Self::Frames => "frames".into(),
             Self::PeerLeft => "peer-left".into(),
             Self::ServerLost(_) => "server-lost".into(),
-            Self::Failed(failure) => failure.message.clone(),
+            Self::TooFewFrames(failure) | Self::Failed(failure) => failure.message.clone(),
         }
     }
 
@@ -125,7 +127,11 @@ impl Ending {
 
     /// Whether another attempt would be unwelcome.
     fn is_final(&self) -> bool {
-        matches!(self, Self::Failed(failure) if failure.code == ExitCode::NotAuthorised)
+        match self {
+            Self::Failed(failure) => failure.code == ExitCode::NotAuthorised,
+            Self::Interrupted | Self::Frames | Self::TooFewFrames(_) => true,
+            Self::Duration | Self::PeerLeft | Self::ServerLost(_) => false,
+        }
     }
 
     fn result(self, was_connected: bool) -> Result<(), Failure> {
@@ -141,7 +147,7 @@ impl Ending {
                 ExitCode::CannotConnect,
                 format!("the connection to the signalling server was lost: {reason}"),
             )),
-            Self::Failed(failure) => Err(failure),
+            Self::TooFewFrames(failure) | Self::Failed(failure) => Err(failure),
         }
     }
 }
@@ -339,25 +345,28 @@ impl Call {
             if app.engine.frames(self.key) >= wanted {
                 return Some(Ending::Frames);
             }
-            let limit = app.options.probe_limit().unwrap_or_default();
-            if now >= app.started + limit {
-                return Some(Ending::Failed(self.too_few_frames(app, wanted, limit)));
+            if app.probe_end().is_some_and(|end| now >= end) || self.is_over(app, now) {
+                return Some(Ending::TooFewFrames(self.too_few_frames(app, wanted)));
             }
         }
-        let over = app.options.duration.zip(app.engine.connected(self.key));
-        over.is_some_and(|(duration, since)| now >= since + duration).then_some(Ending::Duration)
+        self.is_over(app, now).then_some(Ending::Duration)
     }
 
-    fn too_few_frames(&self, app: &App, wanted: u64, limit: Duration) -> Failure {
+    fn is_over(&self, app: &App, now: Instant) -> bool {
+        let over = app.options.duration.zip(app.engine.connected(self.key));
+        over.is_some_and(|(duration, since)| now >= since + duration)
+    }
+
+    fn too_few_frames(&self, app: &App, wanted: u64) -> Failure {
         let frames = app.engine.frames(self.key);
         let state = if self.was_connected { "connected" } else { "not connected" };
-        let seconds = limit.as_secs_f64();
+        let seconds = app.started.elapsed().as_secs();
         let message = format!("{frames} of {wanted} video frames within {seconds} s ({state})");
         Failure::new(ExitCode::NoMedia, message)
     }
 
     fn wake_time(&self, app: &App) -> Option<Instant> {
-        let probe = app.options.probe_limit().map(|limit| app.started + limit);
+        let probe = app.probe_end();
         // Frames are counted where nobody wakes us: look often enough.
         let look =
             (probe.is_some() && self.was_connected).then(|| Instant::now() + Duration::from_millis(20));

@@ -188,6 +188,18 @@ fn a_probe_says_if_the_frames_do_not_come() {
 }
 
 #[test]
+fn a_probe_whose_frames_have_not_come_when_its_time_is_over_has_failed() {
+    let server = Server::start(&[]);
+    let _callee = waiting(&server, &[]);
+    let mut probe = call(&server, &["--expect-video-frames", "1000000", "--duration", "1"]);
+    expect_exit(&mut probe, 10);
+    let member = ["room", "lobby", "--expect-video-frames", "1", "--duration", "1"];
+    expect_exit(&mut Client::start(&server, &member), 10);
+    let nobody_calls = ["wait", "--expect-video-frames", "1", "--timeout", "1"];
+    expect_exit(&mut Client::start(&server, &nobody_calls), 10);
+}
+
+#[test]
 fn a_server_that_comes_back_is_found_again() {
     let mut server = Server::start(&[]);
     let port = server.port();
