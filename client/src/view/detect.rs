@@ -1,6 +1,15 @@
 //! Is there anything to watch and listen with?
 
-use std::{net::TcpStream, os::unix::net::UnixStream};
+use std::{
+    net::{TcpStream, ToSocketAddrs},
+    os::unix::net::UnixStream,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+/// How long a display on another machine may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// Whether somebody listens where the environment says a display is.
 pub fn has_display() -> bool {
@@ -25,5 +34,38 @@ fn x_server_listens(name: &str) -> bool {
     if host.is_empty() || host == "unix" {
         return UnixStream::connect(format!("/tmp/.X11-unix/X{number}")).is_ok();
     }
-    TcpStream::connect((host, 6000u16.saturating_add(number))).is_ok()
+    answers(host, 6000u16.saturating_add(number))
+}
+
+/// On a thread of its own, because looking a name up knows no time limit.
+fn answers(host: &str, port: u16) -> bool {
+    let (tell, answer) = mpsc::channel();
+    let host = host.to_owned();
+    let ask = move || {
+        let mut found = (host.as_str(), port).to_socket_addrs().into_iter().flatten();
+        let _ = tell.send(found.any(|at| TcpStream::connect_timeout(&at, ANSWER_LIMIT).is_ok()));
+    };
+    let asked = thread::Builder::new().name("display".into()).spawn(ask);
+    asked.is_ok() && answer.recv_timeout(ANSWER_LIMIT).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, time::Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_display_far_away_is_found_if_it_answers_soon() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let display = listener.local_addr().unwrap().port().checked_sub(6000);
+        let display = display.expect("a port of those that are given out");
+        assert!(x_server_listens(&format!("127.0.0.1:{display}.0")));
+        drop(listener);
+        assert!(!x_server_listens(&format!("127.0.0.1:{display}.0")));
+        // An address for documentation: nobody answers.
+        let began = Instant::now();
+        assert!(!x_server_listens("192.0.2.1:0"));
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    }
 }
