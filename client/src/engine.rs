@@ -344,6 +344,10 @@ impl Engine {
     fn carry_out_one(&mut self, key: u64, effect: Effect) -> Result<(), Failure> {
         let is_ready = self.is_ready();
         let Some(slot) = self.slots.get_mut(&key) else { return Ok(()) };
+        if matches!(effect, Effect::Fail(_)) {
+            // What waits is of no use any more.
+            slot.waiting.clear();
+        }
         let begins = matches!(effect, Effect::CreateOffer | Effect::ApplyOffer(_) | Effect::Rebuild);
         if !slot.waiting.is_empty() || (begins && !is_ready) {
             slot.waiting.push(effect);
@@ -494,5 +498,39 @@ fn first_event(first: First) -> Event {
     match first {
         First::Audio => Event::FirstAudio,
         First::Video { width, height } => Event::FirstVideo { width, height },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_std::channel;
+    use callbin_protocol::SdpType;
+
+    use super::*;
+    use crate::cli::IcePolicy;
+
+    /// An engine while GStreamer still starts.
+    fn starting() -> Engine {
+        let config = PeerConfig {
+            stun: None,
+            turn: Vec::new(),
+            policy: IcePolicy::All,
+            latency: 100,
+            audio: (true, true),
+            video: (true, true),
+        };
+        Engine::new(config, Duration::from_secs(10), true, channel::unbounded().0, channel::unbounded().0)
+    }
+
+    #[test]
+    fn a_failure_waits_for_nothing() {
+        let mut engine = starting();
+        let key = engine.open(None, Start::Offer, false);
+        assert_eq!(engine.slots[&key].waiting, [Effect::CreateOffer]);
+        engine.input(key, Input::Refused("nothing to do with you".into()));
+        assert!(matches!(engine.next_out(), Some((_, Out::Failed { .. }))));
+        assert!(engine.slots[&key].waiting.is_empty());
+        engine.signal(key, Signal::Sdp { kind: SdpType::Offer, sdp: "garbage".into() });
+        assert!(engine.next_out().is_none());
     }
 }
