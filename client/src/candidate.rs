@@ -1,4 +1,5 @@
-//! A remote ICE candidate, checked before it goes to libnice.
+//! ICE candidates: remote ones, checked before they go to libnice, and our own, before they go to a peer that is
+//! not to learn our addresses.
 
 use std::net::IpAddr;
 
@@ -73,6 +74,28 @@ impl RemoteCandidate {
     }
 }
 
+/// A local candidate for a peer that is to learn no address of ours but a relay's; `None` if it has another.
+/// Whom the relay relays for stands in it, too (RFC 8839, section 5.1). The empty one, "that was all", stays.
+pub fn only_relayed(line: &str) -> Option<String> {
+    if line.is_empty() {
+        return Some(String::new());
+    }
+    let mut words: Vec<&str> = line.split(' ').collect();
+    let nobody = if words.get(4)?.contains(':') { "::" } else { "0.0.0.0" };
+    let mut after = words.get_mut(6..)?.iter_mut();
+    if after.next() != Some(&mut "typ") || after.next() != Some(&mut "relay") {
+        return None;
+    }
+    while let (Some(name), Some(value)) = (after.next(), after.next()) {
+        match *name {
+            "raddr" => *value = nobody,
+            "rport" => *value = "0",
+            _ => {}
+        }
+    }
+    Some(words.join(" "))
+}
+
 fn check(foundation: &str, component: &str, priority: &str, port: &str, kind: &str) -> Result<(), Unusable> {
     let ok = !foundation.is_empty()
         && foundation.len() <= 32
@@ -123,6 +146,31 @@ mod tests {
             "candidate:1 2 UDP 1015021823 10.0.0.1 9 typ host",
         ] {
             assert_eq!(RemoteCandidate::parse(line), Err(Unusable::NotForUs), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_relayed_candidate_does_not_say_for_whom() {
+        for (line, told) in [
+            (
+                "candidate:5 1 UDP 505413887 198.51.100.7 50000 typ relay raddr 192.168.1.5 rport 42000",
+                Some("candidate:5 1 UDP 505413887 198.51.100.7 50000 typ relay raddr 0.0.0.0 rport 0"),
+            ),
+            (
+                "a=candidate:5 1 UDP 5 2001:db8::1 9 typ relay raddr fd00::5 rport 4 ufrag rport",
+                Some("a=candidate:5 1 UDP 5 2001:db8::1 9 typ relay raddr :: rport 0 ufrag rport"),
+            ),
+            (
+                "candidate:5 1 UDP 5 198.51.100.7 9 typ relay",
+                Some("candidate:5 1 UDP 5 198.51.100.7 9 typ relay"),
+            ),
+            ("", Some("")),
+            ("candidate:1 1 UDP 2015363327 192.168.1.5 40000 typ host", None),
+            ("candidate:1 1 UDP 2 203.0.113.1 4 typ srflx raddr 192.168.1.5 rport 40000", None),
+            ("candidate:1 1 TCP 1 192.168.1.5 9 typ host tcptype active", None),
+            ("typ relay", None),
+        ] {
+            assert_eq!(only_relayed(line).as_deref(), told, "{line}");
         }
     }
 

@@ -13,7 +13,8 @@ use async_std::{channel::Sender, future::timeout, task};
 use callbin_protocol::{PeerId, Signal};
 
 use crate::{
-    candidate::RemoteCandidate,
+    candidate::{RemoteCandidate, only_relayed},
+    cli::IcePolicy,
     events::Event,
     exit::{ExitCode, Failure},
     ice::IceServers,
@@ -284,7 +285,7 @@ impl Engine {
             PeerEvent::Created(kind, sdp) => self.input(key, Input::Created(kind, sdp)),
             PeerEvent::RemoteSet => self.input(key, Input::RemoteSet),
             PeerEvent::Refused(reason) => self.input(key, Input::Refused(reason)),
-            PeerEvent::LocalCandidate(index, it) => self.input(key, Input::LocalCandidate(index, it)),
+            PeerEvent::LocalCandidate(index, it) => self.local_candidate(key, index, it),
             PeerEvent::CapsKnown => slot.peer.iter_mut().for_each(Peer::caps_known),
             PeerEvent::IceConnected => self.input(key, Input::IceConnected),
             PeerEvent::IceFailed => self.input(key, Input::IceFailed),
@@ -425,6 +426,16 @@ impl Engine {
         self.out.push_back((key, Out::Tell(event)));
     }
 
+    fn local_candidate(&mut self, key: u64, index: u32, candidate: String) {
+        let told = match self.config.policy {
+            IcePolicy::All => Some(candidate),
+            IcePolicy::Relay => only_relayed(&candidate),
+        };
+        if let Some(candidate) = told {
+            self.input(key, Input::LocalCandidate(index, candidate));
+        }
+    }
+
     fn dtls_connected(&mut self, key: u64) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         if !slot.peer.as_ref().is_some_and(Peer::is_verified) {
@@ -477,11 +488,9 @@ impl Engine {
     fn look_up(&self, key: u64, index: u32, candidate: RemoteCandidate, name: String) {
         let Some(slot) = self.slots.get(&key) else { return };
         let (generation, done) = (slot.generation, self.lookups.clone());
+        let may_ask = may_look_up(&name, self.config.policy);
         task::spawn(async move {
-            let find = task::spawn_blocking(move || {
-                (name.as_str(), 0).to_socket_addrs().ok().and_then(|mut found| found.next()).map(|at| at.ip())
-            });
-            let ip = timeout(LOOKUP_LIMIT, find).await.ok().flatten();
+            let ip = if may_ask { address_of(name).await } else { None };
             let _ = done.send((key, generation, index, candidate, ip)).await;
         });
     }
@@ -492,6 +501,17 @@ impl Slot {
         let Some(peer) = self.peer.as_ref().filter(|peer| peer.is_verified()) else { return };
         self.to_say.retain(|text| !peer.say(text));
     }
+}
+
+async fn address_of(name: String) -> Option<IpAddr> {
+    let find = task::spawn_blocking(move || (name.as_str(), 0).to_socket_addrs().ok()?.next());
+    timeout(LOOKUP_LIMIT, find).await.ok().flatten().map(|at| at.ip())
+}
+
+/// A peer that has us look up a name of its own learns from its DNS server where we are. An mDNS name is asked for
+/// in our own network only.
+fn may_look_up(name: &str, policy: IcePolicy) -> bool {
+    policy == IcePolicy::All || name.to_ascii_lowercase().ends_with(".local")
 }
 
 fn first_event(first: First) -> Event {
@@ -507,7 +527,6 @@ mod tests {
     use callbin_protocol::SdpType;
 
     use super::*;
-    use crate::cli::IcePolicy;
 
     /// An engine while GStreamer still starts.
     fn starting() -> Engine {
@@ -520,6 +539,14 @@ mod tests {
             video: (true, true),
         };
         Engine::new(config, Duration::from_secs(10), true, channel::unbounded().0, channel::unbounded().0)
+    }
+
+    #[test]
+    fn a_peer_that_is_not_to_know_where_we_are_does_not_learn_it_from_its_dns_server() {
+        assert!(may_look_up("host.example.org", IcePolicy::All));
+        assert!(may_look_up("b9a1.LOCAL", IcePolicy::Relay));
+        assert!(!may_look_up("host.example.org", IcePolicy::Relay));
+        assert!(!may_look_up("local", IcePolicy::Relay));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use callbin_tests::{
-    Browser, BrowserOptions, Client, Coturn, DEADLINE, Server,
+    Browser, BrowserOptions, Client, Coturn, DEADLINE, Server, Socket,
     client::Event,
     keys::{Algorithm, Keys},
     program, wait_until,
@@ -73,6 +73,20 @@ fn two_clients_call_through_the_relay() {
         assert_eq!(client.errors(), "", "a call through a relay ends without a word");
         assert!(!client.errors().contains(&token));
     }
+}
+
+#[test]
+fn a_caller_that_is_only_to_be_relayed_tells_no_address_of_its_own() {
+    let coturn = Coturn::start();
+    let (url, secret) = (coturn.url(), coturn.secret_file());
+    let server = Server::start(&["--turn-url", &url, "--turn-secret-file", &secret]);
+    let mut callee = Socket::register(&server, "callee");
+    let caller = Client::start(&server, &["call", "callee", "--ice-transport-policy", "relay"]);
+    let offer = callee.receive_text();
+    assert!(offer.contains("offer") && !offer.contains("candidate:"), "{offer}");
+    let first = callee.receive_text();
+    assert!(first.contains("typ relay raddr 0.0.0.0 rport 0"), "{first}");
+    caller.hang_up();
 }
 
 #[test]
