@@ -271,7 +271,7 @@ impl Negotiation {
             State::Offering | State::OfferSent | State::ApplyingAnswer => return Vec::new(),
             State::ApplyingOffer | State::Answering | State::Stable | State::Over => true,
         };
-        let remote = match Remote::parse(SdpType::Offer, &sdp) {
+        let remote = match Remote::offer(&sdp) {
             Ok(remote) => remote,
             Err(refused) => return self.refuse(&refused),
         };
@@ -313,7 +313,7 @@ impl Negotiation {
             State::ApplyingAnswer | State::Stable => return self.answered_again(sdp),
             _ => return Vec::new(),
         }
-        let remote = match Remote::parse(SdpType::Answer, sdp) {
+        let remote = match Remote::answer(sdp, &self.local_mids) {
             Ok(remote) => remote,
             Err(refused) => return self.refuse(&refused),
         };

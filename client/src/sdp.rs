@@ -2,8 +2,8 @@
 //! them.
 //!
 //! webrtcbin 1.22 trusts a description: a missing mid is an assertion, a crafted BUNDLE group a crash, and a
-//! codec it does not know ends up in the answer. So nothing is handed on as it came: [`Remote::parse`] reads
-//! the lines it knows and writes a new description of only these.
+//! codec it does not know ends up in the answer. So nothing is handed on as it came: [`Remote`] reads the lines
+//! it knows and writes a new description of only these.
 
 use std::fmt::Write;
 
@@ -116,12 +116,23 @@ pub enum Hash {
 }
 
 impl Remote {
-    /// Reads and reduces a description.
-    pub fn parse(kind: SdpType, text: &str) -> Result<Self, Refused> {
+    /// Reads and reduces an offer.
+    pub fn offer(text: &str) -> Result<Self, Refused> {
+        Self::parse(SdpType::Offer, text, &[])
+    }
+
+    /// Reads and reduces the answer to an offer of these mids. Pion rejects with nothing but the m-line: which one
+    /// is meant, its place says.
+    pub fn answer(text: &str, mids: &[String]) -> Result<Self, Refused> {
+        Self::parse(SdpType::Answer, text, mids)
+    }
+
+    fn parse(kind: SdpType, text: &str, mids: &[String]) -> Result<Self, Refused> {
         let raw = Raw::parse(text)?;
         let mut sections = Vec::new();
-        for media in &raw.media {
-            sections.push(read_section(&raw.session, media)?);
+        for (position, media) in raw.media.iter().enumerate() {
+            let offered = mids.get(position).map(String::as_str);
+            sections.push(read_section(&raw.session, media, offered)?);
         }
         let bundle = read_bundle(&raw.session, &sections)?;
         demand_usable(&sections, &bundle)?;
@@ -179,7 +190,7 @@ impl Remote {
 
     /// The ICE user fragment of the first transport: it changes when the peer starts over.
     pub fn ufrag(&self) -> &str {
-        self.sections.first().map_or("", |section| &section.ufrag)
+        self.sections.iter().map(|section| &*section.ufrag).find(|ufrag| !ufrag.is_empty()).unwrap_or("")
     }
 
     /// Every certificate the peer may show.
@@ -303,13 +314,14 @@ impl<'a> Part<'a> {
     }
 }
 
-fn read_section(session: &Part<'_>, media: &Part<'_>) -> Result<Section, Refused> {
-    let mid = media.first("mid").ok_or(Refused::Unusable("an m-line has no mid"))?;
+fn read_section(session: &Part<'_>, media: &Part<'_>, offered: Option<&str>) -> Result<Section, Refused> {
+    media.port().ok_or(Refused::Syntax("an m-line without a port"))?;
+    let rejected = is_rejected(media);
+    let mid = media.first("mid").or(offered.filter(|_| rejected));
+    let mid = mid.ok_or(Refused::Unusable("an m-line has no mid"))?;
     if mid.is_empty() || mid.len() > MAX_MID || mid.contains(|c: char| !c.is_ascii_graphic()) {
         return Err(Refused::Unusable("a mid is empty, too long or no token"));
     }
-    let port = media.port().ok_or(Refused::Syntax("an m-line without a port"))?;
-    let rejected = port == 0 && !media.has("bundle-only");
     let kind = read_kind(media);
     let own = |name: &str| media.first(name).or_else(|| session.first(name));
     let (ufrag, password) = (own("ice-ufrag").unwrap_or(""), own("ice-pwd").unwrap_or(""));
@@ -335,6 +347,10 @@ fn read_section(session: &Part<'_>, media: &Part<'_>) -> Result<Section, Refused
         ufrag: ufrag.into(),
         fingerprints,
     })
+}
+
+fn is_rejected(media: &Part<'_>) -> bool {
+    media.port() == Some(0) && !media.has("bundle-only")
 }
 
 fn read_kind(media: &Part<'_>) -> Kind {
@@ -489,14 +505,31 @@ fn write(raw: &Raw<'_>, sections: &[Section], bundle: &[String]) -> String {
         out.push_str("a=ice-lite\r\n");
     }
     out.push_str("a=ice-options:trickle\r\n");
-    for (media, section) in raw.media.iter().zip(sections) {
-        write_section(&mut out, &raw.session, media, section);
+    let parts = || raw.media.iter().zip(sections);
+    let transport =
+        parts().find(|(_, section)| !section.fingerprints.is_empty() && !section.ufrag.is_empty());
+    for (media, section) in parts() {
+        write_section(&mut out, &raw.session, media, section, transport);
     }
     out
 }
 
-fn write_section(out: &mut String, session: &Part<'_>, media: &Part<'_>, section: &Section) {
-    let own = |name: &str| media.first(name).or_else(|| session.first(name));
+/// `transport` is another section, which has one.
+fn write_section(
+    out: &mut String,
+    session: &Part<'_>,
+    media: &Part<'_>,
+    section: &Section,
+    transport: Option<(&Part<'_>, &Section)>,
+) {
+    // webrtcbin wants one of a rejected section, too, where it is of no use.
+    let lent = transport.filter(|_| is_rejected(media));
+    let lent_line = |name: &str| lent.and_then(|(media, _)| media.first(name));
+    let own = |name: &str| media.first(name).or_else(|| session.first(name)).or_else(|| lent_line(name));
+    let fingerprints = match lent {
+        Some((_, lender)) if section.fingerprints.is_empty() => &lender.fingerprints,
+        _ => &section.fingerprints,
+    };
     let payload_types = payload_types(media, section);
     let formats = match section.kind {
         Kind::Data => "webrtc-datachannel".to_owned(),
@@ -518,7 +551,7 @@ fn write_section(out: &mut String, session: &Part<'_>, media: &Part<'_>, section
             let _ = write!(out, "a={name}:{value}\r\n");
         }
     }
-    for fingerprint in &section.fingerprints {
+    for fingerprint in fingerprints {
         let _ = write!(out, "a=fingerprint:{} {}\r\n", fingerprint.hash.name(), colons(&fingerprint.hex));
     }
     write_format(out, media, section, &payload_types);

@@ -30,7 +30,7 @@ fn chrome() -> String {
 }
 
 fn offer(text: &str) -> Result<Remote, Refused> {
-    Remote::parse(SdpType::Offer, text)
+    Remote::offer(text)
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn with_other_numbers(sdp: &str) -> String {
 #[test]
 fn an_answer_in_other_numbers_is_read_in_ours() {
     let ours = chrome();
-    let answer = |sdp: &str| Remote::parse(SdpType::Answer, sdp).unwrap();
+    let answer = |sdp: &str| Remote::answer(sdp, &[]).unwrap();
     let same = answer(&ours);
     assert_eq!(same.in_numbers_of(&ours), (same.text.clone(), vec![]));
     let other = answer(&with_other_numbers(&ours));
@@ -147,9 +147,32 @@ fn a_media_section_without_a_known_codec_is_not_used() {
 #[test]
 fn a_rejected_section_needs_no_credentials() {
     let text = chrome().replace("m=video 9", "m=video 0").replace("BUNDLE 0 1 2", "BUNDLE 0 2");
-    let remote = Remote::parse(SdpType::Answer, &text).unwrap();
+    let remote = Remote::answer(&text, &[]).unwrap();
     assert!(remote.section(Kind::Video).is_none());
     assert!(remote.text.contains("m=video 0 "));
+}
+
+#[test]
+fn a_bare_rejection_is_known_by_its_place() {
+    let good = chrome().replace("BUNDLE 0 1 2", "BUNDLE 0 2");
+    let (sound, rest) = good.split_once("m=video").unwrap();
+    let data = rest.split_once("m=application").unwrap().1;
+    let bare = |line| format!("{sound}{line}\r\nc=IN IP4 0.0.0.0\r\nm=application{data}");
+    let mids = ["0", "1", "2"].map(String::from);
+    let text = bare("m=video 0 UDP/TLS/RTP/SAVPF 0");
+    let remote = Remote::answer(&text, &mids).unwrap();
+    assert_eq!(remote.sections.iter().map(|section| &section.mid).collect::<Vec<_>>(), ["0", "1", "2"]);
+    assert!(remote.section(Kind::Video).is_none());
+    // webrtcbin takes no section without these.
+    for line in ["a=mid:1\r\n", "a=ice-ufrag:abcd\r\n", "a=ice-pwd:", "a=setup:", "a=fingerprint:sha-256 AB:"]
+    {
+        let section = remote.text.split("m=").nth(2).unwrap();
+        assert!(section.contains(line), "{line} in {section}");
+    }
+    assert_eq!(Remote::answer(&remote.text, &mids).unwrap().text, remote.text);
+    assert!(Remote::answer(&text, &[]).is_err() && offer(&text).is_err());
+    let used = bare("m=video 9 UDP/TLS/RTP/SAVPF 96");
+    assert_eq!(Remote::answer(&used, &mids), Err(Refused::Unusable("an m-line has no mid")));
 }
 
 #[test]

@@ -421,6 +421,34 @@ impl Between {
     }
 }
 
+/// An answer as Pion rejects the picture: a bare m-line.
+fn with_bare_rejection(text: &str) -> String {
+    let mut message: Value = serde_json::from_str(text).unwrap_or_default();
+    let is_answer = message.pointer("/sdp/type").is_some_and(|kind| kind == "answer");
+    let Some(sdp) = message.pointer("/sdp/sdp").and_then(Value::as_str).filter(|_| is_answer) else {
+        return text.to_owned();
+    };
+    let (start, rest) = sdp.split_once("m=video").expect("the offer had a picture");
+    let (video, end) = rest.split_once("m=application").expect("and data behind it");
+    let mid = video.lines().find_map(|line| line.strip_prefix("a=mid:")).expect("each m-line has one");
+    let start = start.replace(&format!(" {mid}"), "");
+    let bare = "m=video 0 UDP/TLS/RTP/SAVPF 0\r\nc=IN IP4 0.0.0.0\r\n";
+    message["sdp"]["sdp"] = Value::from(format!("{start}{bare}m=application{end}"));
+    message.to_string()
+}
+
+#[test]
+fn who_rejects_the_picture_with_a_bare_line_is_heard() {
+    let server = Server::start(&[]);
+    let callee = ["--no-video", "--audio-freq", "880"];
+    let mut between = Between::start(&server, &["--duration", "4"], &callee);
+    between.relay(str::to_owned, with_bare_rejection);
+    between.caller.wait_for("answer-received");
+    between.caller.wait_for_stats("the callee's tone", |stats| sounds(stats, 880.0));
+    between.callee.wait_for_stats("the caller's tone", |stats| sounds(stats, 440.0));
+    expect_exit(&mut between.caller, 0);
+}
+
 /// The callee learns of other payload types than the caller has offered, and answers with them. It can play only
 /// what is sent with its own.
 #[test]
