@@ -147,6 +147,11 @@ impl Conference {
         match error {
             // The member left while our message was on its way: the notice follows, or came already.
             ErrorMessage::PeerNotFound(_) | ErrorMessage::PeerNotInRoom(_) if self.in_room => Ok(()),
+            // The server has the same words for both. The room's name is in order here, or we would not be here.
+            ErrorMessage::InvalidRoomId(_) if app.options.token_source().is_some() => {
+                let message = format!("the token does not let us into the room: the server says: {error}");
+                Err(Failure::new(ExitCode::NotAuthorised, message))
+            }
             ErrorMessage::InvalidRoomId(_) => Err(Failure::new(ExitCode::Usage, error.to_string())),
             error if self.entered.is_none() => {
                 let message = format!("the server does not let us into the room: {error}");

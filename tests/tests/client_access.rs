@@ -145,6 +145,10 @@ fn without_a_token_or_with_a_bad_one_there_is_no_way_in() {
     let mut bob = Client::start(&server, &["wait", "--id", "bob", "--token", &alice]);
     assert_eq!(bob.exit_code(), 5, "{}", bob.errors());
     assert!(bob.errors().contains("token"), "{}", bob.errors());
+    let elsewhere = keys.token(json!({ "rooms": ["elsewhere"] }));
+    let mut member = Client::start(&server, &["room", "lobby", "--token", &elsewhere]);
+    assert_eq!(member.exit_code(), 13, "{}", member.errors());
+    assert!(member.errors().contains("the token does not let us into the room"), "{}", member.errors());
     let mut missing = Client::start(&server, &["wait", "--token-file", "/nonexistent"]);
     assert_eq!(missing.exit_code(), 2, "{}", missing.errors());
 }
