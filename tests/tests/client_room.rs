@@ -474,7 +474,7 @@ fn flood(with: &str, words: &str) {
     red.wait_for_peer("bad", "data-open");
     green.wait_for_peer("bad", "data-open");
     let before = [red.process().memory(), green.process().memory()];
-    undisturbed([(&mut red, "red"), (&mut green, "green")], WATCHED, || {
+    undisturbed([(&mut red, "red"), (&mut green, "green")], WATCHED / 2, || {
         page.eval(&format!("window.floodWith = '{with}'"));
     });
     for (client, before) in [&mut red, &mut green].into_iter().zip(before) {

@@ -333,9 +333,8 @@ fn ice_servers_are_for_those_with_a_token() {
     // Credentials end with the token that they were given for, half a minute of grace included.
     assert_eq!(answer.json()["ttl"], 3600);
     let short = guarded.keys.token(json!({ "uid": "alice", "exp": now() + 100 }));
-    assert!(
-        (50..=100).contains(&ask("/ice-servers?uid=alice", &short).json()["ttl"].as_u64().expect("a time"))
-    );
+    let ttl = ask("/ice-servers?uid=alice", &short).json()["ttl"].as_u64().expect("a time");
+    assert!((50..=130).contains(&ttl), "{ttl}");
 }
 
 #[test]
