@@ -66,7 +66,7 @@ impl Config {
     /// Options that have another value in the other one, and are looked at when the server starts only.
     pub fn differences_for_a_start(&self, other: &Self) -> Vec<&'static str> {
         let of_each = |config: &Self| {
-            let Self { listen, tls, deadlines, operations, .. } = config.clone();
+            let Self { listen, tls, deadlines, operations, .. } = config;
             [
                 ("addr", format!("{:?}", listen.addr)),
                 ("port", format!("{:?}", listen.port)),

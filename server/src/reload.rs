@@ -60,10 +60,8 @@ impl Reloader {
                 std::mem::replace(&mut *seen, now.clone()) != now
             };
             if changed {
+                // What changes from here on is seen at the next looks, and so are files that are named only now.
                 self.reload_settings();
-                // Other files may be named now.
-                last = self.stamps();
-                self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&last);
             }
         }
     }
