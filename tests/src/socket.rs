@@ -90,6 +90,15 @@ impl Socket {
         Self::connect(server).hello(uid)
     }
 
+    /// Two in a session, `name-caller` and `name-callee`.
+    #[track_caller]
+    pub fn session(server: &Server, name: &str) -> (Self, Self) {
+        let callee = Self::register(server, &format!("{name}-callee"));
+        let mut caller = Self::register(server, &format!("{name}-caller"));
+        caller.expect_nothing(&format!("SESSION {name}-callee"), "SESSION_OK");
+        (caller, callee)
+    }
+
     /// Sends a text frame.
     #[track_caller]
     pub fn send(&mut self, text: &str) {

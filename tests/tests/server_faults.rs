@@ -61,13 +61,6 @@ impl Peer {
     }
 }
 
-fn session(server: &Server, name: &str) -> (Socket, Socket) {
-    let callee = Socket::register(server, &format!("{name}-callee"));
-    let mut caller = Socket::register(server, &format!("{name}-caller"));
-    caller.expect_nothing(&format!("SESSION {name}-callee"), "SESSION_OK");
-    (caller, callee)
-}
-
 #[track_caller]
 fn still_talk((caller, callee): &mut (Socket, Socket)) {
     caller.send("still here?");
@@ -82,7 +75,7 @@ mod readers {
     #[test]
     fn that_are_stopped_are_closed_and_hold_up_nobody() {
         let server = Server::start(&["--max-queue", "200000", "--max-byte-rate", "0"]);
-        let mut honest = session(&server, "honest");
+        let mut honest = Socket::session(&server, "honest");
         let mut stopped = Peer::start(&server, "stopped");
         let mut caller = Socket::register(&server, "caller");
         caller.expect_nothing("SESSION stopped", "SESSION_OK");
@@ -105,7 +98,7 @@ mod readers {
     #[test]
     fn that_are_stopped_while_nothing_is_said_are_missed() {
         let server = Server::start(&IMPATIENT);
-        let mut honest = session(&server, "honest");
+        let mut honest = Socket::session(&server, "honest");
         let stopped = Peer::start(&server, "stopped");
         stopped.process.signal("STOP");
         wait_until("the missing pong", DEADLINE, || {
@@ -122,7 +115,7 @@ mod readers {
         let network = Network::start();
         let url = format!("ws://{}:{}/", network.host(), server.port());
         let _far = Peer::spawn(network.command(Peer::program()).args([&url, "far"]));
-        let mut honest = session(&server, "honest");
+        let mut honest = Socket::session(&server, "honest");
         let mut caller = Socket::register(&server, "caller");
         caller.expect_nothing("SESSION far", "SESSION_OK");
         caller.expect_nothing("echo", "echo");
@@ -212,7 +205,7 @@ mod webhooks {
             ("200 OK".into(), r#"{"allow":true}"#.into())
         });
         let server = Server::start(&["--webhook-url", &hook.url(), "--webhook-timeout", "3"]);
-        let mut honest = session(&server, "honest");
+        let mut honest = Socket::session(&server, "honest");
         hangs.store(true, Ordering::Relaxed);
         // More than are asked about at the same time.
         let mut waiting: Vec<Socket> = (0..100).map(|_| Socket::connect(&server)).collect();

@@ -8,14 +8,8 @@ use callbin_tests::{DEADLINE, Server, Socket, socket::Received, wait_until};
 fn a_slow_reader_costs_no_more_than_its_queue() {
     let mut server = Server::start(&["--max-queue", "1000000"]);
     let before = server.process().memory();
-    let mut pairs: Vec<(Socket, Socket)> = (0..10)
-        .map(|i| {
-            let callee = Socket::register(&server, &format!("callee{i}"));
-            let mut caller = Socket::register(&server, &format!("caller{i}"));
-            caller.expect_nothing(&format!("SESSION callee{i}"), "SESSION_OK");
-            (caller, callee)
-        })
-        .collect();
+    let mut pairs: Vec<(Socket, Socket)> =
+        (0..10).map(|i| Socket::session(&server, &i.to_string())).collect();
     let text = "x".repeat(100_000);
     for (caller, _) in &mut pairs {
         // The callee reads nothing.
@@ -36,14 +30,9 @@ fn many_slow_readers_share_one_budget_and_an_honest_pair_goes_on() {
     let flags = ["--max-queued-bytes", "4000000", "--max-queue", "3000000", "--max-byte-rate", "0"];
     let mut server = Server::start(&flags);
     assert_eq!(server.metric("callbin_queue_budget_bytes "), Some(BUDGET));
-    let pair = |name: &str| {
-        let callee = Socket::register(&server, &format!("{name}-callee"));
-        let mut caller = Socket::register(&server, &format!("{name}-caller"));
-        caller.expect_nothing(&format!("SESSION {name}-callee"), "SESSION_OK");
-        (caller, callee)
-    };
-    let (mut alice, mut bob) = pair("honest");
-    let mut pairs: Vec<(Socket, Socket)> = (0..12).map(|i| pair(&format!("slow{i}"))).collect();
+    let (mut alice, mut bob) = Socket::session(&server, "honest");
+    let mut pairs: Vec<(Socket, Socket)> =
+        (0..12).map(|i| Socket::session(&server, &i.to_string())).collect();
     let before = server.process().memory();
     let (text, large) = ("x".repeat(50_000), "y".repeat(300_000));
     // Every callee reads nothing. All queues together would be nine times the budget.
@@ -135,14 +124,8 @@ fn large_messages_leave_nothing_behind() {
     let large = "x".repeat(1 << 20);
     let mut server = Server::start(&["--max-byte-rate", "0", "--keepalive-timeout", "600"]);
     let mut idle: Vec<Socket> = (0..PEERS).map(|i| Socket::register(&server, &format!("idle{i}"))).collect();
-    let mut pairs: Vec<(Socket, Socket)> = (0..PEERS)
-        .map(|i| {
-            let callee = Socket::register(&server, &format!("callee{i}"));
-            let mut caller = Socket::register(&server, &format!("caller{i}"));
-            caller.expect_nothing(&format!("SESSION callee{i}"), "SESSION_OK");
-            (caller, callee)
-        })
-        .collect();
+    let mut pairs: Vec<(Socket, Socket)> =
+        (0..PEERS).map(|i| Socket::session(&server, &i.to_string())).collect();
     let before = server.process().memory();
     for socket in &mut idle {
         socket.send(&large);

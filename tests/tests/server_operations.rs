@@ -264,14 +264,8 @@ mod drain {
     #[test]
     fn closes_those_who_are_left_a_few_at_a_time_too() {
         let mut server = Server::start(&["--drain-timeout", "0.5", "--shutdown-timeout", "8"]);
-        let mut sessions: Vec<(Socket, Socket)> = (0..20)
-            .map(|i| {
-                let callee = Socket::register(&server, &format!("callee{i}"));
-                let mut caller = Socket::register(&server, &format!("caller{i}"));
-                caller.expect_nothing(&format!("SESSION callee{i}"), "SESSION_OK");
-                (caller, callee)
-            })
-            .collect();
+        let mut sessions: Vec<(Socket, Socket)> =
+            (0..20).map(|i| Socket::session(&server, &i.to_string())).collect();
         let mut members = ["m1", "m2"].map(|uid| Socket::register(&server, uid));
         members[0].expect_nothing("ROOM r", "ROOM_OK ");
         members[1].expect_nothing("ROOM r", "ROOM_OK m1");
@@ -356,6 +350,35 @@ mod reload {
         assert_eq!(http::upgrade(&server, &token(&new), &[]).status, 101);
         assert_eq!(http::upgrade(&server, "/", &[]).status, 401, "never open for everybody");
         still_talk(&mut a, &mut b);
+    }
+
+    #[test]
+    fn of_changed_files_follows_those_that_the_new_configuration_names() {
+        let folder = Folder::new();
+        let keys = [(); 3].map(|()| Keys::new(Algorithm::Hs256));
+        let names = |key: &str| format!("token-key-file = \"{key}\"");
+        let file = folder.write("server.toml", &names(&keys[0].public()));
+        let server = Server::start(&[
+            "--config",
+            &file,
+            "--restart-on-cert-change",
+            "--watch-interval",
+            "0.1",
+            "--max-bad-token-rate",
+            "0",
+        ]);
+        let takes = |keys: &Keys| {
+            let path = format!("/?token={}", keys.token(json!({})));
+            wait_until("the new key", DEADLINE, || {
+                (http::upgrade(&server, &path, &[]).status == 101).then_some(())
+            });
+        };
+        takes(&keys[0]);
+        let key = folder.write("other", &fs::read_to_string(keys[1].public()).expect("a key"));
+        folder.write("server.toml", &names(&key));
+        takes(&keys[1]);
+        folder.write("other", &fs::read_to_string(keys[2].public()).expect("a key"));
+        takes(&keys[2]);
     }
 
     /// As an editor or a full disk may leave it for a moment, or for good.
