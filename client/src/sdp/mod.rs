@@ -679,5 +679,4 @@ fn colons(hex: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "sdp_tests.rs"]
 mod tests;
