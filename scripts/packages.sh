@@ -2,7 +2,7 @@
 # shellcheck shell=sh disable=SC2034
 
 # To compile: a C linker, pkg-config and GStreamer's headers.
-BUILD_PACKAGES="build-essential pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstreamer-plugins-bad1.0-dev"
+BUILD_PACKAGES="build-essential pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstreamer-plugins-bad1.0-dev libnice-dev"
 
 # To run the client: the plugins it uses, and sinks for a display and a sound card.
 RUN_PACKAGES="gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice gstreamer1.0-x gstreamer1.0-alsa gstreamer1.0-pulseaudio"

@@ -13,6 +13,7 @@ use async_std::{channel::Sender, future::timeout, task};
 use callbin_protocol::{PeerId, Signal};
 
 use crate::{
+    agreement::{Applied, Flow, Wishes},
     candidate::{RemoteCandidate, only_relayed},
     cli::IcePolicy,
     events::Event,
@@ -21,6 +22,7 @@ use crate::{
     media::{receive::First, source::Source},
     negotiation::{Effect, Input, Milestone, Negotiation, NegotiationFailure, Start},
     peer::{Inbox, Peer, PeerConfig, PeerEvent, Reaper, Voice},
+    sdp::Direction,
     view::{Seat, View},
 };
 
@@ -158,7 +160,7 @@ impl Engine {
         let key = self.fresh();
         let slot = Slot {
             uid,
-            negotiation: Negotiation::new(polite, self.setup_limit),
+            negotiation: Negotiation::new(polite, self.setup_limit, self.wishes()),
             generation: self.fresh(),
             peer: None,
             seat: None,
@@ -170,6 +172,11 @@ impl Engine {
         self.slots.insert(key, slot);
         self.input(key, Input::Start(start));
         key
+    }
+
+    fn wishes(&self) -> Wishes {
+        let direction = |(sends, receives)| Direction { sends, receives };
+        Wishes { audio: direction(self.config.audio), video: direction(self.config.video) }
     }
 
     /// The peer said something.
@@ -265,7 +272,8 @@ impl Engine {
             slot.seat.iter().for_each(Seat::look);
             let stats = peer.stats();
             let silence = Duration::from_millis(stats.silence_ms);
-            let is_quiet = slot.negotiation.remote().is_some_and(|remote| !peer.exchanges_media(remote));
+            let is_used = |flow: &Flow| flow.direction.sends || flow.direction.receives;
+            let is_quiet = !slot.negotiation.flows().iter().any(is_used);
             self.out.push_back((key, Out::Tell(Event::Stats(Box::new(stats)))));
             // On a quiet path libnice's checks have to do.
             if silence > SILENCE_LIMIT && !is_quiet {
@@ -360,7 +368,10 @@ impl Engine {
             Effect::Fail(failure) => self.fail_negotiation(key, failure),
             Effect::Rebuild => self.forget_peer(key),
             Effect::Resolve(index, candidate, name) => self.look_up(key, index, candidate, name),
+            Effect::ApplyOffer(offer) if slot.peer.is_some() => return self.extend(key, &offer),
             Effect::CreateOffer | Effect::ApplyOffer(_) => return self.begin(key, effect),
+            Effect::Flow(flows) => return self.set_flows(key, &flows),
+            Effect::RestartIce(ufrag, password) => return self.restart_ice(key, &ufrag, &password),
             Effect::CreateAnswer => {
                 slot.peer.iter_mut().for_each(|peer| peer.create(callbin_protocol::SdpType::Answer));
             }
@@ -385,15 +396,45 @@ impl Engine {
         let name = slot.uid.as_ref().map_or("caller", PeerId::as_str);
         let seat = slot.seat.insert(self.view.seat(name, config.video.1));
         let peer = slot.peer.insert(Peer::new(config, source, voice)?);
-        let sink = |kind| seat.sink(kind);
         match effect {
-            Effect::ApplyOffer(offer) => peer.apply_offer(source, &offer, &sink),
+            Effect::ApplyOffer(offer) => {
+                peer.apply_offer(source, &offer)?;
+                peer.add_inputs(&slot.negotiation.flows(), &|kind| seat.sink(kind))
+            }
             _ => {
-                peer.prepare_offer(source, &sink)?;
+                peer.prepare_offer(source, &|kind| seat.sink(kind))?;
                 peer.create(callbin_protocol::SdpType::Offer);
                 Ok(())
             }
         }
+    }
+
+    /// Has a running pipeline take a later offer.
+    fn extend(&mut self, key: u64, offer: &Applied) -> Result<(), Failure> {
+        let (Some(slot), Some(source)) = (self.slots.get_mut(&key), &self.source) else { return Ok(()) };
+        let (Some(peer), Some(seat)) = (&mut slot.peer, &slot.seat) else { return Ok(()) };
+        peer.apply_offer(source, offer)?;
+        peer.add_inputs(&slot.negotiation.flows(), &|kind| seat.sink(kind))
+    }
+
+    /// Before the peer has proved who it is, nothing flows.
+    fn set_flows(&mut self, key: u64, flows: &[Flow]) -> Result<(), Failure> {
+        let (Some(slot), Some(source)) = (self.slots.get_mut(&key), &self.source) else { return Ok(()) };
+        match (&mut slot.peer, &slot.seat) {
+            (Some(peer), Some(seat)) if slot.connected.is_some() => {
+                peer.set_flows(source, flows, &|kind| seat.sink(kind))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn restart_ice(&mut self, key: u64, ufrag: &str, password: &str) -> Result<(), Failure> {
+        let peer = self.slots.get(&key).and_then(|slot| slot.peer.as_ref());
+        let Some((ufrag, password)) = peer.map(|peer| peer.restart_ice(ufrag, password)).transpose()? else {
+            return Ok(());
+        };
+        self.input(key, Input::IceRestarted(ufrag, password));
+        Ok(())
     }
 
     fn forget_peer(&mut self, key: u64) {
@@ -443,11 +484,9 @@ impl Engine {
             return;
         }
         self.input(key, Input::Connected);
-        let Some(slot) = self.slots.get_mut(&key) else { return };
-        if let (Some(peer), Some(source), Some(remote)) =
-            (&mut slot.peer, &self.source, slot.negotiation.remote())
-        {
-            peer.start_sending(source, remote);
+        let flows = self.slots.get(&key).map(|slot| slot.negotiation.flows()).unwrap_or_default();
+        if let Err(failure) = self.set_flows(key, &flows) {
+            self.fail(key, "connected", failure);
         }
     }
 

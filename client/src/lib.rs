@@ -4,6 +4,7 @@
 //! ([`signalling`]) and to GStreamer ([`media`], [`peer`]); [`engine`] connects the two for any number of
 //! peers, [`view`] shows and plays them, and [`session`] and [`conference`] are modes on top of it. [`app`] runs the program.
 
+pub mod agreement;
 pub mod app;
 pub mod candidate;
 pub mod cli;

@@ -9,6 +9,7 @@ use std::{net::IpAddr, time::Duration};
 use callbin_protocol::{Candidate, SdpType, Signal};
 
 use crate::{
+    agreement::{Agreement, Applied, Change, Disagreement, Flow, Wishes},
     candidate::{Address, RemoteCandidate, Unusable},
     exit::ExitCode,
     patience::Patience,
@@ -23,6 +24,12 @@ const MAX_CANDIDATES: usize = 64;
 const MAX_RESTARTS: u32 = 3;
 /// Names looked up for one peer.
 const MAX_LOOKUPS: usize = 16;
+/// How often a peer may change what flows: cameras go on and off, calls are held. An answer costs little.
+const CHANGES_AT_ONCE: u32 = 50;
+const PAUSE_PER_CHANGE: Duration = Duration::from_secs(1);
+
+/// Why a peer cannot be reached that has not said where it is.
+const SILENT: &str = "the peer agreed, but named no network address";
 
 /// How a negotiation begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +59,8 @@ pub enum Input {
     LocalCandidate(u32, String),
     /// The name of [`Effect::Resolve`] has this address, or none.
     Resolved(u32, RemoteCandidate, Option<IpAddr>),
+    /// libnice has started ICE anew, as [`Effect::RestartIce`] asked for, with these user fragment and password.
+    IceRestarted(String, String),
     /// libnice found a path.
     IceConnected,
     /// libnice gave up, or lost the path.
@@ -69,12 +78,16 @@ pub enum Input {
 pub enum Effect {
     /// Have webrtcbin create an offer.
     CreateOffer,
-    /// Prepare to answer this offer and give it to webrtcbin.
-    ApplyOffer(Remote),
+    /// Prepare to answer this offer and give it to webrtcbin, the running one if there is one.
+    ApplyOffer(Applied),
     /// Have webrtcbin create the answer.
     CreateAnswer,
     /// Give this answer to webrtcbin.
-    ApplyAnswer(Remote),
+    ApplyAnswer(Applied),
+    /// Other media flow from now on.
+    Flow(Vec<Flow>),
+    /// Have libnice start ICE anew, with this user fragment and password of the peer.
+    RestartIce(String, String),
     /// Give webrtcbin's own description back to it. Candidates flow from then on, so this always follows the
     /// [`Effect::Send`] of that description.
     SetLocal(SdpType, String),
@@ -84,7 +97,7 @@ pub enum Effect {
     AddCandidate(u32, Option<String>),
     /// Look the candidate's name up.
     Resolve(u32, RemoteCandidate, String),
-    /// Throw the webrtcbin away and make a new one: 1.22 can neither roll back nor restart ICE.
+    /// Throw the webrtcbin away and make a new one: 1.22 cannot roll back, and a new peer needs a new one.
     Rebuild,
     /// Tell the user.
     Report(Milestone),
@@ -141,6 +154,8 @@ enum State {
     ApplyingAnswer,
     ApplyingOffer,
     Answering,
+    /// The peer's offer restarts ICE, which has to be done first. Whether webrtcbin has to hear of the offer, too.
+    RestartingIce(bool),
     Stable,
     Over,
 }
@@ -154,15 +169,20 @@ pub struct Negotiation {
     polite: bool,
     limit: Duration,
     deadline: Option<Duration>,
-    /// The mids of our own description, by m-line.
-    local_mids: Vec<String>,
-    remote: Option<Remote>,
+    wishes: Wishes,
+    agreement: Option<Agreement>,
+    /// Our description is on its way, so our candidates may follow.
+    announced: bool,
     /// The last offer as it came: a repeated one is no new one.
     last_offer: String,
+    /// An offer that came before the one before it was answered. Only the newest counts (RFC 8829, section 5.5).
+    newer: Option<Remote>,
     last_answer: String,
     restarts: u32,
     /// With a peer that starts over.
     patience: Patience,
+    /// With a peer that changes what flows.
+    changes: Patience,
     remote_set: bool,
     held: Vec<Candidate>,
     candidates: usize,
@@ -172,20 +192,23 @@ pub struct Negotiation {
 }
 
 impl Negotiation {
-    /// A negotiation that may take `limit` from its first message until it is connected.
-    pub fn new(polite: bool, limit: Duration) -> Self {
+    /// A negotiation about `wishes` that may take `limit` from its first message until it is connected.
+    pub fn new(polite: bool, limit: Duration, wishes: Wishes) -> Self {
         Self {
             state: State::Idle,
             phase: Phase::Negotiating,
             polite,
             limit,
             deadline: None,
-            local_mids: Vec::new(),
-            remote: None,
+            wishes,
+            agreement: None,
+            announced: false,
             last_offer: String::new(),
+            newer: None,
             last_answer: String::new(),
             restarts: 0,
             patience: Patience::default(),
+            changes: Patience::new(CHANGES_AT_ONCE, PAUSE_PER_CHANGE),
             remote_set: false,
             held: Vec::new(),
             candidates: 0,
@@ -210,9 +233,9 @@ impl Negotiation {
         self.state == State::Idle
     }
 
-    /// The peer's description, once there is one.
-    pub fn remote(&self) -> Option<&Remote> {
-        self.remote.as_ref()
+    /// What flows by the agreement so far.
+    pub fn flows(&self) -> Vec<Flow> {
+        self.agreement.as_ref().map_or_else(Vec::new, Agreement::flows)
     }
 
     /// Takes one input at the time `now`.
@@ -226,10 +249,12 @@ impl Negotiation {
             Input::Signal(Signal::Sdp { kind: SdpType::Offer, sdp }) => self.offered(now, sdp),
             Input::Signal(Signal::Sdp { kind: SdpType::Answer, sdp }) => self.answered(&sdp),
             Input::Signal(Signal::Ice(candidate)) => self.remote_candidate(candidate),
-            Input::Created(kind, sdp) => self.created(kind, sdp),
-            Input::RemoteSet => self.remote_was_set(),
+            Input::Created(SdpType::Offer, sdp) => self.offer_created(sdp),
+            Input::Created(SdpType::Answer, sdp) => self.answer_created(now, &sdp),
+            Input::RemoteSet => self.remote_was_set(now),
             Input::LocalCandidate(index, candidate) => self.local_candidate(index, candidate),
             Input::Resolved(index, candidate, ip) => self.resolved(index, &candidate, ip),
+            Input::IceRestarted(ufrag, password) => self.ice_restarted(now, &ufrag, &password),
             Input::IceConnected => self.ice_connected(),
             Input::IceFailed => self.ice_failed(),
             Input::Connected => self.connected(),
@@ -261,26 +286,44 @@ impl Negotiation {
     }
 
     fn offered(&mut self, now: Duration, sdp: String) -> Vec<Effect> {
-        if sdp == self.last_offer {
+        // Glare. The impolite side's offer stands; the other one will answer it.
+        let glare = matches!(self.state, State::Offering | State::OfferSent) && !self.polite;
+        if sdp == self.last_offer || glare {
             return Vec::new();
         }
-        let rebuild = match self.state {
-            State::Idle => false,
-            // Glare. The impolite side's offer stands; the other one will answer it.
-            State::Offering | State::OfferSent if self.polite => true,
-            State::Offering | State::OfferSent | State::ApplyingAnswer => return Vec::new(),
-            State::ApplyingOffer | State::Answering | State::Stable | State::Over => true,
-        };
-        let remote = match Remote::offer(&sdp) {
+        let remote = match Remote::parse(SdpType::Offer, &sdp) {
             Ok(remote) => remote,
             Err(refused) => return self.refuse(&refused),
         };
-        let same_transport = self.remote.as_ref().is_some_and(|old| old.ufrag() == remote.ufrag());
-        if rebuild && same_transport {
-            // A renegotiation of a call that runs. 1.22 cannot change directions; the call goes on as it is.
-            tracing::warn!("the peer wants to renegotiate, which GStreamer 1.22 cannot: ignored");
-            return Vec::new();
+        self.last_offer = sdp;
+        match self.state {
+            State::Idle | State::Stable | State::Offering | State::OfferSent => self.take_offer(now, remote),
+            _ => {
+                self.newer = Some(remote);
+                Vec::new()
+            }
         }
+    }
+
+    fn take_offer(&mut self, now: Duration, remote: Remote) -> Vec<Effect> {
+        let running = self.agreement.as_mut().filter(|_| self.state == State::Stable);
+        let change = running.map_or(Change::NewConnection, |agreement| agreement.take_offer(remote.clone()));
+        let received = Effect::Report(Milestone::OfferReceived);
+        let (effects, restarts_ice, seats) = match change {
+            Change::NewConnection => return self.begin_with(now, remote),
+            Change::Flows { restarts_ice } => (vec![received], restarts_ice, false),
+            Change::Renegotiation { restarts_ice } => (vec![received], restarts_ice, true),
+        };
+        if !self.changes.spend(now) {
+            return self.lose_patience();
+        }
+        let next = if restarts_ice { self.restart_ice(now, &remote, seats) } else { self.go_on(now, seats) };
+        effects.into_iter().chain(next).collect()
+    }
+
+    /// The peer's first offer, or one that is about another connection than the one there was.
+    fn begin_with(&mut self, now: Duration, remote: Remote) -> Vec<Effect> {
+        let rebuild = self.state != State::Idle;
         if rebuild && !self.patience.spend(now) {
             return self.lose_patience();
         }
@@ -289,20 +332,77 @@ impl Negotiation {
             self.forget_the_old_transport();
             effects.push(Effect::Rebuild);
         }
-        self.deadline = Some(now + self.limit);
-        self.state = State::ApplyingOffer;
-        self.last_offer = sdp;
-        self.remote = Some(remote.clone());
-        effects.push(Effect::ApplyOffer(remote));
+        let agreement = Agreement::from_offer(self.wishes, remote);
+        if let Err(disagreement) = agreement.check() {
+            effects.extend(agreement.rejection().map(answer));
+            effects.extend(self.disagree(&disagreement));
+            return effects;
+        }
+        self.agreement = Some(agreement);
+        effects.extend(self.apply_offer(now));
         effects
+    }
+
+    fn apply_offer(&mut self, now: Duration) -> Vec<Effect> {
+        self.deadline = Some(now + self.limit);
+        let applied = self.agreement.as_ref().and_then(Agreement::applied);
+        match applied {
+            Some(applied) => {
+                self.state = State::ApplyingOffer;
+                vec![Effect::ApplyOffer(applied)]
+            }
+            // Everything is rejected: there is nothing for webrtcbin to hear.
+            None => self.answer_now(now),
+        }
+    }
+
+    /// The answer to a later offer, at once if webrtcbin does not have to be asked.
+    fn go_on(&mut self, now: Duration, seats: bool) -> Vec<Effect> {
+        if seats { self.apply_offer(now) } else { self.answer_now(now) }
+    }
+
+    fn restart_ice(&mut self, now: Duration, remote: &Remote, seats: bool) -> Vec<Effect> {
+        let first = remote.bundle.first().copied().or_else(|| remote.usable().next());
+        let Some(transport) = first.and_then(|position| remote.transport(position)) else {
+            return self.go_on(now, seats);
+        };
+        self.state = State::RestartingIce(seats);
+        self.deadline = Some(now + self.limit);
+        self.remote_set = false;
+        self.held.clear();
+        (self.candidates, self.ended) = (0, None);
+        vec![Effect::RestartIce(transport.ufrag.clone(), transport.password.clone())]
+    }
+
+    fn ice_restarted(&mut self, now: Duration, ufrag: &str, password: &str) -> Vec<Effect> {
+        let State::RestartingIce(seats) = self.state else { return Vec::new() };
+        self.agreement.iter_mut().for_each(|agreement| agreement.set_credentials(ufrag, password));
+        let mut effects = self.go_on(now, seats);
+        effects.extend(self.candidates_may_come());
+        effects
+    }
+
+    /// Our answer goes out, unless the peer has another offer already.
+    fn answer_now(&mut self, now: Duration) -> Vec<Effect> {
+        self.state = State::Stable;
+        self.announced = self.newer.is_none();
+        if self.phase == Phase::Connected {
+            self.deadline = None;
+        }
+        if let Some(newer) = self.newer.take() {
+            return self.take_offer(now, newer);
+        }
+        let Some(text) = self.agreement.as_mut().and_then(Agreement::answer) else { return Vec::new() };
+        vec![answer(text), Effect::Report(Milestone::AnswerSent), Effect::Flow(self.flows())]
     }
 
     fn forget_the_old_transport(&mut self) {
         self.phase = Phase::Negotiating;
-        self.remote = None;
+        self.agreement = None;
+        self.announced = false;
+        self.newer = None;
         self.remote_set = false;
         self.last_answer.clear();
-        self.local_mids.clear();
         self.held.clear();
         (self.candidates, self.lookups, self.open_lookups, self.ended) = (0, 0, 0, None);
     }
@@ -313,17 +413,18 @@ impl Negotiation {
             State::ApplyingAnswer | State::Stable => return self.answered_again(sdp),
             _ => return Vec::new(),
         }
-        let remote = match Remote::answer(sdp, &self.local_mids) {
+        let remote = match Remote::parse(SdpType::Answer, sdp) {
             Ok(remote) => remote,
             Err(refused) => return self.refuse(&refused),
         };
-        if !remote.sections.iter().map(|section| &section.mid).eq(&self.local_mids) {
-            return self.fail(Phase::Negotiating, "the answer has other m-lines than the offer".into());
+        let Some(agreement) = &mut self.agreement else { return Vec::new() };
+        if let Err(disagreement) = agreement.take_answer(remote) {
+            return self.disagree(&disagreement);
         }
+        let Some(applied) = agreement.applied() else { return Vec::new() };
         self.state = State::ApplyingAnswer;
         self.last_answer = sdp.to_owned();
-        self.remote = Some(remote.clone());
-        vec![Effect::Report(Milestone::AnswerReceived), Effect::ApplyAnswer(remote)]
+        vec![Effect::Report(Milestone::AnswerReceived), Effect::ApplyAnswer(applied)]
     }
 
     /// We came back under our old uid, and the first answer was on its way to who we were before; this one
@@ -339,40 +440,69 @@ impl Negotiation {
         vec![Effect::Rebuild, Effect::CreateOffer]
     }
 
-    fn created(&mut self, kind: SdpType, sdp: String) -> Vec<Effect> {
-        let milestone = match (self.state, kind) {
-            (State::Offering, SdpType::Offer) => {
-                self.state = State::OfferSent;
-                Milestone::OfferSent
-            }
-            (State::Answering, SdpType::Answer) => {
-                self.state = State::Stable;
-                self.phase = Phase::Connecting;
-                Milestone::AnswerSent
-            }
-            _ => return Vec::new(),
-        };
-        self.local_mids = mids(&sdp);
-        let signal = Signal::Sdp { kind, sdp: sdp.clone() };
-        vec![Effect::Send(signal), Effect::Report(milestone), Effect::SetLocal(kind, sdp)]
+    fn offer_created(&mut self, sdp: String) -> Vec<Effect> {
+        if self.state != State::Offering {
+            return Vec::new();
+        }
+        match Agreement::from_own_offer(self.wishes, &sdp) {
+            Ok(agreement) => self.agreement = Some(agreement),
+            Err(refused) => return self.refuse(&refused),
+        }
+        self.state = State::OfferSent;
+        self.announced = true;
+        let signal = Signal::Sdp { kind: SdpType::Offer, sdp: sdp.clone() };
+        vec![
+            Effect::Send(signal),
+            Effect::Report(Milestone::OfferSent),
+            Effect::SetLocal(SdpType::Offer, sdp),
+        ]
     }
 
-    fn remote_was_set(&mut self) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        match self.state {
+    fn answer_created(&mut self, now: Duration, sdp: &str) -> Vec<Effect> {
+        let Some(agreement) = self.agreement.as_mut().filter(|_| self.state == State::Answering) else {
+            return Vec::new();
+        };
+        if let Err(disagreement) = agreement.take_own_answer(sdp) {
+            return self.disagree(&disagreement);
+        }
+        let own = Effect::SetLocal(SdpType::Answer, agreement.own_for_webrtcbin(sdp));
+        if self.phase == Phase::Negotiating {
+            self.phase = Phase::Connecting;
+        }
+        // The answer is sent before webrtcbin gets it back, which is when candidates begin to flow.
+        let mut effects = self.answer_now(now);
+        let flows = effects.iter().position(|effect| matches!(effect, Effect::Flow(_)));
+        effects.insert(flows.unwrap_or(0), own);
+        effects
+    }
+
+    fn remote_was_set(&mut self, now: Duration) -> Vec<Effect> {
+        let mut effects = match self.state {
             State::ApplyingOffer => {
                 self.state = State::Answering;
-                effects.push(Effect::CreateAnswer);
+                vec![Effect::CreateAnswer]
             }
             State::ApplyingAnswer => {
                 self.state = State::Stable;
                 self.phase = Phase::Connecting;
+                let newer = self.newer.take();
+                newer.map_or_else(Vec::new, |newer| self.take_offer(now, newer))
             }
-            _ => return effects,
-        }
+            _ => return Vec::new(),
+        };
+        effects.extend(self.candidates_may_come());
+        effects
+    }
+
+    /// The peer's transport is known: its candidates so far go to it.
+    fn candidates_may_come(&mut self) -> Vec<Effect> {
         self.remote_set = true;
-        for (index, candidate) in self.remote.iter().flat_map(|r| r.candidates.clone()).collect::<Vec<_>>() {
-            effects.extend(self.use_candidate(index, candidate));
+        let remote = self.agreement.as_ref().and_then(Agreement::remote);
+        let mut effects = Vec::new();
+        for (position, candidate) in remote.map_or_else(Vec::new, |remote| remote.candidates.clone()) {
+            let ufrag = candidate.ufrag.clone();
+            let index = self.agreement.as_ref().and_then(|it| it.candidate_at(position, ufrag.as_deref()));
+            effects.extend(index.map_or_else(Vec::new, |index| self.use_candidate(index, candidate)));
         }
         for candidate in std::mem::take(&mut self.held) {
             effects.extend(self.remote_candidate(candidate));
@@ -381,21 +511,22 @@ impl Negotiation {
     }
 
     fn remote_candidate(&mut self, candidate: Candidate) -> Vec<Effect> {
-        let Some(remote) = self.remote.as_ref().filter(|_| self.remote_set) else {
+        let Some(agreement) = self.agreement.as_ref().filter(|_| self.remote_set) else {
             if self.held.len() < MAX_HELD {
                 self.held.push(candidate);
             }
             return Vec::new();
         };
-        let Some(index) = remote.index(candidate.sdp_mid.as_deref(), candidate.sdp_m_line_index) else {
-            return Vec::new();
-        };
+        let (mid, index) = (candidate.sdp_mid.as_deref(), candidate.sdp_m_line_index);
         if candidate.is_end() {
-            self.ended = self.ended.or(remote.transport(index, None));
+            self.ended = self.ended.or(agreement.remote_candidate(mid, index, None));
             return self.end_if_all_are_here();
         }
         match RemoteCandidate::parse(&candidate.candidate) {
-            Ok(candidate) => self.use_candidate(index, candidate),
+            Ok(candidate) => {
+                let index = agreement.remote_candidate(mid, index, candidate.ufrag.as_deref());
+                index.map_or_else(Vec::new, |index| self.use_candidate(index, candidate))
+            }
             Err(Unusable::NotForUs) => Vec::new(),
             Err(Unusable::Malformed) => {
                 tracing::debug!("a candidate is malformed: ignored");
@@ -404,9 +535,8 @@ impl Negotiation {
         }
     }
 
+    /// `index` is webrtcbin's.
     fn use_candidate(&mut self, index: u32, candidate: RemoteCandidate) -> Vec<Effect> {
-        let transport = self.remote.as_ref().and_then(|r| r.transport(index, candidate.ufrag.as_deref()));
-        let Some(index) = transport else { return Vec::new() };
         if self.candidates == MAX_CANDIDATES {
             return Vec::new();
         }
@@ -441,10 +571,11 @@ impl Negotiation {
         }
     }
 
-    fn local_candidate(&self, index: u32, candidate: String) -> Vec<Effect> {
-        let mid = usize::try_from(index).ok().and_then(|index| self.local_mids.get(index)).cloned();
-        let candidate = Candidate { candidate, sdp_mid: mid, sdp_m_line_index: Some(index) };
-        vec![Effect::Send(Signal::Ice(candidate))]
+    /// Candidates that come before our answer went out stand in it.
+    fn local_candidate(&mut self, index: u32, candidate: String) -> Vec<Effect> {
+        let candidate = self.agreement.as_mut().and_then(|it| it.local_candidate(index, candidate));
+        let candidate = candidate.filter(|_| self.announced);
+        candidate.map(|candidate| Effect::Send(Signal::Ice(candidate))).into_iter().collect()
     }
 
     fn ice_connected(&mut self) -> Vec<Effect> {
@@ -456,22 +587,30 @@ impl Negotiation {
     }
 
     fn ice_failed(&mut self) -> Vec<Effect> {
-        let (phase, reason) = match self.phase {
-            Phase::Connected => (Phase::Connected, "the network path to the peer broke"),
-            _ => {
-                (Phase::Connecting, "no network path to the peer: is one side behind a firewall? Try --turn")
-            }
-        };
-        self.fail(phase, reason.into())
+        if self.phase == Phase::Connected {
+            return self.fail(Phase::Connected, "the network path to the peer broke".into());
+        }
+        if self.is_silent() {
+            return self.fail(Phase::Negotiating, SILENT.into());
+        }
+        let reason = "no network path to the peer: is one side behind a firewall? Try --turn";
+        self.fail(Phase::Connecting, reason.into())
+    }
+
+    /// Whether the peer has named no candidate at all: it is not the network that is in the way.
+    fn is_silent(&self) -> bool {
+        self.phase == Phase::Connecting && self.candidates == 0 && self.ended.is_none()
     }
 
     fn connected(&mut self) -> Vec<Effect> {
-        if self.phase == Phase::Connected || self.state != State::Stable {
+        if self.phase == Phase::Connected || self.agreement.is_none() {
             return Vec::new();
         }
         let mut effects = self.ice_connected();
         self.phase = Phase::Connected;
-        self.deadline = None;
+        if self.state == State::Stable {
+            self.deadline = None;
+        }
         effects.push(Effect::Report(Milestone::Connected));
         effects
     }
@@ -481,18 +620,26 @@ impl Negotiation {
             return Vec::new();
         }
         let seconds = self.limit.as_secs_f64();
+        if self.is_silent() {
+            return self.fail(Phase::Negotiating, format!("{SILENT} within {seconds:.0} s"));
+        }
         let what = match (self.phase, self.state) {
             (Phase::Negotiating, State::OfferSent) => "the peer did not answer the offer",
             (Phase::Negotiating, State::Idle) => "the peer sent no offer",
             (Phase::Negotiating, _) => "offer and answer were not ready",
             (Phase::Connecting, _) => "no network path to the peer was found",
-            (Phase::Securing | Phase::Connected, _) => "the DTLS handshake did not finish",
+            (Phase::Securing, _) => "the DTLS handshake did not finish",
+            (Phase::Connected, _) => "the answer to the peer's new offer was not ready",
         };
         self.fail(self.phase, format!("{what} within {seconds:.0} s"))
     }
 
     fn refuse(&mut self, refused: &Refused) -> Vec<Effect> {
         self.fail(Phase::Negotiating, refused.to_string())
+    }
+
+    fn disagree(&mut self, disagreement: &Disagreement) -> Vec<Effect> {
+        self.fail(Phase::Negotiating, disagreement.to_string())
     }
 
     fn lose_patience(&mut self) -> Vec<Effect> {
@@ -514,6 +661,10 @@ impl Negotiation {
     }
 }
 
+fn answer(text: String) -> Effect {
+    Effect::Send(Signal::Sdp { kind: SdpType::Answer, sdp: text })
+}
+
 impl NegotiationFailure {
     /// The exit code of a call that ends so.
     pub fn code(&self) -> ExitCode {
@@ -531,11 +682,6 @@ impl Phase {
             Self::Connected => "connected",
         }
     }
-}
-
-/// The mids of a description of our own.
-fn mids(sdp: &str) -> Vec<String> {
-    sdp.lines().filter_map(|line| line.strip_prefix("a=mid:")).map(|mid| mid.trim().to_owned()).collect()
 }
 
 #[cfg(test)]

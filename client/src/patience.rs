@@ -13,6 +13,8 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// What is left of it for one peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
+    at_once: u32,
+    pause: Duration,
     left: u32,
     /// The last time that one came back.
     since: Duration,
@@ -20,18 +22,23 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { left: AT_ONCE, since: Duration::ZERO }
+        Self::new(AT_ONCE, PAUSE)
     }
 }
 
 impl Patience {
+    /// `at_once`, and one more after each `pause`.
+    pub fn new(at_once: u32, pause: Duration) -> Self {
+        Self { at_once, pause, left: at_once, since: Duration::ZERO }
+    }
+
     /// Takes one at the time `now`; `false`: there is none left.
     pub fn spend(&mut self, now: Duration) -> bool {
-        while self.left < AT_ONCE && now.saturating_sub(self.since) >= PAUSE {
+        while self.left < self.at_once && now.saturating_sub(self.since) >= self.pause {
             self.left += 1;
-            self.since += PAUSE;
+            self.since += self.pause;
         }
-        if self.left == AT_ONCE {
+        if self.left == self.at_once {
             self.since = now;
         }
         let some = self.left > 0;

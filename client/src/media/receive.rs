@@ -28,37 +28,55 @@ pub enum First {
     },
 }
 
-/// The name of the element a medium's pad is linked to, within the peer's pipeline.
-pub fn entry(kind: Kind) -> &'static str {
-    if kind == Kind::Audio { "receive-audio" } else { "receive-video" }
+/// What takes one stream of the peer's.
+#[derive(Debug)]
+pub struct Branch {
+    /// Sound or picture.
+    pub kind: Kind,
+    /// webrtcbin's m-line.
+    pub seat: usize,
+    /// Takes the decoded media.
+    pub sink: gst::Element,
+    /// Measures them.
+    pub meter: Arc<Meter>,
 }
 
-/// Builds the branch into `pipeline`. `sink` takes the decoded media.
-pub fn add(
-    pipeline: &gst::Pipeline,
-    kind: Kind,
-    sink: &gst::Element,
-    meter: &Arc<Meter>,
-    tell: &Tell,
-) -> Result<(), Failure> {
+/// The branch in `pipeline` for a stream: the m-line's, if that is known, or the first of its kind.
+pub fn find(pipeline: &gst::Pipeline, kind: Kind, seat: Option<usize>) -> Option<gst::Element> {
+    let exact = seat.and_then(|seat| pipeline.by_name(&entry(kind, seat)));
+    exact.or_else(|| (0..MAX_SEAT).find_map(|seat| pipeline.by_name(&entry(kind, seat))))
+}
+
+/// webrtcbin's m-lines are fewer.
+const MAX_SEAT: usize = 32;
+
+/// The name of the element that a stream's pad is linked to, within the peer's pipeline.
+fn entry(kind: Kind, seat: usize) -> String {
+    let kind = if kind == Kind::Audio { "audio" } else { "video" };
+    format!("receive-{kind}-{seat}")
+}
+
+/// Builds a branch into `pipeline`, which may be running.
+pub fn add(pipeline: &gst::Pipeline, branch: Branch, tell: Option<Tell>) -> Result<(), Failure> {
+    let Branch { kind, seat, sink, meter } = branch;
     let factory = if kind == Kind::Audio { "rtpopusdepay" } else { "rtpvp8depay" };
-    let depay = gst::ElementFactory::make(factory).name(entry(kind)).build().map_err(Failure::internal)?;
+    let depay = gst::ElementFactory::make(factory).name(entry(kind, seat)).build().map_err(Failure::internal)?;
     let decoder = if kind == Kind::Audio { audio_decoder()? } else { video_decoder(&depay)? };
     let pad = decoder.static_pad("src").ok_or_else(|| Failure::internal("a decoder without a pad"))?;
-    let (meter, tell) = (meter.clone(), tell.clone());
     pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         if let Some(buffer) = info.buffer() {
             let first =
                 if kind == Kind::Audio { hear(pad, buffer, &meter) } else { see(pad, buffer, &meter) };
-            if let Some(first) = first {
+            if let (Some(first), Some(tell)) = (first, &tell) {
                 tell(first);
             }
         }
         gst::PadProbeReturn::Ok
     });
-    let chain = [&depay, &decoder, sink];
+    let chain = [&depay, &decoder, &sink];
     pipeline.add_many(chain).map_err(Failure::internal)?;
-    gst::Element::link_many(chain).map_err(Failure::internal)
+    gst::Element::link_many(chain).map_err(Failure::internal)?;
+    chain.into_iter().rev().try_for_each(gst::Element::sync_state_with_parent).map_err(Failure::internal)
 }
 
 /// A sink that only takes.

@@ -9,10 +9,10 @@ use callbin_protocol::SdpType;
 use gst::prelude::*;
 use gst_webrtc::{
     WebRTCDataChannel, WebRTCDataChannelState, WebRTCICEConnectionState, WebRTCPeerConnectionState,
-    WebRTCSessionDescription,
+    WebRTCRTPTransceiver, WebRTCSessionDescription,
 };
 
-use super::{PeerEvent, Voice, clock_rate, dtls::Gate};
+use super::{PeerEvent, Voice, certificate::Certificate, clock_rate, dtls::Gate};
 use crate::{
     media::{meter::Meter, receive},
     sdp::Kind,
@@ -28,12 +28,13 @@ pub(super) fn connect(
     voice: &Voice,
     gate: &Arc<Gate>,
     meter: &Arc<Meter>,
+    certificate: String,
 ) {
     watch_bus(pipeline, voice);
     watch_candidates(webrtcbin, voice);
     watch_states(webrtcbin, voice);
     watch_channels(webrtcbin, voice, gate);
-    watch_insides(webrtcbin, voice, gate, meter);
+    watch_insides(webrtcbin, voice, gate, meter, certificate);
     watch_streams(pipeline, webrtcbin, gate, meter);
 }
 
@@ -117,13 +118,22 @@ pub(super) fn connect_channel(channel: &WebRTCDataChannel, voice: &Voice, gate: 
 }
 
 /// What webrtcbin builds inside itself, as it builds it.
-fn watch_insides(webrtcbin: &gst::Element, voice: &Voice, gate: &Arc<Gate>, meter: &Arc<Meter>) {
+fn watch_insides(
+    webrtcbin: &gst::Element,
+    voice: &Voice,
+    gate: &Arc<Gate>,
+    meter: &Arc<Meter>,
+    certificate: String,
+) {
     let Some(bin) = webrtcbin.downcast_ref::<gst::Bin>() else { return };
     let (voice, gate, meter) = (voice.clone(), gate.clone(), meter.clone());
     bin.connect_deep_element_added(move |_, _, element| {
         let Some(factory) = element.factory() else { return };
         match factory.name().as_str() {
-            "dtlsdec" => watch_dtls(element, &voice, &gate),
+            "dtlsdec" => {
+                element.set_property("pem", &certificate);
+                watch_dtls(element, &voice, &gate);
+            }
             "nicesrc" => watch_arrivals(element, &meter),
             "rtpsession" => clock_rate::tell(element),
             // What it is fed with is live: waiting for the clock once more is delay and work for nothing.
@@ -173,7 +183,7 @@ fn watch_streams(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, gate: &Arc<
         };
         let kind = kind(pad);
         guard(pad, kind, &gate, &meter);
-        let branch = kind.and_then(|kind| pipeline.by_name(receive::entry(kind)));
+        let branch = kind.and_then(|kind| receive::find(&pipeline, kind, seat(pad)));
         if streams.fetch_add(1, Relaxed) >= MAX_STREAMS {
             return;
         }
@@ -209,6 +219,12 @@ fn kind(pad: &gst::Pad) -> Option<Kind> {
     }
 }
 
+/// The m-line that webrtcbin takes the stream to belong to.
+fn seat(pad: &gst::Pad) -> Option<usize> {
+    let transceiver = pad.property::<Option<WebRTCRTPTransceiver>>("transceiver")?;
+    usize::try_from(transceiver.mlineindex()).ok()
+}
+
 /// The newest stream of a medium is the one to play: a peer that starts over uses a new SSRC.
 fn relink(pad: &gst::Pad, sink: &gst::Pad) {
     if let Some(old) = sink.peer() {
@@ -235,12 +251,12 @@ pub(super) fn watch_caps(pad: &gst::Pad, voice: &Voice) {
 }
 
 /// Takes the description that was asked for.
-pub(super) fn on_created(kind: SdpType, voice: &Voice) -> gst::Promise {
+pub(super) fn on_created(kind: SdpType, voice: &Voice, certificate: Certificate) -> gst::Promise {
     let voice = voice.clone();
     gst::Promise::with_change_func(move |reply| {
         let name = if kind == SdpType::Offer { "offer" } else { "answer" };
         voice.tell(match reply.map(|reply| reply.map(|reply| read_description(reply, name))) {
-            Ok(Some(Ok(sdp))) => PeerEvent::Created(kind, sdp),
+            Ok(Some(Ok(sdp))) => PeerEvent::Created(kind, certificate.announce(&sdp)),
             Ok(Some(Err(why))) => PeerEvent::Refused(format!("webrtcbin makes no {name}: {why}")),
             Ok(None) => PeerEvent::Refused(format!("webrtcbin makes no {name}")),
             Err(error) => PeerEvent::Refused(format!("webrtcbin makes no {name}: {error:?}")),

@@ -5,6 +5,7 @@
 //! channel; the app's loop decides.
 
 mod callbacks;
+mod certificate;
 mod clock_rate;
 mod dtls;
 mod extensions;
@@ -23,12 +24,13 @@ use gst_webrtc::{
     WebRTCSessionDescription,
 };
 
-use self::{dtls::Gate, extensions::Extensions};
+use self::{certificate::Certificate, dtls::Gate, extensions::Extensions};
 pub use self::{
     reaper::Reaper,
     voice::{Inbox, Said, Voice},
 };
 use crate::{
+    agreement::{Applied, Flow},
     cli::IcePolicy,
     exit::Failure,
     ice::IceServers,
@@ -39,7 +41,7 @@ use crate::{
         receive,
         source::{self, Source},
     },
-    sdp::{Codec, EXTENSION_MID, EXTENSION_TWCC, Kind, Remote},
+    sdp::{Codec, EXTENSION_MID, EXTENSION_TWCC, Fingerprint, Kind},
     stats::{Path, PeerStats},
 };
 
@@ -135,14 +137,14 @@ pub struct Peer {
     webrtcbin: gst::Element,
     voice: Voice,
     config: PeerConfig,
-    outputs: Vec<Output>,
+    /// One for each of webrtcbin's m-lines that is not for data.
+    media: Vec<Medium>,
     channels: Vec<WebRTCDataChannel>,
     gate: Arc<Gate>,
+    certificate: Certificate,
     meter: Arc<Meter>,
     /// What to create once every sending pad knows its caps.
     deferred: Option<SdpType>,
-    /// Our description, if it was the offer.
-    offer: String,
     /// Payload types that the answer has changed.
     renumbered: Vec<renumber::Pair>,
     path: Option<Path>,
@@ -150,10 +152,20 @@ pub struct Peer {
     looks: u32,
 }
 
+/// One m-line of webrtcbin's.
+#[derive(Debug)]
+struct Medium {
+    /// Which one.
+    seat: usize,
+    kind: Kind,
+    output: Option<Output>,
+    /// What takes the peer's stream, once the peer sends one.
+    input: bool,
+}
+
 /// One medium on its way to the peer.
 #[derive(Debug)]
 struct Output {
-    kind: Kind,
     appsrc: gst_app::AppSrc,
     pad: gst::Pad,
     extensions: Extensions,
@@ -169,7 +181,8 @@ const LOOKS_PER_PATH: u32 = 10;
 /// Payload types of our own offers: the browsers' customary ones.
 fn own_codec(kind: Kind) -> Codec {
     let payload_type = if kind == Kind::Audio { 111 } else { 96 };
-    Codec { payload_type, extensions: vec![(1, EXTENSION_TWCC), (2, EXTENSION_MID)] }
+    let extensions = vec![(1, EXTENSION_TWCC), (2, EXTENSION_MID)];
+    Codec { payload_type, extensions, ..Codec::default() }
 }
 
 impl Peer {
@@ -185,7 +198,8 @@ impl Peer {
         }
         let gate = Arc::new(Gate::default());
         let meter = Arc::new(Meter::default());
-        callbacks::connect(&pipeline, &webrtcbin, &voice, &gate, &meter);
+        let certificate = Certificate::generate()?;
+        callbacks::connect(&pipeline, &webrtcbin, &voice, &gate, &meter, certificate.pem.clone());
         bound_streams(&webrtcbin);
         if let Some(stun) = &config.stun {
             webrtcbin.set_property("stun-server", stun);
@@ -203,12 +217,12 @@ impl Peer {
             webrtcbin,
             voice,
             config,
-            outputs: Vec::new(),
+            media: Vec::new(),
             channels: Vec::new(),
             gate,
+            certificate,
             meter,
             deferred: None,
-            offer: String::new(),
             renumbered: Vec::new(),
             path: None,
             looks: 0,
@@ -221,7 +235,12 @@ impl Peer {
     pub fn prepare_offer(&mut self, source: &Source, sink: MakeSink<'_>) -> Result<(), Failure> {
         for kind in [Kind::Audio, Kind::Video] {
             let (send, receive) = self.directions(kind);
-            self.add_medium(source, kind, None, &own_codec(kind), send, receive, sink)?;
+            if send || receive {
+                self.add_medium(source, self.media.len(), kind, &own_codec(kind))?;
+            }
+            if receive {
+                self.add_input(self.media.len() - 1, sink)?;
+            }
         }
         let options = None::<gst::Structure>;
         let channel = self
@@ -235,19 +254,12 @@ impl Peer {
         self.set_state(gst::State::Playing)
     }
 
-    /// Sets up what `offer` and we have in common, with the offer's numbers, and gives the offer to webrtcbin.
-    pub fn apply_offer(
-        &mut self,
-        source: &Source,
-        offer: &Remote,
-        sink: MakeSink<'_>,
-    ) -> Result<(), Failure> {
-        for (index, section) in (0u32..).zip(&offer.sections) {
-            let Some(codec) = section.codec.as_ref().filter(|_| section.is_used()) else { continue };
-            if matches!(section.kind, Kind::Audio | Kind::Video) {
-                let (send, receive) = self.directions(section.kind);
-                let (send, receive) = (send && section.receives, receive && section.sends);
-                self.add_medium(source, section.kind, Some(index), codec, send, receive, sink)?;
+    /// Sets up what of `offer` is not there yet, and gives the offer to webrtcbin.
+    pub fn apply_offer(&mut self, source: &Source, offer: &Applied) -> Result<(), Failure> {
+        for (seat, kind, codec) in &offer.media {
+            let seat = usize::try_from(*seat).map_err(Failure::internal)?;
+            if !self.media.iter().any(|medium| medium.seat == seat) {
+                self.add_medium(source, seat, *kind, codec)?;
             }
         }
         self.set_state(gst::State::Playing)?;
@@ -255,22 +267,21 @@ impl Peer {
     }
 
     /// Gives the answer to our offer to webrtcbin.
-    pub fn apply_answer(&mut self, answer: &Remote) -> Result<(), Failure> {
-        let (text, renumbered) = answer.in_numbers_of(&self.offer);
-        self.renumbered = renumbered;
-        self.set_remote(&Remote { text, ..answer.clone() })
+    pub fn apply_answer(&mut self, answer: &Applied) -> Result<(), Failure> {
+        self.renumbered.clone_from(&answer.renumbered);
+        self.set_remote(answer)
     }
 
     /// Has webrtcbin create an offer or answer, as soon as all sending pads know their caps: before, webrtcbin
     /// would leave them out of the description, or out of the call.
     pub fn create(&mut self, kind: SdpType) {
-        if self.outputs.iter().any(|output| output.pad.current_caps().is_none()) {
+        if self.outputs().any(|output| output.pad.current_caps().is_none()) {
             self.deferred = Some(kind);
             return;
         }
         self.deferred = None;
         let signal = if kind == SdpType::Offer { "create-offer" } else { "create-answer" };
-        let promise = callbacks::on_created(kind, &self.voice);
+        let promise = callbacks::on_created(kind, &self.voice, self.certificate.clone());
         self.webrtcbin.emit_by_name::<()>(signal, &[&None::<gst::Structure>, &promise]);
     }
 
@@ -283,20 +294,36 @@ impl Peer {
 
     /// Gives webrtcbin its own description back; candidates come from now on.
     pub fn set_local(&mut self, kind: SdpType, sdp: &str) -> Result<(), Failure> {
-        if kind == SdpType::Offer {
-            sdp.clone_into(&mut self.offer);
-        }
         let promise = callbacks::on_local_set(&self.voice);
         self.webrtcbin.emit_by_name::<()>("set-local-description", &[&description(kind, sdp)?, &promise]);
         Ok(())
     }
 
-    fn set_remote(&self, remote: &Remote) -> Result<(), Failure> {
-        self.gate.expect(remote.fingerprints());
+    fn set_remote(&self, remote: &Applied) -> Result<(), Failure> {
+        self.expect(&remote.fingerprints);
         let promise = callbacks::on_remote_set(&self.voice);
         let description = description(remote.kind, &remote.text)?;
         self.webrtcbin.emit_by_name::<()>("set-remote-description", &[&description, &promise]);
         Ok(())
+    }
+
+    fn expect(&self, fingerprints: &[Fingerprint]) {
+        self.gate.expect(fingerprints.to_vec());
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = &Output> {
+        self.media.iter().filter_map(|medium| medium.output.as_ref())
+    }
+
+    /// Starts ICE anew below webrtcbin, with the peer's new credentials. Gives ours.
+    pub fn restart_ice(&self, ufrag: &str, password: &str) -> Result<(String, String), Failure> {
+        let remote = callbin_nice::Credentials { ufrag: ufrag.into(), password: password.into() };
+        let ice = self.webrtcbin.property::<Option<gst::glib::Object>>("ice-agent");
+        let agent = ice.filter(|ice| ice.has_property("agent"));
+        let agent = agent.and_then(|ice| ice.property::<Option<gst::glib::Object>>("agent"));
+        let own = agent.and_then(|agent| callbin_nice::restart(&agent, &remote));
+        let own = own.ok_or_else(|| Failure::internal("libnice does not restart ICE"))?;
+        Ok((own.ufrag, own.password))
     }
 
     /// Gives a remote candidate to libnice; `None` for "that was all".
@@ -309,26 +336,53 @@ impl Peer {
         self.gate.is_open()
     }
 
-    /// Whether media go one way or the other; their reports come back. Without any of them the path is quiet.
-    pub fn exchanges_media(&self, remote: &Remote) -> bool {
-        [Kind::Audio, Kind::Video].into_iter().any(|kind| {
-            let (send, receive) = self.directions(kind);
-            let section = remote.section(kind).map(|(_, section)| section);
-            section.is_some_and(|section| send && section.receives || receive && section.sends)
-        })
-    }
-
-    /// Lets media flow to the peer, as far as `remote` wants it.
-    pub fn start_sending(&mut self, source: &Source, remote: &Remote) {
+    /// Lets media flow as agreed on, and stops what is not.
+    pub fn set_flows(&mut self, source: &Source, flows: &[Flow], sink: MakeSink<'_>) -> Result<(), Failure> {
+        // Silence is counted from now on: before, nothing may have been wanted.
+        self.meter.packet();
         renumber::install(&self.webrtcbin, &std::mem::take(&mut self.renumbered));
-        for output in &mut self.outputs {
-            let section = remote.section(output.kind).map(|(_, section)| section);
-            let Some(section) = section.filter(|section| section.receives) else { continue };
-            if output.feed.is_none() {
-                section.codec.iter().for_each(|codec| output.extensions.settle(&section.mid, codec));
-                output.feed = source.attach(output.kind, &output.appsrc);
+        self.add_inputs(flows, sink)?;
+        for medium in &mut self.media {
+            let flow = flows.iter().find(|flow| flow.seat == medium.seat).filter(|flow| flow.direction.sends);
+            let Some(output) = &mut medium.output else { continue };
+            match flow {
+                None => output.feed = None,
+                Some(flow) if output.feed.is_none() => {
+                    output.extensions.settle(&flow.mid, &flow.codec);
+                    output.feed = source.attach(medium.kind, &output.appsrc);
+                }
+                Some(_) => {}
             }
         }
+        Ok(())
+    }
+
+    /// Makes what takes the peer's streams, where it begins to send.
+    pub fn add_inputs(&mut self, flows: &[Flow], sink: MakeSink<'_>) -> Result<(), Failure> {
+        for flow in flows.iter().filter(|flow| flow.direction.receives) {
+            let missing = self.media.iter().position(|medium| medium.seat == flow.seat && !medium.input);
+            missing.map_or(Ok(()), |position| self.add_input(position, sink))?;
+        }
+        Ok(())
+    }
+
+    /// The first stream of a kind is played and measured; further ones are decoded.
+    fn add_input(&mut self, position: usize, sink: MakeSink<'_>) -> Result<(), Failure> {
+        let Some((seat, kind)) = self.media.get(position).map(|medium| (medium.seat, medium.kind)) else {
+            return Ok(());
+        };
+        let is_first = !self.media.iter().any(|medium| medium.kind == kind && medium.input);
+        let branch = receive::Branch {
+            kind,
+            seat,
+            sink: if is_first { sink(kind)? } else { receive::null_sink()? },
+            meter: if is_first { self.meter.clone() } else { Arc::default() },
+        };
+        let voice = self.voice.clone();
+        let tell: receive::Tell = Arc::new(move |first| voice.tell(PeerEvent::First(first)));
+        receive::add(&self.pipeline, branch, is_first.then_some(tell))?;
+        self.media.iter_mut().filter(|medium| medium.seat == seat).for_each(|medium| medium.input = true);
+        Ok(())
     }
 
     /// Takes a data channel in.
@@ -368,9 +422,9 @@ impl Peer {
             silence_ms: u64::try_from(self.meter.silence().as_millis()).unwrap_or(u64::MAX),
             ..PeerStats::default()
         };
-        for output in &self.outputs {
-            let Some(feed) = &output.feed else { continue };
-            if output.kind == Kind::Video {
+        for medium in &self.media {
+            let Some(feed) = medium.output.as_ref().and_then(|output| output.feed.as_ref()) else { continue };
+            if medium.kind == Kind::Video {
                 (stats.sent.video_frames, stats.sent.video_dropped) = (feed.pushed(), feed.dropped());
             } else {
                 stats.sent.audio_frames = feed.pushed();
@@ -384,7 +438,7 @@ impl Peer {
     pub fn close(mut self, reaper: &Reaper) {
         self.voice.silence();
         // No more buffers: they would only hinder the teardown.
-        self.outputs.clear();
+        self.media.clear();
         self.channels.clear();
         if let Some(bus) = self.pipeline.bus() {
             bus.unset_sync_handler();
@@ -402,50 +456,35 @@ impl Peer {
         self.pipeline.set_state(state).map(|_| ()).map_err(failed)
     }
 
-    /// `index` is the m-line to answer, if there is one.
-    #[allow(clippy::too_many_arguments, reason = "the facts of one m-line, all from different places")]
-    fn add_medium(
-        &mut self,
-        source: &Source,
-        kind: Kind,
-        index: Option<u32>,
-        codec: &Codec,
-        send: bool,
-        receive: bool,
-        sink: MakeSink<'_>,
-    ) -> Result<(), Failure> {
-        if receive {
-            let voice = self.voice.clone();
-            let tell: receive::Tell = Arc::new(move |first| voice.tell(PeerEvent::First(first)));
-            receive::add(&self.pipeline, kind, &sink(kind)?, &self.meter, &tell)?;
-        }
+    /// Adds webrtcbin's m-line number `seat`, with all directions that our user wants.
+    fn add_medium(&mut self, source: &Source, seat: usize, kind: Kind, codec: &Codec) -> Result<(), Failure> {
+        let (send, receive) = self.directions(kind);
         let direction = match (send, receive) {
             (true, true) => Direction::Sendrecv,
             (true, false) => Direction::Sendonly,
             (false, true) => Direction::Recvonly,
-            (false, false) if index.is_none() => return Ok(()),
             (false, false) => Direction::Inactive,
         };
         let caps = rtp_caps(kind, codec);
-        let transceiver = match source.caps(kind).filter(|_| send) {
+        let (transceiver, output) = match source.caps(kind).filter(|_| send) {
             Some(media) => {
-                let output = self.add_output(kind, index, media, codec, &caps)?;
+                let output = self.add_output(kind, seat, media, codec, &caps)?;
                 let transceiver = output.pad.property::<WebRTCRTPTransceiver>("transceiver");
-                self.outputs.push(output);
                 transceiver.set_direction(direction);
                 transceiver.set_codec_preferences(Some(&caps));
-                transceiver
+                (transceiver, Some(output))
             }
-            None => self.webrtcbin.emit_by_name("add-transceiver", &[&direction, &caps]),
+            None => (self.webrtcbin.emit_by_name("add-transceiver", &[&direction, &caps]), None),
         };
         transceiver.set_property("do-nack", kind == Kind::Video);
+        self.media.push(Medium { seat, kind, output, input: false });
         Ok(())
     }
 
     fn add_output(
         &self,
         kind: Kind,
-        index: Option<u32>,
+        seat: usize,
         media: &gst::Caps,
         codec: &Codec,
         caps: &gst::Caps,
@@ -458,15 +497,17 @@ impl Peer {
         self.pipeline.add_many(chain).map_err(Failure::internal)?;
         gst::Element::link_many(chain).map_err(Failure::internal)?;
         let template = self.webrtcbin.pad_template("sink_%u");
-        let name = index.map(|index| format!("sink_{index}"));
+        let name = format!("sink_{seat}");
         let pad = template
-            .and_then(|template| self.webrtcbin.request_pad(&template, name.as_deref(), Some(caps)))
+            .and_then(|template| self.webrtcbin.request_pad(&template, Some(&name), Some(caps)))
             .ok_or_else(|| Failure::internal("webrtcbin gives no pad"))?;
         callbacks::watch_caps(&pad, &self.voice);
         let src =
             payloader.static_pad("src").ok_or_else(|| Failure::internal("a payloader without a pad"))?;
         src.link(&pad).map_err(Failure::internal)?;
-        Ok(Output { kind, appsrc, pad, extensions, feed: None })
+        // Later than the pipeline, for what a peer adds to a running call.
+        chain.into_iter().rev().try_for_each(gst::Element::sync_state_with_parent).map_err(Failure::internal)?;
+        Ok(Output { appsrc, pad, extensions, feed: None })
     }
 }
 
@@ -505,7 +546,9 @@ fn configure_ice(webrtcbin: &gst::Element) {
 fn rtp_caps(kind: Kind, codec: &Codec) -> gst::Caps {
     let mut caps = gst::Caps::builder("application/x-rtp").field("payload", i32::from(codec.payload_type));
     caps = if kind == Kind::Audio {
-        caps.field("media", "audio").field("encoding-name", "OPUS").field("clock-rate", 48_000i32)
+        // RFC 7587, section 7: two channels in the description, whatever is sent.
+        let opus = caps.field("media", "audio").field("encoding-name", "OPUS").field("clock-rate", 48_000i32);
+        opus.field("encoding-params", "2")
     } else {
         caps.field("media", "video").field("encoding-name", "VP8").field("clock-rate", 90_000i32)
     };

@@ -1,0 +1,60 @@
+//! The certificate of one peer's DTLS: ECDSA with P-256, which every peer has to know (RFC 8827, section 6.5).
+//!
+//! GStreamer 1.22 makes one RSA certificate for all of a process, and some peers do not know its cipher suites. A new
+//! one for each connection also tells a peer that it is talking with a new one.
+
+use gst::glib::{Checksum, ChecksumType};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+
+use crate::exit::Failure;
+
+/// A certificate, its key, and its hash.
+#[derive(Debug, Clone)]
+pub(super) struct Certificate {
+    /// Certificate and key, in PEM.
+    pub(super) pem: String,
+    /// `sha-256` and the hash, as `a=fingerprint` has it.
+    fingerprint: String,
+}
+
+impl Certificate {
+    /// A new one.
+    pub(super) fn generate() -> Result<Self, Failure> {
+        let key = KeyPair::generate().map_err(Failure::internal)?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "WebRTC");
+        let certificate = params.self_signed(&key).map_err(Failure::internal)?;
+        let mut hash = Checksum::new(ChecksumType::Sha256).ok_or_else(|| Failure::internal("no SHA-256"))?;
+        hash.update(certificate.der());
+        let hex: Vec<String> = hash.digest().iter().map(|byte| format!("{byte:02X}")).collect();
+        Ok(Self {
+            pem: format!("{}{}", certificate.pem(), key.serialize_pem()),
+            fingerprint: format!("sha-256 {}", hex.join(":")),
+        })
+    }
+
+    /// webrtcbin's description with the right hash: webrtcbin 1.22 takes one of the key, too, when both are given to it.
+    pub(super) fn announce(&self, sdp: &str) -> String {
+        let line = |line: &str| {
+            let is_hash = line.starts_with("a=fingerprint:");
+            if is_hash { format!("a=fingerprint:{}\r\n", self.fingerprint) } else { format!("{line}\r\n") }
+        };
+        sdp.lines().map(line).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_another_one_and_is_announced() {
+        let (one, other) = (Certificate::generate().unwrap(), Certificate::generate().unwrap());
+        assert!(one.pem.contains("BEGIN CERTIFICATE") && one.pem.contains("BEGIN PRIVATE KEY"), "{one:?}");
+        assert_ne!(one.pem, other.pem);
+        let sdp = one.announce("v=0\r\na=fingerprint:sha-256 00:11\r\na=mid:0\r\n");
+        let hash = sdp.lines().nth(1).unwrap().strip_prefix("a=fingerprint:sha-256 ").unwrap();
+        assert!(sdp.starts_with("v=0\r\n") && sdp.ends_with("\r\na=mid:0\r\n") && hash.len() == 95, "{sdp}");
+    }
+}

@@ -1,0 +1,262 @@
+//! From the lines of a description to what they say.
+
+use super::{
+    Codec, EXTENSION_MID, EXTENSION_TWCC, Fingerprint, Hash, Kind, Refused, Sctp, Section, Setup, Transport,
+    raw::{Part, Raw},
+};
+use crate::candidate::RemoteCandidate;
+
+const MAX_MID: usize = 64;
+/// SSRCs of one m-line, and pairs of them.
+const MAX_SSRCS: usize = 16;
+const MAX_REPAIRS: usize = 4;
+/// The kinds of RTCP feedback that webrtcbin understands.
+const FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "transport-cc"];
+/// Codecs named in an error message.
+const MAX_NAMES: usize = 12;
+
+/// One m-line of a description of our own, as webrtcbin made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// `a=mid`.
+    pub mid: String,
+    /// ICE and DTLS.
+    pub transport: Transport,
+    /// What it carries, if webrtcbin did not reject it.
+    pub kind: Kind,
+    /// Our numbers.
+    pub codec: Option<Codec>,
+    /// `a=ssrc` and `a=ssrc-group`, without `a=`.
+    pub sources: Vec<String>,
+}
+
+impl Own {
+    /// The m-lines of a description that webrtcbin made.
+    pub fn parse(text: &str) -> Result<Vec<Self>, Refused> {
+        let raw = Raw::parse(text)?;
+        raw.media.iter().map(|media| own(&raw.session, media)).collect()
+    }
+}
+
+fn own(session: &Part<'_>, media: &Part<'_>) -> Result<Own, Refused> {
+    let section = section(session, media)?;
+    let line = |name: &'static str| media.all(name).map(move |value| format!("{name}:{value}"));
+    Ok(Own {
+        mid: section.mid.unwrap_or_default(),
+        transport: section.transport,
+        kind: section.kind,
+        codec: section.codec,
+        sources: line("ssrc-group").chain(line("ssrc")).collect(),
+    })
+}
+
+pub(super) fn section(session: &Part<'_>, media: &Part<'_>) -> Result<Section, Refused> {
+    let port = media.port().ok_or(Refused::Syntax("an m-line without a port"))?;
+    let kind = kind(media);
+    let rejected = port == 0 && !media.has("bundle-only");
+    let (sends, receives) = direction(session, media);
+    let transport = if rejected { Transport::default() } else { transport(session, media)? };
+    let mut words = media.words();
+    let line = [words.next().unwrap_or_default(), words.nth(1).unwrap_or_default()].map(String::from);
+    let [name, protocol] = line;
+    Ok(Section {
+        mid: media.first("mid").map(String::from),
+        line: [name, protocol, media.formats().collect::<Vec<_>>().join(" ")],
+        kind,
+        rejected,
+        sends,
+        receives,
+        codec: codec(kind, media),
+        codecs: names(media),
+        transport,
+        rtcp_mux: media.has("rtcp-mux"),
+        ssrcs: ssrcs(media),
+        repairs: repairs(media),
+        sctp: sctp(media),
+    })
+}
+
+pub(super) fn check_mids(sections: &[Section]) -> Result<(), Refused> {
+    let mids: Vec<&str> = sections.iter().filter_map(|section| section.mid.as_deref()).collect();
+    for (position, mid) in mids.iter().enumerate() {
+        if mid.is_empty() || mid.len() > MAX_MID || mid.contains(|c: char| !c.is_ascii_graphic()) {
+            return Err(Refused::Unusable("a mid is empty, too long or no token"));
+        }
+        if mids.iter().skip(position + 1).any(|other| other == mid) {
+            return Err(Refused::Unusable("two m-lines have the same mid"));
+        }
+    }
+    Ok(())
+}
+
+/// The first BUNDLE group, without what is rejected or not there. An m-line outside of it is not usable: a second
+/// transport for one peer is not worth its price.
+pub(super) fn bundle(session: &Part<'_>, sections: &[Section]) -> Vec<usize> {
+    let mut groups = session.all("group").filter_map(|group| group.strip_prefix("BUNDLE"));
+    let mut bundle = Vec::new();
+    for mid in groups.next().unwrap_or_default().split_ascii_whitespace() {
+        let named = |section: &Section| section.mid.as_deref() == Some(mid) && !section.rejected;
+        if let Some(position) = sections.iter().position(named).filter(|it| !bundle.contains(it)) {
+            bundle.push(position);
+        }
+    }
+    bundle
+}
+
+pub(super) fn candidates(raw: &Raw<'_>) -> Vec<(usize, RemoteCandidate)> {
+    let of = |(position, media): (usize, &Part<'_>)| {
+        let lines = media.all("candidate").map(|value| RemoteCandidate::parse(&format!("candidate:{value}")));
+        lines.flatten().map(move |candidate| (position, candidate)).collect::<Vec<_>>()
+    };
+    raw.media.iter().enumerate().flat_map(of).collect()
+}
+
+fn kind(media: &Part<'_>) -> Kind {
+    let protocol = media.words().nth(2).unwrap_or("");
+    match media.words().next() {
+        Some("audio") if protocol.ends_with("RTP/SAVPF") => Kind::Audio,
+        Some("video") if protocol.ends_with("RTP/SAVPF") => Kind::Video,
+        Some("application") if sctp(media).is_some() => Kind::Data,
+        _ => Kind::Other,
+    }
+}
+
+fn sctp(media: &Part<'_>) -> Option<Sctp> {
+    let mut formats = media.formats();
+    let (format, protocol) = (formats.next()?, media.words().nth(2)?);
+    if formats.next().is_some() || !protocol.ends_with("DTLS/SCTP") {
+        return None;
+    }
+    let number = |name: &str| media.first(name).and_then(|value| value.trim().parse::<u32>().ok());
+    let max_message_size = number("max-message-size");
+    if format == "webrtc-datachannel" {
+        let port = number("sctp-port").unwrap_or(5000);
+        return Some(Sctp { port: u16::try_from(port).ok()?, max_message_size, old_form: false });
+    }
+    let maps = |value: &str| {
+        let mut words = value.split_ascii_whitespace();
+        words.next() == Some(format) && words.next() == Some("webrtc-datachannel")
+    };
+    let port = format.parse().ok().filter(|_| media.all("sctpmap").any(maps))?;
+    Some(Sctp { port, max_message_size, old_form: true })
+}
+
+fn direction(session: &Part<'_>, media: &Part<'_>) -> (bool, bool) {
+    let find = |part: &Part<'_>| {
+        part.names().find_map(|name| match name {
+            "sendrecv" => Some((true, true)),
+            "sendonly" => Some((true, false)),
+            "recvonly" => Some((false, true)),
+            "inactive" => Some((false, false)),
+            _ => None,
+        })
+    };
+    find(media).or_else(|| find(session)).unwrap_or((true, true))
+}
+
+fn codec(kind: Kind, media: &Part<'_>) -> Option<Codec> {
+    let name = match kind {
+        Kind::Audio => "opus/48000",
+        Kind::Video => "VP8/90000",
+        Kind::Data => return Some(Codec::default()),
+        Kind::Other => return None,
+    };
+    let payload_type = media.payload_types().find(|pt| {
+        let starts = |map: &str| map.get(..name.len()).is_some_and(|it| it.eq_ignore_ascii_case(name));
+        media.of_payload("rtpmap", *pt).any(starts)
+    })?;
+    let repair = repair(media, payload_type).filter(|pt| kind == Kind::Video && *pt != payload_type);
+    let known = |name: &&str| media.of_payload("rtcp-fb", payload_type).any(|it| it == *name);
+    let feedback = FEEDBACK.into_iter().filter(known).collect();
+    Some(Codec { payload_type, repair, feedback, extensions: extensions(media) })
+}
+
+/// The payload type of retransmissions (RFC 4588) of another one.
+fn repair(media: &Part<'_>, payload_type: u8) -> Option<u8> {
+    media.payload_types().find(|pt| {
+        let is_rtx = media.of_payload("rtpmap", *pt).any(|map| map.eq_ignore_ascii_case("rtx/90000"));
+        let apt = format!("apt={payload_type}");
+        is_rtx && media.of_payload("fmtp", *pt).any(|fmtp| fmtp.split(';').any(|p| p.trim() == apt))
+    })
+}
+
+fn extensions(media: &Part<'_>) -> Vec<(u8, &'static str)> {
+    let mut known: Vec<(u8, &'static str)> = Vec::new();
+    for value in media.all("extmap") {
+        let Some((id, uri)) = value.split_once(' ') else { continue };
+        let uri = uri.split(' ').next().unwrap_or("");
+        let id = id.parse::<u8>().ok().filter(|id| (1..=14).contains(id));
+        let uri = [EXTENSION_TWCC, EXTENSION_MID].into_iter().find(|known| *known == uri);
+        if let (Some(id), Some(uri)) = (id, uri)
+            && !known.iter().any(|(other, same)| *other == id || *same == uri)
+        {
+            known.push((id, uri));
+        }
+    }
+    known
+}
+
+/// The names of the codecs, for an error message.
+fn names(media: &Part<'_>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for map in media.all("rtpmap") {
+        let name = map.split_once(' ').map_or("", |(_, name)| name.split('/').next().unwrap_or(""));
+        let is_name = (1..=24).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
+        let is_media = !["rtx", "red", "ulpfec", "flexfec-03", "telephone-event", "CN"].contains(&name);
+        if is_name && is_media && names.len() < MAX_NAMES && !names.iter().any(|it| it == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+fn transport(session: &Part<'_>, media: &Part<'_>) -> Result<Transport, Refused> {
+    let own = |name: &str| media.first(name).or_else(|| session.first(name)).unwrap_or("");
+    Ok(Transport {
+        ufrag: own("ice-ufrag").into(),
+        password: own("ice-pwd").into(),
+        fingerprints: fingerprints(session, media)?,
+        setup: match own("setup") {
+            "actpass" => Some(Setup::ActPass),
+            "active" => Some(Setup::Active),
+            "passive" => Some(Setup::Passive),
+            _ => None,
+        },
+    })
+}
+
+fn fingerprints(session: &Part<'_>, media: &Part<'_>) -> Result<Vec<Fingerprint>, Refused> {
+    let part = if media.has("fingerprint") { media } else { session };
+    let mut known = Vec::new();
+    for value in part.all("fingerprint") {
+        let (hash, hex) = value.split_once(' ').ok_or(Refused::Syntax("a malformed fingerprint"))?;
+        let hash = match hash.to_ascii_lowercase().as_str() {
+            "sha-256" => Hash::Sha256,
+            "sha-384" => Hash::Sha384,
+            "sha-512" => Hash::Sha512,
+            _ => continue,
+        };
+        let hex: String = hex.trim().split(':').collect::<String>().to_ascii_lowercase();
+        if hex.len() != hash.hex_length() || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(Refused::Syntax("a malformed fingerprint"));
+        }
+        known.push(Fingerprint { hash, hex });
+    }
+    if known.is_empty() && part.has("fingerprint") { Err(Refused::WeakFingerprint) } else { Ok(known) }
+}
+
+fn ssrcs(media: &Part<'_>) -> Vec<u32> {
+    let of = |value: &str| {
+        let (ssrc, rest) = value.split_once(' ')?;
+        ssrc.parse().ok().filter(|_| rest.starts_with("cname:"))
+    };
+    media.all("ssrc").filter_map(of).take(MAX_SSRCS).collect()
+}
+
+fn repairs(media: &Part<'_>) -> Vec<(u32, u32)> {
+    let of = |value: &str| {
+        let mut words = value.strip_prefix("FID ")?.split_ascii_whitespace();
+        Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+    };
+    media.all("ssrc-group").filter_map(of).take(MAX_REPAIRS).collect()
+}

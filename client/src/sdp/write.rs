@@ -1,0 +1,257 @@
+//! Descriptions written anew: what webrtcbin is shown of the peer, and what the peer gets as our answer.
+//!
+//! No line of a stranger's description goes to webrtcbin, only numbers, tokens and hashes that were checked.
+
+use std::fmt::Write;
+
+use callbin_protocol::SdpType;
+
+use super::{Codec, Fingerprint, Hash, Kind, Sctp, Setup, Transport};
+
+/// Whether media go out, and come in, as the describing side sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Direction {
+    /// It sends.
+    pub sends: bool,
+    /// It receives.
+    pub receives: bool,
+}
+
+/// The peer's description as webrtcbin is shown it.
+#[derive(Debug, Clone)]
+pub struct Shown<'a> {
+    /// Offer or answer.
+    pub kind: SdpType,
+    /// Counts descriptions of one connection (RFC 8866, section 5.2).
+    pub version: u64,
+    /// All m-lines share the first one's transport.
+    pub bundled: bool,
+    /// `a=ice-lite`.
+    pub ice_lite: bool,
+    /// The m-lines, in webrtcbin's order.
+    pub lines: Vec<ShownLine<'a>>,
+}
+
+/// One m-line of it.
+#[derive(Debug, Clone)]
+pub struct ShownLine<'a> {
+    /// As webrtcbin knows it.
+    pub mid: &'a str,
+    /// Sound, picture or data.
+    pub kind: Kind,
+    /// The codec.
+    pub codec: &'a Codec,
+    /// The peer's directions.
+    pub direction: Direction,
+    /// Its transport.
+    pub transport: &'a Transport,
+    /// What the peer does in the DTLS handshake.
+    pub setup: Setup,
+    /// `a=rtcp-mux`.
+    pub rtcp_mux: bool,
+    /// The peer's SSRCs.
+    pub ssrcs: &'a [u32],
+    /// Which of them repairs which.
+    pub repairs: &'a [(u32, u32)],
+    /// Data channels' parameters.
+    pub sctp: Option<Sctp>,
+    /// The peer does not want it: port 0.
+    pub rejected: bool,
+}
+
+/// Our answer, as the peer gets it.
+#[derive(Debug, Clone)]
+pub struct Answered<'a> {
+    /// Counts our descriptions.
+    pub version: u64,
+    /// The mids that share a transport, in the order of the peer's group; empty without a group.
+    pub bundle: Vec<&'a str>,
+    /// The m-lines, in the peer's order.
+    pub lines: Vec<AnswerLine<'a>>,
+}
+
+/// One m-line of it.
+#[derive(Debug, Clone)]
+pub struct AnswerLine<'a> {
+    /// The offer's mid, if it had one.
+    pub mid: Option<&'a str>,
+    /// The offer's media, protocol and formats.
+    pub line: &'a [String; 3],
+    /// What it carries; `None`: it is rejected.
+    pub used: Option<UsedLine<'a>>,
+}
+
+/// What an m-line that is not rejected carries.
+#[derive(Debug, Clone)]
+pub struct UsedLine<'a> {
+    /// Sound, picture or data.
+    pub kind: Kind,
+    /// The codec, in the offer's numbers.
+    pub codec: &'a Codec,
+    /// Our directions.
+    pub direction: Direction,
+    /// Our transport.
+    pub transport: &'a Transport,
+    /// Our part in the DTLS handshake.
+    pub setup: Setup,
+    /// `a=rtcp-mux`.
+    pub rtcp_mux: bool,
+    /// Our SSRCs, as lines.
+    pub sources: &'a [String],
+    /// Our candidates, as lines.
+    pub candidates: Vec<&'a str>,
+    /// Data channels' parameters, in the offer's form.
+    pub sctp: Option<Sctp>,
+}
+
+/// Writes what webrtcbin is shown. Writing to a `String` cannot fail.
+pub fn shown(it: &Shown<'_>) -> String {
+    let mut out = head(it.version);
+    if it.bundled {
+        let mids = it.lines.iter().filter(|line| !line.rejected).map(|line| line.mid);
+        let _ = write!(out, "a=group:BUNDLE {}\r\n", mids.collect::<Vec<_>>().join(" "));
+    }
+    if it.ice_lite {
+        out.push_str("a=ice-lite\r\n");
+    }
+    out.push_str("a=ice-options:trickle\r\n");
+    it.lines.iter().for_each(|line| write_shown(&mut out, line));
+    out
+}
+
+fn write_shown(out: &mut String, line: &ShownLine<'_>) {
+    let port = if line.rejected { 0 } else { 9 };
+    let (name, protocol, formats) = match line.kind {
+        Kind::Audio => ("audio", "UDP/TLS/RTP/SAVPF", payload_types(line.codec)),
+        Kind::Video => ("video", "UDP/TLS/RTP/SAVPF", payload_types(line.codec)),
+        Kind::Data | Kind::Other => ("application", "UDP/DTLS/SCTP", "webrtc-datachannel".into()),
+    };
+    let _ = write!(out, "m={name} {port} {protocol} {formats}\r\nc=IN IP4 0.0.0.0\r\na=mid:{}\r\n", line.mid);
+    write_transport(out, line.transport, line.setup);
+    if line.kind == Kind::Data {
+        // webrtcbin knows one form only.
+        write_sctp(out, line.sctp.map(|sctp| Sctp { old_form: false, ..sctp }));
+        return;
+    }
+    write_media(out, line.kind, line.codec, line.direction, line.rtcp_mux);
+    for (media, repair) in line.repairs {
+        let _ = write!(out, "a=ssrc-group:FID {media} {repair}\r\n");
+    }
+    for ssrc in line.ssrcs {
+        let _ = write!(out, "a=ssrc:{ssrc} cname:peer\r\n");
+    }
+}
+
+/// Writes our answer.
+pub fn answer(it: &Answered<'_>) -> String {
+    let mut out = head(it.version);
+    if !it.bundle.is_empty() {
+        let _ = write!(out, "a=group:BUNDLE {}\r\n", it.bundle.join(" "));
+    }
+    out.push_str("a=ice-options:trickle\r\n");
+    it.lines.iter().for_each(|line| write_answer(&mut out, line));
+    out
+}
+
+fn write_answer(out: &mut String, line: &AnswerLine<'_>) {
+    let [name, protocol, formats] = line.line;
+    let (port, formats) = match &line.used {
+        Some(used) if used.kind != Kind::Data => (9, payload_types(used.codec)),
+        Some(_) => (9, formats.clone()),
+        None => (0, formats.clone()),
+    };
+    let _ = write!(out, "m={name} {port} {protocol} {formats}\r\nc=IN IP4 0.0.0.0\r\n");
+    if let Some(mid) = line.mid {
+        let _ = write!(out, "a=mid:{mid}\r\n");
+    }
+    let Some(used) = &line.used else {
+        out.push_str("a=inactive\r\n");
+        return;
+    };
+    write_transport(out, used.transport, used.setup);
+    if used.kind == Kind::Data {
+        write_sctp(out, used.sctp);
+    } else {
+        write_media(out, used.kind, used.codec, used.direction, used.rtcp_mux);
+        for source in used.sources {
+            let _ = write!(out, "a={source}\r\n");
+        }
+    }
+    for candidate in &used.candidates {
+        let _ = write!(out, "a={candidate}\r\n");
+    }
+}
+
+fn head(version: u64) -> String {
+    format!("v=0\r\no=- 1 {version} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n")
+}
+
+fn payload_types(codec: &Codec) -> String {
+    codec.repair.iter().fold(codec.payload_type.to_string(), |list, repair| format!("{list} {repair}"))
+}
+
+fn write_transport(out: &mut String, transport: &Transport, setup: Setup) {
+    let Transport { ufrag, password, fingerprints, .. } = transport;
+    let _ = write!(out, "a=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\na=setup:{}\r\n", setup.name());
+    for Fingerprint { hash, hex } in strongest_last(fingerprints) {
+        let _ = write!(out, "a=fingerprint:{} {}\r\n", hash.name(), colons(hex));
+    }
+}
+
+/// SHA-256 first: webrtcbin looks at the first only, and some peers, too.
+fn strongest_last(fingerprints: &[Fingerprint]) -> impl Iterator<Item = &Fingerprint> {
+    let of = |usual: bool| fingerprints.iter().filter(move |it| (it.hash == Hash::Sha256) == usual);
+    of(true).chain(of(false))
+}
+
+fn write_sctp(out: &mut String, sctp: Option<Sctp>) {
+    let Some(sctp) = sctp else { return };
+    if sctp.old_form {
+        let _ = write!(out, "a=sctpmap:{} webrtc-datachannel 65535\r\n", sctp.port);
+    } else {
+        let _ = write!(out, "a=sctp-port:{}\r\n", sctp.port);
+    }
+    if let Some(size) = sctp.max_message_size {
+        let _ = write!(out, "a=max-message-size:{size}\r\n");
+    }
+}
+
+fn write_media(out: &mut String, kind: Kind, codec: &Codec, direction: Direction, rtcp_mux: bool) {
+    let direction = match (direction.sends, direction.receives) {
+        (true, true) => "sendrecv",
+        (true, false) => "sendonly",
+        (false, true) => "recvonly",
+        (false, false) => "inactive",
+    };
+    let _ = write!(out, "a={direction}\r\n");
+    if rtcp_mux {
+        out.push_str("a=rtcp-mux\r\n");
+    }
+    let number = codec.payload_type;
+    // RFC 7587, section 7: two channels, whatever is sent.
+    let name = if kind == Kind::Audio { "opus/48000/2" } else { "VP8/90000" };
+    let _ = write!(out, "a=rtpmap:{number} {name}\r\n");
+    for feedback in &codec.feedback {
+        let _ = write!(out, "a=rtcp-fb:{number} {feedback}\r\n");
+    }
+    if kind == Kind::Audio {
+        let _ = write!(out, "a=fmtp:{number} useinbandfec=1\r\n");
+    }
+    if let Some(repair) = codec.repair {
+        let _ = write!(out, "a=rtpmap:{repair} rtx/90000\r\na=fmtp:{repair} apt={number}\r\n");
+    }
+    for (id, uri) in &codec.extensions {
+        let _ = write!(out, "a=extmap:{id} {uri}\r\n");
+    }
+}
+
+fn colons(hex: &str) -> String {
+    let mut out = String::with_capacity(hex.len() * 3 / 2);
+    for (position, digit) in hex.chars().enumerate() {
+        if position > 0 && position % 2 == 0 {
+            out.push(':');
+        }
+        out.push(digit.to_ascii_uppercase());
+    }
+    out
+}

@@ -1,0 +1,121 @@
+//! ICE restart (RFC 8839, section 4.4.1.1.1) for GStreamer's webrtcbin, which has none in any version.
+//!
+//! libnice, below webrtcbin, can do it: it forgets the peer's candidates and credentials, makes new ones of our own,
+//! and goes on with the selected pair until a better one is found. DTLS and media above it do not notice. This crate
+//! is the only one of the workspace with unsafe code: libnice has no bindings for the GLib of today.
+
+use std::{
+    ffi::{CStr, CString, c_char, c_int, c_uint, c_void},
+    ptr,
+};
+
+use gst::{
+    glib::{self, translate::ToGlibPtr},
+    prelude::*,
+};
+
+#[link(name = "nice")]
+unsafe extern "C" {
+    fn nice_agent_restart(agent: *mut c_void) -> c_int;
+    fn nice_agent_set_remote_credentials(
+        agent: *mut c_void,
+        stream: c_uint,
+        ufrag: *const c_char,
+        password: *const c_char,
+    ) -> c_int;
+    fn nice_agent_get_local_credentials(
+        agent: *mut c_void,
+        stream: c_uint,
+        ufrag: *mut *mut c_char,
+        password: *mut *mut c_char,
+    ) -> c_int;
+}
+
+/// ICE credentials of one side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// User fragment.
+    pub ufrag: String,
+    /// Password.
+    pub password: String,
+}
+
+/// The stream of a webrtcbin that bundles: it has no other.
+const STREAM: c_uint = 1;
+
+/// Restarts ICE on the only stream of a `NiceAgent`, towards a peer with new credentials. Gives our new ones; `None`:
+/// this is no `NiceAgent`, or it has no such stream.
+pub fn restart(agent: &glib::Object, remote: &Credentials) -> Option<Credentials> {
+    if agent.type_().name() != "NiceAgent" {
+        return None;
+    }
+    let ufrag = CString::new(remote.ufrag.as_str()).ok()?;
+    let password = CString::new(remote.password.as_str()).ok()?;
+    let object: *mut glib::gobject_ffi::GObject = agent.to_glib_none().0;
+    let agent: *mut c_void = object.cast();
+    // SAFETY: `agent` is a live NiceAgent, which is its own lock; the strings are NUL-terminated and are copied.
+    let restarted = unsafe {
+        nice_agent_restart(agent) != 0
+            && nice_agent_set_remote_credentials(agent, STREAM, ufrag.as_ptr(), password.as_ptr()) != 0
+    };
+    if restarted { local(agent) } else { None }
+}
+
+fn local(agent: *mut c_void) -> Option<Credentials> {
+    let (mut ufrag, mut password) = (ptr::null_mut(), ptr::null_mut());
+    // SAFETY: `agent` is a live NiceAgent; both pointers are valid for one write each.
+    let known = unsafe { nice_agent_get_local_credentials(agent, STREAM, &raw mut ufrag, &raw mut password) };
+    if known == 0 {
+        return None;
+    }
+    Some(Credentials { ufrag: take(ufrag)?, password: take(password)? })
+}
+
+/// Takes a string that GLib has allocated for us.
+fn take(text: *mut c_char) -> Option<String> {
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: libnice gives NUL-terminated strings, which are the caller's to free with g_free.
+    let owned = unsafe { CStr::from_ptr(text) }.to_str().ok().map(String::from);
+    // SAFETY: as above, and `text` is not used any more.
+    unsafe { glib::ffi::g_free(text.cast()) };
+    owned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_object_is_no_agent() {
+        let remote = Credentials { ufrag: "abcd".into(), password: "0123456789012345678901".into() };
+        gst::init().expect("GStreamer starts");
+        let pipeline = gst::Pipeline::new();
+        assert_eq!(restart(pipeline.upcast_ref(), &remote), None);
+    }
+
+    #[test]
+    fn new_credentials_on_both_sides() {
+        gst::init().expect("GStreamer starts");
+        let webrtcbin = gst::ElementFactory::make("webrtcbin").build().expect("webrtcbin");
+        let ice = webrtcbin.property::<glib::Object>("ice-agent");
+        let agent = ice.property::<glib::Object>("agent");
+        let remote = Credentials { ufrag: "abcd".into(), password: "0123456789012345678901".into() };
+        assert_eq!(restart(&agent, &remote), None, "there is no stream yet");
+        webrtcbin.set_property_from_str("bundle-policy", "max-bundle");
+        let caps = gst::Caps::builder("application/x-rtp").field("media", "audio").field("encoding-name", "OPUS");
+        let caps = caps.field("payload", 96i32).field("clock-rate", 48_000i32).build();
+        webrtcbin.set_state(gst::State::Ready).expect("READY");
+        let direction = gst_webrtc::WebRTCRTPTransceiverDirection::Recvonly;
+        let _: gst_webrtc::WebRTCRTPTransceiver = webrtcbin.emit_by_name("add-transceiver", &[&direction, &caps]);
+        let promise = gst::Promise::new();
+        webrtcbin.emit_by_name::<()>("create-offer", &[&None::<gst::Structure>, &promise]);
+        promise.wait();
+        let first = restart(&agent, &remote).expect("a stream");
+        let second = restart(&agent, &remote).expect("a stream");
+        assert!(first.ufrag.len() >= 4 && first.password.len() >= 22, "{first:?}");
+        assert_ne!(first, second);
+        let _ = webrtcbin.set_state(gst::State::Null);
+    }
+}
