@@ -248,6 +248,14 @@ impl Agreement {
         };
         // Of an offer that rejects everything nothing has to be known.
         let Some(new) = transport(offer) else { return Some(false) };
+        // When another m-line names the transport, browsers begin with another transport.
+        let names = |remote: &Remote, tag: Option<usize>| {
+            tag.and_then(|tag| remote.sections.get(tag)).map(|section| section.mid.clone())
+        };
+        let tag = offer.bundle.iter().copied().find(|position| offer.is_usable(*position));
+        if names(old, self.tag(old)) != names(offer, tag) {
+            return None;
+        }
         let old = transport(old)?;
         let bundled = !offer.bundle.is_empty() || offer.usable().count() <= 1;
         let restarts = !old.is_same_ice(&new);

@@ -1,0 +1,418 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const BOTH: Direction = Direction { sends: true, receives: true };
+const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH };
+
+/// Offers of real peers, each of which once failed.
+const DATA_FIRST: &str = include_str!("../descriptions/offer-data-first.sdp");
+const BUNDLE_ORDER: &str = include_str!("../descriptions/offer-bundle-order.sdp");
+const BUNDLE_ONLY: &str = include_str!("../descriptions/offer-bundle-only-no-transport.sdp");
+const FIRST_REJECTED: &str = include_str!("../descriptions/offer-first-mline-rejected.sdp");
+const NO_MID: &str = include_str!("../descriptions/offer-no-mid-no-bundle.sdp");
+const OLD_SCTP: &str = include_str!("../descriptions/offer-old-sctp.sdp");
+const REJECTED: &str = include_str!("../descriptions/offer-rejected-mline.sdp");
+const SPROP: &str = include_str!("../descriptions/offer-sprop-stereo.sdp");
+const ALL: [&str; 8] =
+    [DATA_FIRST, BUNDLE_ORDER, BUNDLE_ONLY, FIRST_REJECTED, NO_MID, OLD_SCTP, REJECTED, SPROP];
+
+fn offer(text: &str) -> Remote {
+    Remote::parse(SdpType::Offer, text).unwrap()
+}
+
+fn shown_for(text: &str) -> String {
+    Agreement::from_offer(WISHES, offer(text)).applied().unwrap().text
+}
+
+/// What webrtcbin answers to what it was shown: the same m-lines with a transport of its own.
+fn webrtcbins(shown: &str) -> String {
+    let mut ufrag = 0;
+    let bundled = shown.contains("a=group:BUNDLE");
+    let own = |line: &str| match line.split_once(':') {
+        Some(("a=ice-ufrag", _)) => {
+            ufrag += u32::from(!bundled);
+            format!("a=ice-ufrag:mine{ufrag}")
+        }
+        Some(("a=ice-pwd", _)) => "a=ice-pwd:9876543210987654321098".into(),
+        Some(("a=setup", "active")) => "a=setup:passive".into(),
+        Some(("a=setup", _)) => "a=setup:active".into(),
+        Some(("a=fingerprint", _)) => format!("a=fingerprint:sha-256 {}", ["CD"; 32].join(":")),
+        Some(("a=ssrc" | "a=ssrc-group", _)) => "a=ssrc:77 cname:mine".into(),
+        _ => line.to_owned(),
+    };
+    shown.lines().map(own).map(|line| line + "\r\n").collect()
+}
+
+/// An agreement up to our answer, and the answer.
+fn answered(text: &str) -> (Agreement, String) {
+    let mut it = Agreement::from_offer(WISHES, offer(text));
+    let own = webrtcbins(&it.applied().unwrap().text);
+    it.take_own_answer(&own).unwrap();
+    let answer = it.answer().unwrap();
+    (it, answer)
+}
+
+fn m_lines(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| line.starts_with("m=")).collect()
+}
+
+fn values<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
+    text.lines().filter_map(|line| line.strip_prefix(start)).collect()
+}
+
+fn section(text: &str, number: usize) -> &str {
+    text.split("\r\nm=").nth(number + 1).unwrap()
+}
+
+#[test]
+fn every_offer_gets_an_answer_line_by_line() {
+    for text in ALL {
+        let (_, answer) = answered(text);
+        let kind = |line: &&str| line.split(' ').next().unwrap().to_owned();
+        let (ours, theirs) = (m_lines(&answer), m_lines(text));
+        assert_eq!(ours.iter().map(kind).collect::<Vec<_>>(), theirs.iter().map(kind).collect::<Vec<_>>());
+        assert_eq!(values(&answer, "a=mid:"), values(text, "a=mid:"), "{answer}");
+        let rejected = |line: &&str| line.split(' ').nth(1) == Some("0");
+        for (ours, theirs) in ours.iter().zip(theirs) {
+            assert!(!rejected(ours) || rejected(&theirs), "{ours} to {theirs}");
+        }
+        // The answer is one that we would take ourselves.
+        assert!(Remote::parse(SdpType::Answer, &answer).is_ok(), "{answer}");
+    }
+}
+
+#[test]
+fn webrtcbin_is_shown_media_first_and_one_transport() {
+    for text in ALL {
+        let shown = shown_for(text);
+        let lines = m_lines(&shown);
+        assert!(lines.first().unwrap().starts_with("m=audio") || lines.first().unwrap().starts_with("m=video"), "{shown}");
+        assert!(lines.iter().all(|line| line.split(' ').nth(1) == Some("9")), "{shown}");
+        let mids = values(&shown, "a=mid:");
+        if let [group] = &*values(&shown, "a=group:BUNDLE ") {
+            assert_eq!(group.split(' ').collect::<Vec<_>>(), mids);
+        }
+        for line in ["a=ice-ufrag:", "a=ice-pwd:", "a=setup:", "a=fingerprint:sha-256 "] {
+            assert!(values(&shown, line).len() >= lines.len(), "{line} in {shown}");
+        }
+        for stranger in ["sprop", "msid", "H264", "cname:c\r", "a=candidate", "bundle-only", "sctpmap"] {
+            assert!(!shown.contains(stranger), "{stranger} in {shown}");
+        }
+    }
+}
+
+#[test]
+fn the_groups_order_is_the_peers() {
+    let (mut it, answer) = answered(BUNDLE_ORDER);
+    assert_eq!(values(&answer, "a=group:BUNDLE "), ["audio video 0"]);
+    // The candidates belong to the group's first, whose m-line is the second.
+    let candidate = it.local_candidate(0, "candidate:1".into()).unwrap();
+    assert_eq!((candidate.sdp_mid.as_deref(), candidate.sdp_m_line_index), (Some("audio"), Some(1)));
+    assert_eq!(it.remote_candidate(Some("audio"), Some(1), None), Some(0));
+    let (mut it, _) = answered(DATA_FIRST);
+    assert_eq!(it.local_candidate(0, "candidate:1".into()).unwrap().sdp_mid.as_deref(), Some("v"));
+}
+
+/// RFC 3264, section 6: port 0, and RFC 8843, section 7.3.3: not in the group.
+#[test]
+fn what_is_rejected_stays_rejected() {
+    for (text, number, group) in [(REJECTED, 3, "0 1 2"), (FIRST_REJECTED, 0, "video audio 0")] {
+        let (_, answer) = answered(text);
+        assert_eq!(m_lines(&answer)[number].split(' ').nth(1), Some("0"), "{answer}");
+        assert!(!section(&answer, number).contains("ice-ufrag"), "{answer}");
+        assert_eq!(values(&answer, "a=group:BUNDLE "), [group]);
+    }
+}
+
+#[test]
+fn without_mids_positions_count() {
+    let (mut it, answer) = answered(NO_MID);
+    assert_eq!(values(&answer, "a=mid:"), [""; 0]);
+    assert_eq!(values(&answer, "a=group:"), [""; 0]);
+    assert_eq!(values(&answer, "a=ice-ufrag:"), ["mine1", "mine2", "mine3"]);
+    let candidate = it.local_candidate(1, "candidate:1".into()).unwrap();
+    assert_eq!((candidate.sdp_mid, candidate.sdp_m_line_index), (None, Some(1)));
+    assert_eq!(it.remote_candidate(None, Some(2), None), Some(2));
+}
+
+#[test]
+fn an_older_form_is_answered_in_it() {
+    let (_, answer) = answered(OLD_SCTP);
+    assert_eq!(m_lines(&answer)[2], "m=application 9 DTLS/SCTP 5000");
+    assert!(answer.contains("a=sctpmap:5000 webrtc-datachannel"), "{answer}");
+    assert!(shown_for(OLD_SCTP).contains("m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"));
+}
+
+#[test]
+fn what_a_peer_says_of_its_own_sound_does_not_limit_ours() {
+    let (_, answer) = answered(SPROP);
+    let audio = section(&answer, 1);
+    assert!(audio.contains("a=sendrecv\r\n") && audio.contains("a=fmtp:111 useinbandfec=1\r\n"), "{audio}");
+    assert!(audio.contains("a=rtpmap:111 opus/48000/2\r\n"), "RFC 7587, section 7: {audio}");
+}
+
+#[test]
+fn the_same_offer_again_changes_nothing_for_webrtcbin() {
+    for text in [DATA_FIRST, BUNDLE_ORDER, FIRST_REJECTED, OLD_SCTP, REJECTED, SPROP, NO_MID, BUNDLE_ONLY] {
+        let (mut it, answer) = answered(text);
+        let before = it.applied().unwrap().text;
+        assert_eq!(it.take_offer(offer(text)), Change::Flows { restarts_ice: false });
+        let version = |text: &str| text.lines().filter(|line| !line.starts_with("o=")).collect::<Vec<_>>().join("\n");
+        assert_eq!(version(&it.answer().unwrap()), version(&answer));
+        assert_eq!(version(&it.applied().unwrap().text), version(&before));
+    }
+}
+
+/// A video m-line of Chromium's kind.
+fn camera(mid: &str, direction: &str, ssrc: u32) -> String {
+    format!(
+        "m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na=rtcp-mux\r\na={direction}\r\n\
+         a=rtpmap:96 VP8/90000\r\na=ssrc:{ssrc} cname:x\r\n"
+    )
+}
+
+fn with(mids: &str, sections: &[String]) -> String {
+    let transport = format!(
+        "a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=setup:actpass\r\na=fingerprint:sha-256 {}\r\n",
+        ["AB"; 32].join(":")
+    );
+    format!("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {mids}\r\n{transport}{}", sections.concat())
+}
+
+#[test]
+fn seats_are_added_behind_the_others_and_used_again() {
+    let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:d\r\na=sctp-port:5000\r\n";
+    let (mut it, _) = answered(&with("d", &[data.into()]));
+    let anchor_and_data = it.applied().unwrap();
+    assert_eq!(m_lines(&anchor_and_data.text).len(), 2, "a media m-line leads: {}", anchor_and_data.text);
+    let added = with("d 1", &[data.into(), camera("1", "sendrecv", 5)]);
+    assert_eq!(it.take_offer(offer(&added)), Change::Renegotiation { restarts_ice: false });
+    let three = it.applied().unwrap();
+    assert!(three.text.starts_with(anchor_and_data.text.split("m=").next().unwrap()) || m_lines(&three.text).len() == 3);
+    assert_eq!(m_lines(&three.text)[..2], m_lines(&anchor_and_data.text)[..]);
+    it.take_own_answer(&webrtcbins(&three.text)).unwrap();
+    // Another m-line in its place, as browsers do it: with another mid.
+    let replaced = with("d 2", &[data.into(), camera("2", "sendrecv", 6)]);
+    assert_eq!(it.take_offer(offer(&replaced)), Change::Renegotiation { restarts_ice: false });
+    assert_eq!(m_lines(&it.applied().unwrap().text).len(), 3, "the seat is used again");
+    assert_eq!(it.flows().iter().map(|flow| (flow.seat, flow.mid.as_str())).collect::<Vec<_>>(), [(2, "2")]);
+    assert!(it.answer().unwrap().contains("a=mid:2\r\n"));
+}
+
+#[test]
+fn only_directions_change_and_webrtcbin_hears_nothing() {
+    let (mut it, _) = answered(&with("0", &[camera("0", "recvonly", 5)]));
+    let flow = |it: &Agreement| it.flows().first().map(|flow| (flow.direction.sends, flow.direction.receives));
+    assert_eq!(flow(&it), Some((true, false)));
+    for (direction, ours, sends, receives) in
+        [("sendrecv", "sendrecv", true, true), ("inactive", "inactive", false, false), ("sendonly", "recvonly", false, true)]
+    {
+        let text = with("0", &[camera("0", direction, 5)]);
+        assert_eq!(it.take_offer(offer(&text)), Change::Flows { restarts_ice: false });
+        assert_eq!(flow(&it), Some((sends, receives)));
+        assert!(it.answer().unwrap().contains(&format!("a={ours}\r\n")));
+    }
+}
+
+#[test]
+fn our_picture_goes_to_the_first_that_wants_it_and_all_of_theirs_come() {
+    let cameras = [("a", "sendonly"), ("b", "recvonly"), ("c", "sendrecv"), ("d", "sendonly")];
+    let sections: Vec<String> = (1..).zip(cameras).map(|(ssrc, (mid, direction))| camera(mid, direction, ssrc)).collect();
+    let (it, answer) = answered(&with("a b c d", &sections));
+    let directions: Vec<(bool, bool)> =
+        it.flows().iter().map(|flow| (flow.direction.sends, flow.direction.receives)).collect();
+    assert_eq!(directions, [(false, true), (true, false), (false, true), (false, true)]);
+    assert_eq!(values(&answer, "a=recvonly").len() + values(&answer, "a=sendonly").len(), 4);
+    let many: Vec<String> = (0..10).map(|n| camera(&n.to_string(), "sendonly", n)).collect();
+    let (it, _) = answered(&with("0 1 2 3 4 5 6 7 8 9", &many));
+    assert_eq!(it.flows().iter().filter(|flow| flow.direction.receives).count(), MAX_RECEIVED);
+}
+
+#[test]
+fn what_webrtcbin_cannot_follow_takes_a_new_connection() {
+    let first = with("0", &[camera("0", "sendrecv", 5)]);
+    for (what, next) in [
+        ("another certificate", first.replace("AB:AB", "AC:AC")),
+        ("another m-line names the transport", with("1 0", &[camera("0", "sendrecv", 5), camera("1", "sendrecv", 6)])),
+        ("that m-line is gone", with("1", &[camera("1", "sendrecv", 6)])),
+        ("no group any more", with("0", &[camera("0", "sendrecv", 5), camera("1", "sendrecv", 6)]).replace("a=group:BUNDLE 0\r\n", "")),
+        (
+            "one number for two codecs",
+            with(
+                "0 1",
+                &[
+                    camera("0", "sendrecv", 5),
+                    camera("1", "sendrecv", 6).replace("m=video", "m=audio").replace("VP8/90000", "opus/48000/2"),
+                ],
+            ),
+        ),
+    ] {
+        let (mut it, _) = answered(&first);
+        assert_eq!(it.take_offer(offer(&next)), Change::NewConnection, "{what}");
+    }
+    // More seats than there are: other numbers each time.
+    let (mut it, _) = answered(&first);
+    let change = (0..40u32).map(|n| {
+        let other = camera("0", "sendrecv", n).replace("96", &(n + 20).to_string());
+        it.take_offer(offer(&with("0", &[other])))
+    });
+    assert!(change.into_iter().any(|change| change == Change::NewConnection));
+}
+
+#[test]
+fn an_ice_restart_is_told_from_a_new_connection() {
+    let first = with("0", &[camera("0", "sendrecv", 5)]);
+    let (mut it, _) = answered(&first);
+    let restarted = first.replace("ice-ufrag:abcd", "ice-ufrag:wxyz");
+    assert_eq!(it.take_offer(offer(&restarted)), Change::Flows { restarts_ice: true });
+    it.set_credentials("fresh", "0123456789012345678901");
+    assert!(it.answer().unwrap().contains("a=ice-ufrag:fresh\r\na=ice-pwd:0123456789012345678901\r\n"));
+    // What webrtcbin says later has its old ones.
+    let own = webrtcbins(&it.applied().unwrap().text);
+    assert!(it.own_for_webrtcbin(&own).contains("a=ice-ufrag:fresh\r\n"));
+    it.take_own_answer(&own).unwrap();
+    assert!(it.answer().unwrap().contains("a=ice-ufrag:fresh\r\n"));
+}
+
+#[test]
+fn answers_to_our_offer() {
+    let own = webrtcbins(&shown_for(SPROP)).replace("a=setup:active", "a=setup:actpass");
+    let answer = |text: &str| {
+        let mut it = Agreement::from_own_offer(WISHES, &own).unwrap();
+        let remote = Remote::parse(SdpType::Answer, text).unwrap();
+        it.take_answer(remote).map(|()| it)
+    };
+    let good = own.replace("a=setup:actpass", "a=setup:active").replace("mine0", "theirs");
+    let it = answer(&good).unwrap();
+    assert_eq!(m_lines(&it.applied().unwrap().text).len(), 3);
+    assert_eq!(it.setup, Some(Setup::Passive));
+    // Group in another order: webrtcbin keeps its own.
+    let mids = values(&own, "a=mid:");
+    let reversed = mids.iter().rev().copied().collect::<Vec<_>>().join(" ");
+    let other = answer(&good.replace(&format!("BUNDLE {}", mids.join(" ")), &format!("BUNDLE {reversed}"))).unwrap();
+    assert_eq!(other.applied().unwrap().text, it.applied().unwrap().text);
+    // A rejected m-line in front, as Pion writes it: with nothing but the m-line.
+    let parts: Vec<&str> = good.split("m=").collect();
+    let bare = [parts[0], "video 0 UDP/TLS/RTP/SAVPF 0\r\n", parts[2], parts[3]].join("m=");
+    let it = answer(&bare).unwrap();
+    assert_eq!(it.flows().len(), 1);
+    assert_eq!(m_lines(&it.applied().unwrap().text).len(), 3, "webrtcbin keeps its transport");
+    for (wrong, why) in [
+        (good.replace("a=setup:active", "a=setup:actpass"), "actpass"),
+        (good.replace("a=group:", "a=x-group:"), "BUNDLE"),
+        (good.replace(mids[0], "other"), "m-lines"),
+        ([parts[0], parts[1], parts[2]].join("m="), "m-lines"),
+        (good.replace(" 9 UDP", " 0 UDP"), "accepts nothing"),
+    ] {
+        let error = answer(&wrong).unwrap_err().0;
+        assert!(error.contains(why), "{error} is not about {why}");
+    }
+}
+
+#[test]
+fn numbers_of_an_answer_may_differ() {
+    let own = webrtcbins(&shown_for(&with("0", &[camera("0", "sendrecv", 5)]))).replace("a=setup:active", "a=setup:actpass");
+    let mut it = Agreement::from_own_offer(WISHES, &own).unwrap();
+    let theirs = own.replace("SAVPF 96", "SAVPF 120").replace(":96 ", ":120 ").replace("actpass", "active");
+    it.take_answer(Remote::parse(SdpType::Answer, &theirs).unwrap()).unwrap();
+    let applied = it.applied().unwrap();
+    assert_eq!(applied.renumbered, [(96, 120)]);
+    assert!(applied.text.contains("a=rtpmap:96 VP8/90000"), "{}", applied.text);
+}
+
+#[test]
+fn nothing_in_common_is_said_with_both_lists() {
+    let g722 = camera("0", "sendrecv", 5).replace("VP8", "H264");
+    let it = Agreement::from_offer(WISHES, offer(&with("0", &[g722.clone()])));
+    assert_eq!(it.check().unwrap_err().0, "no codec in common: the peer has H264; we have opus, VP8");
+    let rejection = it.rejection().unwrap();
+    assert!(rejection.contains("m=video 0 UDP/TLS/RTP/SAVPF 96\r\n") && rejection.contains("a=mid:0"), "{rejection}");
+    // A call without media of ours goes on with the data channel.
+    let none = Wishes { audio: Direction::default(), video: Direction::default() };
+    let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:d\r\na=sctp-port:5000\r\n";
+    let both = with("0 d", &[g722, data.into()]);
+    assert!(Agreement::from_offer(none, offer(&both)).check().is_ok());
+    assert!(Agreement::from_offer(WISHES, offer(&both)).check().is_err());
+}
+
+/// M-lines of a peer: each absent, rejected, or in some direction, with one of two codecs or numbers.
+fn sections() -> impl Strategy<Value = Vec<(usize, usize, usize)>> {
+    proptest::collection::vec((0usize..4, 0usize..5, 0usize..3), 0..6)
+}
+
+fn write(sections: &[(usize, usize, usize)], ufrag: usize) -> String {
+    let directions = ["sendrecv", "sendonly", "recvonly", "inactive"];
+    let mut text = Vec::new();
+    let mut mids = Vec::new();
+    for (number, (kind, direction, codec)) in sections.iter().enumerate() {
+        let mid = format!("m{number}k{kind}");
+        let direction_line = directions.get(*direction);
+        let port = if direction_line.is_some() { 9 } else { 0 };
+        let (name, codec) = match (kind, codec) {
+            (0, 0) => ("audio", "111 opus/48000/2"),
+            (0, _) => ("audio", "109 opus/48000/2"),
+            (1, 0) => ("video", "96 VP8/90000"),
+            (1, 1) => ("video", "111 VP8/90000"),
+            (2, _) => ("application", ""),
+            _ => ("video", "97 H264/90000"),
+        };
+        mids.extend(direction_line.map(|_| mid.clone()));
+        let direction = direction_line.unwrap_or(&"inactive");
+        let number = codec.split(' ').next().unwrap();
+        text.push(match name {
+            "application" => format!("m=application {port} UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:{mid}\r\na=sctp-port:5000\r\n"),
+            _ => format!("m={name} {port} UDP/TLS/RTP/SAVPF {number}\r\na=mid:{mid}\r\na={direction}\r\na=rtpmap:{codec}\r\n"),
+        });
+    }
+    with(&mids.join(" "), &text).replace("abcd\r\n", &format!("user{ufrag}\r\n"))
+}
+
+proptest! {
+    /// Whatever a peer offers, one after the other: webrtcbin sees m-lines that never move or change, with media in
+    /// front and one data m-line at most, and each offer has an answer that fits it.
+    #[test]
+    fn seats_never_move(offers in proptest::collection::vec((sections(), 0usize..2), 1..12)) {
+        let mut current: Option<(Agreement, String)> = None;
+        for (sections, ufrag) in offers {
+            let text = write(&sections, ufrag);
+            let Ok(remote) = Remote::parse(SdpType::Offer, &text) else { continue };
+            let mut it = match current.take() {
+                Some((mut it, shown)) => match it.take_offer(remote.clone()) {
+                    Change::NewConnection => Agreement::from_offer(WISHES, remote),
+                    Change::Flows { restarts_ice } | Change::Renegotiation { restarts_ice } => {
+                        if restarts_ice {
+                            it.set_credentials("fresh", "0123456789012345678901");
+                        }
+                        if let Some(applied) = it.applied() {
+                            let (before, after) = (m_lines(&shown), m_lines(&applied.text));
+                            prop_assert!(after.starts_with(&before), "{:?} after {:?}", after, before);
+                        }
+                        it
+                    }
+                },
+                None => Agreement::from_offer(WISHES, remote),
+            };
+            if it.check().is_err() && it.applied().is_none() {
+                continue;
+            }
+            let shown = it.applied().map(|applied| applied.text).unwrap_or_default();
+            if !shown.is_empty() {
+                let lines = m_lines(&shown);
+                prop_assert!(lines.len() <= MAX_SEATS);
+                prop_assert!(!lines[0].starts_with("m=application"), "{}", shown);
+                prop_assert!(lines.iter().filter(|line| line.starts_with("m=application")).count() <= 1);
+                it.take_own_answer(&webrtcbins(&shown)).unwrap();
+            }
+            let answer = it.answer().unwrap();
+            prop_assert_eq!(m_lines(&answer).len(), sections.len());
+            let parsed = Remote::parse(SdpType::Answer, &answer).unwrap();
+            for (section, theirs) in parsed.sections.iter().zip(&it.remote().unwrap().sections) {
+                prop_assert!(!theirs.rejected || section.rejected);
+                prop_assert!(section.rejected || !(section.sends && !theirs.receives));
+                prop_assert!(section.rejected || !(section.receives && !theirs.sends) || !section.is_media());
+            }
+            current = Some((it, shown));
+        }
+    }
+}

@@ -308,6 +308,7 @@ impl Negotiation {
     fn take_offer(&mut self, now: Duration, remote: Remote) -> Vec<Effect> {
         let running = self.agreement.as_mut().filter(|_| self.state == State::Stable);
         let change = running.map_or(Change::NewConnection, |agreement| agreement.take_offer(remote.clone()));
+        tracing::debug!(?change, "the peer offers");
         let received = Effect::Report(Milestone::OfferReceived);
         let (effects, restarts_ice, seats) = match change {
             Change::NewConnection => return self.begin_with(now, remote),

@@ -1,14 +1,23 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::sdp::Direction;
 
 const LIMIT: Duration = Duration::from_secs(10);
 const T0: Duration = Duration::ZERO;
 
+const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH };
+const BOTH: Direction = Direction { sends: true, receives: true };
+
 /// A description such as webrtcbin makes, of a peer with this ICE user fragment.
 fn sdp(kind: SdpType, ufrag: &str) -> String {
+    sdp_of(kind, ufrag, "AB")
+}
+
+/// As above, of a peer with another certificate.
+fn sdp_of(kind: SdpType, ufrag: &str, certificate: &str) -> String {
     let setup = if kind == SdpType::Offer { "actpass" } else { "active" };
-    let fingerprint = ["AB"; 32].join(":");
+    let fingerprint = [certificate; 32].join(":");
     format!(
         "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE audio0\r\n\
          m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:audio0\r\na=ice-ufrag:{ufrag}\r\n\
@@ -21,6 +30,12 @@ fn signal(kind: SdpType, ufrag: &str) -> Input {
     Input::Signal(Signal::Sdp { kind, sdp: sdp(kind, ufrag) })
 }
 
+/// The offer of a new connection, such as a page makes that was loaded again.
+fn new_peer(number: u32) -> Input {
+    let sdp = sdp_of(SdpType::Offer, &format!("user{number}"), &format!("{:02X}", number % 256));
+    Input::Signal(Signal::Sdp { kind: SdpType::Offer, sdp })
+}
+
 fn candidate(line: &str) -> Input {
     let candidate = Candidate { candidate: line.into(), sdp_mid: None, sdp_m_line_index: None };
     Input::Signal(Signal::Ice(candidate))
@@ -30,15 +45,35 @@ const HOST: &str = "candidate:1 1 UDP 100 10.0.0.1 9 typ host";
 const MDNS: &str = "candidate:1 1 UDP 100 abc.local 9 typ host";
 
 fn idle() -> Negotiation {
-    Negotiation::new(false, LIMIT)
+    Negotiation::new(false, LIMIT, WISHES)
 }
 
 /// An offerer that has sent its offer.
 fn offered(polite: bool) -> Negotiation {
-    let mut it = Negotiation::new(polite, LIMIT);
+    let mut it = Negotiation::new(polite, LIMIT, WISHES);
     assert_eq!(it.handle(T0, Input::Start(Start::Offer)), [Effect::CreateOffer]);
     it.handle(T0, Input::Created(SdpType::Offer, sdp(SdpType::Offer, "mine")));
     it
+}
+
+/// An answerer that has been called and is connected.
+fn called() -> Negotiation {
+    let mut it = idle();
+    it.handle(T0, Input::Start(Start::BeCalled));
+    it.handle(T0, signal(SdpType::Offer, "theirs"));
+    it.handle(T0, Input::RemoteSet);
+    it.handle(T0, Input::Created(SdpType::Answer, sdp(SdpType::Answer, "mine")));
+    it.handle(T0, Input::Connected);
+    assert_eq!(it.phase(), Phase::Connected);
+    it
+}
+
+/// The answer among these effects.
+fn answer_in(effects: &[Effect]) -> Option<&str> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Send(Signal::Sdp { kind: SdpType::Answer, sdp }) => Some(sdp.as_str()),
+        _ => None,
+    })
 }
 
 /// An offerer that is connected.
@@ -94,7 +129,7 @@ fn answers_an_offer() {
     let effects = it.handle(T0, Input::Created(SdpType::Answer, text.clone()));
     assert!(matches!(
         &*effects,
-        [Effect::Send(_), Effect::Report(Milestone::AnswerSent), Effect::SetLocal(..)]
+        [Effect::Send(_), Effect::Report(Milestone::AnswerSent), Effect::SetLocal(..), Effect::Flow(_)]
     ));
     // DTLS may be seen before ICE.
     assert_eq!(
@@ -207,7 +242,7 @@ fn a_repeated_offer_is_no_new_one() {
 #[test]
 fn a_peer_that_starts_over_gets_a_new_transport() {
     let mut it = connected();
-    let effects = it.handle(T0, signal(SdpType::Offer, "again"));
+    let effects = it.handle(T0, new_peer(1));
     assert!(matches!(
         &*effects,
         [Effect::Report(Milestone::OfferReceived), Effect::Rebuild, Effect::ApplyOffer(_)]
@@ -218,14 +253,20 @@ fn a_peer_that_starts_over_gets_a_new_transport() {
 
 #[test]
 fn a_peer_that_starts_over_without_end_is_ended() {
+    // Each offer is answered before the next one comes.
+    let answer = |it: &mut Negotiation, now| {
+        it.handle(now, Input::RemoteSet);
+        it.handle(now, Input::Created(SdpType::Answer, sdp(SdpType::Answer, "mine")));
+    };
     let mut it = connected();
     let (mut rebuilt, mut last) = (0, Vec::new());
     for number in 0..1000 {
-        last = it.handle(T0, signal(SdpType::Offer, &format!("ufrag{number}")));
+        last = it.handle(T0, new_peer(number));
         rebuilt += last.iter().filter(|effect| **effect == Effect::Rebuild).count();
         if failure(&last).is_some() {
             break;
         }
+        answer(&mut it, T0);
     }
     assert_eq!(rebuilt, 10);
     assert_eq!(failure(&last).unwrap().code(), ExitCode::Misbehaved);
@@ -235,16 +276,122 @@ fn a_peer_that_starts_over_without_end_is_ended() {
     let mut it = connected();
     for number in 0..100 {
         let now = Duration::from_secs(10) * number;
-        let effects = it.handle(now, signal(SdpType::Offer, &format!("ufrag{number}")));
+        let effects = it.handle(now, new_peer(number));
         assert!(effects.contains(&Effect::Rebuild), "{number}: {effects:?}");
+        answer(&mut it, now);
     }
 }
 
 #[test]
-fn a_renegotiation_does_not_disturb_the_call() {
-    let mut it = connected();
-    assert_eq!(it.handle(T0, signal(SdpType::Offer, "theirs")), []);
-    assert_eq!(it.phase(), Phase::Connected);
+fn a_changed_direction_is_answered_without_webrtcbin() {
+    for mut it in [connected(), called()] {
+        let hold = sdp(SdpType::Offer, "theirs").replace("a=sendrecv", "a=inactive");
+        let effects = it.handle(T0, Input::Signal(Signal::Sdp { kind: SdpType::Offer, sdp: hold }));
+        let [Effect::Report(_), Effect::Send(_), Effect::Report(Milestone::AnswerSent), Effect::Flow(flows)] = &*effects
+        else {
+            panic!("{effects:?}");
+        };
+        assert!(flows.iter().all(|flow| flow.direction == Direction::default()), "{flows:?}");
+        assert!(answer_in(&effects).unwrap().contains("a=inactive"));
+        let resumed = it.handle(T0, signal(SdpType::Offer, "theirs"));
+        // The same text as before the hold, and a new offer all the same.
+        assert!(answer_in(&resumed).unwrap().contains("a=sendrecv"), "{resumed:?}");
+        assert_eq!(it.phase(), Phase::Connected);
+        assert_eq!(it.deadline(), None);
+    }
+}
+
+#[test]
+fn changes_without_end_are_ended() {
+    let mut it = called();
+    let mut answers = 0;
+    for number in 0..1000 {
+        let other = if number % 2 == 0 { "a=inactive" } else { "a=sendrecv" };
+        let offer = sdp(SdpType::Offer, "theirs").replace("a=sendrecv", other);
+        let effects = it.handle(T0, Input::Signal(Signal::Sdp { kind: SdpType::Offer, sdp: offer }));
+        if let Some(failure) = failure(&effects) {
+            assert_eq!(failure.code(), ExitCode::Misbehaved);
+            assert_eq!(answers, CHANGES_AT_ONCE);
+            return;
+        }
+        answers += 1;
+    }
+    panic!("it is never enough");
+}
+
+#[test]
+fn an_ice_restart_keeps_the_connection() {
+    for mut it in [connected(), called()] {
+        let effects = it.handle(T0, signal(SdpType::Offer, "restarted"));
+        let restart = Effect::RestartIce("restarted".into(), "0123456789012345678901".into());
+        assert_eq!(effects, [Effect::Report(Milestone::OfferReceived), restart]);
+        // Candidates of the new kind wait until libnice knows the new credentials.
+        assert_eq!(it.handle(T0, candidate(HOST)), []);
+        let effects = it.handle(T0, Input::IceRestarted("fresh".into(), "9876543210987654321098".into()));
+        let text = answer_in(&effects).unwrap();
+        assert!(text.contains("a=ice-ufrag:fresh\r\na=ice-pwd:9876543210987654321098\r\n"), "{text}");
+        assert!(effects.contains(&Effect::AddCandidate(0, Some(HOST.into()))), "{effects:?}");
+        assert_eq!((it.phase(), it.deadline()), (Phase::Connected, None));
+    }
+}
+
+/// RFC 8842, section 5.5: the parts in DTLS stay, whoever offers later.
+#[test]
+fn the_part_in_dtls_stays() {
+    let mut offerer = connected();
+    let hold = sdp(SdpType::Offer, "theirs").replace("a=sendrecv", "a=sendonly");
+    let effects = offerer.handle(T0, Input::Signal(Signal::Sdp { kind: SdpType::Offer, sdp: hold.clone() }));
+    assert!(answer_in(&effects).unwrap().contains("a=setup:passive"), "{effects:?}");
+    let effects = called().handle(T0, Input::Signal(Signal::Sdp { kind: SdpType::Offer, sdp: hold }));
+    assert!(answer_in(&effects).unwrap().contains("a=setup:active"), "{effects:?}");
+}
+
+#[test]
+fn only_the_newest_of_several_offers_is_answered() {
+    let mut it = idle();
+    it.handle(T0, Input::Start(Start::BeCalled));
+    it.handle(T0, signal(SdpType::Offer, "theirs"));
+    for _ in 0..3 {
+        for direction in ["a=sendonly", "a=recvonly"] {
+            let newer = sdp(SdpType::Offer, "theirs").replace("a=sendrecv", direction);
+            assert_eq!(it.handle(T0, Input::Signal(Signal::Sdp { kind: SdpType::Offer, sdp: newer })), []);
+        }
+    }
+    it.handle(T0, Input::RemoteSet);
+    let effects = it.handle(T0, Input::Created(SdpType::Answer, sdp(SdpType::Answer, "mine")));
+    assert!(
+        matches!(&*effects, [Effect::Report(_), Effect::Send(_), Effect::Report(_), Effect::SetLocal(..), Effect::Flow(_)]),
+        "{effects:?}"
+    );
+    assert!(answer_in(&effects).unwrap().contains("a=sendonly"), "the peer only receives: {effects:?}");
+    assert_eq!(effects.iter().filter(|effect| matches!(effect, Effect::Send(_))).count(), 1);
+}
+
+#[test]
+fn candidates_wait_for_the_answer_that_counts() {
+    let mut it = idle();
+    it.handle(T0, Input::Start(Start::BeCalled));
+    it.handle(T0, signal(SdpType::Offer, "theirs"));
+    it.handle(T0, Input::RemoteSet);
+    it.handle(T0, signal(SdpType::Offer, "restarted"));
+    let effects = it.handle(T0, Input::Created(SdpType::Answer, sdp(SdpType::Answer, "mine")));
+    assert_eq!(answer_in(&effects), None, "{effects:?}");
+    assert_eq!(it.handle(T0, Input::LocalCandidate(0, HOST.into())), []);
+    let effects = it.handle(T0, Input::IceRestarted("fresh".into(), "9876543210987654321098".into()));
+    assert!(answer_in(&effects).unwrap().contains(&format!("a={HOST}\r\n")), "{effects:?}");
+    assert_eq!(it.handle(T0, Input::LocalCandidate(0, HOST.into())).len(), 1);
+}
+
+#[test]
+fn a_peer_without_a_common_codec_gets_a_rejection() {
+    let mut it = idle();
+    it.handle(T0, Input::Start(Start::BeCalled));
+    let offer = sdp(SdpType::Offer, "theirs").replace("opus/48000/2", "G722/8000");
+    let effects = it.handle(T0, Input::Signal(Signal::Sdp { kind: SdpType::Offer, sdp: offer }));
+    assert!(answer_in(&effects).unwrap().contains("m=audio 0 "), "{effects:?}");
+    let failure = failure(&effects).unwrap();
+    assert_eq!(failure.code(), ExitCode::NegotiationFailed);
+    assert!(failure.reason.contains("G722") && failure.reason.contains("opus, VP8"), "{}", failure.reason);
 }
 
 #[test]
@@ -294,10 +441,23 @@ fn each_phase_has_its_deadline_and_code() {
     let effects = silent.handle(LIMIT, Input::Deadline);
     assert_eq!(failure(&effects).unwrap().code(), ExitCode::NegotiationFailed);
 
-    let mut pathless = offered(false);
-    pathless.handle(T0, signal(SdpType::Answer, "theirs"));
-    pathless.handle(T0, Input::RemoteSet);
-    assert_eq!(failure(&pathless.handle(LIMIT, Input::Deadline)).unwrap().code(), ExitCode::IceFailed);
+    // It agreed, and was never heard of again: the network cannot be blamed.
+    for input in [Input::Deadline, Input::IceFailed] {
+        let mut gone = offered(false);
+        gone.handle(T0, signal(SdpType::Answer, "theirs"));
+        gone.handle(T0, Input::RemoteSet);
+        let effects = gone.handle(LIMIT, input);
+        assert_eq!(failure(&effects).unwrap().code(), ExitCode::NegotiationFailed);
+        assert!(failure(&effects).unwrap().reason.contains("no network address"), "{effects:?}");
+    }
+
+    for input in [Input::Deadline, Input::IceFailed] {
+        let mut pathless = offered(false);
+        pathless.handle(T0, signal(SdpType::Answer, "theirs"));
+        pathless.handle(T0, Input::RemoteSet);
+        pathless.handle(T0, candidate(HOST));
+        assert_eq!(failure(&pathless.handle(LIMIT, input)).unwrap().code(), ExitCode::IceFailed);
+    }
 
     assert_eq!(connected().handle(LIMIT * 100, Input::Deadline), []);
 }
@@ -323,6 +483,8 @@ fn any_input() -> impl Strategy<Value = Input> {
         (kinds, ufrags).prop_map(|(kind, ufrag)| Input::Created(kind, sdp(kind, ufrag))),
         Just(Input::RemoteSet),
         Just(Input::LocalCandidate(0, HOST.into())),
+        (0u32..4).prop_map(new_peer),
+        Just(Input::IceRestarted("fresh".into(), "9876543210987654321098".into())),
         Just(Input::IceConnected),
         Just(Input::Connected),
         Just(Input::Deadline),
@@ -330,22 +492,27 @@ fn any_input() -> impl Strategy<Value = Input> {
 }
 
 proptest! {
-    /// Whatever comes in whatever order: candidates never reach webrtcbin before a description is set on it,
-    /// every description is sent before it is set, and nothing follows a failure.
+    /// Whatever comes in whatever order: candidates never reach webrtcbin before a description is set on it, our own
+    /// never leave before our description, webrtcbin is never asked for two things at once, and nothing follows a
+    /// failure.
     #[test]
     fn any_order_of_inputs_keeps_the_rules(polite: bool, inputs in proptest::collection::vec(any_input(), 0..60)) {
-        let mut it = Negotiation::new(polite, LIMIT);
-        let (mut applied, mut over, mut sent) = (false, false, None);
+        let mut it = Negotiation::new(polite, LIMIT, WISHES);
+        let (mut applied, mut over, mut announced, mut busy) = (false, false, false, false);
         for (step, input) in (0u32..).zip(inputs) {
-            let was_set = matches!(input, Input::RemoteSet);
+            let was_set = matches!(input, Input::RemoteSet | Input::IceRestarted(..));
+            busy &= !matches!(input, Input::RemoteSet | Input::Created(..));
             for effect in it.handle(Duration::from_millis(u64::from(step)), input) {
                 prop_assert!(!over);
                 match effect {
-                    Effect::Rebuild => applied = false,
-                    Effect::ApplyOffer(_) | Effect::ApplyAnswer(_) => applied = true,
+                    Effect::Rebuild => (applied, announced, busy) = (false, false, false),
+                    Effect::ApplyOffer(_) | Effect::ApplyAnswer(_) | Effect::CreateAnswer | Effect::CreateOffer => {
+                        prop_assert!(!busy);
+                        (busy, applied) = (true, true);
+                    }
                     Effect::AddCandidate(..) => prop_assert!(applied || was_set),
-                    Effect::Send(Signal::Sdp { sdp, .. }) => sent = Some(sdp),
-                    Effect::SetLocal(_, sdp) => prop_assert_eq!(sent.take(), Some(sdp)),
+                    Effect::Send(Signal::Sdp { .. }) => announced = true,
+                    Effect::Send(Signal::Ice(_)) => prop_assert!(announced),
                     Effect::Fail(_) => over = true,
                     _ => {}
                 }

@@ -7,9 +7,15 @@ use callbin_protocol::{Candidate, SdpType};
 use proptest::prelude::*;
 
 use super::*;
-use crate::negotiation::{self, Negotiation, Phase};
+use crate::{
+    agreement::Wishes,
+    negotiation::{self, Negotiation, Phase},
+    sdp::Direction,
+};
 
 const T0: Duration = Duration::ZERO;
+const BOTH: Direction = Direction { sends: true, receives: true };
+const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH };
 
 fn peer(name: &str) -> PeerId {
     PeerId::new(name).unwrap()
@@ -221,13 +227,16 @@ struct Pair {
     remote: Option<String>,
 }
 
+/// Each webrtcbin has a certificate of its own.
 fn description(kind: SdpType, ufrag: &str) -> String {
+    let generation = ufrag.trim_start_matches("ufrag").parse::<u64>().unwrap();
+    let certificate: Vec<String> = generation.to_be_bytes().repeat(4).iter().map(|it| format!("{it:02X}")).collect();
     let setup = if kind == SdpType::Offer { "actpass" } else { "active" };
     format!(
         "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n\
          a=ice-ufrag:{ufrag}\r\na=ice-pwd:0123456789012345678901\r\n\
          a=fingerprint:sha-256 {}\r\na=setup:{setup}\r\na=rtpmap:111 opus/48000/2\r\n",
-        ["AB"; 32].join(":")
+        certificate.join(":")
     )
 }
 
@@ -291,7 +300,7 @@ impl World {
             match effect {
                 Effect::Open { peer, start, polite } => {
                     self.generation += 1;
-                    let negotiation = Negotiation::new(polite, Duration::from_secs(10));
+                    let negotiation = Negotiation::new(polite, Duration::from_secs(10), WISHES);
                     let pair = Pair { negotiation, generation: self.generation, local: None, remote: None };
                     self.clients.get_mut(who).unwrap().pairs.insert(peer.clone(), pair);
                     self.pair_input(who, &peer, negotiation::Input::Start(start));
@@ -324,7 +333,8 @@ impl World {
                     done(pair.generation, negotiation::Input::Created(SdpType::Answer, sdp));
                 }
                 negotiation::Effect::ApplyOffer(remote) | negotiation::Effect::ApplyAnswer(remote) => {
-                    pair.remote = Some(remote.ufrag().to_owned());
+                    let ufrag = remote.text.split("a=ice-ufrag:").nth(1).and_then(|rest| rest.lines().next());
+                    pair.remote = ufrag.map(String::from);
                     done(pair.generation, negotiation::Input::RemoteSet);
                 }
                 negotiation::Effect::SetLocal(..) => {
@@ -341,7 +351,9 @@ impl World {
                     self.generation += 1;
                     (pair.generation, pair.local, pair.remote) = (self.generation, None, None);
                 }
+                negotiation::Effect::RestartIce(..) => panic!("nobody restarts ICE"),
                 negotiation::Effect::AddCandidate(..)
+                | negotiation::Effect::Flow(_)
                 | negotiation::Effect::Resolve(..)
                 | negotiation::Effect::Report(_) => {}
                 negotiation::Effect::Fail(failure) => panic!("{who} with {peer}: {failure:?}"),

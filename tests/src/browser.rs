@@ -4,6 +4,7 @@
 //! typed bindings break with each new browser, and because pages are then independent of one another: no
 //! "current window". Each page is a window of its own, so that none is throttled for being in the background.
 
+mod bare;
 mod devtools;
 mod page;
 
@@ -24,6 +25,7 @@ use crate::{
 };
 
 use devtools::DevTools;
+pub use bare::Bare;
 pub use page::{Page, VideoProbe};
 
 /// How to start a browser.

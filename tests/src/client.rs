@@ -94,6 +94,10 @@ impl Client {
             let mut chunk = [0; 4096];
             while let Ok(n @ 1..) = stderr.read(&mut chunk) {
                 let text = String::from_utf8_lossy(chunk.get(..n).unwrap_or_default()).into_owned();
+                // For whoever looks for the cause of a failure.
+                if std::env::var_os("CALLBIN_TEST_VERBOSE").is_some() {
+                    eprint!("{text}");
+                }
                 sink.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
             }
         });

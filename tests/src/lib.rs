@@ -22,7 +22,7 @@ pub mod site;
 pub mod socket;
 pub mod wait;
 
-pub use browser::{Browser, BrowserOptions, Page, VideoProbe};
+pub use browser::{Bare, Browser, BrowserOptions, Page, VideoProbe};
 pub use client::Client;
 pub use coturn::Coturn;
 pub use display::{Display, Patch, Screenshot};

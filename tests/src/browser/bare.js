@@ -1,0 +1,132 @@
+// A peer that is nothing but a browser's RTCPeerConnection and a WebSocket: it negotiates when its test says so.
+(() => {
+  const bare = { texts: [], error: null, mangle: (sdp) => sdp, answers: 0 };
+  window.bare = bare;
+  const tracks = new Map();
+
+  bare.open = (url, id) => new Promise((done, fail) => {
+    bare.socket = new WebSocket(url);
+    bare.socket.onopen = () => bare.socket.send(`HELLO ${id}`);
+    bare.socket.onerror = () => fail(new Error('no connection'));
+    bare.socket.onmessage = ({ data }) => (data === 'HELLO' ? done() : bare.said(data).catch((e) => { bare.error ??= String(e); }));
+  });
+
+  bare.call = (uid) => new Promise((done) => {
+    bare.sessionOk = done;
+    bare.socket.send(`SESSION ${uid}`);
+  });
+
+  bare.connect = (options = {}) => {
+    const pc = new RTCPeerConnection(options);
+    bare.pc = pc;
+    pc.onicecandidate = ({ candidate }) => candidate && bare.send({ ice: candidate });
+    pc.ontrack = ({ track }) => bare.watch(track);
+    pc.ondatachannel = ({ channel }) => bare.adopt(channel);
+    return null;
+  };
+
+  bare.adopt = (channel) => {
+    bare.channel = channel;
+    channel.onmessage = ({ data }) => bare.texts.push(data);
+    return null;
+  };
+
+  bare.send = (message) => bare.socket.send(JSON.stringify(message));
+
+  bare.said = async (text) => {
+    if (text === 'SESSION_OK') return bare.sessionOk();
+    if (text === 'OFFER_REQUEST') return bare.negotiate();
+    if (text.startsWith('ERROR')) throw new Error(text);
+    const { sdp, ice } = JSON.parse(text);
+    if (!bare.pc) bare.connect();
+    if (ice) return ice.candidate && bare.pc.addIceCandidate(ice);
+    bare.lastSdp = sdp.sdp;
+    await bare.pc.setRemoteDescription(sdp);
+    if (sdp.type === 'answer') { bare.answers += 1; return null; }
+    await bare.prepareAnswer?.();
+    await bare.pc.setLocalDescription();
+    bare.send({ sdp: bare.pc.localDescription });
+  };
+
+  bare.offer = async () => {
+    await bare.pc.setLocalDescription(await bare.pc.createOffer());
+    const { type, sdp } = bare.pc.localDescription;
+    bare.send({ sdp: { type, sdp: bare.mangle(sdp) } });
+  };
+
+  // Offers, and comes back when the answer is in force.
+  bare.negotiate = async () => {
+    const before = bare.answers;
+    await bare.offer();
+    await bare.until(() => bare.answers > before, 'an answer');
+    return null;
+  };
+
+  bare.until = async (condition, what, limit = 20000) => {
+    for (const start = performance.now(); !(await condition());) {
+      if (bare.error) throw new Error(bare.error);
+      if (performance.now() - start > limit) throw new Error(`waited in vain for ${what}`);
+      await new Promise((done) => setTimeout(done, 20));
+    }
+  };
+
+  bare.media = async () => {
+    bare.stream ??= await navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 320, height: 240, frameRate: 20 } });
+    return bare.stream;
+  };
+
+  bare.addMedia = async () => {
+    const stream = await bare.media();
+    stream.getTracks().forEach((track) => bare.pc.addTrack(track, stream));
+    return null;
+  };
+
+  // Plays a track, and notes when each of its frames is shown.
+  bare.watch = (track) => {
+    if (tracks.has(track)) return;
+    const video = document.createElement('video');
+    video.muted = true;
+    video.autoplay = true;
+    video.srcObject = new MediaStream([track]);
+    document.body.append(video);
+    const times = [];
+    tracks.set(track, { kind: track.kind, times, video });
+    const note = () => { times.push(performance.now()); video.requestVideoFrameCallback(note); };
+    video.requestVideoFrameCallback(note);
+  };
+
+  const videos = () => [...tracks].filter(([track, { kind }]) => kind === 'video' && track.readyState === 'live').map(([, it]) => it);
+
+  // Frames shown of all pictures.
+  bare.frames = () => videos().reduce((sum, { times }) => sum + times.length, 0);
+
+  bare.packets = async (kind) => {
+    let packets = 0;
+    (await bare.pc.getStats()).forEach((it) => { if (it.type === 'inbound-rtp' && it.kind === kind) packets += it.packetsReceived; });
+    return packets;
+  };
+
+  bare.mark = () => { bare.marked = performance.now(); return null; };
+
+  // The longest time without a new frame since the mark.
+  bare.gap = () => {
+    const times = videos().flatMap(({ times }) => times).filter((time) => time >= bare.marked).sort((a, b) => a - b);
+    const all = [bare.marked, ...times, performance.now()];
+    return Math.max(...all.slice(1).map((time, index) => time - all[index]));
+  };
+
+  // Waits until further frames and sound come.
+  bare.plays = async () => {
+    const [frames, packets] = [bare.frames(), await bare.packets('audio')];
+    await bare.until(() => bare.frames() >= frames + 10, 'frames');
+    await bare.until(async () => (await bare.packets('audio')) >= packets + 20, 'sound');
+    return null;
+  };
+
+  bare.says = async (text) => {
+    await bare.until(() => bare.channel?.readyState === 'open', 'a data channel');
+    bare.channel.send(text);
+    return null;
+  };
+  return null;
+})()

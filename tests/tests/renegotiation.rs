@@ -1,0 +1,245 @@
+//! What a browser may do in a running call: each change is answered, and what should flow does, with proof at both
+//! ends. The browser's peer has nothing of our page.
+
+use callbin_tests::{Bare, BrowserOptions, Client, DEADLINE, Site, client::Event, machine};
+
+/// A frame every 33 ms; a gap that a viewer takes for a stumble, not for a stop.
+const MAX_GAP_MS: f64 = 500.0;
+
+/// A client that waits, and a browser that has called it with camera and microphone.
+fn calling(options: &[&str]) -> (Site, Client, Bare) {
+    let (site, client, bare) = session(options);
+    bare.run("bare.connect(); bare.adopt(bare.pc.createDataChannel('chat')); await bare.addMedia(); await bare.negotiate()");
+    bare.assert_plays();
+    (site, client, bare)
+}
+
+/// A client that waits, and a browser that has a session with it and has said nothing yet.
+fn session(options: &[&str]) -> (Site, Client, Bare) {
+    let site = Site::with(BrowserOptions::default());
+    let args = [&["wait", "--id", "gst", "--size", "320x240"], options].concat();
+    let mut client = Client::start(&site.server, &args);
+    client.wait_for("waiting");
+    let bare = Bare::open(&site.browser, &site.server, "bare");
+    bare.eval("bare.call('gst')");
+    (site, client, bare)
+}
+
+/// A browser that is called by a client, which offers, and that answers with camera and microphone.
+fn called() -> (Site, Client, Bare) {
+    let site = Site::with(BrowserOptions::default());
+    let bare = Bare::open(&site.browser, &site.server, "bare");
+    bare.run("await bare.media(); bare.prepareAnswer = async () => { if (!bare.pc.getSenders().length || !bare.pc.getSenders().some(({ track }) => track)) await bare.addMedia(); }");
+    let client = Client::start(&site.server, &["call", "bare", "--id", "gst", "--size", "320x240"]);
+    bare.eval("bare.until(() => bare.pc?.connectionState === 'connected', 'a connection')");
+    bare.assert_plays();
+    (site, client, bare)
+}
+
+/// The client sees the fake camera, from now on.
+#[track_caller]
+fn assert_client_sees(client: &mut Client) {
+    client.forget();
+    let green = |stats: &Event| {
+        stats.color().is_some_and(|[r, g, b]| g > 60 && g > 2 * r.max(b)) && stats.number("/video/fps") > 5.0
+    };
+    client.wait_for_stats("a green picture", green);
+    client.wait_for_stats("sound", |stats| stats.number("/audio/level_db") > -65.0);
+}
+
+/// The client sees that no picture comes any more.
+#[track_caller]
+fn assert_client_sees_nothing(client: &mut Client) {
+    client.wait_for_stats("no picture", |stats| stats.number("/video/fps") == 0.0);
+}
+
+#[track_caller]
+fn assert_both_play(client: &mut Client, bare: &Bare) {
+    assert_client_sees(client);
+    bare.assert_plays();
+}
+
+#[track_caller]
+fn assert_texts_go(client: &mut Client, bare: &Bare, text: &str) {
+    bare.eval(&format!("bare.says({text:?})"));
+    client.wait_for_any(text, DEADLINE, |event| event.name() == "data" && event.text("/text") == text);
+}
+
+/// GStreamer's own example page does so: first a data channel alone, then media on the same connection.
+#[test]
+fn media_join_a_data_channel() {
+    let _machine = machine::shared();
+    let (_site, mut client, bare) = session(&["--send-text", "hello from GStreamer"]);
+    bare.run("bare.connect(); bare.adopt(bare.pc.createDataChannel('chat')); await bare.negotiate()");
+    assert_texts_go(&mut client, &bare, "before");
+    bare.run("await bare.addMedia(); await bare.negotiate()");
+    assert_both_play(&mut client, &bare);
+    assert_texts_go(&mut client, &bare, "after");
+    assert_eq!(bare.eval("bare.texts.join()"), "hello from GStreamer");
+}
+
+/// The second offer comes before the first one has an answer: the newest counts.
+#[test]
+fn only_the_newest_offer_counts() {
+    let _machine = machine::shared();
+    let (_site, mut client, bare) = session(&[]);
+    bare.run("bare.connect(); bare.adopt(bare.pc.createDataChannel('chat')); await bare.offer(); await bare.addMedia(); await bare.negotiate()");
+    assert_both_play(&mut client, &bare);
+    assert_texts_go(&mut client, &bare, "hello");
+}
+
+#[test]
+fn a_data_channel_joins_media() {
+    let _machine = machine::alone();
+    let (_site, mut client, bare) = session(&[]);
+    bare.run("bare.connect(); await bare.addMedia(); await bare.negotiate()");
+    assert_both_play(&mut client, &bare);
+    bare.run("bare.mark(); bare.adopt(pc.createDataChannel('chat')); await bare.negotiate()");
+    assert_texts_go(&mut client, &bare, "hello");
+    assert_both_play(&mut client, &bare);
+    assert!(bare.gap() < MAX_GAP_MS, "{}", bare.gap());
+}
+
+#[test]
+fn a_camera_comes_late_and_goes() {
+    let _machine = machine::alone();
+    let (_site, mut client, bare) = session(&[]);
+    bare.run(
+        "bare.connect(); bare.adopt(bare.pc.createDataChannel('chat')); \
+         bare.pc.addTransceiver('audio', { direction: 'recvonly' }); \
+         bare.pc.addTransceiver('video', { direction: 'recvonly' }); await bare.negotiate()",
+    );
+    bare.assert_plays();
+    for _ in 0..2 {
+        bare.run(
+            "bare.mark(); const stream = await bare.media(); \
+             for (const t of pc.getTransceivers()) { \
+               await t.sender.replaceTrack(stream.getTracks().find(({ kind }) => kind === t.receiver.track.kind)); \
+               t.direction = 'sendrecv'; } await bare.negotiate()",
+        );
+        assert_both_play(&mut client, &bare);
+        bare.run("for (const t of pc.getTransceivers()) t.direction = 'recvonly'; await bare.negotiate()");
+        assert_client_sees_nothing(&mut client);
+        assert!(bare.gap() < MAX_GAP_MS, "{}", bare.gap());
+    }
+}
+
+#[test]
+fn a_call_is_held_and_resumed() {
+    let _machine = machine::shared();
+    for (_site, mut client, bare) in [calling(&[]), called()] {
+        for _ in 0..2 {
+            bare.run("for (const t of pc.getTransceivers()) t.direction = 'inactive'; await bare.negotiate()");
+            assert_client_sees_nothing(&mut client);
+            bare.run(
+                "const frames = bare.frames(); await new Promise((done) => setTimeout(done, 300)); \
+                 if (bare.frames() > frames + 2) throw new Error('it goes on')",
+            );
+            bare.run("for (const t of pc.getTransceivers()) t.direction = 'sendrecv'; await bare.negotiate()");
+            assert_both_play(&mut client, &bare);
+        }
+    }
+}
+
+#[test]
+fn media_are_removed_and_added_again() {
+    let _machine = machine::shared();
+    for (_site, mut client, bare) in [calling(&[]), called()] {
+        for _ in 0..3 {
+            bare.run("for (const t of pc.getTransceivers()) t.stop(); await bare.negotiate()");
+            assert_client_sees_nothing(&mut client);
+            bare.run("await bare.addMedia(); await bare.negotiate()");
+            assert_both_play(&mut client, &bare);
+        }
+    }
+}
+
+/// Neither side loses a frame's worth of time: media go on over the old path until the new one is there.
+#[test]
+fn an_ice_restart_does_not_interrupt() {
+    let _machine = machine::alone();
+    for (_site, mut client, bare) in [calling(&[]), called()] {
+        for _ in 0..2 {
+            bare.run(
+                "bare.mark(); const user = (sdp) => /a=ice-ufrag:(\\S+)/.exec(sdp)[1]; \
+                 const before = [user(pc.localDescription.sdp), user(pc.remoteDescription.sdp)]; \
+                 pc.restartIce(); await bare.negotiate(); \
+                 const after = [user(pc.localDescription.sdp), user(pc.remoteDescription.sdp)]; \
+                 if (before[0] === after[0] || before[1] === after[1]) throw new Error('no restart'); \
+                 await bare.until(() => pc.iceConnectionState === 'connected', 'a path')",
+            );
+            assert_both_play(&mut client, &bare);
+            assert!(bare.gap() < MAX_GAP_MS, "{}", bare.gap());
+        }
+    }
+}
+
+#[test]
+fn everything_at_once_after_an_ice_restart() {
+    let _machine = machine::shared();
+    let (_site, mut client, bare) = calling(&[]);
+    bare.run("pc.restartIce(); await bare.negotiate()");
+    bare.run("for (const t of pc.getTransceivers()) t.stop(); pc.restartIce(); await bare.negotiate()");
+    bare.run("await bare.addMedia(); pc.restartIce(); await bare.negotiate()");
+    assert_both_play(&mut client, &bare);
+}
+
+#[test]
+fn the_order_of_codecs_changes() {
+    let _machine = machine::alone();
+    let (_site, mut client, bare) = calling(&[]);
+    bare.run(
+        "const { codecs } = RTCRtpReceiver.getCapabilities('video'); \
+         const vp8 = codecs.filter(({ mimeType }) => /VP8|rtx/.test(mimeType)); \
+         pc.getTransceivers().find(({ receiver }) => receiver.track.kind === 'video').setCodecPreferences(vp8); \
+         bare.mark(); await bare.negotiate()",
+    );
+    assert_both_play(&mut client, &bare);
+    assert!(bare.gap() < MAX_GAP_MS, "{}", bare.gap());
+}
+
+/// Two cameras, and separate m-lines for either direction.
+#[test]
+fn several_m_lines_of_one_kind() {
+    let _machine = machine::shared();
+    let (_site, mut client, bare) = session(&[]);
+    bare.run(
+        "bare.connect(); const stream = await bare.media(); const [video] = stream.getVideoTracks(); \
+         const add = (what, direction) => bare.pc.addTransceiver(what, { direction }); \
+         add(video, 'sendonly'); add('video', 'recvonly'); add(stream.getAudioTracks()[0], 'sendonly'); \
+         add('audio', 'recvonly'); add(video.clone(), 'sendonly'); await bare.negotiate()",
+    );
+    assert_both_play(&mut client, &bare);
+    let directions = "bare.pc.getTransceivers().map(({ currentDirection }) => currentDirection).join()";
+    assert_eq!(bare.eval(directions), "sendonly,recvonly,sendonly,recvonly,sendonly");
+    bare.run(
+        "const sent = async () => { let n = []; (await pc.getStats()).forEach((it) => { \
+           if (it.type === 'remote-inbound-rtp' && it.kind === 'video') n.push(it.packetsLost); }); return n; }; \
+         await bare.until(async () => (await sent()).length === 2, 'reports about both cameras')",
+    );
+}
+
+#[test]
+fn the_group_may_have_another_order_than_the_m_lines() {
+    let _machine = machine::shared();
+    let (_site, mut client, bare) = session(&[]);
+    bare.run(
+        "bare.connect(); bare.adopt(bare.pc.createDataChannel('chat')); await bare.addMedia(); \
+         bare.mangle = (sdp) => sdp.replace(/a=group:BUNDLE (.*)/, (all, mids) => 'a=group:BUNDLE ' + mids.split(' ').reverse().join(' ')); \
+         await bare.negotiate()",
+    );
+    assert_both_play(&mut client, &bare);
+    assert_texts_go(&mut client, &bare, "hello");
+}
+
+/// Browsers' newest default (`alwaysNegotiateDataChannels`).
+#[test]
+fn the_data_channel_may_come_first() {
+    let _machine = machine::shared();
+    let (_site, mut client, bare) = session(&[]);
+    bare.run("bare.connect({ alwaysNegotiateDataChannels: true }); await bare.addMedia(); await bare.negotiate()");
+    bare.run("if (!/^m=application[^]*^m=audio/m.test(pc.localDescription.sdp)) throw new Error('it does not come first')");
+    bare.run("bare.adopt(pc.createDataChannel('chat'))");
+    assert_both_play(&mut client, &bare);
+    assert_texts_go(&mut client, &bare, "hello");
+}
