@@ -20,6 +20,7 @@ pub mod process;
 pub mod server;
 pub mod site;
 pub mod socket;
+pub mod strangers;
 pub mod wait;
 
 pub use browser::{Bare, Browser, BrowserOptions, Page, VideoProbe};

@@ -90,8 +90,9 @@ impl<'a> Part<'a> {
         self.words().skip(3)
     }
 
+    /// The dynamic ones (RFC 3551, section 6): GStreamer's payloaders take no others.
     pub(super) fn payload_types(&self) -> impl Iterator<Item = u8> {
-        self.formats().filter_map(|format| format.parse().ok()).filter(|number| *number < 128)
+        self.formats().filter_map(|format| format.parse().ok()).filter(|number| (96..128).contains(number))
     }
 
     pub(super) fn port(&self) -> Option<u16> {

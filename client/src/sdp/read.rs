@@ -248,7 +248,8 @@ fn fingerprints(session: &Part<'_>, media: &Part<'_>) -> Result<Vec<Fingerprint>
 fn ssrcs(media: &Part<'_>) -> Vec<u32> {
     let of = |value: &str| {
         let (ssrc, rest) = value.split_once(' ')?;
-        ssrc.parse().ok().filter(|_| rest.starts_with("cname:"))
+        // webrtcbin 1.22 asserts that it is not 0.
+        ssrc.parse().ok().filter(|ssrc| *ssrc != 0 && rest.starts_with("cname:"))
     };
     media.all("ssrc").filter_map(of).take(MAX_SSRCS).collect()
 }

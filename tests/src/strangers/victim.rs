@@ -1,0 +1,164 @@
+//! The child: a client's engine with real webrtcbins, and what a stranger says to it.
+
+use std::time::{Duration, Instant};
+
+use async_std::{
+    channel::{self, Receiver},
+    future::timeout,
+    task,
+};
+use callbin::{
+    cli::{Cli, Command, IcePolicy},
+    engine::{Engine, Lookup, Out},
+    media::source::Source,
+    negotiation::Start,
+    peer::{PeerConfig, Said},
+    view::View,
+};
+use callbin_protocol::{Candidate, SdpType, Signal};
+
+use super::grammar::Grammar;
+
+/// A description has an answer within this, or none.
+const LIMIT: Duration = Duration::from_secs(10);
+/// After so many seeds the pipelines of earlier ones have to be gone.
+const BREATH: u64 = 8;
+
+/// One stranger.
+struct Stranger<'a> {
+    victim: &'a mut Victim,
+    key: u64,
+    grammar: Grammar,
+}
+
+/// What is talked to.
+struct Victim {
+    engine: Engine,
+    inbox: Receiver<Said>,
+    _lookups: Receiver<Lookup>,
+}
+
+/// What came of a description.
+enum Reply {
+    /// Our description.
+    Sdp(SdpType, String),
+    /// The peer was given up.
+    Failed,
+    /// Neither: a repeated or superseded description.
+    Nothing,
+}
+
+/// Lets the strangers of all seeds in `from..end` talk, and says on stdout which one does.
+pub fn run(from: u64, end: u64) {
+    let mut victim = Victim::start();
+    for seed in from..end {
+        println!("seed {seed}");
+        talk(&mut victim, seed);
+        if seed % BREATH == 0 {
+            assert!(victim.engine.wait_for_teardown(LIMIT), "pipelines do not end");
+        }
+    }
+    victim.engine.wait_for_teardown(LIMIT);
+}
+
+fn talk(victim: &mut Victim, seed: u64) {
+    let mut grammar = Grammar::new(seed);
+    let we_offer = grammar.once_in(4);
+    let start = if we_offer { Start::Offer } else { Start::BeCalled };
+    let key = victim.engine.open(None, start, grammar.once_in(2));
+    let mut stranger = Stranger { victim, key, grammar };
+    if !we_offer || stranger.answers() {
+        for _ in 0..=stranger.grammar.below(5) {
+            if !stranger.offers() {
+                break;
+            }
+        }
+    }
+    stranger.victim.engine.close(key);
+}
+
+impl Victim {
+    fn start() -> Self {
+        gst::init().expect("GStreamer starts");
+        let cli = Cli::read(["callbin", "wait", "--size", "64x64", "--fps", "5"]).expect("the flags are right");
+        let Command::Wait { options, .. } = cli.command else { unreachable!("wait was asked for") };
+        let (to_inbox, inbox) = channel::unbounded();
+        let (to_lookups, lookups) = channel::unbounded();
+        let config = PeerConfig {
+            stun: None,
+            turn: Vec::new(),
+            policy: IcePolicy::All,
+            latency: 100,
+            audio: (true, true),
+            video: (true, true),
+        };
+        let mut engine = Engine::new(config, LIMIT, true, to_inbox, to_lookups);
+        engine.set_source(Source::start(&options.media).expect("the encoders start"), View::none());
+        Self { engine, inbox, _lookups: lookups }
+    }
+}
+
+impl Stranger<'_> {
+    /// Answers the victim's offer; whether the call goes on.
+    fn answers(&mut self) -> bool {
+        let Reply::Sdp(SdpType::Offer, offer) = self.reply() else { return false };
+        let answer = self.grammar.answer(&offer);
+        self.says(SdpType::Answer, answer);
+        !matches!(self.reply(), Reply::Failed)
+    }
+
+    /// Offers; whether the call goes on.
+    fn offers(&mut self) -> bool {
+        let offer = self.grammar.offer();
+        self.says(SdpType::Offer, offer);
+        if self.grammar.once_in(5) {
+            // Without waiting for an answer.
+            let offer = self.grammar.offer();
+            self.says(SdpType::Offer, offer);
+        }
+        match self.reply() {
+            Reply::Sdp(..) => {
+                println!("answered 1");
+                true
+            }
+            Reply::Failed => {
+                println!("refused 1");
+                false
+            }
+            Reply::Nothing => true,
+        }
+    }
+
+    fn says(&mut self, kind: SdpType, sdp: String) {
+        self.victim.engine.signal(self.key, Signal::Sdp { kind, sdp });
+        for _ in 0..self.grammar.below(4) {
+            let candidate = self.grammar.candidate();
+            let (mid, index) = (self.grammar.below(4), self.grammar.below(5));
+            let candidate = Candidate {
+                candidate,
+                sdp_mid: (mid > 0).then(|| (mid - 1).to_string()),
+                sdp_m_line_index: u32::try_from(index).ok().filter(|index| *index < 4),
+            };
+            self.victim.engine.signal(self.key, Signal::Ice(candidate));
+        }
+    }
+
+    /// Lets the victim work until it has answered, given up, or nothing more comes.
+    fn reply(&mut self) -> Reply {
+        let until = Instant::now() + LIMIT;
+        loop {
+            while let Some((key, out)) = self.victim.engine.next_out() {
+                match out {
+                    Out::Send(Signal::Sdp { kind, sdp }) if key == self.key => return Reply::Sdp(kind, sdp),
+                    Out::Failed { .. } if key == self.key => return Reply::Failed,
+                    _ => {}
+                }
+            }
+            let left = until.saturating_duration_since(Instant::now()).min(Duration::from_millis(300));
+            match task::block_on(timeout(left, self.victim.inbox.recv())) {
+                Ok(Ok(said)) => self.victim.engine.peer_event(said.slot, said.generation, said.event),
+                _ => return Reply::Nothing,
+            }
+        }
+    }
+}
