@@ -314,6 +314,11 @@ async fn take(
             let gone = received.send(Incoming::Text(text.to_string())).await.is_err();
             Ok(gone.then(hung_up))
         }
+        // Some peers send JSON in binary frames, and the server hands them on as they are.
+        Some(Ok(Message::Binary(bytes))) => match String::from_utf8(bytes.to_vec()) {
+            Ok(text) => Ok(received.send(Incoming::Text(text)).await.is_err().then(hung_up)),
+            Err(_) => Ok(None),
+        },
         Some(Ok(Message::Close(frame))) => Ok(Some(match frame {
             Some(frame) => Incoming::Closed { code: frame.code.into(), reason: frame.reason.to_string() },
             None => Incoming::Closed { code: 1005, reason: String::new() },

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// One message between two peers.
@@ -22,7 +22,7 @@ pub enum Signal {
 }
 
 /// The types of session description that this protocol exchanges.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SdpType {
     /// The first half of a negotiation.
@@ -32,17 +32,16 @@ pub enum SdpType {
 }
 
 /// An ICE candidate as JavaScript's `RTCIceCandidateInit` has it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Candidate {
     /// `candidate:…` (RFC 8839, section 5.1). Empty: no more candidates follow.
-    #[serde(default)]
     pub candidate: String,
     /// The m-line's `a=mid`. Browsers send it; GStreamer's examples don't.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sdp_mid: Option<String>,
     /// The index of the m-line. The existing clients need a number; browsers may say null.
-    #[serde(default, rename = "sdpMLineIndex")]
+    #[serde(rename = "sdpMLineIndex")]
     pub sdp_m_line_index: Option<u32>,
 }
 
@@ -66,19 +65,67 @@ impl Signal {
         let mut object: Map<String, Value> =
             serde_json::from_str(text).map_err(|error| InvalidSignal::Json(error.to_string()))?;
         if let Some(sdp) = object.remove("sdp") {
-            let SdpInit { kind, sdp } = read(sdp)?;
-            return Ok(Self::Sdp { kind, sdp });
+            return read_description(sdp);
         }
         match object.remove("ice") {
             Some(Value::Null) => Ok(Self::Ice(Candidate::default())),
-            Some(ice) => read(ice).map(Self::Ice),
-            None => Err(InvalidSignal::Shape("neither is there".into())),
+            Some(ice) => read_candidate(ice).map(Self::Ice),
+            None => Err(shape("neither is there")),
         }
     }
 }
 
-fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, InvalidSignal> {
-    serde_json::from_value(value).map_err(|error| InvalidSignal::Shape(error.to_string()))
+fn shape(what: &str) -> InvalidSignal {
+    InvalidSignal::Shape(what.into())
+}
+
+/// Types in upper case come from languages whose enumerations are written so.
+fn read_description(value: Value) -> Result<Signal, InvalidSignal> {
+    let Value::Object(mut object) = value else { return Err(shape("the description is no object")) };
+    let kind = object.get("type").and_then(Value::as_str).unwrap_or_default();
+    let kind = match kind.to_ascii_lowercase().as_str() {
+        "offer" => SdpType::Offer,
+        "answer" => SdpType::Answer,
+        _ => return Err(shape("the description's type is neither offer nor answer")),
+    };
+    match object.remove("sdp") {
+        Some(Value::String(sdp)) => Ok(Signal::Sdp { kind, sdp }),
+        _ => Err(shape("the description has no text")),
+    }
+}
+
+/// Mid and index say the same thing, so one of them is enough: what makes no sense of the other does no harm.
+fn read_candidate(value: Value) -> Result<Candidate, InvalidSignal> {
+    let Value::Object(mut object) = value else { return Err(shape("the candidate is no object")) };
+    let candidate = match object.remove("candidate") {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text,
+        Some(_) => return Err(shape("the candidate is no text")),
+    };
+    let given = |value: Option<&Value>| value.is_some_and(|value| !value.is_null());
+    let sdp_mid = match object.get("sdpMid") {
+        Some(Value::String(mid)) => Some(mid.clone()),
+        Some(Value::Number(number)) => Some(number.to_string()),
+        _ => None,
+    };
+    let index = object.get("sdpMLineIndex");
+    let sdp_m_line_index = index.and_then(read_index);
+    if sdp_mid.is_none() && sdp_m_line_index.is_none() && (given(index) || given(object.get("sdpMid"))) {
+        return Err(shape("the candidate's m-line is neither a mid nor an index"));
+    }
+    Ok(Candidate { candidate, sdp_mid, sdp_m_line_index })
+}
+
+/// `1`, but also `1.0` and `"1"`.
+fn read_index(value: &Value) -> Option<u32> {
+    match value {
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Number(number) => {
+            let whole = number.as_f64().filter(|number| number.fract() == 0.0 && (0.0..=1e9).contains(number));
+            number.as_u64().or_else(|| format!("{}", whole?).parse().ok()).and_then(|it| u32::try_from(it).ok())
+        }
+        _ => None,
+    }
 }
 
 impl fmt::Display for Signal {
@@ -101,7 +148,7 @@ impl Candidate {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct SdpInit {
     #[serde(rename = "type")]
     kind: SdpType,
@@ -132,6 +179,24 @@ mod tests {
     }
 
     #[test]
+    fn reads_what_can_mean_one_thing_only() {
+        for (fields, mid, index) in [
+            (r#""sdpMLineIndex":"1""#, None, Some(1)),
+            (r#""sdpMLineIndex":1.0"#, None, Some(1)),
+            (r#""sdpMLineIndex":-1,"sdpMid":"a""#, Some("a"), None),
+            (r#""sdpMLineIndex":"x","sdpMid":"a""#, Some("a"), None),
+            (r#""sdpMLineIndex":0,"sdpMid":1"#, Some("1"), Some(0)),
+            (r#""sdpMLineIndex":2,"sdpMid":false"#, None, Some(2)),
+        ] {
+            let text = format!(r#"{{"ice":{{"candidate":"x",{fields}}}}}"#);
+            let Ok(Signal::Ice(candidate)) = Signal::parse(&text) else { panic!("{text}") };
+            assert_eq!((candidate.sdp_mid.as_deref(), candidate.sdp_m_line_index), (mid, index), "{text}");
+        }
+        let offer = r#"{"sdp": {"sdp": "v=0\r\n", "type": "OFFER"}}"#;
+        assert_eq!(Signal::parse(offer), Ok(Signal::Sdp { kind: SdpType::Offer, sdp: "v=0\r\n".into() }));
+    }
+
+    #[test]
     fn reads_every_end_of_candidates() {
         for text in [
             r#"{"ice":{"candidate":"","sdpMid":"0","sdpMLineIndex":0}}"#,
@@ -154,6 +219,8 @@ mod tests {
             assert!(Signal::parse(text).is_err(), "{text}");
         }
         assert!(Signal::parse(r#"{"ice":{"candidate":"x","sdpMLineIndex":-1}}"#).is_err());
+        assert!(Signal::parse(r#"{"ice":{"candidate":"x","sdpMLineIndex":0.5}}"#).is_err());
+        assert!(Signal::parse(r#"{"ice":{"candidate":"x","sdpMid":{}}}"#).is_err());
         assert!(Signal::parse(r#"{"ice":{"candidate":7}}"#).is_err());
     }
 

@@ -382,7 +382,44 @@ fn an_answer_of_nobody_finds_no_path() {
     let (mut client, mut socket, offer) = called_socket(&server, &["--timeout", "8"]);
     socket.send(&answer_to(&offer, Some(&["AB"; 32].join(":"))));
     client.wait_for("answer-received");
+    let nobody = "candidate:1 1 udp 2113937151 127.0.0.1 9 typ host";
+    socket.send(&serde_json::json!({ "ice": { "candidate": nobody, "sdpMLineIndex": 0 } }).to_string());
     expect_exit(&mut client, 9);
+}
+
+/// A peer whose own side failed after its answer, or that died: it is not the network that is in the way.
+#[test]
+fn a_peer_that_is_silent_after_its_answer_has_failed_to_negotiate() {
+    let server = Server::start(&[]);
+    let (mut client, mut socket, offer) = called_socket(&server, &["--timeout", "5"]);
+    // Binary frames, as some peers send them.
+    socket.send_binary(answer_to(&offer, Some(&["AB"; 32].join(":"))).as_bytes());
+    client.wait_for("answer-received");
+    expect_exit(&mut client, 8);
+    assert!(client.errors().contains("no network address"), "{}", client.errors());
+}
+
+#[test]
+fn a_peer_without_a_common_codec_is_told_so() {
+    let server = Server::start(&[]);
+    let mut client = Client::start(&server, &["wait", "--id", "gst", "--once"]);
+    client.wait_for("waiting");
+    let mut socket = Socket::register(&server, "other");
+    socket.send("SESSION gst");
+    socket.expect("SESSION_OK");
+    let transport = format!(
+        "a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=setup:actpass\r\na=fingerprint:sha-256 {}\r\n",
+        ["AB"; 32].join(":")
+    );
+    let sdp = format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n{transport}\
+         m=video 9 UDP/TLS/RTP/SAVPF 97\r\na=mid:0\r\na=rtpmap:97 H264/90000\r\n"
+    );
+    socket.send(&serde_json::json!({ "sdp": { "type": "OFFER", "sdp": sdp } }).to_string());
+    let answer = socket.receive_text();
+    assert!(answer.contains("m=video 0 "), "{answer}");
+    expect_exit(&mut client, 8);
+    assert!(client.errors().contains("the peer has H264; we have opus, VP8"), "{}", client.errors());
 }
 
 /// Two clients that are joined by the test, as somebody on the path to the server could do it.
