@@ -105,10 +105,12 @@ fn watch_channels(webrtcbin: &gst::Element, voice: &Voice, gate: &Arc<Gate>) {
 /// Listens to a data channel.
 pub(super) fn connect_channel(channel: &WebRTCDataChannel, voice: &Voice, gate: &Arc<Gate>) {
     let (text, gate) = (voice.clone(), gate.clone());
-    channel.connect_on_message_string(move |_, message| {
+    // Not `connect_on_message_string`: it takes the peer's bytes for UTF-8 without a look.
+    channel.connect("on-message-string", false, move |args| {
         if gate.is_open() {
-            text.text(message.unwrap_or_default());
+            text.text(&args.get(1).and_then(callbin_foreign::text::lossy).unwrap_or_default());
         }
+        None
     });
     let open = voice.clone();
     channel.connect_on_open(move |_| open.tell(PeerEvent::ChannelOpen));

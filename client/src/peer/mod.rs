@@ -317,11 +317,11 @@ impl Peer {
 
     /// Starts ICE anew below webrtcbin, with the peer's new credentials. Gives ours.
     pub fn restart_ice(&self, ufrag: &str, password: &str) -> Result<(String, String), Failure> {
-        let remote = callbin_nice::Credentials { ufrag: ufrag.into(), password: password.into() };
+        let remote = callbin_foreign::ice::Credentials { ufrag: ufrag.into(), password: password.into() };
         let ice = self.webrtcbin.property::<Option<gst::glib::Object>>("ice-agent");
         let agent = ice.filter(|ice| ice.has_property("agent"));
         let agent = agent.and_then(|ice| ice.property::<Option<gst::glib::Object>>("agent"));
-        let own = agent.and_then(|agent| callbin_nice::restart(&agent, &remote));
+        let own = agent.and_then(|agent| callbin_foreign::ice::restart(&agent, &remote));
         let own = own.ok_or_else(|| Failure::internal("libnice does not restart ICE"))?;
         Ok((own.ufrag, own.password))
     }

@@ -1,8 +1,8 @@
 //! ICE restart (RFC 8839, section 4.4.1.1.1) for GStreamer's webrtcbin, which has none in any version.
 //!
 //! libnice, below webrtcbin, can do it: it forgets the peer's candidates and credentials, makes new ones of our own,
-//! and goes on with the selected pair until a better one is found. DTLS and media above it do not notice. This crate
-//! is the only one of the workspace with unsafe code: libnice has no bindings for the GLib of today.
+//! and goes on with the selected pair until a better one is found. DTLS and media above it do not notice. libnice has
+//! no bindings for the GLib of today.
 
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_uint, c_void},
