@@ -279,3 +279,21 @@ fn a_client_without_media_talks_by_text() {
     assert_eq!(client.wait_for("data").text("/text"), "anybody there?");
     page.assert_no_console_errors();
 }
+
+#[test]
+fn a_camera_switched_on_within_a_call_arrives() {
+    let site = up();
+    let mut client = waiting_client(&site, &[]);
+    let page = site.open("id=web&call=gst&camera=none&microphone=none");
+    page.wait_for_peer("gst", "connected");
+    assert_page_gets_red(&page, "gst");
+    for device in ["camera", "microphone"] {
+        page.eval(&format!(
+            "(() => {{ const s = document.querySelector('#settings-{device}'); \
+             s.value = ''; s.dispatchEvent(new Event('change', {{ bubbles: true }})); }})()"
+        ));
+    }
+    assert_client_gets_camera(&mut client);
+    assert_page_gets_red(&page, "gst");
+    page.assert_no_console_errors();
+}

@@ -243,3 +243,23 @@ fn the_data_channel_may_come_first() {
     assert_both_play(&mut client, &bare);
     assert_texts_go(&mut client, &bare, "hello");
 }
+
+#[test]
+fn a_rooms_members_may_change_their_minds() {
+    let _machine = machine::shared();
+    let site = Site::with(BrowserOptions::default());
+    let mut client = Client::start(&site.server, &["room", "r", "--id", "gst", "--size", "320x240", "--view", "none"]);
+    client.wait_for("joined");
+    let bare = Bare::open(&site.browser, &site.server, "bare");
+    bare.run(
+        "await bare.join('r'); bare.connect(); bare.adopt(bare.pc.createDataChannel('chat')); \
+         await bare.addMedia(); await bare.negotiate()",
+    );
+    assert_both_play(&mut client, &bare);
+    bare.run("for (const t of pc.getTransceivers()) t.direction = 'inactive'; await bare.negotiate()");
+    assert_client_sees_nothing(&mut client);
+    bare.run("for (const t of pc.getTransceivers()) t.direction = 'sendrecv'; pc.restartIce(); await bare.negotiate()");
+    assert_both_play(&mut client, &bare);
+    bare.run("for (const t of pc.getTransceivers()) t.stop(); await bare.negotiate(); await bare.addMedia(); await bare.negotiate()");
+    assert_both_play(&mut client, &bare);
+}

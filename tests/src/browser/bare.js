@@ -16,6 +16,12 @@
     bare.socket.send(`SESSION ${uid}`);
   });
 
+  // Joins a room, for a call with its one member.
+  bare.join = (room) => new Promise((done) => {
+    bare.roomOk = done;
+    bare.socket.send(`ROOM ${room}`);
+  });
+
   bare.connect = (options = {}) => {
     const pc = new RTCPeerConnection(options);
     bare.pc = pc;
@@ -31,10 +37,19 @@
     return null;
   };
 
-  bare.send = (message) => bare.socket.send(JSON.stringify(message));
+  bare.send = (message) => bare.socket.send((bare.member ? `ROOM_PEER_MSG ${bare.member} ` : '') + JSON.stringify(message));
 
   bare.said = async (text) => {
     if (text === 'SESSION_OK') return bare.sessionOk();
+    if (text.startsWith('ROOM_OK ')) {
+      bare.member = text.slice('ROOM_OK '.length).trim();
+      return bare.roomOk();
+    }
+    if (text.startsWith(`ROOM_PEER_MSG ${bare.member} `)) return bare.signal(text.slice(`ROOM_PEER_MSG ${bare.member} `.length));
+    return bare.signal(text);
+  };
+
+  bare.signal = async (text) => {
     if (text === 'OFFER_REQUEST') return bare.negotiate();
     if (text.startsWith('ERROR')) throw new Error(text);
     const { sdp, ice } = JSON.parse(text);
