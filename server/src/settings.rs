@@ -5,7 +5,10 @@ use std::{fs, path::Path, path::PathBuf};
 use serde_json::Value;
 
 use crate::{
-    access::token::{self, KeyError, Verifier},
+    access::{
+        KeyError,
+        token::{self, Verifier},
+    },
     config::{Config, Limits},
     ice::IceServers,
     proxy::TrustedProxies,
