@@ -27,7 +27,6 @@ use crate::{
     http::{Answer, WithHeader, text, try_again},
     hub::ConnId,
     owner::{Owner, network},
-    proxy::Forged,
     settings::Settings,
 };
 
@@ -122,9 +121,9 @@ impl Site {
 
     /// Who is at the other end, as far as the proxies that we trust know.
     fn client<B>(&self, settings: &Settings, request: &Request<B>) -> Result<SocketAddr, Answer> {
-        settings.proxies.client(self.peer, request.headers()).map_err(|Forged| {
-            let words = "Forwarded and X-Forwarded-For name different clients\n";
-            self.refuse(self.peer, "forged address", text(StatusCode::BAD_REQUEST, words))
+        settings.proxies.client(self.peer, request.headers()).map_err(|forged| {
+            let answer = text(StatusCode::BAD_REQUEST, &format!("{forged}\n"));
+            self.refuse(self.peer, "forged address", answer)
         })
     }
 

@@ -375,6 +375,26 @@ mod proxies {
     }
 
     #[test]
+    fn a_client_cannot_write_itself_an_address_into_a_quoted_string() {
+        let server = Server::start(&TRUST);
+        let stream = connect_from(owner(1), server.address());
+        let headers = [("Forwarded", "for=192.0.2.1;host=\"test\"")];
+        let _held = Socket::handshake(stream, &server.ws_url(), &headers);
+        let from = |forwarded: &str| upgrade_from(&server, owner(1), &[("Forwarded", forwarded)]);
+        // As a proxy writes it that copies the Host header.
+        assert_busy(&from("for=192.0.2.1;host=\"a, for=203.0.113.9\""), 429, FROM_HERE);
+        assert_busy(&from("for=192.0.2.1;host=\"a;for=203.0.113.9\""), 429, FROM_HERE);
+        assert_busy(&from("for=192.0.2.1;host=\"a\\\", for=203.0.113.9\""), 429, FROM_HERE);
+        // What a client begins and a proxy appends to.
+        for forged in ["for=\", for=192.0.2.1", "for=203.0.113.9\", for=192.0.2.1;host=\"test\""] {
+            let refused = from(forged);
+            let words = "Forwarded is not as RFC 7239 has it\n";
+            assert_eq!((refused.status, refused.body.as_str()), (400, words), "{forged}");
+        }
+        assert_eq!(from("for=192.0.2.2;host=\"a, for=192.0.2.1\"").status, 101);
+    }
+
+    #[test]
     fn a_network_of_ipv6_is_one_owner() {
         let server = Server::start(&TRUST);
         let stream = connect_from(owner(1), server.address());
