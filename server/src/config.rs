@@ -243,10 +243,11 @@ pub struct Deadlines {
     pub shutdown_timeout: Duration,
 }
 
-/// How much of everything. "Owner" is an address (IPv6: a /64 network), and with tokens also a subject.
+/// How much of everything. "Owner" is an address (IPv6: a /64 network, and with higher limits a /56 and a /48), and
+/// with tokens also a subject.
 #[derive(Debug, Clone, Args)]
 #[command(
-    next_help_heading = "Limits (0: none); an owner is an address or /64, and with tokens also a subject"
+    next_help_heading = "Limits (0: none); an owner is an address or an IPv6 network (/64; /56: 4 times, /48: 16 times as much), and with tokens also a subject"
 )]
 pub struct LimitArgs {
     /// Size of the largest message accepted, in bytes.
@@ -274,10 +275,14 @@ pub struct LimitArgs {
     #[arg(long, env = "CALLBIN_MAX_REGISTRATION_RATE", default_value_t = 200, value_name = "N")]
     pub max_registration_rate: u32,
 
-    /// Refused tokens per second from one address, with five times as many at once. Beyond that, nothing that
-    /// needs a token is taken from it for 10 seconds.
+    /// Tokens with a wrong signature per second from one address, with five times as many at once. Beyond that,
+    /// nothing that needs a token is taken from it for 10 seconds.
     #[arg(long, env = "CALLBIN_MAX_BAD_TOKEN_RATE", default_value_t = 10, value_name = "N")]
     pub max_bad_token_rate: u32,
+
+    /// HTTP requests per second of one owner, with five times as many at once. Beyond that the answer is 429.
+    #[arg(long, env = "CALLBIN_MAX_REQUEST_RATE", default_value_t = 500, value_name = "N")]
+    pub max_request_rate: u32,
 
     /// Messages per second of one owner, with twice as many at once.
     #[arg(long, env = "CALLBIN_MAX_MESSAGE_RATE", default_value_t = 20_000, value_name = "N")]
@@ -304,7 +309,8 @@ pub struct LimitArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Operation")]
 pub struct Operations {
-    /// Serve /livez, /readyz, /metrics and the admin API on this address only, and not on the port for clients.
+    /// Serve /livez, /readyz, /metrics and the admin API on this address only, and not on the port for clients, where
+    /// /metrics answers requests from this machine only.
     #[arg(long, env = "CALLBIN_ADMIN_ADDR", value_name = "ADDRESS:PORT")]
     pub admin_addr: Option<SocketAddr>,
 
@@ -385,6 +391,7 @@ impl Config {
             connections: self.limits.max_owner_connections,
             registrations: self.limits.max_registration_rate,
             bad_tokens: self.limits.max_bad_token_rate,
+            requests: self.limits.max_request_rate,
             messages: self.limits.max_message_rate,
             bytes: self.limits.max_byte_rate,
             max_message: self.limits.max_message,

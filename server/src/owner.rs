@@ -12,6 +12,8 @@ pub enum Owner {
     Address(IpAddr),
     /// An IPv6 network larger than a /64, and the length of its prefix.
     Network(Ipv6Addr, u8),
+    /// Pages of other sites in browsers at an address: what they do is not their users' doing.
+    Pages(IpAddr),
     /// The subject of a token.
     Identity(Arc<str>),
 }
@@ -23,7 +25,7 @@ impl Owner {
         match self {
             Self::Network(_, 56..) => 4,
             Self::Network(..) => 16,
-            Self::Address(_) | Self::Identity(_) => 1,
+            Self::Address(_) | Self::Pages(_) | Self::Identity(_) => 1,
         }
     }
 }

@@ -367,6 +367,7 @@ fn browsers_are_taken_from_listed_origins_only() {
     };
     assert_eq!(cors("https://a.example").as_deref(), Some("https://a.example"));
     assert_eq!(cors("https://evil.example"), None);
+    assert_eq!(http::get(&server, "/ice-servers?uid=a", &[("Origin", "https://evil.example")]).status, 403);
 }
 
 #[test]

@@ -220,11 +220,23 @@ mod bad_tokens {
         upgrade_from(server, source, &[("Authorization", &format!("Bearer {token}"))])
     }
 
-    /// Tries bad tokens until the address is barred; how many were answered with 401.
+    /// A token that somebody else made.
+    fn forged() -> String {
+        Keys::new(Algorithm::Hs256).token(json!({}))
+    }
+
+    /// Tries forged tokens until the address is barred; how many were answered with 401.
     fn guess(server: &Server, headers: &[(&str, &str)]) -> usize {
-        let headers = [&[("Authorization", "Bearer a.b.c")], headers].concat();
+        let forged = format!("Bearer {}", forged());
+        let headers = [&[("Authorization", &*forged)], headers].concat();
         let answers = (0..1000).map(|_| upgrade_from(server, owner(1), &headers));
         answers.take_while(|answer| answer.status == 401).count()
+    }
+
+    fn ask_for_ice_servers(server: &Server, headers: &[(&str, &str)]) -> Response {
+        let mut stream = connect_from(owner(1), server.address());
+        http::write_head(&mut stream, "GET", "/ice-servers?uid=a", headers);
+        http::read_answer(&mut stream)
     }
 
     #[test]
@@ -241,11 +253,9 @@ mod bad_tokens {
         let admitted = guess(&server, &[]);
         assert!((10..100).contains(&admitted), "ten at once, and two a second: {admitted}");
 
-        assert_busy(&upgrade_with(&server, owner(1), "a.b.c"), 429, TOO_MANY);
+        assert_busy(&upgrade_with(&server, owner(1), &forged()), 429, TOO_MANY);
         assert_busy(&upgrade_with(&server, owner(1), &good), 429, TOO_MANY);
-        let mut stream = connect_from(owner(1), server.address());
-        http::write_head(&mut stream, "GET", "/ice-servers?uid=a", &[]);
-        assert_busy(&http::read_answer(&mut stream), 429, TOO_MANY);
+        assert_busy(&ask_for_ice_servers(&server, &[]), 429, TOO_MANY);
         // What needs no token is there as ever, and so are the others, and who was in before.
         let mut stream = connect_from(owner(1), server.address());
         http::write_head(&mut stream, "GET", "/health", &[]);
@@ -260,6 +270,62 @@ mod bad_tokens {
         wait_until("the end of the ban", DEADLINE, || {
             (upgrade_with(&server, owner(1), &good).status == 101).then_some(())
         });
+    }
+
+    #[test]
+    fn are_those_that_somebody_made_up() {
+        let keys = Keys::new(Algorithm::Hs256);
+        let server = Server::start(&["--token-key-file", &keys.public(), "--max-bad-token-rate", "1"]);
+        let bearer = |token: &str| format!("Bearer {token}");
+        let (expired, good) = (bearer(&keys.token(json!({ "exp": 1 }))), bearer(&keys.token(json!({}))));
+        let (early, garbage) = (bearer(&keys.token(json!({ "nbf": 9_999_999_999_u64 }))), bearer("a.b.c"));
+        // What a client without a token sends, one that slept too long, one whose clock is wrong, and one that cannot
+        // copy. Five would be too many.
+        for headers in [vec![], vec![&expired], vec![&early], vec![&garbage]] {
+            let headers: Vec<_> = headers.iter().map(|token| ("Authorization", token.as_str())).collect();
+            for _ in 0..15 {
+                assert_eq!(upgrade_from(&server, owner(1), &headers).status, 401, "{headers:?}");
+                assert_eq!(ask_for_ice_servers(&server, &headers).status, 401, "{headers:?}");
+            }
+        }
+        assert_eq!(upgrade_from(&server, owner(1), &[("Authorization", &good)]).status, 101);
+        assert_eq!(ask_for_ice_servers(&server, &[("Authorization", &good)]).status, 200);
+    }
+
+    #[test]
+    fn of_a_page_of_another_site_bar_nobody_else() {
+        let keys = Keys::new(Algorithm::Hs256);
+        let (evil, own) = (("Origin", "https://evil.example"), ("Origin", "http://test"));
+        let (good, forged) = (keys.token(json!({})), forged());
+        let good = ("Authorization", format!("Bearer {good}"));
+        let forged = ("Authorization", format!("Bearer {forged}"));
+        let (good, forged) = ((good.0, good.1.as_str()), (forged.0, forged.1.as_str()));
+        let flags = ["--token-key-file", &keys.public(), "--max-bad-token-rate", "1"];
+        let assert_others_are_served = |server: &Server| {
+            for headers in [&[good][..], &[good, own]] {
+                assert_eq!(upgrade_from(server, owner(1), headers).status, 101, "{headers:?}");
+                assert_eq!(ask_for_ice_servers(server, headers).status, 200, "{headers:?}");
+            }
+        };
+        // Of any origin, where none is listed.
+        let server = Server::start(&flags);
+        wait_until("the page to be barred", DEADLINE, || {
+            (upgrade_from(&server, owner(1), &[forged, evil]).status == 429).then_some(())
+        });
+        assert_busy(&ask_for_ice_servers(&server, &[forged, evil]), 429, TOO_MANY);
+        assert_others_are_served(&server);
+        // Of an origin that is not listed, or of none, as an image has it.
+        let server = Server::start(&[&flags[..], &["--allowed-origin", "http://test"]].concat());
+        for header in [evil, ("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Site", "same-site")] {
+            for _ in 0..10 {
+                assert_eq!(ask_for_ice_servers(&server, &[forged, header]).status, 403, "{header:?}");
+                assert_eq!(upgrade_from(&server, owner(1), &[forged, header]).status, 403, "{header:?}");
+            }
+        }
+        assert_others_are_served(&server);
+        for site in ["same-origin", "none"] {
+            assert_eq!(ask_for_ice_servers(&server, &[good, ("Sec-Fetch-Site", site)]).status, 200);
+        }
     }
 
     #[test]
@@ -280,6 +346,88 @@ mod bad_tokens {
     fn of_a_server_that_wants_none_bar_nobody() {
         let server = Server::start(&["--max-bad-token-rate", "1"]);
         assert!((0..20).all(|_| upgrade_with(&server, owner(1), "a.b.c").status == 101));
+    }
+}
+
+mod requests {
+    use super::*;
+
+    fn get_from(server: &Server, source: IpAddr, path: &str, headers: &[(&str, &str)]) -> Response {
+        let mut stream = connect_from(source, server.address());
+        http::write_head(&mut stream, "GET", path, headers);
+        http::read_answer(&mut stream)
+    }
+
+    #[track_caller]
+    fn assert_refused(response: &Response) {
+        let words = "too many requests from here\n";
+        assert_eq!((response.status, response.body.as_str()), (429, words), "{response:?}");
+        assert_eq!(response.header("retry-after"), Some("1"));
+        assert_eq!(response.header("connection"), Some("close"));
+    }
+
+    /// Asks for anything until it is too much; how often that was answered.
+    #[track_caller]
+    fn flood(server: &Server, source: IpAddr, headers: &[(&str, &str)]) -> usize {
+        let paths = ["/", "/health", "/livez", "/metrics", "/nothing", "/ice-servers?uid=a"];
+        let answers = paths.iter().cycle().map(|path| get_from(server, source, path, headers));
+        let answers = answers.take(10_000).take_while(|response| response.status != 429).count();
+        assert!((10..1000).contains(&answers), "ten at once, and two a second: {answers}");
+        answers
+    }
+
+    #[test]
+    fn of_one_owner() {
+        let server = Server::start(&["--max-request-rate", "2"]);
+        flood(&server, owner(1), &[]);
+        // Nothing is left out: neither the cheapest, nor what becomes a WebSocket.
+        for path in ["/", "/health", "/metrics"] {
+            assert_refused(&get_from(&server, owner(1), path, &[]));
+        }
+        assert_refused(&upgrade_from(&server, owner(1), &[]));
+        assert_eq!(get_from(&server, owner(2), "/health", &[]).status, 200, "others are not concerned");
+        assert!(server.metric("callbin_refusals_total{reason=\"too many requests from here\"}") >= Some(5.0));
+        wait_until("the next second", DEADLINE, || {
+            (get_from(&server, owner(1), "/health", &[]).status == 200).then_some(())
+        });
+    }
+
+    #[test]
+    fn on_one_connection_too() {
+        let server = Server::start(&["--max-request-rate", "2"]);
+        let mut stream = connect_from(owner(1), server.address());
+        let mut answers = (0..1000).map(|_| {
+            http::write_head(&mut stream, "GET", "/health", &[]);
+            http::read_answer(&mut stream)
+        });
+        let last = answers.find(|response| response.status != 200).expect("an end");
+        assert_refused(&last);
+    }
+
+    #[test]
+    fn of_each_client_behind_a_proxy() {
+        let server = Server::start(&["--max-request-rate", "2", "--trusted-proxy", "127.0.7.0/24"]);
+        let (one, two) = (("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-For", "192.0.2.2"));
+        flood(&server, owner(1), &[one]);
+        assert_refused(&get_from(&server, owner(9), "/health", &[one]));
+        assert_eq!(get_from(&server, owner(1), "/health", &[two]).status, 200);
+        // Who names two clients is the proxy's to answer for.
+        flood(&server, owner(1), &[one, ("Forwarded", "for=192.0.2.2")]);
+        assert_eq!(get_from(&server, owner(1), "/health", &[two]).status, 200);
+    }
+
+    #[test]
+    fn of_one_identity_from_wherever() {
+        let keys = Keys::new(Algorithm::Hs256);
+        let server = Server::start(&["--token-key-file", &keys.public(), "--max-request-rate", "2"]);
+        let bearer = |sub: &str| format!("Bearer {}", keys.token(json!({ "sub": sub })));
+        let ask = |last, bearer: &str| {
+            get_from(&server, owner(last), "/ice-servers?uid=a", &[("Authorization", bearer)])
+        };
+        let (alice, bob) = (bearer("alice"), bearer("bob"));
+        let refused = (1..200).map(|last| ask(last, &alice)).find(|response| response.status == 429);
+        assert_refused(&refused.expect("an end"));
+        assert_eq!(ask(200, &bob).status, 200);
     }
 }
 
@@ -404,6 +552,24 @@ mod proxies {
         assert_busy(&from("2001:db8:1:2:ffff::9"), 429, FROM_HERE);
         assert_busy(&from("[2001:db8:1:2::7]:4711"), 429, FROM_HERE);
         assert_eq!(from("2001:db8:1:3::1").status, 101);
+    }
+
+    #[test]
+    fn larger_networks_of_ipv6_are_owners_too() {
+        let server = Server::start(&TRUST);
+        let connect = |client: String| {
+            let stream = connect_from(owner(1), server.address());
+            Socket::handshake(stream, &server.ws_url(), &[("X-Forwarded-For", &client)])
+        };
+        let from = |client: &str| upgrade_from(&server, owner(1), &[("X-Forwarded-For", client)]);
+        // Four networks of a /56.
+        let _four: Vec<Socket> = (0..4).map(|i| connect(format!("2001:db8:1:{i}::1"))).collect();
+        assert_busy(&from("2001:db8:1:4::1"), 429, FROM_HERE);
+        assert_eq!(from("2001:db8:1:104::1").status, 101, "another /56");
+        // And sixteen of a /48.
+        let _twelve: Vec<Socket> = (1..=12).map(|i| connect(format!("2001:db8:1:{i:x}00::1"))).collect();
+        assert_busy(&from("2001:db8:1:ff00::1"), 429, FROM_HERE);
+        assert_eq!(from("2001:db8:2::1").status, 101, "another /48");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::Write,
+    net::IpAddr,
     path::Path,
     process::{Child, Command, Output, Stdio},
     sync::{Mutex, mpsc},
@@ -10,7 +11,7 @@ use std::{
 };
 
 use callbin_tests::{
-    DEADLINE, Server, Socket,
+    DEADLINE, Network, Server, Socket,
     hook::Hook,
     http::{self, Response},
     keys::{Algorithm, Keys},
@@ -185,6 +186,43 @@ mod probes {
             404,
             "the page is elsewhere"
         );
+    }
+
+    #[test]
+    fn metrics_are_for_this_machine_only() {
+        let network = ["--addr", "0.0.0.0", "--port", "0", "--disable-ssl"];
+        let cable = Network::start();
+        let ours: IpAddr = cable.host().parse().expect("an address of this machine");
+        let start =
+            |flags: &[&str]| Server::spawn(Command::new(program("callbin-server")).args(network).args(flags));
+        let ask = |server: &Server, from: IpAddr, headers: &[(&str, &str)]| {
+            let mut stream = http::connect_from(from, (from, server.port()).into());
+            http::write_head(&mut stream, "GET", "/metrics", headers);
+            let answer = http::read_answer(&mut stream);
+            assert_eq!(answer.status == 200, answer.body.contains("callbin_peers"), "{answer:?}");
+            answer.status
+        };
+        let here = IpAddr::from([127, 0, 0, 1]);
+        let (theirs, local) = (("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-For", "127.0.0.1"));
+        let server = start(&[]);
+        assert_eq!(ask(&server, here, &[]), 200);
+        assert_eq!(ask(&server, ours, &[]), 403);
+        assert_eq!(ask(&server, ours, &[local]), 403, "nobody believes it");
+        assert_eq!(ask(&server, here, &[theirs]), 403, "a proxy, if not one that is trusted");
+        let server = start(&["--trusted-proxy", "127.0.0.0/8"]);
+        assert_eq!(ask(&server, here, &[theirs]), 403);
+        assert_eq!(ask(&server, here, &[("Forwarded", "for=192.0.2.1")]), 403);
+        assert_eq!(ask(&server, here, &[("Forwarded", "for=unknown")]), 403);
+        assert_eq!(ask(&server, here, &[local]), 200);
+        assert_eq!(ask(&server, here, &[]), 200);
+        // What says nothing about anybody is for everybody.
+        for path in ["/livez", "/readyz", "/health"] {
+            assert_eq!(http::request((ours, server.port()).into(), "GET", path, &[]).status, 200, "{path}");
+        }
+        let server = start(&["--admin-addr", "0.0.0.0:0"]);
+        let admin = (ours, server.admin_address().port()).into();
+        assert_eq!(http::request(admin, "GET", "/metrics", &[]).status, 200, "wherever that is");
+        assert_eq!(ask(&server, here, &[]), 404);
     }
 
     #[test]
