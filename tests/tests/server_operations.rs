@@ -832,6 +832,131 @@ mod webhook {
         assert_eq!(http::get(&dead, "/health", &[]).status, 200);
     }
 
+    /// A webhook that thinks about questions of uids that begin like this until the other end is dropped.
+    fn thinking_about(prefix: &'static str) -> (Hook, mpsc::Sender<()>) {
+        let (end, until_the_end) = mpsc::channel::<()>();
+        let until_the_end = Mutex::new(until_the_end);
+        let hook = Hook::start(move |asked, _| {
+            if asked.body["uid"].as_str().is_some_and(|uid| uid.starts_with(prefix)) {
+                let _ = until_the_end.lock().expect("not poisoned").recv();
+            }
+            ("200 OK".into(), r#"{"allow":true}"#.into())
+        });
+        (hook, end)
+    }
+
+    #[test]
+    fn of_one_address_leaves_it_to_others() {
+        let (hook, end) = thinking_about("slow");
+        let server = start(&hook, &["--webhook-timeout", "8"]);
+        let [crowded, other] = [[127, 0, 7, 1], [127, 0, 7, 2]].map(IpAddr::from);
+        let slow: Vec<Socket> = (0..100)
+            .map(|i| {
+                let mut socket = Socket::connect_from(&server, crowded);
+                socket.send(&format!("HELLO slow{i}"));
+                socket
+            })
+            .collect();
+        wait_until("its share of the questions", DEADLINE, || (hook.asked().len() == 16).then_some(()));
+        let mut quick = Socket::connect_from(&server, other).hello("quick");
+        quick.expect_nothing("ROOM r", "ROOM_OK ");
+        assert_eq!(hook.asked().len(), 18, "no more of the others than before");
+        // Who waits is told so in time, and when those in front are gone the next ones have their turn.
+        drop(end);
+        let mut answers: Vec<String> = slow.into_iter().map(|mut socket| socket.receive_text()).collect();
+        answers.sort_unstable();
+        answers.dedup();
+        assert!(answers.contains(&"HELLO".into()), "{answers:?}");
+        assert!(answers.iter().all(|text| text == "HELLO" || text == "ERROR not available"), "{answers:?}");
+    }
+
+    #[test]
+    fn of_one_identity_leaves_it_to_others_too() {
+        let (hook, _end) = thinking_about("slow");
+        let keys = Keys::new(Algorithm::Hs256);
+        let server = start(&hook, &["--webhook-timeout", "8", "--token-key-file", &keys.public()]);
+        let [alice, bob] =
+            ["alice", "bob"].map(|sub| format!("Bearer {}", keys.token(json!({ "sub": sub }))));
+        let connect = |from: u8, bearer: &str| {
+            let stream = http::connect_from([127, 0, 7, from].into(), server.address());
+            Socket::handshake(stream, &server.ws_url(), &[("Authorization", bearer)])
+        };
+        let _slow: Vec<Socket> = (0..100)
+            .map(|i| {
+                let mut socket = connect(i, &alice);
+                socket.send(&format!("HELLO slow{i}"));
+                socket
+            })
+            .collect();
+        wait_until("her share of the questions", DEADLINE, || (hook.asked().len() == 16).then_some(()));
+        connect(1, &bob).hello("quick");
+        assert_eq!(hook.asked().len(), 17, "no more of hers than before");
+    }
+
+    #[test]
+    fn who_waits_too_long_is_refused_in_time() {
+        let (hook, _end) = thinking_about("slow");
+        let server = start(&hook, &["--webhook-timeout", "4"]);
+        let mut slow: Vec<Socket> = (0..17).map(|_| Socket::connect(&server)).collect();
+        let last = slow.pop();
+        for (i, socket) in slow.iter_mut().enumerate() {
+            socket.send(&format!("HELLO slow{i}"));
+        }
+        wait_until("all places to be taken", DEADLINE, || (hook.asked().len() == 16).then_some(()));
+        let (mut last, start_of_wait) = (last.expect("seventeen"), Instant::now());
+        last.send("HELLO slow-too");
+        last.expect("ERROR not available");
+        let waited = start_of_wait.elapsed();
+        assert!((Duration::from_millis(1900)..Duration::from_secs(4)).contains(&waited), "{waited:?}");
+        assert_eq!(hook.asked().len(), 16, "it was not asked");
+    }
+
+    #[test]
+    fn is_not_asked_about_what_is_refused_whoever_is_there() {
+        let keys = Keys::new(Algorithm::Hs256);
+        let hook = Hook::yes();
+        let server = start(&hook, &["--token-key-file", &keys.public()]);
+        let claims = json!({ "uid": "a*", "rooms": ["mine"], "allow": ["answer"] });
+        let connect = |claims: &Value| {
+            let token = keys.token(claims.clone());
+            Socket::connect_to(&format!("{}?token={token}", server.ws_url()))
+        };
+        let mut stranger = connect(&claims);
+        stranger.send("HELLO b");
+        stranger.expect_close(1008, "uid not allowed");
+        assert!(hook.asked().is_empty());
+        let mut a = connect(&claims).hello("a");
+        a.expect_nothing("SESSION nobody", "ERROR peer 'nobody' not found");
+        a.expect_nothing("ROOM other", "ERROR invalid room id 'other'");
+        let mut b = connect(&json!({})).hello("b");
+        b.expect_nothing("SESSION b", "ERROR peer 'b' busy");
+        assert_eq!(hook.asked().len(), 2, "two registrations");
+    }
+
+    #[test]
+    fn who_is_refused_learns_nothing_about_who_is_there() {
+        let hook = Hook::start(|asked, _| match asked.body["uid"].as_str() {
+            Some("stranger") if asked.body["event"] == "register" => {
+                ("200 OK".into(), r#"{"allow":true}"#.into())
+            }
+            Some("there") if asked.body["address"] == "127.0.0.1" => {
+                ("200 OK".into(), r#"{"allow":true}"#.into())
+            }
+            _ => no("not you"),
+        });
+        let server = start(&hook, &[]);
+        let _there = Socket::register(&server, "there");
+        let mut stranger = Socket::register(&server, "stranger");
+        for uid in ["there", "nobody"] {
+            stranger.expect_nothing(&format!("SESSION {uid}"), "ERROR not you");
+            let mut another = Socket::connect_from(&server, [127, 0, 7, 1].into());
+            another.send(&format!("HELLO {uid}"));
+            another.expect("ERROR not you");
+            another.expect_close(1008, "uid not allowed");
+        }
+        assert_eq!(hook.asked().len(), 6, "about both alike");
+    }
+
     #[test]
     fn is_asked_again_after_a_passing_fault() {
         let hook = Hook::start(|_, number| match number {
