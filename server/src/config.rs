@@ -1,6 +1,7 @@
 //! The command line, the environment, and the file: the same names everywhere.
 
 mod file;
+mod guards;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 

@@ -104,11 +104,13 @@ impl Reloader {
         // The flags are still the same, the file may not be.
         let config = config::parse(std::env::args_os()).map_err(|error| error.to_string());
         let loaded = config.and_then(|config| {
-            let settings = Settings::load(&config).map_err(|error| error.to_string())?;
-            match self.app.settings().guards_lost_in(&settings) {
-                Some(name) => Err(format!("{name} is gone; to do without it, restart the server")),
-                None => Ok((config, settings)),
+            let lost = self.config().guards_lost_in(&config);
+            if !lost.is_empty() {
+                let names = lost.join(", ");
+                return Err(format!("a reload gives up no guard, restart the server for that: {names}"));
             }
+            let settings = Settings::load(&config).map_err(|error| error.to_string())?;
+            Ok((config, settings))
         });
         match loaded {
             Ok((config, settings)) => {

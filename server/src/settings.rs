@@ -96,19 +96,6 @@ impl Settings {
         })
     }
 
-    /// What guards these and would guard the others no more.
-    pub fn guards_lost_in(&self, others: &Self) -> Option<&'static str> {
-        if self.verifier.is_some() && others.verifier.is_none() {
-            Some("token-key-file or token-jwks-file")
-        } else if self.webhook.is_some() && others.webhook.is_none() {
-            Some("webhook-url")
-        } else if !self.origins.is_empty() && others.origins.is_empty() {
-            Some("allowed-origin")
-        } else {
-            None
-        }
-    }
-
     /// May a browser with a page of this origin connect?
     pub fn allows_origin(&self, origin: &str) -> bool {
         self.origins.is_empty() || self.origins.contains(&normal_origin(origin))

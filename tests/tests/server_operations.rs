@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::Write,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     path::Path,
     process::{Child, Command, Output, Stdio},
     sync::{Mutex, mpsc},
@@ -430,7 +430,9 @@ mod reload {
         assert_eq!(http::upgrade(&server, "/", &[]).status, 401);
         folder.write("server.toml", "");
         server.process().signal("HUP");
-        server.wait_for_log("token-key-file or token-jwks-file is gone");
+        server.wait_for_log(
+            "gives up no guard, restart the server for that: token-key-file or token-jwks-file",
+        );
         assert_eq!(http::upgrade(&server, "/", &[]).status, 401);
         // What counts later only is said.
         folder.write("server.toml", &format!("{guarded}\nlog-format = \"json\"\nself-signed = false"));
@@ -440,6 +442,74 @@ mod reload {
             "{}",
             server.log()
         );
+    }
+
+    /// Reloads this configuration in place of the other one, and waits for the refusal that names the guard.
+    #[track_caller]
+    fn assert_keeps(before: &str, after: &str, guard: &str, still_guards: impl Fn(&Server)) {
+        let folder = Folder::new();
+        let file = folder.write("server.toml", before);
+        let mut server = Server::start(&["--config", &file]);
+        still_guards(&server);
+        folder.write("server.toml", after);
+        server.process().signal("HUP");
+        server.wait_for_log("keeping the old ones");
+        assert!(server.log().contains(guard), "{guard}: {}", server.log());
+        still_guards(&server);
+    }
+
+    #[test]
+    fn takes_away_no_other_guard_either() {
+        let keys = Keys::new(Algorithm::Hs256);
+        let key = format!("token-key-file = \"{}\"\n", keys.public());
+        let token = |claims: Value| format!("/?token={}", keys.token(claims));
+        for (claim, option) in [("aud", "token-audience"), ("iss", "token-issuer")] {
+            assert_keeps(&format!("{key}{option} = \"us\""), &key, option, |server| {
+                assert_eq!(http::upgrade(server, &token(json!({})), &[]).status, 401, "{option}");
+                assert_eq!(
+                    http::upgrade(server, &token(json!({ claim: "us" })), &[]).status,
+                    101,
+                    "{option}"
+                );
+            });
+        }
+        assert_keeps("allowed-origin = \"https://a.example\"", "", "allowed-origin", |server| {
+            let evil = [("Origin", "https://evil.example")];
+            assert_eq!(http::upgrade(server, "/", &evil).status, 403);
+        });
+        let hook = Hook::start(|_, _| no("not you"));
+        let url = format!("webhook-url = \"{}\"", hook.url());
+        assert_keeps(&url, "", "webhook-url", |server| {
+            let mut socket = Socket::connect(server);
+            socket.send("HELLO a");
+            socket.expect("ERROR not you");
+        });
+        let folder = Folder::new();
+        let secret = folder.write("secret", "correct horse");
+        let admin = format!("admin-addr = \"127.0.0.1:0\"\nadmin-secret-file = \"{secret}\"");
+        assert_keeps(&admin, "admin-addr = \"127.0.0.1:0\"", "admin-secret-file", |server| {
+            let bearer = [("Authorization", "Bearer correct horse")];
+            let status =
+                |headers| http::request(server.admin_address(), "GET", "/admin/peers", headers).status;
+            assert_eq!((status(&bearer), status(&[])), (200, 401));
+        });
+        // A limit without end, and proxies that anybody could be.
+        let refuses_one_more = |server: &Server| {
+            let from = || http::connect_from([127, 0, 0, 9].into(), server.address());
+            // Another client each time, for those who believe it.
+            let mut clients = (0..=u16::MAX).map(|i| Ipv4Addr::from_bits(0xc600_0000 + u32::from(i)));
+            wait_until("a refusal", DEADLINE, || {
+                // Those who come last may be served first.
+                let _held = [from(), from()];
+                let client = clients.next().expect("enough of them").to_string();
+                let response = http::upgrade_on(from(), "/", &[("X-Forwarded-For", &client)]);
+                (response.status == 429).then_some(())
+            });
+        };
+        let limit = "max-owner-connections = 2";
+        assert_keeps(limit, "max-owner-connections = 0", "max-owner-connections", refuses_one_more);
+        let trust = |networks: &str| format!("trusted-proxy = \"{networks}\"\n{limit}");
+        assert_keeps(&trust("127.0.7.0/24"), &trust("0.0.0.0/0"), "trusted-proxy", refuses_one_more);
     }
 
     #[test]
