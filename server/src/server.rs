@@ -9,7 +9,11 @@ use std::{
 };
 
 use futures_rustls::TlsAcceptor;
-use futures_util::{FutureExt, pin_mut, select_biased};
+use futures_util::{
+    FutureExt,
+    future::{Fuse, FusedFuture},
+    pin_mut, select_biased,
+};
 use sd_notify::NotifyState;
 use tracing::{debug, info, warn};
 
@@ -245,12 +249,19 @@ impl Server {
     async fn serve(&mut self, signals: &mut Signals, reloader: &Reloader, watch: bool) {
         let serving = self.accept_all().fuse();
         let watching = reloader.watch(watch).fuse();
-        pin_mut!(serving, watching);
+        let reloading = Fuse::terminated();
+        pin_mut!(serving, watching, reloading);
+        // Asked for while one is under way: that may have read the files already.
+        let mut once_more = false;
         loop {
             select_biased! {
                 wanted = signals.next().fuse() => match wanted {
                     Wanted::End => return,
-                    Wanted::Reload => reloader.reload().await,
+                    Wanted::Reload if reloading.is_terminated() => reloading.set(reloader.reload().fuse()),
+                    Wanted::Reload => once_more = true,
+                },
+                () = reloading => if std::mem::take(&mut once_more) {
+                    reloading.set(reloader.reload().fuse());
                 },
                 never = serving => match never {},
                 () = watching => {},

@@ -528,6 +528,85 @@ mod reload {
         still_talk(&mut caller, &mut callee);
     }
 
+    /// Like a file system that is gone: whoever opens it waits until somebody writes.
+    fn replace_by_fifo(path: &Path) {
+        fs::remove_file(path).expect("the folder is ours");
+        let status = Command::new("mkfifo").arg(path).status().expect("mkfifo runs");
+        assert!(status.success());
+    }
+
+    /// Lets those go on who wait for a FIFO, with nothing.
+    fn release(path: &Path) {
+        drop(File::options().write(true).open(path).expect("somebody reads"));
+        fs::remove_file(path).expect("the folder is ours");
+    }
+
+    #[test]
+    fn that_waits_for_a_file_holds_up_nothing_else() {
+        let folder = Folder::new();
+        let keys = Keys::new(Algorithm::Hs256);
+        let old = folder.write_certificate();
+        let key = folder.write("key", &fs::read_to_string(keys.public()).expect("a key"));
+        let dir = folder.path().to_str().expect("text");
+        let watch = ["--restart-on-cert-change", "--watch-interval", "0.1"];
+        let flags = [&["--cert-path", dir, "--token-key-file", &key], &watch[..]].concat();
+        let mut server = Server::start_on(0, &flags);
+        let url = format!("{}?token={}", server.ws_url(), keys.token(json!({})));
+        assert_eq!(Socket::connect_to(&url).server_certificate(), old);
+        for name in ["cert.pem", "key"] {
+            replace_by_fifo(&folder.path().join(name));
+        }
+        let threads = server.process().threads();
+        let logged = |server: &Server, text: &str| server.log().matches(text).count();
+        server.process().signal("HUP");
+        server.wait_for_log("reloading");
+        // Everything goes on meanwhile, and what has been loaded stays.
+        for i in 0..20 {
+            let mut socket = Socket::connect_to(&url);
+            assert_eq!(socket.server_certificate(), old);
+            socket.send(&format!("HELLO during{i}"));
+            socket.expect("HELLO");
+        }
+        assert_eq!(logged(&server, "takes too long"), 0, "it still waits");
+        (0..5).for_each(|_| server.process().signal("HUP"));
+        wait_until("complaints about both", DEADLINE, || {
+            let certificate = logged(&server, "the certificate changed and is not usable");
+            (certificate > 0 && logged(&server, "the settings are not usable") > 0).then_some(())
+        });
+        assert!(server.log().contains("a file takes too long to read"), "{}", server.log());
+        // However often it is tried: one thread for the certificate, one for the rest, and what the pool keeps.
+        assert!(server.process().threads() <= threads + 4, "{} threads", server.process().threads());
+
+        // Once the files are back, they are loaded.
+        let new = Keys::new(Algorithm::Hs256);
+        for name in ["cert.pem", "key"] {
+            release(&folder.path().join(name));
+        }
+        let certificate = folder.write_certificate();
+        folder.write("key", &fs::read_to_string(new.public()).expect("a key"));
+        let url = format!("{}?token={}", server.ws_url(), new.token(json!({})));
+        wait_until("the new settings", DEADLINE, || {
+            (logged(&server, "new settings loaded") > 0).then_some(())
+        });
+        wait_until("the new certificate", DEADLINE, || {
+            (Socket::connect_to(&url).server_certificate() == certificate).then_some(())
+        });
+    }
+
+    #[test]
+    fn that_waits_for_a_file_does_not_keep_the_server_from_ending() {
+        let folder = Folder::new();
+        folder.write_certificate();
+        let mut server = Server::start_on(0, &["--cert-path", folder.path().to_str().expect("text")]);
+        replace_by_fifo(&folder.path().join("key.pem"));
+        server.process().signal("HUP");
+        server.wait_for_log("reloading");
+        let start = Instant::now();
+        server.process().signal("TERM");
+        assert_eq!(server.process().wait().code(), Some(0));
+        assert!(start.elapsed() < Duration::from_secs(4), "it did not wait for the file");
+    }
+
     #[test]
     fn brings_other_limits_from_the_file() {
         let folder = Folder::new();
