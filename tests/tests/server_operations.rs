@@ -844,6 +844,22 @@ mod admin {
     }
 
     #[test]
+    fn names_steer_no_terminal() {
+        let admin = Admin::start();
+        let uid = "a\u{9b}31m\u{1b}[31m\u{202e}b\u{2066}c\u{200b}é";
+        let mut peer = Socket::register(&admin.server, uid);
+        peer.expect_nothing("ROOM r\u{202e}", "ROOM_OK ");
+        for what in ["peers", "rooms"] {
+            let (ok, text) = admin.command("secret", &[what]);
+            assert!(ok && text.contains("\\u202e") && text.contains('é'), "{text:?}");
+            let steers = |c: char| c.is_control() || "\u{202e}\u{2066}\u{200b}".contains(c);
+            assert!(!text.trim_end().contains(steers), "{text:?}");
+            let json: Value = serde_json::from_str(&text).expect("JSON");
+            assert!(json.to_string().contains("\u{202e}b\u{2066}c\u{200b}é"), "{json}");
+        }
+    }
+
+    #[test]
     fn has_a_command() {
         let admin = Admin::start();
         let mut peer = Socket::register(&admin.server, "a-peer/é");
