@@ -3,10 +3,14 @@
 mod file;
 mod guards;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Args, Parser};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 pub use file::{ConfigError, parse};
 
@@ -110,8 +114,9 @@ pub struct Listen {
     #[arg(long, env = "CALLBIN_WWW", value_name = "DIR")]
     pub www: Option<PathBuf>,
 
-    /// Networks of proxies whose Forwarded, X-Forwarded-For or PROXY protocol (version 2) is believed.
-    #[arg(long, env = "CALLBIN_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    /// Proxies whose Forwarded, X-Forwarded-For or PROXY protocol (version 2) is believed: networks, or addresses for
+    /// themselves.
+    #[arg(long, env = "CALLBIN_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',', value_parser = network)]
     pub trusted_proxy: Vec<IpNet>,
 }
 
@@ -411,6 +416,16 @@ fn path(text: &str) -> Result<String, String> {
     if text.starts_with('/') { Ok(text.into()) } else { Err("does not begin with /".into()) }
 }
 
+/// A network, or an address as a network of its own. IPv4 in IPv6 is IPv4, as addresses of clients are.
+fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    let network = network.map_err(|_| "neither a network, such as 10.0.0.0/8, nor an address".to_owned())?;
+    let IpNet::V6(v6) = network else { return Ok(network) };
+    let mapped = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
+    let mapped = mapped.and_then(|(address, length)| Ipv4Net::new(address, length).ok());
+    Ok(mapped.map_or(network, IpNet::V4))
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     seconds_or_none(text)
         .and_then(|time| if time.is_zero() { Err("not more than 0".into()) } else { Ok(time) })
@@ -452,6 +467,22 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_a_network_of_its_own() {
+        for (text, expected) in [
+            ("127.0.0.1", "127.0.0.1/32"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("::1", "::1/128"),
+            ("fd00::/8", "fd00::/8"),
+            ("::ffff:192.0.2.1", "192.0.2.1/32"),
+            ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+            ("::/0", "::/0"),
+        ] {
+            let config = Config::parse_from(["callbin-server", "--trusted-proxy", text]);
+            assert_eq!(config.listen.trusted_proxy, [expected.parse::<IpNet>().unwrap()], "{text}");
+        }
+    }
+
+    #[test]
     fn wrong_values_are_refused() {
         for flags in [
             ["--port", "65536"],
@@ -462,6 +493,8 @@ mod tests {
             ["--max-message", "12"],
             ["--max-queue", "many"],
             ["--trusted-proxy", "here"],
+            ["--trusted-proxy", "10.0.0.0/33"],
+            ["--trusted-proxy", ""],
         ] {
             assert!(Config::try_parse_from(["callbin-server", flags[0], flags[1]]).is_err(), "{flags:?}");
         }

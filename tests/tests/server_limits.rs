@@ -494,6 +494,17 @@ mod proxies {
     const TRUST: [&str; 4] = ["--trusted-proxy", "127.0.7.0/24", "--max-owner-connections", "1"];
 
     #[test]
+    fn an_address_is_trusted_for_itself() {
+        let flags = ["--trusted-proxy", "127.0.7.1", "--max-owner-connections", "1"];
+        let server = Server::start(&flags);
+        let headers = [("X-Forwarded-For", "192.0.2.1")];
+        let behind = |last| upgrade_from(&server, owner(last), &headers);
+        let _held = Socket::handshake(connect_from(owner(1), server.address()), &server.ws_url(), &headers);
+        assert_busy(&behind(1), 429, FROM_HERE);
+        assert_eq!(behind(2).status, 101, "nobody believes this one");
+    }
+
+    #[test]
     fn each_client_behind_a_trusted_one_is_its_own_owner() {
         let server = Server::start(&TRUST);
         let behind = |client: &str| {
