@@ -133,6 +133,17 @@ fn parse_node(node: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
+/// Bytes of a PROXY protocol header up to its length, which are the same in all of them.
+pub const PREFACE_START: usize = 16;
+
+/// How many bytes of a header that begins like this are certainly missing: up to its length, or else to its end.
+pub fn missing(bytes: &[u8]) -> usize {
+    let length = bytes
+        .get(14..PREFACE_START)
+        .map(|length| length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)));
+    length.map_or(PREFACE_START, |length| PREFACE_START + length).saturating_sub(bytes.len())
+}
+
 /// Looks at a connection's first bytes for a PROXY protocol header, version 2.
 pub fn preface(bytes: &[u8]) -> Preface {
     match v2::Header::try_from(bytes) {
@@ -264,7 +275,10 @@ mod tests {
         assert_eq!(preface(&stream), Preface::Present(header.len(), Some(client)));
         for n in 0..header.len() {
             assert_eq!(preface(&stream[..n]), Preface::Incomplete, "{n} bytes");
+            assert!((1..=header.len() - n).contains(&missing(&stream[..n])), "{n} bytes");
         }
+        assert_eq!(missing(&header), 0);
+        assert_eq!(missing(&header[..16]), header.len() - 16);
         assert_eq!(preface(b"GET / HTTP/1.1"), Preface::Absent);
         assert_eq!(preface(b"\x16\x03\x01"), Preface::Absent);
         assert_eq!(preface(b"\r\n\r\n\0\r\nQUIT\n\x99\x99\0\0"), Preface::Malformed);

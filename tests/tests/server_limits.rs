@@ -643,6 +643,62 @@ mod proxies {
     }
 
     #[test]
+    fn an_unfinished_header_costs_nothing_until_more_comes() {
+        let flags = ["--trusted-proxy", "127.0.7.0/24", "--hello-timeout", "60"];
+        let mut server = Server::start(&flags);
+        let header = proxy_header(client(1), &[]);
+        let begin = |length: usize| {
+            let mut stream = connect_from(owner(1), server.address());
+            stream.write_all(&header[..length]).expect("the socket is open");
+            stream
+        };
+        let mut unfinished: Vec<TcpStream> = (0..300).map(|i| begin(1 + i % (header.len() - 1))).collect();
+        // Whatever comes later is served: all those have been looked at.
+        Socket::register(&server, "alive").close();
+        let before = server.process().cpu_time();
+        std::thread::sleep(Duration::from_secs(2));
+        let used = server.process().cpu_time() - before;
+        assert!(used < Duration::from_millis(200), "{used:?} for nothing in two seconds");
+        // Each can still be finished, a byte at a time, too.
+        for (i, mut stream) in unfinished.drain(..).enumerate().take(header.len() - 1) {
+            for byte in &header[1 + i..] {
+                stream.write_all(&[*byte]).expect("the socket is open");
+            }
+            Socket::handshake(stream, &server.ws_url(), &[]).hello(&format!("p{i}")).close();
+        }
+        server.wait_for_log("192.0.2.1");
+    }
+
+    /// Bytes that the other end of a connection of this machine has received and not read, as the kernel lists it.
+    fn unread(stream: &TcpStream) -> Option<u32> {
+        let end = |address: SocketAddr| {
+            let IpAddr::V4(ip) = address.ip() else { panic!("IPv4 only") };
+            format!("{:08X}:{:04X}", u32::from_le_bytes(ip.octets()), address.port())
+        };
+        let ours = end(stream.local_addr().expect("bound"));
+        let theirs = end(stream.peer_addr().expect("connected"));
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+        table.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let [_, local, remote, _, queues, ..] = fields[..] else { return None };
+            let (_, unread) = queues.split_once(':').filter(|_| local == theirs && remote == ours)?;
+            u32::from_str_radix(unread, 16).ok()
+        })
+    }
+
+    #[test]
+    fn empty_lines_before_a_request_are_no_header() {
+        let server = Server::start(&["--trusted-proxy", "127.0.7.0/24"]);
+        for start in ["\r\n", "\r\n\r\n"] {
+            let mut stream = connect_from(owner(1), server.address());
+            stream.write_all(start.as_bytes()).expect("the socket is open");
+            // Read before the rest comes.
+            wait_until("the server to take it", DEADLINE, || (unread(&stream)? == 0).then_some(()));
+            assert_eq!(upgrade_on(stream, "/", &[]).status, 101, "{start:?}");
+        }
+    }
+
+    #[test]
     fn what_follows_the_addresses_is_skipped() {
         let server = Server::start(&TRUST);
         // A PP2_TYPE_NOOP as large as a certificate might be.
