@@ -35,13 +35,14 @@ fn a_browser_leaves_nothing_behind_and_the_console_is_heard() {
     assert!(!profile.exists() && group().is_empty());
 }
 
-/// A TCP proxy that keeps what clients send. It lives as long as the test.
-fn recorder(server: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
+/// A TCP proxy that keeps what clients send, by connection. It lives as long as the test.
+fn recorder(server: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<Vec<u8>>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
     let (address, sent) = (listener.local_addr().expect("bound"), Arc::new(Mutex::new(Vec::new())));
     let record = sent.clone();
     thread::spawn(move || {
-        for mut client in listener.incoming().map_while(Result::ok) {
+        for (number, mut client) in listener.incoming().map_while(Result::ok).enumerate() {
+            record.lock().expect("not poisoned").push(Vec::new());
             let mut upstream = TcpStream::connect(server).expect("the server listens");
             let (mut from, mut to) = (upstream.try_clone().expect("ours"), client.try_clone().expect("ours"));
             thread::spawn(move || io::copy(&mut from, &mut to).and_then(|_| to.shutdown(Shutdown::Write)));
@@ -49,7 +50,7 @@ fn recorder(server: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
             thread::spawn(move || {
                 let mut chunk = [0; 4096];
                 while let Ok(n @ 1..) = client.read(&mut chunk) {
-                    record.lock().expect("not poisoned").extend(&chunk[..n]);
+                    record.lock().expect("not poisoned")[number].extend(&chunk[..n]);
                     if upstream.write_all(&chunk[..n]).is_err() {
                         return;
                     }
@@ -72,7 +73,7 @@ fn a_token_is_in_no_url_once_the_page_has_it() {
     page.wait_for_state("ready");
     assert_eq!(page.eval("location.search"), "?id=anna");
     // The page's own request is the one that the link asked for; from then on there is none.
-    let requests = || String::from_utf8_lossy(&sent.lock().expect("not poisoned")).into_owned();
+    let requests = || String::from_utf8_lossy(&sent.lock().expect("not poisoned").join(&b'\n')).into_owned();
     let lines =
         || requests().lines().filter(|line| line.starts_with("GET ")).map(String::from).collect::<Vec<_>>();
     wait_until("the question for ICE servers", DEADLINE, || {
