@@ -584,6 +584,39 @@ mod proxies {
     }
 
     #[test]
+    fn rooms_and_sessions_of_larger_networks_are_counted_too() {
+        let flags = ["--trusted-proxy", "127.0.7.0/24", "--max-rooms", "1", "--max-sessions", "1"];
+        let server = Server::start(&flags);
+        let connect = |client: String, uid: &str| {
+            let stream = connect_from(owner(1), server.address());
+            Socket::handshake(stream, &server.ws_url(), &[("X-Forwarded-For", &client)]).hello(uid)
+        };
+        let _rooms: Vec<Socket> = (0..4)
+            .map(|i| {
+                let mut socket = connect(format!("2001:db8:1:{i}::1"), &format!("room{i}"));
+                socket.expect_nothing(&format!("ROOM r{i}"), "ROOM_OK ");
+                socket
+            })
+            .collect();
+        let mut fifth = connect("2001:db8:1:4::1".into(), "fifth");
+        fifth.expect_nothing("ROOM r4", "ERROR too many rooms");
+        let _callees: Vec<Socket> =
+            (0..6).map(|i| connect(format!("192.0.2.{i}"), &format!("c{i}"))).collect();
+        let _callers: Vec<Socket> = (0..4)
+            .map(|i| {
+                let mut socket = connect(format!("2001:db8:1:1{i}::1"), &format!("caller{i}"));
+                socket.expect_nothing(&format!("SESSION c{i}"), "SESSION_OK");
+                socket
+            })
+            .collect();
+        fifth.expect_nothing("SESSION c4", "ERROR too many sessions");
+        let mut other = connect("2001:db8:1:100::1".into(), "other");
+        other.expect_nothing("ROOM r4", "ROOM_OK ");
+        let mut another = connect("2001:db8:1:101::1".into(), "another");
+        another.expect_nothing("SESSION c4", "SESSION_OK");
+    }
+
+    #[test]
     fn nobody_else_is_believed() {
         let server = Server::start(&TRUST);
         let stranger: IpAddr = Ipv4Addr::new(127, 0, 9, 1).into();
