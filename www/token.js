@@ -1,6 +1,6 @@
 // @ts-check
-// The access token that a server may want: where the page has it from, and how it gets to the server. In no URL longer
-// than need be: those end up in histories, in logs of proxies, and in links that people copy.
+// The access token that a server may require: from the page's address to the server. URLs end up in histories, in logs of
+// proxies, and in links that people copy, so the token stays in none of them.
 
 /**
  * The token in the page's address, which is taken out of it. A reload finds it again in the history, which no other

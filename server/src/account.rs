@@ -48,7 +48,7 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// What an owner may have who stands for so many.
+    /// The quotas of an owner with this scale.
     fn times(&self, scale: u32) -> Self {
         let connections = self.connections.saturating_mul(scale as usize);
         let [registrations, bad_tokens, requests, messages, bytes] =
@@ -161,7 +161,7 @@ impl Accounts {
     /// Counts an HTTP request on these accounts. False if it is one too many.
     pub fn admit_request(&self, owners: impl IntoIterator<Item = Owner>) -> bool {
         let mut accounts = owners.into_iter().map(|owner| self.account(&owner));
-        // Where there is no room for another account there is none for its requests.
+        // Without room for another account there is no limit to count by.
         accounts.all(|account| account.is_some_and(|account| account.admit_request()))
     }
 
@@ -264,7 +264,7 @@ impl Ticket {
         if max > 0 && before >= max { Err(Full::Owner) } else { Ok(()) }
     }
 
-    /// May another HTTP request come? Of a connection on no account that is not known here.
+    /// May another HTTP request come? A connection without accounts has no limit here.
     pub fn admit_request(&self) -> bool {
         self.owners.iter().all(|account| account.admit_request())
     }

@@ -214,8 +214,8 @@ pub struct Webhook {
     #[arg(long, env = "CALLBIN_WEBHOOK_SECRET_FILE", value_name = "FILE")]
     pub webhook_secret_file: Option<PathBuf>,
 
-    /// Seconds within which the answer must be there, retries included; without one it is a no. Half of them may pass
-    /// until the question can be asked, where many are under way.
+    /// Seconds within which the answer must be there, retries included; without one it is a no. A question waits for its
+    /// turn for half of this time at most.
     #[arg(long, env = "CALLBIN_WEBHOOK_TIMEOUT", default_value = "5", value_name = "SECONDS", value_parser = seconds)]
     pub webhook_timeout: Duration,
 

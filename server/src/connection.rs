@@ -448,8 +448,8 @@ impl Pump {
     }
 }
 
-/// Whether the webhook has a say in a wish: not in one that our own answer to is the same whoever is there. In all
-/// others it comes first, or the answer would tell those whom it would have refused who is there.
+/// Whether to ask the webhook about a wish. There is no need to if our answer does not depend on other peers. If it
+/// does, the webhook comes first: a peer that it refuses must not learn from our answer which uids are registered.
 fn may_ask(grant: &Grant, wish: &Wish, own: Option<&PeerId>) -> bool {
     match wish {
         Wish::Register(uid) => grant.allows_uid(uid),

@@ -12,15 +12,15 @@ pub enum Owner {
     Address(IpAddr),
     /// An IPv6 network larger than a /64, and the length of its prefix.
     Network(Ipv6Addr, u8),
-    /// Pages of other sites in browsers at an address: what they do is not their users' doing.
+    /// Pages of other sites, in browsers at an address. The user of the browser is not responsible for them.
     Pages(IpAddr),
     /// The subject of a token.
     Identity(Arc<str>),
 }
 
 impl Owner {
-    /// How many times as much it may have as an address. A provider gives a customer a /64, a /56 or a /48: larger
-    /// networks may be many customers, or one who has many addresses.
+    /// The factor of its limits. A provider gives a customer a /64, a /56 or a /48, so a larger network is many
+    /// customers, or one customer with many addresses.
     pub fn scale(&self) -> u32 {
         match self {
             Self::Network(_, 56..) => 4,
@@ -30,7 +30,7 @@ impl Owner {
     }
 }
 
-/// Everybody on whose account it is what an address does: itself, and the IPv6 networks that it is in.
+/// The owners that an address counts for: itself, and the IPv6 networks that it is in.
 pub fn owners(address: IpAddr) -> impl Iterator<Item = Owner> {
     let networks = match address.to_canonical() {
         IpAddr::V6(v6) => [56, 48].map(|length| Some(Owner::Network(prefix(v6, length), length))),

@@ -71,8 +71,8 @@ impl TrustedProxies {
         }
     }
 
-    /// Whether a request comes from this machine, and did not come from another one before. A proxy that is not trusted
-    /// is not believed; that it is one is.
+    /// Whether a request comes from this machine, and not from another one through a proxy. A header of a proxy that is
+    /// not trusted is no proof of an address, but it is one of a proxy.
     pub fn is_local(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
         if !peer.ip().to_canonical().is_loopback() {
             return false;
@@ -101,8 +101,8 @@ impl TrustedProxies {
     }
 }
 
-/// The addresses that a request passed, from the client on; nothing where there is no such header. `None` for an
-/// address that is hidden or garbled: a byte that is no text must not hide the others.
+/// The addresses that a request passed, from the client on, by header. `None` for an address that is hidden or garbled:
+/// a byte that is no text must not hide the others.
 struct Hops {
     forwarded: Option<Vec<Option<SocketAddr>>>,
     x_forwarded_for: Option<Vec<Option<SocketAddr>>>,

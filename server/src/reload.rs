@@ -27,7 +27,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// What is said about one that takes longer.
 const TOO_LONG: &str = "a file takes too long to read";
 
-/// Does what may block on a thread for that, one piece of work after the other: what never ends costs one thread.
+/// Runs work that may block on a thread, one piece after the other: a piece that never ends costs one thread.
 #[derive(Default)]
 struct Reader(Arc<AsyncMutex<()>>);
 
@@ -40,7 +40,7 @@ impl Reader {
         let turn = self.0.clone();
         let result = runtime::timeout(DEADLINE, async move {
             let turn = turn.lock_arc().await;
-            // Nobody may be waiting for it any more when it ends.
+            // It may end after the deadline: then the result is dropped.
             runtime::unblock(move || {
                 let result = work();
                 drop(turn);

@@ -1,4 +1,4 @@
-//! What is counted by looking at everybody, kept for a while: whoever asks again and again is answered from memory.
+//! A cache for values that take a walk over all connections, so that frequent requests do not cause frequent walks.
 
 use std::{
     sync::{Mutex, PoisonError},

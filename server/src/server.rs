@@ -250,7 +250,7 @@ impl Server {
         let watching = reloader.watch(watch).fuse();
         let reloading = Fuse::terminated();
         pin_mut!(serving, watching, reloading);
-        // Asked for while one is under way: that may have read the files already.
+        // A reload that is wanted during another one: that one may have read the files already.
         let mut once_more = false;
         loop {
             select_biased! {
@@ -376,7 +376,7 @@ async fn read_preface(stream: &TcpStream, peer: SocketAddr) -> Option<SocketAddr
             }
             Preface::Absent | Preface::Incomplete | Preface::Malformed => return None,
         }
-        // Taken out, so that the next look waits for more. That begins where the header ends, at the latest.
+        // Take them out of the socket, so that the next peek waits for more. No byte behind the header is taken.
         runtime::read_exact(stream, bytes.get_mut(known..)?).await.ok()?;
         if let Preface::Present(_, client) = proxy::preface(&bytes) {
             return Some(client.unwrap_or(peer));

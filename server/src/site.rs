@@ -39,7 +39,7 @@ const TOKEN_PREFIX: &str = "token.";
 /// Why a request is not answered.
 const TOO_MANY_REQUESTS: &str = "too many requests from here";
 
-/// What others than this machine get for `/metrics`.
+/// The answer to other machines that ask for `/metrics`.
 const METRICS_ELSEWHERE: &str =
     "/metrics is for this machine only; --admin-addr serves it on another address\n";
 
@@ -100,7 +100,7 @@ impl Site {
             return text(StatusCode::OK, "OK\n");
         }
         if !self.app.has_admin_address {
-            // Who is here and what they do is not for everybody.
+            // The figures of all peers are for operators only.
             if path == "/metrics" && !settings.proxies.is_local(self.peer, request.headers()) {
                 return text(StatusCode::FORBIDDEN, METRICS_ELSEWHERE);
             }
@@ -114,10 +114,10 @@ impl Site {
         }
     }
 
-    /// Counts a request on the account of whoever makes it.
+    /// Counts a request on the accounts of its client.
     fn admit_request(&self, settings: &Settings, headers: &HeaderMap) -> bool {
         if settings.proxies.trusts(self.peer.ip()) {
-            // What names nobody is the proxy's own.
+            // A request without a client that can be believed counts for the proxy.
             let client = settings.proxies.client(self.peer, headers).unwrap_or(self.peer);
             return self.app.accounts.admit_request(owners(client.ip()));
         }
@@ -175,9 +175,8 @@ impl Site {
         Ok(Admission { conn: self.conn, address, grant: Arc::new(grant), ticket })
     }
 
-    /// What the request's token grants. Whoever makes up too many is not listened to for a while: a signature costs
-    /// more to check than to make up, and nobody shall guess at leisure. No token, or one whose time is over, is what
-    /// honest clients bring, too.
+    /// What the request's token grants. An address with too many forged tokens is barred for a while: a signature costs
+    /// more to check than to make up. Honest clients have missing and expired tokens, too, so these do not count.
     fn identify<B>(
         &self,
         settings: &Settings,
@@ -207,7 +206,7 @@ impl Site {
         Err(self.refuse(address, &refusal.to_string(), unauthorized(refusal)))
     }
 
-    /// No line in the log for each: what is cheap to send must not be expensive to refuse.
+    /// Without a line in the log for each: a cheap request must not have an expensive refusal.
     fn too_many_requests(&self) -> Answer {
         self.app.metrics.count_refusal(TOO_MANY_REQUESTS);
         try_again(StatusCode::TOO_MANY_REQUESTS, &format!("{TOO_MANY_REQUESTS}\n"), 1)
@@ -282,8 +281,8 @@ fn unauthorized(refusal: Refusal) -> Answer {
     text(StatusCode::UNAUTHORIZED, &format!("{refusal}\n")).with_header(header::WWW_AUTHENTICATE, "Bearer")
 }
 
-/// Programs send no origin. Browsers do, and a page of somebody else must not use our users' access. What a page may
-/// have loaded without reading it, such as an image, has no origin; but browsers say that another site wants it.
+/// Programs send no origin. Browsers do, and a page of another site must not use our users' access. A request whose
+/// answer the page cannot read, such as one for an image, has no origin, but browsers name the relation of the sites.
 fn check_origin(settings: &Settings, headers: &HeaderMap) -> Result<(), Answer> {
     let allowed = match (headers.get(header::ORIGIN), headers.get(SEC_FETCH_SITE)) {
         (Some(origin), _) => origin.to_str().is_ok_and(|origin| settings.allows_origin(origin)),
@@ -293,7 +292,7 @@ fn check_origin(settings: &Settings, headers: &HeaderMap) -> Result<(), Answer> 
     if allowed { Ok(()) } else { Err(text(StatusCode::FORBIDDEN, "origin not allowed\n")) }
 }
 
-/// Whether a browser sends this for a page that is neither ours nor of an origin that we were told of.
+/// Whether a browser sends this for a page that is neither ours nor of an allowed origin.
 fn is_foreign_page(settings: &Settings, headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
     let Some(origin) = text(header::ORIGIN) else { return false };

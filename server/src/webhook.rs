@@ -89,7 +89,7 @@ struct Place {
 }
 
 impl Desk {
-    /// Waits for a place, so long at most. The first of the owners has all that the others have.
+    /// Waits for a place, at most this long. The first of the owners contains the other addresses and networks.
     async fn place(self: Arc<Self>, owners: Vec<Owner>, most: Duration) -> Option<Place> {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed);
         let turn = Arc::new(Semaphore::new(0));
@@ -139,13 +139,13 @@ impl Webhook {
     }
 
     /// Asks on the account of these owners, again after an error, and returns within the deadline. The first of the
-    /// owners has all that the others have.
+    /// owners contains the other addresses and networks.
     pub async fn ask(self, question: Question, owners: Vec<Owner>) -> Verdict {
         let deadline = Instant::now() + self.timeout;
         let event = question.event;
         let refused =
             || Verdict { allow: false, reason: Some("not available".into()), ice_servers: Vec::new() };
-        // What waits longer has no time left for an answer.
+        // After a longer wait there is too little time for an answer.
         let Some(place) = self.desk.clone().place(owners, self.timeout / 2).await else {
             debug!(conn = question.connection, event, "too many questions for the webhook: refused");
             return refused();

@@ -215,7 +215,7 @@ mod probes {
         assert_eq!(ask(&server, here, &[("Forwarded", "for=unknown")]), 403);
         assert_eq!(ask(&server, here, &[local]), 200);
         assert_eq!(ask(&server, here, &[]), 200);
-        // What says nothing about anybody is for everybody.
+        // The others are for all machines.
         for path in ["/livez", "/readyz", "/health"] {
             assert_eq!(http::request((ours, server.port()).into(), "GET", path, &[]).status, 200, "{path}");
         }
@@ -496,10 +496,10 @@ mod reload {
         // A limit without end, and proxies that anybody could be.
         let refuses_one_more = |server: &Server| {
             let from = || http::connect_from([127, 0, 0, 9].into(), server.address());
-            // Another client each time, for those who believe it.
+            // Another client each time: a server that believes the header never refuses one.
             let mut clients = (0..=u16::MAX).map(|i| Ipv4Addr::from_bits(0xc600_0000 + u32::from(i)));
             wait_until("a refusal", DEADLINE, || {
-                // Those who come last may be served first.
+                // The last connection may be served first.
                 let _held = [from(), from()];
                 let client = clients.next().expect("enough of them").to_string();
                 let response = http::upgrade_on(from(), "/", &[("X-Forwarded-For", &client)]);
@@ -528,14 +528,14 @@ mod reload {
         still_talk(&mut caller, &mut callee);
     }
 
-    /// Like a file system that is gone: whoever opens it waits until somebody writes.
+    /// Acts as a file system that is gone: a reader waits until there is a writer.
     fn replace_by_fifo(path: &Path) {
         fs::remove_file(path).expect("the folder is ours");
         let status = Command::new("mkfifo").arg(path).status().expect("mkfifo runs");
         assert!(status.success());
     }
 
-    /// Lets those go on who wait for a FIFO, with nothing.
+    /// Ends the wait of the readers of a FIFO, with an empty file.
     fn release(path: &Path) {
         drop(File::options().write(true).open(path).expect("somebody reads"));
         fs::remove_file(path).expect("the folder is ours");
@@ -1026,7 +1026,7 @@ mod webhook {
         let mut quick = Socket::connect_from(&server, other).hello("quick");
         quick.expect_nothing("ROOM r", "ROOM_OK ");
         assert_eq!(hook.asked().len(), 18, "no more of the others than before");
-        // Who waits is told so in time, and when those in front are gone the next ones have their turn.
+        // The others get an answer in time, and some of them have their turn once the first ones are done.
         drop(end);
         let mut answers: Vec<String> = slow.into_iter().map(|mut socket| socket.receive_text()).collect();
         answers.sort_unstable();

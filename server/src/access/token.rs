@@ -56,8 +56,7 @@ pub enum Refusal {
     /// Its time has not come.
     #[error("the token is not valid yet")]
     Early,
-    /// Its signature is wrong: nobody with one of our keys made it. To its owner it looks as any other that is not
-    /// valid.
+    /// Its signature is wrong: none of our keys made it. The words are the same as for any other invalid token.
     #[error("the token is not valid")]
     Forged,
     /// Anything else.
@@ -141,7 +140,7 @@ impl Verifier {
                         ErrorKind::InvalidSignature => Refusal::Forged,
                         _ => Refusal::Invalid,
                     };
-                    // What the key says that did sign it counts more than that the others did not.
+                    // The result of the key that signed it comes before the wrong signatures of the other keys.
                     refusal = refusal.filter(|known| *known != Refusal::Forged).or(Some(why));
                 }
             }
@@ -150,8 +149,7 @@ impl Verifier {
     }
 }
 
-/// Whether the token's maker wants it refused by those who do not understand an extension (RFC 7515, section
-/// 4.1.11). We understand none.
+/// Whether the token has extensions that its reader must understand (RFC 7515, section 4.1.11). We understand none.
 fn is_critical(token: &str) -> bool {
     let header = token.split('.').next().and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
     let header = header.and_then(|json| serde_json::from_slice::<Map<String, Value>>(&json).ok());
@@ -178,7 +176,7 @@ fn numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Er
 fn grant(claims: Claims, leeway: u64) -> Grant {
     let ends = Duration::from_secs(claims.exp.saturating_add(leeway));
     Grant {
-        // Nobody is nobody's ghost.
+        // An empty subject identifies no peer: two of them must not replace each other.
         identity: claims.sub.filter(|sub| !sub.is_empty()).map(Into::into),
         uid: claims.uid,
         rooms: claims.rooms,

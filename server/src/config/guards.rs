@@ -1,5 +1,5 @@
-//! What guards the server. A reload may replace it, and not take it away: a file that was emptied by accident must not
-//! open the server.
+//! The options that guard the server. A reload may replace a guard, but not take it away: a file that was emptied by
+//! accident must not open the server.
 
 use ipnet::IpNet;
 

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use super::parse_node;
 
-/// A quotation mark where none may be, or a client named twice. Where one element ends and the next begins cannot be
-/// known then, and whoever wrote the first one may have chosen it.
+/// A quotation mark in the wrong place, or two clients in one element. The end of an element is not certain then, and
+/// the client may have chosen it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 

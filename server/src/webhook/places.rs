@@ -1,7 +1,7 @@
-//! Who may ask the webhook now, and who waits for it. No I/O, no clock.
+//! Which questions to the webhook may run, and which ones wait. No I/O, no clock.
 //!
-//! Each owner has a share of the places, and where they are all taken the owners take turns: one that asks without end
-//! waits for itself, and the next one for no more than one answer for each that came before it.
+//! Each owner has a share of the places. When all places are taken, owners take turns: an owner with many questions waits
+//! for its own, and a new owner for one answer per owner that waited before it.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -61,10 +61,10 @@ impl<W> Default for Places<W> {
 }
 
 impl<W> Places<W> {
-    /// A question wants a place. The first of its owners is the one that has all that the others have.
+    /// A question wants a place. It waits in the queue of the first of its owners.
     pub(super) fn enter(&mut self, id: u64, owners: &[Owner], token: W) -> Entry {
         let asker = Asker { id, owners: owners.to_vec() };
-        // Of those who wait nobody could take a free place: it is not theirs.
+        // No waiting question could take a free place, so this one overtakes none.
         if self.has_room(&asker) {
             self.take(&asker);
             return Entry::Taken;
@@ -83,7 +83,7 @@ impl<W> Places<W> {
         Entry::Waits
     }
 
-    /// A question needs its place no more, or waits no more. Returns the tokens of those who have one now.
+    /// A question needs its place no more, or waits no more. Returns the tokens of the questions that have one now.
     pub(super) fn leave(&mut self, id: u64, owners: &[Owner]) -> Vec<W> {
         if self.leave_queue(id, owners) {
             return Vec::new();
@@ -91,7 +91,7 @@ impl<W> Places<W> {
         self.free += 1;
         self.change(owners, |usage| usage.taken = usage.taken.saturating_sub(1));
         let mut woken = Vec::new();
-        // One round at most finds nobody.
+        // It ends after one round without a question that can have a place.
         let mut left = self.turns.len();
         while left > 0
             && self.free > 0
@@ -107,7 +107,7 @@ impl<W> Places<W> {
         woken
     }
 
-    /// The first in a queue who can have a place.
+    /// Gives a place to the first question of a queue that can have one.
     fn next_of(&mut self, owner: &Owner) -> Option<W> {
         if self.is_at_its_share(owner) {
             return None;
@@ -250,7 +250,7 @@ mod tests {
     }
 
     proptest! {
-        /// In any order: no place is lost or given twice, no share is exceeded, and nobody waits who could have a place.
+        /// In any order: no place is lost or given twice, no share is exceeded, and no question waits for a free place.
         #[test]
         fn the_books_are_kept(steps in prop::collection::vec((0..5_u8, 0..3_u8, 0..4_usize), 1..600)) {
             let mut places = Places::default();
