@@ -561,7 +561,7 @@ mod reload {
         server.process().signal("HUP");
         server.wait_for_log("reloading");
         // Everything goes on meanwhile, and what has been loaded stays.
-        for i in 0..20 {
+        for i in 0..5 {
             let mut socket = Socket::connect_to(&url);
             assert_eq!(socket.server_certificate(), old);
             socket.send(&format!("HELLO during{i}"));
@@ -1061,7 +1061,7 @@ mod webhook {
     #[test]
     fn who_waits_too_long_is_refused_in_time() {
         let (hook, _end) = thinking_about("slow");
-        let server = start(&hook, &["--webhook-timeout", "4"]);
+        let server = start(&hook, &["--webhook-timeout", "8"]);
         let mut slow: Vec<Socket> = (0..17).map(|_| Socket::connect(&server)).collect();
         let last = slow.pop();
         for (i, socket) in slow.iter_mut().enumerate() {
@@ -1072,7 +1072,7 @@ mod webhook {
         last.send("HELLO slow-too");
         last.expect("ERROR not available");
         let waited = start_of_wait.elapsed();
-        assert!((Duration::from_millis(1900)..Duration::from_secs(4)).contains(&waited), "{waited:?}");
+        assert!((Duration::from_millis(3900)..Duration::from_secs(8)).contains(&waited), "{waited:?}");
         assert_eq!(hook.asked().len(), 16, "it was not asked");
     }
 
