@@ -77,6 +77,8 @@ impl<'a> Scanner<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn nodes(value: &str) -> Result<Vec<String>, Malformed> {
@@ -118,6 +120,23 @@ mod tests {
         assert_eq!(nodes(""), Ok(vec!["-".into()]));
         assert_eq!(nodes(",;,proto=http"), Ok(["-"; 3].map(String::from).to_vec()));
         assert_eq!(parse(b"\xff, for=198.51.100.1").map(|nodes| nodes.len()), Ok(2));
+    }
+
+    proptest! {
+        /// A Host header that a proxy copies, with quotes around it, names no client.
+        #[test]
+        fn what_is_quoted_names_no_client(host in "([a-z\"\\\\,;=\\[\\] ]|for=)*|.*") {
+            let quoted = host.replace('\\', "\\\\").replace('"', "\\\"");
+            let value = format!("for=192.0.2.1;host=\"{quoted}\";proto=https");
+            prop_assert_eq!(nodes(&value), Ok(vec!["192.0.2.1".to_owned()]));
+        }
+
+        /// What a client writes in front of the element that a proxy appends does not hide it.
+        #[test]
+        fn what_is_appended_comes_last(start in "([a-z\"\\\\,;=\\[\\] ]|for=)*|.*") {
+            let last = nodes(&format!("{start}, for=192.0.2.1")).map(|nodes| nodes.last().cloned());
+            prop_assert!(matches!(last.as_ref().map(Option::as_deref), Err(Malformed) | Ok(Some("192.0.2.1"))));
+        }
     }
 
     #[test]
