@@ -13,7 +13,8 @@ trap '[ -z "$server" ] || kill "$server" 2>/dev/null; rm -rf "$dir"' EXIT
 ulimit -n "$(ulimit -Hn)"
 
 # All load comes from one address here, which no honest address would send: limits per owner are off.
-unlimited="--max-owner-connections 0 --max-registration-rate 0 --max-message-rate 0 --max-byte-rate 0"
+unlimited="--max-owner-connections 0 --max-registration-rate 0 --max-request-rate 0
+    --max-message-rate 0 --max-byte-rate 0"
 
 start_server() { # flags
     mkfifo "$dir/listening"
@@ -77,7 +78,7 @@ tls="--self-signed --cert-path $dir/cert $unlimited"
 # Tokens, limits and metrics at work: each connection has its limits counted, shows a token, and all is counted.
 head -c 48 /dev/urandom | base64 >"$dir/secret"
 guarded="--token-key-file $dir/secret --max-owner-connections 1000000 --max-registration-rate 1000000
-    --max-message-rate 100000000 --max-byte-rate 2000000000"
+    --max-request-rate 1000000 --max-message-rate 100000000 --max-byte-rate 2000000000"
 token() {
     "$bin/callbin-server" token --key-file "$dir/secret"
 }

@@ -82,9 +82,3 @@ export function iceServersUrl(url) {
     return "/ice-servers";
   }
 }
-
-/** The WebSocket's address with the token that a server may want. @param {string} url @param {string} token */
-export function withToken(url, token) {
-  if (!token) return url;
-  return `${url}${url.includes("?") ? "&" : "?"}token=${encodeURIComponent(token)}`;
-}

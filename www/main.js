@@ -2,13 +2,14 @@
 // Wires the parts: what the server says goes to the Call, what that wants done goes to socket, peers and page.
 
 import { Call, CALLER } from "./call.js";
-import { IceServers, withToken } from "./ice.js";
+import { IceServers } from "./ice.js";
 import { isPeerId, isRoomId, randomId, toId } from "./ids.js";
 import { Speakers } from "./levels.js";
 import { Media } from "./media.js";
 import { Peer, openConnections } from "./peer.js";
 import { Socket } from "./socket.js";
 import { deviceText, isGood, noticeText, statusText } from "./texts.js";
+import { subprotocols, takeToken } from "./token.js";
 import { statsRows } from "./ui/tile.js";
 import { Ui } from "./ui.js";
 
@@ -37,7 +38,7 @@ class App {
       this.#mediaChanged();
     });
     this.ice = new IceServers({ url: parameters.server, token: parameters.token, extra: parameters.iceServers, relay: parameters.relay });
-    this.socket = new Socket(withToken(parameters.server, parameters.token), {
+    this.socket = new Socket(parameters.server, subprotocols(parameters.token), {
       opened: () => this.do({ type: "opened" }),
       text: (text) => this.do({ type: "text", text }),
       closed: (code, reason) => this.do({ type: "closed", code, reason }),
@@ -318,7 +319,7 @@ function readParameters(url) {
     foreignHost: foreignHost(get("server")),
     server: get("server") || new URL(".", url.origin.replace(/^http/, "ws") + url.pathname).href,
     devices: { audio: get("microphone"), video: get("camera") },
-    token: get("token"),
+    token: takeToken(url, history),
     relay: flag("relay"),
     iceServers: stun ? [{ urls: stun }] : [],
   };

@@ -29,11 +29,13 @@ export class Socket {
 
   /**
    * @param {string} url
+   * @param {string[]} protocols subprotocols to name
    * @param {SocketEvents} events
    * @param {{WebSocket?: typeof WebSocket, random?: () => number}} environment
    */
-  constructor(url, events, environment = {}) {
+  constructor(url, protocols, events, environment = {}) {
     this.url = url;
+    this.protocols = protocols;
     this.events = events;
     this.WebSocket = environment.WebSocket ?? globalThis.WebSocket;
     this.random = environment.random ?? Math.random;
@@ -44,7 +46,7 @@ export class Socket {
     this.#drop();
     let socket;
     try {
-      socket = new this.WebSocket(this.url);
+      socket = new this.WebSocket(this.url, this.protocols);
     } catch (error) {
       this.#timer = setTimeout(() => this.events.closed(1006, String(error)), 0);
       return;

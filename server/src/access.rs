@@ -1,11 +1,14 @@
 //! Who may do what: what a token grants to the connection that carries it.
 
+mod keys;
 pub mod token;
 
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
+
+pub use keys::KeyError;
 
 use callbin_protocol::{PeerId, RoomId};
 use serde::{Deserialize, Serialize};

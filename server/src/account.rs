@@ -37,12 +37,25 @@ pub struct Quotas {
     pub registrations: u32,
     /// Bad tokens per second.
     pub bad_tokens: u32,
+    /// HTTP requests per second.
+    pub requests: u32,
     /// Messages per second.
     pub messages: u32,
     /// Bytes of messages per second, and at least one largest message at once.
     pub bytes: u32,
     /// The largest message.
     pub max_message: u32,
+}
+
+impl Quotas {
+    /// The quotas of an owner with this scale.
+    fn times(&self, scale: u32) -> Self {
+        let connections = self.connections.saturating_mul(scale as usize);
+        let [registrations, bad_tokens, requests, messages, bytes] =
+            [self.registrations, self.bad_tokens, self.requests, self.messages, self.bytes]
+                .map(|rate| rate.saturating_mul(scale));
+        Self { connections, registrations, bad_tokens, requests, messages, bytes, ..*self }
+    }
 }
 
 /// Why a connection is not taken.
@@ -76,12 +89,15 @@ struct Account {
     last_left: Mutex<Instant>,
     barred_until: Mutex<Option<Instant>>,
     rates: RwLock<Rates>,
+    /// How many times the quotas it may have.
+    scale: u32,
 }
 
 #[derive(Debug)]
 struct Rates {
     registrations: Limiter,
     bad_tokens: Limiter,
+    requests: Limiter,
     messages: Limiter,
     bytes: Limiter,
 }
@@ -109,7 +125,8 @@ impl Accounts {
         }
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         for account in table.accounts.values() {
-            *account.rates.write().unwrap_or_else(PoisonError::into_inner) = Rates::new(&quotas);
+            let rates = Rates::new(&quotas.times(account.scale));
+            *account.rates.write().unwrap_or_else(PoisonError::into_inner) = rates;
         }
     }
 
@@ -122,23 +139,30 @@ impl Accounts {
         if max > 0 && before >= max { Err(Full::Server) } else { Ok(ticket) }
     }
 
-    /// Whether nothing that needs a token is taken from an owner for now.
-    pub fn is_barred(&self, owner: &Owner) -> bool {
-        let account = {
-            let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-            table.accounts.get(owner).cloned()
-        };
-        account.is_some_and(|account| account.is_barred())
+    /// Whether nothing that needs a token is taken from one of these owners for now.
+    pub fn is_barred(&self, owners: impl IntoIterator<Item = Owner>) -> bool {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut accounts = owners.into_iter().filter_map(|owner| table.accounts.get(&owner));
+        accounts.any(|account| account.is_barred())
     }
 
-    /// Counts a bad token. True if that was one too many: the owner is barred from now on.
-    pub fn count_bad_token(&self, owner: &Owner) -> bool {
-        let Some(account) = self.account(owner) else { return false };
-        let one_too_many = !account.rates().bad_tokens.admit(1);
-        if one_too_many {
-            account.bar();
+    /// Counts a bad token. True if that was one too many: an owner is barred from now on.
+    pub fn count_bad_token(&self, owners: impl IntoIterator<Item = Owner>) -> bool {
+        let mut one_too_many = false;
+        for account in owners.into_iter().filter_map(|owner| self.account(&owner)) {
+            if !account.rates().bad_tokens.admit(1) {
+                account.bar();
+                one_too_many = true;
+            }
         }
         one_too_many
+    }
+
+    /// Counts an HTTP request on these accounts. False if it is one too many.
+    pub fn admit_request(&self, owners: impl IntoIterator<Item = Owner>) -> bool {
+        let mut accounts = owners.into_iter().map(|owner| self.account(&owner));
+        // Without room for another account there is no limit to count by.
+        accounts.all(|account| account.is_some_and(|account| account.admit_request()))
     }
 
     fn quotas(&self) -> Quotas {
@@ -156,7 +180,7 @@ impl Accounts {
         if table.accounts.len() >= MAX_ACCOUNTS {
             return None;
         }
-        let account = Arc::new(Account::new(&quotas));
+        let account = Arc::new(Account::new(&quotas, owner.scale()));
         table.accounts.insert(owner.clone(), account.clone());
         Some(account)
     }
@@ -176,13 +200,18 @@ impl Table {
 }
 
 impl Account {
-    fn new(quotas: &Quotas) -> Self {
+    fn new(quotas: &Quotas, scale: u32) -> Self {
         Self {
             connections: AtomicUsize::new(0),
             last_left: Mutex::new(Instant::now()),
             barred_until: Mutex::new(None),
-            rates: RwLock::new(Rates::new(quotas)),
+            rates: RwLock::new(Rates::new(&quotas.times(scale))),
+            scale,
         }
+    }
+
+    fn admit_request(&self) -> bool {
+        self.rates().requests.admit(1)
     }
 
     fn rates(&self) -> RwLockReadGuard<'_, Rates> {
@@ -210,6 +239,7 @@ impl Rates {
         Self {
             registrations: Limiter::new(quotas.registrations, quotas.registrations.saturating_mul(5)),
             bad_tokens: Limiter::new(quotas.bad_tokens, quotas.bad_tokens.saturating_mul(5)),
+            requests: Limiter::new(quotas.requests, quotas.requests.saturating_mul(5)),
             messages: Limiter::new(quotas.messages, quotas.messages.saturating_mul(2)),
             bytes: Limiter::new(quotas.bytes, quotas.bytes.saturating_mul(2).max(quotas.max_message)),
         }
@@ -221,13 +251,22 @@ impl Rates {
 }
 
 impl Ticket {
-    /// Has the connection counted for an owner, too.
-    pub fn charge(&mut self, owner: &Owner) -> Result<(), Full> {
+    /// Has the connection counted for these owners, too.
+    pub fn charge(&mut self, owners: impl IntoIterator<Item = Owner>) -> Result<(), Full> {
+        owners.into_iter().try_for_each(|owner| self.charge_one(&owner))
+    }
+
+    fn charge_one(&mut self, owner: &Owner) -> Result<(), Full> {
         let account = self.accounts.account(owner).ok_or(Full::Server)?;
-        let max = self.accounts.quotas().connections;
+        let max = self.accounts.quotas().times(account.scale).connections;
         let before = account.connections.fetch_add(1, Ordering::Relaxed);
         self.owners.push(account);
         if max > 0 && before >= max { Err(Full::Owner) } else { Ok(()) }
+    }
+
+    /// May another HTTP request come? A connection without accounts has no limit here.
+    pub fn admit_request(&self) -> bool {
+        self.owners.iter().all(|account| account.admit_request())
     }
 
     /// May it register now?
@@ -272,7 +311,10 @@ impl Limiter {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
+    use crate::owner::owners;
 
     fn owner(last: u8) -> Owner {
         Owner::Address([192, 0, 2, last].into())
@@ -280,7 +322,7 @@ mod tests {
 
     fn enter(accounts: &Arc<Accounts>, last: u8) -> Result<Ticket, Full> {
         let mut ticket = accounts.enter()?;
-        ticket.charge(&owner(last))?;
+        ticket.charge([owner(last)])?;
         Ok(ticket)
     }
 
@@ -317,13 +359,61 @@ mod tests {
     #[test]
     fn too_many_bad_tokens_bar_their_owner_and_nobody_else() {
         let accounts = Accounts::new(Quotas { bad_tokens: 2, ..Quotas::default() });
-        assert_eq!((0..10).filter(|_| !accounts.count_bad_token(&owner(1))).count(), 10, "a burst");
-        assert!(!accounts.is_barred(&owner(1)));
-        assert!(accounts.count_bad_token(&owner(1)));
-        assert!(accounts.is_barred(&owner(1)));
-        assert!(!accounts.is_barred(&owner(2)));
+        let (one, two) = ([owner(1)], [owner(2)]);
+        assert_eq!((0..10).filter(|_| !accounts.count_bad_token(one.clone())).count(), 10, "a burst");
+        assert!(!accounts.is_barred(one.clone()));
+        assert!(accounts.count_bad_token(one.clone()));
+        assert!(accounts.is_barred(one.clone()));
+        assert!(!accounts.is_barred(two));
         let free = Accounts::default();
-        assert!((0..1000).all(|_| !free.count_bad_token(&owner(1))), "zero is no limit");
+        assert!((0..1000).all(|_| !free.count_bad_token(one.clone())), "zero is no limit");
+    }
+
+    /// How many of `n` attempts are admitted, from addresses that are so far from each other.
+    fn from_networks(n: u32, step: u128, mut admit: impl FnMut(IpAddr) -> bool) -> u32 {
+        let base = "2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap().to_bits();
+        let addresses = (0..n).map(|i| std::net::Ipv6Addr::from_bits(base + u128::from(i) * step).into());
+        addresses.filter(|address| admit(*address)).count().try_into().unwrap()
+    }
+
+    const OF_64: u128 = 1 << 64;
+    const OF_56: u128 = 1 << 72;
+    const OF_48: u128 = 1 << 80;
+
+    #[test]
+    fn larger_ipv6_networks_have_higher_bounds() {
+        for (step, bound) in [(1, 2), (OF_64, 8), (OF_56, 32), (OF_48, 100)] {
+            let quotas = Quotas { connections: 2, registrations: 2, bad_tokens: 2, ..Quotas::default() };
+            let accounts = Arc::new(Accounts::new(quotas));
+            let mut tickets = Vec::new();
+            let entered = from_networks(100, step, |address| {
+                let mut ticket = accounts.enter().unwrap();
+                let entered = ticket.charge(owners(address)).is_ok();
+                tickets.extend(entered.then_some(ticket));
+                entered
+            });
+            assert_eq!(entered, bound, "connections, one for each of {step}");
+            let accounts = Arc::new(Accounts::new(quotas));
+            let registered = from_networks(250, step, |address| {
+                let mut ticket = accounts.enter().unwrap();
+                ticket.charge(owners(address)).is_ok() && ticket.admit_registration()
+            });
+            // Some come back meanwhile, more of them on a busy machine.
+            let allowed = (bound * 5).min(250)..=bound * 20;
+            assert!(allowed.contains(&registered), "{registered} registrations, one for each of {step}");
+            let tried = from_networks(250, step, |address| !accounts.count_bad_token(owners(address)));
+            assert!(allowed.contains(&tried), "{tried} bad tokens, one for each of {step}");
+        }
+    }
+
+    #[test]
+    fn requests_are_limited_for_each_owner() {
+        let accounts = Arc::new(Accounts::new(Quotas { requests: 2, ..Quotas::default() }));
+        let ticket = enter(&accounts, 1).unwrap();
+        assert_eq!((0..20).filter(|_| ticket.admit_request()).count(), 10, "a burst");
+        assert!(!accounts.admit_request([owner(1)]), "the same account");
+        assert!(accounts.admit_request([owner(2)]));
+        assert!((0..1000).all(|_| Accounts::default().admit_request([owner(1)])), "zero is no limit");
     }
 
     #[test]

@@ -18,9 +18,8 @@ pub fn probe(app: &App, path: &str) -> Option<Answer> {
         "/readyz" if app.is_ready() => Some(text(StatusCode::OK, "OK\n")),
         "/readyz" => Some(text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")),
         "/metrics" => {
-            let body = app.metrics.render(app.switchboard.snapshot(), app.is_ready());
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            Some(text(StatusCode::OK, &body).with_header(header::CONTENT_TYPE, kind))
+            Some(text(StatusCode::OK, &app.metrics_text()).with_header(header::CONTENT_TYPE, kind))
         }
         _ => None,
     }

@@ -14,8 +14,9 @@ use crate::{
     assets::Assets,
     fair::Lanes,
     hub::ConnId,
-    metrics::Metrics,
-    owner::{Owner, network},
+    metrics::{Metrics, Snapshot},
+    owner::owners,
+    scrape::Kept,
     settings::Settings,
     switchboard::Switchboard,
 };
@@ -39,6 +40,7 @@ pub struct App {
     pub has_admin_address: bool,
     /// Where connections wait that are new, or have more to read than others.
     pub lanes: Arc<Lanes>,
+    snapshot: Kept<Snapshot>,
     settings: RwLock<Arc<Settings>>,
     last_conn: AtomicU64,
     draining: AtomicBool,
@@ -84,6 +86,7 @@ impl App {
             health: "/health".into(),
             has_admin_address: false,
             lanes: Arc::default(),
+            snapshot: Kept::default(),
             settings: RwLock::new(Arc::new(settings)),
             last_conn: AtomicU64::new(0),
             draining: AtomicBool::new(false),
@@ -99,6 +102,13 @@ impl App {
     /// Other settings from now on.
     pub fn set_settings(&self, settings: Settings) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// The text of `/metrics`.
+    pub fn metrics_text(&self) -> String {
+        // Under the switchboard's lock, and longer the more there are.
+        let snapshot = self.snapshot.get(|| self.switchboard.snapshot());
+        self.metrics.render(snapshot, self.is_ready())
     }
 
     /// Takes no new registrations from now on.
@@ -118,7 +128,7 @@ impl App {
         let entry = self.accounts.enter().and_then(|mut ticket| {
             // A proxy stands for many: whom to charge is in the request.
             if !self.settings().proxies.trusts(peer.ip()) {
-                ticket.charge(&Owner::Address(network(peer.ip())))?;
+                ticket.charge(owners(peer.ip()))?;
             }
             Ok(ticket)
         });

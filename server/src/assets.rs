@@ -1,6 +1,9 @@
 //! The page's files: those in the binary, or those of a folder.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    fs,
+    path::{Component, Path, PathBuf},
+};
 
 use hyper::body::Bytes;
 use percent_encoding::percent_decode_str;
@@ -53,17 +56,18 @@ impl Assets {
                 Some(Asset { body, content_type, etag: Some(format!("\"{etag}\"")) })
             }
             Self::Folder(folder) => {
-                let file = folder.join(path);
-                // A link may lead anywhere: what counts is where it ends.
-                let (real, root) = (file.canonicalize().ok()?, folder.canonicalize().ok()?);
-                if !real.starts_with(root) {
-                    return None;
-                }
-                let body = runtime::read_file(&real).await.ok()?.into();
+                let (file, folder) = (folder.join(path), folder.clone());
+                let body = runtime::unblock(move || read_inside(&folder, &file)).await?.into();
                 Some(Asset { body, content_type, etag: None })
             }
         }
     }
+}
+
+/// Reads a file. A link may lead anywhere: what counts is where it ends. A FIFO would be waited for without end.
+fn read_inside(folder: &Path, file: &Path) -> Option<Vec<u8>> {
+    let (real, root) = (file.canonicalize().ok()?, folder.canonicalize().ok()?);
+    if real.starts_with(root) && real.is_file() { fs::read(real).ok() } else { None }
 }
 
 /// A path that stays inside its folder and names no hidden file; `/` is the page itself.
@@ -98,6 +102,21 @@ mod tests {
             assert_eq!(safe_path(path), None, "{path}");
         }
         assert_eq!(safe_path("//etc/passwd"), Some("etc/passwd".into()));
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_there() {
+        let folder = tempfile::TempDir::new().unwrap();
+        fs::write(folder.path().join("a.js"), "a").unwrap();
+        let fifo = folder.path().join("b.js");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let assets = Assets::Folder(folder.path().into());
+        let find = |path| {
+            let found = runtime::timeout(std::time::Duration::from_secs(10), assets.find(path));
+            runtime::block_on(found).expect("nobody waits for a FIFO")
+        };
+        assert_eq!(find("/a.js").unwrap().body, "a");
+        assert!(find("/b.js").is_none() && find("/c.js").is_none());
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! What `callbin-server` does besides serving: makes tokens, talks to a server's admin API.
 
 mod admin;
+mod printable;
 mod token;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use self::printable::printable;
 
 /// Commands beside serving.
 #[derive(Debug, Parser)]
@@ -35,11 +38,11 @@ pub fn run_if_asked() -> Option<ExitCode> {
     };
     Some(match result {
         Ok(text) => {
-            println!("{text}");
+            println!("{}", printable(&text));
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("callbin-server: {error}");
+            eprintln!("callbin-server: {}", printable(&error.to_string()));
             ExitCode::FAILURE
         }
     })

@@ -1,11 +1,16 @@
 //! The command line, the environment, and the file: the same names everywhere.
 
 mod file;
+mod guards;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Args, Parser};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 pub use file::{ConfigError, parse};
 
@@ -109,8 +114,9 @@ pub struct Listen {
     #[arg(long, env = "CALLBIN_WWW", value_name = "DIR")]
     pub www: Option<PathBuf>,
 
-    /// Networks of proxies whose Forwarded, X-Forwarded-For or PROXY protocol (version 2) is believed.
-    #[arg(long, env = "CALLBIN_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    /// Proxies whose Forwarded, X-Forwarded-For or PROXY protocol (version 2) is believed: networks, or addresses for
+    /// themselves.
+    #[arg(long, env = "CALLBIN_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',', value_parser = network)]
     pub trusted_proxy: Vec<IpNet>,
 }
 
@@ -208,7 +214,8 @@ pub struct Webhook {
     #[arg(long, env = "CALLBIN_WEBHOOK_SECRET_FILE", value_name = "FILE")]
     pub webhook_secret_file: Option<PathBuf>,
 
-    /// Seconds within which the answer must be there, retries included; without one it is a no.
+    /// Seconds within which the answer must be there, retries included; without one it is a no. A question waits for its
+    /// turn for half of this time at most.
     #[arg(long, env = "CALLBIN_WEBHOOK_TIMEOUT", default_value = "5", value_name = "SECONDS", value_parser = seconds)]
     pub webhook_timeout: Duration,
 
@@ -243,10 +250,11 @@ pub struct Deadlines {
     pub shutdown_timeout: Duration,
 }
 
-/// How much of everything. "Owner" is an address (IPv6: a /64 network), and with tokens also a subject.
+/// How much of everything. "Owner" is an address (IPv6: a /64 network, and with higher limits a /56 and a /48), and
+/// with tokens also a subject.
 #[derive(Debug, Clone, Args)]
 #[command(
-    next_help_heading = "Limits (0: none); an owner is an address or /64, and with tokens also a subject"
+    next_help_heading = "Limits (0: none); an owner is an address or an IPv6 network (/64; /56: 4 times, /48: 16 times as much), and with tokens also a subject"
 )]
 pub struct LimitArgs {
     /// Size of the largest message accepted, in bytes.
@@ -274,10 +282,14 @@ pub struct LimitArgs {
     #[arg(long, env = "CALLBIN_MAX_REGISTRATION_RATE", default_value_t = 200, value_name = "N")]
     pub max_registration_rate: u32,
 
-    /// Refused tokens per second from one address, with five times as many at once. Beyond that, nothing that
-    /// needs a token is taken from it for 10 seconds.
+    /// Tokens with a wrong signature per second from one address, with five times as many at once. Beyond that,
+    /// nothing that needs a token is taken from it for 10 seconds.
     #[arg(long, env = "CALLBIN_MAX_BAD_TOKEN_RATE", default_value_t = 10, value_name = "N")]
     pub max_bad_token_rate: u32,
+
+    /// HTTP requests per second of one owner, with five times as many at once. Beyond that the answer is 429.
+    #[arg(long, env = "CALLBIN_MAX_REQUEST_RATE", default_value_t = 500, value_name = "N")]
+    pub max_request_rate: u32,
 
     /// Messages per second of one owner, with twice as many at once.
     #[arg(long, env = "CALLBIN_MAX_MESSAGE_RATE", default_value_t = 20_000, value_name = "N")]
@@ -304,7 +316,8 @@ pub struct LimitArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Operation")]
 pub struct Operations {
-    /// Serve /livez, /readyz, /metrics and the admin API on this address only, and not on the port for clients.
+    /// Serve /livez, /readyz, /metrics and the admin API on this address only, and not on the port for clients, where
+    /// /metrics answers requests from this machine only.
     #[arg(long, env = "CALLBIN_ADMIN_ADDR", value_name = "ADDRESS:PORT")]
     pub admin_addr: Option<SocketAddr>,
 
@@ -385,6 +398,7 @@ impl Config {
             connections: self.limits.max_owner_connections,
             registrations: self.limits.max_registration_rate,
             bad_tokens: self.limits.max_bad_token_rate,
+            requests: self.limits.max_request_rate,
             messages: self.limits.max_message_rate,
             bytes: self.limits.max_byte_rate,
             max_message: self.limits.max_message,
@@ -400,6 +414,16 @@ const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
 fn path(text: &str) -> Result<String, String> {
     if text.starts_with('/') { Ok(text.into()) } else { Err("does not begin with /".into()) }
+}
+
+/// A network, or an address as a network of its own. IPv4 in IPv6 is IPv4, as addresses of clients are.
+fn network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    let network = network.map_err(|_| "neither a network, such as 10.0.0.0/8, nor an address".to_owned())?;
+    let IpNet::V6(v6) = network else { return Ok(network) };
+    let mapped = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
+    let mapped = mapped.and_then(|(address, length)| Ipv4Net::new(address, length).ok());
+    Ok(mapped.map_or(network, IpNet::V4))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -443,6 +467,22 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_a_network_of_its_own() {
+        for (text, expected) in [
+            ("127.0.0.1", "127.0.0.1/32"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("::1", "::1/128"),
+            ("fd00::/8", "fd00::/8"),
+            ("::ffff:192.0.2.1", "192.0.2.1/32"),
+            ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+            ("::/0", "::/0"),
+        ] {
+            let config = Config::parse_from(["callbin-server", "--trusted-proxy", text]);
+            assert_eq!(config.listen.trusted_proxy, [expected.parse::<IpNet>().unwrap()], "{text}");
+        }
+    }
+
+    #[test]
     fn wrong_values_are_refused() {
         for flags in [
             ["--port", "65536"],
@@ -453,6 +493,8 @@ mod tests {
             ["--max-message", "12"],
             ["--max-queue", "many"],
             ["--trusted-proxy", "here"],
+            ["--trusted-proxy", "10.0.0.0/33"],
+            ["--trusted-proxy", ""],
         ] {
             assert!(Config::try_parse_from(["callbin-server", flags[0], flags[1]]).is_err(), "{flags:?}");
         }

@@ -20,11 +20,12 @@ use async_tungstenite::{
         protocol::{Role, WebSocketConfig},
     },
 };
+use callbin_protocol::PeerId;
 use futures_util::{FutureExt, Sink, Stream};
 use tracing::debug;
 
 use crate::{
-    access::Grant,
+    access::{Ability, Grant},
     account::Ticket,
     app::{Admission, App},
     close::CloseReason,
@@ -32,6 +33,7 @@ use crate::{
     hub::{ConnId, Event, Wish},
     incoming::Incoming,
     outbox::{Link, Next, Outbox, cost},
+    owner::{Owner, owners},
     payload::Kind,
     runtime::{self, Alarm},
     stream::Connected,
@@ -310,6 +312,9 @@ impl Pump {
         let webhook = settings.webhook.as_ref()?;
         let Presence { conn, address, grant, app, .. } = &self.presence;
         let (wish, uid) = app.switchboard.wish(*conn, text)?;
+        if !may_ask(grant, &wish, uid.as_ref()) {
+            return None;
+        }
         let (event, uid, peer, room) = match (wish, uid) {
             (Wish::Register(uid), _) => ("register", uid, None, None),
             (Wish::Call(peer), Some(uid)) => ("call", uid, Some(peer), None),
@@ -325,7 +330,11 @@ impl Pump {
             peer: peer.map(|peer| peer.to_string()),
             room: room.map(|room| room.to_string()),
         };
-        Some(Box::pin(webhook.clone().ask(question)))
+        // From the largest network on.
+        let mut owners: Vec<Owner> = owners(address.ip()).collect();
+        owners.reverse();
+        owners.extend(grant.identity.clone().map(Owner::Identity));
+        Some(Box::pin(webhook.clone().ask(question, owners)))
     }
 
     /// Ready when no question is open.
@@ -436,6 +445,16 @@ impl Pump {
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Whether to ask the webhook about a wish. There is no need to if our answer does not depend on other peers. If it
+/// does, the webhook comes first: a peer that it refuses must not learn from our answer which uids are registered.
+fn may_ask(grant: &Grant, wish: &Wish, own: Option<&PeerId>) -> bool {
+    match wish {
+        Wish::Register(uid) => grant.allows_uid(uid),
+        Wish::Call(peer) => grant.allows(Ability::Call) && own != Some(peer),
+        Wish::Join(room) => grant.allows_room(room),
     }
 }
 

@@ -13,7 +13,7 @@ use callbin_protocol::{ClientMessage, ErrorMessage, ParseError, PeerId, RoomId, 
 use crate::{
     access::{Ability, Grant},
     close::CloseReason,
-    owner::Owner,
+    owner::{Owner, owners},
 };
 
 /// One socket, from its WebSocket handshake to its end. Never used twice.
@@ -108,8 +108,7 @@ impl Connection {
 
     /// On whose account it does what it does.
     fn owners(&self) -> Vec<Owner> {
-        let identity = self.grant.identity.clone().map(Owner::Identity);
-        [Owner::Address(self.address)].into_iter().chain(identity).collect()
+        owners(self.address).chain(self.grant.identity.clone().map(Owner::Identity)).collect()
     }
 }
 
@@ -376,7 +375,7 @@ impl Hub {
     ) -> Result<(), ErrorMessage> {
         let partner = self.find_callee(conn, &callee)?;
         let owners = self.owners(conn);
-        if self.is_any_at(&owners, |usage| usage.sessions >= self.rules.max_sessions) {
+        if self.is_any_at(&owners, self.rules.max_sessions, |usage| usage.sessions) {
             return Err(ErrorMessage::TooManySessions);
         }
         self.count(&owners, |usage| usage.sessions += 1);
@@ -417,7 +416,7 @@ impl Hub {
         }
         if !self.rooms.contains_key(&id) {
             let owners = self.owners(conn);
-            if self.is_any_at(&owners, |usage| usage.rooms >= self.rules.max_rooms) {
+            if self.is_any_at(&owners, self.rules.max_rooms, |usage| usage.rooms) {
                 return Err(ErrorMessage::TooManyRooms);
             }
             self.count(&owners, |usage| usage.rooms += 1);
@@ -511,9 +510,9 @@ impl Hub {
         self.connections.get(&conn).map(Connection::owners).unwrap_or_default()
     }
 
-    fn is_any_at(&self, owners: &[Owner], limit: impl Fn(&Usage) -> bool) -> bool {
-        let none = Usage::default();
-        owners.iter().any(|owner| limit(self.usage.get(owner).unwrap_or(&none)))
+    fn is_any_at(&self, owners: &[Owner], limit: usize, used: impl Fn(&Usage) -> usize) -> bool {
+        let at = |owner: &Owner| limit.saturating_mul(owner.scale() as usize);
+        owners.iter().any(|owner| self.usage.get(owner).map_or(0, &used) >= at(owner))
     }
 
     fn count(&mut self, owners: &[Owner], change: impl Fn(&mut Usage)) {

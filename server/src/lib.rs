@@ -31,6 +31,7 @@ pub mod payload;
 pub mod proxy;
 mod reload;
 pub mod runtime;
+pub mod scrape;
 mod server;
 pub mod settings;
 pub mod site;

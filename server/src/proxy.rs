@@ -1,19 +1,29 @@
 //! Who a connection really comes from, where a trusted proxy says so.
 
+mod forwarded;
+
 use std::net::{IpAddr, SocketAddr};
 
 use hyper::{
     HeaderMap,
-    header::{self, HeaderName},
+    header::{self, HeaderName, HeaderValue},
 };
 use ipnet::IpNet;
 use ppp::v2;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// A request that names two clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Forged;
+/// Why a request has no client that can be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Forged {
+    /// It names two.
+    #[error("Forwarded and X-Forwarded-For name different clients")]
+    Different,
+    /// Its `Forwarded` can be read in more than one way.
+    #[error("Forwarded is not as RFC 7239 has it")]
+    Malformed,
+}
 
 /// The networks whose word is taken. Nobody else's is.
 #[derive(Debug, Clone, Default)]
@@ -52,12 +62,29 @@ impl TrustedProxies {
         if !self.trusts(peer.ip()) {
             return Ok(peer);
         }
-        let named = |name, parse| hops(headers, name, parse).map(|hops| self.last_before_us(peer, hops));
-        match (named(header::FORWARDED, parse_forwarded), named(X_FORWARDED_FOR, parse_node)) {
-            (Some(one), Some(other)) if one.ip() != other.ip() => Err(Forged),
+        let Hops { forwarded, x_forwarded_for } = Hops::of(headers)?;
+        let named = |hops: Option<Vec<_>>| hops.map(|hops| self.last_before_us(peer, hops));
+        match (named(forwarded), named(x_forwarded_for)) {
+            (Some(one), Some(other)) if one.ip() != other.ip() => Err(Forged::Different),
             (Some(client), _) | (None, Some(client)) => Ok(client),
             (None, None) => Ok(peer),
         }
+    }
+
+    /// Whether a request comes from this machine, and not from another one through a proxy. A header of a proxy that is
+    /// not trusted is no proof of an address, but it is one of a proxy.
+    pub fn is_local(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
+        if !peer.ip().to_canonical().is_loopback() {
+            return false;
+        }
+        if !self.trusts(peer.ip()) {
+            let passed_on = [header::FORWARDED, X_FORWARDED_FOR, X_REAL_IP, header::VIA];
+            return !passed_on.iter().any(|name| headers.contains_key(name));
+        }
+        let local = |hop: &Option<SocketAddr>| hop.is_some_and(|hop| hop.ip().is_loopback());
+        Hops::of(headers).is_ok_and(|Hops { forwarded, x_forwarded_for }| {
+            forwarded.iter().chain(&x_forwarded_for).flatten().all(local)
+        })
     }
 
     fn last_before_us(&self, peer: SocketAddr, hops: Vec<Option<SocketAddr>>) -> SocketAddr {
@@ -74,33 +101,47 @@ impl TrustedProxies {
     }
 }
 
-/// The addresses that a request passed, from the client on; nothing where there is no such header. `None` for an
-/// address that is hidden or garbled: a byte that is no text must not hide the others.
-fn hops(
-    headers: &HeaderMap,
-    name: HeaderName,
-    parse: fn(&str) -> Option<SocketAddr>,
-) -> Option<Vec<Option<SocketAddr>>> {
-    let elements =
-        headers.get_all(name).into_iter().flat_map(|value| value.as_bytes().split(|it| *it == b','));
-    let hops: Vec<_> = elements.map(|element| parse(str::from_utf8(element).ok()?)).collect();
-    (!hops.is_empty()).then_some(hops)
+/// The addresses that a request passed, from the client on, by header. `None` for an address that is hidden or garbled:
+/// a byte that is no text must not hide the others.
+struct Hops {
+    forwarded: Option<Vec<Option<SocketAddr>>>,
+    x_forwarded_for: Option<Vec<Option<SocketAddr>>>,
 }
 
-/// One element of `Forwarded` (RFC 7239): `for="[2001:db8::1]:4711";proto=https`.
-fn parse_forwarded(element: &str) -> Option<SocketAddr> {
-    element.split(';').find_map(|pair| {
-        let (name, value) = pair.trim().split_once('=')?;
-        name.eq_ignore_ascii_case("for").then(|| parse_node(value.trim().trim_matches('"')))?
-    })
+impl Hops {
+    fn of(headers: &HeaderMap) -> Result<Self, Forged> {
+        let values = |name| headers.get_all(name).into_iter().map(|value: &HeaderValue| value.as_bytes());
+        let forwarded: Vec<_> = values(header::FORWARDED)
+            .map(forwarded::parse)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|forwarded::Malformed| Forged::Malformed)?
+            .concat();
+        let elements = values(X_FORWARDED_FOR).flat_map(|value| value.split(|byte| *byte == b','));
+        let x_forwarded_for: Vec<_> =
+            elements.map(|element| parse_node(str::from_utf8(element).ok()?)).collect();
+        let given = |hops: Vec<_>| (!hops.is_empty()).then_some(hops);
+        Ok(Self { forwarded: given(forwarded), x_forwarded_for: given(x_forwarded_for) })
+    }
 }
 
-/// An address with or without a port, IPv6 with or without brackets.
+/// An address with or without a port, IPv6 with or without brackets. The port may be hidden.
 fn parse_node(node: &str) -> Option<SocketAddr> {
     let node = node.trim();
+    let node = node.rsplit_once(":_").map_or(node, |(address, _)| address);
     let bare = || node.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
     let address = node.parse().ok().or_else(|| bare().map(|ip| SocketAddr::new(ip, 0)))?;
     Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
+/// Bytes of a PROXY protocol header up to its length, which are the same in all of them.
+pub const PREFACE_START: usize = 16;
+
+/// How many bytes of a header that begins like this are certainly missing: up to its length, or else to its end.
+pub fn missing(bytes: &[u8]) -> usize {
+    let length = bytes
+        .get(14..PREFACE_START)
+        .map(|length| length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)));
+    length.map_or(PREFACE_START, |length| PREFACE_START + length).saturating_sub(bytes.len())
 }
 
 /// Looks at a connection's first bytes for a PROXY protocol header, version 2.
@@ -169,14 +210,48 @@ mod tests {
             headers.insert("x-forwarded-for", "1.2.3.4, 198.51.100.1".parse().unwrap());
             trusted.client(SocketAddr::new(peer.parse().unwrap(), 1), &headers).map(|client| client.ip())
         };
-        assert_eq!(ask("10.0.0.1", "for=203.0.113.9"), Err(Forged));
-        assert_eq!(ask("10.0.0.1", "proto=https"), Err(Forged));
+        assert_eq!(ask("10.0.0.1", "for=203.0.113.9"), Err(Forged::Different));
+        assert_eq!(ask("10.0.0.1", "proto=https"), Err(Forged::Different));
+        assert_eq!(ask("10.0.0.1", "for=\", for=198.51.100.1"), Err(Forged::Malformed));
         assert_eq!(ask("10.0.0.1", "for=198.51.100.1"), Ok("198.51.100.1".parse().unwrap()));
         assert_eq!(
             ask("192.0.2.1", "for=203.0.113.9"),
             Ok("192.0.2.1".parse().unwrap()),
             "not believed at all"
         );
+    }
+
+    #[test]
+    fn what_a_proxy_passes_on_is_not_local() {
+        let is_local = |trusted: &str, peer: &str, headers: &[(&'static str, &str)]| {
+            let trusted = TrustedProxies::new(vec![trusted.parse().unwrap()]);
+            let headers = headers
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+                .collect();
+            trusted.is_local(SocketAddr::new(peer.parse().unwrap(), 1), &headers)
+        };
+        let (nobody, us) = ("203.0.113.0/24", "127.0.0.0/8");
+        for trusted in [nobody, us] {
+            assert!(is_local(trusted, "127.0.0.1", &[]));
+            assert!(is_local(trusted, "::ffff:127.0.0.1", &[]));
+            assert!(!is_local(trusted, "192.0.2.1", &[]));
+            for header in [
+                ("forwarded", "for=192.0.2.1"),
+                ("forwarded", "for=unknown"),
+                ("forwarded", "for=\""),
+                ("x-forwarded-for", "192.0.2.1"),
+                ("x-forwarded-for", "127.0.0.1, 192.0.2.1"),
+                ("x-forwarded-for", "garbage"),
+            ] {
+                assert!(!is_local(trusted, "127.0.0.1", &[header]), "{header:?}");
+            }
+        }
+        assert!(is_local(us, "127.0.0.1", &[("x-forwarded-for", "127.0.0.1")]));
+        assert!(!is_local(nobody, "127.0.0.1", &[("x-forwarded-for", "127.0.0.1")]));
+        assert!(!is_local(nobody, "127.0.0.1", &[("x-real-ip", "127.0.0.1")]));
+        assert!(!is_local(nobody, "127.0.0.1", &[("via", "1.1 proxy")]));
+        assert!(!is_local("192.0.2.0/24", "192.0.2.1", &[("x-forwarded-for", "127.0.0.1")]));
     }
 
     #[test]
@@ -200,7 +275,10 @@ mod tests {
         assert_eq!(preface(&stream), Preface::Present(header.len(), Some(client)));
         for n in 0..header.len() {
             assert_eq!(preface(&stream[..n]), Preface::Incomplete, "{n} bytes");
+            assert!((1..=header.len() - n).contains(&missing(&stream[..n])), "{n} bytes");
         }
+        assert_eq!(missing(&header), 0);
+        assert_eq!(missing(&header[..16]), header.len() - 16);
         assert_eq!(preface(b"GET / HTTP/1.1"), Preface::Absent);
         assert_eq!(preface(b"\x16\x03\x01"), Preface::Absent);
         assert_eq!(preface(b"\r\n\r\n\0\r\nQUIT\n\x99\x99\0\0"), Preface::Malformed);

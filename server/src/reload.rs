@@ -1,12 +1,16 @@
 //! New certificates, keys, secrets and limits while everybody stays connected.
+//!
+//! A file may be a FIFO, or on a network file system whose server is gone: it is read beside everything else, and not
+//! waited for without end.
 
 use std::{
     fs,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
 };
 
+use async_lock::Mutex as AsyncMutex;
 use tracing::{error, info, warn};
 
 use crate::{
@@ -16,6 +20,37 @@ use crate::{
     settings::{self, Settings},
     tls::Certificate,
 };
+
+/// How long a file may take to be read.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// What is said about one that takes longer.
+const TOO_LONG: &str = "a file takes too long to read";
+
+/// Runs work that may block on a thread, one piece after the other: a piece that never ends costs one thread.
+#[derive(Default)]
+struct Reader(Arc<AsyncMutex<()>>);
+
+impl Reader {
+    /// The result, if it is there in time.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        let turn = self.0.clone();
+        let result = runtime::timeout(DEADLINE, async move {
+            let turn = turn.lock_arc().await;
+            // It may end after the deadline: then the result is dropped.
+            runtime::unblock(move || {
+                let result = work();
+                drop(turn);
+                result
+            })
+            .await
+        });
+        result.await.unwrap_or_else(|| Err(TOO_LONG.into()))
+    }
+}
 
 /// Reads again what the server was started with.
 pub(crate) struct Reloader {
@@ -27,6 +62,8 @@ pub(crate) struct Reloader {
     seen: Mutex<Vec<Stamp>>,
     /// What was wrong with the certificate at the last look.
     trouble: Mutex<Option<String>>,
+    certificate_reader: Reader,
+    settings_reader: Reader,
 }
 
 /// What tells one version of a file from the next.
@@ -40,7 +77,16 @@ impl Reloader {
         descriptors: u64,
     ) -> Self {
         let seen = Mutex::new(stamps(&settings::watched_files(&config)));
-        Self { config: Mutex::new(config), certificate, app, descriptors, seen, trouble: Mutex::default() }
+        Self {
+            config: Mutex::new(config),
+            certificate,
+            app,
+            descriptors,
+            seen,
+            trouble: Mutex::default(),
+            certificate_reader: Reader::default(),
+            settings_reader: Reader::default(),
+        }
     }
 
     /// Reloads what has changed, every now and then, for ever; if asked to.
@@ -48,44 +94,55 @@ impl Reloader {
         if !wanted {
             return std::future::pending().await;
         }
-        let mut last = self.stamps();
+        let (mut last, mut retries) = (None, false);
         loop {
+            // What cannot be looked at in time cannot be read, either.
+            if let Ok(now) = self.stamps().await {
+                // A file that is being written changes from look to look: what is not all there is not read.
+                let settled = last.replace(now.clone()).is_some_and(|last| last == now);
+                if settled && *self.seen() != now {
+                    // What changes from here on is seen at the next looks, and so are files that are named only now.
+                    let before = std::mem::replace(&mut *self.seen(), now);
+                    let in_time = self.reload_settings(!retries).await;
+                    if !in_time {
+                        *self.seen() = before;
+                    }
+                    retries = !in_time;
+                }
+            }
             runtime::sleep(self.config().tls.watch_interval).await;
             self.reload_certificate(false).await;
-            let now = self.stamps();
-            // A file that is being written changes from look to look: what is not all there is not read.
-            let settled = std::mem::replace(&mut last, now.clone()) == now;
-            let changed = settled && {
-                let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-                std::mem::replace(&mut *seen, now.clone()) != now
-            };
-            if changed {
-                // What changes from here on is seen at the next looks, and so are files that are named only now.
-                self.reload_settings();
-            }
         }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Vec<Stamp>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn config(&self) -> Config {
         self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn stamps(&self) -> Vec<Stamp> {
-        stamps(&settings::watched_files(&self.config()))
+    async fn stamps(&self) -> Result<Vec<Stamp>, String> {
+        let files = settings::watched_files(&self.config());
+        self.settings_reader.read(move || Ok(stamps(&files))).await
     }
 
     /// Reloads everything. What is not usable stays as it was.
     pub(crate) async fn reload(&self) {
         info!("reloading");
         self.reload_certificate(true).await;
-        self.reload_settings();
+        self.reload_settings(true).await;
     }
 
     /// Whoever asked gets an answer; else a fault is told of once, and its end.
     async fn reload_certificate(&self, asked: bool) {
         let Some(certificate) = self.certificate.clone() else { return };
-        let result = runtime::unblock(move || certificate.reload()).await;
-        let trouble = result.as_ref().err().map(ToString::to_string);
+        let reading = certificate.clone();
+        let read =
+            self.certificate_reader.read(move || reading.read_again().map_err(|error| error.to_string()));
+        let result = read.await.map(|new| certificate.replace(new));
+        let trouble = result.as_ref().err().cloned();
         let is_news = {
             let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *last, trouble.clone()) != trouble
@@ -100,16 +157,11 @@ impl Reloader {
         }
     }
 
-    fn reload_settings(&self) {
-        // The flags are still the same, the file may not be.
-        let config = config::parse(std::env::args_os()).map_err(|error| error.to_string());
-        let loaded = config.and_then(|config| {
-            let settings = Settings::load(&config).map_err(|error| error.to_string())?;
-            match self.app.settings().guards_lost_in(&settings) {
-                Some(name) => Err(format!("{name} is gone; to do without it, restart the server")),
-                None => Ok((config, settings)),
-            }
-        });
+    /// Tells of a fault if that is wanted. False if a file took too long.
+    async fn reload_settings(&self, tells: bool) -> bool {
+        let before = self.config();
+        let loaded = self.settings_reader.read(move || load(&before)).await;
+        let in_time = loaded.as_ref().err().is_none_or(|why| why != TOO_LONG);
         match loaded {
             Ok((config, settings)) => {
                 let before = std::mem::replace(
@@ -124,9 +176,23 @@ impl Reloader {
                 self.app.switchboard.set_limits(config.rules(), config.bounds());
                 info!("new settings loaded");
             }
-            Err(error) => error!(%error, "the settings are not usable: keeping the old ones"),
+            Err(error) if tells => error!(%error, "the settings are not usable: keeping the old ones"),
+            Err(_) => {}
         }
+        in_time
     }
+}
+
+/// The flags are still the same, the files may not be.
+fn load(before: &Config) -> Result<(Config, Settings), String> {
+    let config = config::parse(std::env::args_os()).map_err(|error| error.to_string())?;
+    let lost = before.guards_lost_in(&config);
+    if !lost.is_empty() {
+        let names = lost.join(", ");
+        return Err(format!("a reload gives up no guard, restart the server for that: {names}"));
+    }
+    let settings = Settings::load(&config).map_err(|error| error.to_string())?;
+    Ok((config, settings))
 }
 
 fn stamps(files: &[PathBuf]) -> Vec<Stamp> {

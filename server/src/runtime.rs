@@ -6,7 +6,6 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
-    path::Path,
     pin::Pin,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -42,10 +41,6 @@ pub(crate) async fn timeout<T>(time: Duration, future: impl Future<Output = T>) 
         output = future => Some(output),
         () = alarm => None,
     }
-}
-
-pub(crate) async fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    async_std::fs::read(path).await
 }
 
 /// Wraps a bound and listening socket.

@@ -9,7 +9,11 @@ use std::{
 };
 
 use futures_rustls::TlsAcceptor;
-use futures_util::{FutureExt, pin_mut, select_biased};
+use futures_util::{
+    FutureExt,
+    future::{Fuse, FusedFuture},
+    pin_mut, select_biased,
+};
 use sd_notify::NotifyState;
 use tracing::{debug, info, warn};
 
@@ -38,9 +42,8 @@ use crate::{
 /// How often to see whether those who may finish have finished.
 const DRAIN_STEP: Duration = Duration::from_millis(100);
 
-/// Bytes of a PROXY protocol header as most of them are, and at most.
-const PREFACE: usize = 256;
-const MAX_PREFACE: usize = 16 + u16::MAX as usize;
+/// Bytes of a PROXY protocol header read at once. Most have fewer; one may have a client's certificate in it.
+const PREFACE_CHUNK: usize = 1024;
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -245,12 +248,19 @@ impl Server {
     async fn serve(&mut self, signals: &mut Signals, reloader: &Reloader, watch: bool) {
         let serving = self.accept_all().fuse();
         let watching = reloader.watch(watch).fuse();
-        pin_mut!(serving, watching);
+        let reloading = Fuse::terminated();
+        pin_mut!(serving, watching, reloading);
+        // A reload that is wanted during another one: that one may have read the files already.
+        let mut once_more = false;
         loop {
             select_biased! {
                 wanted = signals.next().fuse() => match wanted {
                     Wanted::End => return,
-                    Wanted::Reload => reloader.reload().await,
+                    Wanted::Reload if reloading.is_terminated() => reloading.set(reloader.reload().fuse()),
+                    Wanted::Reload => once_more = true,
+                },
+                () = reloading => if std::mem::take(&mut once_more) {
+                    reloading.set(reloader.reload().fuse());
                 },
                 never = serving => match never {},
                 () = watching => {},
@@ -351,21 +361,25 @@ async fn handshake(
 
 /// The client that a PROXY protocol header names, or the peer itself where there is none.
 async fn read_preface(stream: &TcpStream, peer: SocketAddr) -> Option<SocketAddr> {
-    let mut bytes = vec![0; PREFACE];
+    let mut bytes = Vec::with_capacity(proxy::PREFACE_START);
     loop {
-        let n = stream.peek(&mut bytes).await.ok()?;
-        match proxy::preface(bytes.get(..n)?) {
-            Preface::Absent => return Some(peer),
-            Preface::Malformed => return None,
-            Preface::Present(length, client) => {
-                runtime::read_exact(stream, bytes.get_mut(..length)?).await.ok()?;
-                return Some(client.unwrap_or(peer));
+        let known = bytes.len();
+        bytes.resize(known + proxy::missing(&bytes).min(PREFACE_CHUNK), 0);
+        let n = stream.peek(bytes.get_mut(known..)?).await.ok()?;
+        bytes.truncate(known + n);
+        match proxy::preface(&bytes) {
+            Preface::Present(..) => {}
+            Preface::Incomplete if n > 0 => {}
+            // Empty lines before a request, which mean nothing (RFC 9112, section 2.2), begin as a header does.
+            Preface::Absent if bytes.get(..known)?.iter().all(|byte| b"\r\n".contains(byte)) => {
+                return Some(peer);
             }
-            Preface::Incomplete if n == 0 => return None,
-            // The proxy has much to say, a client's certificate perhaps.
-            Preface::Incomplete if n == bytes.len() => bytes.resize(MAX_PREFACE, 0),
-            // Peeking again returns at once, with the same bytes until more have come.
-            Preface::Incomplete => runtime::sleep(Duration::from_millis(5)).await,
+            Preface::Absent | Preface::Incomplete | Preface::Malformed => return None,
+        }
+        // Take them out of the socket, so that the next peek waits for more. No byte behind the header is taken.
+        runtime::read_exact(stream, bytes.get_mut(known..)?).await.ok()?;
+        if let Preface::Present(_, client) = proxy::preface(&bytes) {
+            return Some(client.unwrap_or(peer));
         }
     }
 }

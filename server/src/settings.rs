@@ -5,7 +5,10 @@ use std::{fs, path::Path, path::PathBuf};
 use serde_json::Value;
 
 use crate::{
-    access::token::{self, KeyError, Verifier},
+    access::{
+        KeyError,
+        token::{self, Verifier},
+    },
     config::{Config, Limits},
     ice::IceServers,
     proxy::TrustedProxies,
@@ -91,19 +94,6 @@ impl Settings {
             webhook: webhook(config)?,
             admin_secret: read_secret(config.operations.admin_secret_file.as_deref())?,
         })
-    }
-
-    /// What guards these and would guard the others no more.
-    pub fn guards_lost_in(&self, others: &Self) -> Option<&'static str> {
-        if self.verifier.is_some() && others.verifier.is_none() {
-            Some("token-key-file or token-jwks-file")
-        } else if self.webhook.is_some() && others.webhook.is_none() {
-            Some("webhook-url")
-        } else if !self.origins.is_empty() && others.origins.is_empty() {
-            Some("allowed-origin")
-        } else {
-            None
-        }
     }
 
     /// May a browser with a page of this origin connect?

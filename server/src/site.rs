@@ -13,7 +13,7 @@ use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
-    header::{self, HeaderValue},
+    header::{self, HeaderName, HeaderValue},
 };
 use percent_encoding::percent_decode_str;
 use tracing::info;
@@ -26,8 +26,7 @@ use crate::{
     assets::Asset,
     http::{Answer, WithHeader, text, try_again},
     hub::ConnId,
-    owner::{Owner, network},
-    proxy::Forged,
+    owner::{Owner, network, owners},
     settings::Settings,
 };
 
@@ -37,8 +36,18 @@ const SUBPROTOCOL: &str = "callbin";
 /// What comes before a token among the subprotocols.
 const TOKEN_PREFIX: &str = "token.";
 
+/// Why a request is not answered.
+const TOO_MANY_REQUESTS: &str = "too many requests from here";
+
+/// The answer to other machines that ask for `/metrics`.
+const METRICS_ELSEWHERE: &str =
+    "/metrics is for this machine only; --admin-addr serves it on another address\n";
+
 /// Why an address is barred.
 const TOO_MANY_BAD_TOKENS: &str = "too many bad tokens from here";
+
+/// From which site a browser's request comes, seen from ours.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The page runs its own modules only, and may talk to any signalling server.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -72,6 +81,10 @@ impl Site {
         if let Err(full) = *self.entry.lock().unwrap_or_else(PoisonError::into_inner) {
             return no_room(full);
         }
+        let settings = self.app.settings();
+        if !self.admit_request(&settings, request.headers()) {
+            return self.too_many_requests();
+        }
         if wants_websocket(request.headers()) {
             return self.upgrade(request);
         }
@@ -86,15 +99,30 @@ impl Site {
         if path == self.app.health {
             return text(StatusCode::OK, "OK\n");
         }
-        if !self.app.has_admin_address
-            && let Some(answer) = admin::probe(&self.app, path)
-        {
-            return answer;
+        if !self.app.has_admin_address {
+            // The figures of all peers are for operators only.
+            if path == "/metrics" && !settings.proxies.is_local(self.peer, request.headers()) {
+                return text(StatusCode::FORBIDDEN, METRICS_ELSEWHERE);
+            }
+            if let Some(answer) = admin::probe(&self.app, path) {
+                return answer;
+            }
         }
         match self.app.assets.find(path).await {
             Some(asset) => page(asset, request.headers().get(header::IF_NONE_MATCH)),
             None => text(StatusCode::NOT_FOUND, "not found\n"),
         }
+    }
+
+    /// Counts a request on the accounts of its client.
+    fn admit_request(&self, settings: &Settings, headers: &HeaderMap) -> bool {
+        if settings.proxies.trusts(self.peer.ip()) {
+            // A request without a client that can be believed counts for the proxy.
+            let client = settings.proxies.client(self.peer, headers).unwrap_or(self.peer);
+            return self.app.accounts.admit_request(owners(client.ip()));
+        }
+        let entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner);
+        entry.as_ref().is_ok_and(Ticket::admit_request)
     }
 
     /// Answers a WebSocket handshake, on any path.
@@ -122,9 +150,9 @@ impl Site {
 
     /// Who is at the other end, as far as the proxies that we trust know.
     fn client<B>(&self, settings: &Settings, request: &Request<B>) -> Result<SocketAddr, Answer> {
-        settings.proxies.client(self.peer, request.headers()).map_err(|Forged| {
-            let words = "Forwarded and X-Forwarded-For name different clients\n";
-            self.refuse(self.peer, "forged address", text(StatusCode::BAD_REQUEST, words))
+        settings.proxies.client(self.peer, request.headers()).map_err(|forged| {
+            let answer = text(StatusCode::BAD_REQUEST, &format!("{forged}\n"));
+            self.refuse(self.peer, "forged address", answer)
         })
     }
 
@@ -139,36 +167,49 @@ impl Site {
         let grant = self.identify(&settings, address, request)?;
         let mut entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner);
         let mut ticket = std::mem::replace(&mut *entry, Err(NoRoom::Server)).map_err(no_room)?;
-        let by_proxy = settings.proxies.trusts(self.peer.ip()).then(|| Owner::Address(network(address.ip())));
+        let by_proxy = settings.proxies.trusts(self.peer.ip()).then(|| owners(address.ip()));
         let by_identity = grant.identity.clone().map(Owner::Identity);
-        for owner in by_proxy.into_iter().chain(by_identity) {
-            ticket.charge(&owner).map_err(|full| self.refuse(address, &full.to_string(), no_room(full)))?;
-        }
+        ticket
+            .charge(by_proxy.into_iter().flatten().chain(by_identity))
+            .map_err(|full| self.refuse(address, &full.to_string(), no_room(full)))?;
         Ok(Admission { conn: self.conn, address, grant: Arc::new(grant), ticket })
     }
 
-    /// What the request's token grants. Whoever brings too many bad ones is not listened to for a while: a
-    /// signature costs more to check than to make up, and nobody shall guess at leisure.
+    /// What the request's token grants. An address with too many forged tokens is barred for a while: a signature costs
+    /// more to check than to make up. Honest clients have missing and expired tokens, too, so these do not count.
     fn identify<B>(
         &self,
         settings: &Settings,
         address: SocketAddr,
         request: &Request<B>,
     ) -> Result<Grant, Answer> {
-        let (accounts, owner) = (&self.app.accounts, Owner::Address(network(address.ip())));
-        if settings.verifier.is_some() && accounts.is_barred(&owner) {
+        let accounts = &self.app.accounts;
+        let owners = || match is_foreign_page(settings, request.headers()) {
+            true => vec![Owner::Pages(network(address.ip()))],
+            false => owners(address.ip()).collect(),
+        };
+        if settings.verifier.is_some() && accounts.is_barred(owners()) {
             // One line in the log said so when it began.
             self.app.metrics.count_refusal(TOO_MANY_BAD_TOKENS);
             return Err(barred());
         }
         let refusal = match authenticate(settings, request) {
-            Ok(grant) => return Ok(grant),
+            Ok(grant) if accounts.admit_request(grant.identity.clone().map(Owner::Identity)) => {
+                return Ok(grant);
+            }
+            Ok(_) => return Err(self.too_many_requests()),
             Err(refusal) => refusal,
         };
-        if accounts.count_bad_token(&owner) {
+        if refusal == Refusal::Forged && accounts.count_bad_token(owners()) {
             return Err(self.refuse(address, TOO_MANY_BAD_TOKENS, barred()));
         }
         Err(self.refuse(address, &refusal.to_string(), unauthorized(refusal)))
+    }
+
+    /// Without a line in the log for each: a cheap request must not have an expensive refusal.
+    fn too_many_requests(&self) -> Answer {
+        self.app.metrics.count_refusal(TOO_MANY_REQUESTS);
+        try_again(StatusCode::TOO_MANY_REQUESTS, &format!("{TOO_MANY_REQUESTS}\n"), 1)
     }
 
     fn refuse(&self, address: SocketAddr, reason: &str, answer: Answer) -> Answer {
@@ -194,8 +235,11 @@ impl Site {
     }
 
     fn ice_servers_for(&self, settings: &Settings, request: &Request<Incoming>) -> Answer {
-        let grant =
-            self.client(settings, request).and_then(|address| self.identify(settings, address, request));
+        let grant = self.client(settings, request).and_then(|address| {
+            check_origin(settings, request.headers())
+                .map_err(|answer| self.refuse(address, "origin", answer))?;
+            self.identify(settings, address, request)
+        });
         let grant = match grant {
             Ok(grant) => grant,
             Err(refusal) => return refusal,
@@ -237,14 +281,23 @@ fn unauthorized(refusal: Refusal) -> Answer {
     text(StatusCode::UNAUTHORIZED, &format!("{refusal}\n")).with_header(header::WWW_AUTHENTICATE, "Bearer")
 }
 
-/// Programs send no origin. Browsers do, and a page of somebody else must not use our users' access.
+/// Programs send no origin. Browsers do, and a page of another site must not use our users' access. A request whose
+/// answer the page cannot read, such as one for an image, has no origin, but browsers name the relation of the sites.
 fn check_origin(settings: &Settings, headers: &HeaderMap) -> Result<(), Answer> {
-    match headers.get(header::ORIGIN) {
-        Some(origin) if !origin.to_str().is_ok_and(|origin| settings.allows_origin(origin)) => {
-            Err(text(StatusCode::FORBIDDEN, "origin not allowed\n"))
-        }
-        _ => Ok(()),
-    }
+    let allowed = match (headers.get(header::ORIGIN), headers.get(SEC_FETCH_SITE)) {
+        (Some(origin), _) => origin.to_str().is_ok_and(|origin| settings.allows_origin(origin)),
+        (None, Some(site)) => matches!(site.as_bytes(), b"same-origin" | b"none"),
+        (None, None) => true,
+    };
+    if allowed { Ok(()) } else { Err(text(StatusCode::FORBIDDEN, "origin not allowed\n")) }
+}
+
+/// Whether a browser sends this for a page that is neither ours nor of an allowed origin.
+fn is_foreign_page(settings: &Settings, headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
+    let Some(origin) = text(header::ORIGIN) else { return false };
+    let host = origin.split_once("://").map_or("", |(_, host)| host);
+    settings.origins.is_empty() && !text(header::HOST).is_some_and(|own| own.eq_ignore_ascii_case(host))
 }
 
 /// The token may be where each kind of client can put it.

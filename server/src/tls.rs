@@ -113,13 +113,17 @@ impl Certificate {
         Ok(Self { files, current })
     }
 
-    /// Loads the files again. On an error the certificate in use stays. True if it is another one now.
-    pub fn reload(&self) -> Result<bool, CertificateError> {
-        let new = self.files.load()?;
+    /// Reads the files again, which may take as long as it takes, and changes nothing.
+    pub fn read_again(&self) -> Result<CertifiedKey, CertificateError> {
+        self.files.load()
+    }
+
+    /// Takes this one for new connections. True if it is another one than before.
+    pub fn replace(&self, new: CertifiedKey) -> bool {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let changed = new.cert != current.cert;
         *current = Arc::new(new);
-        Ok(changed)
+        changed
     }
 
     /// What rustls needs to accept connections with it.

@@ -3,21 +3,24 @@
 //! The destination comes from the configuration and from nowhere else: no redirects, no proxies of the
 //! environment. No answer in time is a no.
 
+mod places;
+
 use std::{
-    sync::Arc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use async_lock::Semaphore;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tracing::warn;
+use tracing::{debug, warn};
 use ureq::Agent;
 
-use crate::runtime;
-
-/// Questions under way at the same time. More wait their turn, within their deadline.
-const MAX_PARALLEL: usize = 64;
+use self::places::{Entry, Places};
+use crate::{owner::Owner, runtime};
 
 /// First pause before asking again; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -68,7 +71,50 @@ pub struct Webhook {
     secret: Option<Arc<str>>,
     timeout: Duration,
     retries: u32,
-    places: Arc<Semaphore>,
+    desk: Arc<Desk>,
+}
+
+/// Where questions get their places.
+#[derive(Default)]
+struct Desk {
+    places: Mutex<Places<Arc<Semaphore>>>,
+    last_id: AtomicU64,
+}
+
+/// A place, or one in the queue; given up when dropped.
+struct Place {
+    desk: Arc<Desk>,
+    id: u64,
+    owners: Vec<Owner>,
+}
+
+impl Desk {
+    /// Waits for a place, at most this long. The first of the owners contains the other addresses and networks.
+    async fn place(self: Arc<Self>, owners: Vec<Owner>, most: Duration) -> Option<Place> {
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed);
+        let turn = Arc::new(Semaphore::new(0));
+        let entry = self.places().enter(id, &owners, turn.clone());
+        if entry == Entry::Full {
+            return None;
+        }
+        let place = Place { desk: self, id, owners };
+        if entry == Entry::Waits {
+            runtime::timeout(most, turn.acquire()).await?;
+        }
+        Some(place)
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places<Arc<Semaphore>>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        for turn in self.desk.places().leave(self.id, &self.owners) {
+            turn.add_permits(1);
+        }
+    }
 }
 
 enum Failure {
@@ -81,46 +127,54 @@ enum Failure {
 impl Webhook {
     /// Asks `url`, which is http or https.
     pub fn new(url: &str, secret: Option<String>, timeout: Duration, retries: u32) -> Self {
-        let config = Agent::config_builder()
-            .timeout_global(Some(timeout))
-            .max_redirects(0)
-            .proxy(None)
-            .http_status_as_error(false)
-            .build();
+        let config = Agent::config_builder().max_redirects(0).proxy(None).http_status_as_error(false).build();
         Self {
             agent: config.into(),
             url: url.into(),
             secret: secret.map(Into::into),
             timeout,
             retries,
-            places: Arc::new(Semaphore::new(MAX_PARALLEL)),
+            desk: Arc::default(),
         }
     }
 
-    /// Asks, again after an error, and returns within the deadline.
-    pub async fn ask(self, question: Question) -> Verdict {
+    /// Asks on the account of these owners, again after an error, and returns within the deadline. The first of the
+    /// owners contains the other addresses and networks.
+    pub async fn ask(self, question: Question, owners: Vec<Owner>) -> Verdict {
+        let deadline = Instant::now() + self.timeout;
         let event = question.event;
-        let refused = |why: &str| {
-            warn!(conn = question.connection, event, why, "the webhook fails: refused");
-            Verdict { allow: false, reason: Some("not available".into()), ice_servers: Vec::new() }
+        let refused =
+            || Verdict { allow: false, reason: Some("not available".into()), ice_servers: Vec::new() };
+        // After a longer wait there is too little time for an answer.
+        let Some(place) = self.desk.clone().place(owners, self.timeout / 2).await else {
+            debug!(conn = question.connection, event, "too many questions for the webhook: refused");
+            return refused();
         };
-        match runtime::timeout(self.timeout, self.ask_until_answered(question.clone())).await {
-            Some(Ok(verdict)) => verdict,
-            Some(Err(why)) => refused(&why),
-            None => refused("no answer in time"),
-        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let why = match runtime::timeout(left, self.ask_until(deadline, question.clone(), place)).await {
+            Some(Ok(verdict)) => return verdict,
+            Some(Err(why)) => why,
+            None => "no answer in time".into(),
+        };
+        warn!(conn = question.connection, event, why, "the webhook fails: refused");
+        refused()
     }
 
-    async fn ask_until_answered(&self, question: Question) -> Result<Verdict, String> {
-        let place = Arc::new(self.places.acquire_arc().await);
+    async fn ask_until(
+        &self,
+        deadline: Instant,
+        question: Question,
+        place: Place,
+    ) -> Result<Verdict, String> {
+        let place = Arc::new(place);
         let mut pause = FIRST_PAUSE;
         let mut tries = 0;
-        let deadline = Instant::now() + self.timeout;
         loop {
             let (hook, question, place) = (self.clone(), question.clone(), place.clone());
             // The place is taken until the request has really ended, also if nobody waits for it any more.
             let result = runtime::unblock(move || {
-                let result = hook.post(&question);
+                let left = deadline.saturating_duration_since(Instant::now());
+                let result = hook.post(&question, left);
                 drop(place);
                 result
             });
@@ -137,8 +191,8 @@ impl Webhook {
         }
     }
 
-    fn post(&self, question: &Question) -> Result<Verdict, Failure> {
-        let mut request = self.agent.post(&*self.url);
+    fn post(&self, question: &Question, time: Duration) -> Result<Verdict, Failure> {
+        let mut request = self.agent.post(&*self.url).config().timeout_global(Some(time)).build();
         if let Some(secret) = &self.secret {
             request = request.header("Authorization", format!("Bearer {secret}"));
         }

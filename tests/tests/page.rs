@@ -1,11 +1,20 @@
 //! The page in real Chromium: 1-1 calls between pages, and with peers that are odd in one way or other.
 
-use std::process::Command;
+use std::{
+    io::{self, Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    process::Command,
+    sync::{Arc, Mutex},
+    thread,
+};
 
 use callbin_tests::{
-    Browser, BrowserOptions, CALLER, DEADLINE, Server, Site, Socket, WWW, hook::Hook, wait_until,
+    Browser, BrowserOptions, CALLER, DEADLINE, Server, Site, Socket, WWW,
+    hook::Hook,
+    keys::{Algorithm, Keys},
+    wait_until,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[test]
 fn a_browser_leaves_nothing_behind_and_the_console_is_heard() {
@@ -24,6 +33,64 @@ fn a_browser_leaves_nothing_behind_and_the_console_is_heard() {
     assert!(profile.is_dir() && !group().is_empty());
     drop(site.browser);
     assert!(!profile.exists() && group().is_empty());
+}
+
+/// A TCP proxy that keeps what clients send, by connection. It lives as long as the test.
+fn recorder(server: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<Vec<u8>>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    let (address, sent) = (listener.local_addr().expect("bound"), Arc::new(Mutex::new(Vec::new())));
+    let record = sent.clone();
+    thread::spawn(move || {
+        for (number, mut client) in listener.incoming().map_while(Result::ok).enumerate() {
+            record.lock().expect("not poisoned").push(Vec::new());
+            let mut upstream = TcpStream::connect(server).expect("the server listens");
+            let (mut from, mut to) = (upstream.try_clone().expect("ours"), client.try_clone().expect("ours"));
+            thread::spawn(move || io::copy(&mut from, &mut to).and_then(|_| to.shutdown(Shutdown::Write)));
+            let record = record.clone();
+            thread::spawn(move || {
+                let mut chunk = [0; 4096];
+                while let Ok(n @ 1..) = client.read(&mut chunk) {
+                    record.lock().expect("not poisoned")[number].extend(&chunk[..n]);
+                    if upstream.write_all(&chunk[..n]).is_err() {
+                        return;
+                    }
+                }
+                let _ = upstream.shutdown(Shutdown::Write);
+            });
+        }
+    });
+    (address, sent)
+}
+
+#[test]
+fn a_token_is_in_no_url_once_the_page_has_it() {
+    let keys = Keys::new(Algorithm::Hs256);
+    let server = Server::start(&["--www", WWW, "--token-key-file", &keys.public()]);
+    let (front, sent) = recorder(server.address());
+    let site = Site::at(server, BrowserOptions::default());
+    let token = keys.token(json!({ "uid": "anna" }));
+    let page = site.browser.open(&format!("http://{front}/?id=anna&token={token}"));
+    page.wait_for_state("ready");
+    assert_eq!(page.eval("location.search"), "?id=anna");
+    // The page's own request is the one that the link asked for; from then on there is none.
+    let requests = || String::from_utf8_lossy(&sent.lock().expect("not poisoned").join(&b'\n')).into_owned();
+    let lines =
+        || requests().lines().filter(|line| line.starts_with("GET ")).map(String::from).collect::<Vec<_>>();
+    wait_until("the question for ICE servers", DEADLINE, || {
+        lines().iter().any(|line| line.contains("/ice-servers")).then_some(())
+    });
+    let with_token: Vec<_> = lines().into_iter().filter(|line| line.contains(&token)).collect();
+    assert_eq!(with_token, [format!("GET /?id=anna&token={token} HTTP/1.1")]);
+    assert!(requests().to_lowercase().contains(&format!("protocol: callbin, token.{token}").to_lowercase()));
+    // A reload has it from the history, and registers again.
+    let before = site.server.log().matches("registered").count();
+    page.eval("location.reload()");
+    wait_until("the page to register again", DEADLINE, || {
+        (site.server.log().matches("registered").count() > before).then_some(())
+    });
+    page.wait_for_state("ready");
+    assert_eq!(page.eval("location.search"), "?id=anna");
+    page.assert_no_console_errors();
 }
 
 #[test]

@@ -100,6 +100,56 @@ fn a_key_set_holds_keys_of_each_kind() {
     }
 }
 
+/// What `--check-config` says about a key set, and its exit code.
+fn check_key_set(keys: &Value) -> (Option<i32>, String) {
+    let dir = TempDir::new().expect("a folder");
+    let file = dir.path().join("keys.json");
+    fs::write(&file, json!({ "keys": keys }).to_string()).expect("the folder is ours");
+    let mut command = Command::new(program("callbin-server"));
+    let command = command.args(["--disable-ssl", "--check-config", "--token-jwks-file"]).arg(file);
+    let Output { status, stderr, .. } = command.output().expect("it runs");
+    (status.code(), String::from_utf8(stderr).expect("text"))
+}
+
+#[test]
+fn a_key_set_may_hold_no_key_that_can_be_guessed_and_none_for_something_else() {
+    let secret = |bytes: &[u8]| json!({ "kty": "oct", "k": BASE64URL_NOPAD.encode(bytes) });
+    let good = secret(&[7; 32]);
+    assert_eq!(check_key_set(&json!([good])), (Some(0), String::new()));
+    for short in [b"".as_slice(), b"x", &[7; 31]] {
+        let (code, words) = check_key_set(&json!([good, secret(short)]));
+        assert!(code == Some(2) && words.contains("less than 32 bytes"), "{code:?} {words}");
+    }
+    for (name, value) in [("use", json!("enc")), ("key_ops", json!(["encrypt"])), ("alg", json!("A256KW"))] {
+        let mut other = good.clone();
+        other[name] = value;
+        let (code, words) = check_key_set(&json!([other]));
+        assert!(code == Some(2) && words.contains("no key to check signatures"), "{code:?} {words}");
+    }
+}
+
+#[test]
+fn a_key_for_encryption_signs_no_token() {
+    let dir = TempDir::new().expect("a folder");
+    let file = dir.path().join("keys.json");
+    let (signs, encrypts) = (Keys::new(Algorithm::Rs256), Keys::new(Algorithm::Rs256));
+    let mut other = encrypts.jwk("e");
+    other["use"] = json!("enc");
+    fs::write(&file, json!({ "keys": [signs.jwk("s"), other] }).to_string()).expect("the folder is ours");
+    let server = Server::start(&["--token-jwks-file", file.to_str().expect("text")]);
+    let connect =
+        |keys: &Keys| http::upgrade(&server, &format!("/?token={}", keys.token(json!({}))), &[]).status;
+    assert_eq!((connect(&signs), connect(&encrypts)), (101, 401));
+}
+
+#[test]
+fn times_may_have_fractions() {
+    let guarded = Guarded::start(&[]);
+    let now = now() as f64;
+    guarded.register("a", json!({ "exp": now + 60.5, "nbf": now - 0.5, "iat": now - 0.25 }));
+    guarded.assert_refused(&guarded.keys.token(json!({ "exp": now - 60.5 })), "the token has expired\n");
+}
+
 #[test]
 fn what_is_no_good_token_is_refused_without_a_hint() {
     let guarded = Guarded::start(&["--token-leeway", "5"]);
@@ -126,6 +176,8 @@ fn what_is_no_good_token_is_refused_without_a_hint() {
         keys.sign(&header, &json!({ "exp": now() + 60, "rooms": "all" })),
         keys.sign(&header, &json!({ "exp": now() + 60, "allow": ["everything"] })),
         keys.sign(&json!({ "alg": "HS384" }), &json!({ "exp": now() + 60 })),
+        keys.sign(&json!({ "alg": "HS256", "crit": ["x"], "x": 1 }), &json!({ "exp": now() + 60 })),
+        keys.sign(&json!({ "alg": "HS256", "crit": [] }), &json!({ "exp": now() + 60 })),
         keys.token(json!({ "padding": "x".repeat(7000) })),
     ] {
         guarded.assert_refused(&token, NOT_VALID);
@@ -260,11 +312,15 @@ fn a_ghost_is_replaced_by_its_own_identity_only() {
     friend.expect_close(1000, "");
     phone.expect_nothing("SESSION friend", "ERROR peer 'friend' not found");
 
-    let mut anonymous = guarded.register("anonymous", json!({}));
-    let mut second = guarded.connect(json!({}));
-    second.send("HELLO anonymous");
-    second.expect_close(1002, "invalid peer uid");
-    anonymous.expect_nothing("SESSION x", "ERROR peer 'x' not found");
+    // Who has no subject, or an empty one, is nobody in particular.
+    for claims in [json!({}), json!({ "sub": "" })] {
+        let mut anonymous = guarded.register("anonymous", claims.clone());
+        let mut second = guarded.connect(claims);
+        second.send("HELLO anonymous");
+        second.expect_close(1002, "invalid peer uid");
+        anonymous.expect_nothing("SESSION x", "ERROR peer 'x' not found");
+        anonymous.close();
+    }
 }
 
 #[test]
@@ -311,6 +367,7 @@ fn browsers_are_taken_from_listed_origins_only() {
     };
     assert_eq!(cors("https://a.example").as_deref(), Some("https://a.example"));
     assert_eq!(cors("https://evil.example"), None);
+    assert_eq!(http::get(&server, "/ice-servers?uid=a", &[("Origin", "https://evil.example")]).status, 403);
 }
 
 #[test]

@@ -164,7 +164,8 @@ mod certificates {
         let old = write_certificate(&folder);
         let dir = folder.path().to_str().expect("text");
         let flags = ["--cert-path", dir, "--restart-on-cert-change", "--watch-interval", "0.1"];
-        let free = ["--max-registration-rate", "0", "--max-owner-connections", "0"];
+        let free =
+            ["--max-registration-rate", "0", "--max-owner-connections", "0", "--max-request-rate", "0"];
         let server = Server::start_on(0, &[&flags[..], &free].concat());
         let mut loads = [
             load(&server, &["pairs", "--pairs", "5", "--seconds", "8", "--rate", "300"]),

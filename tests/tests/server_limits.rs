@@ -220,11 +220,23 @@ mod bad_tokens {
         upgrade_from(server, source, &[("Authorization", &format!("Bearer {token}"))])
     }
 
-    /// Tries bad tokens until the address is barred; how many were answered with 401.
+    /// A token that somebody else made.
+    fn forged() -> String {
+        Keys::new(Algorithm::Hs256).token(json!({}))
+    }
+
+    /// Tries forged tokens until the address is barred; how many were answered with 401.
     fn guess(server: &Server, headers: &[(&str, &str)]) -> usize {
-        let headers = [&[("Authorization", "Bearer a.b.c")], headers].concat();
+        let forged = format!("Bearer {}", forged());
+        let headers = [&[("Authorization", &*forged)], headers].concat();
         let answers = (0..1000).map(|_| upgrade_from(server, owner(1), &headers));
         answers.take_while(|answer| answer.status == 401).count()
+    }
+
+    fn ask_for_ice_servers(server: &Server, headers: &[(&str, &str)]) -> Response {
+        let mut stream = connect_from(owner(1), server.address());
+        http::write_head(&mut stream, "GET", "/ice-servers?uid=a", headers);
+        http::read_answer(&mut stream)
     }
 
     #[test]
@@ -241,11 +253,9 @@ mod bad_tokens {
         let admitted = guess(&server, &[]);
         assert!((10..100).contains(&admitted), "ten at once, and two a second: {admitted}");
 
-        assert_busy(&upgrade_with(&server, owner(1), "a.b.c"), 429, TOO_MANY);
+        assert_busy(&upgrade_with(&server, owner(1), &forged()), 429, TOO_MANY);
         assert_busy(&upgrade_with(&server, owner(1), &good), 429, TOO_MANY);
-        let mut stream = connect_from(owner(1), server.address());
-        http::write_head(&mut stream, "GET", "/ice-servers?uid=a", &[]);
-        assert_busy(&http::read_answer(&mut stream), 429, TOO_MANY);
+        assert_busy(&ask_for_ice_servers(&server, &[]), 429, TOO_MANY);
         // What needs no token is there as ever, and so are the others, and who was in before.
         let mut stream = connect_from(owner(1), server.address());
         http::write_head(&mut stream, "GET", "/health", &[]);
@@ -260,6 +270,62 @@ mod bad_tokens {
         wait_until("the end of the ban", DEADLINE, || {
             (upgrade_with(&server, owner(1), &good).status == 101).then_some(())
         });
+    }
+
+    #[test]
+    fn are_those_that_somebody_made_up() {
+        let keys = Keys::new(Algorithm::Hs256);
+        let server = Server::start(&["--token-key-file", &keys.public(), "--max-bad-token-rate", "1"]);
+        let bearer = |token: &str| format!("Bearer {token}");
+        let (expired, good) = (bearer(&keys.token(json!({ "exp": 1 }))), bearer(&keys.token(json!({}))));
+        let (early, garbage) = (bearer(&keys.token(json!({ "nbf": 9_999_999_999_u64 }))), bearer("a.b.c"));
+        // What a client without a token sends, one that slept too long, one whose clock is wrong, and one that cannot
+        // copy. Five would be too many.
+        for headers in [vec![], vec![&expired], vec![&early], vec![&garbage]] {
+            let headers: Vec<_> = headers.iter().map(|token| ("Authorization", token.as_str())).collect();
+            for _ in 0..15 {
+                assert_eq!(upgrade_from(&server, owner(1), &headers).status, 401, "{headers:?}");
+                assert_eq!(ask_for_ice_servers(&server, &headers).status, 401, "{headers:?}");
+            }
+        }
+        assert_eq!(upgrade_from(&server, owner(1), &[("Authorization", &good)]).status, 101);
+        assert_eq!(ask_for_ice_servers(&server, &[("Authorization", &good)]).status, 200);
+    }
+
+    #[test]
+    fn of_a_page_of_another_site_bar_nobody_else() {
+        let keys = Keys::new(Algorithm::Hs256);
+        let (evil, own) = (("Origin", "https://evil.example"), ("Origin", "http://test"));
+        let (good, forged) = (keys.token(json!({})), forged());
+        let good = ("Authorization", format!("Bearer {good}"));
+        let forged = ("Authorization", format!("Bearer {forged}"));
+        let (good, forged) = ((good.0, good.1.as_str()), (forged.0, forged.1.as_str()));
+        let flags = ["--token-key-file", &keys.public(), "--max-bad-token-rate", "1"];
+        let assert_others_are_served = |server: &Server| {
+            for headers in [&[good][..], &[good, own]] {
+                assert_eq!(upgrade_from(server, owner(1), headers).status, 101, "{headers:?}");
+                assert_eq!(ask_for_ice_servers(server, headers).status, 200, "{headers:?}");
+            }
+        };
+        // Of any origin, where none is listed.
+        let server = Server::start(&flags);
+        wait_until("the page to be barred", DEADLINE, || {
+            (upgrade_from(&server, owner(1), &[forged, evil]).status == 429).then_some(())
+        });
+        assert_busy(&ask_for_ice_servers(&server, &[forged, evil]), 429, TOO_MANY);
+        assert_others_are_served(&server);
+        // Of an origin that is not listed, or of none, as an image has it.
+        let server = Server::start(&[&flags[..], &["--allowed-origin", "http://test"]].concat());
+        for header in [evil, ("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Site", "same-site")] {
+            for _ in 0..10 {
+                assert_eq!(ask_for_ice_servers(&server, &[forged, header]).status, 403, "{header:?}");
+                assert_eq!(upgrade_from(&server, owner(1), &[forged, header]).status, 403, "{header:?}");
+            }
+        }
+        assert_others_are_served(&server);
+        for site in ["same-origin", "none"] {
+            assert_eq!(ask_for_ice_servers(&server, &[good, ("Sec-Fetch-Site", site)]).status, 200);
+        }
     }
 
     #[test]
@@ -280,6 +346,88 @@ mod bad_tokens {
     fn of_a_server_that_wants_none_bar_nobody() {
         let server = Server::start(&["--max-bad-token-rate", "1"]);
         assert!((0..20).all(|_| upgrade_with(&server, owner(1), "a.b.c").status == 101));
+    }
+}
+
+mod requests {
+    use super::*;
+
+    fn get_from(server: &Server, source: IpAddr, path: &str, headers: &[(&str, &str)]) -> Response {
+        let mut stream = connect_from(source, server.address());
+        http::write_head(&mut stream, "GET", path, headers);
+        http::read_answer(&mut stream)
+    }
+
+    #[track_caller]
+    fn assert_refused(response: &Response) {
+        let words = "too many requests from here\n";
+        assert_eq!((response.status, response.body.as_str()), (429, words), "{response:?}");
+        assert_eq!(response.header("retry-after"), Some("1"));
+        assert_eq!(response.header("connection"), Some("close"));
+    }
+
+    /// Asks for anything until it is too much; how often that was answered.
+    #[track_caller]
+    fn flood(server: &Server, source: IpAddr, headers: &[(&str, &str)]) -> usize {
+        let paths = ["/", "/health", "/livez", "/metrics", "/nothing", "/ice-servers?uid=a"];
+        let answers = paths.iter().cycle().map(|path| get_from(server, source, path, headers));
+        let answers = answers.take(10_000).take_while(|response| response.status != 429).count();
+        assert!((10..1000).contains(&answers), "ten at once, and two a second: {answers}");
+        answers
+    }
+
+    #[test]
+    fn of_one_owner() {
+        let server = Server::start(&["--max-request-rate", "2"]);
+        flood(&server, owner(1), &[]);
+        // Nothing is left out: neither the cheapest, nor what becomes a WebSocket.
+        for path in ["/", "/health", "/metrics"] {
+            assert_refused(&get_from(&server, owner(1), path, &[]));
+        }
+        assert_refused(&upgrade_from(&server, owner(1), &[]));
+        assert_eq!(get_from(&server, owner(2), "/health", &[]).status, 200, "others are not concerned");
+        assert!(server.metric("callbin_refusals_total{reason=\"too many requests from here\"}") >= Some(5.0));
+        wait_until("the next second", DEADLINE, || {
+            (get_from(&server, owner(1), "/health", &[]).status == 200).then_some(())
+        });
+    }
+
+    #[test]
+    fn on_one_connection_too() {
+        let server = Server::start(&["--max-request-rate", "2"]);
+        let mut stream = connect_from(owner(1), server.address());
+        let mut answers = (0..1000).map(|_| {
+            http::write_head(&mut stream, "GET", "/health", &[]);
+            http::read_answer(&mut stream)
+        });
+        let last = answers.find(|response| response.status != 200).expect("an end");
+        assert_refused(&last);
+    }
+
+    #[test]
+    fn of_each_client_behind_a_proxy() {
+        let server = Server::start(&["--max-request-rate", "2", "--trusted-proxy", "127.0.7.0/24"]);
+        let (one, two) = (("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-For", "192.0.2.2"));
+        flood(&server, owner(1), &[one]);
+        assert_refused(&get_from(&server, owner(9), "/health", &[one]));
+        assert_eq!(get_from(&server, owner(1), "/health", &[two]).status, 200);
+        // Who names two clients is the proxy's to answer for.
+        flood(&server, owner(1), &[one, ("Forwarded", "for=192.0.2.2")]);
+        assert_eq!(get_from(&server, owner(1), "/health", &[two]).status, 200);
+    }
+
+    #[test]
+    fn of_one_identity_from_wherever() {
+        let keys = Keys::new(Algorithm::Hs256);
+        let server = Server::start(&["--token-key-file", &keys.public(), "--max-request-rate", "2"]);
+        let bearer = |sub: &str| format!("Bearer {}", keys.token(json!({ "sub": sub })));
+        let ask = |last, bearer: &str| {
+            get_from(&server, owner(last), "/ice-servers?uid=a", &[("Authorization", bearer)])
+        };
+        let (alice, bob) = (bearer("alice"), bearer("bob"));
+        let refused = (1..200).map(|last| ask(last, &alice)).find(|response| response.status == 429);
+        assert_refused(&refused.expect("an end"));
+        assert_eq!(ask(200, &bob).status, 200);
     }
 }
 
@@ -346,6 +494,17 @@ mod proxies {
     const TRUST: [&str; 4] = ["--trusted-proxy", "127.0.7.0/24", "--max-owner-connections", "1"];
 
     #[test]
+    fn an_address_is_trusted_for_itself() {
+        let flags = ["--trusted-proxy", "127.0.7.1", "--max-owner-connections", "1"];
+        let server = Server::start(&flags);
+        let headers = [("X-Forwarded-For", "192.0.2.1")];
+        let behind = |last| upgrade_from(&server, owner(last), &headers);
+        let _held = Socket::handshake(connect_from(owner(1), server.address()), &server.ws_url(), &headers);
+        assert_busy(&behind(1), 429, FROM_HERE);
+        assert_eq!(behind(2).status, 101, "nobody believes this one");
+    }
+
+    #[test]
     fn each_client_behind_a_trusted_one_is_its_own_owner() {
         let server = Server::start(&TRUST);
         let behind = |client: &str| {
@@ -375,6 +534,26 @@ mod proxies {
     }
 
     #[test]
+    fn a_client_cannot_write_itself_an_address_into_a_quoted_string() {
+        let server = Server::start(&TRUST);
+        let stream = connect_from(owner(1), server.address());
+        let headers = [("Forwarded", "for=192.0.2.1;host=\"test\"")];
+        let _held = Socket::handshake(stream, &server.ws_url(), &headers);
+        let from = |forwarded: &str| upgrade_from(&server, owner(1), &[("Forwarded", forwarded)]);
+        // As a proxy writes it that copies the Host header.
+        assert_busy(&from("for=192.0.2.1;host=\"a, for=203.0.113.9\""), 429, FROM_HERE);
+        assert_busy(&from("for=192.0.2.1;host=\"a;for=203.0.113.9\""), 429, FROM_HERE);
+        assert_busy(&from("for=192.0.2.1;host=\"a\\\", for=203.0.113.9\""), 429, FROM_HERE);
+        // What a client begins and a proxy appends to.
+        for forged in ["for=\", for=192.0.2.1", "for=203.0.113.9\", for=192.0.2.1;host=\"test\""] {
+            let refused = from(forged);
+            let words = "Forwarded is not as RFC 7239 has it\n";
+            assert_eq!((refused.status, refused.body.as_str()), (400, words), "{forged}");
+        }
+        assert_eq!(from("for=192.0.2.2;host=\"a, for=192.0.2.1\"").status, 101);
+    }
+
+    #[test]
     fn a_network_of_ipv6_is_one_owner() {
         let server = Server::start(&TRUST);
         let stream = connect_from(owner(1), server.address());
@@ -384,6 +563,57 @@ mod proxies {
         assert_busy(&from("2001:db8:1:2:ffff::9"), 429, FROM_HERE);
         assert_busy(&from("[2001:db8:1:2::7]:4711"), 429, FROM_HERE);
         assert_eq!(from("2001:db8:1:3::1").status, 101);
+    }
+
+    #[test]
+    fn larger_networks_of_ipv6_are_owners_too() {
+        let server = Server::start(&TRUST);
+        let connect = |client: String| {
+            let stream = connect_from(owner(1), server.address());
+            Socket::handshake(stream, &server.ws_url(), &[("X-Forwarded-For", &client)])
+        };
+        let from = |client: &str| upgrade_from(&server, owner(1), &[("X-Forwarded-For", client)]);
+        // Four networks of a /56.
+        let _four: Vec<Socket> = (0..4).map(|i| connect(format!("2001:db8:1:{i}::1"))).collect();
+        assert_busy(&from("2001:db8:1:4::1"), 429, FROM_HERE);
+        assert_eq!(from("2001:db8:1:104::1").status, 101, "another /56");
+        // And sixteen of a /48.
+        let _twelve: Vec<Socket> = (1..=12).map(|i| connect(format!("2001:db8:1:{i:x}00::1"))).collect();
+        assert_busy(&from("2001:db8:1:ff00::1"), 429, FROM_HERE);
+        assert_eq!(from("2001:db8:2::1").status, 101, "another /48");
+    }
+
+    #[test]
+    fn rooms_and_sessions_of_larger_networks_are_counted_too() {
+        let flags = ["--trusted-proxy", "127.0.7.0/24", "--max-rooms", "1", "--max-sessions", "1"];
+        let server = Server::start(&flags);
+        let connect = |client: String, uid: &str| {
+            let stream = connect_from(owner(1), server.address());
+            Socket::handshake(stream, &server.ws_url(), &[("X-Forwarded-For", &client)]).hello(uid)
+        };
+        let _rooms: Vec<Socket> = (0..4)
+            .map(|i| {
+                let mut socket = connect(format!("2001:db8:1:{i}::1"), &format!("room{i}"));
+                socket.expect_nothing(&format!("ROOM r{i}"), "ROOM_OK ");
+                socket
+            })
+            .collect();
+        let mut fifth = connect("2001:db8:1:4::1".into(), "fifth");
+        fifth.expect_nothing("ROOM r4", "ERROR too many rooms");
+        let _callees: Vec<Socket> =
+            (0..6).map(|i| connect(format!("192.0.2.{i}"), &format!("c{i}"))).collect();
+        let _callers: Vec<Socket> = (0..4)
+            .map(|i| {
+                let mut socket = connect(format!("2001:db8:1:1{i}::1"), &format!("caller{i}"));
+                socket.expect_nothing(&format!("SESSION c{i}"), "SESSION_OK");
+                socket
+            })
+            .collect();
+        fifth.expect_nothing("SESSION c4", "ERROR too many sessions");
+        let mut other = connect("2001:db8:1:100::1".into(), "other");
+        other.expect_nothing("ROOM r4", "ROOM_OK ");
+        let mut another = connect("2001:db8:1:101::1".into(), "another");
+        another.expect_nothing("SESSION c4", "SESSION_OK");
     }
 
     #[test]
@@ -443,6 +673,62 @@ mod proxies {
         assert_eq!(upgrade_on(behind(&server, &proxy_header(client(2), &[])), "/", &[]).status, 101);
         held.expect_nothing("SESSION x", "ERROR peer 'x' not found");
         server.wait_for_log("192.0.2.1");
+    }
+
+    #[test]
+    fn an_unfinished_header_costs_nothing_until_more_comes() {
+        let flags = ["--trusted-proxy", "127.0.7.0/24", "--hello-timeout", "60"];
+        let mut server = Server::start(&flags);
+        let header = proxy_header(client(1), &[]);
+        let begin = |length: usize| {
+            let mut stream = connect_from(owner(1), server.address());
+            stream.write_all(&header[..length]).expect("the socket is open");
+            stream
+        };
+        let mut unfinished: Vec<TcpStream> = (0..300).map(|i| begin(1 + i % (header.len() - 1))).collect();
+        // Whatever comes later is served: all those have been looked at.
+        Socket::register(&server, "alive").close();
+        let before = server.process().cpu_time();
+        std::thread::sleep(Duration::from_secs(2));
+        let used = server.process().cpu_time() - before;
+        assert!(used < Duration::from_millis(200), "{used:?} for nothing in two seconds");
+        // Each can still be finished, a byte at a time, too.
+        for (i, mut stream) in unfinished.drain(..).enumerate().take(header.len() - 1) {
+            for byte in &header[1 + i..] {
+                stream.write_all(&[*byte]).expect("the socket is open");
+            }
+            Socket::handshake(stream, &server.ws_url(), &[]).hello(&format!("p{i}")).close();
+        }
+        server.wait_for_log("192.0.2.1");
+    }
+
+    /// Bytes that the other end of a connection of this machine has received and not read, as the kernel lists it.
+    fn unread(stream: &TcpStream) -> Option<u32> {
+        let end = |address: SocketAddr| {
+            let IpAddr::V4(ip) = address.ip() else { panic!("IPv4 only") };
+            format!("{:08X}:{:04X}", u32::from_le_bytes(ip.octets()), address.port())
+        };
+        let ours = end(stream.local_addr().expect("bound"));
+        let theirs = end(stream.peer_addr().expect("connected"));
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+        table.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let [_, local, remote, _, queues, ..] = fields[..] else { return None };
+            let (_, unread) = queues.split_once(':').filter(|_| local == theirs && remote == ours)?;
+            u32::from_str_radix(unread, 16).ok()
+        })
+    }
+
+    #[test]
+    fn empty_lines_before_a_request_are_no_header() {
+        let server = Server::start(&["--trusted-proxy", "127.0.7.0/24"]);
+        for start in ["\r\n", "\r\n\r\n"] {
+            let mut stream = connect_from(owner(1), server.address());
+            stream.write_all(start.as_bytes()).expect("the socket is open");
+            // Read before the rest comes.
+            wait_until("the server to take it", DEADLINE, || (unread(&stream)? == 0).then_some(()));
+            assert_eq!(upgrade_on(stream, "/", &[]).status, 101, "{start:?}");
+        }
     }
 
     #[test]

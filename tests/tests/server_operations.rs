@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::Write,
+    net::{IpAddr, Ipv4Addr},
     path::Path,
     process::{Child, Command, Output, Stdio},
     sync::{Mutex, mpsc},
@@ -10,7 +11,7 @@ use std::{
 };
 
 use callbin_tests::{
-    DEADLINE, Server, Socket,
+    DEADLINE, Network, Server, Socket,
     hook::Hook,
     http::{self, Response},
     keys::{Algorithm, Keys},
@@ -185,6 +186,43 @@ mod probes {
             404,
             "the page is elsewhere"
         );
+    }
+
+    #[test]
+    fn metrics_are_for_this_machine_only() {
+        let network = ["--addr", "0.0.0.0", "--port", "0", "--disable-ssl"];
+        let cable = Network::start();
+        let ours: IpAddr = cable.host().parse().expect("an address of this machine");
+        let start =
+            |flags: &[&str]| Server::spawn(Command::new(program("callbin-server")).args(network).args(flags));
+        let ask = |server: &Server, from: IpAddr, headers: &[(&str, &str)]| {
+            let mut stream = http::connect_from(from, (from, server.port()).into());
+            http::write_head(&mut stream, "GET", "/metrics", headers);
+            let answer = http::read_answer(&mut stream);
+            assert_eq!(answer.status == 200, answer.body.contains("callbin_peers"), "{answer:?}");
+            answer.status
+        };
+        let here = IpAddr::from([127, 0, 0, 1]);
+        let (theirs, local) = (("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-For", "127.0.0.1"));
+        let server = start(&[]);
+        assert_eq!(ask(&server, here, &[]), 200);
+        assert_eq!(ask(&server, ours, &[]), 403);
+        assert_eq!(ask(&server, ours, &[local]), 403, "nobody believes it");
+        assert_eq!(ask(&server, here, &[theirs]), 403, "a proxy, if not one that is trusted");
+        let server = start(&["--trusted-proxy", "127.0.0.0/8"]);
+        assert_eq!(ask(&server, here, &[theirs]), 403);
+        assert_eq!(ask(&server, here, &[("Forwarded", "for=192.0.2.1")]), 403);
+        assert_eq!(ask(&server, here, &[("Forwarded", "for=unknown")]), 403);
+        assert_eq!(ask(&server, here, &[local]), 200);
+        assert_eq!(ask(&server, here, &[]), 200);
+        // The others are for all machines.
+        for path in ["/livez", "/readyz", "/health"] {
+            assert_eq!(http::request((ours, server.port()).into(), "GET", path, &[]).status, 200, "{path}");
+        }
+        let server = start(&["--admin-addr", "0.0.0.0:0"]);
+        let admin = (ours, server.admin_address().port()).into();
+        assert_eq!(http::request(admin, "GET", "/metrics", &[]).status, 200, "wherever that is");
+        assert_eq!(ask(&server, here, &[]), 404);
     }
 
     #[test]
@@ -392,7 +430,9 @@ mod reload {
         assert_eq!(http::upgrade(&server, "/", &[]).status, 401);
         folder.write("server.toml", "");
         server.process().signal("HUP");
-        server.wait_for_log("token-key-file or token-jwks-file is gone");
+        server.wait_for_log(
+            "gives up no guard, restart the server for that: token-key-file or token-jwks-file",
+        );
         assert_eq!(http::upgrade(&server, "/", &[]).status, 401);
         // What counts later only is said.
         folder.write("server.toml", &format!("{guarded}\nlog-format = \"json\"\nself-signed = false"));
@@ -402,6 +442,74 @@ mod reload {
             "{}",
             server.log()
         );
+    }
+
+    /// Reloads this configuration in place of the other one, and waits for the refusal that names the guard.
+    #[track_caller]
+    fn assert_keeps(before: &str, after: &str, guard: &str, still_guards: impl Fn(&Server)) {
+        let folder = Folder::new();
+        let file = folder.write("server.toml", before);
+        let mut server = Server::start(&["--config", &file]);
+        still_guards(&server);
+        folder.write("server.toml", after);
+        server.process().signal("HUP");
+        server.wait_for_log("keeping the old ones");
+        assert!(server.log().contains(guard), "{guard}: {}", server.log());
+        still_guards(&server);
+    }
+
+    #[test]
+    fn takes_away_no_other_guard_either() {
+        let keys = Keys::new(Algorithm::Hs256);
+        let key = format!("token-key-file = \"{}\"\n", keys.public());
+        let token = |claims: Value| format!("/?token={}", keys.token(claims));
+        for (claim, option) in [("aud", "token-audience"), ("iss", "token-issuer")] {
+            assert_keeps(&format!("{key}{option} = \"us\""), &key, option, |server| {
+                assert_eq!(http::upgrade(server, &token(json!({})), &[]).status, 401, "{option}");
+                assert_eq!(
+                    http::upgrade(server, &token(json!({ claim: "us" })), &[]).status,
+                    101,
+                    "{option}"
+                );
+            });
+        }
+        assert_keeps("allowed-origin = \"https://a.example\"", "", "allowed-origin", |server| {
+            let evil = [("Origin", "https://evil.example")];
+            assert_eq!(http::upgrade(server, "/", &evil).status, 403);
+        });
+        let hook = Hook::start(|_, _| no("not you"));
+        let url = format!("webhook-url = \"{}\"", hook.url());
+        assert_keeps(&url, "", "webhook-url", |server| {
+            let mut socket = Socket::connect(server);
+            socket.send("HELLO a");
+            socket.expect("ERROR not you");
+        });
+        let folder = Folder::new();
+        let secret = folder.write("secret", "correct horse");
+        let admin = format!("admin-addr = \"127.0.0.1:0\"\nadmin-secret-file = \"{secret}\"");
+        assert_keeps(&admin, "admin-addr = \"127.0.0.1:0\"", "admin-secret-file", |server| {
+            let bearer = [("Authorization", "Bearer correct horse")];
+            let status =
+                |headers| http::request(server.admin_address(), "GET", "/admin/peers", headers).status;
+            assert_eq!((status(&bearer), status(&[])), (200, 401));
+        });
+        // A limit without end, and proxies that anybody could be.
+        let refuses_one_more = |server: &Server| {
+            let from = || http::connect_from([127, 0, 0, 9].into(), server.address());
+            // Another client each time: a server that believes the header never refuses one.
+            let mut clients = (0..=u16::MAX).map(|i| Ipv4Addr::from_bits(0xc600_0000 + u32::from(i)));
+            wait_until("a refusal", DEADLINE, || {
+                // The last connection may be served first.
+                let _held = [from(), from()];
+                let client = clients.next().expect("enough of them").to_string();
+                let response = http::upgrade_on(from(), "/", &[("X-Forwarded-For", &client)]);
+                (response.status == 429).then_some(())
+            });
+        };
+        let limit = "max-owner-connections = 2";
+        assert_keeps(limit, "max-owner-connections = 0", "max-owner-connections", refuses_one_more);
+        let trust = |networks: &str| format!("trusted-proxy = \"{networks}\"\n{limit}");
+        assert_keeps(&trust("127.0.7.0/24"), &trust("0.0.0.0/0"), "trusted-proxy", refuses_one_more);
     }
 
     #[test]
@@ -418,6 +526,85 @@ mod reload {
         reload(&mut server);
         assert_eq!(Socket::connect(&server).server_certificate(), new);
         still_talk(&mut caller, &mut callee);
+    }
+
+    /// Acts as a file system that is gone: a reader waits until there is a writer.
+    fn replace_by_fifo(path: &Path) {
+        fs::remove_file(path).expect("the folder is ours");
+        let status = Command::new("mkfifo").arg(path).status().expect("mkfifo runs");
+        assert!(status.success());
+    }
+
+    /// Ends the wait of the readers of a FIFO, with an empty file.
+    fn release(path: &Path) {
+        drop(File::options().write(true).open(path).expect("somebody reads"));
+        fs::remove_file(path).expect("the folder is ours");
+    }
+
+    #[test]
+    fn that_waits_for_a_file_holds_up_nothing_else() {
+        let folder = Folder::new();
+        let keys = Keys::new(Algorithm::Hs256);
+        let old = folder.write_certificate();
+        let key = folder.write("key", &fs::read_to_string(keys.public()).expect("a key"));
+        let dir = folder.path().to_str().expect("text");
+        let watch = ["--restart-on-cert-change", "--watch-interval", "0.1"];
+        let flags = [&["--cert-path", dir, "--token-key-file", &key], &watch[..]].concat();
+        let mut server = Server::start_on(0, &flags);
+        let url = format!("{}?token={}", server.ws_url(), keys.token(json!({})));
+        assert_eq!(Socket::connect_to(&url).server_certificate(), old);
+        for name in ["cert.pem", "key"] {
+            replace_by_fifo(&folder.path().join(name));
+        }
+        let threads = server.process().threads();
+        let logged = |server: &Server, text: &str| server.log().matches(text).count();
+        server.process().signal("HUP");
+        server.wait_for_log("reloading");
+        // Everything goes on meanwhile, and what has been loaded stays.
+        for i in 0..5 {
+            let mut socket = Socket::connect_to(&url);
+            assert_eq!(socket.server_certificate(), old);
+            socket.send(&format!("HELLO during{i}"));
+            socket.expect("HELLO");
+        }
+        assert_eq!(logged(&server, "takes too long"), 0, "it still waits");
+        (0..5).for_each(|_| server.process().signal("HUP"));
+        wait_until("complaints about both", DEADLINE, || {
+            let certificate = logged(&server, "the certificate changed and is not usable");
+            (certificate > 0 && logged(&server, "the settings are not usable") > 0).then_some(())
+        });
+        assert!(server.log().contains("a file takes too long to read"), "{}", server.log());
+        // However often it is tried: one thread for the certificate, one for the rest, and what the pool keeps.
+        assert!(server.process().threads() <= threads + 4, "{} threads", server.process().threads());
+
+        // Once the files are back, they are loaded.
+        let new = Keys::new(Algorithm::Hs256);
+        for name in ["cert.pem", "key"] {
+            release(&folder.path().join(name));
+        }
+        let certificate = folder.write_certificate();
+        folder.write("key", &fs::read_to_string(new.public()).expect("a key"));
+        let url = format!("{}?token={}", server.ws_url(), new.token(json!({})));
+        wait_until("the new settings", DEADLINE, || {
+            (logged(&server, "new settings loaded") > 0).then_some(())
+        });
+        wait_until("the new certificate", DEADLINE, || {
+            (Socket::connect_to(&url).server_certificate() == certificate).then_some(())
+        });
+    }
+
+    #[test]
+    fn that_waits_for_a_file_does_not_keep_the_server_from_ending() {
+        let folder = Folder::new();
+        folder.write_certificate();
+        let mut server = Server::start_on(0, &["--cert-path", folder.path().to_str().expect("text")]);
+        replace_by_fifo(&folder.path().join("key.pem"));
+        server.process().signal("HUP");
+        server.wait_for_log("reloading");
+        let start = Instant::now();
+        server.process().signal("TERM");
+        assert_eq!(server.process().wait().code(), Some(0));
+        assert!(start.elapsed() < Duration::from_secs(4), "it did not wait for the file");
     }
 
     #[test]
@@ -657,6 +844,22 @@ mod admin {
     }
 
     #[test]
+    fn names_steer_no_terminal() {
+        let admin = Admin::start();
+        let uid = "a\u{9b}31m\u{1b}[31m\u{202e}b\u{2066}c\u{200b}é";
+        let mut peer = Socket::register(&admin.server, uid);
+        peer.expect_nothing("ROOM r\u{202e}", "ROOM_OK ");
+        for what in ["peers", "rooms"] {
+            let (ok, text) = admin.command("secret", &[what]);
+            assert!(ok && text.contains("\\u202e") && text.contains('é'), "{text:?}");
+            let steers = |c: char| c.is_control() || "\u{202e}\u{2066}\u{200b}".contains(c);
+            assert!(!text.trim_end().contains(steers), "{text:?}");
+            let json: Value = serde_json::from_str(&text).expect("JSON");
+            assert!(json.to_string().contains("\u{202e}b\u{2066}c\u{200b}é"), "{json}");
+        }
+    }
+
+    #[test]
     fn has_a_command() {
         let admin = Admin::start();
         let mut peer = Socket::register(&admin.server, "a-peer/é");
@@ -792,6 +995,131 @@ mod webhook {
         assert_refused(&dead, "a", "not available");
         dead.wait_for_log("the webhook fails");
         assert_eq!(http::get(&dead, "/health", &[]).status, 200);
+    }
+
+    /// A webhook that thinks about questions of uids that begin like this until the other end is dropped.
+    fn thinking_about(prefix: &'static str) -> (Hook, mpsc::Sender<()>) {
+        let (end, until_the_end) = mpsc::channel::<()>();
+        let until_the_end = Mutex::new(until_the_end);
+        let hook = Hook::start(move |asked, _| {
+            if asked.body["uid"].as_str().is_some_and(|uid| uid.starts_with(prefix)) {
+                let _ = until_the_end.lock().expect("not poisoned").recv();
+            }
+            ("200 OK".into(), r#"{"allow":true}"#.into())
+        });
+        (hook, end)
+    }
+
+    #[test]
+    fn of_one_address_leaves_it_to_others() {
+        let (hook, end) = thinking_about("slow");
+        let server = start(&hook, &["--webhook-timeout", "8"]);
+        let [crowded, other] = [[127, 0, 7, 1], [127, 0, 7, 2]].map(IpAddr::from);
+        let slow: Vec<Socket> = (0..100)
+            .map(|i| {
+                let mut socket = Socket::connect_from(&server, crowded);
+                socket.send(&format!("HELLO slow{i}"));
+                socket
+            })
+            .collect();
+        wait_until("its share of the questions", DEADLINE, || (hook.asked().len() == 16).then_some(()));
+        let mut quick = Socket::connect_from(&server, other).hello("quick");
+        quick.expect_nothing("ROOM r", "ROOM_OK ");
+        assert_eq!(hook.asked().len(), 18, "no more of the others than before");
+        // The others get an answer in time, and some of them have their turn once the first ones are done.
+        drop(end);
+        let mut answers: Vec<String> = slow.into_iter().map(|mut socket| socket.receive_text()).collect();
+        answers.sort_unstable();
+        answers.dedup();
+        assert!(answers.contains(&"HELLO".into()), "{answers:?}");
+        assert!(answers.iter().all(|text| text == "HELLO" || text == "ERROR not available"), "{answers:?}");
+    }
+
+    #[test]
+    fn of_one_identity_leaves_it_to_others_too() {
+        let (hook, _end) = thinking_about("slow");
+        let keys = Keys::new(Algorithm::Hs256);
+        let server = start(&hook, &["--webhook-timeout", "8", "--token-key-file", &keys.public()]);
+        let [alice, bob] =
+            ["alice", "bob"].map(|sub| format!("Bearer {}", keys.token(json!({ "sub": sub }))));
+        let connect = |from: u8, bearer: &str| {
+            let stream = http::connect_from([127, 0, 7, from].into(), server.address());
+            Socket::handshake(stream, &server.ws_url(), &[("Authorization", bearer)])
+        };
+        let _slow: Vec<Socket> = (0..100)
+            .map(|i| {
+                let mut socket = connect(i, &alice);
+                socket.send(&format!("HELLO slow{i}"));
+                socket
+            })
+            .collect();
+        wait_until("her share of the questions", DEADLINE, || (hook.asked().len() == 16).then_some(()));
+        connect(1, &bob).hello("quick");
+        assert_eq!(hook.asked().len(), 17, "no more of hers than before");
+    }
+
+    #[test]
+    fn who_waits_too_long_is_refused_in_time() {
+        let (hook, _end) = thinking_about("slow");
+        let server = start(&hook, &["--webhook-timeout", "8"]);
+        let mut slow: Vec<Socket> = (0..17).map(|_| Socket::connect(&server)).collect();
+        let last = slow.pop();
+        for (i, socket) in slow.iter_mut().enumerate() {
+            socket.send(&format!("HELLO slow{i}"));
+        }
+        wait_until("all places to be taken", DEADLINE, || (hook.asked().len() == 16).then_some(()));
+        let (mut last, start_of_wait) = (last.expect("seventeen"), Instant::now());
+        last.send("HELLO slow-too");
+        last.expect("ERROR not available");
+        let waited = start_of_wait.elapsed();
+        assert!((Duration::from_millis(3900)..Duration::from_secs(8)).contains(&waited), "{waited:?}");
+        assert_eq!(hook.asked().len(), 16, "it was not asked");
+    }
+
+    #[test]
+    fn is_not_asked_about_what_is_refused_whoever_is_there() {
+        let keys = Keys::new(Algorithm::Hs256);
+        let hook = Hook::yes();
+        let server = start(&hook, &["--token-key-file", &keys.public()]);
+        let claims = json!({ "uid": "a*", "rooms": ["mine"], "allow": ["answer"] });
+        let connect = |claims: &Value| {
+            let token = keys.token(claims.clone());
+            Socket::connect_to(&format!("{}?token={token}", server.ws_url()))
+        };
+        let mut stranger = connect(&claims);
+        stranger.send("HELLO b");
+        stranger.expect_close(1008, "uid not allowed");
+        assert!(hook.asked().is_empty());
+        let mut a = connect(&claims).hello("a");
+        a.expect_nothing("SESSION nobody", "ERROR peer 'nobody' not found");
+        a.expect_nothing("ROOM other", "ERROR invalid room id 'other'");
+        let mut b = connect(&json!({})).hello("b");
+        b.expect_nothing("SESSION b", "ERROR peer 'b' busy");
+        assert_eq!(hook.asked().len(), 2, "two registrations");
+    }
+
+    #[test]
+    fn who_is_refused_learns_nothing_about_who_is_there() {
+        let hook = Hook::start(|asked, _| match asked.body["uid"].as_str() {
+            Some("stranger") if asked.body["event"] == "register" => {
+                ("200 OK".into(), r#"{"allow":true}"#.into())
+            }
+            Some("there") if asked.body["address"] == "127.0.0.1" => {
+                ("200 OK".into(), r#"{"allow":true}"#.into())
+            }
+            _ => no("not you"),
+        });
+        let server = start(&hook, &[]);
+        let _there = Socket::register(&server, "there");
+        let mut stranger = Socket::register(&server, "stranger");
+        for uid in ["there", "nobody"] {
+            stranger.expect_nothing(&format!("SESSION {uid}"), "ERROR not you");
+            let mut another = Socket::connect_from(&server, [127, 0, 7, 1].into());
+            another.send(&format!("HELLO {uid}"));
+            another.expect("ERROR not you");
+            another.expect_close(1008, "uid not allowed");
+        }
+        assert_eq!(hook.asked().len(), 6, "about both alike");
     }
 
     #[test]

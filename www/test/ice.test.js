@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { IceServers, iceServersUrl, withToken } from "../ice.js";
+import { IceServers, iceServersUrl } from "../ice.js";
 
 const TURN = { urls: ["turn:t.example"], username: "1:a", credential: "x" };
 
@@ -98,7 +98,4 @@ test("of overlapping questions the last one counts, and has the only timer", asy
 
 test("addresses", () => {
   assert.equal(iceServersUrl("ws://h:8443/deep/path?q"), "http://h:8443/ice-servers");
-  assert.equal(withToken("ws://h/", ""), "ws://h/");
-  assert.equal(withToken("ws://h/", "a+b"), "ws://h/?token=a%2Bb");
-  assert.equal(withToken("ws://h/?x=1", "t"), "ws://h/?x=1&token=t");
 });

@@ -8,8 +8,8 @@ class FakeWebSocket {
   static made = [];
   readyState = 0;
   sent = [];
-  constructor(url) {
-    this.url = url;
+  constructor(url, protocols) {
+    Object.assign(this, { url, protocols });
     FakeWebSocket.made.push(this);
   }
   send(text) {
@@ -29,7 +29,7 @@ function socket(context) {
   FakeWebSocket.made = [];
   const log = [];
   const events = { opened: () => log.push("opened"), text: (text) => log.push(text), closed: (code) => log.push(code) };
-  return { log, socket: new Socket("ws://x/", events, { WebSocket: FakeWebSocket, random: () => 1 }), made: FakeWebSocket.made };
+  return { log, socket: new Socket("ws://x/", ["callbin", "token.x"], events, { WebSocket: FakeWebSocket, random: () => 1 }), made: FakeWebSocket.made };
 }
 
 test("the back-off grows, is bounded and jitters", () => {
@@ -39,6 +39,13 @@ test("the back-off grows, is bounded and jitters", () => {
   assert.equal(backOffMs(1e6, () => 1), 15_000);
   const random = seeded(1);
   assert.ok(new Set(Array.from({ length: 20 }, () => backOffMs(4, random))).size > 10);
+});
+
+test("each attempt names the subprotocols", (context) => {
+  const { socket: s, made } = socket(context);
+  s.connect();
+  s.connect();
+  assert.deepEqual(made.map(({ url, protocols }) => [url, protocols]), Array(2).fill(["ws://x/", ["callbin", "token.x"]]));
 });
 
 test("each attempt waits longer until one succeeded", (context) => {

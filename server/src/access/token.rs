@@ -1,24 +1,22 @@
 //! JSON Web Tokens (RFC 7519): read, checked, made.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
-use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
-    errors::ErrorKind, jwk::JwkSet,
-};
-use serde::{Deserialize, Serialize};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use jsonwebtoken::{Header, Validation, decode, decode_header, encode, errors::ErrorKind};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
-use crate::access::{Ability, Grant, Pattern};
+use crate::access::{
+    Ability, Grant, Pattern,
+    keys::{Key, KeyError, read_jwks, read_key, read_signing_key},
+};
 
 /// The largest token looked at. A request's head has 16 KiB in all.
 const MAX_TOKEN: usize = 8 * 1024;
-
-/// Bytes that an HS256 secret needs at least: those of its hash (RFC 7518, section 3.2).
-const MIN_SECRET: usize = 32;
 
 /// What a token says. All but `exp` may be missing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,10 +25,8 @@ pub struct Claims {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
     /// When it ends, in seconds since 1970.
+    #[serde(deserialize_with = "numeric_date")]
     pub exp: u64,
-    /// From when on it is good, in seconds since 1970.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nbf: Option<u64>,
     /// For whom it is, if the server asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aud: Option<serde_json::Value>,
@@ -48,20 +44,6 @@ pub struct Claims {
     pub allow: Option<Vec<Ability>>,
 }
 
-/// Why there are no keys.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// A file can't be read.
-    #[error("cannot read the token key {0}: {1}")]
-    Unreadable(PathBuf, std::io::Error),
-    /// Neither a PEM key that we know nor a secret.
-    #[error("{0} holds no usable key: {1}")]
-    Unusable(PathBuf, String),
-    /// A secret that can be guessed.
-    #[error("{0} holds a secret of less than {MIN_SECRET} bytes: make one with `openssl rand -base64 48`")]
-    TooShort(PathBuf),
-}
-
 /// Why a token is refused. Says nothing that helps to make a better one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
@@ -74,6 +56,9 @@ pub enum Refusal {
     /// Its time has not come.
     #[error("the token is not valid yet")]
     Early,
+    /// Its signature is wrong: none of our keys made it. The words are the same as for any other invalid token.
+    #[error("the token is not valid")]
+    Forged,
     /// Anything else.
     #[error("the token is not valid")]
     Invalid,
@@ -83,12 +68,6 @@ pub enum Refusal {
 pub struct Verifier {
     keys: Vec<Key>,
     validation: Validation,
-}
-
-struct Key {
-    id: Option<String>,
-    algorithm: Algorithm,
-    key: DecodingKey,
 }
 
 /// Where keys are and what else a token must say.
@@ -141,31 +120,64 @@ impl Verifier {
             return Err(Refusal::Invalid);
         }
         let header = decode_header(token).map_err(|_| Refusal::Invalid)?;
+        if is_critical(token) {
+            return Err(Refusal::Invalid);
+        }
         // The key decides the algorithm, never the token: a public key must not become a secret.
         let fits = |key: &&Key| {
             key.algorithm == header.alg && (key.id.is_none() || header.kid.is_none() || key.id == header.kid)
         };
-        let mut refusal = Refusal::Invalid;
+        let mut refusal = None;
         for key in self.keys.iter().filter(fits) {
             let mut validation = self.validation.clone();
             validation.algorithms = vec![key.algorithm];
             match decode::<Claims>(token, &key.key, &validation) {
                 Ok(data) => return Ok(grant(data.claims, self.validation.leeway)),
-                Err(error) => match error.kind() {
-                    ErrorKind::ExpiredSignature => refusal = Refusal::Expired,
-                    ErrorKind::ImmatureSignature => refusal = Refusal::Early,
-                    _ => {}
-                },
+                Err(error) => {
+                    let why = match error.kind() {
+                        ErrorKind::ExpiredSignature => Refusal::Expired,
+                        ErrorKind::ImmatureSignature => Refusal::Early,
+                        ErrorKind::InvalidSignature => Refusal::Forged,
+                        _ => Refusal::Invalid,
+                    };
+                    // The result of the key that signed it comes before the wrong signatures of the other keys.
+                    refusal = refusal.filter(|known| *known != Refusal::Forged).or(Some(why));
+                }
             }
         }
-        Err(refusal)
+        Err(refusal.unwrap_or(Refusal::Invalid))
+    }
+}
+
+/// Whether the token has extensions that its reader must understand (RFC 7515, section 4.1.11). We understand none.
+fn is_critical(token: &str) -> bool {
+    let header = token.split('.').next().and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
+    let header = header.and_then(|json| serde_json::from_slice::<Map<String, Value>>(&json).ok());
+    header.is_none_or(|header| header.contains_key("crit"))
+}
+
+/// Seconds since 1970, which may have a fraction (RFC 7519, section 2). Rounded, as the library does that looks
+/// whether the time is over.
+fn numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Number {
+        Whole(u64),
+        Fraction(f64),
+    }
+    match Number::deserialize(deserializer)? {
+        Number::Whole(seconds) => Ok(seconds),
+        Number::Fraction(seconds) => Duration::try_from_secs_f64(seconds.round())
+            .map(|time| time.as_secs())
+            .map_err(serde::de::Error::custom),
     }
 }
 
 fn grant(claims: Claims, leeway: u64) -> Grant {
     let ends = Duration::from_secs(claims.exp.saturating_add(leeway));
     Grant {
-        identity: claims.sub.map(Into::into),
+        // An empty subject identifies no peer: two of them must not replace each other.
+        identity: claims.sub.filter(|sub| !sub.is_empty()).map(Into::into),
         uid: claims.uid,
         rooms: claims.rooms,
         allow: claims.allow,
@@ -174,96 +186,101 @@ fn grant(claims: Claims, leeway: u64) -> Grant {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
-    fs::read(path).map_err(|error| KeyError::Unreadable(path.into(), error))
-}
-
-/// White space at the end of a secret is an editor's, not the secret's.
-fn trimmed(secret: &[u8], path: &Path) -> Result<Vec<u8>, KeyError> {
-    let secret = secret.trim_ascii();
-    if secret.len() < MIN_SECRET { Err(KeyError::TooShort(path.into())) } else { Ok(secret.to_vec()) }
-}
-
-fn is_pem(bytes: &[u8]) -> bool {
-    bytes.trim_ascii_start().starts_with(b"-----BEGIN")
-}
-
-fn read_key(path: &Path) -> Result<Key, KeyError> {
-    let bytes = read(path)?;
-    if !is_pem(&bytes) {
-        let key = DecodingKey::from_secret(&trimmed(&bytes, path)?);
-        return Ok(Key { id: None, algorithm: Algorithm::HS256, key });
-    }
-    if private_key(&bytes).is_some() {
-        let why = "a private key, which only the maker of tokens may have: give the public one";
-        return Err(KeyError::Unusable(path.into(), why.into()));
-    }
-    let kinds = [
-        (Algorithm::RS256, DecodingKey::from_rsa_pem(&bytes)),
-        (Algorithm::ES256, DecodingKey::from_ec_pem(&bytes)),
-        (Algorithm::EdDSA, DecodingKey::from_ed_pem(&bytes)),
-    ];
-    let found = kinds.into_iter().find_map(|(algorithm, key)| Some((algorithm, key.ok()?)));
-    let (algorithm, key) = found.ok_or_else(|| {
-        KeyError::Unusable(path.into(), "not a public key for RS256, ES256 or EdDSA".into())
-    })?;
-    Ok(Key { id: None, algorithm, key })
-}
-
-fn read_jwks(path: &Path) -> Result<Vec<Key>, KeyError> {
-    let unusable = |why: String| KeyError::Unusable(path.into(), why);
-    let set: JwkSet = serde_json::from_slice(&read(path)?).map_err(|error| unusable(error.to_string()))?;
-    let keys: Vec<Key> = set
-        .keys
-        .iter()
-        .filter_map(|jwk| {
-            let named = jwk.common.key_algorithm.and_then(|name| name.to_string().parse().ok());
-            let key = DecodingKey::from_jwk(jwk).ok()?;
-            let algorithm = named.or_else(|| default_algorithm(jwk))?;
-            KNOWN.contains(&algorithm).then_some(Key { id: jwk.common.key_id.clone(), algorithm, key })
-        })
-        .collect();
-    if keys.is_empty() {
-        return Err(unusable("no key for HS256, RS256, ES256 or EdDSA".into()));
-    }
-    Ok(keys)
-}
-
-const KNOWN: [Algorithm; 4] = [Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
-
-fn default_algorithm(jwk: &jsonwebtoken::jwk::Jwk) -> Option<Algorithm> {
-    use jsonwebtoken::jwk::{AlgorithmParameters as P, EllipticCurve};
-    match &jwk.algorithm {
-        P::RSA(_) => Some(Algorithm::RS256),
-        P::EllipticCurve(key) if key.curve == EllipticCurve::P256 => Some(Algorithm::ES256),
-        P::OctetKeyPair(_) => Some(Algorithm::EdDSA),
-        P::OctetKey(_) => Some(Algorithm::HS256),
-        _ => None,
-    }
-}
-
 /// Makes a token, signed with a secret or a private key in PEM form.
 pub fn sign(claims: &Claims, key_file: &Path) -> Result<String, KeyError> {
-    let bytes = read(key_file)?;
-    let unusable = |why: String| KeyError::Unusable(key_file.into(), why);
-    let (algorithm, key) = if is_pem(&bytes) {
-        private_key(&bytes)
-            .ok_or_else(|| unusable("not a private key (PKCS #8) for RS256, ES256 or EdDSA".into()))?
-    } else {
-        (Algorithm::HS256, EncodingKey::from_secret(&trimmed(&bytes, key_file)?))
-    };
-    encode(&Header::new(algorithm), claims, &key).map_err(|error| unusable(error.to_string()))
+    let (algorithm, key) = read_signing_key(key_file)?;
+    encode(&Header::new(algorithm), claims, &key)
+        .map_err(|error| KeyError::Unusable(key_file.into(), error.to_string()))
 }
 
-fn private_key(pem: &[u8]) -> Option<(Algorithm, EncodingKey)> {
-    // The library takes a public RSA key for a private one until it has to sign.
-    if !pem.trim_ascii_start().split(|byte| byte.is_ascii_control()).next()?.ends_with(b"PRIVATE KEY-----") {
-        return None;
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use jsonwebtoken::EncodingKey;
+    use serde_json::json;
+
+    use super::*;
+
+    const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+    const OTHER: &[u8] = b"fedcba9876543210fedcba9876543210";
+
+    fn verifier() -> Verifier {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), SECRET).unwrap();
+        let settings = Settings { key_file: Some(file.path().into()), ..Settings::default() };
+        settings.load().unwrap().unwrap()
     }
-    let kinds = [
-        (Algorithm::RS256, EncodingKey::from_rsa_pem(pem)),
-        (Algorithm::ES256, EncodingKey::from_ec_pem(pem)),
-        (Algorithm::EdDSA, EncodingKey::from_ed_pem(pem)),
-    ];
-    kinds.into_iter().find_map(|(algorithm, key)| Some((algorithm, key.ok()?)))
+
+    fn now() -> u64 {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+    }
+
+    /// A token signed with this secret, whatever it says.
+    fn token(secret: &[u8], header: Value, claims: Value) -> String {
+        let part = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+        let message = format!("{}.{}", part(header), part(claims));
+        let algorithm = jsonwebtoken::Algorithm::HS256;
+        let key = EncodingKey::from_secret(secret);
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, algorithm).unwrap();
+        format!("{message}.{signature}")
+    }
+
+    fn verify(claims: Value) -> Result<Grant, Refusal> {
+        verifier().verify(&token(SECRET, json!({ "alg": "HS256" }), claims))
+    }
+
+    #[test]
+    fn only_a_wrong_signature_is_a_forgery() {
+        let (header, good) = (json!({ "alg": "HS256" }), json!({ "exp": now() + 60 }));
+        let refusal = |token: &str| verifier().verify(token).unwrap_err();
+        assert_eq!(refusal(&token(OTHER, header.clone(), good.clone())), Refusal::Forged);
+        assert_eq!(refusal(&token(OTHER, header.clone(), json!({ "exp": 1 }))), Refusal::Forged);
+        assert_eq!(refusal(&token(SECRET, header.clone(), json!({ "exp": 1 }))), Refusal::Expired);
+        assert_eq!(refusal(&token(SECRET, header, json!({ "exp": "soon" }))), Refusal::Invalid);
+        assert_eq!(refusal(&token(OTHER, json!({ "alg": "ES256" }), good)), Refusal::Invalid);
+        assert_eq!(refusal("a.b.c"), Refusal::Invalid);
+        assert_eq!(Refusal::Forged.to_string(), Refusal::Invalid.to_string(), "no hint");
+    }
+
+    #[test]
+    fn a_key_that_did_sign_says_more_than_others_that_did_not() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let jwk = |secret: &[u8]| json!({ "kty": "oct", "k": BASE64_URL_SAFE_NO_PAD.encode(secret) });
+        let expired = token(SECRET, json!({ "alg": "HS256" }), json!({ "exp": 1 }));
+        for keys in [[SECRET, OTHER], [OTHER, SECRET]] {
+            fs::write(file.path(), json!({ "keys": keys.map(jwk) }).to_string()).unwrap();
+            let settings = Settings { jwks_file: Some(file.path().into()), ..Settings::default() };
+            let verifier = settings.load().unwrap().unwrap();
+            assert_eq!(verifier.verify(&expired), Err(Refusal::Expired));
+        }
+    }
+
+    #[test]
+    fn extensions_that_must_be_understood_are_not() {
+        for crit in [json!(["b64"]), json!(["exp"]), json!([]), json!(null), json!("x")] {
+            let header = json!({ "alg": "HS256", "crit": crit, "b64": true });
+            let token = token(SECRET, header, json!({ "exp": now() + 60 }));
+            assert_eq!(verifier().verify(&token), Err(Refusal::Invalid), "{crit}");
+        }
+    }
+
+    #[test]
+    fn times_may_have_fractions() {
+        let now = now() as f64;
+        let grant = verify(json!({ "exp": now + 60.4, "nbf": now - 0.5, "iat": now - 0.25 })).unwrap();
+        assert!(grant.time_left() > Duration::from_secs(50), "{grant:?}");
+        assert_eq!(verify(json!({ "exp": now - 60.5 })), Err(Refusal::Expired));
+        assert_eq!(verify(json!({ "exp": now + 60.0, "nbf": now + 60.5 })), Err(Refusal::Early));
+        for exp in [json!(-1.5), json!(1e300), json!("60"), json!(null), json!([60])] {
+            assert_eq!(verify(json!({ "exp": exp })), Err(Refusal::Invalid), "{exp}");
+        }
+    }
+
+    #[test]
+    fn an_empty_subject_is_none() {
+        let exp = now() + 60;
+        assert_eq!(verify(json!({ "exp": exp, "sub": "" })).unwrap().identity, None);
+        assert_eq!(verify(json!({ "exp": exp, "sub": "a" })).unwrap().identity.as_deref(), Some("a"));
+    }
 }

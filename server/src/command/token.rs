@@ -55,7 +55,6 @@ pub(super) fn run(options: &Options) -> Result<String, Box<dyn std::error::Error
     let claims = Claims {
         sub: options.sub.clone(),
         exp: now.saturating_add(options.ttl),
-        nbf: None,
         aud: options.audience.clone().map(Into::into),
         iss: options.issuer.clone(),
         uid: options.uid.as_deref().map(Into::into),
