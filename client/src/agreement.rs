@@ -8,8 +8,8 @@
 use callbin_protocol::{Candidate, SdpType};
 
 use crate::sdp::{
-    Answered, AnswerLine, Codec, Direction, Fingerprint, Kind, Own, Refused, Remote, Sctp, Section, Setup, Shown,
-    ShownLine, Transport, UsedLine, answer, shown,
+    AnswerLine, Answered, Codec, Direction, Fingerprint, Kind, Own, Refused, Remote, Sctp, Section, Setup,
+    Shown, ShownLine, Transport, UsedLine, answer, shown,
 };
 
 /// Seats of one webrtcbin; a peer that needs more has it built anew.
@@ -180,12 +180,17 @@ impl Agreement {
         let places = self.places_of_answer(&answer)?;
         let used = places.iter().flatten().count();
         if used == 0 {
-            return Err(Disagreement("the peer accepts nothing of our offer (opus, VP8, data channel)".into()));
+            return Err(Disagreement(
+                "the peer accepts nothing of our offer (opus, VP8, data channel)".into(),
+            ));
         }
         if used > 1 && answer.bundle.is_empty() {
-            return Err(Disagreement("the peer accepts several m-lines without a BUNDLE group, which we need".into()));
+            return Err(Disagreement(
+                "the peer accepts several m-lines without a BUNDLE group, which we need".into(),
+            ));
         }
-        let transport = places.iter().position(Option::is_some).and_then(|position| answer.transport(position));
+        let transport =
+            places.iter().position(Option::is_some).and_then(|position| answer.transport(position));
         self.setup = match transport.and_then(|transport| transport.setup) {
             Some(Setup::ActPass) => {
                 return Err(Disagreement("the answer says a=setup:actpass, which only an offer may".into()));
@@ -228,12 +233,15 @@ impl Agreement {
         // Existing m-lines keep their seats before others look for one.
         for same in [true, false] {
             for position in offer.usable().collect::<Vec<_>>() {
-                if next.places.get(position).is_some_and(Option::is_none) && !next.replace(&offer, position, same) {
+                if next.places.get(position).is_some_and(Option::is_none)
+                    && !next.replace(&offer, position, same)
+                {
                     return Change::NewConnection;
                 }
             }
         }
-        let renegotiates = next.seats.len() > before || self.remote.as_ref().is_none_or(|old| has_new_ssrcs(old, &offer));
+        let renegotiates =
+            next.seats.len() > before || self.remote.as_ref().is_none_or(|old| has_new_ssrcs(old, &offer));
         next.remote = Some(offer);
         *self = next;
         if renegotiates { Change::Renegotiation { restarts_ice } } else { Change::Flows { restarts_ice } }
@@ -272,7 +280,8 @@ impl Agreement {
         let fits = |index: &usize| {
             self.seats.get(*index).is_some_and(|seat| !seat.dead && seat.fits(section.kind, codec))
         };
-        let is_own = |index: &usize| self.seats.get(*index).is_some_and(|seat| seat.serves(section, *index, position));
+        let is_own =
+            |index: &usize| self.seats.get(*index).is_some_and(|seat| seat.serves(section, *index, position));
         let mut seats = (0..self.seats.len()).filter(free).filter(fits);
         let found = if same { seats.find(is_own) } else { seats.next() };
         match found {
@@ -293,7 +302,8 @@ impl Agreement {
         let Some(section) = offer.sections.get(position).filter(|_| self.seats.len() < MAX_SEATS) else {
             return false;
         };
-        let contradicts = |seat: &Seat| seat.contradicts(section.kind, section.codec.as_ref().unwrap_or(&seat.codec));
+        let contradicts =
+            |seat: &Seat| seat.contradicts(section.kind, section.codec.as_ref().unwrap_or(&seat.codec));
         let second_data = section.kind == Kind::Data && self.seats.iter().any(|seat| seat.kind == Kind::Data);
         if second_data || (self.bundled && self.seats.iter().any(contradicts)) {
             return false;
@@ -329,10 +339,14 @@ impl Agreement {
             let mut theirs: Vec<&str> = media().flat_map(|(_, it)| &it.codecs).map(String::as_str).collect();
             theirs.dedup();
             let theirs = if theirs.is_empty() { "none that we know".into() } else { theirs.join(", ") };
-            return Err(Disagreement(format!("no codec in common: the peer has {theirs}; we have opus, VP8")));
+            return Err(Disagreement(format!(
+                "no codec in common: the peer has {theirs}; we have opus, VP8"
+            )));
         }
         if self.places.iter().flatten().next().is_none() && !remote.sections.iter().all(|it| it.rejected) {
-            return Err(Disagreement("the peer offers nothing that we know: we have opus, VP8 and data channels".into()));
+            return Err(Disagreement(
+                "the peer offers nothing that we know: we have opus, VP8 and data channels".into(),
+            ));
         }
         Ok(())
     }
@@ -361,7 +375,13 @@ impl Agreement {
         })
     }
 
-    fn show<'a>(&'a self, remote: &'a Remote, common: &'a Transport, index: usize, seat: &'a Seat) -> ShownLine<'a> {
+    fn show<'a>(
+        &'a self,
+        remote: &'a Remote,
+        common: &'a Transport,
+        index: usize,
+        seat: &'a Seat,
+    ) -> ShownLine<'a> {
         let position = self.places.iter().position(|place| *place == Some(index));
         let section = position.and_then(|position| remote.sections.get(position));
         let transport = match position {
@@ -386,7 +406,8 @@ impl Agreement {
 
     /// The part of the peer that makes webrtcbin take ours.
     fn shown_setup(&self, kind: SdpType, transport: &Transport) -> Setup {
-        let said = transport.setup.unwrap_or(if kind == SdpType::Offer { Setup::ActPass } else { Setup::Active });
+        let said =
+            transport.setup.unwrap_or(if kind == SdpType::Offer { Setup::ActPass } else { Setup::Active });
         match self.setup {
             Some(ours) if said == Setup::ActPass => ours.opposite(),
             _ => said,
@@ -489,7 +510,8 @@ impl Agreement {
         // In a bundle the candidates stand in the m-line that names the transport.
         let has_candidates = remote.bundle.is_empty() || self.tag(remote) == Some(position);
         let transport = if self.bundled { 0 } else { index };
-        let candidates = self.local.iter().filter(|(seat, line)| has_candidates && *seat == transport && !line.is_empty());
+        let candidates =
+            self.local.iter().filter(|(seat, line)| has_candidates && *seat == transport && !line.is_empty());
         Some(UsedLine {
             kind: seat.kind,
             codec: &seat.codec,
@@ -555,7 +577,12 @@ impl Agreement {
     }
 
     /// Where webrtcbin wants a candidate of the peer's; `None` if it belongs to a transport that is not in use.
-    pub fn remote_candidate(&self, mid: Option<&str>, index: Option<u32>, ufrag: Option<&str>) -> Option<u32> {
+    pub fn remote_candidate(
+        &self,
+        mid: Option<&str>,
+        index: Option<u32>,
+        ufrag: Option<&str>,
+    ) -> Option<u32> {
         let remote = self.remote.as_ref()?;
         self.candidate_at(remote.position(mid, index)?, ufrag)
     }
@@ -621,7 +648,8 @@ impl Seat {
             return false;
         }
         let numbers = |it: &Codec| [Some(it.payload_type), it.repair];
-        let shares = numbers(&self.codec).into_iter().flatten().any(|number| numbers(codec).contains(&Some(number)));
+        let shares =
+            numbers(&self.codec).into_iter().flatten().any(|number| numbers(codec).contains(&Some(number)));
         let same_numbers = self.codec.payload_type == codec.payload_type && self.codec.repair == codec.repair;
         shares && !(self.kind == kind && same_numbers)
     }
@@ -637,7 +665,10 @@ impl Section {
 
 fn has_new_ssrcs(old: &Remote, new: &Remote) -> bool {
     let known: Vec<u32> = old.sections.iter().flat_map(|section| section.ssrcs.iter().copied()).collect();
-    new.usable().filter_map(|it| new.sections.get(it)).flat_map(|it| &it.ssrcs).any(|ssrc| !known.contains(ssrc))
+    new.usable()
+        .filter_map(|it| new.sections.get(it))
+        .flat_map(|it| &it.ssrcs)
+        .any(|ssrc| !known.contains(ssrc))
 }
 
 /// A codec that no peer's description knows.

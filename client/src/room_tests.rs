@@ -230,7 +230,8 @@ struct Pair {
 /// Each webrtcbin has a certificate of its own.
 fn description(kind: SdpType, ufrag: &str) -> String {
     let generation = ufrag.trim_start_matches("ufrag").parse::<u64>().unwrap();
-    let certificate: Vec<String> = generation.to_be_bytes().repeat(4).iter().map(|it| format!("{it:02X}")).collect();
+    let certificate: Vec<String> =
+        generation.to_be_bytes().repeat(4).iter().map(|it| format!("{it:02X}")).collect();
     let setup = if kind == SdpType::Offer { "actpass" } else { "active" };
     format!(
         "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n\

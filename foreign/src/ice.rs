@@ -104,11 +104,13 @@ mod tests {
         let remote = Credentials { ufrag: "abcd".into(), password: "0123456789012345678901".into() };
         assert_eq!(restart(&agent, &remote), None, "there is no stream yet");
         webrtcbin.set_property_from_str("bundle-policy", "max-bundle");
-        let caps = gst::Caps::builder("application/x-rtp").field("media", "audio").field("encoding-name", "OPUS");
+        let caps =
+            gst::Caps::builder("application/x-rtp").field("media", "audio").field("encoding-name", "OPUS");
         let caps = caps.field("payload", 96i32).field("clock-rate", 48_000i32).build();
         webrtcbin.set_state(gst::State::Ready).expect("READY");
         let direction = gst_webrtc::WebRTCRTPTransceiverDirection::Recvonly;
-        let _: gst_webrtc::WebRTCRTPTransceiver = webrtcbin.emit_by_name("add-transceiver", &[&direction, &caps]);
+        let _: gst_webrtc::WebRTCRTPTransceiver =
+            webrtcbin.emit_by_name("add-transceiver", &[&direction, &caps]);
         let promise = gst::Promise::new();
         webrtcbin.emit_by_name::<()>("create-offer", &[&None::<gst::Structure>, &promise]);
         promise.wait();

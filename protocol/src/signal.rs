@@ -121,8 +121,12 @@ fn read_index(value: &Value) -> Option<u32> {
     match value {
         Value::String(text) => text.trim().parse().ok(),
         Value::Number(number) => {
-            let whole = number.as_f64().filter(|number| number.fract() == 0.0 && (0.0..=1e9).contains(number));
-            number.as_u64().or_else(|| format!("{}", whole?).parse().ok()).and_then(|it| u32::try_from(it).ok())
+            let whole =
+                number.as_f64().filter(|number| number.fract() == 0.0 && (0.0..=1e9).contains(number));
+            number
+                .as_u64()
+                .or_else(|| format!("{}", whole?).parse().ok())
+                .and_then(|it| u32::try_from(it).ok())
         }
         _ => None,
     }

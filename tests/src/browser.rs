@@ -24,8 +24,8 @@ use crate::{
     wait::{DEADLINE, wait_until},
 };
 
-use devtools::DevTools;
 pub use bare::Bare;
+use devtools::DevTools;
 pub use page::{Page, VideoProbe};
 
 /// How to start a browser.

@@ -17,9 +17,16 @@ const FLAGS: [(&[&str], [bool; 4]); 9] = [
 ];
 
 #[track_caller]
-fn assert_flows(flags: &[&str], [sound, picture, their_sound, their_picture]: [bool; 4], client: &mut Client, bare: &Bare) {
+fn assert_flows(
+    flags: &[&str],
+    [sound, picture, their_sound, their_picture]: [bool; 4],
+    client: &mut Client,
+    bare: &Bare,
+) {
     let wait = |condition: &str, what: &str| {
-        bare.run(&format!("await bare.until(async () => {condition}, '{what} with {flags:?}'.replaceAll('\"', ''))"));
+        bare.run(&format!(
+            "await bare.until(async () => {condition}, '{what} with {flags:?}'.replaceAll('\"', ''))"
+        ));
     };
     if sound {
         wait("(await bare.packets('audio')) > 10", "sound");
@@ -28,7 +35,8 @@ fn assert_flows(flags: &[&str], [sound, picture, their_sound, their_picture]: [b
         wait("bare.frames() > 5", "a picture");
     }
     let flows = |event: &callbin_tests::client::Event| {
-        (event.number("/audio/buffers") > 5.0) == their_sound && (event.number("/video/frames") > 5.0) == their_picture
+        (event.number("/audio/buffers") > 5.0) == their_sound
+            && (event.number("/video/frames") > 5.0) == their_picture
     };
     client.wait_for_any(&format!("what the browser sends with {flags:?}"), DEADLINE, |event| {
         event.name() == "stats" && flows(event)
@@ -58,9 +66,12 @@ fn the_browser_offers() {
     for (number, (flags, flow)) in (0..).zip(FLAGS) {
         let bare = Bare::open(&site.browser, &site.server, &format!("bare{number}"));
         let uid = format!("gst{number}");
-        let mut client = Client::start(&site.server, &[&["wait", "--id", &uid, "--size", "320x240"], flags].concat());
+        let mut client =
+            Client::start(&site.server, &[&["wait", "--id", &uid, "--size", "320x240"], flags].concat());
         client.wait_for("waiting");
-        bare.run(&format!("await bare.call('{uid}'); bare.connect(); await bare.addMedia(); await bare.negotiate()"));
+        bare.run(&format!(
+            "await bare.call('{uid}'); bare.connect(); await bare.addMedia(); await bare.negotiate()"
+        ));
         assert_flows(flags, flow, &mut client, &bare);
         client.hang_up();
     }

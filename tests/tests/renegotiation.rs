@@ -129,13 +129,17 @@ fn a_call_is_held_and_resumed() {
     let _machine = machine::shared();
     for (_site, mut client, bare) in [calling(&[]), called()] {
         for _ in 0..2 {
-            bare.run("for (const t of pc.getTransceivers()) t.direction = 'inactive'; await bare.negotiate()");
+            bare.run(
+                "for (const t of pc.getTransceivers()) t.direction = 'inactive'; await bare.negotiate()",
+            );
             assert_client_sees_nothing(&mut client);
             bare.run(
                 "const frames = bare.frames(); await new Promise((done) => setTimeout(done, 300)); \
                  if (bare.frames() > frames + 2) throw new Error('it goes on')",
             );
-            bare.run("for (const t of pc.getTransceivers()) t.direction = 'sendrecv'; await bare.negotiate()");
+            bare.run(
+                "for (const t of pc.getTransceivers()) t.direction = 'sendrecv'; await bare.negotiate()",
+            );
             assert_both_play(&mut client, &bare);
         }
     }
@@ -237,7 +241,9 @@ fn the_group_may_have_another_order_than_the_m_lines() {
 fn the_data_channel_may_come_first() {
     let _machine = machine::shared();
     let (_site, mut client, bare) = session(&[]);
-    bare.run("bare.connect({ alwaysNegotiateDataChannels: true }); await bare.addMedia(); await bare.negotiate()");
+    bare.run(
+        "bare.connect({ alwaysNegotiateDataChannels: true }); await bare.addMedia(); await bare.negotiate()",
+    );
     bare.run("if (!/^m=application[^]*^m=audio/m.test(pc.localDescription.sdp)) throw new Error('it does not come first')");
     bare.run("bare.adopt(pc.createDataChannel('chat'))");
     assert_both_play(&mut client, &bare);
@@ -248,7 +254,8 @@ fn the_data_channel_may_come_first() {
 fn a_rooms_members_may_change_their_minds() {
     let _machine = machine::shared();
     let site = Site::with(BrowserOptions::default());
-    let mut client = Client::start(&site.server, &["room", "r", "--id", "gst", "--size", "320x240", "--view", "none"]);
+    let mut client =
+        Client::start(&site.server, &["room", "r", "--id", "gst", "--size", "320x240", "--view", "none"]);
     client.wait_for("joined");
     let bare = Bare::open(&site.browser, &site.server, "bare");
     bare.run(

@@ -60,7 +60,8 @@ fn entry(kind: Kind, seat: usize) -> String {
 pub fn add(pipeline: &gst::Pipeline, branch: Branch, tell: Option<Tell>) -> Result<(), Failure> {
     let Branch { kind, seat, sink, meter } = branch;
     let factory = if kind == Kind::Audio { "rtpopusdepay" } else { "rtpvp8depay" };
-    let depay = gst::ElementFactory::make(factory).name(entry(kind, seat)).build().map_err(Failure::internal)?;
+    let depay =
+        gst::ElementFactory::make(factory).name(entry(kind, seat)).build().map_err(Failure::internal)?;
     let decoder = if kind == Kind::Audio { audio_decoder()? } else { video_decoder(&depay)? };
     let pad = decoder.static_pad("src").ok_or_else(|| Failure::internal("a decoder without a pad"))?;
     pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {

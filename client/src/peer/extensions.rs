@@ -88,7 +88,11 @@ mod tests {
 
     #[test]
     fn packets_carry_what_was_agreed_under_its_numbers() {
-        let both = Codec { payload_type: 111, extensions: vec![(3, EXTENSION_TWCC), (9, EXTENSION_MID)], ..Codec::default() };
+        let both = Codec {
+            payload_type: 111,
+            extensions: vec![(3, EXTENSION_TWCC), (9, EXTENSION_MID)],
+            ..Codec::default()
+        };
         let found = packet(&both, &both);
         assert_eq!(found.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [3, 9]);
         assert_eq!(found.last().unwrap().1, b"sound");
@@ -98,7 +102,8 @@ mod tests {
         let none = Codec { payload_type: 111, extensions: Vec::new(), ..Codec::default() };
         assert_eq!(packet(&both, &none), []);
         // RFC 8285 lets an answer drop an extension, not renumber it.
-        let renumbered = Codec { payload_type: 111, extensions: vec![(4, EXTENSION_MID)], ..Codec::default() };
+        let renumbered =
+            Codec { payload_type: 111, extensions: vec![(4, EXTENSION_MID)], ..Codec::default() };
         assert_eq!(packet(&both, &renumbered), []);
     }
 }

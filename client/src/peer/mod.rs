@@ -506,7 +506,11 @@ impl Peer {
             payloader.static_pad("src").ok_or_else(|| Failure::internal("a payloader without a pad"))?;
         src.link(&pad).map_err(Failure::internal)?;
         // Later than the pipeline, for what a peer adds to a running call.
-        chain.into_iter().rev().try_for_each(gst::Element::sync_state_with_parent).map_err(Failure::internal)?;
+        chain
+            .into_iter()
+            .rev()
+            .try_for_each(gst::Element::sync_state_with_parent)
+            .map_err(Failure::internal)?;
         Ok(Output { appsrc, pad, extensions, feed: None })
     }
 }

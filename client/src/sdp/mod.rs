@@ -38,7 +38,9 @@ pub enum Refused {
     #[error("the session description has no DTLS fingerprint")]
     NoFingerprint,
     /// SHA-1 and MD5 can be forged (RFC 8122, section 5).
-    #[error("the session description's only DTLS fingerprints are of SHA-1 or MD5: SHA-256 or better is needed")]
+    #[error(
+        "the session description's only DTLS fingerprints are of SHA-1 or MD5: SHA-256 or better is needed"
+    )]
     WeakFingerprint,
 }
 

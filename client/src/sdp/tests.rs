@@ -96,7 +96,9 @@ fn names_what_is_wrong() {
 
 #[test]
 fn takes_odd_line_ends() {
-    for (from, to) in [("\r\n", "\n"), ("\r\n", "\r"), ("\r\n", "\r\n\r\n"), ("\r\n", "\r\n  \r\n"), ("\r\n", " \r\n")] {
+    for (from, to) in
+        [("\r\n", "\n"), ("\r\n", "\r"), ("\r\n", "\r\n\r\n"), ("\r\n", "\r\n  \r\n"), ("\r\n", " \r\n")]
+    {
         let odd = chrome().replace(from, to);
         assert_eq!(offer(&odd), offer(&chrome()), "{odd:?}");
     }
@@ -128,7 +130,8 @@ fn only_the_first_of_a_group_may_name_the_transport() {
     let mut section = 0;
     for line in full.lines() {
         section += usize::from(line.starts_with("m="));
-        let of_transport = ["a=ice-ufrag", "a=ice-pwd", "a=fingerprint", "a=setup"].iter().any(|it| line.starts_with(it));
+        let of_transport =
+            ["a=ice-ufrag", "a=ice-pwd", "a=fingerprint", "a=setup"].iter().any(|it| line.starts_with(it));
         if section < 2 || !of_transport {
             lines.push(line.replace("m=video 9", "m=video 0").replace("a=mid:1", "a=mid:1\r\na=bundle-only"));
         }
@@ -141,9 +144,14 @@ fn only_the_first_of_a_group_may_name_the_transport() {
 
 #[test]
 fn a_group_may_name_what_is_not_there() {
-    for (group, bundle) in
-        [("2 0 1", &[2, 0, 1][..]), ("0 1 7", &[0, 1]), ("0 0 1", &[0, 1]), ("1", &[1]), ("7", &[]), ("", &[])]
-    {
+    for (group, bundle) in [
+        ("2 0 1", &[2, 0, 1][..]),
+        ("0 1 7", &[0, 1]),
+        ("0 0 1", &[0, 1]),
+        ("1", &[1]),
+        ("7", &[]),
+        ("", &[]),
+    ] {
         let remote = offer(&chrome().replace("BUNDLE 0 1 2", &format!("BUNDLE {group}"))).unwrap();
         assert_eq!(remote.bundle, bundle, "{group}");
         assert_eq!(remote.usable().count(), if bundle.is_empty() { 3 } else { bundle.len() }, "{group}");

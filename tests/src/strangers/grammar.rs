@@ -11,7 +11,8 @@ pub struct Grammar {
 }
 
 const PASSWORD: &str = "0123456789012345678901";
-const NAMES: [&str; 12] = ["0", "1", "2", "a", "audio0", "video1", "d", "seat0", "seat1", "0", "", "mid with space"];
+const NAMES: [&str; 12] =
+    ["0", "1", "2", "a", "audio0", "video1", "d", "seat0", "seat1", "0", "", "mid with space"];
 const DIRECTIONS: [&str; 6] = ["sendrecv", "sendonly", "recvonly", "inactive", "sendrecv", ""];
 
 impl Grammar {
@@ -117,15 +118,22 @@ impl Grammar {
         let mut text = String::new();
         for _ in 0..self.below(4) {
             let (one, other) = (self.below(5), self.random.random::<u32>());
-            text += &format!("a=ssrc-group:FID {one} {other}\r\na=ssrc:{one} cname:c\r\na=ssrc:{other} cname:c\r\n");
+            text += &format!(
+                "a=ssrc-group:FID {one} {other}\r\na=ssrc:{one} cname:c\r\na=ssrc:{other} cname:c\r\n"
+            );
         }
         text
     }
 
     fn audio(&mut self, port: &str) -> String {
         let number = self.one(&["111", "111", "111", "96", "0", "127", "128", "999"]);
-        let name = if self.once_in(5) { self.one(&["PCMU/8000", "opus/16000"]) } else { self.one(&["opus/48000/2", "OPUS/48000"]) };
-        let fmtp = self.one(&["useinbandfec=1", "sprop-stereo=1;stereo=1", "minptime=10", "", "=;;=", "apt=111"]);
+        let name = if self.once_in(5) {
+            self.one(&["PCMU/8000", "opus/16000"])
+        } else {
+            self.one(&["opus/48000/2", "OPUS/48000"])
+        };
+        let fmtp =
+            self.one(&["useinbandfec=1", "sprop-stereo=1;stereo=1", "minptime=10", "", "=;;=", "apt=111"]);
         format!(
             "m=audio {port} UDP/TLS/RTP/SAVPF {number} 13\r\nc=IN IP4 0.0.0.0\r\na=rtpmap:{number} {name}\r\n\
              a=fmtp:{number} {fmtp}\r\na=rtcp-fb:{number} transport-cc\r\n{}",
@@ -136,7 +144,11 @@ impl Grammar {
     fn video(&mut self, port: &str) -> String {
         let number = self.one(&["96", "96", "97", "111", "127", "35"]);
         let repair = self.one(&["97", "98", "96", "111"]);
-        let name = if self.once_in(5) { self.one(&["H264/90000", "VP8/1"]) } else { self.one(&["VP8/90000", "vp8/90000"]) };
+        let name = if self.once_in(5) {
+            self.one(&["H264/90000", "VP8/1"])
+        } else {
+            self.one(&["VP8/90000", "vp8/90000"])
+        };
         let fmtp = self.one(&["", "max-fr=30", "profile-level-id=42e01f"]);
         format!(
             "m=video {port} UDP/TLS/RTP/SAVPF {number} {repair}\r\nc=IN IP4 0.0.0.0\r\na=rtpmap:{number} {name}\r\n\
@@ -175,11 +187,18 @@ impl Grammar {
 
     /// A candidate's line, most of them such as libnice takes.
     pub fn candidate(&mut self) -> String {
-        let address = self.one(&["127.0.0.1", "::1", "127.0.0.2", "x.local", "0.0.0.0", "255.255.255.255", "%n"]);
+        let address =
+            self.one(&["127.0.0.1", "::1", "127.0.0.2", "x.local", "0.0.0.0", "255.255.255.255", "%n"]);
         let component = self.one(&["1", "1", "1", "2", "0"]);
         let port = self.one(&["9", "40000", "0", "65535"]);
         let kind = self.one(&["host", "srflx", "prflx", "relay"]);
-        let rest = self.one(&["", " raddr 0.0.0.0 rport 0", " generation 0 ufrag user0", " ufrag", " tcptype active"]);
+        let rest = self.one(&[
+            "",
+            " raddr 0.0.0.0 rport 0",
+            " generation 0 ufrag user0",
+            " ufrag",
+            " tcptype active",
+        ]);
         format!("candidate:1 {component} udp 2113937151 {address} {port} typ {kind}{rest}")
     }
 
@@ -190,9 +209,14 @@ impl Grammar {
             let line = match line.split_once(':') {
                 Some(("a=ice-ufrag", _)) => format!("a=ice-ufrag:user{}", self.ufrag),
                 Some(("a=ice-pwd", _)) => format!("a=ice-pwd:{PASSWORD}"),
-                Some(("a=setup", _)) => format!("a=setup:{}", self.one(&["active", "active", "passive", "actpass"])),
+                Some(("a=setup", _)) => {
+                    format!("a=setup:{}", self.one(&["active", "active", "passive", "actpass"]))
+                }
                 Some(("a=fingerprint", _)) => {
-                    format!("a=fingerprint:sha-256 {}", vec![format!("{:02X}", self.certificate); 32].join(":"))
+                    format!(
+                        "a=fingerprint:sha-256 {}",
+                        vec![format!("{:02X}", self.certificate); 32].join(":")
+                    )
                 }
                 _ if line.starts_with("m=") && self.once_in(6) => line.replacen(" 9 ", " 0 ", 1),
                 _ if line == "a=sendrecv" => format!("a={}", self.one(&DIRECTIONS)),
@@ -231,7 +255,8 @@ impl Grammar {
         let mut chars: Vec<char> = line.chars().collect();
         if !chars.is_empty() {
             let at = self.below(chars.len());
-            chars[at] = ['\0', ' ', ':', '=', 'ä', '-', '9', '%'].choose(&mut self.random).copied().unwrap_or(' ');
+            chars[at] =
+                ['\0', ' ', ':', '=', 'ä', '-', '9', '%'].choose(&mut self.random).copied().unwrap_or(' ');
         }
         chars.into_iter().collect()
     }

@@ -80,7 +80,8 @@ fn talk(victim: &mut Victim, seed: u64) {
 impl Victim {
     fn start() -> Self {
         gst::init().expect("GStreamer starts");
-        let cli = Cli::read(["callbin", "wait", "--size", "64x64", "--fps", "5"]).expect("the flags are right");
+        let cli =
+            Cli::read(["callbin", "wait", "--size", "64x64", "--fps", "5"]).expect("the flags are right");
         let Command::Wait { options, .. } = cli.command else { unreachable!("wait was asked for") };
         let (to_inbox, inbox) = channel::unbounded();
         let (to_lookups, lookups) = channel::unbounded();
