@@ -6,14 +6,14 @@ const BOTH: Direction = Direction { sends: true, receives: true };
 const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH };
 
 /// Offers of real peers, each of which once failed.
-const DATA_FIRST: &str = include_str!("../descriptions/offer-data-first.sdp");
-const BUNDLE_ORDER: &str = include_str!("../descriptions/offer-bundle-order.sdp");
-const BUNDLE_ONLY: &str = include_str!("../descriptions/offer-bundle-only-no-transport.sdp");
-const FIRST_REJECTED: &str = include_str!("../descriptions/offer-first-mline-rejected.sdp");
-const NO_MID: &str = include_str!("../descriptions/offer-no-mid-no-bundle.sdp");
-const OLD_SCTP: &str = include_str!("../descriptions/offer-old-sctp.sdp");
-const REJECTED: &str = include_str!("../descriptions/offer-rejected-mline.sdp");
-const SPROP: &str = include_str!("../descriptions/offer-sprop-stereo.sdp");
+const DATA_FIRST: &str = include_str!("../../descriptions/offer-data-first.sdp");
+const BUNDLE_ORDER: &str = include_str!("../../descriptions/offer-bundle-order.sdp");
+const BUNDLE_ONLY: &str = include_str!("../../descriptions/offer-bundle-only-no-transport.sdp");
+const FIRST_REJECTED: &str = include_str!("../../descriptions/offer-first-mline-rejected.sdp");
+const NO_MID: &str = include_str!("../../descriptions/offer-no-mid-no-bundle.sdp");
+const OLD_SCTP: &str = include_str!("../../descriptions/offer-old-sctp.sdp");
+const REJECTED: &str = include_str!("../../descriptions/offer-rejected-mline.sdp");
+const SPROP: &str = include_str!("../../descriptions/offer-sprop-stereo.sdp");
 const ALL: [&str; 8] =
     [DATA_FIRST, BUNDLE_ORDER, BUNDLE_ONLY, FIRST_REJECTED, NO_MID, OLD_SCTP, REJECTED, SPROP];
 

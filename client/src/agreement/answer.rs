@@ -1,0 +1,105 @@
+//! What the peer gets: our answer, and our candidates in its terms.
+
+use callbin_protocol::Candidate;
+
+use super::{Agreement, MAX_LOCAL};
+use crate::sdp::{AnswerLine, Answered, Remote, Sctp, Section, Setup, UsedLine, answer};
+
+impl Agreement {
+    /// Our answer to the peer's offer.
+    pub fn answer(&mut self) -> Option<String> {
+        self.version += 1;
+        let remote = self.remote.as_ref()?;
+        let bundle = remote.bundle.iter().filter(|position| self.seat(**position).is_some());
+        let mids = bundle.filter_map(|position| remote.sections.get(*position)?.mid.as_deref());
+        let lines = remote.sections.iter().enumerate().map(|(position, section)| AnswerLine {
+            mid: section.mid.as_deref(),
+            line: &section.line,
+            used: self.seat(position).and_then(|seat| self.used(remote, position, section, seat)),
+        });
+        Some(answer(&Answered { version: self.version, bundle: mids.collect(), lines: lines.collect() }))
+    }
+
+    pub(super) fn used<'a>(
+        &'a self,
+        remote: &Remote,
+        position: usize,
+        section: &'a Section,
+        index: usize,
+    ) -> Option<UsedLine<'a>> {
+        let seat = self.seats.get(index)?;
+        let own = seat.own.as_ref()?;
+        // In a bundle the candidates stand in the m-line that names the transport.
+        let has_candidates = remote.bundle.is_empty() || self.tag(remote) == Some(position);
+        let transport = if self.bundled { 0 } else { index };
+        let candidates =
+            self.local.iter().filter(|(seat, line)| has_candidates && *seat == transport && !line.is_empty());
+        Some(UsedLine {
+            kind: seat.kind,
+            codec: &seat.codec,
+            direction: self.direction(position),
+            transport: &own.transport,
+            setup: self.setup.filter(|setup| *setup != Setup::ActPass).unwrap_or(Setup::Active),
+            rtcp_mux: section.rtcp_mux,
+            sources: &own.sources,
+            candidates: candidates.map(|(_, line)| line.as_str()).collect(),
+            sctp: section.sctp.map(|sctp| Sctp { port: 5000, max_message_size: None, ..sctp }),
+        })
+    }
+
+    /// An answer that rejects all there is.
+    pub fn rejection(&self) -> Option<String> {
+        let remote = self.remote.as_ref()?;
+        let reject = |section: &'_ Section| (section.mid.clone(), section.line.clone());
+        let all: Vec<_> = remote.sections.iter().map(reject).collect();
+        let lines = all.iter().map(|(mid, line)| AnswerLine { mid: mid.as_deref(), line, used: None });
+        Some(answer(&Answered { version: self.version, bundle: Vec::new(), lines: lines.collect() }))
+    }
+
+    /// Where webrtcbin wants a candidate of the peer's; `None` if it belongs to a transport that is not in use.
+    pub fn remote_candidate(
+        &self,
+        mid: Option<&str>,
+        index: Option<u32>,
+        ufrag: Option<&str>,
+    ) -> Option<u32> {
+        let remote = self.remote.as_ref()?;
+        self.candidate_at(remote.position(mid, index)?, ufrag)
+    }
+
+    /// As above, for one that stands in the description.
+    pub fn candidate_at(&self, position: usize, ufrag: Option<&str>) -> Option<u32> {
+        let remote = self.remote.as_ref()?;
+        let seat = if !self.bundled {
+            self.seat(position)?
+        } else if remote.bundle.contains(&position) || self.seat(position).is_some() {
+            0
+        } else {
+            return None;
+        };
+        let transport = remote.transport(position)?;
+        let own = remote.sections.get(position).map(|section| section.transport.ufrag.as_str());
+        // A peer that was ready not to bundle has more candidates than it needs.
+        let same = ufrag.or(own).is_none_or(|ufrag| ufrag.is_empty() || ufrag == transport.ufrag);
+        same.then(|| u32::try_from(seat).ok()).flatten()
+    }
+
+    /// A candidate of our own in the peer's terms, and remembers it.
+    pub fn local_candidate(&mut self, index: u32, line: String) -> Option<Candidate> {
+        let seat = usize::try_from(index).ok()?;
+        if self.local.len() < MAX_LOCAL {
+            self.local.push((seat, line.clone()));
+        }
+        let (mid, index) = match &self.remote {
+            Some(remote) => {
+                let position = match self.tag(remote).filter(|_| self.bundled) {
+                    Some(tag) => tag,
+                    None => self.places.iter().position(|place| *place == Some(seat))?,
+                };
+                (remote.sections.get(position)?.mid.clone(), u32::try_from(position).ok())
+            }
+            None => (self.seats.get(seat).map(|seat| seat.mid.clone()), Some(index)),
+        };
+        Some(Candidate { candidate: line, sdp_mid: mid, sdp_m_line_index: index })
+    }
+}

@@ -1,0 +1,242 @@
+//! What two peers have agreed on, and how webrtcbin is kept out of its details. Pure.
+//!
+//! webrtcbin 1.22 takes one order of m-lines, no changed direction, no ICE restart, and no m-line that comes and goes.
+//! Peers do all of that. So webrtcbin has *seats*: m-lines of its own, in an order that it can take, each with all
+//! directions that our user wants, and never fewer than before. The peer's m-lines are *placed* on seats. What
+//! changes for the peer later is answered from here; webrtcbin hears of it only if a seat is missing.
+
+mod answer;
+mod place;
+mod seat;
+mod show;
+
+use callbin_protocol::SdpType;
+
+use self::seat::{Seat, anchor};
+use crate::sdp::{Codec, Direction, Fingerprint, Kind, Own, Refused, Remote, Section, Setup};
+
+/// Seats of one webrtcbin; a peer that needs more has it built anew.
+const MAX_SEATS: usize = 16;
+/// M-lines of one kind that are received at the same time.
+const MAX_RECEIVED: usize = 4;
+/// Our own candidates that are remembered.
+const MAX_LOCAL: usize = 64;
+
+/// What our user wants to send and receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wishes {
+    /// Sound.
+    pub audio: Direction,
+    /// The picture.
+    pub video: Direction,
+}
+
+/// What two peers have agreed on.
+#[derive(Debug, Clone)]
+pub struct Agreement {
+    wishes: Wishes,
+    seats: Vec<Seat>,
+    /// webrtcbin has one transport for all seats.
+    bundled: bool,
+    remote: Option<Remote>,
+    /// For each m-line of the peer the seat that serves it.
+    places: Vec<Option<usize>>,
+    /// Our part in the DTLS handshake, which stays for the whole call (RFC 8842, section 5.5).
+    setup: Option<Setup>,
+    /// Candidates of our own, with their seat.
+    local: Vec<(usize, String)>,
+    version: u64,
+}
+
+/// What is to be done about a new description.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing for webrtcbin: other directions, or other m-lines on the same seats.
+    Flows {
+        /// The peer has new ICE credentials and wants new ones of ours.
+        restarts_ice: bool,
+    },
+    /// webrtcbin has to hear of it: it needs further seats, or new SSRCs come.
+    Renegotiation {
+        /// As above.
+        restarts_ice: bool,
+    },
+    /// Another peer, or one that this webrtcbin cannot follow.
+    NewConnection,
+}
+
+/// Why there is no agreement.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Disagreement(pub String);
+
+/// A description for webrtcbin, and what has to be there before it gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Offer or answer.
+    pub kind: SdpType,
+    /// The description.
+    pub text: String,
+    /// All seats for sound and pictures, with their index.
+    pub media: Vec<(u32, Kind, Codec)>,
+    /// Certificates that the peer may show.
+    pub fingerprints: Vec<Fingerprint>,
+    /// Payload types of the answer that are not those of our offer: ours, and the peer's.
+    pub renumbered: Vec<(u8, u8)>,
+}
+
+/// What flows over one seat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flow {
+    /// The seat.
+    pub seat: usize,
+    /// Sound or picture.
+    pub kind: Kind,
+    /// Our directions.
+    pub direction: Direction,
+    /// The peer's mid.
+    pub mid: String,
+    /// What of the codec the peer has agreed to.
+    pub codec: Codec,
+}
+
+impl Wishes {
+    /// Of one kind.
+    pub fn of(&self, kind: Kind) -> Direction {
+        match kind {
+            Kind::Audio => self.audio,
+            Kind::Video => self.video,
+            Kind::Data => Direction { sends: true, receives: true },
+            Kind::Other => Direction::default(),
+        }
+    }
+
+    fn any_media(&self) -> bool {
+        [self.audio, self.video].iter().any(|it| it.sends || it.receives)
+    }
+}
+
+impl Agreement {
+    fn new(wishes: Wishes) -> Self {
+        Self {
+            wishes,
+            seats: Vec::new(),
+            bundled: true,
+            remote: None,
+            places: Vec::new(),
+            setup: None,
+            local: Vec::new(),
+            version: 1,
+        }
+    }
+
+    /// The first step when the peer offers: seats for all that both sides know.
+    pub fn from_offer(wishes: Wishes, offer: Remote) -> Self {
+        let mut it = Self::new(wishes);
+        it.bundled = !offer.bundle.is_empty() || offer.usable().count() == 1;
+        let (media, rest): (Vec<_>, Vec<_>) =
+            offer.usable().partition(|position| offer.sections.get(*position).is_some_and(Section::is_media));
+        if media.is_empty() && it.bundled {
+            // RTP on a transport that belongs to a data m-line ends webrtcbin 1.22.
+            it.add_seat(Kind::Audio, anchor());
+        }
+        it.places = vec![None; offer.sections.len()];
+        for position in media.into_iter().chain(rest) {
+            it.place(&offer, position);
+        }
+        it.remote = Some(offer);
+        it
+    }
+
+    /// The first step when we offer: the seats are those that webrtcbin offers in `text`.
+    pub fn from_own_offer(wishes: Wishes, text: &str) -> Result<Self, Refused> {
+        let mut it = Self::new(wishes);
+        for own in Own::parse(text)? {
+            let (mid, kind) = (own.mid.clone(), own.kind);
+            let codec = own.codec.clone().unwrap_or_default();
+            let served = Some(mid.clone());
+            it.seats.push(Seat { mid, kind, codec, own: Some(own), served, dead: false });
+        }
+        Ok(it)
+    }
+
+    /// The peer's description in force.
+    pub fn remote(&self) -> Option<&Remote> {
+        self.remote.as_ref()
+    }
+
+    /// Whether anything can be agreed on; a description that offers media of which nothing is known is none.
+    pub fn check(&self) -> Result<(), Disagreement> {
+        let Some(remote) = &self.remote else { return Ok(()) };
+        let served = |position: usize| self.places.get(position).is_some_and(Option::is_some);
+        let media = || remote.sections.iter().enumerate().filter(|(_, it)| it.is_offered_media());
+        let no_media = media().next().is_some() && !media().any(|(position, _)| served(position));
+        if no_media && self.wishes.any_media() {
+            let mut theirs: Vec<&str> = media().flat_map(|(_, it)| &it.codecs).map(String::as_str).collect();
+            theirs.dedup();
+            let theirs = if theirs.is_empty() { "none that we know".into() } else { theirs.join(", ") };
+            return Err(Disagreement(format!(
+                "no codec in common: the peer has {theirs}; we have opus, VP8"
+            )));
+        }
+        if self.places.iter().flatten().next().is_none() && !remote.sections.iter().all(|it| it.rejected) {
+            return Err(Disagreement(
+                "the peer offers nothing that we know: we have opus, VP8 and data channels".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn seat(&self, position: usize) -> Option<usize> {
+        self.places.get(position).copied().flatten()
+    }
+
+    /// The position of the m-line whose candidates are the bundle's.
+    fn tag(&self, remote: &Remote) -> Option<usize> {
+        remote.bundle.iter().copied().find(|position| self.seat(*position).is_some())
+    }
+
+    /// Our directions on an m-line of the peer's: our picture goes to the first that wants one.
+    fn direction(&self, position: usize) -> Direction {
+        let Some(remote) = &self.remote else { return Direction::default() };
+        let Some(section) = remote.sections.get(position).filter(|_| self.seat(position).is_some()) else {
+            return Direction::default();
+        };
+        let wishes = self.wishes.of(section.kind);
+        let same_kind = |it: &(usize, &Section)| it.1.kind == section.kind && self.seat(it.0).is_some();
+        let all = || remote.sections.iter().enumerate().filter(same_kind);
+        let receiver = all().find(|(_, it)| it.receives).map(|(position, _)| position);
+        let rank = all().take_while(|(at, _)| *at < position).filter(|(_, it)| it.sends).count();
+        Direction {
+            sends: wishes.sends && receiver == Some(position),
+            receives: wishes.receives && section.sends && rank < MAX_RECEIVED,
+        }
+    }
+
+    /// What flows, seat by seat.
+    pub fn flows(&self) -> Vec<Flow> {
+        let Some(remote) = &self.remote else { return Vec::new() };
+        let placed = remote.sections.iter().enumerate().filter(|(_, section)| section.is_media());
+        let flow = |(position, section): (usize, &Section)| {
+            Some(Flow {
+                seat: self.seat(position)?,
+                kind: section.kind,
+                direction: self.direction(position),
+                mid: section.mid.clone().unwrap_or_default(),
+                codec: section.codec.clone()?,
+            })
+        };
+        placed.filter_map(flow).collect()
+    }
+}
+
+impl Section {
+    /// Sound or picture that the peer wants to exchange, with whatever codec and protocol.
+    fn is_offered_media(&self) -> bool {
+        let [name, ..] = &self.line;
+        !self.rejected && (self.sends || self.receives) && matches!(name.as_str(), "audio" | "video")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! Which m-line of the peer's is on which seat.
+
+use super::{Agreement, Change, Disagreement, MAX_SEATS, seat::Seat};
+use crate::sdp::{Codec, Kind, Remote, Section, Setup};
+
+impl Agreement {
+    /// The peer's answer to our offer.
+    pub fn take_answer(&mut self, answer: Remote) -> Result<(), Disagreement> {
+        let places = self.places_of_answer(&answer)?;
+        let used = places.iter().flatten().count();
+        if used == 0 {
+            return Err(Disagreement(
+                "the peer accepts nothing of our offer (opus, VP8, data channel)".into(),
+            ));
+        }
+        if used > 1 && answer.bundle.is_empty() {
+            return Err(Disagreement(
+                "the peer accepts several m-lines without a BUNDLE group, which we need".into(),
+            ));
+        }
+        let transport =
+            places.iter().position(Option::is_some).and_then(|position| answer.transport(position));
+        self.setup = match transport.and_then(|transport| transport.setup) {
+            Some(Setup::ActPass) => {
+                return Err(Disagreement("the answer says a=setup:actpass, which only an offer may".into()));
+            }
+            Some(theirs) => Some(theirs.opposite()),
+            None => Some(Setup::Passive),
+        };
+        for (index, seat) in self.seats.iter_mut().enumerate() {
+            seat.dead = seat.kind == Kind::Data && !places.contains(&Some(index));
+        }
+        self.places = places;
+        self.remote = Some(answer);
+        Ok(())
+    }
+
+    /// Which seats an answer means: by mid, or by position where it has none.
+    pub(super) fn places_of_answer(&self, answer: &Remote) -> Result<Vec<Option<usize>>, Disagreement> {
+        let other = || Disagreement("the answer has other m-lines than the offer".into());
+        if answer.sections.len() != self.seats.len() {
+            return Err(other());
+        }
+        let mut places = Vec::new();
+        for (position, section) in answer.sections.iter().enumerate() {
+            let seat = match &section.mid {
+                Some(mid) => self.seats.iter().position(|seat| seat.mid == *mid).ok_or_else(other)?,
+                None => position,
+            };
+            let fits = self.seats.get(seat).is_some_and(|seat| seat.kind == section.kind);
+            places.push((answer.is_usable(position) && fits).then_some(seat));
+        }
+        Ok(places)
+    }
+
+    /// A later offer of the peer's. The agreement is the new one, unless that takes a new connection.
+    pub fn take_offer(&mut self, offer: Remote) -> Change {
+        let Some(restarts_ice) = self.continues(&offer) else { return Change::NewConnection };
+        let before = self.seats.len();
+        let mut next = self.clone();
+        next.places = vec![None; offer.sections.len()];
+        // Existing m-lines keep their seats before others look for one.
+        for same in [true, false] {
+            for position in offer.usable().collect::<Vec<_>>() {
+                if next.places.get(position).is_some_and(Option::is_none)
+                    && !next.replace(&offer, position, same)
+                {
+                    return Change::NewConnection;
+                }
+            }
+        }
+        let renegotiates =
+            next.seats.len() > before || self.remote.as_ref().is_none_or(|old| has_new_ssrcs(old, &offer));
+        next.remote = Some(offer);
+        *self = next;
+        if renegotiates { Change::Renegotiation { restarts_ice } } else { Change::Flows { restarts_ice } }
+    }
+
+    /// Whether an offer is about the same connection, and whether it restarts ICE.
+    pub(super) fn continues(&self, offer: &Remote) -> Option<bool> {
+        let old = self.remote.as_ref()?;
+        let transport = |remote: &Remote| {
+            let position = remote.bundle.first().copied().or_else(|| remote.usable().next())?;
+            remote.transport(position).cloned()
+        };
+        // Of an offer that rejects everything nothing has to be known.
+        let Some(new) = transport(offer) else { return Some(false) };
+        // When another m-line names the transport, browsers begin with another transport.
+        let names = |remote: &Remote, tag: Option<usize>| {
+            tag.and_then(|tag| remote.sections.get(tag)).map(|section| section.mid.clone())
+        };
+        let tag = offer.bundle.iter().copied().find(|position| offer.is_usable(*position));
+        if names(old, self.tag(old)) != names(offer, tag) {
+            return None;
+        }
+        let old = transport(old)?;
+        let bundled = !offer.bundle.is_empty() || offer.usable().count() <= 1;
+        let restarts = !old.is_same_ice(&new);
+        let follows = old.is_same_peer(&new) && bundled == self.bundled && (self.bundled || !restarts);
+        follows.then_some(restarts)
+    }
+
+    /// Finds a seat for an m-line of a later offer: its own (`same`), or else a free or a new one. `false`: none
+    /// can be had.
+    pub(super) fn replace(&mut self, offer: &Remote, position: usize, same: bool) -> bool {
+        let Some(section) = offer.sections.get(position) else { return true };
+        let Some(codec) = &section.codec else { return true };
+        let free = |index: &usize| !self.places.contains(&Some(*index));
+        let fits = |index: &usize| {
+            self.seats.get(*index).is_some_and(|seat| !seat.dead && seat.fits(section.kind, codec))
+        };
+        let is_own =
+            |index: &usize| self.seats.get(*index).is_some_and(|seat| seat.serves(section, *index, position));
+        let mut seats = (0..self.seats.len()).filter(free).filter(fits);
+        let found = if same { seats.find(is_own) } else { seats.next() };
+        match found {
+            Some(seat) => self.put(section, position, seat),
+            None if same => {}
+            None => return self.may_add(section.kind, codec) && self.place(offer, position),
+        }
+        true
+    }
+
+    pub(super) fn may_add(&self, kind: Kind, codec: &Codec) -> bool {
+        let one_data = kind != Kind::Data || !self.seats.iter().any(|seat| seat.kind == Kind::Data);
+        self.bundled && one_data && !self.seats.iter().any(|seat| seat.contradicts(kind, codec))
+    }
+
+    /// A new seat for an m-line of the peer's; whether there was room.
+    pub(super) fn place(&mut self, offer: &Remote, position: usize) -> bool {
+        let Some(section) = offer.sections.get(position).filter(|_| self.seats.len() < MAX_SEATS) else {
+            return false;
+        };
+        let contradicts =
+            |seat: &Seat| seat.contradicts(section.kind, section.codec.as_ref().unwrap_or(&seat.codec));
+        let second_data = section.kind == Kind::Data && self.seats.iter().any(|seat| seat.kind == Kind::Data);
+        if second_data || (self.bundled && self.seats.iter().any(contradicts)) {
+            return false;
+        }
+        let seat = self.add_seat(section.kind, section.codec.clone().unwrap_or_default());
+        self.put(section, position, seat);
+        true
+    }
+
+    pub(super) fn add_seat(&mut self, kind: Kind, codec: Codec) -> usize {
+        let index = self.seats.len();
+        let mid = format!("seat{index}");
+        self.seats.push(Seat { mid, kind, codec, own: None, served: None, dead: false });
+        index
+    }
+
+    pub(super) fn put(&mut self, section: &Section, position: usize, seat: usize) {
+        if let Some(place) = self.places.get_mut(position) {
+            *place = Some(seat);
+        }
+        if let Some(seat) = self.seats.get_mut(seat) {
+            seat.served.clone_from(&section.mid);
+        }
+    }
+}
+
+fn has_new_ssrcs(old: &Remote, new: &Remote) -> bool {
+    let known: Vec<u32> = old.sections.iter().flat_map(|section| section.ssrcs.iter().copied()).collect();
+    new.usable()
+        .filter_map(|it| new.sections.get(it))
+        .flat_map(|it| &it.ssrcs)
+        .any(|ssrc| !known.contains(ssrc))
+}

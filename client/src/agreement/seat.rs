@@ -1,0 +1,52 @@
+//! One m-line of webrtcbin's.
+
+use crate::sdp::{Codec, Kind, Own, Section};
+
+/// One m-line as webrtcbin knows it.
+#[derive(Debug, Clone)]
+pub(super) struct Seat {
+    pub(super) mid: String,
+    pub(super) kind: Kind,
+    pub(super) codec: Codec,
+    pub(super) own: Option<Own>,
+    /// The peer's mid that it served last.
+    pub(super) served: Option<String>,
+    /// The peer refused it when we offered it: webrtcbin has no transport for it.
+    pub(super) dead: bool,
+}
+
+impl Seat {
+    /// Whether it carries exactly this.
+    pub(super) fn fits(&self, kind: Kind, codec: &Codec) -> bool {
+        let same = self.codec.payload_type == codec.payload_type && self.codec.repair == codec.repair;
+        let known = codec.extensions.iter().all(|(id, uri)| {
+            self.codec.extensions.iter().all(|(our_id, our_uri)| (our_id == id) == (our_uri == uri))
+        });
+        self.kind == kind && (kind == Kind::Data || same && known)
+    }
+
+    /// Whether it served this m-line before.
+    pub(super) fn serves(&self, section: &Section, index: usize, position: usize) -> bool {
+        match &section.mid {
+            Some(mid) => self.served.as_ref() == Some(mid),
+            None => self.served.is_none() && index == position,
+        }
+    }
+
+    /// Whether both cannot be on one transport: the same number for two things.
+    pub(super) fn contradicts(&self, kind: Kind, codec: &Codec) -> bool {
+        if ![self.kind, kind].iter().all(|kind| matches!(kind, Kind::Audio | Kind::Video)) {
+            return false;
+        }
+        let numbers = |it: &Codec| [Some(it.payload_type), it.repair];
+        let shares =
+            numbers(&self.codec).into_iter().flatten().any(|number| numbers(codec).contains(&Some(number)));
+        let same_numbers = self.codec.payload_type == codec.payload_type && self.codec.repair == codec.repair;
+        shares && !(self.kind == kind && same_numbers)
+    }
+}
+
+/// A codec that no peer's description knows.
+pub(super) fn anchor() -> Codec {
+    Codec { payload_type: 127, ..Codec::default() }
+}

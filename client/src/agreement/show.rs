@@ -1,0 +1,147 @@
+//! What webrtcbin is shown of the peer, and what of webrtcbin's own description counts.
+
+use callbin_protocol::SdpType;
+
+use super::{Agreement, Applied, Disagreement, seat::Seat};
+use crate::sdp::{
+    Direction, Fingerprint, Kind, Own, Remote, Sctp, Setup, Shown, ShownLine, Transport, shown,
+};
+
+impl Agreement {
+    /// The peer's description for webrtcbin.
+    pub fn applied(&self) -> Option<Applied> {
+        let remote = self.remote.as_ref()?;
+        let first = self.places.iter().position(Option::is_some)?;
+        let common = remote.transport(first)?;
+        let lines = self.seats.iter().enumerate().map(|(index, seat)| self.show(remote, common, index, seat));
+        let text = shown(&Shown {
+            kind: remote.kind,
+            version: self.version,
+            bundled: self.bundled,
+            ice_lite: remote.ice_lite,
+            lines: lines.collect(),
+        });
+        let is_media = |(_, seat): &(u32, &Seat)| matches!(seat.kind, Kind::Audio | Kind::Video);
+        let media = (0u32..).zip(&self.seats).filter(is_media);
+        Some(Applied {
+            kind: remote.kind,
+            text,
+            media: media.map(|(index, seat)| (index, seat.kind, seat.codec.clone())).collect(),
+            fingerprints: self.fingerprints(remote),
+            renumbered: self.renumbered(remote),
+        })
+    }
+
+    pub(super) fn show<'a>(
+        &'a self,
+        remote: &'a Remote,
+        common: &'a Transport,
+        index: usize,
+        seat: &'a Seat,
+    ) -> ShownLine<'a> {
+        let position = self.places.iter().position(|place| *place == Some(index));
+        let section = position.and_then(|position| remote.sections.get(position));
+        let transport = match position {
+            Some(position) if !self.bundled => remote.transport(position).unwrap_or(common),
+            _ => common,
+        };
+        let wishes = self.wishes.of(seat.kind);
+        ShownLine {
+            mid: &seat.mid,
+            kind: seat.kind,
+            codec: &seat.codec,
+            direction: Direction { sends: wishes.receives, receives: wishes.sends },
+            transport,
+            setup: self.shown_setup(remote.kind, transport),
+            rtcp_mux: section.is_none_or(|section| section.rtcp_mux),
+            ssrcs: section.map_or(&[], |section| &section.ssrcs),
+            repairs: section.map_or(&[], |section| &section.repairs),
+            sctp: section.map_or_else(|| Some(usual_sctp()), |section| section.sctp),
+            rejected: seat.dead,
+        }
+    }
+
+    /// The part of the peer that makes webrtcbin take ours.
+    pub(super) fn shown_setup(&self, kind: SdpType, transport: &Transport) -> Setup {
+        let said =
+            transport.setup.unwrap_or(if kind == SdpType::Offer { Setup::ActPass } else { Setup::Active });
+        match self.setup {
+            Some(ours) if said == Setup::ActPass => ours.opposite(),
+            _ => said,
+        }
+    }
+
+    pub(super) fn fingerprints(&self, remote: &Remote) -> Vec<Fingerprint> {
+        let mut all: Vec<Fingerprint> = Vec::new();
+        let used = (0..self.places.len()).filter(|it| self.places.get(*it).is_some_and(Option::is_some));
+        for fingerprint in used.filter_map(|it| remote.transport(it)).flat_map(|it| &it.fingerprints) {
+            if !all.contains(fingerprint) {
+                all.push(fingerprint.clone());
+            }
+        }
+        all
+    }
+
+    /// RFC 3264 (section 6.1) lets an answer change payload types: we send with its numbers and receive with ours.
+    pub(super) fn renumbered(&self, remote: &Remote) -> Vec<(u8, u8)> {
+        let mut pairs = Vec::new();
+        for (section, place) in remote.sections.iter().zip(&self.places) {
+            let seat = place.and_then(|seat| self.seats.get(seat)).filter(|_| section.is_media());
+            let (Some(seat), Some(theirs)) = (seat, &section.codec) else { continue };
+            let repairs = seat.codec.repair.zip(theirs.repair);
+            let both = [Some((seat.codec.payload_type, theirs.payload_type)), repairs];
+            pairs.extend(both.into_iter().flatten().filter(|(ours, theirs)| ours != theirs));
+        }
+        pairs.dedup();
+        pairs
+    }
+
+    /// What webrtcbin has answered: our transport and SSRCs.
+    pub fn take_own_answer(&mut self, text: &str) -> Result<(), Disagreement> {
+        let all = Own::parse(text).map_err(|refused| Disagreement(refused.to_string()))?;
+        if all.len() != self.seats.len() || all.iter().all(|own| own.transport.ufrag.is_empty()) {
+            return Err(Disagreement("webrtcbin has other m-lines than it was shown".into()));
+        }
+        let known = self.transport().cloned();
+        for (seat, mut own) in self.seats.iter_mut().zip(all) {
+            if let (Some(known), true) = (&known, self.bundled) {
+                // It does not know of our ICE restarts.
+                own.transport.ufrag.clone_from(&known.ufrag);
+                own.transport.password.clone_from(&known.password);
+            }
+            seat.own = Some(own);
+        }
+        self.setup = self.setup.or_else(|| self.transport().and_then(|transport| transport.setup));
+        Ok(())
+    }
+
+    /// Our transport, of the first seat that has one.
+    pub(super) fn transport(&self) -> Option<&Transport> {
+        let own = |seat: &'_ Seat| seat.own.is_some();
+        let first = self.seats.iter().find(|seat| own(seat))?;
+        first.own.as_ref().map(|own| &own.transport)
+    }
+
+    /// webrtcbin's own description with the ICE credentials in force.
+    pub fn own_for_webrtcbin(&self, text: &str) -> String {
+        let Some(transport) = self.transport().filter(|_| self.bundled) else { return text.to_owned() };
+        let line = |line: &str| match line.split_once(':') {
+            Some(("a=ice-ufrag", _)) => format!("a=ice-ufrag:{}\r\n", transport.ufrag),
+            Some(("a=ice-pwd", _)) => format!("a=ice-pwd:{}\r\n", transport.password),
+            _ => format!("{line}\r\n"),
+        };
+        text.lines().map(line).collect()
+    }
+
+    /// ICE was restarted: these are our credentials now.
+    pub fn set_credentials(&mut self, ufrag: &str, password: &str) {
+        for own in self.seats.iter_mut().filter_map(|seat| seat.own.as_mut()) {
+            ufrag.clone_into(&mut own.transport.ufrag);
+            password.clone_into(&mut own.transport.password);
+        }
+    }
+}
+
+fn usual_sctp() -> Sctp {
+    Sctp { port: 5000, max_message_size: None, old_form: false }
+}
