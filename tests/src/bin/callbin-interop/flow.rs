@@ -1,0 +1,60 @@
+//! What flows at one end: the latest samples of its counters, and what was seen and heard.
+
+use std::time::{Duration, Instant};
+
+/// Two looks at a counter this far apart say whether it moves: `callbin` counts once a second.
+const APART: Duration = Duration::from_millis(900);
+
+/// One look at one medium.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    /// When.
+    pub at: Instant,
+    /// Frames decoded so far, or packets where nothing is decoded.
+    pub count: f64,
+    /// Whether picture or sound is that of the other end.
+    pub right: bool,
+}
+
+/// The looks at one medium since the last change.
+#[derive(Debug, Default)]
+pub struct Flow(Vec<Sample>);
+
+impl Flow {
+    /// Adds a look.
+    pub fn push(&mut self, count: f64, right: bool) {
+        self.0.push(Sample { at: Instant::now(), count, right });
+    }
+
+    /// From now on counts what comes from now on.
+    pub fn forget(&mut self) {
+        self.0.clear();
+    }
+
+    /// Whether the right thing comes.
+    pub fn flows(&self) -> bool {
+        self.ends().is_some_and(|(first, last)| last.count > first.count && last.right)
+    }
+
+    /// Whether nothing comes any more.
+    pub fn is_still(&self) -> bool {
+        self.ends().is_some_and(|(first, last)| last.count <= first.count)
+    }
+
+    /// In words.
+    pub fn describe(&self) -> &'static str {
+        match (self.ends(), self.0.last()) {
+            (Some((first, last)), _) if last.count > first.count && last.right => "comes",
+            (Some((first, last)), _) if last.count > first.count => "is not what was sent",
+            (_, Some(last)) if last.count > 0.0 => "stands still",
+            _ => "does not come",
+        }
+    }
+
+    /// The latest look, and the latest one far enough before it.
+    fn ends(&self) -> Option<(&Sample, &Sample)> {
+        let last = self.0.last()?;
+        let first = self.0.iter().rev().find(|sample| last.at.duration_since(sample.at) >= APART)?;
+        Some((first, last))
+    }
+}
