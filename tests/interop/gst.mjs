@@ -48,7 +48,7 @@ export class Sink {
 
   constructor(kind) {
     this.kind = kind;
-    const caps = `application/x-rtp-stream,media=${kind},`;
+    const caps = `application/x-rtp-stream,media=${kind},payload=${PAYLOAD_TYPES[kind]},`;
     this.#gst = launch(`fdsrc fd=0 do-timestamp=true ! ${caps}${SINKS[kind]} ! fdsink fd=1 sync=false`);
     this.#gst.stdout.on("data", (data) => this.#decoded(data));
   }

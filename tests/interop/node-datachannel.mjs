@@ -29,7 +29,6 @@ class Peer {
     });
     this.pc.onStateChange((state) => report({ is: "state", state }));
     this.pc.onDataChannel((channel) => this.adopt(channel));
-    this.pc.onTrack((track) => this.answerTrack(track));
     const stats = () => Object.fromEntries(KINDS.map((kind) => [kind, this.sinks[kind]?.stats]));
     setInterval(() => report({ is: "stats", ...stats() }), 250);
   }
@@ -91,14 +90,16 @@ class Peer {
     return media;
   }
 
-  /** An m-line of the peer's offer: the answer is that we send, too, under its numbers. */
-  answerTrack(track) {
-    const kind = track.type();
-    const name = kind === "video" ? "VP8" : "opus";
-    const section = this.theirs.split(/^m=/m).find((section) => section.includes(`a=mid:${track.mid()}\r`)) ?? "";
-    const number = new RegExp(`^a=rtpmap:(\\d+) ${name}/`, "im").exec(section)?.[1];
-    const direction = DIRECTIONS[this.media[kind]] ?? "Inactive";
-    this.use(kind, this.pc.addTrack(this.describe(kind, track.mid(), direction, Number(number))), Number(number));
+  /** The answer to each of the peer's m-lines that is not rejected, under its numbers. */
+  answer() {
+    for (const section of this.theirs.split(/^m=/m).slice(1)) {
+      const kind = KINDS.find((kind) => section.startsWith(kind));
+      const number = Number(new RegExp(`^a=rtpmap:(\\d+) ${kind === "video" ? "VP8" : "opus"}/`, "im").exec(section)?.[1]);
+      const isRejected = / 0 /.test(section.split("\r", 1)[0]) && !section.includes("a=bundle-only");
+      if (!kind || !number || isRejected) continue;
+      const mid = /^a=mid:(\S+)/m.exec(section)[1];
+      this.use(kind, this.pc.addTrack(this.describe(kind, mid, DIRECTIONS[this.media[kind]] ?? "Inactive", number)), number);
+    }
   }
 
   use(kind, track, payloadType = PAYLOAD_TYPES[kind]) {
@@ -121,6 +122,7 @@ class Peer {
     if (!sdp) return;
     report({ is: "sdp", whose: "theirs", ...sdp });
     this.theirs = sdp.sdp;
+    if (sdp.type === "offer") this.answer();
     this.pc.setRemoteDescription(sdp.sdp, sdp.type);
     if (sdp.type === "offer") this.pc.setLocalDescription("answer");
     report({ is: "negotiated" });

@@ -93,6 +93,7 @@ control.onclose = () => {
 
 function begin() {
   const report = (it) => control.send(JSON.stringify(it));
+  report({ is: "page" });
   const socket = open(uid);
   const peer = new Peer(stack, (frame) => socket.send(frame), report);
   socket.onmessage = ({ data }) => peer.hear(data);
