@@ -22,6 +22,12 @@ function picture() {
   return canvas.captureStream(15).getVideoTracks()[0];
 }
 
+/** Firefox has no AudioContext that runs without a sound card, but a microphone that hears a tone of 1000 Hz. */
+async function microphone() {
+  const plain = { echoCancellation: false, autoGainControl: false, noiseSuppression: false };
+  return (await navigator.mediaDevices.getUserMedia({ audio: plain })).getAudioTracks()[0];
+}
+
 function tone() {
   const oscillator = new OscillatorNode(sound, { frequency: 1000 });
   const volume = new GainNode(sound, { gain: 0.4 });
@@ -31,11 +37,12 @@ function tone() {
   return destination.stream.getAudioTracks()[0];
 }
 
+const SOURCES = { video: picture, audio: query.get("stack") === "Firefox" ? microphone : tone };
 const tracks = {};
 
 const stack = {
   connect: () => new RTCPeerConnection({ iceServers: [] }),
-  source: (kind) => (tracks[kind] ??= kind === "video" ? picture() : tone()),
+  source: async (kind) => (tracks[kind] ??= await SOURCES[kind]()),
   sink(kind, track) {
     const stream = new MediaStream([track]);
     const element = document.createElement(kind);
@@ -51,11 +58,13 @@ const stack = {
   },
   async stats(pc) {
     void sound.resume();
-    const counts = { audio: 0, video: 0 };
+    const stats = { video: { frames: 0, color: color() }, audio: { frames: 0, level: 0 } };
     for (const it of (await pc.getStats()).values()) {
-      if (it.type === "inbound-rtp") counts[it.kind] += it.kind === "video" ? (it.framesDecoded ?? 0) : it.packetsReceived;
+      if (it.type !== "inbound-rtp") continue;
+      stats[it.kind].frames += it.kind === "video" ? (it.framesDecoded ?? 0) : it.packetsReceived;
+      if (it.kind === "audio") stats.audio.level = Math.max(level(), it.audioLevel ?? 0);
     }
-    return { video: { frames: counts.video, color: color() }, audio: { frames: counts.audio, level: level() } };
+    return stats;
   },
 };
 

@@ -12,7 +12,7 @@ export class Peer {
 
   /**
    * @param {object} stack
-   *   connect() makes the RTCPeerConnection, source(kind) the track to send, sink(kind, track) takes a received
+   *   connect() makes the RTCPeerConnection, source(kind) the track to send, or a promise of it, sink(kind, track) takes a received
    *   one, stats() tells what came of it
    * @param {(frame: string) => void} send
    * @param {(report: object) => void} report
@@ -63,11 +63,11 @@ export class Peer {
     if (!wanted || wanted === "stopped") return found?.stop();
     const sends = wanted.startsWith("send");
     if (!found) {
-      this.pc.addTransceiver(sends ? this.stack.source(kind) : kind, { direction: wanted });
+      this.pc.addTransceiver(sends ? await this.stack.source(kind) : kind, { direction: wanted });
       return;
     }
     found.direction = wanted;
-    if (sends && !found.sender.track) await found.sender.replaceTrack(this.stack.source(kind));
+    if (sends && !found.sender.track) await found.sender.replaceTrack(await this.stack.source(kind));
   }
 
   #transceiver(kind) {

@@ -17,9 +17,9 @@ use crate::{
 /// What the peer says over the data channel.
 const HELLO: &str = "hello from the peer";
 /// What `callbin` says.
-const OUR_HELLO: &str = "hello from callbin";
+pub const OUR_HELLO: &str = "hello from callbin";
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(12);
+pub const PATIENCE: Duration = Duration::from_secs(12);
 
 /// A way that something takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,9 +154,7 @@ impl Call {
     fn watch(&mut self) {
         self.peer.listen(Instant::now() + Duration::from_millis(50));
         while let Some(event) = self.client.find(Instant::now() + Duration::from_millis(20), |_| true) {
-            if event.name() != "stats" || self.texts.is_empty() {
-                self.peer.note("callbin", event.json());
-            }
+            self.peer.note("callbin", event.json());
             self.take(&event);
         }
     }

@@ -6,6 +6,7 @@
 //! `scripts/interop.sh` installs the stacks first. Everything that was said in a call is in `target/interop/`.
 
 mod call;
+mod examples;
 mod flow;
 mod link;
 mod peer;
@@ -23,6 +24,7 @@ use serde_json::{Value, json};
 
 use crate::{
     call::{Call, Way, media},
+    examples::Example,
     stack::{Role, Stack},
     table::{Column, Row, Table},
 };
@@ -41,6 +43,11 @@ fn main() {
             for role in Role::ALL {
                 table.push(row(&server, &mut stack, role));
             }
+        }
+    }
+    for example in Example::ALL {
+        if wanted.is_empty() || wanted.contains(&example.name().to_lowercase()) {
+            examples::run(example, &mut table);
         }
     }
     print!("{table}");

@@ -62,9 +62,7 @@ impl Peer {
     /// Takes in what it reports until then.
     pub fn listen(&mut self, until: Instant) {
         while let Some(report) = self.link.next(until) {
-            if report["is"] != "stats" || self.texts.is_empty() {
-                self.note("peer", &report);
-            }
+            self.note("peer", &report);
             self.take(&report);
         }
     }

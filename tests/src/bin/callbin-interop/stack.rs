@@ -1,7 +1,6 @@
 //! The stacks of others, and how a peer of each is started.
 
 use std::{
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -21,6 +20,8 @@ const START: Duration = Duration::from_secs(60);
 /// Lets a page without a camera tell its addresses and play sound, and keeps Firefox from asking and fetching.
 const FIREFOX_SETTINGS: &str = r#"
 user_pref("media.peerconnection.ice.obfuscate_host_addresses", false);
+user_pref("media.navigator.permission.disabled", true);
+user_pref("media.navigator.streams.fake", true);
 user_pref("media.autoplay.default", 0);
 user_pref("media.autoplay.blocking_policy", 0);
 user_pref("media.gmp-manager.updateEnabled", false);
@@ -178,7 +179,7 @@ fn firefox(url: &str) -> Running {
     std::fs::write(profile.path().join("user.js"), FIREFOX_SETTINGS).expect("there is room");
     let mut command = Command::new("firefox-esr");
     command.args(["--headless", "--no-remote", "--profile"]).arg(profile.path()).arg(url);
-    command.env("HOME", profile.path()).process_group(0);
+    command.env("HOME", profile.path());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     Running::Firefox { process: Process::spawn(&mut command), _profile: profile }
 }

@@ -59,20 +59,30 @@ const KNOWN: &[(&str, Role, Column, &str)] = &[];
 #[derive(Debug)]
 pub struct Row {
     stack: &'static str,
-    role: Role,
+    /// None if it was not run, for this reason.
+    role: Result<Role, String>,
     cells: Vec<(Column, Result<(), String>)>,
 }
 
 impl Row {
     /// Nothing yet.
     pub fn new(stack: &'static str, role: Role) -> Self {
-        Self { stack, role, cells: Vec::new() }
+        Self { stack, role: Ok(role), cells: Vec::new() }
+    }
+
+    /// Nothing at all, for a reason.
+    pub fn not_run(stack: &'static str, reason: &str) -> Self {
+        Self { stack, role: Err(format!("not run: {reason}")), cells: Vec::new() }
+    }
+
+    fn role(&self) -> &str {
+        self.role.as_ref().map_or_else(String::as_str, |role| role.name())
     }
 
     /// Adds a result, and shows that something goes on.
     pub fn set(&mut self, column: Column, result: Result<(), String>) {
         let words = result.as_ref().map_or_else(String::as_str, |()| "works");
-        eprintln!("{}, {}, {}: {words}", self.stack, self.role.name(), column.name());
+        eprintln!("{}, {}, {}: {words}", self.stack, self.role(), column.name());
         self.cells.push((column, result));
     }
 
@@ -82,9 +92,9 @@ impl Row {
     }
 
     fn known(&self, column: Column) -> Option<&'static str> {
-        let entry = KNOWN
-            .iter()
-            .find(|(stack, role, at, _)| *stack == self.stack && *role == self.role && *at == column);
+        let entry = KNOWN.iter().find(|(stack, role, at, _)| {
+            *stack == self.stack && self.role.as_ref() == Ok(role) && *at == column
+        });
         entry.map(|(.., reason)| *reason)
     }
 
@@ -112,7 +122,7 @@ impl Row {
                 None => remarks.push((vec![column.name()], words)),
             }
         }
-        let place = format!("{}, {}", self.stack, self.role.name());
+        let place = format!("{}, {}", self.stack, self.role());
         remarks
             .into_iter()
             .map(|(columns, words)| format!("{place}; {}: {words}", columns.join(", ")))
@@ -145,7 +155,7 @@ impl fmt::Display for Table {
         writeln!(f, "|---|---|{}", "---|".repeat(Column::ALL.len()))?;
         for row in &self.0 {
             let cells = Column::ALL.map(|column| row.cell(column)).join(" | ");
-            writeln!(f, "| {} | {} | {cells} |", row.stack, row.role.name())?;
+            writeln!(f, "| {} | {} | {cells} |", row.stack, row.role())?;
         }
         let remarks: Vec<String> = self.0.iter().flat_map(Row::remarks).collect();
         if !remarks.is_empty() {
