@@ -68,9 +68,9 @@ pub fn run(example: Example, table: &mut Table) {
     let certificates = tempfile::tempdir().expect("a folder");
     let path = certificates.path().to_str().expect("the path is text");
     let server = Server::start_on(0, &["--self-signed", "--cert-path", path]);
-    for role in program.roles() {
-        let mut row = Row::new(example.name(), *role);
-        let results = crate::guarded(|| call(&server, &certificates, example, &program, *role));
+    for role in Role::ALL {
+        let mut row = Row::new(example.name(), role);
+        let results = crate::guarded(|| call(&server, &certificates, example, &program, role));
         for way in example.ways() {
             let result = results.as_ref().map_err(Clone::clone).and_then(|looks| verdict(looks, *way));
             row.set(Column::Way(*way), result);
@@ -90,17 +90,8 @@ fn find(examples: &Path) -> Result<PathBuf, String> {
 enum Program {
     /// A page.
     Page(String),
-    /// A program; the older of the Python client can only call.
-    Command { program: PathBuf, args: Vec<String>, only_calls: bool },
-}
-
-impl Program {
-    fn roles(&self) -> &'static [Role] {
-        match self {
-            Self::Command { only_calls: true, .. } => &[Role::CallsOffers],
-            _ => &Role::ALL,
-        }
-    }
+    /// A program, with its arguments.
+    Command { program: PathBuf, args: Vec<String> },
 }
 
 fn prepare(example: Example, folder: &Path) -> Result<Program, String> {
@@ -109,10 +100,14 @@ fn prepare(example: Example, folder: &Path) -> Result<Program, String> {
         Example::Python => {
             let script = real(&folder.join("gst/webrtc_sendrecv.py"))?;
             let text = std::fs::read_to_string(&script).map_err(|error| error.to_string())?;
-            let only_calls = !text.contains("--our-id");
-            Program::Command { program: "/usr/bin/python3".into(), args: vec![text_of(&script)], only_calls }
+            if text.contains("ssl.Purpose.CLIENT_AUTH") {
+                return Err(
+                    "it connects with a TLS context for servers, which Python refuses since 3.10".into()
+                );
+            }
+            Program::Command { program: "/usr/bin/python3".into(), args: vec![text_of(&script)] }
         }
-        Example::C => Program::Command { program: compile(folder)?, args: Vec::new(), only_calls: false },
+        Example::C => Program::Command { program: compile(folder)?, args: Vec::new() },
     };
     Ok(program)
 }
@@ -125,17 +120,16 @@ fn text_of(path: &Path) -> String {
     path.to_str().expect("the path is text").into()
 }
 
-/// Compiles the client in C with whichever libsoup it is for.
+/// Compiles the client in C. The newer ones have an ICE agent of their own beside them.
 fn compile(folder: &Path) -> Result<PathBuf, String> {
+    if !folder.join("gst/custom_agent.c").exists() {
+        return Err("it is for libsoup 2, which aborts beside the libsoup 3 of libnice".into());
+    }
     let output = workspace().join("target/interop/webrtc-sendrecv");
-    let agent = folder.join("gst/custom_agent.c");
-    let (soup, more) =
-        if agent.exists() { ("libsoup-3.0", "gstreamer-webrtc-nice-1.0 nice") } else { ("libsoup-2.4", "") };
     let script = format!(
-        "cc -w -o '{}' webrtc-sendrecv.c {} $(pkg-config --cflags --libs gstreamer-webrtc-1.0 gstreamer-sdp-1.0 \
-         gstreamer-rtp-1.0 json-glib-1.0 {soup} {more})",
-        output.display(),
-        if agent.exists() { "custom_agent.c" } else { "" },
+        "cc -w -o '{}' webrtc-sendrecv.c custom_agent.c $(pkg-config --cflags --libs gstreamer-webrtc-1.0 \
+         gstreamer-webrtc-nice-1.0 gstreamer-sdp-1.0 gstreamer-rtp-1.0 nice json-glib-1.0 libsoup-3.0)",
+        output.display()
     );
     let done = Command::new("sh").args(["-c", &script]).current_dir(folder.join("gst")).output();
     let done = done.map_err(|error| error.to_string())?;
@@ -153,12 +147,12 @@ struct Looks {
     picture: Flow,
     sound: Flow,
     texts: Vec<String>,
-    far: [Option<bool>; 3],
+    far: [bool; 3],
     ended: Option<String>,
 }
 
 fn verdict(looks: &Looks, way: Way) -> Result<(), String> {
-    let far = |index: usize| if looks.far[index] == Some(true) { "comes" } else { "does not come" };
+    let far = |index: usize| if looks.far[index] { "comes" } else { "does not come" };
     let seen = match way {
         Way::PictureOut => looks.picture.describe(),
         Way::SoundOut => looks.sound.describe(),
@@ -206,7 +200,7 @@ fn call(
         picture: Flow::default(),
         sound: Flow::default(),
         texts: Vec::new(),
-        far: [None; 3],
+        far: [false; 3],
         ended: None,
     };
     let until = Instant::now() + PATIENCE;
@@ -214,7 +208,6 @@ fn call(
         looks.watch(&mut client);
         far.look(&mut looks.far);
     }
-    far.say(&mut looks.far);
     Ok(looks)
 }
 
@@ -247,16 +240,14 @@ impl Far {
     fn start(server: &Server, certificates: &TempDir, program: &Program, role: Role) -> Result<Self, String> {
         match program {
             Program::Page(url) => Ok(page(server, url, role)),
-            Program::Command { program, args, only_calls } => {
+            Program::Command { program, args } => {
                 let display = Display::start();
                 let mut command = Command::new(program);
                 command.args(args).env("DISPLAY", display.name()).env("PYTHONUNBUFFERED", "1");
                 command.env("SSL_CERT_FILE", certificates.path().join("cert.pem"));
-                match (role.peer_calls(), only_calls) {
-                    (true, true) => command.arg("gst"),
-                    (true, false) => command.args(["--peer-id", "gst"]),
-                    (false, _) => command.args(["--our-id", "example"]),
-                };
+                let (flag, uid) =
+                    if role.peer_calls() { ("--peer-id", "gst") } else { ("--our-id", "example") };
+                command.args([flag, uid]);
                 command.args((role.peer_calls() && !role.peer_offers()).then_some("--remote-offerer"));
                 let mut link = Link::program(command.args(["--server", &server.ws_url()]));
                 if !role.peer_calls() {
@@ -268,29 +259,21 @@ impl Far {
     }
 
     /// What can be seen there: picture, sound, text.
-    fn look(&mut self, far: &mut [Option<bool>; 3]) {
+    fn look(&mut self, far: &mut [bool; 3]) {
         match self {
             Self::Page { page, .. } => {
                 let seen = page.try_eval(LOOK).unwrap_or_default();
-                far[0] = seen["red"].as_bool().or(far[0]);
-                far[1] = (seen["loud"] == true).then_some(true).or(far[1]);
-                let hello = seen["text"].as_str().is_some_and(|text| text.contains(OUR_HELLO));
-                far[2] = hello.then_some(true).or(far[2]);
+                far[0] |= seen["red"] == true;
+                far[1] |= seen["loud"] == true;
+                far[2] |= seen["text"].as_str().is_some_and(|text| text.contains(OUR_HELLO));
             }
             Self::Program { link, display } => {
                 let red = |[r, g, b]: [u8; 3]| r > 180 && g < 60 && b < 60;
-                far[0] = display.screenshot().find_where(red).is_some().then_some(true).or(far[0]);
+                far[0] |= display.screenshot().find_where(red).is_some();
                 while let Some(line) = link.next(Instant::now()) {
-                    let hello = line["text"].as_str().is_some_and(|text| text.contains(OUR_HELLO));
-                    far[2] = hello.then_some(true).or(far[2]);
+                    far[2] |= line["text"].as_str().is_some_and(|text| text.contains(OUR_HELLO));
                 }
             }
-        }
-    }
-
-    fn say(&self, far: &mut [Option<bool>; 3]) {
-        if let (Self::Page { page, .. }, true) = (self, far.contains(&None)) {
-            eprintln!("{:?}", page.console_errors());
         }
     }
 }
