@@ -118,7 +118,7 @@ class Peer:
             await asyncio.sleep(0.02)
         self.channel.send(text)
 
-    def prepare(self):
+    async def prepare(self):
         """Has the transceivers as `media` says."""
         if self.media.get("data") and self.channel is None:
             self.adopt(self.pc.createDataChannel("chat"))
@@ -127,7 +127,7 @@ class Peer:
             found = next((t for t in self.pc.getTransceivers() if t.kind == kind and not t.stopped), None)
             if wanted in (None, "stopped"):
                 if found:
-                    asyncio.ensure_future(found.stop())
+                    await found.stop()
                 continue
             found = found or self.pc.addTransceiver(kind, direction=wanted)
             found.direction = wanted
@@ -142,7 +142,7 @@ class Peer:
 
     async def offer(self):
         async with self.turn:
-            self.prepare()
+            await self.prepare()
             await self.describe(await self.pc.createOffer())
 
     async def take(self, signal):

@@ -18,7 +18,9 @@ class Peer {
 
   constructor(send) {
     this.send = send;
-    this.pc = new PeerConnection("peer", { iceServers: [], disableAutoNegotiation: true });
+    // Without the last one media can't be added to a connection that began without.
+    const configuration = { iceServers: [], disableAutoNegotiation: true, forceMediaTransport: true };
+    this.pc = new PeerConnection("peer", configuration);
     this.pc.onLocalDescription((sdp, type) => {
       report({ is: "sdp", whose: "ours", type, sdp });
       send(JSON.stringify({ sdp: { type, sdp } }));

@@ -9,19 +9,23 @@ const { MediaStreamTrack, RTCPeerConnection, useOPUS, useVP8 } = load("werift");
 const tracks = {};
 const sinks = {};
 
+const pc = new RTCPeerConnection({
+  iceServers: [],
+  codecs: {
+    audio: [useOPUS({ payloadType: PAYLOAD_TYPES.audio })],
+    video: [useVP8({ payloadType: PAYLOAD_TYPES.video })],
+  },
+});
+
+const sends = (kind) => pc.getTransceivers().some((it) => it.kind === kind && it.currentDirection?.startsWith("send"));
+
 const stack = {
-  connect: () =>
-    new RTCPeerConnection({
-      iceServers: [],
-      codecs: {
-        audio: [useOPUS({ payloadType: PAYLOAD_TYPES.audio })],
-        video: [useVP8({ payloadType: PAYLOAD_TYPES.video })],
-      },
-    }),
+  connect: () => pc,
   source(kind) {
     if (tracks[kind]) return tracks[kind];
     const track = new MediaStreamTrack({ kind });
-    source(kind, (packet) => track.writeRtp(packet));
+    // It sends what it gets, whatever was agreed.
+    source(kind, (packet) => sends(kind) && track.writeRtp(packet));
     return (tracks[kind] = track);
   },
   sink(kind, track) {

@@ -9,6 +9,7 @@ export class Peer {
   #channel = null;
   #unsent = [];
   #turn = Promise.resolve();
+  /** @type {string[] | null} Candidates that came before their description was sent. */ #early = [];
 
   /**
    * @param {object} stack
@@ -20,7 +21,7 @@ export class Peer {
   constructor(stack, send, report) {
     Object.assign(this, { stack, send, report });
     this.pc = stack.connect();
-    this.pc.onicecandidate = ({ candidate }) => candidate && send(JSON.stringify({ ice: candidate.toJSON() }));
+    this.pc.onicecandidate = ({ candidate }) => candidate && this.#candidate(JSON.stringify({ ice: candidate.toJSON() }));
     this.pc.onconnectionstatechange = () => report({ is: "state", state: this.pc.connectionState });
     this.pc.ondatachannel = ({ channel }) => this.#adopt(channel);
     this.pc.ontrack = ({ track }) => stack.sink(track.kind, track);
@@ -87,10 +88,18 @@ export class Peer {
   }
 
   async #describe(description) {
+    this.#early ??= [];
     await this.pc.setLocalDescription(description);
     const { type, sdp } = this.pc.localDescription;
     this.report({ is: "sdp", whose: "ours", type, sdp });
     this.send(JSON.stringify({ sdp: { type, sdp } }));
+    for (const candidate of this.#early) this.send(candidate);
+    this.#early = null;
+  }
+
+  #candidate(frame) {
+    if (this.#early) this.#early.push(frame);
+    else this.send(frame);
   }
 
   #adopt(channel) {
