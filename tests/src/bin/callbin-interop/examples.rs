@@ -16,7 +16,7 @@ use crate::{
     flow::Flow,
     link::Link,
     stack::Role,
-    table::{Column, Row, Table},
+    table::{Column, Row},
 };
 
 /// Which client.
@@ -55,28 +55,28 @@ impl Example {
     }
 }
 
-/// Runs one of them in all roles that it knows.
-pub fn run(example: Example, table: &mut Table) {
-    let Some(examples) = std::env::var_os("EXAMPLES").map(PathBuf::from) else {
-        return table.push(Row::not_run(example.name(), "EXAMPLES not set"));
-    };
-    let program = match find(&examples).and_then(|folder| prepare(example, &folder)) {
+/// Runs one of them in all roles.
+pub fn run(example: Example) -> Vec<Row> {
+    let examples = std::env::var_os("EXAMPLES").filter(|it| !it.is_empty()).map(PathBuf::from);
+    let folder = examples.ok_or_else(|| "EXAMPLES not set".into()).and_then(|examples| find(&examples));
+    let program = match folder.and_then(|folder| prepare(example, &folder)) {
         Ok(program) => program,
-        Err(reason) => return table.push(Row::not_run(example.name(), &reason)),
+        Err(reason) => return vec![Row::not_run(example.name(), &reason)],
     };
     // The examples insist on TLS.
     let certificates = tempfile::tempdir().expect("a folder");
     let path = certificates.path().to_str().expect("the path is text");
     let server = Server::start_on(0, &["--self-signed", "--cert-path", path]);
-    for role in Role::ALL {
+    let row = |role| {
         let mut row = Row::new(example.name(), role);
-        let results = crate::guarded(|| call(&server, &certificates, example, &program, role));
+        let looks = crate::guarded(|| call(&server, &certificates, example, &program, role));
         for way in example.ways() {
-            let result = results.as_ref().map_err(Clone::clone).and_then(|looks| verdict(looks, *way));
+            let result = looks.as_ref().map_err(Clone::clone).and_then(|looks| verdict(looks, *way));
             row.set(Column::Way(*way), result);
         }
-        table.push(row);
-    }
+        row
+    };
+    Role::ALL.map(row).into()
 }
 
 /// The folder `sendrecv` of GStreamer's WebRTC examples, wherever a checkout has it.

@@ -58,3 +58,37 @@ impl Flow {
         Some((first, last))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks half a second apart.
+    fn flow(counts: &[f64], right: bool) -> Flow {
+        let now = Instant::now();
+        let at = |i: usize| now + Duration::from_millis(500) * u32::try_from(i).expect("few");
+        Flow(counts.iter().enumerate().map(|(i, count)| Sample { at: at(i), count: *count, right }).collect())
+    }
+
+    #[test]
+    fn only_what_moves_and_is_right_flows() {
+        assert!(flow(&[1.0, 2.0, 3.0], true).flows());
+        assert!(!flow(&[1.0, 2.0, 3.0], false).flows());
+        assert!(!flow(&[1.0, 2.0, 2.0, 2.0], true).flows());
+        assert!(!flow(&[1.0, 2.0], true).flows(), "half a second says nothing");
+    }
+
+    #[test]
+    fn what_stands_long_enough_is_still() {
+        assert!(flow(&[1.0, 2.0, 2.0, 2.0], true).is_still());
+        assert!(!flow(&[1.0, 2.0, 2.0], true).is_still());
+        assert!(!flow(&[2.0], true).is_still());
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        assert_eq!(flow(&[0.0, 0.0, 0.0], false).describe(), "does not come");
+        assert_eq!(flow(&[5.0, 5.0, 5.0], false).describe(), "stands still");
+        assert_eq!(flow(&[5.0, 6.0, 7.0], false).describe(), "is not what was sent");
+    }
+}

@@ -9,6 +9,7 @@ mod call;
 mod examples;
 mod flow;
 mod link;
+mod machine;
 mod peer;
 mod stack;
 mod table;
@@ -17,6 +18,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     process::exit,
+    thread,
 };
 
 use callbin_tests::{Server, process::workspace};
@@ -25,11 +27,14 @@ use serde_json::{Value, json};
 use crate::{
     call::{Call, Way, media},
     examples::Example,
-    stack::{Role, Stack},
-    table::{Column, Row, Table},
+    stack::{Kind, Role, Stack},
+    table::{Column, KNOWN, Row, Table},
 };
 
 const BOTH: &str = "sendrecv";
+
+/// A renegotiation, and what has to come of it.
+type Step = fn(&mut Call) -> Result<(), String>;
 
 fn main() {
     let packages = std::env::var_os("CALLBIN_INTEROP").map(PathBuf::from);
@@ -37,21 +42,26 @@ fn main() {
     let page = workspace().join("tests/interop/page");
     let server = Server::start(&["--www", page.to_str().expect("the path is text")]);
     let wanted: Vec<String> = std::env::args().skip(1).map(|name| name.to_lowercase()).collect();
-    let mut table = Table::default();
-    for mut stack in Stack::all(&packages) {
-        if wanted.is_empty() || wanted.contains(&stack.name().to_lowercase()) {
-            for role in Role::ALL {
-                table.push(row(&server, &mut stack, role));
-            }
-        }
-    }
-    for example in Example::ALL {
-        if wanted.is_empty() || wanted.contains(&example.name().to_lowercase()) {
-            examples::run(example, &mut table);
-        }
-    }
-    print!("{table}");
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.contains(&name.to_lowercase());
+
+    // Most of a call's time is waiting for the next second's count: two at a time are no slower.
+    let stacks = |kinds: &[Kind]| -> Vec<Row> {
+        let stacks = kinds.iter().filter(|kind| is_wanted(kind.name()));
+        stacks.flat_map(|kind| rows(&server, &mut Stack::new(*kind, &packages))).collect()
+    };
+    let mut table = Table::new(KNOWN);
+    thread::scope(|scope| {
+        let browsers = scope.spawn(|| stacks(&[Kind::Firefox, Kind::Chromium]));
+        table.extend(stacks(&[Kind::Aiortc, Kind::Libdatachannel, Kind::Werift]));
+        table.extend(browsers.join().expect("no panic gets this far"));
+    });
+    table.extend(Example::ALL.into_iter().filter(|it| is_wanted(it.name())).flat_map(examples::run));
+    println!("{}\n\n{table}", machine::describe(&packages));
     exit(i32::from(table.has_failed()));
+}
+
+fn rows(server: &Server, stack: &mut Stack) -> Vec<Row> {
+    Role::ALL.map(|role| row(server, stack, role)).into()
 }
 
 /// All calls of one row.
@@ -65,9 +75,9 @@ fn row(server: &Server, stack: &mut Stack, role: Role) -> Row {
     if !matches!(role, Role::CallsOffers | Role::CalledAnswers) {
         return row;
     }
-    let mut steps: Vec<(Column, fn(&mut Call) -> Result<(), String>)> =
+    let mut steps: Vec<(Column, Step)> =
         vec![(Column::Hold, hold), (Column::Removed, removed), (Column::Direction, direction)];
-    steps.extend(stack.restarts_ice().then_some((Column::Restart, restart as fn(&mut Call) -> _)));
+    steps.extend(stack.restarts_ice().then_some((Column::Restart, restart as Step)));
     for (column, step) in steps {
         // What has failed before is no ground for another test.
         if call.is_err() || row.failed_last() {

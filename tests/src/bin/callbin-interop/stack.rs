@@ -91,6 +91,19 @@ pub enum Kind {
     Chromium,
 }
 
+impl Kind {
+    /// For people, and in names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Aiortc => "aiortc",
+            Self::Libdatachannel => "libdatachannel",
+            Self::Werift => "werift",
+            Self::Firefox => "Firefox",
+            Self::Chromium => "Chromium",
+        }
+    }
+}
+
 /// A stack, and what keeps running between its calls.
 pub struct Stack {
     kind: Kind,
@@ -106,22 +119,14 @@ enum Running {
 }
 
 impl Stack {
-    /// All of them; the packages are where scripts/interop.sh has put them.
-    pub fn all(packages: &Path) -> Vec<Self> {
-        [Kind::Aiortc, Kind::Libdatachannel, Kind::Werift, Kind::Firefox, Kind::Chromium]
-            .map(|kind| Self { kind, packages: packages.into(), calls: 0, browser: None })
-            .into()
+    /// None of its peers runs yet. The packages are where scripts/interop.sh has put them.
+    pub fn new(kind: Kind, packages: &Path) -> Self {
+        Self { kind, packages: packages.into(), calls: 0, browser: None }
     }
 
     /// For people, and in names.
     pub fn name(&self) -> &'static str {
-        match self.kind {
-            Kind::Aiortc => "aiortc",
-            Kind::Libdatachannel => "libdatachannel",
-            Kind::Werift => "werift",
-            Kind::Firefox => "Firefox",
-            Kind::Chromium => "Chromium",
-        }
+        self.kind.name()
     }
 
     /// Whether it can restart ICE.
