@@ -2,6 +2,7 @@
 
 PORT ?= 8443
 TLS ?=
+EXAMPLES ?=
 
 export CARGO_TERM_COLOR ?= auto
 
@@ -38,8 +39,8 @@ doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 
 interop: ## Run other people's WebRTC stacks against callbin; EXAMPLES=… for a checkout of GStreamer's examples
-	@scripts/setup.sh interop
-	@scripts/interop.sh
+	@EXAMPLES="$(EXAMPLES)" scripts/setup.sh interop
+	@EXAMPLES="$(EXAMPLES)" scripts/interop.sh
 
 bench: build ## Measure server and client on this machine
 	@scripts/setup.sh test

@@ -8,7 +8,10 @@ cd "$(dirname "$0")/.."
 case "${1:-build}" in
     build) wanted="$BUILD_PACKAGES $RUN_PACKAGES" ;;
     test) wanted="$BUILD_PACKAGES $RUN_PACKAGES $TEST_PACKAGES" ;;
-    interop) wanted="$BUILD_PACKAGES $RUN_PACKAGES $TEST_PACKAGES $INTEROP_PACKAGES" ;;
+    interop)
+        wanted="$BUILD_PACKAGES $RUN_PACKAGES $TEST_PACKAGES $INTEROP_PACKAGES"
+        [ -z "${EXAMPLES:-}" ] || wanted="$wanted $EXAMPLES_PACKAGES"
+        ;;
     *) echo "usage: scripts/setup.sh build|test|interop" >&2; exit 2 ;;
 esac
 
