@@ -118,20 +118,19 @@ class Peer:
             await asyncio.sleep(0.02)
         self.channel.send(text)
 
-    async def prepare(self):
+    def prepare(self):
         """Has the transceivers as `media` says."""
         if self.media.get("data") and self.channel is None:
             self.adopt(self.pc.createDataChannel("chat"))
         for kind, make in TRACKS.items():
             wanted = self.media.get(kind)
-            found = next((t for t in self.pc.getTransceivers() if t.kind == kind and not t.stopped), None)
-            if wanted in (None, "stopped"):
-                if found:
-                    await found.stop()
+            found = next((t for t in self.pc.getTransceivers() if t.kind == kind), None)
+            if found is None and wanted is None:
                 continue
             found = found or self.pc.addTransceiver(kind, direction=wanted)
-            found.direction = wanted
-            if "send" in wanted and found.sender.track is None:
+            # What is stopped is offered as before: aiortc rejects no m-line, it can only make it inactive.
+            found.direction = "inactive" if wanted in (None, "stopped") else wanted
+            if "send" in found.direction and found.sender.track is None:
                 found.sender.replaceTrack(make())
 
     async def describe(self, description):
@@ -142,7 +141,7 @@ class Peer:
 
     async def offer(self):
         async with self.turn:
-            await self.prepare()
+            self.prepare()
             await self.describe(await self.pc.createOffer())
 
     async def take(self, signal):

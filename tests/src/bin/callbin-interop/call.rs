@@ -19,7 +19,7 @@ const HELLO: &str = "hello from the peer";
 /// What `callbin` says.
 pub const OUR_HELLO: &str = "hello from callbin";
 /// How long anything may take.
-pub const PATIENCE: Duration = Duration::from_secs(12);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A way that something takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -56,12 +56,7 @@ impl Column {
 pub type Known = (&'static str, Role, Column, &'static str);
 
 /// An entry that works after all is noted in a run, and is then to be removed.
-pub const KNOWN: &[Known] = &[
-    ("aiortc", Role::CallsOffers, Column::Removed, AIORTC_ADDS),
-    ("aiortc", Role::CalledAnswers, Column::Removed, AIORTC_ADDS),
-];
-const AIORTC_ADDS: &str =
-    "aiortc receives nothing on an m-line that it adds after it has stopped one, nor from Chromium";
+pub const KNOWN: &[Known] = &[];
 
 /// A stack in a role, and what was found.
 #[derive(Debug)]
