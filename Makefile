@@ -2,10 +2,11 @@
 
 PORT ?= 8443
 TLS ?=
+EXAMPLES ?=
 
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup build demo test lint unit page-test doc bench audit clean
+.PHONY: help setup build demo test lint unit page-test doc interop bench audit clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -36,6 +37,10 @@ page-test:
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+
+interop: ## Run other people's WebRTC stacks against callbin; EXAMPLES=… for a checkout of GStreamer's examples
+	@EXAMPLES="$(EXAMPLES)" scripts/setup.sh interop
+	@EXAMPLES="$(EXAMPLES)" scripts/interop.sh
 
 bench: build ## Measure server and client on this machine
 	@scripts/setup.sh test

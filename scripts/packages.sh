@@ -10,3 +10,9 @@ RUN_PACKAGES="gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-p
 # To run the tests: a real browser with its driver, Node.js for the page's unit tests, a virtual
 # display, and tools for certificates, network namespaces and clocks that jump.
 TEST_PACKAGES="coturn chromium chromium-driver nodejs xvfb iproute2 openssl procps curl libfaketime"
+
+# To run the stacks of others against the client (make interop): a second browser, GStreamer's command line as codec of
+# those that have none, and what installs Python and Node.js packages.
+INTEROP_PACKAGES="firefox-esr gstreamer1.0-tools python3-venv npm"
+# And for GStreamer's example clients, in Python and in C.
+EXAMPLES_PACKAGES="python3-gst-1.0 gir1.2-gst-plugins-bad-1.0 python3-websockets libsoup-3.0-dev libjson-glib-dev libnice-dev"

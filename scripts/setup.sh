@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what callbin needs and is missing. Says nothing and does nothing when all is there.
-#   scripts/setup.sh build|test
+#   scripts/setup.sh build|test|interop
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
@@ -8,7 +8,11 @@ cd "$(dirname "$0")/.."
 case "${1:-build}" in
     build) wanted="$BUILD_PACKAGES $RUN_PACKAGES" ;;
     test) wanted="$BUILD_PACKAGES $RUN_PACKAGES $TEST_PACKAGES" ;;
-    *) echo "usage: scripts/setup.sh build|test" >&2; exit 2 ;;
+    interop)
+        wanted="$BUILD_PACKAGES $RUN_PACKAGES $TEST_PACKAGES $INTEROP_PACKAGES"
+        [ -z "${EXAMPLES:-}" ] || wanted="$wanted $EXAMPLES_PACKAGES"
+        ;;
+    *) echo "usage: scripts/setup.sh build|test|interop" >&2; exit 2 ;;
 esac
 
 if ! command -v cargo >/dev/null 2>&1; then
@@ -16,10 +20,12 @@ if ! command -v cargo >/dev/null 2>&1; then
     exit 1
 fi
 
-# Node.js often comes from elsewhere than Debian: any node will do.
-if command -v node >/dev/null 2>&1; then
-    wanted=$(printf '%s\n' $wanted | grep -vx nodejs | tr '\n' ' ')
-fi
+# Node.js often comes from elsewhere than Debian: any node will do, and any npm.
+for other in node:nodejs npm:npm; do
+    if command -v "${other%:*}" >/dev/null 2>&1; then
+        wanted=$(printf '%s\n' $wanted | grep -vx "${other#*:}" | tr '\n' ' ')
+    fi
+done
 
 if ! command -v apt-get >/dev/null 2>&1; then
     if pkg-config --exists gstreamer-webrtc-1.0 gstreamer-sdp-1.0 2>/dev/null; then

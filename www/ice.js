@@ -30,9 +30,13 @@ export class IceServers {
     this.request = request;
   }
 
-  /** @returns {RTCConfiguration} */
+  /**
+   * Balanced, as webrtcbin bundles only when told to: an offer is then for peers with one transport and for those
+   * with one for each m-line.
+   * @returns {RTCConfiguration}
+   */
   get configuration() {
-    return { bundlePolicy: "max-bundle", iceTransportPolicy: this.policy, iceServers: [...this.extra, ...this.#servers] };
+    return { bundlePolicy: "balanced", iceTransportPolicy: this.policy, iceServers: [...this.extra, ...this.#servers] };
   }
 
   /** Asks now, for this uid, and again before the credentials expire. What was asked before counts no more. @param {string} uid */

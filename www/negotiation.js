@@ -171,6 +171,8 @@ export class Negotiation {
     const effects = this.#held.map((candidate) => ({ do: "add-candidate", candidate }));
     this.#held = [];
     if (this.phase === "applying-offer") {
+      const newer = this.#newerOffer();
+      if (newer) return [...effects, ...newer];
       this.phase = "creating-answer";
       return [...effects, { do: "create-answer" }];
     }
@@ -188,11 +190,25 @@ export class Negotiation {
       this.phase = "stable"; // for as long as it takes to turn to that offer
       return this.#continue();
     }
+    const newer = this.phase === "creating-answer" && this.#newerOffer();
+    if (newer) return newer;
     this.phase = this.phase === "creating-offer" ? "setting-offer" : "setting-answer";
     return [
       { do: "send", signal: { kind: "sdp", sdp: description } },
       { do: "set-local", description },
     ];
+  }
+
+  /**
+   * Turns to an offer that came before the previous one was answered, if there is one. Only the newest is answered:
+   * to the peer any answer is one to its newest offer.
+   * @returns {Effect[] | null}
+   */
+  #newerOffer() {
+    const next = this.#inbox[0];
+    if (next?.kind !== "sdp" || next.sdp.type !== "offer" || next.sdp.sdp === this.#remoteSdp) return null;
+    this.#inbox.shift();
+    return [...this.#take(next.sdp), ...this.#continue()];
   }
 
   /** Whether the other side's offer came first and ours, not sent yet, need not exist. */

@@ -97,7 +97,7 @@ export function parseSignal(text) {
 
 /** @param {any} value @returns {Signal | null} */
 function parseDescription(value) {
-  const type = value?.type;
+  const type = typeof value?.type === "string" ? value.type.toLowerCase() : null;
   if ((type !== "offer" && type !== "answer") || typeof value.sdp !== "string") return null;
   return { kind: "sdp", sdp: { type, sdp: value.sdp } };
 }
@@ -105,18 +105,26 @@ function parseDescription(value) {
 /**
  * `null` and an empty candidate both mean the end of candidates. GStreamer names the m-line by its index
  * alone; with neither index nor mid it can only be the first, which is where a bundle's candidates belong.
+ * A number may be a text and a text a number, and beside a mid an index of nonsense is of no account.
  * @param {any} value @returns {Signal | null}
  */
 function parseCandidate(value) {
   if (value !== null && typeof value !== "object") return null;
   const { candidate = "", sdpMid = null, sdpMLineIndex = null, usernameFragment } = value ?? {};
-  if (typeof candidate !== "string" || (sdpMid !== null && typeof sdpMid !== "string")) return null;
-  if (sdpMLineIndex !== null && !(Number.isInteger(sdpMLineIndex) && sdpMLineIndex >= 0)) return null;
-  const index = sdpMLineIndex === null && sdpMid === null ? 0 : sdpMLineIndex;
+  const mid = typeof sdpMid === "number" ? String(sdpMid) : sdpMid;
+  if (typeof candidate !== "string" || (mid !== null && typeof mid !== "string")) return null;
+  const index = readIndex(sdpMLineIndex);
+  if (index === null && sdpMLineIndex !== null && mid === null) return null;
   /** @type {Candidate} */
-  const ice = { candidate, sdpMid, sdpMLineIndex: index };
+  const ice = { candidate, sdpMid: mid, sdpMLineIndex: index === null && mid === null ? 0 : index };
   if (typeof usernameFragment === "string") ice.usernameFragment = usernameFragment;
   return { kind: "ice", ice };
+}
+
+/** @param {unknown} value @returns {number | null} null if it is no index */
+function readIndex(value) {
+  const index = typeof value === "string" && /^\d{1,4}$/.test(value) ? Number(value) : value;
+  return typeof index === "number" && Number.isInteger(index) && index >= 0 ? index : null;
 }
 
 /** @param {string} text @returns {Record<string, unknown> | null} */

@@ -52,11 +52,15 @@ export class Socket {
       return;
     }
     this.#socket = socket;
+    socket.binaryType = "arraybuffer";
     socket.onopen = () => {
       clearTimeout(this.#timer);
       this.events.opened();
     };
-    socket.onmessage = ({ data }) => typeof data === "string" && this.events.text(data);
+    socket.onmessage = ({ data }) => {
+      const text = typeof data === "string" ? data : jsonIn(data);
+      if (text !== null) this.events.text(text);
+    };
     socket.onclose = ({ code, reason }) => this.#closed(code, reason);
     this.#timer = setTimeout(() => this.#closed(1006, "no connection in time"), OPEN_DEADLINE_MS);
   }
@@ -107,5 +111,18 @@ export class Socket {
     this.#socket = null;
     socket.onopen = socket.onmessage = socket.onclose = null;
     if (socket.readyState < 2) socket.close();
+  }
+}
+
+/**
+ * Some peers send JSON in binary frames. Nothing else comes in one: the server's own messages are texts.
+ * @param {ArrayBuffer} data @returns {string | null}
+ */
+function jsonIn(data) {
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(data);
+    return text.trimStart().startsWith("{") ? text : null;
+  } catch {
+    return null;
   }
 }

@@ -63,6 +63,11 @@ impl Event {
         self.0.pointer(pointer).and_then(Value::as_f64).unwrap_or_default()
     }
 
+    /// All of it.
+    pub fn json(&self) -> &Value {
+        &self.0
+    }
+
     /// The mean colour of the latest frame, in a `stats` event.
     pub fn color(&self) -> Option<[u8; 3]> {
         let all = self.0.pointer("/video/color")?.as_array()?;

@@ -26,6 +26,10 @@ test("asks beside the WebSocket, with the token in a header", async (context) =>
   assert.equal(requests.length, 2, "asked again before the credentials expire");
 });
 
+test("offers are for peers that don't bundle, too", () => {
+  assert.equal(asked({}).ice.configuration.bundlePolicy, "balanced");
+});
+
 test("a server that doesn't answer, or nonsense, is no error", async (context) => {
   context.mock.timers.enable({ apis: ["setTimeout"] });
   for (const answer of [new Error("gone"), {}, { iceServers: 7, ttl: "x" }, null]) {

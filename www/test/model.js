@@ -104,7 +104,7 @@ export class ModelPeer {
   #setRemote(description) {
     const { connection } = this;
     if (description.type === "answer") assert.equal(connection.state, "have-local-offer");
-    else assert.notEqual(connection.state, "have-remote-offer"); // rolls back a local offer by itself
+    // An offer rolls back a local one by itself, and takes the place of a remote one.
     if (connection.remote) assert.equal(fingerprint(connection.remote.sdp), fingerprint(description.sdp));
     connection.state = description.type === "answer" ? "stable" : "have-remote-offer";
     connection.remote = description;

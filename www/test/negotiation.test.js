@@ -83,6 +83,22 @@ test("an offer said twice is answered once", () => {
   assert.deepEqual(negotiation.handle(signal(sdp("offer", "o"))), []);
 });
 
+test("of offers that come before one is answered, the newest counts", () => {
+  for (const step of ["remote-set", "created"]) {
+    const negotiation = new Negotiation({ offers: false });
+    negotiation.handle(signal(sdp("offer", "one")));
+    if (step === "created") negotiation.handle({ type: "remote-set", round: 0 });
+    assert.deepEqual(negotiation.handle(signal(sdp("offer", "two"))), []);
+    assert.deepEqual(negotiation.handle(signal(ice("of two"))), []);
+    const event = step === "created" ? { type: step, description: { type: "answer", sdp: "to one" }, round: 0 } : { type: step, round: 0 };
+    const effects = negotiation.handle(event).filter((effect) => effect.do !== "add-candidate");
+    assert.deepEqual(effects, [{ do: "set-remote", description: sdp("offer", "two").sdp }], step);
+    assert.deepEqual(names(negotiation.handle({ type: "remote-set", round: 0 })).slice(-1), ["create-answer"]);
+    const sent = negotiation.handle({ type: "created", description: { type: "answer", sdp: "to two" }, round: 0 });
+    assert.deepEqual(names(sent), ["send", "set-local"]);
+  }
+});
+
 test("what the peer said about a connection that was given up is void", () => {
   const negotiation = new Negotiation({ offers: true });
   negotiation.handle({ type: "start" });

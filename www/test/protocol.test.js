@@ -64,6 +64,20 @@ test("reads candidates of browsers and of GStreamer", () => {
   assert.deepEqual(gstreamer.ice, { candidate: "candidate:1", sdpMid: null, sdpMLineIndex: 1 });
 });
 
+test("reads what can only mean one thing", () => {
+  const read = (ice) => parseSignal(JSON.stringify({ ice: { candidate: "c", ...ice } }))?.ice;
+  assert.equal(read({ sdpMLineIndex: "1" }).sdpMLineIndex, 1);
+  assert.equal(parseSignal('{"ice":{"candidate":"c","sdpMLineIndex":1.0}}').ice.sdpMLineIndex, 1);
+  assert.deepEqual(read({ sdpMLineIndex: 1, sdpMid: 0 }), { candidate: "c", sdpMid: "0", sdpMLineIndex: 1 });
+  for (const nonsense of [-1, 0.5, "", "x", true, {}]) {
+    assert.deepEqual(read({ sdpMLineIndex: nonsense, sdpMid: "a" }), { candidate: "c", sdpMid: "a", sdpMLineIndex: null });
+    assert.equal(read({ sdpMLineIndex: nonsense }), undefined, String(nonsense));
+  }
+  for (const type of ["OFFER", "Answer"]) {
+    assert.deepEqual(parseSignal(JSON.stringify({ sdp: { type, sdp: "v=0" } })).sdp, { type: type.toLowerCase(), sdp: "v=0" });
+  }
+});
+
 test("a candidate without any m-line belongs to the first", () => {
   assert.equal(parseSignal('{"ice":{"candidate":"candidate:1"}}').ice.sdpMLineIndex, 0);
 });

@@ -101,3 +101,14 @@ test("a server that never answers a close or an attempt doesn't hold us up", (co
   context.mock.timers.tick(10_000);
   assert.deepEqual(log, ["opened", 1006, 1006]);
 });
+
+test("JSON may come in a binary frame, and nothing else", (context) => {
+  const { socket: s, made, log } = socket(context);
+  s.connect();
+  made[0].opens();
+  const bytes = (text) => new TextEncoder().encode(text).buffer;
+  assert.equal(made[0].binaryType, "arraybuffer");
+  made[0].onmessage({ data: bytes(' {"ice":null}') });
+  for (const data of [bytes("SESSION_OK"), bytes(""), new Uint8Array([0x7b, 0xff]).buffer]) made[0].onmessage({ data });
+  assert.deepEqual(log, ["opened", ' {"ice":null}']);
+});

@@ -64,6 +64,12 @@ impl Page {
         self.wait_for(&format!("{url} to load"), loaded, DEADLINE);
     }
 
+    /// Runs a script in each document that this page loads from now on, before its own.
+    #[track_caller]
+    pub fn before_load(&self, js: &str) {
+        self.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": js }));
+    }
+
     /// The value of an expression; of a promise, what it comes to. An exception fails the test.
     #[track_caller]
     pub fn eval(&self, js: &str) -> Value {

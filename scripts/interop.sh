@@ -1,0 +1,24 @@
+#!/bin/sh
+# Other people's WebRTC stacks against callbin: installs them outside the repository, and runs.
+#   scripts/interop.sh [STACK…]
+# EXAMPLES names a checkout of GStreamer's examples, or of all of GStreamer, whose clients are run, too.
+set -eu
+cd "$(dirname "$0")/.."
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/callbin-interop
+sources=$PWD/tests/interop
+mkdir -p "$cache"
+
+# Installed again whenever the list of packages has changed.
+if ! cmp -s "$sources/requirements.txt" "$cache/python/installed.txt"; then
+    rm -rf "$cache/python"
+    /usr/bin/python3 -m venv "$cache/python"
+    "$cache/python/bin/pip" install --quiet --disable-pip-version-check --no-deps --requirement "$sources/requirements.txt"
+    cp "$sources/requirements.txt" "$cache/python/installed.txt"
+fi
+if ! cmp -s "$sources/package-lock.json" "$cache/node_modules/installed.json"; then
+    cp "$sources/package.json" "$sources/package-lock.json" "$cache"
+    (cd "$cache" && npm ci --silent --no-audit --no-fund)
+    cp "$sources/package-lock.json" "$cache/node_modules/installed.json"
+fi
+
+CALLBIN_INTEROP=$cache exec cargo run --quiet --locked --package callbin-tests --bin callbin-interop -- "$@"

@@ -1,0 +1,171 @@
+//! `callbin-interop`: other people's WebRTC stacks call `callbin` and are called, and what works is printed as a
+//! table in Markdown.
+//!
+//!     callbin-interop [STACK…]
+//!
+//! `scripts/interop.sh` installs the stacks first. Everything that was said in a call is in `target/interop/`.
+
+mod call;
+mod examples;
+mod flow;
+mod link;
+mod machine;
+mod peer;
+mod stack;
+mod table;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    process::exit,
+    thread,
+};
+
+use callbin_tests::{Server, process::workspace};
+use serde_json::{Value, json};
+
+use crate::{
+    call::{Call, Way, media},
+    examples::Example,
+    stack::{Kind, Role, Stack},
+    table::{Column, KNOWN, Row, Table},
+};
+
+const BOTH: &str = "sendrecv";
+
+/// A renegotiation, and what has to come of it.
+type Step = fn(&mut Call) -> Result<(), String>;
+
+fn main() {
+    let packages = std::env::var_os("CALLBIN_INTEROP").map(PathBuf::from);
+    let packages = packages.expect("scripts/interop.sh says in CALLBIN_INTEROP where the packages are");
+    let page = workspace().join("tests/interop/page");
+    let server = Server::start(&["--www", page.to_str().expect("the path is text")]);
+    let wanted: Vec<String> = std::env::args().skip(1).map(|name| name.to_lowercase()).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.contains(&name.to_lowercase());
+
+    // Most of a call's time is waiting for the next second's count: two at a time are no slower.
+    let stacks = |kinds: &[Kind]| -> Vec<Row> {
+        let stacks = kinds.iter().filter(|kind| is_wanted(kind.name()));
+        stacks.flat_map(|kind| rows(&server, &mut Stack::new(*kind, &packages))).collect()
+    };
+    let mut table = Table::new(KNOWN);
+    thread::scope(|scope| {
+        let browsers = scope.spawn(|| stacks(&[Kind::Firefox, Kind::Chromium]));
+        table.extend(stacks(&[Kind::Aiortc, Kind::Libdatachannel, Kind::Werift]));
+        table.extend(browsers.join().expect("no panic gets this far"));
+    });
+    table.extend(Example::ALL.into_iter().filter(|it| is_wanted(it.name())).flat_map(examples::run));
+    println!("{}\n\n{table}", machine::describe(&packages));
+    exit(i32::from(table.has_failed()));
+}
+
+fn rows(server: &Server, stack: &mut Stack) -> Vec<Row> {
+    Role::ALL.map(|role| row(server, stack, role)).into()
+}
+
+/// All calls of one row.
+fn row(server: &Server, stack: &mut Stack, role: Role) -> Row {
+    let mut row = Row::new(stack.name(), role);
+    let mut call = place(server, stack, role, media(BOTH, BOTH));
+    for (way, result) in first_looks(&mut call) {
+        row.set(Column::Way(way), result);
+    }
+    // Who offers first decides whose m-lines there are. Who calls makes no difference any more.
+    if !matches!(role, Role::CallsOffers | Role::CalledAnswers) {
+        return row;
+    }
+    let mut steps: Vec<(Column, Step)> =
+        vec![(Column::Hold, hold), (Column::Removed, removed), (Column::Direction, direction)];
+    steps.extend(stack.restarts_ice().then_some((Column::Restart, restart as Step)));
+    for (column, step) in steps {
+        // What has failed before is no ground for another test.
+        if call.is_err() || row.failed_last() {
+            call = place(server, stack, role, media(BOTH, BOTH)).and_then(connected);
+        }
+        row.set(column, guarded(|| call.as_mut().map_err(|error| error.clone()).and_then(step)));
+    }
+    drop(call);
+    if role == Role::CallsOffers {
+        row.set(Column::MediaLater, guarded(|| media_later(server, stack)));
+        row.set(Column::CameraLater, guarded(|| camera_later(server, stack)));
+    }
+    row
+}
+
+/// A panic of a helper is a failure of what it was for.
+fn guarded<T>(test: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(test)).unwrap_or_else(|_| Err("see above".into()))
+}
+
+fn place(server: &Server, stack: &mut Stack, role: Role, media: Value) -> Result<Call, String> {
+    guarded(|| Call::place(server, stack, role, media))
+}
+
+/// What flows in a call that has just begun.
+fn first_looks(call: &mut Result<Call, String>) -> Vec<(Way, Result<(), String>)> {
+    let all = everything();
+    match call {
+        Ok(call) => {
+            let looks = guarded(|| Ok(call.expect(&all))).unwrap_or_default();
+            looks.into_iter().map(|(way, it)| (way, it.map_err(|error| error + &call.troubles()))).collect()
+        }
+        Err(error) => all.iter().map(|(way, _)| (*way, Err(error.clone()))).collect(),
+    }
+}
+
+fn connected(mut call: Call) -> Result<Call, String> {
+    call.demand(&everything()).map(|()| call)
+}
+
+fn everything() -> Vec<(Way, bool)> {
+    [&Way::MEDIA[..], &[Way::TextOut, Way::TextIn]].concat().into_iter().map(|way| (way, true)).collect()
+}
+
+/// All media, each as said.
+fn ways(picture_out: bool, picture_in: bool, sound: bool) -> [(Way, bool); 4] {
+    [
+        (Way::PictureOut, picture_out),
+        (Way::PictureIn, picture_in),
+        (Way::SoundOut, sound),
+        (Way::SoundIn, sound),
+    ]
+}
+
+/// All media inactive, and back.
+fn hold(call: &mut Call) -> Result<(), String> {
+    call.renegotiate(media("inactive", "inactive"), &ways(false, false, false))?;
+    call.renegotiate(media(BOTH, BOTH), &ways(true, true, true))
+}
+
+/// The picture's m-line rejected, and then a new one.
+fn removed(call: &mut Call) -> Result<(), String> {
+    call.renegotiate(media(BOTH, "stopped"), &ways(false, false, true))?;
+    call.renegotiate(media(BOTH, BOTH), &ways(true, true, true))
+}
+
+/// The picture one way, the other way, and both ways again.
+fn direction(call: &mut Call) -> Result<(), String> {
+    call.renegotiate(media(BOTH, "sendonly"), &ways(true, false, true))?;
+    call.renegotiate(media(BOTH, "recvonly"), &ways(false, true, true))?;
+    call.renegotiate(media(BOTH, BOTH), &ways(true, true, true))
+}
+
+/// ICE begins anew.
+fn restart(call: &mut Call) -> Result<(), String> {
+    call.restart_ice(media(BOTH, BOTH), &ways(true, true, true))
+}
+
+/// Data alone at first, so that its m-line is the first; then all media.
+fn media_later(server: &Server, stack: &mut Stack) -> Result<(), String> {
+    let mut call = Call::place(server, stack, Role::CallsOffers, json!({ "data": true }))?;
+    call.demand(&[(Way::TextOut, true), (Way::TextIn, true)])?;
+    call.renegotiate(media(BOTH, BOTH), &ways(true, true, true))
+}
+
+/// A camera that is switched on during the call.
+fn camera_later(server: &Server, stack: &mut Stack) -> Result<(), String> {
+    let mut call = Call::place(server, stack, Role::CallsOffers, media(BOTH, "recvonly"))?;
+    call.demand(&[(Way::PictureIn, true), (Way::SoundOut, true), (Way::SoundIn, true)])?;
+    call.renegotiate(media(BOTH, BOTH), &ways(true, true, true))
+}

@@ -1,0 +1,200 @@
+//! The stacks of others, and how a peer of each is started.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use callbin_tests::{
+    Browser, BrowserOptions, Page, Server, Socket,
+    process::{Process, workspace},
+};
+use tempfile::TempDir;
+
+use crate::link::Link;
+
+/// How long a browser may take to start.
+const START: Duration = Duration::from_secs(60);
+
+/// Lets a page without a camera tell its addresses and play sound, and keeps Firefox from asking and fetching.
+const FIREFOX_SETTINGS: &str = r#"
+user_pref("media.peerconnection.ice.obfuscate_host_addresses", false);
+user_pref("media.navigator.permission.disabled", true);
+user_pref("media.navigator.streams.fake", true);
+user_pref("media.autoplay.default", 0);
+user_pref("media.autoplay.blocking_policy", 0);
+user_pref("media.gmp-manager.updateEnabled", false);
+user_pref("app.update.enabled", false);
+user_pref("app.normandy.enabled", false);
+user_pref("browser.aboutwelcome.enabled", false);
+user_pref("browser.shell.checkDefaultBrowser", false);
+user_pref("datareporting.policy.dataSubmissionEnabled", false);
+user_pref("network.captive-portal-service.enabled", false);
+user_pref("network.connectivity-service.enabled", false);
+user_pref("services.settings.server", "data:,#remote-settings-dummy/v1");
+user_pref("toolkit.telemetry.enabled", false);
+user_pref("extensions.update.enabled", false);
+"#;
+
+/// Who calls, and who offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The peer calls and offers.
+    CallsOffers,
+    /// The peer calls and asks for the offer.
+    CallsAnswers,
+    /// `callbin` calls and offers.
+    CalledAnswers,
+    /// `callbin` calls and asks for the offer.
+    CalledOffers,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 4] =
+        [Self::CallsOffers, Self::CallsAnswers, Self::CalledAnswers, Self::CalledOffers];
+
+    /// Whether the peer calls `callbin`.
+    pub fn peer_calls(self) -> bool {
+        matches!(self, Self::CallsOffers | Self::CallsAnswers)
+    }
+
+    /// Whether the peer makes the first offer.
+    pub fn peer_offers(self) -> bool {
+        matches!(self, Self::CallsOffers | Self::CalledOffers)
+    }
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CallsOffers => "calls, offers",
+            Self::CallsAnswers => "calls, answers",
+            Self::CalledAnswers => "called, answers",
+            Self::CalledOffers => "called, offers",
+        }
+    }
+}
+
+/// Whose stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// aiortc, in Python.
+    Aiortc,
+    /// libdatachannel, as Node.js has it.
+    Libdatachannel,
+    /// werift, in TypeScript.
+    Werift,
+    /// Firefox.
+    Firefox,
+    /// Chromium.
+    Chromium,
+}
+
+impl Kind {
+    /// For people, and in names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Aiortc => "aiortc",
+            Self::Libdatachannel => "libdatachannel",
+            Self::Werift => "werift",
+            Self::Firefox => "Firefox",
+            Self::Chromium => "Chromium",
+        }
+    }
+}
+
+/// A stack, and what keeps running between its calls.
+pub struct Stack {
+    kind: Kind,
+    packages: PathBuf,
+    calls: usize,
+    browser: Option<Running>,
+}
+
+/// A browser. Its page goes from call to call by itself.
+enum Running {
+    Firefox { process: Process, _profile: TempDir },
+    Chromium { _page: Page, _browser: Browser },
+}
+
+impl Stack {
+    /// None of its peers runs yet. The packages are where scripts/interop.sh has put them.
+    pub fn new(kind: Kind, packages: &Path) -> Self {
+        Self { kind, packages: packages.into(), calls: 0, browser: None }
+    }
+
+    /// For people, and in names.
+    pub fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    /// Whether it can restart ICE.
+    pub fn restarts_ice(&self) -> bool {
+        !matches!(self.kind, Kind::Aiortc | Kind::Libdatachannel)
+    }
+
+    /// Starts a peer, and gives its uid.
+    pub fn start(&mut self, server: &Server) -> Result<(String, Link), String> {
+        self.calls += 1;
+        let uid = format!("{}-{}", self.name(), self.calls);
+        let folder = workspace().join("tests/interop");
+        let link = match self.kind {
+            Kind::Aiortc => {
+                let mut command = Command::new(self.packages.join("python/bin/python"));
+                command.arg(folder.join("aiortc_peer.py"));
+                Link::program(command.args([&server.ws_url(), &uid]))
+            }
+            Kind::Libdatachannel => self.node(&folder.join("node-datachannel.mjs"), server, &uid),
+            Kind::Werift => self.node(&folder.join("werift.mjs"), server, &uid),
+            Kind::Firefox | Kind::Chromium => self.page(server, &uid)?,
+        };
+        Ok((uid, link))
+    }
+
+    fn node(&self, script: &Path, server: &Server, uid: &str) -> Link {
+        let mut command = Command::new("node");
+        command.env("CALLBIN_INTEROP", &self.packages).arg(script).args([&server.ws_url(), uid]);
+        Link::program(&mut command)
+    }
+
+    /// Waits for the browser's page, which looks for us under this name. The first call starts the browser.
+    fn page(&mut self, server: &Server, uid: &str) -> Result<Link, String> {
+        let mut socket = Socket::register(server, &format!("{uid}-runner"));
+        if self.browser.is_none() {
+            let url = format!("{}?stack={}&number={}", server.url(), self.name(), self.calls);
+            self.browser = Some(match self.kind {
+                Kind::Firefox => firefox(&url),
+                _ => chromium(&url),
+            });
+        }
+        socket.set_deadline(START);
+        socket.try_receive_text().ok_or_else(|| format!("{} shows no page", self.name()))?;
+        Ok(Link::Page(Box::new(socket)))
+    }
+}
+
+fn chromium(url: &str) -> Running {
+    let browser = Browser::start(BrowserOptions { fake_devices: false, ..BrowserOptions::default() });
+    Running::Chromium { _page: browser.open(url), _browser: browser }
+}
+
+fn firefox(url: &str) -> Running {
+    let profile = tempfile::Builder::new().prefix("callbin-firefox-").tempdir().expect("there is room");
+    std::fs::write(profile.path().join("user.js"), FIREFOX_SETTINGS).expect("there is room");
+    let mut command = Command::new("firefox-esr");
+    command.args(["--headless", "--no-remote", "--profile"]).arg(profile.path()).arg(url);
+    command.env("HOME", profile.path());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Running::Firefox { process: Process::spawn(&mut command), _profile: profile }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Firefox's children end with it once it is asked to end.
+        if let Self::Firefox { process, .. } = self {
+            process.signal("TERM");
+            let _ = process.wait();
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The results, as a table in Markdown with what is wrong below it.
+
+use std::fmt;
+
+use crate::{call::Way, stack::Role};
+
+/// What is tested, a column each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Column {
+    /// What flows in a call that has just begun.
+    Way(Way),
+    /// All media inactive, and back.
+    Hold,
+    /// The picture removed and added again.
+    Removed,
+    /// The picture one way, the other way, and both ways.
+    Direction,
+    /// An ICE restart.
+    Restart,
+    /// Data alone first, media with the second offer.
+    MediaLater,
+    /// The peer's camera with the second offer.
+    CameraLater,
+}
+
+impl Column {
+    const ALL: [Self; 12] = [
+        Self::Way(Way::PictureOut),
+        Self::Way(Way::PictureIn),
+        Self::Way(Way::SoundOut),
+        Self::Way(Way::SoundIn),
+        Self::Way(Way::TextOut),
+        Self::Way(Way::TextIn),
+        Self::Hold,
+        Self::Removed,
+        Self::Direction,
+        Self::Restart,
+        Self::MediaLater,
+        Self::CameraLater,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Way(way) => way.name(),
+            Self::Hold => "hold",
+            Self::Removed => "remove, add",
+            Self::Direction => "direction",
+            Self::Restart => "ICE restart",
+            Self::MediaLater => "media later",
+            Self::CameraLater => "camera later",
+        }
+    }
+}
+
+/// What is known not to work, and why.
+pub type Known = (&'static str, Role, Column, &'static str);
+
+/// An entry that works after all is noted in a run, and is then to be removed.
+pub const KNOWN: &[Known] = &[];
+
+/// A stack in a role, and what was found.
+#[derive(Debug)]
+pub struct Row {
+    stack: &'static str,
+    /// None if it was not run, for this reason.
+    role: Result<Role, String>,
+    cells: Vec<(Column, Result<(), String>)>,
+}
+
+impl Row {
+    /// Nothing yet.
+    pub fn new(stack: &'static str, role: Role) -> Self {
+        Self { stack, role: Ok(role), cells: Vec::new() }
+    }
+
+    /// Nothing at all, for a reason.
+    pub fn not_run(stack: &'static str, reason: &str) -> Self {
+        Self { stack, role: Err(format!("not run: {reason}")), cells: Vec::new() }
+    }
+
+    fn role(&self) -> &str {
+        self.role.as_ref().map_or_else(String::as_str, |role| role.name())
+    }
+
+    /// Adds a result, and shows that something goes on.
+    pub fn set(&mut self, column: Column, result: Result<(), String>) {
+        let words = result.as_ref().map_or_else(String::as_str, |()| "works");
+        eprintln!("{}, {}, {}: {words}", self.stack, self.role(), column.name());
+        self.cells.push((column, result));
+    }
+
+    /// Whether the latest result is a failure.
+    pub fn failed_last(&self) -> bool {
+        self.cells.last().is_some_and(|(_, result)| result.is_err())
+    }
+
+    fn known(&self, known: &[Known], column: Column) -> Option<&'static str> {
+        let entry = known.iter().find(|(stack, role, at, _)| {
+            *stack == self.stack && self.role.as_ref() == Ok(role) && *at == column
+        });
+        entry.map(|(.., reason)| *reason)
+    }
+
+    fn cell(&self, known: &[Known], column: Column) -> &'static str {
+        match self.cells.iter().find(|(at, _)| *at == column) {
+            None => "",
+            Some((_, Ok(()))) => "yes",
+            Some((_, Err(_))) if self.known(known, column).is_some() => "no, known",
+            Some((_, Err(_))) => "**no**",
+        }
+    }
+
+    /// What is to be said of the results that are not simply good; of several columns at once, if it is the same.
+    fn remarks(&self, known: &[Known]) -> Vec<String> {
+        let mut remarks: Vec<(Vec<&str>, String)> = Vec::new();
+        for (column, result) in &self.cells {
+            let words = match (result, self.known(known, *column)) {
+                (Err(error), None) => error.clone(),
+                (Err(_), Some(reason)) => format!("known: {reason}"),
+                (Ok(()), Some(_)) => "works now: remove it from the known failures".into(),
+                (Ok(()), None) => continue,
+            };
+            match remarks.iter_mut().find(|(_, said)| *said == words) {
+                Some((columns, _)) => columns.push(column.name()),
+                None => remarks.push((vec![column.name()], words)),
+            }
+        }
+        let place = format!("{}, {}", self.stack, self.role());
+        remarks
+            .into_iter()
+            .map(|(columns, words)| format!("{place}; {}: {words}", columns.join(", ")))
+            .collect()
+    }
+}
+
+/// All rows.
+#[derive(Debug)]
+pub struct Table {
+    rows: Vec<Row>,
+    known: &'static [Known],
+}
+
+impl Table {
+    /// An empty one, with the failures that are none.
+    pub fn new(known: &'static [Known]) -> Self {
+        Self { rows: Vec::new(), known }
+    }
+
+    /// Adds rows.
+    pub fn extend(&mut self, rows: impl IntoIterator<Item = Row>) {
+        self.rows.extend(rows);
+    }
+
+    /// Whether anything fails that is not known to.
+    pub fn has_failed(&self) -> bool {
+        let fails = |row: &Row, (column, result): &(Column, Result<(), String>)| {
+            result.is_err() && row.known(self.known, *column).is_none()
+        };
+        self.rows.iter().any(|row| row.cells.iter().any(|cell| fails(row, cell)))
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = Column::ALL.map(Column::name).join(" | ");
+        writeln!(f, "| stack | it | {names} |")?;
+        writeln!(f, "|---|---|{}", "---|".repeat(Column::ALL.len()))?;
+        for row in &self.rows {
+            let cells = Column::ALL.map(|column| row.cell(self.known, column)).join(" | ");
+            writeln!(f, "| {} | {} | {cells} |", row.stack, row.role())?;
+        }
+        let remarks: Vec<String> = self.rows.iter().flat_map(|row| row.remarks(self.known)).collect();
+        if !remarks.is_empty() {
+            writeln!(f)?;
+        }
+        remarks.iter().try_for_each(|remark| writeln!(f, "- {remark}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(known: &'static [Known], result: Result<(), String>) -> Table {
+        let mut row = Row::new("a", Role::CallsOffers);
+        row.set(Column::Hold, result);
+        let mut table = Table::new(known);
+        table.extend([row]);
+        table
+    }
+
+    const LISTED: &[Known] = &[("a", Role::CallsOffers, Column::Hold, "because")];
+
+    #[test]
+    fn a_failure_fails_the_run_unless_it_is_known() {
+        let new = table(&[], Err("broken".into()));
+        assert!(new.has_failed() && new.to_string().contains("- a, calls, offers; hold: broken"), "{new}");
+        let known = table(LISTED, Err("broken".into()));
+        assert!(!known.has_failed() && known.to_string().contains("known: because"), "{known}");
+    }
+
+    #[test]
+    fn a_known_failure_that_works_is_only_noted() {
+        let table = table(LISTED, Ok(()));
+        assert!(!table.has_failed() && table.to_string().contains("works now"), "{table}");
+    }
+
+    #[test]
+    fn what_was_not_run_says_why_and_fails_nothing() {
+        let mut table = Table::new(&[]);
+        table.extend([Row::not_run("a", "EXAMPLES not set")]);
+        assert!(!table.has_failed() && table.to_string().contains("not run: EXAMPLES not set"), "{table}");
+    }
+}
