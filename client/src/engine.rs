@@ -181,6 +181,7 @@ impl Engine {
 
     /// The peer said something.
     pub fn signal(&mut self, key: u64, signal: Signal) {
+        tracing::trace!(key, "the peer says: {signal}");
         self.input(key, Input::Signal(signal));
     }
 
@@ -363,7 +364,10 @@ impl Engine {
             return Ok(());
         }
         match effect {
-            Effect::Send(signal) => self.out.push_back((key, Out::Send(signal))),
+            Effect::Send(signal) => {
+                tracing::trace!(key, "we say: {signal}");
+                self.out.push_back((key, Out::Send(signal)));
+            }
             Effect::Report(milestone) => self.report(key, milestone),
             Effect::Fail(failure) => self.fail_negotiation(key, failure),
             Effect::Rebuild => self.forget_peer(key),

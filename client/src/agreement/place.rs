@@ -85,12 +85,7 @@ impl Agreement {
         };
         // Of an offer that rejects everything nothing has to be known.
         let Some(new) = transport(offer) else { return Some(false) };
-        // When another m-line names the transport, browsers begin with another transport.
-        let names = |remote: &Remote, tag: Option<usize>| {
-            tag.and_then(|tag| remote.sections.get(tag)).map(|section| section.mid.clone())
-        };
-        let tag = offer.bundle.iter().copied().find(|position| offer.is_usable(*position));
-        if names(old, self.tag(old)) != names(offer, tag) {
+        if self.bundled && self.moves_transport(old, offer) {
             return None;
         }
         let old = transport(old)?;
@@ -98,6 +93,22 @@ impl Agreement {
         let restarts = !old.is_same_ice(&new);
         let follows = old.is_same_peer(&new) && bundled == self.bundled && (self.bundled || !restarts);
         follows.then_some(restarts)
+    }
+
+    /// Whether the bundle's transport is another one. Browsers begin with a new one when the m-line is gone that named
+    /// it, or when a new m-line names it; that a group has another order means nothing.
+    pub(super) fn moves_transport(&self, old: &Remote, offer: &Remote) -> bool {
+        let mid =
+            |remote: &Remote, position: usize| remote.sections.get(position).and_then(|it| it.mid.clone());
+        let has = |remote: &Remote, wanted: &Option<String>| {
+            remote.bundle.iter().any(|it| mid(remote, *it) == *wanted)
+        };
+        let before = self.tag(old).map(|tag| mid(old, tag));
+        let now = offer.bundle.iter().copied().find(|it| offer.is_usable(*it)).map(|tag| mid(offer, tag));
+        match (before, now) {
+            (Some(before), Some(now)) => !has(offer, &before) || !has(old, &now),
+            (before, now) => before.is_some() != now.is_some(),
+        }
     }
 
     /// Finds a seat for an m-line of a later offer: its own (`same`), or else a free or a new one. `false`: none
