@@ -12,6 +12,7 @@ use gst_utils::{
 use super::{
     feed::{Feed, Peers},
     keyframes, make, set_nick,
+    target::{AUDIO_BITRATE, Target},
 };
 use crate::{
     cli::Media,
@@ -28,6 +29,8 @@ pub struct Source {
     pipeline: gst::Pipeline,
     audio: Option<Encoded>,
     video: Option<Encoded>,
+    /// What the encoders aim at.
+    pub target: Target,
     /// What every peer's pipeline runs by, so that timestamps mean the same in all of them.
     pub timing: Timing,
 }
@@ -60,7 +63,7 @@ impl Source {
                 .set_state(gst::State::Playing)
                 .map_err(|_| Failure::internal("the encoders do not start"))?;
         }
-        Ok(Self { pipeline, audio, video, timing })
+        Ok(Self { pipeline, audio, video, target: Target::of(media), timing })
     }
 
     /// The caps of the encoded medium, if it is sent.
@@ -196,7 +199,7 @@ fn audio(pipeline: &gst::Pipeline, media: &Media) -> Result<Encoded, Failure> {
         .channels(1)
         .build();
     let encoder = make("opusenc")?;
-    encoder.set_property("bitrate", 32_000i32);
+    encoder.set_property("bitrate", i32::try_from(AUDIO_BITRATE).unwrap_or(i32::MAX));
     encoder.set_property("complexity", 4i32);
     encoder.set_property("inband-fec", true);
     let caps = gst::Caps::builder("audio/x-opus")

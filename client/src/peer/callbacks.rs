@@ -12,7 +12,7 @@ use gst_webrtc::{
     WebRTCSessionDescription,
 };
 
-use super::{PeerEvent, Voice, clock_rate, dtls::Gate};
+use super::{PeerEvent, Voice, clock_rate, dtls::Gate, outflow::Outflow};
 use crate::{
     media::{meter::Meter, receive},
     sdp::Kind,
@@ -28,12 +28,13 @@ pub(super) fn connect(
     voice: &Voice,
     gate: &Arc<Gate>,
     meter: &Arc<Meter>,
+    outflow: &Arc<Outflow>,
 ) {
     watch_bus(pipeline, voice);
     watch_candidates(webrtcbin, voice);
     watch_states(webrtcbin, voice);
     watch_channels(webrtcbin, voice, gate);
-    watch_insides(webrtcbin, voice, gate, meter);
+    watch_insides(webrtcbin, voice, gate, meter, outflow);
     watch_streams(pipeline, webrtcbin, gate, meter);
 }
 
@@ -117,11 +118,18 @@ pub(super) fn connect_channel(channel: &WebRTCDataChannel, voice: &Voice, gate: 
 }
 
 /// What webrtcbin builds inside itself, as it builds it.
-fn watch_insides(webrtcbin: &gst::Element, voice: &Voice, gate: &Arc<Gate>, meter: &Arc<Meter>) {
+fn watch_insides(
+    webrtcbin: &gst::Element,
+    voice: &Voice,
+    gate: &Arc<Gate>,
+    meter: &Arc<Meter>,
+    outflow: &Arc<Outflow>,
+) {
     let Some(bin) = webrtcbin.downcast_ref::<gst::Bin>() else { return };
-    let (voice, gate, meter) = (voice.clone(), gate.clone(), meter.clone());
+    let (voice, gate, meter, outflow) = (voice.clone(), gate.clone(), meter.clone(), outflow.clone());
     bin.connect_deep_element_added(move |_, _, element| {
         let Some(factory) = element.factory() else { return };
+        outflow.watch(&factory.name(), element, &voice);
         match factory.name().as_str() {
             "dtlsdec" => watch_dtls(element, &voice, &gate),
             "nicesrc" => watch_arrivals(element, &meter),

@@ -8,6 +8,7 @@ mod callbacks;
 mod clock_rate;
 mod dtls;
 mod extensions;
+mod outflow;
 mod path;
 mod reaper;
 mod renumber;
@@ -23,7 +24,7 @@ use gst_webrtc::{
     WebRTCSessionDescription,
 };
 
-use self::{dtls::Gate, extensions::Extensions};
+use self::{dtls::Gate, extensions::Extensions, outflow::Outflow};
 pub use self::{
     reaper::Reaper,
     voice::{Inbox, Said, Voice},
@@ -139,6 +140,7 @@ pub struct Peer {
     channels: Vec<WebRTCDataChannel>,
     gate: Arc<Gate>,
     meter: Arc<Meter>,
+    outflow: Arc<Outflow>,
     /// What to create once every sending pad knows its caps.
     deferred: Option<SdpType>,
     /// Our description, if it was the offer.
@@ -185,7 +187,8 @@ impl Peer {
         }
         let gate = Arc::new(Gate::default());
         let meter = Arc::new(Meter::default());
-        callbacks::connect(&pipeline, &webrtcbin, &voice, &gate, &meter);
+        let outflow = Outflow::new(source.target);
+        callbacks::connect(&pipeline, &webrtcbin, &voice, &gate, &meter, &outflow);
         bound_streams(&webrtcbin);
         if let Some(stun) = &config.stun {
             webrtcbin.set_property("stun-server", stun);
@@ -207,6 +210,7 @@ impl Peer {
             channels: Vec::new(),
             gate,
             meter,
+            outflow,
             deferred: None,
             offer: String::new(),
             renumbered: Vec::new(),
@@ -377,12 +381,14 @@ impl Peer {
             }
         }
         rtcp::fill_in(&self.webrtcbin, &mut stats);
+        self.outflow.fill_in(&mut stats);
         stats
     }
 
     /// Ends it, off this thread and off the streaming threads.
     pub fn close(mut self, reaper: &Reaper) {
         self.voice.silence();
+        self.outflow.close();
         // No more buffers: they would only hinder the teardown.
         self.outputs.clear();
         self.channels.clear();

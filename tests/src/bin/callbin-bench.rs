@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use callbin_tests::{Browser, BrowserOptions, Client, DEADLINE, Server};
+use callbin_tests::{Browser, BrowserOptions, CALLER, Client, DEADLINE, Network, Server, program};
 
 /// How long to watch a steady state.
 const STEADY: Duration = Duration::from_secs(10);
@@ -18,7 +18,7 @@ const SMALL: [&str; 4] = ["--size", "320x240", "--fps", "30"];
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let all = wanted.is_empty();
-    for (name, bench) in [("call", call as fn()), ("room", room), ("peers", peers), ("joins", joins)] {
+    for (name, bench) in [("call", call as fn()), ("room", room), ("peers", peers), ("joins", joins), ("line", line)] {
         if all || wanted.iter().any(|want| want == name) {
             bench();
         }
@@ -148,6 +148,34 @@ fn joins() {
     }
     println!("joined to first frame of an existing member decoded, {} joins", times.len());
     print_times("first frame", times);
+}
+
+/// What a client sends to Chromium through a line that carries less, or just about, what it wants to send.
+fn line() {
+    println!("callbin call to Chromium, 1000 kbit/s of video and 32 of sound, IP octets sent in windows of 500 ms");
+    for kbits in [400, 800, 2000] {
+        let server = Server::spawn_reachable(&[]);
+        let browser = Browser::start(BrowserOptions::default());
+        let page = browser.open(&format!("{}?id=web", server.url()));
+        page.wait_for_state("ready");
+        let network = Network::start();
+        network.limit(kbits);
+        let mut command = network.command(program("callbin"));
+        let url = format!("ws://{}:{}", network.host(), server.port());
+        command.args(["call", "web", "--id", "gst", "--server", &url, "--events", "json", "--headless"]);
+        let mut client = Client::spawn(&mut command);
+        client.wait_for("dtls-connected");
+        let rates = network.meter().rates(Duration::from_millis(500), 40);
+        let mean = rates.iter().sum::<f64>() / rates.len() as f64;
+        let stats = client.wait_for("stats");
+        let (lost, again) = (stats.number("/sent/lost"), stats.number("/sent/retransmitted"));
+        let (frames, most) = (page.frames_decoded(CALLER), rates.iter().copied().fold(0.0, f64::max));
+        eprintln!("{rates:.0?}");
+        println!(
+            "  line of {kbits:>4} kbit/s: mean {mean:>7.0}, most {most:>7.0} kbit/s; {lost} packets lost, \
+             {again} sent again; {frames} frames decoded in about 20 s"
+        );
+    }
 }
 
 fn join(server: &Server, number: usize) -> Client {

@@ -1,0 +1,169 @@
+//! What may be sent to one peer, in any half second.
+//!
+//! Percentages are of what the encoders aim at ([`Target`]). The encoder's packets go before retransmissions, which get
+//! what is left. What comes at once and is too much waits: a key frame is several times as large as other frames, and
+//! peers can ask for them.
+
+use std::time::Duration;
+
+use super::{
+    bucket::Bucket,
+    window::{SPAN, Window},
+};
+use crate::media::target::Target;
+
+/// Beyond this nothing is sent again.
+const AGAIN: u64 = 118;
+/// Retransmissions in a second, and at once: many at a time would leave no room for the frames to come.
+const AGAIN_PER_SECOND: u64 = 30;
+const AGAIN_AT_ONCE: u64 = 6;
+/// Two packets can be sent again at once, however low the rate is.
+const TWO_PACKETS: u64 = 2600;
+/// Beyond this a packet of the picture waits.
+const FIRST: u64 = 127;
+/// Beyond this no media leave, whatever they are: the last line.
+const ALL: u64 = 130;
+/// IP and UDP.
+const AROUND: u64 = 28;
+/// SRTP's tag.
+const TAG: u64 = 10;
+/// A retransmission has the original's number in it.
+const NUMBER: u64 = 2;
+
+/// What was sent to one peer.
+#[derive(Debug)]
+pub(super) struct Budget {
+    target: Target,
+    /// All but the sound, as it is decided on.
+    decided: Window,
+    /// Retransmissions.
+    again: Bucket,
+    /// All, as it leaves.
+    left: Window,
+}
+
+impl Budget {
+    pub(super) fn new(target: Target) -> Self {
+        let share = |percent| target.total(percent, Duration::from_secs(1));
+        let at_once = share(AGAIN_AT_ONCE).max(TWO_PACKETS);
+        let again = Bucket::new(at_once as f64, share(AGAIN_PER_SECOND) as f64);
+        Self { target, decided: Window::default(), again, left: Window::default() }
+    }
+
+    /// A packet of the picture, not encrypted yet: how long it has to wait. With zero it is sent.
+    pub(super) fn first(&mut self, now: Duration, bytes: u64) -> Duration {
+        let bytes = bytes + AROUND + TAG;
+        let wait = self.decided.wait(now, bytes, self.target.beside_audio(FIRST, SPAN));
+        if wait.is_zero() {
+            self.decided.add(now, bytes);
+        }
+        wait
+    }
+
+    /// A packet that was sent before: whether it is sent again.
+    pub(super) fn again(&mut self, now: Duration, bytes: u64) -> bool {
+        let bytes = bytes + AROUND + TAG + NUMBER;
+        let fits = self.decided.wait(now, bytes, self.target.beside_audio(AGAIN, SPAN)).is_zero()
+            && self.again.take(now, bytes as f64);
+        if fits {
+            self.decided.add(now, bytes);
+        }
+        fits
+    }
+
+    /// Encrypted media about to leave: whether they may.
+    pub(super) fn leaves(&mut self, now: Duration, bytes: u64) -> bool {
+        let bytes = bytes + AROUND;
+        let fits = self.left.wait(now, bytes, self.target.total(ALL, SPAN)).is_zero();
+        if fits {
+            self.left.add(now, bytes);
+        }
+        fits
+    }
+
+    /// RTCP or DTLS, which nothing stops.
+    pub(super) fn control(&mut self, now: Duration, bytes: u64) {
+        self.decided.add(now, bytes + AROUND);
+        self.left.add(now, bytes + AROUND);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::target::tests::target;
+
+    const SIZE: u64 = 1200;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn budget() -> (Budget, Target) {
+        (Budget::new(target(&[])), target(&[]))
+    }
+
+    /// Sends a frame of so many packets each 33 ms, while everything is asked for again all the time, or nothing; gives the sent
+    /// bytes by the millisecond, and how long a packet had to wait at most.
+    fn send(frames: impl Iterator<Item = u64>, asks: bool) -> (Vec<u64>, Duration, u64) {
+        let (mut budget, _) = budget();
+        let (mut sent, mut again, mut waiting, mut longest) = (Vec::new(), 0, Vec::new(), ms(0));
+        for (tick, packets) in frames.enumerate() {
+            let start = ms(tick as u64 * 33);
+            waiting.extend(std::iter::repeat_n(start, packets as usize));
+            for now in (0..33).map(|after| start + ms(after)) {
+                let mut bytes = 0;
+                while let Some(since) = waiting.first().copied()
+                    && budget.first(now, SIZE).is_zero()
+                {
+                    longest = longest.max(now - since);
+                    waiting.remove(0);
+                    bytes += SIZE + 38;
+                }
+                while asks && budget.again(now, SIZE) {
+                    again += 1;
+                    bytes += SIZE + 40;
+                }
+                sent.push(bytes);
+            }
+        }
+        (sent, longest, again)
+    }
+
+    fn most(sent: &[u64]) -> u64 {
+        sent.windows(500).map(|half| half.iter().sum()).max().unwrap()
+    }
+
+    #[test]
+    fn whatever_is_asked_for_and_encoded_the_bound_holds() {
+        let (_, target) = budget();
+        let bound = target.beside_audio(FIRST, SPAN);
+        // As the encoder should; a key frame each half second; ten times too much.
+        for frames in [[4; 15], [30, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2], [40; 15]] {
+            let (sent, _, _) = send(frames.into_iter().cycle().take(600), true);
+            assert!(most(&sent) <= bound, "{} of {bound}", most(&sent));
+        }
+    }
+
+    #[test]
+    fn retransmissions_get_what_is_left_and_delay_nothing_much() {
+        let (_, longest, again) = send(std::iter::repeat_n(3, 600), true);
+        assert!(longest <= ms(33), "{longest:?}");
+        assert!(again > 200, "{again}");
+        // With key frames of 150 ms.
+        let frames = || [15, 2, 2, 2, 2, 2, 2, 2, 2, 2].into_iter().cycle().take(600);
+        assert_eq!(send(frames(), false).1, ms(0));
+        let (_, longest, _) = send(frames(), true);
+        assert!(longest < ms(200), "{longest:?}");
+    }
+
+    #[test]
+    fn the_last_line_counts_everything_and_stops_media_only() {
+        let (mut budget, target) = budget();
+        let limit = target.total(ALL, SPAN);
+        budget.control(ms(0), 10_000);
+        let left = (0..1000).filter(|_| budget.leaves(ms(1), SIZE)).count() as u64;
+        assert_eq!(left, (limit - 10_028) / (SIZE + 28));
+        assert!(!budget.leaves(ms(499), SIZE) && budget.leaves(ms(500), SIZE));
+    }
+}
