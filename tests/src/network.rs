@@ -111,7 +111,8 @@ impl Meter {
             let mut lines = text.lines().filter(|line| line.starts_with("IpExt:"));
             let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
             let mut pairs = names.split_whitespace().zip(values.split_whitespace());
-            let octets = pairs.find(|(name, _)| *name == "OutOctets").and_then(|(_, octets)| octets.parse().ok());
+            let octets =
+                pairs.find(|(name, _)| *name == "OutOctets").and_then(|(_, octets)| octets.parse().ok());
             (start.elapsed() < LOOK).then(|| (start, octets.expect("the kernel counts octets")))
         })
     }

@@ -13,16 +13,16 @@ use super::{
 use crate::media::target::Target;
 
 /// Beyond this nothing is sent again.
-const AGAIN: u64 = 118;
+const AGAIN: u64 = 116;
 /// Retransmissions in a second, and at once: many at a time would leave no room for the frames to come.
 const AGAIN_PER_SECOND: u64 = 30;
 const AGAIN_AT_ONCE: u64 = 6;
 /// Two packets can be sent again at once, however low the rate is.
 const TWO_PACKETS: u64 = 2600;
 /// Beyond this a packet of the picture waits.
-const FIRST: u64 = 127;
+const FIRST: u64 = 124;
 /// Beyond this no media leave, whatever they are: the last line.
-const ALL: u64 = 130;
+const ALL: u64 = 128;
 /// IP and UDP.
 const AROUND: u64 = 28;
 /// SRTP's tag.

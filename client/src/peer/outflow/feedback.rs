@@ -145,7 +145,9 @@ fn requests(entry: &[u8]) -> u32 {
 
 /// How many packets a transport-wide report tells of.
 fn packets(body: &[u8]) -> u32 {
-    body.get(2..4).and_then(|bytes| bytes.try_into().ok()).map_or(0, |bytes| u32::from(u16::from_be_bytes(bytes)))
+    body.get(2..4)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, |bytes| u32::from(u16::from_be_bytes(bytes)))
 }
 
 #[cfg(test)]

@@ -49,9 +49,8 @@ mod tests {
         let ms = Duration::from_millis;
         let granted = (0..60_000).step_by(5).filter(|&now| keyframes.request(ms(now))).count();
         assert_eq!(granted, 3 + 29);
-        let due: Vec<u64> = (60_000..70_000)
-            .filter(|&now| keyframes.is_due(ms(now)) && keyframes.request(ms(now)))
-            .collect();
+        let due: Vec<u64> =
+            (60_000..70_000).filter(|&now| keyframes.is_due(ms(now)) && keyframes.request(ms(now))).collect();
         assert!(matches!(*due, [60_000..60_010]), "{due:?}");
     }
 
