@@ -1,6 +1,6 @@
 //! What may be sent to one peer, in any half second.
 //!
-//! Percentages are of what the encoders aim at ([`Target`]). The encoder's packets go before retransmissions, which get
+//! Percentages are of what the encoders aim at ([`Target`]). Sound and RTCP have their shares of it. The encoder's packets go before retransmissions, which get
 //! what is left. What comes at once and is too much waits: a key frame is several times as large as other frames, and
 //! peers can ask for them.
 
@@ -34,10 +34,12 @@ const NUMBER: u64 = 2;
 #[derive(Debug)]
 pub(super) struct Budget {
     target: Target,
-    /// All but the sound, as it is decided on.
-    decided: Window,
+    /// The picture, as it is decided on.
+    picture: Window,
     /// Retransmissions.
     again: Bucket,
+    /// Our RTCP.
+    reports: Window,
     /// All, as it leaves.
     left: Window,
 }
@@ -47,15 +49,21 @@ impl Budget {
         let share = |percent| target.total(percent, Duration::from_secs(1));
         let at_once = share(AGAIN_AT_ONCE).max(TWO_PACKETS);
         let again = Bucket::new(at_once as f64, share(AGAIN_PER_SECOND) as f64);
-        Self { target, decided: Window::default(), again, left: Window::default() }
+        Self {
+            target,
+            picture: Window::default(),
+            again,
+            reports: Window::default(),
+            left: Window::default(),
+        }
     }
 
     /// A packet of the picture, not encrypted yet: how long it has to wait. With zero it is sent.
     pub(super) fn first(&mut self, now: Duration, bytes: u64) -> Duration {
         let bytes = bytes + AROUND + TAG;
-        let wait = self.decided.wait(now, bytes, self.target.beside_audio(FIRST, SPAN));
+        let wait = self.picture.wait(now, bytes, self.target.picture(FIRST, SPAN));
         if wait.is_zero() {
-            self.decided.add(now, bytes);
+            self.picture.add(now, bytes);
         }
         wait
     }
@@ -63,10 +71,10 @@ impl Budget {
     /// A packet that was sent before: whether it is sent again.
     pub(super) fn again(&mut self, now: Duration, bytes: u64) -> bool {
         let bytes = bytes + AROUND + TAG + NUMBER;
-        let fits = self.decided.wait(now, bytes, self.target.beside_audio(AGAIN, SPAN)).is_zero()
+        let fits = self.picture.wait(now, bytes, self.target.picture(AGAIN, SPAN)).is_zero()
             && self.again.take(now, bytes as f64);
         if fits {
-            self.decided.add(now, bytes);
+            self.picture.add(now, bytes);
         }
         fits
     }
@@ -81,9 +89,19 @@ impl Budget {
         fits
     }
 
-    /// RTCP or DTLS, which nothing stops.
-    pub(super) fn control(&mut self, now: Duration, bytes: u64) {
-        self.decided.add(now, bytes + AROUND);
+    /// Encrypted RTCP about to leave: whether it may. A peer that loses or leaves out packets makes us ask for them.
+    pub(super) fn reports(&mut self, now: Duration, bytes: u64) -> bool {
+        let bytes = bytes + AROUND;
+        let fits = self.reports.wait(now, bytes, self.target.control(SPAN)).is_zero();
+        if fits {
+            self.reports.add(now, bytes);
+            self.left.add(now, bytes);
+        }
+        fits
+    }
+
+    /// Anything else, which nothing stops.
+    pub(super) fn other(&mut self, now: Duration, bytes: u64) {
         self.left.add(now, bytes + AROUND);
     }
 }
@@ -137,7 +155,7 @@ mod tests {
     #[test]
     fn whatever_is_asked_for_and_encoded_the_bound_holds() {
         let (_, target) = budget();
-        let bound = target.beside_audio(FIRST, SPAN);
+        let bound = target.picture(FIRST, SPAN);
         // As the encoder should; a key frame each half second; ten times too much.
         for frames in [[4; 15], [30, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2], [40; 15]] {
             let (sent, _, _) = send(frames.into_iter().cycle().take(600), true);
@@ -161,9 +179,18 @@ mod tests {
     fn the_last_line_counts_everything_and_stops_media_only() {
         let (mut budget, target) = budget();
         let limit = target.total(ALL, SPAN);
-        budget.control(ms(0), 10_000);
+        budget.other(ms(0), 10_000);
         let left = (0..1000).filter(|_| budget.leaves(ms(1), SIZE)).count() as u64;
         assert_eq!(left, (limit - 10_028) / (SIZE + 28));
         assert!(!budget.leaves(ms(499), SIZE) && budget.leaves(ms(500), SIZE));
+    }
+
+    #[test]
+    fn reports_have_their_share_whatever_else_is_sent() {
+        let (mut budget, target) = budget();
+        while budget.leaves(ms(0), SIZE) {}
+        let sent = (0..1000).filter(|_| budget.reports(ms(1), 72)).count() as u64;
+        assert_eq!(sent, target.control(SPAN) / 100);
+        assert!(!budget.reports(ms(500), 72) && budget.reports(ms(501), 72));
     }
 }

@@ -236,22 +236,23 @@ impl Outflow {
         worst
     }
 
-    /// Counts all that leaves, and stops media that should not have come so far.
+    /// Counts all that leaves, and stops what should not have come so far.
     fn bound(self: &Arc<Self>, pad: &gst::Pad) {
         let this = self.clone();
         pad.add_probe(DATA, move |_, info| {
-            let (mut state, now) = (this.state(), this.now());
+            let (mut state, now, bytes) = (this.state(), this.now(), bytes(info));
             let State { budget, counts, .. } = &mut *state;
-            if !is_media(info) {
-                budget.control(now, bytes(info));
-                return gst::PadProbeReturn::Ok;
-            }
-            if budget.leaves(now, bytes(info)) {
-                return gst::PadProbeReturn::Ok;
-            }
-            counts.withheld += 1;
+            let leaves = match kind(info) {
+                Packet::Media => budget.leaves(now, bytes),
+                Packet::Reports => budget.reports(now, bytes),
+                Packet::Other => {
+                    budget.other(now, bytes);
+                    true
+                }
+            };
+            counts.withheld += u64::from(!leaves);
             // Not `Drop`: GStreamer 1.22 would free the buffer a second time.
-            gst::PadProbeReturn::Handled
+            if leaves { gst::PadProbeReturn::Ok } else { gst::PadProbeReturn::Handled }
         });
     }
 
@@ -289,14 +290,28 @@ fn header(buffer: &gst::BufferRef) -> Option<(u32, u16)> {
     Some((u32::from_be_bytes(bytes.get(8..12)?.try_into().ok()?), number))
 }
 
-/// Whether it is SRTP: neither DTLS (RFC 7983) nor SRTCP (RFC 5761, section 4).
-fn is_media(info: &gst::PadProbeInfo<'_>) -> bool {
-    let mut media = false;
+/// What leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Packet {
+    /// SRTP.
+    Media,
+    /// SRTCP.
+    Reports,
+    /// DTLS, for one.
+    Other,
+}
+
+/// By the first bytes (RFC 7983, and RFC 5761, section 4).
+fn kind(info: &gst::PadProbeInfo<'_>) -> Packet {
+    let mut kind = Packet::Other;
     each(info, |buffer| {
         let mut start = [0; 2];
-        media |= buffer.copy_to_slice(0, &mut start).is_ok()
-            && (128..192).contains(&start[0])
-            && !(192..224).contains(&start[1]);
+        let _ = buffer.copy_to_slice(0, &mut start);
+        kind = match start {
+            [128..192, 192..224] => Packet::Reports,
+            [128..192, _] => Packet::Media,
+            _ => Packet::Other,
+        };
     });
-    media
+    kind
 }
