@@ -176,7 +176,10 @@ fn vp8_encoder(media: &Media) -> Result<gst::Element, Failure> {
     encoder.set_property("target-bitrate", bits);
     encoder.set_property("keyframe-max-dist", i32::from(media.fps).saturating_mul(10));
     encoder.set_property("lag-in-frames", 0i32);
-    encoder.set_property("max-quantizer", 56i32);
+    // What is too much even at the worst quality is left out, and a key frame is as large as a tenth of a second.
+    encoder.set_property("max-quantizer", 63i32);
+    encoder.set_property("dropframe-threshold", 20i32);
+    encoder.set_property("max-intra-bitrate", i32::from(media.fps).saturating_mul(10).max(300));
     encoder.set_property("buffer-size", 500i32);
     encoder.set_property("buffer-initial-size", 300i32);
     encoder.set_property("buffer-optimal-size", 400i32);
