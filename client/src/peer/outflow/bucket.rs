@@ -27,10 +27,18 @@ impl Bucket {
 
     /// Whether there are so many.
     pub(super) fn holds(&mut self, now: Duration, count: f64) -> bool {
+        self.wait(now, count).is_zero()
+    }
+
+    /// When there are so many; all that it can hold, if that is less.
+    pub(super) fn wait(&mut self, now: Duration, count: f64) -> Duration {
         let passed = now.saturating_sub(self.since).as_secs_f64();
         self.since = self.since.max(now);
         self.give(passed * self.per_second);
-        self.left >= count
+        let missing = (count.min(self.at_once) - self.left).max(0.0);
+        // Rounded up, or the last bit of it would be waited for in vain.
+        let nanos = (missing / self.per_second * 1e9).ceil();
+        if missing > 0.0 { Duration::from_nanos(nanos as u64 + 1) } else { Duration::ZERO }
     }
 
     /// Puts so many back.
@@ -53,6 +61,8 @@ mod tests {
         assert_eq!(taken(100), 0, "no time is counted twice");
         assert_eq!(taken(500), 0);
         assert_eq!(taken(60_000), 3, "no more than at first");
+        assert_eq!(bucket.wait(Duration::from_secs(60), 1.0).as_millis(), 500);
+        assert_eq!(bucket.wait(Duration::from_secs(60), 9.0).as_millis(), 1500);
         bucket.give(2.0);
         assert!(!bucket.take(Duration::from_secs(60), 3.0) && bucket.take(Duration::from_secs(60), 2.0));
     }

@@ -17,10 +17,13 @@ const AGAIN: u64 = 116;
 /// Retransmissions in a second, and at once: many at a time would leave no room for the frames to come.
 const AGAIN_PER_SECOND: u64 = 30;
 const AGAIN_AT_ONCE: u64 = 6;
-/// Two packets can be sent again at once, however low the rate is.
+/// Two packets can be sent at once, however low the rate is.
 const TWO_PACKETS: u64 = 2600;
 /// Beyond this a packet of the picture waits.
 const FIRST: u64 = 124;
+/// What waits leaves at this rate, not in lumps, but for what a key frame has in milliseconds.
+const EVENLY: u64 = 118;
+const KEY_FRAME: Duration = Duration::from_millis(100);
 /// Beyond this no media leave, whatever they are: the last line.
 const ALL: u64 = 128;
 /// IP and UDP.
@@ -36,6 +39,7 @@ pub(super) struct Budget {
     target: Target,
     /// The picture, as it is decided on.
     picture: Window,
+    pace: Bucket,
     /// Retransmissions.
     again: Bucket,
     /// Our RTCP.
@@ -46,13 +50,14 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(target: Target) -> Self {
-        let share = |percent| target.total(percent, Duration::from_secs(1));
-        let at_once = share(AGAIN_AT_ONCE).max(TWO_PACKETS);
-        let again = Bucket::new(at_once as f64, share(AGAIN_PER_SECOND) as f64);
+        let second = Duration::from_secs(1);
+        let bucket = |at_once: u64, rate: u64| Bucket::new(at_once.max(TWO_PACKETS) as f64, rate as f64);
+        let share = |percent| target.total(percent, second);
         Self {
             target,
             picture: Window::default(),
-            again,
+            pace: bucket(target.picture(100, KEY_FRAME), target.picture(EVENLY, second)),
+            again: bucket(share(AGAIN_AT_ONCE), share(AGAIN_PER_SECOND)),
             reports: Window::default(),
             left: Window::default(),
         }
@@ -61,8 +66,10 @@ impl Budget {
     /// A packet of the picture, not encrypted yet: how long it has to wait. With zero it is sent.
     pub(super) fn first(&mut self, now: Duration, bytes: u64) -> Duration {
         let bytes = bytes + AROUND + TAG;
-        let wait = self.picture.wait(now, bytes, self.target.picture(FIRST, SPAN));
+        let fits = self.picture.wait(now, bytes, self.target.picture(FIRST, SPAN));
+        let wait = fits.max(self.pace.wait(now, bytes as f64));
         if wait.is_zero() {
+            self.pace.take(now, bytes as f64);
             self.picture.add(now, bytes);
         }
         wait
@@ -170,7 +177,8 @@ mod tests {
         assert!(again > 200, "{again}");
         // With key frames of 150 ms.
         let frames = || [15, 2, 2, 2, 2, 2, 2, 2, 2, 2].into_iter().cycle().take(600);
-        assert_eq!(send(frames(), false).1, ms(0));
+        let (_, longest, _) = send(frames(), false);
+        assert!(longest <= ms(50), "{longest:?}");
         let (_, longest, _) = send(frames(), true);
         assert!(longest < ms(200), "{longest:?}");
     }
