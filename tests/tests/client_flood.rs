@@ -27,10 +27,10 @@ fn call(network: &Network, server: &Server, to: &str) -> Client {
 }
 
 /// A peer that asks in this manner.
-fn flooder(server: &Server, manner: &str) -> Process {
+fn flooder(server: &Server, args: &[&str]) -> Process {
     let mut command = Command::new(program("callbin-test-flooder"));
-    let mut process =
-        Process::spawn(command.args([&server.ws_url(), "flooder", manner]).stdout(Stdio::piped()));
+    command.args([&server.ws_url(), "flooder"]).args(args).stdout(Stdio::piped());
+    let mut process = Process::spawn(&mut command);
     let mut line = String::new();
     let stdout = process.child().stdout.as_mut().expect("stdout is piped");
     BufReader::new(stdout).read_line(&mut line).expect("it says when it is there");
@@ -51,7 +51,7 @@ fn a_peer_that_asks_for_everything_gets_no_more_than_the_budget() {
     let _machine = machine::alone();
     let server = Server::spawn_reachable(&[]);
     let network = Network::start();
-    let _flooder = flooder(&server, "asks");
+    let _flooder = flooder(&server, &["asks"]);
     let mut client = call(&network, &server, "flooder");
     client.wait_for_stats("requests", |stats| stats.number("/sent/retransmissions_refused") > 1000.0);
     assert_within_budget(&network.meter(), 20);
@@ -66,12 +66,55 @@ fn a_peer_that_floods_is_ended_and_gets_no_more_than_the_budget_before() {
     let _machine = machine::alone();
     let server = Server::spawn_reachable(&[]);
     let network = Network::start();
-    let _flooder = flooder(&server, "floods");
+    let _flooder = flooder(&server, &["floods"]);
     let mut client = call(&network, &server, "flooder");
     client.wait_for("dtls-connected");
     assert_within_budget(&network.meter(), 6);
     assert_eq!(client.exit_code(), 14, "{}", client.errors());
     assert!(client.errors().contains("floods us: feedback"), "{}", client.errors());
+}
+
+/// Two that join a room in which the flooder is.
+fn beside_a_flooder(server: &Server) -> [Client; 2] {
+    ["red", "green"].map(|uid| {
+        let args = ["room", "r", "--id", uid, "--video-pattern", uid, "--size", "320x240", "--view", "none"];
+        let mut client = Client::start(server, &args);
+        client.wait_for("joined");
+        client
+    })
+}
+
+#[test]
+fn in_a_room_whoever_asks_for_everything_disturbs_nobody() {
+    let _machine = machine::alone();
+    let server = Server::start(&[]);
+    let _flooder = flooder(&server, &["asks", "r"]);
+    let [mut red, mut green] = beside_a_flooder(&server);
+    for requests in [1000.0, 10_000.0] {
+        for (client, other) in [(&mut red, "green"), (&mut green, "red")] {
+            client.wait_for_stats("requests", |stats| {
+                stats.peer() == Some("flooder") && stats.number("/sent/retransmissions_refused") > requests
+            });
+            client.forget();
+            client.wait_for_stats("a picture of the other", |stats| {
+                stats.peer() == Some(other) && stats.number("/video/fps") > 20.0
+            });
+        }
+    }
+}
+
+#[test]
+fn in_a_room_whoever_floods_is_ended_and_shunned() {
+    let _machine = machine::alone();
+    let server = Server::start(&[]);
+    let _flooder = flooder(&server, &["floods", "r"]);
+    let [mut red, mut green] = beside_a_flooder(&server);
+    for client in [&mut red, &mut green] {
+        let failed = client.wait_for_peer("flooder", "peer-failed");
+        assert!(failed.text("/reason").contains("floods us: feedback"), "{failed:?}");
+    }
+    red.wait_for_peer("green", "peer-first-video");
+    green.wait_for_peer("red", "peer-first-video");
 }
 
 /// Chromium asks for what is lost, again and again, and for key frames.

@@ -1,9 +1,10 @@
-//! `callbin-test-flooder URL UID asks|floods`: a peer that takes a call, receives, and asks for what it has received.
+//! `callbin-test-flooder URL UID asks|floods [ROOM]`: a peer that takes calls, receives, and asks for what it has received.
 //!
 //! A real peer, with GStreamer's webrtcbin. `asks` asks for each packet ten times a second, and for key frames, in no more
 //! reports than an honest peer might send. `floods` asks for all that it can with 0.4 Mbit/s.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -33,34 +34,56 @@ const FLOODS: Manner = Manner { pause: Duration::from_millis(25), times: 10, pac
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [url, uid, manner] = args.as_slice() else {
-        panic!("usage: callbin-test-flooder URL UID asks|floods")
+    let [url, uid, manner, room @ ..] = args.as_slice() else {
+        panic!("usage: callbin-test-flooder URL UID asks|floods [ROOM]")
     };
-    let manner = if manner == "floods" { FLOODS } else { ASKS };
+    let manner = if manner == "floods" { &FLOODS } else { &ASKS };
     gst::init().expect("GStreamer is installed");
     let mut socket = Socket::connect_to(url).hello(uid);
+    if let [room] = room {
+        socket.send(&format!("ROOM {room}"));
+        socket.expect("ROOM_OK ");
+    }
     println!("registered");
-    let (pipeline, webrtcbin) = receiver(manner);
+    // By what is in front of its messages.
+    let mut peers = HashMap::new();
     loop {
         match socket.receive() {
-            Received::Text(text) => match Signal::parse(&text) {
-                Ok(Signal::Sdp { kind: SdpType::Offer, sdp }) => {
-                    answer(&webrtcbin, &sdp).iter().for_each(|signal| socket.send(&signal.to_string()));
+            Received::Text(text) => {
+                let (from, message) = split(&text);
+                let (_, webrtcbin) = peers.entry(from.to_owned()).or_insert_with(|| receiver(manner));
+                for signal in react(webrtcbin, message) {
+                    socket.send(&format!("{from}{signal}"));
                 }
-                Ok(Signal::Ice(Candidate { candidate, sdp_m_line_index: Some(index), .. })) => {
-                    webrtcbin.emit_by_name::<()>("add-ice-candidate", &[&index, &candidate]);
-                }
-                _ => {}
-            },
+            }
             Received::Binary(_) => {}
             Received::Closed(_) | Received::Cut => break,
         }
     }
-    pipeline.set_state(gst::State::Null).expect("it ends");
+}
+
+/// In a room a message has its sender in front, as the answer has its receiver.
+fn split(text: &str) -> (&str, &str) {
+    let behind_two_words = text.match_indices(' ').nth(1).map(|(space, _)| space + 1);
+    match behind_two_words.filter(|_| text.starts_with("ROOM_PEER_MSG ")) {
+        Some(message) => text.split_at(message),
+        None => ("", text),
+    }
+}
+
+fn react(webrtcbin: &gst::Element, message: &str) -> Vec<Signal> {
+    match Signal::parse(message) {
+        Ok(Signal::Sdp { kind: SdpType::Offer, sdp }) => return answer(webrtcbin, &sdp),
+        Ok(Signal::Ice(Candidate { candidate, sdp_m_line_index: Some(index), .. })) => {
+            webrtcbin.emit_by_name::<()>("add-ice-candidate", &[&index, &candidate]);
+        }
+        _ => {}
+    }
+    Vec::new()
 }
 
 /// What takes all that comes, and then asks for it.
-fn receiver(manner: Manner) -> (gst::Pipeline, gst::Element) {
+fn receiver(manner: &'static Manner) -> (gst::Pipeline, gst::Element) {
     let pipeline = gst::Pipeline::new();
     let webrtcbin = gst::ElementFactory::make("webrtcbin").build().expect("webrtcbin is installed");
     webrtcbin.set_property_from_str("bundle-policy", "max-bundle");
@@ -70,7 +93,7 @@ fn receiver(manner: Manner) -> (gst::Pipeline, gst::Element) {
         transceiver.set_property("do-nack", true);
         None
     });
-    let (weak, manner) = (pipeline.downgrade(), std::sync::Mutex::new(Some(manner)));
+    let weak = pipeline.downgrade();
     webrtcbin.connect_pad_added(move |webrtcbin, pad| {
         if pad.direction() != gst::PadDirection::Src {
             return;
@@ -82,12 +105,8 @@ fn receiver(manner: Manner) -> (gst::Pipeline, gst::Element) {
         pad.link(&sink.static_pad("sink").expect("a sink has one")).expect("it takes anything");
         let caps = pad.current_caps().expect("a stream has caps");
         if caps.structure(0).expect("caps are fixed").get("media") == Ok("video") {
-            let (newest, manner) = (watch(pad), manner.lock().expect("nobody panicked").take());
-            let session = session(webrtcbin);
-            manner.into_iter().for_each(|manner| {
-                let (newest, session) = (newest.clone(), session.clone());
-                thread::spawn(move || flood(&session, &newest, &manner));
-            });
+            let (newest, session) = (watch(pad), session(webrtcbin));
+            thread::spawn(move || flood(&session, &newest, manner));
         }
     });
     pipeline.set_state(gst::State::Playing).expect("it starts");
@@ -159,7 +178,6 @@ fn session(webrtcbin: &gst::Element) -> gst::Element {
 /// Sends reports where the session sends its own, without end.
 fn flood(session: &gst::Element, newest: &AtomicU64, manner: &Manner) {
     let pad = session.static_pad("send_rtcp_src").expect("the session sends reports");
-    println!("asking");
     loop {
         thread::sleep(manner.pause);
         let newest = newest.load(Relaxed);
