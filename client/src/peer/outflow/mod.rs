@@ -37,6 +37,9 @@ use crate::{media::target::Target, stats::PeerStats};
 
 const DATA: gst::PadProbeType = gst::PadProbeType::BUFFER.union(gst::PadProbeType::BUFFER_LIST);
 
+/// Between two reports of what has arrived. Chromium's comes as often.
+const REPORT_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(100);
+
 /// What leaves for one peer.
 #[derive(Debug)]
 pub(super) struct Outflow {
@@ -87,7 +90,10 @@ impl Outflow {
             "rtpredenc" => pad("src").iter().for_each(|pad| self.pace(pad)),
             "rtprtxsend" => pad("src").iter().for_each(|pad| self.judge_requests(pad)),
             "nicesink" => pad("sink").iter().for_each(|pad| self.bound(pad)),
-            "rtpsession" => self.judge_feedback(element, voice),
+            "rtpsession" => {
+                report_rarely(element);
+                self.judge_feedback(element, voice);
+            }
             _ => {}
         }
     }
@@ -262,6 +268,14 @@ impl Outflow {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// GStreamer would make a transport-wide report for each frame, and each time a report of each stream with it.
+fn report_rarely(session: &gst::Element) {
+    let session = session.property::<Option<gst::glib::Object>>("internal-session");
+    if let Some(session) = session.filter(|session| session.has_property("twcc-feedback-interval")) {
+        session.set_property("twcc-feedback-interval", REPORT_INTERVAL.nseconds());
     }
 }
 
