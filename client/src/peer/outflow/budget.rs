@@ -1,8 +1,8 @@
 //! What may be sent to one peer, in any half second.
 //!
-//! Percentages are of what the encoders aim at ([`Target`]). Sound and RTCP have their shares of it. The encoder's packets go before retransmissions, which get
-//! what is left. What comes at once and is too much waits: a key frame is several times as large as other frames, and
-//! peers can ask for them.
+//! Percentages are of the encoders' target ([`Target`]), of which sound and RTCP have fixed shares. New packets of the
+//! picture have priority: retransmissions stop at a lower limit. A packet of the picture that exceeds its limit waits;
+//! that happens with large key frames, and when the encoder catches up on a busy machine.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use super::{
 };
 use crate::media::target::Target;
 
-/// Beyond this nothing is sent again.
+/// The limit for retransmissions.
 const AGAIN: u64 = 116;
-/// Retransmissions in a second, and at once: many at a time would leave no room for the frames to come.
+/// Retransmissions per second, and in one burst: a large burst would leave no room for the next frames.
 const AGAIN_PER_SECOND: u64 = 30;
 const AGAIN_AT_ONCE: u64 = 6;
-/// Two packets can be sent at once, however low the rate is.
+/// The smallest burst, for very low rates: two packets.
 const TWO_PACKETS: u64 = 2600;
-/// Beyond this a packet of the picture waits.
+/// The limit for new packets of the picture.
 const FIRST: u64 = 124;
-/// What waits leaves at this rate, not in lumps, but for what a key frame has in milliseconds.
+/// The rate at which waiting packets leave, so that they do not leave in bursts; and the burst that a key frame may be.
 const EVENLY: u64 = 118;
 const KEY_FRAME: Duration = Duration::from_millis(100);
-/// Beyond this no media leave, whatever they are: the last line.
-const ALL: u64 = 128;
+/// The limit for everything, below the promised 130. It is the last line: the limits above keep media below it.
+const ALL: u64 = 126;
 /// IP and UDP.
 const AROUND: u64 = 28;
 /// SRTP's tag.
@@ -37,14 +37,15 @@ const NUMBER: u64 = 2;
 #[derive(Debug)]
 pub(super) struct Budget {
     target: Target,
-    /// The picture, as it is decided on.
+    /// Packets of the picture that were let through, new and again.
     picture: Window,
+    /// For new packets of the picture.
     pace: Bucket,
-    /// Retransmissions.
+    /// For retransmissions.
     again: Bucket,
-    /// Our RTCP.
+    /// RTCP that has left.
     reports: Window,
-    /// All, as it leaves.
+    /// Everything that has left.
     left: Window,
 }
 

@@ -1,7 +1,8 @@
 //! How much feedback a peer may send (RTCP, RFC 3550 and RFC 4585).
 //!
-//! Each report and each request costs work here, and a few bytes hold many: one NACK asks for seventeen packets in four
-//! bytes. What is more than any receiver has reason for is ignored; who sends far more than that floods.
+//! Each report and each request costs work, and a NACK asks for seventeen packets in four bytes. Feedback beyond what an
+//! honest receiver sends is ignored; several times that is a flood. Both limits grow with the number of packets sent,
+//! because each of them can be lost and asked for again and again.
 
 use std::time::Duration;
 
@@ -53,12 +54,12 @@ struct Rate {
     flood: f64,
 }
 
-/// What is dealt with, and what is borne.
+/// The limit of what is handled, and the limit of what is tolerated.
 #[derive(Debug)]
 struct Allowance {
     rate: Rate,
-    taken: Bucket,
-    borne: Bucket,
+    handled: Bucket,
+    tolerated: Bucket,
 }
 
 /// What a compound packet asks for.
@@ -98,19 +99,19 @@ impl Feedback {
 impl Allowance {
     fn new(rate: Rate) -> Self {
         let bucket = |times| Bucket::new(rate.at_once * times, rate.per_second * times);
-        let (taken, borne) = (bucket(1.0), bucket(rate.flood));
-        Self { rate, taken, borne }
+        let (handled, tolerated) = (bucket(1.0), bucket(rate.flood));
+        Self { rate, handled, tolerated }
     }
 
     fn sent(&mut self) {
-        self.taken.give(self.rate.per_packet);
-        self.borne.give(self.rate.per_packet * self.rate.flood);
+        self.handled.give(self.rate.per_packet);
+        self.tolerated.give(self.rate.per_packet * self.rate.flood);
     }
 
     fn take(&mut self, now: Duration, count: u32) -> Verdict {
         let count = f64::from(count);
-        let (taken, borne) = (self.taken.take(now, count), self.borne.take(now, count));
-        match (borne, taken) {
+        let (handled, tolerated) = (self.handled.take(now, count), self.tolerated.take(now, count));
+        match (tolerated, handled) {
             (false, _) => Verdict::Flood,
             (true, true) => Verdict::Take,
             (true, false) => Verdict::Ignore,
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn an_eager_receiver_is_ignored_but_borne() {
+    fn an_eager_receiver_is_ignored_but_not_ended() {
         let (mut feedback, mut ignored) = (Feedback::default(), 0);
         for tick in 0..60_000 / 20 {
             (0..3).for_each(|_| feedback.sent());

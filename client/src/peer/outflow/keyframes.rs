@@ -1,14 +1,14 @@
-//! How many key frames one peer may have made.
+//! How many key frames one peer may cause.
 //!
-//! Each costs all peers of the encoder bandwidth and quality. What comes too often is put off, not lost.
+//! Each costs all peers of the encoder bandwidth and quality. A request that comes too soon is deferred, not lost.
 
 use std::time::Duration;
 
 use super::bucket::Bucket;
 
-/// So many in a bad moment,
+/// Key frames in a burst,
 const AT_ONCE: f64 = 4.0;
-/// and so many a second for ever.
+/// and per second in the long run.
 const PER_SECOND: f64 = 1.0;
 
 /// What one peer has asked for.
