@@ -1,7 +1,7 @@
-//! `callbin-test-flooder URL UID asks|floods [ROOM]`: a peer that takes calls, receives, and asks for what it has received.
+//! `callbin-test-flooder URL UID asks|floods [ROOM]`: a peer that takes calls, and asks for what it has received.
 //!
-//! A real peer, with GStreamer's webrtcbin. `asks` asks for each packet ten times a second, and for key frames, in no more
-//! reports than an honest peer might send. `floods` asks for all that it can with 0.4 Mbit/s.
+//! A real peer, with GStreamer's webrtcbin. `asks` sends NACKs for each packet ten times a second, PLIs and FIRs, but
+//! no more of them than an honest peer might send. `floods` asks for as much as fits into 0.4 Mbit/s.
 
 use std::{
     collections::HashMap,

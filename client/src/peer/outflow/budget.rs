@@ -129,8 +129,8 @@ mod tests {
         (Budget::new(target(&[])), target(&[]))
     }
 
-    /// Sends a frame of so many packets each 33 ms, while everything is asked for again all the time, or nothing; gives the sent
-    /// bytes by the millisecond, and how long a packet had to wait at most.
+    /// Sends a frame of so many packets each 33 ms, while everything is asked for again all the time, or nothing.
+    /// Gives the sent bytes by the millisecond, the longest wait of a packet, and the number of retransmissions.
     fn send(frames: impl Iterator<Item = u64>, asks: bool) -> (Vec<u64>, Duration, u64) {
         let (mut budget, _) = budget();
         let (mut sent, mut again, mut waiting, mut longest) = (Vec::new(), 0, Vec::new(), ms(0));

@@ -1,8 +1,8 @@
 //! How much feedback a peer may send (RTCP, RFC 3550 and RFC 4585).
 //!
-//! Each report and each request costs work, and a NACK asks for seventeen packets in four bytes. Feedback beyond what an
-//! honest receiver sends is ignored; several times that is a flood. Both limits grow with the number of packets sent,
-//! because each of them can be lost and asked for again and again.
+//! Each report and each request costs work, and a NACK asks for seventeen packets in four bytes. Feedback beyond
+//! what an honest receiver sends is ignored; several times that is a flood. Both limits grow with the number of
+//! packets sent, because each of them can be lost and asked for again and again.
 
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! What leaves for one peer, and how much of it the peer can cause.
 //!
-//! RTCP feedback makes a sender send: lost packets again, and key frames. On a narrow line that makes the loss worse, and
-//! a hostile peer can ask for everything all the time. Therefore a budget bounds what is sent to a peer ([`budget`]),
-//! a packet is sent again at most once per round trip ([`resend`]), the key frames of one peer are limited
-//! ([`keyframes`]), and a flood of feedback ends the peer ([`feedback`]). These modules are pure. This file has the
-//! probes on webrtcbin's inner pads:
+//! RTCP feedback makes a sender send: lost packets again, and key frames. On a narrow line that makes the loss
+//! worse, and a hostile peer can ask for everything all the time. Therefore a budget bounds what is sent to a peer
+//! ([`budget`]), a packet is sent again at most once per round trip ([`resend`]), the key frames of one peer are
+//! limited ([`keyframes`]), and a flood of feedback ends the peer ([`feedback`]). These modules are pure. This file
+//! has the probes on webrtcbin's inner pads:
 //!
 //! ```text
 //! rtpredenc ──→ funnel ──→ rtprtxsend ──→ rtpsession ──→ SRTP ──→ nicesink

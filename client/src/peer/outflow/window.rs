@@ -24,7 +24,7 @@ impl Window {
         }
     }
 
-    /// When these bytes fit within `limit`: zero for now. What is larger than the limit fits when nothing else is there.
+    /// How long until these bytes fit within `limit`. A packet that is larger than the limit fits when it is alone.
     pub(super) fn wait(&mut self, now: Duration, bytes: u64, limit: u64) -> Duration {
         self.forget(now);
         let (mut left, mut until) = (self.bytes, now);
