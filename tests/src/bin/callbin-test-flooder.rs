@@ -181,7 +181,8 @@ fn flood(session: &gst::Element, newest: &AtomicU64, manner: &Manner) {
     loop {
         thread::sleep(manner.pause);
         let newest = newest.load(Relaxed);
-        if newest == 0 {
+        // Not before the session's own first report, which brings the pad's caps and segment.
+        if newest == 0 || pad.sticky_event::<gst::event::Segment>(0).is_none() {
             continue;
         }
         let report = report(u32::try_from(newest >> 16).expect("it was one"), newest as u16, manner);
