@@ -89,6 +89,14 @@ pub struct SentStats {
     pub audio_frames: u64,
     /// Packets lost on the way, as the peer reports.
     pub lost: i64,
+    /// Packets sent again because the peer asked for them.
+    pub retransmitted: u64,
+    /// Packets not sent again: too soon, too old, or beyond the budget.
+    pub retransmissions_refused: u64,
+    /// RTCP packets not looked at, because there were too many.
+    pub feedback_ignored: u64,
+    /// Packets that would have exceeded the budget, and were dropped.
+    pub withheld: u64,
     /// What the peer's latest transport-wide feedback says, of all media together.
     pub feedback: Option<Feedback>,
 }

@@ -1,14 +1,20 @@
-//! A network of its own for a program, whose cable can be cut.
+//! A network of its own for a program, whose cable can be cut, and made slow.
 //!
 //! A namespace with one cable (a veth pair) to this machine. That takes root; without it, `sudo` is asked.
 
 use std::{
+    io::{BufRead, BufReader},
     path::PathBuf,
-    process::Command,
+    process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
-use crate::process::as_root;
+use crate::{
+    process::{Process, as_root},
+    wait::{DEADLINE, wait_until},
+};
 
 /// See the module's description. Gone when dropped.
 #[derive(Debug)]
@@ -25,7 +31,7 @@ impl Network {
         let id = std::process::id();
         let network = Self { name: format!("cb{id}-{number}"), subnet: (id + number) % 250 };
         let Self { name, .. } = &network;
-        let (ours, theirs) = (network.cable(), format!("v{id}-{number}"));
+        let (ours, theirs) = (network.cable(), network.guest());
         ip(&["netns", "add", name]);
         ip(&["link", "add", &ours, "type", "veth", "peer", "name", &theirs]);
         ip(&["link", "set", &theirs, "netns", name]);
@@ -50,6 +56,26 @@ impl Network {
         command
     }
 
+    /// Lets out no more than this, through a queue of 100 ms: what finds it full is lost.
+    pub fn limit(&self, kbits: u32) {
+        let rate = format!("{kbits}kbit");
+        let tbf = ["root", "tbf", "rate", &rate, "burst", "5kb", "latency", "100ms"];
+        let mut command = self.command("tc".into());
+        let status = command.args(["qdisc", "replace", "dev", &self.guest()]).args(tbf).status();
+        assert!(status.expect("tc is installed: make setup").success(), "tc failed: this test needs root");
+    }
+
+    /// Counts what the program sends into its end of the cable, before the limit.
+    pub fn meter(&self) -> Meter {
+        let mut command = self.command("sh".into());
+        command.args(["-c", "echo $$; read -r _"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = Process::spawn(&mut command);
+        let mut pid = String::new();
+        let stdout = process.child().stdout.as_mut().expect("stdout is piped");
+        BufReader::new(stdout).read_line(&mut pid).expect("it says its process id");
+        Meter { _process: process, counters: format!("/proc/{}/net/netstat", pid.trim()).into() }
+    }
+
     /// Cuts the cable: nobody is told.
     pub fn cut(&self) {
         ip(&["link", "set", &self.cable(), "down"]);
@@ -57,6 +83,50 @@ impl Network {
 
     fn cable(&self) -> String {
         format!("h{}", self.name)
+    }
+
+    fn guest(&self) -> String {
+        format!("v{}", self.name.trim_start_matches("cb"))
+    }
+}
+
+/// See [`Network::meter`].
+#[derive(Debug)]
+pub struct Meter {
+    /// A process in the network, by which it is found.
+    _process: Process,
+    counters: PathBuf,
+}
+
+/// A look that takes longer belongs to no time.
+const LOOK: Duration = Duration::from_millis(2);
+
+impl Meter {
+    /// Octets of IP packets that programs there have sent so far, as the kernel counts them: before any queue that may
+    /// drop them. And when that was.
+    pub fn octets(&self) -> (Instant, u64) {
+        wait_until("a moment to look at the counters", DEADLINE, || {
+            let start = Instant::now();
+            let text = std::fs::read_to_string(&self.counters).expect("the network is there");
+            let mut lines = text.lines().filter(|line| line.starts_with("IpExt:"));
+            let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+            let mut pairs = names.split_whitespace().zip(values.split_whitespace());
+            let octets =
+                pairs.find(|(name, _)| *name == "OutOctets").and_then(|(_, octets)| octets.parse().ok());
+            (start.elapsed() < LOOK).then(|| (start, octets.expect("the kernel counts octets")))
+        })
+    }
+
+    /// The rates in kbit/s of consecutive windows.
+    pub fn rates(&self, window: Duration, count: u32) -> Vec<f64> {
+        let mut last = self.octets();
+        let rates = (0..count).map(|_| {
+            thread::sleep(window);
+            let now = self.octets();
+            let before = std::mem::replace(&mut last, now);
+            (now.1 - before.1) as f64 * 8.0 / 1000.0 / (now.0 - before.0).as_secs_f64()
+        });
+        rates.collect()
     }
 }
 

@@ -10,6 +10,9 @@ use std::{
 
 use gst::prelude::*;
 
+/// A receiver asks again after this time. Chromium's does, too.
+const PATIENCE: Duration = Duration::from_millis(200);
+
 /// The rule, without a clock.
 #[derive(Debug)]
 struct Coalescer {
@@ -42,14 +45,7 @@ impl Coalescer {
 /// Puts the rule in front of `encoder`.
 pub fn limit(encoder: &gst::Element, interval: Duration) {
     let (Some(sink), Some(src)) = (encoder.static_pad("sink"), encoder.static_pad("src")) else { return };
-    let rule = Arc::new(Mutex::new(Coalescer::new(interval)));
-    let ask = rule.clone();
-    src.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
-        let is_request = info.event().is_some_and(|event| gst_video::ForceKeyUnitEvent::is(event));
-        let drop = is_request && !ask.lock().unwrap_or_else(PoisonError::into_inner).request(Instant::now());
-        // Not `Drop`: GStreamer 1.22 would free the event a second time.
-        if drop { gst::PadProbeReturn::Handled } else { gst::PadProbeReturn::Ok }
-    });
+    let rule = rule_on(&src, interval);
     let src = src.downgrade();
     sink.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
         let due = rule.lock().unwrap_or_else(PoisonError::into_inner).is_due(Instant::now());
@@ -60,6 +56,26 @@ pub fn limit(encoder: &gst::Element, interval: Duration) {
     });
 }
 
+/// Puts the rule behind a receiver that waits for a key frame, and asks for it with each packet that is none. What is
+/// asked too soon is asked again with the next one.
+pub fn ask_rarely(receiver: &gst::Element) {
+    let Some(sink) = receiver.static_pad("sink") else { return };
+    rule_on(&sink, PATIENCE);
+}
+
+/// Stops requests that come through `pad` too soon.
+fn rule_on(pad: &gst::Pad, interval: Duration) -> Arc<Mutex<Coalescer>> {
+    let rule = Arc::new(Mutex::new(Coalescer::new(interval)));
+    let ask = rule.clone();
+    pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
+        let is_request = info.event().is_some_and(|event| gst_video::ForceKeyUnitEvent::is(event));
+        let drop = is_request && !ask.lock().unwrap_or_else(PoisonError::into_inner).request(Instant::now());
+        // Not `Drop`: GStreamer 1.22 would free the event a second time.
+        if drop { gst::PadProbeReturn::Handled } else { gst::PadProbeReturn::Ok }
+    });
+    rule
+}
+
 /// Asks for a key frame, as a receiver does.
 pub fn request() -> gst::Event {
     gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build()
@@ -68,6 +84,29 @@ pub fn request() -> gst::Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_receiver_asks_at_once_and_then_rarely() {
+        gst::init().unwrap();
+        let receiver = gst::ElementFactory::make("identity").build().unwrap();
+        ask_rarely(&receiver);
+        let asked = Arc::new(Mutex::new(0));
+        let sender = gst::Pad::builder(gst::PadDirection::Src).name("sender").build();
+        let count = asked.clone();
+        sender.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, _| {
+            *count.lock().unwrap() += 1;
+            gst::PadProbeReturn::Handled
+        });
+        let sink = receiver.static_pad("sink").unwrap();
+        sender.link(&sink).unwrap();
+        [&sender, &sink].iter().for_each(|pad| pad.set_active(true).unwrap());
+        let start = Instant::now();
+        for _ in 0..100 {
+            sink.push_event(request());
+        }
+        let most = 1 + start.elapsed().as_millis() / PATIENCE.as_millis();
+        assert!((1..=most).contains(&*asked.lock().unwrap()), "{asked:?} of {most}");
+    }
 
     #[test]
     fn one_per_interval_and_none_is_lost() {

@@ -5,6 +5,7 @@ pub mod keyframes;
 pub mod meter;
 pub mod receive;
 pub mod source;
+pub mod target;
 
 use gst::prelude::*;
 

@@ -6,7 +6,7 @@ use gst::prelude::*;
 use gst_video::VideoFrameExt;
 
 use super::{
-    make,
+    keyframes, make,
     meter::{Meter, Planes},
 };
 use crate::{exit::Failure, sdp::Kind};
@@ -99,6 +99,7 @@ fn audio_decoder() -> Result<gst::Element, Failure> {
 fn video_decoder(depay: &gst::Element) -> Result<gst::Element, Failure> {
     depay.set_property("request-keyframe", true);
     depay.set_property("wait-for-keyframe", true);
+    keyframes::ask_rarely(depay);
     let decoder = make("vp8dec")?;
     decoder.set_property("threads", 1u32);
     Ok(decoder)

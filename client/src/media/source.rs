@@ -12,6 +12,7 @@ use gst_utils::{
 use super::{
     feed::{Feed, Peers},
     keyframes, make, set_nick,
+    target::{AUDIO_BITRATE, Target},
 };
 use crate::{
     cli::Media,
@@ -28,6 +29,8 @@ pub struct Source {
     pipeline: gst::Pipeline,
     audio: Option<Encoded>,
     video: Option<Encoded>,
+    /// What the encoders aim at.
+    pub target: Target,
     /// What every peer's pipeline runs by, so that timestamps mean the same in all of them.
     pub timing: Timing,
 }
@@ -60,7 +63,7 @@ impl Source {
                 .set_state(gst::State::Playing)
                 .map_err(|_| Failure::internal("the encoders do not start"))?;
         }
-        Ok(Self { pipeline, audio, video, timing })
+        Ok(Self { pipeline, audio, video, target: Target::of(media), timing })
     }
 
     /// The caps of the encoded medium, if it is sent.
@@ -173,7 +176,10 @@ fn vp8_encoder(media: &Media) -> Result<gst::Element, Failure> {
     encoder.set_property("target-bitrate", bits);
     encoder.set_property("keyframe-max-dist", i32::from(media.fps).saturating_mul(10));
     encoder.set_property("lag-in-frames", 0i32);
-    encoder.set_property("max-quantizer", 56i32);
+    // What is too much even at the worst quality is left out, and a key frame is as large as a tenth of a second.
+    encoder.set_property("max-quantizer", 63i32);
+    encoder.set_property("dropframe-threshold", 20i32);
+    encoder.set_property("max-intra-bitrate", i32::from(media.fps).saturating_mul(10).max(300));
     encoder.set_property("buffer-size", 500i32);
     encoder.set_property("buffer-initial-size", 300i32);
     encoder.set_property("buffer-optimal-size", 400i32);
@@ -196,7 +202,7 @@ fn audio(pipeline: &gst::Pipeline, media: &Media) -> Result<Encoded, Failure> {
         .channels(1)
         .build();
     let encoder = make("opusenc")?;
-    encoder.set_property("bitrate", 32_000i32);
+    encoder.set_property("bitrate", i32::try_from(AUDIO_BITRATE).unwrap_or(i32::MAX));
     encoder.set_property("complexity", 4i32);
     encoder.set_property("inband-fec", true);
     let caps = gst::Caps::builder("audio/x-opus")

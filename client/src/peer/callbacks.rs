@@ -12,7 +12,7 @@ use gst_webrtc::{
     WebRTCRTPTransceiver, WebRTCSessionDescription,
 };
 
-use super::{PeerEvent, Voice, certificate::Certificate, clock_rate, dtls::Gate};
+use super::{PeerEvent, Voice, certificate::Certificate, clock_rate, dtls::Gate, outflow::Outflow};
 use crate::{
     media::{meter::Meter, receive},
     sdp::Kind,
@@ -28,13 +28,14 @@ pub(super) fn connect(
     voice: &Voice,
     gate: &Arc<Gate>,
     meter: &Arc<Meter>,
+    outflow: &Arc<Outflow>,
     certificate: String,
 ) {
     watch_bus(pipeline, voice);
     watch_candidates(webrtcbin, voice);
     watch_states(webrtcbin, voice);
     watch_channels(webrtcbin, voice, gate);
-    watch_insides(webrtcbin, voice, gate, meter, certificate);
+    watch_insides(webrtcbin, voice, gate, meter, outflow, certificate);
     watch_streams(pipeline, webrtcbin, gate, meter);
 }
 
@@ -125,12 +126,14 @@ fn watch_insides(
     voice: &Voice,
     gate: &Arc<Gate>,
     meter: &Arc<Meter>,
+    outflow: &Arc<Outflow>,
     certificate: String,
 ) {
     let Some(bin) = webrtcbin.downcast_ref::<gst::Bin>() else { return };
-    let (voice, gate, meter) = (voice.clone(), gate.clone(), meter.clone());
+    let (voice, gate, meter, outflow) = (voice.clone(), gate.clone(), meter.clone(), outflow.clone());
     bin.connect_deep_element_added(move |_, _, element| {
         let Some(factory) = element.factory() else { return };
+        outflow.watch(&factory.name(), element, &voice);
         match factory.name().as_str() {
             "dtlsdec" => {
                 element.set_property("pem", &certificate);

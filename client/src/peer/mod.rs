@@ -9,6 +9,7 @@ mod certificate;
 mod clock_rate;
 mod dtls;
 mod extensions;
+mod outflow;
 mod path;
 mod reaper;
 mod renumber;
@@ -24,7 +25,7 @@ use gst_webrtc::{
     WebRTCSessionDescription,
 };
 
-use self::{certificate::Certificate, dtls::Gate, extensions::Extensions};
+use self::{certificate::Certificate, dtls::Gate, extensions::Extensions, outflow::Outflow};
 pub use self::{
     reaper::Reaper,
     voice::{Inbox, Said, Voice},
@@ -143,6 +144,7 @@ pub struct Peer {
     gate: Arc<Gate>,
     certificate: Certificate,
     meter: Arc<Meter>,
+    outflow: Arc<Outflow>,
     /// What to create once every sending pad knows its caps.
     deferred: Option<SdpType>,
     /// Payload types that the answer has changed.
@@ -199,7 +201,9 @@ impl Peer {
         let gate = Arc::new(Gate::default());
         let meter = Arc::new(Meter::default());
         let certificate = Certificate::generate()?;
-        callbacks::connect(&pipeline, &webrtcbin, &voice, &gate, &meter, certificate.pem.clone());
+        let outflow = Outflow::new(source.target);
+        let pem = certificate.pem.clone();
+        callbacks::connect(&pipeline, &webrtcbin, &voice, &gate, &meter, &outflow, pem);
         bound_streams(&webrtcbin);
         if let Some(stun) = &config.stun {
             webrtcbin.set_property("stun-server", stun);
@@ -222,6 +226,7 @@ impl Peer {
             gate,
             certificate,
             meter,
+            outflow,
             deferred: None,
             renumbered: Vec::new(),
             path: None,
@@ -431,12 +436,14 @@ impl Peer {
             }
         }
         rtcp::fill_in(&self.webrtcbin, &mut stats);
+        self.outflow.fill_in(&mut stats);
         stats
     }
 
     /// Ends it, off this thread and off the streaming threads.
     pub fn close(mut self, reaper: &Reaper) {
         self.voice.silence();
+        self.outflow.close();
         // No more buffers: they would only hinder the teardown.
         self.media.clear();
         self.channels.clear();

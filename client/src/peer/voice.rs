@@ -121,7 +121,8 @@ impl Voice {
         self.load.silent.store(true, Relaxed);
     }
 
-    fn flood(&self, what: &'static str) {
+    /// The peer makes more of this than anybody can take. That is the last thing said.
+    pub(super) fn flood(&self, what: &'static str) {
         if !self.load.silent.swap(true, Relaxed) {
             self.send(PeerEvent::Flood(what), None);
         }

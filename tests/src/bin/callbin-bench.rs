@@ -3,11 +3,16 @@
 //! Prints figures and judges nothing: a loaded machine is slower, and a test must not fail for it.
 
 use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant, SystemTime},
 };
 
-use callbin_tests::{Browser, BrowserOptions, Client, DEADLINE, Server};
+use callbin_tests::{
+    Browser, BrowserOptions, CALLER, Client, DEADLINE, Network, Server,
+    process::{Process, program},
+};
 
 /// How long to watch a steady state.
 const STEADY: Duration = Duration::from_secs(10);
@@ -18,7 +23,14 @@ const SMALL: [&str; 4] = ["--size", "320x240", "--fps", "30"];
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let all = wanted.is_empty();
-    for (name, bench) in [("call", call as fn()), ("room", room), ("peers", peers), ("joins", joins)] {
+    for (name, bench) in [
+        ("call", call as fn()),
+        ("room", room),
+        ("peers", peers),
+        ("joins", joins),
+        ("line", line),
+        ("flood", flood),
+    ] {
         if all || wanted.iter().any(|want| want == name) {
             bench();
         }
@@ -148,6 +160,69 @@ fn joins() {
     }
     println!("joined to first frame of an existing member decoded, {} joins", times.len());
     print_times("first frame", times);
+}
+
+/// What a client sends to Chromium through a line that carries less, or just about, what it wants to send.
+fn line() {
+    println!(
+        "callbin call, 1000 kbit/s of video and 32 of sound, IP octets sent in windows of 500 ms for 20 s"
+    );
+    for kbits in [400, 800, 2000] {
+        let server = Server::spawn_reachable(&[]);
+        let browser = Browser::start(BrowserOptions::default());
+        let page = browser.open(&format!("{}?id=web", server.url()));
+        page.wait_for_state("ready");
+        let network = Network::start();
+        network.limit(kbits);
+        let mut client = call_from(&network, &server, "web");
+        print_rates(&format!("to Chromium, line of {kbits} kbit/s"), &network, &mut client);
+        println!("    {} frames decoded", page.frames_decoded(CALLER));
+    }
+}
+
+/// What a client sends to a peer that asks for everything all the time.
+fn flood() {
+    println!(
+        "callbin call, 1000 kbit/s of video and 32 of sound, IP octets sent in windows of 500 ms for 20 s"
+    );
+    for manner in ["asks", "floods"] {
+        let server = Server::spawn_reachable(&[]);
+        let network = Network::start();
+        let mut command = Command::new(program("callbin-test-flooder"));
+        let mut flooder =
+            Process::spawn(command.args([&server.ws_url(), "flooder", manner]).stdout(Stdio::piped()));
+        let mut stdout = BufReader::new(flooder.child().stdout.take().expect("stdout is piped"));
+        stdout.read_line(&mut String::new()).expect("it registers");
+        let mut client = call_from(&network, &server, "flooder");
+        print_rates(&format!("to a peer that {manner}"), &network, &mut client);
+    }
+}
+
+fn call_from(network: &Network, server: &Server, to: &str) -> Client {
+    let mut command = network.command(program("callbin"));
+    let url = format!("ws://{}:{}", network.host(), server.port());
+    command.args(["call", to, "--id", "gst", "--server", &url, "--events", "json", "--headless"]);
+    Client::spawn(&mut command)
+}
+
+fn print_rates(name: &str, network: &Network, client: &mut Client) {
+    client.wait_for("dtls-connected");
+    let rates = network.meter().rates(Duration::from_millis(500), 40);
+    let (mean, most) =
+        (rates.iter().sum::<f64>() / rates.len() as f64, rates.iter().copied().fold(0.0, f64::max));
+    println!("  {name:<34} mean {mean:>7.0} kbit/s   most {most:>7.0} kbit/s");
+    let last = std::iter::from_fn(|| client.find(Instant::now(), |event| event.name() == "stats")).last();
+    if let Some(stats) = last {
+        let of = |name: &str| stats.number(&format!("/sent/{name}"));
+        println!(
+            "    {} packets lost, {} sent again, {} not, {} withheld, {} reports ignored",
+            of("lost"),
+            of("retransmitted"),
+            of("retransmissions_refused"),
+            of("withheld"),
+            of("feedback_ignored")
+        );
+    }
 }
 
 fn join(server: &Server, number: usize) -> Client {

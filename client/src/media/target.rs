@@ -1,0 +1,106 @@
+//! The rate at which the encoders aim, as it is on the wire.
+
+use std::time::Duration;
+
+use crate::cli::Media;
+
+/// The sound's encoder, in bit/s.
+pub const AUDIO_BITRATE: u32 = 32_000;
+/// An Opus frame lasts 20 ms.
+const AUDIO_PACKETS: u64 = 50;
+/// What is around a packet's payload: IP (20 bytes) and UDP (8), RTP (12) with the extensions (12), the payload's
+/// descriptor (3 or 4), and SRTP's tag (10).
+const AROUND: u64 = 66;
+/// What a packet of the picture carries; a frame's last one carries less.
+const PAYLOAD: u64 = 1150;
+/// RTCP, in bit/s: reports of what is sent and received, and requests for what is lost. More of it is needed for more
+/// media, but hardly one part in this many.
+const CONTROL: u64 = 64_000;
+const MEDIA_PER_CONTROL: u64 = 20;
+
+/// What is sent to one peer in a steady state, in bit/s on the wire: payload and all that is around it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Target {
+    /// The picture.
+    video: u64,
+    /// The sound, which keeps to its rate by itself.
+    audio: u64,
+    /// RTCP.
+    control: u64,
+}
+
+impl Target {
+    /// What `media` says is sent.
+    pub fn of(media: &Media) -> Self {
+        let audio = if media.audio().0 { u64::from(AUDIO_BITRATE) + AUDIO_PACKETS * AROUND * 8 } else { 0 };
+        let video = if media.video().0 { video(media) } else { 0 };
+        Self { video, audio, control: CONTROL.max((video + audio) / MEDIA_PER_CONTROL) }
+    }
+
+    /// Bytes of all together within `time`, times `percent`.
+    pub fn total(self, percent: u64, time: Duration) -> u64 {
+        bytes((self.video + self.audio + self.control) * percent / 100, time)
+    }
+
+    /// The picture's part of that: sound and RTCP take their shares, and no more.
+    pub fn picture(self, percent: u64, time: Duration) -> u64 {
+        self.total(percent, time).saturating_sub(bytes(self.audio + self.control, time))
+    }
+
+    /// RTCP's share.
+    pub fn control(self, time: Duration) -> u64 {
+        bytes(self.control, time)
+    }
+}
+
+fn video(media: &Media) -> u64 {
+    let bits = u64::from(media.bitrate) * 1000;
+    let packets = bits / 8 / PAYLOAD + u64::from(media.fps);
+    bits + packets * AROUND * 8
+}
+
+fn bytes(bits_per_second: u64, time: Duration) -> u64 {
+    bits_per_second * u64::try_from(time.as_millis()).unwrap_or(u64::MAX) / 8000
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        media: Media,
+    }
+
+    /// That of a client with these flags.
+    pub(crate) fn target(flags: &[&str]) -> Target {
+        Target::of(&Flags::parse_from(["callbin"].iter().chain(flags)).media)
+    }
+
+    #[test]
+    fn counts_what_is_sent_with_all_that_is_around_it() {
+        let all = target(&[]);
+        // 1000 kbit/s in 108 full packets and 30 others, 32 kbit/s in 50 packets, and 64 kbit/s of RTCP.
+        let bits = 1_000_000 + 138 * 66 * 8 + 32_000 + 50 * 66 * 8 + 64_000;
+        assert_eq!(all.total(100, SECOND), bits / 8);
+        assert_eq!(all.picture(100, SECOND), (1_000_000 + 138 * 66 * 8) / 8);
+        assert_eq!(all.total(130, SECOND / 2), bits * 130 / 100 / 16);
+    }
+
+    #[test]
+    fn much_media_have_more_to_be_reported() {
+        assert_eq!(target(&["--bitrate", "10000"]).control(SECOND), (10_000_000 + 1116 * 528 + 58_400) / 160);
+    }
+
+    #[test]
+    fn counts_nothing_that_is_not_sent() {
+        assert_eq!(target(&["--receive-only"]).total(100, SECOND), 8000);
+        assert!(target(&["--no-video"]).total(100, SECOND) < 16_000);
+        assert!(target(&["--no-audio"]).total(100, SECOND) < target(&[]).total(100, SECOND));
+    }
+}

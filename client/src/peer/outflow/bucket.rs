@@ -1,0 +1,69 @@
+//! So many at once, and so many a second.
+
+use std::time::Duration;
+
+/// A token bucket. Times are those since any beginning.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    left: f64,
+    at_once: f64,
+    per_second: f64,
+    since: Duration,
+}
+
+impl Bucket {
+    pub(super) fn new(at_once: f64, per_second: f64) -> Self {
+        Self { left: at_once, at_once, per_second, since: Duration::ZERO }
+    }
+
+    /// Takes so many, if there are so many.
+    pub(super) fn take(&mut self, now: Duration, count: f64) -> bool {
+        let enough = self.holds(now, count);
+        if enough {
+            self.left -= count;
+        }
+        enough
+    }
+
+    /// Whether there are so many.
+    pub(super) fn holds(&mut self, now: Duration, count: f64) -> bool {
+        self.wait(now, count).is_zero()
+    }
+
+    /// When there are so many; all that it can hold, if that is less.
+    pub(super) fn wait(&mut self, now: Duration, count: f64) -> Duration {
+        let passed = now.saturating_sub(self.since).as_secs_f64();
+        self.since = self.since.max(now);
+        self.give(passed * self.per_second);
+        let missing = (count.min(self.at_once) - self.left).max(0.0);
+        // Rounded up, or the last bit of it would be waited for in vain.
+        let nanos = (missing / self.per_second * 1e9).ceil();
+        if missing > 0.0 { Duration::from_nanos(nanos as u64 + 1) } else { Duration::ZERO }
+    }
+
+    /// Puts so many back.
+    pub(super) fn give(&mut self, count: f64) {
+        self.left = (self.left + count).min(self.at_once);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_dry_and_fills_up() {
+        let mut bucket = Bucket::new(3.0, 2.0);
+        let mut taken = |ms| (0..100).filter(|_| bucket.take(Duration::from_millis(ms), 1.0)).count();
+        assert_eq!(taken(0), 3);
+        assert_eq!(taken(499), 0);
+        assert_eq!(taken(500), 1);
+        assert_eq!(taken(100), 0, "no time is counted twice");
+        assert_eq!(taken(500), 0);
+        assert_eq!(taken(60_000), 3, "no more than at first");
+        assert_eq!(bucket.wait(Duration::from_secs(60), 1.0).as_millis(), 500);
+        assert_eq!(bucket.wait(Duration::from_secs(60), 9.0).as_millis(), 1500);
+        bucket.give(2.0);
+        assert!(!bucket.take(Duration::from_secs(60), 3.0) && bucket.take(Duration::from_secs(60), 2.0));
+    }
+}

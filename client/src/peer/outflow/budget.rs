@@ -1,0 +1,205 @@
+//! What may be sent to one peer, in any half second.
+//!
+//! Percentages are of the encoders' target ([`Target`]), of which sound and RTCP have fixed shares. New packets of the
+//! picture have priority: retransmissions stop at a lower limit. A packet of the picture that exceeds its limit waits;
+//! that happens with large key frames, and when the encoder catches up on a busy machine.
+
+use std::time::Duration;
+
+use super::{
+    bucket::Bucket,
+    window::{SPAN, Window},
+};
+use crate::media::target::Target;
+
+/// The limit for retransmissions.
+const AGAIN: u64 = 116;
+/// Retransmissions per second, and in one burst: a large burst would leave no room for the next frames.
+const AGAIN_PER_SECOND: u64 = 30;
+const AGAIN_AT_ONCE: u64 = 6;
+/// The smallest burst, for very low rates: two packets.
+const TWO_PACKETS: u64 = 2600;
+/// The limit for new packets of the picture.
+const FIRST: u64 = 124;
+/// The rate at which waiting packets leave, so that they do not leave in bursts; and the burst that a key frame may be.
+const EVENLY: u64 = 118;
+const KEY_FRAME: Duration = Duration::from_millis(100);
+/// The limit for everything, below the promised 130. It is the last line: the limits above keep media below it.
+const ALL: u64 = 126;
+/// IP and UDP.
+const AROUND: u64 = 28;
+/// SRTP's tag.
+const TAG: u64 = 10;
+/// A retransmission has the original's number in it.
+const NUMBER: u64 = 2;
+
+/// What was sent to one peer.
+#[derive(Debug)]
+pub(super) struct Budget {
+    target: Target,
+    /// Packets of the picture that were let through, new and again.
+    picture: Window,
+    /// For new packets of the picture.
+    pace: Bucket,
+    /// For retransmissions.
+    again: Bucket,
+    /// RTCP that has left.
+    reports: Window,
+    /// Everything that has left.
+    left: Window,
+}
+
+impl Budget {
+    pub(super) fn new(target: Target) -> Self {
+        let second = Duration::from_secs(1);
+        let bucket = |at_once: u64, rate: u64| Bucket::new(at_once.max(TWO_PACKETS) as f64, rate as f64);
+        let share = |percent| target.total(percent, second);
+        Self {
+            target,
+            picture: Window::default(),
+            pace: bucket(target.picture(100, KEY_FRAME), target.picture(EVENLY, second)),
+            again: bucket(share(AGAIN_AT_ONCE), share(AGAIN_PER_SECOND)),
+            reports: Window::default(),
+            left: Window::default(),
+        }
+    }
+
+    /// A packet of the picture, not encrypted yet: how long it has to wait. With zero it is sent.
+    pub(super) fn first(&mut self, now: Duration, bytes: u64) -> Duration {
+        let bytes = bytes + AROUND + TAG;
+        let fits = self.picture.wait(now, bytes, self.target.picture(FIRST, SPAN));
+        let wait = fits.max(self.pace.wait(now, bytes as f64));
+        if wait.is_zero() {
+            self.pace.take(now, bytes as f64);
+            self.picture.add(now, bytes);
+        }
+        wait
+    }
+
+    /// A packet that was sent before: whether it is sent again.
+    pub(super) fn again(&mut self, now: Duration, bytes: u64) -> bool {
+        let bytes = bytes + AROUND + TAG + NUMBER;
+        let fits = self.picture.wait(now, bytes, self.target.picture(AGAIN, SPAN)).is_zero()
+            && self.again.take(now, bytes as f64);
+        if fits {
+            self.picture.add(now, bytes);
+        }
+        fits
+    }
+
+    /// Encrypted media about to leave: whether they may.
+    pub(super) fn leaves(&mut self, now: Duration, bytes: u64) -> bool {
+        let bytes = bytes + AROUND;
+        let fits = self.left.wait(now, bytes, self.target.total(ALL, SPAN)).is_zero();
+        if fits {
+            self.left.add(now, bytes);
+        }
+        fits
+    }
+
+    /// Encrypted RTCP about to leave: whether it may. A peer that loses or leaves out packets makes us ask for them.
+    pub(super) fn reports(&mut self, now: Duration, bytes: u64) -> bool {
+        let bytes = bytes + AROUND;
+        let fits = self.reports.wait(now, bytes, self.target.control(SPAN)).is_zero();
+        if fits {
+            self.reports.add(now, bytes);
+            self.left.add(now, bytes);
+        }
+        fits
+    }
+
+    /// Anything else, which nothing stops.
+    pub(super) fn other(&mut self, now: Duration, bytes: u64) {
+        self.left.add(now, bytes + AROUND);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::target::tests::target;
+
+    const SIZE: u64 = 1200;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn budget() -> (Budget, Target) {
+        (Budget::new(target(&[])), target(&[]))
+    }
+
+    /// Sends a frame of so many packets each 33 ms, while everything is asked for again all the time, or nothing.
+    /// Gives the sent bytes by the millisecond, the longest wait of a packet, and the number of retransmissions.
+    fn send(frames: impl Iterator<Item = u64>, asks: bool) -> (Vec<u64>, Duration, u64) {
+        let (mut budget, _) = budget();
+        let (mut sent, mut again, mut waiting, mut longest) = (Vec::new(), 0, Vec::new(), ms(0));
+        for (tick, packets) in frames.enumerate() {
+            let start = ms(tick as u64 * 33);
+            waiting.extend(std::iter::repeat_n(start, packets as usize));
+            for now in (0..33).map(|after| start + ms(after)) {
+                let mut bytes = 0;
+                while let Some(since) = waiting.first().copied()
+                    && budget.first(now, SIZE).is_zero()
+                {
+                    longest = longest.max(now - since);
+                    waiting.remove(0);
+                    bytes += SIZE + 38;
+                }
+                while asks && budget.again(now, SIZE) {
+                    again += 1;
+                    bytes += SIZE + 40;
+                }
+                sent.push(bytes);
+            }
+        }
+        (sent, longest, again)
+    }
+
+    fn most(sent: &[u64]) -> u64 {
+        sent.windows(500).map(|half| half.iter().sum()).max().unwrap()
+    }
+
+    #[test]
+    fn whatever_is_asked_for_and_encoded_the_bound_holds() {
+        let (_, target) = budget();
+        let bound = target.picture(FIRST, SPAN);
+        // As the encoder should; a key frame each half second; ten times too much.
+        for frames in [[4; 15], [30, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2], [40; 15]] {
+            let (sent, _, _) = send(frames.into_iter().cycle().take(600), true);
+            assert!(most(&sent) <= bound, "{} of {bound}", most(&sent));
+        }
+    }
+
+    #[test]
+    fn retransmissions_get_what_is_left_and_delay_nothing_much() {
+        let (_, longest, again) = send(std::iter::repeat_n(3, 600), true);
+        assert!(longest <= ms(33), "{longest:?}");
+        assert!(again > 200, "{again}");
+        // With key frames of 150 ms.
+        let frames = || [15, 2, 2, 2, 2, 2, 2, 2, 2, 2].into_iter().cycle().take(600);
+        let (_, longest, _) = send(frames(), false);
+        assert!(longest <= ms(50), "{longest:?}");
+        let (_, longest, _) = send(frames(), true);
+        assert!(longest < ms(200), "{longest:?}");
+    }
+
+    #[test]
+    fn the_last_line_counts_everything_and_stops_media_only() {
+        let (mut budget, target) = budget();
+        let limit = target.total(ALL, SPAN);
+        budget.other(ms(0), 10_000);
+        let left = (0..1000).filter(|_| budget.leaves(ms(1), SIZE)).count() as u64;
+        assert_eq!(left, (limit - 10_028) / (SIZE + 28));
+        assert!(!budget.leaves(ms(499), SIZE) && budget.leaves(ms(500), SIZE));
+    }
+
+    #[test]
+    fn reports_have_their_share_whatever_else_is_sent() {
+        let (mut budget, target) = budget();
+        while budget.leaves(ms(0), SIZE) {}
+        let sent = (0..1000).filter(|_| budget.reports(ms(1), 72)).count() as u64;
+        assert_eq!(sent, target.control(SPAN) / 100);
+        assert!(!budget.reports(ms(500), 72) && budget.reports(ms(501), 72));
+    }
+}

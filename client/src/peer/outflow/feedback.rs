@@ -1,0 +1,256 @@
+//! How much feedback a peer may send (RTCP, RFC 3550 and RFC 4585).
+//!
+//! Each report and each request costs work, and a NACK asks for seventeen packets in four bytes. Feedback beyond
+//! what an honest receiver sends is ignored; several times that is a flood. Both limits grow with the number of
+//! packets sent, because each of them can be lost and asked for again and again.
+
+use std::time::Duration;
+
+use super::bucket::Bucket;
+
+/// Reports and requests. Chromium sends some 50 NACKs, 20 transport-wide reports and 60 requests for key frames a
+/// second when nothing works, each with two or three more in a packet; GStreamer a NACK for each lost packet.
+const MESSAGES: Rate = Rate { per_second: 500.0, per_packet: 4.0, at_once: 5000.0, flood: 4.0 };
+/// Packets to be sent again. Chromium was seen to ask twenty times for a lost packet, GStreamer asks a hundred times if
+/// its jitter buffer is long and the path short.
+const REQUESTS: Rate = Rate { per_second: 100.0, per_packet: 50.0, at_once: 5000.0, flood: 8.0 };
+/// A transport-wide report tells of this many packets at the cost of one message.
+const PACKETS_PER_MESSAGE: u32 = 64;
+
+/// Types of RTCP packets, and the formats of feedback in them.
+const RTPFB: u8 = 205;
+const PSFB: u8 = 206;
+const NACK: u8 = 1;
+const TWCC: u8 = 15;
+const FIR: u8 = 4;
+
+/// What to do with feedback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Verdict {
+    /// It is fine.
+    Take,
+    /// It is too much: it is not looked at.
+    Ignore,
+    /// It has been too much for too long.
+    Flood,
+}
+
+/// What one peer has sent.
+#[derive(Debug)]
+pub(super) struct Feedback {
+    messages: Allowance,
+    requests: Allowance,
+}
+
+/// How much of something is dealt with.
+#[derive(Debug)]
+struct Rate {
+    per_second: f64,
+    /// For each packet that is sent.
+    per_packet: f64,
+    /// What a network may have kept and deliver at once.
+    at_once: f64,
+    /// So many times more is a flood.
+    flood: f64,
+}
+
+/// The limit of what is handled, and the limit of what is tolerated.
+#[derive(Debug)]
+struct Allowance {
+    rate: Rate,
+    handled: Bucket,
+    tolerated: Bucket,
+}
+
+/// What a compound packet asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Load {
+    messages: u32,
+    /// Packets to be sent again.
+    requests: u32,
+}
+
+impl Default for Feedback {
+    fn default() -> Self {
+        Self { messages: Allowance::new(MESSAGES), requests: Allowance::new(REQUESTS) }
+    }
+}
+
+impl Feedback {
+    /// A packet was sent, which may get lost and be asked for.
+    pub(super) fn sent(&mut self) {
+        self.messages.sent();
+        self.requests.sent();
+    }
+
+    /// This compound packet came.
+    pub(super) fn judge(&mut self, now: Duration, compound: &[u8]) -> Verdict {
+        let load = Load::of(compound);
+        let messages = self.messages.take(now, load.messages);
+        let requests = self.requests.take(now, load.requests);
+        match (messages, requests) {
+            (Verdict::Flood, _) | (_, Verdict::Flood) => Verdict::Flood,
+            (Verdict::Take, Verdict::Take) => Verdict::Take,
+            _ => Verdict::Ignore,
+        }
+    }
+}
+
+impl Allowance {
+    fn new(rate: Rate) -> Self {
+        let bucket = |times| Bucket::new(rate.at_once * times, rate.per_second * times);
+        let (handled, tolerated) = (bucket(1.0), bucket(rate.flood));
+        Self { rate, handled, tolerated }
+    }
+
+    fn sent(&mut self) {
+        self.handled.give(self.rate.per_packet);
+        self.tolerated.give(self.rate.per_packet * self.rate.flood);
+    }
+
+    fn take(&mut self, now: Duration, count: u32) -> Verdict {
+        let count = f64::from(count);
+        let (handled, tolerated) = (self.handled.take(now, count), self.tolerated.take(now, count));
+        match (tolerated, handled) {
+            (false, _) => Verdict::Flood,
+            (true, true) => Verdict::Take,
+            (true, false) => Verdict::Ignore,
+        }
+    }
+}
+
+impl Load {
+    fn of(compound: &[u8]) -> Self {
+        let (mut load, mut rest) = (Self::default(), compound);
+        while let [first, kind, high, low, ..] = *rest {
+            // The length is in words, without the first.
+            let length = (usize::from(u16::from_be_bytes([high, low])) + 1) * 4;
+            let packet = rest.get(..length).unwrap_or(rest);
+            load.add(first & 0x1f, kind, packet);
+            rest = rest.get(length..).unwrap_or_default();
+        }
+        // What is no RTCP at all costs something, too.
+        load.messages = load.messages.max(1);
+        load
+    }
+
+    /// A packet of this count or format and this type. What is behind both SSRCs is the feedback's own.
+    fn add(&mut self, format: u8, kind: u8, packet: &[u8]) {
+        let body = packet.get(12..).unwrap_or_default();
+        self.messages += 1;
+        match (kind, format) {
+            (RTPFB, NACK) => self.requests += body.chunks_exact(4).map(requests).sum::<u32>(),
+            (RTPFB, TWCC) => self.messages += packets(body) / PACKETS_PER_MESSAGE,
+            (PSFB, FIR) => self.messages += u32::try_from(body.len() / 8).unwrap_or(u32::MAX),
+            _ => {}
+        }
+    }
+}
+
+/// A lost packet, and a bit for each of the sixteen behind it (RFC 4585, section 6.2.1).
+fn requests(entry: &[u8]) -> u32 {
+    1 + entry.iter().skip(2).map(|byte| byte.count_ones()).sum::<u32>()
+}
+
+/// How many packets a transport-wide report tells of.
+fn packets(body: &[u8]) -> u32 {
+    body.get(2..4)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, |bytes| u32::from(u16::from_be_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn packet(kind: u8, format: u8, body: &[u8]) -> Vec<u8> {
+        let words = u8::try_from(2 + body.len() / 4).unwrap();
+        [&[0x80 | format, kind, 0, words, 0, 0, 0, 1, 0, 0, 0, 2], body].concat()
+    }
+
+    /// A NACK for so many packets in entries of one.
+    fn nack(count: usize) -> Vec<u8> {
+        packet(RTPFB, NACK, &[0, 7, 0, 0].repeat(count))
+    }
+
+    fn report() -> Vec<u8> {
+        packet(201, 0, &[])
+    }
+
+    #[test]
+    fn counts_what_a_compound_asks_for() {
+        let load = |packets: &[Vec<u8>]| {
+            let load = Load::of(&packets.concat());
+            (load.messages, load.requests)
+        };
+        assert_eq!(load(&[report(), nack(3)]), (2, 3));
+        assert_eq!(load(&[packet(RTPFB, NACK, &[0, 7, 0xff, 0xff, 0, 7, 0x01, 0x80])]), (1, 20));
+        assert_eq!(load(&[report(), packet(PSFB, 1, &[]), packet(PSFB, FIR, &[0; 24])]), (6, 0));
+        assert_eq!(load(&[packet(RTPFB, TWCC, &[0, 0, 0xff, 0xff, 0, 0, 0, 0])]), (1 + 1023, 0));
+        assert_eq!(load(&[]), (1, 0));
+        assert_eq!(load(&[vec![0x81, RTPFB, 0xff, 0xff, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0, 1]]), (1, 2));
+    }
+
+    /// 150 packets a second, nearly all of them lost, each asked for forty times: twice what was seen of Chromium.
+    #[test]
+    fn chromium_on_the_worst_line_is_fine() {
+        let mut feedback = Feedback::default();
+        for tick in 0..60_000 / 20 {
+            (0..3).for_each(|_| feedback.sent());
+            for compound in [[report(), nack(120)].concat(), report(), packet(PSFB, 1, &[])] {
+                assert_eq!(feedback.judge(at(tick * 20), &compound), Verdict::Take);
+            }
+        }
+    }
+
+    /// All that was said within ten seconds comes at once.
+    #[test]
+    fn what_a_network_has_kept_is_fine() {
+        let mut feedback = Feedback::default();
+        for _ in 0..500 {
+            let compound = [report(), nack(5), packet(PSFB, 1, &[])].concat();
+            assert_eq!(feedback.judge(at(10_000), &compound), Verdict::Take);
+        }
+    }
+
+    #[test]
+    fn an_eager_receiver_is_ignored_but_not_ended() {
+        let (mut feedback, mut ignored) = (Feedback::default(), 0);
+        for tick in 0..60_000 / 20 {
+            (0..3).for_each(|_| feedback.sent());
+            let verdict = feedback.judge(at(tick * 20), &nack(240));
+            assert_ne!(verdict, Verdict::Flood);
+            ignored += u32::from(verdict == Verdict::Ignore);
+        }
+        assert!(ignored > 1000, "{ignored}");
+    }
+
+    #[test]
+    fn floods_are_known_within_seconds() {
+        let seventeen = packet(RTPFB, NACK, &[0, 7, 0xff, 0xff].repeat(60));
+        let pli = packet(PSFB, 1, &[]).repeat(100);
+        let fir = packet(PSFB, FIR, &[0; 800]);
+        for compound in [seventeen, pli, fir] {
+            let mut feedback = Feedback::default();
+            let flood = (0..20_000).find(|n| {
+                feedback.sent();
+                feedback.judge(at(n * 5), &compound) == Verdict::Flood
+            });
+            assert!(flood.is_some_and(|n| n * 5 < 5_000), "{flood:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_misread_badly(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let load = Load::of(&bytes);
+            prop_assert!(load.messages >= 1 && load.requests <= 17 * 50);
+        }
+    }
+}

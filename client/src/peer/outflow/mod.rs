@@ -1,0 +1,331 @@
+//! What leaves for one peer, and how much of it the peer can cause.
+//!
+//! RTCP feedback makes a sender send: lost packets again, and key frames. On a narrow line that makes the loss
+//! worse, and a hostile peer can ask for everything all the time. Therefore a budget bounds what is sent to a peer
+//! ([`budget`]), a packet is sent again at most once per round trip ([`resend`]), the key frames of one peer are
+//! limited ([`keyframes`]), and a flood of feedback ends the peer ([`feedback`]). These modules are pure. This file
+//! has the probes on webrtcbin's inner pads:
+//!
+//! ```text
+//! rtpredenc ──→ funnel ──→ rtprtxsend ──→ rtpsession ──→ SRTP ──→ nicesink
+//!     the picture           requests         feedback              the last
+//!     waits here            are judged       is counted            line
+//! ```
+
+mod bucket;
+mod budget;
+mod feedback;
+mod keyframes;
+mod resend;
+mod window;
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use gst::prelude::*;
+
+use self::{
+    budget::Budget,
+    feedback::{Feedback, Verdict},
+    keyframes::KeyFrames,
+    resend::History,
+};
+use super::Voice;
+use crate::{media::target::Target, stats::PeerStats};
+
+const DATA: gst::PadProbeType = gst::PadProbeType::BUFFER.union(gst::PadProbeType::BUFFER_LIST);
+
+/// Between two reports of what has arrived. Chromium's comes as often.
+const REPORT_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(100);
+
+/// What leaves for one peer.
+#[derive(Debug)]
+pub(super) struct Outflow {
+    born: Instant,
+    state: Mutex<State>,
+    closed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    closed: bool,
+    budget: Budget,
+    history: History,
+    feedback: Feedback,
+    key_frames: KeyFrames,
+    /// The request for a key frame that waits.
+    put_off: Option<gst::Event>,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    again: u64,
+    refused: u64,
+    ignored: u64,
+    withheld: u64,
+}
+
+impl Outflow {
+    /// To a peer for which the encoders aim at `target`.
+    pub(super) fn new(target: Target) -> Arc<Self> {
+        let state = State {
+            closed: false,
+            budget: Budget::new(target),
+            history: History::default(),
+            feedback: Feedback::default(),
+            key_frames: KeyFrames::default(),
+            put_off: None,
+            counts: Counts::default(),
+        };
+        Arc::new(Self { born: Instant::now(), state: Mutex::new(state), closed: Condvar::new() })
+    }
+
+    /// webrtcbin has built this inside itself.
+    pub(super) fn watch(self: &Arc<Self>, factory: &str, element: &gst::Element, voice: &Voice) {
+        let pad = |name| element.static_pad(name);
+        match factory {
+            "rtpredenc" => pad("src").iter().for_each(|pad| self.pace(pad)),
+            "rtprtxsend" => pad("src").iter().for_each(|pad| self.judge_requests(pad)),
+            "nicesink" => pad("sink").iter().for_each(|pad| self.bound(pad)),
+            "rtpsession" => {
+                report_rarely(element);
+                self.judge_feedback(element, voice);
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets whatever waits go, for good.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.closed.notify_all();
+    }
+
+    /// Adds what is known here, and takes the round trip from what is known there.
+    pub(super) fn fill_in(&self, stats: &mut PeerStats) {
+        let mut state = self.state();
+        if let Some(round_trip) = stats.rtt_ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok()) {
+            state.history.set_round_trip(round_trip);
+        }
+        let Counts { again, refused, ignored, withheld } = state.counts;
+        stats.sent.retransmitted = again;
+        stats.sent.retransmissions_refused = refused;
+        stats.sent.feedback_ignored = ignored;
+        stats.sent.withheld = withheld;
+    }
+
+    /// Has the picture wait where it is too much. This is its own thread, in front of where it joins the sound.
+    fn pace(self: &Arc<Self>, pad: &gst::Pad) {
+        let (this, picture) = (self.clone(), OnceLock::new());
+        pad.add_probe(DATA, move |pad, info| {
+            if *picture.get_or_init(|| is_picture(pad)) {
+                this.wait_for(bytes(info));
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+
+    fn wait_for(&self, bytes: u64) {
+        let mut state = self.state();
+        while !state.closed {
+            let wait = state.budget.first(self.now(), bytes);
+            if wait.is_zero() {
+                return;
+            }
+            state = self.closed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Lets through requests for packets and key frames that are within bounds.
+    fn judge_requests(self: &Arc<Self>, pad: &gst::Pad) {
+        let this = self.clone();
+        pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
+            let fine = info.event().is_none_or(|event| this.takes(event));
+            // Not `Drop`: GStreamer 1.22 would free the event a second time.
+            if fine { gst::PadProbeReturn::Ok } else { gst::PadProbeReturn::Handled }
+        });
+        let this = self.clone();
+        pad.add_probe(DATA, move |pad, info| {
+            this.remember(info);
+            // Not under the lock: it comes back as an event.
+            let put_off = this.due_key_frame();
+            if let Some(event) = put_off {
+                pad.send_event(event);
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+
+    fn takes(&self, event: &gst::EventRef) -> bool {
+        let Some(structure) = event.structure() else { return true };
+        match structure.name().as_str() {
+            "GstRTPRetransmissionRequest" => {
+                let number = |field| structure.get::<u32>(field).ok();
+                let (ssrc, packet) = (number("ssrc"), number("seqnum"));
+                let packet = packet.and_then(|packet| u16::try_from(packet).ok());
+                ssrc.zip(packet).is_some_and(|(ssrc, packet)| self.takes_request(ssrc, packet))
+            }
+            "GstForceKeyUnit" => self.takes_key_frame(event),
+            _ => true,
+        }
+    }
+
+    fn takes_request(&self, ssrc: u32, packet: u16) -> bool {
+        let (mut state, now) = (self.state(), self.now());
+        let State { budget, history, counts, .. } = &mut *state;
+        let due = history.due(now, ssrc, packet).is_some_and(|bytes| budget.again(now, u64::from(bytes)));
+        if due {
+            history.sent_again(now, ssrc, packet);
+            counts.again += 1;
+        } else {
+            counts.refused += 1;
+        }
+        due
+    }
+
+    fn takes_key_frame(&self, event: &gst::EventRef) -> bool {
+        let mut state = self.state();
+        let granted = state.key_frames.request(self.now());
+        state.put_off = (!granted).then(|| event.to_owned());
+        granted
+    }
+
+    fn due_key_frame(&self) -> Option<gst::Event> {
+        let mut state = self.state();
+        let due = state.key_frames.is_due(self.now());
+        state.put_off.take_if(|_| due)
+    }
+
+    fn remember(&self, info: &gst::PadProbeInfo<'_>) {
+        let mut state = self.state();
+        let State { history, feedback, .. } = &mut *state;
+        each(info, |buffer| {
+            if let Some((ssrc, number)) = header(buffer) {
+                history.sent(ssrc, number, u32::try_from(buffer.size()).unwrap_or(u32::MAX));
+                feedback.sent();
+            }
+        });
+    }
+
+    /// Counts feedback before it costs anything.
+    fn judge_feedback(self: &Arc<Self>, session: &gst::Element, voice: &Voice) {
+        let (this, voice) = (self.clone(), voice.clone());
+        session.connect_pad_added(move |_, pad| {
+            if pad.name() != "recv_rtcp_sink" {
+                return;
+            }
+            let (this, voice) = (this.clone(), voice.clone());
+            pad.add_probe(DATA, move |_, info| {
+                match this.judge(info) {
+                    Verdict::Take => return gst::PadProbeReturn::Ok,
+                    Verdict::Ignore => {}
+                    Verdict::Flood => voice.flood("feedback faster than any receiver has reason for"),
+                }
+                // Not `Drop`: GStreamer 1.22 would free the buffer a second time.
+                gst::PadProbeReturn::Handled
+            });
+        });
+    }
+
+    fn judge(&self, info: &gst::PadProbeInfo<'_>) -> Verdict {
+        let (mut state, now) = (self.state(), self.now());
+        let State { feedback, counts, .. } = &mut *state;
+        let mut worst = Verdict::Take;
+        each(info, |buffer| {
+            let bytes = buffer.map_readable();
+            worst = worst.max(bytes.map_or(Verdict::Take, |bytes| feedback.judge(now, &bytes)));
+        });
+        counts.ignored += u64::from(worst != Verdict::Take);
+        worst
+    }
+
+    /// Counts all that leaves, and stops what should not have come so far.
+    fn bound(self: &Arc<Self>, pad: &gst::Pad) {
+        let this = self.clone();
+        pad.add_probe(DATA, move |_, info| {
+            let (mut state, now, bytes) = (this.state(), this.now(), bytes(info));
+            let State { budget, counts, .. } = &mut *state;
+            let leaves = match kind(info) {
+                Packet::Media => budget.leaves(now, bytes),
+                Packet::Reports => budget.reports(now, bytes),
+                Packet::Other => {
+                    budget.other(now, bytes);
+                    true
+                }
+            };
+            counts.withheld += u64::from(!leaves);
+            // Not `Drop`: GStreamer 1.22 would free the buffer a second time.
+            if leaves { gst::PadProbeReturn::Ok } else { gst::PadProbeReturn::Handled }
+        });
+    }
+
+    fn now(&self) -> Duration {
+        self.born.elapsed()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// GStreamer would make a transport-wide report for each frame, and each time a report of each stream with it.
+fn report_rarely(session: &gst::Element) {
+    let session = session.property::<Option<gst::glib::Object>>("internal-session");
+    if let Some(session) = session.filter(|session| session.has_property("twcc-feedback-interval")) {
+        session.set_property("twcc-feedback-interval", REPORT_INTERVAL.nseconds());
+    }
+}
+
+fn is_picture(pad: &gst::Pad) -> bool {
+    let caps = pad.current_caps();
+    let media = caps.as_ref().and_then(|caps| caps.structure(0)?.get::<&str>("media").ok());
+    media == Some("video")
+}
+
+fn each(info: &gst::PadProbeInfo<'_>, mut look: impl FnMut(&gst::BufferRef)) {
+    info.buffer().into_iter().for_each(|buffer| look(buffer));
+    info.buffer_list().into_iter().flat_map(|list| list.iter()).for_each(look);
+}
+
+fn bytes(info: &gst::PadProbeInfo<'_>) -> u64 {
+    let mut bytes = 0;
+    each(info, |buffer| bytes += u64::try_from(buffer.size()).unwrap_or(u64::MAX));
+    bytes
+}
+
+/// SSRC and sequence number (RFC 3550, section 5.1).
+fn header(buffer: &gst::BufferRef) -> Option<(u32, u16)> {
+    // Header and payload are memories of their own: to map the whole buffer would be to copy it.
+    let bytes = buffer.peek_memory(0).map_readable().ok()?;
+    let number = u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?);
+    Some((u32::from_be_bytes(bytes.get(8..12)?.try_into().ok()?), number))
+}
+
+/// What leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Packet {
+    /// SRTP.
+    Media,
+    /// SRTCP.
+    Reports,
+    /// DTLS, for one.
+    Other,
+}
+
+/// By the first bytes (RFC 7983, and RFC 5761, section 4).
+fn kind(info: &gst::PadProbeInfo<'_>) -> Packet {
+    let mut kind = Packet::Other;
+    each(info, |buffer| {
+        let mut start = [0; 2];
+        let _ = buffer.copy_to_slice(0, &mut start);
+        kind = match start {
+            [128..192, 192..224] => Packet::Reports,
+            [128..192, _] => Packet::Media,
+            _ => Packet::Other,
+        };
+    });
+    kind
+}

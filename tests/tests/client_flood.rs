@@ -1,0 +1,141 @@
+//! What the client sends, measured on the wire: on a line that is too narrow, and to a peer that asks for more than it
+//! should.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use callbin_tests::{
+    BrowserOptions, CALLER, Client, Network, Server, Site, machine,
+    network::Meter,
+    process::{Process, program},
+};
+
+/// 1000 kbit/s of video in 138 packets a second, 32 of sound in 50, with 66 bytes around each, and 64 kbit/s of RTCP.
+const TARGET: f64 = 1000.0 + 32.0 + (138.0 + 50.0) * 66.0 * 8.0 / 1000.0 + 64.0;
+const WINDOW: Duration = Duration::from_millis(500);
+
+/// A client in a network of its own that calls `to`.
+fn call(network: &Network, server: &Server, to: &str) -> Client {
+    let mut command = network.command(program("callbin"));
+    let url = format!("ws://{}:{}", network.host(), server.port());
+    command.args(["call", to, "--id", "gst", "--bitrate", "1000", "--fps", "30", "--size", "640x480"]);
+    command.args(["--server", &url, "--events", "json", "--headless"]);
+    Client::spawn(&mut command)
+}
+
+/// A peer that asks in this manner.
+fn flooder(server: &Server, args: &[&str]) -> Process {
+    let mut command = Command::new(program("callbin-test-flooder"));
+    command.args([&server.ws_url(), "flooder"]).args(args).stdout(Stdio::piped());
+    let mut process = Process::spawn(&mut command);
+    let mut line = String::new();
+    let stdout = process.child().stdout.as_mut().expect("stdout is piped");
+    BufReader::new(stdout).read_line(&mut line).expect("it says when it is there");
+    assert_eq!(line, "registered\n");
+    process
+}
+
+/// Demands that for this many windows no more is sent than it may be; gives the mean of what is.
+#[track_caller]
+fn assert_within_budget(meter: &Meter, windows: u32) -> f64 {
+    let rates = meter.rates(WINDOW, windows);
+    assert!(rates.iter().all(|rate| *rate < 1.3 * TARGET), "{rates:.0?} of {:.0}", 1.3 * TARGET);
+    rates.iter().sum::<f64>() / rates.len() as f64
+}
+
+#[test]
+fn a_peer_that_asks_for_everything_gets_no_more_than_the_budget() {
+    let _machine = machine::alone();
+    let server = Server::spawn_reachable(&[]);
+    let network = Network::start();
+    let _flooder = flooder(&server, &["asks"]);
+    let mut client = call(&network, &server, "flooder");
+    client.wait_for_stats("requests", |stats| stats.number("/sent/retransmissions_refused") > 1000.0);
+    assert_within_budget(&network.meter(), 20);
+    client.forget();
+    let stats = client.wait_for("stats");
+    assert!(stats.number("/sent/retransmitted") > 100.0, "honest requests are met: {stats:?}");
+    client.hang_up();
+}
+
+#[test]
+fn a_peer_that_floods_is_ended_and_gets_no_more_than_the_budget_before() {
+    let _machine = machine::alone();
+    let server = Server::spawn_reachable(&[]);
+    let network = Network::start();
+    let _flooder = flooder(&server, &["floods"]);
+    let mut client = call(&network, &server, "flooder");
+    client.wait_for("dtls-connected");
+    assert_within_budget(&network.meter(), 16);
+    assert_eq!(client.exit_code(), 14, "{}", client.errors());
+    assert!(client.errors().contains("floods us: feedback"), "{}", client.errors());
+}
+
+/// Two that join a room in which the flooder is.
+fn beside_a_flooder(server: &Server) -> [Client; 2] {
+    ["red", "green"].map(|uid| {
+        let args = ["room", "r", "--id", uid, "--video-pattern", uid, "--size", "320x240", "--view", "none"];
+        let mut client = Client::start(server, &args);
+        client.wait_for("joined");
+        client
+    })
+}
+
+#[test]
+fn in_a_room_whoever_asks_for_everything_disturbs_nobody() {
+    let _machine = machine::alone();
+    let server = Server::start(&[]);
+    let _flooder = flooder(&server, &["asks", "r"]);
+    let [mut red, mut green] = beside_a_flooder(&server);
+    for requests in [1000.0, 10_000.0] {
+        for (client, other) in [(&mut red, "green"), (&mut green, "red")] {
+            client.wait_for_stats("requests", |stats| {
+                stats.peer() == Some("flooder") && stats.number("/sent/retransmissions_refused") > requests
+            });
+            client.forget();
+            client.wait_for_stats("a picture of the other", |stats| {
+                stats.peer() == Some(other) && stats.number("/video/fps") > 20.0
+            });
+        }
+    }
+}
+
+#[test]
+fn in_a_room_whoever_floods_is_ended_and_shunned() {
+    let _machine = machine::alone();
+    let server = Server::start(&[]);
+    let _flooder = flooder(&server, &["floods", "r"]);
+    let [mut red, mut green] = beside_a_flooder(&server);
+    for client in [&mut red, &mut green] {
+        let failed = client.wait_for_peer("flooder", "peer-failed");
+        assert!(failed.text("/reason").contains("floods us: feedback"), "{failed:?}");
+    }
+    red.wait_for_peer("green", "peer-first-video");
+    green.wait_for_peer("red", "peer-first-video");
+}
+
+/// Chromium asks for what is lost, again and again, and for key frames.
+#[test]
+fn on_a_line_that_is_too_narrow_the_loss_is_not_made_worse() {
+    let _machine = machine::alone();
+    let site = Site::at(Server::spawn_reachable(&[]), BrowserOptions::default());
+    let page = site.waiting("web");
+    let network = Network::start();
+    network.limit(800);
+    let mut client = call(&network, &site.server, "web");
+    client.wait_for("dtls-connected");
+    assert_within_budget(&network.meter(), 20);
+    client.forget();
+    let stats = client.wait_for_stats("losses", |stats| stats.number("/sent/lost") > 0.0);
+    assert!(stats.number("/sent/retransmissions_refused") > 0.0, "the budget was needed: {stats:?}");
+    // An honest peer is not ended for it, and as soon as the line is wide enough there is a picture.
+    network.limit(10_000);
+    let before = page.frames_decoded(CALLER);
+    callbin_tests::wait_until("more frames", callbin_tests::DEADLINE, || {
+        (page.frames_decoded(CALLER) > before + 30).then_some(())
+    });
+    client.hang_up();
+}
