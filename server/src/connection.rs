@@ -55,12 +55,16 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 ///
 /// What only the beginning and the end need is boxed: this future is what an idle peer costs.
 pub async fn run(stream: Connected, leftover: Vec<u8>, admission: Admission, app: Arc<App>) {
+    let lanes = app.lanes.clone();
     let mut pump = Box::pin(Pump::open(stream, leftover, admission, app)).await;
     let end = (&mut *pump).await;
     debug!(conn = pump.presence.conn.0, ?end, "ends");
     // Whoever watches this peer learns of its end now, however long the closing handshake takes.
     pump.presence.leave();
-    Box::pin(runtime::timeout(CLOSE_TIMEOUT, farewell::say(pump, end))).await;
+    // Of many who go at once a few do so in each round, and hold nobody up who stays.
+    lanes.leave().await;
+    Box::pin(runtime::timeout(CLOSE_TIMEOUT, farewell::say(&mut pump, end))).await;
+    lanes.leave().await;
 }
 
 /// Why a connection stops being served.
