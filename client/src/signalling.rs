@@ -238,7 +238,7 @@ async fn register(tx: &mut Tx, rx: &mut Rx, server: &Server, uid: &PeerId) -> Re
             },
             Message::Close(Some(frame)) if frame.code == CloseCode::Protocol => {
                 return Err(refused(match frame.reason.as_str() {
-                    "invalid peer uid" => "somebody has it, or it is not a uid",
+                    "invalid peer uid" => "somebody has it, or the server takes no such uid",
                     other => other,
                 }));
             }

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     num::NonZeroU32,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
@@ -291,7 +292,7 @@ impl Drop for Ticket {
 
 impl Lines {
     /// May there be another line now? If there may after some that were left out, this says how many these were.
-    pub fn admit(&self) -> bool {
+    pub fn admit(&self, address: SocketAddr) -> bool {
         let Some(account) = &self.0 else { return true };
         if !account.rates().log_lines.admit(1) {
             account.lines_left_out.fetch_add(1, Ordering::Relaxed);
@@ -299,7 +300,7 @@ impl Lines {
         }
         let lines = account.lines_left_out.swap(0, Ordering::Relaxed);
         if lines > 0 {
-            info!(lines, "lines about one address left out");
+            info!(%address, lines, "lines about one address left out");
         }
         true
     }
@@ -353,6 +354,8 @@ impl Limiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4711);
 
     fn owner(last: u8) -> Owner {
         Owner::Address([192, 0, 2, last].into())
@@ -448,13 +451,13 @@ mod tests {
     fn lines_in_the_log_are_bounded_for_each_address() {
         let accounts = Arc::new(Accounts::new(Quotas { log_lines: 1, ..Quotas::default() }));
         let (one, two) = (enter(&accounts, 1).unwrap(), enter(&accounts, 1).unwrap());
-        let admitted = (0..50).filter(|_| one.lines().admit() && two.lines().admit()).count();
+        let admitted = (0..50).filter(|_| one.lines().admit(ADDRESS) && two.lines().admit(ADDRESS)).count();
         assert_eq!(admitted, 5, "ten at once, of both together");
         let left_out = |ticket: &Ticket| ticket.lines().0.unwrap().lines_left_out.load(Ordering::Relaxed);
         assert_eq!(left_out(&one), 45);
-        assert!(enter(&accounts, 2).unwrap().lines().admit());
+        assert!(enter(&accounts, 2).unwrap().lines().admit(ADDRESS));
         accounts.set_quotas(Quotas { log_lines: 0, ..Quotas::default() });
-        assert!(two.lines().admit());
+        assert!(two.lines().admit(ADDRESS));
         assert_eq!(left_out(&one), 0, "they have been mentioned");
     }
 

@@ -417,7 +417,7 @@ impl Remark {
     fn log(&self) {
         let is_refusal = matches!(self.note, Note::Refused(..));
         let is_wanted = if is_refusal { enabled!(Level::DEBUG) } else { enabled!(Level::INFO) };
-        if !is_wanted || !self.line.as_ref().is_none_or(|(_, lines)| lines.admit()) {
+        if !is_wanted || !self.line.as_ref().is_none_or(|(address, lines)| lines.admit(*address)) {
             return;
         }
         let conn = self.conn.0;

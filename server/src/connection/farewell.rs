@@ -83,7 +83,7 @@ async fn drain(stream: &mut Connected) {
 fn log(presence: &Presence, reason: CloseReason) {
     if reason != CloseReason::PartnerLeft {
         presence.app.metrics.count_close(reason);
-        if !presence.ticket.lines().admit() {
+        if !presence.ticket.lines().admit(presence.address) {
             return;
         }
         info!(conn = presence.conn.0, code = u16::from(reason.code()), %reason, "closed");
