@@ -13,8 +13,8 @@ trap '[ -z "$server" ] || kill "$server" 2>/dev/null; rm -rf "$dir"' EXIT
 ulimit -n "$(ulimit -Hn)"
 
 # All load comes from one address here, which no honest address would send: limits per owner are off.
-unlimited="--max-owner-connections 0 --max-registration-rate 0 --max-request-rate 0
-    --max-message-rate 0 --max-byte-rate 0"
+unlimited="--max-owner-connections 0 --max-registration-rate 0 --max-request-rate 0 --max-message-rate 0
+    --max-byte-rate 0 --max-notice-rate 0 --max-room-members 0"
 
 start_server() { # flags
     mkfifo "$dir/listening"

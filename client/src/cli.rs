@@ -204,7 +204,8 @@ pub struct Options {
     /// The sink for sound, as gst-launch-1.0 takes it [default: the sound card].
     #[arg(long, env = "CALLBIN_AUDIO_SINK", value_name = "ELEMENT")]
     pub audio_sink: Option<String>,
-    /// Hang up, with success, after this many seconds of a connected call.
+    /// Hang up, with success, after this many seconds of a connected call. In a room they count from when the server
+    /// lets us in, also while the connection to it is lost.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub duration: Option<Duration>,
     /// Give up on a call that is not connected after this time; with --expect-video-frames, on frames

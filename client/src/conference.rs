@@ -35,7 +35,8 @@ pub async fn run(app: &mut App, room: &RoomId, max_peers: u16) -> Result<(), Fai
         members: BTreeMap::new(),
         connection: None,
         in_room: false,
-        entered: None,
+        entered: false,
+        since: None,
         pause: FIRST_PAUSE,
         retry: None,
         retries: BTreeMap::new(),
@@ -61,8 +62,10 @@ struct Conference {
     connection: Option<Connection>,
     /// The server has let us in since we are connected.
     in_room: bool,
-    /// When we were first let in.
-    entered: Option<Instant>,
+    /// The server has let us in at least once.
+    entered: bool,
+    /// When we were first let in, or first had to come back: `--duration` counts from then.
+    since: Option<Instant>,
     /// After the server was lost: how long to wait, and until when.
     pause: Duration,
     retry: Option<Instant>,
@@ -88,9 +91,7 @@ impl Conference {
             let until = self.wake_time(app);
             match app.wake(self.connection.as_ref(), &mut connecting, until).await? {
                 Wake::Connected(Ok(connection)) => self.registered(app, connection),
-                Wake::Connected(Err(failure))
-                    if self.entered.is_none() || failure.code == ExitCode::NotAuthorised =>
-                {
+                Wake::Connected(Err(failure)) if !self.entered || failure.code == ExitCode::NotAuthorised => {
                     return Err(failure);
                 }
                 Wake::Connected(Err(failure)) => self.lost(app, &failure.message),
@@ -101,6 +102,7 @@ impl Conference {
                     }
                     self.lost(app, format!("closed with {code} {reason}").trim_end());
                 }
+                Wake::Incoming(Incoming::Unreadable(failure)) => return Err(failure),
                 Wake::Incoming(Incoming::Lost(reason)) => self.lost(app, &reason),
                 Wake::Interrupted => return Ok("hung-up"),
                 Wake::Engine | Wake::Time => {}
@@ -118,6 +120,7 @@ impl Conference {
     fn lost(&mut self, app: &App, reason: &str) {
         self.connection = None;
         self.in_room = false;
+        self.since.get_or_insert_with(Instant::now);
         self.retry = Some(Instant::now() + self.pause);
         let in_ms = u64::try_from(self.pause.as_millis()).unwrap_or(u64::MAX);
         app.reporter.tell(None, &Event::Reconnecting { reason: reason.into(), in_ms });
@@ -128,7 +131,8 @@ impl Conference {
         match ServerMessage::parse(text) {
             Ok(ServerMessage::RoomOk(peers)) => {
                 self.in_room = true;
-                self.entered.get_or_insert_with(Instant::now);
+                self.entered = true;
+                self.since.get_or_insert_with(Instant::now);
                 self.pause = FIRST_PAUSE;
                 let names = peers.iter().map(PeerId::to_string).collect();
                 app.reporter.tell(None, &Event::Joined { room: self.name.to_string(), peers: names });
@@ -153,7 +157,7 @@ impl Conference {
                 Err(Failure::new(ExitCode::NotAuthorised, message))
             }
             ErrorMessage::InvalidRoomId(_) => Err(Failure::new(ExitCode::Usage, error.to_string())),
-            error if self.entered.is_none() => {
+            error if !self.entered => {
                 let message = format!("the server does not let us into the room: {error}");
                 Err(Failure::new(ExitCode::NegotiationFailed, message))
             }
@@ -305,18 +309,24 @@ impl Conference {
                 return Err(Failure::new(ExitCode::NoMedia, message));
             }
         }
-        Ok(self.is_over(app, now).then_some("duration"))
+        match self.is_over(app, now) {
+            true if !self.entered => {
+                let message = "the server has not let us into the room before the duration's end";
+                Err(Failure::new(ExitCode::CannotConnect, message))
+            }
+            is_over => Ok(is_over.then_some("duration")),
+        }
     }
 
     fn is_over(&self, app: &App, now: Instant) -> bool {
-        app.options.duration.zip(self.entered).is_some_and(|(it, since)| now >= since + it)
+        app.options.duration.zip(self.since).is_some_and(|(it, since)| now >= since + it)
     }
 
     fn wake_time(&self, app: &App) -> Option<Instant> {
         let probe = app.probe_end();
         // Frames are counted where nobody wakes us: look often enough.
         let look = probe.map(|_| Instant::now() + Duration::from_millis(20));
-        let over = app.options.duration.zip(self.entered).map(|(duration, since)| since + duration);
+        let over = app.options.duration.zip(self.since).map(|(duration, since)| since + duration);
         [Some(self.next_second), self.retry, probe, look, over].into_iter().flatten().min()
     }
 }

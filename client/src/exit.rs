@@ -75,7 +75,9 @@ impl ExitCode {
             Self::NoMedia => "no media: the expected frames or packets did not arrive in time",
             Self::MissingPlugin => "missing plugin: a GStreamer plugin is not installed",
             Self::PeerLeft => "peer left: the other side ended the call",
-            Self::Misbehaved => "misbehaved peer: it sent more than anybody can take",
+            Self::Misbehaved => {
+                "misbehaved peer: it sent more than anybody can take, or a message larger than the client reads"
+            }
             Self::NotAuthorised => {
                 "not authorised: the server wants a token, refuses this one, or sent us away"
             }

@@ -255,6 +255,11 @@ impl Call {
                 }
                 return Some(Ending::ServerLost(format!("closed with {code} {reason}").trim_end().into()));
             }
+            Incoming::Unreadable(failure) => {
+                // Of the peer, who has called us then.
+                self.was_called |= self.session;
+                return Some(Ending::Failed(failure));
+            }
             Incoming::Lost(reason) => return Some(Ending::ServerLost(reason)),
         };
         match ServerMessage::parse(&text) {

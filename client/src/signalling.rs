@@ -1,7 +1,7 @@
 //! The connection to the signalling server: WebSocket over TCP or TLS, registered, as two channels.
 //!
-//! One task owns the socket. It turns frames into [`Incoming`] and ends with [`Incoming::Closed`] or
-//! [`Incoming::Lost`]; dropping the [`Connection`] closes the socket.
+//! One task owns the socket. It turns frames into [`Incoming`] and ends with [`Incoming::Closed`],
+//! [`Incoming::Unreadable`] or [`Incoming::Lost`]; dropping the [`Connection`] closes the socket.
 
 use std::{io, time::Duration};
 
@@ -16,11 +16,12 @@ use async_tungstenite::{
     tungstenite::{
         self, Message,
         client::IntoClientRequest,
+        error::CapacityError,
         http::{HeaderValue, StatusCode, header::AUTHORIZATION},
         protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
     },
 };
-use callbin_protocol::{ClientMessage, PeerId, ServerMessage};
+use callbin_protocol::{ClientMessage, MAX_ID_LEN, MAX_LIST_LEN, PeerId, ServerMessage};
 use futures_util::{AsyncRead, AsyncWrite, FutureExt, StreamExt, select};
 
 use crate::{
@@ -36,7 +37,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const QUIET_LIMIT: Duration = Duration::from_secs(20);
 /// How long the goodbye may take.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);
-const MAX_MESSAGE: usize = 1 << 20;
+/// The longest list of a room, and the longest message of a member with the member's name before it.
+const MAX_MESSAGE: usize = MAX_LIST_LEN + MAX_ID_LEN;
 const QUEUE: usize = 256;
 
 /// Where the server is and which certificates are trusted.
@@ -61,7 +63,7 @@ impl Server {
 #[derive(Debug)]
 pub struct Connection {
     outgoing: Sender<String>,
-    /// What comes in. After `Closed` or `Lost` there is nothing more.
+    /// What comes in. After `Closed`, `Unreadable` or `Lost` there is nothing more.
     pub incoming: Receiver<Incoming>,
 }
 
@@ -77,6 +79,8 @@ pub enum Incoming {
         /// The server's words.
         reason: String,
     },
+    /// Something came that we cannot read. It would come again, were we to come back.
+    Unreadable(Failure),
     /// The connection broke.
     Lost(String),
 }
@@ -234,7 +238,7 @@ async fn register(tx: &mut Tx, rx: &mut Rx, server: &Server, uid: &PeerId) -> Re
             },
             Message::Close(Some(frame)) if frame.code == CloseCode::Protocol => {
                 return Err(refused(match frame.reason.as_str() {
-                    "invalid peer uid" => "somebody has it, or it is not a uid",
+                    "invalid peer uid" => "somebody has it, or the server takes no such uid",
                     other => other,
                 }));
             }
@@ -255,7 +259,10 @@ async fn register(tx: &mut Tx, rx: &mut Rx, server: &Server, uid: &PeerId) -> Re
 async fn pump(mut tx: Tx, mut rx: Rx, to_send: Receiver<String>, received: Sender<Incoming>) {
     let end = match relay(&mut tx, &mut rx, &to_send, &received).await {
         Ok(end) => end,
-        Err(error) => Incoming::Lost(error.to_string()),
+        Err(error) => match unreadable(&error) {
+            Some(failure) => Incoming::Unreadable(failure),
+            None => Incoming::Lost(error.to_string()),
+        },
     };
     let goodbye = async {
         let _ = tx.close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() })).await;
@@ -265,6 +272,18 @@ async fn pump(mut tx: Tx, mut rx: Rx, to_send: Receiver<String>, received: Sende
         let _ = timeout(CLOSE_LIMIT, goodbye).await;
     }
     let _ = received.send(end).await;
+}
+
+/// What came is larger than anything we read, or no text at all.
+fn unreadable(error: &tungstenite::Error) -> Option<Failure> {
+    let why = match error {
+        tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
+            format!("it has {size} bytes, and at most {max_size} are read")
+        }
+        tungstenite::Error::Utf8(_) => "it is not UTF-8".into(),
+        _ => return None,
+    };
+    Some(Failure::new(ExitCode::Misbehaved, format!("cannot read a message from the server: {why}")))
 }
 
 /// We closed. Nobody reads this, but the channel needs an end.

@@ -16,6 +16,9 @@ pub const MAX_ID_LEN: usize = 1024;
 #[error("an id is not empty, has no white space and at most {MAX_ID_LEN} bytes")]
 pub struct InvalidId;
 
+/// The longest list of ids that a server sends, in bytes: what every client reads as one message.
+pub const MAX_LIST_LEN: usize = 1 << 20;
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $reserved:expr) => {
         $(#[$doc])*

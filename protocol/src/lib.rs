@@ -11,7 +11,7 @@ mod server;
 mod signal;
 
 pub use client::{ClientMessage, ParseError};
-pub use id::{InvalidId, MAX_ID_LEN, PeerId, RoomId};
+pub use id::{InvalidId, MAX_ID_LEN, MAX_LIST_LEN, PeerId, RoomId};
 pub use server::{ErrorMessage, ServerMessage, UnknownMessage};
 pub use signal::{Candidate, InvalidSignal, SdpType, Signal};
 

@@ -5,15 +5,17 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     num::NonZeroU32,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tracing::info;
 
 use crate::owner::Owner;
 
@@ -22,6 +24,9 @@ const KEPT: Duration = Duration::from_secs(30);
 
 /// How long nothing that needs a token is taken from an address with too many bad ones.
 pub const BARRED: Duration = Duration::from_secs(10);
+
+/// How long a request waits at most because of what others of its owner cause.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Accounts kept at most. Beyond it those without connections go first.
 const MAX_ACCOUNTS: usize = 100_000;
@@ -45,16 +50,38 @@ pub struct Quotas {
     pub bytes: u32,
     /// The largest message.
     pub max_message: u32,
+    /// Notices to others and names in answers per second.
+    pub notices: u32,
+    /// Lines in the log per second.
+    pub log_lines: u32,
 }
 
 impl Quotas {
     /// The quotas of an owner with this scale.
     fn times(&self, scale: u32) -> Self {
         let connections = self.connections.saturating_mul(scale as usize);
-        let [registrations, bad_tokens, requests, messages, bytes] =
-            [self.registrations, self.bad_tokens, self.requests, self.messages, self.bytes]
-                .map(|rate| rate.saturating_mul(scale));
-        Self { connections, registrations, bad_tokens, requests, messages, bytes, ..*self }
+        let all = [
+            self.registrations,
+            self.bad_tokens,
+            self.requests,
+            self.messages,
+            self.bytes,
+            self.notices,
+            self.log_lines,
+        ];
+        let [registrations, bad_tokens, requests, messages, bytes, notices, log_lines] =
+            all.map(|rate| rate.saturating_mul(scale));
+        Self {
+            connections,
+            registrations,
+            bad_tokens,
+            requests,
+            messages,
+            bytes,
+            notices,
+            log_lines,
+            ..*self
+        }
     }
 }
 
@@ -91,6 +118,8 @@ struct Account {
     rates: RwLock<Rates>,
     /// How many times the quotas it may have.
     scale: u32,
+    /// Lines that are not in the log since the last one that is.
+    lines_left_out: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -100,7 +129,13 @@ struct Rates {
     requests: Limiter,
     messages: Limiter,
     bytes: Limiter,
+    log_lines: Limiter,
+    notices: Pacer,
 }
+
+/// On whose account lines in the log are.
+#[derive(Debug, Clone, Default)]
+pub struct Lines(Option<Arc<Account>>);
 
 /// A connection's place on the accounts of its owners, given up when dropped.
 #[derive(Debug)]
@@ -207,6 +242,7 @@ impl Account {
             barred_until: Mutex::new(None),
             rates: RwLock::new(Rates::new(&quotas.times(scale))),
             scale,
+            lines_left_out: AtomicU64::new(0),
         }
     }
 
@@ -242,6 +278,8 @@ impl Rates {
             requests: Limiter::new(quotas.requests, quotas.requests.saturating_mul(5)),
             messages: Limiter::new(quotas.messages, quotas.messages.saturating_mul(2)),
             bytes: Limiter::new(quotas.bytes, quotas.bytes.saturating_mul(2).max(quotas.max_message)),
+            log_lines: Limiter::new(quotas.log_lines, quotas.log_lines.saturating_mul(10)),
+            notices: Pacer::new(quotas.notices),
         }
     }
 
@@ -274,6 +312,24 @@ impl Ticket {
         self.owners.iter().all(|account| account.rates().registrations.admit(1))
     }
 
+    /// How long has it to wait before it may cause so many notices? It counts as if it had waited already. `None`: too
+    /// long.
+    pub fn wait_for_notices(&self, count: usize) -> Option<Duration> {
+        let now = Instant::now();
+        let waits = self.owners.iter().map(|account| account.rates().notices.wait(now));
+        let wait = waits.max().unwrap_or_default();
+        if wait > LONGEST_WAIT {
+            return None;
+        }
+        self.owners.iter().for_each(|account| account.rates().notices.take(count, now));
+        Some(wait)
+    }
+
+    /// On whose account lines in the log about it are: its address.
+    pub fn lines(&self) -> Lines {
+        Lines(self.owners.first().cloned())
+    }
+
     /// May it send a message of this size now?
     pub fn admit_message(&self, bytes: usize) -> bool {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);
@@ -288,6 +344,49 @@ impl Drop for Ticket {
             *account.last_left.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             account.connections.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+}
+
+impl Lines {
+    /// May there be another line now? If there may after some that were left out, this says how many these were.
+    pub fn admit(&self, address: SocketAddr) -> bool {
+        let Some(account) = &self.0 else { return true };
+        if !account.rates().log_lines.admit(1) {
+            account.lines_left_out.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        let lines = account.lines_left_out.swap(0, Ordering::Relaxed);
+        if lines > 0 {
+            info!(%address, lines, "lines about one address left out");
+        }
+        true
+    }
+}
+
+/// So much per second, with twice as much at once. One that asks for more than is there gets it, and those after it
+/// wait until it is paid for.
+#[derive(Debug)]
+struct Pacer(Option<(Duration, Mutex<Instant>)>);
+
+impl Pacer {
+    /// What may be taken at once, as the time in which it comes back.
+    const RESERVE: Duration = Duration::from_secs(2);
+
+    fn new(per_second: u32) -> Self {
+        let paid = Mutex::new(Instant::now());
+        Self(Duration::from_secs(1).checked_div(per_second).map(|each| (each, paid)))
+    }
+
+    fn wait(&self, now: Instant) -> Duration {
+        let Some((_, paid)) = &self.0 else { return Duration::ZERO };
+        let paid = *paid.lock().unwrap_or_else(PoisonError::into_inner);
+        paid.saturating_duration_since(now).saturating_sub(Self::RESERVE)
+    }
+
+    fn take(&self, count: usize, now: Instant) {
+        let Some((each, paid)) = &self.0 else { return };
+        let mut paid = paid.lock().unwrap_or_else(PoisonError::into_inner);
+        *paid = (*paid).max(now) + each.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
     }
 }
 
@@ -315,6 +414,8 @@ mod tests {
 
     use super::*;
     use crate::owner::owners;
+
+    const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4711);
 
     fn owner(last: u8) -> Owner {
         Owner::Address([192, 0, 2, last].into())
@@ -440,9 +541,39 @@ mod tests {
     }
 
     #[test]
+    fn notices_are_paid_for_afterwards_by_those_who_come_next() {
+        let accounts = Arc::new(Accounts::new(Quotas { notices: 100, ..Quotas::default() }));
+        let (one, two) = (enter(&accounts, 1).unwrap(), enter(&accounts, 1).unwrap());
+        let wait =
+            |ticket: &Ticket, count| ticket.wait_for_notices(count).map(|wait| wait.as_secs_f64().ceil());
+        assert_eq!(wait(&one, 190), Some(0.0), "within the reserve");
+        assert_eq!(wait(&two, 500), Some(0.0), "it is not used up");
+        assert_eq!(wait(&one, 500), Some(5.0), "490 too many");
+        assert_eq!(wait(&two, 1), Some(10.0), "in the order they came");
+        assert_eq!(wait(&two, 100), Some(10.0));
+        assert_eq!(wait(&one, 1), None, "nobody waits for ever");
+        assert_eq!(wait(&enter(&accounts, 2).unwrap(), 1), Some(0.0), "others do not");
+    }
+
+    #[test]
+    fn lines_in_the_log_are_bounded_for_each_address() {
+        let accounts = Arc::new(Accounts::new(Quotas { log_lines: 1, ..Quotas::default() }));
+        let (one, two) = (enter(&accounts, 1).unwrap(), enter(&accounts, 1).unwrap());
+        let admitted = (0..50).filter(|_| one.lines().admit(ADDRESS) && two.lines().admit(ADDRESS)).count();
+        assert_eq!(admitted, 5, "ten at once, of both together");
+        let left_out = |ticket: &Ticket| ticket.lines().0.unwrap().lines_left_out.load(Ordering::Relaxed);
+        assert_eq!(left_out(&one), 45);
+        assert!(enter(&accounts, 2).unwrap().lines().admit(ADDRESS));
+        accounts.set_quotas(Quotas { log_lines: 0, ..Quotas::default() });
+        assert!(two.lines().admit(ADDRESS));
+        assert_eq!(left_out(&one), 0, "they have been mentioned");
+    }
+
+    #[test]
     fn zero_is_no_limit() {
         let accounts = Arc::new(Accounts::default());
         let ticket = enter(&accounts, 1).unwrap();
+        assert!((0..1000).all(|_| ticket.wait_for_notices(usize::MAX) == Some(Duration::ZERO)));
         assert!((0..100_000).all(|_| ticket.admit_message(1 << 20) && ticket.admit_registration()));
     }
 }

@@ -26,6 +26,9 @@ pub enum CloseReason {
     /// More registrations than allowed.
     #[error("too many registrations, try again later")]
     TooManyRegistrations,
+    /// More notices to others than allowed, and those before are not through yet.
+    #[error("too many notices, try again later")]
+    TooManyNotices,
     /// An operator closed it.
     #[error("closed by an operator")]
     ByOperator,
@@ -80,7 +83,7 @@ impl CloseReason {
             | Self::TokenExpired
             | Self::TooFast
             | Self::ByOperator => CloseCode::Policy,
-            Self::TooManyRegistrations => CloseCode::Again,
+            Self::TooManyRegistrations | Self::TooManyNotices => CloseCode::Again,
             Self::TooBig => CloseCode::Size,
         }
     }

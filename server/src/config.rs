@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use callbin_protocol::MAX_ID_LEN;
 use clap::{Args, Parser};
 use ipnet::{IpNet, Ipv4Net};
 
@@ -307,9 +308,23 @@ pub struct LimitArgs {
     #[arg(long, env = "CALLBIN_MAX_ROOMS", default_value_t = 1000, value_name = "N")]
     pub max_rooms: usize,
 
-    /// Members of one room.
-    #[arg(long, env = "CALLBIN_MAX_ROOM_MEMBERS", default_value_t = 2000, value_name = "N")]
+    /// Members of one room. Fewer if their names together take more than 1 MiB.
+    #[arg(long, env = "CALLBIN_MAX_ROOM_MEMBERS", default_value_t = 500, value_name = "N")]
     pub max_room_members: usize,
+
+    /// Notices per second that one owner may cause in rooms, with twice as many at once: two for each member who is
+    /// there when another one joins, and one for each name in a list. Beyond that, requests wait.
+    #[arg(long, env = "CALLBIN_MAX_NOTICE_RATE", default_value_t = 50_000, value_name = "N")]
+    pub max_notice_rate: u32,
+
+    /// Length of a uid, in bytes.
+    #[arg(long, env = "CALLBIN_MAX_UID_LENGTH", default_value_t = 128, value_name = "BYTES",
+        value_parser = clap::value_parser!(u16).range(1..=MAX_ID_LEN as i64))]
+    pub max_uid_length: u16,
+
+    /// Lines per second in the log about the peers of one address, with ten times as many at once.
+    #[arg(long, env = "CALLBIN_MAX_LOG_RATE", default_value_t = 100, value_name = "N")]
+    pub max_log_rate: u32,
 }
 
 /// For operators.
@@ -386,6 +401,7 @@ impl Config {
             max_sessions: or_none(self.limits.max_sessions),
             max_rooms: or_none(self.limits.max_rooms),
             max_members: or_none(self.limits.max_room_members),
+            max_uid: self.limits.max_uid_length.into(),
         }
     }
 
@@ -402,6 +418,8 @@ impl Config {
             messages: self.limits.max_message_rate,
             bytes: self.limits.max_byte_rate,
             max_message: self.limits.max_message,
+            notices: self.limits.max_notice_rate,
+            log_lines: self.limits.max_log_rate,
         }
     }
 }
@@ -483,6 +501,14 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_on_by_default() {
+        let config = Config::parse_from(["callbin-server"]);
+        let (rules, quotas) = (config.rules(), config.quotas(1024));
+        assert_eq!((rules.max_members, rules.max_uid), (500, 128));
+        assert_eq!((quotas.notices, quotas.log_lines), (50_000, 100));
+    }
+
+    #[test]
     fn wrong_values_are_refused() {
         for flags in [
             ["--port", "65536"],
@@ -495,6 +521,8 @@ mod tests {
             ["--trusted-proxy", "here"],
             ["--trusted-proxy", "10.0.0.0/33"],
             ["--trusted-proxy", ""],
+            ["--max-uid-length", "0"],
+            ["--max-uid-length", "1025"],
         ] {
             assert!(Config::try_parse_from(["callbin-server", flags[0], flags[1]]).is_err(), "{flags:?}");
         }

@@ -57,12 +57,16 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 ///
 /// What only the beginning and the end need is boxed: this future is what an idle peer costs.
 pub async fn run(stream: Connected, leftover: Vec<u8>, admission: Admission, app: Arc<App>) {
+    let lanes = app.lanes.clone();
     let mut pump = Box::pin(Pump::open(stream, leftover, admission, app)).await;
     let end = (&mut *pump).await;
     debug!(conn = pump.presence.conn.0, ?end, "ends");
     // Whoever watches this peer learns of its end now, however long the closing handshake takes.
     pump.presence.leave();
-    Box::pin(runtime::timeout(CLOSE_TIMEOUT, farewell::say(pump, end))).await;
+    // Of many who go at once a few do so in each round, and hold nobody up who stays.
+    lanes.leave().await;
+    Box::pin(runtime::timeout(CLOSE_TIMEOUT, farewell::say(&mut pump, end))).await;
+    lanes.leave().await;
 }
 
 /// Why a connection stops being served.
@@ -114,7 +118,7 @@ impl Drop for Presence {
     }
 }
 
-/// A question that the webhook has not answered.
+/// What comes before a request is taken in: its turn, and what the webhook says.
 type Asking = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 
 /// The future that serves an open WebSocket.
@@ -131,7 +135,7 @@ struct Pump {
     unwritten: usize,
     /// A frame came since the alarm was last set.
     heard: bool,
-    /// The webhook is asked about this text; nothing is read until it has answered.
+    /// This text waits for its turn, or for what the webhook says about it; nothing is read until then.
     asking: Option<(Utf8Bytes, Asking)>,
     presence: Presence,
 }
@@ -163,7 +167,7 @@ impl Pump {
         let incoming = Incoming::after(stream.received().saturating_sub(leftover.len() as u64));
         let socket = WebSocketStream::from_partially_read(stream, leftover, Role::Server, Some(config)).await;
         let Admission { conn, address, grant, ticket } = admission;
-        let outbox = app.switchboard.open(conn, address, grant.clone());
+        let outbox = app.switchboard.open(conn, address, grant.clone(), ticket.lines());
         Box::new(Self {
             socket,
             incoming,
@@ -198,11 +202,10 @@ impl Pump {
                 Some(Ok(Message::Close(_))) => return Poll::Ready(End::PeerClosed),
                 Some(Ok(frame)) => {
                     self.heard = true;
-                    if let Err(reason) = self.admit(&frame) {
+                    if let Err(reason) = self.admit(&frame).and_then(|()| self.forward(frame)) {
                         self.presence.app.metrics.count_refusal(reason);
                         return Poll::Ready(End::Closing(reason));
                     }
-                    self.forward(frame);
                 }
             }
             // Who doesn't read the answers gets no more of them made.
@@ -256,26 +259,51 @@ impl Pump {
         Ok(())
     }
 
-    fn forward(&mut self, frame: Message) {
+    fn forward(&mut self, frame: Message) -> Result<(), CloseReason> {
         if self.link.is_none() {
             // Somebody may have called us since the last frame.
             self.link = self.presence.outbox.link().cloned();
         }
         let event = match frame {
-            Message::Text(_) | Message::Binary(_) if self.link.is_some() => return self.relay(frame),
-            Message::Text(text) => match self.question(&text) {
+            Message::Text(_) | Message::Binary(_) if self.link.is_some() => {
+                self.relay(frame);
+                return Ok(());
+            }
+            Message::Text(text) => match self.ask(&text)? {
                 Some(asking) => {
                     self.asking = Some((text, asking));
-                    return self.leave_greeting();
+                    self.leave_greeting();
+                    return Ok(());
                 }
                 None => Event::Text(text),
             },
             Message::Binary(bytes) => Event::Binary(bytes),
             // tungstenite answers pings by itself.
-            _ => return,
+            _ => return Ok(()),
         };
         self.leave_greeting();
         self.handle(event);
+        Ok(())
+    }
+
+    /// What has to happen before a text is taken in, if anything.
+    fn ask(&self, text: &str) -> Result<Option<Asking>, CloseReason> {
+        let Presence { conn, ticket, app, .. } = &self.presence;
+        let wait = match app.switchboard.fan_out(*conn, text) {
+            0 => Duration::ZERO,
+            notices => ticket.wait_for_notices(notices).ok_or(CloseReason::TooManyNotices)?,
+        };
+        let question = self.question(text);
+        if wait.is_zero() {
+            return Ok(question);
+        }
+        Ok(Some(Box::pin(async move {
+            runtime::sleep(wait).await;
+            match question {
+                Some(question) => question.await,
+                None => Verdict { allow: true, reason: None, ice_servers: Vec::new() },
+            }
+        })))
     }
 
     fn handle(&mut self, event: Event) {
@@ -392,7 +420,7 @@ impl Pump {
                     self.presence.outbox.push(Message::Ping(tungstenite::Bytes::new()));
                     self.set_alarm(Phase::Pinged, self.limits().pong_timeout);
                 }
-                // While the webhook thinks, nothing is read: the pong may be waiting.
+                // While a request waits, nothing is read: the pong may be waiting.
                 Phase::Pinged if self.heard || self.asking.is_some() => {
                     let Limits { keepalive, pong_timeout, .. } = self.limits();
                     let rest = keepalive.saturating_sub(pong_timeout);

@@ -6,7 +6,8 @@
 //! whoever floods waits for the others who do, and nobody else does.
 //!
 //! Newcomers have a lane of their own: a TLS handshake costs as much as thirty messages, and many at once would delay
-//! those who talk already. What a newcomer has sent is read at once, and handed on in its turn.
+//! those who talk already. What a newcomer has sent is read at once, and handed on in its turn. Those who go have one,
+//! too: to close a socket and free everything costs as much as ten messages.
 
 use std::{
     collections::VecDeque,
@@ -25,15 +26,18 @@ use futures_util::{AsyncRead, AsyncWrite, future::poll_fn, task::AtomicWaker};
 const TURN: usize = 4 * 1024;
 
 /// Where connections wait for others of their kind.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lanes {
     new: Lane,
     /// Of those who have used up their turn.
     busy: Lane,
+    leaving: Lane,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lane {
+    /// How many go on in each round of the executor.
+    width: usize,
     queue: Mutex<Queue>,
     driver: AtomicWaker,
 }
@@ -41,8 +45,8 @@ struct Lane {
 #[derive(Debug, Default)]
 struct Queue {
     tickets: VecDeque<Arc<Ticket>>,
-    /// Somebody has gone on in this round of the executor.
-    is_taken: bool,
+    /// How many have gone on in this round.
+    taken: usize,
 }
 
 /// One that waits in the lane.
@@ -70,12 +74,27 @@ struct Early {
     bytes: VecDeque<u8>,
 }
 
+impl Default for Lanes {
+    fn default() -> Self {
+        // Each connection goes on twice when it leaves: they must not be fewer than those who come.
+        Self { new: Lane::new(1), busy: Lane::new(1), leaving: Lane::new(4) }
+    }
+}
+
 impl Lanes {
-    /// Lets those who wait go on, one of each lane in each round of the executor. Never ends.
+    /// Waits for the turn of one who leaves.
+    pub async fn leave(&self) {
+        if !self.leaving.pass() {
+            let ticket = self.leaving.enter();
+            poll_fn(|cx| if ticket.is_called(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
+        }
+    }
+
+    /// Lets those who wait go on, a few of each lane in each round of the executor. Never ends.
     pub async fn run(&self) {
         // Woken, this waits at the end of the executor's queue: when it is polled, a round is over.
         poll_fn(|cx| {
-            for lane in [&self.new, &self.busy] {
+            for lane in [&self.new, &self.busy, &self.leaving] {
                 lane.driver.register(cx.waker());
                 if lane.begin_round() {
                     cx.waker().wake_by_ref();
@@ -88,14 +107,20 @@ impl Lanes {
 }
 
 impl Lane {
-    /// Lets the next one go on. Is there one?
+    fn new(width: usize) -> Self {
+        Self { width, queue: Mutex::default(), driver: AtomicWaker::new() }
+    }
+
+    /// Lets the next ones go on. Are there any?
     fn begin_round(&self) -> bool {
         let mut queue = self.queue();
-        let next = queue.tickets.pop_front();
-        queue.is_taken = next.is_some();
-        drop(queue);
-        next.iter().for_each(|ticket| ticket.call());
-        next.is_some()
+        queue.taken = self.width.min(queue.tickets.len());
+        for _ in 0..queue.taken {
+            if let Some(ticket) = queue.tickets.pop_front() {
+                ticket.call();
+            }
+        }
+        queue.taken > 0
     }
 
     fn enter(&self) -> Arc<Ticket> {
@@ -105,11 +130,11 @@ impl Lane {
         ticket
     }
 
-    /// Goes on at once if nobody else has in this round, and nobody waits.
+    /// Goes on at once if the lane has room in this round, and nobody waits.
     fn pass(&self) -> bool {
         let mut queue = self.queue();
-        let is_free = !queue.is_taken && queue.tickets.is_empty();
-        queue.is_taken |= is_free;
+        let is_free = queue.taken < self.width && queue.tickets.is_empty();
+        queue.taken += usize::from(is_free);
         drop(queue);
         if is_free {
             self.driver.wake();
@@ -267,6 +292,20 @@ mod tests {
             }
             lanes.new.begin_round();
         }
+    }
+
+    #[test]
+    fn of_those_who_leave_a_few_go_on_in_each_round() {
+        let lanes = Lanes::default();
+        let mut leaving: Vec<_> = (0..9).map(|_| Box::pin(lanes.leave())).collect();
+        let mut gone = Vec::new();
+        while !leaving.is_empty() {
+            let before = leaving.len();
+            leaving.retain_mut(|one| one.as_mut().now_or_never().is_none());
+            gone.push(before - leaving.len());
+            lanes.leaving.begin_round();
+        }
+        assert_eq!(gone, [4, 4, 1]);
     }
 
     #[test]

@@ -106,6 +106,8 @@ pub fn hub(bytes: &[u8]) {
     for pair in bytes.chunks_exact(2).take(256) {
         let &[who, what] = pair else { continue };
         model.step(usize::from(who) % SLOTS, event(what, who / 16));
+        // Now and then, and in pieces.
+        model.pass_on(usize::from(who / 8 % 4));
     }
     model.finish();
 }

@@ -4,17 +4,27 @@
 //! A connection is in one `Stage` and only ever moves forward: greeting, idle, then a session or a room
 //! until it closes. Closing a connection here takes it out of every table at once, before its socket knows:
 //! the uid is free again, and whatever fails afterwards leaves nothing behind.
+//!
+//! Notices to the members of a room wait in the room until [`Hub::pass_on`] is called, a few at a time: what one event
+//! does has a bound, however many it concerns.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+mod room;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use async_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
-use callbin_protocol::{ClientMessage, ErrorMessage, ParseError, PeerId, RoomId, ServerMessage};
+use callbin_protocol::{ClientMessage, ErrorMessage, MAX_ID_LEN, ParseError, PeerId, RoomId, ServerMessage};
 
 use crate::{
     access::{Ability, Grant},
     close::CloseReason,
     owner::{Owner, owners},
 };
+use room::{Place, Room};
 
 /// One socket, from its WebSocket handshake to its end. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,7 +105,7 @@ enum Stage {
     Greeting,
     Idle { uid: PeerId },
     InSession { uid: PeerId, partner: ConnId, is_caller: bool },
-    InRoom { uid: PeerId, room: RoomId },
+    InRoom { uid: PeerId, room: RoomId, place: Place },
 }
 
 impl Connection {
@@ -119,15 +129,6 @@ struct Usage {
     rooms: usize,
 }
 
-/// A room with somebody in it.
-#[derive(Debug)]
-struct Room {
-    /// In the order they joined. Never empty.
-    members: Vec<ConnId>,
-    /// Who made it, and has it counted until it is empty.
-    owners: Vec<Owner>,
-}
-
 /// How many there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
@@ -137,11 +138,13 @@ pub struct Rules {
     pub max_rooms: usize,
     /// Members of one room.
     pub max_members: usize,
+    /// Bytes of a uid.
+    pub max_uid: usize,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { max_sessions: usize::MAX, max_rooms: usize::MAX, max_members: usize::MAX }
+        Self { max_sessions: usize::MAX, max_rooms: usize::MAX, max_members: usize::MAX, max_uid: usize::MAX }
     }
 }
 
@@ -152,6 +155,8 @@ pub struct Hub {
     connections: HashMap<ConnId, Connection>,
     uids: HashMap<PeerId, ConnId>,
     rooms: HashMap<RoomId, Room>,
+    /// Rooms in which somebody has not heard something, each in its turn.
+    news: VecDeque<RoomId>,
     usage: HashMap<Owner, Usage>,
     sessions: usize,
 }
@@ -245,6 +250,46 @@ impl Hub {
         }
     }
 
+    /// What a frame costs beyond itself, were it sent now: the notices that follow from it, and the names in its answer.
+    ///
+    /// Of two members the later one pays for both notices that one of the two hears: that the other came, and that it
+    /// left. So whoever leaves, by itself or with its network, owes nothing.
+    pub fn fan_out(&self, conn: ConnId, text: &str) -> usize {
+        let Some(connection) = self.connections.get(&conn) else { return 0 };
+        match (&connection.stage, ClientMessage::parse(text)) {
+            (Stage::Idle { .. }, Ok(ClientMessage::Room(id))) if connection.grant.allows_room(&id) => {
+                let members = self.rooms.get(&id).map_or(0, Room::len);
+                if members < self.rules.max_members { 2 * members } else { 0 }
+            }
+            (Stage::InRoom { room, .. }, Ok(ClientMessage::RoomPeerList)) => {
+                self.rooms.get(room).map_or(0, Room::len)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Passes on notices to members of rooms, at most so many. True if there are more.
+    pub fn pass_on(&mut self, mut most: usize, effects: &mut Vec<Effect>) -> bool {
+        while most > 0
+            && let Some(id) = self.news.pop_front()
+        {
+            // A room that is gone costs a look.
+            let Some(room) = self.rooms.get_mut(&id) else {
+                most -= 1;
+                continue;
+            };
+            if room.pass_on(&mut most, effects) {
+                self.news.push_back(id);
+            }
+        }
+        !self.news.is_empty()
+    }
+
+    /// Whether notices wait to be passed on.
+    pub fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
     /// Who is registered, and what each is doing.
     pub fn peers(&self) -> impl Iterator<Item = (ConnId, &PeerId, Doing<'_>)> {
         self.connections.iter().filter_map(|(conn, connection)| {
@@ -262,12 +307,12 @@ impl Hub {
 
     /// The rooms and their members, in the order they joined.
     pub fn rooms(&self) -> impl Iterator<Item = (&RoomId, Vec<PeerId>)> {
-        self.rooms.iter().map(|(id, room)| (id, self.names(&room.members)))
+        self.rooms.iter().map(|(id, room)| (id, self.names(room.members())))
     }
 
     /// The connections of a room.
-    pub fn members(&self, room: &str) -> &[ConnId] {
-        self.rooms.get(room).map(|room| room.members.as_slice()).unwrap_or_default()
+    pub fn members(&self, room: &str) -> Vec<ConnId> {
+        self.rooms.get(room).map(|room| room.members().collect()).unwrap_or_default()
     }
 
     /// Who has the uid, and what its token grants.
@@ -288,7 +333,7 @@ impl Hub {
         Some(match &connection.stage {
             Stage::Greeting | Stage::Idle { .. } => vec![*conn],
             Stage::InSession { partner, .. } => vec![*conn, *partner],
-            Stage::InRoom { room, .. } => self.members(room.as_str()).to_vec(),
+            Stage::InRoom { room, .. } => self.members(room.as_str()),
         })
     }
 
@@ -297,6 +342,11 @@ impl Hub {
         if self.connections.contains_key(&conn) {
             self.close(conn, reason, effects);
         }
+    }
+
+    /// Closes many at once. Nobody of them hears that another one left.
+    pub fn kick_all(&mut self, conns: &[ConnId], reason: CloseReason, effects: &mut Vec<Effect>) {
+        conns.iter().for_each(|conn| self.kick(*conn, reason, effects));
     }
 
     fn handle_frame(&mut self, conn: ConnId, frame: Message, effects: &mut Vec<Effect>) {
@@ -309,7 +359,7 @@ impl Hub {
                 Message::Text(text) => match stage.clone() {
                     Stage::Greeting => self.greet(conn, &text, effects),
                     Stage::Idle { uid } => self.handle_idle(conn, uid, &text, effects),
-                    Stage::InRoom { uid, room } => self.handle_in_room(conn, uid, &room, &text, effects),
+                    Stage::InRoom { uid, room, .. } => self.handle_in_room(conn, uid, &room, &text, effects),
                     Stage::InSession { .. } => {}
                 },
                 _ => self.close(conn, CloseReason::BinaryFrame, effects),
@@ -331,6 +381,9 @@ impl Hub {
     }
 
     fn register(&mut self, conn: ConnId, uid: PeerId, effects: &mut Vec<Effect>) -> Result<(), CloseReason> {
+        if uid.as_str().len() > self.rules.max_uid {
+            return Err(CloseReason::InvalidUid);
+        }
         // Whether a uid is taken is nobody's business who may not have it.
         let grant =
             self.connections.get(&conn).map(|connection| connection.grant.clone()).unwrap_or_default();
@@ -348,7 +401,7 @@ impl Hub {
         self.uids.insert(uid.clone(), conn);
         self.set_stage(conn, Stage::Idle { uid: uid.clone() });
         effects.push(Effect::Note(conn, Note::Registered(uid)));
-        effects.push(send(conn, &ServerMessage::Hello));
+        self.send(conn, &ServerMessage::Hello, effects);
         Ok(())
     }
 
@@ -356,13 +409,13 @@ impl Hub {
         let result = match ClientMessage::parse(text) {
             Ok(ClientMessage::Session(callee)) => self.call(conn, &uid, callee, effects),
             Ok(ClientMessage::Room(room)) => self.join(conn, &uid, room, effects),
-            Err(ParseError::InvalidCallee(text)) => Err(ErrorMessage::PeerNotFound(text)),
-            Err(ParseError::InvalidRoom(text)) => Err(ErrorMessage::InvalidRoomId(text)),
+            Err(ParseError::InvalidCallee(text)) => Err(ErrorMessage::PeerNotFound(cut(text))),
+            Err(ParseError::InvalidRoom(text)) => Err(ErrorMessage::InvalidRoomId(cut(text))),
             // Every client takes an ERROR as the end of its call, so what is merely odd goes unanswered.
             _ => Ok(()),
         };
         if let Err(error) = result {
-            refuse(conn, uid, error, effects);
+            self.refuse(conn, uid, error, effects);
         }
     }
 
@@ -384,7 +437,7 @@ impl Hub {
         self.set_stage(partner, Stage::InSession { uid: callee.clone(), partner: conn, is_caller: false });
         effects.push(Effect::Note(conn, Note::Called { caller: uid.clone(), callee }));
         // SESSION_OK goes first: once they are paired the partner's frames may overtake what we send.
-        effects.push(send(conn, &ServerMessage::SessionOk));
+        self.send(conn, &ServerMessage::SessionOk, effects);
         effects.push(Effect::Pair(conn, partner));
         Ok(())
     }
@@ -420,19 +473,23 @@ impl Hub {
                 return Err(ErrorMessage::TooManyRooms);
             }
             self.count(&owners, |usage| usage.rooms += 1);
-            self.rooms.insert(id.clone(), Room { members: Vec::new(), owners });
+            self.rooms.insert(id.clone(), Room::new(owners));
         }
         let Some(room) = self.rooms.get_mut(&id) else { return Ok(()) };
-        if room.members.len() >= self.rules.max_members {
+        if room.is_full_for(uid, self.rules.max_members) {
             return Err(ErrorMessage::RoomFull(id.to_string()));
         }
-        let others = room.members.clone();
-        room.members.push(conn);
-        let note = Note::Joined { peer: uid.clone(), room: id.clone(), members: room.members.len() };
+        let others: Vec<ConnId> = room.members().collect();
+        let had_news = room.has_news();
+        let place = room.join(conn, uid, effects);
+        if room.has_news() && !had_news {
+            self.news.push_back(id.clone());
+        }
+        let note = Note::Joined { peer: uid.clone(), room: id.clone(), members: others.len() + 1 };
         effects.push(Effect::Note(conn, note));
-        effects.push(send(conn, &ServerMessage::RoomOk(self.names(&others))));
-        broadcast(&others, &ServerMessage::RoomPeerJoined(uid.clone()), effects);
-        self.set_stage(conn, Stage::InRoom { uid: uid.clone(), room: id });
+        self.set_stage(conn, Stage::InRoom { uid: uid.clone(), room: id, place });
+        let names = self.names(others.into_iter());
+        self.send(conn, &ServerMessage::RoomOk(names), effects);
         Ok(())
     }
 
@@ -447,20 +504,19 @@ impl Hub {
         let refusal = match ClientMessage::parse(text) {
             Ok(ClientMessage::RoomPeerMsg { to, msg }) => match self.find_member(conn, room, &to) {
                 Ok(member) => {
-                    effects.push(send(member, &ServerMessage::RoomPeerMsg { from: uid, msg }));
-                    return;
+                    return self.send(member, &ServerMessage::RoomPeerMsg { from: uid, msg }, effects);
                 }
                 Err(error) => error,
             },
             Ok(ClientMessage::RoomPeerList) => {
-                let members = self.rooms.get(room).map(|room| room.members.as_slice()).unwrap_or_default();
-                let others: Vec<_> = members.iter().copied().filter(|member| *member != conn).collect();
-                return effects.push(send(conn, &ServerMessage::RoomPeerList(self.names(&others))));
+                let others = self.rooms.get(room).into_iter().flat_map(Room::members);
+                let names = self.names(others.filter(|member| *member != conn));
+                return self.send(conn, &ServerMessage::RoomPeerList(names), effects);
             }
-            Err(ParseError::InvalidAddressee(text)) => ErrorMessage::PeerNotFound(text),
+            Err(ParseError::InvalidAddressee(text)) => ErrorMessage::PeerNotFound(cut(text)),
             _ => ErrorMessage::AlreadyInRoom,
         };
-        refuse(conn, uid, refusal, effects);
+        self.refuse(conn, uid, refusal, effects);
     }
 
     fn find_member(&self, from: ConnId, room: &RoomId, uid: &PeerId) -> Result<ConnId, ErrorMessage> {
@@ -486,10 +542,10 @@ impl Hub {
         // Closed while somebody else was asked.
         let Some(connection) = self.connections.get(&conn) else { return };
         match connection.uid().cloned() {
-            Some(uid) => refuse(conn, uid, ErrorMessage::Other(reason), effects),
+            Some(uid) => self.refuse(conn, uid, ErrorMessage::Other(reason), effects),
             None => {
                 // The close frame has no room for it.
-                effects.push(send(conn, &ServerMessage::Error(ErrorMessage::Other(reason))));
+                self.send(conn, &ServerMessage::Error(ErrorMessage::Other(reason)), effects);
                 effects.push(Effect::Note(conn, Note::UidRefused(CloseReason::UidNotAllowed)));
                 self.close(conn, CloseReason::UidNotAllowed, effects);
             }
@@ -502,8 +558,23 @@ impl Hub {
         }
     }
 
-    fn names(&self, members: &[ConnId]) -> Vec<PeerId> {
-        members.iter().filter_map(|member| self.connections.get(member)?.uid().cloned()).collect()
+    /// Queues a frame. A member of a room hears first what happened before.
+    fn send(&mut self, conn: ConnId, message: &ServerMessage<'_>, effects: &mut Vec<Effect>) {
+        if let Some(Connection { stage: Stage::InRoom { room, place, .. }, .. }) = self.connections.get(&conn)
+            && let Some(room) = self.rooms.get_mut(room)
+        {
+            room.catch_up(*place, effects);
+        }
+        effects.push(Effect::Send(conn, text(message)));
+    }
+
+    fn refuse(&mut self, conn: ConnId, uid: PeerId, error: ErrorMessage, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Note(conn, Note::Refused(uid, error.kind())));
+        self.send(conn, &ServerMessage::Error(error), effects);
+    }
+
+    fn names(&self, members: impl Iterator<Item = ConnId>) -> Vec<PeerId> {
+        members.filter_map(|member| self.connections.get(&member)?.uid().cloned()).collect()
     }
 
     fn owners(&self, conn: ConnId) -> Vec<Owner> {
@@ -548,18 +619,20 @@ impl Hub {
                     self.close(*partner, CloseReason::PartnerLeft, effects);
                 }
             }
-            Stage::InRoom { room, .. } => self.leave(conn, uid, room, effects),
+            Stage::InRoom { room, place, .. } => self.leave(*place, &uid, room, effects),
         }
     }
 
-    fn leave(&mut self, conn: ConnId, uid: PeerId, id: &RoomId, effects: &mut Vec<Effect>) {
+    fn leave(&mut self, place: Place, uid: &PeerId, id: &RoomId, effects: &mut Vec<Effect>) {
         let Some(room) = self.rooms.get_mut(id) else { return };
-        room.members.retain(|member| *member != conn);
-        broadcast(&room.members, &ServerMessage::RoomPeerLeft(uid), effects);
-        if room.members.is_empty()
-            && let Some(room) = self.rooms.remove(id)
-        {
-            self.count(&room.owners, |usage| usage.rooms -= 1);
+        let had_news = room.has_news();
+        room.leave(place, uid, effects);
+        if room.is_empty() {
+            if let Some(room) = self.rooms.remove(id) {
+                self.count(&room.owners, |usage| usage.rooms -= 1);
+            }
+        } else if !had_news {
+            self.news.push_back(id.clone());
         }
     }
 }
@@ -568,19 +641,10 @@ fn text(message: &ServerMessage<'_>) -> Message {
     Message::Text(message.to_string().into())
 }
 
-fn send(conn: ConnId, message: &ServerMessage<'_>) -> Effect {
-    Effect::Send(conn, text(message))
-}
-
-/// One frame for many: it is printed once and shared.
-fn broadcast(members: &[ConnId], message: &ServerMessage<'_>, effects: &mut Vec<Effect>) {
-    let frame = text(message);
-    effects.extend(members.iter().map(|member| Effect::Send(*member, frame.clone())));
-}
-
-fn refuse(conn: ConnId, uid: PeerId, error: ErrorMessage, effects: &mut Vec<Effect>) {
-    effects.push(Effect::Note(conn, Note::Refused(uid, error.kind())));
-    effects.push(send(conn, &ServerMessage::Error(error)));
+/// What is no id is quoted as far as one may go: it may be as long as a message.
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MAX_ID_LEN));
+    text
 }
 
 #[cfg(any(test, feature = "fuzzing"))]

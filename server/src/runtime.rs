@@ -29,6 +29,11 @@ pub(crate) async fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send +
     async_std::task::spawn_blocking(work).await
 }
 
+/// Lets everybody else who has something to do go on.
+pub(crate) async fn yield_now() {
+    async_std::task::yield_now().await;
+}
+
 pub(crate) async fn sleep(time: Duration) {
     async_std::task::sleep(time).await;
 }

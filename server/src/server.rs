@@ -121,6 +121,8 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     let app = Arc::new(app);
     let lanes = app.lanes.clone();
     runtime::spawn(async move { lanes.run().await });
+    let running = app.clone();
+    runtime::spawn(async move { running.switchboard.run().await });
     let admin_address = match config.operations.admin_addr {
         Some(address) => Some(start_admin(address, app.clone())?),
         None => None,

@@ -1,41 +1,69 @@
 //! The hub behind its lock, and everybody's outbox: where effects become queued frames.
 //!
 //! One lock orders everything that concerns more than one connection, so each peer gets its notices in
-//! the order things happened. Nothing under it waits: an effect is a push to a bounded queue.
+//! the order things happened. Nothing under it waits: an effect is a push to a bounded queue. Nothing under it takes
+//! long: what concerns many is done a little at a time ([`Switchboard::run`]), and logs are written without it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
+    future::poll_fn,
+    mem,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
+    time::{Duration, Instant},
 };
 
 use callbin_protocol::PeerId;
+use futures_util::task::AtomicWaker;
 use serde_json::{Value, json};
-use tracing::info;
+use tracing::{Level, debug, enabled, info};
 
 use crate::{
     access::Grant,
+    account::Lines,
     budget::{Bounds, Budget},
     close::CloseReason,
     hub::{ConnId, Counts, Doing, Effect, Event, Hub, Note, Rules, Wish},
+    logging::short,
     metrics::{Metrics, Snapshot},
     outbox::Outbox,
     owner::network,
+    runtime,
 };
+
+/// Notices passed on at a stretch, before those who got them and everybody else have their turn: some to many members,
+/// or many to some.
+const NOTICES: usize = 256;
+
+/// How long the others have to themselves at most, after each stretch.
+const LONGEST_REST: Duration = Duration::from_millis(5);
+
+/// Connections closed at a stretch. To close one costs as much as ten notices.
+const CLOSES: usize = 8;
+
+/// Lines in the log about what one event has caused.
+const LINES: usize = 32;
 
 /// All connections. See the module's description.
 #[derive(Debug)]
 pub struct Switchboard {
     state: Mutex<State>,
     budget: Arc<Budget>,
+    metrics: Arc<Metrics>,
+    /// Of [`Switchboard::run`], while there is nothing to do.
+    runner: AtomicWaker,
 }
 
 #[derive(Debug)]
 struct State {
     hub: Hub,
     connections: HashMap<ConnId, Line>,
-    metrics: Arc<Metrics>,
     shutting_down: bool,
+    /// Those the hub has closed, and who are to be told so.
+    closing: VecDeque<(ConnId, CloseReason)>,
+    /// For the log, once the lock is free.
+    remarks: Vec<Remark>,
     /// Kept between events for its memory.
     effects: Vec<Effect>,
 }
@@ -44,8 +72,18 @@ struct State {
 struct Line {
     outbox: Arc<Outbox>,
     address: SocketAddr,
+    lines: Lines,
     /// What the webhook added for this peer.
     ice_servers: Vec<Value>,
+}
+
+/// Something worth a line in the log, and what was so when it happened.
+#[derive(Debug)]
+struct Remark {
+    conn: ConnId,
+    note: Note,
+    line: Option<(SocketAddr, Lines)>,
+    counts: Counts,
 }
 
 impl Switchboard {
@@ -54,41 +92,71 @@ impl Switchboard {
         let state = State {
             hub: Hub::new(rules),
             connections: HashMap::new(),
-            metrics,
             shutting_down: false,
+            closing: VecDeque::new(),
+            remarks: Vec::new(),
             effects: Vec::new(),
         };
-        Self { state: Mutex::new(state), budget: Arc::new(Budget::new(bounds)) }
+        let budget = Arc::new(Budget::new(bounds));
+        Self { state: Mutex::new(state), budget, metrics, runner: AtomicWaker::new() }
+    }
+
+    /// Does what concerns many, a little at a time. Never ends.
+    pub async fn run(&self) {
+        loop {
+            poll_fn(|cx| {
+                self.runner.register(cx.waker());
+                if self.lock().has_more() { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            let start = Instant::now();
+            self.change(State::go_on);
+            // Behind all who have something to do now, with those who got something among them.
+            runtime::yield_now().await;
+            // And as long again for what comes in meanwhile: no crowd takes more than half of the machine.
+            runtime::sleep(start.elapsed().min(LONGEST_REST)).await;
+        }
     }
 
     /// Takes in a new connection, and gives it its outbox.
-    pub fn open(&self, conn: ConnId, address: SocketAddr, grant: Arc<Grant>) -> Arc<Outbox> {
+    pub fn open(&self, conn: ConnId, address: SocketAddr, grant: Arc<Grant>, lines: Lines) -> Arc<Outbox> {
         let outbox = Arc::new(Outbox::new(self.budget.clone()));
-        let mut state = self.lock();
-        if state.shutting_down {
-            outbox.close(CloseReason::GoingAway);
-        }
-        let line = Line { outbox: outbox.clone(), address, ice_servers: Vec::new() };
-        state.connections.insert(conn, line);
-        state.handle(conn, Event::Opened { grant, address: network(address.ip()) });
+        let line = Line { outbox: outbox.clone(), address, lines, ice_servers: Vec::new() };
+        self.change(|state| {
+            if state.shutting_down {
+                line.outbox.close(CloseReason::GoingAway);
+            }
+            state.connections.insert(conn, line);
+            state.handle(conn, Event::Opened { grant, address: network(address.ip()) });
+        });
         outbox
     }
 
     /// Hands the hub what happened to a connection, and queues what follows.
     pub fn handle(&self, conn: ConnId, event: Event) {
-        self.lock().handle(conn, event);
+        self.change(|state| state.handle(conn, event));
     }
 
     /// Forgets a connection: from now on its uid is free.
     pub fn forget(&self, conn: ConnId) {
-        let mut state = self.lock();
-        state.handle(conn, Event::Closed);
-        state.connections.remove(&conn);
+        self.change(|state| {
+            state.handle(conn, Event::Closed);
+            state.connections.remove(&conn);
+        });
     }
 
     /// What a frame asks for, see [`Hub::wish`].
     pub fn wish(&self, conn: ConnId, text: &str) -> Option<(Wish, Option<PeerId>)> {
         self.lock().hub.wish(conn, text)
+    }
+
+    /// What a frame costs beyond itself, see [`Hub::fan_out`].
+    pub fn fan_out(&self, conn: ConnId, text: &str) -> usize {
+        // Nothing else has a price, and most of what is said in a room is said to one.
+        if !text.starts_with("ROOM") || text.starts_with("ROOM_PEER_MSG") {
+            return 0;
+        }
+        self.lock().hub.fan_out(conn, text)
     }
 
     /// Other limits from now on.
@@ -117,32 +185,31 @@ impl Switchboard {
 
     /// Closes those who talk to nobody, at most so many. Returns how many there still are.
     pub fn close_idle(&self, most: usize) -> usize {
-        let mut state = self.lock();
-        let idle: Vec<ConnId> = state.hub.idle().collect();
-        for conn in idle.iter().take(most) {
-            state.kick(*conn, CloseReason::GoingAway);
-        }
-        idle.len().saturating_sub(most)
+        self.change(|state| {
+            let idle: Vec<ConnId> = state.hub.idle().collect();
+            let (now, later) = idle.split_at(most.min(idle.len()));
+            state.kick(now, CloseReason::GoingAway);
+            later.len()
+        })
     }
 
     /// Closes some of those who are there, sessions and rooms as a whole, until that is `least` connections.
     /// Returns how many there still are.
     pub fn close_some(&self, least: usize) -> usize {
-        let mut state = self.lock();
-        let mut closed = 0;
-        while closed < least
-            && let Some(company) = state.hub.company()
-        {
-            // All of them first: nobody is to hear that the others leave.
-            for line in company.iter().filter_map(|conn| state.connections.get(conn)) {
-                line.outbox.close(CloseReason::GoingAway);
+        self.change(|state| {
+            let mut closed = 0;
+            while closed < least
+                && let Some(company) = state.hub.company()
+            {
+                // At once: none of a session is to hear that the other one leaves.
+                for line in company.iter().take(2).filter_map(|conn| state.connections.get(conn)) {
+                    line.outbox.close(CloseReason::GoingAway);
+                }
+                closed += company.len();
+                state.kick(&company, CloseReason::GoingAway);
             }
-            closed += company.len();
-            for conn in company {
-                state.kick(conn, CloseReason::GoingAway);
-            }
-        }
-        state.hub.counts().connections
+            state.hub.counts().connections
+        })
     }
 
     /// Closes everybody, and whoever still comes.
@@ -156,16 +223,18 @@ impl Switchboard {
 
     /// Closes a peer for an operator. Returns how many were closed.
     pub fn disconnect(&self, uid: &str) -> usize {
-        let mut state = self.lock();
-        let found = state.hub.find(uid).map(|(conn, _)| conn);
-        found.map_or(0, |conn| state.kick(conn, CloseReason::ByOperator))
+        self.change(|state| {
+            let found: Vec<ConnId> = state.hub.find(uid).map(|(conn, _)| conn).into_iter().collect();
+            state.kick(&found, CloseReason::ByOperator)
+        })
     }
 
     /// Closes the members of a room for an operator. Returns how many were closed.
     pub fn close_room(&self, room: &str) -> usize {
-        let mut state = self.lock();
-        let members = state.hub.members(room).to_vec();
-        members.into_iter().map(|conn| state.kick(conn, CloseReason::ByOperator)).sum()
+        self.change(|state| {
+            let members = state.hub.members(room);
+            state.kick(&members, CloseReason::ByOperator)
+        })
     }
 
     /// Everybody who is registered, for an operator.
@@ -231,56 +300,26 @@ impl Switchboard {
         self.lock().connections.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // The hub has no code that panics; if it did, closing everybody would be the worse answer.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn handle(&mut self, conn: ConnId, event: Event) {
-        self.run(|hub, effects| hub.handle(conn, event, effects));
-    }
-
-    fn kick(&mut self, conn: ConnId, reason: CloseReason) -> usize {
-        let before = self.hub.counts().connections;
-        self.run(|hub, effects| hub.kick(conn, reason, effects));
-        before - self.hub.counts().connections
-    }
-
-    fn run(&mut self, change: impl FnOnce(&mut Hub, &mut Vec<Effect>)) {
-        let mut effects = std::mem::take(&mut self.effects);
-        change(&mut self.hub, &mut effects);
-        for effect in effects.drain(..) {
-            self.apply(effect);
+    /// Changes something, and sees to what follows once the lock is free.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let result = change(&mut state);
+        let remarks = mem::take(&mut state.remarks);
+        let has_more = state.has_more();
+        drop(state);
+        if has_more {
+            self.runner.wake();
         }
-        self.effects = effects;
-    }
-
-    fn apply(&self, effect: Effect) {
-        match effect {
-            Effect::Send(conn, frame) => {
-                if let Some(line) = self.connections.get(&conn) {
-                    line.outbox.push(frame);
-                }
-            }
-            Effect::Close(conn, reason) => {
-                if let Some(line) = self.connections.get(&conn) {
-                    line.outbox.close(reason);
-                }
-            }
-            Effect::Pair(caller, callee) => {
-                if let (Some(caller), Some(callee)) =
-                    (self.connections.get(&caller), self.connections.get(&callee))
-                {
-                    Outbox::pair(&caller.outbox, &callee.outbox);
-                }
-            }
-            Effect::Note(conn, note) => {
-                self.count(&note);
-                self.log(conn, &note);
+        for (number, remark) in remarks.iter().enumerate() {
+            self.count(&remark.note);
+            if number < LINES {
+                remark.log();
             }
         }
+        if let Some(more @ 1..) = remarks.len().checked_sub(LINES) {
+            info!(more, "lines about the same event left out");
+        }
+        result
     }
 
     fn count(&self, note: &Note) {
@@ -294,20 +333,107 @@ impl State {
         }
     }
 
-    fn log(&self, ConnId(conn): ConnId, note: &Note) {
-        let address = self.connections.get(&ConnId(conn)).map(|line| line.address);
-        let address = address.map(tracing::field::display);
-        let Counts { peers, rooms, .. } = self.hub.counts();
-        // Ids in quotes and escaped: they are whatever a peer chose.
-        match note {
-            Note::Registered(uid) => info!(conn, address, ?uid, peers, "registered"),
-            Note::UidRefused(reason) => info!(conn, address, %reason, "uid refused"),
-            Note::Called { caller, callee } => info!(conn, address, ?caller, ?callee, "called"),
-            Note::Joined { peer, room, members } => {
-                info!(conn, address, uid = ?peer, ?room, members, rooms, "joined");
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The hub has no code that panics; if it did, closing everybody would be the worse answer.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn handle(&mut self, conn: ConnId, event: Event) {
+        self.run(|hub, effects| hub.handle(conn, event, effects));
+    }
+
+    fn kick(&mut self, conns: &[ConnId], reason: CloseReason) -> usize {
+        let before = self.hub.counts().connections;
+        self.run(|hub, effects| hub.kick_all(conns, reason, effects));
+        before - self.hub.counts().connections
+    }
+
+    /// Does some of what waits.
+    fn go_on(&mut self) {
+        for _ in 0..CLOSES {
+            let Some((conn, reason)) = self.closing.pop_front() else { break };
+            self.close(conn, reason);
+        }
+        self.run(|hub, effects| {
+            hub.pass_on(NOTICES, effects);
+        });
+    }
+
+    fn has_more(&self) -> bool {
+        self.hub.has_news() || !self.closing.is_empty()
+    }
+
+    fn run(&mut self, change: impl FnOnce(&mut Hub, &mut Vec<Effect>)) {
+        let mut effects = mem::take(&mut self.effects);
+        change(&mut self.hub, &mut effects);
+        let mut closes = 0;
+        for effect in effects.drain(..) {
+            if let Effect::Close(conn, reason) = effect {
+                closes += 1;
+                // The hub has forgotten them already: those who are many need not all be told at once.
+                if closes > CLOSES {
+                    self.closing.push_back((conn, reason));
+                    continue;
+                }
             }
-            Note::Refused(uid, error) => info!(conn, address, ?uid, error, "refused"),
-            Note::Left(uid) => info!(conn, address, ?uid, peers, "left"),
+            self.apply(effect);
+        }
+        self.effects = effects;
+    }
+
+    fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send(conn, frame) => {
+                if let Some(line) = self.connections.get(&conn) {
+                    line.outbox.push(frame);
+                }
+            }
+            Effect::Close(conn, reason) => self.close(conn, reason),
+            Effect::Pair(caller, callee) => {
+                if let (Some(caller), Some(callee)) =
+                    (self.connections.get(&caller), self.connections.get(&callee))
+                {
+                    Outbox::pair(&caller.outbox, &callee.outbox);
+                }
+            }
+            Effect::Note(conn, note) => {
+                let line = self.connections.get(&conn).map(|line| (line.address, line.lines.clone()));
+                self.remarks.push(Remark { conn, note, line, counts: self.hub.counts() });
+            }
+        }
+    }
+
+    fn close(&self, conn: ConnId, reason: CloseReason) {
+        if let Some(line) = self.connections.get(&conn) {
+            line.outbox.close(reason);
+        }
+    }
+}
+
+impl Remark {
+    /// Ids are quoted and escaped: they are whatever a peer chose.
+    fn log(&self) {
+        let is_refusal = matches!(self.note, Note::Refused(..));
+        let is_wanted = if is_refusal { enabled!(Level::DEBUG) } else { enabled!(Level::INFO) };
+        if !is_wanted || !self.line.as_ref().is_none_or(|(address, lines)| lines.admit(*address)) {
+            return;
+        }
+        let conn = self.conn.0;
+        let address = self.line.as_ref().map(|(address, _)| tracing::field::display(address));
+        let Counts { peers, rooms, .. } = self.counts;
+        match &self.note {
+            Note::Registered(uid) => info!(conn, address, uid = ?short(uid), peers, "registered"),
+            Note::UidRefused(reason) => info!(conn, address, %reason, "uid refused"),
+            Note::Called { caller, callee } => {
+                info!(conn, address, caller = ?short(caller), callee = ?short(callee), "called");
+            }
+            Note::Joined { peer, room, members } => {
+                info!(conn, address, uid = ?short(peer), room = ?short(room), members, rooms, "joined");
+            }
+            Note::Refused(uid, error) => debug!(conn, address, uid = ?short(uid), error, "refused"),
+            Note::Left(uid) => info!(conn, address, uid = ?short(uid), peers, "left"),
         }
     }
 }

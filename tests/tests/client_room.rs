@@ -414,6 +414,50 @@ fn whoever_is_refused_on_the_way_back_tries_again() {
 }
 
 #[test]
+fn a_message_larger_than_anything_it_reads_ends_a_client() {
+    let _machine = machine::shared();
+    let server = Server::start(&["--max-message", "4000000"]);
+    let mut red = join(&server, RED);
+    let mut other = Socket::register(&server, "other");
+    other.expect_nothing("ROOM lobby", "ROOM_OK red");
+    // The largest one that is read, with a name that is longer than ours.
+    other.send(&format!("ROOM_PEER_MSG red {}", "x".repeat(1 << 20)));
+    red.wait_for_peer("other", "peer-joined");
+    other.send(&format!("ROOM_PEER_MSG red {}", "x".repeat(2 << 20)));
+    assert_eq!(red.exit_code(), 14);
+    let errors = red.errors();
+    assert!(errors.contains("cannot read a message from the server: it has 20971"), "{errors}");
+    assert!(!red.rest().iter().any(|event| event.name() == "reconnecting"), "it would come again");
+}
+
+#[test]
+fn the_duration_is_over_when_it_is_also_before_the_server_lets_us_in() {
+    let _machine = machine::shared();
+    let server = Server::start(&["--max-notice-rate", "1"]);
+    // Of our address so much has been asked that it is to come back later, for half a minute.
+    let mut other = Socket::register(&server, "other");
+    let _members: Vec<Socket> = (1..17)
+        .map(|i| {
+            let address = std::net::Ipv4Addr::new(127, 0, 7, i).into();
+            let mut socket = Socket::connect_from(&server, address).hello(&format!("m{i}"));
+            socket.send("ROOM lobby");
+            socket.receive_text();
+            socket
+        })
+        .collect();
+    other.send("ROOM lobby");
+    other.receive_text();
+    let args = ["room", "lobby", "--id", "red", "--view", "none", "--duration", "3"];
+    let mut red = Client::start(&server, &args);
+    red.wait_for_any("the refusal", DEADLINE, |event| {
+        event.name() == "reconnecting" && event.text("/reason").contains("too many notices")
+    });
+    assert_eq!(red.exit_code(), 3);
+    assert!(red.errors().contains("has not let us into the room"), "{}", red.errors());
+    assert!(!red.rest().iter().any(|event| event.name() == "joined"));
+}
+
+#[test]
 fn texts_reach_every_member() {
     let _machine = machine::shared();
     let server = Server::start(&[]);

@@ -70,3 +70,24 @@ fn slow_readers_are_closed_and_disturb_nobody() {
     assert_eq!(figure(&report, "honest_dropped_count"), 0.0);
     assert!(figure(&report, "server_memory_growth_MiB") < 64.0, "{report}");
 }
+
+#[test]
+fn crowds_drop_nobody_honest_and_do_not_fill_the_log() {
+    let server = Server::start(&["--max-room-members", "100", "--max-notice-rate", "2000"]);
+    let attack =
+        "--source-addresses 2 attack --kind joins,lists,refusals --attackers 120 --seconds 8 --calm 1";
+    let report = load(&server, &format!("{attack} --pairs 20 --rate 400"));
+    assert_eq!(figure(&report, "honest_dropped_count"), 0.0);
+    assert!(figure(&report, "honest_round_trips_count") > 0.0);
+    assert!(figure(&report, "joins_connections_count") > 120.0, "nobody came again");
+    assert!(
+        figure(&report, "lists_sent_MiB") > 0.0 && figure(&report, "refusals_sent_MiB") > 0.0,
+        "{report}"
+    );
+    // A thousand lines at once of each of three addresses, and a hundred a second.
+    let lines = server.log().lines().count();
+    assert!(lines < 3 * (1000 + 100 * 20), "{lines} lines");
+    let growth =
+        figure(&report, "server_memory_peak_second_half_MiB") - figure(&report, "server_memory_before_MiB");
+    assert!(growth < 64.0, "{growth} MiB more");
+}

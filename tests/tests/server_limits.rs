@@ -785,7 +785,8 @@ mod proxies {
 #[test]
 fn a_thousand_members_cut_at_once_leave_nothing() {
     // They are not read, and so answer no ping.
-    let mut server = Server::start(&["--keepalive-timeout", "600"]);
+    let unlimited = ["--max-room-members", "1000", "--max-notice-rate", "0"];
+    let mut server = Server::start(&[&unlimited[..], &["--keepalive-timeout", "600"]].concat());
     assert_eq!(server.metric("callbin_peers "), Some(0.0));
     let idle = server.process().descriptors();
     let members: Vec<Socket> = (0..1000)

@@ -15,7 +15,7 @@ impl Config {
     }
 
     /// Each by its name, and whether it is there.
-    fn guards(&self) -> [(&'static str, bool); 18] {
+    fn guards(&self) -> [(&'static str, bool); 20] {
         let Self { access, webhook, operations, limits, .. } = self;
         [
             (
@@ -39,6 +39,8 @@ impl Config {
             ("max-sessions", limits.max_sessions > 0),
             ("max-rooms", limits.max_rooms > 0),
             ("max-room-members", limits.max_room_members > 0),
+            ("max-notice-rate", limits.max_notice_rate > 0),
+            ("max-log-rate", limits.max_log_rate > 0),
         ]
     }
 }
@@ -60,7 +62,7 @@ mod tests {
     }
 
     /// Flags that guard, each with one that replaces it by another of its kind.
-    const GUARDS: [[&[&str]; 2]; 18] = [
+    const GUARDS: [[&[&str]; 2]; 20] = [
         [&["--token-key-file", "a"], &["--token-key-file", "b"]],
         [&["--token-key-file", "a"], &["--token-jwks-file", "b"]],
         [&["--token-audience", "a"], &["--token-audience", "b"]],
@@ -79,6 +81,8 @@ mod tests {
         [&["--max-byte-rate", "1"], &["--max-byte-rate", "2"]],
         [&["--max-sessions", "1"], &["--max-sessions", "2"]],
         [&["--max-rooms", "1"], &["--max-rooms", "2"]],
+        [&["--max-notice-rate", "1"], &["--max-notice-rate", "2"]],
+        [&["--max-log-rate", "1"], &["--max-log-rate", "2"]],
     ];
 
     #[test]
@@ -103,8 +107,8 @@ mod tests {
         let guards = config(&[]).guards().map(|(name, _)| name);
         for arg in Config::command().get_arguments() {
             let name = arg.get_long().unwrap_or_default();
-            // These two have bounds in any case.
-            if name.starts_with("max-") && !["max-message", "max-queue"].contains(&name) {
+            // These have bounds in any case.
+            if name.starts_with("max-") && !["max-message", "max-queue", "max-uid-length"].contains(&name) {
                 assert!(guards.contains(&name), "{name}");
             }
         }

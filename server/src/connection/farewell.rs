@@ -2,7 +2,10 @@
 
 use std::{future::poll_fn, pin::Pin, task::Poll};
 
-use async_tungstenite::tungstenite::Message;
+use async_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Message, protocol::Role},
+};
 use futures_util::{AsyncReadExt, AsyncWriteExt, Sink, Stream};
 use tracing::info;
 
@@ -20,7 +23,7 @@ enum Answer {
 }
 
 /// Says goodbye as far as the peer lets us.
-pub(super) async fn say(mut pump: Box<Pump>, end: End) {
+pub(super) async fn say(pump: &mut Pump, end: End) {
     match end {
         End::Gone => {}
         End::PeerClosed => {
@@ -48,16 +51,21 @@ pub(super) async fn say(mut pump: Box<Pump>, end: End) {
 }
 
 /// Reads on until the peer has answered our close, and keeps no large message for it.
-async fn await_answer(pump: Box<Pump>) {
-    let Pump { mut socket, mut incoming, presence: _presence, .. } = *pump;
+async fn await_answer(pump: &mut Pump) {
+    let Pump { socket, incoming, .. } = pump;
     loop {
-        let answer = poll_fn(|cx| match Pin::new(&mut socket).poll_next(cx) {
+        let answer = poll_fn(|cx| match Pin::new(&mut *socket).poll_next(cx) {
             Poll::Pending if incoming.held(socket.get_ref().received()) > 0 => Poll::Ready(Answer::TooMuch),
             next => next.map(|frame| frame.and_then(Result::ok).map_or(Answer::End, Answer::Frame)),
         });
         match answer.await {
             Answer::Frame(frame) => incoming.complete(&frame, socket.get_ref().received()),
-            Answer::TooMuch => return drain(&mut socket.into_inner()).await,
+            Answer::TooMuch => {
+                // The WebSocket goes, and what it holds with it.
+                let (config, stream) = (*socket.get_config(), socket.get_mut().take());
+                *socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+                return drain(socket.get_mut()).await;
+            }
             Answer::End => return,
         }
     }
@@ -75,6 +83,9 @@ async fn drain(stream: &mut Connected) {
 fn log(presence: &Presence, reason: CloseReason) {
     if reason != CloseReason::PartnerLeft {
         presence.app.metrics.count_close(reason);
+        if !presence.ticket.lines().admit(presence.address) {
+            return;
+        }
         info!(conn = presence.conn.0, code = u16::from(reason.code()), %reason, "closed");
     }
 }

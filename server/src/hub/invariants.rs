@@ -1,8 +1,10 @@
 //! What must hold after each event, for tests and fuzzing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use super::{ConnId, Counts, Effect, Event, Hub, Stage};
+use async_tungstenite::tungstenite::Message;
+
+use super::{ConnId, Counts, Effect, Event, Hub, Room, Stage};
 
 #[allow(clippy::indexing_slicing, reason = "a missing entry is what this looks for")]
 impl Hub {
@@ -24,7 +26,10 @@ impl Hub {
                 }
                 Stage::InRoom { room, .. } => {
                     in_rooms += 1;
-                    assert!(hub.rooms[room].members.contains(conn), "a member is in its room");
+                    assert!(
+                        hub.rooms[room].members().any(|member| member == *conn),
+                        "a member is in its room"
+                    );
                 }
                 Stage::Idle { .. } => {}
             }
@@ -34,13 +39,15 @@ impl Hub {
         }
         let registered = hub.connections.values().filter(|connection| connection.uid().is_some()).count();
         assert_eq!(hub.uids.len(), registered, "a uid is in one place");
-        assert!(hub.rooms.values().all(|room| !room.members.is_empty()), "an empty room is forgotten");
-        let members: Vec<_> = hub.rooms.values().flat_map(|room| &room.members).collect();
+        assert!(hub.rooms.values().all(|room| !room.is_empty()), "an empty room is forgotten");
+        let members: Vec<_> = hub.rooms.values().flat_map(Room::members).collect();
         assert_eq!(members.len(), in_rooms, "a connection is in one room");
         assert_eq!(members.iter().collect::<HashSet<_>>().len(), in_rooms, "and there once");
         assert_eq!(hub.sessions, callers, "sessions are counted");
         let usage: usize = hub.usage.values().map(|usage| usage.sessions + usage.rooms).sum();
         assert_eq!(usage, counted, "sessions and rooms are counted once for each of their owners");
+        let with_news = hub.rooms.iter().filter(|(_, room)| room.has_news());
+        assert!(with_news.into_iter().all(|(id, _)| hub.news.contains(id)), "no notice is forgotten");
     }
 }
 
@@ -51,6 +58,10 @@ pub(crate) const SLOTS: usize = 6;
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     hub: Hub,
+    /// Passes notices on at once, where the other one takes its time.
+    eager: Hub,
+    /// The frames that each connection got from the two.
+    heard: HashMap<ConnId, [Vec<Message>; 2]>,
     current: [Option<ConnId>; SLOTS],
     opened: u64,
     gone: HashSet<ConnId>,
@@ -74,8 +85,35 @@ impl Model {
         }
         let before = self.gone.clone();
         let mut effects = Vec::new();
+        self.eager.handle(conn, event.clone(), &mut effects);
+        while self.eager.pass_on(usize::MAX, &mut effects) {}
+        self.hear(1, effects);
+        let mut effects = Vec::new();
         self.hub.handle(conn, event, &mut effects);
+        self.look_at(effects, &before);
+    }
+
+    /// Has some notices passed on.
+    pub(crate) fn pass_on(&mut self, most: usize) {
+        let mut effects = Vec::new();
+        self.hub.pass_on(most, &mut effects);
+        assert!(effects.len() <= most, "no more than that");
+        self.look_at(effects, &self.gone.clone());
+    }
+
+    fn hear(&mut self, which: usize, effects: Vec<Effect>) {
+        for effect in effects {
+            if let Effect::Send(conn, frame) = effect
+                && let Some(heard) = self.heard.entry(conn).or_default().get_mut(which)
+            {
+                heard.push(frame);
+            }
+        }
+    }
+
+    fn look_at(&mut self, effects: Vec<Effect>, before: &HashSet<ConnId>) {
         self.hub.check();
+        self.hear(0, effects.clone());
         for effect in effects {
             match effect {
                 Effect::Send(conn, _) => {
@@ -91,6 +129,13 @@ impl Model {
 
     /// Closes everybody. Panics if something is left.
     pub(crate) fn finish(mut self) {
+        while self.hub.has_news() {
+            self.pass_on(3);
+        }
+        for (conn, [heard, at_once]) in &self.heard {
+            let is_gone = self.gone.contains(conn);
+            assert!(is_gone || heard == at_once, "{conn:?} heard {heard:?} instead of {at_once:?}");
+        }
         for conn in 1..=self.opened {
             self.hub.handle(ConnId(conn), Event::Closed, &mut Vec::new());
         }

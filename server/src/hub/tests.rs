@@ -1,5 +1,7 @@
 //! Events in, effects out.
 
+use callbin_protocol::MAX_LIST_LEN;
+
 use super::*;
 
 const ALICE: ConnId = ConnId(1);
@@ -62,10 +64,35 @@ impl Fixture {
             .collect()
     }
 
+    /// Notices are passed on at once.
     fn handle_with_notes(&mut self, conn: ConnId, event: Event) -> Vec<Effect> {
+        let mut effects = self.handle_only(conn, event);
+        while self.hub.pass_on(100, &mut effects) {}
+        effects
+    }
+
+    fn handle_only(&mut self, conn: ConnId, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.hub.handle(conn, event, &mut effects);
         effects
+    }
+
+    fn pass_on(&mut self, most: usize) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.hub.pass_on(most, &mut effects);
+        effects
+    }
+
+    /// Has so many more join the room `r`, and everybody hear of it.
+    fn crowd(&mut self, count: u64) -> Vec<ConnId> {
+        let conns: Vec<ConnId> = (100..100 + count).map(ConnId).collect();
+        for conn in &conns {
+            self.handle_only(*conn, opened());
+            self.handle_only(*conn, Event::Text(format!("HELLO p{}", conn.0).into()));
+            self.handle_only(*conn, Event::Text("ROOM r".into()));
+        }
+        while self.hub.pass_on(1000, &mut Vec::new()) {}
+        conns
     }
 }
 
@@ -368,6 +395,118 @@ mod room {
     }
 }
 
+/// What the members of a room hear, and when.
+mod notices {
+    use super::*;
+
+    fn sends(effects: &[Effect]) -> usize {
+        effects.iter().filter(|effect| matches!(effect, Effect::Send(..))).count()
+    }
+
+    #[test]
+    fn one_who_joins_or_leaves_a_large_room_costs_a_frame_or_none() {
+        let mut fixture = Fixture::three_idle();
+        let crowd = fixture.crowd(500);
+        assert_eq!(sends(&fixture.handle_only(ALICE, Event::Text("ROOM r".into()))), 1, "its own answer");
+        assert_eq!(sends(&fixture.handle_only(crowd[7], Event::Closed)), 0);
+    }
+
+    #[test]
+    fn only_so_many_are_passed_on_at_a_time_and_all_in_the_end() {
+        let mut fixture = Fixture::three_idle();
+        fixture.crowd(100);
+        fixture.handle_only(ALICE, Event::Text("ROOM r".into()));
+        fixture.handle_only(BOB, Event::Text("ROOM r".into()));
+        let mut frames = Vec::new();
+        while fixture.hub.has_news() {
+            let some = fixture.pass_on(32);
+            assert!(sends(&some) <= 32, "{some:?}");
+            frames.extend(some);
+        }
+        // Alice hears of Bob, and nobody of themselves.
+        assert_eq!(frames.len(), 2 * 100 + 1);
+        assert_eq!(fixture.pass_on(32), []);
+    }
+
+    #[test]
+    fn whoever_gets_something_else_hears_first_what_happened_before() {
+        let mut fixture = Fixture::in_room();
+        assert_eq!(
+            fixture.handle_only(CAROL, Event::Text("ROOM r".into())),
+            [
+                Effect::Note(
+                    CAROL,
+                    Note::Joined { peer: "carol".parse().unwrap(), room: "r".parse().unwrap(), members: 3 }
+                ),
+                to(CAROL, "ROOM_OK alice bob")
+            ]
+        );
+        let said = fixture.handle_only(CAROL, Event::Text("ROOM_PEER_MSG bob hi".into()));
+        assert_eq!(said, [to(BOB, "ROOM_PEER_JOINED carol"), to(BOB, "ROOM_PEER_MSG carol hi")]);
+        let list = fixture.handle_only(ALICE, Event::Text("ROOM_PEER_LIST".into()));
+        assert_eq!(list, [to(ALICE, "ROOM_PEER_JOINED carol"), to(ALICE, "ROOM_PEER_LIST bob carol")]);
+        assert_eq!(fixture.pass_on(100), [], "nobody hears it twice");
+    }
+
+    #[test]
+    fn two_thousand_who_go_together_are_not_told_of_each_other() {
+        let mut fixture = Fixture::in_room();
+        let crowd = fixture.crowd(2000);
+        let mut effects = Vec::new();
+        fixture.hub.kick_all(&crowd, CloseReason::ByOperator, &mut effects);
+        assert_eq!(sends(&effects), 0);
+        while fixture.hub.pass_on(32, &mut effects) {}
+        let of =
+            |conn| effects.iter().filter(move |effect| matches!(effect, Effect::Send(to, _) if *to == conn));
+        assert_eq!((of(ALICE).count(), of(BOB).count()), (2000, 2000), "those who stay hear of each");
+        assert_eq!(sends(&effects), 4000);
+        assert_eq!(of(BOB).last(), Some(&to(BOB, "ROOM_PEER_LEFT p2099")));
+    }
+
+    #[test]
+    fn what_waits_has_a_bound() {
+        let mut fixture = Fixture::in_room();
+        let mut heard = 0;
+        for i in 0..3000 {
+            let (conn, hello) = (ConnId(100 + i), format!("HELLO {i}"));
+            fixture.handle_only(conn, opened());
+            fixture.handle_only(conn, Event::Text(hello.into()));
+            heard += sends(&fixture.handle_only(conn, Event::Text("ROOM r".into()))) - 1;
+            heard += sends(&fixture.handle_only(conn, Event::Closed));
+        }
+        assert_eq!(heard, 2 * (6000 - 4096), "the oldest are passed on to both");
+        assert_eq!(sends(&fixture.pass_on(usize::MAX)), 2 * 4096);
+    }
+
+    #[test]
+    fn a_room_of_many_does_not_hold_up_another_one() {
+        let mut fixture = Fixture::three_idle();
+        fixture.crowd(500);
+        fixture.handle_only(ALICE, Event::Text("ROOM small".into()));
+        fixture.handle_only(CAROL, Event::Text("ROOM r".into()));
+        fixture.handle_only(BOB, Event::Text("ROOM small".into()));
+        fixture.pass_on(32);
+        assert!(fixture.pass_on(32).contains(&to(ALICE, "ROOM_PEER_JOINED bob")));
+    }
+
+    #[test]
+    fn a_request_costs_what_others_get_of_it() {
+        let mut fixture = Fixture::three_idle();
+        fixture.crowd(50);
+        fixture.hub.set_rules(Rules { max_members: 51, ..Rules::default() });
+        let cost = |fixture: &Fixture, text| fixture.hub.fan_out(ALICE, text);
+        assert_eq!(cost(&fixture, "ROOM empty"), 0);
+        assert_eq!(cost(&fixture, "ROOM r"), 100, "that it came, and that one of the two left");
+        assert_eq!(cost(&fixture, "ROOM_PEER_LIST"), 0, "not in a room");
+        fixture.say(ALICE, "ROOM r");
+        assert_eq!(cost(&fixture, "ROOM r"), 0, "in a room already");
+        assert_eq!(cost(&fixture, "ROOM_PEER_LIST"), 51);
+        assert_eq!(cost(&fixture, "ROOM_PEER_MSG p100 hi"), 0);
+        assert_eq!(fixture.hub.fan_out(BOB, "ROOM r"), 0, "a full room refuses");
+        assert_eq!(fixture.hub.fan_out(ConnId(9), "ROOM r"), 0);
+    }
+}
+
 mod grants {
     use super::*;
 
@@ -528,6 +667,51 @@ mod limits {
         fixture.leave(ALICE);
         assert_eq!(fixture.say(CAROL, "ROOM r")[0], to(CAROL, "ROOM_OK bob"));
     }
+
+    #[test]
+    fn a_long_uid_is_none() {
+        let mut fixture = fixture(Rules { max_uid: 10, ..Rules::default() });
+        let (long, short) = (ConnId(4), ConnId(5));
+        fixture.open(long);
+        fixture.open(short);
+        assert_eq!(fixture.say(long, "HELLO 01234567890"), [closed(long, CloseReason::InvalidUid)]);
+        assert_eq!(fixture.say(short, "HELLO 0123456789"), [to(short, "HELLO")]);
+    }
+
+    #[test]
+    fn no_list_is_longer_than_a_client_reads() {
+        let mut fixture = Fixture::default();
+        let mut longest = 0;
+        for i in 0..1100 {
+            let conn = ConnId(i);
+            fixture.handle_only(conn, opened());
+            fixture.handle_only(conn, Event::Text(format!("HELLO {i:01024}").into()));
+            let answer = fixture.handle_only(conn, Event::Text("ROOM r".into()));
+            let Some(Effect::Send(_, Message::Text(text))) = answer.last() else { panic!("no answer") };
+            longest = longest.max(text.len());
+            if text.as_str() == "ERROR room 'r' is full" {
+                let list = fixture.handle_only(ConnId(0), Event::Text("ROOM_PEER_LIST".into()));
+                let Some(Effect::Send(_, Message::Text(text))) = list.last() else { panic!("no list") };
+                longest = longest.max(text.len());
+                assert!((MAX_LIST_LEN - 2 * 1025..=MAX_LIST_LEN).contains(&longest), "{longest}");
+                fixture.leave(ConnId(1));
+                let again = fixture.handle_only(conn, Event::Text("ROOM r".into()));
+                assert!(!again.contains(&to(conn, "ERROR room 'r' is full")), "there is a place again");
+                return;
+            }
+        }
+        panic!("a room of 1100 with a list of {longest} bytes");
+    }
+
+    #[test]
+    fn what_is_no_id_is_not_quoted_at_any_length() {
+        let mut fixture = Fixture::in_room();
+        for (conn, verb) in [(CAROL, "SESSION"), (CAROL, "ROOM"), (ALICE, "ROOM_PEER_MSG")] {
+            let effects = fixture.say(conn, &format!("{verb} {}", "ü".repeat(100_000)));
+            let [Effect::Send(_, error)] = effects.as_slice() else { panic!("{effects:?}") };
+            assert!(error.len() < 1100, "{verb}: {}", error.len());
+        }
+    }
 }
 
 mod notes {
@@ -593,10 +777,13 @@ mod properties {
         #![proptest_config(ProptestConfig::with_cases(512))]
 
         #[test]
-        fn any_order_of_events_keeps_the_tables_consistent(events in prop::collection::vec(event(), 0..120)) {
+        fn any_order_of_events_keeps_the_tables_consistent_and_each_peer_hears_all_in_order(
+            events in prop::collection::vec((event(), 0..4_usize), 0..120)
+        ) {
             let mut model = Model::default();
-            for (slot, event) in events {
+            for ((slot, event), passed_on) in events {
                 model.step(slot, event);
+                model.pass_on(passed_on);
             }
             model.finish();
         }

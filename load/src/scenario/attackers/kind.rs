@@ -36,6 +36,12 @@ pub(crate) enum Kind {
     SlowTls,
     /// Registrations with a bad uid, a taken one, none, or that are none.
     Registrations,
+    /// Large rooms: of ten attackers nine stay, and one joins and leaves again and again.
+    Joins,
+    /// Members of one room who ask for its list again and again, each 900 times a second.
+    Lists,
+    /// Calls to nobody from a peer with the longest uid there is, each 900 a second.
+    Refusals,
 }
 
 impl Kind {
@@ -64,6 +70,13 @@ pub(crate) fn taken_uid() -> String {
 /// The largest message a server takes by default.
 const LARGEST: usize = 1 << 20;
 
+/// `HELLO` with a uid that every server takes.
+const LONGEST_HELLO: usize = 6 + 128;
+
+/// How often those who repeat themselves do, and how many messages they send then.
+const REPEAT: Duration = Duration::from_millis(20);
+const REPEATED: usize = 18;
+
 /// One connection from its beginning to its end by the server.
 pub(crate) async fn attempt(kind: Kind, target: &Target, number: usize, tally: &Tally) {
     tally.connections.fetch_add(1, Ordering::Relaxed);
@@ -86,6 +99,16 @@ pub(crate) async fn attempt(kind: Kind, target: &Target, number: usize, tally: &
         Kind::SlowHttp => drip(target, tally).await,
         Kind::SlowTls => half_hello(target, tally).await,
         Kind::Registrations => bad_registration(target, number, tally).await,
+        Kind::Joins => join(target, number, tally).await,
+        Kind::Lists => {
+            let beginning = wire::frame(TEXT, format!("ROOM {}", uid("lists", 0)).as_bytes());
+            repeat(target, &hello(number), &beginning, &wire::frame(TEXT, b"ROOM_PEER_LIST"), tally).await
+        }
+        Kind::Refusals => {
+            let mut hello = hello(number);
+            hello.resize(hello.len().max(LONGEST_HELLO), b'x');
+            repeat(target, &hello, &[], &wire::frame(TEXT, b"SESSION x"), tally).await
+        }
     };
     let tallied = if made.is_ok() { &tally.ended } else { &tally.turned_away };
     tallied.fetch_add(1, Ordering::Relaxed);
@@ -146,6 +169,45 @@ async fn unread(target: &Target, number: usize, tally: &Tally) -> anyhow::Result
     let mut stream = greet(target, &hello(number)).await?;
     stream.write_all(&wire::frame(TEXT, format!("SESSION {callee_uid}").as_bytes())).await?;
     pour(stream, &wire::frame(TEXT, &[b'x'; 32 * 1024]), tally).await;
+    Ok(())
+}
+
+/// Joins the first large room that has a place. One of ten leaves it at once, to come again.
+async fn join(target: &Target, number: usize, tally: &Tally) -> anyhow::Result<()> {
+    let mut peer = target.register(&uid("attacker", number)).await?;
+    for room in 0.. {
+        let text = format!("ROOM {}", uid("joins", room));
+        peer.send(&text).await?;
+        tally.bytes.fetch_add(text.len() as u64, Ordering::Relaxed);
+        if peer.receive().await?.starts_with("ROOM_OK") {
+            break;
+        }
+    }
+    if !number.is_multiple_of(10) {
+        peer.end().await;
+    }
+    Ok(())
+}
+
+/// Sends a beginning once, then the same a few times, again and again, and reads what comes back.
+async fn repeat(
+    target: &Target,
+    hello: &[u8],
+    beginning: &[u8],
+    again: &[u8],
+    tally: &Tally,
+) -> anyhow::Result<()> {
+    let mut stream = greet(target, hello).await?;
+    stream.write_all(beginning).await?;
+    let (reader, mut writer) = stream.split();
+    let bytes = again.repeat(REPEATED);
+    let writing = async {
+        while writer.write_all(&bytes).await.is_ok() {
+            tally.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            runtime::sleep(REPEAT).await;
+        }
+    };
+    runtime::unless(writing, read_to_end(reader)).await;
     Ok(())
 }
 

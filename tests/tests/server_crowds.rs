@@ -1,0 +1,223 @@
+//! Many at once over real sockets: what one peer causes to others is paid for, and those who go together go quickly.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    time::{Duration, Instant},
+};
+
+use callbin_tests::{DEADLINE, Server, Socket, http, socket::Received, wait_until};
+
+/// One of the loopback's addresses: an owner of its own.
+fn owner(last: u8) -> IpAddr {
+    Ipv4Addr::new(127, 0, 7, last).into()
+}
+
+/// Joins the room `r`.
+fn join(server: &Server, address: IpAddr, uid: &str) -> Socket {
+    let mut socket = Socket::connect_from(server, address).hello(uid);
+    socket.send("ROOM r");
+    let answer = socket.receive_text();
+    assert!(answer.starts_with("ROOM_OK"), "{answer}");
+    socket
+}
+
+fn crowd(server: &Server, count: usize) -> Vec<Socket> {
+    (0..count).map(|i| join(server, owner(1), &format!("m{i}"))).collect()
+}
+
+/// Everything that comes until the connection's end.
+fn hear(mut socket: Socket) -> (Vec<String>, Received) {
+    let mut texts = Vec::new();
+    loop {
+        match socket.receive() {
+            Received::Text(text) => texts.push(text),
+            end => return (texts, end),
+        }
+    }
+}
+
+#[test]
+fn three_hundred_join_one_after_the_other_from_one_address() {
+    // Until all are there they are not read, and answer no ping.
+    let server = Server::start(&["--keepalive-timeout", "600"]);
+    let mut members = crowd(&server, 300);
+    for (place, member) in members.iter_mut().enumerate() {
+        for i in place + 1..300 {
+            member.expect(&format!("ROOM_PEER_JOINED m{i}"));
+        }
+        let others: Vec<_> = (0..300).filter(|i| *i != place).map(|i| format!("m{i}")).collect();
+        if place % 100 == 0 {
+            member.expect_nothing("ROOM_PEER_LIST", &format!("ROOM_PEER_LIST {}", others.join(" ")));
+        }
+    }
+}
+
+mod notices {
+    use super::*;
+
+    #[test]
+    fn lists_beyond_the_rate_wait_and_nobody_else_does() {
+        let server = Server::start(&["--max-notice-rate", "10"]);
+        let _others: Vec<Socket> = (2..6).map(|i| join(&server, owner(i), &format!("m{i}"))).collect();
+        let (mut greedy, mut other) = (join(&server, owner(1), "greedy"), join(&server, owner(9), "other"));
+        greedy.expect("ROOM_PEER_JOINED other");
+        let list = "ROOM_PEER_LIST m2 m3 m4 m5 other";
+        let start = Instant::now();
+        for _ in 0..8 {
+            greedy.send("ROOM_PEER_LIST");
+        }
+        // Each has six names, its own included; joining took eight of the twenty that may come at once.
+        other.expect_nothing("ROOM_PEER_LIST", "ROOM_PEER_LIST m2 m3 m4 m5 greedy");
+        for _ in 0..8 {
+            greedy.expect(list);
+        }
+        let took = start.elapsed();
+        assert!(took > Duration::from_secs(2), "eight lists after {took:?}");
+        other.expect_nothing("ROOM_PEER_LIST", "ROOM_PEER_LIST m2 m3 m4 m5 greedy");
+    }
+
+    #[test]
+    fn who_would_wait_for_too_long_is_to_come_back_later() {
+        let server = Server::start(&["--max-notice-rate", "1"]);
+        let _others: Vec<Socket> = (2..18).map(|i| join(&server, owner(i), &format!("m{i}"))).collect();
+        // That costs 32, where two are there at once, and one comes back each second.
+        let mut member = join(&server, owner(1), "member");
+        member.send("ROOM_PEER_LIST");
+        member.expect_close(1013, "too many notices, try again later");
+        let mut same = Socket::connect_from(&server, owner(1)).hello("same");
+        // What concerns nobody else is as free as ever.
+        same.expect_nothing("SESSION x", "ERROR peer 'x' not found");
+        same.send("ROOM r");
+        same.expect_close(1013, "too many notices, try again later");
+        let refused = "callbin_refusals_total{reason=\"too many notices, try again later\"}";
+        assert_eq!(server.metric(refused), Some(2.0));
+    }
+
+    #[test]
+    fn whoever_waits_is_served_in_the_end_and_answers_pings_meanwhile() {
+        let flags = ["--max-notice-rate", "2", "--keepalive-timeout", "1", "--pong-timeout", "1"];
+        let server = Server::start(&flags);
+        let others: Vec<Socket> = (2..7).map(|i| join(&server, owner(i), &format!("m{i}"))).collect();
+        let mut member = join(&server, owner(1), "member");
+        let start = Instant::now();
+        member.send("ROOM_PEER_LIST");
+        // The others are not read, and answer no ping.
+        while !member.receive_text().starts_with("ROOM_PEER_LIST") {}
+        let took = start.elapsed();
+        assert!(took > Duration::from_millis(2500), "ten of them cost five seconds, less two: {took:?}");
+        drop(others);
+    }
+}
+
+mod leaving {
+    use super::*;
+
+    const SECRET: &str = "of the operator";
+
+    fn start() -> (Server, tempfile::TempDir) {
+        let folder = tempfile::tempdir().expect("there is room");
+        let path = folder.path().join("secret");
+        fs::write(&path, SECRET).expect("there is room");
+        let path = path.to_str().expect("the path is text");
+        let admin = ["--admin-addr", "127.0.0.1:0", "--admin-secret-file", path];
+        let many = ["--keepalive-timeout", "600", "--max-room-members", "0", "--max-notice-rate", "0"];
+        (Server::start(&[&admin[..], &many[..]].concat()), folder)
+    }
+
+    #[test]
+    fn the_members_of_a_room_that_is_closed_do_not_hear_of_each_other() {
+        let (server, _folder) = start();
+        let members = crowd(&server, 300);
+        let bearer = format!("Bearer {SECRET}");
+        let headers = [("Authorization", bearer.as_str())];
+        let answer = http::request(server.admin_address(), "DELETE", "/admin/rooms/r", &headers);
+        assert_eq!((answer.status, answer.json()["closed"].as_u64()), (200, Some(300)), "{answer:?}");
+        server.wait_for_log("lines about the same event left out");
+        // All are gone at once, though it takes a while until all have been told.
+        join(&server, owner(1), "m7").expect_nothing("ROOM_PEER_LIST", "ROOM_PEER_LIST ");
+        for (place, member) in members.into_iter().enumerate() {
+            let (texts, end) = hear(member);
+            assert!(texts.iter().all(|text| text.starts_with("ROOM_PEER_JOINED")), "{texts:?}");
+            assert!(texts.len() <= 299 - place, "it hears of those who came after it, once");
+            assert_eq!(end, Received::Closed(Some((1008, "closed by an operator".into()))));
+        }
+    }
+
+    #[test]
+    fn those_who_stay_hear_of_each_who_left() {
+        let (server, _folder) = start();
+        let mut stays = join(&server, owner(1), "stays");
+        let members = crowd(&server, 300);
+        let mut left: Vec<String> = (0..300).map(|i| format!("ROOM_PEER_LEFT m{i}")).collect();
+        for i in 0..300 {
+            stays.expect(&format!("ROOM_PEER_JOINED m{i}"));
+        }
+        members.into_iter().for_each(Socket::cut);
+        let mut heard: Vec<String> = (0..300).map(|_| stays.receive_text()).collect();
+        heard.sort();
+        left.sort();
+        assert_eq!(heard, left);
+        stays.expect_nothing("ROOM_PEER_LIST", "ROOM_PEER_LIST ");
+    }
+}
+
+mod uids {
+    use super::*;
+
+    #[test]
+    fn have_128_bytes_at_most_unless_a_flag_allows_more() {
+        for (flags, longest) in [(&[][..], 128), (&["--max-uid-length", "1024"][..], 1024)] {
+            let server = Server::start(flags);
+            Socket::register(&server, &"x".repeat(longest));
+            let mut socket = Socket::connect(&server);
+            socket.send(&format!("HELLO {}", "x".repeat(longest + 1)));
+            socket.expect_close(1002, "invalid peer uid");
+        }
+    }
+}
+
+mod log {
+    use super::*;
+
+    /// Has somebody be refused so often.
+    fn refusals(server: &Server, count: usize) {
+        let mut socket = Socket::connect_from(server, owner(1)).hello(&"x".repeat(128));
+        for _ in 0..count / 100 {
+            (0..100).for_each(|_| socket.send("SESSION nobody"));
+            (0..100).for_each(|_| socket.expect("ERROR peer 'nobody' not found"));
+        }
+        socket.close();
+        server.wait_for_log("left");
+    }
+
+    #[test]
+    fn has_no_line_for_each_refusal() {
+        let server = Server::start(&[]);
+        refusals(&server, 5000);
+        let log = server.log();
+        assert!(log.len() < 2000, "{} bytes", log.len());
+        assert!(log.contains(&format!("{:?}…", "x".repeat(64))), "{log}");
+        assert!(!log.contains(&"x".repeat(65)), "{log}");
+    }
+
+    #[test]
+    fn has_so_many_lines_about_one_address_and_counts_the_rest() {
+        let server = Server::start(&["--log", "callbin_server=debug", "--max-log-rate", "20"]);
+        let start = Instant::now();
+        let mut socket = Socket::connect_from(&server, owner(1)).hello("greedy");
+        for _ in 0..2000 {
+            socket.expect_nothing("SESSION nobody", "ERROR peer 'nobody' not found");
+        }
+        let most = 200 + 20 * (start.elapsed().as_secs() as usize + 1);
+        // Others have their lines.
+        let _other = Socket::connect_from(&server, owner(2)).hello("other");
+        server.wait_for_log("\"other\"");
+        let lines = server.log().matches(" refused").count();
+        assert!((100..=most).contains(&lines), "{lines} lines");
+        wait_until("the next line", DEADLINE, || {
+            socket.expect_nothing("SESSION nobody", "ERROR peer 'nobody' not found");
+            server.log().contains("lines about one address left out").then_some(())
+        });
+    }
+}
