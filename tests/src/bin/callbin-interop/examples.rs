@@ -167,10 +167,11 @@ fn verdict(looks: &Looks, way: Way) -> Result<(), String> {
     if seen == "comes" {
         return Ok(());
     }
-    match &looks.ended {
-        Some(reason) => Err(format!("{seen} (callbin ended: {reason}; the example: {})", looks.words)),
-        None => Err(seen.into()),
-    }
+    let ended = looks.ended.iter().map(|reason| format!("callbin ended: {reason}"));
+    let words =
+        Some(&looks.words).filter(|words| !words.is_empty()).map(|words| format!("the example: {words}"));
+    let remarks: Vec<String> = ended.chain(words).collect();
+    Err(if remarks.is_empty() { seen.into() } else { format!("{seen} ({})", remarks.join("; ")) })
 }
 
 fn call(
