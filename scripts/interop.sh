@@ -7,6 +7,10 @@ cd "$(dirname "$0")/.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/callbin-interop
 sources=$PWD/tests/interop
 mkdir -p "$cache"
+if [ "$(node -p 'parseInt(process.versions.node)')" -lt 20 ]; then
+    echo "callbin: the stacks in Node.js want version 20 or later of it" >&2
+    exit 1
+fi
 
 # Installed again whenever the list of packages has changed.
 if ! cmp -s "$sources/requirements.txt" "$cache/python/installed.txt"; then

@@ -13,6 +13,8 @@ class Peer {
   media = { audio: "sendrecv", video: "sendrecv", data: true };
   tracks = {};
   sinks = {};
+  /** What the garbage collector must not take: the connection would go deaf and dumb. */
+  kept = [];
   sources = new Set();
   unsent = [];
 
@@ -88,6 +90,7 @@ class Peer {
     const media = kind === "video" ? new Video(mid, direction) : new Audio(mid, direction);
     if (kind === "video") media.addVP8Codec(payloadType);
     else media.addOpusCodec(payloadType);
+    this.kept.push(media);
     if (direction.startsWith("Send")) media.addSSRC(SSRCS[kind], "peer", "peer", `peer-${kind}`);
     return media;
   }
@@ -107,7 +110,9 @@ class Peer {
   use(kind, track, payloadType = PAYLOAD_TYPES[kind]) {
     this.tracks[kind] = track;
     this.sinks[kind] ??= new Sink(kind);
-    track.setMediaHandler(new RtcpReceivingSession());
+    const handler = new RtcpReceivingSession();
+    track.setMediaHandler(handler);
+    this.kept.push(track, handler);
     track.onMessage((packet) => isRtp(packet) && this.sinks[kind].push(packet));
     this.payloadTypes = { ...this.payloadTypes, [kind]: payloadType };
     if (this.sources.has(kind)) return;

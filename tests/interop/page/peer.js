@@ -13,8 +13,8 @@ export class Peer {
 
   /**
    * @param {object} stack
-   *   connect() makes the RTCPeerConnection, source(kind) the track to send, or a promise of it, sink(kind, track) takes a received
-   *   one, stats() tells what came of it
+   *   connect() makes the RTCPeerConnection, source(kind) the track to send or a promise of it, sink(kind, track)
+   *   takes a received one, stats() tells what came of it
    * @param {(frame: string) => void} send
    * @param {(report: object) => void} report
    */

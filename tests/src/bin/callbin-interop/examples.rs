@@ -148,6 +148,8 @@ struct Looks {
     sound: Flow,
     texts: Vec<String>,
     far: [bool; 3],
+    /// What the example said last that is no part of a description.
+    words: String,
     ended: Option<String>,
 }
 
@@ -162,8 +164,14 @@ fn verdict(looks: &Looks, way: Way) -> Result<(), String> {
         Way::TextOut if looks.texts.is_empty() => "does not come",
         Way::TextOut => "comes",
     };
-    let ended = looks.ended.iter().map(|reason| format!(" (callbin ended: {reason})")).collect::<String>();
-    if seen == "comes" { Ok(()) } else { Err(format!("{seen}{ended}")) }
+    if seen == "comes" {
+        return Ok(());
+    }
+    let ended = looks.ended.iter().map(|reason| format!("callbin ended: {reason}"));
+    let words =
+        Some(&looks.words).filter(|words| !words.is_empty()).map(|words| format!("the example: {words}"));
+    let remarks: Vec<String> = ended.chain(words).collect();
+    Err(if remarks.is_empty() { seen.into() } else { format!("{seen} ({})", remarks.join("; ")) })
 }
 
 fn call(
@@ -201,12 +209,13 @@ fn call(
         sound: Flow::default(),
         texts: Vec::new(),
         far: [false; 3],
+        words: String::new(),
         ended: None,
     };
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until && !example.ways().iter().all(|way| verdict(&looks, *way).is_ok()) {
         looks.watch(&mut client);
-        far.look(&mut looks.far);
+        far.look(&mut looks);
     }
     Ok(looks)
 }
@@ -259,7 +268,8 @@ impl Far {
     }
 
     /// What can be seen there: picture, sound, text.
-    fn look(&mut self, far: &mut [bool; 3]) {
+    fn look(&mut self, looks: &mut Looks) {
+        let far = &mut looks.far;
         match self {
             Self::Page { page, .. } => {
                 let seen = page.try_eval(LOOK).unwrap_or_default();
@@ -271,7 +281,11 @@ impl Far {
                 let red = |[r, g, b]: [u8; 3]| r > 180 && g < 60 && b < 60;
                 far[0] |= display.screenshot().find_where(red).is_some();
                 while let Some(line) = link.next(Instant::now()) {
-                    far[2] |= line["text"].as_str().is_some_and(|text| text.contains(OUR_HELLO));
+                    let text = line["text"].as_str().unwrap_or_default();
+                    far[2] |= text.contains(OUR_HELLO);
+                    if text.contains(' ') && text.get(1..2) != Some("=") {
+                        looks.words = text.into();
+                    }
                 }
             }
         }

@@ -42,6 +42,16 @@ fn main() {
     let page = workspace().join("tests/interop/page");
     let server = Server::start(&["--www", page.to_str().expect("the path is text")]);
     let wanted: Vec<String> = std::env::args().skip(1).map(|name| name.to_lowercase()).collect();
+    let known: Vec<String> = Kind::ALL
+        .map(Kind::name)
+        .into_iter()
+        .chain(Example::ALL.map(Example::name))
+        .map(str::to_lowercase)
+        .collect();
+    if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
+        eprintln!("there is no {unknown}, but {}", known.join(", "));
+        exit(2);
+    }
     let is_wanted = |name: &str| wanted.is_empty() || wanted.contains(&name.to_lowercase());
 
     // Most of a call's time is waiting for the next second's count: two at a time are no slower.

@@ -92,6 +92,10 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Aiortc, Self::Libdatachannel, Self::Werift, Self::Firefox, Self::Chromium];
+
     /// For people, and in names.
     pub fn name(self) -> &'static str {
         match self {
