@@ -9,7 +9,7 @@ use std::{net::IpAddr, time::Duration};
 use callbin_protocol::{Candidate, SdpType, Signal};
 
 use crate::{
-    agreement::{Agreement, Applied, Change, Disagreement, Flow, Wishes},
+    agreement::{Agreement, Applied, Change, Disagreement, Flow, Wishes, offer_for_peer},
     candidate::{Address, RemoteCandidate, Unusable},
     exit::ExitCode,
     patience::Patience,
@@ -451,7 +451,7 @@ impl Negotiation {
         }
         self.state = State::OfferSent;
         self.announced = true;
-        let signal = Signal::Sdp { kind: SdpType::Offer, sdp: sdp.clone() };
+        let signal = Signal::Sdp { kind: SdpType::Offer, sdp: offer_for_peer(&sdp) };
         vec![
             Effect::Send(signal),
             Effect::Report(Milestone::OfferSent),

@@ -5,6 +5,17 @@ use callbin_protocol::Candidate;
 use super::{Agreement, MAX_LOCAL};
 use crate::sdp::{AnswerLine, Answered, Remote, Sctp, Section, Setup, UsedLine, answer};
 
+/// webrtcbin's offer as the peer gets it. webrtcbin marks all m-lines but the first as `bundle-only`, with port 0: older
+/// stacks take that for a rejection. Without the mark it is the same offer to whoever bundles (RFC 8843, section 7.2.1).
+pub fn offer_for_peer(text: &str) -> String {
+    let bundle_only = text.lines().any(|line| line == "a=bundle-only");
+    let line = |line: &str| match line.split_once(" 0 ") {
+        Some((media, rest)) if bundle_only && media.starts_with("m=") => format!("{media} 9 {rest}\r\n"),
+        _ => format!("{line}\r\n"),
+    };
+    text.lines().filter(|line| *line != "a=bundle-only").map(line).collect()
+}
+
 impl Agreement {
     /// Our answer to the peer's offer.
     pub fn answer(&mut self) -> Option<String> {

@@ -12,6 +12,7 @@ mod show;
 
 use callbin_protocol::SdpType;
 
+pub use self::answer::offer_for_peer;
 use self::seat::{Seat, anchor};
 use crate::sdp::{Codec, Direction, Fingerprint, Kind, Own, Refused, Remote, Section, Setup};
 

@@ -15,7 +15,8 @@ impl Agreement {
         }
         if used > 1 && answer.bundle.is_empty() {
             return Err(Disagreement(
-                "the peer accepts several m-lines without a BUNDLE group, which we need".into(),
+                "the peer does not bundle, which we need where we offer: --remote-offerer lets it offer"
+                    .into(),
             ));
         }
         let transport =

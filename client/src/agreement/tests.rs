@@ -324,7 +324,7 @@ fn answers_to_our_offer() {
     assert_eq!(m_lines(&it.applied().unwrap().text).len(), 3, "webrtcbin keeps its transport");
     for (wrong, why) in [
         (good.replace("a=setup:active", "a=setup:actpass"), "actpass"),
-        (good.replace("a=group:", "a=x-group:"), "BUNDLE"),
+        (good.replace("a=group:", "a=x-group:"), "bundle"),
         (good.replace(mids[0], "other"), "m-lines"),
         ([parts[0], parts[1], parts[2]].join("m="), "m-lines"),
         (good.replace(" 9 UDP", " 0 UDP"), "accepts nothing"),
@@ -332,6 +332,24 @@ fn answers_to_our_offer() {
         let error = answer(&wrong).unwrap_err().0;
         assert!(error.contains(why), "{error} is not about {why}");
     }
+}
+
+#[test]
+fn our_offer_marks_nothing_as_bundle_only() {
+    let own = "v=0\r\nm=audio 9 X 1\r\na=mid:0\r\nm=video 0 X 2\r\na=bundle-only\r\na=mid:1\r\n";
+    let peers = "v=0\r\nm=audio 9 X 1\r\na=mid:0\r\nm=video 9 X 2\r\na=mid:1\r\n";
+    assert_eq!(offer_for_peer(own), peers);
+    let rejected = "v=0\r\nm=audio 0 X 1\r\n";
+    assert_eq!(offer_for_peer(rejected), rejected);
+}
+
+#[test]
+fn a_group_may_change_its_order_but_not_what_names_the_transport() {
+    let cameras = |mids: &str| with(mids, &[camera("0", "sendrecv", 5), camera("1", "sendrecv", 6)]);
+    let (mut it, _) = answered(&cameras("0 1"));
+    assert_eq!(it.take_offer(offer(&cameras("1 0"))), Change::Flows { restarts_ice: false });
+    assert_eq!(it.take_offer(offer(&cameras("1"))), Change::Flows { restarts_ice: false });
+    assert_eq!(it.take_offer(offer(&cameras("0"))), Change::NewConnection);
 }
 
 #[test]
