@@ -47,7 +47,7 @@ impl Agreement {
             self.local.iter().filter(|(seat, line)| has_candidates && *seat == transport && !line.is_empty());
         Some(UsedLine {
             kind: seat.kind,
-            codec: &seat.codec,
+            codec: seat.agreed(section.codec.as_ref()?),
             direction: self.direction(position),
             transport: &own.transport,
             setup: self.setup.filter(|setup| *setup != Setup::ActPass).unwrap_or(Setup::Active),

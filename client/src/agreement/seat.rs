@@ -18,7 +18,7 @@ pub(super) struct Seat {
 impl Seat {
     /// Whether it carries exactly this.
     pub(super) fn fits(&self, kind: Kind, codec: &Codec) -> bool {
-        let same = self.codec.payload_type == codec.payload_type && self.codec.repair == codec.repair;
+        let same = self.has_numbers_of(codec);
         let known = codec.extensions.iter().all(|(id, uri)| {
             self.codec.extensions.iter().all(|(our_id, our_uri)| (our_id == id) == (our_uri == uri))
         });
@@ -41,8 +41,24 @@ impl Seat {
         let numbers = |it: &Codec| [Some(it.payload_type), it.repair];
         let shares =
             numbers(&self.codec).into_iter().flatten().any(|number| numbers(codec).contains(&Some(number)));
-        let same_numbers = self.codec.payload_type == codec.payload_type && self.codec.repair == codec.repair;
-        shares && !(self.kind == kind && same_numbers)
+        shares && !(self.kind == kind && self.has_numbers_of(codec))
+    }
+
+    /// A peer may do without retransmissions.
+    fn has_numbers_of(&self, codec: &Codec) -> bool {
+        let repairs = self.codec.repair.zip(codec.repair);
+        self.codec.payload_type == codec.payload_type && repairs.is_none_or(|(ours, theirs)| ours == theirs)
+    }
+
+    /// What both sides know of the codec, in our numbers.
+    pub(super) fn agreed(&self, theirs: &Codec) -> Codec {
+        let Codec { payload_type, repair, feedback, extensions } = &self.codec;
+        Codec {
+            payload_type: *payload_type,
+            repair: repair.filter(|_| theirs.repair.is_some()),
+            feedback: feedback.iter().copied().filter(|it| theirs.feedback.contains(it)).collect(),
+            extensions: extensions.iter().copied().filter(|it| theirs.extensions.contains(it)).collect(),
+        }
     }
 }
 

@@ -49,7 +49,9 @@ impl Agreement {
         ShownLine {
             mid: &seat.mid,
             kind: seat.kind,
-            codec: &seat.codec,
+            codec: section
+                .and_then(|it| it.codec.as_ref())
+                .map_or_else(|| seat.codec.clone(), |it| seat.agreed(it)),
             direction: Direction { sends: wishes.receives, receives: wishes.sends },
             transport,
             setup: self.shown_setup(remote.kind, transport),

@@ -353,6 +353,28 @@ fn a_group_may_change_its_order_but_not_what_names_the_transport() {
 }
 
 #[test]
+fn a_peer_may_do_without_retransmissions() {
+    let rtx = camera("0", "sendrecv", 5).replace("SAVPF 96", "SAVPF 96 97").replace(
+        "a=ssrc:",
+        "a=rtcp-fb:96 nack\r\na=rtcp-fb:96 nack pli\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\na=ssrc:",
+    );
+    let (mut it, answer) = answered(&with("0", &[rtx]));
+    assert!(
+        answer.contains("m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\n") && answer.contains("a=rtcp-fb:96 nack pli")
+    );
+    assert_eq!(
+        it.take_offer(offer(&with("0", &[camera("0", "sendrecv", 5)]))),
+        Change::Flows { restarts_ice: false }
+    );
+    let answer = it.answer().unwrap();
+    assert!(
+        answer.contains("SAVPF 96\r\n") && !answer.contains("rtx") && !answer.contains("nack"),
+        "{answer}"
+    );
+    assert!(!it.applied().unwrap().text.contains("rtx"));
+}
+
+#[test]
 fn numbers_of_an_answer_may_differ() {
     let own = webrtcbins(&shown_for(&with("0", &[camera("0", "sendrecv", 5)])))
         .replace("a=setup:active", "a=setup:actpass");

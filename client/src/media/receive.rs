@@ -1,6 +1,6 @@
 //! The receiving side of one medium of one peer: depayloader, decoder, and a sink that counts.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gst::prelude::*;
 use gst_video::VideoFrameExt;
@@ -28,40 +28,60 @@ pub enum First {
     },
 }
 
-/// What takes one stream of the peer's.
+/// What takes one stream of the peer's. The first of a kind is played.
 #[derive(Debug)]
 pub struct Branch {
     /// Sound or picture.
     pub kind: Kind,
-    /// webrtcbin's m-line.
-    pub seat: usize,
+    /// Its number among those of its kind.
+    pub number: usize,
     /// Takes the decoded media.
     pub sink: gst::Element,
     /// Measures them.
     pub meter: Arc<Meter>,
 }
 
-/// The branch in `pipeline` for a stream: the m-line's, if that is known, or the first of its kind.
-pub fn find(pipeline: &gst::Pipeline, kind: Kind, seat: Option<usize>) -> Option<gst::Element> {
-    let exact = seat.and_then(|seat| pipeline.by_name(&entry(kind, seat)));
-    exact.or_else(|| (0..MAX_SEAT).find_map(|seat| pipeline.by_name(&entry(kind, seat))))
+/// Which of webrtcbin's m-lines is on which branch. Callbacks read it.
+#[derive(Debug, Default)]
+pub struct Routes(Mutex<Vec<(Kind, usize, usize)>>);
+
+impl Routes {
+    /// From now on these m-lines of a kind are received. Those that were before keep their branch, others take the
+    /// first that is free. Gives how many branches that takes.
+    pub fn set(&self, kind: Kind, seats: &[usize]) -> usize {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(other, seat, _)| *other != kind || seats.contains(seat));
+        for seat in seats {
+            let is_free = |branch: &usize| !all.iter().any(|(other, _, it)| *other == kind && it == branch);
+            if !all.iter().any(|(other, it, _)| *other == kind && it == seat)
+                && let Some(branch) = (0..).find(is_free)
+            {
+                all.push((kind, *seat, branch));
+            }
+        }
+        all.iter().filter(|(other, ..)| *other == kind).map(|(_, _, branch)| branch + 1).max().unwrap_or(0)
+    }
+
+    /// The branch in `pipeline` for a stream: the m-line's, if that is known, or the first of its kind.
+    pub fn find(&self, pipeline: &gst::Pipeline, kind: Kind, seat: Option<usize>) -> Option<gst::Element> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let exact = all.iter().find(|(other, it, _)| *other == kind && Some(*it) == seat);
+        pipeline.by_name(&entry(kind, exact.map_or(0, |(_, _, branch)| *branch)))
+    }
 }
 
-/// webrtcbin's m-lines are fewer.
-const MAX_SEAT: usize = 32;
-
 /// The name of the element that a stream's pad is linked to, within the peer's pipeline.
-fn entry(kind: Kind, seat: usize) -> String {
+fn entry(kind: Kind, number: usize) -> String {
     let kind = if kind == Kind::Audio { "audio" } else { "video" };
-    format!("receive-{kind}-{seat}")
+    format!("receive-{kind}-{number}")
 }
 
 /// Builds a branch into `pipeline`, which may be running.
 pub fn add(pipeline: &gst::Pipeline, branch: Branch, tell: Option<Tell>) -> Result<(), Failure> {
-    let Branch { kind, seat, sink, meter } = branch;
+    let Branch { kind, number, sink, meter } = branch;
     let factory = if kind == Kind::Audio { "rtpopusdepay" } else { "rtpvp8depay" };
     let depay =
-        gst::ElementFactory::make(factory).name(entry(kind, seat)).build().map_err(Failure::internal)?;
+        gst::ElementFactory::make(factory).name(entry(kind, number)).build().map_err(Failure::internal)?;
     let decoder = if kind == Kind::Audio { audio_decoder()? } else { video_decoder(&depay)? };
     let pad = decoder.static_pad("src").ok_or_else(|| Failure::internal("a decoder without a pad"))?;
     pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
@@ -127,4 +147,25 @@ fn hear(pad: &gst::Pad, buffer: &gst::BufferRef, meter: &Meter) -> Option<First>
     let map = buffer.map_readable().ok()?;
     let first = meter.listen(&map, info.channels() as usize, info.rate());
     first.then_some(First::Audio)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_keep_their_branch_and_new_ones_take_the_first_that_is_free() {
+        let routes = Routes::default();
+        let branches =
+            || routes.0.lock().unwrap().iter().map(|(_, seat, it)| (*seat, *it)).collect::<Vec<_>>();
+        assert_eq!(routes.set(Kind::Video, &[1, 3]), 2);
+        assert_eq!(branches(), [(1, 0), (3, 1)]);
+        assert_eq!(routes.set(Kind::Video, &[3]), 2);
+        assert_eq!(routes.set(Kind::Video, &[3, 4]), 2);
+        assert_eq!(branches(), [(3, 1), (4, 0)]);
+        assert_eq!(routes.set(Kind::Audio, &[0]), 1);
+        assert_eq!(branches().len(), 3);
+        assert_eq!(routes.set(Kind::Video, &[]), 0);
+        assert_eq!(branches(), [(0, 0)]);
+    }
 }

@@ -1,9 +1,6 @@
 //! The callbacks of one peer's pipeline. They run on GStreamer's threads: they forward, and never wait.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
-};
+use std::sync::Arc;
 
 use callbin_protocol::SdpType;
 use gst::prelude::*;
@@ -14,29 +11,35 @@ use gst_webrtc::{
 
 use super::{PeerEvent, Voice, certificate::Certificate, clock_rate, dtls::Gate, outflow::Outflow};
 use crate::{
-    media::{meter::Meter, receive},
+    media::{
+        meter::Meter,
+        receive::{self, Routes},
+    },
     sdp::Kind,
 };
 
-/// What a peer sends beyond this many streams is dropped.
-const MAX_STREAMS: usize = 8;
+/// What a peer sends beyond this many streams at the same time is dropped.
+const MAX_STREAMS: usize = 24;
+
+/// What the callbacks share with the peer.
+pub(super) struct Shared<'a> {
+    pub(super) voice: &'a Voice,
+    pub(super) gate: &'a Arc<Gate>,
+    pub(super) meter: &'a Arc<Meter>,
+    pub(super) outflow: &'a Arc<Outflow>,
+    pub(super) routes: &'a Arc<Routes>,
+    /// Certificate and key for DTLS, in PEM.
+    pub(super) certificate: &'a str,
+}
 
 /// Connects all of them.
-pub(super) fn connect(
-    pipeline: &gst::Pipeline,
-    webrtcbin: &gst::Element,
-    voice: &Voice,
-    gate: &Arc<Gate>,
-    meter: &Arc<Meter>,
-    outflow: &Arc<Outflow>,
-    certificate: String,
-) {
-    watch_bus(pipeline, voice);
-    watch_candidates(webrtcbin, voice);
-    watch_states(webrtcbin, voice);
-    watch_channels(webrtcbin, voice, gate);
-    watch_insides(webrtcbin, voice, gate, meter, outflow, certificate);
-    watch_streams(pipeline, webrtcbin, gate, meter);
+pub(super) fn connect(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, shared: &Shared<'_>) {
+    watch_bus(pipeline, shared.voice);
+    watch_candidates(webrtcbin, shared.voice);
+    watch_states(webrtcbin, shared.voice);
+    watch_channels(webrtcbin, shared.voice, shared.gate);
+    watch_insides(webrtcbin, shared);
+    watch_streams(pipeline, webrtcbin, shared);
 }
 
 fn watch_bus(pipeline: &gst::Pipeline, voice: &Voice) {
@@ -121,16 +124,10 @@ pub(super) fn connect_channel(channel: &WebRTCDataChannel, voice: &Voice, gate: 
 }
 
 /// What webrtcbin builds inside itself, as it builds it.
-fn watch_insides(
-    webrtcbin: &gst::Element,
-    voice: &Voice,
-    gate: &Arc<Gate>,
-    meter: &Arc<Meter>,
-    outflow: &Arc<Outflow>,
-    certificate: String,
-) {
+fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
     let Some(bin) = webrtcbin.downcast_ref::<gst::Bin>() else { return };
-    let (voice, gate, meter, outflow) = (voice.clone(), gate.clone(), meter.clone(), outflow.clone());
+    let (voice, gate, meter) = (shared.voice.clone(), shared.gate.clone(), shared.meter.clone());
+    let (outflow, certificate) = (shared.outflow.clone(), shared.certificate.to_owned());
     bin.connect_deep_element_added(move |_, _, element| {
         let Some(factory) = element.factory() else { return };
         outflow.watch(&factory.name(), element, &voice);
@@ -178,18 +175,17 @@ fn watch_arrivals(nicesrc: &gst::Element, meter: &Arc<Meter>) {
 }
 
 /// A stream of the peer's begins: on to the branch that waits for it.
-fn watch_streams(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, gate: &Arc<Gate>, meter: &Arc<Meter>) {
+fn watch_streams(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, shared: &Shared<'_>) {
     let pipeline = pipeline.downgrade();
-    let (gate, meter) = (gate.clone(), meter.clone());
-    let streams = AtomicUsize::new(0);
-    webrtcbin.connect_pad_added(move |_, pad| {
+    let (gate, meter, routes) = (shared.gate.clone(), shared.meter.clone(), shared.routes.clone());
+    webrtcbin.connect_pad_added(move |webrtcbin, pad| {
         let Some(pipeline) = pipeline.upgrade().filter(|_| pad.direction() == gst::PadDirection::Src) else {
             return;
         };
         let kind = kind(pad);
         guard(pad, kind, &gate, &meter);
-        let branch = kind.and_then(|kind| receive::find(&pipeline, kind, seat(pad)));
-        if streams.fetch_add(1, Relaxed) >= MAX_STREAMS {
+        let branch = kind.and_then(|kind| routes.find(&pipeline, kind, seat(pad)));
+        if webrtcbin.src_pads().len() > MAX_STREAMS {
             return;
         }
         match branch.and_then(|branch| branch.static_pad("sink")) {

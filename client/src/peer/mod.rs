@@ -140,6 +140,9 @@ pub struct Peer {
     config: PeerConfig,
     /// One for each of webrtcbin's m-lines that is not for data.
     media: Vec<Medium>,
+    /// The branches that take the peer's streams, by kind.
+    inputs: Vec<Kind>,
+    routes: Arc<receive::Routes>,
     channels: Vec<WebRTCDataChannel>,
     gate: Arc<Gate>,
     certificate: Certificate,
@@ -161,8 +164,6 @@ struct Medium {
     seat: usize,
     kind: Kind,
     output: Option<Output>,
-    /// What takes the peer's stream, once the peer sends one.
-    input: bool,
 }
 
 /// One medium on its way to the peer.
@@ -174,8 +175,8 @@ struct Output {
     feed: Option<Feed>,
 }
 
-/// SSRCs of one peer; packets of further ones are dropped.
-const MAX_SSRCS: u32 = 16;
+/// SSRCs of one peer; packets of further ones are dropped. A camera that is removed and added again has two new ones.
+const MAX_SSRCS: u32 = 32;
 
 /// webrtcbin's `get-stats` looks at everything there is, for the sake of one thing of interest.
 const LOOKS_PER_PATH: u32 = 10;
@@ -202,8 +203,16 @@ impl Peer {
         let meter = Arc::new(Meter::default());
         let certificate = Certificate::generate()?;
         let outflow = Outflow::new(source.target);
-        let pem = certificate.pem.clone();
-        callbacks::connect(&pipeline, &webrtcbin, &voice, &gate, &meter, &outflow, pem);
+        let routes = Arc::new(receive::Routes::default());
+        let shared = callbacks::Shared {
+            voice: &voice,
+            gate: &gate,
+            meter: &meter,
+            outflow: &outflow,
+            routes: &routes,
+            certificate: &certificate.pem,
+        };
+        callbacks::connect(&pipeline, &webrtcbin, &shared);
         bound_streams(&webrtcbin);
         if let Some(stun) = &config.stun {
             webrtcbin.set_property("stun-server", stun);
@@ -222,6 +231,8 @@ impl Peer {
             voice,
             config,
             media: Vec::new(),
+            inputs: Vec::new(),
+            routes,
             channels: Vec::new(),
             gate,
             certificate,
@@ -244,7 +255,7 @@ impl Peer {
                 self.add_medium(source, self.media.len(), kind, &own_codec(kind))?;
             }
             if receive {
-                self.add_input(self.media.len() - 1, sink)?;
+                self.receive(kind, &[self.media.len() - 1], sink)?;
             }
         }
         let options = None::<gst::Structure>;
@@ -364,30 +375,35 @@ impl Peer {
 
     /// Makes what takes the peer's streams, where it begins to send.
     pub fn add_inputs(&mut self, flows: &[Flow], sink: MakeSink<'_>) -> Result<(), Failure> {
-        for flow in flows.iter().filter(|flow| flow.direction.receives) {
-            let missing = self.media.iter().position(|medium| medium.seat == flow.seat && !medium.input);
-            missing.map_or(Ok(()), |position| self.add_input(position, sink))?;
+        for kind in [Kind::Audio, Kind::Video] {
+            let received = flows.iter().filter(|flow| flow.kind == kind && flow.direction.receives);
+            self.receive(kind, &received.map(|flow| flow.seat).collect::<Vec<_>>(), sink)?;
         }
         Ok(())
     }
 
     /// The first stream of a kind is played and measured; further ones are decoded.
-    fn add_input(&mut self, position: usize, sink: MakeSink<'_>) -> Result<(), Failure> {
-        let Some((seat, kind)) = self.media.get(position).map(|medium| (medium.seat, medium.kind)) else {
-            return Ok(());
-        };
-        let is_first = !self.media.iter().any(|medium| medium.kind == kind && medium.input);
-        let branch = receive::Branch {
-            kind,
-            seat,
-            sink: if is_first { sink(kind)? } else { receive::null_sink()? },
-            meter: if is_first { self.meter.clone() } else { Arc::default() },
-        };
-        let voice = self.voice.clone();
-        let tell: receive::Tell = Arc::new(move |first| voice.tell(PeerEvent::First(first)));
-        receive::add(&self.pipeline, branch, is_first.then_some(tell))?;
-        self.media.iter_mut().filter(|medium| medium.seat == seat).for_each(|medium| medium.input = true);
+    fn receive(&mut self, kind: Kind, seats: &[usize], sink: MakeSink<'_>) -> Result<(), Failure> {
+        let needed = self.routes.set(kind, seats);
+        for number in self.inputs(kind)..needed {
+            let is_first = number == 0;
+            let branch = receive::Branch {
+                kind,
+                number,
+                sink: if is_first { sink(kind)? } else { receive::null_sink()? },
+                meter: if is_first { self.meter.clone() } else { Arc::default() },
+            };
+            let voice = self.voice.clone();
+            let tell: receive::Tell = Arc::new(move |first| voice.tell(PeerEvent::First(first)));
+            receive::add(&self.pipeline, branch, is_first.then_some(tell))?;
+            self.inputs.push(kind);
+        }
         Ok(())
+    }
+
+    /// How many branches there are for streams of a kind.
+    fn inputs(&self, kind: Kind) -> usize {
+        self.inputs.iter().filter(|it| **it == kind).count()
     }
 
     /// Takes a data channel in.
@@ -484,7 +500,7 @@ impl Peer {
             None => (self.webrtcbin.emit_by_name("add-transceiver", &[&direction, &caps]), None),
         };
         transceiver.set_property("do-nack", kind == Kind::Video);
-        self.media.push(Medium { seat, kind, output, input: false });
+        self.media.push(Medium { seat, kind, output });
         Ok(())
     }
 

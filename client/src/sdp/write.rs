@@ -40,7 +40,7 @@ pub struct ShownLine<'a> {
     /// Sound, picture or data.
     pub kind: Kind,
     /// The codec.
-    pub codec: &'a Codec,
+    pub codec: Codec,
     /// The peer's directions.
     pub direction: Direction,
     /// Its transport.
@@ -87,7 +87,7 @@ pub struct UsedLine<'a> {
     /// Sound, picture or data.
     pub kind: Kind,
     /// The codec, in the offer's numbers.
-    pub codec: &'a Codec,
+    pub codec: Codec,
     /// Our directions.
     pub direction: Direction,
     /// Our transport.
@@ -122,8 +122,8 @@ pub fn shown(it: &Shown<'_>) -> String {
 fn write_shown(out: &mut String, line: &ShownLine<'_>) {
     let port = if line.rejected { 0 } else { 9 };
     let (name, protocol, formats) = match line.kind {
-        Kind::Audio => ("audio", "UDP/TLS/RTP/SAVPF", payload_types(line.codec)),
-        Kind::Video => ("video", "UDP/TLS/RTP/SAVPF", payload_types(line.codec)),
+        Kind::Audio => ("audio", "UDP/TLS/RTP/SAVPF", payload_types(&line.codec)),
+        Kind::Video => ("video", "UDP/TLS/RTP/SAVPF", payload_types(&line.codec)),
         Kind::Data | Kind::Other => ("application", "UDP/DTLS/SCTP", "webrtc-datachannel".into()),
     };
     let _ = write!(out, "m={name} {port} {protocol} {formats}\r\nc=IN IP4 0.0.0.0\r\na=mid:{}\r\n", line.mid);
@@ -133,7 +133,7 @@ fn write_shown(out: &mut String, line: &ShownLine<'_>) {
         write_sctp(out, line.sctp.map(|sctp| Sctp { old_form: false, ..sctp }));
         return;
     }
-    write_media(out, line.kind, line.codec, line.direction, line.rtcp_mux);
+    write_media(out, line.kind, &line.codec, line.direction, line.rtcp_mux);
     for (media, repair) in line.repairs {
         let _ = write!(out, "a=ssrc-group:FID {media} {repair}\r\n");
     }
@@ -156,7 +156,7 @@ pub fn answer(it: &Answered<'_>) -> String {
 fn write_answer(out: &mut String, line: &AnswerLine<'_>) {
     let [name, protocol, formats] = line.line;
     let (port, formats) = match &line.used {
-        Some(used) if used.kind != Kind::Data => (9, payload_types(used.codec)),
+        Some(used) if used.kind != Kind::Data => (9, payload_types(&used.codec)),
         Some(_) => (9, formats.clone()),
         None => (0, formats.clone()),
     };
@@ -172,7 +172,7 @@ fn write_answer(out: &mut String, line: &AnswerLine<'_>) {
     if used.kind == Kind::Data {
         write_sctp(out, used.sctp);
     } else {
-        write_media(out, used.kind, used.codec, used.direction, used.rtcp_mux);
+        write_media(out, used.kind, &used.codec, used.direction, used.rtcp_mux);
         for source in used.sources {
             let _ = write!(out, "a={source}\r\n");
         }
