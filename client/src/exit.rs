@@ -69,7 +69,7 @@ impl ExitCode {
             Self::PeerNotFound => "peer not found: nobody is registered under that uid",
             Self::Busy => "busy: the peer is in another call or room",
             Self::NegotiationFailed => {
-                "negotiation failed: no usable offer or answer, or the wrong certificate"
+                "negotiation failed: no usable offer or answer, no codec in common, the wrong certificate, or a silent peer"
             }
             Self::IceFailed => "ICE failed: no network path to the peer, or it broke",
             Self::NoMedia => "no media: the expected frames or packets did not arrive in time",

@@ -70,11 +70,18 @@ impl Agreement {
                 }
             }
         }
-        let renegotiates =
-            next.seats.len() > before || self.remote.as_ref().is_none_or(|old| has_new_ssrcs(old, &offer));
+        let renegotiates = next.seats.len() > before || next.has_new_ssrcs(&offer);
         next.remote = Some(offer);
         *self = next;
         if renegotiates { Change::Renegotiation { restarts_ice } } else { Change::Flows { restarts_ice } }
+    }
+
+    /// Whether webrtcbin does not know of all SSRCs of a new offer yet.
+    fn has_new_ssrcs(&self, offer: &Remote) -> bool {
+        let old = self.remote.iter().flat_map(|remote| &remote.sections);
+        let known: Vec<u32> = old.flat_map(|section| section.ssrcs.iter().copied()).collect();
+        let placed = offer.sections.iter().zip(&self.places).filter(|(_, place)| place.is_some());
+        placed.flat_map(|(section, _)| &section.ssrcs).any(|ssrc| !known.contains(ssrc))
     }
 
     /// Whether an offer is about the same connection, and whether it restarts ICE.
@@ -127,15 +134,22 @@ impl Agreement {
         let found = if same { seats.find(is_own) } else { seats.next() };
         match found {
             Some(seat) => self.put(section, position, seat),
-            None if same => {}
+            None if same || self.is_unwanted(section) => {}
             None => return self.may_add(section.kind, codec) && self.place(offer, position),
         }
         true
     }
 
+    /// Whether webrtcbin can take a further seat.
     pub(super) fn may_add(&self, kind: Kind, codec: &Codec) -> bool {
         let one_data = kind != Kind::Data || !self.seats.iter().any(|seat| seat.kind == Kind::Data);
         self.bundled && one_data && !self.seats.iter().any(|seat| seat.contradicts(kind, codec))
+    }
+
+    /// Media behind a data m-line that leads would end webrtcbin 1.22. That is an offer of our own without media: they
+    /// are rejected.
+    pub(super) fn is_unwanted(&self, section: &Section) -> bool {
+        section.is_media() && self.seats.first().is_some_and(|seat| seat.kind == Kind::Data)
     }
 
     /// A new seat for an m-line of the peer's; whether there was room.
@@ -169,12 +183,4 @@ impl Agreement {
             seat.served.clone_from(&section.mid);
         }
     }
-}
-
-fn has_new_ssrcs(old: &Remote, new: &Remote) -> bool {
-    let known: Vec<u32> = old.sections.iter().flat_map(|section| section.ssrcs.iter().copied()).collect();
-    new.usable()
-        .filter_map(|it| new.sections.get(it))
-        .flat_map(|it| &it.ssrcs)
-        .any(|ssrc| !known.contains(ssrc))
 }

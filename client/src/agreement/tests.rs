@@ -352,6 +352,21 @@ fn a_group_may_change_its_order_but_not_what_names_the_transport() {
     assert_eq!(it.take_offer(offer(&cameras("0"))), Change::NewConnection);
 }
 
+/// RTP on the transport of a data m-line ends webrtcbin 1.22.
+#[test]
+fn media_never_join_a_data_channel_that_leads() {
+    let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:d\r\na=sctp-port:5000\r\n";
+    let own = with("d", &[data.into()]);
+    let none = Wishes { audio: Direction::default(), video: Direction::default() };
+    let mut it = Agreement::from_own_offer(none, &own).unwrap();
+    it.take_answer(Remote::parse(SdpType::Answer, &own.replace("actpass", "active")).unwrap()).unwrap();
+    let media = with("d 1", &[data.into(), camera("1", "sendrecv", 5)]);
+    assert_eq!(it.take_offer(offer(&media)), Change::Flows { restarts_ice: false });
+    let answer = it.answer().unwrap();
+    assert!(answer.contains("m=video 0 ") && answer.contains("a=group:BUNDLE d\r\n"), "{answer}");
+    assert_eq!(m_lines(&it.applied().unwrap().text).len(), 1);
+}
+
 #[test]
 fn a_peer_may_do_without_retransmissions() {
     let rtx = camera("0", "sendrecv", 5).replace("SAVPF 96", "SAVPF 96 97").replace(

@@ -56,7 +56,18 @@ impl Column {
 pub type Known = (&'static str, Role, Column, &'static str);
 
 /// An entry that works after all is noted in a run, and is then to be removed.
-pub const KNOWN: &[Known] = &[];
+pub const KNOWN: &[Known] = &[
+    ("aiortc", Role::CalledAnswers, Column::Hold, OTHER_NUMBERS),
+    ("aiortc", Role::CalledAnswers, Column::Removed, OTHER_NUMBERS),
+    ("aiortc", Role::CalledAnswers, Column::Direction, OTHER_NUMBERS),
+    ("libdatachannel", Role::CallsOffers, Column::Removed, NO_REJECTION),
+    ("libdatachannel", Role::CalledAnswers, Column::Removed, NO_REJECTION),
+];
+
+const OTHER_NUMBERS: &str =
+    "its later offers give payload types of the first another codec, against RFC 3264, section 8.3.2";
+const NO_REJECTION: &str =
+    "it leaves the m-line that it removes as it was, and sends the new one with the same SSRC";
 
 /// A stack in a role, and what was found.
 #[derive(Debug)]
