@@ -185,6 +185,7 @@ impl Accounts {
     pub fn count_bad_token(&self, owners: impl IntoIterator<Item = Owner>) -> bool {
         let mut one_too_many = false;
         for account in owners.into_iter().filter_map(|owner| self.account(&owner)) {
+            account.touch();
             if !account.rates().bad_tokens.admit(1) {
                 account.bar();
                 one_too_many = true;
@@ -247,7 +248,13 @@ impl Account {
     }
 
     fn admit_request(&self) -> bool {
+        self.touch();
         self.rates().requests.admit(1)
+    }
+
+    /// It is in use now, so its reserves must not be forgotten.
+    fn touch(&self) {
+        *self.last_left.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     fn rates(&self) -> RwLockReadGuard<'_, Rates> {
@@ -341,7 +348,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.accounts.connections.fetch_sub(1, Ordering::Relaxed);
         for account in &self.owners {
-            *account.last_left.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            account.touch();
             account.connections.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -355,8 +362,9 @@ impl Lines {
             account.lines_left_out.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        let lines = account.lines_left_out.swap(0, Ordering::Relaxed);
-        if lines > 0 {
+        // What says so is a line, too.
+        if account.lines_left_out.load(Ordering::Relaxed) > 0 && account.rates().log_lines.admit(1) {
+            let lines = account.lines_left_out.swap(0, Ordering::Relaxed);
             info!(%address, lines, "lines about one address left out");
         }
         true

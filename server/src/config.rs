@@ -288,8 +288,9 @@ pub struct LimitArgs {
     #[arg(long, env = "CALLBIN_MAX_BAD_TOKEN_RATE", default_value_t = 10, value_name = "N")]
     pub max_bad_token_rate: u32,
 
-    /// HTTP requests per second of one owner, with five times as many at once. Beyond that the answer is 429.
-    #[arg(long, env = "CALLBIN_MAX_REQUEST_RATE", default_value_t = 500, value_name = "N")]
+    /// HTTP requests per second of one owner, with five times as many at once. Beyond that the answer is 429. To load
+    /// the page takes about 30.
+    #[arg(long, env = "CALLBIN_MAX_REQUEST_RATE", default_value_t = 2000, value_name = "N")]
     pub max_request_rate: u32,
 
     /// Messages per second of one owner, with twice as many at once.
@@ -313,7 +314,8 @@ pub struct LimitArgs {
     pub max_room_members: usize,
 
     /// Notices per second that one owner may cause in rooms, with twice as many at once: two for each member who is
-    /// there when another one joins, and one for each name in a list. Beyond that, requests wait.
+    /// there when another one joins, and one for each name in a list. Beyond that, requests wait; a connection whose
+    /// request would wait longer than ten seconds is closed.
     #[arg(long, env = "CALLBIN_MAX_NOTICE_RATE", default_value_t = 50_000, value_name = "N")]
     pub max_notice_rate: u32,
 
@@ -332,7 +334,7 @@ pub struct LimitArgs {
 #[command(next_help_heading = "Operation")]
 pub struct Operations {
     /// Serve /livez, /readyz, /metrics and the admin API on this address only, and not on the port for clients, where
-    /// /metrics answers requests from this machine only.
+    /// /metrics answers requests over localhost only.
     #[arg(long, env = "CALLBIN_ADMIN_ADDR", value_name = "ADDRESS:PORT")]
     pub admin_addr: Option<SocketAddr>,
 

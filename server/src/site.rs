@@ -41,7 +41,7 @@ const TOO_MANY_REQUESTS: &str = "too many requests from here";
 
 /// The answer to other machines that ask for `/metrics`.
 const METRICS_ELSEWHERE: &str =
-    "/metrics is for this machine only; --admin-addr serves it on another address\n";
+    "/metrics answers over localhost only; --admin-addr serves it on another address\n";
 
 /// Why an address is barred.
 const TOO_MANY_BAD_TOKENS: &str = "too many bad tokens from here";

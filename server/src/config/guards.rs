@@ -62,7 +62,7 @@ mod tests {
     }
 
     /// Flags that guard, each with one that replaces it by another of its kind.
-    const GUARDS: [[&[&str]; 2]; 20] = [
+    const GUARDS: [[&[&str]; 2]; 21] = [
         [&["--token-key-file", "a"], &["--token-key-file", "b"]],
         [&["--token-key-file", "a"], &["--token-jwks-file", "b"]],
         [&["--token-audience", "a"], &["--token-audience", "b"]],
@@ -81,6 +81,7 @@ mod tests {
         [&["--max-byte-rate", "1"], &["--max-byte-rate", "2"]],
         [&["--max-sessions", "1"], &["--max-sessions", "2"]],
         [&["--max-rooms", "1"], &["--max-rooms", "2"]],
+        [&["--max-room-members", "1"], &["--max-room-members", "2"]],
         [&["--max-notice-rate", "1"], &["--max-notice-rate", "2"]],
         [&["--max-log-rate", "1"], &["--max-log-rate", "2"]],
     ];
