@@ -293,6 +293,7 @@ impl Engine {
         match event {
             PeerEvent::Created(kind, sdp) => self.input(key, Input::Created(kind, sdp)),
             PeerEvent::RemoteSet => self.input(key, Input::RemoteSet),
+            PeerEvent::LocalSet => self.input(key, Input::LocalSet),
             PeerEvent::Refused(reason) => self.input(key, Input::Refused(reason)),
             PeerEvent::LocalCandidate(index, it) => self.local_candidate(key, index, it),
             PeerEvent::CapsKnown => slot.peer.iter_mut().for_each(Peer::caps_known),

@@ -55,6 +55,8 @@ pub enum Input {
     Created(SdpType, String),
     /// webrtcbin took the remote description.
     RemoteSet,
+    /// webrtcbin took its own description back, as [`Effect::SetLocal`] asked for.
+    LocalSet,
     /// libnice found a local candidate.
     LocalCandidate(u32, String),
     /// The name of [`Effect::Resolve`] has this address, or none.
@@ -173,6 +175,8 @@ pub struct Negotiation {
     agreement: Option<Agreement>,
     /// Our description is on its way, so our candidates may follow.
     announced: bool,
+    /// webrtcbin is about to take our answer back. What it does with ICE then must not come after a restart of ICE.
+    setting_local: bool,
     /// The last offer as it came: a repeated one is no new one.
     last_offer: String,
     /// An offer that came before the one before it was answered. Only the newest counts (RFC 8829, section 5.5).
@@ -185,7 +189,8 @@ pub struct Negotiation {
     changes: Patience,
     remote_set: bool,
     held: Vec<Candidate>,
-    candidates: usize,
+    /// The peer's candidates, by webrtcbin's m-line.
+    used: Vec<(u32, RemoteCandidate)>,
     lookups: usize,
     open_lookups: usize,
     ended: Option<u32>,
@@ -203,6 +208,7 @@ impl Negotiation {
             wishes,
             agreement: None,
             announced: false,
+            setting_local: false,
             last_offer: String::new(),
             newer: None,
             last_answer: String::new(),
@@ -211,7 +217,7 @@ impl Negotiation {
             changes: Patience::new(CHANGES_AT_ONCE, PAUSE_PER_CHANGE),
             remote_set: false,
             held: Vec::new(),
-            candidates: 0,
+            used: Vec::new(),
             lookups: 0,
             open_lookups: 0,
             ended: None,
@@ -252,6 +258,7 @@ impl Negotiation {
             Input::Created(SdpType::Offer, sdp) => self.offer_created(sdp),
             Input::Created(SdpType::Answer, sdp) => self.answer_created(now, &sdp),
             Input::RemoteSet => self.remote_was_set(now),
+            Input::LocalSet => self.local_was_set(now),
             Input::LocalCandidate(index, candidate) => self.local_candidate(index, candidate),
             Input::Resolved(index, candidate, ip) => self.resolved(index, &candidate, ip),
             Input::IceRestarted(ufrag, password) => self.ice_restarted(now, &ufrag, &password),
@@ -297,7 +304,9 @@ impl Negotiation {
         };
         self.last_offer = sdp;
         match self.state {
-            State::Idle | State::Stable | State::Offering | State::OfferSent => self.take_offer(now, remote),
+            State::Idle | State::Stable | State::Offering | State::OfferSent if !self.setting_local => {
+                self.take_offer(now, remote)
+            }
             _ => {
                 self.newer = Some(remote);
                 Vec::new()
@@ -319,7 +328,8 @@ impl Negotiation {
             return self.lose_patience();
         }
         let next = if restarts_ice { self.restart_ice(now, &remote, seats) } else { self.go_on(now, seats) };
-        effects.into_iter().chain(next).collect()
+        let candidates = if self.remote_set { self.candidates_may_come() } else { Vec::new() };
+        effects.into_iter().chain(next).chain(candidates).collect()
     }
 
     /// The peer's first offer, or one that is about another connection than the one there was.
@@ -370,8 +380,8 @@ impl Negotiation {
         self.state = State::RestartingIce(seats);
         self.deadline = Some(now + self.limit);
         self.remote_set = false;
-        self.held.clear();
-        (self.candidates, self.ended) = (0, None);
+        self.used.clear();
+        self.ended = None;
         vec![Effect::RestartIce(transport.ufrag.clone(), transport.password.clone())]
     }
 
@@ -400,12 +410,11 @@ impl Negotiation {
     fn forget_the_old_transport(&mut self) {
         self.phase = Phase::Negotiating;
         self.agreement = None;
-        self.announced = false;
+        (self.announced, self.setting_local, self.remote_set) = (false, false, false);
         self.newer = None;
-        self.remote_set = false;
         self.last_answer.clear();
-        self.held.clear();
-        (self.candidates, self.lookups, self.open_lookups, self.ended) = (0, 0, 0, None);
+        self.used.clear();
+        (self.lookups, self.open_lookups, self.ended) = (0, 0, None);
     }
 
     fn answered(&mut self, sdp: &str) -> Vec<Effect> {
@@ -437,6 +446,7 @@ impl Negotiation {
         }
         self.restarts += 1;
         self.forget_the_old_transport();
+        self.held.clear();
         self.state = State::Offering;
         vec![Effect::Rebuild, Effect::CreateOffer]
     }
@@ -470,11 +480,23 @@ impl Negotiation {
         if self.phase == Phase::Negotiating {
             self.phase = Phase::Connecting;
         }
+        self.setting_local = true;
+        if self.newer.is_some() {
+            // Nobody wants this answer any more, but webrtcbin has to be done with it.
+            self.state = State::Stable;
+            return vec![own];
+        }
         // The answer is sent before webrtcbin gets it back, which is when candidates begin to flow.
         let mut effects = self.answer_now(now);
         let flows = effects.iter().position(|effect| matches!(effect, Effect::Flow(_)));
-        effects.insert(flows.unwrap_or(0), own);
+        effects.insert(flows.unwrap_or(effects.len()), own);
         effects
+    }
+
+    fn local_was_set(&mut self, now: Duration) -> Vec<Effect> {
+        self.setting_local = false;
+        let newer = if self.state == State::Stable { self.newer.take() } else { None };
+        newer.map_or_else(Vec::new, |newer| self.take_offer(now, newer))
     }
 
     fn remote_was_set(&mut self, now: Duration) -> Vec<Effect> {
@@ -512,7 +534,9 @@ impl Negotiation {
     }
 
     fn remote_candidate(&mut self, candidate: Candidate) -> Vec<Effect> {
-        let Some(agreement) = self.agreement.as_ref().filter(|_| self.remote_set) else {
+        // What comes after an offer that has to wait belongs to that offer.
+        let known = self.agreement.as_ref().filter(|_| self.remote_set && self.newer.is_none());
+        let Some(agreement) = known else {
             if self.held.len() < MAX_HELD {
                 self.held.push(candidate);
             }
@@ -538,10 +562,12 @@ impl Negotiation {
 
     /// `index` is webrtcbin's.
     fn use_candidate(&mut self, index: u32, candidate: RemoteCandidate) -> Vec<Effect> {
-        if self.candidates == MAX_CANDIDATES {
+        // A description names those again that came before.
+        let line = (index, candidate.clone());
+        if self.used.len() == MAX_CANDIDATES || self.used.contains(&line) {
             return Vec::new();
         }
-        self.candidates += 1;
+        self.used.push(line);
         match candidate.address.clone() {
             Address::Ip(ip) => vec![Effect::AddCandidate(index, Some(candidate.at(ip)))],
             Address::Name(name) if self.lookups < MAX_LOOKUPS => {
@@ -600,7 +626,7 @@ impl Negotiation {
 
     /// Whether the peer has named no candidate at all: it is not the network that is in the way.
     fn is_silent(&self) -> bool {
-        self.phase == Phase::Connecting && self.candidates == 0 && self.ended.is_none()
+        self.phase == Phase::Connecting && self.used.is_empty() && self.ended.is_none()
     }
 
     fn connected(&mut self) -> Vec<Effect> {

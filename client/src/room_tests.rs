@@ -339,14 +339,16 @@ impl World {
                     done(pair.generation, negotiation::Input::RemoteSet);
                 }
                 negotiation::Effect::SetLocal(..) => {
+                    done(pair.generation, negotiation::Input::LocalSet);
                     pair.local = Some(ufrag);
                     done(pair.generation, negotiation::Input::LocalCandidate(0, HOST.into()));
                 }
                 negotiation::Effect::Send(signal) => {
+                    let is_answer = matches!(signal, Signal::Sdp { kind: SdpType::Answer, .. });
                     if let Some(other) = self.clients.get_mut(peer) {
                         other.inbox.push_back(Input::Said(who.clone(), signal));
                     }
-                    return self.rest_of_send(who, peer);
+                    return self.rest_of_send(who, peer, is_answer);
                 }
                 negotiation::Effect::Rebuild => {
                     self.generation += 1;
@@ -363,7 +365,7 @@ impl World {
     }
 
     /// What follows the sending of a description: setting it. (The borrow of the other client has to end.)
-    fn rest_of_send(&mut self, who: &PeerId, peer: &PeerId) {
+    fn rest_of_send(&mut self, who: &PeerId, peer: &PeerId, is_answer: bool) {
         let client = self.clients.get_mut(who).unwrap();
         let Some(pair) = client.pairs.get_mut(peer) else { return };
         let ufrag = format!("ufrag{}", pair.generation);
@@ -371,6 +373,9 @@ impl World {
             pair.local = Some(ufrag);
             let candidate = negotiation::Input::LocalCandidate(0, HOST.into());
             client.done.push_back((peer.clone(), pair.generation, candidate));
+        }
+        if is_answer {
+            client.done.push_back((peer.clone(), pair.generation, negotiation::Input::LocalSet));
         }
     }
 

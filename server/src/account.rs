@@ -201,6 +201,11 @@ impl Accounts {
         accounts.all(|account| account.is_some_and(|account| account.admit_request()))
     }
 
+    /// On whose account lines in the log about this owner are.
+    pub fn lines(&self, owner: &Owner) -> Lines {
+        Lines(self.account(owner))
+    }
+
     fn quotas(&self) -> Quotas {
         *self.quotas.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -213,7 +213,10 @@ impl Site {
     }
 
     fn refuse(&self, address: SocketAddr, reason: &str, answer: Answer) -> Answer {
-        info!(conn = self.conn.0, %address, reason, "request refused");
+        let lines = owners(address.ip()).into_iter().next().map(|owner| self.app.accounts.lines(&owner));
+        if lines.is_none_or(|lines| lines.admit(address)) {
+            info!(conn = self.conn.0, %address, reason, "request refused");
+        }
         self.app.metrics.count_refusal(reason);
         answer
     }

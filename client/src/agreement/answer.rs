@@ -103,9 +103,12 @@ impl Agreement {
         }
         let (mid, index) = match &self.remote {
             Some(remote) => {
-                let position = match self.tag(remote).filter(|_| self.bundled) {
-                    Some(tag) => tag,
-                    None => self.places.iter().position(|place| *place == Some(seat))?,
+                let placed =
+                    |wanted: &dyn Fn(usize) -> bool| self.places.iter().position(|it| it.is_some_and(wanted));
+                let position = if self.bundled {
+                    self.tag(remote).or_else(|| placed(&|_| true))?
+                } else {
+                    placed(&|it| it == seat)?
                 };
                 (remote.sections.get(position)?.mid.clone(), u32::try_from(position).ok())
             }

@@ -20,6 +20,8 @@ use crate::sdp::{Codec, Direction, Fingerprint, Kind, Own, Refused, Remote, Sect
 const MAX_SEATS: usize = 16;
 /// M-lines of one kind that are received at the same time.
 const MAX_RECEIVED: usize = 4;
+/// SSRCs that a peer may announce later for one webrtcbin.
+const MAX_SSRCS: usize = 256;
 /// Our own candidates that are remembered.
 const MAX_LOCAL: usize = 64;
 
@@ -46,6 +48,8 @@ pub struct Agreement {
     setup: Option<Setup>,
     /// Candidates of our own, with their seat.
     local: Vec<(usize, String)>,
+    /// SSRCs of the peer's that webrtcbin was told of later: it forgets none.
+    ssrcs: usize,
     version: u64,
 }
 
@@ -127,6 +131,7 @@ impl Agreement {
             places: Vec::new(),
             setup: None,
             local: Vec::new(),
+            ssrcs: 0,
             version: 1,
         }
     }

@@ -1,6 +1,6 @@
 //! Which m-line of the peer's is on which seat.
 
-use super::{Agreement, Change, Disagreement, MAX_SEATS, seat::Seat};
+use super::{Agreement, Change, Disagreement, MAX_SEATS, MAX_SSRCS, seat::Seat};
 use crate::sdp::{Codec, Kind, Remote, Section, Setup};
 
 impl Agreement {
@@ -70,18 +70,23 @@ impl Agreement {
                 }
             }
         }
-        let renegotiates = next.seats.len() > before || next.has_new_ssrcs(&offer);
+        let ssrcs = next.new_ssrcs(&offer);
+        next.ssrcs += ssrcs;
+        if next.ssrcs > MAX_SSRCS {
+            return Change::NewConnection;
+        }
+        let renegotiates = next.seats.len() > before || ssrcs > 0;
         next.remote = Some(offer);
         *self = next;
         if renegotiates { Change::Renegotiation { restarts_ice } } else { Change::Flows { restarts_ice } }
     }
 
-    /// Whether webrtcbin does not know of all SSRCs of a new offer yet.
-    fn has_new_ssrcs(&self, offer: &Remote) -> bool {
+    /// How many SSRCs of a new offer webrtcbin does not know yet.
+    fn new_ssrcs(&self, offer: &Remote) -> usize {
         let old = self.remote.iter().flat_map(|remote| &remote.sections);
         let known: Vec<u32> = old.flat_map(|section| section.ssrcs.iter().copied()).collect();
         let placed = offer.sections.iter().zip(&self.places).filter(|(_, place)| place.is_some());
-        placed.flat_map(|(section, _)| &section.ssrcs).any(|ssrc| !known.contains(ssrc))
+        placed.flat_map(|(section, _)| &section.ssrcs).filter(|ssrc| !known.contains(ssrc)).count()
     }
 
     /// Whether an offer is about the same connection, and whether it restarts ICE.
@@ -97,7 +102,8 @@ impl Agreement {
             return None;
         }
         let old = transport(old)?;
-        let bundled = !offer.bundle.is_empty() || offer.usable().count() <= 1;
+        // Of a single m-line there is no telling, and it does not matter.
+        let bundled = if offer.usable().count() <= 1 { self.bundled } else { !offer.bundle.is_empty() };
         let restarts = !old.is_same_ice(&new);
         let follows = old.is_same_peer(&new) && bundled == self.bundled && (self.bundled || !restarts);
         follows.then_some(restarts)

@@ -368,6 +368,28 @@ fn media_never_join_a_data_channel_that_leads() {
 }
 
 #[test]
+fn without_a_group_our_candidates_belong_to_what_is_used() {
+    let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:d\r\na=sctp-port:5000\r\n";
+    let (mut it, _) = answered(&with("", &[data.into()]).replace("a=group:BUNDLE \r\n", ""));
+    let candidate = it.local_candidate(0, "candidate:1".into()).unwrap();
+    assert_eq!((candidate.sdp_mid.as_deref(), candidate.sdp_m_line_index), (Some("d"), Some(0)));
+    // An m-line less is no other connection.
+    let both = [camera("0", "sendrecv", 5), camera("1", "sendrecv", 6)];
+    let apart = |sections: &[String]| with("", sections).replace("a=group:BUNDLE \r\n", "");
+    let (mut it, _) = answered(&apart(&both));
+    let less = [both[0].clone(), both[1].replace("m=video 9", "m=video 0")];
+    assert_eq!(it.take_offer(offer(&apart(&less))), Change::Flows { restarts_ice: false });
+}
+
+#[test]
+fn ssrcs_without_end_take_a_new_connection() {
+    let (mut it, _) = answered(&with("0", &[camera("0", "sendrecv", 5)]));
+    let mut changes =
+        (6..1000).map(|ssrc| it.take_offer(offer(&with("0", &[camera("0", "sendrecv", ssrc)]))));
+    assert_eq!(changes.position(|change| change == Change::NewConnection), Some(MAX_SSRCS));
+}
+
+#[test]
 fn a_peer_may_do_without_retransmissions() {
     let rtx = camera("0", "sendrecv", 5).replace("SAVPF 96", "SAVPF 96 97").replace(
         "a=ssrc:",

@@ -62,11 +62,14 @@ impl Routes {
         all.iter().filter(|(other, ..)| *other == kind).map(|(_, _, branch)| branch + 1).max().unwrap_or(0)
     }
 
-    /// The branch in `pipeline` for a stream: the m-line's, if that is known, or the first of its kind.
+    /// The branch in `pipeline` for a stream: that of its m-line, or the first of its kind if that is not known.
     pub fn find(&self, pipeline: &gst::Pipeline, kind: Kind, seat: Option<usize>) -> Option<gst::Element> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let exact = all.iter().find(|(other, it, _)| *other == kind && Some(*it) == seat);
-        pipeline.by_name(&entry(kind, exact.map_or(0, |(_, _, branch)| *branch)))
+        let branch = match seat {
+            Some(seat) => all.iter().find(|(other, it, _)| *other == kind && *it == seat)?.2,
+            None => 0,
+        };
+        pipeline.by_name(&entry(kind, branch))
     }
 }
 

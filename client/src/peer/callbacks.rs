@@ -1,12 +1,12 @@
 //! The callbacks of one peer's pipeline. They run on GStreamer's threads: they forward, and never wait.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use callbin_protocol::SdpType;
 use gst::prelude::*;
 use gst_webrtc::{
-    WebRTCDataChannel, WebRTCDataChannelState, WebRTCICEConnectionState, WebRTCPeerConnectionState,
-    WebRTCRTPTransceiver, WebRTCSessionDescription,
+    WebRTCDataChannel, WebRTCDataChannelState, WebRTCICEConnectionState, WebRTCKind,
+    WebRTCPeerConnectionState, WebRTCRTPTransceiver, WebRTCSessionDescription,
 };
 
 use super::{PeerEvent, Voice, certificate::Certificate, clock_rate, dtls::Gate, outflow::Outflow};
@@ -18,7 +18,7 @@ use crate::{
     sdp::Kind,
 };
 
-/// What a peer sends beyond this many streams at the same time is dropped.
+/// What a peer sends in further streams is swallowed. webrtcbin's pads stay as long as it does.
 const MAX_STREAMS: usize = 24;
 
 /// What the callbacks share with the peer.
@@ -184,12 +184,11 @@ fn watch_streams(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, shared: &Sh
         };
         let kind = kind(pad);
         guard(pad, kind, &gate, &meter);
-        let branch = kind.and_then(|kind| routes.find(&pipeline, kind, seat(pad)));
-        if webrtcbin.src_pads().len() > MAX_STREAMS {
-            return;
-        }
+        let is_one_too_many = webrtcbin.src_pads().len() > MAX_STREAMS;
+        let branch =
+            kind.filter(|_| !is_one_too_many).and_then(|kind| routes.find(&pipeline, kind, seat(pad, kind)));
         match branch.and_then(|branch| branch.static_pad("sink")) {
-            Some(sink) => relink(pad, &sink),
+            Some(sink) => relink(&pipeline, pad, &sink),
             None => swallow(&pipeline, pad),
         }
     });
@@ -220,16 +219,43 @@ fn kind(pad: &gst::Pad) -> Option<Kind> {
     }
 }
 
-/// The m-line that webrtcbin takes the stream to belong to.
-fn seat(pad: &gst::Pad) -> Option<usize> {
+/// The m-line that the stream belongs to. Where webrtcbin does not know, it says the first, of whatever kind.
+fn seat(pad: &gst::Pad, kind: Kind) -> Option<usize> {
     let transceiver = pad.property::<Option<WebRTCRTPTransceiver>>("transceiver")?;
-    usize::try_from(transceiver.mlineindex()).ok()
+    let is_of_kind = match transceiver.kind() {
+        WebRTCKind::Audio => kind == Kind::Audio,
+        WebRTCKind::Video => kind == Kind::Video,
+        _ => false,
+    };
+    usize::try_from(transceiver.mlineindex()).ok().filter(|_| is_of_kind)
+}
+
+/// Has the streams that are there already follow the routes: the newest of each m-line.
+pub(super) fn follow_routes(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, routes: &Routes) {
+    let mut newest = BTreeMap::new();
+    for pad in webrtcbin.src_pads() {
+        let kind = kind(&pad);
+        if let Some((kind, seat)) = kind.and_then(|kind| Some((kind, seat(&pad, kind)?))) {
+            newest.insert((kind, seat), pad);
+        }
+    }
+    for ((kind, seat), pad) in newest {
+        let branch = routes.find(pipeline, kind, Some(seat));
+        let Some(sink) = branch.and_then(|branch| branch.static_pad("sink")) else { continue };
+        if pad.peer().as_ref() != Some(&sink) {
+            if let Some(other) = pad.peer() {
+                let _ = pad.unlink(&other);
+            }
+            relink(pipeline, &pad, &sink);
+        }
+    }
 }
 
 /// The newest stream of a medium is the one to play: a peer that starts over uses a new SSRC.
-fn relink(pad: &gst::Pad, sink: &gst::Pad) {
+fn relink(pipeline: &gst::Pipeline, pad: &gst::Pad, sink: &gst::Pad) {
     if let Some(old) = sink.peer() {
         let _ = old.unlink(sink);
+        swallow(pipeline, &old);
     }
     let _ = pad.link(sink);
 }
@@ -275,15 +301,15 @@ fn read_description(reply: &gst::StructureRef, name: &str) -> Result<String, Str
 
 /// Tells whether webrtcbin took the remote description.
 pub(super) fn on_remote_set(voice: &Voice) -> gst::Promise {
-    on_set(voice, || Some(PeerEvent::RemoteSet))
+    on_set(voice, || PeerEvent::RemoteSet)
 }
 
-/// Tells if webrtcbin did not take the local description.
+/// Tells whether webrtcbin took the local description.
 pub(super) fn on_local_set(voice: &Voice) -> gst::Promise {
-    on_set(voice, || None)
+    on_set(voice, || PeerEvent::LocalSet)
 }
 
-fn on_set(voice: &Voice, done: fn() -> Option<PeerEvent>) -> gst::Promise {
+fn on_set(voice: &Voice, done: fn() -> PeerEvent) -> gst::Promise {
     let voice = voice.clone();
     gst::Promise::with_change_func(move |reply| {
         let refused = match reply {
@@ -291,12 +317,9 @@ fn on_set(voice: &Voice, done: fn() -> Option<PeerEvent>) -> gst::Promise {
             Err(gst::PromiseError::Interrupted | gst::PromiseError::Expired) => return,
             Err(_) => None,
         };
-        let event = match refused {
-            Some(error) => Some(PeerEvent::Refused(format!("webrtcbin refuses a description: {error}"))),
+        voice.tell(match refused {
+            Some(error) => PeerEvent::Refused(format!("webrtcbin refuses a description: {error}")),
             None => done(),
-        };
-        if let Some(event) = event {
-            voice.tell(event);
-        }
+        });
     })
 }

@@ -53,6 +53,8 @@ pub enum PeerEvent {
     Created(SdpType, String),
     /// webrtcbin took the peer's description.
     RemoteSet,
+    /// webrtcbin took its own description back.
+    LocalSet,
     /// webrtcbin refused something.
     Refused(String),
     /// libnice found a candidate.
@@ -172,6 +174,8 @@ struct Output {
     appsrc: gst_app::AppSrc,
     pad: gst::Pad,
     extensions: Extensions,
+    /// What the extensions are settled for.
+    settled: Option<(String, Codec)>,
     feed: Option<Feed>,
 }
 
@@ -363,11 +367,18 @@ impl Peer {
             let Some(output) = &mut medium.output else { continue };
             match flow {
                 None => output.feed = None,
-                Some(flow) if output.feed.is_none() => {
-                    output.extensions.settle(&flow.mid, &flow.codec);
-                    output.feed = source.attach(medium.kind, &output.appsrc);
+                Some(flow) => {
+                    // Another m-line of the peer's may have come to this one, with another mid.
+                    let terms = (flow.mid.clone(), flow.codec.clone());
+                    if output.settled.as_ref() != Some(&terms) {
+                        output.extensions.settle(&flow.mid, &flow.codec);
+                        output.settled = Some(terms);
+                        output.feed = None;
+                    }
+                    if output.feed.is_none() {
+                        output.feed = source.attach(medium.kind, &output.appsrc);
+                    }
                 }
-                Some(_) => {}
             }
         }
         Ok(())
@@ -398,6 +409,7 @@ impl Peer {
             receive::add(&self.pipeline, branch, is_first.then_some(tell))?;
             self.inputs.push(kind);
         }
+        callbacks::follow_routes(&self.pipeline, &self.webrtcbin, &self.routes);
         Ok(())
     }
 
@@ -534,7 +546,7 @@ impl Peer {
             .rev()
             .try_for_each(gst::Element::sync_state_with_parent)
             .map_err(Failure::internal)?;
-        Ok(Output { appsrc, pad, extensions, feed: None })
+        Ok(Output { appsrc, pad, extensions, settled: None, feed: None })
     }
 }
 

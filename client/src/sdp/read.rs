@@ -158,7 +158,8 @@ fn codec(kind: Kind, media: &Part<'_>) -> Option<Codec> {
     let name = match kind {
         Kind::Audio => "opus/48000",
         Kind::Video => "VP8/90000",
-        Kind::Data => return Some(Codec::default()),
+        // webrtcbin 1.22 sends to no other port.
+        Kind::Data => return sctp(media).filter(|sctp| sctp.port == 5000).map(|_| Codec::default()),
         Kind::Other => return None,
     };
     let payload_type = media.payload_types().find(|pt| {

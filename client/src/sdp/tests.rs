@@ -161,12 +161,14 @@ fn a_group_may_name_what_is_not_there() {
 #[test]
 fn data_channels_have_an_older_form() {
     let old = chrome()
-        .replace("UDP/DTLS/SCTP webrtc-datachannel", "DTLS/SCTP 5001")
-        .replace("a=sctp-port:5000", "a=sctpmap:5001 webrtc-datachannel 1024");
+        .replace("UDP/DTLS/SCTP webrtc-datachannel", "DTLS/SCTP 5000")
+        .replace("a=sctp-port:5000", "a=sctpmap:5000 webrtc-datachannel 1024");
     let remote = offer(&old).unwrap();
     let sctp = used(&remote, Kind::Data).unwrap().sctp.unwrap();
-    assert_eq!((sctp.port, sctp.old_form, sctp.max_message_size), (5001, true, Some(262_144)));
-    assert_eq!(offer(&old.replace("a=sctpmap:5001", "a=sctpmap:5002")).unwrap().usable().count(), 2);
+    assert_eq!((sctp.port, sctp.old_form, sctp.max_message_size), (5000, true, Some(262_144)));
+    assert_eq!(offer(&old.replace("a=sctpmap:5000", "a=sctpmap:5002")).unwrap().usable().count(), 2);
+    let elsewhere = chrome().replace("a=sctp-port:5000", "a=sctp-port:5001");
+    assert_eq!(offer(&elsewhere).unwrap().usable().count(), 2, "webrtcbin sends to 5000 only");
 }
 
 #[test]
