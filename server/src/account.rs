@@ -367,9 +367,8 @@ impl Lines {
             account.lines_left_out.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        // What says so is a line, too.
-        if account.lines_left_out.load(Ordering::Relaxed) > 0 && account.rates().log_lines.admit(1) {
-            let lines = account.lines_left_out.swap(0, Ordering::Relaxed);
+        let lines = account.lines_left_out.swap(0, Ordering::Relaxed);
+        if lines > 0 {
             info!(%address, lines, "lines about one address left out");
         }
         true
