@@ -1,7 +1,9 @@
 //! Talks to real webrtcbins as strangers might, with descriptions and candidates from a grammar. A seed that ends the
 //! process is printed, and is one to mend.
 //!
-//!     callbin-strangers [FROM [COUNT]]      seeds from FROM (1) on, COUNT (1000) of them
+//! ```text
+//! callbin-strangers [FROM [COUNT]]      seeds from FROM (1) on, COUNT (1000) of them
+//! ```
 
 use std::process::ExitCode;
 

@@ -1,7 +1,9 @@
 //! `callbin-interop`: other people's WebRTC stacks call `callbin` and are called, and what works is printed as a
 //! table in Markdown.
 //!
-//!     callbin-interop [STACK…]
+//! ```text
+//! callbin-interop [STACK…]
+//! ```
 //!
 //! `scripts/interop.sh` installs the stacks first. Everything that was said in a call is in `target/interop/`.
 
