@@ -48,7 +48,7 @@ pub struct Agreement {
     setup: Option<Setup>,
     /// Candidates of our own, with their seat.
     local: Vec<(usize, String)>,
-    /// SSRCs of the peer's that webrtcbin was told of later: it forgets none.
+    /// SSRCs that the peer announced in later offers. webrtcbin keeps all of them.
     ssrcs: usize,
     version: u64,
 }

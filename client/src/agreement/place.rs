@@ -141,15 +141,9 @@ impl Agreement {
         match found {
             Some(seat) => self.put(section, position, seat),
             None if same || self.is_unwanted(section) => {}
-            None => return self.may_add(section.kind, codec) && self.place(offer, position),
+            None => return self.bundled && self.place(offer, position),
         }
         true
-    }
-
-    /// Whether webrtcbin can take a further seat.
-    pub(super) fn may_add(&self, kind: Kind, codec: &Codec) -> bool {
-        let one_data = kind != Kind::Data || !self.seats.iter().any(|seat| seat.kind == Kind::Data);
-        self.bundled && one_data && !self.seats.iter().any(|seat| seat.contradicts(kind, codec))
     }
 
     /// Media behind a data m-line that leads would end webrtcbin 1.22. That is an offer of our own without media: they

@@ -19,7 +19,7 @@ use callbin_protocol::{Candidate, SdpType, Signal};
 
 use super::grammar::Grammar;
 
-/// A description has an answer within this, or none.
+/// The longest wait for an answer, and for pipelines to end. Nothing is expected of a victim that falls silent before.
 const LIMIT: Duration = Duration::from_secs(10);
 /// After so many seeds the pipelines of earlier ones have to be gone.
 const BREATH: u64 = 8;
