@@ -9,7 +9,7 @@ use std::{
 
 use async_signal::{Signal as Unix, Signals};
 use async_std::{
-    channel::{self, Receiver},
+    channel::{self, Receiver, Sender},
     task,
 };
 use callbin_protocol::PeerId;
@@ -97,8 +97,12 @@ pub struct App {
     /// Nothing is to be shown.
     headless: bool,
     media: Option<Receiver<Result<(Source, View), Failure>>>,
+    /// Whether all elements that are needed are installed.
+    complete: Option<Complete>,
     ice: Option<Keeper>,
 }
+
+type Complete = future::Shared<task::JoinHandle<bool>>;
 
 /// A connection being made.
 pub type Connecting = task::JoinHandle<Result<Connection, Failure>>;
@@ -146,6 +150,7 @@ impl App {
             signals,
             headless,
             media: None,
+            complete: None,
             ice: None,
         })
     }
@@ -160,13 +165,20 @@ impl App {
         Server { url: self.options.server.clone(), trust, token: self.options.token_source() }
     }
 
-    /// Connects and registers, and meanwhile begins to find out which ICE servers there are.
+    /// Connects and registers, and meanwhile begins to find out which ICE servers there are. Without an element
+    /// that is needed, nobody is called and nobody can call: the connection is never made, and the process ends.
     pub fn connect(&mut self, uid: &PeerId) -> Connecting {
         let (server, me) = (self.server(), uid.clone());
         if self.ice.is_none() && !self.options.no_ice_servers {
             self.ice = Some(Keeper::start(server.clone(), me.clone()));
         }
-        task::spawn(async move { Connection::open(&server, &me).await })
+        let complete = self.complete.clone();
+        task::spawn(async move {
+            if !or_true(complete).await {
+                future::pending::<()>().await;
+            }
+            Connection::open(&server, &me).await
+        })
     }
 
     /// When a probe gives up on its frames.
@@ -192,14 +204,16 @@ impl App {
             return;
         }
         let (done, media) = channel::bounded(1);
+        let (checked, complete) = channel::bounded(1);
         let (options, headless, news) = (self.options.clone(), self.headless, self.news.clone());
         let spawned = thread::Builder::new().name("start".into()).spawn(move || {
-            let _ = done.try_send(start_media(&options, headless, &news));
+            let _ = done.try_send(start_media(&options, headless, &news, &checked));
         });
         if let Err(error) = spawned {
             tracing::error!("no thread to start GStreamer on: {error}");
         }
         self.media = Some(media);
+        self.complete = Some(task::spawn(async move { complete.recv().await.is_ok() }).shared());
     }
 
     /// Waits for the next thing to happen, `until` then at most. An error is the end of the process.
@@ -300,6 +314,13 @@ async fn or_ended<T>(next: channel::Recv<'_, T>) -> T {
     }
 }
 
+async fn or_true<F: Future<Output = bool>>(future: Option<F>) -> bool {
+    match future {
+        Some(future) => future.await,
+        None => true,
+    }
+}
+
 async fn or_never<F: Future>(future: Option<F>) -> F::Output {
     match future {
         Some(future) => future.await,
@@ -307,11 +328,17 @@ async fn or_never<F: Future>(future: Option<F>) -> F::Output {
     }
 }
 
-fn start_media(options: &Options, headless: bool, news: &News) -> Result<(Source, View), Failure> {
+fn start_media(
+    options: &Options,
+    headless: bool,
+    news: &News,
+    checked: &Sender<()>,
+) -> Result<(Source, View), Failure> {
     gst::init().map_err(Failure::internal)?;
     tracing::debug!("GStreamer initialised");
     let certificate = thread::Builder::new().name("certificate".into()).spawn(warm_up);
     plugins::check(!headless)?;
+    let _ = checked.try_send(());
     tracing::debug!("plugins checked");
     let source = Source::start(&options.media)?;
     drop(make("webrtcbin"));
