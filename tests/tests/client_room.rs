@@ -18,7 +18,7 @@ const GREEN: (&str, [u8; 3], u32) = ("green", [0, 255, 0], 660);
 const BLUE: (&str, [u8; 3], u32) = ("blue", [0, 0, 255], 880);
 
 /// For how many seconds the good ones are watched beside a bad one.
-const WATCHED: u64 = 15;
+const WATCHED: u64 = 9;
 
 /// A member under the name of its colour.
 fn join(server: &Server, (name, _, hz): (&str, [u8; 3], u32)) -> Client {
@@ -314,7 +314,8 @@ fn one_that_is_suspended_costs_only_itself_and_is_back_when_resumed() {
     let mut blue = join(&server, BLUE);
     expect(&mut red, BLUE);
     expect(&mut green, BLUE);
-    undisturbed([(&mut red, "red"), (&mut green, "green")], WATCHED, || blue.process().signal("STOP"));
+    // For longer than a silent member is waited for.
+    undisturbed([(&mut red, "red"), (&mut green, "green")], 16, || blue.process().signal("STOP"));
     blue.process().signal("CONT");
     red.forget();
     expect(&mut red, BLUE);
@@ -518,7 +519,7 @@ fn flood(with: &str, words: &str) {
     red.wait_for_peer("bad", "data-open");
     green.wait_for_peer("bad", "data-open");
     let before = [red.process().memory(), green.process().memory()];
-    undisturbed([(&mut red, "red"), (&mut green, "green")], WATCHED / 2, || {
+    undisturbed([(&mut red, "red"), (&mut green, "green")], 7, || {
         page.eval(&format!("window.floodWith = '{with}'"));
     });
     for (client, before) in [&mut red, &mut green].into_iter().zip(before) {

@@ -158,7 +158,8 @@ fn members_of_all_shapes_have_a_tile_with_their_name_and_the_layout_follows_them
     let blue = join(&server, "blue", "640x360", &[]);
     wait_until("tiles as large as before", DEADLINE, || {
         let again = wait_for_tiles(&display, &[(GREEN, 4.0 / 3.0), (BLUE, 16.0 / 9.0)], "again.ppm");
-        let alike = |(again, before): (&Patch, &Patch)| again.pixels.abs_diff(before.pixels) < before.pixels / 10;
+        let alike =
+            |(again, before): (&Patch, &Patch)| again.pixels.abs_diff(before.pixels) < before.pixels / 10;
         again.iter().zip(&two).all(alike).then_some(())
     });
     for client in [watcher, green, blue] {
@@ -389,9 +390,9 @@ fn sinks_that_fail_are_told_and_disturb_nobody() {
 
 /// Comings and goings in front of the grid; in the end client and window have what they had.
 #[test]
-fn sixty_comings_and_goings_leave_nothing_behind_in_client_and_window() {
-    const ROUNDS: usize = 60;
-    const WARM_UP: usize = 30;
+fn forty_comings_and_goings_leave_nothing_behind_in_client_and_window() {
+    const ROUNDS: usize = 40;
+    const WARM_UP: usize = 20;
     let server = Server::start(&[]);
     let mut watcher = watch(&server, |command| {
         command.args(["--video-sink=fakesink", "--audio-sink=fakesink sync=true", "--max-peers", "4"]);

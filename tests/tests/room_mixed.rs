@@ -137,9 +137,9 @@ fn everybody_sees_and_hears_everybody_and_who_stays_is_not_disturbed() {
 
 /// Joins and leaves at random; in the end client, server and page have what they had.
 #[test]
-fn two_hundred_comings_and_goings_leave_nothing_behind() {
-    const ROUNDS: usize = 200;
-    const WARM_UP: usize = 80;
+fn a_hundred_comings_and_goings_leave_nothing_behind() {
+    const ROUNDS: usize = 100;
+    const WARM_UP: usize = 60;
     let _machine = machine::alone();
     let mut server = Server::start(&[]);
     // Without a camera: what a client needs to decode it depends on how large the page happens to send it.

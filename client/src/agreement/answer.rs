@@ -1,6 +1,6 @@
 //! What the peer gets: our answer, and our candidates in its terms.
 
-use callbin_protocol::Candidate;
+use callbin_protocol::{Candidate, SdpType};
 
 use super::{Agreement, MAX_LOCAL};
 use crate::sdp::{AnswerLine, Answered, Remote, Sctp, Section, Setup, UsedLine, answer};
@@ -90,9 +90,12 @@ impl Agreement {
         };
         let transport = remote.transport(position)?;
         let own = remote.sections.get(position).map(|section| section.transport.ufrag.as_str());
-        // A peer that was ready not to bundle has more candidates than it needs.
+        // A peer that was ready not to bundle has more candidates than it needs. Chromium's differ in the user
+        // fragment, Firefox's only in the m-line: once Firefox knows that we bundle, it hears nothing there.
         let same = ufrag.or(own).is_none_or(|ufrag| ufrag.is_empty() || ufrag == transport.ufrag);
-        same.then(|| u32::try_from(seat).ok()).flatten()
+        let tag = self.tag(remote).filter(|_| self.bundled && remote.kind == SdpType::Offer);
+        let surplus = remote.bundle.contains(&position) && tag.is_some_and(|tag| tag != position);
+        (same && !surplus).then(|| u32::try_from(seat).ok()).flatten()
     }
 
     /// A candidate of our own in the peer's terms, and remembers it.

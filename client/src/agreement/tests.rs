@@ -117,6 +117,20 @@ fn the_groups_order_is_the_peers() {
     assert_eq!(it.local_candidate(0, "candidate:1".into()).unwrap().sdp_mid.as_deref(), Some("v"));
 }
 
+/// Firefox offers a transport for each m-line, all with the same user fragment, and keeps that of the group's first.
+#[test]
+fn only_the_candidates_of_the_groups_first_are_used() {
+    let (it, _) = answered(BUNDLE_ORDER);
+    assert_eq!(it.remote_candidate(Some("audio"), None, None), Some(0));
+    for other in ["video", "0"] {
+        assert_eq!(it.remote_candidate(Some(other), None, None), None, "{other}");
+    }
+    // If it is rejected, the next is the first.
+    let (it, _) = answered(FIRST_REJECTED);
+    assert_eq!(it.remote_candidate(Some("video"), None, None), Some(0));
+    assert_eq!(it.remote_candidate(Some("audio"), None, None), None);
+}
+
 /// RFC 3264, section 6: port 0, and RFC 8843, section 7.3.3: not in the group.
 #[test]
 fn what_is_rejected_stays_rejected() {

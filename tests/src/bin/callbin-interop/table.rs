@@ -62,7 +62,6 @@ pub const KNOWN: &[Known] = &[
     ("aiortc", Role::CalledAnswers, Column::Direction, OTHER_NUMBERS),
     ("libdatachannel", Role::CallsOffers, Column::Removed, NO_REJECTION),
     ("libdatachannel", Role::CalledAnswers, Column::Removed, NO_REJECTION),
-    ("Firefox", Role::CalledAnswers, Column::Restart, BOTH_CONTROL),
     ("example.py", Role::CallsAnswers, Column::Way(Way::PictureOut), NO_BUNDLE),
     ("example.py", Role::CallsAnswers, Column::Way(Way::PictureIn), NO_BUNDLE),
     ("example.py", Role::CallsAnswers, Column::Way(Way::SoundOut), NO_BUNDLE),
@@ -73,7 +72,6 @@ pub const KNOWN: &[Known] = &[
 
 const OTHER_NUMBERS: &str =
     "its later offers give payload types of the first another codec, against RFC 3264, section 8.3.2";
-const BOTH_CONTROL: &str = "the path is lost in about every other run; not understood. Firefox wants to control ICE then, and so does callbin";
 const NO_BUNDLE: &str =
     "its webrtcbin has bundle-policy=none, and callbin offers one transport: it has to offer itself";
 const NO_REJECTION: &str =
