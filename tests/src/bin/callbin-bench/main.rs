@@ -1,12 +1,19 @@
 //! `callbin-bench`: how fast calls begin and what they cost, with real programs on this machine.
 //!
 //! Prints figures and judges nothing: a loaded machine is slower, and a test must not fail for it.
+//!
+//! ```text
+//! callbin-bench [call | wait | room | peers | joins | line | flood]…
+//! callbin-bench compare [NAME COMMAND]…
+//! ```
+
+mod first_frame;
 
 use std::{
     io::{BufRead, BufReader},
     process::{Command, Stdio},
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use callbin_tests::{
@@ -22,9 +29,15 @@ const SMALL: [&str; 4] = ["--size", "320x240", "--fps", "30"];
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let [command, others @ ..] = wanted.as_slice()
+        && command == "compare"
+    {
+        return first_frame::compare(others);
+    }
     let all = wanted.is_empty();
     for (name, bench) in [
-        ("call", call as fn()),
+        ("call", first_frame::call as fn()),
+        ("wait", first_frame::wait),
         ("room", room),
         ("peers", peers),
         ("joins", joins),
@@ -36,48 +49,6 @@ fn main() {
         }
     }
 }
-
-/// From the start of `callbin call` to the first frame that Chromium has decoded.
-fn call() {
-    let server = Server::start(&[]);
-    let browser = Browser::start(BrowserOptions::default());
-    let page = browser.open(&format!("{}?id=web", server.url()));
-    let mut times = Vec::new();
-    let mut phases: Vec<(&str, Vec<f64>)> =
-        ["registered", "offer-sent", "answer-received", "ice-connected", "dtls-connected"]
-            .map(|name| (name, Vec::new()))
-            .into();
-    for round in 0..21 {
-        page.wait_for_state("ready");
-        page.eval(WATCH_FIRST_FRAME);
-        let start = now();
-        let mut client = Client::start(&server, &["call", "web"]);
-        let seen: Vec<f64> = phases.iter().map(|(name, _)| client.wait_for(name).ms() as f64).collect();
-        page.wait_for("the first frame", "window.firstFrame > 0", DEADLINE);
-        let first = page.eval("window.firstFrame").as_f64().unwrap_or_default();
-        client.hang_up();
-        // The first call of a browser loads its codecs.
-        if round > 0 {
-            times.push(first - start);
-            phases.iter_mut().zip(seen).for_each(|((_, all), ms)| all.push(ms));
-        }
-    }
-    println!("start of callbin call to first frame decoded in Chromium, {} calls", times.len());
-    for (name, times) in phases {
-        print_times(name, times);
-    }
-    print_times("first frame in Chromium", times);
-}
-
-/// Tells when a peer's video has its first frame, on the clock of the system.
-const WATCH_FIRST_FRAME: &str = "
-    window.firstFrame = 0;
-    (function look() {
-        const video = document.querySelector('video[data-peer]');
-        if (video && video.videoWidth > 0) window.firstFrame = performance.timeOrigin + performance.now();
-        else setTimeout(look, 2);
-    })();
-    null";
 
 /// What a client costs in a room of three.
 fn room() {
@@ -239,16 +210,15 @@ fn wait_for_pictures(clients: &mut [Client]) {
     }
 }
 
-fn now() -> f64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.expect("the clock is after 1970").as_secs_f64() * 1000.0
+fn print_times(name: &str, mut times: Vec<f64>) {
+    let [median, most] = quantiles(&mut times, [0.5, 0.95]);
+    println!("  {name:<26} median {median:>6.0} ms   95 % {most:>6.0} ms");
 }
 
-fn print_times(name: &str, mut times: Vec<f64>) {
+fn quantiles<const N: usize>(times: &mut [f64], quantiles: [f64; N]) -> [f64; N] {
     times.sort_by(f64::total_cmp);
-    let at = |quantile: f64| {
-        let index = ((times.len() - 1) as f64 * quantile).round() as usize;
+    quantiles.map(|quantile| {
+        let index = (times.len().saturating_sub(1) as f64 * quantile).round() as usize;
         times.get(index).copied().unwrap_or_default()
-    };
-    println!("  {name:<26} median {:>6.0} ms   95 % {:>6.0} ms", at(0.5), at(0.95));
+    })
 }
