@@ -22,6 +22,7 @@ pub mod site;
 pub mod socket;
 pub mod strangers;
 pub mod wait;
+pub mod webrtc;
 
 pub use browser::{Bare, Browser, BrowserOptions, Page, VideoProbe};
 pub use client::Client;

@@ -8,7 +8,9 @@ use std::{
 };
 
 use callbin_tests::{
-    BrowserOptions, CALLER, Client, Network, Server, Site, machine,
+    BrowserOptions, CALLER, Client, Network, Server, Site,
+    client::Event,
+    machine,
     network::Meter,
     process::{Process, program},
 };
@@ -29,8 +31,11 @@ fn call(network: &Network, server: &Server, to: &str) -> Client {
 /// A peer that asks in this manner.
 fn flooder(server: &Server, args: &[&str]) -> Process {
     let mut command = Command::new(program("callbin-test-flooder"));
-    command.args([&server.ws_url(), "flooder"]).args(args).stdout(Stdio::piped());
-    let mut process = Process::spawn(&mut command);
+    registered(command.args([&server.ws_url(), "flooder"]).args(args))
+}
+
+fn registered(command: &mut Command) -> Process {
+    let mut process = Process::spawn(command.stdout(Stdio::piped()));
     let mut line = String::new();
     let stdout = process.child().stdout.as_mut().expect("stdout is piped");
     BufReader::new(stdout).read_line(&mut line).expect("it says when it is there");
@@ -115,6 +120,28 @@ fn in_a_room_whoever_floods_is_ended_and_shunned() {
     }
     red.wait_for_peer("green", "peer-first-video");
     green.wait_for_peer("red", "peer-first-video");
+}
+
+/// RTP, RTCP and SCTP of a peer whose ICE and DTLS are sound. `callbin-test-garbler` alone runs longer.
+#[test]
+fn in_a_room_whoever_garbles_packets_disturbs_nobody() {
+    let _machine = machine::alone();
+    let server = Server::start(&[]);
+    let mut command = Command::new(program("callbin-test-garbler"));
+    let _garbler = registered(command.args([&server.ws_url(), "garbler", "1", "r"]));
+    let [mut red, mut green] = beside_a_flooder(&server);
+    for (client, other) in [(&mut red, "green"), (&mut green, "red")] {
+        client.wait_for_peer("garbler", "peer-connected");
+        let garbled = |stats: &Event| stats.peer() == Some("garbler") && stats.number("/packets") > 1500.0;
+        client.wait_for_stats("garbled packets", garbled);
+        client.forget();
+        client.wait_for_stats("a picture of the other", |stats| {
+            stats.peer() == Some(other) && stats.number("/video/fps") > 20.0
+        });
+    }
+    for client in [red, green] {
+        client.hang_up();
+    }
 }
 
 /// Chromium asks for what is lost, again and again, and for key frames.

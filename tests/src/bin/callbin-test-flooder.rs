@@ -8,16 +8,18 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
-        mpsc,
     },
     thread,
     time::Duration,
 };
 
-use callbin_protocol::{Candidate, SdpType, Signal};
-use callbin_tests::{DEADLINE, Socket, socket::Received};
+use callbin_tests::{
+    Socket,
+    socket::Received,
+    webrtc::{react, split},
+};
 use gst::prelude::*;
-use gst_webrtc::{WebRTCICEGatheringState, WebRTCRTPTransceiver, WebRTCSDPType, WebRTCSessionDescription};
+use gst_webrtc::WebRTCRTPTransceiver;
 
 /// How it asks: how often, how many times for each of the last packets, and how often for a key frame in each report.
 struct Manner {
@@ -62,26 +64,6 @@ fn main() {
     }
 }
 
-/// In a room a message has its sender in front, as the answer has its receiver.
-fn split(text: &str) -> (&str, &str) {
-    let behind_two_words = text.match_indices(' ').nth(1).map(|(space, _)| space + 1);
-    match behind_two_words.filter(|_| text.starts_with("ROOM_PEER_MSG ")) {
-        Some(message) => text.split_at(message),
-        None => ("", text),
-    }
-}
-
-fn react(webrtcbin: &gst::Element, message: &str) -> Vec<Signal> {
-    match Signal::parse(message) {
-        Ok(Signal::Sdp { kind: SdpType::Offer, sdp }) => return answer(webrtcbin, &sdp),
-        Ok(Signal::Ice(Candidate { candidate, sdp_m_line_index: Some(index), .. })) => {
-            webrtcbin.emit_by_name::<()>("add-ice-candidate", &[&index, &candidate]);
-        }
-        _ => {}
-    }
-    Vec::new()
-}
-
 /// What takes all that comes, and then asks for it.
 fn receiver(manner: &'static Manner) -> (gst::Pipeline, gst::Element) {
     let pipeline = gst::Pipeline::new();
@@ -111,47 +93,6 @@ fn receiver(manner: &'static Manner) -> (gst::Pipeline, gst::Element) {
     });
     pipeline.set_state(gst::State::Playing).expect("it starts");
     (pipeline, webrtcbin)
-}
-
-/// The answer, and the candidates.
-fn answer(webrtcbin: &gst::Element, offer: &str) -> Vec<Signal> {
-    let offer = gst_sdp::SDPMessage::parse_buffer(offer.as_bytes()).expect("callbin makes sound offers");
-    let offer = WebRTCSessionDescription::new(WebRTCSDPType::Offer, offer);
-    ask(webrtcbin, "set-remote-description", &[&offer]);
-    let answer = ask(webrtcbin, "create-answer", &[&None::<gst::Structure>]).expect("there is an answer");
-    let answer = answer.get::<WebRTCSessionDescription>("answer").expect("there is an answer");
-    ask(webrtcbin, "set-local-description", &[&answer]);
-    callbin_tests::wait_until("candidates", DEADLINE, || {
-        let state = webrtcbin.property::<WebRTCICEGatheringState>("ice-gathering-state");
-        (state == WebRTCICEGatheringState::Complete).then_some(())
-    });
-    let local = webrtcbin.property::<WebRTCSessionDescription>("local-description");
-    let sdp = local.sdp().as_text().expect("it is text");
-    let candidates: Vec<Signal> = sdp
-        .lines()
-        .filter_map(|line| line.strip_prefix("a=candidate:"))
-        .map(|rest| Candidate {
-            candidate: format!("candidate:{rest}"),
-            sdp_m_line_index: Some(0),
-            ..Candidate::default()
-        })
-        .map(Signal::Ice)
-        .collect();
-    let mut all = vec![Signal::Sdp { kind: SdpType::Answer, sdp }];
-    all.extend(candidates);
-    all
-}
-
-/// Emits a signal that answers by a promise, and waits for that.
-fn ask(webrtcbin: &gst::Element, signal: &str, args: &[&dyn ToValue]) -> Option<gst::Structure> {
-    let (sender, receiver) = mpsc::channel();
-    let promise = gst::Promise::with_change_func(move |reply| {
-        let reply = reply.expect("it is not interrupted").map(ToOwned::to_owned);
-        sender.send(reply).expect("it is waited for");
-    });
-    let args: Vec<&dyn ToValue> = args.iter().copied().chain([&promise as &dyn ToValue]).collect();
-    webrtcbin.emit_by_name::<()>(signal, &args);
-    receiver.recv_timeout(DEADLINE).expect("webrtcbin answers in time")
 }
 
 /// SSRC and sequence number of the newest packet, in one number.

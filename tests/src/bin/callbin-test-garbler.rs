@@ -1,0 +1,197 @@
+//! `callbin-test-garbler URL UID SEED [ROOM]`: a peer that takes calls, and garbles what it sends.
+//!
+//! A real peer, with GStreamer's webrtcbin: ICE and DTLS are sound, so the other side takes the packets for good ones.
+//! What is in them is changed just before it is encrypted: RTP, RTCP, and the SCTP of a data channel, with its checksum
+//! made right again. By the seed, so that a run can be repeated as far as time allows.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use callbin_tests::{
+    Socket,
+    socket::Received,
+    webrtc::{react, split},
+};
+use gst::prelude::*;
+use gst_webrtc::WebRTCDataChannel;
+use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
+
+/// The payload types are those that callbin offers.
+const SENDER: &str = "webrtcbin name=peer bundle-policy=max-bundle \
+    videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=30/1 \
+    ! vp8enc deadline=1 keyframe-max-dist=10 ! rtpvp8pay pt=96 mtu=600 \
+    ! application/x-rtp,media=video,encoding-name=VP8,payload=96 ! peer. \
+    audiotestsrc is-live=true ! opusenc ! rtpopuspay pt=111 \
+    ! application/x-rtp,media=audio,encoding-name=OPUS,payload=111 ! peer.";
+
+/// Packets of one kind that go as they are, so that there is something to disturb.
+const SOUND: u32 = 40;
+
+/// One packet in so many is garbled.
+const ONE_IN: u32 = 3;
+
+type Random = Arc<Mutex<StdRng>>;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [url, uid, seed, room @ ..] = args.as_slice() else {
+        panic!("usage: callbin-test-garbler URL UID SEED [ROOM]")
+    };
+    gst::init().expect("GStreamer is installed");
+    let seed = seed.parse().expect("the seed is a number");
+    let random: Random = Arc::new(Mutex::new(StdRng::seed_from_u64(seed)));
+    let mut socket = Socket::connect_to(url).hello(uid);
+    if let [room] = room {
+        socket.send(&format!("ROOM {room}"));
+        socket.expect("ROOM_OK ");
+    }
+    println!("registered");
+    // By what is in front of its messages.
+    let mut peers = HashMap::new();
+    loop {
+        match socket.receive() {
+            Received::Text(text) => {
+                let (from, message) = split(&text);
+                let peer = peers.entry(from.to_owned()).or_insert_with(|| sender(&random));
+                let webrtcbin = peer.by_name("peer").expect("it is named so");
+                for signal in react(&webrtcbin, message) {
+                    socket.send(&format!("{from}{signal}"));
+                }
+            }
+            Received::Binary(_) => {}
+            Received::Closed(_) | Received::Cut => break,
+        }
+    }
+}
+
+fn sender(random: &Random) -> gst::Pipeline {
+    let pipeline = gst::parse::launch(SENDER).expect("the plugins are there");
+    let pipeline = pipeline.downcast::<gst::Pipeline>().expect("it is a pipeline");
+    let webrtcbin = pipeline.by_name("peer").expect("it is named so");
+    let own = random.clone();
+    let bin = webrtcbin.downcast_ref::<gst::Bin>().expect("webrtcbin is a bin");
+    bin.connect_deep_element_added(move |_, _, element| {
+        if element.factory().is_some_and(|factory| factory.name() == "dtlssrtpenc") {
+            element.pads().iter().for_each(|pad| garble(pad, &own));
+            let random = own.clone();
+            element.connect_pad_added(move |_, pad| garble(pad, &random));
+        }
+    });
+    webrtcbin.connect("on-data-channel", false, |args| {
+        let channel = args[1].get::<WebRTCDataChannel>().expect("it is one");
+        thread::spawn(move || {
+            loop {
+                thread::sleep(Duration::from_millis(20));
+                let _ = channel.send_string_full(Some("one more message, soon to be garbled"));
+            }
+        });
+        None
+    });
+    pipeline.set_state(gst::State::Playing).expect("it starts");
+    pipeline
+}
+
+/// Garbles what goes through a pad that leads to encryption.
+fn garble(pad: &gst::Pad, random: &Random) {
+    if pad.direction() != gst::PadDirection::Sink {
+        return;
+    }
+    let random = random.clone();
+    let keep_sound: fn(&mut Vec<u8>, &[u8]) = match pad.name().split('_').next() {
+        Some("data") => set_checksum,
+        Some("rtcp") => keep_rtcp,
+        _ => keep_rtp,
+    };
+    let mut seen = 0;
+    let change = move |buffer: &gst::BufferRef| {
+        let sound = buffer.map_readable().expect("it can be read");
+        let mut bytes = sound.to_vec();
+        seen += 1;
+        let mut random = random.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen > SOUND && random.random_ratio(1, ONE_IN) {
+            mutate(&mut bytes, &mut *random);
+            keep_sound(&mut bytes, &sound);
+        }
+        let mut garbled = gst::Buffer::from_mut_slice(bytes);
+        let copy = garbled.get_mut().expect("it is ours alone");
+        copy.set_pts(buffer.pts());
+        garbled
+    };
+    let both = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
+    let change = Mutex::new(change);
+    pad.add_probe(both, move |_, info| {
+        let mut change = change.lock().unwrap_or_else(PoisonError::into_inner);
+        info.data = match info.data.take() {
+            Some(gst::PadProbeData::Buffer(buffer)) => Some(gst::PadProbeData::Buffer(change(&buffer))),
+            Some(gst::PadProbeData::BufferList(list)) => {
+                Some(gst::PadProbeData::BufferList(list.iter().map(&mut *change).collect()))
+            }
+            other => other,
+        };
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// Changes a few bytes, cuts, repeats or adds some.
+fn mutate(bytes: &mut Vec<u8>, random: &mut impl Rng) {
+    // Headers are where parsers go wrong.
+    let place = |bytes: &[u8], random: &mut dyn Rng| {
+        let end = if random.random_bool(0.7) { bytes.len().min(40) } else { bytes.len() };
+        random.random_range(0..end.max(1))
+    };
+    for _ in 0..random.random_range(1..4) {
+        if bytes.is_empty() {
+            return;
+        }
+        let at = place(bytes, random);
+        match random.random_range(0..6) {
+            0 => bytes[at] = random.random(),
+            1 => bytes[at] ^= 1 << random.random_range(0..8),
+            2 => bytes[at] = [0, 1, 0x7f, 0x80, 0xfe, 0xff][random.random_range(0..6)],
+            3 => bytes.truncate(at.max(1)),
+            4 => bytes.extend((0..random.random_range(1..200)).map(|_| random.random::<u8>())),
+            _ => {
+                let copied = bytes[at..].to_vec();
+                bytes.splice(at..at, copied);
+                bytes.truncate(1200);
+            }
+        }
+    }
+}
+
+/// Encryption wants a header that fits into the packet, and sequence numbers that go on.
+fn keep_rtp(bytes: &mut Vec<u8>, sound: &[u8]) {
+    if bytes.len() < 12 {
+        *bytes = sound.to_vec();
+    }
+    bytes[2..4].copy_from_slice(&sound[2..4]);
+    let sources = 12 + 4 * usize::from(bytes[0] & 15);
+    let words = bytes.get(sources + 2..sources + 4).map(|words| u16::from_be_bytes([words[0], words[1]]));
+    let extension = if bytes[0] & 16 == 0 { Some(0) } else { words.map(|words| 4 + 4 * usize::from(words)) };
+    if extension.is_none_or(|extension| sources + extension > bytes.len()) {
+        bytes[0] = 0x80;
+    }
+}
+
+/// Encryption wants the header of the first report.
+fn keep_rtcp(bytes: &mut Vec<u8>, sound: &[u8]) {
+    if bytes.len() < 8 {
+        *bytes = sound.to_vec();
+    }
+}
+
+/// CRC32c of the packet with zeros in its place (RFC 9260, appendix A), so that the garbage is read.
+fn set_checksum(bytes: &mut Vec<u8>, _: &[u8]) {
+    if bytes.len() < 12 {
+        return;
+    }
+    bytes[8..12].fill(0);
+    let sum = bytes.iter().fold(!0u32, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ (0x82f6_3b78 & (sum & 1).wrapping_neg()))
+    });
+    bytes[8..12].copy_from_slice(&(!sum).to_le_bytes());
+}
