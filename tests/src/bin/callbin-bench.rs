@@ -1,6 +1,6 @@
-//! `callbin-bench`: how fast calls begin and what they cost, with real programs on this machine.
+//! `callbin-bench`: measures how fast calls begin and what they cost, with real programs on this machine.
 //!
-//! Prints figures and judges nothing: a loaded machine is slower, and a test must not fail for it.
+//! It only prints figures: a loaded machine is slower, and a test must not fail for that.
 
 use std::{
     io::{BufRead, BufReader},
@@ -14,10 +14,10 @@ use callbin_tests::{
     process::{Process, program},
 };
 
-/// How long to watch a steady state.
+/// How long to measure a steady state.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// What each client in a room sends: small, so that the figures show what peers cost and not pixels.
+/// The video of each client in a room: small, so that the figures show the cost of peers and not of pixels.
 const SMALL: [&str; 4] = ["--size", "320x240", "--fps", "30"];
 
 fn main() {
@@ -37,7 +37,7 @@ fn main() {
     }
 }
 
-/// From the start of `callbin call` to the first frame that Chromium has decoded.
+/// Time from the start of `callbin call` to the first frame that Chromium has decoded.
 fn call() {
     let server = Server::start(&[]);
     let browser = Browser::start(BrowserOptions::default());
@@ -56,7 +56,7 @@ fn call() {
         page.wait_for("the first frame", "window.firstFrame > 0", DEADLINE);
         let first = page.eval("window.firstFrame").as_f64().unwrap_or_default();
         client.hang_up();
-        // The first call of a browser loads its codecs.
+        // A browser loads its codecs in its first call.
         if round > 0 {
             times.push(first - start);
             phases.iter_mut().zip(seen).for_each(|((_, all), ms)| all.push(ms));
@@ -69,7 +69,7 @@ fn call() {
     print_times("first frame in Chromium", times);
 }
 
-/// Tells when a peer's video has its first frame, on the clock of the system.
+/// Records the system time of the first frame of a peer's video.
 const WATCH_FIRST_FRAME: &str = "
     window.firstFrame = 0;
     (function look() {
@@ -79,7 +79,7 @@ const WATCH_FIRST_FRAME: &str = "
     })();
     null";
 
-/// What a client costs in a room of three.
+/// Cost of a client in a room of three.
 fn room() {
     let server = Server::start(&[]);
     let mut clients: Vec<Client> = (0..3).map(|i| join(&server, i)).collect();
@@ -95,7 +95,7 @@ fn room() {
     }
 }
 
-/// What each further peer costs somebody who sends, and where it stops.
+/// Cost of each further peer for a sender, and the number of peers at which it fails.
 fn peers() {
     println!("one sender and N who only receive, 320x240 at 30 frames a second, all on this machine");
     for count in [2, 4, 8, 12, 16, 24, 32] {
@@ -144,7 +144,7 @@ fn peers() {
     }
 }
 
-/// From a join to the first decoded frame of a member that was there before.
+/// Time from a join to the first decoded frame of an existing member.
 fn joins() {
     let server = Server::start(&[]);
     let mut member = join(&server, 0);
@@ -162,7 +162,7 @@ fn joins() {
     print_times("first frame", times);
 }
 
-/// What a client sends to Chromium through a line that carries less, or just about, what it wants to send.
+/// Rate of a client that calls Chromium through a link slower than, or just about as fast as, its target.
 fn line() {
     println!(
         "callbin call, 1000 kbit/s of video and 32 of sound, IP octets sent in windows of 500 ms for 20 s"
@@ -180,7 +180,7 @@ fn line() {
     }
 }
 
-/// What a client sends to a peer that asks for everything all the time.
+/// Rate of a client that calls a peer which requests everything all the time.
 fn flood() {
     println!(
         "callbin call, 1000 kbit/s of video and 32 of sound, IP octets sent in windows of 500 ms for 20 s"
