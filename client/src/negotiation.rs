@@ -29,16 +29,16 @@ const CHANGES_AT_ONCE: u32 = 50;
 const PAUSE_PER_CHANGE: Duration = Duration::from_secs(1);
 
 /// The reason if a peer has sent no candidate.
-const SILENT: &str = "the peer agreed, but named no network address";
+const SILENT: &str = "the peer agreed to the call, but sent no network address (ICE candidate)";
 
 /// How a negotiation begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// We offer: the caller, or the newer member of a room.
+    /// We offer: we are the caller, or the newer member of a room.
     Offer,
     /// We ask the peer to offer.
     RequestOffer,
-    /// The peer offers before the deadline: the older member of a room.
+    /// The peer has to offer before the deadline: we are the older member of a room.
     AwaitOffer,
     /// The peer calls us, whenever it does: there is no deadline yet.
     BeCalled,
@@ -80,7 +80,7 @@ pub enum Input {
 pub enum Effect {
     /// Let webrtcbin create an offer.
     CreateOffer,
-    /// Add the media of this offer, and set it as remote description of webrtcbin.
+    /// Add the media of this offer, and set it as remote description of webrtcbin, which is created if there is none.
     ApplyOffer(Applied),
     /// Let webrtcbin create the answer.
     CreateAnswer,

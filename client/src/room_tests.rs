@@ -84,7 +84,7 @@ fn restless(room: &mut Room, now: Duration) -> usize {
         }
         assert_eq!(effects.len(), 2, "{effects:?}");
     }
-    panic!("for ever");
+    panic!("it is never shunned");
 }
 
 #[test]

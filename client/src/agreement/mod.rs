@@ -171,7 +171,8 @@ impl Agreement {
         self.remote.as_ref()
     }
 
-    /// Fails if no m-line can be used, or if media are offered and wanted but none of their codecs is supported.
+    /// Fails if no m-line can be used (unless all are rejected), or if media are offered and wanted but none of their
+    /// codecs is supported.
     pub fn check(&self) -> Result<(), Disagreement> {
         let Some(remote) = &self.remote else { return Ok(()) };
         let served = |position: usize| self.places.get(position).is_some_and(Option::is_some);
@@ -180,14 +181,14 @@ impl Agreement {
         if no_media && self.wishes.any_media() {
             let mut theirs: Vec<&str> = media().flat_map(|(_, it)| &it.codecs).map(String::as_str).collect();
             theirs.dedup();
-            let theirs = if theirs.is_empty() { "none that we know".into() } else { theirs.join(", ") };
+            let theirs = if theirs.is_empty() { "none that we recognise".into() } else { theirs.join(", ") };
             return Err(Disagreement(format!(
                 "no codec in common: the peer has {theirs}; we have opus, VP8"
             )));
         }
         if self.places.iter().flatten().next().is_none() && !remote.sections.iter().all(|it| it.rejected) {
             return Err(Disagreement(
-                "the peer offers nothing that we know: we have opus, VP8 and data channels".into(),
+                "the peer offers nothing that we support: we have opus, VP8 and data channels".into(),
             ));
         }
         Ok(())

@@ -9,13 +9,11 @@ impl Agreement {
         let places = self.places_of_answer(&answer)?;
         let used = places.iter().flatten().count();
         if used == 0 {
-            return Err(Disagreement(
-                "the peer accepts nothing of our offer (opus, VP8, data channel)".into(),
-            ));
+            return Err(Disagreement("the peer rejects all that we offer (opus, VP8, data channel)".into()));
         }
         if used > 1 && answer.bundle.is_empty() {
             return Err(Disagreement(
-                "the peer does not bundle, which we need where we offer: --remote-offerer lets it offer"
+                "the peer does not bundle, which our offers need: with --remote-offerer it can make the offer"
                     .into(),
             ));
         }

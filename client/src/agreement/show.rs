@@ -102,7 +102,7 @@ impl Agreement {
     pub fn take_own_answer(&mut self, text: &str) -> Result<(), Disagreement> {
         let all = Own::parse(text).map_err(|refused| Disagreement(refused.to_string()))?;
         if all.len() != self.seats.len() || all.iter().all(|own| own.transport.ufrag.is_empty()) {
-            return Err(Disagreement("webrtcbin has other m-lines than it was shown".into()));
+            return Err(Disagreement("webrtcbin answers with other m-lines than offered".into()));
         }
         let known = self.transport().cloned();
         for (seat, mut own) in self.seats.iter_mut().zip(all) {

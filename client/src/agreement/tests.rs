@@ -339,7 +339,7 @@ fn answers_to_our_offer() {
         (good.replace("a=group:", "a=x-group:"), "bundle"),
         (good.replace(mids[0], "other"), "m-lines"),
         ([parts[0], parts[1], parts[2]].join("m="), "m-lines"),
-        (good.replace(" 9 UDP", " 0 UDP"), "accepts nothing"),
+        (good.replace(" 9 UDP", " 0 UDP"), "rejects all that we offer"),
     ] {
         let error = answer(&wrong).unwrap_err().0;
         assert!(error.contains(why), "{error} is not about {why}");

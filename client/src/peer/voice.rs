@@ -93,7 +93,7 @@ impl Voice {
         }
         match Place::take(&self.load, event.bytes()) {
             Some(place) => self.send(event, Some(place)),
-            None => self.flood("events faster than they can be dealt with"),
+            None => self.flood("more events than can be handled"),
         }
     }
 
@@ -101,7 +101,7 @@ impl Voice {
     pub(super) fn text(&self, text: &str) {
         let mut window = self.load.texts.lock().unwrap_or_else(PoisonError::into_inner);
         if window.count(Instant::now()) > MAX_TEXTS {
-            self.flood("texts faster than anybody can read");
+            self.flood("too many texts per second");
         } else {
             self.tell(PeerEvent::Text(text.to_owned()));
         }
@@ -111,7 +111,7 @@ impl Voice {
     pub(super) fn channel(&self) -> bool {
         let welcome = self.load.channels.fetch_add(1, Relaxed) < MAX_CHANNELS;
         if !welcome {
-            self.flood("data channels without end");
+            self.flood("too many data channels");
         }
         welcome
     }

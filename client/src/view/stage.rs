@@ -303,7 +303,7 @@ impl<S: Scene> Drop for Play<S> {
     /// Runs however the thread ends, also after a panic.
     fn drop(&mut self) {
         if thread::panicking() {
-            self.board.give_up("it failed by a fault in callbin");
+            self.board.give_up("it failed because of a bug in callbin");
         }
         self.board.change(|wanted| {
             wanted.over = true;

@@ -223,7 +223,7 @@ impl Outflow {
                 match this.judge(info) {
                     Verdict::Take => return gst::PadProbeReturn::Ok,
                     Verdict::Ignore => {}
-                    Verdict::Flood => voice.flood("feedback faster than any receiver has reason for"),
+                    Verdict::Flood => voice.flood("feedback beyond what any receiver needs"),
                 }
                 // Not `Drop`: GStreamer 1.22 would free the buffer a second time.
                 gst::PadProbeReturn::Handled
