@@ -1,28 +1,27 @@
-//! ICE candidates: remote ones, checked before they go to libnice, and our own, before they go to a peer that is
-//! not to learn our addresses.
+//! ICE candidates: checks remote ones before they go to libnice, and hides our addresses in local ones if wanted.
 
 use std::net::IpAddr;
 
-/// Longest line accepted: real ones have some 200 bytes.
+/// The longest accepted line, in bytes: real ones have about 200.
 const MAX_LENGTH: usize = 512;
 
-/// A candidate's line taken apart (RFC 8839, section 5.1), as far as it matters.
+/// A parsed candidate line (RFC 8839, section 5.1), as far as needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteCandidate {
     before_address: String,
-    /// Where it points.
+    /// Its address.
     pub address: Address,
     after_address: String,
-    /// Which ICE credentials it belongs to, if it says so.
+    /// The ICE user fragment that it belongs to, if given.
     pub ufrag: Option<String>,
 }
 
-/// Where a candidate points.
+/// The address of a candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// Somewhere.
+    /// An IP address.
     Ip(IpAddr),
-    /// A name to look up first: an mDNS name of a browser (`….local`), or a host's.
+    /// A name to look up first: an mDNS name of a browser (`….local`) or a host name.
     Name(String),
 }
 
@@ -32,13 +31,13 @@ pub enum Unusable {
     /// Not a candidate line.
     #[error("not a candidate")]
     Malformed,
-    /// A transport or component this client has no use for.
+    /// A transport or component that this client does not use.
     #[error("a transport or component that is not used")]
     NotForUs,
 }
 
 impl RemoteCandidate {
-    /// Reads `candidate:…`, with or without `a=` before it.
+    /// Parses `candidate:…`, with or without `a=` before it.
     pub fn parse(line: &str) -> Result<Self, Unusable> {
         let line = line.trim();
         let line = line.strip_prefix("a=").unwrap_or(line);
@@ -68,14 +67,14 @@ impl RemoteCandidate {
         })
     }
 
-    /// The line with `address` in the place of a name.
+    /// The line with `address` as its address.
     pub fn at(&self, address: IpAddr) -> String {
         format!("{} {address} {}", self.before_address, self.after_address)
     }
 }
 
-/// A local candidate for a peer that is to learn no address of ours but a relay's; `None` if it has another.
-/// Whom the relay relays for stands in it, too (RFC 8839, section 5.1). The empty one, "that was all", stays.
+/// A local candidate for a peer that must learn only relay addresses; `None` if it is not a relay candidate. The
+/// related address, which is ours (RFC 8839, section 5.1), is blanked. The empty line, end of candidates, stays.
 pub fn only_relayed(line: &str) -> Option<String> {
     if line.is_empty() {
         return Some(String::new());

@@ -1,4 +1,4 @@
-//! Where pictures go in a window: a pure function of the window's size and the pictures' shapes.
+//! Places pictures in a window: a pure function of the window's size and the pictures' shapes.
 
 /// Width and height in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,35 +9,35 @@ pub struct Area {
     pub height: u32,
 }
 
-/// A picture's place in the window. Everything is even, as the chroma of I420 wants it.
+/// A picture's place in the window. All numbers are even, as the chroma planes of I420 need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tile {
     /// Pixels from the left edge.
     pub x: u32,
     /// Pixels from the top edge.
     pub y: u32,
-    /// The picture's size, scaled.
+    /// The size of the scaled picture.
     pub area: Area,
-    /// The height of the name's strip under the picture; 0 where there is no room for one.
+    /// Height of the strip with the name under the picture; 0 if there is no room for one.
     pub strip: u32,
 }
 
-/// Between tiles, and around them.
+/// Space between and around tiles, in pixels.
 const GAP: u32 = 4;
-/// No tile is smaller, however many there are.
+/// The smallest width and height of a tile.
 const SMALLEST: u32 = 2;
 
-/// A name may have one part in so many of a tile's height.
+/// The strip gets at most one part in `NAMED` of a tile's height.
 const NAMED: u32 = 4;
 
-/// A tile for each picture, in their order: rows from top to bottom, the last one centred, with as many
-/// columns as make the pictures largest, and a `strip` for the name under each. Shapes are kept; nothing
-/// overlaps.
+/// A tile for each picture, in order: rows from top to bottom, the last one centred, with the number of columns that
+/// makes the pictures largest, and a strip of height `strip` for the name under each. Aspect ratios are kept; nothing
+/// overlaps. Empty if the window is too small.
 pub fn arrange(window: Area, pictures: &[Area], strip: u32) -> Vec<Tile> {
     let count = u32::try_from(pictures.len()).unwrap_or(u32::MAX);
     (1..=count)
         .map(|columns| grid(window, pictures, strip, columns))
-        // Of equals the first: fewer columns, which leaves no holes.
+        // Among equals the first, with the fewest columns and no holes.
         .fold((0, Vec::new()), |best, tiles| {
             let covered = tiles.iter().map(|tile| tile.area.pixels()).sum();
             if covered > best.0 { (covered, tiles) } else { best }
@@ -67,7 +67,7 @@ fn grid(window: Area, pictures: &[Area], strip: u32, columns: u32) -> Vec<Tile> 
         .collect()
 }
 
-/// The largest area of the picture's shape within `room`.
+/// The largest area within `room` that has the picture's aspect ratio.
 fn fit(room: Area, picture: Area) -> Area {
     let even = |n: u64| (u32::try_from(n).unwrap_or(u32::MAX) & !1).max(SMALLEST);
     let (width, height) = (u64::from(picture.width.max(1)), u64::from(picture.height.max(1)));
@@ -85,7 +85,7 @@ impl Area {
     }
 }
 
-/// A name as it fits on one line of `width` pixels, with letters `letter` pixels wide.
+/// The name, shortened to one line of `width` pixels, with letters `letter` pixels wide.
 pub fn caption(name: &str, width: u32, letter: u32) -> String {
     let room = usize::try_from(width / letter.max(1)).unwrap_or(usize::MAX);
     if name.chars().count() <= room {

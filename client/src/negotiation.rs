@@ -1,8 +1,7 @@
-//! The negotiation with one peer as a pure state machine: inputs in, effects out, the time comes with each
-//! input.
+//! The negotiation with one peer as a pure state machine: inputs in, effects out; each input comes with its time.
 //!
-//! A call and each pair of a room's members run one of these. It decides who offers, holds candidates until
-//! webrtcbin can take them, settles glare and duplicates, and gives up in time.
+//! A call and each pair of a room's members run one of these. It decides who offers, holds candidates until webrtcbin
+//! can take them, resolves glare, ignores duplicates, and gives up at a deadline.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -16,138 +15,139 @@ use crate::{
     sdp::{Refused, Remote},
 };
 
-/// Candidates that are held before a description, and those given to libnice in all: its checks grow with
-/// the square of their number.
+/// Candidates that are held before a description, and those given to libnice in all: its checks grow with the square of
+/// their number.
 const MAX_HELD: usize = 64;
 const MAX_CANDIDATES: usize = 64;
-/// How often a negotiation may begin anew because answers got mixed up.
+/// How often a negotiation may restart because of mixed-up answers.
 const MAX_RESTARTS: u32 = 3;
-/// Names looked up for one peer.
+/// Name lookups for one peer.
 const MAX_LOOKUPS: usize = 16;
-/// How often a peer may change what flows: cameras go on and off, calls are held. An answer costs little.
+/// How often a peer may send a later offer on the same connection: cameras go on and off, calls are held. An answer
+/// costs little.
 const CHANGES_AT_ONCE: u32 = 50;
 const PAUSE_PER_CHANGE: Duration = Duration::from_secs(1);
 
-/// Why a peer cannot be reached that has not said where it is.
-const SILENT: &str = "the peer agreed, but named no network address";
+/// The reason if a peer has sent no candidate.
+const SILENT: &str = "the peer agreed to the call, but sent no network address (ICE candidate)";
 
 /// How a negotiation begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// We offer: the caller, or a room's new member.
+    /// We offer: we are the caller, or the newer member of a room.
     Offer,
     /// We ask the peer to offer.
     RequestOffer,
-    /// The peer offers, and is expected to do so now: a room's old member.
+    /// The peer has to offer before the deadline: we are the older member of a room.
     AwaitOffer,
-    /// We are called: the peer decides, whenever it does.
+    /// The peer calls us, whenever it does: there is no deadline yet.
     BeCalled,
 }
 
-/// What happened.
+/// An input of the state machine.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    /// Begin.
+    /// The negotiation begins.
     Start(Start),
-    /// The peer says.
+    /// The peer sent a signal.
     Signal(Signal),
-    /// webrtcbin made what [`Effect::CreateOffer`] or [`Effect::CreateAnswer`] asked for.
+    /// webrtcbin created the description that [`Effect::CreateOffer`] or [`Effect::CreateAnswer`] asked for.
     Created(SdpType, String),
-    /// webrtcbin took the remote description.
+    /// webrtcbin accepted the remote description.
     RemoteSet,
-    /// webrtcbin took its own description back, as [`Effect::SetLocal`] asked for.
+    /// webrtcbin accepted its own description from [`Effect::SetLocal`].
     LocalSet,
     /// libnice found a local candidate.
     LocalCandidate(u32, String),
-    /// The name of [`Effect::Resolve`] has this address, or none.
+    /// The name in [`Effect::Resolve`] has this address, or none.
     Resolved(u32, RemoteCandidate, Option<IpAddr>),
-    /// libnice has started ICE anew, as [`Effect::RestartIce`] asked for, with these user fragment and password.
+    /// libnice has restarted ICE for [`Effect::RestartIce`]; our new user fragment and password.
     IceRestarted(String, String),
     /// libnice found a path.
     IceConnected,
-    /// libnice gave up, or lost the path.
+    /// libnice found no path, or lost it.
     IceFailed,
-    /// DTLS is up and the certificate is the announced one.
+    /// DTLS is up, and the certificate is the announced one.
     Connected,
-    /// webrtcbin refused something.
+    /// webrtcbin refused a description, or could not create one.
     Refused(String),
     /// [`Negotiation::deadline`] has passed.
     Deadline,
 }
 
-/// What to do.
+/// An effect, to be carried out by the caller.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Have webrtcbin create an offer.
+    /// Let webrtcbin create an offer.
     CreateOffer,
-    /// Prepare to answer this offer and give it to webrtcbin, the running one if there is one.
+    /// Add the media of this offer, and set it as remote description of webrtcbin, which is created if there is none.
     ApplyOffer(Applied),
-    /// Have webrtcbin create the answer.
+    /// Let webrtcbin create the answer.
     CreateAnswer,
-    /// Give this answer to webrtcbin.
+    /// Set this answer as remote description of webrtcbin.
     ApplyAnswer(Applied),
-    /// Other media flow from now on.
+    /// Start and stop media accordingly.
     Flow(Vec<Flow>),
-    /// Have libnice start ICE anew, with this user fragment and password of the peer.
+    /// Let libnice restart ICE with this user fragment and password of the peer.
     RestartIce(String, String),
-    /// Give webrtcbin's own description back to it. Candidates flow from then on, so this always follows the
-    /// [`Effect::Send`] of that description.
+    /// Set webrtcbin's own description as its local one. Gathering of candidates starts then, so this always follows
+    /// the [`Effect::Send`] of that description.
     SetLocal(SdpType, String),
-    /// Tell the peer.
+    /// Send a signal to the peer.
     Send(Signal),
-    /// Give a remote candidate to webrtcbin, `None` for "that was all".
+    /// Give a remote candidate to webrtcbin; `None` means end of candidates.
     AddCandidate(u32, Option<String>),
-    /// Look the candidate's name up.
+    /// Look up the candidate's name.
     Resolve(u32, RemoteCandidate, String),
-    /// Throw the webrtcbin away and make a new one: 1.22 cannot roll back, and a new peer needs a new one.
+    /// Replace the webrtcbin: 1.22 cannot roll back, and a new connection needs a new one.
     Rebuild,
-    /// Tell the user.
+    /// Report progress to the user.
     Report(Milestone),
-    /// It is over.
+    /// The negotiation has failed and is over.
     Fail(NegotiationFailure),
 }
 
-/// Steps worth an event.
+/// Steps that are reported as events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Milestone {
-    /// Our offer is on its way.
+    /// Our offer was sent.
     OfferSent,
-    /// The peer's offer is here.
+    /// The peer's offer arrived.
     OfferReceived,
-    /// Our answer is on its way.
+    /// Our answer was sent.
     AnswerSent,
-    /// The peer's answer is here.
+    /// The peer's answer arrived.
     AnswerReceived,
-    /// There is a path.
+    /// ICE has found a path.
     IceConnected,
     /// Media can flow.
     Connected,
 }
 
-/// How far it had got, and what stopped it.
+/// Why a negotiation or connection failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NegotiationFailure {
-    /// How far it had got.
+    /// The phase in which it failed.
     pub phase: Phase,
-    /// The reason, for people.
+    /// The reason, for the user.
     pub reason: String,
     code: ExitCode,
 }
 
-/// The parts of setting up a call.
+/// The phases of setting up a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Offer and answer.
     Negotiating,
-    /// Looking for a path.
+    /// ICE looks for a path.
     Connecting,
-    /// Proving who is who.
+    /// The DTLS handshake.
     Securing,
     /// The call is up.
     Connected,
 }
 
-/// Where offer and answer stand.
+/// State of the offer/answer exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Idle,
@@ -156,7 +156,7 @@ enum State {
     ApplyingAnswer,
     ApplyingOffer,
     Answering,
-    /// The peer's offer restarts ICE, which has to be done first. Whether webrtcbin has to hear of the offer, too.
+    /// The peer's offer restarts ICE, which comes first. True if webrtcbin also needs the offer.
     RestartingIce(bool),
     Stable,
     Over,
@@ -167,29 +167,29 @@ enum State {
 pub struct Negotiation {
     state: State,
     phase: Phase,
-    /// In a glare the polite side takes the other's offer and drops its own.
+    /// In a glare the polite side drops its own offer and answers the other's.
     polite: bool,
     limit: Duration,
     deadline: Option<Duration>,
     wishes: Wishes,
     agreement: Option<Agreement>,
-    /// Our description is on its way, so our candidates may follow.
+    /// Our description was sent, so our candidates may follow.
     announced: bool,
-    /// webrtcbin is about to take our answer back. What it does with ICE then must not come after a restart of ICE.
+    /// webrtcbin is setting our answer as its local description. Its changes to ICE must not come after an ICE restart.
     setting_local: bool,
-    /// The last offer as it came: a repeated one is no new one.
+    /// The text of the last offer: a repetition of it is ignored.
     last_offer: String,
-    /// An offer that came before the one before it was answered. Only the newest counts (RFC 8829, section 5.5).
+    /// An offer that came before the previous one was answered. Only the newest counts (RFC 8829, section 5.5).
     newer: Option<Remote>,
     last_answer: String,
     restarts: u32,
-    /// With a peer that starts over.
+    /// Limits new connections of the peer.
     patience: Patience,
-    /// With a peer that changes what flows.
+    /// Limits later offers on the same connection.
     changes: Patience,
     remote_set: bool,
     held: Vec<Candidate>,
-    /// The peer's candidates, by webrtcbin's m-line.
+    /// The peer's candidates, with webrtcbin's m-line.
     used: Vec<(u32, RemoteCandidate)>,
     lookups: usize,
     open_lookups: usize,
@@ -197,7 +197,7 @@ pub struct Negotiation {
 }
 
 impl Negotiation {
-    /// A negotiation about `wishes` that may take `limit` from its first message until it is connected.
+    /// A negotiation about `wishes`. It may take at most `limit` from its first message until it is connected.
     pub fn new(polite: bool, limit: Duration, wishes: Wishes) -> Self {
         Self {
             state: State::Idle,
@@ -224,27 +224,27 @@ impl Negotiation {
         }
     }
 
-    /// When to come back with [`Input::Deadline`].
+    /// When to call [`Negotiation::handle`] with [`Input::Deadline`].
     pub fn deadline(&self) -> Option<Duration> {
         self.deadline
     }
 
-    /// How far it is.
+    /// The current phase.
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// Whether the peer has said anything that matters.
+    /// Whether no offer was made or received yet.
     pub fn is_idle(&self) -> bool {
         self.state == State::Idle
     }
 
-    /// What flows by the agreement so far.
+    /// The media agreed on so far.
     pub fn flows(&self) -> Vec<Flow> {
         self.agreement.as_ref().map_or_else(Vec::new, Agreement::flows)
     }
 
-    /// Takes one input at the time `now`.
+    /// Handles one input at the time `now`; returns the effects in their order.
     pub fn handle(&mut self, now: Duration, input: Input) -> Vec<Effect> {
         if self.state == State::Over {
             return Vec::new();
@@ -287,13 +287,13 @@ impl Negotiation {
         }
     }
 
-    /// Only a peer that has no offer of its own on the way can want one.
+    /// Makes an offer, unless an offer was made or received before.
     fn offer_requested(&mut self, now: Duration) -> Vec<Effect> {
         if self.state == State::Idle { self.start(now, Start::Offer) } else { Vec::new() }
     }
 
     fn offered(&mut self, now: Duration, sdp: String) -> Vec<Effect> {
-        // Glare. The impolite side's offer stands; the other one will answer it.
+        // In a glare the impolite side's offer stands; the other side answers it.
         let glare = matches!(self.state, State::Offering | State::OfferSent) && !self.polite;
         if sdp == self.last_offer || glare {
             return Vec::new();
@@ -332,7 +332,7 @@ impl Negotiation {
         effects.into_iter().chain(next).chain(candidates).collect()
     }
 
-    /// The peer's first offer, or one that is about another connection than the one there was.
+    /// Handles the peer's first offer, or one for a new connection.
     fn begin_with(&mut self, now: Duration, remote: Remote) -> Vec<Effect> {
         let rebuild = self.state != State::Idle;
         if rebuild && !self.patience.spend(now) {
@@ -362,12 +362,12 @@ impl Negotiation {
                 self.state = State::ApplyingOffer;
                 vec![Effect::ApplyOffer(applied)]
             }
-            // Everything is rejected: there is nothing for webrtcbin to hear.
+            // All m-lines are rejected: webrtcbin is not needed.
             None => self.answer_now(now),
         }
     }
 
-    /// The answer to a later offer, at once if webrtcbin does not have to be asked.
+    /// Answers a later offer, at once unless webrtcbin needs more seats or SSRCs.
     fn go_on(&mut self, now: Duration, seats: bool) -> Vec<Effect> {
         if seats { self.apply_offer(now) } else { self.answer_now(now) }
     }
@@ -393,7 +393,7 @@ impl Negotiation {
         effects
     }
 
-    /// Our answer goes out, unless the peer has another offer already.
+    /// Sends our answer, unless the peer has sent a newer offer already.
     fn answer_now(&mut self, now: Duration) -> Vec<Effect> {
         self.state = State::Stable;
         self.announced = self.newer.is_none();
@@ -437,8 +437,8 @@ impl Negotiation {
         vec![Effect::Report(Milestone::AnswerReceived), Effect::ApplyAnswer(applied)]
     }
 
-    /// We came back under our old uid, and the first answer was on its way to who we were before; this one
-    /// is meant for us. The webrtcbin has taken the first one, so begin anew.
+    /// Handles a second, different answer. It happens after we came back under our old uid: the first answer was meant
+    /// for our earlier connection, this one for us. webrtcbin has taken the first one, so start over.
     fn answered_again(&mut self, sdp: &str) -> Vec<Effect> {
         let meant = !self.last_answer.is_empty() && sdp != self.last_answer;
         if !meant || self.phase == Phase::Connected || self.restarts == MAX_RESTARTS {
@@ -482,11 +482,11 @@ impl Negotiation {
         }
         self.setting_local = true;
         if self.newer.is_some() {
-            // Nobody wants this answer any more, but webrtcbin has to be done with it.
+            // This answer is outdated, but webrtcbin has to complete the exchange.
             self.state = State::Stable;
             return vec![own];
         }
-        // The answer is sent before webrtcbin gets it back, which is when candidates begin to flow.
+        // Send the answer before `SetLocal`, after which candidates come.
         let mut effects = self.answer_now(now);
         let flows = effects.iter().position(|effect| matches!(effect, Effect::Flow(_)));
         effects.insert(flows.unwrap_or(effects.len()), own);
@@ -517,7 +517,7 @@ impl Negotiation {
         effects
     }
 
-    /// The peer's transport is known: its candidates so far go to it.
+    /// The peer's transport is known: uses its candidates so far.
     fn candidates_may_come(&mut self) -> Vec<Effect> {
         self.remote_set = true;
         let remote = self.agreement.as_ref().and_then(Agreement::remote);
@@ -534,7 +534,7 @@ impl Negotiation {
     }
 
     fn remote_candidate(&mut self, candidate: Candidate) -> Vec<Effect> {
-        // What comes after an offer that has to wait belongs to that offer.
+        // Candidates after a waiting offer belong to that offer.
         let known = self.agreement.as_ref().filter(|_| self.remote_set && self.newer.is_none());
         let Some(agreement) = known else {
             if self.held.len() < MAX_HELD {
@@ -560,9 +560,9 @@ impl Negotiation {
         }
     }
 
-    /// `index` is webrtcbin's.
+    /// `index` is webrtcbin's m-line.
     fn use_candidate(&mut self, index: u32, candidate: RemoteCandidate) -> Vec<Effect> {
-        // A description names those again that came before.
+        // A description may repeat candidates that came before.
         let line = (index, candidate.clone());
         if self.used.len() == MAX_CANDIDATES || self.used.contains(&line) {
             return Vec::new();
@@ -590,7 +590,7 @@ impl Negotiation {
         effects
     }
 
-    /// "That was all" is true only after the last lookup.
+    /// Passes on the end of candidates, after the last lookup.
     fn end_if_all_are_here(&mut self) -> Vec<Effect> {
         match self.ended {
             Some(index) if self.open_lookups == 0 => vec![Effect::AddCandidate(index, None)],
@@ -598,7 +598,7 @@ impl Negotiation {
         }
     }
 
-    /// Candidates that come before our answer went out stand in it.
+    /// Candidates that come before our answer is sent are part of it.
     fn local_candidate(&mut self, index: u32, candidate: String) -> Vec<Effect> {
         let candidate = self.agreement.as_mut().and_then(|it| it.local_candidate(index, candidate));
         let candidate = candidate.filter(|_| self.announced);
@@ -624,7 +624,7 @@ impl Negotiation {
         self.fail(Phase::Connecting, reason.into())
     }
 
-    /// Whether the peer has named no candidate at all: it is not the network that is in the way.
+    /// Whether the peer has sent no candidate at all: then the network is not the cause.
     fn is_silent(&self) -> bool {
         self.phase == Phase::Connecting && self.used.is_empty() && self.ended.is_none()
     }
@@ -693,14 +693,14 @@ fn answer(text: String) -> Effect {
 }
 
 impl NegotiationFailure {
-    /// The exit code of a call that ends so.
+    /// The exit code for this failure.
     pub fn code(&self) -> ExitCode {
         self.code
     }
 }
 
 impl Phase {
-    /// As events name it.
+    /// The name in events.
     pub fn name(self) -> &'static str {
         match self {
             Self::Negotiating => "negotiating",

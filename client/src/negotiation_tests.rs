@@ -9,7 +9,7 @@ const T0: Duration = Duration::ZERO;
 const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH };
 const BOTH: Direction = Direction { sends: true, receives: true };
 
-/// A description such as webrtcbin makes, of a peer with this ICE user fragment.
+/// A description like webrtcbin's, of a peer with this ICE user fragment.
 fn sdp(kind: SdpType, ufrag: &str) -> String {
     sdp_of(kind, ufrag, "AB")
 }
@@ -30,7 +30,7 @@ fn signal(kind: SdpType, ufrag: &str) -> Input {
     Input::Signal(Signal::Sdp { kind, sdp: sdp(kind, ufrag) })
 }
 
-/// The offer of a new connection, such as a page makes that was loaded again.
+/// The offer of a new connection, like that of a reloaded page.
 fn new_peer(number: u32) -> Input {
     let sdp = sdp_of(SdpType::Offer, &format!("user{number}"), &format!("{:02X}", number % 256));
     Input::Signal(Signal::Sdp { kind: SdpType::Offer, sdp })
@@ -100,7 +100,7 @@ fn offers_and_takes_the_answer() {
     let mut it = idle();
     assert_eq!(it.handle(T0, Input::Start(Start::Offer)), [Effect::CreateOffer]);
     let text = sdp(SdpType::Offer, "mine");
-    // The description is sent before webrtcbin gets it back: candidates must not overtake it.
+    // The description is sent before `SetLocal`: candidates must not overtake it.
     assert_eq!(
         it.handle(T0, Input::Created(SdpType::Offer, text.clone())),
         [
@@ -132,7 +132,7 @@ fn answers_an_offer() {
         &*effects,
         [Effect::Send(_), Effect::Report(Milestone::AnswerSent), Effect::SetLocal(..), Effect::Flow(_)]
     ));
-    // DTLS may be seen before ICE.
+    // DTLS may be reported before ICE.
     assert_eq!(
         it.handle(T0, Input::Connected),
         [Effect::Report(Milestone::IceConnected), Effect::Report(Milestone::Connected)]
@@ -160,7 +160,7 @@ fn holds_candidates_until_the_description_is_set() {
         it.handle(T0, Input::RemoteSet),
         [
             Effect::CreateAnswer,
-            // Said twice, used once.
+            // Received twice, used once.
             Effect::AddCandidate(0, Some(HOST.into())),
         ]
     );
@@ -276,7 +276,7 @@ fn a_peer_that_starts_over_without_end_is_ended() {
     assert_eq!(failure(&last).unwrap().code(), ExitCode::Misbehaved);
     assert_eq!(it.handle(T0, signal(SdpType::Offer, "more")), []);
 
-    // As often as it likes, if it takes its time.
+    // Without limit if it is slow enough.
     let mut it = connected();
     for number in 0..100 {
         let now = Duration::from_secs(10) * number;
@@ -299,7 +299,7 @@ fn a_changed_direction_is_answered_without_webrtcbin() {
         assert!(flows.iter().all(|flow| flow.direction == Direction::default()), "{flows:?}");
         assert!(answer_in(&effects).unwrap().contains("a=inactive"));
         let resumed = it.handle(T0, signal(SdpType::Offer, "theirs"));
-        // The same text as before the hold, and a new offer all the same.
+        // The same text as before the hold counts as a new offer.
         assert!(answer_in(&resumed).unwrap().contains("a=sendrecv"), "{resumed:?}");
         assert_eq!(it.phase(), Phase::Connected);
         assert_eq!(it.deadline(), None);
@@ -328,7 +328,7 @@ fn an_ice_restart_keeps_the_connection() {
         let effects = it.handle(T0, signal(SdpType::Offer, "restarted"));
         let restart = Effect::RestartIce("restarted".into(), "0123456789012345678901".into());
         assert_eq!(effects, [Effect::Report(Milestone::OfferReceived), restart]);
-        // Candidates of the new kind wait until libnice knows the new credentials.
+        // Candidates of the new offer wait until libnice has the new credentials.
         assert_eq!(it.handle(T0, candidate(HOST)), []);
         let effects = it.handle(T0, Input::IceRestarted("fresh".into(), "9876543210987654321098".into()));
         let text = answer_in(&effects).unwrap();
@@ -338,7 +338,7 @@ fn an_ice_restart_keeps_the_connection() {
     }
 }
 
-/// RFC 8842, section 5.5: the parts in DTLS stay, whoever offers later.
+/// The DTLS roles stay, whichever side offers later (RFC 8842, section 5.5).
 #[test]
 fn the_part_in_dtls_stays() {
     let mut offerer = connected();
@@ -375,12 +375,12 @@ fn candidates_wait_for_the_answer_that_counts() {
     it.handle(T0, signal(SdpType::Offer, "theirs"));
     it.handle(T0, Input::RemoteSet);
     it.handle(T0, signal(SdpType::Offer, "restarted"));
-    // A candidate behind the newer offer is that one's.
+    // A candidate after the newer offer belongs to that offer.
     assert_eq!(it.handle(T0, candidate(HOST)), []);
     let effects = it.handle(T0, Input::Created(SdpType::Answer, sdp(SdpType::Answer, "mine")));
     assert!(matches!(&*effects, [Effect::SetLocal(..)]), "{effects:?}");
     assert_eq!(it.handle(T0, Input::LocalCandidate(0, HOST.into())), []);
-    // ICE is restarted when webrtcbin is done with the old credentials.
+    // ICE restarts once webrtcbin has set the description with the old credentials.
     let effects = it.handle(T0, Input::LocalSet);
     assert!(matches!(&*effects, [Effect::Report(_), Effect::RestartIce(..)]), "{effects:?}");
     let effects = it.handle(T0, Input::IceRestarted("fresh".into(), "9876543210987654321098".into()));
@@ -414,7 +414,7 @@ fn an_answer_meant_for_who_we_were_before_is_replaced_by_ours() {
     it.handle(T0, Input::RemoteSet);
     assert_eq!(it.handle(T0, signal(SdpType::Answer, "stale")), []);
     assert_eq!(it.handle(T0, signal(SdpType::Answer, "ours")), [Effect::Rebuild, Effect::CreateOffer]);
-    // And not for ever.
+    // But not forever.
     for round in 0..10 {
         it.handle(T0, Input::Created(SdpType::Offer, sdp(SdpType::Offer, "mine")));
         it.handle(T0, signal(SdpType::Answer, "aaaa"));
@@ -448,7 +448,7 @@ fn each_phase_has_its_deadline_and_code() {
     let effects = silent.handle(LIMIT, Input::Deadline);
     assert_eq!(failure(&effects).unwrap().code(), ExitCode::NegotiationFailed);
 
-    // It agreed, and was never heard of again: the network cannot be blamed.
+    // The peer answered and then sent nothing: the network is not the cause.
     for input in [Input::Deadline, Input::IceFailed] {
         let mut gone = offered(false);
         gone.handle(T0, signal(SdpType::Answer, "theirs"));
@@ -500,9 +500,8 @@ fn any_input() -> impl Strategy<Value = Input> {
 }
 
 proptest! {
-    /// Whatever comes in whatever order: candidates never reach webrtcbin before a description is set on it, our own
-    /// never leave before our description, webrtcbin is never asked for two things at once, and nothing follows a
-    /// failure.
+    /// For any inputs in any order: candidates never reach webrtcbin before a remote description is set, our own are
+    /// never sent before our description, webrtcbin never gets two requests at once, and nothing follows a failure.
     #[test]
     fn any_order_of_inputs_keeps_the_rules(polite: bool, inputs in proptest::collection::vec(any_input(), 0..60)) {
         let mut it = Negotiation::new(polite, LIMIT, WISHES);

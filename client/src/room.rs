@@ -1,9 +1,9 @@
-//! Who is in the room and who of them is spoken with, as a pure state machine.
+//! The members of a room and the connections to them, as a pure state machine.
 //!
-//! The newly joined member offers to each: whom `ROOM_OK` names is older than we are, whoever joins
-//! afterwards is younger. Between two members the younger one's offer stands. Each pair's negotiation is a
-//! [`Negotiation`](crate::negotiation::Negotiation) of its own; here is only when one begins and ends. The
-//! time comes with each input.
+//! The newly joined member offers to each other member: those that `ROOM_OK` names are older than we are, those that
+//! join later are younger. Between two members the younger one's offer stands. Each pair has a
+//! [`Negotiation`](crate::negotiation::Negotiation) of its own; this module only decides when one begins and ends. Each
+//! input comes with its time.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,78 +11,78 @@ use callbin_protocol::{PeerId, Signal};
 
 use crate::{negotiation::Start, patience::Patience};
 
-/// What happened in the room.
+/// An input of the state machine.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    /// We are in, with these.
+    /// We joined the room; these members were there.
     Entered(Vec<PeerId>),
-    /// Somebody joined.
+    /// A member joined.
     Joined(PeerId),
-    /// Somebody left.
+    /// A member left.
     Left(PeerId),
-    /// A member says something.
+    /// A member sent a signal.
     Said(PeerId, Signal),
-    /// A member does not want to speak with us.
+    /// A member declined a connection.
     Declined(PeerId),
-    /// Our connection to a member is over, though it is still in the room.
+    /// The connection to a member failed; the member is still in the room.
     Broken(PeerId),
-    /// The pipeline for a member was built anew.
+    /// The pipeline for a member was rebuilt.
     Rebuilt(PeerId),
-    /// A member is unbearable: nothing more of it until it leaves.
+    /// A member misbehaved: it is ignored until it leaves.
     Misbehaved(PeerId),
-    /// The time asked for by [`Effect::RetryLater`] has come.
+    /// The delay of [`Effect::RetryLater`] is over.
     Retry(PeerId),
 }
 
-/// What to do.
+/// An effect, to be carried out by the caller.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Begin a negotiation.
+    /// Start a negotiation.
     Open {
-        /// With whom.
+        /// The member.
         peer: PeerId,
-        /// Who offers.
+        /// Which side offers.
         start: Start,
-        /// Whether we give way in a glare.
+        /// Whether our offer yields in a glare.
         polite: bool,
     },
-    /// Hand on what the member said.
+    /// Pass the member's signal to its negotiation.
     Deliver(PeerId, Signal),
     /// End the negotiation or the connection.
     Close(PeerId),
-    /// Say that we are full.
+    /// Tell the member that we are full.
     Decline(PeerId),
-    /// Try again after a while, longer each time.
+    /// Try again after a delay, which grows each time.
     RetryLater(PeerId),
-    /// Tell the user.
+    /// Report to the user.
     Report(PeerId, Report),
 }
 
-/// What the user wants to know about a member.
+/// What is reported about a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Report {
-    /// It came.
+    /// It joined.
     Joined,
-    /// It went.
+    /// It left.
     Left,
-    /// We are full and do not speak with it.
+    /// We are full and do not connect to it.
     Full,
-    /// It is full and does not speak with us.
+    /// It is full and does not connect to us.
     Declined,
-    /// It begins again and again, and is shunned from now on.
+    /// It started over too often and is ignored from now on.
     Restless,
 }
 
 /// A member of the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Member {
-    /// It was there before us.
+    /// It joined before us.
     older: bool,
-    /// We speak with it.
+    /// There is a negotiation or connection with it.
     open: bool,
-    /// We never will.
+    /// It is ignored until it leaves.
     shunned: bool,
-    /// With its new beginnings: those while we speak with it, and those after it has made us end that.
+    /// Limits its restarts: rebuilt pipelines, and negotiations that it starts after one has ended.
     patience: Patience,
 }
 
@@ -92,7 +92,7 @@ impl Member {
     }
 }
 
-/// The room as we see it.
+/// The room and its members.
 #[derive(Debug)]
 pub struct Room {
     limit: usize,
@@ -100,12 +100,12 @@ pub struct Room {
 }
 
 impl Room {
-    /// We speak with at most `limit` members.
+    /// A room in which we connect to at most `limit` members.
     pub fn new(limit: usize) -> Self {
         Self { limit, members: BTreeMap::new() }
     }
 
-    /// Takes one input at the time `now`.
+    /// Handles one input at the time `now`; returns the effects in their order.
     pub fn handle(&mut self, now: Duration, input: Input) -> Vec<Effect> {
         match input {
             Input::Entered(peers) => self.entered(peers),
@@ -120,12 +120,13 @@ impl Room {
         }
     }
 
-    /// Whom we speak with.
+    /// The number of negotiations and connections.
     pub fn open(&self) -> usize {
         self.members.values().filter(|member| member.open).count()
     }
 
-    /// Entering again, after the server was gone, begins everything anew. Only who was unbearable still is.
+    /// Handles joining. After a lost server connection everything starts over; only members that misbehaved stay
+    /// ignored.
     fn entered(&mut self, peers: Vec<PeerId>) -> Vec<Effect> {
         let mut effects: Vec<Effect> = Vec::new();
         let before = std::mem::take(&mut self.members);
@@ -149,7 +150,7 @@ impl Room {
     }
 
     fn joined(&mut self, peer: PeerId) -> Vec<Effect> {
-        // Whoever joins while it is here has been away, and we were not told in time.
+        // A member that joins twice has been away, and the notice of that was late or lost.
         let mut effects = self.left(&peer);
         effects.push(Effect::Report(peer.clone(), Report::Joined));
         effects.extend(self.meet(peer, Member::new(false), Start::AwaitOffer));
@@ -166,15 +167,14 @@ impl Room {
         let mut effects = Vec::new();
         let (known, mut member) = match self.members.get(&peer) {
             Some(member) => (true, *member),
-            // The server names everybody before they can speak; another server might not.
+            // Our server announces members before they can send; another server might not.
             None => (false, Member::new(false)),
         };
         if member.shunned {
             return effects;
         }
         if !member.open {
-            // After a failure an offer or the request for one begins anew; what else is left of the old
-            // connection is no use.
+            // After a failure, an offer or a request for one starts over; other signals belong to the old connection.
             if !matches!(
                 signal,
                 Signal::OfferRequest | Signal::Sdp { kind: callbin_protocol::SdpType::Offer, .. }
@@ -203,8 +203,8 @@ impl Room {
         [Effect::Close(peer.clone())].into_iter().chain(report).collect()
     }
 
-    /// Who offered, offers again: a member that was suspended, or whose network was away, may be back. The
-    /// other side has only to wait for it.
+    /// The side that offered offers again: a member that was suspended or offline may be back. The other side only
+    /// waits.
     fn broken(&mut self, peer: PeerId) -> Vec<Effect> {
         let offers = self.members.get(&peer).is_some_and(|member| member.older);
         let mut effects = self.ended(&peer, None);
@@ -244,7 +244,7 @@ impl Room {
         self.open() < self.limit
     }
 
-    /// Begins with a member, or declines.
+    /// Starts a negotiation with a member, or declines.
     fn meet(&mut self, peer: PeerId, member: Member, start: Start) -> Vec<Effect> {
         let open = self.has_place();
         self.members.insert(peer.clone(), Member { open, ..member });

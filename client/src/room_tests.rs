@@ -52,7 +52,7 @@ fn whoever_offered_offers_again_after_a_failure() {
     assert_eq!(room.handle(T0, Input::Broken(peer("older"))), [Effect::Close(peer("older")), later]);
     assert_eq!(room.handle(T0, Input::Retry(peer("older"))), [open("older", Start::Offer, false)]);
     assert_eq!(room.handle(T0, Input::Retry(peer("older"))), [], "it is under way");
-    // The other side has only to wait.
+    // The other side only waits.
     assert_eq!(room.handle(T0, Input::Broken(peer("younger"))), [Effect::Close(peer("younger"))]);
     assert_eq!(room.handle(T0, Input::Retry(peer("younger"))), []);
     room.handle(T0, Input::Broken(peer("older")));
@@ -72,7 +72,7 @@ fn an_unbearable_member_is_shunned_until_it_leaves() {
     assert_eq!(room.handle(T0, Input::Said(peer("bad"), offer())), [Effect::Deliver(peer("bad"), offer())]);
 }
 
-/// Offers of a member that ends each negotiation at once, until it is shunned: how many were taken.
+/// A member ends each negotiation and offers again until it is shunned; returns how many offers were accepted.
 fn restless(room: &mut Room, now: Duration) -> usize {
     let restless = Effect::Report(peer("bad"), Report::Restless);
     for number in 0..1000 {
@@ -84,7 +84,7 @@ fn restless(room: &mut Room, now: Duration) -> usize {
         }
         assert_eq!(effects.len(), 2, "{effects:?}");
     }
-    panic!("for ever");
+    panic!("it is never shunned");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn who_is_shunned_stays_so_when_we_enter_again() {
     let again = room.handle(T0, Input::Entered(vec![peer("bad"), peer("good")]));
     assert_eq!(again, [Effect::Close(peer("good")), open("good", Start::Offer, false)]);
     assert_eq!(room.handle(T0, Input::Said(peer("bad"), offer())), []);
-    // Whoever left meanwhile begins anew.
+    // A member that left meanwhile starts over.
     room.handle(T0, Input::Entered(vec![]));
     assert_eq!(room.handle(T0, Input::Entered(vec![peer("bad")])), [open("bad", Start::Offer, false)]);
 }
@@ -142,7 +142,7 @@ fn a_member_that_left_can_come_back_at_once() {
         room.handle(T0, Input::Joined(peer("a"))),
         [Effect::Report(peer("a"), Report::Joined), open("a", Start::AwaitOffer, true)]
     );
-    // And if the notice of its leaving is late or lost:
+    // The same if the notice of its leaving is late or lost:
     assert_eq!(
         room.handle(T0, Input::Joined(peer("a"))),
         [
@@ -201,8 +201,8 @@ fn entering_again_begins_everything_anew() {
     );
 }
 
-/// A room of simulated clients: the real machines, a server that keeps each socket's order, and webrtcbins
-/// that take their time.
+/// A room of simulated clients: the real state machines, a server that keeps the order of each socket, and slow
+/// webrtcbins.
 struct World {
     clients: BTreeMap<PeerId, Client>,
     /// In the order they joined.
@@ -215,7 +215,8 @@ struct Client {
     pairs: BTreeMap<PeerId, Pair>,
     /// From the server, not yet read.
     inbox: VecDeque<Input>,
-    /// From the webrtcbins, not yet handled. The number says of which: a thrown-away one has no say.
+    /// From the webrtcbins, not yet handled. The number is the webrtcbin's generation: events of a replaced one are
+    /// ignored.
     done: VecDeque<(PeerId, u32, negotiation::Input)>,
 }
 
@@ -276,7 +277,8 @@ impl World {
         }
     }
 
-    /// One client handles the next thing; whether there was one. `from_server` says where to look first.
+    /// One client handles its next input, if there is one; returns whether there was. `from_server` says where to look
+    /// first.
     fn step(&mut self, who: &PeerId, from_server: bool) -> bool {
         let Some(client) = self.clients.get_mut(who) else { return false };
         let message = |client: &mut Client| client.inbox.pop_front();
@@ -364,7 +366,7 @@ impl World {
         }
     }
 
-    /// What follows the sending of a description: setting it. (The borrow of the other client has to end.)
+    /// Sets a description after it was sent. (A function of its own because the borrow of the other client has to end.)
     fn rest_of_send(&mut self, who: &PeerId, peer: &PeerId, is_answer: bool) {
         let client = self.clients.get_mut(who).unwrap();
         let Some(pair) = client.pairs.get_mut(peer) else { return };
@@ -379,7 +381,7 @@ impl World {
         }
     }
 
-    /// Everybody handles all there is.
+    /// All clients handle all inputs.
     fn settle(&mut self) {
         for _ in 0..100_000 {
             let all: Vec<PeerId> = self.clients.keys().cloned().collect();
@@ -391,7 +393,7 @@ impl World {
         panic!("they never stop talking");
     }
 
-    /// Each pair has set each other's description, of the same two webrtcbins.
+    /// Whether both members of each pair have set each other's descriptions, of the same two webrtcbins.
     fn all_connected(&self) -> Result<(), String> {
         for (who, client) in &self.clients {
             let others: BTreeSet<&PeerId> = self.clients.keys().filter(|other| *other != who).collect();
@@ -429,8 +431,8 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    /// Joins and leaves, messages and slow webrtcbins, interleaved as they may: in the end all who stayed
-    /// are connected with each other.
+    /// For any interleaving of joins, leaves, messages and slow webrtcbins: in the end all who stayed are connected
+    /// with each other.
     #[test]
     fn everyone_who_stays_is_connected(acts in proptest::collection::vec(act(), 0..200)) {
         let mut world = World::new();

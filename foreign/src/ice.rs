@@ -1,8 +1,8 @@
-//! ICE restart (RFC 8839, section 4.4.1.1.1) for GStreamer's webrtcbin, which has none in any version.
+//! ICE restart (RFC 8839, section 4.4.1.1.1) below GStreamer's webrtcbin, which does not support it in any version.
 //!
-//! libnice, below webrtcbin, can do it: it forgets the peer's candidates and credentials, makes new ones of our own,
-//! and goes on with the selected pair until a better one is found. DTLS and media above it do not notice. libnice has
-//! no bindings for the GLib of today.
+//! libnice does: it forgets the peer's candidates and credentials, creates new local credentials, and keeps using the
+//! selected pair until a better one is found. DTLS and media above it do not notice. libnice has no bindings for
+//! current GLib crates.
 
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_uint, c_void},
@@ -40,11 +40,11 @@ pub struct Credentials {
     pub password: String,
 }
 
-/// The stream of a webrtcbin that bundles: it has no other.
+/// The only stream of a webrtcbin that bundles.
 const STREAM: c_uint = 1;
 
-/// Restarts ICE on the only stream of a `NiceAgent`, towards a peer with new credentials. Gives our new ones; `None`:
-/// this is no `NiceAgent`, or it has no such stream.
+/// Restarts ICE on the only stream of a `NiceAgent`, for a peer with new credentials. Returns our new credentials, or
+/// `None` if `agent` is no `NiceAgent`, it has no such stream, or the credentials are not valid.
 pub fn restart(agent: &glib::Object, remote: &Credentials) -> Option<Credentials> {
     if agent.type_().name() != "NiceAgent" {
         return None;
@@ -53,7 +53,7 @@ pub fn restart(agent: &glib::Object, remote: &Credentials) -> Option<Credentials
     let password = CString::new(remote.password.as_str()).ok()?;
     let object: *mut glib::gobject_ffi::GObject = agent.to_glib_none().0;
     let agent: *mut c_void = object.cast();
-    // SAFETY: `agent` is a live NiceAgent, which is its own lock; the strings are NUL-terminated and are copied.
+    // SAFETY: `agent` is a live NiceAgent, which locks itself; the strings are NUL-terminated and are copied.
     let restarted = unsafe {
         nice_agent_restart(agent) != 0
             && nice_agent_set_remote_credentials(agent, STREAM, ufrag.as_ptr(), password.as_ptr()) != 0
@@ -71,12 +71,12 @@ fn local(agent: *mut c_void) -> Option<Credentials> {
     Some(Credentials { ufrag: take(ufrag)?, password: take(password)? })
 }
 
-/// Takes a string that GLib has allocated for us.
+/// Copies and frees a string that GLib has allocated for us.
 fn take(text: *mut c_char) -> Option<String> {
     if text.is_null() {
         return None;
     }
-    // SAFETY: libnice gives NUL-terminated strings, which are the caller's to free with g_free.
+    // SAFETY: libnice returns NUL-terminated strings, which the caller frees with g_free.
     let owned = unsafe { CStr::from_ptr(text) }.to_str().ok().map(String::from);
     // SAFETY: as above, and `text` is not used any more.
     unsafe { glib::ffi::g_free(text.cast()) };

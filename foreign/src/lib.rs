@@ -1,5 +1,5 @@
-//! C functions that no safe binding calls, or not safely enough for what strangers send. All unsafe code of callbin is
-//! here.
+//! Calls of C functions that have no safe binding, or none that is safe with a peer's input. All unsafe code of callbin
+//! is here.
 
 pub mod ice;
 pub mod text;

@@ -1,16 +1,16 @@
-//! Texts of strangers in GLib's values.
+//! Text of peers in GLib values.
 
 use std::ffi::CStr;
 
 use gst::glib::{self, gobject_ffi, translate::ToGlibPtr};
 
-/// The text in a value, whatever its bytes: what is no UTF-8 is replaced. GLib's bindings take for granted that it is,
-/// which is wrong for a text that a peer sent: webrtcbin hands on its bytes as they came.
+/// The text in a value; `None` if the value holds no string. Bytes that are not UTF-8 are replaced: webrtcbin passes on
+/// the bytes of a peer's text unchecked, and GLib's bindings assume that they are UTF-8.
 pub fn lossy(value: &glib::Value) -> Option<String> {
     if !value.type_().is_a(glib::Type::STRING) {
         return None;
     }
-    // SAFETY: the value holds a string, as was just checked; it is borrowed for as long as the value is.
+    // SAFETY: the value holds a string, as checked above; it is borrowed for as long as the value is.
     let text = unsafe { gobject_ffi::g_value_get_string(value.to_glib_none().0) };
     if text.is_null() {
         return None;
@@ -26,7 +26,7 @@ mod tests {
 
     use super::*;
 
-    /// A value with these bytes in it, as C code makes one.
+    /// A value with these bytes, as C code makes one.
     fn value(bytes: &CStr) -> glib::Value {
         let mut value = glib::Value::from_type(glib::Type::STRING);
         let raw: *mut gobject_ffi::GValue = glib::translate::ToGlibPtrMut::to_glib_none_mut(&mut value).0;

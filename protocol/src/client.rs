@@ -1,4 +1,4 @@
-//! From a peer to the server.
+//! Messages from a peer to the server.
 
 use std::{borrow::Cow, fmt};
 
@@ -7,43 +7,43 @@ use crate::{
     split_verb,
 };
 
-/// A frame a peer sends to the server. Which of them means something depends on the peer's state; within a
-/// session none does, for there every frame is the partner's.
+/// A frame that a peer sends to the server. Which ones are valid depends on the peer's state; within a session every
+/// frame is payload for the other peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientMessage<'a> {
     /// `HELLO <uid>`: register.
     Hello(PeerId),
     /// `SESSION <uid>`: call a peer.
     Session(PeerId),
-    /// `ROOM <id>`: join a room, made if it is not there.
+    /// `ROOM <id>`: join a room, which is created if it does not exist.
     Room(RoomId),
-    /// `ROOM_PEER_MSG <uid> <msg>`: say something to one member of the room.
+    /// `ROOM_PEER_MSG <uid> <msg>`: send a message to one member of the room.
     RoomPeerMsg {
-        /// The addressee.
+        /// The receiver.
         to: PeerId,
-        /// Everything behind the one space that follows the uid, untouched.
+        /// Everything after the one space that follows the uid, unchanged.
         msg: Cow<'a, str>,
     },
-    /// `ROOM_PEER_LIST`: who else is here?
+    /// `ROOM_PEER_LIST`: list the other members of the room.
     RoomPeerList,
 }
 
-/// Why a frame is not a [`ClientMessage`]. The texts are those that stand where an id should.
+/// Why a frame is not a [`ClientMessage`]. The strings are the invalid ids.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
-    /// Not a verb of this protocol, or one with more behind it than it takes.
+    /// Not a verb of this protocol, or one with too many arguments.
     #[error("not a message of this protocol")]
     UnknownVerb,
-    /// `HELLO` with something that can't be a uid.
+    /// `HELLO` with an invalid uid.
     #[error("not a uid to register as")]
     InvalidUid(String),
-    /// `SESSION` with something that can't be a uid.
+    /// `SESSION` with an invalid uid.
     #[error("not a uid to call")]
     InvalidCallee(String),
-    /// `ROOM_PEER_MSG` with something that can't be a uid.
+    /// `ROOM_PEER_MSG` with an invalid uid.
     #[error("not a uid to send to")]
     InvalidAddressee(String),
-    /// `ROOM` with something that can't be a room.
+    /// `ROOM` with an invalid room id.
     #[error("not the id of a room")]
     InvalidRoom(String),
     /// `ROOM_PEER_MSG <uid>` without a message.
@@ -52,7 +52,7 @@ pub enum ParseError {
 }
 
 impl<'a> ClientMessage<'a> {
-    /// Reads one text frame. The verb is matched whole: `ROOMMATE x` is not `ROOM`.
+    /// Parses one text frame. The verb is matched as a whole: `ROOMMATE x` is not `ROOM`.
     pub fn parse(text: &'a str) -> Result<Self, ParseError> {
         let (verb, rest) = split_verb(text);
         match verb {

@@ -1,22 +1,22 @@
-//! Identifiers: valid once built.
+//! Identifiers, checked when they are built.
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
-/// White space as Python's `str.split` sees it, which is what the protocol's ids were defined by.
+/// White space as in Python's `str.split`, which defines the protocol's ids.
 pub(crate) fn is_white_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
-/// The longest id, in bytes. The protocol sets no limit; an id is repeated to every member of a room and
-/// stands in logs, so there is one.
+/// The longest id, in bytes. The protocol sets no limit, but an id is sent to every member of a room and written to
+/// logs.
 pub const MAX_ID_LEN: usize = 1024;
 
-/// The text is empty, too long, holds white space, or is reserved.
+/// The text is empty, too long, contains white space, or is reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an id is not empty, has no white space and at most {MAX_ID_LEN} bytes")]
 pub struct InvalidId;
 
-/// The longest list of ids that a server sends, in bytes: what every client reads as one message.
+/// The longest list of ids that a server sends, in bytes: every client can read that much as one message.
 pub const MAX_LIST_LEN: usize = 1 << 20;
 
 macro_rules! id {
@@ -28,7 +28,7 @@ macro_rules! id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Checks `text` and makes it an id.
+            /// Checks `text` and makes an id of it.
             pub fn new(text: &str) -> Result<Self, InvalidId> {
                 let reserved: &[&str] = &$reserved;
                 let sized = !text.is_empty() && text.len() <= MAX_ID_LEN;
@@ -38,7 +38,7 @@ macro_rules! id {
                 Ok(Self(text.into()))
             }
 
-            /// The id as it stands on the wire.
+            /// The id as on the wire.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -72,7 +72,7 @@ macro_rules! id {
 }
 
 id! {
-    /// What a peer registered as: its uid.
+    /// The uid that a peer registered with.
     PeerId, []
 }
 

@@ -1,8 +1,8 @@
 //! The signalling protocol of GStreamer's WebRTC examples as types: no I/O, no clock, no async.
 //!
-//! Two layers live here. [`ClientMessage`] and [`ServerMessage`] are the text frames between a peer and
-//! the signalling server; [`Signal`] is what two peers say to each other through it. Each has `parse` and
-//! `Display`, and printing what was parsed gives the same frame again. PROTOCOL.md describes the wire.
+//! There are two layers. [`ClientMessage`] and [`ServerMessage`] are the text frames between a peer and the signalling
+//! server; [`Signal`] is a message between two peers. Each has `parse` and `Display`, and a parsed message prints as a
+//! frame that parses the same. PROTOCOL.md describes the format on the wire.
 
 mod client;
 mod id;
@@ -15,10 +15,9 @@ pub use id::{InvalidId, MAX_ID_LEN, MAX_LIST_LEN, PeerId, RoomId};
 pub use server::{ErrorMessage, ServerMessage, UnknownMessage};
 pub use signal::{Candidate, InvalidSignal, SdpType, Signal};
 
-/// Splits off the first word: the verb, and what follows the white space behind it.
+/// Splits a frame into its verb, the first word, and the rest.
 ///
-/// As in Python's `split(maxsplit=1)`, white space before the argument does not count and white space
-/// at its end does.
+/// As in Python's `split(maxsplit=1)`, white space before the rest is removed and white space at its end is kept.
 fn split_verb(text: &str) -> (&str, &str) {
     match text.split_once(id::is_white_space) {
         Some((verb, rest)) => (verb, rest.trim_start_matches(id::is_white_space)),

@@ -1,8 +1,8 @@
-//! Quoting as Python's `repr` does it: the reference server's error texts are made that way.
+//! Quotes strings like Python's `repr`, which the reference server uses in its error texts.
 
 use std::fmt::{self, Write};
 
-/// Prints a string as Python's `repr` would: `'x'`, but `"o'brien"`.
+/// Prints a string like Python's `repr`: `'x'`, but `"o'brien"`.
 pub(crate) struct PythonRepr<'a>(pub(crate) &'a str);
 
 impl fmt::Display for PythonRepr<'_> {
@@ -26,19 +26,19 @@ impl fmt::Display for PythonRepr<'_> {
     }
 }
 
-/// Whether Python prints the character as it is. Rust's own tables decide outside ASCII.
+/// Whether Python prints the character unescaped. Outside ASCII, Rust's tables decide.
 fn is_printable(c: char) -> bool {
     if c.is_ascii() {
         return (' '..='~').contains(&c);
     }
-    // `char::escape_debug` also escapes combining marks, which Python prints. Behind another character
-    // `str::escape_debug` leaves them alone.
+    // `char::escape_debug` also escapes combining marks, which Python does not. After another character
+    // `str::escape_debug` does not, either.
     let mut text = String::from("a");
     text.push(c);
     text.escape_debug().nth(1) == Some(c)
 }
 
-/// Reads back what [`PythonRepr`] quoted, where it needed no escapes. `None` for anything else.
+/// Reverses [`PythonRepr`] for strings that need no escapes; `None` for any other text.
 pub(crate) fn unquote(text: &str) -> Option<&str> {
     let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
     let inner = text.strip_prefix(quote)?.strip_suffix(quote)?;
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn quotes_as_python_does() {
-        // Left: the string; right: what CPython 3.11 prints for repr() of it.
+        // Left: the string; right: its repr() in CPython 3.11.
         for (text, repr) in [
             ("x", "'x'"),
             ("", "''"),

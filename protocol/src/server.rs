@@ -1,4 +1,4 @@
-//! From the server to a peer.
+//! Messages from the server to a peer.
 
 use std::{borrow::Cow, fmt};
 
@@ -8,32 +8,32 @@ use crate::{
     split_verb,
 };
 
-/// A frame the server itself sends to a peer. Within a session every frame after `SESSION_OK` is the
-/// partner's instead, except [`ServerMessage::Error`].
+/// A frame that the server itself sends to a peer. Within a session, every frame after `SESSION_OK` comes from the
+/// other peer, except [`ServerMessage::Error`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerMessage<'a> {
-    /// `HELLO`: you are registered.
+    /// `HELLO`: the peer is registered.
     Hello,
-    /// `SESSION_OK`: what you send from now on goes to the peer you called.
+    /// `SESSION_OK`: from now on, the peer's frames go to the peer that it called.
     SessionOk,
-    /// `ROOM_OK <uid> …`: you are in the room, with these, in the order they came.
+    /// `ROOM_OK <uid> …`: the peer is in the room, with these members, in the order they joined.
     ///
-    /// An empty room answers with a space behind the verb: clients test for that prefix.
+    /// If there are none, a space follows the verb: clients test for that prefix.
     RoomOk(Vec<PeerId>),
     /// `ROOM_PEER_JOINED <uid>`.
     RoomPeerJoined(PeerId),
     /// `ROOM_PEER_LEFT <uid>`.
     RoomPeerLeft(PeerId),
-    /// `ROOM_PEER_MSG <uid> <msg>`: a member says something to you.
+    /// `ROOM_PEER_MSG <uid> <msg>`: a message from a member.
     RoomPeerMsg {
-        /// Who says it.
+        /// The sender.
         from: PeerId,
-        /// What, verbatim.
+        /// The message, unchanged.
         msg: Cow<'a, str>,
     },
     /// `ROOM_PEER_LIST <uid> …`: the others in the room.
     RoomPeerList(Vec<PeerId>),
-    /// `ERROR …`. Every client takes it as the end of the call.
+    /// `ERROR …`. Every client ends the call on it.
     Error(ErrorMessage),
 }
 
@@ -50,23 +50,23 @@ pub enum ErrorMessage {
     InvalidRoomId(String),
     /// `invalid msg, already in room`.
     AlreadyInRoom,
-    /// `room '<id>' is full`. Of callbin's server, with a limit.
+    /// `room '<id>' is full`. Only from callbin's server, with a limit.
     RoomFull(String),
-    /// `too many rooms`. Of callbin's server, with a limit.
+    /// `too many rooms`. Only from callbin's server, with a limit.
     TooManyRooms,
-    /// `too many sessions`. Of callbin's server, with a limit.
+    /// `too many sessions`. Only from callbin's server, with a limit.
     TooManySessions,
     /// Any other text, from this or another server.
     Other(String),
 }
 
-/// The text is not a frame of the server's.
+/// The text is not a frame of a signalling server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a message of a signalling server")]
 pub struct UnknownMessage;
 
 impl<'a> ServerMessage<'a> {
-    /// Reads one text frame.
+    /// Parses one text frame.
     pub fn parse(text: &'a str) -> Result<Self, UnknownMessage> {
         let (verb, rest) = split_verb(text);
         match verb {
@@ -96,7 +96,7 @@ fn parse_peers(text: &str) -> Result<Vec<PeerId>, UnknownMessage> {
 }
 
 impl ErrorMessage {
-    /// What kind of error it is, without anything that a peer wrote.
+    /// The kind of the error, without text from a peer.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::PeerNotFound(_) => "peer not found",
@@ -111,7 +111,7 @@ impl ErrorMessage {
         }
     }
 
-    /// Reads what follows `ERROR`: every client takes any text with that prefix as an error.
+    /// Parses what follows `ERROR`: clients accept any text with that prefix as an error.
     fn parse(text: &str) -> Self {
         let text = text.trim_matches(is_white_space);
         let quoted = |prefix: &str, suffix: &str| {
@@ -128,7 +128,7 @@ impl ErrorMessage {
     }
 }
 
-/// The errors whose text is their kind.
+/// The errors whose text equals their kind.
 const FIXED: [ErrorMessage; 3] =
     [ErrorMessage::AlreadyInRoom, ErrorMessage::TooManyRooms, ErrorMessage::TooManySessions];
 
@@ -147,7 +147,7 @@ impl fmt::Display for ServerMessage<'_> {
     }
 }
 
-/// `VERB a b`, and `VERB ` with its space when there is nobody.
+/// `VERB a b`, or `VERB ` with a trailing space for an empty list.
 fn write_peers(f: &mut fmt::Formatter<'_>, verb: &str, peers: &[PeerId]) -> fmt::Result {
     f.write_str(verb)?;
     if peers.is_empty() {

@@ -1,4 +1,4 @@
-//! Between two peers: session descriptions and candidates as JSON, and the request for an offer.
+//! Messages between two peers: session descriptions and candidates as JSON, and the request for an offer.
 
 use std::fmt;
 
@@ -8,13 +8,13 @@ use serde_json::{Map, Value};
 /// One message between two peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signal {
-    /// `OFFER_REQUEST`: the caller wants the other side to offer.
+    /// `OFFER_REQUEST`: the caller asks the other side to offer.
     OfferRequest,
     /// `{"sdp":{"type":…,"sdp":…}}`, an `RTCSessionDescriptionInit`.
     Sdp {
         /// Offer or answer.
         kind: SdpType,
-        /// The session description (RFC 8866), lines ended by CR LF.
+        /// The session description (RFC 8866), with CR LF line ends.
         sdp: String,
     },
     /// `{"ice":{…}}`, an `RTCIceCandidateInit`.
@@ -25,22 +25,22 @@ pub enum Signal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SdpType {
-    /// The first half of a negotiation.
+    /// The first description of an exchange.
     Offer,
-    /// The second half.
+    /// The reply to an offer.
     Answer,
 }
 
-/// An ICE candidate as JavaScript's `RTCIceCandidateInit` has it.
+/// An ICE candidate, like JavaScript's `RTCIceCandidateInit`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Candidate {
-    /// `candidate:…` (RFC 8839, section 5.1). Empty: no more candidates follow.
+    /// `candidate:…` (RFC 8839, section 5.1). Empty: end of candidates.
     pub candidate: String,
-    /// The m-line's `a=mid`. Browsers send it; GStreamer's examples don't.
+    /// The m-line's `a=mid`. Browsers send it, GStreamer's examples do not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sdp_mid: Option<String>,
-    /// The index of the m-line. The existing clients need a number; browsers may say null.
+    /// The index of the m-line. Existing clients need a number; browsers may send null.
     #[serde(rename = "sdpMLineIndex")]
     pub sdp_m_line_index: Option<u32>,
 }
@@ -57,7 +57,7 @@ pub enum InvalidSignal {
 }
 
 impl Signal {
-    /// Reads one message. `"ice": null` is a browser's end of candidates, as is an empty candidate.
+    /// Parses one message. `"ice": null` and an empty candidate mean end of candidates.
     pub fn parse(text: &str) -> Result<Self, InvalidSignal> {
         if text == "OFFER_REQUEST" {
             return Ok(Self::OfferRequest);
@@ -79,7 +79,7 @@ fn shape(what: &str) -> InvalidSignal {
     InvalidSignal::Shape(what.into())
 }
 
-/// Types in upper case come from languages whose enumerations are written so.
+/// Some peers write the type in upper case.
 fn read_description(value: Value) -> Result<Signal, InvalidSignal> {
     let Value::Object(mut object) = value else { return Err(shape("the description is no object")) };
     let kind = object.get("type").and_then(Value::as_str).unwrap_or_default();
@@ -94,7 +94,7 @@ fn read_description(value: Value) -> Result<Signal, InvalidSignal> {
     }
 }
 
-/// Mid and index say the same thing, so one of them is enough: what makes no sense of the other does no harm.
+/// Mid and index identify the same m-line, so one valid value is enough; an invalid other one is ignored.
 fn read_candidate(value: Value) -> Result<Candidate, InvalidSignal> {
     let Value::Object(mut object) = value else { return Err(shape("the candidate is no object")) };
     let candidate = match object.remove("candidate") {
@@ -116,7 +116,7 @@ fn read_candidate(value: Value) -> Result<Candidate, InvalidSignal> {
     Ok(Candidate { candidate, sdp_mid, sdp_m_line_index })
 }
 
-/// `1`, but also `1.0` and `"1"`.
+/// Accepts `1`, but also `1.0` and `"1"`.
 fn read_index(value: &Value) -> Option<u32> {
     match value {
         Value::String(text) => text.trim().parse().ok(),
@@ -146,7 +146,7 @@ impl fmt::Display for Signal {
 }
 
 impl Candidate {
-    /// No more candidates follow (RFC 8838, section 8.2).
+    /// Whether this is the end of candidates (RFC 8838, section 8.2).
     pub fn is_end(&self) -> bool {
         self.candidate.trim().is_empty()
     }

@@ -1,8 +1,8 @@
-//! Chromium, driven over its own DevTools protocol: one process, any number of pages, nothing left behind.
+//! Chromium, driven over its DevTools protocol: one process, any number of pages, no leftovers.
 //!
-//! The protocol is spoken directly (JSON over a WebSocket) because the few commands needed are stable, while
-//! typed bindings break with each new browser, and because pages are then independent of one another: no
-//! "current window". Each page is a window of its own, so that none is throttled for being in the background.
+//! The protocol (JSON over a WebSocket) is used directly because the few commands needed are stable, while typed
+//! bindings break with each new browser, and because pages are independent of one another: there is no "current
+//! window". Each page has its own window, so that none is throttled in the background.
 
 mod bare;
 mod devtools;
@@ -31,17 +31,17 @@ pub use page::{Page, VideoProbe};
 /// How to start a browser.
 #[derive(Debug, Clone, Copy)]
 pub struct BrowserOptions {
-    /// Hides local addresses behind mDNS names, as browsers do for pages that don't use a camera or
-    /// microphone. A page that may use one shows its addresses in any case.
+    /// Hide local addresses behind mDNS names, as browsers do for pages without camera or microphone access. A page
+    /// with access shows its addresses in any case.
     pub mdns: bool,
-    /// Cameras with a moving picture and a microphone with a beep, which any page may use unasked. Without
-    /// it there are none.
+    /// Fake cameras with a moving picture and a fake microphone with a beep, which any page may use without a prompt.
+    /// Without this there are no devices.
     pub fake_devices: bool,
-    /// Camera and microphone are there, and the user has forbidden their use.
+    /// Camera and microphone exist, but the user has denied access.
     pub block_devices: bool,
-    /// Takes any certificate.
+    /// Accept any certificate.
     pub accept_insecure_certs: bool,
-    /// Lets a page play sound before anybody has clicked.
+    /// Let a page play sound before the first click.
     pub autoplay: bool,
     /// Width and height of each window's content.
     pub window: (u32, u32),
@@ -66,12 +66,12 @@ pub struct Browser {
     devtools: Arc<DevTools>,
     options: BrowserOptions,
     process: Process,
-    /// Dropped last: nobody may write into it any more.
+    /// Dropped last, when no process writes into it any more.
     profile: TempDir,
 }
 
 impl Browser {
-    /// Starts the Chromium in `$CHROMIUM`, else the first `chromium` in the path, and waits until it can be driven.
+    /// Starts `$CHROMIUM`, or else `chromium` from the path, and waits until DevTools answers.
     pub fn start(options: BrowserOptions) -> Self {
         let profile = tempfile::Builder::new().prefix("callbin-chromium-").tempdir().expect("there is room");
         let process = Process::spawn(&mut command(&options, profile.path()));
@@ -95,7 +95,7 @@ impl Browser {
         self.process.pid()
     }
 
-    /// Where it keeps its profile.
+    /// The folder of its profile.
     pub fn profile(&self) -> &Path {
         self.profile.path()
     }
@@ -110,7 +110,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The browser leads a process group of its own, in which are all its children.
+        // The browser leads a process group that contains all its children.
         let group = format!("-{}", self.process.pid());
         let kill = |signal: &str| {
             let status = Command::new("kill").args([signal, "--", &group]).stderr(Stdio::null()).status();
@@ -119,7 +119,7 @@ impl Drop for Browser {
         kill("-KILL");
         let _ = self.process.child().wait();
         for _ in 0..3000 {
-            // A profile is gone for good only when nobody writes into it any more.
+            // The profile can be removed for good only when no process writes into it.
             if !kill("-0") && std::fs::remove_dir_all(self.profile.path()).is_ok() {
                 break;
             }
@@ -141,8 +141,8 @@ fn command(options: &BrowserOptions, profile: &Path) -> Command {
         .arg(format!("--window-size={width},{height}"))
         .arg(format!("--user-data-dir={}", profile.display()));
     if options.fake_devices {
-        // The second is a depth camera, whose pictures nobody can send. Few frames a second leave more of the
-        // machine to the others.
+        // The second device is a depth camera, whose pictures cannot be sent. A low frame rate leaves more CPU time to
+        // other programs.
         command.arg("--use-fake-device-for-media-stream=device-count=3,fps=10");
     }
     if options.fake_devices && !options.block_devices {
@@ -157,7 +157,7 @@ fn command(options: &BrowserOptions, profile: &Path) -> Command {
     if options.accept_insecure_certs {
         command.arg("--ignore-certificate-errors");
     }
-    // All it leaves lying about goes with the profile: lock files, sockets, its PulseAudio's.
+    // All its leftovers are in the profile: lock files, sockets, those of PulseAudio.
     command.arg("about:blank").env("HOME", profile).process_group(0);
     for name in ["TMPDIR", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
         let folder = profile.join(name);
@@ -168,7 +168,7 @@ fn command(options: &BrowserOptions, profile: &Path) -> Command {
     command
 }
 
-/// Chromium writes the port it chose, and the path, into its profile.
+/// Chromium writes its port and path into its profile.
 fn devtools_address(profile: &Path) -> Option<String> {
     let text = std::fs::read_to_string(profile.join("DevToolsActivePort")).ok()?;
     let (port, path) = text.split_once('\n')?;

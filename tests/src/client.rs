@@ -1,4 +1,4 @@
-//! A `callbin` of our own, watched by its events.
+//! Runs `callbin` and reads its events.
 
 use std::{
     collections::VecDeque,
@@ -25,15 +25,15 @@ use crate::{
 pub struct Client {
     process: Process,
     lines: Receiver<String>,
-    /// Events that were passed over by a wait for another one.
+    /// Events that a wait for another one skipped.
     seen: VecDeque<Event>,
     ended: bool,
     errors: Arc<Mutex<String>>,
-    /// Reads what it writes to stderr.
+    /// The thread that reads its stderr.
     reader: Option<JoinHandle<()>>,
 }
 
-/// One event, as it stands on stdout.
+/// One event, as written on stdout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event(Value);
 
@@ -43,17 +43,17 @@ impl Event {
         self.text("/event")
     }
 
-    /// When, in milliseconds since the client began.
+    /// Its time, in milliseconds since the client started.
     pub fn ms(&self) -> u64 {
         self.0.pointer("/ms").and_then(Value::as_u64).expect("an event has a time")
     }
 
-    /// Whom it is about.
+    /// The uid of the peer that it is about.
     pub fn peer(&self) -> Option<&str> {
         self.0.pointer("/peer").and_then(Value::as_str)
     }
 
-    /// A text in it, by JSON pointer; empty if there is none.
+    /// A string in it, by JSON pointer; empty if there is none.
     pub fn text(&self, pointer: &str) -> &str {
         self.0.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
     }
@@ -63,7 +63,7 @@ impl Event {
         self.0.pointer(pointer).and_then(Value::as_f64).unwrap_or_default()
     }
 
-    /// All of it.
+    /// The whole event.
     pub fn json(&self) -> &Value {
         &self.0
     }
@@ -77,14 +77,14 @@ impl Event {
 }
 
 impl Client {
-    /// Starts one with these arguments, at this server, headless, telling its events in JSON.
+    /// Starts a client with these arguments for this server, headless, with events in JSON.
     pub fn start(server: &Server, args: &[&str]) -> Self {
         let mut command = Command::new(program("callbin"));
         command.args(args).args(["--server", &server.ws_url(), "--events", "json", "--headless"]);
         Self::spawn(&mut command)
     }
 
-    /// Starts it as told. Its events have to be in JSON. What GLib calls critical, such as freeing twice, ends it.
+    /// Starts a command, whose events must be in JSON. Critical warnings of GLib, such as a double free, end it.
     pub fn spawn(command: &mut Command) -> Self {
         command.env("G_DEBUG", "fatal-criticals");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -99,7 +99,7 @@ impl Client {
             let mut chunk = [0; 4096];
             while let Ok(n @ 1..) = stderr.read(&mut chunk) {
                 let text = String::from_utf8_lossy(chunk.get(..n).unwrap_or_default()).into_owned();
-                // For whoever looks for the cause of a failure.
+                // Helps to find the cause of a failure.
                 if std::env::var_os("CALLBIN_TEST_VERBOSE").is_some() {
                     eprint!("{text}");
                 }
@@ -109,7 +109,7 @@ impl Client {
         Self { process, lines, seen: VecDeque::new(), ended: false, errors, reader: Some(reader) }
     }
 
-    /// Waits for the next event of this name, passing over others.
+    /// Waits for the next event of this name, skipping others.
     #[track_caller]
     pub fn wait_for(&mut self, name: &str) -> Event {
         self.wait_for_any(&format!("{name:?}"), DEADLINE, |event| event.name() == name)
@@ -123,14 +123,14 @@ impl Client {
         })
     }
 
-    /// Waits for a `stats` event that is as wanted.
+    /// Waits for a `stats` event for which `wanted` is true.
     #[track_caller]
     pub fn wait_for_stats(&mut self, what: &str, wanted: impl FnMut(&Event) -> bool) -> Event {
         let mut wanted = wanted;
         self.wait_for_any(what, DEADLINE, |event| event.name() == "stats" && wanted(event))
     }
 
-    /// Waits for the first event that is as wanted. Events passed over stay for other waits.
+    /// Waits for the first event for which `wanted` is true. Skipped events stay for other waits.
     #[track_caller]
     pub fn wait_for_any(
         &mut self,
@@ -148,7 +148,7 @@ impl Client {
         })
     }
 
-    /// The first event that is as wanted, if it comes until then. Events passed over stay for other waits.
+    /// The first event for which `wanted` is true, if it comes before `until`. Skipped events stay for other waits.
     pub fn find(&mut self, until: Instant, mut wanted: impl FnMut(&Event) -> bool) -> Option<Event> {
         if let Some(position) = self.seen.iter().position(&mut wanted) {
             return self.seen.remove(position);
@@ -161,7 +161,7 @@ impl Client {
         }
     }
 
-    /// Everything it says until its end, the passed-over first.
+    /// All events until its end, skipped ones first.
     pub fn rest(&mut self) -> Vec<Event> {
         let until = Instant::now() + DEADLINE;
         while let Some(event) = self.next_line(until) {
@@ -170,13 +170,13 @@ impl Client {
         self.seen.drain(..).collect()
     }
 
-    /// Forgets the events so far: what is waited for next happens from now on.
+    /// Drops the events so far: later waits see only new ones.
     pub fn forget(&mut self) {
         while self.next_line(Instant::now()).is_some() {}
         self.seen.clear();
     }
 
-    /// Waits for a peer's stats from now on, forgetting its earlier ones and nothing else.
+    /// Waits for new stats of a peer, dropping only its earlier ones.
     #[track_caller]
     pub fn fresh_stats(&mut self, peer: &str) -> Event {
         while let Some(event) = self.next_line(Instant::now()) {
@@ -204,12 +204,12 @@ impl Client {
         &mut self.process
     }
 
-    /// What it wrote to stderr so far.
+    /// Its stderr so far.
     pub fn errors(&self) -> String {
         self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits for its end and its last words, and gives its exit code.
+    /// Waits for its end and the end of its stderr; returns its exit code.
     #[track_caller]
     pub fn exit_code(&mut self) -> i32 {
         let status = self.process.wait();
@@ -217,7 +217,7 @@ impl Client {
         status.code().unwrap_or_else(|| panic!("{status}: {}", self.errors()))
     }
 
-    /// Hangs up as Ctrl-C does, and demands a clean end.
+    /// Hangs up like Ctrl-C; fails if it does not exit with 0.
     #[track_caller]
     pub fn hang_up(mut self) {
         self.process.signal("INT");

@@ -1,4 +1,4 @@
-//! A real TURN server of our own.
+//! Runs coturn, a real TURN server.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::{
 
 const SECRET: &str = "shared-with-coturn-0123456789";
 
-/// A coturn on the loopback, which relays for whoever has credentials made with its secret.
+/// A coturn on the loopback address, which accepts credentials made with its secret.
 #[derive(Debug)]
 pub struct Coturn {
     _process: Process,
@@ -24,12 +24,12 @@ pub struct Coturn {
 }
 
 impl Coturn {
-    /// Starts one, and waits until it listens.
+    /// Starts coturn, and waits until it listens.
     #[track_caller]
     pub fn start() -> Self {
         let folder = TempDir::new().expect("a folder");
         let port = {
-            // It listens to both.
+            // It needs the port for TCP and UDP.
             let free = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
             let address = free.local_addr().expect("bound");
             UdpSocket::bind(address)
@@ -52,17 +52,17 @@ impl Coturn {
         Self { _process: process, port, folder }
     }
 
-    /// Its address, as an `RTCIceServer` has it.
+    /// Its URL, as in an `RTCIceServer`.
     pub fn url(&self) -> String {
         format!("turn:127.0.0.1:{}", self.port)
     }
 
-    /// The file with its secret, for a signalling server.
+    /// The path of the file with its secret, for a signalling server.
     pub fn secret_file(&self) -> String {
         self.folder.path().join("secret").to_str().expect("the path is text").to_owned()
     }
 
-    /// Relays something with these credentials; whether that worked.
+    /// Relays a packet with these credentials; returns whether that worked.
     pub fn accepts(&self, username: &str, password: &str) -> bool {
         let mut command = Command::new("timeout");
         command.args(["20", "turnutils_uclient", "-u", username, "-w", password, "-y", "-n", "1"]);
@@ -72,7 +72,7 @@ impl Coturn {
         output.status.success() && text.contains("Total lost packets 0")
     }
 
-    /// What it has logged so far.
+    /// Its log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }

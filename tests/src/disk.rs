@@ -1,4 +1,4 @@
-//! A small disk, to be filled. That takes root; without it, `sudo` is asked.
+//! A small disk that tests fill up. Needs root, or `sudo` without a password.
 
 use std::{
     fs::File,
@@ -10,12 +10,12 @@ use tempfile::TempDir;
 
 use crate::process::as_root;
 
-/// A disk of so many bytes. Gone when dropped.
+/// A mounted tmpfs, unmounted on drop.
 #[derive(Debug)]
 pub struct Disk(TempDir);
 
 impl Disk {
-    /// Makes one.
+    /// Mounts a disk of `bytes` bytes.
     pub fn of_size(bytes: usize) -> Self {
         let disk = Self(TempDir::new().expect("a folder"));
         let size = format!("size={bytes},mode=777");
@@ -25,12 +25,12 @@ impl Disk {
         disk
     }
 
-    /// Where it is.
+    /// The mount point.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
 
-    /// Fills it up with a file, whose removal makes room again.
+    /// Fills it up with one file; removing that file frees the space.
     pub fn fill(&self) -> PathBuf {
         let path = self.path().join("filler");
         let mut file = File::create(&path).expect("the disk has room for a name");
@@ -41,7 +41,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily: somebody may still have a file open.
+        // Lazily: a process may still have a file open.
         let _ = as_root("umount").arg("-l").arg(self.path()).status();
     }
 }

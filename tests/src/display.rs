@@ -1,4 +1,4 @@
-//! A display of our own: an X server without a screen to look at, but with a file that holds what it shows.
+//! An X server without a screen, whose picture is in a file.
 
 use std::{
     io::{BufRead, BufReader},
@@ -14,7 +14,7 @@ use x11rb::{
 
 use crate::process::Process;
 
-/// A running Xvfb of 1280×800 pixels, ended when dropped.
+/// A running Xvfb of 1280×800 pixels, ended on drop.
 #[derive(Debug)]
 pub struct Display {
     server: Process,
@@ -23,12 +23,12 @@ pub struct Display {
 }
 
 impl Display {
-    /// Starts one under a name that is free.
+    /// Starts an X server under a free display number.
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut command = Command::new("Xvfb");
-        // Without a client it would begin anew, and refuse those who come while it does: GStreamer tries one
-        // sink after the other.
+        // Otherwise it would reset after its last client and refuse connections meanwhile: GStreamer tries one sink
+        // after the other.
         command.arg("-noreset");
         command.args(["-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp", "-fbdir"]);
         command.arg(folder.path()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -39,20 +39,20 @@ impl Display {
         Self { server, name: format!(":{}", number.trim()), folder }
     }
 
-    /// For `DISPLAY`.
+    /// The value for `DISPLAY`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its process.
+    /// The process of the X server.
     pub fn server(&mut self) -> &mut Process {
         &mut self.server
     }
 
-    /// What it shows now.
+    /// The current picture.
     pub fn screenshot(&self) -> Screenshot {
         let file = std::fs::read(self.folder.path().join("Xvfb_screen0")).expect("Xvfb's picture");
-        // X11/XWDFile.h: big-endian words; size of the header, width, height, bytes a row, colours.
+        // X11/XWDFile.h: big-endian words: header size, width, height, bytes per row, number of colours.
         let word = |index: usize| {
             let bytes = file[index * 4..index * 4 + 4].try_into().expect("four bytes");
             u32::from_be_bytes(bytes) as usize
@@ -63,7 +63,7 @@ impl Display {
         Screenshot { rows: (0..height).map(row).collect() }
     }
 
-    /// Gives the one window another size, as its user does.
+    /// Resizes the only window, as a user would.
     #[track_caller]
     pub fn resize_window(&self, width: u32, height: u32) {
         let connection = self.connect();
@@ -72,7 +72,7 @@ impl Display {
         connection.configure_window(window, &size).expect("sent").check().expect("done");
     }
 
-    /// Closes the one window, as its user does.
+    /// Closes the only window, as a user would.
     #[track_caller]
     pub fn close_window(&self) {
         let connection = self.connect();
@@ -100,7 +100,7 @@ impl Display {
 }
 
 impl Drop for Display {
-    /// Asked to end, it takes its socket and lock with it.
+    /// With SIGTERM it removes its socket and lock.
     fn drop(&mut self) {
         if self.server.is_running() {
             self.server.signal("TERM");
@@ -109,7 +109,7 @@ impl Drop for Display {
     }
 }
 
-/// Without a window manager a program's window is a child of the root.
+/// The first visible window. Without a window manager it is a child of the root window.
 fn window(connection: &RustConnection) -> Option<Window> {
     let root = connection.setup().roots.first()?.root;
     let children = connection.query_tree(root).ok()?.reply().ok()?.children;
@@ -120,29 +120,29 @@ fn window(connection: &RustConnection) -> Option<Window> {
     children.into_iter().find(is_seen)
 }
 
-/// What a display showed.
+/// A picture of a display.
 #[derive(Debug)]
 pub struct Screenshot {
-    /// Blue, green, red, nothing.
+    /// Rows of pixels: blue, green, red, unused.
     rows: Vec<Vec<u8>>,
 }
 
-/// Where a colour is.
+/// The bounding box of an area of one colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patch {
     /// Its left edge.
     pub left: usize,
     /// Its upper edge.
     pub top: usize,
-    /// Its rightmost pixels.
+    /// Its rightmost column.
     pub right: usize,
-    /// Its lowest pixels.
+    /// Its lowest row.
     pub bottom: usize,
-    /// How many pixels are of that colour.
+    /// The number of pixels with that colour.
     pub pixels: usize,
 }
 
-/// Fewer pixels side by side are letters, or the edge of something.
+/// Shorter runs of pixels are letters or edges.
 const MIN_RUN: usize = 40;
 
 impl Patch {
@@ -151,7 +151,7 @@ impl Patch {
         (self.right + 1 - self.left) as f64 / (self.bottom + 1 - self.top) as f64
     }
 
-    /// Whether it has nothing in common with `other`.
+    /// Whether it does not overlap `other`.
     pub fn is_apart_from(&self, other: &Self) -> bool {
         self.right < other.left
             || other.right < self.left
@@ -159,7 +159,7 @@ impl Patch {
             || other.bottom < self.top
     }
 
-    /// Whether all of it has the colour.
+    /// Whether at least 97 % of it has the colour.
     pub fn is_full(&self) -> bool {
         let area = (self.right + 1 - self.left) * (self.bottom + 1 - self.top);
         self.pixels * 100 >= area * 97
@@ -167,13 +167,13 @@ impl Patch {
 }
 
 impl Screenshot {
-    /// The area of this colour, red, green and blue; letters of it don't count.
+    /// The area of this colour (red, green, blue), without letters.
     pub fn find(&self, [r, g, b]: [u8; 3]) -> Option<Patch> {
         let near = |a: u8, b: u8| a.abs_diff(b) < 24;
         self.find_where(|[x, y, z]| near(x, r) && near(y, g) && near(z, b))
     }
 
-    /// The area of the colours that are as wanted.
+    /// The area of the colours for which `wanted` is true.
     pub fn find_where(&self, wanted: impl Fn([u8; 3]) -> bool) -> Option<Patch> {
         let mut patch = Patch { left: usize::MAX, top: usize::MAX, right: 0, bottom: 0, pixels: 0 };
         for (y, row) in self.rows.iter().enumerate() {
@@ -192,7 +192,7 @@ impl Screenshot {
         (patch.pixels > 1000).then_some(patch)
     }
 
-    /// How many pixels within so many rows under a patch are as bright as letters.
+    /// The number of pixels within `rows` rows under a patch that are as bright as letters.
     pub fn letters_under(&self, patch: &Patch, rows: usize) -> usize {
         let below = self.rows.iter().skip(patch.bottom + 1).take(rows);
         let bright = |pixel: &[u8]| pixel[..3].iter().all(|part| *part > 150);
@@ -201,7 +201,7 @@ impl Screenshot {
             .sum()
     }
 
-    /// For people to look at, as a PPM where `CALLBIN_SCREENSHOTS` says.
+    /// Saves a PPM for inspection in the folder `$CALLBIN_SCREENSHOTS`, if it is set.
     pub fn save(&self, name: &str) {
         let Some(folder) = std::env::var_os("CALLBIN_SCREENSHOTS") else { return };
         let mut bytes = format!("P6 {} {} 255\n", self.rows[0].len() / 4, self.rows.len()).into_bytes();

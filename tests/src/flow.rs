@@ -1,24 +1,24 @@
-//! Frames that go between two clients, and whether somebody else's doings stopped them.
+//! Counts frames between two clients, to check that nothing else disturbs them.
 
 use crate::client::{Client, Event};
 
 /// Two clients, each with its uid.
 pub type Pair<'a> = [(&'a mut Client, &'a str); 2];
 
-/// How many frames have gone each way between two clients.
+/// The frame counters of two clients, for both directions.
 #[derive(Debug)]
 pub struct Flow([Event; 2]);
 
 impl Flow {
-    /// As of now.
+    /// Reads the current counters.
     #[track_caller]
     pub fn between([(a, a_uid), (b, b_uid)]: &mut Pair) -> Self {
         Self([a.fresh_stats(b_uid), b.fresh_stats(a_uid)])
     }
 
-    /// Demands that each has decoded nine tenths of what the other has sent it since then, and that this was
-    /// what it should be. A busy machine encodes fewer frames, but not below two thirds: an encoder that waits
-    /// for somebody does.
+    /// Fails unless each client has decoded 90 % of the frames that the other sent since `since`, and each sent at
+    /// least two thirds of `fps`. A busy machine encodes fewer frames, but not below that; an encoder that waits for a
+    /// peer does.
     #[track_caller]
     pub fn assert_undisturbed(&self, since: &Self, fps: f64) {
         let rate = |of: usize, counter: &str| {

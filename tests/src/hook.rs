@@ -1,4 +1,4 @@
-//! A webhook: a small HTTP server that answers as the test tells it to.
+//! A webhook: a small HTTP server whose answers the test decides.
 
 use std::{
     io::{Read, Write},
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::{http::Response, wait::DEADLINE};
 
-/// A question as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Asked {
     /// The request line and the headers, in lower case.
@@ -32,8 +32,8 @@ pub struct Hook {
 }
 
 impl Hook {
-    /// Starts one. `answer` makes a status line's rest with headers, and a body, such as
-    /// `("200 OK", "{}")`, of each question and its number, and may take its time.
+    /// Starts a webhook. `answer` gets each request and its number, and returns the rest of the status line with
+    /// headers, and the body, such as `("200 OK", "{}")`. It may take its time.
     pub fn start(answer: impl Fn(&Asked, usize) -> (String, String) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
         let address = listener.local_addr().expect("bound");
@@ -51,17 +51,17 @@ impl Hook {
         Self { address, asked, ended }
     }
 
-    /// Says yes to everything.
+    /// Allows everything.
     pub fn yes() -> Self {
         Self::start(|_, _| ("200 OK".into(), r#"{"allow":true}"#.into()))
     }
 
-    /// Where it is.
+    /// Its URL.
     pub fn url(&self) -> String {
         format!("http://{}/hook", self.address)
     }
 
-    /// What was asked so far.
+    /// The requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().expect("not poisoned").clone()
     }
@@ -88,7 +88,7 @@ fn serve(
     };
     let (head, body) = answer(&asked, number);
     let length = body.len();
-    // Nobody may be waiting any more.
+    // The client may be gone.
     let _ = write!(stream, "HTTP/1.1 {head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
 }
 

@@ -1,4 +1,4 @@
-//! Plain HTTP requests over a socket of their own, and answers taken apart.
+//! HTTP requests, each over a new socket, and parsed responses.
 
 use std::{
     io::{Read, Write},
@@ -17,19 +17,19 @@ pub const UPGRADE: [(&str, &str); 4] = [
     ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
 
-/// An answer.
+/// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
-    /// 200 and so on; 0 if nothing came.
+    /// The status code; 0 if there is none.
     pub status: u16,
     /// The status line and the headers, in lower case.
     pub head: String,
-    /// What followed them.
+    /// The body.
     pub body: String,
 }
 
 impl Response {
-    /// Takes an answer apart.
+    /// Parses a response, or the part of it received so far.
     pub fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
@@ -58,7 +58,7 @@ pub fn get(server: &Server, path: &str, headers: &[(&str, &str)]) -> Response {
     request(server.address(), "GET", path, headers)
 }
 
-/// Any request to any address; reads until the other end closes.
+/// Sends any request to any address, and reads until the other end closes.
 #[track_caller]
 pub fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
     let mut stream = connect_from(Ipv4Addr::LOCALHOST.into(), address);
@@ -69,20 +69,20 @@ pub fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, 
     Response::parse(&answer)
 }
 
-/// Asks for a WebSocket; reads no more than the head of the answer, and the body of a refusal.
+/// Requests a WebSocket; reads only the head of the response, and the body of a refusal.
 #[track_caller]
 pub fn upgrade(server: &Server, path: &str, headers: &[(&str, &str)]) -> Response {
     upgrade_on(connect_from(Ipv4Addr::LOCALHOST.into(), server.address()), path, headers)
 }
 
-/// Asks for a WebSocket on this connection. It is closed in the end.
+/// Requests a WebSocket on this connection, and closes it afterwards.
 #[track_caller]
 pub fn upgrade_on(mut stream: TcpStream, path: &str, headers: &[(&str, &str)]) -> Response {
     write_head(&mut stream, "GET", path, &[&UPGRADE, headers].concat());
     read_answer(&mut stream)
 }
 
-/// Reads the head of an answer, and as much of a body as it announces.
+/// Reads the head of a response, and the body that it announces.
 pub fn read_answer(stream: &mut TcpStream) -> Response {
     let (mut bytes, mut byte) = (Vec::new(), [0; 1]);
     loop {
@@ -103,11 +103,11 @@ pub fn read_answer(stream: &mut TcpStream) -> Response {
 pub fn write_head(stream: &mut TcpStream, method: &str, path: &str, headers: &[(&str, &str)]) {
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n");
     headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
-    // A server that refuses may have closed already; its answer tells.
+    // A server that refuses may have closed already; then its response says so.
     let _ = stream.write_all(format!("{head}\r\n").as_bytes());
 }
 
-/// Connects from one of the loopback's many addresses.
+/// Connects from this loopback address.
 #[track_caller]
 pub fn connect_from(source: IpAddr, address: SocketAddr) -> TcpStream {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, None).expect("sockets exist");

@@ -1,4 +1,4 @@
-//! Keys and tokens made with OpenSSL, an implementation that the server has nothing of.
+//! Keys and tokens made with OpenSSL, which the server does not use.
 
 use std::{
     fs,
@@ -11,10 +11,10 @@ use data_encoding::{BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// How tokens are signed.
+/// Signature algorithms of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
-    /// A shared secret.
+    /// HMAC with a shared secret.
     Hs256,
     /// RSA.
     Rs256,
@@ -24,12 +24,12 @@ pub enum Algorithm {
     EdDsa,
 }
 
-/// Each of them.
+/// All algorithms.
 pub const ALGORITHMS: [Algorithm; 4] =
     [Algorithm::Hs256, Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa];
 
 impl Algorithm {
-    /// As a token's header names it.
+    /// The name in a token's header.
     pub fn name(self) -> &'static str {
         match self {
             Self::Hs256 => "HS256",
@@ -48,7 +48,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Makes new ones.
+    /// Generates keys.
     pub fn new(algorithm: Algorithm) -> Self {
         let keys = Self { dir: TempDir::new().expect("a folder"), algorithm };
         let (private, public) = (keys.private(), keys.public());
@@ -67,12 +67,12 @@ impl Keys {
         keys
     }
 
-    /// The file to sign with.
+    /// The path of the signing key.
     pub fn private(&self) -> String {
         self.path("private.pem")
     }
 
-    /// The file to check with: the same one for a secret.
+    /// The path of the verification key; for a secret, the same file.
     pub fn public(&self) -> String {
         self.path(if self.algorithm == Algorithm::Hs256 { "private.pem" } else { "public.pem" })
     }
@@ -82,14 +82,14 @@ impl Keys {
         path.to_str().expect("the path is text").to_owned()
     }
 
-    /// A token that says this. `exp` is an hour from now if it is missing.
+    /// A token with these claims. A missing `exp` is set to one hour from now.
     pub fn token(&self, mut claims: Value) -> String {
         let claims_object = claims.as_object_mut().expect("claims are an object");
         claims_object.entry("exp").or_insert(json!(now() + 3600));
         self.sign(&json!({ "alg": self.algorithm.name(), "typ": "JWT" }), &claims)
     }
 
-    /// A token with this header and these claims, whatever they are.
+    /// A token with this header and these claims, valid or not.
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
         let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
         let signed = format!("{}.{}", part(header), part(claims));
@@ -115,7 +115,7 @@ impl Keys {
         fs::read_to_string(self.private()).expect("a secret").trim().to_owned()
     }
 
-    /// The key to check with, as a JSON Web Key.
+    /// The verification key as a JSON Web Key.
     pub fn jwk(&self, id: &str) -> Value {
         let b64 = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
         let der = |n: usize| {
@@ -143,7 +143,7 @@ impl Keys {
     }
 }
 
-/// A token signed with HMAC and any bytes as its secret: what an attacker does with a public key.
+/// A token signed with HMAC and any secret, as an attacker does with a public key.
 pub fn token_signed_with(secret: &[u8], header: &Value, claims: &Value) -> String {
     let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
     let signed = format!("{}.{}", part(header), part(claims));
@@ -168,7 +168,7 @@ fn hmac(secret: &[u8], input: &str) -> Vec<u8> {
     openssl(&["dgst", "-sha256", "-mac", "HMAC", "-macopt", &key, "-binary", input], &[])
 }
 
-/// A signature in DER (SEQUENCE of two INTEGERs) as a token has it: 32 bytes each.
+/// Converts a signature from DER (SEQUENCE of two INTEGERs) to the form in a token: 32 bytes each.
 fn raw_signature(der: &[u8]) -> Vec<u8> {
     let mut rest = der.get(2..).expect("a sequence");
     let mut raw = Vec::new();

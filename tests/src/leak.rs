@@ -1,13 +1,13 @@
-//! Whether what comes and goes leaves anything behind.
+//! Checks whether repeated work leaks anything.
 
-/// What a process or a page uses, by name.
+/// The resource usage of a process or page, by name.
 pub type Usage = Vec<(&'static str, f64)>;
 
-/// Does `rounds`, which tells what is used after its work, and demands that this is no more than before, give or
-/// take a twentieth.
+/// Runs `rounds`, which does some work and returns the usage after it. Fails if the usage has grown by more than 5 % in
+/// each of three runs.
 ///
-/// An allocator's high-water mark rises when more goes on at the same time than ever before. It is told from a
-/// leak by going on: a leak grows every time.
+/// An allocator's high-water mark rises whenever more happens at once than before. Repetition distinguishes it from a
+/// leak, which grows every time.
 #[track_caller]
 pub fn assert_nothing_left(before: Usage, mut rounds: impl FnMut() -> Usage) {
     const BATCHES: usize = 3;

@@ -1,7 +1,7 @@
-//! What the tests are made of: real programs, real sockets, a real browser, and deadlines for all of them.
+//! Building blocks of the tests: real programs, real sockets, a real browser, and deadlines for all of them.
 //!
-//! Everything here blocks, has a deadline, and ends what it started when it is dropped. A wait that runs
-//! out panics and says what it waited for.
+//! Everything here blocks, has a deadline, and ends what it started when it is dropped. A wait that times out panics
+//! and names what it waited for.
 
 pub mod browser;
 pub mod client;

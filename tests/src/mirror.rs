@@ -1,7 +1,7 @@
-//! A TCP proxy that makes an echo server of a signalling server, for those who test WebSockets.
+//! A TCP proxy that turns a signalling server into an echo server, for tools that test WebSockets.
 //!
-//! Behind each client's handshake it says HELLO and SESSION, to a partner that sends back all it gets. From
-//! then on the client's bytes go to the server as they are, and the server's to the client.
+//! After each client's handshake it sends HELLO and SESSION, to a partner that echoes all frames. From then on it
+//! forwards all bytes unchanged in both directions.
 
 use std::{
     io::{Read, Write},
@@ -16,7 +16,7 @@ use crate::wait::DEADLINE;
 /// Larger than any message of any test.
 const LARGE: usize = 256 << 20;
 
-/// Starts a mirror in front of a server. It lives as long as the test.
+/// Starts a proxy in front of a server; it runs until the process ends.
 pub fn start(server: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
     let address = listener.local_addr().expect("bound");
@@ -64,7 +64,7 @@ fn read_head(stream: &mut TcpStream) -> Option<Vec<u8>> {
     Some(head)
 }
 
-/// Sends a short text and waits for exactly this one.
+/// Sends a short text and expects exactly `answer`.
 fn converse(stream: &mut TcpStream, text: &str, answer: &str) -> Option<()> {
     let mut frame = vec![0x81, 0x80 | u8::try_from(text.len()).ok()?, 0, 0, 0, 0];
     frame.extend(text.as_bytes());
@@ -83,7 +83,7 @@ fn register(server: SocketAddr, uid: &str) -> Option<WebSocket<MaybeTlsStream<Tc
     (socket.read().ok()? == Message::text("HELLO")).then_some(socket)
 }
 
-/// Sends back what comes, in order.
+/// Echoes all messages, in order.
 fn reflect(mut socket: WebSocket<MaybeTlsStream<TcpStream>>) {
     while let Ok(message) = socket.read() {
         if (message.is_text() || message.is_binary()) && socket.send(message).is_err() {

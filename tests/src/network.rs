@@ -1,6 +1,6 @@
-//! A network of its own for a program, whose cable can be cut, and made slow.
+//! A separate network for a program, whose link can be cut and slowed down.
 //!
-//! A namespace with one cable (a veth pair) to this machine. That takes root; without it, `sudo` is asked.
+//! It is a network namespace with one link (a veth pair) to this machine. Needs root, or `sudo` without a password.
 
 use std::{
     io::{BufRead, BufReader},
@@ -16,7 +16,7 @@ use crate::{
     wait::{DEADLINE, wait_until},
 };
 
-/// See the module's description. Gone when dropped.
+/// A network namespace and its link, removed on drop.
 #[derive(Debug)]
 pub struct Network {
     name: String,
@@ -24,7 +24,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Makes one.
+    /// Creates a network.
     pub fn start() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -44,19 +44,19 @@ impl Network {
         network
     }
 
-    /// The address under which the program there finds this machine.
+    /// The address of this machine, as seen from the network.
     pub fn host(&self) -> String {
         format!("10.213.{}.1", self.subnet)
     }
 
-    /// Runs a program there.
+    /// A command that runs a program in the network.
     pub fn command(&self, program: PathBuf) -> Command {
         let mut command = as_root("ip");
         command.args(["netns", "exec", &self.name]).arg(program);
         command
     }
 
-    /// Lets out no more than this, through a queue of 100 ms: what finds it full is lost.
+    /// Limits the outgoing rate, with a queue of 100 ms; packets that find it full are lost.
     pub fn limit(&self, kbits: u32) {
         let rate = format!("{kbits}kbit");
         let tbf = ["root", "tbf", "rate", &rate, "burst", "5kb", "latency", "100ms"];
@@ -65,7 +65,7 @@ impl Network {
         assert!(status.expect("tc is installed: make setup").success(), "tc failed: this test needs root");
     }
 
-    /// Counts what the program sends into its end of the cable, before the limit.
+    /// Counts what programs in the network send, before the limit.
     pub fn meter(&self) -> Meter {
         let mut command = self.command("sh".into());
         command.args(["-c", "echo $$; read -r _"]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -76,7 +76,7 @@ impl Network {
         Meter { _process: process, counters: format!("/proc/{}/net/netstat", pid.trim()).into() }
     }
 
-    /// Cuts the cable: nobody is told.
+    /// Cuts the link, without notice to either end.
     pub fn cut(&self) {
         ip(&["link", "set", &self.cable(), "down"]);
     }
@@ -93,17 +93,17 @@ impl Network {
 /// See [`Network::meter`].
 #[derive(Debug)]
 pub struct Meter {
-    /// A process in the network, by which it is found.
+    /// A process in the network, through whose `/proc` entry the counters are read.
     _process: Process,
     counters: PathBuf,
 }
 
-/// A look that takes longer belongs to no time.
+/// The longest read of the counters; a slower one has no exact time.
 const LOOK: Duration = Duration::from_millis(2);
 
 impl Meter {
-    /// Octets of IP packets that programs there have sent so far, as the kernel counts them: before any queue that may
-    /// drop them. And when that was.
+    /// When the counters were read, and the octets of IP packets sent so far, as counted by the kernel before any queue
+    /// that may drop packets.
     pub fn octets(&self) -> (Instant, u64) {
         wait_until("a moment to look at the counters", DEADLINE, || {
             let start = Instant::now();
@@ -117,7 +117,7 @@ impl Meter {
         })
     }
 
-    /// The rates in kbit/s of consecutive windows.
+    /// The rates in kbit/s of `count` consecutive windows.
     pub fn rates(&self, window: Duration, count: u32) -> Vec<f64> {
         let mut last = self.octets();
         let rates = (0..count).map(|_| {
@@ -132,7 +132,7 @@ impl Meter {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        // The cable goes with its other end.
+        // This also removes our end of the link.
         let _ = as_root("ip").args(["netns", "del", &self.name]).status();
     }
 }

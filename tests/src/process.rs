@@ -1,4 +1,4 @@
-//! Programs: found, started, watched, ended.
+//! Finds, starts, watches and ends programs.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,16 +9,16 @@ use std::{
 
 use crate::wait::{DEADLINE, wait_until};
 
-/// The path of a program of this workspace, built if need be.
+/// The path of a program of this workspace, which is built first.
 pub fn program(name: &str) -> PathBuf {
     static BUILT: Once = Once::new();
     let target = target_dir();
     BUILT.call_once(|| {
         let mut cargo = Command::new(env!("CARGO"));
-        // The whole workspace, as `make test` has built it: one package alone has dependencies with other
-        // features, and they would all be compiled once more.
+        // The whole workspace, like `make test`: a single package has dependencies with other features, which would be
+        // compiled again.
         cargo.args(["build", "--quiet", "--workspace", "--bins"]);
-        // What cargo tells this test of its package, ring's build script would take for a change.
+        // Variables that cargo sets for this test's package would look like a change to ring's build script.
         for (name, _) in std::env::vars() {
             if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
                 cargo.env_remove(name);
@@ -33,7 +33,7 @@ pub fn program(name: &str) -> PathBuf {
     target.join(name)
 }
 
-/// A command that runs as root: by itself, or through `sudo`.
+/// A command that runs as root: directly, or through `sudo`.
 pub fn as_root(program: &str) -> Command {
     let id = Command::new("id").arg("-u").stderr(Stdio::null()).output().expect("id is installed");
     if id.stdout.trim_ascii() == b"0" {
@@ -49,7 +49,7 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace")
 }
 
-/// `target/debug` or `target/release`, whichever this test is in.
+/// `target/debug` or `target/release`, depending on where this test is.
 fn target_dir() -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
     let deps = test.parent().expect("a test is in target/*/deps");
@@ -65,12 +65,12 @@ fn target_dir() -> PathBuf {
 pub struct Process(Child);
 
 impl Process {
-    /// Starts it.
+    /// Starts a program.
     pub fn spawn(command: &mut Command) -> Self {
         Self(command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}")))
     }
 
-    /// The child itself, for its pipes.
+    /// The child process, for its pipes.
     pub fn child(&mut self) -> &mut Child {
         &mut self.0
     }
@@ -108,39 +108,39 @@ impl Process {
         Usage::of(self.pid()).memory
     }
 
-    /// How many threads it has.
+    /// The number of its threads.
     pub fn threads(&self) -> u64 {
         Usage::of(self.pid()).threads
     }
 
-    /// How many descriptors it has open.
+    /// The number of its open file descriptors.
     pub fn descriptors(&self) -> usize {
         Usage::of(self.pid()).descriptors
     }
 
-    /// User and system time it has used so far.
+    /// The user and system time that it has used so far.
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
         let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-        // Fields 14 and 15 of proc(5), in ticks of 10 ms, counted from behind the name.
+        // Fields 14 and 15 in proc(5), in ticks of 10 ms, counted after the name.
         let ticks: u64 = fields.iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
         Duration::from_millis(ticks * 10)
     }
 }
 
-/// What a process uses; nothing if there is none.
+/// What a process uses; zero if there is no such process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     /// Resident memory in bytes (`VmRSS`).
     pub memory: u64,
-    /// How many threads it has.
+    /// The number of its threads.
     pub threads: u64,
-    /// How many descriptors it has open.
+    /// The number of its open file descriptors.
     pub descriptors: usize,
 }
 
 impl Usage {
-    /// That of any process of this machine.
+    /// The usage of any process on this machine.
     pub fn of(pid: u32) -> Self {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let field = |name: &str| {
@@ -153,7 +153,7 @@ impl Usage {
     }
 }
 
-/// The processes that this one has started and that still run.
+/// The running child processes of a process.
 pub fn process_children(pid: u32) -> Vec<u32> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());

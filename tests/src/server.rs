@@ -1,4 +1,4 @@
-//! A signalling server of our own.
+//! Runs `callbin-server`.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -25,19 +25,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one on a free port of the loopback address, without TLS.
+    /// Starts a server on a free loopback port, without TLS.
     pub fn start(flags: &[&str]) -> Self {
         Self::start_on(0, &[&["--disable-ssl"], flags].concat())
     }
 
-    /// Starts one on this port, with these flags only, and waits until it listens.
+    /// Starts a server on this loopback port, with these flags only, and waits until it listens.
     pub fn start_on(port: u16, flags: &[&str]) -> Self {
         let mut command = Command::new(program("callbin-server"));
         command.args(["--addr", "127.0.0.1", "--port", &port.to_string()]).args(flags);
         Self::spawn(&mut command)
     }
 
-    /// Starts one that other networks of this machine reach, too; without TLS.
+    /// Starts a server that other networks of this machine can reach, without TLS.
     pub fn spawn_reachable(flags: &[&str]) -> Self {
         let mut command = Command::new(program("callbin-server"));
         let mut server =
@@ -46,7 +46,7 @@ impl Server {
         server
     }
 
-    /// Starts it as told, which may be with something special as its stdin, and waits until it listens.
+    /// Starts a command, whose stdin may be special, and waits until it listens.
     pub fn spawn(command: &mut Command) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Process::spawn(command);
@@ -81,18 +81,18 @@ impl Server {
         Self { process, url, admin, log }
     }
 
-    /// The value of the line of `/metrics` that begins like this.
+    /// The value in the line of `/metrics` that begins with `line`.
     pub fn metric(&self, line: &str) -> Option<f64> {
         let metrics = http::get(self, "/metrics", &[]).body;
         metrics.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
     }
 
-    /// The page's address, with a slash at its end.
+    /// The address of the page, with a trailing slash.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The WebSocket's address.
+    /// The address of the WebSocket.
     pub fn ws_url(&self) -> String {
         self.url.replacen("http", "ws", 1)
     }
@@ -108,7 +108,7 @@ impl Server {
         (Ipv4Addr::LOCALHOST, self.port()).into()
     }
 
-    /// The address of the admin API, which it was started with.
+    /// The address of the admin API, which must be enabled.
     #[track_caller]
     pub fn admin_address(&self) -> SocketAddr {
         wait_until("the admin address", DEADLINE, || self.admin.get().copied())
@@ -124,7 +124,7 @@ impl Server {
         self.process.pid()
     }
 
-    /// What it has logged so far.
+    /// Its log so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,34 +1,34 @@
-//! A server with its page, and a browser to open it in: what most tests of the page begin with.
+//! A server with its page, and a browser: the setup of most tests of the page.
 
 use crate::{Browser, BrowserOptions, Page, Server, wait::DEADLINE};
 
-/// The page from the sources, so that its tests need no new server for each change.
+/// The page's sources, so that its tests do not need a new server after each change.
 pub const WWW: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../www");
 
-/// What the page calls the other side when it was called: the protocol doesn't say who calls.
+/// The page's name for a peer that called it: the protocol does not say who calls.
 pub const CALLER: &str = "caller";
 
 /// A running server and a running browser.
 #[derive(Debug)]
 pub struct Site {
-    /// What serves the page, and connects those who call.
+    /// Serves the page and connects peers.
     pub server: Server,
-    /// What the page is opened in.
+    /// Opens the page.
     pub browser: Browser,
 }
 
 impl Site {
-    /// Both as they are by default, with the page from the sources.
+    /// Starts both with defaults, and the page's sources.
     pub fn up() -> Self {
         Self::with(BrowserOptions::default())
     }
 
-    /// With another browser.
+    /// Starts a browser with other options.
     pub fn with(options: BrowserOptions) -> Self {
         Self::at(Server::start(&["--www", WWW]), options)
     }
 
-    /// With another server, too.
+    /// Starts a browser with other options for this server.
     pub fn at(server: Server, options: BrowserOptions) -> Self {
         Self { server, browser: Browser::start(options) }
     }
@@ -39,7 +39,7 @@ impl Site {
         self.browser.open(&format!("{}?{query}", self.server.url()))
     }
 
-    /// A page that is registered and waits to be called.
+    /// Opens a page that is registered and waits for a call.
     #[track_caller]
     pub fn waiting(&self, id: &str) -> Page {
         let page = self.open(&format!("id={id}"));
@@ -47,7 +47,7 @@ impl Site {
         page
     }
 
-    /// A page that is in the room `r`.
+    /// Opens a page that has joined the room `r`.
     #[track_caller]
     pub fn join(&self, id: &str) -> Page {
         let page = self.open(&format!("room=r&id={id}&join=1"));
@@ -57,7 +57,7 @@ impl Site {
 }
 
 impl Page {
-    /// Demands that the page shows a peer's fake camera, which is green with something moving.
+    /// Fails unless the page shows a peer's fake camera, which is green with something moving.
     #[track_caller]
     pub fn assert_sees(&self, uid: &str) {
         let probe = self.video_probe(uid);
@@ -65,14 +65,14 @@ impl Page {
         assert!(probe.motion > 0.02, "{uid} stands still: {probe:?}");
     }
 
-    /// And that its fake microphone's beep is heard.
+    /// Also fails unless the beep of the peer's fake microphone is heard.
     #[track_caller]
     pub fn assert_sees_and_hears(&self, uid: &str) {
         self.assert_sees(uid);
         self.wait_for_sound(uid, 0.005);
     }
 
-    /// Demands that the page is in no call, and has nothing left of one.
+    /// Waits until the page is in no call; fails if it has anything left of one.
     #[track_caller]
     pub fn assert_idle(&self) {
         self.wait_for_state("ready");
@@ -80,7 +80,7 @@ impl Page {
         assert_eq!(self.eval("callbin.state().connections"), 0, "{}", self.describe());
     }
 
-    /// Waits until the page shows exactly these, connected, and has no connection more.
+    /// Waits until the page shows exactly these peers, connected, and has no other connection.
     #[track_caller]
     pub fn wait_for_exactly(&self, uids: &[&str]) {
         let uids = serde_json::json!(uids);

@@ -1,4 +1,4 @@
-//! A bare WebSocket peer: it says what the test says, and nothing by itself but pongs.
+//! A bare WebSocket peer: it sends what the test sends, and only pongs by itself.
 
 use std::{
     net::{IpAddr, SocketAddr, TcpStream},
@@ -18,14 +18,14 @@ use crate::{http::connect_from, server::Server, wait::DEADLINE};
 #[derive(Debug)]
 pub struct Socket(WebSocket<Stream>);
 
-/// What comes out of a socket.
+/// What was received from a socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Received {
     /// A text frame.
     Text(String),
     /// A binary frame.
     Binary(Vec<u8>),
-    /// A close frame with this code and reason, or none.
+    /// A close frame, with code and reason if given.
     Closed(Option<(u16, String)>),
     /// The connection ended without a close frame.
     Cut,
@@ -38,13 +38,13 @@ impl Socket {
         Self::connect_to(&server.ws_url())
     }
 
-    /// Connects to any path of any server.
+    /// Connects to any URL.
     #[track_caller]
     pub fn connect_to(url: &str) -> Self {
         Self::connect_with(url, &[])
     }
 
-    /// Connects with more headers in the request.
+    /// Connects with additional request headers.
     #[track_caller]
     pub fn connect_with(url: &str, headers: &[(&str, &str)]) -> Self {
         let address = address_of(url);
@@ -52,13 +52,13 @@ impl Socket {
         Self::handshake(stream, url, headers)
     }
 
-    /// Connects from one of the loopback's many addresses.
+    /// Connects from this loopback address.
     #[track_caller]
     pub fn connect_from(server: &Server, source: IpAddr) -> Self {
         Self::handshake(connect_from(source, server.address()), &server.ws_url(), &[])
     }
 
-    /// Makes a WebSocket of a TCP connection.
+    /// Does the WebSocket handshake on a TCP connection, after TLS for `wss:`.
     #[track_caller]
     pub fn handshake(stream: TcpStream, url: &str, headers: &[(&str, &str)]) -> Self {
         stream.set_nodelay(true).expect("a socket has options");
@@ -76,7 +76,7 @@ impl Socket {
         }
     }
 
-    /// Registers, and waits until that is done.
+    /// Registers, and waits for the confirmation.
     #[track_caller]
     pub fn hello(mut self, uid: &str) -> Self {
         self.send(&format!("HELLO {uid}"));
@@ -90,7 +90,7 @@ impl Socket {
         Self::connect(server).hello(uid)
     }
 
-    /// Two in a session, `name-caller` and `name-callee`.
+    /// Two peers in a session, `name-caller` and `name-callee`.
     #[track_caller]
     pub fn session(server: &Server, name: &str) -> (Self, Self) {
         let callee = Self::register(server, &format!("{name}-callee"));
@@ -116,14 +116,14 @@ impl Socket {
     pub fn receive(&mut self) -> Received {
         let start = Instant::now();
         loop {
-            // The server's pings keep a read from timing out.
+            // The server's pings keep a read from timing out, so check the time here.
             assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} for a frame");
             match self.0.read() {
                 Ok(Message::Text(text)) => return Received::Text(text.to_string()),
                 Ok(Message::Binary(bytes)) => return Received::Binary(bytes.to_vec()),
                 Ok(Message::Close(frame)) => return Received::Closed(frame.map(describe)),
                 Ok(_) => {}
-                // This process was stopped, and goes on.
+                // This process was stopped and continued.
                 Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(Error::Io(error)) if is_timeout(&error) => panic!("waited {DEADLINE:?} for a frame"),
                 Err(_) => return Received::Cut,
@@ -140,7 +140,7 @@ impl Socket {
         }
     }
 
-    /// A text frame, if one comes before [`Socket::set_deadline`]'s time is over.
+    /// A text frame, if one comes before the time of [`Socket::set_deadline`] is over.
     pub fn try_receive_text(&mut self) -> Option<String> {
         loop {
             match self.0.read() {
@@ -151,7 +151,7 @@ impl Socket {
         }
     }
 
-    /// Sends a text frame, if the socket is still open; whether it was.
+    /// Sends a text frame; false if the socket is not open.
     pub fn try_send(&mut self, text: &str) -> bool {
         self.0.send(Message::text(text)).is_ok()
     }
@@ -168,25 +168,25 @@ impl Socket {
         assert_eq!(self.receive(), Received::Closed(Some((code, reason.into()))));
     }
 
-    /// Sends one more request and gets its answer first: nothing else was under way. Not within a session.
+    /// Sends a request and expects its answer as the next frame: nothing else was queued. Not within a session.
     #[track_caller]
     pub fn expect_nothing(&mut self, probe: &str, answer: &str) {
         self.send(probe);
         self.expect(answer);
     }
 
-    /// Closes as RFC 6455 wants it, and waits for the answer.
+    /// Closes the WebSocket (RFC 6455) and waits for the close frame.
     pub fn close(mut self) {
         let _ = self.0.close(None);
         while self.0.read().is_ok() {}
     }
 
-    /// Cuts the connection without a word.
+    /// Closes the TCP connection without a close frame.
     pub fn cut(self) {
         drop(self);
     }
 
-    /// The TCP connection, to do with it what no WebSocket does.
+    /// The TCP connection, for what a WebSocket cannot do.
     pub fn tcp(&self) -> &TcpStream {
         match self.0.get_ref() {
             Stream::Plain(stream) => stream,
@@ -199,7 +199,7 @@ impl Socket {
         self.tcp().set_read_timeout(Some(deadline)).expect("a socket has options");
     }
 
-    /// The certificate the server showed, in DER.
+    /// The server's certificate, in DER.
     pub fn server_certificate(&self) -> Vec<u8> {
         match self.0.get_ref() {
             Stream::Plain(_) => panic!("no TLS"),
@@ -224,7 +224,7 @@ fn address_of(url: &str) -> SocketAddr {
     authority.parse().unwrap_or_else(|_| panic!("{url}: no address in it"))
 }
 
-/// Plain or TLS, whatever the certificate says: what is tested is the signalling, and who signed is not.
+/// Plain or TLS. Certificates are not verified: these tests are about signalling.
 type Stream = MaybeTls<TcpStream, StreamOwned<ClientConnection, TcpStream>>;
 
 fn tls(stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {

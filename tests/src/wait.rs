@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Long enough for a machine with much else to do: only a fault makes a test wait this long.
+/// Long enough for a busy machine: a test waits this long only if something is wrong.
 pub const DEADLINE: Duration = Duration::from_secs(90);
 
-/// Polls until the condition holds and returns what it found.
+/// Polls until `condition` returns a value, and returns that. Panics at the deadline.
 #[track_caller]
 pub fn wait_until<T>(what: &str, deadline: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();

@@ -1,12 +1,13 @@
-//! What the peer gets: our answer, and our candidates in its terms.
+//! What the peer gets: our answer, and our candidates with the mids and indices of its m-lines.
 
 use callbin_protocol::{Candidate, SdpType};
 
 use super::{Agreement, MAX_LOCAL};
 use crate::sdp::{AnswerLine, Answered, Remote, Sctp, Section, Setup, UsedLine, answer};
 
-/// webrtcbin's offer as the peer gets it. webrtcbin marks all m-lines but the first as `bundle-only`, with port 0: older
-/// stacks take that for a rejection. Without the mark it is the same offer to whoever bundles (RFC 8843, section 7.2.1).
+/// Rewrites webrtcbin's offer for the peer. webrtcbin marks all m-lines but the first as `bundle-only` with port 0,
+/// which older stacks take for a rejection. Without the mark the offer means the same to peers that bundle (RFC 8843,
+/// section 7.2.1).
 pub fn offer_for_peer(text: &str) -> String {
     let bundle_only = text.lines().any(|line| line == "a=bundle-only");
     let line = |line: &str| match line.split_once(" 0 ") {
@@ -17,7 +18,7 @@ pub fn offer_for_peer(text: &str) -> String {
 }
 
 impl Agreement {
-    /// Our answer to the peer's offer.
+    /// Writes our answer to the peer's offer.
     pub fn answer(&mut self) -> Option<String> {
         self.version += 1;
         let remote = self.remote.as_ref()?;
@@ -40,7 +41,7 @@ impl Agreement {
     ) -> Option<UsedLine<'a>> {
         let seat = self.seats.get(index)?;
         let own = seat.own.as_ref()?;
-        // In a bundle the candidates stand in the m-line that names the transport.
+        // In a bundle, candidates are in the m-line that names the transport.
         let has_candidates = remote.bundle.is_empty() || self.tag(remote) == Some(position);
         let transport = if self.bundled { 0 } else { index };
         let candidates =
@@ -58,7 +59,7 @@ impl Agreement {
         })
     }
 
-    /// An answer that rejects all there is.
+    /// An answer that rejects all m-lines.
     pub fn rejection(&self) -> Option<String> {
         let remote = self.remote.as_ref()?;
         let reject = |section: &'_ Section| (section.mid.clone(), section.line.clone());
@@ -67,7 +68,7 @@ impl Agreement {
         Some(answer(&Answered { version: self.version, bundle: Vec::new(), lines: lines.collect() }))
     }
 
-    /// Where webrtcbin wants a candidate of the peer's; `None` if it belongs to a transport that is not in use.
+    /// webrtcbin's m-line for a candidate of the peer; `None` if its transport is not in use.
     pub fn remote_candidate(
         &self,
         mid: Option<&str>,
@@ -78,7 +79,7 @@ impl Agreement {
         self.candidate_at(remote.position(mid, index)?, ufrag)
     }
 
-    /// As above, for one that stands in the description.
+    /// As above, for a candidate within a description.
     pub fn candidate_at(&self, position: usize, ufrag: Option<&str>) -> Option<u32> {
         let remote = self.remote.as_ref()?;
         let seat = if !self.bundled {
@@ -90,15 +91,15 @@ impl Agreement {
         };
         let transport = remote.transport(position)?;
         let own = remote.sections.get(position).map(|section| section.transport.ufrag.as_str());
-        // A peer that was ready not to bundle has more candidates than it needs. Chromium's differ in the user
-        // fragment, Firefox's only in the m-line: once Firefox knows that we bundle, it hears nothing there.
+        // A peer that could also do without a bundle has more candidates than needed. In Chromium they differ in the
+        // user fragment, in Firefox only in the m-line: once Firefox knows that we bundle, it receives nothing there.
         let same = ufrag.or(own).is_none_or(|ufrag| ufrag.is_empty() || ufrag == transport.ufrag);
         let tag = self.tag(remote).filter(|_| self.bundled && remote.kind == SdpType::Offer);
         let surplus = remote.bundle.contains(&position) && tag.is_some_and(|tag| tag != position);
         (same && !surplus).then(|| u32::try_from(seat).ok()).flatten()
     }
 
-    /// A candidate of our own in the peer's terms, and remembers it.
+    /// A local candidate with the mid and index of the peer's m-line. Also keeps it for the answer.
     pub fn local_candidate(&mut self, index: u32, line: String) -> Option<Candidate> {
         let seat = usize::try_from(index).ok()?;
         if self.local.len() < MAX_LOCAL {

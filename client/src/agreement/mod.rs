@@ -1,9 +1,9 @@
-//! What two peers have agreed on, and how webrtcbin is kept out of its details. Pure.
+//! What two peers have negotiated, kept apart from webrtcbin. Pure.
 //!
-//! webrtcbin 1.22 takes one order of m-lines, no changed direction, no ICE restart, and no m-line that comes and goes.
-//! Peers do all of that. So webrtcbin has *seats*: m-lines of its own, in an order that it can take, each with all
-//! directions that our user wants, and never fewer than before. The peer's m-lines are *placed* on seats. What
-//! changes for the peer later is answered from here; webrtcbin hears of it only if a seat is missing.
+//! webrtcbin 1.22 accepts only a fixed order of m-lines, no changed direction, no ICE restart, and no removed m-line.
+//! Peers do all of that. So webrtcbin has *seats*: m-lines of its own, in an order that it accepts, each with all
+//! directions that our user wants, and never fewer than before. The peer's m-lines are *placed* on seats. Later changes
+//! by the peer are answered here; webrtcbin takes part only if a seat is missing or SSRCs are new.
 
 mod answer;
 mod place;
@@ -16,97 +16,97 @@ pub use self::answer::offer_for_peer;
 use self::seat::{Seat, anchor};
 use crate::sdp::{Codec, Direction, Fingerprint, Kind, Own, Refused, Remote, Section, Setup};
 
-/// Seats of one webrtcbin; a peer that needs more has it built anew.
+/// Seats of one webrtcbin; a peer that needs more gets a new webrtcbin.
 const MAX_SEATS: usize = 16;
-/// M-lines of one kind that are received at the same time.
+/// M-lines of one kind that are received at once.
 const MAX_RECEIVED: usize = 4;
-/// SSRCs that a peer may announce later for one webrtcbin.
+/// SSRCs that later offers may add to one webrtcbin.
 const MAX_SSRCS: usize = 256;
-/// Our own candidates that are remembered.
+/// Local candidates kept for the answer.
 const MAX_LOCAL: usize = 64;
 
-/// What our user wants to send and receive.
+/// The directions that our user wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wishes {
-    /// Sound.
+    /// Audio.
     pub audio: Direction,
-    /// The picture.
+    /// Video.
     pub video: Direction,
 }
 
-/// What two peers have agreed on.
+/// The negotiated state of one connection.
 #[derive(Debug, Clone)]
 pub struct Agreement {
     wishes: Wishes,
     seats: Vec<Seat>,
-    /// webrtcbin has one transport for all seats.
+    /// Whether webrtcbin has one transport for all seats.
     bundled: bool,
     remote: Option<Remote>,
-    /// For each m-line of the peer the seat that serves it.
+    /// For each m-line of the peer, its seat.
     places: Vec<Option<usize>>,
-    /// Our part in the DTLS handshake, which stays for the whole call (RFC 8842, section 5.5).
+    /// Our DTLS role, which stays for the whole call (RFC 8842, section 5.5).
     setup: Option<Setup>,
-    /// Candidates of our own, with their seat.
+    /// Local candidates, with their seat.
     local: Vec<(usize, String)>,
-    /// SSRCs that the peer announced in later offers. webrtcbin keeps all of them.
+    /// SSRCs that later offers added. webrtcbin keeps all of them.
     ssrcs: usize,
     version: u64,
 }
 
-/// What is to be done about a new description.
+/// What a new offer of the peer requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// Nothing for webrtcbin: other directions, or other m-lines on the same seats.
+    /// Nothing of webrtcbin: directions changed, or other m-lines are on the same seats.
     Flows {
-        /// The peer has new ICE credentials and wants new ones of ours.
+        /// The peer has new ICE credentials and expects new ones of ours.
         restarts_ice: bool,
     },
-    /// webrtcbin has to hear of it: it needs further seats, or new SSRCs come.
+    /// A further offer for webrtcbin: it needs more seats, or SSRCs are new.
     Renegotiation {
         /// As above.
         restarts_ice: bool,
     },
-    /// Another peer, or one that this webrtcbin cannot follow.
+    /// A new webrtcbin: the peer or its transport is another one, or this webrtcbin cannot follow the change.
     NewConnection,
 }
 
-/// Why there is no agreement.
+/// Why the negotiation fails, as text for the user.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Disagreement(pub String);
 
-/// A description for webrtcbin, and what has to be there before it gets it.
+/// A description for webrtcbin, and what it needs first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
     /// Offer or answer.
     pub kind: SdpType,
     /// The description.
     pub text: String,
-    /// All seats for sound and pictures, with their index.
+    /// All seats for audio and video, with their index.
     pub media: Vec<(u32, Kind, Codec)>,
-    /// Certificates that the peer may show.
+    /// Fingerprints of the certificates that the peer may present.
     pub fingerprints: Vec<Fingerprint>,
-    /// Payload types of the answer that are not those of our offer: ours, and the peer's.
+    /// Payload types that the answer changed: ours, and the peer's.
     pub renumbered: Vec<(u8, u8)>,
 }
 
-/// What flows over one seat.
+/// The media on one seat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
     /// The seat.
     pub seat: usize,
-    /// Sound or picture.
+    /// Audio or video.
     pub kind: Kind,
     /// Our directions.
     pub direction: Direction,
     /// The peer's mid.
     pub mid: String,
-    /// What of the codec the peer has agreed to.
+    /// The codec with the options that both sides support.
     pub codec: Codec,
 }
 
 impl Wishes {
-    /// Of one kind.
+    /// The wanted directions for one kind.
     pub fn of(&self, kind: Kind) -> Direction {
         match kind {
             Kind::Audio => self.audio,
@@ -136,14 +136,14 @@ impl Agreement {
         }
     }
 
-    /// The first step when the peer offers: seats for all that both sides know.
+    /// Starts with an offer of the peer: a seat for each m-line that both sides support.
     pub fn from_offer(wishes: Wishes, offer: Remote) -> Self {
         let mut it = Self::new(wishes);
         it.bundled = !offer.bundle.is_empty() || offer.usable().count() == 1;
         let (media, rest): (Vec<_>, Vec<_>) =
             offer.usable().partition(|position| offer.sections.get(*position).is_some_and(Section::is_media));
         if media.is_empty() && it.bundled {
-            // RTP on a transport that belongs to a data m-line ends webrtcbin 1.22.
+            // RTP on the transport of a leading data m-line ends the process with webrtcbin 1.22.
             it.add_seat(Kind::Audio, anchor());
         }
         it.places = vec![None; offer.sections.len()];
@@ -154,7 +154,7 @@ impl Agreement {
         it
     }
 
-    /// The first step when we offer: the seats are those that webrtcbin offers in `text`.
+    /// Starts with our own offer: the seats are the m-lines of webrtcbin's offer `text`.
     pub fn from_own_offer(wishes: Wishes, text: &str) -> Result<Self, Refused> {
         let mut it = Self::new(wishes);
         for own in Own::parse(text)? {
@@ -166,12 +166,13 @@ impl Agreement {
         Ok(it)
     }
 
-    /// The peer's description in force.
+    /// The peer's current description.
     pub fn remote(&self) -> Option<&Remote> {
         self.remote.as_ref()
     }
 
-    /// Whether anything can be agreed on; a description that offers media of which nothing is known is none.
+    /// Fails if no m-line can be used (unless all are rejected), or if media are offered and wanted but none of their
+    /// codecs is supported.
     pub fn check(&self) -> Result<(), Disagreement> {
         let Some(remote) = &self.remote else { return Ok(()) };
         let served = |position: usize| self.places.get(position).is_some_and(Option::is_some);
@@ -180,14 +181,14 @@ impl Agreement {
         if no_media && self.wishes.any_media() {
             let mut theirs: Vec<&str> = media().flat_map(|(_, it)| &it.codecs).map(String::as_str).collect();
             theirs.dedup();
-            let theirs = if theirs.is_empty() { "none that we know".into() } else { theirs.join(", ") };
+            let theirs = if theirs.is_empty() { "none that we recognise".into() } else { theirs.join(", ") };
             return Err(Disagreement(format!(
                 "no codec in common: the peer has {theirs}; we have opus, VP8"
             )));
         }
         if self.places.iter().flatten().next().is_none() && !remote.sections.iter().all(|it| it.rejected) {
             return Err(Disagreement(
-                "the peer offers nothing that we know: we have opus, VP8 and data channels".into(),
+                "the peer offers nothing that we support: we have opus, VP8 and data channels".into(),
             ));
         }
         Ok(())
@@ -197,12 +198,13 @@ impl Agreement {
         self.places.get(position).copied().flatten()
     }
 
-    /// The position of the m-line whose candidates are the bundle's.
+    /// The position of the m-line whose candidates are those of the bundle.
     fn tag(&self, remote: &Remote) -> Option<usize> {
         remote.bundle.iter().copied().find(|position| self.seat(*position).is_some())
     }
 
-    /// Our directions on an m-line of the peer's: our picture goes to the first that wants one.
+    /// Our directions on an m-line of the peer. We send on the first m-line of a kind that the peer wants to receive
+    /// on.
     fn direction(&self, position: usize) -> Direction {
         let Some(remote) = &self.remote else { return Direction::default() };
         let Some(section) = remote.sections.get(position).filter(|_| self.seat(position).is_some()) else {
@@ -219,7 +221,7 @@ impl Agreement {
         }
     }
 
-    /// What flows, seat by seat.
+    /// The media of all placed m-lines.
     pub fn flows(&self) -> Vec<Flow> {
         let Some(remote) = &self.remote else { return Vec::new() };
         let placed = remote.sections.iter().enumerate().filter(|(_, section)| section.is_media());
@@ -237,7 +239,7 @@ impl Agreement {
 }
 
 impl Section {
-    /// Sound or picture that the peer wants to exchange, with whatever codec and protocol.
+    /// Audio or video that the peer wants to exchange, with any codec or protocol.
     fn is_offered_media(&self) -> bool {
         let [name, ..] = &self.line;
         !self.rejected && (self.sends || self.receives) && matches!(name.as_str(), "audio" | "video")

@@ -1,21 +1,19 @@
-//! Which m-line of the peer's is on which seat.
+//! Places the peer's m-lines on seats.
 
 use super::{Agreement, Change, Disagreement, MAX_SEATS, MAX_SSRCS, seat::Seat};
 use crate::sdp::{Codec, Kind, Remote, Section, Setup};
 
 impl Agreement {
-    /// The peer's answer to our offer.
+    /// Applies the peer's answer to our offer.
     pub fn take_answer(&mut self, answer: Remote) -> Result<(), Disagreement> {
         let places = self.places_of_answer(&answer)?;
         let used = places.iter().flatten().count();
         if used == 0 {
-            return Err(Disagreement(
-                "the peer accepts nothing of our offer (opus, VP8, data channel)".into(),
-            ));
+            return Err(Disagreement("the peer rejects all that we offer (opus, VP8, data channel)".into()));
         }
         if used > 1 && answer.bundle.is_empty() {
             return Err(Disagreement(
-                "the peer does not bundle, which we need where we offer: --remote-offerer lets it offer"
+                "the peer does not bundle, which our offers need: with --remote-offerer it can make the offer"
                     .into(),
             ));
         }
@@ -36,7 +34,7 @@ impl Agreement {
         Ok(())
     }
 
-    /// Which seats an answer means: by mid, or by position where it has none.
+    /// The seats that an answer refers to: by mid, or by position if an m-line has no mid.
     pub(super) fn places_of_answer(&self, answer: &Remote) -> Result<Vec<Option<usize>>, Disagreement> {
         let other = || Disagreement("the answer has other m-lines than the offer".into());
         if answer.sections.len() != self.seats.len() {
@@ -54,13 +52,13 @@ impl Agreement {
         Ok(places)
     }
 
-    /// A later offer of the peer's. The agreement is the new one, unless that takes a new connection.
+    /// Applies a later offer of the peer. With [`Change::NewConnection`] the agreement stays unchanged.
     pub fn take_offer(&mut self, offer: Remote) -> Change {
         let Some(restarts_ice) = self.continues(&offer) else { return Change::NewConnection };
         let before = self.seats.len();
         let mut next = self.clone();
         next.places = vec![None; offer.sections.len()];
-        // Existing m-lines keep their seats before others look for one.
+        // Existing m-lines get their old seats first.
         for same in [true, false] {
             for position in offer.usable().collect::<Vec<_>>() {
                 if next.places.get(position).is_some_and(Option::is_none)
@@ -81,7 +79,7 @@ impl Agreement {
         if renegotiates { Change::Renegotiation { restarts_ice } } else { Change::Flows { restarts_ice } }
     }
 
-    /// How many SSRCs of a new offer webrtcbin does not know yet.
+    /// The number of SSRCs in a new offer that webrtcbin does not know yet.
     fn new_ssrcs(&self, offer: &Remote) -> usize {
         let old = self.remote.iter().flat_map(|remote| &remote.sections);
         let known: Vec<u32> = old.flat_map(|section| section.ssrcs.iter().copied()).collect();
@@ -89,28 +87,28 @@ impl Agreement {
         placed.flat_map(|(section, _)| &section.ssrcs).filter(|ssrc| !known.contains(ssrc)).count()
     }
 
-    /// Whether an offer is about the same connection, and whether it restarts ICE.
+    /// `None` if an offer starts a new connection; otherwise, whether it restarts ICE.
     pub(super) fn continues(&self, offer: &Remote) -> Option<bool> {
         let old = self.remote.as_ref()?;
         let transport = |remote: &Remote| {
             let position = remote.bundle.first().copied().or_else(|| remote.usable().next())?;
             remote.transport(position).cloned()
         };
-        // Of an offer that rejects everything nothing has to be known.
+        // An offer that rejects all m-lines needs no transport.
         let Some(new) = transport(offer) else { return Some(false) };
         if self.bundled && self.moves_transport(old, offer) {
             return None;
         }
         let old = transport(old)?;
-        // Of a single m-line there is no telling, and it does not matter.
+        // With a single m-line, bundling makes no difference.
         let bundled = if offer.usable().count() <= 1 { self.bundled } else { !offer.bundle.is_empty() };
         let restarts = !old.is_same_ice(&new);
         let follows = old.is_same_peer(&new) && bundled == self.bundled && (self.bundled || !restarts);
         follows.then_some(restarts)
     }
 
-    /// Whether the bundle's transport is another one. Browsers begin with a new one when the m-line is gone that named
-    /// it, or when a new m-line names it; that a group has another order means nothing.
+    /// Whether the bundle has a new transport. Browsers use a new one if the m-line that named it is gone, or if a new
+    /// m-line names it; a different order of the group does not matter.
     pub(super) fn moves_transport(&self, old: &Remote, offer: &Remote) -> bool {
         let mid =
             |remote: &Remote, position: usize| remote.sections.get(position).and_then(|it| it.mid.clone());
@@ -125,8 +123,8 @@ impl Agreement {
         }
     }
 
-    /// Finds a seat for an m-line of a later offer: its own (`same`), or else a free or a new one. `false`: none
-    /// can be had.
+    /// Finds a seat for an m-line of a later offer: its old one (`same`), or else a free or new one. `false` if there
+    /// is none.
     pub(super) fn replace(&mut self, offer: &Remote, position: usize, same: bool) -> bool {
         let Some(section) = offer.sections.get(position) else { return true };
         let Some(codec) = &section.codec else { return true };
@@ -146,13 +144,13 @@ impl Agreement {
         true
     }
 
-    /// Media behind a data m-line that leads would end webrtcbin 1.22. That is an offer of our own without media: they
-    /// are rejected.
+    /// Whether the m-line has to be rejected: media after a leading data m-line would end the process with webrtcbin
+    /// 1.22. A data m-line leads only if we offered no media.
     pub(super) fn is_unwanted(&self, section: &Section) -> bool {
         section.is_media() && self.seats.first().is_some_and(|seat| seat.kind == Kind::Data)
     }
 
-    /// A new seat for an m-line of the peer's; whether there was room.
+    /// Adds a seat for an m-line of the peer; `false` if that is not possible.
     pub(super) fn place(&mut self, offer: &Remote, position: usize) -> bool {
         let Some(section) = offer.sections.get(position).filter(|_| self.seats.len() < MAX_SEATS) else {
             return false;

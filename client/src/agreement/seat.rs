@@ -1,22 +1,22 @@
-//! One m-line of webrtcbin's.
+//! One m-line of webrtcbin.
 
 use crate::sdp::{Codec, Kind, Own, Section};
 
-/// One m-line as webrtcbin knows it.
+/// One m-line of webrtcbin.
 #[derive(Debug, Clone)]
 pub(super) struct Seat {
     pub(super) mid: String,
     pub(super) kind: Kind,
     pub(super) codec: Codec,
     pub(super) own: Option<Own>,
-    /// The peer's mid that it served last.
+    /// The mid of the peer's m-line that was placed here last.
     pub(super) served: Option<String>,
-    /// The peer refused it when we offered it: webrtcbin has no transport for it.
+    /// The peer rejected it in our offer: webrtcbin has no transport for it.
     pub(super) dead: bool,
 }
 
 impl Seat {
-    /// Whether it carries exactly this.
+    /// Whether it can carry this kind and codec unchanged.
     pub(super) fn fits(&self, kind: Kind, codec: &Codec) -> bool {
         let same = self.has_numbers_of(codec);
         let known = codec.extensions.iter().all(|(id, uri)| {
@@ -25,7 +25,7 @@ impl Seat {
         self.kind == kind && (kind == Kind::Data || same && known)
     }
 
-    /// Whether it served this m-line before.
+    /// Whether this m-line was placed here before.
     pub(super) fn serves(&self, section: &Section, index: usize, position: usize) -> bool {
         match &section.mid {
             Some(mid) => self.served.as_ref() == Some(mid),
@@ -33,7 +33,7 @@ impl Seat {
         }
     }
 
-    /// Whether both cannot be on one transport: the same number for two things.
+    /// Whether both cannot share a transport: a payload type would have two meanings.
     pub(super) fn contradicts(&self, kind: Kind, codec: &Codec) -> bool {
         if ![self.kind, kind].iter().all(|kind| matches!(kind, Kind::Audio | Kind::Video)) {
             return false;
@@ -44,13 +44,13 @@ impl Seat {
         shares && !(self.kind == kind && self.has_numbers_of(codec))
     }
 
-    /// A peer may do without retransmissions.
+    /// Whether the payload types match. The peer need not support retransmissions.
     fn has_numbers_of(&self, codec: &Codec) -> bool {
         let repairs = self.codec.repair.zip(codec.repair);
         self.codec.payload_type == codec.payload_type && repairs.is_none_or(|(ours, theirs)| ours == theirs)
     }
 
-    /// What both sides know of the codec, in our numbers.
+    /// The codec with the options that both sides support, with our payload types.
     pub(super) fn agreed(&self, theirs: &Codec) -> Codec {
         let Codec { payload_type, repair, feedback, extensions } = &self.codec;
         Codec {
@@ -62,7 +62,7 @@ impl Seat {
     }
 }
 
-/// A codec that no peer's description knows.
+/// The codec of an audio seat that only provides the transport; no peer uses it.
 pub(super) fn anchor() -> Codec {
     Codec { payload_type: 127, ..Codec::default() }
 }

@@ -1,4 +1,4 @@
-//! What webrtcbin is shown of the peer, and what of webrtcbin's own description counts.
+//! What webrtcbin gets of the peer's description, and what is taken from webrtcbin's own.
 
 use callbin_protocol::SdpType;
 
@@ -8,7 +8,7 @@ use crate::sdp::{
 };
 
 impl Agreement {
-    /// The peer's description for webrtcbin.
+    /// Writes the peer's description for webrtcbin.
     pub fn applied(&self) -> Option<Applied> {
         let remote = self.remote.as_ref()?;
         let first = self.places.iter().position(Option::is_some)?;
@@ -63,7 +63,7 @@ impl Agreement {
         }
     }
 
-    /// The part of the peer that makes webrtcbin take ours.
+    /// The peer's DTLS role as webrtcbin gets it, so that webrtcbin takes the role in `self.setup`.
     pub(super) fn shown_setup(&self, kind: SdpType, transport: &Transport) -> Setup {
         let said =
             transport.setup.unwrap_or(if kind == SdpType::Offer { Setup::ActPass } else { Setup::Active });
@@ -84,7 +84,7 @@ impl Agreement {
         all
     }
 
-    /// RFC 3264 (section 6.1) lets an answer change payload types: we send with its numbers and receive with ours.
+    /// Payload types that an answer changed (RFC 3264, section 6.1): we send with the peer's and receive with ours.
     pub(super) fn renumbered(&self, remote: &Remote) -> Vec<(u8, u8)> {
         let mut pairs = Vec::new();
         for (section, place) in remote.sections.iter().zip(&self.places) {
@@ -98,16 +98,16 @@ impl Agreement {
         pairs
     }
 
-    /// What webrtcbin has answered: our transport and SSRCs.
+    /// Takes our transport and SSRCs from webrtcbin's answer.
     pub fn take_own_answer(&mut self, text: &str) -> Result<(), Disagreement> {
         let all = Own::parse(text).map_err(|refused| Disagreement(refused.to_string()))?;
         if all.len() != self.seats.len() || all.iter().all(|own| own.transport.ufrag.is_empty()) {
-            return Err(Disagreement("webrtcbin has other m-lines than it was shown".into()));
+            return Err(Disagreement("webrtcbin answers with other m-lines than offered".into()));
         }
         let known = self.transport().cloned();
         for (seat, mut own) in self.seats.iter_mut().zip(all) {
             if let (Some(known), true) = (&known, self.bundled) {
-                // It does not know of our ICE restarts.
+                // webrtcbin does not know of ICE restarts.
                 own.transport.ufrag.clone_from(&known.ufrag);
                 own.transport.password.clone_from(&known.password);
             }
@@ -117,14 +117,14 @@ impl Agreement {
         Ok(())
     }
 
-    /// Our transport, of the first seat that has one.
+    /// Our transport: that of the first seat that has one.
     pub(super) fn transport(&self) -> Option<&Transport> {
         let own = |seat: &'_ Seat| seat.own.is_some();
         let first = self.seats.iter().find(|seat| own(seat))?;
         first.own.as_ref().map(|own| &own.transport)
     }
 
-    /// webrtcbin's own description with the ICE credentials in force.
+    /// webrtcbin's own description with the current ICE credentials.
     pub fn own_for_webrtcbin(&self, text: &str) -> String {
         let Some(transport) = self.transport().filter(|_| self.bundled) else { return text.to_owned() };
         let line = |line: &str| match line.split_once(':') {
@@ -135,7 +135,7 @@ impl Agreement {
         text.lines().map(line).collect()
     }
 
-    /// ICE was restarted: these are our credentials now.
+    /// Sets our credentials after an ICE restart.
     pub fn set_credentials(&mut self, ufrag: &str, password: &str) {
         for own in self.seats.iter_mut().filter_map(|seat| seat.own.as_mut()) {
             ufrag.clone_into(&mut own.transport.ufrag);

@@ -25,7 +25,7 @@ fn shown_for(text: &str) -> String {
     Agreement::from_offer(WISHES, offer(text)).applied().unwrap().text
 }
 
-/// What webrtcbin answers to what it was shown: the same m-lines with a transport of its own.
+/// webrtcbin's answer to such a description: the same m-lines with a transport of its own.
 fn webrtcbins(shown: &str) -> String {
     let mut ufrag = 0;
     let bundled = shown.contains("a=group:BUNDLE");
@@ -44,7 +44,7 @@ fn webrtcbins(shown: &str) -> String {
     shown.lines().map(own).map(|line| line + "\r\n").collect()
 }
 
-/// An agreement up to our answer, and the answer.
+/// An agreement that has answered the offer `text`, and the answer.
 fn answered(text: &str) -> (Agreement, String) {
     let mut it = Agreement::from_offer(WISHES, offer(text));
     let own = webrtcbins(&it.applied().unwrap().text);
@@ -77,7 +77,7 @@ fn every_offer_gets_an_answer_line_by_line() {
         for (ours, theirs) in ours.iter().zip(theirs) {
             assert!(!rejected(ours) || rejected(&theirs), "{ours} to {theirs}");
         }
-        // The answer is one that we would take ourselves.
+        // The parser accepts the answer.
         assert!(Remote::parse(SdpType::Answer, &answer).is_ok(), "{answer}");
     }
 }
@@ -109,7 +109,7 @@ fn webrtcbin_is_shown_media_first_and_one_transport() {
 fn the_groups_order_is_the_peers() {
     let (mut it, answer) = answered(BUNDLE_ORDER);
     assert_eq!(values(&answer, "a=group:BUNDLE "), ["audio video 0"]);
-    // The candidates belong to the group's first, whose m-line is the second.
+    // The candidates belong to the first mid of the group, which is the second m-line.
     let candidate = it.local_candidate(0, "candidate:1".into()).unwrap();
     assert_eq!((candidate.sdp_mid.as_deref(), candidate.sdp_m_line_index), (Some("audio"), Some(1)));
     assert_eq!(it.remote_candidate(Some("audio"), Some(1), None), Some(0));
@@ -117,7 +117,8 @@ fn the_groups_order_is_the_peers() {
     assert_eq!(it.local_candidate(0, "candidate:1".into()).unwrap().sdp_mid.as_deref(), Some("v"));
 }
 
-/// Firefox offers a transport for each m-line, all with the same user fragment, and keeps that of the group's first.
+/// Firefox offers a transport for each m-line, all with the same user fragment, and keeps that of the group's first
+/// mid.
 #[test]
 fn only_the_candidates_of_the_groups_first_are_used() {
     let (it, _) = answered(BUNDLE_ORDER);
@@ -125,13 +126,13 @@ fn only_the_candidates_of_the_groups_first_are_used() {
     for other in ["video", "0"] {
         assert_eq!(it.remote_candidate(Some(other), None, None), None, "{other}");
     }
-    // If it is rejected, the next is the first.
+    // If the first is rejected, the next one counts as first.
     let (it, _) = answered(FIRST_REJECTED);
     assert_eq!(it.remote_candidate(Some("video"), None, None), Some(0));
     assert_eq!(it.remote_candidate(Some("audio"), None, None), None);
 }
 
-/// RFC 3264, section 6: port 0, and RFC 8843, section 7.3.3: not in the group.
+/// Port 0 (RFC 3264, section 6), and not in the group (RFC 8843, section 7.3.3).
 #[test]
 fn what_is_rejected_stays_rejected() {
     for (text, number, group) in [(REJECTED, 3, "0 1 2"), (FIRST_REJECTED, 0, "video audio 0")] {
@@ -182,7 +183,7 @@ fn the_same_offer_again_changes_nothing_for_webrtcbin() {
     }
 }
 
-/// A video m-line of Chromium's kind.
+/// A video m-line like Chromium's.
 fn camera(mid: &str, direction: &str, ssrc: u32) -> String {
     format!(
         "m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na=rtcp-mux\r\na={direction}\r\n\
@@ -213,7 +214,7 @@ fn seats_are_added_behind_the_others_and_used_again() {
     assert_eq!(m_lines(&three.text).len(), 3, "{}", three.text);
     assert_eq!(m_lines(&three.text)[..2], m_lines(&anchor_and_data.text)[..]);
     it.take_own_answer(&webrtcbins(&three.text)).unwrap();
-    // Another m-line in its place, as browsers do it: with another mid.
+    // Another m-line in its place, with another mid, as browsers do.
     let replaced = with("d 2", &[data.into(), camera("2", "sendrecv", 6)]);
     assert_eq!(it.take_offer(offer(&replaced)), Change::Renegotiation { restarts_ice: false });
     assert_eq!(m_lines(&it.applied().unwrap().text).len(), 3, "the seat is used again");
@@ -285,7 +286,7 @@ fn what_webrtcbin_cannot_follow_takes_a_new_connection() {
         let (mut it, _) = answered(&first);
         assert_eq!(it.take_offer(offer(&next)), Change::NewConnection, "{what}");
     }
-    // More seats than there are: other numbers each time.
+    // More seats than the limit: each offer has other payload types.
     let (mut it, _) = answered(&first);
     let change = (0..40u32).map(|n| {
         let other = camera("0", "sendrecv", n).replace("96", &(n + 20).to_string());
@@ -302,7 +303,7 @@ fn an_ice_restart_is_told_from_a_new_connection() {
     assert_eq!(it.take_offer(offer(&restarted)), Change::Flows { restarts_ice: true });
     it.set_credentials("fresh", "0123456789012345678901");
     assert!(it.answer().unwrap().contains("a=ice-ufrag:fresh\r\na=ice-pwd:0123456789012345678901\r\n"));
-    // What webrtcbin says later has its old ones.
+    // Later descriptions of webrtcbin have its old credentials.
     let own = webrtcbins(&it.applied().unwrap().text);
     assert!(it.own_for_webrtcbin(&own).contains("a=ice-ufrag:fresh\r\n"));
     it.take_own_answer(&own).unwrap();
@@ -321,13 +322,13 @@ fn answers_to_our_offer() {
     let it = answer(&good).unwrap();
     assert_eq!(m_lines(&it.applied().unwrap().text).len(), 3);
     assert_eq!(it.setup, Some(Setup::Passive));
-    // Group in another order: webrtcbin keeps its own.
+    // The group in another order: webrtcbin's stays the same.
     let mids = values(&own, "a=mid:");
     let reversed = mids.iter().rev().copied().collect::<Vec<_>>().join(" ");
     let other =
         answer(&good.replace(&format!("BUNDLE {}", mids.join(" ")), &format!("BUNDLE {reversed}"))).unwrap();
     assert_eq!(other.applied().unwrap().text, it.applied().unwrap().text);
-    // A rejected m-line in front, as Pion writes it: with nothing but the m-line.
+    // A rejected first m-line without attributes, as Pion writes it.
     let parts: Vec<&str> = good.split("m=").collect();
     let bare = [parts[0], "video 0 UDP/TLS/RTP/SAVPF 0\r\n", parts[2], parts[3]].join("m=");
     let it = answer(&bare).unwrap();
@@ -338,7 +339,7 @@ fn answers_to_our_offer() {
         (good.replace("a=group:", "a=x-group:"), "bundle"),
         (good.replace(mids[0], "other"), "m-lines"),
         ([parts[0], parts[1], parts[2]].join("m="), "m-lines"),
-        (good.replace(" 9 UDP", " 0 UDP"), "accepts nothing"),
+        (good.replace(" 9 UDP", " 0 UDP"), "rejects all that we offer"),
     ] {
         let error = answer(&wrong).unwrap_err().0;
         assert!(error.contains(why), "{error} is not about {why}");
@@ -363,7 +364,7 @@ fn a_group_may_change_its_order_but_not_what_names_the_transport() {
     assert_eq!(it.take_offer(offer(&cameras("0"))), Change::NewConnection);
 }
 
-/// RTP on the transport of a data m-line ends webrtcbin 1.22.
+/// RTP on the transport of a data m-line ends the process with webrtcbin 1.22.
 #[test]
 fn media_never_join_a_data_channel_that_leads() {
     let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:d\r\na=sctp-port:5000\r\n";
@@ -384,7 +385,7 @@ fn without_a_group_our_candidates_belong_to_what_is_used() {
     let (mut it, _) = answered(&with("", &[data.into()]).replace("a=group:BUNDLE \r\n", ""));
     let candidate = it.local_candidate(0, "candidate:1".into()).unwrap();
     assert_eq!((candidate.sdp_mid.as_deref(), candidate.sdp_m_line_index), (Some("d"), Some(0)));
-    // An m-line less is no other connection.
+    // One m-line less does not make a new connection.
     let both = [camera("0", "sendrecv", 5), camera("1", "sendrecv", 6)];
     let apart = |sections: &[String]| with("", sections).replace("a=group:BUNDLE \r\n", "");
     let (mut it, _) = answered(&apart(&both));
@@ -444,7 +445,7 @@ fn nothing_in_common_is_said_with_both_lists() {
         rejection.contains("m=video 0 UDP/TLS/RTP/SAVPF 96\r\n") && rejection.contains("a=mid:0"),
         "{rejection}"
     );
-    // A call without media of ours goes on with the data channel.
+    // A call for which we want no media goes on with the data channel.
     let none = Wishes { audio: Direction::default(), video: Direction::default() };
     let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:d\r\na=sctp-port:5000\r\n";
     let both = with("0 d", &[g722, data.into()]);
@@ -452,7 +453,7 @@ fn nothing_in_common_is_said_with_both_lists() {
     assert!(Agreement::from_offer(WISHES, offer(&both)).check().is_err());
 }
 
-/// M-lines of a peer: each absent, rejected, or in some direction, with one of two codecs or numbers.
+/// M-lines of a peer: each with a kind, a direction or rejected, and one of several codecs or payload types.
 fn sections() -> impl Strategy<Value = Vec<(usize, usize, usize)>> {
     proptest::collection::vec((0usize..4, 0usize..5, 0usize..3), 0..6)
 }
@@ -485,8 +486,8 @@ fn write(sections: &[(usize, usize, usize)], ufrag: usize) -> String {
 }
 
 proptest! {
-    /// Whatever a peer offers, one after the other: webrtcbin sees m-lines that never move or change, with media in
-    /// front and one data m-line at most, and each offer has an answer that fits it.
+    /// For any sequence of offers: webrtcbin gets m-lines that never move or change, with media first and at most one
+    /// data m-line, and each offer has an answer that fits it.
     #[test]
     fn seats_never_move(offers in proptest::collection::vec((sections(), 0usize..2), 1..12)) {
         let mut current: Option<(Agreement, String)> = None;

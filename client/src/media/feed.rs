@@ -1,4 +1,4 @@
-//! Encoded media on its way to one peer, and the encoder that rests while there is none.
+//! Encoded media for one peer, and the encoder that rests while there are no peers.
 
 use std::sync::{
     Arc,
@@ -8,15 +8,15 @@ use std::sync::{
 use gst::prelude::*;
 use gst_utils::ConsumptionLink;
 
-/// Frames that are encoded for nobody: the first ones make the encoder allocate what it needs, which the first
-/// peer would have to wait for.
+/// Frames that are encoded without any peer: the first ones make the encoder allocate its memory, which would otherwise
+/// delay the first peer.
 const WARM_UP: usize = 3;
 
-/// How many peers an encoder has.
+/// Counts the peers of an encoder.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Peers(Arc<AtomicUsize>);
 
-/// What flows to one peer, until it is dropped.
+/// Feeds one peer until it is dropped.
 #[derive(Debug)]
 pub struct Feed {
     link: ConsumptionLink,
@@ -24,18 +24,18 @@ pub struct Feed {
 }
 
 impl Peers {
-    /// One more, before its link is made: a key frame that is asked for at once must not be missed.
+    /// Counts one more, before its link is made, so that the key frame requested then is encoded.
     pub(super) fn add(&self) -> Self {
         self.0.fetch_add(1, Relaxed);
         self.clone()
     }
 
-    /// One that did not come.
+    /// Counts one less.
     pub(super) fn remove(&self) {
         self.0.fetch_sub(1, Relaxed);
     }
 
-    /// Takes from `encoder` what it would encode for nobody.
+    /// Drops the frames in front of `encoder` while it has no peers.
     pub(super) fn rest(&self, encoder: &gst::Element) {
         let Some(sink) = encoder.static_pad("sink") else { return };
         let (peers, frames) = (self.0.clone(), AtomicUsize::new(0));

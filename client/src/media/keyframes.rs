@@ -1,7 +1,7 @@
-//! At most one key frame on request per interval, whoever asks.
+//! Limits key frames to one per interval, whichever peers request them.
 //!
-//! Every peer may ask for key frames, and a peer on a bad path asks often; each one costs all peers bandwidth.
-//! Requests inside the interval are not lost: one key frame follows when it is over.
+//! Every peer may request key frames, and a peer on a bad path does so often; each one costs all peers bandwidth.
+//! Requests inside the interval are not lost: one key frame follows at its end.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -10,7 +10,7 @@ use std::{
 
 use gst::prelude::*;
 
-/// A receiver asks again after this time. Chromium's does, too.
+/// A receiver repeats its request after this time, as Chromium does.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The rule, without a clock.
@@ -26,7 +26,7 @@ impl Coalescer {
         Self { interval, last: None, pending: false }
     }
 
-    /// Somebody asks: whether the encoder is to hear of it now.
+    /// A receiver requests a key frame; returns whether to pass the request to the encoder now.
     fn request(&mut self, now: Instant) -> bool {
         let due = self.last.is_none_or(|last| now.duration_since(last) >= self.interval);
         self.pending = !due;
@@ -36,13 +36,13 @@ impl Coalescer {
         due
     }
 
-    /// Whether a request that had to wait is due.
+    /// Whether a deferred request is due.
     fn is_due(&self, now: Instant) -> bool {
         self.pending && self.last.is_none_or(|last| now.duration_since(last) >= self.interval)
     }
 }
 
-/// Puts the rule in front of `encoder`.
+/// Limits the requests that reach `encoder`.
 pub fn limit(encoder: &gst::Element, interval: Duration) {
     let (Some(sink), Some(src)) = (encoder.static_pad("sink"), encoder.static_pad("src")) else { return };
     let rule = rule_on(&src, interval);
@@ -56,14 +56,14 @@ pub fn limit(encoder: &gst::Element, interval: Duration) {
     });
 }
 
-/// Puts the rule behind a receiver that waits for a key frame, and asks for it with each packet that is none. What is
-/// asked too soon is asked again with the next one.
+/// Limits the requests of `receiver`, which waits for a key frame and requests one with each packet of another frame. A
+/// request that comes too soon is dropped, and repeated with the next packet.
 pub fn ask_rarely(receiver: &gst::Element) {
     let Some(sink) = receiver.static_pad("sink") else { return };
     rule_on(&sink, PATIENCE);
 }
 
-/// Stops requests that come through `pad` too soon.
+/// Drops requests that come through `pad` too soon.
 fn rule_on(pad: &gst::Pad, interval: Duration) -> Arc<Mutex<Coalescer>> {
     let rule = Arc::new(Mutex::new(Coalescer::new(interval)));
     let ask = rule.clone();
@@ -76,7 +76,7 @@ fn rule_on(pad: &gst::Pad, interval: Duration) -> Arc<Mutex<Coalescer>> {
     rule
 }
 
-/// Asks for a key frame, as a receiver does.
+/// A key frame request, as a receiver sends it.
 pub fn request() -> gst::Event {
     gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build()
 }

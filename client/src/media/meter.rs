@@ -1,5 +1,5 @@
-//! What is measured on received media: counts, the picture's mean colour and motion, the sound's level and
-//! pitch. All by probes: they look, and never wait.
+//! Measurements on received media: counts, the picture's mean colour and motion, the sound's level and pitch. All come
+//! from probes, which never wait.
 
 use std::{
     sync::{
@@ -11,19 +11,19 @@ use std::{
 
 use crate::stats::{AudioStats, RtpStats, VideoStats};
 
-/// A look at the picture this often is plenty.
+/// Time between two measurements of the picture.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
-/// Points looked at, per row and column.
+/// Sampled points per row and per column.
 const GRID: usize = 24;
 
-/// Everything measured of one peer.
+/// All measurements of one peer.
 #[derive(Debug)]
 pub struct Meter {
     born: Instant,
     last_packet: AtomicU64,
-    /// RTP of the picture.
+    /// RTP packets of the video.
     pub video: Rtp,
-    /// RTP of the sound.
+    /// RTP packets of the audio.
     pub audio: Rtp,
     frames: AtomicU64,
     buffers: AtomicU64,
@@ -58,10 +58,10 @@ struct Sound {
     above: bool,
 }
 
-/// The planes of an I420 picture, each with its bytes per row.
+/// The planes of an I420 picture, each with its stride in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Planes<'a> {
-    /// Brightness.
+    /// Luma.
     pub y: (&'a [u8], usize),
     /// Blue difference.
     pub u: (&'a [u8], usize),
@@ -98,18 +98,18 @@ impl Rtp {
 }
 
 impl Meter {
-    /// A packet of any kind came from the network.
+    /// Records that a packet of any kind arrived from the network.
     pub fn packet(&self) {
         let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_packet.store(now, Relaxed);
     }
 
-    /// How long nothing has come.
+    /// Time since the last packet.
     pub fn silence(&self) -> Duration {
         self.born.elapsed().saturating_sub(Duration::from_millis(self.last_packet.load(Relaxed)))
     }
 
-    /// Counts a frame, and says whether it is the first.
+    /// Counts a frame; returns whether it is the first.
     pub fn frame(&self) -> bool {
         self.frames.fetch_add(1, Relaxed) == 0
     }
@@ -119,7 +119,7 @@ impl Meter {
         self.frames.load(Relaxed)
     }
 
-    /// Whether it is time for another [`Meter::look`].
+    /// Whether a [`Meter::look`] is due; if so, starts the next interval.
     pub fn wants_to_look(&self) -> bool {
         let mut picture = lock(&self.picture);
         let due = picture.looked.is_none_or(|looked| looked.elapsed() >= LOOK_INTERVAL);
@@ -129,7 +129,7 @@ impl Meter {
         due
     }
 
-    /// Looks at a decoded frame.
+    /// Measures a decoded frame.
     pub fn look(&self, width: u32, height: u32, planes: Planes<'_>) {
         let (w, h) = (width as usize, height as usize);
         let grid: Vec<u8> = sample(planes.y, w, h).collect();
@@ -142,7 +142,7 @@ impl Meter {
         (picture.width, picture.height, picture.yuv, picture.grid) = (width, height, Some(yuv), grid);
     }
 
-    /// Listens to a decoded buffer of interleaved 16-bit samples, and says whether it is the first.
+    /// Measures a decoded buffer of interleaved 16-bit samples; returns whether it is the first.
     pub fn listen(&self, bytes: &[u8], channels: usize, rate: u32) -> bool {
         let mut sound = lock(&self.sound);
         sound.rate = rate;
@@ -151,7 +151,7 @@ impl Meter {
             let sample = i16::from_le_bytes(*sample);
             sound.samples += 1;
             sound.squares += f64::from(sample) * f64::from(sample);
-            // A little hysteresis, or the noise of the codec counts as pitch.
+            // Hysteresis, so that codec noise does not count as pitch.
             let above = if sound.above { sample > -64 } else { sample > 64 };
             sound.crossings += u64::from(above != sound.above);
             sound.above = above;
@@ -159,7 +159,7 @@ impl Meter {
         self.buffers.fetch_add(1, Relaxed) == 0
     }
 
-    /// The picture's numbers since the last call.
+    /// The video statistics. The frame rate is that since the last call.
     pub fn video_stats(&self) -> VideoStats {
         let frames = self.frames();
         let mut picture = lock(&self.picture);
@@ -179,7 +179,7 @@ impl Meter {
         }
     }
 
-    /// The sound's numbers since the last call.
+    /// The audio statistics. Level and pitch are those since the last call.
     pub fn audio_stats(&self) -> AudioStats {
         let sound = std::mem::take(&mut *lock(&self.sound));
         let heard = sound.samples > 0;
@@ -199,7 +199,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Points in an even grid over a plane.
+/// The values of a plane at the points of an even grid.
 fn sample((plane, stride): (&[u8], usize), width: usize, height: usize) -> impl Iterator<Item = u8> {
     (0..GRID * GRID).filter_map(move |point| {
         let (row, column) = (point / GRID * height / GRID, point % GRID * width / GRID);
@@ -212,7 +212,7 @@ fn mean(values: impl Iterator<Item = u8>) -> f64 {
     if count > 0.0 { sum / count } else { 0.0 }
 }
 
-/// BT.601, video range: what VP8 is. The conversion is linear, so the mean's colour is the mean colour.
+/// BT.601 with limited range, as VP8 uses. The conversion is linear, so the RGB of the mean is the mean of the RGB.
 fn rgb([y, u, v]: [f64; 3]) -> [u8; 3] {
     let (y, u, v) = (1.164 * (y - 16.0), u - 128.0, v - 128.0);
     [y + 1.596 * v, y - 0.392 * u - 0.813 * v, y + 2.017 * u].map(|c| c.round().clamp(0.0, 255.0) as u8)

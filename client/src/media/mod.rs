@@ -1,4 +1,4 @@
-//! What is sent and received: the encoders, the decoders, and what is measured on them.
+//! Sent and received media: encoders, decoders, and measurements.
 
 pub mod feed;
 pub mod keyframes;
@@ -11,12 +11,12 @@ use gst::prelude::*;
 
 use crate::exit::Failure;
 
-/// Makes an element, or says that GStreamer cannot.
+/// Creates an element; fails if GStreamer does not have it.
 pub(crate) fn make(factory: &str) -> Result<gst::Element, Failure> {
     gst::ElementFactory::make(factory).build().map_err(Failure::internal)
 }
 
-/// Sets a property of an enumeration by name, or says which names there are.
+/// Sets an enum property by nick; the error names the allowed ones.
 pub(crate) fn set_nick(element: &gst::Element, property: &str, nick: &str) -> Result<(), String> {
     let class = element
         .find_property(property)

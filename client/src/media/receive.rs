@@ -1,4 +1,4 @@
-//! The receiving side of one medium of one peer: depayloader, decoder, and a sink that counts.
+//! The receiving side of one medium of one peer: depayloader, decoder, and a sink, with measurements.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,10 +11,10 @@ use super::{
 };
 use crate::{exit::Failure, sdp::Kind};
 
-/// How a branch tells, from a streaming thread: it must not wait.
+/// Called on a streaming thread for the first decoded buffer: it must not wait.
 pub type Tell = Arc<dyn Fn(First) + Send + Sync>;
 
-/// The first of its kind.
+/// The first decoded buffer of a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum First {
     /// Sound.
@@ -28,26 +28,26 @@ pub enum First {
     },
 }
 
-/// What takes one stream of the peer's. The first of a kind is played.
+/// A branch that receives one stream of the peer. The first of a kind is played.
 #[derive(Debug)]
 pub struct Branch {
-    /// Sound or picture.
+    /// Audio or video.
     pub kind: Kind,
     /// Its number among those of its kind.
     pub number: usize,
-    /// Takes the decoded media.
+    /// The sink for the decoded media.
     pub sink: gst::Element,
-    /// Measures them.
+    /// Measures the decoded media.
     pub meter: Arc<Meter>,
 }
 
-/// Which of webrtcbin's m-lines is on which branch. Callbacks read it.
+/// Which of webrtcbin's m-lines goes to which branch: kind, m-line and branch. Callbacks read it.
 #[derive(Debug, Default)]
 pub struct Routes(Mutex<Vec<(Kind, usize, usize)>>);
 
 impl Routes {
-    /// From now on these m-lines of a kind are received. Those that were before keep their branch, others take the
-    /// first that is free. Gives how many branches that takes.
+    /// Sets the m-lines of a kind that are received. Those already received keep their branch; new ones take the first
+    /// free branch. Returns the number of branches needed.
     pub fn set(&self, kind: Kind, seats: &[usize]) -> usize {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|(other, seat, _)| *other != kind || seats.contains(seat));
@@ -62,7 +62,7 @@ impl Routes {
         all.iter().filter(|(other, ..)| *other == kind).map(|(_, _, branch)| branch + 1).max().unwrap_or(0)
     }
 
-    /// The branch in `pipeline` for a stream: that of its m-line, or the first of its kind if that is not known.
+    /// The branch in `pipeline` for a stream: that of its m-line, or the first of its kind if the m-line is not known.
     pub fn find(&self, pipeline: &gst::Pipeline, kind: Kind, seat: Option<usize>) -> Option<gst::Element> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let branch = match seat {
@@ -73,13 +73,13 @@ impl Routes {
     }
 }
 
-/// The name of the element that a stream's pad is linked to, within the peer's pipeline.
+/// The name of a branch's first element, to which the stream's pad is linked.
 fn entry(kind: Kind, number: usize) -> String {
     let kind = if kind == Kind::Audio { "audio" } else { "video" };
     format!("receive-{kind}-{number}")
 }
 
-/// Builds a branch into `pipeline`, which may be running.
+/// Adds a branch to `pipeline`, which may be running.
 pub fn add(pipeline: &gst::Pipeline, branch: Branch, tell: Option<Tell>) -> Result<(), Failure> {
     let Branch { kind, number, sink, meter } = branch;
     let factory = if kind == Kind::Audio { "rtpopusdepay" } else { "rtpvp8depay" };
@@ -103,7 +103,7 @@ pub fn add(pipeline: &gst::Pipeline, branch: Branch, tell: Option<Tell>) -> Resu
     chain.into_iter().rev().try_for_each(gst::Element::sync_state_with_parent).map_err(Failure::internal)
 }
 
-/// A sink that only takes.
+/// A sink that discards its input.
 pub fn null_sink() -> Result<gst::Element, Failure> {
     let sink = make("fakesink")?;
     sink.set_property("sync", false);

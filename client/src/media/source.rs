@@ -1,5 +1,4 @@
-//! The one media source of the process: a test picture and a test sound, each encoded once, whatever the
-//! number of peers.
+//! The media source of the process: a test picture and a test sound, each encoded once for any number of peers.
 
 use std::time::Duration;
 
@@ -20,22 +19,22 @@ use crate::{
     sdp::Kind,
 };
 
-/// What waits for one peer at most: more than this is a peer that does not keep up.
+/// The most encoded media that wait for one peer. A peer with more does not keep up.
 const PEER_QUEUE: gst::ClockTime = gst::ClockTime::from_mseconds(500);
 
-/// The running source, and the clock all pipelines share.
+/// The running source, and the clock that all pipelines share.
 #[derive(Debug)]
 pub struct Source {
     pipeline: gst::Pipeline,
     audio: Option<Encoded>,
     video: Option<Encoded>,
-    /// What the encoders aim at.
+    /// The bit rate that the encoders aim at.
     pub target: Target,
-    /// What every peer's pipeline runs by, so that timestamps mean the same in all of them.
+    /// Clock and base time of every peer's pipeline, so that timestamps mean the same in all of them.
     pub timing: Timing,
 }
 
-/// A clock and the time at which it all began.
+/// A clock and a base time.
 #[derive(Debug, Clone)]
 pub struct Timing {
     clock: gst::Clock,
@@ -51,7 +50,7 @@ struct Encoded {
 }
 
 impl Source {
-    /// Builds and starts the encoders that `media` needs.
+    /// Builds and starts the encoders that `media` asks for.
     pub fn start(media: &Media) -> Result<Self, Failure> {
         let pipeline = gst::Pipeline::with_name("source");
         let video = media.video().0.then(|| video(&pipeline, media)).transpose()?;
@@ -71,7 +70,7 @@ impl Source {
         self.encoded(kind).map(|encoded| &encoded.caps)
     }
 
-    /// Feeds `appsrc` with the medium, from the next key frame on.
+    /// Feeds `appsrc` with the medium, and requests a key frame for it. `None` if the medium is not sent.
     pub fn attach(&self, kind: Kind, appsrc: &gst_app::AppSrc) -> Option<Feed> {
         let encoded = self.encoded(kind)?;
         let peers = encoded.peers.add();
@@ -85,7 +84,7 @@ impl Source {
         Some(Feed::new(link, peers))
     }
 
-    /// Asks the picture's encoder for a key frame.
+    /// Requests a key frame from the video encoder.
     pub fn request_key_frame(&self) {
         let pad = self.video.as_ref().and_then(|video| video.producer.appsink().static_pad("sink"));
         if let Some(pad) = pad {
@@ -101,7 +100,7 @@ impl Source {
         }
     }
 
-    /// The first error of the encoders, if there was one.
+    /// The first error of the encoders that was not returned yet.
     pub fn error(&self) -> Option<String> {
         let message = self.pipeline.bus()?.pop_filtered(&[gst::MessageType::Error])?;
         match message.view() {
@@ -124,7 +123,7 @@ impl Timing {
         Self { clock, base_time }
     }
 
-    /// Makes `pipeline` run by it.
+    /// Sets clock and base time of `pipeline`.
     pub fn apply(&self, pipeline: &gst::Pipeline) {
         pipeline.use_clock(Some(&self.clock));
         pipeline.set_start_time(gst::ClockTime::NONE);
@@ -132,7 +131,7 @@ impl Timing {
     }
 }
 
-/// Makes `appsrc` hand encoded media to a peer: live, bounded, dropping the oldest.
+/// Configures `appsrc` for a peer's encoded media: live, bounded, dropping the oldest buffer.
 pub fn configure(appsrc: &gst_app::AppSrc) {
     StreamProducer::configure_consumer_with(appsrc, settings());
 }
@@ -159,7 +158,7 @@ fn video(pipeline: &gst::Pipeline, media: &Media) -> Result<Encoded, Failure> {
     keyframes::limit(&encoder, Duration::from_millis(u64::from(media.keyframe_interval)));
     let caps = gst::Caps::builder("video/x-vp8").build();
     let encoded = finish(pipeline, &src, &raw, &encoder, caps)?;
-    // Sound costs next to nothing, and its encoder does not like gaps.
+    // Only video: audio costs next to nothing, and its encoder does not like gaps.
     encoded.peers.rest(&encoder);
     Ok(encoded)
 }
@@ -167,7 +166,7 @@ fn video(pipeline: &gst::Pipeline, media: &Media) -> Result<Encoded, Failure> {
 fn vp8_encoder(media: &Media) -> Result<gst::Element, Failure> {
     let encoder = make("vp8enc")?;
     let pixels = u32::from(media.size.width) * u32::from(media.size.height);
-    // A worker thread pays only for large pictures.
+    // A second thread is worthwhile only for large pictures.
     let threads = if pixels > 640 * 480 { 2 } else { 1 };
     let bits = i32::try_from(media.bitrate.saturating_mul(1000)).unwrap_or(i32::MAX);
     encoder.set_property("deadline", 1i64);
@@ -176,7 +175,7 @@ fn vp8_encoder(media: &Media) -> Result<gst::Element, Failure> {
     encoder.set_property("target-bitrate", bits);
     encoder.set_property("keyframe-max-dist", i32::from(media.fps).saturating_mul(10));
     encoder.set_property("lag-in-frames", 0i32);
-    // What is too much even at the worst quality is left out, and a key frame is as large as a tenth of a second.
+    // Drop frames that are too large even at the worst quality; limit a key frame to the bits of 100 ms.
     encoder.set_property("max-quantizer", 63i32);
     encoder.set_property("dropframe-threshold", 20i32);
     encoder.set_property("max-intra-bitrate", i32::from(media.fps).saturating_mul(10).max(300));
@@ -193,7 +192,7 @@ fn audio(pipeline: &gst::Pipeline, media: &Media) -> Result<Encoded, Failure> {
     src.set_property("is-live", true);
     src.set_property("freq", f64::from(media.audio_freq));
     src.set_property("volume", 0.25f64);
-    // One opus frame a buffer.
+    // One Opus frame per buffer.
     src.set_property("samplesperbuffer", 960i32);
     set_nick(&src, "wave", &media.audio_wave).map_err(|e| usage("--audio-wave", e))?;
     let raw = gst_audio::AudioCapsBuilder::new_interleaved()

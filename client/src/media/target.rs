@@ -1,48 +1,48 @@
-//! The rate at which the encoders aim, as it is on the wire.
+//! The bit rate that the encoders aim at, as measured on the wire.
 
 use std::time::Duration;
 
 use crate::cli::Media;
 
-/// The sound's encoder, in bit/s.
+/// Bit rate of the audio encoder, in bit/s.
 pub const AUDIO_BITRATE: u32 = 32_000;
 /// An Opus frame lasts 20 ms.
 const AUDIO_PACKETS: u64 = 50;
-/// What is around a packet's payload: IP (20 bytes) and UDP (8), RTP (12) with the extensions (12), the payload's
-/// descriptor (3 or 4), and SRTP's tag (10).
+/// Overhead per packet in bytes: IP (20) and UDP (8), RTP (12) with header extensions (12), the payload descriptor (3
+/// or 4), and SRTP's tag (10).
 const AROUND: u64 = 66;
-/// What a packet of the picture carries; a frame's last one carries less.
+/// Payload of a video packet in bytes; a frame's last packet has less.
 const PAYLOAD: u64 = 1150;
-/// RTCP, in bit/s: reports of what is sent and received, and requests for what is lost. More of it is needed for more
-/// media, but hardly one part in this many.
+/// RTCP in bit/s: reports on sent and received media, and requests for lost packets. More media need more of it, at
+/// most one part in `MEDIA_PER_CONTROL`.
 const CONTROL: u64 = 64_000;
 const MEDIA_PER_CONTROL: u64 = 20;
 
-/// What is sent to one peer in a steady state, in bit/s on the wire: payload and all that is around it.
+/// The rates of what is sent to one peer in a steady state, in bit/s on the wire, with all overhead.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Target {
-    /// The picture.
+    /// Video.
     video: u64,
-    /// The sound, which keeps to its rate by itself.
+    /// Audio, whose encoder keeps to its rate by itself.
     audio: u64,
     /// RTCP.
     control: u64,
 }
 
 impl Target {
-    /// What `media` says is sent.
+    /// The target for the media that `media` configures.
     pub fn of(media: &Media) -> Self {
         let audio = if media.audio().0 { u64::from(AUDIO_BITRATE) + AUDIO_PACKETS * AROUND * 8 } else { 0 };
         let video = if media.video().0 { video(media) } else { 0 };
         Self { video, audio, control: CONTROL.max((video + audio) / MEDIA_PER_CONTROL) }
     }
 
-    /// Bytes of all together within `time`, times `percent`.
+    /// Bytes of all media and RTCP within `time`, times `percent` / 100.
     pub fn total(self, percent: u64, time: Duration) -> u64 {
         bytes((self.video + self.audio + self.control) * percent / 100, time)
     }
 
-    /// The picture's part of that: sound and RTCP take their shares, and no more.
+    /// The video's part of [`Target::total`], after the fixed shares of audio and RTCP.
     pub fn picture(self, percent: u64, time: Duration) -> u64 {
         self.total(percent, time).saturating_sub(bytes(self.audio + self.control, time))
     }
@@ -77,7 +77,7 @@ pub(crate) mod tests {
         media: Media,
     }
 
-    /// That of a client with these flags.
+    /// The target of a client with these flags.
     pub(crate) fn target(flags: &[&str]) -> Target {
         Target::of(&Flags::parse_from(["callbin"].iter().chain(flags)).media)
     }

@@ -1,4 +1,4 @@
-//! The callbacks of one peer's pipeline. They run on GStreamer's threads: they forward, and never wait.
+//! The callbacks of one peer's pipeline. They run on GStreamer's threads, only forward events, and never wait.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,7 +18,8 @@ use crate::{
     sdp::Kind,
 };
 
-/// What a peer sends in further streams is swallowed. webrtcbin's pads stay as long as it does.
+/// Most streams of a peer that are linked to a branch; further ones end in a fakesink. webrtcbin never removes their
+/// pads.
 const MAX_STREAMS: usize = 24;
 
 /// What the callbacks share with the peer.
@@ -32,7 +33,7 @@ pub(super) struct Shared<'a> {
     pub(super) certificate: &'a str,
 }
 
-/// Connects all of them.
+/// Connects all callbacks.
 pub(super) fn connect(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, shared: &Shared<'_>) {
     watch_bus(pipeline, shared.voice);
     watch_candidates(webrtcbin, shared.voice);
@@ -48,8 +49,8 @@ fn watch_bus(pipeline: &gst::Pipeline, voice: &Voice) {
     bus.set_sync_handler(move |_, message| {
         if let gst::MessageView::Error(error) = message.view() {
             let source = message.src().map(|src| src.name().to_string()).unwrap_or_default();
-            // A browser that hangs up aborts its association first, and the writing to it fails before
-            // anything says why. Without its data channel a call still is one: what ends it comes by itself.
+            // A browser that hangs up aborts its SCTP association first, and our write to it fails before the reason is
+            // known. A call goes on without its data channel; its real end is reported separately.
             if source.starts_with("sctp") {
                 tracing::debug!(source, error = %error.error(), "the data channels are gone");
             } else {
@@ -106,10 +107,10 @@ fn watch_channels(webrtcbin: &gst::Element, voice: &Voice, gate: &Arc<Gate>) {
     });
 }
 
-/// Listens to a data channel.
+/// Connects the callbacks of a data channel.
 pub(super) fn connect_channel(channel: &WebRTCDataChannel, voice: &Voice, gate: &Arc<Gate>) {
     let (text, gate) = (voice.clone(), gate.clone());
-    // Not `connect_on_message_string`: it takes the peer's bytes for UTF-8 without a look.
+    // Not `connect_on_message_string`: it assumes that the peer's bytes are UTF-8, unchecked.
     channel.connect("on-message-string", false, move |args| {
         if gate.is_open() {
             text.text(&args.get(1).and_then(callbin_foreign::text::lossy).unwrap_or_default());
@@ -123,7 +124,7 @@ pub(super) fn connect_channel(channel: &WebRTCDataChannel, voice: &Voice, gate: 
     }
 }
 
-/// What webrtcbin builds inside itself, as it builds it.
+/// Configures and watches the elements that webrtcbin adds inside itself.
 fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
     let Some(bin) = webrtcbin.downcast_ref::<gst::Bin>() else { return };
     let (voice, gate, meter) = (shared.voice.clone(), shared.gate.clone(), shared.meter.clone());
@@ -138,7 +139,7 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
             }
             "nicesrc" => watch_arrivals(element, &meter),
             "rtpsession" => clock_rate::tell(element),
-            // What it is fed with is live: waiting for the clock once more is delay and work for nothing.
+            // Its input is live: a second wait for the clock would only add delay and work.
             "clocksync" => element.set_property("sync", false),
             _ => {}
         }
@@ -147,7 +148,7 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
 
 fn watch_dtls(dtlsdec: &gst::Element, voice: &Voice, gate: &Arc<Gate>) {
     let (show, gate) = (voice.clone(), gate.clone());
-    // On the handshake's own thread: nothing can be decrypted before this returns.
+    // Runs on the thread of the handshake: nothing is decrypted before it returns.
     dtlsdec.connect_notify(Some("peer-pem"), move |dtlsdec, _| {
         let pem = dtlsdec.property::<Option<String>>("peer-pem");
         let verified = pem.is_some_and(|pem| gate.show(&pem));
@@ -174,7 +175,7 @@ fn watch_arrivals(nicesrc: &gst::Element, meter: &Arc<Meter>) {
     });
 }
 
-/// A stream of the peer's begins: on to the branch that waits for it.
+/// Links each new stream of the peer to the branch for it.
 fn watch_streams(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, shared: &Shared<'_>) {
     let pipeline = pipeline.downgrade();
     let (gate, meter, routes) = (shared.gate.clone(), shared.meter.clone(), shared.routes.clone());
@@ -194,7 +195,7 @@ fn watch_streams(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, shared: &Sh
     });
 }
 
-/// Counts what arrives, and stops what comes before the peer has proved who it is.
+/// Counts received packets, and drops those that arrive before the peer's certificate is verified.
 fn guard(pad: &gst::Pad, kind: Option<Kind>, gate: &Arc<Gate>, meter: &Arc<Meter>) {
     let (gate, meter) = (gate.clone(), meter.clone());
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
@@ -219,7 +220,7 @@ fn kind(pad: &gst::Pad) -> Option<Kind> {
     }
 }
 
-/// The m-line that the stream belongs to. Where webrtcbin does not know, it says the first, of whatever kind.
+/// The m-line of the stream. If webrtcbin does not know it, it names the first m-line, of either kind; hence the check.
 fn seat(pad: &gst::Pad, kind: Kind) -> Option<usize> {
     let transceiver = pad.property::<Option<WebRTCRTPTransceiver>>("transceiver")?;
     let is_of_kind = match transceiver.kind() {
@@ -230,7 +231,7 @@ fn seat(pad: &gst::Pad, kind: Kind) -> Option<usize> {
     usize::try_from(transceiver.mlineindex()).ok().filter(|_| is_of_kind)
 }
 
-/// Has the streams that are there already follow the routes: the newest of each m-line.
+/// Links existing streams according to the new routes: the newest stream of each m-line.
 pub(super) fn follow_routes(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, routes: &Routes) {
     let mut newest = BTreeMap::new();
     for pad in webrtcbin.src_pads() {
@@ -251,7 +252,7 @@ pub(super) fn follow_routes(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, 
     }
 }
 
-/// The newest stream of a medium is the one to play: a peer that starts over uses a new SSRC.
+/// Plays the newest stream of a medium: a peer that starts over uses a new SSRC.
 fn relink(pipeline: &gst::Pipeline, pad: &gst::Pad, sink: &gst::Pad) {
     if let Some(old) = sink.peer() {
         let _ = old.unlink(sink);
@@ -260,7 +261,7 @@ fn relink(pipeline: &gst::Pipeline, pad: &gst::Pad, sink: &gst::Pad) {
     let _ = pad.link(sink);
 }
 
-/// Nobody wants it, but it needs an end or it stops with an error.
+/// Links an unwanted stream to a fakesink: an unlinked pad would stop with an error.
 fn swallow(pipeline: &gst::Pipeline, pad: &gst::Pad) {
     let Ok(sink) = receive::null_sink() else { return };
     if pipeline.add(&sink).is_ok() {
@@ -271,13 +272,13 @@ fn swallow(pipeline: &gst::Pipeline, pad: &gst::Pad) {
     }
 }
 
-/// Tells when a sending pad learns its caps.
+/// Reports when a sending pad gets its caps.
 pub(super) fn watch_caps(pad: &gst::Pad, voice: &Voice) {
     let voice = voice.clone();
     pad.connect_notify(Some("caps"), move |_, _| voice.tell(PeerEvent::CapsKnown));
 }
 
-/// Takes the description that was asked for.
+/// Forwards the description that webrtcbin creates.
 pub(super) fn on_created(kind: SdpType, voice: &Voice, certificate: Certificate) -> gst::Promise {
     let voice = voice.clone();
     gst::Promise::with_change_func(move |reply| {
@@ -299,12 +300,12 @@ fn read_description(reply: &gst::StructureRef, name: &str) -> Result<String, Str
     description.sdp().as_text().map_err(|error| error.to_string())
 }
 
-/// Tells whether webrtcbin took the remote description.
+/// Reports whether webrtcbin accepted the remote description.
 pub(super) fn on_remote_set(voice: &Voice) -> gst::Promise {
     on_set(voice, || PeerEvent::RemoteSet)
 }
 
-/// Tells whether webrtcbin took the local description.
+/// Reports whether webrtcbin accepted the local description.
 pub(super) fn on_local_set(voice: &Voice) -> gst::Promise {
     on_set(voice, || PeerEvent::LocalSet)
 }

@@ -1,24 +1,24 @@
-//! The certificate of one peer's DTLS: ECDSA with P-256, which every peer has to know (RFC 8827, section 6.5).
+//! The DTLS certificate of one connection: ECDSA with P-256, which every peer must support (RFC 8827, section 6.5).
 //!
-//! GStreamer 1.22 makes one RSA certificate for all of a process, and some peers do not know its cipher suites. A new
-//! one for each connection also tells a peer that it is talking with a new one.
+//! GStreamer 1.22 creates one RSA certificate per process, and some peers do not support its cipher suites. A
+//! certificate per connection also shows the peer that a connection is new.
 
 use gst::glib::{Checksum, ChecksumType};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 
 use crate::exit::Failure;
 
-/// A certificate, its key, and its hash.
+/// A certificate, its key, and its fingerprint.
 #[derive(Debug, Clone)]
 pub(super) struct Certificate {
     /// Certificate and key, in PEM.
     pub(super) pem: String,
-    /// `sha-256` and the hash, as `a=fingerprint` has it.
+    /// `sha-256` and the hash, in the format of `a=fingerprint`.
     fingerprint: String,
 }
 
 impl Certificate {
-    /// A new one.
+    /// Generates a key and a self-signed certificate.
     pub(super) fn generate() -> Result<Self, Failure> {
         let key = KeyPair::generate().map_err(Failure::internal)?;
         let mut params = CertificateParams::default();
@@ -34,7 +34,8 @@ impl Certificate {
         })
     }
 
-    /// webrtcbin's description with the right hash: webrtcbin 1.22 takes one of the key, too, when both are given to it.
+    /// Puts the certificate's fingerprint into webrtcbin's description: webrtcbin 1.22 includes the key in its hash if
+    /// the PEM contains both.
     pub(super) fn announce(&self, sdp: &str) -> String {
         let line = |line: &str| {
             let is_hash = line.starts_with("a=fingerprint:");

@@ -1,20 +1,20 @@
-//! Tells RTP sessions the clock rates of what is sent.
+//! Gives RTP sessions the clock rates of the streams that we send.
 //!
 //! webrtcbin joins its streams in a funnel, whose caps have neither SSRC nor clock rate. An RTP session of GStreamer
-//! 1.22 therefore asks for the clock rate at the first sender report, and gives up its lock for that in the midst of a
-//! walk over its sources (`generate_rtcp` in rtpsession.c, `rtp_source_get_new_sr` in rtpsource.c). If somebody adds a
-//! source meanwhile, which is likely at the beginning of a call, GLib finds the table changed (`g_hash_table_foreach:
-//! assertion 'version == hash_table->version' failed`) and the walk and its reports end there. So each SSRC gets caps of
-//! its own before its first packet.
+//! 1.22 therefore requests the clock rate at the first sender report, and releases its lock for that in the middle of a
+//! walk over its sources (`generate_rtcp` in rtpsession.c, `rtp_source_get_new_sr` in rtpsource.c). If another thread
+//! adds a source meanwhile, which is likely at the beginning of a call, GLib detects that the table changed
+//! (`g_hash_table_foreach: assertion 'version == hash_table->version' failed`), and the walk and its reports stop
+//! there. So each SSRC gets caps of its own before its first packet.
 
 use std::sync::{Mutex, PoisonError};
 
 use gst::prelude::*;
 
-/// Our streams; of more there is nothing to tell.
+/// Most of our streams that get caps.
 const MAX_STREAMS: usize = 8;
 
-/// Watches an `rtpsession` from before it has pads.
+/// Watches an `rtpsession` that has no pads yet.
 pub(super) fn tell(session: &gst::Element) {
     session.connect_pad_added(|session, pad| {
         if pad.name() == "send_rtp_sink" {
@@ -44,13 +44,13 @@ fn watch(session: &gst::Element, pad: &gst::Pad) {
 fn header(info: &gst::PadProbeInfo<'_>) -> Option<(u32, u8)> {
     let of_list = || info.buffer_list().and_then(|list| list.get(0));
     let buffer = info.buffer().map(AsRef::as_ref).or_else(of_list)?;
-    // Header and payload are memories of their own: to map the whole buffer would be to copy it.
+    // Header and payload are separate memories: mapping the whole buffer would copy it.
     let bytes = buffer.peek_memory(0).map_readable().ok()?;
     let ssrc = bytes.get(8..12)?.try_into().ok()?;
     Some((u32::from_be_bytes(ssrc), bytes.get(1)? & 0x7f))
 }
 
-/// The pad's caps, for one of its streams.
+/// The pad's caps with the SSRC, payload type and clock rate of one stream.
 fn caps(session: &gst::Element, pad: &gst::Pad, ssrc: u32, payload_type: u8) -> Option<gst::Caps> {
     let payload_type = u32::from(payload_type);
     let known = session.emit_by_name::<Option<gst::Caps>>("request-pt-map", &[&payload_type])?;

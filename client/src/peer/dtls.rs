@@ -1,4 +1,4 @@
-//! Is the peer the one its session description announced? webrtcbin before 1.28.5 does not check.
+//! Compares the peer's DTLS certificate with the fingerprints of its description. webrtcbin before 1.28.5 does not.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -10,8 +10,7 @@ use gst::glib::{Checksum, ChecksumType};
 
 use crate::sdp::{Fingerprint, Hash};
 
-/// Closed until the peer shows the certificate that its description announced; nothing is played or sent
-/// before.
+/// Closed until the peer presents a certificate that its description announced; before, nothing is played or sent.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     expected: Mutex<Vec<Fingerprint>>,
@@ -19,12 +18,12 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// What the description announced.
+    /// Sets the fingerprints of the description.
     pub(super) fn expect(&self, fingerprints: Vec<Fingerprint>) {
         *self.expected.lock().unwrap_or_else(PoisonError::into_inner) = fingerprints;
     }
 
-    /// The peer shows its certificate: opens, or closes, and says which.
+    /// Checks the peer's certificate, in PEM: opens or closes the gate, and returns whether it is open.
     pub(super) fn show(&self, pem: &str) -> bool {
         let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
         let open = CertificateDer::from_pem_slice(pem.as_bytes())
@@ -33,7 +32,7 @@ impl Gate {
         open
     }
 
-    /// Whether the peer has proved who it is.
+    /// Whether the peer's certificate matched.
     pub(super) fn is_open(&self) -> bool {
         self.open.load(SeqCst)
     }

@@ -1,8 +1,9 @@
-//! RTP header extensions on the way out (RFC 8285).
+//! RTP header extensions of sent packets (RFC 8285).
 //!
-//! The peer's numbers count, and what it does not know is not sent: transport-wide sequence numbers, which its
-//! feedback about losses and delays refers to, and the mid, by which it tells a bundle's streams apart.
-//! GStreamer 1.22 has no element for `abs-send-time`, which peers that know the former do not need.
+//! The peer's IDs are used, and extensions that the peer does not support are not sent. They are transport-wide
+//! sequence numbers, which the peer's feedback about loss and delay refers to, and the mid, by which the peer separates
+//! the streams of a bundle. GStreamer 1.22 has no element for `abs-send-time`; peers that support transport-wide
+//! sequence numbers do not need it.
 
 use gst::prelude::*;
 use gst_rtp::{RTPHeaderExtension, prelude::RTPHeaderExtensionExt};
@@ -21,7 +22,7 @@ pub(super) struct Extensions {
 }
 
 impl Extensions {
-    /// Adds those of `codec`. Not all may be wanted in the end, but webrtcbin has to know the numbers before.
+    /// Adds the extensions of `codec`. The answer may drop some, but webrtcbin has to know their IDs before.
     pub(super) fn add(payloader: &gst::Element, codec: &Codec) -> Result<Self, Failure> {
         let mut all = Vec::new();
         for (id, uri) in &codec.extensions {
@@ -39,7 +40,7 @@ impl Extensions {
         Ok(Self { payloader: payloader.clone(), all })
     }
 
-    /// Before the first packet: keeps those that the peer has agreed to.
+    /// Keeps only the extensions that the peer agreed to. Called before the first packet.
     pub(super) fn settle(&self, mid: &str, agreed: &Codec) {
         self.payloader.emit_by_name::<()>("clear-extensions", &[]);
         for (id, uri, extension) in &self.all {
@@ -60,7 +61,7 @@ mod tests {
 
     use super::*;
 
-    /// What stands in the extensions of a packet, by their ids 1 to 14.
+    /// The content of a packet's extensions, by their IDs 1 to 14.
     fn packet(offered: &Codec, agreed: &Codec) -> Vec<(u8, Vec<u8>)> {
         gst::init().unwrap();
         let payloader = make("rtpopuspay").unwrap();

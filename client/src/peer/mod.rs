@@ -1,7 +1,7 @@
 //! One peer: one pipeline with one webrtcbin, from birth to teardown.
 //!
-//! Nobody else touches the pipeline, and nothing in it can wait for another peer: encoded media comes in by a
-//! bounded, leaky appsrc, decoded media goes out by a sink that never blocks. All callbacks only forward to a
+//! No other code touches the pipeline, and nothing in it waits for another peer: encoded media comes in through a
+//! bounded, leaky appsrc, and decoded media goes out to a sink that never blocks. Callbacks only forward events to a
 //! channel; the app's loop decides.
 
 mod callbacks;
@@ -46,51 +46,51 @@ use crate::{
     stats::{Path, PeerStats},
 };
 
-/// What a peer's pipeline has to say.
+/// An event of a peer's pipeline.
 #[derive(Debug)]
 pub enum PeerEvent {
     /// webrtcbin made a description.
     Created(SdpType, String),
-    /// webrtcbin took the peer's description.
+    /// webrtcbin accepted the peer's description.
     RemoteSet,
-    /// webrtcbin took its own description back.
+    /// webrtcbin accepted its own description.
     LocalSet,
-    /// webrtcbin refused something.
+    /// webrtcbin refused a description, or could not create one.
     Refused(String),
     /// libnice found a candidate.
     LocalCandidate(u32, String),
-    /// A sending pad knows its caps.
+    /// A sending pad has its caps now.
     CapsKnown,
-    /// There is a path.
+    /// ICE has found a path.
     IceConnected,
-    /// There is no path, or none any more.
+    /// ICE has found no path, or lost it.
     IceFailed,
-    /// The peer showed this certificate; whether it is the announced one.
+    /// The peer presented its DTLS certificate; true if its fingerprint is that of the description.
     Certificate(bool),
-    /// This is the path that ICE has chosen.
+    /// The path that ICE has chosen.
     Path(Path),
     /// DTLS is up.
     DtlsConnected,
     /// DTLS failed.
     DtlsFailed,
-    /// The peer ended DTLS: it hung up.
+    /// The peer closed DTLS: it hung up.
     DtlsClosed,
-    /// The first sound or frame.
+    /// The first decoded sound or frame.
     First(receive::First),
-    /// A data channel, ours or the peer's.
+    /// The peer opened a data channel.
     Channel(WebRTCDataChannel),
     /// A data channel is open.
     ChannelOpen,
-    /// A text came.
+    /// A text message arrived.
     Text(String),
     /// An element failed.
     Error(String),
-    /// The peer makes more of this than anybody can take. The pipeline says nothing more.
+    /// The peer exceeds the bound on this. It is the pipeline's last event.
     Flood(&'static str),
 }
 
 impl PeerEvent {
-    /// The size of what it carries.
+    /// Length of the text in the event, in bytes.
     fn bytes(&self) -> usize {
         match self {
             Self::Created(_, text)
@@ -110,7 +110,7 @@ pub struct PeerConfig {
     pub stun: Option<String>,
     /// `turn://…`
     pub turn: Vec<String>,
-    /// Which paths to look for.
+    /// Which candidates to use.
     pub policy: IcePolicy,
     /// Jitter buffer in milliseconds.
     pub latency: u32,
@@ -121,8 +121,8 @@ pub struct PeerConfig {
 }
 
 impl PeerConfig {
-    /// With the servers that the signalling server names: its STUN server unless there is one already, for
-    /// webrtcbin takes only one, and its TURN servers besides our own.
+    /// Adds the ICE servers that the signalling server names: the STUN server only if none is set, because webrtcbin
+    /// takes only one; the TURN servers in addition to those of the configuration.
     pub fn with(mut self, servers: &IceServers) -> Self {
         self.stun = self.stun.or_else(|| servers.stun.clone());
         self.turn.extend(servers.turn.iter().cloned());
@@ -133,16 +133,16 @@ impl PeerConfig {
 /// Makes the sink for decoded media of this kind.
 pub type MakeSink<'a> = &'a dyn Fn(Kind) -> Result<gst::Element, Failure>;
 
-/// The other end of a call, as GStreamer sees it.
+/// One peer of a call: its pipeline and the state around it.
 #[derive(Debug)]
 pub struct Peer {
     pipeline: gst::Pipeline,
     webrtcbin: gst::Element,
     voice: Voice,
     config: PeerConfig,
-    /// One for each of webrtcbin's m-lines that is not for data.
+    /// The audio and video m-lines of webrtcbin.
     media: Vec<Medium>,
-    /// The branches that take the peer's streams, by kind.
+    /// The kind of each receiving branch.
     inputs: Vec<Kind>,
     routes: Arc<receive::Routes>,
     channels: Vec<WebRTCDataChannel>,
@@ -150,19 +150,19 @@ pub struct Peer {
     certificate: Certificate,
     meter: Arc<Meter>,
     outflow: Arc<Outflow>,
-    /// What to create once every sending pad knows its caps.
+    /// The description to create once every sending pad has caps.
     deferred: Option<SdpType>,
-    /// Payload types that the answer has changed.
+    /// Payload types that the answer changed.
     renumbered: Vec<renumber::Pair>,
     path: Option<Path>,
-    /// How often it was measured.
+    /// How often [`Peer::stats`] was called.
     looks: u32,
 }
 
-/// One m-line of webrtcbin's.
+/// One m-line of webrtcbin.
 #[derive(Debug)]
 struct Medium {
-    /// Which one.
+    /// Its index.
     seat: usize,
     kind: Kind,
     output: Option<Output>,
@@ -174,18 +174,20 @@ struct Output {
     appsrc: gst_app::AppSrc,
     pad: gst::Pad,
     extensions: Extensions,
-    /// What the extensions are settled for.
+    /// The mid and codec that the extensions are set up for.
     settled: Option<(String, Codec)>,
     feed: Option<Feed>,
 }
 
-/// SSRCs of one peer; packets of further ones are dropped. A camera that is removed and added again has two new ones.
+/// Most SSRCs of one peer; packets of further ones are dropped. A camera that is removed and added again has two new
+/// ones.
 const MAX_SSRCS: u32 = 32;
 
-/// webrtcbin's `get-stats` looks at everything there is, for the sake of one thing of interest.
+/// Calls of [`Peer::stats`] between two queries for the path: webrtcbin's `get-stats` collects all statistics, and only
+/// the path is needed.
 const LOOKS_PER_PATH: u32 = 10;
 
-/// Payload types of our own offers: the browsers' customary ones.
+/// Codec of our own offers, with the payload types that browsers usually choose.
 fn own_codec(kind: Kind) -> Codec {
     let payload_type = if kind == Kind::Audio { 111 } else { 96 };
     let extensions = vec![(1, EXTENSION_TWCC), (2, EXTENSION_MID)];
@@ -193,7 +195,7 @@ fn own_codec(kind: Kind) -> Codec {
 }
 
 impl Peer {
-    /// A pipeline with a webrtcbin and nothing else yet.
+    /// A pipeline that has only a webrtcbin so far.
     pub fn new(config: PeerConfig, source: &Source, voice: Voice) -> Result<Self, Failure> {
         let pipeline = gst::Pipeline::with_name(&format!("peer-{}", voice.generation()));
         source.timing.apply(&pipeline);
@@ -251,7 +253,7 @@ impl Peer {
         Ok(peer)
     }
 
-    /// Sets up what we want to send and receive, and a data channel. [`Peer::create`] makes the offer.
+    /// Sets up the media to send and receive, and a data channel. [`Peer::create`] then creates the offer.
     pub fn prepare_offer(&mut self, source: &Source, sink: MakeSink<'_>) -> Result<(), Failure> {
         for kind in [Kind::Audio, Kind::Video] {
             let (send, receive) = self.directions(kind);
@@ -274,7 +276,7 @@ impl Peer {
         self.set_state(gst::State::Playing)
     }
 
-    /// Sets up what of `offer` is not there yet, and gives the offer to webrtcbin.
+    /// Adds the media of `offer` that webrtcbin does not have yet, and sets the offer as its remote description.
     pub fn apply_offer(&mut self, source: &Source, offer: &Applied) -> Result<(), Failure> {
         for (seat, kind, codec) in &offer.media {
             let seat = usize::try_from(*seat).map_err(Failure::internal)?;
@@ -286,14 +288,14 @@ impl Peer {
         self.set_remote(offer)
     }
 
-    /// Gives the answer to our offer to webrtcbin.
+    /// Sets the answer to our offer as webrtcbin's remote description.
     pub fn apply_answer(&mut self, answer: &Applied) -> Result<(), Failure> {
         self.renumbered.clone_from(&answer.renumbered);
         self.set_remote(answer)
     }
 
-    /// Has webrtcbin create an offer or answer, as soon as all sending pads know their caps: before, webrtcbin
-    /// would leave them out of the description, or out of the call.
+    /// Lets webrtcbin create an offer or answer as soon as all sending pads have caps: earlier, webrtcbin would leave
+    /// those m-lines out of the description or out of the call.
     pub fn create(&mut self, kind: SdpType) {
         if self.outputs().any(|output| output.pad.current_caps().is_none()) {
             self.deferred = Some(kind);
@@ -305,14 +307,14 @@ impl Peer {
         self.webrtcbin.emit_by_name::<()>(signal, &[&None::<gst::Structure>, &promise]);
     }
 
-    /// A sending pad knows its caps.
+    /// Called when a sending pad gets its caps: creates a deferred description.
     pub fn caps_known(&mut self) {
         if let Some(kind) = self.deferred {
             self.create(kind);
         }
     }
 
-    /// Gives webrtcbin its own description back; candidates come from now on.
+    /// Sets webrtcbin's own description as its local one; gathering of candidates starts.
     pub fn set_local(&mut self, kind: SdpType, sdp: &str) -> Result<(), Failure> {
         let promise = callbacks::on_local_set(&self.voice);
         self.webrtcbin.emit_by_name::<()>("set-local-description", &[&description(kind, sdp)?, &promise]);
@@ -335,7 +337,7 @@ impl Peer {
         self.media.iter().filter_map(|medium| medium.output.as_ref())
     }
 
-    /// Starts ICE anew below webrtcbin, with the peer's new credentials. Gives ours.
+    /// Restarts ICE below webrtcbin with the peer's new credentials. Returns our new ufrag and password.
     pub fn restart_ice(&self, ufrag: &str, password: &str) -> Result<(String, String), Failure> {
         let remote = callbin_foreign::ice::Credentials { ufrag: ufrag.into(), password: password.into() };
         let ice = self.webrtcbin.property::<Option<gst::glib::Object>>("ice-agent");
@@ -346,19 +348,19 @@ impl Peer {
         Ok((own.ufrag, own.password))
     }
 
-    /// Gives a remote candidate to libnice; `None` for "that was all".
+    /// Passes a remote candidate to libnice; `None` means end of candidates.
     pub fn add_candidate(&self, index: u32, candidate: Option<&str>) {
         self.webrtcbin.emit_by_name::<()>("add-ice-candidate", &[&index, &candidate.unwrap_or("")]);
     }
 
-    /// Whether the peer has proved to be who it announced.
+    /// Whether the peer's certificate matched the fingerprint of its description.
     pub fn is_verified(&self) -> bool {
         self.gate.is_open()
     }
 
-    /// Lets media flow as agreed on, and stops what is not.
+    /// Starts and stops media as negotiated.
     pub fn set_flows(&mut self, source: &Source, flows: &[Flow], sink: MakeSink<'_>) -> Result<(), Failure> {
-        // Silence is counted from now on: before, nothing may have been wanted.
+        // Silence counts from now on: earlier, nothing may have been negotiated.
         self.meter.packet();
         renumber::install(&self.webrtcbin, &std::mem::take(&mut self.renumbered));
         self.add_inputs(flows, sink)?;
@@ -368,7 +370,7 @@ impl Peer {
             match flow {
                 None => output.feed = None,
                 Some(flow) => {
-                    // Another m-line of the peer's may have come to this one, with another mid.
+                    // Another m-line of the peer, with another mid, may have been placed on this seat.
                     let terms = (flow.mid.clone(), flow.codec.clone());
                     if output.settled.as_ref() != Some(&terms) {
                         output.extensions.settle(&flow.mid, &flow.codec);
@@ -384,7 +386,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Makes what takes the peer's streams, where it begins to send.
+    /// Adds the branches that receive the peer's streams.
     pub fn add_inputs(&mut self, flows: &[Flow], sink: MakeSink<'_>) -> Result<(), Failure> {
         for kind in [Kind::Audio, Kind::Video] {
             let received = flows.iter().filter(|flow| flow.kind == kind && flow.direction.receives);
@@ -393,7 +395,7 @@ impl Peer {
         Ok(())
     }
 
-    /// The first stream of a kind is played and measured; further ones are decoded.
+    /// The first stream of a kind is played and measured; further streams are only decoded.
     fn receive(&mut self, kind: Kind, seats: &[usize], sink: MakeSink<'_>) -> Result<(), Failure> {
         let needed = self.routes.set(kind, seats);
         for number in self.inputs(kind)..needed {
@@ -418,12 +420,12 @@ impl Peer {
         self.inputs.iter().filter(|it| **it == kind).count()
     }
 
-    /// Takes a data channel in.
+    /// Keeps a data channel that the peer opened.
     pub fn add_channel(&mut self, channel: WebRTCDataChannel) {
         self.channels.push(channel);
     }
 
-    /// Says `text` on the first open data channel; whether there was one.
+    /// Sends `text` on the first open data channel; false if there is none or sending fails.
     pub fn say(&self, text: &str) -> bool {
         let open =
             |channel: &&WebRTCDataChannel| channel.ready_state() == gst_webrtc::WebRTCDataChannelState::Open;
@@ -431,19 +433,19 @@ impl Peer {
         channel.is_some_and(|channel| channel.send_string_full(Some(text)).is_ok())
     }
 
-    /// What is measured.
+    /// The peer's measurements.
     pub fn meter(&self) -> &Meter {
         &self.meter
     }
 
-    /// This is the path to the peer now.
+    /// Stores the path that ICE has chosen.
     pub fn set_path(&mut self, path: Path) {
         self.path = Some(path);
     }
 
-    /// The measurements since the last call, once a second.
+    /// The statistics. Rates and levels cover the time since the last call. Called once per second.
     pub fn stats(&mut self) -> PeerStats {
-        // ICE may still find a better path, but not every second.
+        // ICE may still switch to a better path, but not every second.
         if self.path.is_none() || self.looks.is_multiple_of(LOOKS_PER_PATH) {
             path::ask(&self.webrtcbin, &self.voice);
         }
@@ -468,11 +470,11 @@ impl Peer {
         stats
     }
 
-    /// Ends it, off this thread and off the streaming threads.
+    /// Ends the pipeline on a thread of its own, not on this one or a streaming thread.
     pub fn close(mut self, reaper: &Reaper) {
         self.voice.silence();
         self.outflow.close();
-        // No more buffers: they would only hinder the teardown.
+        // Stop the buffers: they would delay the teardown.
         self.media.clear();
         self.channels.clear();
         if let Some(bus) = self.pipeline.bus() {
@@ -540,7 +542,7 @@ impl Peer {
         let src =
             payloader.static_pad("src").ok_or_else(|| Failure::internal("a payloader without a pad"))?;
         src.link(&pad).map_err(Failure::internal)?;
-        // Later than the pipeline, for what a peer adds to a running call.
+        // The pipeline may be running already, if the peer adds media to a call.
         chain
             .into_iter()
             .rev()
@@ -550,8 +552,8 @@ impl Peer {
     }
 }
 
-/// rtpbin makes elements and threads for each SSRC that comes: for an honest peer two, their retransmissions, and
-/// new ones when it starts over.
+/// rtpbin creates elements and threads for each received SSRC: an honest peer has two, their retransmissions, and new
+/// ones after a restart.
 fn bound_streams(webrtcbin: &gst::Element) {
     let rtpbin = webrtcbin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin"));
     if let Some(rtpbin) = rtpbin.filter(|rtpbin| rtpbin.has_property("max-streams")) {
@@ -559,8 +561,8 @@ fn bound_streams(webrtcbin: &gst::Element) {
     }
 }
 
-/// Keepalives as connectivity checks, or a peer that vanishes stays "connected" for good; no UPnP, which
-/// nobody asked for; no ICE-TCP, whose candidates are not used.
+/// Uses connectivity checks as keepalives, so that a vanished peer does not stay "connected" forever. Disables UPnP,
+/// which is not wanted, and ICE-TCP, whose candidates are not used.
 fn configure_ice(webrtcbin: &gst::Element) {
     let Some(ice) = webrtcbin.property::<Option<gst::glib::Object>>("ice-agent") else { return };
     if ice.has_property("ice-tcp") {
@@ -570,7 +572,7 @@ fn configure_ice(webrtcbin: &gst::Element) {
         return;
     }
     if let Some(agent) = ice.property::<Option<gst::glib::Object>>("agent") {
-        // RFC 8445 allows 5 ms between checks; libnice's 20 is most of the time that connecting takes.
+        // RFC 8445 allows 5 ms between checks; with libnice's default of 20 ms, pacing is most of the connection time.
         if agent.has_property("stun-pacing-timer") {
             agent.set_property("stun-pacing-timer", 5u32);
         }
@@ -604,7 +606,7 @@ fn payloader(kind: Kind, codec: &Codec) -> Result<gst::Element, Failure> {
     let payloader = if kind == Kind::Audio { make("rtpopuspay")? } else { make("rtpvp8pay")? };
     payloader.set_property("pt", u32::from(codec.payload_type));
     payloader.set_property("mtu", 1200u32);
-    // Ours to choose: see `extensions`.
+    // The module `extensions` adds them.
     payloader.set_property("auto-header-extension", false);
     if kind == Kind::Video {
         payloader.set_property_from_str("picture-id-mode", "15-bit");

@@ -1,4 +1,4 @@
-//! Which path ICE has chosen: straight, or through a relay.
+//! Which path ICE has chosen: direct, or through a relay.
 
 use gst::prelude::*;
 use gst_webrtc::WebRTCStatsType;
@@ -6,7 +6,7 @@ use gst_webrtc::WebRTCStatsType;
 use super::{PeerEvent, Voice};
 use crate::stats::Path;
 
-/// Asks webrtcbin; the answer comes as [`PeerEvent::Path`].
+/// Queries webrtcbin; the result arrives as [`PeerEvent::Path`].
 pub(super) fn ask(webrtcbin: &gst::Element, voice: &Voice) {
     let voice = voice.clone();
     let promise = gst::Promise::with_change_func(move |reply| {
@@ -19,7 +19,7 @@ pub(super) fn ask(webrtcbin: &gst::Element, voice: &Voice) {
     webrtcbin.emit_by_name::<()>("get-stats", &[&None::<gst::Pad>, &promise]);
 }
 
-/// By the pair's references: 1.22 calls the local candidate remote in its type, and the other way round.
+/// Follows the candidate pair's references: webrtcbin 1.22 swaps the types of local and remote candidates.
 fn read(report: &gst::StructureRef) -> Option<Path> {
     let pair = report.iter().find_map(|(_, value)| {
         let entry = value.get::<gst::Structure>().ok()?;

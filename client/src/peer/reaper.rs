@@ -1,5 +1,4 @@
-//! Ends pipelines on threads of their own: webrtcbin 1.22 can hang in its teardown, and nobody is to wait
-//! for it.
+//! Ends pipelines on threads of their own: webrtcbin 1.22 can hang in its teardown, and callbin must not wait for it.
 
 use std::{
     sync::{Arc, Condvar, Mutex, PoisonError, mpsc},
@@ -9,30 +8,30 @@ use std::{
 
 use gst::prelude::*;
 
-/// A teardown that takes longer is a loss: its memory stays, everything else goes on.
+/// A teardown that takes longer is logged. One that never ends leaks its memory; everything else goes on.
 const TEARDOWN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Counts the teardowns under way.
 #[derive(Debug, Default, Clone)]
 pub struct Reaper(Arc<(Mutex<usize>, Condvar)>);
 
-/// How long webrtcbin may take with what it is at.
+/// How long webrtcbin may take to finish its pending tasks.
 const FINISH_LIMIT: Duration = Duration::from_secs(2);
 
-/// Waits until webrtcbin's own thread has done what it was asked for before. It builds transports there, and
-/// one that is added while the pipeline ends is never freed, nor are its sockets.
+/// Waits until webrtcbin's own thread has finished its pending tasks. It creates transports there; one that is added
+/// while the pipeline ends is never freed, nor are its sockets.
 fn let_it_finish(webrtcbin: &gst::Element) {
     let (done, all_done) = mpsc::channel();
     let promise = gst::Promise::with_change_func(move |_| {
         let _ = done.send(());
     });
-    // Its tasks run in order: once this one is answered, those before it are.
+    // Tasks run in order: when this one has replied, all earlier ones are done.
     webrtcbin.emit_by_name::<()>("get-stats", &[&None::<gst::Pad>, &promise]);
     let _ = all_done.recv_timeout(FINISH_LIMIT);
 }
 
 impl Reaper {
-    /// Ends `pipeline`, of which `webrtcbin` is the heart, and drops both.
+    /// Ends `pipeline`, which contains `webrtcbin`, and drops both.
     pub fn take(&self, pipeline: gst::Pipeline, webrtcbin: gst::Element) {
         let name = pipeline.name();
         self.add(1);
@@ -56,7 +55,7 @@ impl Reaper {
         }
     }
 
-    /// Waits until all are done, at most `limit`; whether they are.
+    /// Waits at most `limit` until all teardowns are done; false if some are not.
     pub fn wait(&self, limit: Duration) -> bool {
         let (count, changed) = &*self.0;
         let count = count.lock().unwrap_or_else(PoisonError::into_inner);

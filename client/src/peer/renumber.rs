@@ -1,22 +1,21 @@
-//! Payload types of an answer that are not those of our offer.
+//! Handles answers whose payload types differ from those of our offer.
 //!
-//! RFC 3264 (section 6.1) says that an answer SHOULD keep an offer's payload types: one that does not is legal. It
-//! means that we send with its numbers and receive with ours. webrtcbin knows only one number per codec and takes
-//! any other for another codec, so it gets the answer in our numbers, and its packets get the peer's on their way
-//! out.
+//! RFC 3264 (section 6.1) says that an answer SHOULD keep the offer's payload types, so other ones are legal. We then
+//! send with the peer's payload types and receive with ours. webrtcbin knows only one payload type per codec and takes
+//! another one for another codec. So it gets the answer with our payload types, and outgoing packets get the peer's.
 
 use std::ops::ControlFlow;
 
 use gst::prelude::*;
 
-/// Our payload type, and the peer's for the same codec.
+/// Our payload type, and the peer's payload type for the same codec.
 pub(super) type Pair = (u8, u8);
 
-/// Has the packets that leave `webrtcbin` carry the peer's payload types.
+/// Writes the peer's payload types into the packets that leave `webrtcbin`.
 pub(super) fn install(webrtcbin: &gst::Element, pairs: &[Pair]) {
     let rtpbin = webrtcbin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin"));
     let Some(rtpbin) = rtpbin.filter(|_| !pairs.is_empty()) else { return };
-    // Behind rtpbin: its retransmissions are numbered too, and it finds them by our numbers.
+    // Behind rtpbin, to include retransmissions; rtpbin itself identifies packets by our payload types.
     for pad in rtpbin.src_pads().into_iter().filter(|pad| pad.name().starts_with("send_rtp_src_")) {
         let pairs = pairs.to_owned();
         pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, info| {

@@ -1,14 +1,14 @@
-//! Losses, jitter and round trip from rtpbin's sessions: `get-stats` is wrong for bundled streams before
-//! GStreamer 1.26.
+//! Losses, jitter and round-trip time from rtpbin's sessions: `get-stats` is wrong for bundled streams before GStreamer
+//! 1.26.
 
 use gst::{glib, prelude::*};
 
 use crate::stats::{Feedback, PeerStats};
 
-/// A bundle has one session; without one there are as many as m-lines, of which these are looked at.
+/// A bundle has one session; without a bundle there is one per m-line, of which this many are read.
 const SESSIONS: u32 = 3;
 
-/// Adds what RTCP knows.
+/// Adds the statistics that RTCP gives.
 pub(super) fn fill_in(webrtcbin: &gst::Element, stats: &mut PeerStats) {
     let Some(rtpbin) = webrtcbin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin")) else {
         return;
@@ -37,7 +37,7 @@ fn read_session(session: &gst::Structure, stats: &mut PeerStats) {
     }
 }
 
-/// Empty until the peer's first feedback has come.
+/// `None` until the peer's first transport-wide feedback.
 fn read_feedback(feedback: &gst::StructureRef) -> Option<Feedback> {
     let number = |name| feedback.get::<u32>(name).ok().map(u64::from);
     Some(Feedback {

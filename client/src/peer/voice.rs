@@ -1,7 +1,7 @@
-//! How a pipeline speaks to the loop: without ever waiting, and without ever filling the memory.
+//! Sends a pipeline's events to the app's loop, without waiting and with bounded memory.
 //!
-//! Callbacks of GStreamer must not wait, so the channel to the loop has no bound of its own; each pipeline has
-//! one. Whoever comes to it, by what his peer sends, is silenced: the last thing the loop hears is
+//! Callbacks of GStreamer must not wait, so the channel to the loop is unbounded; instead, each pipeline has a bound of
+//! its own. A pipeline that reaches it, because of what its peer sends, is silenced: its last event is
 //! [`PeerEvent::Flood`], which ends that peer and no other.
 
 use std::{
@@ -16,33 +16,33 @@ use async_std::channel::Sender;
 
 use super::PeerEvent;
 
-/// Events of one pipeline that may wait for the loop: some dozens in an honest call's busiest moment.
+/// Events of one pipeline that may wait for the loop. An honest call causes some dozens in its busiest moment.
 const MAX_WAITING: usize = 512;
-/// Bytes of text in them.
+/// Bytes of text in these events.
 const MAX_BYTES: usize = 4 << 20;
-/// Texts within a second. Nobody reads faster, and each is a line of output.
+/// Text messages within one second. People do not read faster, and each one is a line of output.
 const MAX_TEXTS: u32 = 200;
 const SECOND: Duration = Duration::from_secs(1);
-/// Data channels of one peer: webrtcbin makes elements and threads for each.
+/// Data channels of one peer: webrtcbin creates elements and threads for each.
 const MAX_CHANNELS: usize = 16;
 
-/// Where a pipeline's events go.
+/// The channel to the app's loop.
 pub type Inbox = Sender<Said>;
 
-/// What a pipeline said.
+/// An event and the pipeline that it comes from.
 #[derive(Debug)]
 pub struct Said {
-    /// Whose pipeline it is.
+    /// The peer's slot.
     pub slot: u64,
-    /// Which pipeline of it.
+    /// Counts the pipelines of that peer.
     pub generation: u64,
-    /// What it said.
+    /// The event.
     pub event: PeerEvent,
-    /// Free again when this is dropped.
+    /// Released when this is dropped.
     _place: Option<Place>,
 }
 
-/// A pipeline's voice.
+/// A pipeline's way to the loop.
 #[derive(Debug, Clone)]
 pub struct Voice {
     slot: u64,
@@ -51,7 +51,7 @@ pub struct Voice {
     load: Arc<Load>,
 }
 
-/// What a pipeline has waiting.
+/// How many events of a pipeline wait.
 #[derive(Debug, Default)]
 struct Load {
     silent: AtomicBool,
@@ -61,7 +61,7 @@ struct Load {
     texts: Mutex<Window>,
 }
 
-/// Counts what happens within a second.
+/// Counts text messages within one second.
 #[derive(Debug, Default)]
 struct Window {
     since: Option<Instant>,
@@ -76,52 +76,52 @@ struct Place {
 }
 
 impl Voice {
-    /// For the pipeline `generation` of the peer in `slot`.
+    /// For pipeline number `generation` of the peer in `slot`.
     pub fn new(slot: u64, generation: u64, inbox: Inbox) -> Self {
         Self { slot, generation, inbox, load: Arc::default() }
     }
 
-    /// Which pipeline speaks.
+    /// The number of the pipeline.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Tells the loop.
+    /// Sends an event to the loop.
     pub fn tell(&self, event: PeerEvent) {
         if self.load.silent.load(Relaxed) {
             return;
         }
         match Place::take(&self.load, event.bytes()) {
             Some(place) => self.send(event, Some(place)),
-            None => self.flood("events faster than they can be dealt with"),
+            None => self.flood("more events than can be handled"),
         }
     }
 
-    /// A text came.
+    /// Forwards a text message.
     pub(super) fn text(&self, text: &str) {
         let mut window = self.load.texts.lock().unwrap_or_else(PoisonError::into_inner);
         if window.count(Instant::now()) > MAX_TEXTS {
-            self.flood("texts faster than anybody can read");
+            self.flood("too many texts per second");
         } else {
             self.tell(PeerEvent::Text(text.to_owned()));
         }
     }
 
-    /// A data channel came; whether it is to be listened to.
+    /// Counts a data channel that the peer opened; false if it is one too many.
     pub(super) fn channel(&self) -> bool {
         let welcome = self.load.channels.fetch_add(1, Relaxed) < MAX_CHANNELS;
         if !welcome {
-            self.flood("data channels without end");
+            self.flood("too many data channels");
         }
         welcome
     }
 
-    /// Says nothing more.
+    /// Stops sending events, for good.
     pub fn silence(&self) {
         self.load.silent.store(true, Relaxed);
     }
 
-    /// The peer makes more of this than anybody can take. That is the last thing said.
+    /// The peer exceeds the bound on `what`. Sends the last event.
     pub(super) fn flood(&self, what: &'static str) {
         if !self.load.silent.swap(true, Relaxed) {
             self.send(PeerEvent::Flood(what), None);
@@ -135,7 +135,7 @@ impl Voice {
 }
 
 impl Window {
-    /// One more; how many there were within the second.
+    /// Counts one more; returns the count within the current second.
     fn count(&mut self, now: Instant) -> u32 {
         if self.since.is_none_or(|since| now.duration_since(since) >= SECOND) {
             *self = Self { since: Some(now), count: 0 };

@@ -1,8 +1,8 @@
-//! Session descriptions of strangers: checked, and reduced to what this client uses.
+//! Session descriptions of peers: checked, and reduced to what this client uses.
 //!
-//! webrtcbin 1.22 trusts a description: a missing mid is an assertion, a crafted BUNDLE group a crash, and a
-//! codec that it does not know ends up in the answer. So it never sees one. [`Remote`] is what a description
-//! says, in our own words; the [agreement](crate::agreement) writes a new description for webrtcbin from it.
+//! webrtcbin 1.22 trusts a description: a missing mid fails an assertion, a crafted BUNDLE group crashes it, and an
+//! unknown codec ends up in the answer. So it never gets the peer's text. [`Remote`] is the parsed description; the
+//! [agreement](crate::agreement) writes a new one for webrtcbin from it.
 
 mod raw;
 mod read;
@@ -17,15 +17,15 @@ pub use self::{
 };
 use crate::candidate::RemoteCandidate;
 
-/// Header extensions used, if the peer knows them.
+/// URI of the header extension for transport-wide sequence numbers.
 pub const EXTENSION_TWCC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
-/// Says which m-line a packet belongs to.
+/// URI of the header extension with the mid of a packet's m-line.
 pub const EXTENSION_MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 
 /// Why a description is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// Larger than any honest one.
+    /// Larger than 256 KiB or 64 m-lines, which no honest description is.
     #[error("the session description is too large")]
     TooLarge,
     /// Not RFC 8866.
@@ -34,7 +34,7 @@ pub enum Refused {
     /// RFC 8866, but not WebRTC.
     #[error("not a WebRTC session description: {0}")]
     Unusable(&'static str),
-    /// Without it anyone on the path could take the call over.
+    /// Without a fingerprint anyone on the path could take the call over.
     #[error("the session description has no DTLS fingerprint")]
     NoFingerprint,
     /// SHA-1 and MD5 can be forged (RFC 8122, section 5).
@@ -44,50 +44,50 @@ pub enum Refused {
     WeakFingerprint,
 }
 
-/// What a peer's description says.
+/// A peer's description, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remote {
     /// Offer or answer.
     pub kind: SdpType,
     /// The m-lines, in order.
     pub sections: Vec<Section>,
-    /// The positions of the m-lines that share a transport (RFC 8843), in the group's order; the first one's
-    /// candidates are the group's. Empty: there is no group, and each m-line has a transport of its own.
+    /// The positions of the m-lines that share a transport (RFC 8843), in the group's order; the candidates of the
+    /// first one are the group's. Empty if there is no group and each m-line has a transport of its own.
     pub bundle: Vec<usize>,
     /// `a=ice-lite`.
     pub ice_lite: bool,
-    /// Candidates within the description, with their m-line's position.
+    /// Candidates in the description, with the position of their m-line.
     pub candidates: Vec<(usize, RemoteCandidate)>,
 }
 
 /// One m-line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
-    /// `a=mid`. Peers that do not bundle may leave it out: the position counts then.
+    /// `a=mid`. Peers that do not bundle may omit it; then the position counts.
     pub mid: Option<String>,
-    /// Media, protocol and formats of the m-line, to be repeated in an answer.
+    /// Media, protocol and formats of the m-line, which an answer repeats.
     pub line: [String; 3],
-    /// Sound, picture, data, or something unknown.
+    /// What it carries.
     pub kind: Kind,
-    /// Port 0: neither offered nor accepted (RFC 3264, section 6).
+    /// Port 0 without `a=bundle-only`: neither offered nor accepted (RFC 3264, section 6).
     pub rejected: bool,
     /// The peer sends.
     pub sends: bool,
     /// The peer wants to receive.
     pub receives: bool,
-    /// The codec both know.
+    /// The codec that both sides support.
     pub codec: Option<Codec>,
-    /// The names of all codecs in it, for error messages.
+    /// The names of the offered codecs, for error messages.
     pub codecs: Vec<String>,
     /// ICE and DTLS. In a bundle use [`Remote::transport`].
     pub transport: Transport,
     /// `a=rtcp-mux`.
     pub rtcp_mux: bool,
-    /// SSRCs that the peer announced for this m-line: webrtcbin 1.22 needs them to sort out a bundle.
+    /// SSRCs that the peer announced for this m-line: webrtcbin 1.22 needs them to assign a bundle's packets.
     pub ssrcs: Vec<u32>,
-    /// Pairs of SSRCs: media, and retransmissions of it.
+    /// Pairs of SSRCs: media, and its retransmissions.
     pub repairs: Vec<(u32, u32)>,
-    /// Data channels' parameters.
+    /// Parameters of the data channels.
     pub sctp: Option<Sctp>,
 }
 
@@ -104,51 +104,51 @@ pub enum Kind {
     Other,
 }
 
-/// The codec of an m-line, under the peer's numbers.
+/// The codec of an m-line, with the peer's payload types and extension IDs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Codec {
     /// The payload type.
     pub payload_type: u8,
-    /// The payload type of retransmissions (RFC 4588), for the picture.
+    /// The payload type of retransmissions (RFC 4588), for video.
     pub repair: Option<u8>,
-    /// The kinds of RTCP feedback known to both, as `a=rtcp-fb` names them.
+    /// The kinds of RTCP feedback that both sides support, as named in `a=rtcp-fb`.
     pub feedback: Vec<&'static str>,
-    /// The header extensions known to both, as id and URI.
+    /// The header extensions that both sides support: ID and URI.
     pub extensions: Vec<(u8, &'static str)>,
 }
 
-/// Data channels' parameters (RFC 8841).
+/// Parameters of the data channels (RFC 8841).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sctp {
     /// `a=sctp-port`.
     pub port: u16,
     /// `a=max-message-size`.
     pub max_message_size: Option<u32>,
-    /// The form of the draft before the RFC: `m=application … DTLS/SCTP 5000` and `a=sctpmap`.
+    /// The syntax of the draft before the RFC: `m=application … DTLS/SCTP 5000` and `a=sctpmap`.
     pub old_form: bool,
 }
 
-/// One end of ICE and DTLS.
+/// ICE and DTLS parameters of one side.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Transport {
     /// ICE user fragment.
     pub ufrag: String,
     /// ICE password.
     pub password: String,
-    /// SHA-2 fingerprints of the certificates that the peer may show.
+    /// SHA-2 fingerprints of the certificates that the peer may present.
     pub fingerprints: Vec<Fingerprint>,
-    /// The part in the DTLS handshake.
+    /// The DTLS role.
     pub setup: Option<Setup>,
 }
 
-/// `a=setup` (RFC 8842): who begins the DTLS handshake.
+/// `a=setup` (RFC 8842): which side starts the DTLS handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setup {
     /// The other side decides.
     ActPass,
-    /// This side begins.
+    /// This side starts it.
     Active,
-    /// The other side begins.
+    /// The other side starts it.
     Passive,
 }
 
@@ -164,16 +164,16 @@ pub struct Fingerprint {
 /// The hash functions accepted; SHA-1 and MD5 are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hash {
-    /// The usual one.
+    /// SHA-256, the usual one.
     Sha256,
-    /// Allowed too.
+    /// SHA-384.
     Sha384,
-    /// Allowed too.
+    /// SHA-512.
     Sha512,
 }
 
 impl Remote {
-    /// Reads a description.
+    /// Parses and checks a description.
     pub fn parse(kind: SdpType, text: &str) -> Result<Self, Refused> {
         let raw = Raw::parse(text)?;
         let sections = raw.media.iter().map(|media| read::section(&raw.session, media));
@@ -186,8 +186,8 @@ impl Remote {
         Ok(remote)
     }
 
-    /// ICE and DTLS of an m-line. In a bundle they are the first one's, which may be the only one to name them
-    /// (RFC 8843, section 7.1.3; RFC 8829, section 5.2.1).
+    /// ICE and DTLS parameters of an m-line. In a bundle they are those of the first m-line, which may be the only one
+    /// to have them (RFC 8843, section 7.1.3; RFC 8829, section 5.2.1).
     pub fn transport(&self, position: usize) -> Option<&Transport> {
         let transport = |position: &usize| self.sections.get(*position).map(|section| &section.transport);
         if !self.bundle.contains(&position) {
@@ -197,7 +197,7 @@ impl Remote {
         named.or_else(|| transport(self.bundle.first()?))
     }
 
-    /// The position of an m-line by its mid, by number or, failing both, the first; `None` if there is no such.
+    /// The position of an m-line: by mid, else by index, else the first. `None` if there is no such m-line.
     pub fn position(&self, mid: Option<&str>, index: Option<u32>) -> Option<usize> {
         let has_mid = |section: &Section| section.mid.as_deref() == mid && mid.is_some();
         let position = match (self.sections.iter().position(has_mid), index) {
@@ -208,7 +208,8 @@ impl Remote {
         (position < self.sections.len()).then_some(position)
     }
 
-    /// Whether the m-line can be used: both sides know what it carries, and its transport is there.
+    /// Whether the m-line can be used: it has a codec that both sides support, and belongs to the bundle if there is
+    /// one.
     pub fn is_usable(&self, position: usize) -> bool {
         let reachable = self.bundle.is_empty() || self.bundle.contains(&position);
         reachable && self.sections.get(position).is_some_and(Section::is_known)
@@ -225,12 +226,12 @@ impl Remote {
 }
 
 impl Section {
-    /// Neither rejected nor something that we do not know.
+    /// Whether it is not rejected and has a codec that both sides support.
     pub fn is_known(&self) -> bool {
         !self.rejected && self.codec.is_some()
     }
 
-    /// Sound or picture.
+    /// Whether it is audio or video.
     pub fn is_media(&self) -> bool {
         matches!(self.kind, Kind::Audio | Kind::Video)
     }
@@ -246,12 +247,12 @@ impl Transport {
         if self.fingerprints.is_empty() { Err(Refused::NoFingerprint) } else { Ok(()) }
     }
 
-    /// A certificate in common: a peer need not name all hashes of it each time.
+    /// Whether both have a certificate in common. A peer need not send all fingerprints each time.
     pub fn is_same_peer(&self, other: &Self) -> bool {
         self.fingerprints.iter().any(|fingerprint| other.fingerprints.contains(fingerprint))
     }
 
-    /// The same ICE credentials: no restart (RFC 8839, section 4.4.1.1.1).
+    /// Whether the ICE credentials are the same, so that ICE does not restart (RFC 8839, section 4.4.1.1.1).
     pub fn is_same_ice(&self, other: &Self) -> bool {
         self.ufrag == other.ufrag && self.password == other.password
     }
@@ -276,7 +277,7 @@ impl Hash {
 }
 
 impl Setup {
-    /// As `a=setup` has it.
+    /// The value in `a=setup`.
     pub fn name(self) -> &'static str {
         match self {
             Self::ActPass => "actpass",
@@ -285,7 +286,7 @@ impl Setup {
         }
     }
 
-    /// The other side's part.
+    /// The role of the other side.
     pub fn opposite(self) -> Self {
         match self {
             Self::ActPass => Self::ActPass,

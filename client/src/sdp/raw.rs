@@ -1,8 +1,8 @@
-//! The lines of a session description (RFC 8866), with bounds and without an opinion on what they say.
+//! Splits a session description into lines (RFC 8866), with bounds but without interpretation.
 
 use super::Refused;
 
-/// Bounds no honest description comes near.
+/// Bounds that no honest description comes near.
 const MAX_BYTES: usize = 256 * 1024;
 const MAX_LINE: usize = 8 * 1024;
 const MAX_SECTIONS: usize = 64;
@@ -13,7 +13,7 @@ pub(super) struct Raw<'a> {
     pub(super) media: Vec<Part<'a>>,
 }
 
-/// One part: its `m=` line, if it is one, and its attributes.
+/// One part: its `m=` line, if it is a media part, and its attributes.
 #[derive(Default)]
 pub(super) struct Part<'a> {
     media: &'a str,
@@ -21,7 +21,7 @@ pub(super) struct Part<'a> {
 }
 
 impl<'a> Raw<'a> {
-    /// Splits `text` into lines. Line ends of any kind are taken, and blank lines between them.
+    /// Splits `text` into lines. Accepts line ends of any kind, and blank lines.
     pub(super) fn parse(text: &'a str) -> Result<Self, Refused> {
         if text.len() > MAX_BYTES {
             return Err(Refused::TooLarge);
@@ -90,7 +90,7 @@ impl<'a> Part<'a> {
         self.words().skip(3)
     }
 
-    /// The dynamic ones (RFC 3551, section 6): GStreamer's payloaders take no others.
+    /// The dynamic payload types (RFC 3551, section 6): GStreamer's payloaders accept no others.
     pub(super) fn payload_types(&self) -> impl Iterator<Item = u8> {
         self.formats().filter_map(|format| format.parse().ok()).filter(|number| (96..128).contains(number))
     }
@@ -99,7 +99,7 @@ impl<'a> Part<'a> {
         self.words().nth(1)?.split('/').next()?.parse().ok()
     }
 
-    /// `a=NAME:<payload type> <rest>` of one payload type.
+    /// The `<rest>` of each `a=NAME:<payload type> <rest>` with this payload type.
     pub(super) fn of_payload(&self, name: &str, payload_type: u8) -> impl Iterator<Item = &'a str> {
         self.all(name).filter_map(move |value| {
             let (number, rest) = value.split_once(' ')?;

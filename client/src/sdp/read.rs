@@ -1,4 +1,4 @@
-//! From the lines of a description to what they say.
+//! Reads sections from the lines of a description.
 
 use super::{
     Codec, EXTENSION_MID, EXTENSION_TWCC, Fingerprint, Hash, Kind, Refused, Sctp, Section, Setup, Transport,
@@ -7,31 +7,31 @@ use super::{
 use crate::candidate::RemoteCandidate;
 
 const MAX_MID: usize = 64;
-/// SSRCs of one m-line, and pairs of them.
+/// SSRCs of one m-line, and pairs of SSRCs.
 const MAX_SSRCS: usize = 16;
 const MAX_REPAIRS: usize = 4;
-/// The kinds of RTCP feedback that webrtcbin understands.
+/// The kinds of RTCP feedback that webrtcbin supports.
 const FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "transport-cc"];
 /// Codecs named in an error message.
 const MAX_NAMES: usize = 12;
 
-/// One m-line of a description of our own, as webrtcbin made it.
+/// One m-line of webrtcbin's own description.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Own {
     /// `a=mid`.
     pub mid: String,
     /// ICE and DTLS.
     pub transport: Transport,
-    /// What it carries, if webrtcbin did not reject it.
+    /// What it carries.
     pub kind: Kind,
-    /// Our numbers.
+    /// The codec with our payload types.
     pub codec: Option<Codec>,
     /// `a=ssrc` and `a=ssrc-group`, without `a=`.
     pub sources: Vec<String>,
 }
 
 impl Own {
-    /// The m-lines of a description that webrtcbin made.
+    /// Parses webrtcbin's own description.
     pub fn parse(text: &str) -> Result<Vec<Self>, Refused> {
         let raw = Raw::parse(text)?;
         raw.media.iter().map(|media| own(&raw.session, media)).collect()
@@ -89,8 +89,8 @@ pub(super) fn check_mids(sections: &[Section]) -> Result<(), Refused> {
     Ok(())
 }
 
-/// The first BUNDLE group, without what is rejected or not there. An m-line outside of it is not usable: a second
-/// transport for one peer is not worth its price.
+/// The positions in the first BUNDLE group, without m-lines that are rejected or missing. An m-line outside of it is
+/// not usable: a second transport for one peer is not worth its cost.
 pub(super) fn bundle(session: &Part<'_>, sections: &[Section]) -> Vec<usize> {
     let mut groups = session.all("group").filter_map(|group| group.strip_prefix("BUNDLE"));
     let mut bundle = Vec::new();
@@ -158,7 +158,7 @@ fn codec(kind: Kind, media: &Part<'_>) -> Option<Codec> {
     let name = match kind {
         Kind::Audio => "opus/48000",
         Kind::Video => "VP8/90000",
-        // webrtcbin 1.22 sends to no other port.
+        // webrtcbin 1.22 sends to no other SCTP port.
         Kind::Data => return sctp(media).filter(|sctp| sctp.port == 5000).map(|_| Codec::default()),
         Kind::Other => return None,
     };
@@ -172,7 +172,7 @@ fn codec(kind: Kind, media: &Part<'_>) -> Option<Codec> {
     Some(Codec { payload_type, repair, feedback, extensions: extensions(media) })
 }
 
-/// The payload type of retransmissions (RFC 4588) of another one.
+/// The payload type of retransmissions (RFC 4588) of `payload_type`.
 fn repair(media: &Part<'_>, payload_type: u8) -> Option<u8> {
     media.payload_types().find(|pt| {
         let is_rtx = media.of_payload("rtpmap", *pt).any(|map| map.eq_ignore_ascii_case("rtx/90000"));
@@ -197,7 +197,7 @@ fn extensions(media: &Part<'_>) -> Vec<(u8, &'static str)> {
     known
 }
 
-/// The names of the codecs, for an error message.
+/// Codec names for an error message.
 fn names(media: &Part<'_>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for map in media.all("rtpmap") {
@@ -249,7 +249,7 @@ fn fingerprints(session: &Part<'_>, media: &Part<'_>) -> Result<Vec<Fingerprint>
 fn ssrcs(media: &Part<'_>) -> Vec<u32> {
     let of = |value: &str| {
         let (ssrc, rest) = value.split_once(' ')?;
-        // webrtcbin 1.22 asserts that it is not 0.
+        // webrtcbin 1.22 asserts that an SSRC is not 0.
         ssrc.parse().ok().filter(|ssrc| *ssrc != 0 && rest.starts_with("cname:"))
     };
     media.all("ssrc").filter_map(of).take(MAX_SSRCS).collect()

@@ -5,7 +5,7 @@ use super::*;
 const FINGERPRINT: &str =
     "AB:CD:EF:01:23:45:67:89:AB:CD:EF:01:23:45:67:89:AB:CD:EF:01:23:45:67:89:AB:CD:EF:01:23:45:67:89";
 
-/// The shape of Chromium's offers, shortened.
+/// An offer like Chromium's, shortened.
 fn chrome() -> String {
     let common = format!(
         "c=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n\
@@ -33,7 +33,7 @@ fn offer(text: &str) -> Result<Remote, Refused> {
     Remote::parse(SdpType::Offer, text)
 }
 
-/// The first section of this kind that can be used.
+/// The first usable section of this kind.
 fn used(remote: &Remote, kind: Kind) -> Option<&Section> {
     remote.usable().filter_map(|position| remote.sections.get(position)).find(|section| section.kind == kind)
 }
@@ -89,7 +89,7 @@ fn refuses_what_would_crash_or_betray() {
 fn names_what_is_wrong() {
     let weak = offer(&chrome().replace("sha-256", "sha-1"));
     assert_eq!(weak, Err(Refused::WeakFingerprint));
-    // One good one is enough.
+    // One strong fingerprint is enough.
     let both = chrome().replace("a=setup", "a=fingerprint:sha-1 AB:CD\r\na=setup");
     assert!(offer(&both).is_ok());
 }

@@ -1,6 +1,6 @@
-//! Descriptions written anew: what webrtcbin is shown of the peer, and what the peer gets as our answer.
+//! Writes descriptions: the peer's for webrtcbin, and our answer for the peer.
 //!
-//! No line of a stranger's description goes to webrtcbin, only numbers, tokens and hashes that were checked.
+//! No line of a peer's description goes to webrtcbin, only checked numbers, tokens and hashes.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use callbin_protocol::SdpType;
 
 use super::{Codec, Fingerprint, Hash, Kind, Sctp, Setup, Transport};
 
-/// Whether media go out, and come in, as the describing side sees it.
+/// The directions of media, as the describing side sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Direction {
     /// It sends.
@@ -17,14 +17,14 @@ pub struct Direction {
     pub receives: bool,
 }
 
-/// The peer's description as webrtcbin is shown it.
+/// The peer's description for webrtcbin.
 #[derive(Debug, Clone)]
 pub struct Shown<'a> {
     /// Offer or answer.
     pub kind: SdpType,
     /// Counts descriptions of one connection (RFC 8866, section 5.2).
     pub version: u64,
-    /// All m-lines share the first one's transport.
+    /// Whether all m-lines share the transport of the first one.
     pub bundled: bool,
     /// `a=ice-lite`.
     pub ice_lite: bool,
@@ -32,12 +32,12 @@ pub struct Shown<'a> {
     pub lines: Vec<ShownLine<'a>>,
 }
 
-/// One m-line of it.
+/// One m-line of [`Shown`].
 #[derive(Debug, Clone)]
 pub struct ShownLine<'a> {
-    /// As webrtcbin knows it.
+    /// webrtcbin's mid.
     pub mid: &'a str,
-    /// Sound, picture or data.
+    /// Audio, video or data.
     pub kind: Kind,
     /// The codec.
     pub codec: Codec,
@@ -45,21 +45,21 @@ pub struct ShownLine<'a> {
     pub direction: Direction,
     /// Its transport.
     pub transport: &'a Transport,
-    /// What the peer does in the DTLS handshake.
+    /// The peer's DTLS role.
     pub setup: Setup,
     /// `a=rtcp-mux`.
     pub rtcp_mux: bool,
     /// The peer's SSRCs.
     pub ssrcs: &'a [u32],
-    /// Which of them repairs which.
+    /// Pairs of SSRCs: media, and its retransmissions.
     pub repairs: &'a [(u32, u32)],
-    /// Data channels' parameters.
+    /// Parameters of the data channels.
     pub sctp: Option<Sctp>,
-    /// The peer does not want it: port 0.
+    /// Whether it is rejected: port 0.
     pub rejected: bool,
 }
 
-/// Our answer, as the peer gets it.
+/// Our answer for the peer.
 #[derive(Debug, Clone)]
 pub struct Answered<'a> {
     /// Counts our descriptions.
@@ -70,41 +70,41 @@ pub struct Answered<'a> {
     pub lines: Vec<AnswerLine<'a>>,
 }
 
-/// One m-line of it.
+/// One m-line of [`Answered`].
 #[derive(Debug, Clone)]
 pub struct AnswerLine<'a> {
     /// The offer's mid, if it had one.
     pub mid: Option<&'a str>,
     /// The offer's media, protocol and formats.
     pub line: &'a [String; 3],
-    /// What it carries; `None`: it is rejected.
+    /// What it carries; `None` if it is rejected.
     pub used: Option<UsedLine<'a>>,
 }
 
 /// What an m-line that is not rejected carries.
 #[derive(Debug, Clone)]
 pub struct UsedLine<'a> {
-    /// Sound, picture or data.
+    /// Audio, video or data.
     pub kind: Kind,
-    /// The codec, in the offer's numbers.
+    /// The codec, with the offer's payload types.
     pub codec: Codec,
     /// Our directions.
     pub direction: Direction,
     /// Our transport.
     pub transport: &'a Transport,
-    /// Our part in the DTLS handshake.
+    /// Our DTLS role.
     pub setup: Setup,
     /// `a=rtcp-mux`.
     pub rtcp_mux: bool,
-    /// Our SSRCs, as lines.
+    /// Our SSRC attributes, as lines.
     pub sources: &'a [String],
     /// Our candidates, as lines.
     pub candidates: Vec<&'a str>,
-    /// Data channels' parameters, in the offer's form.
+    /// Parameters of the data channels, in the offer's syntax.
     pub sctp: Option<Sctp>,
 }
 
-/// Writes what webrtcbin is shown. Writing to a `String` cannot fail.
+/// Writes the description for webrtcbin. Writing to a `String` cannot fail.
 pub fn shown(it: &Shown<'_>) -> String {
     let mut out = head(it.version);
     if it.bundled {
@@ -129,7 +129,7 @@ fn write_shown(out: &mut String, line: &ShownLine<'_>) {
     let _ = write!(out, "m={name} {port} {protocol} {formats}\r\nc=IN IP4 0.0.0.0\r\na=mid:{}\r\n", line.mid);
     write_transport(out, line.transport, line.setup);
     if line.kind == Kind::Data {
-        // webrtcbin knows one form only.
+        // webrtcbin knows only the syntax of the RFC.
         write_sctp(out, line.sctp.map(|sctp| Sctp { old_form: false, ..sctp }));
         return;
     }
@@ -198,7 +198,7 @@ fn write_transport(out: &mut String, transport: &Transport, setup: Setup) {
     }
 }
 
-/// SHA-256 first: webrtcbin looks at the first only, and some peers, too.
+/// SHA-256 first: webrtcbin and some peers read only the first.
 fn strongest_last(fingerprints: &[Fingerprint]) -> impl Iterator<Item = &Fingerprint> {
     let of = |usual: bool| fingerprints.iter().filter(move |it| (it.hash == Hash::Sha256) == usual);
     of(true).chain(of(false))
@@ -228,7 +228,7 @@ fn write_media(out: &mut String, kind: Kind, codec: &Codec, direction: Direction
         out.push_str("a=rtcp-mux\r\n");
     }
     let number = codec.payload_type;
-    // RFC 7587, section 7: two channels, whatever is sent.
+    // RFC 7587, section 7: always two channels in the description.
     let name = if kind == Kind::Audio { "opus/48000/2" } else { "VP8/90000" };
     let _ = write!(out, "a=rtpmap:{number} {name}\r\n");
     for feedback in &codec.feedback {

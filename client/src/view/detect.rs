@@ -1,4 +1,4 @@
-//! Is there anything to watch and listen with?
+//! Detects a display and a sound card.
 
 use std::{
     net::{TcpStream, ToSocketAddrs},
@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-/// How long a display on another machine may take to answer.
+/// How long a remote display may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
-/// Whether somebody listens where the environment says a display is.
+/// Whether something listens where the environment says a display is.
 pub fn has_display() -> bool {
     let wayland = std::env::var("WAYLAND_DISPLAY").ok().filter(|name| !name.is_empty()).is_some_and(|name| {
         let folder = std::env::var("XDG_RUNTIME_DIR").unwrap_or_default();
@@ -26,7 +26,7 @@ pub fn has_sound_card() -> bool {
     std::path::Path::new("/dev/snd").exists() || is_set("PULSE_SERVER")
 }
 
-/// `host:display.screen`, the host empty for this machine.
+/// Parses `host:display.screen`; an empty host means this machine.
 fn x_server_listens(name: &str) -> bool {
     let Some((host, rest)) = name.rsplit_once(':') else { return false };
     let number = rest.split('.').next().unwrap_or(rest);
@@ -37,7 +37,7 @@ fn x_server_listens(name: &str) -> bool {
     answers(host, 6000u16.saturating_add(number))
 }
 
-/// On a thread of its own, because looking a name up knows no time limit.
+/// Runs on a thread of its own, because name lookup has no time limit.
 fn answers(host: &str, port: u16) -> bool {
     let (tell, answer) = mpsc::channel();
     let host = host.to_owned();
@@ -63,7 +63,7 @@ mod tests {
         assert!(x_server_listens(&format!("127.0.0.1:{display}.0")));
         drop(listener);
         assert!(!x_server_listens(&format!("127.0.0.1:{display}.0")));
-        // An address for documentation: nobody answers.
+        // An address for documentation, where nothing answers.
         let began = Instant::now();
         assert!(!x_server_listens("192.0.2.1:0"));
         assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());

@@ -1,4 +1,4 @@
-//! The inputs of a mixing element, coming and going while it runs.
+//! A mixing element whose inputs come and go while it runs.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use gst::prelude::*;
 use super::stage::Alarm;
 use crate::exit::Failure;
 
-/// The name of an element whose failure is told by others: what takes its output has ended.
+/// The name of the element whose errors are ignored: the process that takes its output reports the reason.
 pub(super) const TAKER: &str = "taker";
 
-/// A running pipeline around one mixing element. It ends when dropped.
+/// A pipeline around one mixing element. It ends when dropped.
 #[derive(Debug)]
 pub(super) struct Mix {
     pipeline: gst::Pipeline,
@@ -27,14 +27,14 @@ pub(super) struct Input {
 }
 
 impl Mix {
-    /// A mixing element that goes by the clock, whoever of its inputs is late.
+    /// A mixing element that follows the clock, even if inputs are late.
     pub(super) fn mixer(factory: &str) -> Result<gst::Element, Failure> {
-        // It can only be set while the element is made.
+        // This property can only be set at construction.
         let mixer = gst::ElementFactory::make(factory).property("force-live", true);
         mixer.build().map_err(Failure::internal)
     }
 
-    /// Builds it; it runs from the first input on. `output` is what comes behind the mixer, as gst-launch takes it.
+    /// Builds the pipeline, which runs from the first input on. `output` follows the mixer.
     pub(super) fn new(mixer: gst::Element, output: &gst::Element, alarm: &Alarm) -> Result<Self, Failure> {
         let pipeline = gst::Pipeline::new();
         alarm.watch(&pipeline, TAKER);
@@ -43,8 +43,7 @@ impl Mix {
         Ok(Self { pipeline, mixer, inputs: BTreeMap::new(), running: false })
     }
 
-    /// Feeds the mixer with `feed` by way of `conversion`, as gst-launch takes it, whose first
-    /// element is named `first`.
+    /// Adds an input: `feed`, then `conversion` in gst-launch syntax, whose first element is named `first`.
     pub(super) fn add(
         &mut self,
         id: u64,
@@ -61,19 +60,19 @@ impl Mix {
         if std::mem::replace(&mut self.running, true) {
             bin.sync_state_with_parent().map_err(Failure::internal)?;
         } else {
-            // Not without an input: sinks would wait for ever for something to begin with.
+            // Only with an input: sinks would wait forever for a first buffer.
             let started = self.pipeline.set_state(gst::State::Playing);
             started.map_err(|_| Failure::internal("it does not start"))?;
         }
         self.inputs.get(&id).ok_or_else(|| Failure::internal("an input that is not there"))
     }
 
-    /// Takes an input out; whether others are left. Never on a streaming thread: it waits for the input's.
+    /// Removes an input; returns whether others are left. Never called on a streaming thread: it waits for the input's.
     pub(super) fn remove(&mut self, id: u64) -> bool {
         if let Some(Input { bin, pad }) = self.inputs.remove(&id) {
-            // What waits for the mixer, which may wait for a sink itself, is let go.
+            // Unblocks a thread that waits for the mixer, which may itself wait for a sink.
             let _ = pad.send_event(gst::event::FlushStart::new());
-            // Stopped before it is unlinked, or its source would call the missing link an error.
+            // Stop it before unlinking, or its source reports the missing link as an error.
             let _ = bin.set_state(gst::State::Null);
             if let Some(out) = pad.peer() {
                 let _ = out.unlink(&pad);
@@ -84,7 +83,7 @@ impl Mix {
         !self.inputs.is_empty()
     }
 
-    /// An input that is there.
+    /// The input of a guest.
     pub(super) fn get(&self, id: u64) -> Option<&Input> {
         self.inputs.get(&id)
     }
@@ -99,8 +98,8 @@ impl Drop for Mix {
     }
 }
 
-/// `feed` and what converts it, in a bin with one pad. The elements to link are named, not guessed: an overlay
-/// has a pad for texts that looks as good as any.
+/// A bin with `feed` and `conversion` and one pad. The pads to link are named, not found by GStreamer: an overlay has a
+/// pad for text that would fit, too.
 fn chain(feed: &gst_app::AppSrc, conversion: &str) -> Result<gst::Bin, Failure> {
     let bin = gst::Bin::new();
     let conversion = format!("{conversion} ! capsfilter name=last");

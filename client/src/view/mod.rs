@@ -1,9 +1,8 @@
-//! Watching and listening: one window with a tile per peer, and one mix of their sound.
+//! Displays and plays the call: one window with a tile per peer, and one mix of their audio.
 //!
-//! Picture and sound are a pipeline each, apart from each other's and from the peers', and each is run by a
-//! thread of its own (`stage`). Decoded media reaches them by a leaky appsrc (`seat`), and the window is a
-//! process of its own (`window`): whatever hangs or dies here, no peer's pipeline waits for it, and the call
-//! goes on unwatched.
+//! Video and audio have a pipeline each, separate from the peers' pipelines and run by a thread of its own (`stage`).
+//! Decoded media reach them through a leaky appsrc (`seat`), and the window is a separate process (`window`). Whatever
+//! hangs or fails here, no peer's pipeline waits for it, and the call goes on.
 
 pub mod detect;
 mod mix;
@@ -28,7 +27,7 @@ pub use self::{
     window::Window,
 };
 
-/// What to watch and listen with.
+/// The window and the audio output, as far as they exist.
 #[derive(Debug, Clone, Default)]
 pub struct View {
     picture: Option<Stage>,
@@ -39,20 +38,19 @@ pub struct View {
 /// Which sinks to use.
 #[derive(Debug, Clone, Default)]
 pub struct Sinks {
-    /// The window's, as gst-launch takes it, instead of the best of the display.
+    /// The video sink, in gst-launch syntax; by default `autovideosink`.
     pub video: Option<String>,
-    /// The sound's, instead of the sound card.
+    /// The audio sink, in gst-launch syntax; by default `autoaudiosink`.
     pub audio: Option<String>,
 }
 
 impl View {
-    /// Whatever arrives is decoded and counted.
+    /// No outputs: received media are only decoded and measured.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// With what there is: a window if there is a display, sound if there is a sound card. What is lost later
-    /// is told by `news`.
+    /// Uses what exists: a window if there is a display, audio if there is a sound card. `news` receives later losses.
     pub fn detect(sinks: &Sinks, news: &News) -> Self {
         let has_picture = sinks.video.is_some() || detect::has_display();
         let has_sound = sinks.audio.is_some() || detect::has_sound_card();
@@ -65,25 +63,25 @@ impl View {
         }
     }
 
-    /// Whether there is something to watch with.
+    /// Whether there is a window.
     pub fn has_picture(&self) -> bool {
         self.picture.is_some()
     }
 
-    /// A place for a peer, until the seat is dropped; in the window only if its picture is to be `watched`.
+    /// A place for a peer until the seat is dropped; in the window only if `watched`.
     pub fn seat(&self, name: &str, watched: bool) -> Seat {
         let id = self.last_seat.fetch_add(1, Relaxed);
         Seat::new(id, name, self.picture.as_ref().filter(|_| watched), self.sound.as_ref())
     }
 
-    /// Looks whether window and sound still respond; to be called once a second.
+    /// Checks whether window and audio still respond; called once per second.
     pub fn check(&self) {
         for stage in [&self.picture, &self.sound].into_iter().flatten() {
             stage.check();
         }
     }
 
-    /// Ends window and sound; waits for each at most `limit`.
+    /// Ends window and audio; waits for each at most `limit`.
     pub fn close(&self, limit: Duration) {
         for stage in [&self.picture, &self.sound].into_iter().flatten() {
             stage.close(limit);

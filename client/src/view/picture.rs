@@ -1,4 +1,4 @@
-//! The tiles: every peer's picture scaled and named, all of them in one.
+//! The tiles: the pictures of all peers, scaled and labelled, in one picture.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,28 +16,28 @@ use crate::{
     media::make,
 };
 
-/// What is composed. The window may have another size; it scales.
+/// Size of the composed picture. The window may have another size; it scales.
 const SIZE: Area = Area { width: 1280, height: 720 };
 const FRAMES_PER_SECOND: i32 = 30;
-/// Height of the names' letters, and their width on average.
+/// Height and average width of the letters of names, in pixels.
 const LETTER: (u32, u32) = (16, 10);
-/// Height of the strip under the picture that a name stands on.
+/// Height of the strip under a picture for the name.
 const STRIP: u32 = 26;
-/// What is shown of a peer that has shown nothing yet: its brightness, and its shape.
+/// Brightness and shape of the tile of a peer without a picture.
 const BLANK: u8 = 52;
 const BLANK_SHAPE: Area = Area { width: 640, height: 360 };
 
-/// One window for all.
+/// One window for all peers.
 #[derive(Debug)]
 pub(super) struct Picture {
-    /// Fields are dropped in this order. This one comes before `mix`, which could otherwise wait in its teardown
+    /// Fields are dropped in order of declaration. This one precedes `mix`, which could otherwise wait in its teardown
     /// for a window that does not take frames.
     _window: Window,
     mix: Mix,
-    /// After `mix`, which writes to it to its end.
+    /// After `mix`, which writes to it until its end.
     _pipe: Pipe,
     tiles: BTreeMap<u64, Placed>,
-    /// 0 if names can't be written.
+    /// 0 if names cannot be drawn.
     strip: u32,
 }
 
@@ -106,7 +106,7 @@ impl Picture {
 fn place(input: &Input, name: &str, Tile { x, y, area, strip }: Tile) {
     let pixels = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
     let (width, height) = (pixels(area.width), pixels(area.height));
-    // Frames on their way still have the old size: the mixer scales them.
+    // Queued frames still have the old size: the mixer scales them.
     for (property, value) in
         [("xpos", pixels(x)), ("ypos", pixels(y)), ("width", width), ("height", pixels(area.height + strip))]
     {
@@ -120,13 +120,13 @@ fn place(input: &Input, name: &str, Tile { x, y, area, strip }: Tile) {
     }
     if let Some(overlay) = input.bin.by_name("name") {
         let shown = if strip == 0 { String::new() } else { caption(name, area.width, LETTER.1) };
-        // textoverlay reads markup.
+        // textoverlay parses markup.
         overlay.set_property("text", glib::markup_escape_text(&shown).as_str());
         overlay.set_property("silent", shown.is_empty());
     }
 }
 
-/// A frame without a picture.
+/// Pushes a grey frame.
 fn push_blank(feed: &gst_app::AppSrc, shape: Area) -> Result<(), Failure> {
     let even = |n: u32| i32::try_from(n.next_multiple_of(2)).unwrap_or(2);
     let mut caps = caps(even(shape.width), even(shape.height));
@@ -140,12 +140,12 @@ fn push_blank(feed: &gst_app::AppSrc, shape: Area) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the elements that write names are there.
+/// Whether the elements that draw names exist.
 fn can_write() -> bool {
     ["textoverlay", "videobox"].iter().all(|name| gst::ElementFactory::find(name).is_some())
 }
 
-/// Scaled before it is named, so that names are sharp and of one size.
+/// Scales before drawing the name, so that names are sharp and of one size.
 fn conversion() -> String {
     let scale = "videoconvertscale name=first n-threads=1 ! capsfilter name=size";
     if !can_write() {
@@ -159,7 +159,7 @@ fn conversion() -> String {
     )
 }
 
-/// The picture's size as it is to be seen.
+/// The picture's size in square pixels.
 fn shape(caps: &gst::Caps) -> Option<Area> {
     let info = gst_video::VideoInfo::from_caps(caps).ok()?;
     let par = info.par();
@@ -167,7 +167,7 @@ fn shape(caps: &gst::Caps) -> Option<Area> {
     Some(Area { width: info.width().checked_mul(numer)?.div_ceil(denom), height: info.height() })
 }
 
-/// Frames of one size and rate into the window; those it does not take are dropped.
+/// The output to the window: frames of one size and rate. Frames that the window does not take are dropped.
 fn output(taker: gst::Element) -> Result<gst::Element, Failure> {
     let filter = make("capsfilter")?;
     let (Ok(width), Ok(height)) = (i32::try_from(SIZE.width), i32::try_from(SIZE.height)) else {

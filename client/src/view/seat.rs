@@ -1,4 +1,4 @@
-//! The way of one peer's decoded media into the view: bounded, leaky, and nobody waits.
+//! Feeds one peer's decoded media into the view: bounded, leaky, and never waiting.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,28 +7,28 @@ use gst::prelude::*;
 use super::stage::{Guest, Stage};
 use crate::{exit::Failure, media::receive, sdp::Kind};
 
-/// A picture that is not taken before the next ones come is old.
+/// Frames that may wait; older ones are dropped.
 const MAX_FRAMES: u64 = 2;
-/// Sound that waits longer is late.
+/// Audio that may wait; older audio is dropped.
 const MAX_SOUND: gst::ClockTime = gst::ClockTime::from_mseconds(200);
-/// A peer that changes the shape of its picture more often is no longer followed.
+/// Changes of caps that the view follows; later ones are ignored.
 const MAX_SHAPES: u32 = 10_000;
 
-/// So many looks without a frame, one a second, and the last picture is taken away.
+/// After more than this many looks without a frame, one per second, the last picture is removed.
 const MAX_STILL: u32 = 3;
 
-/// One peer's place in the view. The peer leaves it when this is dropped.
+/// One peer's place in the view. Dropping it removes the peer.
 #[derive(Debug)]
 pub struct Seat {
     picture: Option<Door>,
     sound: Option<Door>,
 }
 
-/// The way of one medium into its stage.
+/// Feeds one medium into its stage.
 #[derive(Debug, Clone)]
 struct Door {
     feed: gst_app::AppSrc,
-    /// Open until the seat is left: behind the lock, nothing of a peer can enter after its leaving.
+    /// `None` once the seat is dropped; the lock ensures that the peer does not enter the stage afterwards.
     place: Arc<Mutex<Option<Place>>>,
 }
 
@@ -37,9 +37,9 @@ struct Place {
     id: u64,
     name: Arc<str>,
     stage: Stage,
-    /// Something came since the last look.
+    /// Whether a buffer came since the last look.
     fed: bool,
-    /// How many looks ago that was; at first as if it had been long ago.
+    /// Looks since the last buffer; initially as if none had come for long.
     still: u32,
 }
 
@@ -50,13 +50,13 @@ impl Seat {
         Self { picture: door(picture, Kind::Video), sound: door(sound, Kind::Audio) }
     }
 
-    /// The sink for the peer's decoded media, for the peer's own pipeline. It never makes the decoder wait.
+    /// The sink for decoded media in the peer's own pipeline. It never blocks the decoder.
     pub fn sink(&self, kind: Kind) -> Result<gst::Element, Failure> {
         let door = if kind == Kind::Video { &self.picture } else { &self.sound };
         door.as_ref().map_or_else(receive::null_sink, |door| Ok(door.sink().upcast()))
     }
 
-    /// To be called once a second while the peer is connected: who shows nothing has a tile all the same.
+    /// Called once per second while the peer is connected: a peer without a picture gets a blank tile.
     pub fn look(&self) {
         if let Some(door) = &self.picture {
             door.look();
@@ -96,14 +96,14 @@ impl Door {
             Ok(gst::FlowSuccess::Ok)
         };
         let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(on_sample).build();
-        // It plays what comes when it comes: the jitter buffer has set the pace already.
+        // No sync: the jitter buffer has set the pace already.
         let sink = gst_app::AppSink::builder().sync(false).async_(false).max_buffers(2).drop(true).build();
         sink.set_property("enable-last-sample", false);
         sink.set_callbacks(callbacks);
         sink
     }
 
-    /// Something came, of a new shape if that is given.
+    /// Records a buffer; `shape` has its caps if they changed.
     fn fed(&self, shape: Option<&gst::Caps>) {
         if let Some(place) = &mut *self.lock() {
             place.fed = true;
@@ -132,7 +132,7 @@ impl Place {
     }
 }
 
-/// Where the view takes a peer's medium from. What is not taken in time is dropped, the oldest first.
+/// The view's source for a peer's medium. It drops the oldest buffers that are not taken in time.
 fn feed(kind: Kind) -> gst_app::AppSrc {
     let feed = gst_app::AppSrc::builder()
         .is_live(true)
@@ -148,10 +148,9 @@ fn feed(kind: Kind) -> gst_app::AppSrc {
     feed
 }
 
-/// Stamped anew with the time of the view's own clock: one that the peer cannot influence.
+/// Pushes a sample with a new timestamp from the view's clock, which the peer cannot influence.
 pub(super) fn push(feed: &gst_app::AppSrc, sample: &gst::Sample) {
-    // Before it plays it has no base time: what is stamped then is hours early, and the mixer would wait for
-    // that time with all that follows.
+    // Before PLAYING there is no base time: timestamps would be hours ahead, and the mixer would wait until then.
     if feed.current_state() != gst::State::Playing {
         return;
     }
@@ -163,12 +162,12 @@ pub(super) fn push(feed: &gst_app::AppSrc, sample: &gst::Sample) {
         buffer.set_dts(gst::ClockTime::NONE);
         buffer.unset_flags(gst::BufferFlags::DISCONT);
         if is_picture {
-            // It is to be seen until the next one comes, whenever that is.
+            // It is visible until the next one comes, whenever that is.
             buffer.set_duration(gst::ClockTime::NONE);
         }
     }
     let caps = caps.to_owned();
-    // Refused before the view has it in its pipeline, and after: as it should be.
+    // Pushing may fail while the view starts or ends, which does not matter.
     let _ = feed.push_sample(&gst::Sample::builder().buffer(&buffer).caps(&caps).build());
 }
 

@@ -1,4 +1,4 @@
-//! The mix: every peer's sound, on one sound card.
+//! Mixes the audio of all peers into one output.
 
 use gst::prelude::*;
 
@@ -8,12 +8,12 @@ use super::{
 };
 use crate::exit::Failure;
 
-/// How late a peer's sound may come and still be heard in its place.
+/// How late a peer's audio may arrive and still be mixed in.
 const PATIENCE: gst::ClockTime = gst::ClockTime::from_mseconds(60);
-/// What the mix is made of, and what is mixed: a mixer does not resample.
+/// The format of the mix and of its inputs: a mixer does not resample.
 const FORMAT: &str = "audio/x-raw,format=S16LE,rate=48000,channels=2,layout=interleaved";
 
-/// One mix of all.
+/// The mix of all peers.
 #[derive(Debug)]
 pub(super) struct Sound(Mix);
 

@@ -1,8 +1,8 @@
-//! The thread that runs one pipeline of the view: it opens it with the first guest, closes it with the last,
-//! and after an error for good.
+//! The thread that runs one pipeline of the view. It opens the pipeline with the first guest and closes it with the
+//! last; after an error it closes it for good.
 //!
-//! Nobody sends it commands, which could pile up or get lost. Who is to be in the scene stands on a board with
-//! one place for each guest, and the thread makes its scene like the board, one step after the other.
+//! The thread receives no commands, which could pile up or get lost. A board lists the wanted guests, one entry each,
+//! and the thread changes its scene step by step until it matches the board.
 
 use std::{
     collections::BTreeMap,
@@ -16,46 +16,46 @@ use gst::prelude::*;
 
 use crate::exit::Failure;
 
-/// A step that takes longer has met an element that hangs. It costs the scene.
+/// A step that takes longer has hung in an element; the scene is given up.
 const STEP_LIMIT: Duration = Duration::from_secs(5);
 
-/// A peer's medium as it comes into the view.
+/// One medium of a peer, as an input of the view.
 #[derive(Debug, Clone)]
 pub(super) struct Guest {
     /// The peer's uid.
     pub(super) name: Arc<str>,
-    /// Where the medium comes from.
+    /// The source of its buffers.
     pub(super) feed: gst_app::AppSrc,
-    /// What it is now; `None` if nothing comes.
+    /// Its current caps; `None` if nothing arrives.
     pub(super) caps: Option<gst::Caps>,
 }
 
-/// A pipeline that shows or plays guests. Dropping it ends it, and may take its time.
+/// A pipeline that shows or plays guests. Dropping it ends it, which may take long.
 pub(super) trait Scene: Sized + Send + 'static {
-    /// What it is called in messages.
+    /// Its name in messages.
     const NAME: &'static str;
 
-    /// Starts it, with this sink.
+    /// Builds it, with `sink` or the default one.
     fn open(sink: Option<&str>, alarm: Alarm) -> Result<Self, Failure>;
-    /// A guest comes, or its medium changes.
+    /// Adds a guest, or changes the caps of its medium.
     fn enter(&mut self, id: u64, guest: &Guest) -> Result<(), Failure>;
-    /// A guest goes; whether others are left.
+    /// Removes a guest; returns whether others are left.
     fn leave(&mut self, id: u64) -> bool;
 }
 
-/// A scene that is over, though the call is not. It is told once.
+/// A scene that has ended while the call goes on. Reported once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
-    /// Which part of the view.
+    /// The part of the view: `window` or `sound`.
     pub part: &'static str,
     /// Why.
     pub reason: String,
 }
 
-/// Where to tell of it.
+/// Receives lost scenes.
 pub type News = Sender<Lost>;
 
-/// A way to the thread, which ends with the last of them. Nothing here waits, but for [`Stage::close`].
+/// A handle to the thread, which ends with the last handle. Only [`Stage::close`] waits.
 #[derive(Debug, Clone)]
 pub(super) struct Stage(Arc<Owner>);
 
@@ -68,14 +68,14 @@ impl Drop for Owner {
     }
 }
 
-/// Tells the thread that its scene has failed. Errors of earlier scenes are not told.
+/// Reports to the thread that its scene has failed. Failures of earlier scenes are ignored.
 #[derive(Debug, Clone)]
 pub(super) struct Alarm {
     board: Arc<Board>,
     generation: u64,
 }
 
-/// What is wanted of the thread.
+/// The board: what the thread is to do.
 #[derive(Debug)]
 struct Board {
     part: &'static str,
@@ -86,22 +86,22 @@ struct Board {
 
 #[derive(Debug, Default)]
 struct Wanted {
-    /// Each with a number that is new whenever the guest is.
+    /// The guests, each with a number that changes whenever the guest does.
     guests: BTreeMap<u64, (u64, Guest)>,
     revision: u64,
-    /// The scene that failed, and why.
+    /// The generation of the scene that failed, and why.
     failed: Option<(u64, String)>,
     closing: bool,
-    /// Since when the thread has been at one step.
+    /// Start of the thread's current step.
     busy: Option<Instant>,
-    /// Nothing is wanted any more.
+    /// No further scene will be opened.
     over: bool,
     /// The thread has ended.
     ended: bool,
 }
 
 impl Alarm {
-    /// From any thread, without waiting. The first reason counts.
+    /// Reports a failure, from any thread and without waiting. The first reason counts.
     pub(super) fn raise(&self, reason: String) {
         self.board.change(|wanted| {
             if wanted.failed.as_ref().is_none_or(|(generation, _)| *generation < self.generation) {
@@ -110,7 +110,8 @@ impl Alarm {
         });
     }
 
-    /// Raised by the first error of `pipeline`, but for those of `but`, whose reason somebody else knows better.
+    /// Raises the alarm at the first error of `pipeline`, except for errors of the element `but`, whose reason is
+    /// reported elsewhere.
     pub(super) fn watch(&self, pipeline: &gst::Pipeline, but: &'static str) {
         let Some(bus) = pipeline.bus() else { return };
         let alarm = self.clone();
@@ -122,14 +123,14 @@ impl Alarm {
                     alarm.raise(error.error().to_string());
                 }
             }
-            // Nobody reads this bus: what is kept there would only grow.
+            // Nothing reads this bus, so messages kept there would only pile up.
             gst::BusSyncReply::Drop
         });
     }
 }
 
 impl Stage {
-    /// Starts the thread; `None` if there are no more threads.
+    /// Starts the thread; `None` if it cannot be started.
     pub(super) fn start<S: Scene>(sink: Option<String>, news: News) -> Option<Self> {
         let board = Board { part: S::NAME, news, wanted: Mutex::default(), changed: Condvar::new() };
         let board = Arc::new(board);
@@ -139,7 +140,7 @@ impl Stage {
         spawned.ok().map(|_| Self(Arc::new(Owner(board))))
     }
 
-    /// A guest comes, or its medium changes.
+    /// Adds a guest, or changes the caps of its medium.
     pub(super) fn enter(&self, id: u64, guest: Guest) {
         self.board().change(|wanted| {
             wanted.revision += 1;
@@ -149,12 +150,12 @@ impl Stage {
         });
     }
 
-    /// A guest goes.
+    /// Removes a guest.
     pub(super) fn leave(&self, id: u64) {
         self.board().change(|wanted| drop(wanted.guests.remove(&id)));
     }
 
-    /// Gives a scene up whose thread hangs; to be called now and then.
+    /// Gives the scene up if its thread hangs; called once per second.
     pub(super) fn check(&self) {
         let hangs = |wanted: &Wanted| wanted.busy.is_some_and(|since| since.elapsed() > STEP_LIMIT);
         if hangs(&self.board().lock()) {
@@ -162,7 +163,7 @@ impl Stage {
         }
     }
 
-    /// Ends the scene for good; waits for that at most `limit`.
+    /// Ends the scene for good; waits at most `limit`.
     pub(super) fn close(&self, limit: Duration) {
         self.board().change(|wanted| wanted.closing = true);
         let wanted = self.board().lock();
@@ -184,7 +185,7 @@ impl Board {
         self.changed.notify_all();
     }
 
-    /// The call goes on without; said once.
+    /// Gives the scene up and reports that once; the call goes on.
     fn give_up(&self, reason: &str) {
         self.change(|wanted| {
             wanted.guests.clear();
@@ -195,13 +196,13 @@ impl Board {
     }
 }
 
-/// What the thread knows.
+/// The state of the thread.
 struct Play<S: Scene> {
     board: Arc<Board>,
     sink: Option<String>,
     scene: Option<S>,
     generation: u64,
-    /// Who is in the scene, and as what.
+    /// The guests in the scene, with their numbers on the board.
     present: BTreeMap<u64, u64>,
 }
 
@@ -234,7 +235,7 @@ impl<S: Scene> Play<S> {
         }
     }
 
-    /// Waits until scene and board differ.
+    /// Waits until scene and board differ; returns the next step.
     fn next(&self) -> Step {
         let mut wanted = self.board.lock();
         wanted.busy = None;
@@ -286,9 +287,9 @@ impl<S: Scene> Play<S> {
         self.end_scene();
     }
 
-    /// On a thread of its own: a sink that hangs in its teardown costs only itself.
+    /// Drops the scene on a thread of its own, in case a sink hangs in its teardown.
     fn end_scene(&mut self) {
-        // Nobody is to hear how it dies.
+        // Ignore errors of its teardown.
         self.generation += 1;
         if let Some(scene) = self.scene.take()
             && thread::Builder::new().name("teardown".into()).spawn(move || drop(scene)).is_err()
@@ -299,10 +300,10 @@ impl<S: Scene> Play<S> {
 }
 
 impl<S: Scene> Drop for Play<S> {
-    /// However the thread ends.
+    /// Runs however the thread ends, also after a panic.
     fn drop(&mut self) {
         if thread::panicking() {
-            self.board.give_up("it failed by a fault in callbin");
+            self.board.give_up("it failed because of a bug in callbin");
         }
         self.board.change(|wanted| {
             wanted.over = true;

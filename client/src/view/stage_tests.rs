@@ -1,4 +1,4 @@
-//! The thread against scenes that only take notes, and against bad ones.
+//! Tests the thread with scenes that only record calls, and with faulty ones.
 
 use std::sync::mpsc;
 
@@ -8,7 +8,7 @@ use super::*;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What the sink says is how it behaves; it names itself by a channel that tests listen to.
+/// A scene whose sink's name selects its behaviour and the channel that it sends notes to.
 struct Scripted {
     notes: mpsc::Sender<String>,
     sink: String,

@@ -1,7 +1,7 @@
-//! The window, a process of its own: this program again, as `callbin window`.
+//! The window runs in a separate process: this program, started as `callbin window`.
 //!
-//! Xlib ends a process whose display goes away, graphics drivers crash, and sinks hang in their teardown; none
-//! of that may happen to a call. Frames go to the process by its standard input, raw.
+//! Xlib ends a process whose display goes away, graphics drivers crash, and sinks hang in their teardown. None of that
+//! may happen to a call. The process reads raw frames from its standard input.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -20,10 +20,10 @@ use crate::{
     media::make,
 };
 
-/// How many frames may wait for the sink.
+/// Frames that may wait for the sink.
 const WAITING: u32 = 2;
 
-/// What the window's process is told on its command line.
+/// The command line of the window's process.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// Pixels from left to right.
@@ -32,22 +32,22 @@ pub struct Options {
     height: i32,
     /// Frames per second.
     fps: i32,
-    /// The sink, as gst-launch-1.0 takes it.
+    /// The sink, in gst-launch-1.0 syntax.
     #[arg(long, default_value = "autovideosink")]
     sink: String,
 }
 
-/// The call's end of the window: closed when dropped.
+/// The window's process, ended on drop.
 #[derive(Debug)]
 pub struct Window(Child);
 
-/// What the element that takes frames writes to. The element knows no more of it than its number, so this has
-/// to stay open until the element has stopped: afterwards the number may be another file's.
+/// The pipe that the `fdsink` writes to. The element knows only the file descriptor's number, so the pipe must stay
+/// open until the element has stopped: afterwards the number may belong to another file.
 #[derive(Debug)]
 pub(super) struct Pipe(#[expect(dead_code, reason = "it is there to be dropped")] ChildStdin);
 
 impl Window {
-    /// Starts the process, and gives the element that takes I420 frames for it.
+    /// Starts the process; also returns the element that takes I420 frames for it.
     pub(super) fn open(
         size: Area,
         fps: i32,
@@ -58,7 +58,7 @@ impl Window {
         command.arg("window").args([size.width.to_string(), size.height.to_string(), fps.to_string()]);
         command.args(sink.map(|sink| format!("--sink={sink}")));
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-        // Ctrl-C is for the call; the window ends with it.
+        // In a process group of its own: Ctrl-C goes to the call only, and the window ends with it.
         command.process_group(0);
         let mut child = command.spawn().map_err(Failure::internal)?;
         let (Some(stdin), Some(stderr)) = (child.stdin.take(), child.stderr.take()) else {
@@ -66,7 +66,7 @@ impl Window {
         };
         watch(stderr, alarm)?;
         let taker = make("fdsink")?;
-        // That it can't write is no news: why the process ended is.
+        // Its write errors are ignored (see `TAKER`): the process's own last message is the reason.
         taker.set_property("name", TAKER);
         taker.set_property("fd", stdin.as_raw_fd());
         taker.set_property("sync", false);
@@ -78,13 +78,13 @@ impl Window {
 
 impl Drop for Window {
     fn drop(&mut self) {
-        // It has nothing to save, and might be hanging.
+        // Kill it: it has nothing to save, and may hang.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// When its stderr ends, the process has ended; its last words are the reason.
+/// Waits for the end of stderr, which is the end of the process; its last line is the reason.
 fn watch(stderr: ChildStderr, alarm: Alarm) -> Result<(), Failure> {
     let work = move || {
         let mut last = String::from("it was closed");
@@ -98,7 +98,7 @@ fn watch(stderr: ChildStderr, alarm: Alarm) -> Result<(), Failure> {
     thread::Builder::new().name("window-watch".into()).spawn(work).map(|_| ()).map_err(Failure::internal)
 }
 
-/// The window's process: shows what comes until it ends.
+/// Runs the window's process: shows frames until its input or the window ends.
 pub fn run(options: &Options) -> ExitCode {
     match show(options) {
         Ok(()) => ExitCode::Success,
@@ -111,7 +111,7 @@ pub fn run(options: &Options) -> ExitCode {
 
 fn show(options: &Options) -> Result<(), Failure> {
     gst::init().map_err(Failure::internal)?;
-    // What sinks call their windows.
+    // Sinks use this as the window's title.
     glib::set_application_name("callbin");
     let mut caps = caps(options.width, options.height);
     caps.make_mut().set("framerate", gst::Fraction::new(options.fps, 1));
@@ -128,7 +128,7 @@ fn show(options: &Options) -> Result<(), Failure> {
     let pipeline = gst::Pipeline::new();
     let sink = format!("videoconvertscale ! {} name=sink", options.sink);
     let sink = gst::parse::bin_from_description(&sink, true).map_err(Failure::internal)?;
-    // Frames come at the right time, and are shown at once.
+    // Frames arrive at the right time, so the sink shows them at once.
     if let Some(sink) = sink.by_name("sink").filter(|sink| sink.has_property("sync")) {
         sink.set_property("sync", false);
     }
@@ -140,8 +140,7 @@ fn show(options: &Options) -> Result<(), Failure> {
     copy(&pipeline, &feed, &pool(&caps, &info)?)
 }
 
-/// Frames as they are composed. The colours are those of VP8; by its size alone, GStreamer would take a window's
-/// frame for one with the colours of HDTV.
+/// Caps of composed frames. Their colorimetry is that of VP8; from the size alone, GStreamer would assume that of HDTV.
 pub(super) fn caps(width: i32, height: i32) -> gst::Caps {
     gst_video::VideoCapsBuilder::new()
         .format(gst_video::VideoFormat::I420)
@@ -152,7 +151,7 @@ pub(super) fn caps(width: i32, height: i32) -> gst::Caps {
         .build()
 }
 
-/// From standard input to the window, until either ends.
+/// Copies frames from standard input to the window until either ends.
 fn copy(pipeline: &gst::Pipeline, feed: &gst_app::AppSrc, frames: &gst::BufferPool) -> Result<(), Failure> {
     let mut input = std::io::stdin().lock();
     loop {
@@ -169,8 +168,8 @@ fn copy(pipeline: &gst::Pipeline, feed: &gst_app::AppSrc, frames: &gst::BufferPo
     }
 }
 
-/// Room for frames, used again and again: as many as can be under way at once, so that what the window takes is
-/// known from the start. A sink that keeps more than one makes it grow.
+/// A pool of frame buffers: as many as can be in use at once, so that the memory is known from the start. A sink that
+/// keeps more than one frame makes the pool grow.
 fn pool(caps: &gst::Caps, info: &gst_video::VideoInfo) -> Result<gst::BufferPool, Failure> {
     const READ: u32 = 1;
     const SHOWN: u32 = 1;

@@ -1,8 +1,8 @@
-//! Talks to real webrtcbins as strangers might, with descriptions and candidates from a grammar. A seed that ends the
-//! process is printed, and is one to mend.
+//! Sends random descriptions and candidates from a grammar to real webrtcbins. Prints each seed that ends the process:
+//! a bug to fix.
 //!
 //! ```text
-//! callbin-strangers [FROM [COUNT]]      seeds from FROM (1) on, COUNT (1000) of them
+//! callbin-strangers [FROM [COUNT]]      tries COUNT (1000) seeds, starting with FROM (1)
 //! ```
 
 use std::process::ExitCode;

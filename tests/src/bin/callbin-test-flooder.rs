@@ -1,7 +1,8 @@
-//! `callbin-test-flooder URL UID asks|floods [ROOM]`: a peer that takes calls, and asks for what it has received.
+//! `callbin-test-flooder URL UID asks|floods [ROOM]`: a peer that takes calls and requests retransmissions and key
+//! frames.
 //!
-//! A real peer, with GStreamer's webrtcbin. `asks` sends NACKs for each packet ten times a second, PLIs and FIRs, but
-//! no more of them than an honest peer might send. `floods` asks for as much as fits into 0.4 Mbit/s.
+//! A real peer with GStreamer's webrtcbin. `asks` sends NACKs for each packet ten times per second, PLIs and FIRs, but
+//! no more than an honest peer might send. `floods` requests as much as fits into 0.4 Mbit/s.
 
 use std::{
     collections::HashMap,
@@ -21,7 +22,8 @@ use callbin_tests::{
 use gst::prelude::*;
 use gst_webrtc::WebRTCRTPTransceiver;
 
-/// How it asks: how often, how many times for each of the last packets, and how often for a key frame in each report.
+/// How it requests: the pause between reports; in each report, how often each of the last `packets` packets is
+/// requested, and the number of key frame requests.
 struct Manner {
     pause: Duration,
     times: usize,
@@ -29,9 +31,9 @@ struct Manner {
     key_frames: usize,
 }
 
-/// 0.2 Mbit/s that ask for 2,000 packets and 30 key frames a second.
+/// 0.2 Mbit/s that request 2,000 packets and 30 key frames per second.
 const ASKS: Manner = Manner { pause: Duration::from_millis(100), times: 1, packets: 204, key_frames: 3 };
-/// 0.4 Mbit/s that ask for 190,000 packets a second.
+/// 0.4 Mbit/s that request 190,000 packets per second.
 const FLOODS: Manner = Manner { pause: Duration::from_millis(25), times: 10, packets: 476, key_frames: 3 };
 
 fn main() {
@@ -47,7 +49,7 @@ fn main() {
         socket.expect("ROOM_OK ");
     }
     println!("registered");
-    // By what is in front of its messages.
+    // By the prefix of a peer's messages.
     let mut peers = HashMap::new();
     loop {
         match socket.receive() {
@@ -64,7 +66,7 @@ fn main() {
     }
 }
 
-/// What takes all that comes, and then asks for it.
+/// A webrtcbin that receives all media, and then requests them again.
 fn receiver(manner: &'static Manner) -> (gst::Pipeline, gst::Element) {
     let pipeline = gst::Pipeline::new();
     let webrtcbin = gst::ElementFactory::make("webrtcbin").build().expect("webrtcbin is installed");
@@ -95,7 +97,7 @@ fn receiver(manner: &'static Manner) -> (gst::Pipeline, gst::Element) {
     (pipeline, webrtcbin)
 }
 
-/// SSRC and sequence number of the newest packet, in one number.
+/// SSRC and sequence number of the newest packet, combined in one number.
 fn watch(pad: &gst::Pad) -> Arc<AtomicU64> {
     let newest = Arc::new(AtomicU64::new(0));
     let told = newest.clone();
@@ -116,7 +118,7 @@ fn session(webrtcbin: &gst::Element) -> gst::Element {
     rtpbin.emit_by_name::<gst::Element>("get-session", &[&0u32])
 }
 
-/// Sends reports where the session sends its own, without end.
+/// Sends reports endlessly, on the pad where the session sends its own.
 fn flood(session: &gst::Element, newest: &AtomicU64, manner: &Manner) {
     let pad = session.static_pad("send_rtcp_src").expect("the session sends reports");
     loop {
@@ -131,7 +133,7 @@ fn flood(session: &gst::Element, newest: &AtomicU64, manner: &Manner) {
     }
 }
 
-/// A compound packet of a receiver report and what is asked for (RFC 3550, section 6.4.2, RFC 4585, section 6).
+/// A compound packet of a receiver report and the requests (RFC 3550, section 6.4.2, RFC 4585, section 6).
 fn report(ssrc: u32, newest: u16, manner: &Manner) -> Vec<u8> {
     let mut entries = Vec::new();
     for _ in 0..manner.times {

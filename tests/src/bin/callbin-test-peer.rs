@@ -1,6 +1,6 @@
-//! `callbin-test-peer URL UID`: a peer in a process of its own, to be stopped and cut off by tests.
+//! `callbin-test-peer URL UID`: a peer in its own process, for tests that stop it or cut its connection.
 //!
-//! Registers, says so, and sends everything back. Its last line is how the connection ended.
+//! Registers, prints `registered`, and echoes every text. Its last line says how the connection ended.
 
 use callbin_tests::{Socket, socket::Received};
 

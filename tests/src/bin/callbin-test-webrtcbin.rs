@@ -1,5 +1,5 @@
-//! `callbin-test-webrtcbin URL UID [PEER]`: GStreamer's webrtcbin as it is by default, without bundling: waits for an
-//! offer as UID, or calls PEER and offers. Sends a red picture and a tone, and prints what it gets.
+//! `callbin-test-webrtcbin URL UID [PEER]`: GStreamer's webrtcbin with default settings, without bundling. Waits for an
+//! offer as UID, or calls PEER and offers. Sends a red picture and a tone, and prints what it receives.
 
 use std::{
     sync::{
@@ -15,7 +15,7 @@ use gst::{glib, prelude::*};
 use gst_webrtc::{WebRTCSDPType, WebRTCSessionDescription};
 use serde_json::{Value, json};
 
-/// The numbers are those that Chromium offers.
+/// The payload types are those of Chromium's offers.
 const SENDER: &str = "webrtcbin name=peer \
     videotestsrc is-live=true pattern=red ! video/x-raw,width=320,height=240,framerate=15/1 \
     ! vp8enc deadline=1 keyframe-max-dist=30 ! rtpvp8pay pt=96 ! application/x-rtp,media=video,encoding-name=VP8,payload=96 ! peer. \
@@ -103,7 +103,7 @@ impl Drop for Peer {
     }
 }
 
-/// Makes an offer or an answer, sends it, and then sets it.
+/// Creates an offer or an answer, sends it, and then sets it.
 fn describe(webrtc: &gst::Element, kind: &'static str, out: &Sender<Value>) {
     let (element, out) = (webrtc.clone(), out.clone());
     let promise = gst::Promise::with_change_func(move |reply| {
@@ -117,7 +117,7 @@ fn describe(webrtc: &gst::Element, kind: &'static str, out: &Sender<Value>) {
     webrtc.emit_by_name::<()>(&format!("create-{kind}"), &[&None::<gst::Structure>, &promise]);
 }
 
-/// Decodes what comes, and prints `video` or `audio` with the tenth frame.
+/// Decodes a stream, and prints `video` or `audio` after ten frames.
 fn receive(pipeline: &gst::Pipeline, pad: &gst::Pad) {
     if pad.direction() != gst::PadDirection::Src {
         return;

@@ -1,5 +1,5 @@
-// Runs in the page: the loudest moment of a peer's sound, behind the decoder, as RMS. Listens for so many
-// milliseconds, or until it was loud enough. Null if the peer has no sound.
+// Runs in the page: returns the RMS of the loudest moment of a peer's sound, behind the decoder. Listens for
+// `milliseconds`, or until the level is `enough`. Null if the peer has no audio track.
 async (selector, milliseconds, enough) => {
   const stream = document.querySelector(selector)?.srcObject;
   if (!stream?.getAudioTracks().length) return null;

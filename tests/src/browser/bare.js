@@ -1,4 +1,4 @@
-// A peer that is nothing but a browser's RTCPeerConnection and a WebSocket: it negotiates when its test says so.
+// A peer that is only an RTCPeerConnection and a WebSocket. It negotiates when its test asks for it.
 (() => {
   const bare = { texts: [], error: null, mangle: (sdp) => sdp, answers: 0 };
   window.bare = bare;
@@ -16,7 +16,7 @@
     bare.socket.send(`SESSION ${uid}`);
   });
 
-  // Joins a room, for a call with its one member.
+  // Joins a room with one other member, to call that one.
   bare.join = (room) => new Promise((done) => {
     bare.roomOk = done;
     bare.socket.send(`ROOM ${room}`);
@@ -69,7 +69,7 @@
     bare.send({ sdp: { type, sdp: bare.mangle(sdp) } });
   };
 
-  // Offers, and comes back when the answer is in force.
+  // Offers, and returns when the answer is applied.
   bare.negotiate = async () => {
     const before = bare.answers;
     await bare.offer();
@@ -96,7 +96,7 @@
     return null;
   };
 
-  // Plays a track, and notes when each of its frames is shown.
+  // Plays a track, and records when each frame is shown.
   bare.watch = (track) => {
     if (tracks.has(track)) return;
     const video = document.createElement('video');
@@ -112,7 +112,7 @@
 
   const videos = () => [...tracks].filter(([track, { kind }]) => kind === 'video' && track.readyState === 'live').map(([, it]) => it);
 
-  // Frames shown of all pictures.
+  // Frames shown of all live video tracks.
   bare.frames = () => videos().reduce((sum, { times }) => sum + times.length, 0);
 
   bare.packets = async (kind) => {
@@ -130,7 +130,7 @@
     return Math.max(...all.slice(1).map((time, index) => time - all[index]));
   };
 
-  // Waits until further frames and sound come.
+  // Waits until more frames and audio packets arrive.
   bare.plays = async () => {
     const [frames, packets] = [bare.frames(), await bare.packets('audio')];
     await bare.until(() => bare.frames() >= frames + 10, 'frames');

@@ -1,8 +1,8 @@
-//! A bare peer in a browser: an RTCPeerConnection without our page, for what other people's pages do.
+//! A bare peer in a browser: an RTCPeerConnection without our page, to do what other pages do.
 
 use crate::{Browser, Page, Server};
 
-/// A page whose `bare` speaks the text protocol and negotiates as its test says; `bare.js` has what it can do.
+/// A page whose object `bare` speaks the text protocol and negotiates as its test tells it; see `bare.js`.
 #[derive(Debug)]
 pub struct Bare(Page);
 
@@ -10,7 +10,7 @@ impl Bare {
     /// Opens one and registers it as `id`.
     #[track_caller]
     pub fn open(browser: &Browser, server: &Server, id: &str) -> Self {
-        // A page of the server's that loads nothing.
+        // A page of the server without scripts.
         let page = browser.open(&format!("{}livez", server.url()));
         page.eval("document.body ?? document.documentElement.append(document.createElement('body')); null");
         page.eval(include_str!("bare.js"));
@@ -18,19 +18,19 @@ impl Bare {
         Self(page)
     }
 
-    /// Evaluates; a promise is waited for, and an exception fails the test.
+    /// Evaluates an expression; a promise is awaited, and an exception fails the test.
     #[track_caller]
     pub fn eval(&self, js: &str) -> serde_json::Value {
         self.0.eval(js)
     }
 
-    /// Runs these statements, in which `bare`, `pc` and `await` are known.
+    /// Runs statements, which can use `bare`, `pc` and `await`.
     #[track_caller]
     pub fn run(&self, js: &str) {
         self.0.eval(&format!("(async () => {{ const {{ pc }} = bare; {js}; return null; }})()"));
     }
 
-    /// Waits until pictures and sound come from the other side.
+    /// Waits until video and audio arrive from the other side.
     #[track_caller]
     pub fn assert_plays(&self) {
         self.eval("bare.plays()");

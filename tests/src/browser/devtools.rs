@@ -1,4 +1,4 @@
-//! The DevTools protocol: commands and their answers, events by session.
+//! The DevTools protocol: commands with their answers, and events by session.
 
 use std::{
     collections::HashMap,
@@ -19,7 +19,7 @@ use crate::wait::DEADLINE;
 /// A connection to a browser.
 #[derive(Debug)]
 pub(super) struct DevTools {
-    /// A second WebSocket over the same connection, that only writes: a thread reads the first.
+    /// A second WebSocket over the same connection, used only for writing: a thread reads from the first one.
     writer: Mutex<WebSocket<TcpStream>>,
     next: AtomicU64,
     inbox: Arc<Mutex<Inbox>>,
@@ -27,15 +27,15 @@ pub(super) struct DevTools {
 
 #[derive(Debug, Default)]
 struct Inbox {
-    /// Who waits for which answer.
+    /// The commands that wait for an answer.
     waiting: HashMap<u64, mpsc::Sender<Value>>,
-    /// What went wrong in which session, in words.
+    /// Errors by session, as text.
     troubles: HashMap<String, Vec<String>>,
     closed: bool,
 }
 
 impl DevTools {
-    /// Connects, and listens until the browser ends.
+    /// Connects, and reads until the browser ends.
     pub(super) fn connect(url: &str) -> Self {
         let authority = url.split('/').nth(2).expect("a WebSocket address has one");
         let stream = TcpStream::connect(authority).expect("Chromium listens");
@@ -74,8 +74,8 @@ impl DevTools {
         }
     }
 
-    /// What went wrong in this session so far: errors on the console, exceptions, violations of the
-    /// content security policy, crashes.
+    /// Errors in this session so far: errors on the console, exceptions, violations of the content security policy,
+    /// crashes.
     pub(super) fn troubles(&self, session: &str) -> Vec<String> {
         lock(&self.inbox).troubles.get(session).cloned().unwrap_or_default()
     }
@@ -94,10 +94,10 @@ fn listen(mut reader: WebSocket<TcpStream>, inbox: &Mutex<Inbox>) {
     }
     let mut inbox = lock(inbox);
     inbox.closed = true;
-    inbox.waiting.clear(); // whoever waits is told by its channel
+    inbox.waiting.clear(); // closes the channels of waiting callers
 }
 
-/// What an event says has gone wrong, if anything.
+/// The error that an event reports, if any.
 fn trouble(event: &Value) -> Option<String> {
     let params = &event["params"];
     match event["method"].as_str()? {

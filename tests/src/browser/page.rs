@@ -1,4 +1,4 @@
-//! One page: what it says, shows and plays, and what a user does to it.
+//! One page: its text, pictures, sound and errors, and input as from a user.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::devtools::DevTools;
 use crate::wait::DEADLINE;
 
-/// An open page. Closed when dropped, as by its user.
+/// An open page. Dropping it closes it, as a user would.
 #[derive(Debug)]
 pub struct Page {
     devtools: Arc<DevTools>,
@@ -16,7 +16,7 @@ pub struct Page {
     session: String,
 }
 
-/// What is seen in a remote video: two looks at it, some frames apart.
+/// Measurements of a remote video, from two frames some time apart.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct VideoProbe {
     /// Mean red, 0 to 255.
@@ -25,13 +25,13 @@ pub struct VideoProbe {
     pub g: f64,
     /// Mean blue.
     pub b: f64,
-    /// By how much a pixel differs between the two looks on average, 0 to 255: 0 is a still picture.
+    /// Mean difference of a pixel between the two frames, 0 to 255: 0 is a still picture.
     pub motion: f64,
-    /// The picture's own width.
+    /// The width of the video itself.
     pub width: u32,
-    /// The picture's own height.
+    /// The height of the video itself.
     pub height: u32,
-    /// How many frames were shown since the video began.
+    /// Frames shown since the video began.
     pub frames: u64,
 }
 
@@ -54,7 +54,7 @@ impl Page {
         page
     }
 
-    /// Goes to another address, as if typed, and waits until it has loaded.
+    /// Goes to another address and waits until it has loaded.
     #[track_caller]
     pub fn go(&self, url: &str) {
         self.eval("window.callbinTestLeft = true");
@@ -64,19 +64,19 @@ impl Page {
         self.wait_for(&format!("{url} to load"), loaded, DEADLINE);
     }
 
-    /// Runs a script in each document that this page loads from now on, before its own.
+    /// Runs a script in each document that this page loads from now on, before the document's own scripts.
     #[track_caller]
     pub fn before_load(&self, js: &str) {
         self.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": js }));
     }
 
-    /// The value of an expression; of a promise, what it comes to. An exception fails the test.
+    /// The value of an expression; a promise is awaited. An exception fails the test.
     #[track_caller]
     pub fn eval(&self, js: &str) -> Value {
         self.try_eval(js).unwrap_or_else(|error| panic!("{js}: {error}"))
     }
 
-    /// As `eval`, but an exception is an error.
+    /// Like `eval`, but returns an exception as an error.
     pub fn try_eval(&self, js: &str) -> Result<Value, String> {
         let params =
             json!({ "expression": js, "awaitPromise": true, "returnByValue": true, "userGesture": false });
@@ -87,7 +87,7 @@ impl Page {
         }
     }
 
-    /// Waits until an expression is true. An exception counts as not yet.
+    /// Waits until an expression is true. An exception counts as false.
     #[track_caller]
     pub fn wait_for(&self, what: &str, js_condition: &str, deadline: Duration) {
         let condition = format!("Boolean({js_condition})");
@@ -103,7 +103,7 @@ impl Page {
         }
     }
 
-    /// Where the page stands, for a message of failure.
+    /// The state of the page, for failure messages.
     pub fn describe(&self) -> String {
         let js = "JSON.stringify({ address: location.href, status: document.querySelector('#status')?.textContent, \
             notice: document.querySelector('#notice:not([hidden])')?.textContent.trim(), state: window.callbin?.state(), \
@@ -119,7 +119,7 @@ impl Page {
         text.as_str().unwrap_or_else(|| panic!("the page has no {selector}")).trim().into()
     }
 
-    /// Clicks the middle of the first element that matches, as a mouse does: what covers it gets the click.
+    /// Clicks the middle of the first element that matches, like a mouse: an element that covers it gets the click.
     #[track_caller]
     pub fn click(&self, selector: &str) {
         let js = format!(
@@ -137,7 +137,7 @@ impl Page {
         }
     }
 
-    /// Types into the first element that matches, in place of what it held.
+    /// Types into the first element that matches, replacing its text.
     #[track_caller]
     pub fn type_text(&self, selector: &str, text: &str) {
         self.eval(&format!("document.querySelector({}).focus()", quote(selector)));
@@ -163,7 +163,7 @@ impl Page {
         }
     }
 
-    /// Looks at the video of a peer, once it has a picture.
+    /// Measures the video of a peer, once it has a picture.
     #[track_caller]
     pub fn video_probe(&self, uid: &str) -> VideoProbe {
         let selector = format!("video[data-peer={}]", quote(uid));
@@ -176,15 +176,14 @@ impl Page {
         serde_json::from_value(probe).expect("the probe is as its script makes it")
     }
 
-    /// How loud a peer is: the loudest moment within a second and a half, as RMS from 0 to 1, measured behind
-    /// the decoder.
+    /// The loudest moment of a peer within 1.5 s, as RMS from 0 to 1, measured behind the decoder.
     #[track_caller]
     pub fn audio_level(&self, uid: &str) -> f64 {
         self.loudest_moment(uid, Duration::from_millis(1500), 1.0)
     }
 
-    /// Waits until a peer is louder than this, measured as [`Page::audio_level`] does. (Chromium's fake
-    /// microphone is silent between its beeps, and a decoder is between a call's first packets.)
+    /// Waits until a peer is louder than `level`, measured as in [`Page::audio_level`]. (Chromium's fake microphone is
+    /// silent between its beeps, and a decoder before the first packets.)
     #[track_caller]
     pub fn wait_for_sound(&self, uid: &str, level: f64) {
         let loudest = self.loudest_moment(uid, DEADLINE / 2, level);
@@ -199,7 +198,7 @@ impl Page {
         self.eval(&js).as_f64().unwrap_or_else(|| panic!("no sound of {uid}\n{}", self.describe()))
     }
 
-    /// Frames decoded of a peer's video so far, as the page counts them once a second.
+    /// Decoded frames of a peer's video so far; the page counts them once per second.
     #[track_caller]
     pub fn frames_decoded(&self, uid: &str) -> u64 {
         let js = format!("callbin.peers().find(({{ uid }}) => uid === {})?.framesDecoded ?? 0", quote(uid));
@@ -224,12 +223,12 @@ impl Page {
         self.wait_for(&format!("{uid} to be {state}"), &js, DEADLINE);
     }
 
-    /// Errors and exceptions on the console so far, violations of the content security policy among them.
+    /// Errors and exceptions on the console so far, including violations of the content security policy.
     pub fn console_errors(&self) -> Vec<String> {
         self.devtools.troubles(&self.session)
     }
 
-    /// Fails if anything was wrong on the console.
+    /// Fails if there were errors on the console.
     #[track_caller]
     pub fn assert_no_console_errors(&self) {
         assert_eq!(self.console_errors(), Vec::<String>::new(), "{}", self.describe());
@@ -242,14 +241,14 @@ impl Page {
         self.call("Emulation.setDeviceMetricsOverride", params);
     }
 
-    /// What the user prefers: `dark` or `light`.
+    /// Sets the preferred colour scheme: `dark` or `light`.
     #[track_caller]
     pub fn set_color_scheme(&self, scheme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         self.call("Emulation.setEmulatedMedia", json!({ "features": features }));
     }
 
-    /// Writes a picture of the page, a PNG.
+    /// Writes a screenshot of the page as PNG.
     #[track_caller]
     pub fn screenshot(&self, path: &Path) {
         let answer = self.call("Page.captureScreenshot", json!({ "format": "png" }));
@@ -270,7 +269,7 @@ impl Drop for Page {
     }
 }
 
-/// A string as JavaScript has it. JSON is that, too, and so are strings within a CSS selector of ours.
+/// A string as a JavaScript literal. JSON is valid for that, and for strings in our CSS selectors.
 fn quote(text: &str) -> String {
     json!(text).to_string()
 }

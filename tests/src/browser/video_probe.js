@@ -1,4 +1,4 @@
-// Runs in the page: looks at a video twice, at least five frames apart if it moves at all.
+// Runs in the page: samples a video twice, at least five frames apart if it moves at all.
 async (selector) => {
   const video = document.querySelector(selector);
   const canvas = document.createElement("canvas");

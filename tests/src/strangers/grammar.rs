@@ -1,8 +1,8 @@
-//! Descriptions of strangers: a grammar of what peers may send, and mutations of it. The same seed makes the same text.
+//! Generates descriptions: a grammar of what peers may send, and mutations of it. The same seed gives the same text.
 
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
-/// Makes descriptions, one after the other.
+/// Generates descriptions one after the other.
 #[derive(Debug)]
 pub struct Grammar {
     random: StdRng,
@@ -35,7 +35,7 @@ impl Grammar {
         of.choose(&mut self.random).copied().unwrap_or("")
     }
 
-    /// The peer starts ICE anew, or is another one from now on.
+    /// Sometimes restarts ICE, or changes the certificate, as a new peer would.
     fn change_peer(&mut self) {
         self.ufrag += u32::from(self.once_in(3));
         if self.once_in(6) {
@@ -185,7 +185,7 @@ impl Grammar {
         format!("a=extmap:{id} {uri}\r\n")
     }
 
-    /// A candidate's line, most of them such as libnice takes.
+    /// A candidate line; most of them are valid for libnice.
     pub fn candidate(&mut self) -> String {
         let address =
             self.one(&["127.0.0.1", "::1", "127.0.0.2", "x.local", "0.0.0.0", "255.255.255.255", "%n"]);
@@ -202,7 +202,7 @@ impl Grammar {
         format!("candidate:1 {component} udp 2113937151 {address} {port} typ {kind}{rest}")
     }
 
-    /// An answer to `offer`: its lines with our transport, changed here and there.
+    /// An answer to `offer`: its lines with our transport and some changes.
     pub fn answer(&mut self, offer: &str) -> String {
         let mut text = String::new();
         for line in offer.lines() {
@@ -228,7 +228,7 @@ impl Grammar {
         self.mutate(text)
     }
 
-    /// Changes some lines, most of the time none.
+    /// Changes some lines in one of four descriptions.
     fn mutate(&mut self, text: String) -> String {
         if !self.once_in(4) {
             return text;

@@ -1,7 +1,7 @@
-//! Strangers that send whatever they like to real webrtcbins: descriptions from a grammar, candidates, later offers.
+//! Strangers: random peers that send descriptions from a grammar, candidates and later offers to real webrtcbins.
 //!
-//! A process that dies of it is a bug, so each run is in a child process, which says what it is about to try. The
-//! parent names the seed that ended the child, and goes on behind it.
+//! A process that such input ends is a bug. So each run is in a child process, which prints each seed before it tries
+//! it. The parent reports the seed that ended the child, and continues with the next one.
 
 mod grammar;
 mod victim;
@@ -17,19 +17,19 @@ use std::{
 
 pub use victim::run;
 
-/// One seed takes some milliseconds; a child that says nothing for so long hangs.
+/// A seed takes some milliseconds; a child without output for this long hangs.
 const HANG: Duration = Duration::from_secs(60);
 
-/// A seed that a child did not survive.
+/// A seed that ended a child.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Death {
     /// The seed.
     pub seed: u64,
-    /// How it ended, and the last of what it wrote to stderr.
+    /// How the child ended, and its last lines on stderr.
     pub how: String,
 }
 
-/// What strangers of some seeds came to.
+/// The results of a range of seeds.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// Seeds that ended a child.
@@ -40,7 +40,7 @@ pub struct Outcome {
     pub refused: u64,
 }
 
-/// Tries `count` seeds from `from` on, in children of `program`.
+/// Tries `count` seeds starting with `from`, in children of `program`.
 pub fn survive(program: &Path, from: u64, count: u64) -> Outcome {
     let mut outcome = Outcome::default();
     let end = from + count;
@@ -51,11 +51,11 @@ pub fn survive(program: &Path, from: u64, count: u64) -> Outcome {
     outcome
 }
 
-/// Runs one child; gives the last seed it began.
+/// Runs one child; returns the last seed that it tried.
 fn child(program: &Path, from: u64, end: u64, outcome: &mut Outcome) -> u64 {
     let mut command = Command::new(program);
     command.arg("victim").arg(from.to_string()).arg(end.to_string());
-    // What GLib calls critical is memory that is not what the code takes it for.
+    // A critical warning of GLib often means corrupt memory, so it ends the child.
     command.env("G_DEBUG", "fatal-criticals").env("MALLOC_ARENA_MAX", "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = command.spawn().expect("the child starts");

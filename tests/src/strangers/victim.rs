@@ -1,4 +1,4 @@
-//! The child: a client's engine with real webrtcbins, and what a stranger says to it.
+//! The child process: a client's engine with real webrtcbins, and the stranger that it talks to.
 
 use std::time::{Duration, Instant};
 
@@ -19,9 +19,9 @@ use callbin_protocol::{Candidate, SdpType, Signal};
 
 use super::grammar::Grammar;
 
-/// The longest wait for an answer, and for pipelines to end. Nothing is expected of a victim that falls silent before.
+/// The longest wait for an answer, and for pipelines to end. An idle engine is not waited for that long.
 const LIMIT: Duration = Duration::from_secs(10);
-/// After so many seeds the pipelines of earlier ones have to be gone.
+/// After each such number of seeds, all earlier pipelines must have ended.
 const BREATH: u64 = 8;
 
 /// One stranger.
@@ -31,27 +31,27 @@ struct Stranger<'a> {
     grammar: Grammar,
 }
 
-/// What is talked to.
+/// The engine that the stranger talks to.
 struct Victim {
     engine: Engine,
     inbox: Receiver<Said>,
     _lookups: Receiver<Lookup>,
 }
 
-/// What came of a description.
+/// The engine's reaction to a description.
 enum Reply {
     /// Our description.
     Sdp(SdpType, String),
-    /// The peer was given up.
+    /// The engine gave the peer up.
     Failed,
     /// Neither: a repeated or superseded description.
     Nothing,
 }
 
-/// Lets the strangers of all seeds in `from..end` talk, and says on stdout which one does.
+/// Runs the strangers of all seeds in `from..end`, and prints each seed on stdout first.
 pub fn run(from: u64, end: u64) {
     gst::init().expect("GStreamer starts");
-    // With all media, with none of our own, and with data channels only.
+    // One sends and receives media, one only receives, one has only data channels.
     let mut victims = [(true, true), (false, true), (false, false)].map(Victim::start);
     for seed in from..end {
         println!("seed {seed}");
@@ -85,7 +85,7 @@ fn talk(victim: &mut Victim, seed: u64) {
 }
 
 impl Victim {
-    /// One that sends and receives media, or not.
+    /// Starts an engine; `media` says whether it sends and receives media.
     fn start(media: (bool, bool)) -> Self {
         let cli =
             Cli::read(["callbin", "wait", "--size", "64x64", "--fps", "5"]).expect("the flags are right");
@@ -107,7 +107,7 @@ impl Victim {
 }
 
 impl Stranger<'_> {
-    /// Answers the victim's offer; whether the call goes on.
+    /// Answers the victim's offer; returns whether the call goes on.
     fn answers(&mut self) -> bool {
         let Reply::Sdp(SdpType::Offer, offer) = self.reply() else { return false };
         let answer = self.grammar.answer(&offer);
@@ -115,7 +115,7 @@ impl Stranger<'_> {
         !matches!(self.reply(), Reply::Failed)
     }
 
-    /// Offers; whether the call goes on.
+    /// Offers; returns whether the call goes on.
     fn offers(&mut self) -> bool {
         let offer = self.grammar.offer();
         self.says(SdpType::Offer, offer);
@@ -151,7 +151,7 @@ impl Stranger<'_> {
         }
     }
 
-    /// Lets the victim work until it has answered, given up, or nothing more comes.
+    /// Runs the victim's events until it has answered or given up, or is idle.
     fn reply(&mut self) -> Reply {
         let until = Instant::now() + LIMIT;
         loop {

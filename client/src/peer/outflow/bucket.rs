@@ -1,8 +1,8 @@
-//! So many at once, and so many a second.
+//! A token bucket: a burst, and a rate per second.
 
 use std::time::Duration;
 
-/// A token bucket. Times are those since any beginning.
+/// A token bucket. Times count from any fixed moment.
 #[derive(Debug)]
 pub(super) struct Bucket {
     left: f64,
@@ -16,7 +16,7 @@ impl Bucket {
         Self { left: at_once, at_once, per_second, since: Duration::ZERO }
     }
 
-    /// Takes so many, if there are so many.
+    /// Takes `count` tokens if the bucket holds them; returns whether it did.
     pub(super) fn take(&mut self, now: Duration, count: f64) -> bool {
         let enough = self.holds(now, count);
         if enough {
@@ -25,23 +25,23 @@ impl Bucket {
         enough
     }
 
-    /// Whether there are so many.
+    /// Whether the bucket holds `count` tokens.
     pub(super) fn holds(&mut self, now: Duration, count: f64) -> bool {
         self.wait(now, count).is_zero()
     }
 
-    /// When there are so many; all that it can hold, if that is less.
+    /// How long until the bucket holds `count` tokens, or is full if it can never hold as many.
     pub(super) fn wait(&mut self, now: Duration, count: f64) -> Duration {
         let passed = now.saturating_sub(self.since).as_secs_f64();
         self.since = self.since.max(now);
         self.give(passed * self.per_second);
         let missing = (count.min(self.at_once) - self.left).max(0.0);
-        // Rounded up, or the last bit of it would be waited for in vain.
+        // Rounded up, so that the tokens are really there after the wait.
         let nanos = (missing / self.per_second * 1e9).ceil();
         if missing > 0.0 { Duration::from_nanos(nanos as u64 + 1) } else { Duration::ZERO }
     }
 
-    /// Puts so many back.
+    /// Puts `count` tokens back, up to the size of the bucket.
     pub(super) fn give(&mut self, count: f64) {
         self.left = (self.left + count).min(self.at_once);
     }

@@ -1,8 +1,8 @@
-//! What may be sent to one peer, in any half second.
+//! How much may be sent to one peer in any half second.
 //!
-//! Percentages are of the encoders' target ([`Target`]), of which sound and RTCP have fixed shares. New packets of the
-//! picture have priority: retransmissions stop at a lower limit. A packet of the picture that exceeds its limit waits;
-//! that happens with large key frames, and when the encoder catches up on a busy machine.
+//! Percentages refer to the encoders' target ([`Target`]), in which audio and RTCP have fixed shares. New video packets
+//! have priority: retransmissions stop at a lower limit. A video packet beyond its limit waits; that happens with large
+//! key frames, and when the encoder catches up on a busy machine.
 
 use std::time::Duration;
 
@@ -14,34 +14,35 @@ use crate::media::target::Target;
 
 /// The limit for retransmissions.
 const AGAIN: u64 = 116;
-/// Retransmissions per second, and in one burst: a large burst would leave no room for the next frames.
+/// Retransmissions per second and in one burst: a large burst would leave no room for the next frames.
 const AGAIN_PER_SECOND: u64 = 30;
 const AGAIN_AT_ONCE: u64 = 6;
-/// The smallest burst, for very low rates: two packets.
+/// The smallest burst, for very low rates: two packets, in bytes.
 const TWO_PACKETS: u64 = 2600;
-/// The limit for new packets of the picture.
+/// The limit for new video packets.
 const FIRST: u64 = 124;
-/// The rate at which waiting packets leave, so that they do not leave in bursts; and the burst that a key frame may be.
+/// The rate at which waiting packets are sent, to avoid bursts; and the duration whose share a key frame may send at
+/// once.
 const EVENLY: u64 = 118;
 const KEY_FRAME: Duration = Duration::from_millis(100);
-/// The limit for everything, below the promised 130. It is the last line: the limits above keep media below it.
+/// The limit for everything, below the promised 130. It is a safeguard: the limits above keep media below it.
 const ALL: u64 = 126;
-/// IP and UDP.
+/// IP and UDP headers, in bytes.
 const AROUND: u64 = 28;
-/// SRTP's tag.
+/// SRTP's authentication tag.
 const TAG: u64 = 10;
-/// A retransmission has the original's number in it.
+/// The original sequence number in a retransmission.
 const NUMBER: u64 = 2;
 
-/// What was sent to one peer.
+/// Accounts for what is sent to one peer.
 #[derive(Debug)]
 pub(super) struct Budget {
     target: Target,
-    /// Packets of the picture that were let through, new and again.
+    /// Video packets that were admitted, new ones and retransmissions.
     picture: Window,
-    /// For new packets of the picture.
+    /// Paces new video packets.
     pace: Bucket,
-    /// For retransmissions.
+    /// Limits retransmissions.
     again: Bucket,
     /// RTCP that has left.
     reports: Window,
@@ -64,7 +65,7 @@ impl Budget {
         }
     }
 
-    /// A packet of the picture, not encrypted yet: how long it has to wait. With zero it is sent.
+    /// How long a new video packet of `bytes`, not encrypted yet, has to wait. With zero it counts as sent.
     pub(super) fn first(&mut self, now: Duration, bytes: u64) -> Duration {
         let bytes = bytes + AROUND + TAG;
         let fits = self.picture.wait(now, bytes, self.target.picture(FIRST, SPAN));
@@ -76,7 +77,7 @@ impl Budget {
         wait
     }
 
-    /// A packet that was sent before: whether it is sent again.
+    /// Whether a packet of `bytes` may be sent again; then it counts as sent.
     pub(super) fn again(&mut self, now: Duration, bytes: u64) -> bool {
         let bytes = bytes + AROUND + TAG + NUMBER;
         let fits = self.picture.wait(now, bytes, self.target.picture(AGAIN, SPAN)).is_zero()
@@ -87,7 +88,7 @@ impl Budget {
         fits
     }
 
-    /// Encrypted media about to leave: whether they may.
+    /// Whether an encrypted media packet may leave; then it counts as sent.
     pub(super) fn leaves(&mut self, now: Duration, bytes: u64) -> bool {
         let bytes = bytes + AROUND;
         let fits = self.left.wait(now, bytes, self.target.total(ALL, SPAN)).is_zero();
@@ -97,7 +98,7 @@ impl Budget {
         fits
     }
 
-    /// Encrypted RTCP about to leave: whether it may. A peer that loses or leaves out packets makes us ask for them.
+    /// Whether an encrypted RTCP packet may leave. A peer that loses or withholds packets causes us to send NACKs.
     pub(super) fn reports(&mut self, now: Duration, bytes: u64) -> bool {
         let bytes = bytes + AROUND;
         let fits = self.reports.wait(now, bytes, self.target.control(SPAN)).is_zero();
@@ -108,7 +109,7 @@ impl Budget {
         fits
     }
 
-    /// Anything else, which nothing stops.
+    /// Counts any other packet, which always leaves.
     pub(super) fn other(&mut self, now: Duration, bytes: u64) {
         self.left.add(now, bytes + AROUND);
     }
@@ -129,8 +130,9 @@ mod tests {
         (Budget::new(target(&[])), target(&[]))
     }
 
-    /// Sends a frame of so many packets each 33 ms, while everything is asked for again all the time, or nothing.
-    /// Gives the sent bytes by the millisecond, the longest wait of a packet, and the number of retransmissions.
+    /// Sends a frame with the given number of packets every 33 ms; if `asks`, each packet is requested again all the
+    /// time. Returns the bytes sent in each millisecond, the longest wait of a packet, and the number of
+    /// retransmissions.
     fn send(frames: impl Iterator<Item = u64>, asks: bool) -> (Vec<u64>, Duration, u64) {
         let (mut budget, _) = budget();
         let (mut sent, mut again, mut waiting, mut longest) = (Vec::new(), 0, Vec::new(), ms(0));
@@ -164,7 +166,7 @@ mod tests {
     fn whatever_is_asked_for_and_encoded_the_bound_holds() {
         let (_, target) = budget();
         let bound = target.picture(FIRST, SPAN);
-        // As the encoder should; a key frame each half second; ten times too much.
+        // A correct encoder; a key frame every half second; ten times too much.
         for frames in [[4; 15], [30, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2], [40; 15]] {
             let (sent, _, _) = send(frames.into_iter().cycle().take(600), true);
             assert!(most(&sent) <= bound, "{} of {bound}", most(&sent));

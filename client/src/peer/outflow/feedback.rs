@@ -1,56 +1,56 @@
-//! How much feedback a peer may send (RTCP, RFC 3550 and RFC 4585).
+//! How much RTCP feedback a peer may send (RFC 3550 and RFC 4585).
 //!
-//! Each report and each request costs work, and a NACK asks for seventeen packets in four bytes. Feedback beyond
-//! what an honest receiver sends is ignored; several times that is a flood. Both limits grow with the number of
-//! packets sent, because each of them can be lost and asked for again and again.
+//! Each report and request costs work, and a NACK requests up to seventeen packets in four bytes. Feedback beyond what
+//! an honest receiver sends is ignored; several times that is a flood. Both limits grow with the number of packets
+//! sent, because each packet can be lost and requested again and again.
 
 use std::time::Duration;
 
 use super::bucket::Bucket;
 
-/// Reports and requests. Chromium sends some 50 NACKs, 20 transport-wide reports and 60 requests for key frames a
-/// second when nothing works, each with two or three more in a packet; GStreamer a NACK for each lost packet.
+/// Reports and requests. In the worst case Chromium sends about 50 NACKs, 20 transport-wide reports and 60 key frame
+/// requests per second, each in a compound with two or three more packets; GStreamer sends a NACK for each lost packet.
 const MESSAGES: Rate = Rate { per_second: 500.0, per_packet: 4.0, at_once: 5000.0, flood: 4.0 };
-/// Packets to be sent again. Chromium was seen to ask twenty times for a lost packet, GStreamer asks a hundred times if
-/// its jitter buffer is long and the path short.
+/// Packets requested again. Chromium was observed to request a lost packet twenty times; GStreamer requests it a
+/// hundred times if its jitter buffer is long and the path short.
 const REQUESTS: Rate = Rate { per_second: 100.0, per_packet: 50.0, at_once: 5000.0, flood: 8.0 };
-/// A transport-wide report tells of this many packets at the cost of one message.
+/// A transport-wide report counts as one message per this many packets.
 const PACKETS_PER_MESSAGE: u32 = 64;
 
-/// Types of RTCP packets, and the formats of feedback in them.
+/// Types of RTCP packets, and their feedback formats.
 const RTPFB: u8 = 205;
 const PSFB: u8 = 206;
 const NACK: u8 = 1;
 const TWCC: u8 = 15;
 const FIR: u8 = 4;
 
-/// What to do with feedback.
+/// What to do with a compound packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Verdict {
-    /// It is fine.
+    /// Within the limit: handle it.
     Take,
-    /// It is too much: it is not looked at.
+    /// Beyond the limit: ignore it.
     Ignore,
-    /// It has been too much for too long.
+    /// Far beyond the limit: end the peer.
     Flood,
 }
 
-/// What one peer has sent.
+/// Accounts for the feedback of one peer.
 #[derive(Debug)]
 pub(super) struct Feedback {
     messages: Allowance,
     requests: Allowance,
 }
 
-/// How much of something is dealt with.
+/// How much of something is handled.
 #[derive(Debug)]
 struct Rate {
     per_second: f64,
-    /// For each packet that is sent.
+    /// For each packet that we send.
     per_packet: f64,
-    /// What a network may have kept and deliver at once.
+    /// The burst: a network may delay feedback and deliver it at once.
     at_once: f64,
-    /// So many times more is a flood.
+    /// This multiple of the limits is a flood.
     flood: f64,
 }
 
@@ -62,11 +62,11 @@ struct Allowance {
     tolerated: Bucket,
 }
 
-/// What a compound packet asks for.
+/// The work that a compound packet requests.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Load {
     messages: u32,
-    /// Packets to be sent again.
+    /// Packets requested again.
     requests: u32,
 }
 
@@ -77,13 +77,13 @@ impl Default for Feedback {
 }
 
 impl Feedback {
-    /// A packet was sent, which may get lost and be asked for.
+    /// Counts a sent packet, which may be lost and requested.
     pub(super) fn sent(&mut self) {
         self.messages.sent();
         self.requests.sent();
     }
 
-    /// This compound packet came.
+    /// Judges a received compound packet.
     pub(super) fn judge(&mut self, now: Duration, compound: &[u8]) -> Verdict {
         let load = Load::of(compound);
         let messages = self.messages.take(now, load.messages);
@@ -123,18 +123,19 @@ impl Load {
     fn of(compound: &[u8]) -> Self {
         let (mut load, mut rest) = (Self::default(), compound);
         while let [first, kind, high, low, ..] = *rest {
-            // The length is in words, without the first.
+            // The length field counts 32-bit words, without the first.
             let length = (usize::from(u16::from_be_bytes([high, low])) + 1) * 4;
             let packet = rest.get(..length).unwrap_or(rest);
             load.add(first & 0x1f, kind, packet);
             rest = rest.get(length..).unwrap_or_default();
         }
-        // What is no RTCP at all costs something, too.
+        // A packet that is not RTCP costs work, too.
         load.messages = load.messages.max(1);
         load
     }
 
-    /// A packet of this count or format and this type. What is behind both SSRCs is the feedback's own.
+    /// Adds an RTCP packet of type `kind`; `format` is its count or feedback format. The feedback follows the two
+    /// SSRCs.
     fn add(&mut self, format: u8, kind: u8, packet: &[u8]) {
         let body = packet.get(12..).unwrap_or_default();
         self.messages += 1;
@@ -147,12 +148,13 @@ impl Load {
     }
 }
 
-/// A lost packet, and a bit for each of the sixteen behind it (RFC 4585, section 6.2.1).
+/// Packets requested by one NACK entry: a lost packet, and a bit for each of the next sixteen (RFC 4585, section
+/// 6.2.1).
 fn requests(entry: &[u8]) -> u32 {
     1 + entry.iter().skip(2).map(|byte| byte.count_ones()).sum::<u32>()
 }
 
-/// How many packets a transport-wide report tells of.
+/// The number of packets that a transport-wide report covers.
 fn packets(body: &[u8]) -> u32 {
     body.get(2..4)
         .and_then(|bytes| bytes.try_into().ok())
@@ -174,7 +176,7 @@ mod tests {
         [&[0x80 | format, kind, 0, words, 0, 0, 0, 1, 0, 0, 0, 2], body].concat()
     }
 
-    /// A NACK for so many packets in entries of one.
+    /// A NACK with `count` entries of one packet each.
     fn nack(count: usize) -> Vec<u8> {
         packet(RTPFB, NACK, &[0, 7, 0, 0].repeat(count))
     }
@@ -197,7 +199,7 @@ mod tests {
         assert_eq!(load(&[vec![0x81, RTPFB, 0xff, 0xff, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0, 1]]), (1, 2));
     }
 
-    /// 150 packets a second, nearly all of them lost, each asked for forty times: twice what was seen of Chromium.
+    /// 150 packets per second, nearly all lost and each requested forty times: twice what Chromium was observed to do.
     #[test]
     fn chromium_on_the_worst_line_is_fine() {
         let mut feedback = Feedback::default();
@@ -209,7 +211,7 @@ mod tests {
         }
     }
 
-    /// All that was said within ten seconds comes at once.
+    /// The feedback of ten seconds arrives at once.
     #[test]
     fn what_a_network_has_kept_is_fine() {
         let mut feedback = Feedback::default();

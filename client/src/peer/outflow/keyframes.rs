@@ -1,21 +1,22 @@
 //! How many key frames one peer may cause.
 //!
-//! Each costs all peers of the encoder bandwidth and quality. A request that comes too soon is deferred, not lost.
+//! Each key frame costs all peers of the encoder bandwidth and quality. A request that comes too soon is deferred, not
+//! lost.
 
 use std::time::Duration;
 
 use super::bucket::Bucket;
 
-/// Key frames in a burst,
+/// Key frames in a burst.
 const AT_ONCE: f64 = 4.0;
-/// and per second in the long run.
+/// Key frames per second in the long run.
 const PER_SECOND: f64 = 1.0;
 
-/// What one peer has asked for.
+/// The key frame requests of one peer.
 #[derive(Debug)]
 pub(super) struct KeyFrames {
     bucket: Bucket,
-    /// A request that was put off.
+    /// Whether a request is deferred.
     waits: bool,
 }
 
@@ -26,14 +27,14 @@ impl Default for KeyFrames {
 }
 
 impl KeyFrames {
-    /// The peer asks: whether the encoder is to hear of it now.
+    /// The peer requests a key frame; returns whether to pass the request to the encoder now.
     pub(super) fn request(&mut self, now: Duration) -> bool {
         let granted = self.bucket.take(now, 1.0);
         self.waits = !granted;
         granted
     }
 
-    /// Whether a request that was put off is due: to be made once more.
+    /// Whether the deferred request is due; the caller then makes it again.
     pub(super) fn is_due(&mut self, now: Duration) -> bool {
         self.waits && self.bucket.holds(now, 1.0)
     }

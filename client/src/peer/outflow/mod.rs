@@ -1,15 +1,15 @@
-//! What leaves for one peer, and how much of it the peer can cause.
+//! Bounds what is sent to one peer, and how much of it the peer can cause.
 //!
-//! RTCP feedback makes a sender send: lost packets again, and key frames. On a narrow line that makes the loss
-//! worse, and a hostile peer can ask for everything all the time. Therefore a budget bounds what is sent to a peer
-//! ([`budget`]), a packet is sent again at most once per round trip ([`resend`]), the key frames of one peer are
-//! limited ([`keyframes`]), and a flood of feedback ends the peer ([`feedback`]). These modules are pure. This file
-//! has the probes on webrtcbin's inner pads:
+//! RTCP feedback makes a sender retransmit packets and send key frames. On a narrow path that increases the loss, and a
+//! hostile peer can request everything all the time. Therefore a budget bounds what is sent to a peer ([`budget`]), a
+//! packet is retransmitted at most once per round trip ([`resend`]), the key frames of one peer are limited
+//! ([`keyframes`]), and a flood of feedback ends the peer ([`feedback`]). These modules are pure. This file has the
+//! probes on webrtcbin's inner pads:
 //!
 //! ```text
 //! rtpredenc ──→ funnel ──→ rtprtxsend ──→ rtpsession ──→ SRTP ──→ nicesink
-//!     the picture           requests         feedback              the last
-//!     waits here            are judged       is counted            line
+//!     video is              requests         feedback              last
+//!     paced                 are judged       is judged             limit
 //! ```
 
 mod bucket;
@@ -37,10 +37,10 @@ use crate::{media::target::Target, stats::PeerStats};
 
 const DATA: gst::PadProbeType = gst::PadProbeType::BUFFER.union(gst::PadProbeType::BUFFER_LIST);
 
-/// Between two reports of what has arrived. Chromium's comes as often.
+/// Time between two transport-wide reports, as in Chromium.
 const REPORT_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 
-/// What leaves for one peer.
+/// Bounds the packets sent to one peer.
 #[derive(Debug)]
 pub(super) struct Outflow {
     born: Instant,
@@ -55,7 +55,7 @@ struct State {
     history: History,
     feedback: Feedback,
     key_frames: KeyFrames,
-    /// The request for a key frame that waits.
+    /// The deferred key frame request.
     put_off: Option<gst::Event>,
     counts: Counts,
 }
@@ -69,7 +69,7 @@ struct Counts {
 }
 
 impl Outflow {
-    /// To a peer for which the encoders aim at `target`.
+    /// For a peer to which the encoders send at `target`.
     pub(super) fn new(target: Target) -> Arc<Self> {
         let state = State {
             closed: false,
@@ -83,7 +83,7 @@ impl Outflow {
         Arc::new(Self { born: Instant::now(), state: Mutex::new(state), closed: Condvar::new() })
     }
 
-    /// webrtcbin has built this inside itself.
+    /// Adds probes to an element that webrtcbin has added inside itself.
     pub(super) fn watch(self: &Arc<Self>, factory: &str, element: &gst::Element, voice: &Voice) {
         let pad = |name| element.static_pad(name);
         match factory {
@@ -98,13 +98,13 @@ impl Outflow {
         }
     }
 
-    /// Lets whatever waits go, for good.
+    /// Ends all waits, now and later.
     pub(super) fn close(&self) {
         self.state().closed = true;
         self.closed.notify_all();
     }
 
-    /// Adds what is known here, and takes the round trip from what is known there.
+    /// Adds this module's counts to `stats`, and takes the round-trip time from it.
     pub(super) fn fill_in(&self, stats: &mut PeerStats) {
         let mut state = self.state();
         if let Some(round_trip) = stats.rtt_ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok()) {
@@ -117,7 +117,8 @@ impl Outflow {
         stats.sent.withheld = withheld;
     }
 
-    /// Has the picture wait where it is too much. This is its own thread, in front of where it joins the sound.
+    /// Delays video packets beyond the limit. Here they have a thread of their own, before the funnel joins them with
+    /// audio.
     fn pace(self: &Arc<Self>, pad: &gst::Pad) {
         let (this, picture) = (self.clone(), OnceLock::new());
         pad.add_probe(DATA, move |pad, info| {
@@ -139,7 +140,7 @@ impl Outflow {
         }
     }
 
-    /// Lets through requests for packets and key frames that are within bounds.
+    /// Passes requests for packets and key frames that are within the limits, and drops others.
     fn judge_requests(self: &Arc<Self>, pad: &gst::Pad) {
         let this = self.clone();
         pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
@@ -150,7 +151,7 @@ impl Outflow {
         let this = self.clone();
         pad.add_probe(DATA, move |pad, info| {
             this.remember(info);
-            // Not under the lock: it comes back as an event.
+            // Not under the lock: the event passes the probe above, which locks.
             let put_off = this.due_key_frame();
             if let Some(event) = put_off {
                 pad.send_event(event);
@@ -210,7 +211,7 @@ impl Outflow {
         });
     }
 
-    /// Counts feedback before it costs anything.
+    /// Judges feedback before the RTP session handles it.
     fn judge_feedback(self: &Arc<Self>, session: &gst::Element, voice: &Voice) {
         let (this, voice) = (self.clone(), voice.clone());
         session.connect_pad_added(move |_, pad| {
@@ -222,7 +223,7 @@ impl Outflow {
                 match this.judge(info) {
                     Verdict::Take => return gst::PadProbeReturn::Ok,
                     Verdict::Ignore => {}
-                    Verdict::Flood => voice.flood("feedback faster than any receiver has reason for"),
+                    Verdict::Flood => voice.flood("feedback beyond what any receiver needs"),
                 }
                 // Not `Drop`: GStreamer 1.22 would free the buffer a second time.
                 gst::PadProbeReturn::Handled
@@ -242,7 +243,7 @@ impl Outflow {
         worst
     }
 
-    /// Counts all that leaves, and stops what should not have come so far.
+    /// Counts all packets that leave, and drops those beyond the last limit.
     fn bound(self: &Arc<Self>, pad: &gst::Pad) {
         let this = self.clone();
         pad.add_probe(DATA, move |_, info| {
@@ -271,7 +272,7 @@ impl Outflow {
     }
 }
 
-/// GStreamer would make a transport-wide report for each frame, and each time a report of each stream with it.
+/// Without an interval, GStreamer sends a transport-wide report for each frame, and with it a report on each stream.
 fn report_rarely(session: &gst::Element) {
     let session = session.property::<Option<gst::glib::Object>>("internal-session");
     if let Some(session) = session.filter(|session| session.has_property("twcc-feedback-interval")) {
@@ -298,24 +299,24 @@ fn bytes(info: &gst::PadProbeInfo<'_>) -> u64 {
 
 /// SSRC and sequence number (RFC 3550, section 5.1).
 fn header(buffer: &gst::BufferRef) -> Option<(u32, u16)> {
-    // Header and payload are memories of their own: to map the whole buffer would be to copy it.
+    // Header and payload are separate memories: mapping the whole buffer would copy it.
     let bytes = buffer.peek_memory(0).map_readable().ok()?;
     let number = u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?);
     Some((u32::from_be_bytes(bytes.get(8..12)?.try_into().ok()?), number))
 }
 
-/// What leaves.
+/// The kind of a packet that leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Packet {
     /// SRTP.
     Media,
     /// SRTCP.
     Reports,
-    /// DTLS, for one.
+    /// DTLS, for example.
     Other,
 }
 
-/// By the first bytes (RFC 7983, and RFC 5761, section 4).
+/// Classifies a packet by its first bytes (RFC 7983, and RFC 5761, section 4).
 fn kind(info: &gst::PadProbeInfo<'_>) -> Packet {
     let mut kind = Packet::Other;
     each(info, |buffer| {

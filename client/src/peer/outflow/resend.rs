@@ -1,20 +1,20 @@
-//! Which packets may be sent again.
+//! Decides which packets may be retransmitted.
 
 use std::time::Duration;
 
-/// As many packets as webrtcbin keeps.
+/// How many packets webrtcbin keeps for retransmission.
 const KEPT: u16 = 500;
-/// Their places: a power of two, so that sequence numbers wrap where places do.
+/// Size of the table: a power of two, so that indices wrap together with sequence numbers.
 const PLACES: u16 = 512;
-/// Streams of ours; of more nothing is sent again.
+/// Most of our streams; packets of further ones are not retransmitted.
 const MAX_STREAMS: usize = 8;
-/// Before the first report.
+/// The assumed round-trip time before the first report.
 const ROUND_TRIP: Duration = Duration::from_millis(100);
-/// What a report can make of it: one that is forged must not stop retransmissions, nor make all of them due.
+/// Bounds on the reported round-trip time: a forged report must neither stop retransmissions nor make all of them due.
 const SHORTEST: Duration = Duration::from_millis(5);
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// The packets that were sent last.
+/// The packets sent last.
 #[derive(Debug)]
 pub(super) struct History {
     streams: Vec<Stream>,
@@ -32,7 +32,7 @@ struct Stream {
 struct Packet {
     number: u16,
     bytes: u32,
-    /// When it was sent again.
+    /// When it was last retransmitted.
     again: Option<Duration>,
 }
 
@@ -43,12 +43,12 @@ impl Default for History {
 }
 
 impl History {
-    /// A report tells the round trip.
+    /// Sets the round-trip time from a report.
     pub(super) fn set_round_trip(&mut self, round_trip: Duration) {
         self.round_trip = round_trip.clamp(SHORTEST, LONGEST);
     }
 
-    /// A packet is sent for the first time.
+    /// Records a packet that is sent for the first time.
     pub(super) fn sent(&mut self, ssrc: u32, number: u16, bytes: u32) {
         if let Some(stream) = self.stream(ssrc) {
             stream.newest = number;
@@ -58,14 +58,15 @@ impl History {
         }
     }
 
-    /// The size of a packet that is asked for, if it is there and was not sent again within the last round trip.
+    /// The size in bytes of a requested packet, if it is still kept and was not retransmitted within the last round
+    /// trip.
     pub(super) fn due(&mut self, now: Duration, ssrc: u32, number: u16) -> Option<u32> {
         let round_trip = self.round_trip;
         let packet = self.packet(ssrc, number)?;
         packet.again.is_none_or(|again| now.saturating_sub(again) >= round_trip).then_some(packet.bytes)
     }
 
-    /// It is sent again.
+    /// Records a retransmission.
     pub(super) fn sent_again(&mut self, now: Duration, ssrc: u32, number: u16) {
         if let Some(packet) = self.packet(ssrc, number) {
             packet.again = Some(now);
@@ -143,7 +144,7 @@ mod tests {
         for number in 0..70_000u32 {
             history.sent(1, u16::try_from(number % 65_536).unwrap(), number);
         }
-        // The last was 69,999 = 65,536 + 4,463.
+        // The last number was 69,999 = 65,536 + 4,463.
         assert_eq!(history.due(ms(0), 1, 4463), Some(69_999));
         assert_eq!(history.due(ms(0), 1, 4463 - 499), Some(69_500));
         assert_eq!(history.due(ms(0), 1, 4463 - 500), None);

@@ -1,13 +1,13 @@
-//! What was sent within the last half second.
+//! Counts the bytes sent within the last half second.
 
 use std::{collections::VecDeque, time::Duration};
 
-/// How far back it looks.
+/// The length of the window.
 pub(super) const SPAN: Duration = Duration::from_millis(500);
-/// What is sent within this counts as one: the number of entries has a bound.
+/// Packets sent within this time share one entry, which bounds the number of entries.
 const GRAIN: Duration = Duration::from_millis(1);
 
-/// Bytes of the last half second. Times are those since any beginning.
+/// Bytes sent within the last half second. Times count from any fixed moment.
 #[derive(Debug, Default)]
 pub(super) struct Window {
     sent: VecDeque<(Duration, u64)>,
@@ -15,7 +15,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// These bytes are sent now.
+    /// Records bytes that are sent now.
     pub(super) fn add(&mut self, now: Duration, bytes: u64) {
         self.bytes += bytes;
         match self.sent.back_mut() {
@@ -24,7 +24,7 @@ impl Window {
         }
     }
 
-    /// How long until these bytes fit within `limit`. A packet that is larger than the limit fits when it is alone.
+    /// How long until these bytes fit within `limit`. A packet larger than the limit fits when the window is empty.
     pub(super) fn wait(&mut self, now: Duration, bytes: u64, limit: u64) -> Duration {
         self.forget(now);
         let (mut left, mut until) = (self.bytes, now);

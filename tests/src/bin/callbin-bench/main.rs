@@ -1,6 +1,6 @@
-//! `callbin-bench`: how fast calls begin and what they cost, with real programs on this machine.
+//! `callbin-bench`: measures how fast calls begin and what they cost, with real programs on this machine.
 //!
-//! Prints figures and judges nothing: a loaded machine is slower, and a test must not fail for it.
+//! It only prints figures: a loaded machine is slower, and a test must not fail for that.
 //!
 //! ```text
 //! callbin-bench [call | wait | room | peers | joins | line | flood]…
@@ -21,10 +21,10 @@ use callbin_tests::{
     process::{Process, program},
 };
 
-/// How long to watch a steady state.
+/// How long to measure a steady state.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// What each client in a room sends: small, so that the figures show what peers cost and not pixels.
+/// The video of each client in a room: small, so that the figures show the cost of peers and not of pixels.
 const SMALL: [&str; 4] = ["--size", "320x240", "--fps", "30"];
 
 fn main() {
@@ -50,7 +50,7 @@ fn main() {
     }
 }
 
-/// What a client costs in a room of three.
+/// Cost of a client in a room of three.
 fn room() {
     let server = Server::start(&[]);
     let mut clients: Vec<Client> = (0..3).map(|i| join(&server, i)).collect();
@@ -66,7 +66,7 @@ fn room() {
     }
 }
 
-/// What each further peer costs somebody who sends, and where it stops.
+/// Cost of each further peer for a sender, and the number of peers at which it fails.
 fn peers() {
     println!("one sender and N who only receive, 320x240 at 30 frames a second, all on this machine");
     for count in [2, 4, 8, 12, 16, 24, 32] {
@@ -115,7 +115,7 @@ fn peers() {
     }
 }
 
-/// From a join to the first decoded frame of a member that was there before.
+/// Time from a join to the first decoded frame of an existing member.
 fn joins() {
     let server = Server::start(&[]);
     let mut member = join(&server, 0);
@@ -133,7 +133,7 @@ fn joins() {
     print_times("first frame", times);
 }
 
-/// What a client sends to Chromium through a line that carries less, or just about, what it wants to send.
+/// Rate of a client that calls Chromium through a link slower than, or just about as fast as, its target.
 fn line() {
     println!(
         "callbin call, 1000 kbit/s of video and 32 of sound, IP octets sent in windows of 500 ms for 20 s"
@@ -151,7 +151,7 @@ fn line() {
     }
 }
 
-/// What a client sends to a peer that asks for everything all the time.
+/// Rate of a client that calls a peer which requests everything all the time.
 fn flood() {
     println!(
         "callbin call, 1000 kbit/s of video and 32 of sound, IP octets sent in windows of 500 ms for 20 s"

@@ -1,4 +1,4 @@
-//! One call between `callbin` and a peer of another stack, watched at both ends.
+//! One call between `callbin` and a peer of another stack, observed at both ends.
 
 use std::{
     fs::File,
@@ -14,23 +14,23 @@ use crate::{
     stack::{Role, Stack},
 };
 
-/// What the peer says over the data channel.
+/// The peer's text on the data channel.
 const HELLO: &str = "hello from the peer";
-/// What `callbin` says.
+/// `callbin`'s text.
 pub const OUR_HELLO: &str = "hello from callbin";
-/// How long anything may take.
+/// The limit for each step.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A way that something takes.
+/// A medium and its direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// The peer's picture, as `callbin` decodes it.
+    /// The peer's video, as `callbin` decodes it.
     PictureOut,
-    /// `callbin`'s picture, as the peer decodes it.
+    /// `callbin`'s video, as the peer decodes it.
     PictureIn,
-    /// The peer's sound.
+    /// The peer's audio.
     SoundOut,
-    /// `callbin`'s sound.
+    /// `callbin`'s audio.
     SoundIn,
     /// The peer's text.
     TextOut,
@@ -39,10 +39,10 @@ pub enum Way {
 }
 
 impl Way {
-    /// Those of media.
+    /// The ways of media.
     pub const MEDIA: [Self; 4] = [Self::PictureOut, Self::PictureIn, Self::SoundOut, Self::SoundIn];
 
-    /// For people.
+    /// The name in the table.
     pub fn name(self) -> &'static str {
         match self {
             Self::PictureOut => "picture →",
@@ -55,7 +55,7 @@ impl Way {
     }
 }
 
-/// What is to be sent and received, as the peer's offer has it.
+/// The directions of an offer of the peer, for the peer program.
 pub fn media(audio: &str, video: &str) -> Value {
     json!({ "audio": audio, "video": video, "data": true })
 }
@@ -71,7 +71,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Brings both ends up and has one call the other; `media` is what the peer offers, if it offers.
+    /// Starts both ends and the call; `media` is the peer's offer, if it offers.
     pub fn place(server: &Server, stack: &mut Stack, role: Role, media: Value) -> Result<Self, String> {
         let (theirs, link) = stack.start(server)?;
         let mut peer = Peer::new(link, log(&theirs, role)?);
@@ -96,7 +96,7 @@ impl Call {
         Ok(Self { client, peer, picture, sound, texts: Vec::new(), ended: None })
     }
 
-    /// Waits until each of these ways is as wanted, and tells which are not in the end.
+    /// Waits until each way is open or closed as wanted; returns the result for each.
     pub fn expect(&mut self, wanted: &[(Way, bool)]) -> Vec<(Way, Result<(), String>)> {
         let until = Instant::now() + PATIENCE;
         while !wanted.iter().all(|(way, open)| self.is(*way, *open)) {
@@ -108,14 +108,14 @@ impl Call {
         wanted.iter().map(|(way, open)| (*way, self.verdict(*way, *open))).collect()
     }
 
-    /// As `expect`, in one: what is wrong, in words.
+    /// Like `expect`, with one result: the error lists all failed ways.
     pub fn demand(&mut self, wanted: &[(Way, bool)]) -> Result<(), String> {
         let wrong = self.expect(wanted).into_iter().filter_map(|(way, it)| Some((way.name(), it.err()?)));
         let wrong: Vec<String> = wrong.map(|(way, error)| format!("{way} {error}")).collect();
         if wrong.is_empty() { Ok(()) } else { Err(format!("{}{}", wrong.join(", "), self.troubles())) }
     }
 
-    /// Has the peer offer this, and waits until that is answered and then for what comes of it.
+    /// Lets the peer offer `media`, waits for the answer, and then for the wanted ways.
     pub fn renegotiate(&mut self, media: Value, wanted: &[(Way, bool)]) -> Result<(), String> {
         self.offer(media, false, wanted)
     }
@@ -136,7 +136,7 @@ impl Call {
         self.demand(wanted)
     }
 
-    /// Has the peer restart ICE, which both descriptions have to show.
+    /// Lets the peer restart ICE; fails unless both descriptions have new ICE credentials.
     pub fn restart_ice(&mut self, media: Value, wanted: &[(Way, bool)]) -> Result<(), String> {
         let fragments = |peer: &Peer| {
             [&peer.ours, &peer.theirs].map(|it| ufrag(it.as_ref()).unwrap_or_default().to_owned())
@@ -150,7 +150,7 @@ impl Call {
         Ok(())
     }
 
-    /// Takes in what both ends say, for a moment.
+    /// Handles the reports of both ends for a moment.
     fn watch(&mut self) {
         self.peer.listen(Instant::now() + Duration::from_millis(50));
         while let Some(event) = self.client.find(Instant::now() + Duration::from_millis(20), |_| true) {
@@ -203,7 +203,7 @@ impl Call {
         Err(self.flow(way).map_or("does not come", Flow::describe).into())
     }
 
-    /// What else is known to be wrong.
+    /// Further known errors, in parentheses.
     pub fn troubles(&self) -> String {
         let ended = self.ended.iter().map(|reason| format!("callbin ended: {reason}"));
         let troubles = self.peer.troubles.iter().take(2).map(|trouble| format!("the peer: {trouble}"));
@@ -223,7 +223,7 @@ fn wait_for(peer: &mut Peer, what: &str, met: impl Fn(&Peer) -> bool) -> Result<
     Ok(())
 }
 
-/// Where all that is said in a call is written down.
+/// The log file of a call.
 fn log(uid: &str, role: Role) -> Result<File, String> {
     let folder = workspace().join("target/interop");
     let path = folder.join(format!("{uid}-{role:?}.log"));

@@ -1,6 +1,6 @@
-//! GStreamer's own example clients, as they are in a checkout of theirs that `EXAMPLES` names.
+//! GStreamer's own example clients, from a checkout that `EXAMPLES` names.
 //!
-//! They take no commands and report nothing: their picture is looked at where they show it.
+//! They accept no commands and report nothing, so their picture is checked where they show it.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,7 +19,7 @@ use crate::{
     table::{Column, Row},
 };
 
-/// Which client.
+/// An example client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Example {
     /// `webrtc/sendrecv/js`, in Chromium.
@@ -31,10 +31,10 @@ pub enum Example {
 }
 
 impl Example {
-    /// All that are run.
+    /// All clients.
     pub const ALL: [Self; 3] = [Self::Js, Self::Python, Self::C];
 
-    /// For people.
+    /// The name in the table.
     pub fn name(self) -> &'static str {
         match self {
             Self::Js => "example.js",
@@ -43,7 +43,8 @@ impl Example {
         }
     }
 
-    /// What can be seen of it. Nothing shows what its loudspeaker plays, and in Python it has no data channel.
+    /// The ways that can be checked. Nothing shows the audio that a program plays, and the one in Python has no data
+    /// channel.
     fn ways(self) -> &'static [Way] {
         match self {
             Self::Js => {
@@ -55,7 +56,7 @@ impl Example {
     }
 }
 
-/// Runs one of them in all roles.
+/// Runs one client in all roles.
 pub fn run(example: Example) -> Vec<Row> {
     let examples = std::env::var_os("EXAMPLES").filter(|it| !it.is_empty()).map(PathBuf::from);
     let folder = examples.ok_or_else(|| "EXAMPLES not set".into()).and_then(|examples| find(&examples));
@@ -63,7 +64,7 @@ pub fn run(example: Example) -> Vec<Row> {
         Ok(program) => program,
         Err(reason) => return vec![Row::not_run(example.name(), &reason)],
     };
-    // The examples insist on TLS.
+    // The examples require TLS.
     let certificates = tempfile::tempdir().expect("a folder");
     let path = certificates.path().to_str().expect("the path is text");
     let server = Server::start_on(0, &["--self-signed", "--cert-path", path]);
@@ -79,14 +80,14 @@ pub fn run(example: Example) -> Vec<Row> {
     Role::ALL.map(row).into()
 }
 
-/// The folder `sendrecv` of GStreamer's WebRTC examples, wherever a checkout has it.
+/// The folder `sendrecv` of GStreamer's WebRTC examples, at any of its places in a checkout.
 fn find(examples: &Path) -> Result<PathBuf, String> {
     let places = ["webrtc/sendrecv", "subprojects/gst-examples/webrtc/sendrecv", "sendrecv"];
     let found = places.iter().map(|place| examples.join(place)).find(|folder| folder.is_dir());
     found.ok_or_else(|| format!("no webrtc/sendrecv in {}", examples.display()))
 }
 
-/// What is started.
+/// What to start.
 enum Program {
     /// A page.
     Page(String),
@@ -120,7 +121,7 @@ fn text_of(path: &Path) -> String {
     path.to_str().expect("the path is text").into()
 }
 
-/// Compiles the client in C. The newer ones have an ICE agent of their own beside them.
+/// Compiles the client in C. Only newer versions, which come with an ICE agent of their own, work.
 fn compile(folder: &Path) -> Result<PathBuf, String> {
     if !folder.join("gst/custom_agent.c").exists() {
         return Err("it is for libsoup 2, which aborts beside the libsoup 3 of libnice".into());
@@ -142,13 +143,13 @@ fn compile(folder: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// Both ends, as far as they can be seen.
+/// What was observed at both ends.
 struct Looks {
     picture: Flow,
     sound: Flow,
     texts: Vec<String>,
     far: [bool; 3],
-    /// What the example said last that is no part of a description.
+    /// The last line of the example's output that is not part of a description.
     words: String,
     ended: Option<String>,
 }
@@ -238,14 +239,14 @@ impl Looks {
     }
 }
 
-/// The example's end.
+/// The end of the call at the example.
 enum Far {
     Page { page: Page, _browser: Browser },
     Program { link: Link, display: Display },
 }
 
 impl Far {
-    /// Starts it, and has it call or waits until it can be called.
+    /// Starts it, and lets it call or waits until it can be called.
     fn start(server: &Server, certificates: &TempDir, program: &Program, role: Role) -> Result<Self, String> {
         match program {
             Program::Page(url) => Ok(page(server, url, role)),
@@ -267,7 +268,7 @@ impl Far {
         }
     }
 
-    /// What can be seen there: picture, sound, text.
+    /// Checks picture, sound and text there.
     fn look(&mut self, looks: &mut Looks) {
         let far = &mut looks.far;
         match self {
@@ -292,7 +293,7 @@ impl Far {
     }
 }
 
-/// A page of its own, which is told the port of the server before it begins.
+/// Opens the example's page, which gets the server's port before it starts.
 fn page(server: &Server, url: &str, role: Role) -> Far {
     let browser = Browser::start(BrowserOptions { accept_insecure_certs: true, ..BrowserOptions::default() });
     let page = browser.open("about:blank");
@@ -320,7 +321,7 @@ fn await_registered(link: &mut Link) -> Result<(), String> {
     Err("it does not register".into())
 }
 
-/// What the page shows and plays. Its sound is measured behind the decoder, by the browser's own statistics.
+/// Checks what the page shows and plays. The browser's own statistics give the audio level behind the decoder.
 const LOOK: &str = "(async () => {
     const video = [...document.querySelectorAll('video')].find((it) => it.srcObject && it.videoWidth && !it.muted);
     let red = false;

@@ -1,47 +1,47 @@
-//! What flows at one end: the latest samples of its counters, and what was seen and heard.
+//! Media received at one end: samples of the counters, and whether the content is right.
 
 use std::time::{Duration, Instant};
 
-/// Two looks at a counter this far apart say whether it moves: `callbin` counts once a second.
+/// The least time between two samples that show whether a counter moves: `callbin` counts once per second.
 const APART: Duration = Duration::from_millis(900);
 
-/// One look at one medium.
+/// One sample of one medium.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
-    /// When.
+    /// Its time.
     pub at: Instant,
-    /// Frames decoded so far, or packets where nothing is decoded.
+    /// Frames decoded so far, or packets if nothing is decoded.
     pub count: f64,
-    /// Whether picture or sound is that of the other end.
+    /// Whether picture or sound is what the other end sends.
     pub right: bool,
 }
 
-/// The looks at one medium since the last change.
+/// The samples of one medium since the last change.
 #[derive(Debug, Default)]
 pub struct Flow(Vec<Sample>);
 
 impl Flow {
-    /// Adds a look.
+    /// Adds a sample.
     pub fn push(&mut self, count: f64, right: bool) {
         self.0.push(Sample { at: Instant::now(), count, right });
     }
 
-    /// From now on counts what comes from now on.
+    /// Drops the samples so far.
     pub fn forget(&mut self) {
         self.0.clear();
     }
 
-    /// Whether the right thing comes.
+    /// Whether media arrive, with the right content.
     pub fn flows(&self) -> bool {
         self.ends().is_some_and(|(first, last)| last.count > first.count && last.right)
     }
 
-    /// Whether nothing comes any more.
+    /// Whether no media arrive any more.
     pub fn is_still(&self) -> bool {
         self.ends().is_some_and(|(first, last)| last.count <= first.count)
     }
 
-    /// In words.
+    /// A description for messages.
     pub fn describe(&self) -> &'static str {
         match (self.ends(), self.0.last()) {
             (Some((first, last)), _) if last.count > first.count && last.right => "comes",
@@ -51,7 +51,7 @@ impl Flow {
         }
     }
 
-    /// The latest look, and the latest one far enough before it.
+    /// The latest sample, and the latest one at least `APART` before it.
     fn ends(&self) -> Option<(&Sample, &Sample)> {
         let last = self.0.last()?;
         let first = self.0.iter().rev().find(|sample| last.at.duration_since(sample.at) >= APART)?;
@@ -63,7 +63,7 @@ impl Flow {
 mod tests {
     use super::*;
 
-    /// Looks half a second apart.
+    /// Samples half a second apart.
     fn flow(counts: &[f64], right: bool) -> Flow {
         let now = Instant::now();
         let at = |i: usize| now + Duration::from_millis(500) * u32::try_from(i).expect("few");

@@ -1,4 +1,4 @@
-//! The line to a peer program: commands go out, reports come in, both JSON.
+//! The connection to a peer program: sends commands and receives reports, both in JSON.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -11,11 +11,11 @@ use std::{
 use callbin_tests::{Socket, process::Process};
 use serde_json::Value;
 
-/// A peer program, or a page of a browser, that is driven.
+/// A controlled peer: a program, or a page in a browser.
 pub enum Link {
-    /// A program of its own: lines on its stdin and stdout.
+    /// A program: lines on its stdin and stdout.
     Program(Box<Program>),
-    /// A page: frames of a session that it has with us.
+    /// A page: frames of a session with us.
     Page(Box<Socket>),
 }
 
@@ -27,7 +27,7 @@ pub struct Program {
 }
 
 impl Link {
-    /// Starts a program. What it writes to stderr becomes reports, too.
+    /// Starts a program. Its stderr becomes reports, too.
     pub fn program(command: &mut Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Process::spawn(command);
@@ -43,7 +43,7 @@ impl Link {
         Self::Program(Box::new(Program { _process: process, stdin, lines }))
     }
 
-    /// Sends a command. A program that is gone gets none: its reports tell of it, or their absence.
+    /// Sends a command. A failure is ignored: the program's reports, or their absence, show it.
     pub fn send(&mut self, command: &Value) {
         match self {
             Self::Program(program) => drop(writeln!(program.stdin, "{command}")),
@@ -51,7 +51,7 @@ impl Link {
         }
     }
 
-    /// The next report, if one comes until then.
+    /// The next report, if one comes before `until`.
     pub fn next(&mut self, until: Instant) -> Option<Value> {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let line = match self {

@@ -1,4 +1,4 @@
-//! Where and with what a run was made, for the docs.
+//! Describes the machine and versions of a run, for the docs.
 
 use std::{path::Path, process::Command};
 

@@ -1,11 +1,11 @@
-//! `callbin-interop`: other people's WebRTC stacks call `callbin` and are called, and what works is printed as a
-//! table in Markdown.
+//! `callbin-interop`: runs calls between `callbin` and other WebRTC stacks, in both directions, and prints a table of
+//! what works in Markdown.
 //!
 //! ```text
 //! callbin-interop [STACK…]
 //! ```
 //!
-//! `scripts/interop.sh` installs the stacks first. Everything that was said in a call is in `target/interop/`.
+//! `scripts/interop.sh` installs the stacks first. Logs of all calls are in `target/interop/`.
 
 mod call;
 mod examples;
@@ -35,7 +35,7 @@ use crate::{
 
 const BOTH: &str = "sendrecv";
 
-/// A renegotiation, and what has to come of it.
+/// A renegotiation with its checks.
 type Step = fn(&mut Call) -> Result<(), String>;
 
 fn main() {
@@ -56,7 +56,7 @@ fn main() {
     }
     let is_wanted = |name: &str| wanted.is_empty() || wanted.contains(&name.to_lowercase());
 
-    // Most of a call's time is waiting for the next second's count: two at a time are no slower.
+    // A call mostly waits for the next second's statistics, so two at a time are no slower.
     let stacks = |kinds: &[Kind]| -> Vec<Row> {
         let stacks = kinds.iter().filter(|kind| is_wanted(kind.name()));
         stacks.flat_map(|kind| rows(&server, &mut Stack::new(*kind, &packages))).collect()
@@ -78,21 +78,21 @@ fn rows(server: &Server, stack: &mut Stack) -> Vec<Row> {
         if !first.has_failed(KNOWN) {
             return first;
         }
-        // Other people's stacks have their bad moments, too. What fails twice fails.
+        // Other stacks sometimes fail, too. A row fails only if it fails twice.
         eprintln!("{}: a second try", stack.name());
         row(server, stack, role).on_second_try()
     };
     Role::ALL.map(run).into()
 }
 
-/// All calls of one row.
+/// Runs all calls of one row.
 fn row(server: &Server, stack: &mut Stack, role: Role) -> Row {
     let mut row = Row::new(stack.name(), role);
     let mut call = place(server, stack, role, media(BOTH, BOTH));
     for (way, result) in first_looks(&mut call) {
         row.set(Column::Way(way), result);
     }
-    // Who offers first decides whose m-lines there are. Who calls makes no difference any more.
+    // The side that offers first determines the m-lines; which side calls makes no difference from here on.
     if !matches!(role, Role::CallsOffers | Role::CalledAnswers) {
         return row;
     }
@@ -100,7 +100,7 @@ fn row(server: &Server, stack: &mut Stack, role: Role) -> Row {
         vec![(Column::Hold, hold), (Column::Removed, removed), (Column::Direction, direction)];
     steps.extend(stack.restarts_ice().then_some((Column::Restart, restart as Step)));
     for (column, step) in steps {
-        // What has failed before is no ground for another test.
+        // A call that failed is not used for another test.
         if call.is_err() || row.failed_last() {
             call = place(server, stack, role, media(BOTH, BOTH)).and_then(connected);
         }
@@ -114,7 +114,7 @@ fn row(server: &Server, stack: &mut Stack, role: Role) -> Row {
     row
 }
 
-/// A panic of a helper is a failure of what it was for.
+/// Turns a panic of a helper into an error.
 fn guarded<T>(test: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(test)).unwrap_or_else(|_| Err("see above".into()))
 }
@@ -123,7 +123,7 @@ fn place(server: &Server, stack: &mut Stack, role: Role, media: Value) -> Result
     guarded(|| Call::place(server, stack, role, media))
 }
 
-/// What flows in a call that has just begun.
+/// Checks all ways in a new call.
 fn first_looks(call: &mut Result<Call, String>) -> Vec<(Way, Result<(), String>)> {
     let all = everything();
     match call {
@@ -143,7 +143,7 @@ fn everything() -> Vec<(Way, bool)> {
     [&Way::MEDIA[..], &[Way::TextOut, Way::TextIn]].concat().into_iter().map(|way| (way, true)).collect()
 }
 
-/// All media, each as said.
+/// All media, each as given.
 fn ways(picture_out: bool, picture_in: bool, sound: bool) -> [(Way, bool); 4] {
     [
         (Way::PictureOut, picture_out),
@@ -153,38 +153,38 @@ fn ways(picture_out: bool, picture_in: bool, sound: bool) -> [(Way, bool); 4] {
     ]
 }
 
-/// All media inactive, and back.
+/// All media inactive, then active again.
 fn hold(call: &mut Call) -> Result<(), String> {
     call.renegotiate(media("inactive", "inactive"), &ways(false, false, false))?;
     call.renegotiate(media(BOTH, BOTH), &ways(true, true, true))
 }
 
-/// The picture's m-line rejected, and then a new one.
+/// The video m-line rejected, then a new one.
 fn removed(call: &mut Call) -> Result<(), String> {
     call.renegotiate(media(BOTH, "stopped"), &ways(false, false, true))?;
     call.renegotiate(media(BOTH, BOTH), &ways(true, true, true))
 }
 
-/// The picture one way, the other way, and both ways again.
+/// Video in one direction, then the other, then both.
 fn direction(call: &mut Call) -> Result<(), String> {
     call.renegotiate(media(BOTH, "sendonly"), &ways(true, false, true))?;
     call.renegotiate(media(BOTH, "recvonly"), &ways(false, true, true))?;
     call.renegotiate(media(BOTH, BOTH), &ways(true, true, true))
 }
 
-/// ICE begins anew.
+/// An ICE restart.
 fn restart(call: &mut Call) -> Result<(), String> {
     call.restart_ice(media(BOTH, BOTH), &ways(true, true, true))
 }
 
-/// Data alone at first, so that its m-line is the first; then all media.
+/// Only data at first, so that its m-line is the first; then all media.
 fn media_later(server: &Server, stack: &mut Stack) -> Result<(), String> {
     let mut call = Call::place(server, stack, Role::CallsOffers, json!({ "data": true }))?;
     call.demand(&[(Way::TextOut, true), (Way::TextIn, true)])?;
     call.renegotiate(media(BOTH, BOTH), &ways(true, true, true))
 }
 
-/// A camera that is switched on during the call.
+/// A camera that is turned on during the call.
 fn camera_later(server: &Server, stack: &mut Stack) -> Result<(), String> {
     let mut call = Call::place(server, stack, Role::CallsOffers, media(BOTH, "recvonly"))?;
     call.demand(&[(Way::PictureIn, true), (Way::SoundOut, true), (Way::SoundIn, true)])?;

@@ -1,4 +1,4 @@
-//! The foreign end of a call: what it has reported.
+//! The other stack's end of a call, and what it has reported.
 
 use std::{fs::File, io::Write, time::Instant};
 
@@ -6,30 +6,30 @@ use serde_json::Value;
 
 use crate::{flow::Flow, link::Link};
 
-/// A peer program and what it said.
+/// A peer program and its reports.
 pub struct Peer {
     link: Link,
     log: File,
-    /// It is known to the server.
+    /// Whether it is registered.
     pub registered: bool,
-    /// How many of its own or our offers have been answered.
+    /// The number of its and our offers that were answered.
     pub negotiated: usize,
-    /// What came over its data channel.
+    /// Texts received on its data channel.
     pub texts: Vec<String>,
-    /// What it complained about.
+    /// Its error reports.
     pub troubles: Vec<String>,
-    /// The latest descriptions: its own and ours.
+    /// `callbin`'s latest description.
     pub ours: Option<String>,
-    /// What it sent.
+    /// Its own latest description.
     pub theirs: Option<String>,
-    /// The picture that it gets.
+    /// The video that it receives.
     pub picture: Flow,
-    /// The sound.
+    /// The audio that it receives.
     pub sound: Flow,
 }
 
 impl Peer {
-    /// Watches a peer; all it says is written down.
+    /// Watches a peer and logs its reports.
     pub fn new(link: Link, log: File) -> Self {
         Self {
             link,
@@ -45,13 +45,13 @@ impl Peer {
         }
     }
 
-    /// Tells it to do something.
+    /// Sends it a command.
     pub fn tell(&mut self, command: &Value) {
         self.note("→", command);
         self.link.send(command);
     }
 
-    /// Writes a line into the log, and a description as it is.
+    /// Writes a line to the log; a description is written as text.
     pub fn note(&mut self, who: &str, line: &Value) {
         let _ = match line.pointer("/sdp").and_then(Value::as_str) {
             Some(sdp) => writeln!(self.log, "{who} {} {}\n{sdp}", line["whose"], line["type"]),
@@ -59,7 +59,7 @@ impl Peer {
         };
     }
 
-    /// Takes in what it reports until then.
+    /// Handles its reports until `until`.
     pub fn listen(&mut self, until: Instant) {
         while let Some(report) = self.link.next(until) {
             self.note("peer", &report);
@@ -91,7 +91,7 @@ impl Peer {
     }
 }
 
-/// The ICE user fragment of a description: it changes with an ICE restart.
+/// The ICE user fragment of a description, which changes with an ICE restart.
 pub fn ufrag(description: Option<&String>) -> Option<&str> {
     description?.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:"))
 }

@@ -1,4 +1,4 @@
-//! The stacks of others, and how a peer of each is started.
+//! The other stacks, and how to start a peer of each.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,7 +17,7 @@ use crate::link::Link;
 /// How long a browser may take to start.
 const START: Duration = Duration::from_secs(60);
 
-/// Lets a page without a camera tell its addresses and play sound, and keeps Firefox from asking and fetching.
+/// Lets a page without a camera use its addresses and play sound; disables Firefox's prompts and downloads.
 const FIREFOX_SETTINGS: &str = r#"
 user_pref("media.peerconnection.ice.obfuscate_host_addresses", false);
 user_pref("media.navigator.permission.disabled", true);
@@ -37,7 +37,7 @@ user_pref("toolkit.telemetry.enabled", false);
 user_pref("extensions.update.enabled", false);
 "#;
 
-/// Who calls, and who offers.
+/// Which side calls, and which offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The peer calls and offers.
@@ -51,7 +51,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// All of them.
+    /// All roles.
     pub const ALL: [Self; 4] =
         [Self::CallsOffers, Self::CallsAnswers, Self::CalledAnswers, Self::CalledOffers];
 
@@ -65,7 +65,7 @@ impl Role {
         matches!(self, Self::CallsOffers | Self::CalledOffers)
     }
 
-    /// For people.
+    /// The name in the table.
     pub fn name(self) -> &'static str {
         match self {
             Self::CallsOffers => "calls, offers",
@@ -76,12 +76,12 @@ impl Role {
     }
 }
 
-/// Whose stack.
+/// Which stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// aiortc, in Python.
     Aiortc,
-    /// libdatachannel, as Node.js has it.
+    /// libdatachannel, in Node.js.
     Libdatachannel,
     /// werift, in TypeScript.
     Werift,
@@ -92,11 +92,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// All stacks.
     pub const ALL: [Self; 5] =
         [Self::Aiortc, Self::Libdatachannel, Self::Werift, Self::Firefox, Self::Chromium];
 
-    /// For people, and in names.
+    /// The name in the table, in uids and in file names.
     pub fn name(self) -> &'static str {
         match self {
             Self::Aiortc => "aiortc",
@@ -108,7 +108,7 @@ impl Kind {
     }
 }
 
-/// A stack, and what keeps running between its calls.
+/// A stack, and its browser, which keeps running between calls.
 pub struct Stack {
     kind: Kind,
     packages: PathBuf,
@@ -116,29 +116,29 @@ pub struct Stack {
     browser: Option<Running>,
 }
 
-/// A browser. Its page goes from call to call by itself.
+/// A running browser. Its page goes from call to call by itself.
 enum Running {
     Firefox { process: Process, _profile: TempDir },
     Chromium { _page: Page, _browser: Browser },
 }
 
 impl Stack {
-    /// None of its peers runs yet. The packages are where scripts/interop.sh has put them.
+    /// A stack without a running peer. `packages` is where scripts/interop.sh has installed the packages.
     pub fn new(kind: Kind, packages: &Path) -> Self {
         Self { kind, packages: packages.into(), calls: 0, browser: None }
     }
 
-    /// For people, and in names.
+    /// The name in the table, in uids and in file names.
     pub fn name(&self) -> &'static str {
         self.kind.name()
     }
 
-    /// Whether it can restart ICE.
+    /// Whether it supports ICE restart.
     pub fn restarts_ice(&self) -> bool {
         !matches!(self.kind, Kind::Aiortc | Kind::Libdatachannel)
     }
 
-    /// Starts a peer, and gives its uid.
+    /// Starts a peer; returns its uid and connection.
     pub fn start(&mut self, server: &Server) -> Result<(String, Link), String> {
         self.calls += 1;
         let uid = format!("{}-{}", self.name(), self.calls);
@@ -162,7 +162,7 @@ impl Stack {
         Link::program(&mut command)
     }
 
-    /// Waits for the browser's page, which looks for us under this name. The first call starts the browser.
+    /// Waits until the browser's page calls us under this name. The first call starts the browser.
     fn page(&mut self, server: &Server, uid: &str) -> Result<Link, String> {
         let mut socket = Socket::register(server, &format!("{uid}-runner"));
         if self.browser.is_none() {
@@ -195,7 +195,7 @@ fn firefox(url: &str) -> Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Firefox's children end with it once it is asked to end.
+        // SIGTERM ends Firefox together with its children.
         if let Self::Firefox { process, .. } = self {
             process.signal("TERM");
             let _ = process.wait();

@@ -1,23 +1,23 @@
-//! The results, as a table in Markdown with what is wrong below it.
+//! The results as a table in Markdown, with remarks on failures below it.
 
 use std::fmt;
 
 use crate::{call::Way, stack::Role};
 
-/// What is tested, a column each.
+/// The tests, one column each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Column {
-    /// What flows in a call that has just begun.
+    /// A medium in one direction, in a new call.
     Way(Way),
-    /// All media inactive, and back.
+    /// All media inactive, then active again.
     Hold,
-    /// The picture removed and added again.
+    /// Video removed and added again.
     Removed,
-    /// The picture one way, the other way, and both ways.
+    /// Video in one direction, then the other, then both.
     Direction,
     /// An ICE restart.
     Restart,
-    /// Data alone first, media with the second offer.
+    /// Only data first, media with the second offer.
     MediaLater,
     /// The peer's camera with the second offer.
     CameraLater,
@@ -52,10 +52,10 @@ impl Column {
     }
 }
 
-/// What is known not to work, and why.
+/// A known failure and its reason.
 pub type Known = (&'static str, Role, Column, &'static str);
 
-/// An entry that works after all is noted in a run, and is then to be removed.
+/// The known failures. A run notes an entry that works; remove it then.
 pub const KNOWN: &[Known] = &[
     ("aiortc", Role::CalledAnswers, Column::Hold, OTHER_NUMBERS),
     ("aiortc", Role::CalledAnswers, Column::Removed, OTHER_NUMBERS),
@@ -77,23 +77,23 @@ const NO_BUNDLE: &str =
 const NO_REJECTION: &str =
     "it leaves the m-line that it removes as it was, and sends the new one with the same SSRC";
 
-/// A stack in a role, and what was found.
+/// The results of a stack in one role.
 #[derive(Debug)]
 pub struct Row {
     stack: &'static str,
-    /// None if it was not run, for this reason.
+    /// The role, or the reason why the stack was not run.
     role: Result<Role, String>,
     cells: Vec<(Column, Result<(), String>)>,
     second_try: bool,
 }
 
 impl Row {
-    /// Nothing yet.
+    /// A row without results yet.
     pub fn new(stack: &'static str, role: Role) -> Self {
         Self { stack, role: Ok(role), cells: Vec::new(), second_try: false }
     }
 
-    /// Nothing at all, for a reason.
+    /// A row for a stack that was not run.
     pub fn not_run(stack: &'static str, reason: &str) -> Self {
         Self { stack, role: Err(format!("not run: {reason}")), cells: Vec::new(), second_try: false }
     }
@@ -102,7 +102,7 @@ impl Row {
         self.role.as_ref().map_or_else(String::as_str, |role| role.name())
     }
 
-    /// Adds a result, and shows that something goes on.
+    /// Adds a result, and prints it as progress.
     pub fn set(&mut self, column: Column, result: Result<(), String>) {
         let words = result.as_ref().map_or_else(String::as_str, |()| "works");
         eprintln!("{}, {}, {}: {words}", self.stack, self.role(), column.name());
@@ -130,7 +130,7 @@ impl Row {
         }
     }
 
-    /// What is to be said of the results that are not simply good; of several columns at once, if it is the same.
+    /// Remarks on results that are not plain successes; columns with the same remark share one line.
     fn remarks(&self, known: &[Known]) -> Vec<String> {
         let mut remarks: Vec<(Vec<&str>, String)> = Vec::new();
         for (column, result) in &self.cells {
@@ -151,12 +151,12 @@ impl Row {
         said.chain(self.second_try.then(|| format!("{place}: this is the second try"))).collect()
     }
 
-    /// Whether anything fails that is not known to.
+    /// Whether there are failures that are not known.
     pub fn has_failed(&self, known: &[Known]) -> bool {
         self.cells.iter().any(|(column, result)| result.is_err() && self.known(known, *column).is_none())
     }
 
-    /// Notes that the row was run before, and failed.
+    /// Marks the row as a repetition of a failed one.
     pub fn on_second_try(self) -> Self {
         Self { second_try: true, ..self }
     }
@@ -170,7 +170,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty one, with the failures that are none.
+    /// An empty table with a list of known failures.
     pub fn new(known: &'static [Known]) -> Self {
         Self { rows: Vec::new(), known }
     }
@@ -180,7 +180,7 @@ impl Table {
         self.rows.extend(rows);
     }
 
-    /// Whether anything fails that is not known to.
+    /// Whether there are failures that are not known.
     pub fn has_failed(&self) -> bool {
         self.rows.iter().any(|row| row.has_failed(self.known))
     }
