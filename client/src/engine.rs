@@ -18,7 +18,7 @@ use crate::{
     cli::IcePolicy,
     events::Event,
     exit::{ExitCode, Failure},
-    ice::IceServers,
+    ice::{IceServers, no_relay},
     media::{receive::First, source::Source},
     negotiation::{Effect, Input, Milestone, Negotiation, NegotiationFailure, Start},
     peer::{Inbox, Peer, PeerConfig, PeerEvent, Reaper, Voice},
@@ -28,8 +28,9 @@ use crate::{
 
 /// A name is looked up this long: an mDNS name nobody knows is not found at all.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(3);
-/// A connected peer from which nothing came for this long, no RTCP either, has vanished.
-const SILENCE_LIMIT: Duration = Duration::from_secs(15);
+/// A connected peer from which nothing came for this long, no RTCP either, has vanished. As long as consent to send
+/// lasts without a sign of life (RFC 7675, section 5.1): a network may be away for less.
+const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 
 /// An answer to [`Effect::Resolve`]: the slot, its generation, the m-line, the candidate, the address.
 pub type Lookup = (u64, u64, u32, RemoteCandidate, Option<IpAddr>);
@@ -130,6 +131,11 @@ impl Engine {
         self.go_on();
     }
 
+    /// Whether it is known which ICE servers there are.
+    pub fn has_ice_servers(&self) -> bool {
+        self.ice.is_some()
+    }
+
     /// Peers that waited begin, if all is there.
     fn go_on(&mut self) {
         if !self.is_ready() {
@@ -191,6 +197,16 @@ impl Engine {
             slot.to_say.push(text);
             slot.say_what_waits();
         }
+    }
+
+    /// Whether something is still to be said to the peer.
+    pub fn has_unsaid(&self, key: u64) -> bool {
+        self.slots.get(&key).is_some_and(|slot| !slot.to_say.is_empty())
+    }
+
+    /// Whether what is to be said may still be: data channels are agreed on.
+    pub fn may_speak(&self, key: u64) -> bool {
+        self.slots.get(&key).is_some_and(|slot| slot.negotiation.has_data())
     }
 
     /// Ends a peer.
@@ -272,12 +288,9 @@ impl Engine {
             let Some(peer) = &mut slot.peer else { continue };
             slot.seat.iter().for_each(Seat::look);
             let stats = peer.stats();
-            let silence = Duration::from_millis(stats.silence_ms);
-            let is_used = |flow: &Flow| flow.direction.sends || flow.direction.receives;
-            let is_quiet = !slot.negotiation.flows().iter().any(is_used);
+            let has_vanished = has_vanished(stats.silence_ms, &slot.negotiation.flows());
             self.out.push_back((key, Out::Tell(Event::Stats(Box::new(stats)))));
-            // On a quiet path libnice's checks have to do.
-            if silence > SILENCE_LIMIT && !is_quiet {
+            if has_vanished {
                 let seconds = SILENCE_LIMIT.as_secs();
                 let reason = format!("nothing came from the peer for {seconds} s: it has vanished");
                 self.fail(key, "connected", Failure::new(ExitCode::NoMedia, reason));
@@ -397,6 +410,9 @@ impl Engine {
     fn begin(&mut self, key: u64, effect: Effect) -> Result<(), Failure> {
         let (Some(slot), Some(source)) = (self.slots.get_mut(&key), &self.source) else { return Ok(()) };
         let config = self.ice.iter().fold(self.config.clone(), PeerConfig::with);
+        if config.policy == IcePolicy::Relay && config.turn.is_empty() {
+            return Err(no_relay());
+        }
         let voice = Voice::new(key, slot.generation, self.inbox.clone());
         let name = slot.uid.as_ref().map_or("caller", PeerId::as_str);
         let seat = slot.seat.insert(self.view.seat(name, config.video.1));
@@ -547,6 +563,12 @@ impl Slot {
     }
 }
 
+/// On a path without media libnice's checks have to do.
+fn has_vanished(silence_ms: u64, flows: &[Flow]) -> bool {
+    let is_used = |flow: &Flow| flow.direction.sends || flow.direction.receives;
+    Duration::from_millis(silence_ms) > SILENCE_LIMIT && flows.iter().any(is_used)
+}
+
 async fn address_of(name: String) -> Option<IpAddr> {
     let find = task::spawn_blocking(move || (name.as_str(), 0).to_socket_addrs().ok()?.next());
     timeout(LOOKUP_LIMIT, find).await.ok().flatten().map(|at| at.ip())
@@ -571,6 +593,7 @@ mod tests {
     use callbin_protocol::SdpType;
 
     use super::*;
+    use crate::sdp::{Codec, Kind};
 
     /// An engine while GStreamer still starts.
     fn starting() -> Engine {
@@ -591,6 +614,21 @@ mod tests {
         assert!(may_look_up("b9a1.LOCAL", IcePolicy::Relay));
         assert!(!may_look_up("host.example.org", IcePolicy::Relay));
         assert!(!may_look_up("local", IcePolicy::Relay));
+    }
+
+    #[test]
+    fn a_peer_may_be_silent_for_as_long_as_its_consent_lasts() {
+        let flow = |sends| Flow {
+            seat: 0,
+            kind: Kind::Video,
+            direction: Direction { sends, receives: false },
+            mid: String::new(),
+            codec: Codec::default(),
+        };
+        assert!(!has_vanished(30_000, &[flow(true)]));
+        assert!(has_vanished(30_001, &[flow(false), flow(true)]));
+        assert!(!has_vanished(1_000_000, &[flow(false)]), "nothing flows");
+        assert!(!has_vanished(1_000_000, &[]));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! process of its own (`window`): whatever hangs or dies here, no peer's pipeline waits for it, and the call
 //! goes on unwatched.
 
+mod check;
 pub mod detect;
 mod mix;
 mod picture;
@@ -21,12 +22,13 @@ use std::{
     time::Duration,
 };
 
-use self::{picture::Picture, sound::Sound, stage::Stage};
 pub use self::{
+    check::check_sinks,
     seat::Seat,
     stage::{Lost, News},
     window::Window,
 };
+use self::{picture::Picture, sound::Sound, stage::Stage};
 
 /// What to watch and listen with.
 #[derive(Debug, Clone, Default)]

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 
 /// The text with everything escaped that could steer the terminal or show the text in another order, as JSON escapes:
-/// JSON remains what it was.
-pub(super) fn printable(text: &str) -> String {
+/// a line of JSON remains what it was. It is one line afterwards.
+pub fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for c in text.chars() {
-        if c == '\n' || is_printable(c) {
+        if is_printable(c) {
             printable.push(c);
             continue;
         }
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn what_steers_a_terminal_or_turns_text_around_is_escaped() {
-        for c in ('\0'..'\u{20}').chain('\u{7f}'..'\u{a0}').filter(|c| *c != '\n').chain([
+        for c in ('\0'..'\u{20}').chain('\u{7f}'..'\u{a0}').chain([
             '\u{ad}',
             '\u{61c}',
             '\u{200b}',
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn everything_else_stays() {
-        let text = "[{\"uid\":\"é-日本-שלום-e\u{301}-🎥\\\\\"}]\nnext line";
+        let text = "[{\"uid\":\"é-日本-שלום-e\u{301}-🎥\\\\\"}]";
         assert_eq!(printable(text), text);
     }
 }
