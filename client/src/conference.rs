@@ -130,8 +130,9 @@ impl Conference {
     }
 
     /// The connections to the members live on; the server is looked for again.
-    fn lost(&mut self, app: &App, reason: &str) {
+    fn lost(&mut self, app: &mut App, reason: &str) {
         self.connection = None;
+        app.engine.set_cut_off(true);
         self.in_room = false;
         self.since.get_or_insert_with(Instant::now);
         let pause = self.backoff.after_loss();
@@ -151,6 +152,7 @@ impl Conference {
                 self.unreached = None;
                 self.since.get_or_insert_with(Instant::now);
                 self.backoff.let_in();
+                app.engine.set_cut_off(false);
                 let names = peers.iter().map(PeerId::to_string).collect();
                 app.reporter.tell(None, &Event::Joined { room: self.name.to_string(), peers: names });
                 self.input(app, Input::Entered(peers));
@@ -164,7 +166,7 @@ impl Conference {
         Ok(())
     }
 
-    fn server_error(&mut self, app: &App, error: ErrorMessage) -> Result<(), Failure> {
+    fn server_error(&mut self, app: &mut App, error: ErrorMessage) -> Result<(), Failure> {
         match error {
             // The member left while our message was on its way: the notice follows, or came already.
             ErrorMessage::PeerNotFound(_) | ErrorMessage::PeerNotInRoom(_) if self.in_room => Ok(()),

@@ -90,6 +90,8 @@ pub struct Engine {
     next: u64,
     out: VecDeque<(u64, Out)>,
     reaper: Reaper,
+    /// There is no signalling: peers are told by DTLS what they would not hear otherwise.
+    is_cut_off: bool,
 }
 
 impl Engine {
@@ -115,6 +117,7 @@ impl Engine {
             next: 0,
             out: VecDeque::new(),
             reaper: Reaper::default(),
+            is_cut_off: false,
         }
     }
 
@@ -199,6 +202,11 @@ impl Engine {
         }
     }
 
+    /// Whether there is no signalling server from which peers would hear that we are gone.
+    pub fn set_cut_off(&mut self, is_cut_off: bool) {
+        self.is_cut_off = is_cut_off;
+    }
+
     /// Whether something is still to be said to the peer.
     pub fn has_unsaid(&self, key: u64) -> bool {
         self.slots.get(&key).is_some_and(|slot| !slot.to_say.is_empty())
@@ -214,7 +222,7 @@ impl Engine {
         if let Some(slot) = self.slots.remove(&key)
             && let Some(peer) = slot.peer
         {
-            peer.close(&self.reaper);
+            peer.close(&self.reaper, self.is_cut_off);
         }
     }
 
@@ -465,7 +473,7 @@ impl Engine {
         slot.connected = None;
         slot.seat = None;
         if let Some(peer) = slot.peer.take() {
-            peer.close(&self.reaper);
+            peer.close(&self.reaper, self.is_cut_off);
         }
         self.out.push_back((key, Out::Rebuilt));
     }

@@ -286,11 +286,12 @@ impl Call {
 
     /// The server is gone. Media that flow from peer to peer need none: the call goes on until the peer hangs up, or is
     /// not heard of any more. If it was not the server, but the peer who left, it says so by closing with 1000.
-    fn server_lost(&mut self, app: &App, reason: String) -> Option<Ending> {
+    fn server_lost(&mut self, app: &mut App, reason: String) -> Option<Ending> {
         self.connection = None;
         if app.engine.connected(self.key).is_none() {
             return Some(Ending::ServerLost(reason));
         }
+        app.engine.set_cut_off(true);
         app.reporter.tell(self.peer.as_ref(), &Event::SignallingLost { reason });
         None
     }
@@ -442,6 +443,7 @@ impl Call {
 
     async fn close(&mut self, app: &mut App) {
         app.engine.close(self.key);
+        app.engine.set_cut_off(false);
         while app.engine.next_out().is_some() {}
         drop(app.engine.drop_source());
         if let Some(connection) = self.connection.take() {

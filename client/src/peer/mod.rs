@@ -468,8 +468,8 @@ impl Peer {
         stats
     }
 
-    /// Ends it, off this thread and off the streaming threads.
-    pub fn close(mut self, reaper: &Reaper) {
+    /// Ends it, off this thread and off the streaming threads. With `goodbye` the peer is told by DTLS.
+    pub fn close(mut self, reaper: &Reaper, goodbye: bool) {
         self.voice.silence();
         self.outflow.close();
         // No more buffers: they would only hinder the teardown.
@@ -479,7 +479,7 @@ impl Peer {
             bus.unset_sync_handler();
         }
         let Self { pipeline, webrtcbin, .. } = self;
-        reaper.take(pipeline, webrtcbin);
+        reaper.take(pipeline, webrtcbin, goodbye);
     }
 
     fn directions(&self, kind: Kind) -> (bool, bool) {
