@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use async_tungstenite::tungstenite::http::HeaderValue;
+use async_tungstenite::tungstenite::http::{HeaderValue, Uri};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use percent_encoding::percent_decode_str;
 
@@ -49,10 +49,7 @@ impl Address {
         }
         let rest = rest.split('#').next()?;
         let (all, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let (login, authority) = match all.rsplit_once('@') {
-            Some((login, authority)) => (Some(Login::parse(login)), authority),
-            None => (None, all),
-        };
+        let (login, authority) = all.rsplit_once('@').unwrap_or(("", all));
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
             _ => (authority, default),
@@ -65,16 +62,17 @@ impl Address {
             Some((path, query)) => (path, Some(query.to_owned())),
             None => (tail, None),
         };
-        Some(Self {
+        let address = Self {
             scheme,
             secure,
             host: host.to_owned(),
             port,
             authority: authority.to_owned(),
-            login,
+            login: (!login.is_empty()).then(|| Login::parse(login)),
             path: if path.is_empty() { "/".into() } else { path.to_owned() },
             query,
-        })
+        };
+        address.url().parse::<Uri>().is_ok().then_some(address)
     }
 
     /// What a WebSocket handshake needs: all of it but the name and password.
@@ -180,6 +178,8 @@ mod tests {
             "",
             "ws://[]:1",
             "ws://me:hush@",
+            "ws://a%b",
+            "ws://a<b>",
         ] {
             let refused = bad.parse::<Address>();
             assert!(refused.is_err_and(|words| !words.contains("hush")), "{bad}");
@@ -205,7 +205,7 @@ mod tests {
             assert_eq!(value, wanted);
             assert!(value.is_sensitive());
         }
-        assert_eq!(address("ws://x").login, None);
+        assert_eq!((address("ws://x").login, address("ws://@x").login), (None, None));
     }
 
     #[test]

@@ -66,7 +66,9 @@ impl ExitCode {
             Self::Success => "success: the call ran its time, the expected frames came, or you hung up",
             Self::Internal => "internal error: GStreamer or the system failed",
             Self::Usage => "usage: a flag or argument is wrong",
-            Self::CannotConnect => "cannot connect: no connection to the signalling server, or it was lost",
+            Self::CannotConnect => {
+                "cannot connect: no connection to the signalling server, or it was lost before the call was connected"
+            }
             Self::Tls => "TLS: the server's certificate is not trusted, or --ca-file is no good",
             Self::RefusedUid => "refused uid: taken or not acceptable to the server",
             Self::PeerNotFound => "peer not found: nobody is registered under that uid",
@@ -74,9 +76,13 @@ impl ExitCode {
             Self::NegotiationFailed => {
                 "negotiation failed: no usable offer or answer, no codec in common, the wrong certificate, or a silent peer"
             }
-            Self::IceFailed => "ICE failed: no network path to the peer, or it broke",
+            Self::IceFailed => {
+                "ICE failed: no network path to the peer, it broke, or no TURN server where only that will do"
+            }
             Self::NoMedia => "no media: the expected frames or packets did not arrive in time",
-            Self::MissingPlugin => "missing plugin: a GStreamer plugin is not installed",
+            Self::MissingPlugin => {
+                "missing plugin: a GStreamer plugin or the sink that was named is not installed"
+            }
             Self::PeerLeft => "peer left: the other side ended the call",
             Self::Misbehaved => {
                 "misbehaved peer: it sent more than anybody can take, or a message larger than the client reads"

@@ -77,7 +77,7 @@ impl Event {
 }
 
 /// Proxies of this machine are none of a test's, unless it names one.
-fn forget_proxies(command: &mut Command) {
+pub fn forget_proxies(command: &mut Command) {
     let given: Vec<_> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
     for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
         for name in [name.to_owned(), name.to_uppercase()] {

@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callbin_tests::{Client, DEADLINE, Server, Socket, client::Event, program};
+use callbin_tests::{
+    Client, DEADLINE, Server, Socket,
+    client::{Event, forget_proxies},
+    program,
+};
 use serde_json::{Value, json};
 
 /// Whether the far end sees this colour, in frames that keep coming.
@@ -241,6 +245,7 @@ fn every_failure_has_its_code_and_one_line() {
         expect_exit(&mut Client::start(&server, args), 2);
     }
     let mut nowhere = Command::new(program("callbin"));
+    forget_proxies(&mut nowhere);
     let output = nowhere.args(["call", "x", "--server", "ws://127.0.0.1:1"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(3));
 }

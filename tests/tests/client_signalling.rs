@@ -7,7 +7,8 @@ use std::{
 };
 
 use callbin_tests::{
-    Client, DEADLINE, Front, Network, Route, Server, Socket, hook::Hook, program, wait_until,
+    Client, DEADLINE, Front, Network, Route, Server, Socket, client::forget_proxies, hook::Hook, program,
+    wait_until,
 };
 use tempfile::TempDir;
 
@@ -319,6 +320,7 @@ fn people_read_once_why_a_call_failed() {
     let server = Server::start(&[]);
     let mut command = Command::new(program("callbin"));
     command.args(["call", "nobody", "--headless", "--server", &server.ws_url()]).stdin(Stdio::null());
+    forget_proxies(&mut command);
     let output = command.output().expect("it runs");
     assert_eq!(output.status.code(), Some(6));
     let all =
