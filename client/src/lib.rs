@@ -1,7 +1,7 @@
 //! callbin's client: WebRTC calls with GStreamer's webrtcbin, one to one or in rooms.
 //!
-//! Pure parts decide ([`negotiation`], [`sdp`], [`candidate`]); shells around them talk to the server
-//! ([`signalling`]) and to GStreamer ([`media`], [`peer`]); [`engine`] connects the two for any number of
+//! Pure parts decide ([`negotiation`], [`sdp`], [`candidate`], [`backoff`]); shells around them talk to the server
+//! ([`dial`], [`signalling`]) and to GStreamer ([`media`], [`peer`]); [`engine`] connects the two for any number of
 //! peers, [`view`] shows and plays them, and [`session`] and [`conference`] are modes on top of it. [`app`] runs the program.
 
 pub mod address;
@@ -12,6 +12,7 @@ pub mod candidate;
 pub mod cli;
 pub mod conference;
 pub mod dial;
+pub mod ending;
 pub mod engine;
 pub mod events;
 pub mod exit;

@@ -1,7 +1,7 @@
 //! One-to-one calls: `callbin call` and `callbin wait`.
 //!
-//! In this protocol the connection to the server is the call: it ends with it, and whoever wants to be called
-//! again connects again.
+//! In this protocol a connection to the server is for one call: whoever wants to be called again connects again. The
+//! server closes it when the peer's is gone. A server that is gone itself does not end a call that is connected.
 
 use std::time::{Duration, Instant};
 
@@ -10,34 +10,16 @@ use callbin_protocol::{ClientMessage, ErrorMessage, PeerId, ServerMessage, Signa
 use crate::{
     app::{App, Wake},
     backoff::{Backoff, WaitForServer},
+    ending::Ending,
     engine::Out,
-    events::{EndReason, Event},
-    exit::{ExitCode, Failure, Hope},
+    events::Event,
+    exit::{ExitCode, Failure},
     negotiation::Start,
     signalling::{Connection, Incoming, closing, refusal},
 };
 
 /// Before we wait to be called again.
 const SHORT_PAUSE: Duration = Duration::from_millis(10);
-
-/// How a call ended.
-#[derive(Debug)]
-enum Ending {
-    /// The user wants it so.
-    Interrupted,
-    /// `--duration` is over.
-    Duration,
-    /// `--expect-video-frames` has its frames.
-    Frames,
-    /// The peer hung up.
-    PeerLeft,
-    /// The server is gone.
-    ServerLost(String),
-    /// `--expect-video-frames` has not got them in time.
-    TooFewFrames(Failure),
-    /// It failed.
-    Failed(Failure),
-}
 
 /// Calls `peer`, until the call is over.
 pub async fn call(app: &mut App, peer: &PeerId, remote_offerer: bool) -> Result<(), Failure> {
@@ -109,60 +91,6 @@ async fn pause_or_interrupt(app: &mut App, pause: Duration) -> Result<bool, Fail
         }
     }
     Ok(false)
-}
-
-impl Ending {
-    fn reason(&self) -> EndReason {
-        match self {
-            Self::Interrupted => EndReason::HungUp,
-            Self::Duration => EndReason::Duration,
-            Self::Frames => EndReason::Frames,
-            Self::PeerLeft => EndReason::PeerLeft,
-            Self::ServerLost(_) => EndReason::ServerLost,
-            Self::TooFewFrames(failure) | Self::Failed(failure) => EndReason::Failed(failure.message.clone()),
-        }
-    }
-
-    /// Whether another attempt would be unwelcome.
-    fn is_final(&self) -> bool {
-        match self {
-            Self::Failed(failure) => failure.hope == Hope::None,
-            Self::Interrupted | Self::Frames | Self::TooFewFrames(_) => true,
-            Self::Duration | Self::PeerLeft | Self::ServerLost(_) => false,
-        }
-    }
-
-    fn failure(self) -> Option<Failure> {
-        match self {
-            Self::Failed(failure) | Self::TooFewFrames(failure) => Some(failure),
-            _ => None,
-        }
-    }
-
-    /// Frames that did not come from a server that was never reached are not what failed.
-    fn but_for(self, unreached: Option<Failure>) -> Self {
-        match (self, unreached) {
-            (Self::TooFewFrames(_), Some(failure)) => Self::Failed(failure),
-            (ending, _) => ending,
-        }
-    }
-
-    fn result(self, was_connected: bool) -> Result<(), Failure> {
-        match self {
-            Self::Interrupted | Self::Duration | Self::Frames => Ok(()),
-            Self::PeerLeft if was_connected => {
-                Err(Failure::new(ExitCode::PeerLeft, "the peer ended the call"))
-            }
-            Self::PeerLeft => {
-                Err(Failure::new(ExitCode::PeerLeft, "the peer left before the call was connected"))
-            }
-            Self::ServerLost(reason) => Err(Failure::new(
-                ExitCode::CannotConnect,
-                format!("the connection to the signalling server was lost: {reason}"),
-            )),
-            Self::TooFewFrames(failure) | Self::Failed(failure) => Err(failure),
-        }
-    }
 }
 
 /// One connection and the one call it can have.
