@@ -350,11 +350,11 @@ async fn or_never<F: Future>(future: Option<F>) -> F::Output {
 fn start_media(options: &Options, headless: bool, news: &News) -> Result<(Source, View), Failure> {
     gst::init().map_err(Failure::internal)?;
     tracing::debug!("GStreamer initialised");
-    let certificate = thread::Builder::new().name("certificate".into()).spawn(warm_up);
-    plugins::check(!headless)?;
     if !headless {
         view::check_sinks(&sinks(options))?;
     }
+    let certificate = thread::Builder::new().name("certificate".into()).spawn(warm_up);
+    plugins::check(!headless)?;
     tracing::debug!("plugins checked");
     let source = Source::start(&options.media)?;
     drop(make("webrtcbin"));

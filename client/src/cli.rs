@@ -344,6 +344,22 @@ impl std::fmt::Display for Size {
 }
 
 impl Options {
+    /// What of these flags cannot be meant together.
+    fn conflict(&self) -> Option<&'static str> {
+        if self.expects_the_impossible() {
+            return Some("--expect-video-frames needs a picture to receive: see --no-video and --send-only");
+        }
+        if self.server.login.is_some() && self.token_source().is_some() {
+            return Some(
+                "the server's address has a user and password, and there is a token, too: only one of them can be \
+                 sent (see --server, --token, --token-file and their environment variables)",
+            );
+        }
+        let relay = self.ice_transport_policy == IcePolicy::Relay;
+        (relay && self.no_ice_servers && self.turn.is_empty())
+            .then_some("--ice-transport-policy relay needs a TURN server: see --turn and --no-ice-servers")
+    }
+
     /// The uid asked for, or a readable random one.
     pub fn uid(&self) -> PeerId {
         self.id.clone().unwrap_or_else(random_uid)
@@ -366,21 +382,10 @@ impl Options {
         }
     }
 
-    /// What of these flags cannot be meant together.
-    fn conflict(&self) -> Option<&'static str> {
+    /// Whether a probe is to count frames of a picture that nobody receives.
+    fn expects_the_impossible(&self) -> bool {
         let (_, receives) = self.media.video();
-        if self.expect_video_frames.is_some() && !receives {
-            return Some("--expect-video-frames needs a picture to receive: see --no-video and --send-only");
-        }
-        if self.server.login.is_some() && self.token_source().is_some() {
-            return Some(
-                "the server's address has a user and password, and there is a token, too: only one of them can be \
-                 sent (see --server, --token, --token-file and their environment variables)",
-            );
-        }
-        let relay = self.ice_transport_policy == IcePolicy::Relay;
-        (relay && self.no_ice_servers && self.turn.is_empty())
-            .then_some("--ice-transport-policy relay needs a TURN server: see --turn and --no-ice-servers")
+        self.expect_video_frames.is_some() && !receives
     }
 
     /// How long a probe waits for its frames.

@@ -219,7 +219,7 @@ async fn register(tx: &mut Tx, rx: &mut Rx, server: &Server, uid: &PeerId) -> Re
                 let (code, why) = frame.map_or((CloseCode::Status, String::new()), |frame| {
                     (frame.code, frame.reason.to_string())
                 });
-                return Err(refused_uid(uid, code, &why).unwrap_or_else(|| {
+                return Err(not_registered(uid, code, &why).unwrap_or_else(|| {
                     failed(
                         format!("the server closed the connection: {why}")
                             .trim_end_matches([':', ' '])
@@ -233,11 +233,15 @@ async fn register(tx: &mut Tx, rx: &mut Rx, server: &Server, uid: &PeerId) -> Re
     Err(failed("the server closed the connection".into()))
 }
 
-/// The server closed instead of registering us: whether the uid is why.
-fn refused_uid(uid: &PeerId, code: CloseCode, reason: &str) -> Option<Failure> {
+/// The server closed instead of registering us: whether it refuses us, and why.
+fn not_registered(uid: &PeerId, code: CloseCode, reason: &str) -> Option<Failure> {
     let why = match reason {
         "uid not allowed" => "the token does not allow it",
         "invalid peer uid" => "somebody has it, or the server takes no such uid",
+        "not available, try again later" => {
+            let error = ErrorMessage::Other(NOT_AVAILABLE.into());
+            return Some(refusal(&format!("our registration as {uid}"), &error).passing());
+        }
         other if code == CloseCode::Protocol => other,
         _ => return None,
     };
@@ -245,11 +249,13 @@ fn refused_uid(uid: &PeerId, code: CloseCode, reason: &str) -> Option<Failure> {
     Some(Failure::new(ExitCode::RefusedUid, message))
 }
 
+/// What callbin's server says when its webhook gives no answer.
+const NOT_AVAILABLE: &str = "not available";
+
 /// The server does not allow what we ask for, by rules of its operator (a webhook), and these are its words.
 pub fn refusal(what: &str, error: &ErrorMessage) -> Failure {
     let message = match error {
-        // What callbin's server says when its webhook fails.
-        ErrorMessage::Other(words) if words == "not available" => format!(
+        ErrorMessage::Other(words) if words == NOT_AVAILABLE => format!(
             "the server cannot decide about {what}: the service it asks (its webhook) does not answer: try again later"
         ),
         error => format!("the server does not allow {what}: {error}"),
@@ -351,7 +357,7 @@ async fn take(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::Token;
+    use crate::{exit::Hope, token::Token};
 
     #[test]
     fn only_what_may_pass_is_worth_another_attempt() {
@@ -392,10 +398,14 @@ mod tests {
     fn what_a_webhook_refuses_is_not_a_matter_of_the_uid() {
         let uid = PeerId::new("me").unwrap();
         assert!(
-            refused_uid(&uid, CloseCode::Protocol, "invalid peer uid").unwrap().message.contains("has it")
+            not_registered(&uid, CloseCode::Protocol, "invalid peer uid").unwrap().message.contains("has it")
         );
-        assert!(refused_uid(&uid, CloseCode::Policy, "uid not allowed").unwrap().message.contains("token"));
-        assert_eq!(refused_uid(&uid, CloseCode::Again, "too many registrations, try again later"), None);
+        assert!(
+            not_registered(&uid, CloseCode::Policy, "uid not allowed").unwrap().message.contains("token")
+        );
+        assert_eq!(not_registered(&uid, CloseCode::Again, "too many registrations, try again later"), None);
+        let no_webhook = not_registered(&uid, CloseCode::Again, "not available, try again later").unwrap();
+        assert_eq!((no_webhook.code, no_webhook.hope), (ExitCode::NotAuthorised, Hope::Passing));
         let said = |words: &str| refusal("the call", &ErrorMessage::Other(words.into()));
         assert!(said("not available").message.contains("does not answer"));
         assert_eq!(said("after hours").message, "the server does not allow the call: after hours");

@@ -1,12 +1,14 @@
 //! What `callbin-server` does besides serving: makes tokens, talks to a server's admin API.
 
 mod admin;
+mod printable;
 mod token;
 
 use std::process::ExitCode;
 
-use callbin_protocol::printable;
 use clap::{Parser, Subcommand};
+
+use self::printable::printable;
 
 /// Commands beside serving.
 #[derive(Debug, Parser)]
@@ -36,7 +38,7 @@ pub fn run_if_asked() -> Option<ExitCode> {
     };
     Some(match result {
         Ok(text) => {
-            text.lines().for_each(|line| println!("{}", printable(line)));
+            println!("{}", printable(&text));
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -289,7 +289,7 @@ fn a_refusal_of_the_operators_webhook_is_one() {
     expect_exit(&mut Client::start(&server, &["wait", "--id", "me"]), 13, "registration as me: go away");
     let dead = format!("http://127.0.0.1:{}/", free_port());
     let server = Server::start(&["--webhook-url", &dead, "--webhook-timeout", "1"]);
-    expect_exit(&mut Client::start(&server, &["wait"]), 13, "its webhook) does not answer");
+    expect_exit(&mut Client::start(&server, &["call", "x"]), 13, "its webhook) does not answer");
 }
 
 #[test]

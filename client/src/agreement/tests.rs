@@ -117,16 +117,6 @@ fn the_groups_order_is_the_peers() {
     assert_eq!(it.local_candidate(0, "candidate:1".into()).unwrap().sdp_mid.as_deref(), Some("v"));
 }
 
-#[test]
-fn data_channels_are_there_if_both_want_them() {
-    let (with, _) = answered(BUNDLE_ORDER);
-    assert!(with.has_data());
-    let without =
-        BUNDLE_ORDER.replace("m=application 9", "m=application 0").replace(" 0\r\na=ice", "\r\na=ice");
-    assert!(!answered(&without).0.has_data());
-    assert!(!Agreement::new(WISHES).has_data());
-}
-
 /// RFC 3264, section 6: port 0, and RFC 8843, section 7.3.3: not in the group.
 #[test]
 fn what_is_rejected_stays_rejected() {
@@ -527,4 +517,14 @@ proptest! {
             current = Some((it, shown));
         }
     }
+}
+
+#[test]
+fn data_channels_are_there_if_both_want_them() {
+    let (with, _) = answered(BUNDLE_ORDER);
+    assert!(with.has_data());
+    let without =
+        BUNDLE_ORDER.replace("m=application 9", "m=application 0").replace(" 0\r\na=ice", "\r\na=ice");
+    assert!(!answered(&without).0.has_data());
+    assert!(!Agreement::new(WISHES).has_data());
 }
