@@ -12,16 +12,18 @@ use async_std::{
     channel::{self, Receiver, Sender},
     task,
 };
-use callbin_protocol::PeerId;
+use callbin_protocol::{PeerId, printable};
 use futures_util::{FutureExt, StreamExt, future, select};
 
 use crate::{
-    cli::{self, Cli, Command, Options},
+    backoff::{Backoff, WaitForServer},
+    cli::{self, Cli, Command, IcePolicy, Options},
     conference,
     engine::{Engine, Lookup},
-    events::{Event, Reporter, printable},
+    events::{Event, Reporter},
     exit::{ExitCode, Failure},
-    ice::{IceServers, keeper::Keeper},
+    hangup,
+    ice::{IceServers, keeper::Keeper, no_relay},
     media::{make, source::Source},
     peer::{PeerConfig, Said},
     plugins, session,
@@ -50,7 +52,8 @@ fn run_call(command: &Command, options: &Options, started: Instant) -> ExitCode 
     match task::block_on(run_mode(command, options, started)) {
         Ok(()) => ExitCode::Success,
         Err(failure) => {
-            reporter.tell(None, &Event::Error { code: failure.code as u8, message: failure.message.clone() });
+            let message = failure.message.clone();
+            reporter.tell_scripts(None, &Event::Error { code: failure.code as u8, message });
             eprintln!("callbin: {}", printable(&failure.message));
             failure.code
         }
@@ -136,7 +139,9 @@ impl App {
             audio: options.media.audio(),
             video: options.media.video(),
         };
-        let signals = Signals::new([Unix::Int, Unix::Term, Unix::Hup]).map_err(Failure::internal)?;
+        let hangup = (!hangup::is_ignored()).then_some(Unix::Hup);
+        let signals = [Unix::Int, Unix::Term].into_iter().chain(hangup);
+        let signals = Signals::new(signals).map_err(Failure::internal)?;
         let headless = options.headless;
         Ok(Self {
             reporter: Reporter::new(started, options.events),
@@ -162,7 +167,7 @@ impl App {
             (Some(file), false) => tls::Trust::Also(file.clone()),
             (None, false) => tls::Trust::System,
         };
-        Server { url: self.options.server.clone(), trust, token: self.options.token_source() }
+        Server { address: self.options.server.clone(), trust, token: self.options.token_source() }
     }
 
     /// Connects and registers, and meanwhile begins to find out which ICE servers there are. Without an element
@@ -179,6 +184,27 @@ impl App {
             }
             Connection::open(&server, &me).await
         })
+    }
+
+    /// For attempts to reach the server: how long to wait for it unless the user has said so.
+    pub fn backoff(&self, usual: WaitForServer) -> Backoff {
+        Backoff::new(self.options.wait_for_server.unwrap_or(usual))
+    }
+
+    /// Why `--send-text` has not gone out to a connected peer, if it has not. To be asked before the engine forgets the
+    /// peer.
+    pub fn unsent(&self, key: u64) -> Option<String> {
+        let is_unsent = self.engine.connected(key).is_some() && self.engine.has_unsaid(key);
+        let has_channels = self.engine.may_speak(key);
+        let why = if has_channels { "no data channel was opened" } else { "the peer has no data channels" };
+        is_unsent.then(|| why.into())
+    }
+
+    /// Tells of a text that has not gone out to a peer that is over.
+    pub fn tell_unsent(&self, key: u64, peer: Option<&PeerId>) {
+        if let Some(reason) = self.unsent(key) {
+            self.reporter.tell(peer, &Event::TextUnsent { reason });
+        }
     }
 
     /// When a probe gives up on its frames.
@@ -235,7 +261,7 @@ impl App {
                 let (source, view) = source?;
                 self.engine.set_source(source, view);
             }
-            Raw::Ice(servers) => self.engine.set_ice_servers(servers),
+            Raw::Ice(servers) => self.set_ice_servers(servers)?,
             Raw::Peer(said) => self.engine.peer_event(said.slot, said.generation, said.event),
             Raw::Lookup(lookup) => self.engine.looked_up(lookup),
             Raw::Lost(lost) => self.tell_loss(lost),
@@ -246,6 +272,20 @@ impl App {
             }
         }
         Ok(Wake::Engine)
+    }
+
+    /// `None`: the server did not answer. A first answer without a TURN server is the end where nothing else will do.
+    fn set_ice_servers(&mut self, servers: Option<IceServers>) -> Result<(), Failure> {
+        let has_turn = |servers: &IceServers| !(servers.turn.is_empty() && self.options.turn.is_empty());
+        let is_hopeless = servers.as_ref().is_some_and(|servers| !has_turn(servers));
+        if is_hopeless
+            && self.options.ice_transport_policy == IcePolicy::Relay
+            && !self.engine.has_ice_servers()
+        {
+            return Err(no_relay());
+        }
+        self.engine.set_ice_servers(servers.unwrap_or_default());
+        Ok(())
     }
 
     fn tell_loss(&self, Lost { part, reason }: Lost) {
@@ -290,7 +330,7 @@ enum Raw {
     Incoming(Incoming),
     Connected(Result<Connection, Failure>),
     Source(Result<(Source, View), Failure>),
-    Ice(IceServers),
+    Ice(Option<IceServers>),
     Peer(Said),
     Lookup(Lookup),
     Lost(Lost),
@@ -299,7 +339,7 @@ enum Raw {
 }
 
 /// A keeper that has ended has told all there was to tell.
-async fn found(keeper: Option<&Keeper>) -> IceServers {
+async fn found(keeper: Option<&Keeper>) -> Option<IceServers> {
     match keeper {
         Some(keeper) => or_ended(keeper.found.recv()).await,
         None => future::pending().await,
@@ -336,6 +376,9 @@ fn start_media(
 ) -> Result<(Source, View), Failure> {
     gst::init().map_err(Failure::internal)?;
     tracing::debug!("GStreamer initialised");
+    if !headless {
+        view::check_sinks(&sinks(options))?;
+    }
     let certificate = thread::Builder::new().name("certificate".into()).spawn(warm_up);
     plugins::check(!headless)?;
     let _ = checked.try_send(());
@@ -355,8 +398,7 @@ fn open_view(options: &Options, headless: bool, news: &News) -> View {
     if headless {
         return View::none();
     }
-    let sinks = Sinks { video: options.video_sink.clone(), audio: options.audio_sink.clone() };
-    let view = View::detect(&sinks, news);
+    let view = View::detect(&sinks(options), news);
     // `wait` opens a view for each call, and has nothing new to say then.
     static TOLD: Once = Once::new();
     if !view.has_picture() {
@@ -365,6 +407,10 @@ fn open_view(options: &Options, headless: bool, news: &News) -> View {
         });
     }
     view
+}
+
+fn sinks(options: &Options) -> Sinks {
+    Sinks { video: options.video_sink.clone(), audio: options.audio_sink.clone() }
 }
 
 /// The first dtlsdec of a process generates an RSA key, which takes longer than all the rest.

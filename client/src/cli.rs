@@ -11,6 +11,8 @@ use clap::{
 use rand::seq::IndexedRandom;
 
 use crate::{
+    address::Address,
+    backoff::WaitForServer,
     exit::ExitCode,
     token::{Token, TokenSource},
     view::window,
@@ -75,15 +77,20 @@ impl Cli {
     /// Reads arguments and environment. The words of its error hold no secret.
     pub fn read(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
         let cli = Self::try_parse_from(args).map_err(without_secrets)?;
-        match &cli.command {
-            Command::Call { options, .. } | Command::Wait { options, .. } | Command::Room { options, .. }
-                if options.expects_the_impossible() =>
-            {
-                let words =
-                    "--expect-video-frames needs a picture to receive: see --no-video and --send-only";
-                Err(Self::command().error(ErrorKind::ArgumentConflict, words))
+        match cli.command.options().and_then(Options::conflict) {
+            Some(words) => Err(Self::command().error(ErrorKind::ArgumentConflict, words)),
+            None => Ok(cli),
+        }
+    }
+}
+
+impl Command {
+    fn options(&self) -> Option<&Options> {
+        match self {
+            Self::Call { options, .. } | Self::Wait { options, .. } | Self::Room { options, .. } => {
+                Some(options)
             }
-            _ => Ok(cli),
+            Self::Window(_) => None,
         }
     }
 }
@@ -163,9 +170,22 @@ pub enum View {
 /// What the modes have in common.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// The signalling server, ws:// or wss://.
-    #[arg(long, env = "CALLBIN_SERVER", value_name = "URL", default_value = "ws://127.0.0.1:8443", value_parser = server_url)]
-    pub server: String,
+    /// The signalling server, ws:// or wss://. A user and password, as in wss://user:password@host, are sent as
+    /// HTTP Basic authentication. The environment names proxies as for curl: http_proxy, https_proxy, all_proxy,
+    /// no_proxy.
+    #[arg(
+        long,
+        env = "CALLBIN_SERVER",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "ws://127.0.0.1:8443"
+    )]
+    pub server: Address,
+    /// Try again as long as there is no signalling server yet: for so many seconds, or for ever; 0 switches it off
+    /// [default: for ever with `wait`, else 0]. What does not pass ends at once, such as a certificate that is not
+    /// trusted, a refusal, or an address without callbin.
+    #[arg(long, value_name = "SECONDS|forever", num_args = 0..=1, require_equals = true, default_missing_value = "forever", value_parser = wait_for_server)]
+    pub wait_for_server: Option<WaitForServer>,
     /// The uid to register as [default: a random name].
     #[arg(long, env = "CALLBIN_ID", value_name = "UID")]
     pub id: Option<PeerId>,
@@ -324,6 +344,22 @@ impl std::fmt::Display for Size {
 }
 
 impl Options {
+    /// What of these flags cannot be meant together.
+    fn conflict(&self) -> Option<&'static str> {
+        if self.expects_the_impossible() {
+            return Some("--expect-video-frames needs a picture to receive: see --no-video and --send-only");
+        }
+        if self.server.login.is_some() && self.token_source().is_some() {
+            return Some(
+                "the server's address has a user and password, and there is a token, too: only one of them can be \
+                 sent (see --server, --token, --token-file and their environment variables)",
+            );
+        }
+        let relay = self.ice_transport_policy == IcePolicy::Relay;
+        (relay && self.no_ice_servers && self.turn.is_empty())
+            .then_some("--ice-transport-policy relay needs a TURN server: see --turn and --no-ice-servers")
+    }
+
     /// The uid asked for, or a readable random one.
     pub fn uid(&self) -> PeerId {
         self.id.clone().unwrap_or_else(random_uid)
@@ -405,13 +441,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "want a positive number of seconds".into())
 }
 
-fn server_url(text: &str) -> Result<String, String> {
-    let host = text.strip_prefix("ws://").or_else(|| text.strip_prefix("wss://"));
-    match host {
-        Some(host) if !host.is_empty() && !host.starts_with('/') && !text.contains(char::is_whitespace) => {
-            Ok(text.into())
+fn wait_for_server(text: &str) -> Result<WaitForServer, String> {
+    match text {
+        "forever" => Ok(WaitForServer::Forever),
+        "0" => Ok(WaitForServer::Limit(Duration::ZERO)),
+        text => {
+            seconds(text).map(WaitForServer::Limit).map_err(|_| "want a number of seconds, or forever".into())
         }
-        _ => Err("want ws://host:port or wss://host:port".into()),
     }
 }
 
@@ -482,6 +518,10 @@ mod tests {
             &["--token", "two words"],
             &["--token", "a", "--token-file", "b"],
             &["--ice-transport-policy", "some"],
+            &["--ice-transport-policy", "relay", "--no-ice-servers"],
+            &["--server", "ws://me:hush@x", "--token", "a"],
+            &["--wait-for-server=-1"],
+            &["--wait-for-server=soon"],
             &["--nonsense"],
         ] {
             assert!(options(bad).is_err(), "{bad:?}");
@@ -501,6 +541,19 @@ mod tests {
         }
         let words = options(&["--fps", "many"]).unwrap_err().to_string();
         assert!(words.contains("many"), "{words}");
+    }
+
+    #[test]
+    fn a_server_is_waited_for_as_told() {
+        let given = |args: &[&str]| options(args).unwrap().wait_for_server;
+        assert_eq!(given(&[]), None);
+        assert_eq!(given(&["--wait-for-server"]), Some(WaitForServer::Forever));
+        assert_eq!(given(&["--wait-for-server=forever"]), Some(WaitForServer::Forever));
+        assert_eq!(given(&["--wait-for-server=0"]), Some(WaitForServer::Limit(Duration::ZERO)));
+        assert_eq!(
+            given(&["--wait-for-server=1.5"]),
+            Some(WaitForServer::Limit(Duration::from_millis(1500)))
+        );
     }
 
     #[test]

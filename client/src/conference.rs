@@ -9,16 +9,13 @@ use callbin_protocol::{ClientMessage, ErrorMessage, PeerId, RoomId, ServerMessag
 
 use crate::{
     app::{App, Wake},
+    backoff::{Backoff, WaitForServer},
     engine::Out,
-    events::Event,
+    events::{EndReason, Event},
     exit::{ExitCode, Failure},
     room::{Effect, Input, Report, Room},
-    signalling::{Connection, Incoming},
+    signalling::{Connection, Incoming, closing, refusal},
 };
-
-/// Between attempts to reach a server that is gone.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// Between attempts to reach a member whose connection broke, looked at once a second.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -37,14 +34,18 @@ pub async fn run(app: &mut App, room: &RoomId, max_peers: u16) -> Result<(), Fai
         in_room: false,
         entered: false,
         since: None,
-        pause: FIRST_PAUSE,
+        backoff: app.backoff(WaitForServer::Limit(Duration::ZERO)),
         retry: None,
+        unreached: None,
         retries: BTreeMap::new(),
         next_second: Instant::now() + Duration::from_secs(1),
         frames_gone: 0,
     };
     let reason = conference.run(app).await?;
-    app.reporter.tell(None, &Event::Ended { reason: reason.into() });
+    app.reporter.tell(None, &Event::Ended { reason });
+    for (peer, key) in &conference.keys {
+        app.tell_unsent(*key, Some(peer));
+    }
     app.engine.close_all();
     if let Some(connection) = conference.connection.take() {
         connection.close().await;
@@ -66,9 +67,11 @@ struct Conference {
     entered: bool,
     /// When we were first let in, or first had to come back: `--duration` counts from then.
     since: Option<Instant>,
-    /// After the server was lost: how long to wait, and until when.
-    pause: Duration,
+    /// While there is no server: when to try again.
+    backoff: Backoff,
     retry: Option<Instant>,
+    /// Why it has not been reached, as long as it has never let us in.
+    unreached: Option<Failure>,
     /// Members to offer to again: when, if not just now, and after which pause.
     retries: BTreeMap<PeerId, (Option<Instant>, Duration)>,
     next_second: Instant,
@@ -77,7 +80,7 @@ struct Conference {
 }
 
 impl Conference {
-    async fn run(&mut self, app: &mut App) -> Result<&'static str, Failure> {
+    async fn run(&mut self, app: &mut App) -> Result<EndReason, Failure> {
         let mut connecting = Some(app.connect(&self.uid));
         loop {
             self.look_at_engine(app);
@@ -91,20 +94,17 @@ impl Conference {
             let until = self.wake_time(app);
             match app.wake(self.connection.as_ref(), &mut connecting, until).await? {
                 Wake::Connected(Ok(connection)) => self.registered(app, connection),
-                Wake::Connected(Err(failure)) if !self.entered || failure.code == ExitCode::NotAuthorised => {
-                    return Err(failure);
-                }
-                Wake::Connected(Err(failure)) => self.lost(app, &failure.message),
+                Wake::Connected(Err(failure)) => self.not_connected(app, failure)?,
                 Wake::Incoming(Incoming::Text(text)) => self.server_says(app, &text)?,
                 Wake::Incoming(Incoming::Closed { code, reason }) => {
                     if let Some(failure) = app.sent_away(code, &reason) {
                         return Err(failure);
                     }
-                    self.lost(app, format!("closed with {code} {reason}").trim_end());
+                    self.lost(app, &closing(code, &reason));
                 }
                 Wake::Incoming(Incoming::Unreadable(failure)) => return Err(failure),
                 Wake::Incoming(Incoming::Lost(reason)) => self.lost(app, &reason),
-                Wake::Interrupted => return Ok("hung-up"),
+                Wake::Interrupted => return Ok(EndReason::HungUp),
                 Wake::Engine | Wake::Time => {}
             }
         }
@@ -116,15 +116,32 @@ impl Conference {
         self.connection = Some(connection);
     }
 
+    fn not_connected(&mut self, app: &App, failure: Failure) -> Result<(), Failure> {
+        match self.backoff.after(&failure, app.started.elapsed()) {
+            Some(pause) => {
+                self.retry_after(app, pause, &failure.message);
+                if !self.entered {
+                    self.unreached = Some(failure);
+                }
+                Ok(())
+            }
+            None => Err(failure),
+        }
+    }
+
     /// The connections to the members live on; the server is looked for again.
-    fn lost(&mut self, app: &App, reason: &str) {
+    fn lost(&mut self, app: &mut App, reason: &str) {
         self.connection = None;
+        app.engine.set_cut_off(true);
         self.in_room = false;
         self.since.get_or_insert_with(Instant::now);
-        self.retry = Some(Instant::now() + self.pause);
-        let in_ms = u64::try_from(self.pause.as_millis()).unwrap_or(u64::MAX);
-        app.reporter.tell(None, &Event::Reconnecting { reason: reason.into(), in_ms });
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        let pause = self.backoff.after_loss();
+        self.retry_after(app, pause, reason);
+    }
+
+    fn retry_after(&mut self, app: &App, pause: Duration, reason: &str) {
+        self.retry = Some(Instant::now() + pause);
+        app.reporter.tell(None, &Event::reconnecting(reason, pause));
     }
 
     fn server_says(&mut self, app: &mut App, text: &str) -> Result<(), Failure> {
@@ -132,8 +149,10 @@ impl Conference {
             Ok(ServerMessage::RoomOk(peers)) => {
                 self.in_room = true;
                 self.entered = true;
+                self.unreached = None;
                 self.since.get_or_insert_with(Instant::now);
-                self.pause = FIRST_PAUSE;
+                self.backoff.let_in();
+                app.engine.set_cut_off(false);
                 let names = peers.iter().map(PeerId::to_string).collect();
                 app.reporter.tell(None, &Event::Joined { room: self.name.to_string(), peers: names });
                 self.input(app, Input::Entered(peers));
@@ -147,7 +166,7 @@ impl Conference {
         Ok(())
     }
 
-    fn server_error(&mut self, app: &App, error: ErrorMessage) -> Result<(), Failure> {
+    fn server_error(&mut self, app: &mut App, error: ErrorMessage) -> Result<(), Failure> {
         match error {
             // The member left while our message was on its way: the notice follows, or came already.
             ErrorMessage::PeerNotFound(_) | ErrorMessage::PeerNotInRoom(_) if self.in_room => Ok(()),
@@ -157,6 +176,9 @@ impl Conference {
                 Err(Failure::new(ExitCode::NotAuthorised, message))
             }
             ErrorMessage::InvalidRoomId(_) => Err(Failure::new(ExitCode::Usage, error.to_string())),
+            error @ ErrorMessage::Other(_) if !self.entered => {
+                Err(refusal("our entry into the room", &error))
+            }
             error if !self.entered => {
                 let message = format!("the server does not let us into the room: {error}");
                 Err(Failure::new(ExitCode::NegotiationFailed, message))
@@ -234,6 +256,7 @@ impl Conference {
 
     fn close(&mut self, app: &mut App, peer: &PeerId) {
         if let Some(key) = self.keys.remove(peer) {
+            app.tell_unsent(key, Some(peer));
             self.frames_gone += app.engine.frames(key);
             self.members.remove(&key);
             app.engine.close(key);
@@ -282,14 +305,14 @@ impl Conference {
                     self.input(app, if unbearable { Input::Misbehaved(peer) } else { Input::Broken(peer) });
                 }
                 Out::HungUp => {
-                    app.reporter.tell(Some(&peer), &Event::Ended { reason: "peer-left".into() });
+                    app.reporter.tell(Some(&peer), &Event::Ended { reason: EndReason::PeerLeft });
                     self.input(app, Input::Broken(peer));
                 }
             }
         }
     }
 
-    fn look_at_clock(&mut self, app: &mut App) -> Result<Option<&'static str>, Failure> {
+    fn look_at_clock(&mut self, app: &mut App) -> Result<Option<EndReason>, Failure> {
         let now = Instant::now();
         if self.next_second <= now {
             self.next_second = (self.next_second + Duration::from_secs(1)).max(now);
@@ -301,9 +324,12 @@ impl Conference {
             let frames =
                 self.frames_gone + self.members.keys().map(|key| app.engine.frames(*key)).sum::<u64>();
             if frames >= wanted {
-                return Ok(Some("frames"));
+                return Ok(Some(EndReason::Frames));
             }
             if app.probe_end().is_some_and(|end| now >= end) || self.is_over(app, now) {
+                if let Some(failure) = self.unreached.take() {
+                    return Err(failure);
+                }
                 let seconds = app.started.elapsed().as_secs();
                 let message = format!("{frames} of {wanted} video frames within {seconds} s");
                 return Err(Failure::new(ExitCode::NoMedia, message));
@@ -314,7 +340,7 @@ impl Conference {
                 let message = "the server has not let us into the room before the duration's end";
                 Err(Failure::new(ExitCode::CannotConnect, message))
             }
-            is_over => Ok(is_over.then_some("duration")),
+            is_over => Ok(is_over.then_some(EndReason::Duration)),
         }
     }
 

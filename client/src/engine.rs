@@ -18,7 +18,7 @@ use crate::{
     cli::IcePolicy,
     events::Event,
     exit::{ExitCode, Failure},
-    ice::IceServers,
+    ice::{IceServers, no_relay},
     media::{receive::First, source::Source},
     negotiation::{Effect, Input, Milestone, Negotiation, NegotiationFailure, Start},
     peer::{Inbox, Peer, PeerConfig, PeerEvent, Reaper, Voice},
@@ -28,8 +28,9 @@ use crate::{
 
 /// A name is looked up this long: an mDNS name nobody knows is not found at all.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(3);
-/// A connected peer from which nothing came for this long, no RTCP either, has vanished.
-const SILENCE_LIMIT: Duration = Duration::from_secs(15);
+/// A connected peer from which nothing came for this long, no RTCP either, has vanished. As long as consent to send
+/// lasts without a sign of life (RFC 7675, section 5.1): a network may be away for less.
+const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 
 /// An answer to [`Effect::Resolve`]: the slot, its generation, the m-line, the candidate, the address.
 pub type Lookup = (u64, u64, u32, RemoteCandidate, Option<IpAddr>);
@@ -89,6 +90,8 @@ pub struct Engine {
     next: u64,
     out: VecDeque<(u64, Out)>,
     reaper: Reaper,
+    /// There is no signalling: peers are told by DTLS what they would not hear otherwise.
+    is_cut_off: bool,
 }
 
 impl Engine {
@@ -114,6 +117,7 @@ impl Engine {
             next: 0,
             out: VecDeque::new(),
             reaper: Reaper::default(),
+            is_cut_off: false,
         }
     }
 
@@ -128,6 +132,11 @@ impl Engine {
     pub fn set_ice_servers(&mut self, servers: IceServers) {
         self.ice = Some(servers);
         self.go_on();
+    }
+
+    /// Whether it is known which ICE servers there are.
+    pub fn has_ice_servers(&self) -> bool {
+        self.ice.is_some()
     }
 
     /// Peers that waited begin, if all is there.
@@ -193,12 +202,27 @@ impl Engine {
         }
     }
 
+    /// Whether there is no signalling server from which peers would hear that we are gone.
+    pub fn set_cut_off(&mut self, is_cut_off: bool) {
+        self.is_cut_off = is_cut_off;
+    }
+
+    /// Whether something is still to be said to the peer.
+    pub fn has_unsaid(&self, key: u64) -> bool {
+        self.slots.get(&key).is_some_and(|slot| !slot.to_say.is_empty())
+    }
+
+    /// Whether what is to be said may still be: data channels are agreed on.
+    pub fn may_speak(&self, key: u64) -> bool {
+        self.slots.get(&key).is_some_and(|slot| slot.negotiation.has_data())
+    }
+
     /// Ends a peer.
     pub fn close(&mut self, key: u64) {
         if let Some(slot) = self.slots.remove(&key)
             && let Some(peer) = slot.peer
         {
-            peer.close(&self.reaper);
+            peer.close(&self.reaper, self.is_cut_off);
         }
     }
 
@@ -272,12 +296,9 @@ impl Engine {
             let Some(peer) = &mut slot.peer else { continue };
             slot.seat.iter().for_each(Seat::look);
             let stats = peer.stats();
-            let silence = Duration::from_millis(stats.silence_ms);
-            let is_used = |flow: &Flow| flow.direction.sends || flow.direction.receives;
-            let is_quiet = !slot.negotiation.flows().iter().any(is_used);
+            let has_vanished = has_vanished(stats.silence_ms, &slot.negotiation.flows());
             self.out.push_back((key, Out::Tell(Event::Stats(Box::new(stats)))));
-            // On a quiet path libnice's checks have to do.
-            if silence > SILENCE_LIMIT && !is_quiet {
+            if has_vanished {
                 let seconds = SILENCE_LIMIT.as_secs();
                 let reason = format!("nothing came from the peer for {seconds} s: it has vanished");
                 self.fail(key, "connected", Failure::new(ExitCode::NoMedia, reason));
@@ -397,6 +418,9 @@ impl Engine {
     fn begin(&mut self, key: u64, effect: Effect) -> Result<(), Failure> {
         let (Some(slot), Some(source)) = (self.slots.get_mut(&key), &self.source) else { return Ok(()) };
         let config = self.ice.iter().fold(self.config.clone(), PeerConfig::with);
+        if config.policy == IcePolicy::Relay && config.turn.is_empty() {
+            return Err(no_relay());
+        }
         let voice = Voice::new(key, slot.generation, self.inbox.clone());
         let name = slot.uid.as_ref().map_or("caller", PeerId::as_str);
         let seat = slot.seat.insert(self.view.seat(name, config.video.1));
@@ -449,7 +473,7 @@ impl Engine {
         slot.connected = None;
         slot.seat = None;
         if let Some(peer) = slot.peer.take() {
-            peer.close(&self.reaper);
+            peer.close(&self.reaper, self.is_cut_off);
         }
         self.out.push_back((key, Out::Rebuilt));
     }
@@ -547,6 +571,12 @@ impl Slot {
     }
 }
 
+/// On a path without media libnice's checks have to do.
+fn has_vanished(silence_ms: u64, flows: &[Flow]) -> bool {
+    let is_used = |flow: &Flow| flow.direction.sends || flow.direction.receives;
+    Duration::from_millis(silence_ms) > SILENCE_LIMIT && flows.iter().any(is_used)
+}
+
 async fn address_of(name: String) -> Option<IpAddr> {
     let find = task::spawn_blocking(move || (name.as_str(), 0).to_socket_addrs().ok()?.next());
     timeout(LOOKUP_LIMIT, find).await.ok().flatten().map(|at| at.ip())
@@ -571,6 +601,7 @@ mod tests {
     use callbin_protocol::SdpType;
 
     use super::*;
+    use crate::sdp::{Codec, Kind};
 
     /// An engine while GStreamer still starts.
     fn starting() -> Engine {
@@ -591,6 +622,21 @@ mod tests {
         assert!(may_look_up("b9a1.LOCAL", IcePolicy::Relay));
         assert!(!may_look_up("host.example.org", IcePolicy::Relay));
         assert!(!may_look_up("local", IcePolicy::Relay));
+    }
+
+    #[test]
+    fn a_peer_may_be_silent_for_as_long_as_its_consent_lasts() {
+        let flow = |sends| Flow {
+            seat: 0,
+            kind: Kind::Video,
+            direction: Direction { sends, receives: false },
+            mid: String::new(),
+            codec: Codec::default(),
+        };
+        assert!(!has_vanished(30_000, &[flow(true)]));
+        assert!(has_vanished(30_001, &[flow(false), flow(true)]));
+        assert!(!has_vanished(1_000_000, &[flow(false)]), "nothing flows");
+        assert!(!has_vanished(1_000_000, &[]));
     }
 
     #[test]

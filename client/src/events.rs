@@ -3,10 +3,10 @@
 use std::{
     fmt,
     io::{self, Write},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use callbin_protocol::PeerId;
+use callbin_protocol::{PeerId, printable};
 use serde::Serialize;
 
 use crate::{cli, stats::PeerStats};
@@ -81,7 +81,7 @@ pub enum Event {
         /// What went wrong.
         reason: String,
     },
-    /// The connection to the server is gone; trying again.
+    /// The server is gone, or not there yet; trying again.
     Reconnecting {
         /// Why.
         reason: String,
@@ -95,10 +95,20 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// The connection to the server is gone, and a call with a peer goes on without it.
+    SignallingLost {
+        /// Why.
+        reason: String,
+    },
+    /// A call is over, or a peer is gone, and `--send-text` was not sent to it.
+    TextUnsent {
+        /// Why.
+        reason: String,
+    },
     /// A call ended.
     Ended {
-        /// Why: `hung-up`, `peer-left`, `duration`, `frames`, or the failure.
-        reason: String,
+        /// Why.
+        reason: EndReason,
     },
     /// The process ends with a failure.
     Error {
@@ -107,6 +117,58 @@ pub enum Event {
         /// What is wrong and what to do.
         message: String,
     },
+}
+
+impl Event {
+    /// The next attempt to reach the server is made after `pause`.
+    pub fn reconnecting(reason: &str, pause: Duration) -> Self {
+        let in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        Self::Reconnecting { reason: reason.into(), in_ms }
+    }
+}
+
+/// Why a call ended: in JSON `hung-up`, `peer-left`, `duration`, `frames`, `server-lost`, or what failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+pub enum EndReason {
+    /// The user wanted it so.
+    HungUp,
+    /// The peer hung up.
+    PeerLeft,
+    /// `--duration` is over.
+    Duration,
+    /// `--expect-video-frames` has its frames.
+    Frames,
+    /// The signalling server is gone.
+    ServerLost,
+    /// This failed.
+    Failed(String),
+}
+
+impl From<EndReason> for String {
+    fn from(reason: EndReason) -> Self {
+        match reason {
+            EndReason::HungUp => "hung-up".into(),
+            EndReason::PeerLeft => "peer-left".into(),
+            EndReason::Duration => "duration".into(),
+            EndReason::Frames => "frames".into(),
+            EndReason::ServerLost => "server-lost".into(),
+            EndReason::Failed(why) => why,
+        }
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HungUp => f.write_str("we hung up"),
+            Self::PeerLeft => f.write_str("the peer hung up"),
+            Self::Duration => f.write_str("its time is over"),
+            Self::Frames => f.write_str("the expected frames have come"),
+            Self::ServerLost => f.write_str("the connection to the server was lost"),
+            Self::Failed(why) => f.write_str(&printable(why)),
+        }
+    }
 }
 
 /// A uid as text: serialises as a plain string.
@@ -139,12 +201,24 @@ impl Reporter {
         let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let peer = peer.map(PeerId::as_str);
         let line = match self.form {
-            cli::Events::Json => serde_json::to_string(&Line { event, ms, peer }).unwrap_or_default(),
+            cli::Events::Json => json(ms, peer, event),
             cli::Events::Human => human(ms, peer, event),
         };
         let mut out = io::stdout().lock();
         let _ = writeln!(out, "{line}").and_then(|()| out.flush());
     }
+
+    /// Tells what people read in the last line on stderr.
+    pub fn tell_scripts(&self, peer: Option<&PeerId>, event: &Event) {
+        if self.form == cli::Events::Json {
+            self.tell(peer, event);
+        }
+    }
+}
+
+/// Escaped further than JSON demands: people look at it, too.
+fn json(ms: u64, peer: Option<&str>, event: &Event) -> String {
+    printable(&serde_json::to_string(&Line { event, ms, peer }).unwrap_or_default())
 }
 
 fn human(ms: u64, peer: Option<&str>, event: &Event) -> String {
@@ -154,11 +228,6 @@ fn human(ms: u64, peer: Option<&str>, event: &Event) -> String {
         Some(peer) => format!("{seconds:>4}.{millis:03}  {}: {event}", printable(peer)),
         None => format!("{seconds:>4}.{millis:03}  {event}"),
     }
-}
-
-/// Texts come from strangers: nothing in them may steer the terminal.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 impl fmt::Display for Event {
@@ -188,11 +257,21 @@ impl fmt::Display for Event {
             Self::PeerLeft => f.write_str("left the room"),
             Self::PeerFailed { phase, reason } => write!(f, "failed while {phase}: {}", printable(reason)),
             Self::Reconnecting { reason, in_ms } => {
-                write!(f, "connection to the server lost ({}), next attempt in {in_ms} ms", printable(reason))
+                write!(f, "no connection to the server ({}), next attempt in {in_ms} ms", printable(reason))
             }
             Self::ViewLost { part, reason } => write!(f, "{part} lost: {}", printable(reason)),
-            Self::Ended { reason } => write!(f, "call ended: {}", printable(reason)),
-            Self::Error { code, message } => write!(f, "error {code}: {}", printable(message)),
+            Self::SignallingLost { reason } => {
+                write!(
+                    f,
+                    "connection to the server lost ({}), the call goes on without it",
+                    printable(reason)
+                )
+            }
+            Self::TextUnsent { reason } => {
+                write!(f, "the text of --send-text was not sent: {}", printable(reason))
+            }
+            Self::Ended { reason } => write!(f, "call ended: {reason}"),
+            Self::Error { message, .. } => f.write_str(&printable(message)),
         }
     }
 }
@@ -215,9 +294,36 @@ mod tests {
     }
 
     #[test]
+    fn an_end_is_a_code_for_scripts_and_words_for_people() {
+        for (reason, code, words) in [
+            (EndReason::HungUp, "hung-up", "we hung up"),
+            (EndReason::PeerLeft, "peer-left", "the peer hung up"),
+            (EndReason::Duration, "duration", "its time is over"),
+            (EndReason::Frames, "frames", "the expected frames have come"),
+            (EndReason::ServerLost, "server-lost", "the connection to the server was lost"),
+            (EndReason::Failed("no path".into()), "no path", "no path"),
+        ] {
+            let event = Event::Ended { reason };
+            assert_eq!(json(1, None, &event), format!(r#"{{"event":"ended","reason":"{code}","ms":1}}"#));
+            assert_eq!(event.to_string(), format!("call ended: {words}"));
+        }
+    }
+
+    #[test]
     fn strangers_cannot_steer_the_terminal() {
         let line = human(1234, Some("a\u{1b}[2J"), &Event::Data { text: "x\u{7}\ny".into() });
         assert!(!line.contains(char::is_control), "{line:?}");
         assert!(line.starts_with("   1.234"));
+        let told = "\u{9b}2J \u{202e}\u{2066}";
+        for line in [
+            human(1, Some(told), &Event::Data { text: told.into() }),
+            json(1, Some(told), &Event::Data { text: told.into() }),
+            human(1, None, &Event::Ended { reason: EndReason::Failed(told.into()) }),
+        ] {
+            assert!(line.is_ascii() && !line.contains(char::is_control), "{line:?}");
+        }
+        let line = json(1, None, &Event::Data { text: told.into() });
+        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read["text"], told, "the same to programs");
     }
 }

@@ -32,14 +32,16 @@ pub enum ExitCode {
     MissingPlugin = 11,
     /// The peer ended the call.
     PeerLeft = 12,
-    /// The server wants a token, refuses ours, or wants us to stay away.
+    /// The server or the proxy wants to know who we are, refuses us or what we ask for, or wants us to stay away.
     NotAuthorised = 13,
     /// The peer sent more than anybody can take.
     Misbehaved = 14,
+    /// The call went well, but `--send-text` never went out.
+    TextUnsent = 15,
 }
 
 impl ExitCode {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Success,
         Self::Internal,
         Self::Usage,
@@ -55,6 +57,7 @@ impl ExitCode {
         Self::PeerLeft,
         Self::NotAuthorised,
         Self::Misbehaved,
+        Self::TextUnsent,
     ];
 
     /// One line for `--help` and the README.
@@ -63,7 +66,9 @@ impl ExitCode {
             Self::Success => "success: the call ran its time, the expected frames came, or you hung up",
             Self::Internal => "internal error: GStreamer or the system failed",
             Self::Usage => "usage: a flag or argument is wrong",
-            Self::CannotConnect => "cannot connect: no connection to the signalling server, or it was lost",
+            Self::CannotConnect => {
+                "cannot connect: no connection to the signalling server, or it was lost before the call was connected"
+            }
             Self::Tls => "TLS: the server's certificate is not trusted, or --ca-file is no good",
             Self::RefusedUid => "refused uid: taken or not acceptable to the server",
             Self::PeerNotFound => "peer not found: nobody is registered under that uid",
@@ -71,15 +76,22 @@ impl ExitCode {
             Self::NegotiationFailed => {
                 "negotiation failed: no usable offer or answer, no codec in common, the wrong certificate, or a silent peer"
             }
-            Self::IceFailed => "ICE failed: no network path to the peer, or it broke",
+            Self::IceFailed => {
+                "ICE failed: no network path to the peer, it broke, or no TURN server where only that will do"
+            }
             Self::NoMedia => "no media: the expected frames or packets did not arrive in time",
-            Self::MissingPlugin => "missing plugin: a GStreamer plugin is not installed",
+            Self::MissingPlugin => {
+                "missing plugin: a GStreamer plugin or the sink that was named is not installed"
+            }
             Self::PeerLeft => "peer left: the other side ended the call",
             Self::Misbehaved => {
                 "misbehaved peer: it sent more than anybody can take, or a message larger than the client reads"
             }
             Self::NotAuthorised => {
-                "not authorised: the server wants a token, refuses this one, or sent us away"
+                "not authorised: the server or a proxy wants a token or password, or refuses us, the call or the room"
+            }
+            Self::TextUnsent => {
+                "text not sent: the call is over, and the peer had no data channel for --send-text"
             }
         }
     }
@@ -97,12 +109,36 @@ pub struct Failure {
     pub code: ExitCode,
     /// What is wrong and what to do, in one line.
     pub message: String,
+    /// Whether it is worth another attempt.
+    pub hope: Hope,
+}
+
+/// What another attempt to reach the server may bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hope {
+    /// The same answer.
+    None,
+    /// Success, if the server has let us in before: then it is not our settings that are wrong.
+    IfKnown,
+    /// Success: the server may not be up yet.
+    Passing,
 }
 
 impl Failure {
     /// A failure of kind `code`.
     pub fn new(code: ExitCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        let hope = if code == ExitCode::NotAuthorised { Hope::None } else { Hope::IfKnown };
+        Self { code, message: message.into(), hope }
+    }
+
+    /// It may go well in a moment.
+    pub fn passing(self) -> Self {
+        Self { hope: Hope::Passing, ..self }
+    }
+
+    /// It may go well again, if it ever has.
+    pub fn if_known(self) -> Self {
+        Self { hope: Hope::IfKnown, ..self }
     }
 
     /// A failure of GStreamer or the system.

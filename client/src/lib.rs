@@ -1,17 +1,22 @@
 //! callbin's client: WebRTC calls with GStreamer's webrtcbin, one to one or in rooms.
 //!
-//! Pure parts decide ([`negotiation`], [`sdp`], [`candidate`]); shells around them talk to the server
-//! ([`signalling`]) and to GStreamer ([`media`], [`peer`]); [`engine`] connects the two for any number of
+//! Pure parts decide ([`negotiation`], [`sdp`], [`candidate`], [`backoff`]); shells around them talk to the server
+//! ([`dial`], [`signalling`]) and to GStreamer ([`media`], [`peer`]); [`engine`] connects the two for any number of
 //! peers, [`view`] shows and plays them, and [`session`] and [`conference`] are modes on top of it. [`app`] runs the program.
 
+pub mod address;
 pub mod agreement;
 pub mod app;
+pub mod backoff;
 pub mod candidate;
 pub mod cli;
 pub mod conference;
+pub mod dial;
+pub mod ending;
 pub mod engine;
 pub mod events;
 pub mod exit;
+pub mod hangup;
 pub mod ice;
 pub mod layout;
 pub mod logging;
@@ -20,6 +25,7 @@ pub mod negotiation;
 pub mod patience;
 pub mod peer;
 pub mod plugins;
+pub mod proxy;
 pub mod room;
 pub mod sdp;
 pub mod session;

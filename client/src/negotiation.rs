@@ -244,6 +244,11 @@ impl Negotiation {
         self.agreement.as_ref().map_or_else(Vec::new, Agreement::flows)
     }
 
+    /// Whether data channels are agreed on.
+    pub fn has_data(&self) -> bool {
+        self.agreement.as_ref().is_some_and(Agreement::has_data)
+    }
+
     /// Handles one input at the time `now`; returns the effects in their order.
     pub fn handle(&mut self, now: Duration, input: Input) -> Vec<Effect> {
         if self.state == State::Over {

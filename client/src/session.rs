@@ -1,7 +1,7 @@
 //! One-to-one calls: `callbin call` and `callbin wait`.
 //!
-//! In this protocol the connection to the server is the call: it ends with it, and whoever wants to be called
-//! again connects again.
+//! In this protocol a connection to the server is for one call: whoever wants to be called again connects again. The
+//! server closes it when the peer's is gone. A server that is gone itself does not end a call that is connected.
 
 use std::time::{Duration, Instant};
 
@@ -9,87 +9,74 @@ use callbin_protocol::{ClientMessage, ErrorMessage, PeerId, ServerMessage, Signa
 
 use crate::{
     app::{App, Wake},
+    backoff::{Backoff, WaitForServer},
+    ending::Ending,
     engine::Out,
     events::Event,
     exit::{ExitCode, Failure},
     negotiation::Start,
-    signalling::{Connection, Incoming},
+    signalling::{Connection, Incoming, closing, refusal},
 };
 
-/// Between attempts to reach a server that is gone.
+/// Before we wait to be called again.
 const SHORT_PAUSE: Duration = Duration::from_millis(10);
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-
-/// How a call ended.
-#[derive(Debug)]
-enum Ending {
-    /// The user wants it so.
-    Interrupted,
-    /// `--duration` is over.
-    Duration,
-    /// `--expect-video-frames` has its frames.
-    Frames,
-    /// The peer hung up.
-    PeerLeft,
-    /// The server is gone.
-    ServerLost(String),
-    /// `--expect-video-frames` has not got them in time.
-    TooFewFrames(Failure),
-    /// It failed.
-    Failed(Failure),
-}
 
 /// Calls `peer`, until the call is over.
 pub async fn call(app: &mut App, peer: &PeerId, remote_offerer: bool) -> Result<(), Failure> {
     let start = if remote_offerer { Start::RequestOffer } else { Start::Offer };
-    app.start_media();
-    let mut call = Call::new(app, Some(peer.clone()), start);
     let uid = app.options.uid();
-    let ending = call.run(app, &uid).await?;
-    app.reporter.tell(Some(peer), &Event::Ended { reason: ending.name() });
-    call.close(app).await;
-    ending.result(call.was_connected)
+    let mut backoff = app.backoff(WaitForServer::Limit(Duration::ZERO));
+    let mut unreached = None;
+    loop {
+        app.start_media();
+        let mut call = Call::new(app, Some(peer.clone()), start);
+        let ending = call.run(app, &uid).await?;
+        let pause = call.pause_before_another(app, &ending, &mut backoff);
+        let Some(pause) = pause else { return call.end(app, ending.but_for(unreached)).await };
+        call.close(app).await;
+        unreached = ending.failure();
+        if pause_or_interrupt(app, pause).await? {
+            return Ok(());
+        }
+    }
 }
 
 /// Answers calls: one, or one after the other.
 pub async fn wait(app: &mut App, once: bool) -> Result<(), Failure> {
     let uid = app.options.uid();
-    let mut registered_before = false;
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = app.backoff(WaitForServer::Forever);
+    let mut unreached = None;
     // The check of all elements and flags, and the slow parts of the first call's beginning, now.
     app.start_media();
     loop {
         let mut call = Call::new(app, None, Start::BeCalled);
         let ending = call.run(app, &uid).await?;
-        let was_called = call.was_called;
-        if was_called {
-            app.reporter.tell(None, &Event::Ended { reason: ending.name() });
-        }
-        call.close(app).await;
-        if ending.is_final() || (once && was_called) || !(registered_before || call.was_registered) {
-            return match ending {
-                // Being hung up on is how an answered call ends.
-                Ending::PeerLeft if call.was_connected => Ok(()),
-                ending => ending.result(call.was_connected),
-            };
-        }
         if call.was_registered {
-            registered_before = true;
-            pause = FIRST_PAUSE;
+            backoff.let_in();
+            unreached = None;
         }
-        if !was_called && matches!(ending, Ending::PeerLeft) {
+        if ending.is_final() || (once && call.was_called) {
+            return call.end(app, ending.but_for(unreached)).await;
+        }
+        let pause = if call.was_called {
+            app.tell_unsent(call.key, None);
+            app.reporter.tell(None, &Event::Ended { reason: ending.reason() });
+            Duration::ZERO
+        } else if matches!(ending, Ending::PeerLeft) {
             // A caller that gave up before it said anything. Not at once, should a server do this for ever.
-            if pause_or_interrupt(app, SHORT_PAUSE).await? {
-                return Ok(());
+            SHORT_PAUSE
+        } else {
+            match call.pause_before_another(app, &ending, &mut backoff) {
+                Some(pause) => pause,
+                None => return call.end(app, ending).await,
             }
-        } else if !was_called {
-            let in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            app.reporter.tell(None, &Event::Reconnecting { reason: ending.reason(), in_ms });
-            if pause_or_interrupt(app, pause).await? {
-                return Ok(());
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
+        };
+        call.close(app).await;
+        if !backoff.was_let_in() {
+            unreached = ending.failure();
+        }
+        if pause_or_interrupt(app, pause).await? {
+            return Ok(());
         }
     }
 }
@@ -104,52 +91,6 @@ async fn pause_or_interrupt(app: &mut App, pause: Duration) -> Result<bool, Fail
         }
     }
     Ok(false)
-}
-
-impl Ending {
-    fn name(&self) -> String {
-        match self {
-            Self::Interrupted => "hung-up".into(),
-            Self::Duration => "duration".into(),
-            Self::Frames => "frames".into(),
-            Self::PeerLeft => "peer-left".into(),
-            Self::ServerLost(_) => "server-lost".into(),
-            Self::TooFewFrames(failure) | Self::Failed(failure) => failure.message.clone(),
-        }
-    }
-
-    fn reason(&self) -> String {
-        match self {
-            Self::ServerLost(reason) => reason.clone(),
-            other => other.name(),
-        }
-    }
-
-    /// Whether another attempt would be unwelcome.
-    fn is_final(&self) -> bool {
-        match self {
-            Self::Failed(failure) => failure.code == ExitCode::NotAuthorised,
-            Self::Interrupted | Self::Frames | Self::TooFewFrames(_) => true,
-            Self::Duration | Self::PeerLeft | Self::ServerLost(_) => false,
-        }
-    }
-
-    fn result(self, was_connected: bool) -> Result<(), Failure> {
-        match self {
-            Self::Interrupted | Self::Duration | Self::Frames => Ok(()),
-            Self::PeerLeft if was_connected => {
-                Err(Failure::new(ExitCode::PeerLeft, "the peer ended the call"))
-            }
-            Self::PeerLeft => {
-                Err(Failure::new(ExitCode::PeerLeft, "the peer left before the call was connected"))
-            }
-            Self::ServerLost(reason) => Err(Failure::new(
-                ExitCode::CannotConnect,
-                format!("the connection to the signalling server was lost: {reason}"),
-            )),
-            Self::TooFewFrames(failure) | Self::Failed(failure) => Err(failure),
-        }
-    }
 }
 
 /// One connection and the one call it can have.
@@ -200,7 +141,7 @@ impl Call {
                     self.registered(app, connection, uid);
                     None
                 }
-                Wake::Connected(Err(failure)) => Some(self.not_registered(failure)),
+                Wake::Connected(Err(failure)) => Some(Ending::Failed(failure)),
                 Wake::Incoming(incoming) => self.incoming(app, incoming),
                 Wake::Interrupted => Some(Ending::Interrupted),
                 Wake::Engine | Wake::Time => {
@@ -234,14 +175,6 @@ impl Call {
         }
     }
 
-    fn not_registered(&self, failure: Failure) -> Ending {
-        match failure.code {
-            // A server that is gone, or that has not yet noticed that we were: worth another attempt.
-            ExitCode::CannotConnect | ExitCode::RefusedUid if self.peer.is_none() => Ending::Failed(failure),
-            _ => Ending::Failed(failure),
-        }
-    }
-
     fn incoming(&mut self, app: &mut App, incoming: Incoming) -> Option<Ending> {
         let text = match incoming {
             Incoming::Text(text) => text,
@@ -253,14 +186,14 @@ impl Call {
                 if let Some(failure) = app.sent_away(code, &reason) {
                     return Some(Ending::Failed(failure));
                 }
-                return Some(Ending::ServerLost(format!("closed with {code} {reason}").trim_end().into()));
+                return self.server_lost(app, closing(code, &reason));
             }
             Incoming::Unreadable(failure) => {
                 // Of the peer, who has called us then.
                 self.was_called |= self.session;
                 return Some(Ending::Failed(failure));
             }
-            Incoming::Lost(reason) => return Some(Ending::ServerLost(reason)),
+            Incoming::Lost(reason) => return self.server_lost(app, reason),
         };
         match ServerMessage::parse(&text) {
             Ok(ServerMessage::Error(error)) => Some(Ending::Failed(self.server_error(error))),
@@ -279,16 +212,25 @@ impl Call {
         }
     }
 
+    /// The server is gone. Media that flow from peer to peer need none: the call goes on until the peer hangs up, or is
+    /// not heard of any more. If it was not the server, but the peer who left, it says so by closing with 1000.
+    fn server_lost(&mut self, app: &mut App, reason: String) -> Option<Ending> {
+        self.connection = None;
+        if app.engine.connected(self.key).is_none() {
+            return Some(Ending::ServerLost(reason));
+        }
+        app.engine.set_cut_off(true);
+        app.reporter.tell(self.peer.as_ref(), &Event::SignallingLost { reason });
+        None
+    }
+
+    /// What the server says before there is a session, or the peer in it.
     fn server_error(&self, error: ErrorMessage) -> Failure {
-        let code = match &error {
-            ErrorMessage::PeerNotFound(_) => ExitCode::PeerNotFound,
-            ErrorMessage::PeerBusy(_) => ExitCode::Busy,
-            _ => ExitCode::NegotiationFailed,
-        };
-        let advice = match code {
-            ExitCode::PeerNotFound => ": is it waiting on this server?",
-            ExitCode::Busy => ": try again later",
-            _ => "",
+        let (code, advice) = match &error {
+            ErrorMessage::PeerNotFound(_) => (ExitCode::PeerNotFound, ": is it waiting on this server?"),
+            ErrorMessage::PeerBusy(_) => (ExitCode::Busy, ": try again later"),
+            ErrorMessage::Other(_) if !self.session => return refusal("the call", &error),
+            _ => (ExitCode::NegotiationFailed, ""),
         };
         Failure::new(code, format!("{error}{advice}"))
     }
@@ -347,7 +289,9 @@ impl Call {
             }
         }
         if let Some(wanted) = app.options.expect_video_frames {
-            if app.engine.frames(self.key) >= wanted {
+            // What is to be said, too, can still be said.
+            let speaks = app.engine.has_unsaid(self.key) && app.engine.may_speak(self.key);
+            if app.engine.frames(self.key) >= wanted && !speaks {
                 return Some(Ending::Frames);
             }
             if app.probe_end().is_some_and(|end| now >= end) || self.is_over(app, now) {
@@ -383,8 +327,51 @@ impl Call {
         [self.next_second, probe, look, over].into_iter().flatten().min()
     }
 
+    /// When to make another attempt after one that did not get as far as a call, if at all.
+    fn pause_before_another(&self, app: &App, ending: &Ending, backoff: &mut Backoff) -> Option<Duration> {
+        let (reason, pause) = match ending {
+            Ending::Failed(failure) if !(self.was_registered && self.peer.is_some()) => {
+                (failure.message.clone(), backoff.after(failure, app.started.elapsed())?)
+            }
+            Ending::ServerLost(reason) if self.peer.is_none() => (reason.clone(), backoff.after_loss()),
+            _ => return None,
+        };
+        app.reporter.tell(self.peer.as_ref(), &Event::reconnecting(&reason, pause));
+        Some(pause)
+    }
+
+    /// The last thing that the process does: what it tells, and its result.
+    async fn end(&mut self, app: &mut App, ending: Ending) -> Result<(), Failure> {
+        let is_answered = self.peer.is_none() && self.was_connected;
+        let ended = Event::Ended { reason: ending.reason() };
+        let result = match ending {
+            // Being hung up on is how an answered call ends.
+            Ending::PeerLeft if is_answered => Ok(()),
+            ending => ending.result(self.was_connected),
+        };
+        let unsent = app.unsent(self.key);
+        let result = match (result, &unsent) {
+            (Ok(()), Some(why)) => {
+                let message = format!("the call went well, but the text of --send-text was not sent: {why}");
+                Err(Failure::new(ExitCode::TextUnsent, message))
+            }
+            (result, _) => result,
+        };
+        let events = unsent.map(|reason| Event::TextUnsent { reason }).into_iter();
+        for event in events.chain(self.was_called.then_some(ended)) {
+            match result {
+                Ok(()) => app.reporter.tell(self.peer.as_ref(), &event),
+                // Why it failed is told once.
+                Err(_) => app.reporter.tell_scripts(self.peer.as_ref(), &event),
+            }
+        }
+        self.close(app).await;
+        result
+    }
+
     async fn close(&mut self, app: &mut App) {
         app.engine.close(self.key);
+        app.engine.set_cut_off(false);
         while app.engine.next_out().is_some() {}
         drop(app.engine.drop_source());
         if let Some(connection) = self.connection.take() {

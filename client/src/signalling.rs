@@ -3,12 +3,11 @@
 //! One task owns the socket. It turns frames into [`Incoming`] and ends with [`Incoming::Closed`],
 //! [`Incoming::Unreadable`] or [`Incoming::Lost`]; dropping the [`Connection`] closes the socket.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use async_std::{
     channel::{self, Receiver, Sender},
     future::timeout,
-    net::TcpStream,
     task,
 };
 use async_tungstenite::{
@@ -17,14 +16,19 @@ use async_tungstenite::{
         self, Message,
         client::IntoClientRequest,
         error::CapacityError,
-        http::{HeaderValue, StatusCode, header::AUTHORIZATION},
+        http::{
+            HeaderValue, Response, StatusCode,
+            header::{AUTHORIZATION, WWW_AUTHENTICATE},
+        },
         protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
     },
 };
-use callbin_protocol::{ClientMessage, MAX_ID_LEN, MAX_LIST_LEN, PeerId, ServerMessage};
-use futures_util::{AsyncRead, AsyncWrite, FutureExt, StreamExt, select};
+use callbin_protocol::{ClientMessage, ErrorMessage, MAX_ID_LEN, MAX_LIST_LEN, PeerId, ServerMessage};
+use futures_util::{FutureExt, StreamExt, select};
 
 use crate::{
+    address::Address,
+    dial::{self, Stream, cannot_connect},
     exit::{ExitCode, Failure},
     tls,
     token::TokenSource,
@@ -44,8 +48,8 @@ const QUEUE: usize = 256;
 /// Where the server is and which certificates are trusted.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// `ws://` or `wss://`.
-    pub url: String,
+    /// Where it is.
+    pub address: Address,
     /// Which certificates to accept.
     pub trust: tls::Trust,
     /// What lets us in.
@@ -53,9 +57,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Host and port, as they stand in the address.
-    pub fn authority(&self) -> &str {
-        self.url.split_once("://").map_or("", |(_, rest)| authority(rest))
+    /// The value of the `Authorization` header to send, if any. A token and a password exclude each other.
+    pub fn authorization(&self) -> Result<Option<HeaderValue>, Failure> {
+        match &self.address.login {
+            Some(login) => Ok(login.basic()),
+            None => self.token.bearer(),
+        }
     }
 }
 
@@ -91,7 +98,8 @@ impl Connection {
         match timeout(CONNECT_LIMIT, open(server, uid)).await {
             Ok(result) => result,
             Err(_) => {
-                Err(cannot_connect(&server.url, format!("no answer within {} s", CONNECT_LIMIT.as_secs())))
+                let why = format!("no answer within {} s", CONNECT_LIMIT.as_secs());
+                Err(cannot_connect(&server.address, &why).passing())
             }
         }
     }
@@ -111,25 +119,20 @@ impl Connection {
     }
 }
 
-/// Any byte stream: TCP or TLS over it.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
-
 type Tx = WebSocketSender<Box<dyn Stream>>;
 type Rx = WebSocketReceiver<Box<dyn Stream>>;
 
 async fn open(server: &Server, uid: &PeerId) -> Result<Connection, Failure> {
-    let stream = connect(server).await?;
+    let stream = dial::connect(&server.address, &server.trust).await?;
     let config = WebSocketConfig::default()
         .read_buffer_size(8 * 1024)
         .write_buffer_size(0)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
     let failed = |error: tungstenite::Error| upgrade_failure(server, &error);
-    let mut request = server.url.as_str().into_client_request().map_err(failed)?;
-    if let Some(bearer) = server.token.bearer()? {
-        let bearer: HeaderValue = bearer;
-        request.headers_mut().insert(AUTHORIZATION, bearer);
+    let mut request = server.address.url().into_client_request().map_err(failed)?;
+    if let Some(authorization) = server.authorization()? {
+        request.headers_mut().insert(AUTHORIZATION, authorization);
     }
     let (socket, _) = client_async_with_config(request, stream, Some(config)).await.map_err(failed)?;
     let (mut tx, mut rx) = socket.split();
@@ -140,75 +143,41 @@ async fn open(server: &Server, uid: &PeerId) -> Result<Connection, Failure> {
     Ok(Connection { outgoing, incoming })
 }
 
-/// Connects without a word: TCP, and TLS over it if the address says so.
-pub async fn connect(server: &Server) -> Result<Box<dyn Stream>, Failure> {
-    let (secure, host, port) = address(&server.url)?;
-    let failed = |error: io::Error| cannot_connect(&server.url, error.to_string());
-    let tcp = TcpStream::connect((host.trim_matches(['[', ']']), port)).await.map_err(failed)?;
-    // A call is set up with many small messages, each of which somebody waits for.
-    let _ = tcp.set_nodelay(true);
-    if !secure {
-        return Ok(Box::new(tcp));
-    }
-    Ok(Box::new(tls::connect(&server.trust, host, tcp).await?))
-}
-
-/// Whether TLS is used, the host, and the port.
-fn address(url: &str) -> Result<(bool, &str, u16), Failure> {
-    let wrong = || Failure::new(ExitCode::Usage, format!("{} is no ws:// or wss:// address", shown(url)));
-    let (secure, rest) = match (url.strip_prefix("ws://"), url.strip_prefix("wss://")) {
-        (Some(rest), _) => (false, rest),
-        (_, Some(rest)) => (true, rest),
-        _ => return Err(wrong()),
-    };
-    let authority = authority(rest);
-    let default = if secure { 443 } else { 80 };
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
-        _ => (authority, default),
-    };
-    if host.is_empty() { Err(wrong()) } else { Ok((secure, host, port)) }
-}
-
-/// An address without what may let somebody in: a query such as `?token=…`, and a name and password.
-fn shown(url: &str) -> String {
-    let url = url.split(['?', '#']).next().unwrap_or("");
-    let Some((scheme, rest)) = url.split_once("://") else { return "it".into() };
-    let path = rest.find('/').map_or("", |at| rest.split_at(at).1);
-    format!("{scheme}://{}{path}", authority(rest))
-}
-
-/// Host and port of what comes after `://`. No message is to have the name and password before them.
-fn authority(rest: &str) -> &str {
-    let all = rest.split(['/', '?', '#']).next().unwrap_or("");
-    all.rsplit('@').next().unwrap_or("")
-}
-
-fn cannot_connect(url: &str, why: String) -> Failure {
-    let message = format!("cannot connect to {}: {why}: is callbin-server running there?", shown(url));
-    Failure::new(ExitCode::CannotConnect, message)
-}
-
 fn upgrade_failure(server: &Server, error: &tungstenite::Error) -> Failure {
-    let url = &server.url;
+    let address = &server.address;
     match error {
         tungstenite::Error::Http(response) => match response.status() {
-            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => not_admitted(server, status),
-            status => cannot_connect(url, format!("no WebSocket there, HTTP {status}")),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => not_admitted(server, response),
+            status => {
+                let failure = cannot_connect(address, &format!("no WebSocket there, HTTP {status}"));
+                if is_passing(status) { failure.passing() } else { failure }
+            }
         },
         tungstenite::Error::Protocol(error) => {
-            cannot_connect(url, format!("no WebSocket there ({error}); wss:// perhaps?"))
+            cannot_connect(address, &format!("no WebSocket there ({error}); wss:// perhaps?"))
         }
-        other => cannot_connect(url, other.to_string()),
+        other => cannot_connect(address, &other.to_string()).passing(),
     }
 }
 
-fn not_admitted(server: &Server, status: StatusCode) -> Failure {
-    let url = shown(&server.url);
-    let message = if server.token.is_some() {
-        format!("{url} refuses the token (HTTP {status}): it is wrong, expired, or for another server")
+/// Whether the same request may go well in a moment: the server is full or starting, or a proxy waits for it.
+fn is_passing(status: StatusCode) -> bool {
+    use StatusCode as S;
+    matches!(status, S::REQUEST_TIMEOUT | S::TOO_EARLY | S::TOO_MANY_REQUESTS) || status.is_server_error()
+}
+
+fn not_admitted<T>(server: &Server, response: &Response<T>) -> Failure {
+    let (address, status) = (&server.address, response.status());
+    let challenge = response.headers().get(WWW_AUTHENTICATE).and_then(|it| it.to_str().ok()).unwrap_or("");
+    let wants_password = challenge.trim_start().to_ascii_lowercase().starts_with("basic");
+    let message = if address.login.is_some() {
+        format!("{address} refuses the user and password of its address (HTTP {status})")
+    } else if server.token.is_some() {
+        format!("{address} refuses the token (HTTP {status}): it is wrong, expired, or for another server")
+    } else if wants_password {
+        format!("{address} wants a user and password (HTTP {status}), as in wss://user:password@host")
     } else {
-        format!("{url} wants a token (HTTP {status}): give it one with --token-file or CALLBIN_TOKEN")
+        format!("{address} wants a token (HTTP {status}): give it one with --token-file or CALLBIN_TOKEN")
     };
     Failure::new(ExitCode::NotAuthorised, message)
 }
@@ -222,37 +191,76 @@ pub fn unwelcome(code: u16, reason: &str) -> Option<Failure> {
         .then(|| Failure::new(ExitCode::NotAuthorised, format!("the server ends the connection: {reason}")))
 }
 
+/// The server's reason, or the code if it gives none.
+pub fn closing(code: u16, reason: &str) -> String {
+    if reason.is_empty() {
+        format!("the server closed the connection with code {code}")
+    } else {
+        format!("the server closed the connection: {reason}")
+    }
+}
+
 async fn register(tx: &mut Tx, rx: &mut Rx, server: &Server, uid: &PeerId) -> Result<(), Failure> {
-    let refused = |why: &str| {
-        let message = format!("the server refuses the uid {uid}: {why}: choose another with --id");
-        Failure::new(ExitCode::RefusedUid, message)
-    };
-    let failed = |error: tungstenite::Error| cannot_connect(&server.url, error.to_string());
-    tx.send(Message::text(ClientMessage::Hello(uid.clone()).to_string())).await.map_err(failed)?;
+    let failed = |why: String| cannot_connect(&server.address, &why).passing();
+    tx.send(Message::text(ClientMessage::Hello(uid.clone()).to_string()))
+        .await
+        .map_err(|error| failed(error.to_string()))?;
     while let Some(frame) = rx.next().await {
-        match frame.map_err(failed)? {
+        match frame.map_err(|error| failed(error.to_string()))? {
             Message::Text(text) => match ServerMessage::parse(&text) {
                 Ok(ServerMessage::Hello) => return Ok(()),
-                Ok(ServerMessage::Error(error)) => return Err(refused(&error.to_string())),
+                // Only rules of its operator have words of their own here.
+                Ok(ServerMessage::Error(error)) => {
+                    return Err(refusal(&format!("our registration as {uid}"), &error).if_known());
+                }
                 _ => {}
             },
-            Message::Close(Some(frame)) if frame.code == CloseCode::Protocol => {
-                return Err(refused(match frame.reason.as_str() {
-                    "invalid peer uid" => "somebody has it, or the server takes no such uid",
-                    other => other,
-                }));
-            }
-            Message::Close(Some(frame)) if frame.reason.as_str() == "uid not allowed" => {
-                return Err(refused("the token does not allow it"));
-            }
             Message::Close(frame) => {
-                let why = frame.map_or_else(String::new, |frame| frame.reason.to_string());
-                return Err(cannot_connect(&server.url, format!("the server closed the connection {why}")));
+                let (code, why) = frame.map_or((CloseCode::Status, String::new()), |frame| {
+                    (frame.code, frame.reason.to_string())
+                });
+                return Err(not_registered(uid, code, &why).unwrap_or_else(|| {
+                    failed(
+                        format!("the server closed the connection: {why}")
+                            .trim_end_matches([':', ' '])
+                            .into(),
+                    )
+                }));
             }
             _ => {}
         }
     }
-    Err(cannot_connect(&server.url, "the server closed the connection".into()))
+    Err(failed("the server closed the connection".into()))
+}
+
+/// The server closed instead of registering us: whether it refuses us, and why.
+fn not_registered(uid: &PeerId, code: CloseCode, reason: &str) -> Option<Failure> {
+    let why = match reason {
+        "uid not allowed" => "the token does not allow it",
+        "invalid peer uid" => "somebody has it, or the server takes no such uid",
+        "not available, try again later" => {
+            let error = ErrorMessage::Other(NOT_AVAILABLE.into());
+            return Some(refusal(&format!("our registration as {uid}"), &error).passing());
+        }
+        other if code == CloseCode::Protocol => other,
+        _ => return None,
+    };
+    let message = format!("the server refuses the uid {uid}: {why}: choose another with --id");
+    Some(Failure::new(ExitCode::RefusedUid, message))
+}
+
+/// What callbin's server says when its webhook gives no answer.
+const NOT_AVAILABLE: &str = "not available";
+
+/// The server does not allow what we ask for, by rules of its operator (a webhook), and these are its words.
+pub fn refusal(what: &str, error: &ErrorMessage) -> Failure {
+    let message = match error {
+        ErrorMessage::Other(words) if words == NOT_AVAILABLE => format!(
+            "the server cannot decide about {what}: the service it asks (its webhook) does not answer: try again later"
+        ),
+        error => format!("the server does not allow {what}: {error}"),
+    };
+    Failure::new(ExitCode::NotAuthorised, message)
 }
 
 /// Moves frames until one side has enough.
@@ -349,21 +357,58 @@ async fn take(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{exit::Hope, token::Token};
 
     #[test]
-    fn reads_addresses() {
-        assert_eq!(address("ws://127.0.0.1:8443"), Ok((false, "127.0.0.1", 8443)));
-        assert_eq!(address("wss://example.org/path?x=1"), Ok((true, "example.org", 443)));
-        assert_eq!(address("ws://[::1]:80/"), Ok((false, "[::1]", 80)));
-        assert_eq!(address("ws://me:hush@x:1"), Ok((false, "x", 1)));
-        assert_eq!(address("ws://[::1]"), Ok((false, "[::1]", 80)));
-        let secret = "wss://me:hush@x:1/a?token=hush#hush";
-        assert_eq!(shown(secret), "wss://x:1/a");
-        for failure in [address("ws://x:y?token=hush").unwrap_err(), cannot_connect(secret, "?".into())] {
-            assert!(!failure.message.contains("hush"), "{failure}");
+    fn only_what_may_pass_is_worth_another_attempt() {
+        for (status, passing) in
+            [(404, false), (426, false), (200, false), (301, false), (429, true), (503, true)]
+        {
+            assert_eq!(is_passing(StatusCode::from_u16(status).unwrap()), passing, "{status}");
         }
-        for bad in ["http://x", "ws://", "ws://:1", "ws://x:y", "ws://x:99999"] {
-            assert!(address(bad).is_err(), "{bad}");
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_refused_and_why() {
+        let server = |url: &str, token: Option<Token>| {
+            let address = url.parse().unwrap();
+            Server {
+                address,
+                trust: tls::Trust::System,
+                token: token.map_or(TokenSource::None, TokenSource::Given),
+            }
+        };
+        let token = Token::new("hush").unwrap();
+        let response = |challenge: &str| {
+            Response::builder().status(401).header(WWW_AUTHENTICATE, challenge).body(()).unwrap()
+        };
+        for (server, challenge, words) in [
+            (server("ws://x", None), "Bearer", "wants a token"),
+            (server("ws://x", None), "Basic realm=\"hush\"", "wants a user and password"),
+            (server("ws://x", Some(token)), "Bearer", "refuses the token"),
+            (server("ws://me:hush@x", None), "Basic", "refuses the user and password"),
+        ] {
+            let failure = not_admitted(&server, &response(challenge));
+            assert_eq!(failure.code, ExitCode::NotAuthorised);
+            assert!(failure.message.contains(words) && !failure.message.contains("hush"), "{failure}");
         }
+    }
+
+    #[test]
+    fn what_a_webhook_refuses_is_not_a_matter_of_the_uid() {
+        let uid = PeerId::new("me").unwrap();
+        assert!(
+            not_registered(&uid, CloseCode::Protocol, "invalid peer uid").unwrap().message.contains("has it")
+        );
+        assert!(
+            not_registered(&uid, CloseCode::Policy, "uid not allowed").unwrap().message.contains("token")
+        );
+        assert_eq!(not_registered(&uid, CloseCode::Again, "too many registrations, try again later"), None);
+        let no_webhook = not_registered(&uid, CloseCode::Again, "not available, try again later").unwrap();
+        assert_eq!((no_webhook.code, no_webhook.hope), (ExitCode::NotAuthorised, Hope::Passing));
+        let said = |words: &str| refusal("the call", &ErrorMessage::Other(words.into()));
+        assert!(said("not available").message.contains("does not answer"));
+        assert_eq!(said("after hours").message, "the server does not allow the call: after hours");
+        assert_eq!(said("after hours").code, ExitCode::NotAuthorised);
     }
 }

@@ -6,12 +6,14 @@
 
 mod client;
 mod id;
+mod printable;
 mod repr;
 mod server;
 mod signal;
 
 pub use client::{ClientMessage, ParseError};
 pub use id::{InvalidId, MAX_ID_LEN, MAX_LIST_LEN, PeerId, RoomId};
+pub use printable::printable;
 pub use server::{ErrorMessage, ServerMessage, UnknownMessage};
 pub use signal::{Candidate, InvalidSignal, SdpType, Signal};
 

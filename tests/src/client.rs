@@ -76,6 +76,18 @@ impl Event {
     }
 }
 
+/// Proxies of this machine are none of a test's, unless it names one.
+pub fn forget_proxies(command: &mut Command) {
+    let given: Vec<_> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
+    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+        for name in [name.to_owned(), name.to_uppercase()] {
+            if !given.contains(&name.clone().into()) {
+                command.env_remove(name);
+            }
+        }
+    }
+}
+
 impl Client {
     /// Starts a client with these arguments for this server, headless, with events in JSON.
     pub fn start(server: &Server, args: &[&str]) -> Self {
@@ -87,6 +99,7 @@ impl Client {
     /// Starts a command, whose events must be in JSON. Critical warnings of GLib, such as a double free, end it.
     pub fn spawn(command: &mut Command) -> Self {
         command.env("G_DEBUG", "fatal-criticals");
+        forget_proxies(command);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Process::spawn(command);
         let stdout = BufReader::new(process.child().stdout.take().expect("stdout is piped"));

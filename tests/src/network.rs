@@ -3,7 +3,7 @@
 //! It is a network namespace with one link (a veth pair) to this machine. Needs root, or `sudo` without a password.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     path::PathBuf,
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -54,6 +54,32 @@ impl Network {
         let mut command = as_root("ip");
         command.args(["netns", "exec", &self.name]).arg(program);
         command
+    }
+
+    /// Gives the program there another table of names.
+    pub fn set_hosts(&self, text: &str) {
+        let mut command = as_root("sh");
+        let script = r#"mkdir -p "$0" && cat > "$0/hosts""#;
+        command.args(["-c", script, &self.folder()]).stdin(Stdio::piped());
+        let mut process = Process::spawn(&mut command);
+        let mut stdin = process.child().stdin.take().expect("stdin is piped");
+        stdin.write_all(text.as_bytes()).expect("it reads");
+        drop(stdin);
+        assert!(process.wait().success(), "this test needs root, or sudo without a password");
+    }
+
+    /// Makes an IPv6 address reachable from there that swallows what is sent to it.
+    pub fn swallow(&self, address: &str) {
+        let (name, device) = (&self.name, self.guest());
+        let own = format!("{address}0/64");
+        ip(&["-n", name, "addr", "add", &own, "dev", &device, "nodad"]);
+        let nobody = ["lladdr", "02:00:00:00:00:01", "nud", "permanent", "dev", &device];
+        ip(&[&["-n", name, "neigh", "add", address], &nobody[..]].concat());
+    }
+
+    /// Where `ip netns exec` looks for files to put in the place of those in /etc.
+    fn folder(&self) -> String {
+        format!("/etc/netns/{}", self.name)
     }
 
     /// Limits the outgoing rate, with a queue of 100 ms; packets that find it full are lost.
@@ -132,6 +158,7 @@ impl Meter {
 
 impl Drop for Network {
     fn drop(&mut self) {
+        let _ = as_root("rm").args(["-rf", &self.folder()]).status();
         // This also removes our end of the link.
         let _ = as_root("ip").args(["netns", "del", &self.name]).status();
     }

@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callbin_tests::{Client, DEADLINE, Server, Socket, client::Event, program};
+use callbin_tests::{
+    Client, DEADLINE, Server, Socket,
+    client::{Event, forget_proxies},
+    program,
+};
 use serde_json::{Value, json};
 
 /// Whether the far end sees this colour, in frames that keep coming.
@@ -213,20 +217,6 @@ fn a_server_that_comes_back_is_found_again() {
 }
 
 #[test]
-fn a_killed_server_ends_the_call() {
-    let mut server = Server::start(&[]);
-    let mut callee = waiting(&server, &[]);
-    let mut caller = call(&server, &[]);
-    caller.wait_for("first-video");
-    // It must not be the callee's end that the caller sees first.
-    callee.process().signal("STOP");
-    server.process().signal("KILL");
-    expect_exit(&mut caller, 3);
-    callee.process().signal("CONT");
-    callee.wait_for("ended");
-}
-
-#[test]
 fn every_failure_has_its_code_and_one_line() {
     let server = Server::start(&[]);
     let mut busy = Socket::register(&server, "busy");
@@ -255,6 +245,7 @@ fn every_failure_has_its_code_and_one_line() {
         expect_exit(&mut Client::start(&server, args), 2);
     }
     let mut nowhere = Command::new(program("callbin"));
+    forget_proxies(&mut nowhere);
     let output = nowhere.args(["call", "x", "--server", "ws://127.0.0.1:1"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(3));
 }
@@ -484,6 +475,39 @@ fn who_rejects_the_picture_with_a_bare_line_is_heard() {
     between.caller.wait_for_stats("the callee's tone", |stats| sounds(stats, 880.0));
     between.callee.wait_for_stats("the caller's tone", |stats| sounds(stats, 440.0));
     expect_exit(&mut between.caller, 0);
+}
+
+/// An offer whose data channels somebody has rejected.
+fn without_data(text: &str) -> String {
+    let mut message: Value = serde_json::from_str(text).unwrap_or_default();
+    let Some(sdp) = message.pointer("/sdp/sdp").and_then(Value::as_str) else { return text.to_owned() };
+    let (_, data) = sdp.split_once("m=application").expect("the offer has data channels");
+    let mid = data.lines().find_map(|line| line.strip_prefix("a=mid:")).expect("each m-line has one");
+    let rejected = sdp.replace("m=application 9", "m=application 0").replace(&format!(" {mid}\r\n"), "\r\n");
+    message["sdp"]["sdp"] = Value::from(rejected);
+    message.to_string()
+}
+
+#[test]
+fn a_text_that_cannot_be_sent_is_missed() {
+    let server = Server::start(&[]);
+    let text = ["--send-text", "hello"];
+    let caller = [&["--duration", "1"], &text[..]].concat();
+    let mut between = Between::start(&server, &caller, &text);
+    between.relay(without_data, str::to_owned);
+    expect_exit(&mut between.caller, 15);
+    assert!(between.caller.errors().contains("no data channels"), "{}", between.caller.errors());
+    assert_eq!(between.caller.errors().lines().count(), 1, "{}", between.caller.errors());
+    let Between { mut caller, mut callee, to_callee, .. } = between;
+    drop(to_callee);
+    for client in [&mut caller, &mut callee] {
+        assert!(client.wait_for("text-unsent").text("/reason").contains("no data channels"));
+    }
+    // Where there are channels, a probe does not end before the text is out.
+    let mut callee = waiting(&server, &[]);
+    let probe = ["--expect-video-frames", "1", "--send-text", "hello"];
+    expect_exit(&mut call(&server, &probe), 0);
+    assert_eq!(callee.wait_for("data").text("/text"), "hello");
 }
 
 /// The callee learns of other payload types than the caller has offered, and answers with them. It can play only

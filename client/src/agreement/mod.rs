@@ -221,6 +221,13 @@ impl Agreement {
         }
     }
 
+    /// Whether the peer has an m-line for data channels that we serve.
+    pub fn has_data(&self) -> bool {
+        let sections = self.remote.iter().flat_map(|remote| &remote.sections).enumerate();
+        let mut data = sections.filter(|(_, section)| section.kind == Kind::Data && !section.rejected);
+        data.any(|(position, _)| self.seat(position).is_some())
+    }
+
     /// The media of all placed m-lines.
     pub fn flows(&self) -> Vec<Flow> {
         let Some(remote) = &self.remote else { return Vec::new() };

@@ -533,3 +533,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn data_channels_are_there_if_both_want_them() {
+    let (with, _) = answered(BUNDLE_ORDER);
+    assert!(with.has_data());
+    let without =
+        BUNDLE_ORDER.replace("m=application 9", "m=application 0").replace(" 0\r\na=ice", "\r\na=ice");
+    assert!(!answered(&without).0.has_data());
+    assert!(!Agreement::new(WISHES).has_data());
+}

@@ -18,8 +18,9 @@ use smol_hyper::rt::FuturesIo;
 
 use super::IceServers;
 use crate::{
+    dial::{Stream, connect},
     exit::Failure,
-    signalling::{Server, Stream, connect},
+    signalling::Server,
 };
 
 /// For the whole question. The first call may wait for it.
@@ -33,14 +34,16 @@ const MAX_ANSWER: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Keeper {
     registered: Sender<()>,
-    /// What it finds: once at first, whatever the server says, and again whenever that has changed.
-    pub found: Receiver<IceServers>,
+    /// What it finds: once at first, `None` if the server did not answer, and again whenever it answers.
+    pub found: Receiver<Option<IceServers>>,
 }
 
 /// Why there is no answer.
 enum Refusal {
     /// The server knows nothing of this, and that is fine.
     Unknown,
+    /// Something else is there than what we look for.
+    Strange(String),
     /// The connection ended. Who speaks nothing but WebSocket may do that.
     Cut(String),
     /// It should have answered.
@@ -65,10 +68,12 @@ impl Keeper {
     }
 }
 
-async fn keep(server: Server, uid: PeerId, go: Receiver<()>, tell: Sender<IceServers>) {
+async fn keep(server: Server, uid: PeerId, go: Receiver<()>, tell: Sender<Option<IceServers>>) {
     let to = server.clone();
     let mut early: Option<Early> =
-        Some(task::spawn(async move { timeout(ASK_LIMIT, connect(&to)).await.ok().and_then(Result::ok) }));
+        Some(task::spawn(
+            async move { timeout(ASK_LIMIT, connect(&to.address, &to.trust)).await.ok()?.ok() },
+        ));
     if go.recv().await.is_err() {
         return;
     }
@@ -80,13 +85,14 @@ async fn keep(server: Server, uid: PeerId, go: Receiver<()>, tell: Sender<IceSer
             Ok(servers) => {
                 let pause = servers.refresh();
                 is_known = true;
-                if tell.send(servers).await.is_err() {
+                if tell.send(Some(servers)).await.is_err() {
                     return;
                 }
                 pause
             }
             Err(refusal) => {
-                if is_first && tell.send(IceServers::default()).await.is_err() {
+                let known = matches!(refusal, Refusal::Unknown).then(IceServers::default);
+                if is_first && tell.send(known).await.is_err() {
                     return;
                 }
                 refusal.pause(is_known)
@@ -109,7 +115,7 @@ impl Refusal {
                 tracing::debug!("the signalling server does not answer GET /ice-servers: {why}");
                 is_known.then_some(RETRY_PAUSE)
             }
-            Self::Failed(why) => {
+            Self::Strange(why) | Self::Failed(why) => {
                 tracing::warn!("no ICE servers from the signalling server: {why}");
                 Some(RETRY_PAUSE)
             }
@@ -121,29 +127,47 @@ fn failed(why: impl ToString) -> Refusal {
     Refusal::Failed(why.to_string())
 }
 
+/// Asks wherever the answer may be.
 async fn ask(server: &Server, uid: &PeerId, early: Option<Early>) -> Result<IceServers, Refusal> {
-    let early = match early {
+    let mut early = match early {
         Some(early) => early.await,
         None => None,
     };
+    let mut answer = Err(Refusal::Unknown);
+    for path in server.address.ice_paths() {
+        answer = ask_at(&path, server, uid, early.take()).await;
+        if !matches!(answer, Err(Refusal::Unknown | Refusal::Strange(_))) {
+            break;
+        }
+    }
+    answer
+}
+
+async fn ask_at(
+    path: &str,
+    server: &Server,
+    uid: &PeerId,
+    early: Option<Box<dyn Stream>>,
+) -> Result<IceServers, Refusal> {
     if let Some(stream) = early
-        && let Ok(answer) = ask_on(stream, server, uid).await
+        && let Ok(answer) = ask_on(stream, path, server, uid).await
     {
         return answer;
     }
     // The early connection has waited too long, or was none.
     let cut = |error: &dyn ToString| Refusal::Cut(error.to_string());
-    let stream = connect(server).await.map_err(|error| cut(&error))?;
-    ask_on(stream, server, uid).await.unwrap_or_else(|error| Err(cut(&error)))
+    let stream = connect(&server.address, &server.trust).await.map_err(|error| cut(&error))?;
+    ask_on(stream, path, server, uid).await.unwrap_or_else(|error| Err(cut(&error)))
 }
 
 /// The outer error is that of the connection.
 async fn ask_on(
     stream: Box<dyn Stream>,
+    path: &str,
     server: &Server,
     uid: &PeerId,
 ) -> Result<Result<IceServers, Refusal>, hyper::Error> {
-    let request = match request(server, uid) {
+    let request = match request(path, server, uid) {
         Ok(request) => request,
         Err(failure) => return Ok(Err(failed(failure))),
     };
@@ -160,15 +184,15 @@ async fn ask_on(
         Ok(body) => body.to_bytes(),
         Err(error) => return Ok(Err(failed(error))),
     };
-    Ok(IceServers::parse(&body).map_err(|error| failed(format!("not what was expected: {error}"))))
+    Ok(IceServers::parse(&body).map_err(|error| Refusal::Strange(format!("not what was expected: {error}"))))
 }
 
-fn request(server: &Server, uid: &PeerId) -> Result<Request<Empty<Bytes>>, Failure> {
+fn request(path: &str, server: &Server, uid: &PeerId) -> Result<Request<Empty<Bytes>>, Failure> {
     let uid = utf8_percent_encode(uid.as_str(), NON_ALPHANUMERIC);
     let mut request =
-        Request::get(format!("/ice-servers?uid={uid}")).header(header::HOST, server.authority());
-    if let Some(bearer) = server.token.bearer()? {
-        request = request.header(header::AUTHORIZATION, bearer);
+        Request::get(format!("{path}?uid={uid}")).header(header::HOST, &server.address.authority);
+    if let Some(authorization) = server.authorization()? {
+        request = request.header(header::AUTHORIZATION, authorization);
     }
     request.body(Empty::new()).map_err(Failure::internal)
 }

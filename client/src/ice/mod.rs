@@ -10,6 +10,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::exit::{ExitCode, Failure};
+
 /// TURN servers used: each costs every peer sockets and an allocation.
 const MAX_TURN: usize = 4;
 /// What needs no escaping in the user part of a URI (RFC 3986).
@@ -50,6 +52,13 @@ struct Server {
 enum Urls {
     One(String),
     Many(Vec<String>),
+}
+
+/// Only paths through a TURN server are wanted, and there is none.
+pub fn no_relay() -> Failure {
+    let message = "there is no TURN server for --ice-transport-policy relay: the signalling server has named none, \
+                   and neither has --turn";
+    Failure::new(ExitCode::IceFailed, message)
 }
 
 impl IceServers {

@@ -164,16 +164,16 @@ impl Meter {
         let frames = self.frames();
         let mut picture = lock(&self.picture);
         let now = Instant::now();
-        let fps = picture.told.map_or(0.0, |(then, before)| {
+        let fps = picture.told.map(|(then, before)| {
             frames.saturating_sub(before) as f64 / now.duration_since(then).as_secs_f64().max(0.001)
         });
         picture.told = Some((now, frames));
         VideoStats {
             rtp: self.video.stats(),
             frames,
-            fps: round(fps),
-            width: picture.width,
-            height: picture.height,
+            fps: fps.map(round),
+            width: Some(picture.width).filter(|width| *width > 0),
+            height: Some(picture.height).filter(|height| *height > 0),
             color: picture.yuv.map(rgb),
             motion: picture.motion.map(round),
         }
@@ -229,10 +229,13 @@ mod tests {
     #[test]
     fn sees_red_and_motion() {
         let meter = Meter::default();
+        let first = meter.video_stats();
+        assert_eq!((first.width, first.height, first.fps, first.frames), (None, None, None, 0));
         let (y, u, v) = (vec![81u8; 64 * 48], vec![90u8; 32 * 24], vec![240u8; 32 * 24]);
         meter.look(64, 48, Planes { y: (&y, 64), u: (&u, 32), v: (&v, 32) });
         let stats = meter.video_stats();
-        assert_eq!((stats.width, stats.height, stats.motion), (64, 48, None));
+        assert_eq!((stats.width, stats.height, stats.motion), (Some(64), Some(48), None));
+        assert_eq!(stats.fps, Some(0.0));
         let [r, g, b] = stats.color.unwrap();
         assert!(r > 245 && g < 10 && b < 10, "{r} {g} {b}");
 

@@ -470,8 +470,8 @@ impl Peer {
         stats
     }
 
-    /// Ends the pipeline on a thread of its own, not on this one or a streaming thread.
-    pub fn close(mut self, reaper: &Reaper) {
+    /// Ends the pipeline on a thread of its own, not on this one or a streaming thread. With `goodbye`, DTLS tells the peer.
+    pub fn close(mut self, reaper: &Reaper, goodbye: bool) {
         self.voice.silence();
         self.outflow.close();
         // Stop the buffers: they would delay the teardown.
@@ -481,7 +481,7 @@ impl Peer {
             bus.unset_sync_handler();
         }
         let Self { pipeline, webrtcbin, .. } = self;
-        reaper.take(pipeline, webrtcbin);
+        reaper.take(pipeline, webrtcbin, goodbye);
     }
 
     fn directions(&self, kind: Kind) -> (bool, bool) {

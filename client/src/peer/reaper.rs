@@ -11,6 +11,11 @@ use gst::prelude::*;
 /// A teardown that takes longer is logged. One that never ends leaks its memory; everything else goes on.
 const TEARDOWN_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a goodbye may take to leave.
+const GOODBYE_LIMIT: Duration = Duration::from_millis(200);
+/// What a record of DTLS with an alert begins with.
+const DTLS_ALERT: u8 = 21;
+
 /// Counts the teardowns under way.
 #[derive(Debug, Default, Clone)]
 pub struct Reaper(Arc<(Mutex<usize>, Condvar)>);
@@ -30,14 +35,37 @@ fn let_it_finish(webrtcbin: &gst::Element) {
     let _ = all_done.recv_timeout(FINISH_LIMIT);
 }
 
+/// Tells the peer by DTLS that it is over (close_notify, RFC 6347, section 4.1.2.7).
+fn say_goodbye(webrtcbin: &gst::Element) {
+    let Some(bin) = webrtcbin.downcast_ref::<gst::Bin>() else { return };
+    for dtlsenc in bin.iterate_all_by_element_factory_name("dtlsenc").into_iter().flatten() {
+        let (Some(src), Some(sink)) = (dtlsenc.static_pad("src"), dtlsenc.sink_pads().pop()) else {
+            continue;
+        };
+        let (said, heard) = mpsc::channel();
+        src.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            let record = info.buffer().and_then(|buffer| buffer.map_readable().ok());
+            if record.is_some_and(|record| record.first() == Some(&DTLS_ALERT)) {
+                let _ = said.send(());
+            }
+            gst::PadProbeReturn::Ok
+        });
+        sink.send_event(gst::event::Eos::new());
+        let _ = heard.recv_timeout(GOODBYE_LIMIT);
+    }
+}
+
 impl Reaper {
-    /// Ends `pipeline`, which contains `webrtcbin`, and drops both.
-    pub fn take(&self, pipeline: gst::Pipeline, webrtcbin: gst::Element) {
+    /// Ends `pipeline`, which contains `webrtcbin`, and drops both. With `goodbye`, DTLS tells the peer.
+    pub fn take(&self, pipeline: gst::Pipeline, webrtcbin: gst::Element, goodbye: bool) {
         let name = pipeline.name();
         self.add(1);
         let reaper = self.clone();
         let started = Instant::now();
         let work = move || {
+            if goodbye {
+                say_goodbye(&webrtcbin);
+            }
             let_it_finish(&webrtcbin);
             drop(webrtcbin);
             if let Err(error) = pipeline.set_state(gst::State::Null) {

@@ -61,15 +61,41 @@ fn read_source(source: &gst::Structure, stats: &mut PeerStats) {
             let ms = f64::from(round_trip) * 1000.0 / 65536.0;
             stats.rtt_ms = Some((ms * 100.0).round() / 100.0);
         }
-        stats.sent.lost += i64::from(source.get::<i32>("rb-packetslost").unwrap_or(0));
+        *stats.sent.lost.get_or_insert(0) += lost(source, "rb-packetslost");
     }
     if !flag("is-sender") {
         return;
     }
     let rate = source.get::<i32>("clock-rate").unwrap_or(-1);
     let rtp = if rate == 48_000 { &mut stats.audio.rtp } else { &mut stats.video.rtp };
-    rtp.lost += i64::from(source.get::<i32>("packets-lost").unwrap_or(0)).max(0);
+    rtp.lost += lost(source, "packets-lost");
     if let (Ok(jitter), true) = (source.get::<u32>("jitter"), rate > 0) {
         rtp.jitter_ms = Some((f64::from(jitter) * 100_000.0 / f64::from(rate)).round() / 100.0);
+    }
+}
+
+/// Below zero where packets came twice (RFC 3550, section 6.4.1): then none is lost.
+fn lost(source: &gst::Structure, name: &str) -> u64 {
+    source.get::<i32>(name).ok().and_then(|lost| u64::try_from(lost).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(lost: i32) -> gst::Structure {
+        gst::Structure::builder("source").field("have-rb", true).field("rb-packetslost", lost).build()
+    }
+
+    #[test]
+    fn losses_are_unknown_before_a_report_and_never_negative() {
+        gst::init().unwrap();
+        let mut stats = PeerStats::default();
+        read_source(&gst::Structure::new_empty("source"), &mut stats);
+        assert_eq!(stats.sent.lost, None);
+        read_source(&report(-2), &mut stats);
+        assert_eq!(stats.sent.lost, Some(0));
+        read_source(&report(3), &mut stats);
+        assert_eq!(stats.sent.lost, Some(3));
     }
 }

@@ -4,6 +4,7 @@
 //! Decoded media reach them through a leaky appsrc (`seat`), and the window is a separate process (`window`). Whatever
 //! hangs or fails here, no peer's pipeline waits for it, and the call goes on.
 
+mod check;
 pub mod detect;
 mod mix;
 mod picture;
@@ -20,12 +21,13 @@ use std::{
     time::Duration,
 };
 
-use self::{picture::Picture, sound::Sound, stage::Stage};
 pub use self::{
+    check::check_sinks,
     seat::Seat,
     stage::{Lost, News},
     window::Window,
 };
+use self::{picture::Picture, sound::Sound, stage::Stage};
 
 /// The window and the audio output, as far as they exist.
 #[derive(Debug, Clone, Default)]

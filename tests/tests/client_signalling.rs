@@ -1,0 +1,357 @@
+//! The client on its way to a signalling server: one that is not there yet, proxies, prefixes, passwords, dead
+//! addresses, refusals; and what becomes of a call when the server is gone.
+
+use std::{
+    net::TcpListener,
+    process::{Command, Stdio},
+};
+
+use callbin_tests::{
+    Client, DEADLINE, Front, Network, Route, Server, Socket, client::forget_proxies, hook::Hook, program,
+    wait_until,
+};
+use tempfile::TempDir;
+
+/// A client at this address.
+fn at(url: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(program("callbin"));
+    command.args(args).args(["--server", url, "--events", "json", "--headless"]);
+    command
+}
+
+#[track_caller]
+fn expect_exit(client: &mut Client, code: i32, words: &str) {
+    assert_eq!(client.exit_code(), code, "{}", client.errors());
+    assert!(client.errors().contains(words), "{words} in {}", client.errors());
+    assert!(client.errors().lines().count() <= 1, "said once: {}", client.errors());
+}
+
+fn tls_server() -> (Server, TempDir) {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().to_str().expect("text");
+    (Server::start_on(0, &["--self-signed", "--cert-path", path]), folder)
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    listener.local_addr().expect("bound").port()
+}
+
+#[test]
+fn nohup_is_honoured() {
+    let server = Server::start(&[]);
+    let mut command = Command::new("nohup");
+    command.arg(program("callbin")).args(["wait", "--id", "callee", "--server", &server.ws_url()]);
+    let mut callee = Client::spawn(command.args(["--events", "json", "--headless"]));
+    callee.wait_for("waiting");
+    callee.process().signal("HUP");
+    let mut caller = Client::start(&server, &["call", "callee", "--expect-video-frames", "5"]);
+    assert_eq!(caller.exit_code(), 0, "{}", caller.errors());
+    callee.wait_for("ended");
+    callee.hang_up();
+    let mut other = Client::start(&server, &["wait"]);
+    other.wait_for("waiting");
+    other.process().signal("HUP");
+    assert_eq!(other.exit_code(), 0, "without nohup it hangs up");
+}
+
+#[test]
+fn who_waits_also_waits_for_the_server() {
+    let port = free_port();
+    let url = format!("ws://127.0.0.1:{port}");
+    let mut callee = Client::spawn(&mut at(&url, &["wait", "--id", "callee"]));
+    let mut member = Client::spawn(&mut at(&url, &["room", "lobby", "--wait-for-server"]));
+    let mut caller = Client::spawn(&mut at(&url, &["call", "nobody", "--wait-for-server=60"]));
+    for client in [&mut callee, &mut member, &mut caller] {
+        assert!(client.wait_for("reconnecting").text("/reason").contains("refused"));
+    }
+    let server = Server::start_on(port, &["--disable-ssl"]);
+    callee.wait_for("waiting");
+    member.wait_for("joined");
+    expect_exit(&mut caller, 6, "not found");
+    let mut caller = Client::start(&server, &["call", "callee", "--expect-video-frames", "5"]);
+    assert_eq!(caller.exit_code(), 0, "{}", caller.errors());
+    callee.hang_up();
+    member.hang_up();
+}
+
+#[test]
+fn nobody_waits_longer_than_told_or_for_what_does_not_come() {
+    let nowhere = format!("ws://127.0.0.1:{}", free_port());
+    for args in [&["call", "x"][..], &["room", "x"], &["wait", "--wait-for-server=0"]] {
+        let mut client = Client::spawn(&mut at(&nowhere, args));
+        expect_exit(&mut client, 3, "cannot connect");
+        assert!(client.rest().iter().all(|event| event.name() != "reconnecting"));
+    }
+    for args in
+        [&["wait", "--wait-for-server=1"][..], &["wait", "--expect-video-frames", "1", "--timeout", "1"]]
+    {
+        let mut client = Client::spawn(&mut at(&nowhere, args));
+        client.wait_for("reconnecting");
+        expect_exit(&mut client, 3, "cannot connect");
+    }
+    let no_callbin = Front::start(|_| Route::status("404 Not Found"));
+    let mut lost = Client::spawn(&mut at(&format!("ws://{}", no_callbin.address()), &["wait"]));
+    expect_exit(&mut lost, 3, "HTTP 404");
+    let (server, _folder) = tls_server();
+    let mut wary = Client::start(&server, &["wait"]);
+    expect_exit(&mut wary, 4, "certificate");
+    // A proxy whose server is not up yet.
+    let starting = Front::start(|_| Route::status("503 Service Unavailable"));
+    let mut patient = Client::spawn(&mut at(&format!("ws://{}", starting.address()), &["wait"]));
+    assert!(patient.wait_for("reconnecting").text("/reason").contains("503"));
+    patient.hang_up();
+}
+
+#[test]
+fn a_password_in_the_address_is_sent_and_never_shown() {
+    let server = Server::start(&[]);
+    let address = server.address();
+    // user:p@ss
+    let front = Front::start(move |head| {
+        if head.to_lowercase().contains("authorization: basic dxnlcjpwqhnz\r\n") {
+            Route::forward(address, head)
+        } else {
+            Route::Answer("HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n".into())
+        }
+    });
+    let url = |login: &str| format!("ws://{login}{}", front.address());
+    let mut command = at(&url("user:p%40ss@"), &["wait"]);
+    let mut client = Client::spawn(command.env("CALLBIN_LOG", "debug"));
+    client.wait_for("waiting");
+    wait_until("a question for ICE servers, let through", DEADLINE, || {
+        let asked = |head: &String| head.starts_with("GET /ice-servers?") && head.contains("dXNlcjpwQHNz");
+        front.heads().iter().any(asked).then_some(())
+    });
+    client.process().signal("INT");
+    assert_eq!(client.exit_code(), 0);
+    let shown = format!("{}{:?}", client.errors(), client.rest());
+    assert!(
+        !shown.contains("p%40ss") && !shown.contains("p@ss") && !shown.contains("dXNlcjpwQHNz"),
+        "{shown}"
+    );
+    for (login, words) in
+        [("user:wrong@", "refuses the user and password"), ("", "wants a user and password")]
+    {
+        let mut client = Client::spawn(&mut at(&url(login), &["wait"]));
+        expect_exit(&mut client, 13, words);
+        assert!(!client.errors().contains("wrong"), "{}", client.errors());
+    }
+    let mut both = Client::spawn(at(&url("user:p%40ss@"), &["wait"]).env("CALLBIN_TOKEN", "t0ken"));
+    assert_eq!(both.exit_code(), 2);
+    assert!(
+        both.errors().contains("only one of them") && !both.errors().contains("p%40ss"),
+        "{}",
+        both.errors()
+    );
+}
+
+/// A proxy that knows where `signalling.test` is, if asked by somebody with this password.
+fn proxy_to(server: &Server) -> Front {
+    let address = server.address();
+    Front::start(move |head| {
+        let is_ours = head.starts_with("CONNECT signalling.test:");
+        let is_known = head.contains("Proxy-Authorization: Basic bWU6aHVzaA==\r\n");
+        match (is_ours, is_known) {
+            (true, true) => Route::tunnel(address),
+            (true, false) => Route::status("407 Proxy Authentication Required"),
+            _ => Route::status("403 Forbidden"),
+        }
+    })
+}
+
+#[test]
+fn a_call_through_proxies() {
+    let (plain, (secure, _folder)) = (Server::start(&[]), tls_server());
+    let (front, tls_front) = (proxy_to(&plain), proxy_to(&secure));
+    for (url, name, front) in
+        [("ws://signalling.test", "http_proxy", &front), ("wss://signalling.test", "HTTPS_PROXY", &tls_front)]
+    {
+        let proxy = format!("http://me:hush@{}", front.address());
+        let start = |args: &[&str]| {
+            let mut command = at(url, &[args, &["--insecure"]].concat());
+            Client::spawn(command.env(name, &proxy).env("CALLBIN_LOG", "debug"))
+        };
+        let mut callee = start(&["wait", "--id", "callee"]);
+        callee.wait_for("waiting");
+        let mut caller = start(&["call", "callee", "--expect-video-frames", "5"]);
+        assert_eq!(caller.exit_code(), 0, "{}", caller.errors());
+        // The WebSocket's connection, and the one for the ICE servers, of each.
+        wait_until("four ways through", DEADLINE, || (front.heads().len() >= 4).then_some(()));
+        callee.wait_for("ended");
+        callee.process().signal("INT");
+        assert_eq!(callee.exit_code(), 0);
+        assert!(!format!("{}{}", caller.errors(), callee.errors()).contains("hush"));
+    }
+}
+
+#[test]
+fn a_proxy_that_does_not_help_is_named() {
+    let server = Server::start(&[]);
+    let front = proxy_to(&server);
+    let here = front.address();
+    let strange = Front::start(|_| Route::Answer("SSH-2.0-nothing\r\n\r\n".into()));
+    let endless = Front::start(|_| Route::Answer(format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(1 << 20))));
+    let broken = Front::start(|_| Route::status("502 Bad Gateway"));
+    let signalling = "ws://signalling.test";
+    for (url, proxy, code, words) in [
+        (signalling, format!("http://{here}"), 13, "wants a user and password"),
+        (signalling, format!("http://me:wrong@{here}"), 13, "refuses the user and password"),
+        ("ws://elsewhere.test", format!("http://me:hush@{here}"), 13, "forbidden"),
+        (signalling, format!("http://{}", strange.address()), 3, "does not speak HTTP"),
+        (signalling, format!("http://{}", endless.address()), 3, "longer than"),
+        (signalling, format!("http://{}", broken.address()), 3, "HTTP 502"),
+        (signalling, format!("http://127.0.0.1:{}", free_port()), 3, "refused"),
+        (signalling, "socks5://127.0.0.1".into(), 2, "all_proxy"),
+    ] {
+        let mut client = Client::spawn(at(url, &["call", "x"]).env("all_proxy", &proxy));
+        expect_exit(&mut client, code, words);
+        assert!(
+            !client.errors().contains("hush") && !client.errors().contains("wrong@"),
+            "{}",
+            client.errors()
+        );
+    }
+    // Some hosts need none.
+    let before = front.heads().len();
+    let mut command = at(&server.ws_url(), &["call", "nobody"]);
+    command.env("ALL_PROXY", format!("http://{here}")).env("no_proxy", "localhost,127.0.0.0/8");
+    expect_exit(&mut Client::spawn(&mut command), 6, "not found");
+    assert_eq!(front.heads().len(), before);
+}
+
+#[test]
+fn ice_servers_are_found_below_a_prefix() {
+    let server = Server::start(&[]);
+    let address = server.address();
+    // A reverse proxy that gives callbin a prefix, and the root to another program.
+    let prefixed = Front::start(move |head| match head.split_once("/callbin/") {
+        Some((verb, rest)) if verb.len() < 6 => Route::forward(address, format!("{verb}/{rest}")),
+        _ => Route::status("404 Not Found"),
+    });
+    // And one that gives it a path for the WebSocket only.
+    let beside = Front::start(move |head| match head.strip_prefix("GET /callbin/ws/ice-servers") {
+        Some(_) => Route::status("404 Not Found"),
+        None if head.starts_with("GET /callbin/ice-servers") => Route::status("404 Not Found"),
+        None => Route::forward(address, head),
+    });
+    for (front, path, asked) in [
+        (&prefixed, "/callbin/", &["GET /callbin/ice-servers?uid=me"][..]),
+        (&prefixed, "/callbin/ws", &["GET /callbin/ice-servers?uid=me"]),
+        (
+            &beside,
+            "/callbin/ws",
+            &["GET /callbin/ice-servers?", "GET /callbin/ws/ice-servers?", "GET /ice-servers?"],
+        ),
+    ] {
+        let before = front.heads().len();
+        let url = format!("ws://{}{path}", front.address());
+        let mut client = Client::spawn(&mut at(&url, &["room", "lobby", "--id", "me"]));
+        client.wait_for("joined");
+        wait_until("questions for ICE servers", DEADLINE, || {
+            let heads = front.heads();
+            let found: Vec<_> =
+                heads.iter().skip(before).filter(|head| head.contains("ice-servers")).collect();
+            let matches = found.iter().zip(asked).all(|(head, asked)| head.starts_with(asked));
+            (found.len() == asked.len() && matches).then_some(())
+        });
+        client.hang_up();
+    }
+}
+
+#[test]
+fn a_dead_address_family_does_not_hold_up_a_call() {
+    let server = Server::spawn_reachable(&[]);
+    let network = Network::start();
+    // An IPv6 address from which nothing comes back, and one that works.
+    let host = network.host();
+    network.swallow("2001:db8::1");
+    network.set_hosts(&format!("2001:db8::1 signalling.test\n{host} signalling.test\n"));
+    let mut command = network.command(program("callbin"));
+    let url = format!("ws://signalling.test:{}", server.port());
+    command.args(["room", "lobby", "--server", &url, "--events", "json", "--headless"]);
+    let mut client = Client::spawn(&mut command);
+    client.wait_for("joined");
+}
+
+#[test]
+fn a_refusal_of_the_operators_webhook_is_one() {
+    let hook = Hook::start(|asked, _| {
+        let allowed = asked.body["event"] == "register";
+        ("200 OK".into(), format!(r#"{{"allow":{allowed},"reason":"after hours"}}"#))
+    });
+    let server = Server::start(&["--webhook-url", &hook.url()]);
+    let _callee = Socket::register(&server, "callee");
+    expect_exit(&mut Client::start(&server, &["call", "callee"]), 13, "does not allow the call: after hours");
+    expect_exit(&mut Client::start(&server, &["room", "x"]), 13, "our entry into the room: after hours");
+    let no = Hook::start(|_, _| ("200 OK".into(), r#"{"allow":false,"reason":"go away"}"#.into()));
+    let server = Server::start(&["--webhook-url", &no.url()]);
+    expect_exit(&mut Client::start(&server, &["wait", "--id", "me"]), 13, "registration as me: go away");
+    let dead = format!("http://127.0.0.1:{}/", free_port());
+    let server = Server::start(&["--webhook-url", &dead, "--webhook-timeout", "1"]);
+    expect_exit(&mut Client::start(&server, &["call", "x"]), 13, "its webhook) does not answer");
+}
+
+#[test]
+fn without_any_relay_there_is_nothing_to_wait_for() {
+    let server = Server::start(&[]);
+    let relay = ["--ice-transport-policy", "relay"];
+    let _callee = Socket::register(&server, "callee");
+    for mode in [&["call", "callee"][..], &["wait"], &["room", "x"]] {
+        expect_exit(&mut Client::start(&server, &[mode, &relay].concat()), 9, "no TURN server");
+    }
+}
+
+#[test]
+fn a_sink_that_is_not_there_ends_the_start() {
+    let server = Server::start(&[]);
+    for (flag, code, words) in [
+        (["--video-sink", "nosuch"], 11, "--video-sink nosuch: no element"),
+        (["--audio-sink", "fakesink nosuch=1"], 2, "--audio-sink"),
+    ] {
+        let mut command = Command::new(program("callbin"));
+        command.args(["wait", "--server", &server.ws_url(), "--events", "json"]).args(flag);
+        expect_exit(&mut Client::spawn(&mut command), code, words);
+    }
+}
+
+#[test]
+fn people_read_once_why_a_call_failed() {
+    let server = Server::start(&[]);
+    let mut command = Command::new(program("callbin"));
+    command.args(["call", "nobody", "--headless", "--server", &server.ws_url()]).stdin(Stdio::null());
+    forget_proxies(&mut command);
+    let output = command.output().expect("it runs");
+    assert_eq!(output.status.code(), Some(6));
+    let all =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(all.matches("not found").count(), 1, "{all}");
+}
+
+#[test]
+fn a_call_outlives_the_server() {
+    let mut server = Server::start(&[]);
+    let port = server.port();
+    let mut callee = Client::start(&server, &["wait", "--id", "callee"]);
+    callee.wait_for("waiting");
+    let mut caller = Client::start(&server, &["call", "callee"]);
+    for client in [&mut caller, &mut callee] {
+        client.wait_for("first-video");
+    }
+    server.process().signal("KILL");
+    server.process().wait();
+    for client in [&mut caller, &mut callee] {
+        client.wait_for("signalling-lost");
+        client.forget();
+        let frames = client.wait_for("stats").number("/video/frames");
+        client.wait_for_stats("further frames", |stats| stats.number("/video/frames") > frames + 10.0);
+    }
+    // Who hangs up is heard without a server, and who waits looks for it again.
+    caller.hang_up();
+    assert_eq!(callee.wait_for("ended").text("/reason"), "peer-left");
+    callee.wait_for("reconnecting");
+    let server = Server::start_on(port, &["--disable-ssl"]);
+    callee.wait_for("waiting");
+    let mut caller = Client::start(&server, &["call", "callee", "--expect-video-frames", "5"]);
+    assert_eq!(caller.exit_code(), 0, "{}", caller.errors());
+}
