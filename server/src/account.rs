@@ -363,7 +363,9 @@ impl Lines {
     /// May there be another line now? If there may after some that were left out, this says how many these were.
     pub fn admit(&self, address: SocketAddr) -> bool {
         let Some(account) = &self.0 else { return true };
-        if !account.rates().log_lines.admit(1) {
+        // The line about the others is one, too.
+        let lines = 1 + u32::from(account.lines_left_out.load(Ordering::Relaxed) > 0);
+        if !account.rates().log_lines.admit(lines) {
             account.lines_left_out.fetch_add(1, Ordering::Relaxed);
             return false;
         }
@@ -579,6 +581,16 @@ mod tests {
         accounts.set_quotas(Quotas { log_lines: 0, ..Quotas::default() });
         assert!(two.lines().admit(ADDRESS));
         assert_eq!(left_out(&one), 0, "they have been mentioned");
+    }
+
+    #[test]
+    fn the_line_about_those_left_out_is_paid_for_too() {
+        let accounts = Arc::new(Accounts::new(Quotas { log_lines: 1, ..Quotas::default() }));
+        let ticket = enter(&accounts, 1).unwrap();
+        let account = ticket.lines().0.unwrap();
+        account.lines_left_out.store(1, Ordering::Relaxed);
+        // Ten at once, and one of them says how many were left out.
+        assert_eq!((0..50).filter(|_| ticket.lines().admit(ADDRESS)).count(), 9);
     }
 
     #[test]

@@ -131,7 +131,8 @@ fn event(what: u8, whom: u8) -> Event {
         7 => Event::Text("ROOM_PEER_LIST".into()),
         8 => Event::Text("{}".into()),
         9 => Event::Binary(vec![what].into()),
-        10 => Event::Refused("no".into()),
+        10 if whom.is_multiple_of(2) => Event::Refused("no".into()),
+        10 => Event::Unanswered,
         _ => Event::Closed,
     }
 }

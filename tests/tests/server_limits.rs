@@ -292,6 +292,27 @@ mod bad_tokens {
         assert_eq!(ask_for_ice_servers(&server, &[("Authorization", &good)]).status, 200);
     }
 
+    /// An Origin is written as easily as a token.
+    #[test]
+    fn of_a_page_of_another_site_count_by_larger_networks_too() {
+        let keys = Keys::new(Algorithm::Hs256);
+        let flags =
+            ["--token-key-file", &keys.public(), "--max-bad-token-rate", "1", "--trusted-proxy", "127.0.0.1"];
+        let server = Server::start(&flags);
+        let bearer = format!("Bearer {}", forged());
+        let admitted = (0..250).filter(|i| {
+            let address = format!("2001:db8:1:{i:x}::1");
+            let headers = [
+                ("Origin", "https://evil.example"),
+                ("Authorization", &bearer),
+                ("X-Forwarded-For", &address),
+            ];
+            http::upgrade(&server, "/", &headers).status == 401
+        });
+        let admitted = admitted.count();
+        assert!((20..120).contains(&admitted), "twenty at once, and four a second of a /56: {admitted}");
+    }
+
     #[test]
     fn of_a_page_of_another_site_bar_nobody_else() {
         let keys = Keys::new(Algorithm::Hs256);

@@ -12,7 +12,7 @@ use std::{
 
 use callbin_tests::{
     DEADLINE, Network, Server, Socket,
-    hook::Hook,
+    hook::{Asked, Hook},
     http::{self, Response},
     keys::{Algorithm, Keys},
     process::Process,
@@ -886,6 +886,9 @@ mod admin {
 mod webhook {
     use super::*;
 
+    /// The reason of a close where it gave no answer.
+    const LATER: &str = "not available, try again later";
+
     fn start(hook: &Hook, flags: &[&str]) -> Server {
         Server::start(&[&["--webhook-url", &hook.url()], flags].concat())
     }
@@ -896,6 +899,13 @@ mod webhook {
         socket.send(&format!("HELLO {uid}"));
         socket.expect(&format!("ERROR {reason}"));
         socket.expect_close(1008, "uid not allowed");
+    }
+
+    #[track_caller]
+    fn assert_unavailable(server: &Server) {
+        let mut socket = Socket::connect(server);
+        socket.send("HELLO a");
+        socket.expect_close(1013, LATER);
     }
 
     #[test]
@@ -987,14 +997,62 @@ mod webhook {
         wait_until("the question", DEADLINE, || (hook.asked().len() == 1).then_some(()));
         Socket::register(&server, "quick");
         assert!(!server.log().contains("no answer in time"), "quick did not wait for slow");
-        slow.expect("ERROR not available");
-        slow.expect_close(1008, "uid not allowed");
+        // A failure that passes, so it may come back.
+        slow.expect_close(1013, LATER);
         drop(end);
 
         let dead = Server::start(&["--webhook-url", "http://127.0.0.1:9/", "--webhook-timeout", "1"]);
-        assert_refused(&dead, "a", "not available");
+        assert_unavailable(&dead);
         dead.wait_for_log("the webhook fails");
         assert_eq!(http::get(&dead, "/health", &[]).status, 200);
+    }
+
+    #[test]
+    fn its_failures_are_counted_and_fill_no_log() {
+        let down = |_: &Asked, _| ("404 Not Found".into(), String::new());
+        let hook = Hook::start(down);
+        let server = start(&hook, &["--max-log-rate", "1"]);
+        let mut peers: Vec<Socket> = (0..40).map(|_| Socket::connect(&server)).collect();
+        for peer in &mut peers {
+            peer.send("HELLO a");
+            peer.expect_close(1013, LATER);
+        }
+        let metrics = http::get(&server, "/metrics", &[]).body;
+        for (name, expected) in [
+            ("questions_total{outcome=\"failed\"}", 40.0),
+            ("questions_total{outcome=\"allowed\"}", 0.0),
+            ("requests_total", 40.0),
+            ("question_seconds_count", 40.0),
+            ("places_used", 0.0),
+            ("waiting", 0.0),
+            ("places", 64.0),
+        ] {
+            assert_eq!(
+                value(&metrics, &format!("callbin_webhook_{name}")),
+                Some(expected),
+                "{name}: {metrics}"
+            );
+        }
+        let lines = server.log().matches("the webhook fails").count();
+        assert!((1..20).contains(&lines), "{lines} lines: {}", server.log());
+    }
+
+    #[test]
+    fn its_places_can_be_watched() {
+        let (hook, end) = thinking_about("slow");
+        let server = start(&hook, &["--webhook-timeout", "30"]);
+        let _slow: Vec<Socket> = (0..20)
+            .map(|i| {
+                let mut socket = Socket::connect(&server);
+                socket.send(&format!("HELLO slow{i}"));
+                socket
+            })
+            .collect();
+        await_metric(&server, "callbin_webhook_places_used", 16.0);
+        await_metric(&server, "callbin_webhook_waiting", 4.0);
+        drop(end);
+        await_metric(&server, "callbin_webhook_questions_total{outcome=\"allowed\"}", 20.0);
+        await_metric(&server, "callbin_webhook_places_used", 0.0);
     }
 
     /// A webhook that thinks about questions of uids that begin like this until the other end is dropped.
@@ -1028,11 +1086,11 @@ mod webhook {
         assert_eq!(hook.asked().len(), 18, "no more of the others than before");
         // The others get an answer in time, and some of them have their turn once the first ones are done.
         drop(end);
-        let mut answers: Vec<String> = slow.into_iter().map(|mut socket| socket.receive_text()).collect();
-        answers.sort_unstable();
-        answers.dedup();
-        assert!(answers.contains(&"HELLO".into()), "{answers:?}");
-        assert!(answers.iter().all(|text| text == "HELLO" || text == "ERROR not available"), "{answers:?}");
+        let answers: Vec<Received> = slow.into_iter().map(|mut socket| socket.receive()).collect();
+        let hello = Received::Text("HELLO".into());
+        assert!(answers.contains(&hello), "{answers:?}");
+        let later = Received::Closed(Some((1013, LATER.into())));
+        assert!(answers.iter().all(|answer| [&hello, &later].contains(&answer)), "{answers:?}");
     }
 
     #[test]
@@ -1070,7 +1128,7 @@ mod webhook {
         wait_until("all places to be taken", DEADLINE, || (hook.asked().len() == 16).then_some(()));
         let (mut last, start_of_wait) = (last.expect("seventeen"), Instant::now());
         last.send("HELLO slow-too");
-        last.expect("ERROR not available");
+        last.expect_close(1013, LATER);
         let waited = start_of_wait.elapsed();
         assert!((Duration::from_millis(3900)..Duration::from_secs(8)).contains(&waited), "{waited:?}");
         assert_eq!(hook.asked().len(), 16, "it was not asked");
@@ -1137,7 +1195,7 @@ mod webhook {
 
         let hook = Hook::start(|_, _| ("500 Oops".into(), String::new()));
         let server = start(&hook, &["--webhook-retries", "1"]);
-        assert_refused(&server, "a", "not available");
+        assert_unavailable(&server);
         assert_eq!(hook.asked().len(), 2, "once more, and no more");
     }
 
@@ -1157,7 +1215,7 @@ mod webhook {
             let words = status.clone();
             let hook = Hook::start(move |_, _| (status.clone(), body.clone()));
             let server = start(&hook, &[]);
-            assert_refused(&server, "a", "not available");
+            assert_unavailable(&server);
             assert_eq!(hook.asked().len(), 1, "{words}: the same question gets the same answer");
         }
         assert!(elsewhere.asked().is_empty(), "redirects are not followed");
