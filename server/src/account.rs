@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     num::NonZeroU32,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
@@ -17,7 +17,7 @@ use std::{
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tracing::info;
 
-use crate::owner::Owner;
+use crate::owner::{Owner, network};
 
 /// How long an account without connections is kept: its rate limits are full again by then.
 const KEPT: Duration = Duration::from_secs(30);
@@ -201,9 +201,9 @@ impl Accounts {
         accounts.all(|account| account.is_some_and(|account| account.admit_request()))
     }
 
-    /// On whose account lines in the log about this owner are.
-    pub fn lines(&self, owner: &Owner) -> Lines {
-        Lines(self.account(owner))
+    /// On whose account lines in the log about this address are.
+    pub fn lines(&self, address: IpAddr) -> Lines {
+        Lines(self.account(&Owner::Address(network(address))))
     }
 
     fn quotas(&self) -> Quotas {
@@ -424,8 +424,6 @@ impl Limiter {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use super::*;
     use crate::owner::owners;
 

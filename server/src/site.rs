@@ -213,8 +213,7 @@ impl Site {
     }
 
     fn refuse(&self, address: SocketAddr, reason: &str, answer: Answer) -> Answer {
-        let lines = owners(address.ip()).next().map(|owner| self.app.accounts.lines(&owner));
-        if lines.is_none_or(|lines| lines.admit(address)) {
+        if self.app.accounts.lines(address.ip()).admit(address) {
             info!(conn = self.conn.0, %address, reason, "request refused");
         }
         self.app.metrics.count_refusal(reason);

@@ -434,16 +434,16 @@ impl Remark {
         let address = self.line.as_ref().map(|(address, _)| tracing::field::display(address));
         let Counts { peers, rooms, .. } = self.counts;
         match &self.note {
-            Note::Registered(uid) => info!(conn, address, uid = ?short(uid), peers, "registered"),
+            Note::Registered(uid) => info!(conn, address, uid = %short(uid), peers, "registered"),
             Note::UidRefused(reason) => info!(conn, address, %reason, "uid refused"),
             Note::Called { caller, callee } => {
-                info!(conn, address, caller = ?short(caller), callee = ?short(callee), "called");
+                info!(conn, address, caller = %short(caller), callee = %short(callee), "called");
             }
             Note::Joined { peer, room, members } => {
-                info!(conn, address, uid = ?short(peer), room = ?short(room), members, rooms, "joined");
+                info!(conn, address, uid = %short(peer), room = %short(room), members, rooms, "joined");
             }
-            Note::Refused(uid, error) => debug!(conn, address, uid = ?short(uid), error, "refused"),
-            Note::Left(uid) => info!(conn, address, uid = ?short(uid), peers, "left"),
+            Note::Refused(uid, error) => debug!(conn, address, uid = %short(uid), error, "refused"),
+            Note::Left(uid) => info!(conn, address, uid = %short(uid), peers, "left"),
         }
     }
 }

@@ -215,8 +215,7 @@ mod webhooks {
         }
         still_talk(&mut honest);
         for socket in &mut waiting {
-            socket.expect("ERROR not available");
-            socket.expect_close(1008, "uid not allowed");
+            socket.expect_close(1013, "not available, try again later");
         }
         still_talk(&mut honest);
         hangs.store(false, Ordering::Relaxed);

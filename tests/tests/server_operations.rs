@@ -213,6 +213,8 @@ mod probes {
         assert_eq!(ask(&server, here, &[theirs]), 403);
         assert_eq!(ask(&server, here, &[("Forwarded", "for=192.0.2.1")]), 403);
         assert_eq!(ask(&server, here, &[("Forwarded", "for=unknown")]), 403);
+        assert_eq!(ask(&server, here, &[("X-Real-IP", "192.0.2.1")]), 403);
+        assert_eq!(ask(&server, here, &[("Via", "1.1 proxy")]), 403);
         assert_eq!(ask(&server, here, &[local]), 200);
         assert_eq!(ask(&server, here, &[]), 200);
         // The others are for all machines.
@@ -709,6 +711,8 @@ mod configuration {
         let wrong = folder.write("wrong.toml", "prot = 1");
         let value = folder.write("value.toml", "port = \"many\"");
         let ice = folder.write("ice.json", "[{\"url\": \"stun:a\"}]");
+        let turn = folder.write("turn.json", r#"[{"urls": "stun:a"}, {"urls": ["turn:a"]}]"#);
+        let lines = folder.write("lines.toml", "disable-ssl = true\n\nport = 70000");
         let garbage = folder.write("garbage.json", "{\"keys\": []}");
         let rsa = rcgen::KeyPair::generate().expect("rcgen works").serialize_pem();
         let private = folder.write("private.pem", &rsa);
@@ -723,7 +727,12 @@ mod configuration {
             (vec!["--disable-ssl", "--token-jwks-file", &garbage], 2, "garbage.json"),
             (vec!["--disable-ssl", "--turn-url", "turn:x"], 2, "turn-secret-file"),
             (vec!["--disable-ssl", "--turn-secret-file", &empty], 2, "empty"),
-            (vec!["--disable-ssl", "--ice-servers-file", &ice], 2, "urls"),
+            (vec!["--config", &lines], 2, "lines.toml, line 3: invalid value '70000' for '--port <PORT>'"),
+            (vec!["--disable-ssl", "--ice-servers-file", &ice], 2, "ice.json is not a JSON array"),
+            (vec!["--disable-ssl", "--ice-servers-file", &turn], 2, "number 2: \"turn:a\" needs a username"),
+            (vec!["--disable-ssl", "--stun-url", "stun:a,stun://b"], 2, "'stun://b' for '--stun-url <URL>'"),
+            (vec!["--disable-ssl", "--turn-url", "turn:a:x"], 2, "--turn-url"),
+            (vec!["--disable-ssl", "--proxy-header", "x-real-ip"], 2, "trusted-proxy"),
             (vec!["--disable-ssl", "--webhook-url", "ftp://x"], 2, "--webhook-url"),
             (vec!["--disable-ssl", "--admin-secret-file", &short], 2, "admin-addr"),
             (vec!["--disable-ssl", "--trusted-proxy", "everybody"], 2, "--trusted-proxy"),
@@ -735,6 +744,22 @@ mod configuration {
             let (found, stderr) = check(&flags);
             assert!(found == code && stderr.contains(words), "{flags:?}: {found} {stderr}");
             assert!(!stderr.contains("panicked"), "{stderr}");
+        }
+    }
+
+    #[test]
+    fn that_is_wrong_in_the_environment_is_reported_with_its_variable() {
+        for (variable, value) in [
+            ("CALLBIN_PORT", "many"),
+            ("CALLBIN_DISABLE_SSL", "perhaps"),
+            ("CALLBIN_TURN_URL", "stun:a"),
+            ("CALLBIN_LOG_FORMAT", "xml"),
+        ] {
+            let mut command = Command::new(program("callbin-server"));
+            let output = command.arg("--check-config").env(variable, value).output().expect("it runs");
+            let stderr = String::from_utf8(output.stderr).expect("text");
+            let words = format!("environment variable {variable}: invalid value '{value}'");
+            assert!(output.status.code() == Some(2) && stderr.contains(&words), "{stderr}");
         }
     }
 
@@ -857,6 +882,20 @@ mod admin {
             let json: Value = serde_json::from_str(&text).expect("JSON");
             assert!(json.to_string().contains("\u{202e}b\u{2066}c\u{200b}é"), "{json}");
         }
+    }
+
+    #[test]
+    fn health_is_a_command_without_a_secret() {
+        let admin = Admin::start();
+        let ask = |address: &str| {
+            let mut command = Command::new(program("callbin-server"));
+            command.args(["health", "--admin-addr", address]).output().expect("it runs")
+        };
+        let output = ask(&admin.server.admin_address().to_string());
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), b"OK\n".as_slice()));
+        let output = ask("127.0.0.1:9");
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("no answer from 127.0.0.1:9"), "{output:?}");
     }
 
     #[test]
@@ -1328,9 +1367,28 @@ mod logs {
             assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
             let has_conn = line["conn"].as_u64().is_some_and(|conn| conn > 0);
             assert!(has_conn != about_the_server.contains(&message), "{line}");
+            // Each is the text itself.
+            let is_known = |uid: &str| ["caller", "callee", "\"quoted\\\u{7}"].contains(&uid);
+            assert!(line["uid"].as_str().is_none_or(is_known), "{line}");
         }
+        assert!(log.contains(r#""uid":"caller""#) && log.contains(r#""room":"r""#), "{log}");
+        assert!(log.contains(r#""reason":"invalid protocol""#), "{log}");
         for message in ["registered", "called", "joined", "refused", "closed", "left"] {
             assert!(log.contains(&format!("\"message\":\"{message}\"")), "{message} in {log}");
+        }
+    }
+
+    #[test]
+    fn in_text_quote_what_is_more_than_a_word() {
+        let server = Server::start(&[]);
+        let mut stranger = Socket::register(&server, "st\"udio");
+        let mut taken = Socket::connect(&server);
+        taken.send("HELLO st\"udio");
+        taken.expect_close(1002, "invalid peer uid");
+        stranger.expect_nothing("ROOM r", "ROOM_OK ");
+        server.wait_for_log("room=r ");
+        for words in [r#" uid="st\"udio" "#, r#" reason="invalid peer uid""#] {
+            assert!(server.log().contains(words), "{words} in {}", server.log());
         }
     }
 

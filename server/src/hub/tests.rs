@@ -422,7 +422,9 @@ mod notices {
                 fixture.handle_only(conn, Event::Text("ROOM r".into()));
             }
             assert_eq!(fixture.hub.news.iter().count(), 1);
-            pair.map(|conn| fixture.handle_only(conn, Event::Closed));
+            for conn in pair {
+                fixture.handle_only(conn, Event::Closed);
+            }
         }
     }
 
