@@ -137,7 +137,7 @@ fn the_client_of_one_page_makes_a_call() {
     fs::write(folder.path().join("index.html"), code(&text, "html")).expect("the folder is ours");
     fs::write(folder.path().join("call.js"), lines).expect("the folder is ours");
     let server = Server::start(&["--www", folder.path().to_str().expect("text")]);
-    let mut studio = Client::start(&server, &["wait", "--id", "studio", "--headless"]);
+    let mut studio = Client::start(&server, &["wait", "--id", "studio"]);
     studio.wait_for("waiting");
     let browser = Browser::start(BrowserOptions::default());
     let mine = browser.open(&format!("{}?call=studio", server.url()));

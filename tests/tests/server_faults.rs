@@ -258,7 +258,7 @@ mod disks {
         fs::remove_file(filler).expect("ours");
         wait_until("the log to go on", DEADLINE, || {
             register("heard").close();
-            written().contains("heard\"").then_some(())
+            written().contains("uid=heard ").then_some(())
         });
         still_talk(&mut talking);
     }
