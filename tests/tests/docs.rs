@@ -110,6 +110,7 @@ fn flags_in_the_pages_are_those_of_the_programs() {
         ("callbin", &["wait", "--help"]),
         ("callbin", &["room", "--help"]),
         ("callbin-load", &["--help"]),
+        ("callbin-load", &["idle", "--help"]),
     ];
     let mut known: BTreeSet<String> = ["--ulimit"].map(String::from).into();
     for (name, args) in helps {

