@@ -3,10 +3,14 @@
 PORT ?= 8443
 TLS ?=
 EXAMPLES ?=
+PREFIX ?= /usr/local
+DESTDIR ?=
+BIN ?= target/release
+MAINTAINER ?=
 
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup build demo test lint unit page-test doc interop bench audit clean
+.PHONY: help setup build install deb demo test lint unit page-test doc interop bench audit clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -16,6 +20,18 @@ setup: ## Install the Debian packages that are missing
 
 build: setup ## Build server, client and load generator in release
 	cargo build --release --locked --package callbin-server --package callbin --package callbin-load
+
+install: ## Install what `make build` has built below PREFIX (/usr/local), for a package below DESTDIR
+	install -d "$(DESTDIR)$(PREFIX)/bin"
+	install -m 755 $(BIN)/callbin-server $(BIN)/callbin $(BIN)/callbin-load "$(DESTDIR)$(PREFIX)/bin"
+	$(BIN)/callbin-server man "$(DESTDIR)$(PREFIX)/share/man/man1"
+
+deb: ## Build a Debian package of the server; MAINTAINER="Name <address>" names who answers for it
+	@command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
+	cargo build --release --locked --package callbin-server
+	rm -rf target/man
+	target/release/callbin-server man target/man
+	cargo deb --package callbin-server --no-build --locked $(if $(MAINTAINER),--maintainer "$(MAINTAINER)")
 
 demo: build ## Server, page and a GStreamer client that answers; TLS=1 for other machines, PORT=… for another port
 	@scripts/demo.sh "$(PORT)" "$(TLS)"

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     num::NonZeroU32,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
@@ -17,7 +17,7 @@ use std::{
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tracing::info;
 
-use crate::owner::Owner;
+use crate::owner::{Owner, network};
 
 /// How long an account without connections is kept: its rate limits are full again by then.
 const KEPT: Duration = Duration::from_secs(30);
@@ -201,9 +201,9 @@ impl Accounts {
         accounts.all(|account| account.is_some_and(|account| account.admit_request()))
     }
 
-    /// On whose account lines in the log about this owner are.
-    pub fn lines(&self, owner: &Owner) -> Lines {
-        Lines(self.account(owner))
+    /// On whose account lines in the log about this address are.
+    pub fn lines(&self, address: IpAddr) -> Lines {
+        Lines(self.account(&Owner::Address(network(address))))
     }
 
     fn quotas(&self) -> Quotas {
@@ -363,7 +363,9 @@ impl Lines {
     /// May there be another line now? If there may after some that were left out, this says how many these were.
     pub fn admit(&self, address: SocketAddr) -> bool {
         let Some(account) = &self.0 else { return true };
-        if !account.rates().log_lines.admit(1) {
+        // The line about the others is one, too.
+        let lines = 1 + u32::from(account.lines_left_out.load(Ordering::Relaxed) > 0);
+        if !account.rates().log_lines.admit(lines) {
             account.lines_left_out.fetch_add(1, Ordering::Relaxed);
             return false;
         }
@@ -422,8 +424,6 @@ impl Limiter {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use super::*;
     use crate::owner::owners;
 
@@ -579,6 +579,16 @@ mod tests {
         accounts.set_quotas(Quotas { log_lines: 0, ..Quotas::default() });
         assert!(two.lines().admit(ADDRESS));
         assert_eq!(left_out(&one), 0, "they have been mentioned");
+    }
+
+    #[test]
+    fn the_line_about_those_left_out_is_paid_for_too() {
+        let accounts = Arc::new(Accounts::new(Quotas { log_lines: 1, ..Quotas::default() }));
+        let ticket = enter(&accounts, 1).unwrap();
+        let account = ticket.lines().0.unwrap();
+        account.lines_left_out.store(1, Ordering::Relaxed);
+        // Ten at once, and one of them says how many were left out.
+        assert_eq!((0..50).filter(|_| ticket.lines().admit(ADDRESS)).count(), 9);
     }
 
     #[test]

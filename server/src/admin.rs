@@ -9,6 +9,7 @@ use tracing::info;
 use crate::{
     app::App,
     http::{Answer, WithHeader, json as json_answer, text},
+    logging::short,
 };
 
 /// Probes and metrics, which need no secret.
@@ -77,6 +78,6 @@ fn done(what: &str, name: &str, closed: usize) -> Answer {
     if closed == 0 {
         return text(StatusCode::NOT_FOUND, &format!("no such {what}\n"));
     }
-    info!(?name, closed, "{what} closed by an operator");
+    info!(name = %short(&name), closed, "{what} closed by an operator");
     json_answer(StatusCode::OK, &json!({ "closed": closed }))
 }

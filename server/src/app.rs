@@ -8,6 +8,8 @@ use std::{
     },
 };
 
+use async_lock::{Semaphore, SemaphoreGuardArc};
+
 use crate::{
     access::Grant,
     account::{Accounts, Full, Ticket},
@@ -23,6 +25,9 @@ use crate::{
 
 /// Connections that are told at the same time why they are not taken. More are cut without a word.
 const MAX_SHEDDING: usize = 32;
+
+/// HTTP connections that proxies may keep idle. More are kept as those of clients are.
+const MAX_KEPT: usize = 1024;
 
 /// The server, apart from its sockets.
 pub struct App {
@@ -41,6 +46,8 @@ pub struct App {
     /// Where connections wait that are new, or have more to read than others.
     pub lanes: Arc<Lanes>,
     snapshot: Kept<Snapshot>,
+    /// Places for idle HTTP connections of proxies.
+    for_proxies: Arc<Semaphore>,
     settings: RwLock<Arc<Settings>>,
     last_conn: AtomicU64,
     draining: AtomicBool,
@@ -87,6 +94,7 @@ impl App {
             has_admin_address: false,
             lanes: Arc::default(),
             snapshot: Kept::default(),
+            for_proxies: Arc::new(Semaphore::new(MAX_KEPT)),
             settings: RwLock::new(Arc::new(settings)),
             last_conn: AtomicU64::new(0),
             draining: AtomicBool::new(false),
@@ -109,6 +117,11 @@ impl App {
         // Under the switchboard's lock, and longer the more there are.
         let snapshot = self.snapshot.get(|| self.switchboard.snapshot());
         self.metrics.render(snapshot, self.is_ready())
+    }
+
+    /// A place for an HTTP connection that a proxy keeps, if there is one; given up when dropped.
+    pub fn keep_for_proxy(&self) -> Option<SemaphoreGuardArc> {
+        self.for_proxies.try_acquire_arc()
     }
 
     /// Takes no new registrations from now on.

@@ -29,6 +29,9 @@ pub enum CloseReason {
     /// More notices to others than allowed, and those before are not through yet.
     #[error("too many notices, try again later")]
     TooManyNotices,
+    /// Nobody could be asked whether it may register.
+    #[error("not available, try again later")]
+    Unavailable,
     /// An operator closed it.
     #[error("closed by an operator")]
     ByOperator,
@@ -83,7 +86,7 @@ impl CloseReason {
             | Self::TokenExpired
             | Self::TooFast
             | Self::ByOperator => CloseCode::Policy,
-            Self::TooManyRegistrations | Self::TooManyNotices => CloseCode::Again,
+            Self::TooManyRegistrations | Self::TooManyNotices | Self::Unavailable => CloseCode::Again,
             Self::TooBig => CloseCode::Size,
         }
     }

@@ -1,14 +1,17 @@
-//! What `callbin-server` does besides serving: makes tokens, talks to a server's admin API.
+//! What `callbin-server` does besides serving: makes tokens, talks to a running server, writes its manual.
 
 mod admin;
+mod health;
+mod man;
 mod printable;
 mod token;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use self::printable::printable;
+use crate::config::Config;
 
 /// Commands beside serving.
 #[derive(Debug, Parser)]
@@ -24,17 +27,21 @@ enum Command {
     Token(token::Options),
     /// Look at or close peers, sessions and rooms of a running server.
     Admin(admin::Options),
+    /// Ask a running server whether it is alive.
+    Health(health::Options),
+    /// Write the manual pages.
+    Man(man::Options),
 }
 
 /// Runs a command if the first argument names one. Serving has no name, as in the reference server.
 pub fn run_if_asked() -> Option<ExitCode> {
     let first = std::env::args().nth(1)?;
-    if !matches!(first.as_str(), "token" | "admin") {
-        return None;
-    }
+    Cli::command().get_subcommands().find(|command| command.get_name() == first)?;
     let result = match Cli::parse().command {
         Command::Token(options) => token::run(&options),
         Command::Admin(options) => admin::run(&options),
+        Command::Health(options) => health::run(&options),
+        Command::Man(options) => man::run(&options),
     };
     Some(match result {
         Ok(text) => {
@@ -46,4 +53,39 @@ pub fn run_if_asked() -> Option<ExitCode> {
             ExitCode::FAILURE
         }
     })
+}
+
+/// All options and commands, for the manual.
+fn everything() -> clap::Command {
+    let commands: Vec<clap::Command> = Cli::command().get_subcommands().cloned().collect();
+    Config::command().after_help(crate::config::EXIT_CODES).subcommands(commands)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_each_command() {
+        Cli::command().debug_assert();
+        everything().debug_assert();
+        let help = Config::command().render_help().to_string();
+        for command in Cli::command().get_subcommands() {
+            let about = command.get_about().unwrap().to_string();
+            let name = format!("{} ", command.get_name());
+            let is_named = |line: &str| line.trim_start().starts_with(&name) && line.ends_with(&about);
+            assert!(help.lines().any(is_named), "{name}in {help}");
+        }
+        assert!(help.contains("Exit codes:"), "{help}");
+    }
+
+    #[test]
+    fn a_token_that_is_dead_when_it_is_made_is_refused() {
+        let parse =
+            |ttl: &str| Cli::try_parse_from(["callbin-server", "token", "--key-file", "x", "--ttl", ttl]);
+        assert!(parse("1").is_ok());
+        for ttl in ["0", "-1", "1.5", "soon"] {
+            assert!(parse(ttl).is_err(), "{ttl}");
+        }
+    }
 }

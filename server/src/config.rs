@@ -2,19 +2,21 @@
 
 mod file;
 mod guards;
+mod values;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use callbin_protocol::MAX_ID_LEN;
 use clap::{Args, Parser};
-use ipnet::{IpNet, Ipv4Net};
+use hyper::header::HeaderName;
+use ipnet::IpNet;
 
 pub use file::{ConfigError, parse};
+pub use values::normal_origin;
 
+use self::values::{
+    filter, header, http_url, network, origin, path, seconds, seconds_or_none, size, stun_url, turn_url,
+};
 use crate::{account::Quotas, budget::Bounds, hub::Rules};
 
 /// A signalling server for GStreamer's WebRTC clients and browsers.
@@ -25,7 +27,7 @@ use crate::{account::Quotas, budget::Bounds, hub::Rules};
 /// Each option can stand on the command line, in the environment, or in a TOML file given with --config, where
 /// `--max-queue 1000` is `max-queue = 1000`. The command line comes first, then the environment, then the file.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "callbin-server", version, after_help = EXIT_CODES)]
+#[command(name = "callbin-server", version, after_help = format!("{COMMANDS}\n\n{EXIT_CODES}"))]
 pub struct Config {
     /// Read options from this TOML file. Unknown names are errors.
     #[arg(long, env = "CALLBIN_CONFIG", value_name = "FILE")]
@@ -115,10 +117,21 @@ pub struct Listen {
     #[arg(long, env = "CALLBIN_WWW", value_name = "DIR")]
     pub www: Option<PathBuf>,
 
-    /// Proxies whose Forwarded, X-Forwarded-For or PROXY protocol (version 2) is believed: networks, or addresses for
-    /// themselves.
+    /// Proxies whose Forwarded, X-Forwarded-For or PROXY protocol (version 1 or 2) is believed: networks, or addresses
+    /// for themselves.
     #[arg(long, env = "CALLBIN_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',', value_parser = network)]
     pub trusted_proxy: Vec<IpNet>,
+
+    /// The one header of trusted proxies that names the client, all others ignored: forwarded, x-forwarded-for,
+    /// x-real-ip, or another one that has addresses. The proxy next to us must write it, or append to it. [default:
+    /// Forwarded and X-Forwarded-For, which must not contradict each other]
+    #[arg(long, env = "CALLBIN_PROXY_HEADER", value_name = "NAME", value_parser = header)]
+    pub proxy_header: Option<HeaderName>,
+
+    /// Seconds that an idle HTTP connection of a trusted proxy is kept open. More than the proxy keeps it, or it uses one
+    /// that we are closing, and answers 502.
+    #[arg(long, env = "CALLBIN_PROXY_KEEPALIVE_TIMEOUT", default_value = "125", value_name = "SECONDS", value_parser = seconds)]
+    pub proxy_keepalive_timeout: Duration,
 }
 
 /// Certificates.
@@ -174,7 +187,7 @@ pub struct Access {
     pub token_issuer: Option<String>,
 
     /// Take WebSockets of browsers only from pages of these origins, such as `https://example.org`.
-    #[arg(long, env = "CALLBIN_ALLOWED_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    #[arg(long, env = "CALLBIN_ALLOWED_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
     pub allowed_origin: Vec<String>,
 }
 
@@ -182,12 +195,13 @@ pub struct Access {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "ICE servers, for GET /ice-servers")]
 pub struct Ice {
-    /// A STUN server's URL.
-    #[arg(long, env = "CALLBIN_STUN_URL", value_name = "URL", value_delimiter = ',')]
+    /// A STUN server's URL: `stun:host:port`, the port for others than 3478.
+    #[arg(long, env = "CALLBIN_STUN_URL", value_name = "URL", value_delimiter = ',', value_parser = stun_url)]
     pub stun_url: Vec<String>,
 
-    /// A TURN server's URL; credentials for it are made with --turn-secret-file.
-    #[arg(long, env = "CALLBIN_TURN_URL", value_name = "URL", value_delimiter = ',')]
+    /// A TURN server's URL: `turn:host:port?transport=udp`, or tcp, or turns: for TLS; credentials for it are made with
+    /// --turn-secret-file.
+    #[arg(long, env = "CALLBIN_TURN_URL", value_name = "URL", value_delimiter = ',', value_parser = turn_url)]
     pub turn_url: Vec<String>,
 
     /// File with the secret shared with the TURN servers (coturn: static-auth-secret).
@@ -208,7 +222,7 @@ pub struct Ice {
 #[command(next_help_heading = "Webhook")]
 pub struct Webhook {
     /// Ask this URL whether a registration, a call or a join is allowed.
-    #[arg(long, env = "CALLBIN_WEBHOOK_URL", value_name = "URL")]
+    #[arg(long, env = "CALLBIN_WEBHOOK_URL", value_name = "URL", value_parser = http_url)]
     pub webhook_url: Option<String>,
 
     /// File with a secret to send along as Authorization: Bearer.
@@ -343,7 +357,7 @@ pub struct Operations {
     pub admin_secret_file: Option<PathBuf>,
 
     /// What to log: error, warn, info, debug, trace, or per module as in `warn,callbin_server::http=debug`.
-    #[arg(long, env = "CALLBIN_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(long, env = "CALLBIN_LOG", default_value = "info", value_name = "FILTER", value_parser = filter)]
     pub log: String,
 
     /// How to log.
@@ -360,7 +374,16 @@ pub enum LogFormat {
     Json,
 }
 
-const EXIT_CODES: &str = "\
+const COMMANDS: &str = "\
+Commands:
+  token   Make a token (JWT) for a peer
+  admin   Look at or close peers, sessions and rooms of a running server
+  health  Ask a running server whether it is alive
+  man     Write the manual pages
+`callbin-server COMMAND --help` has their options.";
+
+/// What the exit codes mean.
+pub const EXIT_CODES: &str = "\
 Exit codes:
   0  ended by SIGTERM or SIGINT, or nothing to complain about with --check-config
   1  no usable certificate
@@ -428,43 +451,6 @@ impl Config {
 
 fn or_none(limit: usize) -> usize {
     if limit == 0 { usize::MAX } else { limit }
-}
-
-const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
-
-fn path(text: &str) -> Result<String, String> {
-    if text.starts_with('/') { Ok(text.into()) } else { Err("does not begin with /".into()) }
-}
-
-/// A network, or an address as a network of its own. IPv4 in IPv6 is IPv4, as addresses of clients are.
-fn network(text: &str) -> Result<IpNet, String> {
-    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    let network = network.map_err(|_| "neither a network, such as 10.0.0.0/8, nor an address".to_owned())?;
-    let IpNet::V6(v6) = network else { return Ok(network) };
-    let mapped = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
-    let mapped = mapped.and_then(|(address, length)| Ipv4Net::new(address, length).ok());
-    Ok(mapped.map_or(network, IpNet::V4))
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    seconds_or_none(text)
-        .and_then(|time| if time.is_zero() { Err("not more than 0".into()) } else { Ok(time) })
-}
-
-fn seconds_or_none(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(time) if time <= MAX_TIME => Ok(time),
-        _ => Err("not between 0 and 31536000 seconds (a year)".into()),
-    }
-}
-
-fn size(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        Ok(bytes @ 125..=0x4000_0000) => Ok(bytes),
-        Ok(_) => Err("not between 125 and 1073741824 bytes".into()),
-        Err(_) => Err("not a number of bytes".into()),
-    }
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ use crate::{
     payload::Kind,
     runtime::{self, Alarm},
     stream::Connected,
-    webhook::{Question, Verdict},
+    webhook::{Asker, Question, Verdict},
 };
 
 /// Room for a request line or a candidate. Larger frames make their own room, until there is nothing more to read; an
@@ -118,8 +118,16 @@ impl Drop for Presence {
     }
 }
 
-/// What comes before a request is taken in: its turn, and what the webhook says.
+/// What comes before a request is carried out: what the webhook says, and its turn.
 type Asking = Pin<Box<dyn Future<Output = Verdict> + Send>>;
+
+/// A request that is not carried out yet.
+struct Request {
+    text: Utf8Bytes,
+    asking: Asking,
+    /// The notices that are charged for already.
+    paid: usize,
+}
 
 /// The future that serves an open WebSocket.
 struct Pump {
@@ -135,8 +143,8 @@ struct Pump {
     unwritten: usize,
     /// A frame came since the alarm was last set.
     heard: bool,
-    /// This text waits for its turn, or for what the webhook says about it; nothing is read until then.
-    asking: Option<(Utf8Bytes, Asking)>,
+    /// This one waits for its turn, or for what the webhook says about it; nothing is read until then.
+    request: Option<Request>,
     presence: Presence,
 }
 
@@ -177,14 +185,16 @@ impl Pump {
             alarm: Alarm::after(grant.time_left().min(limits.hello_timeout)),
             unwritten: 0,
             heard: false,
-            asking: None,
+            request: None,
             presence: Presence { conn, address, outbox, ticket, grant, app },
         })
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         for _ in 0..READ_BURST {
-            ready!(self.poll_verdict(cx));
+            if let Err(reason) = ready!(self.poll_verdict(cx)) {
+                return Poll::Ready(self.refuse(reason));
+            }
             let mut next = Pin::new(&mut self.socket).poll_next(cx);
             if next.is_pending() && self.renew_buffers(cx) {
                 next = Pin::new(&mut self.socket).poll_next(cx);
@@ -203,8 +213,7 @@ impl Pump {
                 Some(Ok(frame)) => {
                     self.heard = true;
                     if let Err(reason) = self.admit(&frame).and_then(|()| self.forward(frame)) {
-                        self.presence.app.metrics.count_refusal(reason);
-                        return Poll::Ready(End::Closing(reason));
+                        return Poll::Ready(self.refuse(reason));
                     }
                 }
             }
@@ -243,6 +252,11 @@ impl Pump {
         true
     }
 
+    fn refuse(&self, reason: CloseReason) -> End {
+        self.presence.app.metrics.count_refusal(reason);
+        End::Closing(reason)
+    }
+
     /// Within the limits of whoever sends it?
     fn admit(&self, frame: &Message) -> Result<(), CloseReason> {
         if !self.presence.ticket.admit_message(frame.len()) {
@@ -269,14 +283,16 @@ impl Pump {
                 self.relay(frame);
                 return Ok(());
             }
-            Message::Text(text) => match self.ask(&text)? {
-                Some(asking) => {
-                    self.asking = Some((text, asking));
-                    self.leave_greeting();
-                    return Ok(());
-                }
-                None => Event::Text(text),
-            },
+            Message::Text(text) => {
+                self.leave_greeting();
+                return match self.question(&text) {
+                    Some(asking) => {
+                        self.request = Some(Request { text, asking, paid: 0 });
+                        Ok(())
+                    }
+                    None => self.carry_out(text, 0),
+                };
+            }
             Message::Binary(bytes) => Event::Binary(bytes),
             // tungstenite answers pings by itself.
             _ => return Ok(()),
@@ -286,24 +302,22 @@ impl Pump {
         Ok(())
     }
 
-    /// What has to happen before a text is taken in, if anything.
-    fn ask(&self, text: &str) -> Result<Option<Asking>, CloseReason> {
+    /// Takes a text in, or has it wait for its turn. What it costs may have changed since it came, so that is looked at
+    /// now, and again after each wait.
+    fn carry_out(&mut self, text: Utf8Bytes, paid: usize) -> Result<(), CloseReason> {
         let Presence { conn, ticket, app, .. } = &self.presence;
-        let wait = match app.switchboard.fan_out(*conn, text) {
+        let price = app.switchboard.fan_out(*conn, &text);
+        let wait = match price.saturating_sub(paid) {
             0 => Duration::ZERO,
-            notices => ticket.wait_for_notices(notices).ok_or(CloseReason::TooManyNotices)?,
+            owed => ticket.wait_for_notices(owed).ok_or(CloseReason::TooManyNotices)?,
         };
-        let question = self.question(text);
         if wait.is_zero() {
-            return Ok(question);
+            self.handle(Event::Text(text));
+        } else {
+            let asking = runtime::sleep(wait).map(|()| Verdict::Allowed(Vec::new()));
+            self.request = Some(Request { text, asking: Box::pin(asking), paid: paid.max(price) });
         }
-        Ok(Some(Box::pin(async move {
-            runtime::sleep(wait).await;
-            match question {
-                Some(question) => question.await,
-                None => Verdict { allow: true, reason: None, ice_servers: Vec::new() },
-            }
-        })))
+        Ok(())
     }
 
     fn handle(&mut self, event: Event) {
@@ -338,7 +352,7 @@ impl Pump {
     fn question(&self, text: &str) -> Option<Asking> {
         let settings = self.presence.app.settings();
         let webhook = settings.webhook.as_ref()?;
-        let Presence { conn, address, grant, app, .. } = &self.presence;
+        let Presence { conn, address, ticket, grant, app, .. } = &self.presence;
         let (wish, uid) = app.switchboard.wish(*conn, text)?;
         if !may_ask(grant, &wish, uid.as_ref()) {
             return None;
@@ -362,24 +376,27 @@ impl Pump {
         let mut owners: Vec<Owner> = owners(address.ip()).collect();
         owners.reverse();
         owners.extend(grant.identity.clone().map(Owner::Identity));
-        Some(Box::pin(webhook.clone().ask(question, owners)))
+        let asker = Asker { owners, address: *address, lines: ticket.lines() };
+        Some(Box::pin(webhook.clone().ask(question, asker, app.metrics.webhook.clone())))
     }
 
-    /// Ready when no question is open.
-    fn poll_verdict(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some((_, asking)) = &mut self.asking else { return Poll::Ready(()) };
-        let verdict = ready!(asking.as_mut().poll(cx));
-        let Some((text, _)) = self.asking.take() else { return Poll::Ready(()) };
-        if verdict.allow {
-            self.handle(Event::Text(text));
-            if !verdict.ice_servers.is_empty() {
-                self.presence.app.switchboard.add_ice_servers(self.presence.conn, verdict.ice_servers);
+    /// Ready when no request waits.
+    fn poll_verdict(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
+        while let Some(Request { asking, .. }) = &mut self.request {
+            let verdict = ready!(asking.as_mut().poll(cx));
+            let Some(Request { text, paid, .. }) = self.request.take() else { break };
+            match verdict {
+                Verdict::Allowed(ice_servers) => {
+                    if !ice_servers.is_empty() {
+                        self.presence.app.switchboard.add_ice_servers(self.presence.conn, ice_servers);
+                    }
+                    self.carry_out(text, paid)?;
+                }
+                Verdict::Refused(reason) => self.handle(Event::Refused(reason)),
+                Verdict::None => self.handle(Event::Unanswered),
             }
-        } else {
-            let reason = verdict.reason.unwrap_or_else(|| "not allowed".into());
-            self.handle(Event::Refused(reason));
         }
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
     }
 
     /// Those of this moment: they may have been reloaded.
@@ -421,7 +438,7 @@ impl Pump {
                     self.set_alarm(Phase::Pinged, self.limits().pong_timeout);
                 }
                 // While a request waits, nothing is read: the pong may be waiting.
-                Phase::Pinged if self.heard || self.asking.is_some() => {
+                Phase::Pinged if self.heard || self.request.is_some() => {
                     let Limits { keepalive, pong_timeout, .. } = self.limits();
                     let rest = keepalive.saturating_sub(pong_timeout);
                     self.set_alarm(Phase::Quiet, rest.max(Duration::from_millis(1)));

@@ -22,14 +22,14 @@ use crate::{
     app::App,
     assets::Assets,
     config::Config,
-    http,
+    http::{self, KeepAlive},
     hub::{
         Event,
         invariants::{Model, SLOTS},
     },
     metrics::Metrics,
     payload::Kind,
-    proxy::{self, Preface},
+    proxy::{self, Preface, TrustedProxies},
     runtime,
     settings::Settings,
     site::Site,
@@ -61,7 +61,8 @@ pub fn upgrade(bytes: &[u8]) {
     let conn = visit.conn;
     let site = Site::new(app.clone(), visit);
     let stream = Once { unread: bytes, written: Vec::new() };
-    let served = http::serve(stream, conn, Duration::from_secs(5), |request| site.answer(request));
+    let served =
+        http::serve(stream, conn, KeepAlive::client(Duration::from_secs(5)), |request| site.answer(request));
     if let Some((stream, _)) = runtime::block_on(served) {
         assert!(
             stream.written.is_empty() || stream.written.starts_with(b"HTTP/1."),
@@ -92,9 +93,12 @@ pub fn proxy(bytes: &[u8]) {
     let settings = app().settings();
     for name in [header::FORWARDED, header::HeaderName::from_static("x-forwarded-for")] {
         let mut headers = HeaderMap::new();
+        let named = TrustedProxies::new(vec![PEER.ip().into()], Some(name.clone()));
         if let Ok(value) = header::HeaderValue::from_bytes(bytes) {
             headers.insert(name, value);
-            let _ = settings.proxies.client(PEER, &headers);
+            for proxies in [&settings.proxies, &named] {
+                let _ = (proxies.client(PEER, &headers), proxies.is_local(PEER, &headers));
+            }
         }
     }
 }
@@ -131,7 +135,8 @@ fn event(what: u8, whom: u8) -> Event {
         7 => Event::Text("ROOM_PEER_LIST".into()),
         8 => Event::Text("{}".into()),
         9 => Event::Binary(vec![what].into()),
-        10 => Event::Refused("no".into()),
+        10 if whom.is_multiple_of(2) => Event::Refused("no".into()),
+        10 => Event::Unanswered,
         _ => Event::Closed,
     }
 }

@@ -10,11 +10,7 @@
 
 mod room;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use async_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 use callbin_protocol::{ClientMessage, ErrorMessage, MAX_ID_LEN, ParseError, PeerId, RoomId, ServerMessage};
@@ -24,7 +20,7 @@ use crate::{
     close::CloseReason,
     owner::{Owner, owners},
 };
-use room::{Place, Room};
+use room::{News, Place, Room};
 
 /// One socket, from its WebSocket handshake to its end. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +42,8 @@ pub enum Event {
     Binary(Bytes),
     /// What it asked for was refused elsewhere, for this reason.
     Refused(String),
+    /// Who had to be asked about it gave no answer.
+    Unanswered,
     /// Its socket is closed, closing or broken.
     Closed,
 }
@@ -156,7 +154,7 @@ pub struct Hub {
     uids: HashMap<PeerId, ConnId>,
     rooms: HashMap<RoomId, Room>,
     /// Rooms in which somebody has not heard something, each in its turn.
-    news: VecDeque<RoomId>,
+    news: News,
     usage: HashMap<Owner, Usage>,
     sessions: usize,
 }
@@ -221,6 +219,7 @@ impl Hub {
             Event::Text(text) => self.handle_frame(conn, Message::Text(text), effects),
             Event::Binary(bytes) => self.handle_frame(conn, Message::Binary(bytes), effects),
             Event::Refused(reason) => self.refuse_wish(conn, reason, effects),
+            Event::Unanswered => self.leave_wish(conn, effects),
             Event::Closed => self.remove(conn, effects),
         }
     }
@@ -271,7 +270,7 @@ impl Hub {
     /// Passes on notices to members of rooms, at most so many. True if there are more.
     pub fn pass_on(&mut self, mut most: usize, effects: &mut Vec<Effect>) -> bool {
         while most > 0
-            && let Some(id) = self.news.pop_front()
+            && let Some(id) = self.news.pop()
         {
             // A room that is gone costs a look.
             let Some(room) = self.rooms.get_mut(&id) else {
@@ -279,7 +278,7 @@ impl Hub {
                 continue;
             };
             if room.pass_on(&mut most, effects) {
-                self.news.push_back(id);
+                self.news.push(id);
             }
         }
         !self.news.is_empty()
@@ -480,10 +479,9 @@ impl Hub {
             return Err(ErrorMessage::RoomFull(id.to_string()));
         }
         let others: Vec<ConnId> = room.members().collect();
-        let had_news = room.has_news();
         let place = room.join(conn, uid, effects);
-        if room.has_news() && !had_news {
-            self.news.push_back(id.clone());
+        if room.has_news() {
+            self.news.push(id.clone());
         }
         let note = Note::Joined { peer: uid.clone(), room: id.clone(), members: others.len() + 1 };
         effects.push(Effect::Note(conn, note));
@@ -548,6 +546,19 @@ impl Hub {
                 self.send(conn, &ServerMessage::Error(ErrorMessage::Other(reason)), effects);
                 effects.push(Effect::Note(conn, Note::UidRefused(CloseReason::UidNotAllowed)));
                 self.close(conn, CloseReason::UidNotAllowed, effects);
+            }
+        }
+    }
+
+    /// Nobody said anything to what a connection asked for. It may ask again.
+    fn leave_wish(&mut self, conn: ConnId, effects: &mut Vec<Effect>) {
+        let Some(connection) = self.connections.get(&conn) else { return };
+        match connection.uid().cloned() {
+            Some(uid) => self.refuse(conn, uid, ErrorMessage::Other("not available".into()), effects),
+            // Without an ERROR, which clients take for a final answer.
+            None => {
+                effects.push(Effect::Note(conn, Note::UidRefused(CloseReason::Unavailable)));
+                self.close(conn, CloseReason::Unavailable, effects);
             }
         }
     }
@@ -625,14 +636,13 @@ impl Hub {
 
     fn leave(&mut self, place: Place, uid: &PeerId, id: &RoomId, effects: &mut Vec<Effect>) {
         let Some(room) = self.rooms.get_mut(id) else { return };
-        let had_news = room.has_news();
         room.leave(place, uid, effects);
         if room.is_empty() {
             if let Some(room) = self.rooms.remove(id) {
                 self.count(&room.owners, |usage| usage.rooms -= 1);
             }
-        } else if !had_news {
-            self.news.push_back(id.clone());
+        } else {
+            self.news.push(id.clone());
         }
     }
 }

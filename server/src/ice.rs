@@ -1,5 +1,7 @@
 //! The ICE servers that peers are told to use, with credentials that expire.
 
+pub mod url;
+
 use std::time::{Duration, SystemTime};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -36,6 +38,24 @@ impl IceServers {
         servers.extend_from_slice(added);
         json!({ "iceServers": servers, "ttl": ttl.as_secs() })
     }
+}
+
+/// Whether this is an `RTCIceServer` that a browser takes: `urls` that are some, and credentials for TURN.
+pub fn check(server: &Value) -> Result<(), String> {
+    let urls = match server.get("urls") {
+        Some(Value::Array(urls)) if !urls.is_empty() => urls.as_slice(),
+        Some(url @ Value::String(_)) => std::slice::from_ref(url),
+        _ => return Err("urls is neither a text nor an array of texts".into()),
+    };
+    for url in urls {
+        let url = url.as_str().ok_or("urls is neither a text nor an array of texts")?;
+        let kind = url::read(url).map_err(|why| format!("{url:?}: {why}"))?;
+        let has = |name| server.get(name).is_some_and(Value::is_string);
+        if kind == url::Kind::Turn && !(has("username") && has("credential")) {
+            return Err(format!("{url:?} needs a username and a credential beside it"));
+        }
+    }
+    Ok(())
 }
 
 /// A user name and a password by the TURN REST scheme (draft-uberti-behave-turn-rest), as coturn's
@@ -90,6 +110,30 @@ mod tests {
             urls,
             [&json!("turn:static.example.org"), &json!(["stun:stun.example.org"]), &json!("stun:added")]
         );
+    }
+
+    #[test]
+    fn servers_that_no_browser_takes_are_told() {
+        let turn = |rest: Value| {
+            let mut server = json!({ "urls": ["stun:a", "turn:a"] });
+            server.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+            server
+        };
+        assert_eq!(check(&json!({ "urls": "stun:a" })), Ok(()));
+        assert_eq!(check(&turn(json!({ "username": "u", "credential": "c" }))), Ok(()));
+        for (server, words) in [
+            (json!({ "url": "stun:a" }), "urls is neither"),
+            (json!({ "urls": [] }), "urls is neither"),
+            (json!({ "urls": [1] }), "urls is neither"),
+            (json!("stun:a"), "urls is neither"),
+            (json!({ "urls": ["stun:a", "stun://b"] }), "\"stun://b\": "),
+            (turn(json!({})), "needs a username"),
+            (turn(json!({ "username": "u" })), "needs a username"),
+            (turn(json!({ "username": "u", "credential": 1 })), "needs a username"),
+        ] {
+            let why = check(&server).unwrap_err();
+            assert!(why.contains(words), "{server}: {why}");
+        }
     }
 
     #[test]

@@ -22,15 +22,9 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error, 2),
     };
     if config.check_config {
-        return match logging::filter(&config.operations.log) {
-            Ok(_) => conclude(check(&config)),
-            Err(error) => fail(&error, 2),
-        };
+        return conclude(check(&config));
     }
-    let guard = match logging::start(&config.operations.log, config.operations.log_format) {
-        Ok(guard) => guard,
-        Err(error) => return fail(&error, 2),
-    };
+    let guard = logging::start(&config.operations.log, config.operations.log_format);
     let result = runtime::block_on(run(config, inherited));
     drop(guard);
     conclude(result)

@@ -2,6 +2,8 @@
 //!
 //! Counters are kept where things happen; what can be counted at any time is counted when somebody asks.
 
+mod webhook;
+
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::{
@@ -10,12 +12,17 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+pub use self::webhook::{Counted, Outcome, WebhookMetrics};
 use crate::{hub::Counts, payload::Kind};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
     kind: Kind,
 }
+
+/// For a metric that is not there at all until it is set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NoLabels {}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
@@ -49,6 +56,9 @@ pub struct Metrics {
     pub unanswered_offers: Counter,
     /// From an offer to its answer.
     pub offer_to_answer: Histogram,
+    /// Questions to the webhook.
+    pub webhook: WebhookMetrics,
+    certificate_expiry: Family<NoLabels, Gauge>,
     refusals: Family<ReasonLabel, Counter>,
     closes: Family<ReasonLabel, Counter>,
     traffic: [Traffic; 5],
@@ -106,6 +116,11 @@ impl Default for Metrics {
         registry.register("messages", "Messages received, by kind", messages.clone());
         let help = "Bytes of messages received, by kind";
         registry.register_with_unit("message", help, Unit::Bytes, bytes.clone());
+        let webhook = WebhookMetrics::register(&mut registry);
+        let certificate_expiry = Family::<NoLabels, Gauge>::default();
+        let help = "When the certificate in use expires, in seconds since 1970";
+        let name = "certificate_expiry_timestamp";
+        registry.register_with_unit(name, help, Unit::Seconds, certificate_expiry.clone());
         let refusals = register(&mut registry, "refusals", "What was refused, by reason", Family::default());
         let closes = register(
             &mut registry,
@@ -139,6 +154,8 @@ impl Default for Metrics {
             joins,
             unanswered_offers,
             offer_to_answer,
+            webhook,
+            certificate_expiry,
             refusals,
             closes,
             traffic,
@@ -163,6 +180,11 @@ impl Metrics {
             traffic.messages.inc();
             traffic.bytes.inc_by(bytes as u64);
         }
+    }
+
+    /// The certificate in use is good until then, in seconds since 1970.
+    pub fn set_certificate_expiry(&self, seconds: i64) {
+        self.certificate_expiry.get_or_create(&NoLabels {}).set(seconds);
     }
 
     /// Counts something refused. The reason is one of ours, never a peer's text.

@@ -12,8 +12,9 @@ pub enum Owner {
     Address(IpAddr),
     /// An IPv6 network larger than a /64, and the length of its prefix.
     Network(Ipv6Addr, u8),
-    /// Pages of other sites, in browsers at an address. The user of the browser is not responsible for them.
-    Pages(IpAddr),
+    /// Pages of other sites, in browsers at an address or in a network. The users of the browsers are not responsible
+    /// for them.
+    Pages(Box<Owner>),
     /// The subject of a token.
     Identity(Arc<str>),
 }
@@ -25,7 +26,8 @@ impl Owner {
         match self {
             Self::Network(_, 56..) => 4,
             Self::Network(..) => 16,
-            Self::Address(_) | Self::Pages(_) | Self::Identity(_) => 1,
+            Self::Pages(place) => place.scale(),
+            Self::Address(_) | Self::Identity(_) => 1,
         }
     }
 }
@@ -37,6 +39,11 @@ pub fn owners(address: IpAddr) -> impl Iterator<Item = Owner> {
         IpAddr::V4(_) => [None, None],
     };
     [Owner::Address(network(address))].into_iter().chain(networks.into_iter().flatten())
+}
+
+/// The owners that pages of other sites at an address count for.
+pub fn pages(address: IpAddr) -> impl Iterator<Item = Owner> {
+    owners(address).map(|place| Owner::Pages(Box::new(place)))
 }
 
 /// The address that stands for a client: an IPv4 address for itself, an IPv6 address for its /64, which is
@@ -80,7 +87,13 @@ mod tests {
                 net("2001:db8:1::", 48)
             ]
         );
-        let scales: Vec<u32> = owners("2001:db8::".parse().unwrap()).map(|owner| owner.scale()).collect();
-        assert_eq!(scales, [1, 4, 16]);
+        let address = "2001:db8::".parse().unwrap();
+        for scales in [
+            owners(address).map(|it| it.scale()).collect::<Vec<_>>(),
+            pages(address).map(|it| it.scale()).collect(),
+        ] {
+            assert_eq!(scales, [1, 4, 16]);
+        }
+        assert!(pages(address).zip(owners(address)).all(|(page, owner)| page != owner));
     }
 }

@@ -1,6 +1,7 @@
 //! Who a connection really comes from, where a trusted proxy says so.
 
 mod forwarded;
+mod preface;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,7 +10,8 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
 };
 use ipnet::IpNet;
-use ppp::v2;
+
+pub use preface::{CHUNK, Preface, preface};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
@@ -27,43 +29,39 @@ pub enum Forged {
 
 /// The networks whose word is taken. Nobody else's is.
 #[derive(Debug, Clone, Default)]
-pub struct TrustedProxies(Vec<IpNet>);
-
-/// A PROXY protocol header, or that there is none.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Preface {
-    /// It needs more bytes to tell.
-    Incomplete,
-    /// The connection starts with something else.
-    Absent,
-    /// It is this long, and names this client, or none for a proxy's own health check.
-    Present(usize, Option<SocketAddr>),
-    /// It starts like one and is none.
-    Malformed,
+pub struct TrustedProxies {
+    networks: Vec<IpNet>,
+    /// The one header that they write, if that is known.
+    header: Option<HeaderName>,
 }
 
 impl TrustedProxies {
-    /// Trusts these networks.
-    pub fn new(networks: Vec<IpNet>) -> Self {
-        Self(networks)
+    /// Trusts these networks, and of their headers perhaps only this one.
+    pub fn new(networks: Vec<IpNet>, header: Option<HeaderName>) -> Self {
+        Self { networks, header }
     }
 
     /// Is it one of ours?
     pub fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.0.iter().any(|network| network.contains(&address))
+        self.networks.iter().any(|network| network.contains(&address))
     }
 
     /// The client that a request comes from: the last address before the chain of trusted proxies.
     ///
     /// A proxy writes one of the two headers and may pass the other as the client sent it. Where both are there
-    /// and disagree, one of them is a forgery, and only the client can have made it.
+    /// and disagree, one of them is a forgery, and only the client can have made it. Where it is known which one the
+    /// proxy writes, nothing else counts.
     pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<SocketAddr, Forged> {
         if !self.trusts(peer.ip()) {
             return Ok(peer);
         }
-        let Hops { forwarded, x_forwarded_for } = Hops::of(headers)?;
         let named = |hops: Option<Vec<_>>| hops.map(|hops| self.last_before_us(peer, hops));
+        if let Some(header) = &self.header {
+            return Ok(named(hops(headers, header)?).unwrap_or(peer));
+        }
+        let (forwarded, x_forwarded_for) =
+            (hops(headers, &header::FORWARDED)?, hops(headers, &X_FORWARDED_FOR)?);
         match (named(forwarded), named(x_forwarded_for)) {
             (Some(one), Some(other)) if one.ip() != other.ip() => Err(Forged::Different),
             (Some(client), _) | (None, Some(client)) => Ok(client),
@@ -77,14 +75,17 @@ impl TrustedProxies {
         if !peer.ip().to_canonical().is_loopback() {
             return false;
         }
-        if !self.trusts(peer.ip()) {
-            let passed_on = [header::FORWARDED, X_FORWARDED_FOR, X_REAL_IP, header::VIA];
-            return !passed_on.iter().any(|name| headers.contains_key(name));
+        let known = [header::FORWARDED, X_FORWARDED_FOR, X_REAL_IP];
+        let named = known.iter().chain(&self.header);
+        let named: Vec<_> = named.filter(|name| headers.contains_key(*name)).collect();
+        if named.is_empty() {
+            return !headers.contains_key(header::VIA);
         }
         let local = |hop: &Option<SocketAddr>| hop.is_some_and(|hop| hop.ip().is_loopback());
-        Hops::of(headers).is_ok_and(|Hops { forwarded, x_forwarded_for }| {
-            forwarded.iter().chain(&x_forwarded_for).flatten().all(local)
-        })
+        self.trusts(peer.ip())
+            && named.into_iter().all(|name| {
+                hops(headers, name).is_ok_and(|hops| hops.is_some_and(|hops| hops.iter().all(local)))
+            })
     }
 
     fn last_before_us(&self, peer: SocketAddr, hops: Vec<Option<SocketAddr>>) -> SocketAddr {
@@ -101,27 +102,18 @@ impl TrustedProxies {
     }
 }
 
-/// The addresses that a request passed, from the client on, by header. `None` for an address that is hidden or garbled:
-/// a byte that is no text must not hide the others.
-struct Hops {
-    forwarded: Option<Vec<Option<SocketAddr>>>,
-    x_forwarded_for: Option<Vec<Option<SocketAddr>>>,
-}
-
-impl Hops {
-    fn of(headers: &HeaderMap) -> Result<Self, Forged> {
-        let values = |name| headers.get_all(name).into_iter().map(|value: &HeaderValue| value.as_bytes());
-        let forwarded: Vec<_> = values(header::FORWARDED)
-            .map(forwarded::parse)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|forwarded::Malformed| Forged::Malformed)?
-            .concat();
-        let elements = values(X_FORWARDED_FOR).flat_map(|value| value.split(|byte| *byte == b','));
-        let x_forwarded_for: Vec<_> =
-            elements.map(|element| parse_node(str::from_utf8(element).ok()?)).collect();
-        let given = |hops: Vec<_>| (!hops.is_empty()).then_some(hops);
-        Ok(Self { forwarded: given(forwarded), x_forwarded_for: given(x_forwarded_for) })
-    }
+/// The addresses that a request passed, from the client on, as a header has them, if it is there. `None` for an address that
+/// is hidden or garbled: a byte that is no text must not hide the others.
+fn hops(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Vec<Option<SocketAddr>>>, Forged> {
+    let values = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+    let hops: Vec<_> = if *name == header::FORWARDED {
+        let read: Result<Vec<_>, _> = values.map(forwarded::parse).collect();
+        read.map_err(|forwarded::Malformed| Forged::Malformed)?.concat()
+    } else {
+        let elements = values.flat_map(|value| value.split(|byte| *byte == b','));
+        elements.map(|element| parse_node(str::from_utf8(element).ok()?)).collect()
+    };
+    Ok((!hops.is_empty()).then_some(hops))
 }
 
 /// An address with or without a port, IPv6 with or without brackets. The port may be hidden.
@@ -133,41 +125,13 @@ fn parse_node(node: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
-/// Bytes of a PROXY protocol header up to its length, which are the same in all of them.
-pub const PREFACE_START: usize = 16;
-
-/// How many bytes of a header that begins like this are certainly missing: up to its length, or else to its end.
-pub fn missing(bytes: &[u8]) -> usize {
-    let length = bytes
-        .get(14..PREFACE_START)
-        .map(|length| length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)));
-    length.map_or(PREFACE_START, |length| PREFACE_START + length).saturating_sub(bytes.len())
-}
-
-/// Looks at a connection's first bytes for a PROXY protocol header, version 2.
-pub fn preface(bytes: &[u8]) -> Preface {
-    match v2::Header::try_from(bytes) {
-        Ok(header) => {
-            let source = match header.addresses {
-                v2::Addresses::IPv4(ip) => Some(SocketAddr::new(ip.source_address.into(), ip.source_port)),
-                v2::Addresses::IPv6(ip) => Some(SocketAddr::new(ip.source_address.into(), ip.source_port)),
-                _ => None,
-            };
-            let source = source.filter(|_| header.command == v2::Command::Proxy);
-            Preface::Present(header.len(), source)
-        }
-        Err(v2::ParseError::Incomplete(_) | v2::ParseError::Partial(..)) => Preface::Incomplete,
-        Err(v2::ParseError::Prefix) => Preface::Absent,
-        Err(_) => Preface::Malformed,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn client(peer: &str, name: &'static str, value: &str) -> String {
-        let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+        let trusted =
+            TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()], None);
         let mut headers = HeaderMap::new();
         headers.insert(name, value.parse().unwrap());
         trusted.client(SocketAddr::new(peer.parse().unwrap(), 1), &headers).unwrap().ip().to_string()
@@ -203,7 +167,7 @@ mod tests {
 
     #[test]
     fn two_headers_that_disagree_are_a_forgery() {
-        let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()], None);
         let ask = |peer: &str, forwarded: &str| {
             let mut headers = HeaderMap::new();
             headers.insert("forwarded", forwarded.parse().unwrap());
@@ -222,9 +186,46 @@ mod tests {
     }
 
     #[test]
+    fn of_a_header_that_is_named_the_others_are_no_rivals() {
+        let ask = |name: &'static str, headers: &[(&'static str, &str)]| {
+            let name = HeaderName::from_static(name);
+            let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()], Some(name));
+            let headers = headers
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+                .collect();
+            let client = |peer: &str| {
+                trusted
+                    .client(SocketAddr::new(peer.parse().unwrap(), 1), &headers)
+                    .map(|it| it.ip().to_string())
+            };
+            assert_eq!(client("192.0.2.1"), Ok("192.0.2.1".into()), "not believed at all");
+            client("10.0.0.1")
+        };
+        let all = [
+            ("forwarded", "for=198.51.100.1, for=10.0.0.2"),
+            ("x-forwarded-for", "1.2.3.4, 198.51.100.2, 10.0.0.2"),
+            ("x-real-ip", "198.51.100.3"),
+            ("fly-client-ip", "2001:db8::4"),
+        ];
+        for (name, client) in [
+            ("forwarded", "198.51.100.1"),
+            ("x-forwarded-for", "198.51.100.2"),
+            ("x-real-ip", "198.51.100.3"),
+            ("fly-client-ip", "2001:db8::4"),
+            ("cf-connecting-ip", "10.0.0.1"),
+        ] {
+            assert_eq!(ask(name, &all), Ok(client.into()), "{name}");
+        }
+        let quote = [("forwarded", "for=\", for=198.51.100.1"), ("x-real-ip", "198.51.100.3")];
+        assert_eq!(ask("forwarded", &quote), Err(Forged::Malformed));
+        assert_eq!(ask("x-real-ip", &quote), Ok("198.51.100.3".into()));
+    }
+
+    #[test]
     fn what_a_proxy_passes_on_is_not_local() {
         let is_local = |trusted: &str, peer: &str, headers: &[(&'static str, &str)]| {
-            let trusted = TrustedProxies::new(vec![trusted.parse().unwrap()]);
+            let trusted = TrustedProxies::new(vec![trusted.parse().unwrap()], None);
             let headers = headers
                 .iter()
                 .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
@@ -243,11 +244,16 @@ mod tests {
                 ("x-forwarded-for", "192.0.2.1"),
                 ("x-forwarded-for", "127.0.0.1, 192.0.2.1"),
                 ("x-forwarded-for", "garbage"),
+                ("x-real-ip", "192.0.2.1"),
+                ("via", "1.1 proxy"),
             ] {
                 assert!(!is_local(trusted, "127.0.0.1", &[header]), "{header:?}");
             }
         }
         assert!(is_local(us, "127.0.0.1", &[("x-forwarded-for", "127.0.0.1")]));
+        assert!(is_local(us, "127.0.0.1", &[("x-real-ip", "127.0.0.1"), ("via", "1.1 proxy")]));
+        let two = [("x-forwarded-for", "127.0.0.1"), ("x-real-ip", "192.0.2.1")];
+        assert!(!is_local(us, "127.0.0.1", &two));
         assert!(!is_local(nobody, "127.0.0.1", &[("x-forwarded-for", "127.0.0.1")]));
         assert!(!is_local(nobody, "127.0.0.1", &[("x-real-ip", "127.0.0.1")]));
         assert!(!is_local(nobody, "127.0.0.1", &[("via", "1.1 proxy")]));
@@ -256,31 +262,11 @@ mod tests {
 
     #[test]
     fn a_byte_that_is_no_text_hides_nobody() {
-        let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()], None);
         let mut headers = HeaderMap::new();
         let value = hyper::header::HeaderValue::from_bytes(b"\xff, 198.51.100.1").unwrap();
         headers.insert("x-forwarded-for", value);
         let client = trusted.client("10.0.0.1:1".parse().unwrap(), &headers).unwrap();
         assert_eq!(client.ip().to_string(), "198.51.100.1");
-    }
-
-    #[test]
-    fn the_proxy_protocol_is_told_from_the_rest() {
-        let client: SocketAddr = "198.51.100.1:4711".parse().unwrap();
-        let server: SocketAddr = "192.0.2.1:8443".parse().unwrap();
-        let version = v2::Version::Two | v2::Command::Proxy;
-        let header =
-            v2::Builder::with_addresses(version, v2::Protocol::Stream, (client, server)).build().unwrap();
-        let stream = [header.as_slice(), b"GET / HTTP/1.1\r\n"].concat();
-        assert_eq!(preface(&stream), Preface::Present(header.len(), Some(client)));
-        for n in 0..header.len() {
-            assert_eq!(preface(&stream[..n]), Preface::Incomplete, "{n} bytes");
-            assert!((1..=header.len() - n).contains(&missing(&stream[..n])), "{n} bytes");
-        }
-        assert_eq!(missing(&header), 0);
-        assert_eq!(missing(&header[..16]), header.len() - 16);
-        assert_eq!(preface(b"GET / HTTP/1.1"), Preface::Absent);
-        assert_eq!(preface(b"\x16\x03\x01"), Preface::Absent);
-        assert_eq!(preface(b"\r\n\r\n\0\r\nQUIT\n\x99\x99\0\0"), Preface::Malformed);
     }
 }

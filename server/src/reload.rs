@@ -142,6 +142,9 @@ impl Reloader {
         let read =
             self.certificate_reader.read(move || reading.read_again().map_err(|error| error.to_string()));
         let result = read.await.map(|new| certificate.replace(new));
+        if let Some(expiry) = certificate.expiry() {
+            self.app.metrics.set_certificate_expiry(expiry);
+        }
         let trouble = result.as_ref().err().cloned();
         let is_news = {
             let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);

@@ -25,7 +25,7 @@ use crate::{
     config::{Config, Deadlines},
     connection,
     fair::Fair,
-    http,
+    http::{self, KeepAlive},
     hub::ConnId,
     listener::{self, BindError, Listener},
     metrics::Metrics,
@@ -41,9 +41,6 @@ use crate::{
 
 /// How often to see whether those who may finish have finished.
 const DRAIN_STEP: Duration = Duration::from_millis(100);
-
-/// Bytes of a PROXY protocol header read at once. Most have fewer; one may have a client's certificate in it.
-const PREFACE_CHUNK: usize = 1024;
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +116,9 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     app.health.clone_from(&config.listen.health);
     app.has_admin_address = config.operations.admin_addr.is_some();
     let app = Arc::new(app);
+    if let Some(expiry) = certificate.as_ref().and_then(|certificate| certificate.expiry()) {
+        app.metrics.set_certificate_expiry(expiry);
+    }
     let lanes = app.lanes.clone();
     runtime::spawn(async move { lanes.run().await });
     let running = app.clone();
@@ -217,7 +217,7 @@ fn start_admin(address: SocketAddr, app: Arc<App>) -> Result<SocketAddr, StartEr
                 http::serve(
                     Connected::plain(Fair::new(stream, app.lanes.clone())),
                     ConnId(0),
-                    timeout,
+                    KeepAlive::client(timeout),
                     answer,
                 )
                 .await;
@@ -338,12 +338,17 @@ async fn handshake(
     let settings = app.settings();
     let timeout = settings.limits.hello_timeout;
     let peer = match settings.proxies.trusts(peer.ip()) {
-        true => runtime::timeout(timeout, read_preface(&stream, peer)).await??,
+        true => runtime::timeout(timeout, read_preface(&stream, peer, &app)).await??,
         false => peer,
     };
-    drop(settings);
     let (visit, _slot) = app.visit(peer)?;
     let Visit { conn, .. } = visit;
+    let kept = if settings.proxies.trusts(peer.ip()) { app.keep_for_proxy() } else { None };
+    let keep = match &kept {
+        Some(_) => KeepAlive::proxy(timeout, settings.proxy_keepalive),
+        None => KeepAlive::client(timeout),
+    };
+    drop(settings);
     let stream = Fair::new(stream, app.lanes.clone());
     let stream = match acceptor {
         None => Connected::plain(stream),
@@ -356,31 +361,38 @@ async fn handshake(
         },
     };
     let site = Site::new(app, visit);
-    let served = http::serve(stream, conn, timeout, |request| site.answer(request)).await;
+    let served = http::serve(stream, conn, keep, |request| site.answer(request)).await;
     let (stream, leftover) = served?;
     Some((stream, leftover, site.into_admission()?))
 }
 
 /// The client that a PROXY protocol header names, or the peer itself where there is none.
-async fn read_preface(stream: &TcpStream, peer: SocketAddr) -> Option<SocketAddr> {
-    let mut bytes = Vec::with_capacity(proxy::PREFACE_START);
+async fn read_preface(stream: &TcpStream, peer: SocketAddr, app: &App) -> Option<SocketAddr> {
+    let mut bytes = Vec::new();
     loop {
         let known = bytes.len();
-        bytes.resize(known + proxy::missing(&bytes).min(PREFACE_CHUNK), 0);
+        bytes.resize(known + proxy::CHUNK, 0);
         let n = stream.peek(bytes.get_mut(known..)?).await.ok()?;
         bytes.truncate(known + n);
-        match proxy::preface(&bytes) {
-            Preface::Present(..) => {}
-            Preface::Incomplete if n > 0 => {}
+        let (length, client) = match proxy::preface(&bytes) {
+            Preface::Present(length, client) => (length, Some(client)),
+            Preface::Incomplete if n > 0 => (bytes.len(), None),
             // Empty lines before a request, which mean nothing (RFC 9112, section 2.2), begin as a header does.
             Preface::Absent if bytes.get(..known)?.iter().all(|byte| b"\r\n".contains(byte)) => {
                 return Some(peer);
             }
-            Preface::Absent | Preface::Incomplete | Preface::Malformed => return None,
-        }
-        // Take them out of the socket, so that the next peek waits for more. No byte behind the header is taken.
+            Preface::Absent | Preface::Incomplete => return None,
+            Preface::Malformed => {
+                if app.accounts.lines(peer.ip()).admit(peer) {
+                    info!(address = %peer, "a PROXY protocol header that is none: closed");
+                }
+                return None;
+            }
+        };
+        // Take it out of the socket, so that the next peek waits for more. No byte behind the header is taken.
+        bytes.truncate(length);
         runtime::read_exact(stream, bytes.get_mut(known..)?).await.ok()?;
-        if let Preface::Present(_, client) = proxy::preface(&bytes) {
+        if let Some(client) = client {
             return Some(client.unwrap_or(peer));
         }
     }

@@ -1,6 +1,10 @@
 //! What can change while the server runs: keys, secrets, limits, lists. Read as a whole, used as a whole.
 
-use std::{fs, path::Path, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -9,8 +13,8 @@ use crate::{
         KeyError,
         token::{self, Verifier},
     },
-    config::{Config, Limits},
-    ice::IceServers,
+    config::{Config, Limits, normal_origin},
+    ice::{self, IceServers},
     proxy::TrustedProxies,
     webhook::Webhook,
 };
@@ -25,6 +29,8 @@ pub struct Settings {
     pub origins: Vec<String>,
     /// Whose word on addresses is taken.
     pub proxies: TrustedProxies,
+    /// How long an idle HTTP connection of theirs is kept.
+    pub proxy_keepalive: Duration,
     /// For `GET /ice-servers`.
     pub ice: IceServers,
     /// Asked before somebody registers, calls or joins.
@@ -46,16 +52,8 @@ pub enum SettingsError {
     #[error("{0} is empty: a secret belongs there")]
     EmptySecret(PathBuf),
     /// `--ice-servers-file` is something else.
-    #[error("{0} is not a JSON array of RTCIceServer objects, each with urls: {1}")]
+    #[error("{0} is not a JSON array of RTCIceServer objects: {1}")]
     NotIceServers(PathBuf, String),
-    /// `--allowed-origin` is something else: no browser would ever come from there.
-    #[error(
-        "--allowed-origin {0}: not an origin, which is a scheme, a host and perhaps a port: https://example.org"
-    )]
-    NotAnOrigin(String),
-    /// `--webhook-url` is something else.
-    #[error("--webhook-url {0}: not an http:// or https:// URL")]
-    NotAUrl(String),
 }
 
 impl Settings {
@@ -71,13 +69,12 @@ impl Settings {
         Ok(Self {
             limits: config.limits(),
             verifier: keys.load()?,
-            origins: config
-                .access
-                .allowed_origin
-                .iter()
-                .map(|it| read_origin(it))
-                .collect::<Result<_, _>>()?,
-            proxies: TrustedProxies::new(config.listen.trusted_proxy.clone()),
+            origins: config.access.allowed_origin.clone(),
+            proxies: TrustedProxies::new(
+                config.listen.trusted_proxy.clone(),
+                config.listen.proxy_header.clone(),
+            ),
+            proxy_keepalive: config.listen.proxy_keepalive_timeout,
             ice: IceServers {
                 fixed: config
                     .ice
@@ -116,30 +113,9 @@ pub fn watched_files(config: &Config) -> Vec<PathBuf> {
     files.into_iter().flatten().cloned().collect()
 }
 
-fn normal_origin(origin: &str) -> String {
-    origin.trim_end_matches('/').to_ascii_lowercase()
-}
-
-fn read_origin(text: &str) -> Result<String, SettingsError> {
-    let origin = normal_origin(text);
-    let host = origin.split_once("://").map(|(_, host)| host);
-    match host {
-        Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', '*']) => Ok(origin),
-        // Of a page without one: a file, or a frame in a sandbox.
-        None if origin == "null" => Ok(origin),
-        _ => Err(SettingsError::NotAnOrigin(text.into())),
-    }
-}
-
 fn webhook(config: &Config) -> Result<Option<Webhook>, SettingsError> {
     let args = &config.webhook;
     let Some(url) = &args.webhook_url else { return Ok(None) };
-    let uri: Option<hyper::Uri> = url.parse().ok();
-    let usable =
-        uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
-    if !usable {
-        return Err(SettingsError::NotAUrl(url.clone()));
-    }
     let secret = read_secret(args.webhook_secret_file.as_deref())?;
     Ok(Some(Webhook::new(url, secret, args.webhook_timeout, args.webhook_retries)))
 }
@@ -160,10 +136,8 @@ fn read_secret(path: Option<&Path>) -> Result<Option<String>, SettingsError> {
 fn read_ice_servers(path: &Path) -> Result<Vec<Value>, SettingsError> {
     let wrong = |why: String| SettingsError::NotIceServers(path.into(), why);
     let servers: Vec<Value> = serde_json::from_str(&read(path)?).map_err(|error| wrong(error.to_string()))?;
-    let has_urls =
-        |server: &Value| server.get("urls").is_some_and(|urls| urls.is_string() || urls.is_array());
-    match servers.iter().position(|server| !has_urls(server)) {
-        Some(index) => Err(wrong(format!("number {index} has none"))),
-        None => Ok(servers),
+    for (index, server) in servers.iter().enumerate() {
+        ice::check(server).map_err(|why| wrong(format!("number {}: {why}", index + 1)))?;
     }
+    Ok(servers)
 }

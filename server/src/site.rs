@@ -26,7 +26,7 @@ use crate::{
     assets::Asset,
     http::{Answer, WithHeader, text, try_again},
     hub::ConnId,
-    owner::{Owner, network, owners},
+    owner::{Owner, owners, pages},
     settings::Settings,
 };
 
@@ -185,7 +185,7 @@ impl Site {
     ) -> Result<Grant, Answer> {
         let accounts = &self.app.accounts;
         let owners = || match is_foreign_page(settings, request.headers()) {
-            true => vec![Owner::Pages(network(address.ip()))],
+            true => pages(address.ip()).collect::<Vec<_>>(),
             false => owners(address.ip()).collect(),
         };
         if settings.verifier.is_some() && accounts.is_barred(owners()) {
@@ -213,8 +213,7 @@ impl Site {
     }
 
     fn refuse(&self, address: SocketAddr, reason: &str, answer: Answer) -> Answer {
-        let lines = owners(address.ip()).next().map(|owner| self.app.accounts.lines(&owner));
-        if lines.is_none_or(|lines| lines.admit(address)) {
+        if self.app.accounts.lines(address.ip()).admit(address) {
             info!(conn = self.conn.0, %address, reason, "request refused");
         }
         self.app.metrics.count_refusal(reason);

@@ -310,15 +310,8 @@ impl Switchboard {
         if has_more {
             self.runner.wake();
         }
-        for (number, remark) in remarks.iter().enumerate() {
-            self.count(&remark.note);
-            if number < LINES {
-                remark.log();
-            }
-        }
-        if let Some(more @ 1..) = remarks.len().checked_sub(LINES) {
-            info!(more, "lines about the same event left out");
-        }
+        remarks.iter().for_each(|remark| self.count(&remark.note));
+        log(&remarks);
         result
     }
 
@@ -412,28 +405,45 @@ impl State {
     }
 }
 
+/// Writes a line for each, or for many so few and one that counts the others.
+fn log(remarks: &[Remark]) {
+    let few = if remarks.len() > LINES { LINES - 1 } else { remarks.len() };
+    let (some, others) = remarks.split_at_checked(few).unwrap_or((remarks, &[]));
+    some.iter().for_each(Remark::log);
+    if let Some(first) = others.first()
+        && first.admit()
+    {
+        info!(more = others.len(), "lines about the same event left out");
+    }
+}
+
 impl Remark {
+    /// Is there room in the log for a line about its address?
+    fn admit(&self) -> bool {
+        self.line.as_ref().is_none_or(|(address, lines)| lines.admit(*address))
+    }
+
     /// Ids are quoted and escaped: they are whatever a peer chose.
     fn log(&self) {
         let is_refusal = matches!(self.note, Note::Refused(..));
         let is_wanted = if is_refusal { enabled!(Level::DEBUG) } else { enabled!(Level::INFO) };
-        if !is_wanted || !self.line.as_ref().is_none_or(|(address, lines)| lines.admit(*address)) {
+        if !is_wanted || !self.admit() {
             return;
         }
         let conn = self.conn.0;
         let address = self.line.as_ref().map(|(address, _)| tracing::field::display(address));
         let Counts { peers, rooms, .. } = self.counts;
         match &self.note {
-            Note::Registered(uid) => info!(conn, address, uid = ?short(uid), peers, "registered"),
+            Note::Registered(uid) => info!(conn, address, uid = %short(uid), peers, "registered"),
             Note::UidRefused(reason) => info!(conn, address, %reason, "uid refused"),
             Note::Called { caller, callee } => {
-                info!(conn, address, caller = ?short(caller), callee = ?short(callee), "called");
+                info!(conn, address, caller = %short(caller), callee = %short(callee), "called");
             }
             Note::Joined { peer, room, members } => {
-                info!(conn, address, uid = ?short(peer), room = ?short(room), members, rooms, "joined");
+                info!(conn, address, uid = %short(peer), room = %short(room), members, rooms, "joined");
             }
-            Note::Refused(uid, error) => debug!(conn, address, uid = ?short(uid), error, "refused"),
-            Note::Left(uid) => info!(conn, address, uid = ?short(uid), peers, "left"),
+            Note::Refused(uid, error) => debug!(conn, address, uid = %short(uid), error, "refused"),
+            Note::Left(uid) => info!(conn, address, uid = %short(uid), peers, "left"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Certificates: found, checked, made, and replaced while connections go on.
 
+mod expiry;
+
 use std::{
     fs, io,
     net::IpAddr,
@@ -124,6 +126,12 @@ impl Certificate {
         let changed = new.cert != current.cert;
         *current = Arc::new(new);
         changed
+    }
+
+    /// When it expires, in seconds since 1970. `None` where that cannot be read.
+    pub fn expiry(&self) -> Option<i64> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        expiry::not_after(current.cert.first()?)
     }
 
     /// What rustls needs to accept connections with it.

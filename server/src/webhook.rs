@@ -3,9 +3,10 @@
 //! The destination comes from the configuration and from nowhere else: no redirects, no proxies of the
 //! environment. No answer in time is a no.
 
-mod places;
+pub(crate) mod places;
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -20,7 +21,12 @@ use tracing::{debug, warn};
 use ureq::Agent;
 
 use self::places::{Entry, Places};
-use crate::{owner::Owner, runtime};
+use crate::{
+    account::Lines,
+    metrics::{Counted, Outcome, WebhookMetrics},
+    owner::Owner,
+    runtime,
+};
 
 /// First pause before asking again; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -50,17 +56,47 @@ pub struct Question {
     pub room: Option<String>,
 }
 
-/// What is answered.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Verdict {
+/// What the webhook answers.
+#[derive(Debug, Deserialize)]
+struct Answer {
     /// Yes or no.
-    pub allow: bool,
+    allow: bool,
     /// Why not; the peer is told.
     #[serde(default)]
-    pub reason: Option<String>,
+    reason: Option<String>,
     /// `RTCIceServer` objects for this peer, in the answer to a registration.
     #[serde(default)]
-    pub ice_servers: Vec<Value>,
+    ice_servers: Vec<Value>,
+}
+
+/// What becomes of a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Yes, and `RTCIceServer` objects for this peer.
+    Allowed(Vec<Value>),
+    /// No, for this reason.
+    Refused(String),
+    /// There is no answer.
+    None,
+}
+
+impl From<Answer> for Verdict {
+    fn from(answer: Answer) -> Self {
+        match answer.allow {
+            true => Self::Allowed(answer.ice_servers),
+            false => Self::Refused(answer.reason.unwrap_or_else(|| "not allowed".into())),
+        }
+    }
+}
+
+/// On whose account a question is.
+pub struct Asker {
+    /// The first of them contains the other addresses and networks.
+    pub owners: Vec<Owner>,
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// For lines in the log about it.
+    pub lines: Lines,
 }
 
 /// Whom to ask.
@@ -86,21 +122,29 @@ struct Place {
     desk: Arc<Desk>,
     id: u64,
     owners: Vec<Owner>,
+    /// Where operators see it.
+    counted: Counted,
 }
 
 impl Desk {
-    /// Waits for a place, at most this long. The first of the owners contains the other addresses and networks.
-    async fn place(self: Arc<Self>, owners: Vec<Owner>, most: Duration) -> Option<Place> {
+    /// Waits for a place, at most this long.
+    async fn place(
+        self: Arc<Self>,
+        owners: Vec<Owner>,
+        most: Duration,
+        metrics: &WebhookMetrics,
+    ) -> Option<Place> {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed);
         let turn = Arc::new(Semaphore::new(0));
         let entry = self.places().enter(id, &owners, turn.clone());
         if entry == Entry::Full {
             return None;
         }
-        let place = Place { desk: self, id, owners };
+        let mut place = Place { desk: self, id, owners, counted: Counted::in_gauge(&metrics.waiting) };
         if entry == Entry::Waits {
             runtime::timeout(most, turn.acquire()).await?;
         }
+        place.counted = Counted::in_gauge(&metrics.places_used);
         Some(place)
     }
 
@@ -138,26 +182,33 @@ impl Webhook {
         }
     }
 
-    /// Asks on the account of these owners, again after an error, and returns within the deadline. The first of the
-    /// owners contains the other addresses and networks.
-    pub async fn ask(self, question: Question, owners: Vec<Owner>) -> Verdict {
-        let deadline = Instant::now() + self.timeout;
-        let event = question.event;
-        let refused =
-            || Verdict { allow: false, reason: Some("not available".into()), ice_servers: Vec::new() };
+    /// Asks, again after an error, and returns within the deadline.
+    pub async fn ask(self, question: Question, asker: Asker, metrics: WebhookMetrics) -> Verdict {
+        let start = Instant::now();
+        let deadline = start + self.timeout;
+        let (conn, event) = (question.connection, question.event);
+        let Asker { owners, address, lines } = asker;
         // After a longer wait there is too little time for an answer.
-        let Some(place) = self.desk.clone().place(owners, self.timeout / 2).await else {
-            debug!(conn = question.connection, event, "too many questions for the webhook: refused");
-            return refused();
+        let Some(place) = self.desk.clone().place(owners, self.timeout / 2, &metrics).await else {
+            debug!(conn, event, "too many questions for the webhook: refused");
+            metrics.count(Outcome::Crowded, start.elapsed());
+            return Verdict::None;
         };
         let left = deadline.saturating_duration_since(Instant::now());
-        let why = match runtime::timeout(left, self.ask_until(deadline, question.clone(), place)).await {
-            Some(Ok(verdict)) => return verdict,
-            Some(Err(why)) => why,
-            None => "no answer in time".into(),
+        let asking = self.ask_until(deadline, question, place, &metrics);
+        let result = runtime::timeout(left, asking).await.unwrap_or_else(|| Err("no answer in time".into()));
+        let (verdict, outcome) = match result {
+            Ok(verdict @ Verdict::Allowed(_)) => (verdict, Outcome::Allowed),
+            Ok(verdict) => (verdict, Outcome::Refused),
+            Err(why) => {
+                if lines.admit(address) {
+                    warn!(conn, event, why, "the webhook fails: refused");
+                }
+                (Verdict::None, Outcome::Failed)
+            }
         };
-        warn!(conn = question.connection, event, why, "the webhook fails: refused");
-        refused()
+        metrics.count(outcome, start.elapsed());
+        verdict
     }
 
     async fn ask_until(
@@ -165,12 +216,14 @@ impl Webhook {
         deadline: Instant,
         question: Question,
         place: Place,
+        metrics: &WebhookMetrics,
     ) -> Result<Verdict, String> {
         let place = Arc::new(place);
         let mut pause = FIRST_PAUSE;
         let mut tries = 0;
         loop {
             let (hook, question, place) = (self.clone(), question.clone(), place.clone());
+            metrics.requests.inc();
             // The place is taken until the request has really ended, also if nobody waits for it any more.
             let result = runtime::unblock(move || {
                 let left = deadline.saturating_duration_since(Instant::now());
@@ -179,7 +232,7 @@ impl Webhook {
                 result
             });
             match result.await {
-                Ok(verdict) => return Ok(verdict),
+                Ok(answer) => return Ok(answer.into()),
                 Err(Failure::Final(why)) => return Err(why),
                 Err(Failure::Passing(why)) if tries >= self.retries || Instant::now() + pause >= deadline => {
                     return Err(why);
@@ -191,7 +244,7 @@ impl Webhook {
         }
     }
 
-    fn post(&self, question: &Question, time: Duration) -> Result<Verdict, Failure> {
+    fn post(&self, question: &Question, time: Duration) -> Result<Answer, Failure> {
         let mut request = self.agent.post(&*self.url).config().timeout_global(Some(time)).build();
         if let Some(secret) = &self.secret {
             request = request.header("Authorization", format!("Bearer {secret}"));

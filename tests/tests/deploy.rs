@@ -22,13 +22,17 @@ fn names(text: &str) -> BTreeSet<String> {
 
 /// The series that a server with some traffic shows, the labels left out.
 fn series() -> (BTreeSet<String>, String) {
-    let server = Server::start(&[]);
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let home = folder.path().to_str().expect("text");
+    // With TLS there is a certificate to look at.
+    let flags = ["--self-signed", "--cert-path", home, "--admin-addr", "127.0.0.1:0"];
+    let server = Server::start_on(0, &flags);
     let (mut caller, _callee) = (Socket::register(&server, "a"), Socket::register(&server, "b"));
     caller.expect_nothing("SESSION x", "ERROR peer 'x' not found");
     let mut odd = Socket::connect(&server);
     odd.send("odd");
     odd.expect_close(1002, "invalid protocol");
-    let metrics = http::get(&server, "/metrics", &[]).body;
+    let metrics = http::request(server.admin_address(), "GET", "/metrics", &[]).body;
     let found = metrics
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -53,6 +57,19 @@ fn dashboard_and_alerts_name_metrics_that_exist() {
     assert!(missing.is_empty(), "{missing:?} not on the dashboard");
 }
 
+/// What a page of `docs/` has to say of metrics, in both directions.
+#[test]
+fn the_page_of_metrics_has_each_of_them() {
+    let (series, _) = series();
+    let page = fs::read_to_string(workspace().join("docs/metrics.md")).expect("the page is there");
+    let base = |name: &String| {
+        ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name).to_owned()
+    };
+    let (there, told): (BTreeSet<_>, BTreeSet<_>) =
+        (series.iter().map(base).collect(), names(&page).iter().map(base).collect());
+    assert_eq!(there, told, "left: of the server, right: of docs/metrics.md");
+}
+
 #[test]
 fn the_dashboard_is_one() {
     let dashboard: Value = serde_json::from_str(&read("grafana/callbin-server.json")).expect("JSON");
@@ -68,6 +85,35 @@ fn reasons_in_the_alerts_are_the_servers() {
     for reason in ["the server is full", "reads too slowly"] {
         assert!(read("prometheus/alerts.yml").contains(&format!("reason=\"{reason}\"")), "{reason}");
         assert!(source.iter().any(|source| source.contains(&format!("#[error(\"{reason}\")]"))), "{reason}");
+    }
+}
+
+/// An installation must not open a server to the network before somebody has decided that.
+#[test]
+fn the_package_listens_on_this_machine_only() {
+    let text = read("server.toml");
+    assert!(text.lines().any(|line| line == "addr = \"127.0.0.1\""), "{text}");
+    assert!(read("debian/postinst").contains("listens on this machine only"));
+}
+
+#[test]
+fn the_package_has_the_version_of_the_program() {
+    let first = read("debian/changelog").lines().next().map(String::from).expect("a line");
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(first.starts_with(&format!("callbin-server ({version}-")), "{first}");
+}
+
+#[test]
+fn what_was_built_can_be_installed() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let bin = program("callbin-server").parent().expect("a folder").to_owned();
+    let mut make = Command::new("make");
+    make.current_dir(workspace()).args(["install", "PREFIX=/usr"]);
+    make.arg(format!("BIN={}", bin.display())).arg(format!("DESTDIR={}", folder.path().display()));
+    let output = make.output().expect("make is there");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for file in ["bin/callbin-server", "bin/callbin", "bin/callbin-load", "share/man/man1/callbin-server.1"] {
+        assert!(folder.path().join("usr").join(file).is_file(), "{file}");
     }
 }
 

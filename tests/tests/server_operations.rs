@@ -12,7 +12,7 @@ use std::{
 
 use callbin_tests::{
     DEADLINE, Network, Server, Socket,
-    hook::Hook,
+    hook::{Asked, Hook},
     http::{self, Response},
     keys::{Algorithm, Keys},
     process::Process,
@@ -213,6 +213,8 @@ mod probes {
         assert_eq!(ask(&server, here, &[theirs]), 403);
         assert_eq!(ask(&server, here, &[("Forwarded", "for=192.0.2.1")]), 403);
         assert_eq!(ask(&server, here, &[("Forwarded", "for=unknown")]), 403);
+        assert_eq!(ask(&server, here, &[("X-Real-IP", "192.0.2.1")]), 403);
+        assert_eq!(ask(&server, here, &[("Via", "1.1 proxy")]), 403);
         assert_eq!(ask(&server, here, &[local]), 200);
         assert_eq!(ask(&server, here, &[]), 200);
         // The others are for all machines.
@@ -709,6 +711,8 @@ mod configuration {
         let wrong = folder.write("wrong.toml", "prot = 1");
         let value = folder.write("value.toml", "port = \"many\"");
         let ice = folder.write("ice.json", "[{\"url\": \"stun:a\"}]");
+        let turn = folder.write("turn.json", r#"[{"urls": "stun:a"}, {"urls": ["turn:a"]}]"#);
+        let lines = folder.write("lines.toml", "disable-ssl = true\n\nport = 70000");
         let garbage = folder.write("garbage.json", "{\"keys\": []}");
         let rsa = rcgen::KeyPair::generate().expect("rcgen works").serialize_pem();
         let private = folder.write("private.pem", &rsa);
@@ -723,7 +727,12 @@ mod configuration {
             (vec!["--disable-ssl", "--token-jwks-file", &garbage], 2, "garbage.json"),
             (vec!["--disable-ssl", "--turn-url", "turn:x"], 2, "turn-secret-file"),
             (vec!["--disable-ssl", "--turn-secret-file", &empty], 2, "empty"),
-            (vec!["--disable-ssl", "--ice-servers-file", &ice], 2, "urls"),
+            (vec!["--config", &lines], 2, "lines.toml, line 3: invalid value '70000' for '--port <PORT>'"),
+            (vec!["--disable-ssl", "--ice-servers-file", &ice], 2, "ice.json is not a JSON array"),
+            (vec!["--disable-ssl", "--ice-servers-file", &turn], 2, "number 2: \"turn:a\" needs a username"),
+            (vec!["--disable-ssl", "--stun-url", "stun:a,stun://b"], 2, "'stun://b' for '--stun-url <URL>'"),
+            (vec!["--disable-ssl", "--turn-url", "turn:a:x"], 2, "--turn-url"),
+            (vec!["--disable-ssl", "--proxy-header", "x-real-ip"], 2, "trusted-proxy"),
             (vec!["--disable-ssl", "--webhook-url", "ftp://x"], 2, "--webhook-url"),
             (vec!["--disable-ssl", "--admin-secret-file", &short], 2, "admin-addr"),
             (vec!["--disable-ssl", "--trusted-proxy", "everybody"], 2, "--trusted-proxy"),
@@ -735,6 +744,22 @@ mod configuration {
             let (found, stderr) = check(&flags);
             assert!(found == code && stderr.contains(words), "{flags:?}: {found} {stderr}");
             assert!(!stderr.contains("panicked"), "{stderr}");
+        }
+    }
+
+    #[test]
+    fn that_is_wrong_in_the_environment_is_reported_with_its_variable() {
+        for (variable, value) in [
+            ("CALLBIN_PORT", "many"),
+            ("CALLBIN_DISABLE_SSL", "perhaps"),
+            ("CALLBIN_TURN_URL", "stun:a"),
+            ("CALLBIN_LOG_FORMAT", "xml"),
+        ] {
+            let mut command = Command::new(program("callbin-server"));
+            let output = command.arg("--check-config").env(variable, value).output().expect("it runs");
+            let stderr = String::from_utf8(output.stderr).expect("text");
+            let words = format!("environment variable {variable}: invalid value '{value}'");
+            assert!(output.status.code() == Some(2) && stderr.contains(&words), "{stderr}");
         }
     }
 
@@ -860,6 +885,20 @@ mod admin {
     }
 
     #[test]
+    fn health_is_a_command_without_a_secret() {
+        let admin = Admin::start();
+        let ask = |address: &str| {
+            let mut command = Command::new(program("callbin-server"));
+            command.args(["health", "--admin-addr", address]).output().expect("it runs")
+        };
+        let output = ask(&admin.server.admin_address().to_string());
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), b"OK\n".as_slice()));
+        let output = ask("127.0.0.1:9");
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("no answer from 127.0.0.1:9"), "{output:?}");
+    }
+
+    #[test]
     fn has_a_command() {
         let admin = Admin::start();
         let mut peer = Socket::register(&admin.server, "a-peer/é");
@@ -886,6 +925,9 @@ mod admin {
 mod webhook {
     use super::*;
 
+    /// The reason of a close where it gave no answer.
+    const LATER: &str = "not available, try again later";
+
     fn start(hook: &Hook, flags: &[&str]) -> Server {
         Server::start(&[&["--webhook-url", &hook.url()], flags].concat())
     }
@@ -896,6 +938,13 @@ mod webhook {
         socket.send(&format!("HELLO {uid}"));
         socket.expect(&format!("ERROR {reason}"));
         socket.expect_close(1008, "uid not allowed");
+    }
+
+    #[track_caller]
+    fn assert_unavailable(server: &Server) {
+        let mut socket = Socket::connect(server);
+        socket.send("HELLO a");
+        socket.expect_close(1013, LATER);
     }
 
     #[test]
@@ -987,14 +1036,62 @@ mod webhook {
         wait_until("the question", DEADLINE, || (hook.asked().len() == 1).then_some(()));
         Socket::register(&server, "quick");
         assert!(!server.log().contains("no answer in time"), "quick did not wait for slow");
-        slow.expect("ERROR not available");
-        slow.expect_close(1008, "uid not allowed");
+        // A failure that passes, so it may come back.
+        slow.expect_close(1013, LATER);
         drop(end);
 
         let dead = Server::start(&["--webhook-url", "http://127.0.0.1:9/", "--webhook-timeout", "1"]);
-        assert_refused(&dead, "a", "not available");
+        assert_unavailable(&dead);
         dead.wait_for_log("the webhook fails");
         assert_eq!(http::get(&dead, "/health", &[]).status, 200);
+    }
+
+    #[test]
+    fn its_failures_are_counted_and_fill_no_log() {
+        let down = |_: &Asked, _| ("404 Not Found".into(), String::new());
+        let hook = Hook::start(down);
+        let server = start(&hook, &["--max-log-rate", "1"]);
+        let mut peers: Vec<Socket> = (0..40).map(|_| Socket::connect(&server)).collect();
+        for peer in &mut peers {
+            peer.send("HELLO a");
+            peer.expect_close(1013, LATER);
+        }
+        let metrics = http::get(&server, "/metrics", &[]).body;
+        for (name, expected) in [
+            ("questions_total{outcome=\"failed\"}", 40.0),
+            ("questions_total{outcome=\"allowed\"}", 0.0),
+            ("requests_total", 40.0),
+            ("question_seconds_count", 40.0),
+            ("places_used", 0.0),
+            ("waiting", 0.0),
+            ("places", 64.0),
+        ] {
+            assert_eq!(
+                value(&metrics, &format!("callbin_webhook_{name}")),
+                Some(expected),
+                "{name}: {metrics}"
+            );
+        }
+        let lines = server.log().matches("the webhook fails").count();
+        assert!((1..20).contains(&lines), "{lines} lines: {}", server.log());
+    }
+
+    #[test]
+    fn its_places_can_be_watched() {
+        let (hook, end) = thinking_about("slow");
+        let server = start(&hook, &["--webhook-timeout", "30"]);
+        let _slow: Vec<Socket> = (0..20)
+            .map(|i| {
+                let mut socket = Socket::connect(&server);
+                socket.send(&format!("HELLO slow{i}"));
+                socket
+            })
+            .collect();
+        await_metric(&server, "callbin_webhook_places_used", 16.0);
+        await_metric(&server, "callbin_webhook_waiting", 4.0);
+        drop(end);
+        await_metric(&server, "callbin_webhook_questions_total{outcome=\"allowed\"}", 20.0);
+        await_metric(&server, "callbin_webhook_places_used", 0.0);
     }
 
     /// A webhook that thinks about questions of uids that begin like this until the other end is dropped.
@@ -1028,11 +1125,11 @@ mod webhook {
         assert_eq!(hook.asked().len(), 18, "no more of the others than before");
         // The others get an answer in time, and some of them have their turn once the first ones are done.
         drop(end);
-        let mut answers: Vec<String> = slow.into_iter().map(|mut socket| socket.receive_text()).collect();
-        answers.sort_unstable();
-        answers.dedup();
-        assert!(answers.contains(&"HELLO".into()), "{answers:?}");
-        assert!(answers.iter().all(|text| text == "HELLO" || text == "ERROR not available"), "{answers:?}");
+        let answers: Vec<Received> = slow.into_iter().map(|mut socket| socket.receive()).collect();
+        let hello = Received::Text("HELLO".into());
+        assert!(answers.contains(&hello), "{answers:?}");
+        let later = Received::Closed(Some((1013, LATER.into())));
+        assert!(answers.iter().all(|answer| [&hello, &later].contains(&answer)), "{answers:?}");
     }
 
     #[test]
@@ -1070,7 +1167,7 @@ mod webhook {
         wait_until("all places to be taken", DEADLINE, || (hook.asked().len() == 16).then_some(()));
         let (mut last, start_of_wait) = (last.expect("seventeen"), Instant::now());
         last.send("HELLO slow-too");
-        last.expect("ERROR not available");
+        last.expect_close(1013, LATER);
         let waited = start_of_wait.elapsed();
         assert!((Duration::from_millis(3900)..Duration::from_secs(8)).contains(&waited), "{waited:?}");
         assert_eq!(hook.asked().len(), 16, "it was not asked");
@@ -1137,7 +1234,7 @@ mod webhook {
 
         let hook = Hook::start(|_, _| ("500 Oops".into(), String::new()));
         let server = start(&hook, &["--webhook-retries", "1"]);
-        assert_refused(&server, "a", "not available");
+        assert_unavailable(&server);
         assert_eq!(hook.asked().len(), 2, "once more, and no more");
     }
 
@@ -1157,7 +1254,7 @@ mod webhook {
             let words = status.clone();
             let hook = Hook::start(move |_, _| (status.clone(), body.clone()));
             let server = start(&hook, &[]);
-            assert_refused(&server, "a", "not available");
+            assert_unavailable(&server);
             assert_eq!(hook.asked().len(), 1, "{words}: the same question gets the same answer");
         }
         assert!(elsewhere.asked().is_empty(), "redirects are not followed");
@@ -1270,9 +1367,28 @@ mod logs {
             assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
             let has_conn = line["conn"].as_u64().is_some_and(|conn| conn > 0);
             assert!(has_conn != about_the_server.contains(&message), "{line}");
+            // Each is the text itself.
+            let is_known = |uid: &str| ["caller", "callee", "\"quoted\\\u{7}"].contains(&uid);
+            assert!(line["uid"].as_str().is_none_or(is_known), "{line}");
         }
+        assert!(log.contains(r#""uid":"caller""#) && log.contains(r#""room":"r""#), "{log}");
+        assert!(log.contains(r#""reason":"invalid protocol""#), "{log}");
         for message in ["registered", "called", "joined", "refused", "closed", "left"] {
             assert!(log.contains(&format!("\"message\":\"{message}\"")), "{message} in {log}");
+        }
+    }
+
+    #[test]
+    fn in_text_quote_what_is_more_than_a_word() {
+        let server = Server::start(&[]);
+        let mut stranger = Socket::register(&server, "st\"udio");
+        let mut taken = Socket::connect(&server);
+        taken.send("HELLO st\"udio");
+        taken.expect_close(1002, "invalid peer uid");
+        stranger.expect_nothing("ROOM r", "ROOM_OK ");
+        server.wait_for_log("room=r ");
+        for words in [r#" uid="st\"udio" "#, r#" reason="invalid peer uid""#] {
+            assert!(server.log().contains(words), "{words} in {}", server.log());
         }
     }
 

@@ -37,7 +37,7 @@ pub(super) struct Options {
     allow: Vec<Ability>,
 
     /// Seconds for which it is good.
-    #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 3600, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     ttl: u64,
 
     /// Its audience (aud).

@@ -1,9 +1,16 @@
-//! The configuration file: its values become the defaults of the command line's options.
+//! The configuration file: its values become the defaults of the command line's options. What is wrong is reported with
+//! the place where it is.
 
-use std::{collections::BTreeMap, ffi::OsString, fs, path::PathBuf};
+use std::{ffi::OsString, fs, path::PathBuf};
 
-use clap::{ArgAction, Command, CommandFactory, FromArgMatches, error::ErrorKind};
-use toml::{Table, Value};
+use clap::{
+    Arg, ArgAction, Command, CommandFactory, FromArgMatches,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 use super::Config;
 
@@ -13,12 +20,18 @@ pub enum ConfigError {
     /// clap's own words, for `--help` and `--version` too.
     #[error(transparent)]
     CommandLine(#[from] clap::Error),
+    /// A variable has a value that is none.
+    #[error("environment variable {0}: {1}")]
+    Environment(String, String),
     /// The file can't be read.
     #[error("cannot read --config {0}: {1}")]
     Unreadable(PathBuf, std::io::Error),
-    /// The file is no TOML, or has a name or value that is none.
+    /// The file is no TOML.
     #[error("--config {0}: {1}")]
     Invalid(PathBuf, String),
+    /// A line has a name or a value that is none.
+    #[error("--config {0}, line {1}: {2}")]
+    InvalidLine(PathBuf, usize, String),
 }
 
 /// Names that make no sense in a file.
@@ -27,30 +40,61 @@ const NOT_IN_FILE: [&str; 4] = ["config", "check-config", "help", "version"];
 /// Reads the options from the command line, the environment and, if one is named, the file.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Config, ConfigError> {
     let args: Vec<OsString> = args.into_iter().collect();
-    let mut command = Config::command();
-    if let Some(path) = config_path(args.clone()) {
-        let text = fs::read_to_string(&path).map_err(|error| ConfigError::Unreadable(path.clone(), error))?;
-        command = with_defaults(command, &text).map_err(|why| ConfigError::Invalid(path, why))?;
-    }
-    let matches = command.clone().try_get_matches_from(args)?;
+    let file = config_path(args.clone()).map(File::read).transpose()?;
+    let command = file.iter().fold(Config::command(), |command, file| file.as_defaults(command));
+    let matches =
+        command.clone().try_get_matches_from(&args).map_err(|error| located(error, &args, file.as_ref()))?;
     let config = Config::from_arg_matches(&matches)?;
     match contradiction(&config) {
-        Some(message) => Err(command.error(ErrorKind::ArgumentConflict, message).into()),
+        Some(message) => Err(Config::command().error(ErrorKind::ArgumentConflict, message).into()),
         None => Ok(config),
     }
 }
 
 /// What fits together is known when all sources are read; clap looks at each by itself.
 fn contradiction(config: &Config) -> Option<&'static str> {
-    let Config { tls, ice, operations, .. } = config;
+    let Config { tls, ice, operations, listen, .. } = config;
     if tls.disable_ssl && tls.self_signed {
         Some("disable-ssl and self-signed exclude each other")
     } else if !ice.turn_url.is_empty() && ice.turn_secret_file.is_none() {
         Some("turn-url needs turn-secret-file, to make credentials with")
     } else if operations.admin_secret_file.is_some() && operations.admin_addr.is_none() {
         Some("admin-secret-file needs admin-addr, to serve the admin API on")
+    } else if listen.proxy_header.is_some() && listen.trusted_proxy.is_empty() {
+        Some("proxy-header needs trusted-proxy, whose header it is")
     } else {
         None
+    }
+}
+
+/// clap names an option with a wrong value, and not where the value is: on the command line, else in the environment, else
+/// in the file, as they come before one another.
+fn located(error: clap::Error, args: &[OsString], file: Option<&File>) -> ConfigError {
+    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else { return error.into() };
+    let mut command = Config::command();
+    // Before that an argument does not know how it is written.
+    command.build();
+    let Some(arg) = command.get_arguments().find(|arg| arg.to_string() == *option) else {
+        return error.into();
+    };
+    // The same words without what surrounds them on a terminal.
+    let text = error.to_string();
+    let why = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let alone = Config::command().mut_args(|arg| arg.env(None));
+    if alone.try_get_matches_from(args).is_err() {
+        return error.into();
+    }
+    let variable = arg.get_env().filter(|name| std::env::var_os(name).is_some());
+    if let Some(name) = variable {
+        return ConfigError::Environment(name.to_string_lossy().into_owned(), why);
+    }
+    let value = match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) => value,
+        _ => "",
+    };
+    match file.and_then(|file| Some((file, file.line_of(arg, value)?))) {
+        Some((file, line)) => ConfigError::InvalidLine(file.path.clone(), line, why),
+        None => error.into(),
     }
 }
 
@@ -60,38 +104,88 @@ fn config_path(args: impl IntoIterator<Item = OsString>) -> Option<PathBuf> {
     matches.get_one::<PathBuf>("config").cloned()
 }
 
-fn with_defaults(command: Command, text: &str) -> Result<Command, String> {
-    let table: Table = toml::from_str(text).map_err(|error| one_line(&error.to_string()))?;
-    let options: BTreeMap<String, (clap::Id, ArgAction)> = command
-        .get_arguments()
-        .filter_map(|arg| {
-            Some((arg.get_long()?.to_owned(), (arg.get_id().clone(), arg.get_action().clone())))
-        })
-        .filter(|(name, _)| !NOT_IN_FILE.contains(&name.as_str()))
-        .collect();
-    table.into_iter().try_fold(command, |command, (name, value)| {
-        // `max_queue` for those who prefer it.
-        let (id, action) =
-            options.get(&name.replace('_', "-")).ok_or_else(|| format!("unknown option {name:?}"))?;
-        let many = matches!(action, ArgAction::Append);
-        let values = texts(&name, value, many)?;
-        Ok(command.mut_arg(id, |arg| arg.default_values(values)))
-    })
+/// A configuration file that names options only.
+struct File {
+    path: PathBuf,
+    entries: Vec<Entry>,
 }
 
-fn texts(name: &str, value: Value, many: bool) -> Result<Vec<String>, String> {
-    match value {
-        Value::String(text) => Ok(vec![text]),
-        Value::Integer(number) => Ok(vec![number.to_string()]),
-        Value::Float(number) => Ok(vec![number.to_string()]),
-        Value::Boolean(yes) => Ok(vec![yes.to_string()]),
-        Value::Array(values) if many => Ok(values
-            .into_iter()
-            .map(|value| texts(name, value, false))
-            .collect::<Result<Vec<_>, _>>()?
-            .concat()),
-        _ => Err(format!("{name} cannot have a value of this kind")),
+/// An option in a file, and its values as the command line would have them, each with its line.
+struct Entry {
+    option: String,
+    line: usize,
+    values: Vec<(String, usize)>,
+}
+
+impl File {
+    fn read(path: PathBuf) -> Result<Self, ConfigError> {
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) => return Err(ConfigError::Unreadable(path, error)),
+        };
+        let table = match DeTable::parse(&text) {
+            Ok(table) => table.into_inner(),
+            Err(error) => return Err(ConfigError::Invalid(path, one_line(&error.to_string()))),
+        };
+        let line = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+        let command = Config::command();
+        let entries = table.into_iter().map(|(name, value)| {
+            let at = line(name.span().start);
+            let invalid = |why| ConfigError::InvalidLine(path.clone(), at, why);
+            // `max_queue` for those who prefer it.
+            let option = name.get_ref().replace('_', "-");
+            let arg = command.get_arguments().find(|arg| arg.get_long() == Some(&option));
+            let arg = arg
+                .filter(|_| !NOT_IN_FILE.contains(&option.as_str()))
+                .ok_or_else(|| invalid(format!("unknown option {:?}", name.get_ref())))?;
+            let values = values(&value, matches!(arg.get_action(), ArgAction::Append), &line)
+                .ok_or_else(|| invalid(format!("{} cannot have a value of this kind", name.get_ref())))?;
+            Ok(Entry { option, line: at, values })
+        });
+        let entries = entries.collect::<Result<_, ConfigError>>()?;
+        Ok(Self { path, entries })
     }
+
+    fn as_defaults(&self, command: Command) -> Command {
+        let options: Vec<(clap::Id, String)> = command
+            .get_arguments()
+            .filter_map(|arg| Some((arg.get_id().clone(), arg.get_long()?.to_owned())))
+            .collect();
+        self.entries.iter().fold(command, |command, entry| {
+            let values: Vec<String> = entry.values.iter().map(|(value, _)| value.clone()).collect();
+            match options.iter().find(|(_, long)| *long == entry.option) {
+                Some((id, _)) => command.mut_arg(id, |arg| arg.default_values(values)),
+                None => command,
+            }
+        })
+    }
+
+    /// The line of an option's value, or of its name.
+    fn line_of(&self, arg: &Arg, value: &str) -> Option<usize> {
+        let entry = self.entries.iter().find(|entry| arg.get_long() == Some(&entry.option))?;
+        let found = entry.values.iter().find(|(text, _)| text == value);
+        Some(found.map_or(entry.line, |(_, line)| *line))
+    }
+}
+
+/// A value as the command line would have it, or several where there may be.
+fn values(
+    value: &Spanned<DeValue<'_>>,
+    many: bool,
+    line: &impl Fn(usize) -> usize,
+) -> Option<Vec<(String, usize)>> {
+    let text = match value.get_ref() {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok()?.to_string(),
+        DeValue::Float(number) => number.as_str().to_owned(),
+        DeValue::Boolean(yes) => yes.to_string(),
+        DeValue::Array(all) if many => {
+            let all = all.iter().map(|value| values(value, false, line));
+            return Some(all.collect::<Option<Vec<_>>>()?.concat());
+        }
+        _ => return None,
+    };
+    Some(vec![(text, line(value.span().start))])
 }
 
 fn one_line(text: &str) -> String {
@@ -139,6 +233,19 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_flag_is_not_blamed_on_the_file() {
+        let error = parse_with("port = 9000", &["--port", "many"]).unwrap_err();
+        assert!(error.contains("'--port <PORT>'") && !error.contains("line"), "{error}");
+    }
+
+    #[test]
+    fn numbers_are_read_as_toml_has_them() {
+        let config = parse_with("max-queue = 0x1000\nmax_rooms = 1_000\nhello-timeout = 25e-1", &[]).unwrap();
+        assert_eq!((config.limits.max_queue, config.limits.max_rooms), (4096, 1000));
+        assert_eq!(config.deadlines.hello_timeout, Duration::from_millis(2500));
+    }
+
+    #[test]
     fn flags_come_first() {
         assert_eq!(parse_with("port = 9000", &["--port", "9001"]).unwrap().listen.port, 9001);
     }
@@ -146,12 +253,21 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (file, words) in [
-            ("prot = 1", "unknown option \"prot\""),
+            ("\nprot = 1", "line 2: unknown option \"prot\""),
             ("config = \"x\"", "unknown option \"config\""),
-            ("port = \"many\"", "--port"),
-            ("port = 70000", "70000"),
-            ("port = [1, 2]", "port cannot have a value of this kind"),
-            ("[limits]\nmax-queue = 1000", "unknown option \"limits\""),
+            ("\n\nport = \"many\"", "line 3: invalid value 'many' for '--port <PORT>'"),
+            ("port = 70000", "line 1: invalid value '70000'"),
+            ("addr = \"\"\nport = [1, 2]", "line 2: port cannot have a value of this kind"),
+            ("[limits]\nmax-queue = 1000", "line 1: unknown option \"limits\""),
+            ("disable-ssl = \"perhaps\"", "line 1: invalid value 'perhaps'"),
+            ("stun-url = [\n  \"stun:a\",\n  \"stun://b\",\n]", "line 3: invalid value 'stun://b'"),
+            ("\nturn-url = \"stun:a\"", "line 2: invalid value 'stun:a'"),
+            ("log-format = \"xml\"", "line 1: invalid value 'xml'"),
+            ("log = \"==\"", "line 1: invalid value '=='"),
+            ("webhook-url = \"ftp://x\"", "line 1: invalid value 'ftp://x'"),
+            ("allowed-origin = [\"https://a\", \"b\"]", "line 1: invalid value 'b'"),
+            ("proxy-header = \"x real ip\"", "line 1: invalid value"),
+            ("proxy-header = \"x-real-ip\"", "trusted-proxy"),
             ("port =", "line 1"),
             ("disable-ssl = true\nself-signed = true", "exclude each other"),
             ("turn-url = \"turn:x\"", "turn-secret-file"),

@@ -15,13 +15,15 @@ impl Config {
     }
 
     /// Each by its name, and whether it is there.
-    fn guards(&self) -> [(&'static str, bool); 20] {
-        let Self { access, webhook, operations, limits, .. } = self;
+    fn guards(&self) -> [(&'static str, bool); 21] {
+        let Self { listen, access, webhook, operations, limits, .. } = self;
         [
             (
                 "token-key-file or token-jwks-file",
                 access.token_key_file.is_some() || access.token_jwks_file.is_some(),
             ),
+            // Without it another header counts, which clients may write.
+            ("proxy-header", listen.proxy_header.is_some()),
             ("token-audience", access.token_audience.is_some()),
             ("token-issuer", access.token_issuer.is_some()),
             ("allowed-origin", !access.allowed_origin.is_empty()),
@@ -62,7 +64,7 @@ mod tests {
     }
 
     /// Flags that guard, each with one that replaces it by another of its kind.
-    const GUARDS: [[&[&str]; 2]; 21] = [
+    const GUARDS: [[&[&str]; 2]; 22] = [
         [&["--token-key-file", "a"], &["--token-key-file", "b"]],
         [&["--token-key-file", "a"], &["--token-jwks-file", "b"]],
         [&["--token-audience", "a"], &["--token-audience", "b"]],
@@ -84,6 +86,7 @@ mod tests {
         [&["--max-room-members", "1"], &["--max-room-members", "2"]],
         [&["--max-notice-rate", "1"], &["--max-notice-rate", "2"]],
         [&["--max-log-rate", "1"], &["--max-log-rate", "2"]],
+        [&["--proxy-header", "x-real-ip"], &["--proxy-header", "forwarded"]],
     ];
 
     #[test]
@@ -98,7 +101,7 @@ mod tests {
             assert!(config(&without).guards_lost_in(&guarded).is_empty(), "more is always in order");
         }
         let all = GUARDS.iter().skip(1).flat_map(|[flags, _]| flags.iter().copied()).collect::<Vec<_>>();
-        assert_eq!(config(&all).guards_lost_in(&config(&[])).len(), 7, "all that have no default");
+        assert_eq!(config(&all).guards_lost_in(&config(&[])).len(), 8, "all that have no default");
     }
 
     /// A new limit must not be forgotten in the list.

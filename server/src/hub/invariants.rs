@@ -46,8 +46,10 @@ impl Hub {
         assert_eq!(hub.sessions, callers, "sessions are counted");
         let usage: usize = hub.usage.values().map(|usage| usage.sessions + usage.rooms).sum();
         assert_eq!(usage, counted, "sessions and rooms are counted once for each of their owners");
+        let news: Vec<_> = hub.news.iter().collect();
         let with_news = hub.rooms.iter().filter(|(_, room)| room.has_news());
-        assert!(with_news.into_iter().all(|(id, _)| hub.news.contains(id)), "no notice is forgotten");
+        assert!(with_news.into_iter().all(|(id, _)| news.contains(&id)), "no notice is forgotten");
+        assert_eq!(news.iter().collect::<HashSet<_>>().len(), news.len(), "a room has one turn");
     }
 }
 

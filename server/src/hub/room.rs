@@ -5,10 +5,10 @@
 //! on. So one who joins or leaves costs the same in a room of any size at that moment, what is passed on at a time has a
 //! bound, and those who leave together are not told of each other.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use async_tungstenite::tungstenite::Message;
-use callbin_protocol::{MAX_LIST_LEN, PeerId, ServerMessage};
+use callbin_protocol::{MAX_LIST_LEN, PeerId, RoomId, ServerMessage};
 
 use super::{ConnId, Effect, text};
 use crate::owner::Owner;
@@ -40,6 +40,36 @@ pub(super) struct Room {
     /// What their names take in a list.
     names: usize,
     notices: Notices,
+}
+
+/// Rooms in turns, each of them once. A room may be gone, and another one have its name, before its turn.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    turns: VecDeque<RoomId>,
+    waiting: HashSet<RoomId>,
+}
+
+impl News {
+    pub(super) fn push(&mut self, id: RoomId) {
+        if self.waiting.insert(id.clone()) {
+            self.turns.push_back(id);
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<RoomId> {
+        let id = self.turns.pop_front()?;
+        self.waiting.remove(&id);
+        Some(id)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &RoomId> {
+        self.turns.iter()
+    }
 }
 
 #[derive(Debug)]

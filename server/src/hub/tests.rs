@@ -412,6 +412,23 @@ mod notices {
     }
 
     #[test]
+    fn a_room_of_the_same_name_as_one_that_is_gone_has_one_turn() {
+        let mut fixture = Fixture::three_idle();
+        for round in 0..5 {
+            let pair = [100 + 2 * round, 101 + 2 * round].map(ConnId);
+            for conn in pair {
+                fixture.handle_only(conn, opened());
+                fixture.handle_only(conn, Event::Text(format!("HELLO p{}", conn.0).into()));
+                fixture.handle_only(conn, Event::Text("ROOM r".into()));
+            }
+            assert_eq!(fixture.hub.news.iter().count(), 1);
+            for conn in pair {
+                fixture.handle_only(conn, Event::Closed);
+            }
+        }
+    }
+
+    #[test]
     fn only_so_many_are_passed_on_at_a_time_and_all_in_the_end() {
         let mut fixture = Fixture::three_idle();
         fixture.crowd(100);
@@ -614,6 +631,16 @@ mod grants {
         fixture.open(GHOST);
         let effects = fixture.handle(GHOST, Event::Refused("no".into()));
         assert_eq!(effects, [to(GHOST, "ERROR no"), closed(GHOST, CloseReason::UidNotAllowed)]);
+    }
+
+    #[test]
+    fn who_gets_no_answer_may_ask_again() {
+        let mut fixture = Fixture::three_idle();
+        assert_eq!(fixture.handle(ALICE, Event::Unanswered), [to(ALICE, "ERROR not available")]);
+        assert_eq!(fixture.say(ALICE, "SESSION bob"), [to(ALICE, "SESSION_OK"), Effect::Pair(ALICE, BOB)]);
+        fixture.open(GHOST);
+        assert_eq!(fixture.handle(GHOST, Event::Unanswered), [closed(GHOST, CloseReason::Unavailable)]);
+        assert_eq!(fixture.handle(GHOST, Event::Unanswered), [], "closed already");
     }
 }
 

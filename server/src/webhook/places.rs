@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::owner::Owner;
 
 /// Questions under way at the same time.
-const PLACES: usize = 64;
+pub(crate) const PLACES: usize = 64;
 
 /// Of one owner.
 const OF_ONE: usize = 16;

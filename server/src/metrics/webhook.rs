@@ -1,0 +1,105 @@
+//! What operators see of the webhook.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+use crate::webhook::places::PLACES;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: Outcome,
+}
+
+/// What became of a question to the webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Yes.
+    Allowed,
+    /// No.
+    Refused,
+    /// No answer, or one that is none.
+    Failed,
+    /// Not asked: too many other questions were under way.
+    Crowded,
+}
+
+impl EncodeLabelValue for Outcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let name = match self {
+            Self::Allowed => "allowed",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Crowded => "crowded",
+        };
+        EncodeLabelValue::encode(&name, encoder)
+    }
+}
+
+/// What operators see of the webhook.
+#[derive(Debug, Clone)]
+pub struct WebhookMetrics {
+    /// HTTP requests, those that ask again included.
+    pub requests: Counter,
+    /// Questions under way.
+    pub places_used: Gauge,
+    /// Questions that wait for a place.
+    pub waiting: Gauge,
+    questions: Family<OutcomeLabel, Counter>,
+    seconds: Histogram,
+}
+
+impl WebhookMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("webhook");
+        let questions = Family::<OutcomeLabel, Counter>::default();
+        registry.register("questions", "Questions to the webhook, by what became of them", questions.clone());
+        // All of them from the start on, or the first failure would be no increase.
+        for outcome in [Outcome::Allowed, Outcome::Refused, Outcome::Failed, Outcome::Crowded] {
+            drop(questions.get_or_create(&OutcomeLabel { outcome }));
+        }
+        let requests = Counter::default();
+        registry.register(
+            "requests",
+            "HTTP requests to the webhook, those that ask again included",
+            requests.clone(),
+        );
+        let (places_used, waiting, places) = (Gauge::default(), Gauge::default(), Gauge::<i64>::default());
+        registry.register("places_used", "Questions to the webhook under way", places_used.clone());
+        registry.register("waiting", "Questions to the webhook that wait for a place", waiting.clone());
+        registry.register("places", "Questions to the webhook that may be under way", places.clone());
+        places.set(PLACES.try_into().unwrap_or(i64::MAX));
+        let seconds = Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
+        let help = "From a question to the webhook to what became of it";
+        registry.register_with_unit("question", help, Unit::Seconds, seconds.clone());
+        Self { requests, places_used, waiting, questions, seconds }
+    }
+
+    /// Counts a question that took so long.
+    pub fn count(&self, outcome: Outcome, took: Duration) {
+        self.questions.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
+}
+
+/// Counts in a gauge until it is dropped.
+#[derive(Debug)]
+pub struct Counted(Gauge);
+
+impl Counted {
+    /// One more.
+    pub fn in_gauge(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
