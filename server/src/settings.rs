@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, path::PathBuf};
 
+use hyper::header::HeaderValue;
 use serde_json::Value;
 
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
     },
     config::{Config, Limits},
     ice::IceServers,
+    policy,
     proxy::TrustedProxies,
     webhook::Webhook,
 };
@@ -23,6 +25,8 @@ pub struct Settings {
     pub verifier: Option<Verifier>,
     /// Origins of pages that browsers may come from. Empty: all.
     pub origins: Vec<String>,
+    /// The header that says what the page may do, and who may show it in a frame.
+    pub page_policy: HeaderValue,
     /// Whose word on addresses is taken.
     pub proxies: TrustedProxies,
     /// For `GET /ice-servers`.
@@ -53,6 +57,11 @@ pub enum SettingsError {
         "--allowed-origin {0}: not an origin, which is a scheme, a host and perhaps a port: https://example.org"
     )]
     NotAnOrigin(String),
+    /// `--frame-ancestors` has something else.
+    #[error(
+        "--frame-ancestors {0}: neither self, nor none and nothing else, nor an origin such as https://example.org or https://*.example.org"
+    )]
+    NotAnAncestor(String),
     /// `--webhook-url` is something else.
     #[error("--webhook-url {0}: not an http:// or https:// URL")]
     NotAUrl(String),
@@ -77,6 +86,8 @@ impl Settings {
                 .iter()
                 .map(|it| read_origin(it))
                 .collect::<Result<_, _>>()?,
+            page_policy: policy::header(&config.listen.frame_ancestors)
+                .map_err(SettingsError::NotAnAncestor)?,
             proxies: TrustedProxies::new(config.listen.trusted_proxy.clone()),
             ice: IceServers {
                 fixed: config

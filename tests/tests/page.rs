@@ -9,7 +9,7 @@ use std::{
 };
 
 use callbin_tests::{
-    Browser, BrowserOptions, CALLER, DEADLINE, Server, Site, Socket, WWW,
+    Browser, BrowserOptions, CALLER, DEADLINE, Page, Server, Site, Socket, WWW,
     hook::Hook,
     keys::{Algorithm, Keys},
     wait_until,
@@ -97,7 +97,7 @@ fn a_token_is_in_no_url_once_the_page_has_it() {
 fn pages_call_each_other_in_both_directions_again_and_again() {
     let site = Site::up();
     let anna = site.waiting("anna");
-    let berta = site.open("id=berta&call=anna");
+    let berta = site.open("id=berta&call=anna&auto-answer=1");
     berta.wait_for_peer("anna", "connected");
     anna.wait_for_peer(CALLER, "connected");
     assert_eq!((berta.text("#own-id"), berta.text("#status")), ("berta".into(), "In a call".into()));
@@ -289,7 +289,7 @@ fn a_server_that_dies_and_comes_back_finds_the_page_again() {
     let mut site = Site::up();
     let port = site.server.port();
     let anna = site.waiting("anna");
-    let berta = site.open("id=berta&call=anna");
+    let berta = site.open("id=berta&call=anna&auto-answer=1");
     berta.wait_for_peer("anna", "connected");
     site.server.process().signal("KILL");
     site.server.process().wait();
@@ -324,7 +324,7 @@ fn a_browser_without_devices_calls_and_sees() {
     let site = Site::up();
     let bare = Browser::start(BrowserOptions { fake_devices: false, ..BrowserOptions::default() });
     let anna = site.waiting("anna");
-    let page = bare.open(&format!("{}?id=bare&call=anna", site.server.url()));
+    let page = bare.open(&format!("{}?id=bare&call=anna&auto-answer=1", site.server.url()));
     page.wait_for_peer("anna", "connected");
     page.assert_sees_and_hears("anna");
     assert_eq!(page.eval("callbin.state().camera || callbin.state().microphone"), false);
@@ -346,7 +346,7 @@ fn forbidden_devices_are_told_and_the_call_works_without() {
     let site = Site::up();
     let blocked = Browser::start(BrowserOptions { block_devices: true, ..BrowserOptions::default() });
     let anna = site.waiting("anna");
-    let page = blocked.open(&format!("{}?id=blocked", site.server.url()));
+    let page = blocked.open(&format!("{}?id=blocked&auto-answer=1", site.server.url()));
     page.wait_for(
         "the words",
         "/^Camera blocked/.test(document.querySelector('#preview-empty').textContent)",
@@ -501,7 +501,7 @@ fn another_camera_can_be_chosen_within_a_call() {
 #[test]
 fn a_camera_that_comes_late_is_negotiated() {
     let site = Site::up();
-    let anna = site.open("id=anna&camera=none&microphone=none");
+    let anna = site.open("id=anna&camera=none&microphone=none&auto-answer=1");
     anna.wait_for_state("ready");
     let berta = site.open("id=berta&call=anna");
     berta.wait_for_peer("anna", "connected");
@@ -540,10 +540,14 @@ fn garbage_for_an_answer_fails_the_peer_and_a_retry_offers_anew() {
 fn a_peer_that_never_answers_fails_in_time() {
     let site = Site::up();
     let _silent = Socket::register(&site.server, "silent");
-    let page = site.open("id=page&call=silent");
-    page.wait_for("the failure", "callbin.peers()[0]?.state === 'failed'", 2 * DEADLINE);
-    assert_eq!(page.text(".veil p"), "Failed: no answer");
-    assert_eq!(page.text("#status"), "Call failed");
+    let page = site.open("");
+    page.before_load(&clock(10));
+    page.go(&format!("{}?id=page&call=silent", site.server.url()));
+    page.wait_for_state("in-call");
+    assert_eq!(page.text("#status"), "Calling…");
+    page.wait_for("the failure", "callbin.peers()[0]?.state === 'failed'", DEADLINE);
+    assert_eq!(page.text(".veil p"), "No answer.");
+    assert_eq!((page.text("#status"), lamp(&page)), ("Call failed".into(), "bad".into()));
     page.click("#hang-up");
     page.assert_idle();
 }
@@ -570,7 +574,7 @@ fn sound_that_is_blocked_is_one_click_away() {
     let site = Site::up();
     let strict =
         Browser::start(BrowserOptions { fake_devices: false, autoplay: false, ..BrowserOptions::default() });
-    let page = strict.open(&format!("{}?id=strict", site.server.url()));
+    let page = strict.open(&format!("{}?id=strict&auto-answer=1", site.server.url()));
     page.wait_for_state("ready");
     let anna = site.open("id=anna&call=strict");
     let asks = |whether: bool| {
@@ -611,7 +615,7 @@ fn the_page_calls_through_tls_and_through_another_server() {
     let secure = Server::start_on(0, &["--self-signed", "--cert-path", path, "--www", WWW]);
     assert!(secure.url().starts_with("https:"));
     let browser = Browser::start(BrowserOptions { accept_insecure_certs: true, ..BrowserOptions::default() });
-    let anna = browser.open(&format!("{}?id=anna", secure.url()));
+    let anna = browser.open(&format!("{}?id=anna&auto-answer=1", secure.url()));
     anna.wait_for_state("ready");
     let other = Server::start(&["--www", WWW]);
     let at_secure = format!("server={}", secure.ws_url());
@@ -640,6 +644,18 @@ fn the_page_calls_through_tls_and_through_another_server() {
     berta.assert_sees_and_hears("anna");
     anna.assert_sees_and_hears(CALLER);
     anna.assert_no_console_errors();
+}
+
+/// A script that has the page's clock run so many times as fast, for what it waits for without us.
+fn clock(times: u32) -> String {
+    format!(
+        "{{ const wait = setTimeout; window.setTimeout = (act, ms, ...rest) => wait(act, ms / {times}, ...rest); }}"
+    )
+}
+
+#[track_caller]
+fn lamp(page: &Page) -> String {
+    page.eval("document.querySelector('#lamp').dataset.lamp").as_str().unwrap_or_default().into()
 }
 
 fn json(text: &str) -> Value {
