@@ -1,15 +1,9 @@
 //! The page in real Chromium: 1-1 calls between pages, and with peers that are odd in one way or other.
 
-use std::{
-    io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    process::Command,
-    sync::{Arc, Mutex},
-    thread,
-};
+use std::process::Command;
 
 use callbin_tests::{
-    Browser, BrowserOptions, CALLER, DEADLINE, Page, Server, Site, Socket, WWW,
+    Browser, BrowserOptions, CALLER, DEADLINE, Front, Page, Server, Site, Socket, WWW,
     hook::Hook,
     keys::{Algorithm, Keys},
     wait_until,
@@ -35,53 +29,27 @@ fn a_browser_leaves_nothing_behind_and_the_console_is_heard() {
     assert!(!profile.exists() && group().is_empty());
 }
 
-/// A TCP proxy that keeps what clients send, by connection. It lives as long as the test.
-fn recorder(server: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<Vec<u8>>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-    let (address, sent) = (listener.local_addr().expect("bound"), Arc::new(Mutex::new(Vec::new())));
-    let record = sent.clone();
-    thread::spawn(move || {
-        for (number, mut client) in listener.incoming().map_while(Result::ok).enumerate() {
-            record.lock().expect("not poisoned").push(Vec::new());
-            let mut upstream = TcpStream::connect(server).expect("the server listens");
-            let (mut from, mut to) = (upstream.try_clone().expect("ours"), client.try_clone().expect("ours"));
-            thread::spawn(move || io::copy(&mut from, &mut to).and_then(|_| to.shutdown(Shutdown::Write)));
-            let record = record.clone();
-            thread::spawn(move || {
-                let mut chunk = [0; 4096];
-                while let Ok(n @ 1..) = client.read(&mut chunk) {
-                    record.lock().expect("not poisoned")[number].extend(&chunk[..n]);
-                    if upstream.write_all(&chunk[..n]).is_err() {
-                        return;
-                    }
-                }
-                let _ = upstream.shutdown(Shutdown::Write);
-            });
-        }
-    });
-    (address, sent)
-}
-
 #[test]
 fn a_token_is_in_no_url_once_the_page_has_it() {
     let keys = Keys::new(Algorithm::Hs256);
     let server = Server::start(&["--www", WWW, "--token-key-file", &keys.public()]);
-    let (front, sent) = recorder(server.address());
+    let front = Front::start(server.address());
     let site = Site::at(server, BrowserOptions::default());
     let token = keys.token(json!({ "uid": "anna" }));
-    let page = site.browser.open(&format!("http://{front}/?id=anna&token={token}"));
+    let page = site.browser.open(&format!("{}?id=anna&token={token}", front.url()));
     page.wait_for_state("ready");
     assert_eq!(page.eval("location.search"), "?id=anna");
     // The page's own request is the one that the link asked for; from then on there is none.
-    let requests = || String::from_utf8_lossy(&sent.lock().expect("not poisoned").join(&b'\n')).into_owned();
     let lines =
-        || requests().lines().filter(|line| line.starts_with("GET ")).map(String::from).collect::<Vec<_>>();
+        || front.sent().lines().filter(|line| line.starts_with("GET ")).map(String::from).collect::<Vec<_>>();
     wait_until("the question for ICE servers", DEADLINE, || {
         lines().iter().any(|line| line.contains("/ice-servers")).then_some(())
     });
     let with_token: Vec<_> = lines().into_iter().filter(|line| line.contains(&token)).collect();
     assert_eq!(with_token, [format!("GET /?id=anna&token={token} HTTP/1.1")]);
-    assert!(requests().to_lowercase().contains(&format!("protocol: callbin, token.{token}").to_lowercase()));
+    assert!(
+        front.sent().to_lowercase().contains(&format!("protocol: callbin, token.{token}").to_lowercase())
+    );
     // A reload has it from the history, and registers again.
     let before = site.server.log().matches("registered").count();
     page.eval("location.reload()");
@@ -541,7 +509,7 @@ fn a_peer_that_never_answers_fails_in_time() {
     let site = Site::up();
     let _silent = Socket::register(&site.server, "silent");
     let page = site.open("");
-    page.before_load(&clock(10));
+    page.hurry(45_000, 1500);
     page.go(&format!("{}?id=page&call=silent", site.server.url()));
     page.wait_for_state("in-call");
     assert_eq!(page.text("#status"), "Calling…");
@@ -554,7 +522,12 @@ fn a_peer_that_never_answers_fails_in_time() {
 
 #[test]
 fn the_server_names_the_ice_servers() {
-    let server = Server::start(&["--www", WWW, "--stun-url", "stun:127.0.0.1:9"]);
+    // Some are of a kind that would make the browser refuse all.
+    let file = tempfile::NamedTempFile::new().expect("there is room");
+    let odd = json!([{ "urls": "turn:127.0.0.1:9" }, { "urls": ["http://127.0.0.1", "stun:"] }, { "urls": ["stun:127.0.0.1:9"] }]);
+    std::fs::write(&file, odd.to_string()).expect("the file is ours");
+    let path = file.path().to_str().expect("a path is text");
+    let server = Server::start(&["--www", WWW, "--ice-servers-file", path]);
     let site = Site::at(server, BrowserOptions::default());
     let _callee = Socket::register(&site.server, "callee");
     let page = site.waiting("page");
@@ -644,13 +617,6 @@ fn the_page_calls_through_tls_and_through_another_server() {
     berta.assert_sees_and_hears("anna");
     anna.assert_sees_and_hears(CALLER);
     anna.assert_no_console_errors();
-}
-
-/// A script that has the page's clock run so many times as fast, for what it waits for without us.
-fn clock(times: u32) -> String {
-    format!(
-        "{{ const wait = setTimeout; window.setTimeout = (act, ms, ...rest) => wait(act, ms / {times}, ...rest); }}"
-    )
 }
 
 #[track_caller]

@@ -29,7 +29,7 @@ export class Tile {
     this.bar = element("span");
     const level = element("span", { class: "meter", "aria-hidden": "true" }, this.bar);
     this.node = element(
-      "article",
+      "div",
       { class: self ? "tile self" : "tile", role: "listitem", "aria-label": name },
       element("div", { class: "picture" }, this.video, this.avatar, this.stats, this.veil),
       element("div", { class: "under" }, element("span", { class: "name" }, name), this.state, this.muted, level),

@@ -70,6 +70,15 @@ impl Page {
         self.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": js }));
     }
 
+    /// Makes what this page waits for so many milliseconds come after so many instead, from the next load on.
+    #[track_caller]
+    pub fn hurry(&self, from: u32, to: u32) {
+        self.before_load(&format!(
+            "{{ const wait = setTimeout; \
+             window.setTimeout = (act, ms, ...rest) => wait(act, ms === {from} ? {to} : ms, ...rest); }}"
+        ));
+    }
+
     /// The value of an expression; of a promise, what it comes to. An exception fails the test.
     #[track_caller]
     pub fn eval(&self, js: &str) -> Value {
@@ -122,6 +131,17 @@ impl Page {
     /// Clicks the middle of the first element that matches, as a mouse does: what covers it gets the click.
     #[track_caller]
     pub fn click(&self, selector: &str) {
+        self.mouse(selector, &["mousePressed", "mouseReleased"]);
+    }
+
+    /// Moves the mouse over the first element that matches.
+    #[track_caller]
+    pub fn hover(&self, selector: &str) {
+        self.mouse(selector, &["mouseMoved"]);
+    }
+
+    #[track_caller]
+    fn mouse(&self, selector: &str, kinds: &[&str]) {
         let js = format!(
             "(() => {{ const e = document.querySelector({}); e.scrollIntoView({{ block: 'nearest' }}); \
              const r = e.getBoundingClientRect(); \
@@ -130,9 +150,8 @@ impl Page {
         );
         let place = self.eval(&js);
         assert!(place.is_object(), "{selector} can't be seen\n{}", self.describe());
-        for kind in ["mousePressed", "mouseReleased"] {
-            let params =
-                json!({ "type": kind, "x": place["x"], "y": place["y"], "button": "left", "clickCount": 1 });
+        for kind in kinds {
+            let params = json!({ "type": kind, "x": place["x"], "y": place["y"], "button": if *kind == "mouseMoved" { "none" } else { "left" }, "clickCount": 1 });
             self.call("Input.dispatchMouseEvent", params);
         }
     }
