@@ -27,15 +27,17 @@ export function isUsable(server, page) {
 }
 
 /**
- * Where the server may answer HTTP requests: beside the WebSocket, for a proxy may have given it a path of its own, else
- * at the root. `wss://host/calls/` has its ICE servers at `https://host/calls/ice-servers`.
+ * Where the server may answer HTTP requests, the likeliest first: beside the WebSocket, below its path, should that be a
+ * prefix without a slash, and at the root. A proxy may have given it a path of its own: `wss://host/calls/` has its ICE
+ * servers at `https://host/calls/ice-servers`.
  * @param {string} server @param {string} name
- * @returns {string[]} to be asked in this order, the next one after a 404
+ * @returns {string[]} the next one is for when what is asked for is not there
  */
 export function httpUrls(server, name) {
   try {
     const url = new URL(server.replace(/^ws/, "http"));
-    return [...new Set([new URL(name, url).href, new URL(`/${name}`, url).href])];
+    const below = `${url.pathname.replace(/\/+$/, "")}/${name}`;
+    return [...new Set([name, below, `/${name}`].map((path) => new URL(path, url).href))];
   } catch {
     return [];
   }

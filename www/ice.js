@@ -63,27 +63,32 @@ export class IceServers {
   /** @param {string} uid @param {number} turn @returns {Promise<number | null>} for how long the answer is good, null for an error */
   async #ask(uid, turn) {
     try {
-      const answer = await this.#get(uid);
-      if (!answer) return REFRESH_MS;
-      if (!answer.ok) return isPassing(answer.status) ? null : REFRESH_MS;
-      const { iceServers, ttl } = await answer.json();
-      if (turn === this.#turn) this.#servers = usable(iceServers);
-      return ttl > 0 ? Math.min(ttl * 1000, 2 ** 31 - 1) : REFRESH_MS;
+      for (const url of this.urls) {
+        const answer = await this.#get(url, uid);
+        if (isPassing(answer.status)) return null;
+        if (answer.status === 401 || answer.status === 403) break;
+        const { iceServers, ttl } = (answer.ok && (await answer.json().catch(notJson))) || {};
+        if (!Array.isArray(iceServers)) continue; // nothing is there, or something else
+        if (turn === this.#turn) this.#servers = usable(iceServers);
+        return ttl > 0 ? Math.min(ttl * 1000, 2 ** 31 - 1) : REFRESH_MS;
+      }
+      return REFRESH_MS;
     } catch {
       return null;
     }
   }
 
-  /** @param {string} uid @returns {Promise<Response | undefined>} of the first address that knows of this */
-  async #get(uid) {
+  /** @param {string} url @param {string} uid */
+  #get(url, uid) {
     const headers = /** @type {Record<string, string>} */ (this.token ? { Authorization: `Bearer ${this.token}` } : {});
-    let answer;
-    for (const url of this.urls) {
-      answer = await this.request(`${url}?uid=${encodeURIComponent(uid)}`, { headers, signal: AbortSignal.timeout(DEADLINE_MS) });
-      if (answer.status !== 404) break;
-    }
-    return answer;
+    return this.request(`${url}?uid=${encodeURIComponent(uid)}`, { headers, signal: AbortSignal.timeout(DEADLINE_MS) });
   }
+}
+
+/** An answer that broke off is another matter. @param {unknown} error */
+function notJson(error) {
+  if (error instanceof SyntaxError) return null;
+  throw error;
 }
 
 /** Whether the same question may be answered soon. Who has no such address, or refuses us, will do so again. @param {number} status */

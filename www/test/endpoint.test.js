@@ -10,8 +10,8 @@ test("HTTP is spoken beside the WebSocket, else at the root", () => {
     ["wss://h", ["https://h/x"]],
     ["wss://h/calls/", ["https://h/calls/x", "https://h/x"]],
     ["wss://h/calls/?token=1#a", ["https://h/calls/x", "https://h/x"]],
-    ["wss://h/calls/ws", ["https://h/calls/x", "https://h/x"]],
-    ["wss://h/ws", ["https://h/x"]],
+    ["wss://h/calls", ["https://h/x", "https://h/calls/x"]],
+    ["wss://h/calls/ws", ["https://h/calls/x", "https://h/calls/ws/x", "https://h/x"]],
     ["https://h/calls/", ["https://h/calls/x", "https://h/x"]],
     ["nonsense", []],
   ];

@@ -105,14 +105,17 @@ test("behind a proxy's path the server is asked there, and at the root where tha
   const asked = [];
   const request = async (url) => {
     asked.push(url);
+    if (url.includes("/web/")) return { ok: true, status: 200, json: async () => JSON.parse("<html>") };
     const found = !url.includes("/calls/");
     return { ok: found, status: found ? 200 : 404, json: async () => ({ iceServers: [TURN] }) };
   };
-  const ice = new IceServers({ url: "wss://s/calls/?x", token: "", extra: [] }, request);
-  ice.follow("a");
-  await ice.ready;
-  assert.deepEqual(asked, ["https://s/calls/ice-servers?uid=a", "https://s/ice-servers?uid=a"]);
-  assert.deepEqual(ice.configuration.iceServers, [TURN]);
+  for (const folder of ["calls", "web"]) {
+    const ice = new IceServers({ url: `wss://s/${folder}/?x`, token: "", extra: [] }, request);
+    ice.follow("a");
+    await ice.ready;
+    assert.deepEqual(asked.splice(0), [`https://s/${folder}/ice-servers?uid=a`, "https://s/ice-servers?uid=a"]);
+    assert.deepEqual(ice.configuration.iceServers, [TURN]);
+  }
 });
 
 test("what a browser does not take is left out, with a warning", (context) => {
