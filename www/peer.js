@@ -278,6 +278,7 @@ export class Peer {
   #connectionState(state) {
     if (state === "connected") {
       clearTimeout(this.#deadline);
+      this.#handle({ type: "connected" });
       this.#become("connected");
       void this.limit(this.#peers);
       this.#keepSizeTimer ??= setTimeout(() => {

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use callbin_tests::{
-    Browser, BrowserOptions, CALLER, DEADLINE, Front, Page, Server, Site, Socket, WWW,
+    Browser, BrowserOptions, CALLER, DEADLINE, Middlebox, Page, Server, Site, Socket, WWW,
     hook::Hook,
     keys::{Algorithm, Keys},
     wait_until,
@@ -33,22 +33,23 @@ fn a_browser_leaves_nothing_behind_and_the_console_is_heard() {
 fn a_token_is_in_no_url_once_the_page_has_it() {
     let keys = Keys::new(Algorithm::Hs256);
     let server = Server::start(&["--www", WWW, "--token-key-file", &keys.public()]);
-    let front = Front::start(server.address());
+    let middlebox = Middlebox::start(server.address());
     let site = Site::at(server, BrowserOptions::default());
     let token = keys.token(json!({ "uid": "anna" }));
-    let page = site.browser.open(&format!("{}?id=anna&token={token}", front.url()));
+    let page = site.browser.open(&format!("{}?id=anna&token={token}", middlebox.url()));
     page.wait_for_state("ready");
     assert_eq!(page.eval("location.search"), "?id=anna");
     // The page's own request is the one that the link asked for; from then on there is none.
-    let lines =
-        || front.sent().lines().filter(|line| line.starts_with("GET ")).map(String::from).collect::<Vec<_>>();
+    let lines = || {
+        middlebox.sent().lines().filter(|line| line.starts_with("GET ")).map(String::from).collect::<Vec<_>>()
+    };
     wait_until("the question for ICE servers", DEADLINE, || {
         lines().iter().any(|line| line.contains("/ice-servers")).then_some(())
     });
     let with_token: Vec<_> = lines().into_iter().filter(|line| line.contains(&token)).collect();
     assert_eq!(with_token, [format!("GET /?id=anna&token={token} HTTP/1.1")]);
     assert!(
-        front.sent().to_lowercase().contains(&format!("protocol: callbin, token.{token}").to_lowercase())
+        middlebox.sent().to_lowercase().contains(&format!("protocol: callbin, token.{token}").to_lowercase())
     );
     // A reload has it from the history, and registers again.
     let before = site.server.log().matches("registered").count();

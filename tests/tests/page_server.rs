@@ -2,7 +2,7 @@
 //! without a word.
 
 use callbin_tests::{
-    BrowserOptions, CALLER, DEADLINE, Front, Page, Server, Site, Socket, WWW,
+    BrowserOptions, CALLER, DEADLINE, Middlebox, Page, Server, Site, Socket, WWW,
     keys::{Algorithm, Keys},
     wait_until,
 };
@@ -69,15 +69,15 @@ fn a_server_that_drains_is_not_called_unreachable_and_one_that_is_back_is_told()
 #[test]
 fn a_connection_that_is_dead_without_a_word_is_noticed() {
     let server = Server::start(&["--www", WWW, "--keepalive-timeout", "0.5", "--pong-timeout", "1"]);
-    let front = Front::start(server.address());
+    let middlebox = Middlebox::start(server.address());
     let site = Site::at(server, BrowserOptions::default());
     let page = site.browser.open("about:blank");
     page.hurry(11_000, 4000); // the promise of 1 s, and 10 s to be late
-    page.go(&format!("{}?id=anna", front.url()));
+    page.go(&format!("{}?id=anna", middlebox.url()));
     page.wait_for_state("ready");
     let registered = || site.server.log().matches("registered").count();
     let before = registered();
-    front.freeze();
+    middlebox.freeze();
     wait_until("the page to come back", DEADLINE, || (registered() > before).then_some(()));
     page.wait_for_state("ready");
     expect_notice(&page, "Connected to the server again.");
@@ -86,16 +86,16 @@ fn a_connection_that_is_dead_without_a_word_is_noticed() {
 #[test]
 fn behind_a_path_of_a_proxy_everything_is_found() {
     let server = Server::start(&["--stun-url", "stun:127.0.0.1:9"]);
-    let front = Front::with_prefix(server.address(), "/calls/");
+    let middlebox = Middlebox::with_prefix(server.address(), "/calls/");
     let site = Site::at(server, BrowserOptions::default());
-    let anna = site.browser.open(&format!("{}?id=anna&auto-answer=1", front.url()));
+    let anna = site.browser.open(&format!("{}?id=anna&auto-answer=1", middlebox.url()));
     anna.wait_for_state("ready");
     let asked = "GET /calls/ice-servers?uid=anna ";
-    wait_until("the question for ICE servers", DEADLINE, || front.sent().contains(asked).then_some(()));
-    let berta = site.browser.open(&format!("{}?id=berta&call=anna", front.url()));
+    wait_until("the question for ICE servers", DEADLINE, || middlebox.sent().contains(asked).then_some(()));
+    let berta = site.browser.open(&format!("{}?id=berta&call=anna", middlebox.url()));
     berta.wait_for_peer("anna", "connected");
     anna.assert_sees(CALLER);
-    assert!(!front.sent().contains("GET /ice-servers"), "the first answer was good");
+    assert!(!middlebox.sent().contains("GET /ice-servers"), "the first answer was good");
     anna.assert_no_console_errors();
     berta.assert_no_console_errors();
 }

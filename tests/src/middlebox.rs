@@ -1,4 +1,4 @@
-//! A proxy in front of a server: it can keep what clients send, take a path off, and stop forwarding without a word.
+//! A box between clients and a server: it can keep what clients send, take a path off, and stop forwarding without a word.
 
 use std::{
     io::{Read, Write},
@@ -12,7 +12,7 @@ use std::{
 
 /// See the module's description. It lives as long as the test.
 #[derive(Debug)]
-pub struct Front {
+pub struct Middlebox {
     address: SocketAddr,
     shared: Arc<Shared>,
 }
@@ -28,7 +28,7 @@ struct Shared {
     frozen: Mutex<Arc<AtomicBool>>,
 }
 
-impl Front {
+impl Middlebox {
     /// One that forwards everything.
     pub fn start(server: SocketAddr) -> Self {
         Self::with_prefix(server, "/")
