@@ -185,7 +185,10 @@ fn what_the_pointer_is_on_can_be_seen_and_figures_fit_the_smallest_tile() {
     let buttons =
         |prefix: &str, last: &str| [format!("#{prefix}mic"), format!("#{prefix}camera"), last.to_owned()];
     for (begin, prefix, last) in [(None, "preview-", "#preview-mic"), (Some("#join"), "", "#hang-up")] {
-        begin.into_iter().for_each(|button| page.click(button));
+        if let Some(button) = begin {
+            page.click(button);
+            page.wait_for_state("in-room");
+        }
         for scheme in ["light", "dark"] {
             page.set_color_scheme(scheme);
             for button in buttons(prefix, last) {
@@ -208,7 +211,6 @@ fn what_the_pointer_is_on_can_be_seen_and_figures_fit_the_smallest_tile() {
             }
         }
     }
-    page.wait_for_state("in-room");
     let clipped = "(() => { const tile = document.querySelector('.tile.self'); tile.style.width = '150px'; \
          const stats = tile.querySelector('.tile-stats'); stats.hidden = false; \
          for (const [tag, text] of [['dt', 'in'], ['dd', '1280×720 30 fps 2000 kbit/s VP8']]) \
