@@ -13,7 +13,7 @@ import { Room } from "./room.js";
  * @typedef {import("./protocol.js").Signal} Signal
  * @typedef {"offline" | "connecting" | "reconnecting" | "ready" | "ringing" | "calling" | "in-call" | "joining" | "in-room"
  *   | "leaving" | "refused"} State
- * @typedef {"uid-taken" | "refused" | "peer-not-found" | "peer-busy" | "invalid-room" | "room-refused" | "server-error"
+ * @typedef {"uid-taken" | "refused" | "replaced" | "sent-away" | "peer-not-found" | "peer-busy" | "invalid-room" | "room-refused" | "server-error"
  *   | "peer-error" | "server-lost" | "server-restarts" | "no-answer" | "peer-left" | "not-taken" | "missed-call"
  *   | "call-lost" | "room-too-large" | "back" | import("./why.js").Why} NoticeCode
  *
@@ -40,8 +40,14 @@ const MAX_EARLY = 1 << 20;
 /**
  * Closed with 1008 and one of these, we are not welcome, and coming back would only be refused again, or take the
  * name from the one that took it from us.
+ * @type {Map<string, NoticeCode>}
  */
-const UNWELCOME = ["uid not allowed", "replaced by a new connection", "token expired", "closed by an operator"];
+const UNWELCOME = new Map([
+  ["uid not allowed", "uid-refused"],
+  ["token expired", "token-expired"],
+  ["replaced by a new connection", "replaced"],
+  ["closed by an operator", "sent-away"],
+]);
 
 /** The server takes no notice of what we want while somebody calls us, and who calls may say nothing: try this often. */
 const UNANSWERED_ATTEMPTS = 2;
@@ -351,7 +357,8 @@ export class Call {
     this.#opened = false;
     if (code === 1002 && this.#awaitsServer) return this.#refused(reason);
     if (before === "refused") return [];
-    if (code === 1008 && UNWELCOME.includes(reason)) return this.#giveUp({ do: "notice", code: "refused", subject: this.#objection || reason });
+    const unwelcome = code === 1008 ? UNWELCOME.get(reason) : undefined;
+    if (unwelcome) return this.#giveUp(this.#objection ? { do: "notice", code: "refused", subject: this.#objection } : { do: "notice", code: unwelcome, subject: this.id });
     if (before === "leaving") return this.#connectAnew();
     if (before === "ringing" && code === 1000) return [this.#missed(), ...this.#connectAnew()];
     if (before === "in-call" && code === 1000) {

@@ -66,6 +66,8 @@ export function lamp(call, partner) {
 const NOTICES = {
   "uid-taken": (id) => `The name “${id}” is taken. Choose another one.`,
   refused: (reason) => `The server refused this page${reason ? `: ${reason}` : ""}.`,
+  replaced: (id) => `You have connected as “${id}” somewhere else, and only one of the two can stay.`,
+  "sent-away": () => "The operator of the server ended your connection.",
   "peer-not-found": (id) => `“${id}” was not found. Is the name right, and is the other side online?`,
   "peer-busy": (id) => `“${id}” is busy in another call. Try again later.`,
   "invalid-room": (id) => `“${id}” can't be the name of a room. Choose another one.`,
@@ -119,6 +121,8 @@ const ABOUT_SERVER = [
   "uid-refused",
   "uid-taken",
   "refused",
+  "replaced",
+  "sent-away",
 ];
 
 /** What a notice is about: it is taken back when that is in order again. @param {NoticeCode} code @returns {Topic} */
