@@ -2,10 +2,11 @@
 // Where we stand with the signalling server: registered, in a 1-1 call, in a room. Events in, effects out.
 //
 // A 1-1 call is to all that follows a room with one peer: the same effects, the same peer connections. In
-// this protocol a call or a room is left by closing the socket; afterwards we register again at once. So does who
-// declines a call: the caller's socket is closed with ours, and what it hears is that we are gone.
+// this protocol a call or a room is left by closing the socket; afterwards we register again at once. A call is declined in
+// the same way: the server then closes the caller's socket.
 
 import { isRoomId } from "./ids.js";
+import { MAX_WAITING } from "./negotiation.js";
 import { format, formatSignal, parseServerMessage, parseSignal } from "./protocol.js";
 import { Room } from "./room.js";
 
@@ -20,7 +21,7 @@ import { Room } from "./room.js";
  * @typedef {{type: "register"} | {type: "opened"} | {type: "text", text: string} | {type: "closed", code: number, reason: string}
  *   | {type: "call", peer: string, remoteOfferer: boolean} | {type: "join", room: string} | {type: "hang-up"}
  *   | {type: "rename", id: string} | {type: "send-signal", uid: string, signal: Signal}
- *   | {type: "accept"} | {type: "decline"} | {type: "ring-over", ring: number} | {type: "explained", why: import("./why.js").Why}
+ *   | {type: "accept"} | {type: "decline"} | {type: "ring-over", ring: number} | {type: "explained", id: string, why: import("./why.js").Why}
  *   | {type: "settle"} | {type: "unanswered", attempt: number} | {type: "peer-dead", uid: string}} Event
  *
  * @typedef {import("./room.js").Effect | {do: "send", text: string} | {do: "connect"} | {do: "connect-later"}
@@ -34,8 +35,8 @@ import { Room } from "./room.js";
 /** Not every server tells the callee who calls: this stands for the caller's uid. */
 export const CALLER = "caller";
 
-/** A caller may say this much before we have accepted, in characters: an offer and its candidates are far less. */
-const MAX_EARLY = 1 << 20;
+/** What is kept of a caller's messages until we accept, in characters: an offer and its candidates are far less. */
+const MAX_EARLY_SIZE = 1 << 20;
 
 /**
  * Closed with 1008 and one of these, we are not welcome, and coming back would only be refused again, or take the
@@ -106,7 +107,7 @@ export class Call {
       case "ring-over":
         return this.state === "ringing" && event.ring === this.#ring ? [this.#missed(), ...this.#reconnect()] : [];
       case "explained":
-        return this.#explained(event.why);
+        return event.id === this.id ? this.#explained(event.why) : [];
       case "rename":
         return this.#rename(event.id);
       case "send-signal":
@@ -243,7 +244,7 @@ export class Call {
   #keep(text) {
     const signal = parseSignal(text);
     this.#earlySize += text.length;
-    if (signal && this.#earlySize <= MAX_EARLY) this.#early.push(signal);
+    if (signal && this.#earlySize <= MAX_EARLY_SIZE && this.#early.length < MAX_WAITING) this.#early.push(signal);
     return [];
   }
 

@@ -21,7 +21,7 @@ const SETTLE_MS = 15_000;
 const ANSWER_MS = 20_000;
 /** How long a call rings before it is declined. A caller waits for longer (peer.js, and `callbin call`). */
 const RING_MS = 30_000;
-/** How long a call that was accepted waits for the camera, for which the browser may have to ask. */
+/** How long an accepted call waits for the camera: the browser may ask the user first. */
 const CAMERA_MS = 15_000;
 const STATS_MS = 1000;
 const LEVELS_MS = 200;
@@ -117,8 +117,9 @@ class App {
 
   async #askWhy() {
     const { server: url, token } = parameters;
-    const why = isUsable(url, location.protocol) ? await askWhy({ url, token, uid: this.call.id }) : "bad-address";
-    this.do({ type: "explained", why });
+    const { id } = this.call;
+    const why = isUsable(url, location.protocol) ? await askWhy({ url, token, uid: id }) : "bad-address";
+    this.do({ type: "explained", id, why });
   }
 
   /** @param {import("./call.js").Event} event */

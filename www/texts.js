@@ -135,7 +135,7 @@ export function topicOf(code) {
 
 /** What the dialog says while it rings. @param {string | null} caller null if the server does not tell */
 export function ringText(caller) {
-  return caller === null ? "Somebody is calling you" : `${caller} is calling you`;
+  return caller === null ? "Incoming call" : `${caller} is calling you`;
 }
 
 /** @type {Record<DeviceError, string>} */

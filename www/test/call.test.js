@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { CALLER, Call } from "../call.js";
+import { MAX_WAITING } from "../negotiation.js";
 import { formatSignal, parseSignal } from "../protocol.js";
 import { assertConnected } from "./model.js";
 import { ModelPage, comeToRest } from "./page.js";
@@ -101,8 +102,11 @@ test("what a caller says while it rings is bounded", () => {
   call.handle(text(OFFER));
   const long = JSON.stringify({ sdp: { type: "offer", sdp: "x".repeat(1 << 18) } });
   for (let i = 0; i < 1000; i += 1) call.handle(text(long));
-  const signals = call.handle({ type: "accept" }).filter((effect) => effect.do === "signal");
-  assert.ok(signals.length >= 2 && signals.length < 5, `${signals.length}`);
+  const signals = (call) => call.handle({ type: "accept" }).filter((effect) => effect.do === "signal").length;
+  assert.equal(signals(call), 4);
+  const chatty = waiting();
+  for (let i = 0; i < 10_000; i += 1) chatty.handle(text(ICE));
+  assert.equal(signals(chatty), MAX_WAITING);
 });
 
 test("a call that comes while we call rings; declined, ours is made", () => {
@@ -259,7 +263,7 @@ test("the loss of the server is told once, its return too", () => {
   const call = registered();
   assert.deepEqual(call.handle(closed(1006)), [{ do: "notice", code: "server-lost" }, { do: "connect-later" }]);
   assert.deepEqual(kinds(call.handle(closed(1006))), ["ask-why", "connect-later"]);
-  assert.deepEqual(call.handle({ type: "explained", why: "server-unreachable" }), []);
+  assert.deepEqual(call.handle({ type: "explained", id: "me", why: "server-unreachable" }), []);
   call.handle({ type: "opened" });
   assert.deepEqual(call.handle(text("HELLO")), [{ do: "registered" }, { do: "notice", code: "back" }]);
 });
@@ -267,7 +271,7 @@ test("the loss of the server is told once, its return too", () => {
 test("why no WebSocket opens is asked, and told once", () => {
   const call = new Call("me");
   call.handle({ type: "register" });
-  const explained = (why) => call.handle({ type: "explained", why });
+  const explained = (why) => call.handle({ type: "explained", id: "me", why });
   assert.deepEqual(kinds(call.handle(closed(1006))), ["ask-why", "connect-later"]);
   assert.deepEqual(explained("server-full"), [{ do: "notice", code: "server-full" }]);
   call.handle(closed(1006));
@@ -279,6 +283,11 @@ test("why no WebSocket opens is asked, and told once", () => {
   call.handle({ type: "opened" });
   assert.deepEqual(kinds(call.handle(text("HELLO"))), ["registered", "notice"]);
   assert.deepEqual(explained("token-expired"), []);
+  const renamed = new Call("me");
+  renamed.handle({ type: "register" });
+  renamed.handle(closed(1006));
+  renamed.handle({ type: "rename", id: "other" });
+  assert.deepEqual(renamed.handle({ type: "explained", id: "me", why: "uid-refused" }), [], "that was about another name");
 });
 
 test("for reasons that last nobody tries again by itself", () => {
@@ -286,7 +295,7 @@ test("for reasons that last nobody tries again by itself", () => {
     const call = new Call("me");
     call.handle({ type: "join", room: "r" });
     call.handle(closed(1006));
-    assert.deepEqual(call.handle({ type: "explained", why }), [{ do: "notice", code: why, subject: "me" }, { do: "stay-away" }]);
+    assert.deepEqual(call.handle({ type: "explained", id: "me", why }), [{ do: "notice", code: why, subject: "me" }, { do: "stay-away" }]);
     assert.equal(call.state, "refused");
     assert.deepEqual(call.handle({ type: "rename", id: "other" }), [{ do: "connect" }]);
   }

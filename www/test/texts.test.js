@@ -39,5 +39,5 @@ test("failures are told in plain words", () => {
 });
 
 test("who calls is named where the server tells", () => {
-  assert.deepEqual([ringText("anna"), ringText(null)], ["anna is calling you", "Somebody is calling you"]);
+  assert.deepEqual([ringText("anna"), ringText(null)], ["anna is calling you", "Incoming call"]);
 });
