@@ -2,40 +2,59 @@
 // Where we stand with the signalling server: registered, in a 1-1 call, in a room. Events in, effects out.
 //
 // A 1-1 call is to all that follows a room with one peer: the same effects, the same peer connections. In
-// this protocol a call or a room is left by closing the socket; afterwards we register again at once.
+// this protocol a call or a room is left by closing the socket; afterwards we register again at once. A call is declined in
+// the same way: the server then closes the caller's socket.
 
+import { isRoomId } from "./ids.js";
+import { MAX_WAITING } from "./negotiation.js";
 import { format, formatSignal, parseServerMessage, parseSignal } from "./protocol.js";
 import { Room } from "./room.js";
 
 /**
  * @typedef {import("./protocol.js").Signal} Signal
- * @typedef {"offline" | "connecting" | "reconnecting" | "ready" | "calling" | "in-call" | "joining" | "in-room" | "leaving" | "refused"} State
- * @typedef {"uid-taken" | "refused" | "peer-not-found" | "peer-busy" | "invalid-room" | "server-error"
- *   | "server-unreachable" | "server-lost" | "no-answer" | "peer-left" | "call-lost" | "room-too-large" | "back"} NoticeCode
+ * @typedef {"offline" | "connecting" | "reconnecting" | "ready" | "ringing" | "calling" | "in-call" | "joining" | "in-room"
+ *   | "leaving" | "refused"} State
+ * @typedef {"uid-taken" | "refused" | "replaced" | "sent-away" | "peer-not-found" | "peer-busy" | "invalid-room" | "room-refused" | "server-error"
+ *   | "peer-error" | "server-lost" | "server-restarts" | "no-answer" | "peer-left" | "not-taken" | "missed-call"
+ *   | "call-lost" | "room-too-large" | "back" | import("./why.js").Why} NoticeCode
  *
  * @typedef {{type: "register"} | {type: "opened"} | {type: "text", text: string} | {type: "closed", code: number, reason: string}
  *   | {type: "call", peer: string, remoteOfferer: boolean} | {type: "join", room: string} | {type: "hang-up"}
  *   | {type: "rename", id: string} | {type: "send-signal", uid: string, signal: Signal}
+ *   | {type: "accept"} | {type: "decline"} | {type: "ring-over", ring: number} | {type: "explained", id: string, why: import("./why.js").Why}
  *   | {type: "settle"} | {type: "unanswered", attempt: number} | {type: "peer-dead", uid: string}} Event
  *
  * @typedef {import("./room.js").Effect | {do: "send", text: string} | {do: "connect"} | {do: "connect-later"}
  *   | {do: "registered"} | {do: "close"} | {do: "settle-later"} | {do: "expect-answer", attempt: number}
+ *   | {do: "ring", ring: number} | {do: "ask-why"} | {do: "stay-away"}
  *   | {do: "notice", code: NoticeCode, subject?: string}} Effect
  *
  * @typedef {{call: string, remoteOfferer: boolean} | {room: string}} Wish
  */
 
-/** The callee is never told who calls: this stands for the caller's uid. */
+/** Not every server tells the callee who calls: this stands for the caller's uid. */
 export const CALLER = "caller";
+
+/** What is kept of a caller's messages until we accept, in characters: an offer and its candidates are far less. */
+const MAX_EARLY_SIZE = 1 << 20;
 
 /**
  * Closed with 1008 and one of these, we are not welcome, and coming back would only be refused again, or take the
  * name from the one that took it from us.
+ * @type {Map<string, NoticeCode>}
  */
-const UNWELCOME = ["uid not allowed", "replaced by a new connection", "token expired", "closed by an operator"];
+const UNWELCOME = new Map([
+  ["uid not allowed", "uid-refused"],
+  ["token expired", "token-expired"],
+  ["replaced by a new connection", "replaced"],
+  ["closed by an operator", "sent-away"],
+]);
 
 /** The server takes no notice of what we want while somebody calls us, and who calls may say nothing: try this often. */
 const UNANSWERED_ATTEMPTS = 2;
+
+/** Reasons to open no WebSocket that stay as they are: trying again would not help. @type {NoticeCode[]} */
+const LASTING = ["token-missing", "token-expired", "token-refused", "uid-refused", "origin-refused", "bad-address"];
 
 /** A page that is loaded again meets its own former self for a moment: try this often before giving up. */
 const TAKEN_ATTEMPTS = 3;
@@ -43,18 +62,25 @@ const TAKEN_ATTEMPTS = 3;
 export class Call {
   /** @type {State} */ state = "offline";
   /** @type {string | null} The other side of a 1-1 call. */ peer = null;
+  /** @type {string | null} Who calls us or did, if the server tells. */ caller = null;
   /** @type {Room | null} */ room = null;
   /** @type {Wish | null} What to do once registered; a room stays wished for as long as we are in it. */ #wish = null;
   #wasRegistered = false;
   #refusals = 0;
-  #told = false;
+  /** Whether the WebSocket has opened since we last connected. */ #opened = false;
+  /** @type {NoticeCode | null} What was last said about the lack of a server. */ #told = null;
+  /** @type {Signal[]} What the caller said while it rings. */ #early = [];
+  /** The size of that. */ #earlySize = 0;
+  /** Counts rings: each has a deadline of its own. */ #ring = 0;
+  /** Whether the peer that we called has said anything. */ #heard = false;
   /** Counts calls and joins: each has a deadline of its own. */ #attempt = 0;
   /** How many in a row were not answered. */ #unanswered = 0;
   /** What the server said against us before it registered us: its close code says less. */ #objection = "";
 
-  /** @param {string} id what to register as */
-  constructor(id) {
+  /** @param {string} id what to register as @param {{autoAnswer?: boolean}} how `autoAnswer`: takes every call at once */
+  constructor(id, { autoAnswer = false } = {}) {
     this.id = id;
+    this.autoAnswer = autoAnswer;
   }
 
   /** @param {Event} event @returns {Effect[]} */
@@ -63,7 +89,7 @@ export class Call {
       case "register":
         return this.state === "offline" ? this.#connectAnew() : [];
       case "opened":
-        return this.#opened();
+        return this.#hello();
       case "text":
         return this.#text(event.text);
       case "closed":
@@ -74,6 +100,14 @@ export class Call {
         return this.#wishFor({ room: event.room });
       case "hang-up":
         return this.#hangUp();
+      case "accept":
+        return this.state === "ringing" ? this.#accept() : [];
+      case "decline":
+        return this.state === "ringing" ? this.#reconnect() : [];
+      case "ring-over":
+        return this.state === "ringing" && event.ring === this.#ring ? [this.#missed(), ...this.#reconnect()] : [];
+      case "explained":
+        return event.id === this.id ? this.#explained(event.why) : [];
       case "rename":
         return this.#rename(event.id);
       case "send-signal":
@@ -92,7 +126,8 @@ export class Call {
   }
 
   /** A socket that nobody waits for must not take the name. @returns {Effect[]} */
-  #opened() {
+  #hello() {
+    this.#opened = true;
     this.#objection = "";
     return this.#awaitsServer ? [{ do: "send", text: format.hello(this.id) }] : [];
   }
@@ -104,6 +139,7 @@ export class Call {
     this.#wish = wish;
     this.#unanswered = 0;
     if (this.state === "ready") return this.#pursue();
+    if (this.state === "ringing") return this.#reconnect();
     return this.state === "refused" || this.state === "offline" ? this.#connectAnew() : [];
   }
 
@@ -135,6 +171,7 @@ export class Call {
   /** The wish stays. @returns {Effect[]} */
   #reconnect() {
     this.state = "leaving";
+    this.#forgetCaller();
     return [{ do: "close" }];
   }
 
@@ -147,11 +184,13 @@ export class Call {
       case "reconnecting":
         return message?.verb === "HELLO" ? this.#registered() : [];
       case "ready":
-        return this.#fromCaller(text);
+        return this.#fromCaller(message, text);
       case "calling":
-        return message?.verb === "SESSION_OK" ? this.#calledPeer() : this.#fromCaller(text);
+        return message?.verb === "SESSION_OK" ? this.#calledPeer() : this.#fromCaller(message, text);
+      case "ringing":
+        return this.#keep(text);
       case "joining":
-        return message?.verb === "ROOM_OK" ? this.#entered(message.peers) : this.#calledInstead(text);
+        return message?.verb === "ROOM_OK" ? this.#entered(message.peers) : this.#calledInstead(message, text);
       case "in-call":
         return this.#fromPartner(text);
       case "in-room":
@@ -169,7 +208,8 @@ export class Call {
     this.#refusals = 0;
     /** @type {Effect[]} */
     const back = this.#told ? [{ do: "notice", code: "back" }] : [];
-    this.#told = false;
+    this.#told = null;
+    this.#forgetCaller();
     return [{ do: "registered" }, ...back, ...this.#pursue()];
   }
 
@@ -186,35 +226,74 @@ export class Call {
   }
 
   /**
-   * The callee is told nothing: the first it sees is the caller's first message. That may be so while we
-   * call somebody ourselves; the server then took the other call first.
-   * @param {string} text @returns {Effect[]}
+   * We are called. The server says by whom, or the first that we see of it is the caller's first message. That may be
+   * so while we call somebody ourselves; the server then took the other call first.
+   * @param {import("./protocol.js").ServerMessage | null} message @param {string} text @returns {Effect[]}
    */
-  #fromCaller(text) {
+  #fromCaller(message, text) {
     const signal = parseSignal(text);
-    if (!signal) return [];
+    if (message?.verb === "CALLER") this.caller = message.peer;
+    else if (!signal) return [];
+    if (this.autoAnswer) return signal ? [...this.#take(), { do: "signal", uid: CALLER, signal }] : [];
+    this.state = "ringing";
+    this.#ring += 1;
+    return [{ do: "ring", ring: this.#ring }, ...this.#keep(text)];
+  }
+
+  /** What a caller says while it rings waits, in bounds. @param {string} text @returns {Effect[]} */
+  #keep(text) {
+    const signal = parseSignal(text);
+    this.#earlySize += text.length;
+    if (signal && this.#earlySize <= MAX_EARLY_SIZE && this.#early.length < MAX_WAITING) this.#early.push(signal);
+    return [];
+  }
+
+  /** @returns {Effect[]} */
+  #accept() {
+    const early = this.#early;
+    return [...this.#take(), ...early.map((signal) => /** @type {Effect} */ ({ do: "signal", uid: CALLER, signal }))];
+  }
+
+  /** @returns {Effect[]} */
+  #take() {
+    const { caller } = this;
+    this.#forgetCaller();
     this.#meet(CALLER);
-    return [
-      { do: "add-peer", uid: CALLER, offers: false },
-      { do: "signal", uid: CALLER, signal },
-    ];
+    this.caller = caller;
+    return [{ do: "add-peer", uid: CALLER, offers: false }];
+  }
+
+  #forgetCaller() {
+    this.caller = null;
+    this.#early = [];
+    this.#earlySize = 0;
+  }
+
+  /** @returns {Effect} */
+  #missed() {
+    return { do: "notice", code: "missed-call", subject: this.caller ?? "" };
   }
 
   /** @param {string} uid */
   #meet(uid) {
     this.state = "in-call";
     this.peer = uid;
+    this.#heard = uid === CALLER;
     this.#wish = null;
   }
 
-  /** Somebody called before the server saw that we want into a room: decline. @param {string} text @returns {Effect[]} */
-  #calledInstead(text) {
-    return parseSignal(text) ? this.#reconnect() : [];
+  /**
+   * Somebody called before the server saw that we want into a room: decline.
+   * @param {import("./protocol.js").ServerMessage | null} message @param {string} text @returns {Effect[]}
+   */
+  #calledInstead(message, text) {
+    return message?.verb === "CALLER" || parseSignal(text) ? this.#reconnect() : [];
   }
 
   /** @param {string} text @returns {Effect[]} */
   #fromPartner(text) {
     const signal = parseSignal(text);
+    if (signal) this.#heard = true;
     return signal && this.peer !== null ? [{ do: "signal", uid: this.peer, signal }] : [];
   }
 
@@ -245,7 +324,8 @@ export class Call {
   #error({ code, subject, text }) {
     /** @type {Partial<Record<string, NoticeCode>>} */
     const codes = { "not-found": "peer-not-found", busy: "peer-busy", "invalid-room": "invalid-room" };
-    const known = codes[code];
+    // A name that can be a room's is refused for who we are.
+    const known = code === "invalid-room" && isRoomId(subject) ? "room-refused" : codes[code];
     /** @type {Effect} */
     const notice = { do: "notice", code: known ?? "server-error", subject: known ? subject : text };
     switch (this.state) {
@@ -255,7 +335,10 @@ export class Call {
         this.#wish = null;
         return [notice, ...this.#forgetAll()];
       case "in-call":
-        return [notice, ...this.#hangUp()];
+        // In a session all that comes is the peer's.
+        return [{ do: "notice", code: "peer-error", subject: text }, ...this.#hangUp()];
+      case "ringing":
+        return [this.#missed(), ...this.#reconnect()];
       case "in-room":
         // A message crossed with the news that its addressee left: that news deals with it.
         return code === "not-found" || code === "not-in-room" ? [] : [notice];
@@ -271,26 +354,48 @@ export class Call {
   /** @param {number} code @param {string} reason @returns {Effect[]} */
   #closed(code, reason) {
     const before = this.state;
+    const opened = this.#opened;
+    this.#opened = false;
     if (code === 1002 && this.#awaitsServer) return this.#refused(reason);
     if (before === "refused") return [];
-    if (code === 1008 && UNWELCOME.includes(reason)) return this.#giveUp({ do: "notice", code: "refused", subject: this.#objection || reason });
+    const unwelcome = code === 1008 ? UNWELCOME.get(reason) : undefined;
+    if (unwelcome) return this.#giveUp(this.#objection ? { do: "notice", code: "refused", subject: this.#objection } : { do: "notice", code: unwelcome, subject: this.id });
     if (before === "leaving") return this.#connectAnew();
+    if (before === "ringing" && code === 1000) return [this.#missed(), ...this.#connectAnew()];
     if (before === "in-call" && code === 1000) {
-      const subject = this.peer ?? CALLER;
-      return [...this.#forgetAll(), { do: "notice", code: "peer-left", subject }, ...this.#connectAnew()];
+      const subject = this.peer === CALLER ? (this.caller ?? "") : (this.peer ?? "");
+      return [...this.#forgetAll(), { do: "notice", code: this.#heard ? "peer-left" : "not-taken", subject }, ...this.#connectAnew()];
     }
     const effects = before === "in-call" ? this.#forgetAll() : [];
     if (this.room) this.room.lost();
     this.state = this.#wasRegistered ? "reconnecting" : "connecting";
-    return [...effects, ...this.#tellLost(before), { do: "connect-later" }];
+    // Somebody called, said nothing, and is gone.
+    const silent = code === 1000 && (before === "ready" || before === "calling");
+    const news = silent ? [] : opened ? this.#tell(this.#whyLost(before, code)) : [{ do: /** @type {const} */ ("ask-why") }];
+    return [...effects, ...news, { do: "connect-later" }];
   }
 
-  /** Says once that the server is gone. @param {State} before @returns {Effect[]} */
-  #tellLost(before) {
-    if (this.#told) return [];
-    this.#told = true;
-    const lost = this.#wasRegistered ? "server-lost" : "server-unreachable";
-    return [{ do: "notice", code: before === "in-call" ? "call-lost" : lost }];
+  /** @param {State} before @param {number} code @returns {NoticeCode} */
+  #whyLost(before, code) {
+    if (before === "in-call") return "call-lost";
+    if (code === 1001) return "server-restarts";
+    if (code === 1013) return "too-many";
+    return this.#wasRegistered ? "server-lost" : "server-unreachable";
+  }
+
+  /** Says what is wrong with the server once. @param {NoticeCode} code @returns {Effect[]} */
+  #tell(code) {
+    if (this.#told === code) return [];
+    this.#told = code;
+    return [{ do: "notice", code }];
+  }
+
+  /** Why no WebSocket opened, found out by other means. @param {import("./why.js").Why} why @returns {Effect[]} */
+  #explained(why) {
+    if (!this.#awaitsServer || this.#opened) return [];
+    if (LASTING.includes(why)) return [...this.#giveUp({ do: "notice", code: why, subject: this.id }), { do: "stay-away" }];
+    // That the server is gone has been said.
+    return why === "server-unreachable" && this.#told ? [] : this.#tell(why);
   }
 
   /** @param {string} reason @returns {Effect[]} */
@@ -318,6 +423,7 @@ export class Call {
       case "in-call":
       case "in-room":
       case "calling":
+      case "ringing":
       case "joining":
         this.state = "leaving";
         return [...effects, { do: "close" }];
@@ -333,14 +439,15 @@ export class Call {
     this.id = id;
     this.#wasRegistered = false;
     this.#refusals = 0;
-    this.#told = false;
+    this.#told = null;
     if (this.state === "offline") return [];
-    return this.state === "ready" || this.state === "calling" ? this.#reconnect() : this.#connectAnew();
+    return ["ready", "ringing", "calling"].includes(this.state) ? this.#reconnect() : this.#connectAnew();
   }
 
   /** @returns {Effect[]} */
   #connectAnew() {
     this.state = "connecting";
+    this.#opened = false;
     return [{ do: "connect" }];
   }
 
@@ -351,6 +458,7 @@ export class Call {
     if (this.peer !== null) effects.push({ do: "remove-peer", uid: this.peer, reason: "left" });
     this.room = null;
     this.peer = null;
+    this.#forgetCaller();
     return effects;
   }
 

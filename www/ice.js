@@ -2,6 +2,8 @@
 // The ICE servers to use: those the signalling server names (`GET /ice-servers`), with credentials that expire.
 // Without any, calls work within one network, and a server that knows nothing of this is no error.
 
+import { httpUrls } from "./endpoint.js";
+
 const DEADLINE_MS = 3000;
 /** When the answer doesn't say how long it is good, or that there is nothing to be had. */
 const REFRESH_MS = 10 * 60_000;
@@ -23,9 +25,9 @@ export class IceServers {
    * @param {typeof fetch} request
    */
   constructor({ url, token, extra, relay = false }, request = fetch.bind(globalThis)) {
-    this.url = iceServersUrl(url);
+    this.urls = httpUrls(url, "ice-servers");
     this.token = token;
-    this.extra = extra;
+    this.extra = usable(extra);
     this.policy = /** @type {RTCIceTransportPolicy} */ (relay ? "relay" : "all");
     this.request = request;
   }
@@ -61,16 +63,32 @@ export class IceServers {
   /** @param {string} uid @param {number} turn @returns {Promise<number | null>} for how long the answer is good, null for an error */
   async #ask(uid, turn) {
     try {
-      const headers = /** @type {Record<string, string>} */ (this.token ? { Authorization: `Bearer ${this.token}` } : {});
-      const answer = await this.request(`${this.url}?uid=${encodeURIComponent(uid)}`, { headers, signal: AbortSignal.timeout(DEADLINE_MS) });
-      if (!answer.ok) return isPassing(answer.status) ? null : REFRESH_MS;
-      const { iceServers, ttl } = await answer.json();
-      if (Array.isArray(iceServers) && turn === this.#turn) this.#servers = iceServers.filter((server) => server?.urls);
-      return ttl > 0 ? Math.min(ttl * 1000, 2 ** 31 - 1) : REFRESH_MS;
+      for (const url of this.urls) {
+        const answer = await this.#get(url, uid);
+        if (isPassing(answer.status)) return null;
+        if (answer.status === 401 || answer.status === 403) break;
+        const { iceServers, ttl } = (answer.ok && (await answer.json().catch(notJson))) || {};
+        if (!Array.isArray(iceServers)) continue; // nothing is there, or something else
+        if (turn === this.#turn) this.#servers = usable(iceServers);
+        return ttl > 0 ? Math.min(ttl * 1000, 2 ** 31 - 1) : REFRESH_MS;
+      }
+      return REFRESH_MS;
     } catch {
       return null;
     }
   }
+
+  /** @param {string} url @param {string} uid */
+  #get(url, uid) {
+    const headers = /** @type {Record<string, string>} */ (this.token ? { Authorization: `Bearer ${this.token}` } : {});
+    return this.request(`${url}?uid=${encodeURIComponent(uid)}`, { headers, signal: AbortSignal.timeout(DEADLINE_MS) });
+  }
+}
+
+/** An answer that broke off is another matter. @param {unknown} error */
+function notJson(error) {
+  if (error instanceof SyntaxError) return null;
+  throw error;
 }
 
 /** Whether the same question may be answered soon. Who has no such address, or refuses us, will do so again. @param {number} status */
@@ -78,11 +96,38 @@ function isPassing(status) {
   return status >= 500 || status === 408 || status === 429;
 }
 
-/** Beside the WebSocket, whatever its path and query. @param {string} url */
-export function iceServersUrl(url) {
-  try {
-    return new URL("/ice-servers", url.replace(/^ws/, "http")).href;
-  } catch {
-    return "/ice-servers";
-  }
+/** More than a few make connecting slower, not surer. */
+const MAX_SERVERS = 16;
+
+/**
+ * What a browser takes of these. One URL that it does not understand, or a TURN server without credentials, would make
+ * the constructor of RTCPeerConnection throw, and each call fail.
+ * @param {unknown} servers
+ * @returns {RTCIceServer[]}
+ */
+export function usable(servers) {
+  if (!Array.isArray(servers)) return [];
+  return servers.slice(0, MAX_SERVERS).flatMap((server) => {
+    const { username, credential } = server ?? {};
+    const given = [server?.urls ?? []].flat();
+    const urls = given.filter((url) => isUsable(url, isText(username) && isText(credential)));
+    if (urls.length < given.length || given.length === 0) console.warn("callbin: the server names an ICE server that browsers do not take:", given);
+    if (urls.length === 0) return [];
+    return [isText(username) && isText(credential) ? { urls, username, credential } : { urls }];
+  });
+}
+
+/** RFC 7064 and RFC 7065: `turn:host:port?transport=udp`. The host is a name, or an address, IPv6 in brackets. */
+const ICE_URL = /^(stuns?|turns?):(\[[0-9a-f:.]+\]|[a-z0-9._~-]+)(?::(\d{1,5}))?(\?transport=(?:udp|tcp))?$/i;
+
+/** @param {unknown} url @param {boolean} hasCredentials */
+function isUsable(url, hasCredentials) {
+  const [, scheme, , port = "1", transport] = (typeof url === "string" && ICE_URL.exec(url)) || [];
+  if (!scheme || Number(port) < 1 || Number(port) > 65535) return false;
+  return scheme.toLowerCase().startsWith("turn") ? hasCredentials : !transport;
+}
+
+/** @param {unknown} value */
+function isText(value) {
+  return typeof value === "string" && value !== "";
 }

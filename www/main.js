@@ -2,28 +2,34 @@
 // Wires the parts: what the server says goes to the Call, what that wants done goes to socket, peers and page.
 
 import { Call, CALLER } from "./call.js";
+import { isUsable, socketUrl } from "./endpoint.js";
 import { IceServers } from "./ice.js";
-import { isPeerId, isRoomId, randomId, toId } from "./ids.js";
 import { Speakers } from "./levels.js";
 import { Media } from "./media.js";
+import { readParameters } from "./parameters.js";
 import { Peer, openConnections } from "./peer.js";
 import { Socket } from "./socket.js";
-import { deviceText, isGood, noticeText, statusText } from "./texts.js";
-import { subprotocols, takeToken } from "./token.js";
+import { deviceText, isGood, lamp, noticeText, statusText, topicOf } from "./texts.js";
+import { subprotocols } from "./token.js";
 import { statsRows } from "./ui/tile.js";
 import { Ui } from "./ui.js";
+import { askWhy } from "./why.js";
 
 /** How long after we joined again those may take who lost the server with us. */
 const SETTLE_MS = 15_000;
-/** How long the server may take for a call or a join; a webhook that it asks first has 5 s. */
-const ANSWER_MS = 10_000;
+/** How long the server may take for a call or a join: it makes a request wait for 10 s at most, and a webhook has 5 s. */
+const ANSWER_MS = 20_000;
+/** How long a call rings before it is declined. A caller waits for longer (peer.js, and `callbin call`). */
+const RING_MS = 30_000;
+/** How long an accepted call waits for the camera: the browser may ask the user first. */
+const CAMERA_MS = 15_000;
 const STATS_MS = 1000;
 const LEVELS_MS = 200;
 
-const parameters = readParameters(new URL(location.href));
+const parameters = readParameters(new URL(location.href), history);
 
 class App {
-  call = new Call(parameters.id);
+  call = new Call(parameters.id, parameters);
   /** @type {Map<string, Peer>} */ peers = new Map();
   speakers = new Speakers();
   /** Among how many peers the camera is shared. */ shares = 0;
@@ -38,7 +44,7 @@ class App {
       this.#mediaChanged();
     });
     this.ice = new IceServers({ url: parameters.server, token: parameters.token, extra: parameters.iceServers, relay: parameters.relay });
-    this.socket = new Socket(parameters.server, subprotocols(parameters.token), {
+    this.socket = new Socket(socketUrl(parameters.server), subprotocols(parameters.token), {
       opened: () => this.do({ type: "opened" }),
       text: (text) => this.do({ type: "text", text }),
       closed: (code, reason) => this.do({ type: "closed", code, reason }),
@@ -48,6 +54,8 @@ class App {
       join: (room) => this.#join(room),
       call: (peer, remoteOfferer) => this.#callPeer(peer, remoteOfferer),
       connect: () => this.#connect(),
+      accept: (camera) => void this.#accept(camera),
+      decline: () => this.do({ type: "decline" }),
       copyCallLink: () => void this.#copy({ call: this.call.id }, "Link copied: it calls you."),
       press: (what) => this.#press(what),
       choose: (kind, device) => this.#choose(kind, device),
@@ -66,8 +74,9 @@ class App {
 
   /** With somebody else's server nothing starts by itself: a link alone would send it an already allowed camera. */
   #start() {
-    const { room, peer, join, remoteOfferer, badRoom, foreignHost } = parameters;
+    const { room, peer, join, remoteOfferer, badRoom, foreignHost, server } = parameters;
     if (badRoom) this.#notice("invalid-room", badRoom);
+    if (!isUsable(server, location.protocol)) return this.#notice("bad-address", "");
     if (foreignHost) return;
     if (room && join) this.#join(room);
     else if (peer) this.#callPeer(peer, remoteOfferer);
@@ -96,6 +105,23 @@ class App {
     this.do({ type: "call", peer, remoteOfferer });
   }
 
+  /** An answer without what was chosen would be another one, so the camera comes first. @param {boolean | null} camera null: as it is */
+  async #accept(camera) {
+    const { video } = this.media.slots;
+    const isSo = camera === null || camera === (video.on && video.track !== null);
+    const turn = isSo ? null : this.media.turn("video", camera);
+    await Promise.race([turn, new Promise((done) => setTimeout(done, CAMERA_MS))]);
+    this.ui.clearNotice();
+    this.do({ type: "accept" });
+  }
+
+  async #askWhy() {
+    const { server: url, token } = parameters;
+    const { id } = this.call;
+    const why = isUsable(url, location.protocol) ? await askWhy({ url, token, uid: id }) : "bad-address";
+    this.do({ type: "explained", id, why });
+  }
+
   /** @param {import("./call.js").Event} event */
   do(event) {
     for (const effect of this.call.handle(event)) this.#run(effect);
@@ -111,8 +137,16 @@ class App {
         return this.socket.connect();
       case "connect-later":
         return this.socket.connectLater();
+      case "stay-away":
+        return this.socket.stayAway();
+      case "ask-why":
+        return void this.#askWhy();
+      case "ring":
+        setTimeout(() => this.do({ type: "ring-over", ring: effect.ring }), RING_MS);
+        return;
       case "registered":
         this.ui.lobby.setNameError("");
+        this.ui.clearNotice("server");
         this.ice.follow(this.call.id); // after a sleep or an absence the credentials may have expired
         return this.socket.succeeded();
       case "close":
@@ -137,17 +171,19 @@ class App {
   /** @param {import("./call.js").NoticeCode} code @param {string} subject */
   #notice(code, subject) {
     const text = noticeText(code, subject);
-    if (code === "uid-taken") this.ui.lobby.setNameError(text);
-    this.ui.showNotice(text, isGood(code));
+    if (code === "uid-taken" || code === "uid-refused") this.ui.lobby.setNameError(text);
+    this.ui.showNotice(text, isGood(code), topicOf(code));
   }
 
   /** @param {string} uid @param {boolean} offers */
   #addPeer(uid, offers) {
-    const tile = this.ui.grid.add(uid, nameOf(uid));
-    const peer = new Peer(uid, { offers, media: this.media, ice: this.ice }, {
+    const name = this.#nameOf(uid);
+    const tile = this.ui.grid.add(uid, name);
+    const rings = uid === this.call.peer && uid !== CALLER;
+    const peer = new Peer(uid, { offers, rings, media: this.media, ice: this.ice }, {
       signal: (signal) => this.do({ type: "send-signal", uid, signal }),
       changed: () => this.#peerChanged(peer, tile),
-      chat: (text) => this.ui.addChat({ from: nameOf(uid), text }),
+      chat: (text) => this.ui.addChat({ from: name, text }),
     });
     this.peers.set(uid, peer);
     tile.setState(peer);
@@ -161,6 +197,7 @@ class App {
     tile.setState(peer);
     tile.setStream(peer.stream);
     if (peer.state === "failed") this.do({ type: "peer-dead", uid: peer.uid });
+    if (peer.state === "connected") this.ui.clearNotice("call");
     if (this.#served().length !== this.shares) this.#shareCamera();
     this.#render();
   }
@@ -193,11 +230,12 @@ class App {
     for (const peer of this.peers.values()) void peer.updateTracks();
   }
 
-  /** In the lobby the words stand beside the choice. Within a call they have to be said. */
+  /** In the lobby the words stand beside the choice. Within a call they have to be said, for as long as they are true. */
   #tellDevices() {
     for (const kind of /** @type {const} */ (["audio", "video"])) {
       const text = deviceText(kind, this.media.slots[kind].error);
-      if (text && text !== this.deviceNews[kind] && this.#stage()) this.ui.showNotice(text, false);
+      if (text && text !== this.deviceNews[kind] && this.#stage()) this.ui.showNotice(text, false, kind);
+      if (!text) this.ui.clearNotice(kind);
       this.deviceNews[kind] = text;
     }
   }
@@ -235,8 +273,10 @@ class App {
   /** @param {string} text */
   #chat(text) {
     const heard = [...this.peers.values()].filter((peer) => peer.sendChat(text)).length;
-    if (heard > 0) this.ui.addChat({ from: "You", text, own: true });
-    else this.ui.showNotice("Nobody to chat with yet: the message was not sent.", false);
+    if (heard > 0) {
+      this.ui.clearNotice("page");
+      this.ui.addChat({ from: "You", text, own: true });
+    } else this.ui.showNotice("Nobody to chat with yet: the message was not sent.", false);
   }
 
   /** @param {Record<string, string>} query @param {string} done */
@@ -256,8 +296,9 @@ class App {
   #render() {
     if (!this.ui) return;
     const { call } = this;
-    const partner = call.peer === null ? null : (this.peers.get(call.peer)?.state ?? null);
-    this.ui.setStatus(statusText(call, partner), call.state);
+    const partner = call.peer === null ? null : (this.peers.get(call.peer) ?? null);
+    this.ui.setStatus(statusText(call, partner), call.state, lamp(call, partner));
+    this.ui.setRinging(call.state === "ringing", call.caller);
     this.ui.setOwnId(call.id);
     this.ui.lobby.setConnected(call.state !== "offline");
     this.ui.showStage(this.#stage());
@@ -265,10 +306,15 @@ class App {
     this.ui.setAlone(alone ? "Nobody else is here yet. Send somebody the invite link." : "");
   }
 
+  /** @param {string} uid */
+  #nameOf(uid) {
+    return uid === CALLER ? (this.call.caller ?? "Caller") : uid;
+  }
+
   #stage() {
     const { call } = this;
     if (call.room) return { title: call.room.id, room: true };
-    return call.peer === null ? null : { title: nameOf(call.peer), room: false };
+    return call.peer === null ? null : { title: this.#nameOf(call.peer), room: false };
   }
 
   async #updateStats() {
@@ -293,45 +339,6 @@ class App {
     }
     const [first] = this.peers.values();
     this.ui.grid.self.setLevel(first?.stats?.ownLevel ?? 0, false);
-  }
-}
-
-/** @param {string} uid */
-function nameOf(uid) {
-  return uid === CALLER ? "Caller" : uid;
-}
-
-/** What the address says. @param {URL} url */
-function readParameters(url) {
-  const get = (/** @type {string} */ name) => url.searchParams.get(name) ?? "";
-  const flag = (/** @type {string} */ name) => url.searchParams.has(name) && !["0", "false", "no"].includes(get(name));
-  const id = toId(get("id"));
-  const room = toId(get("room"));
-  const stun = get("stun");
-  return {
-    id: isPeerId(id) ? id : randomId(),
-    room: isRoomId(room) ? room : "",
-    badRoom: room && !isRoomId(room) ? room : "",
-    peer: toId(get("call")),
-    join: flag("join"),
-    remoteOfferer: flag("remote-offerer"),
-    customServer: get("server"),
-    foreignHost: foreignHost(get("server")),
-    server: get("server") || new URL(".", url.origin.replace(/^http/, "ws") + url.pathname).href,
-    devices: { audio: get("microphone"), video: get("camera") },
-    token: takeToken(url, history),
-    relay: flag("relay"),
-    iceServers: stun ? [{ urls: stun }] : [],
-  };
-}
-
-/** The host of a server that is not the one the page came from. @param {string} server */
-function foreignHost(server) {
-  try {
-    const { host } = new URL(server, location.href);
-    return host === location.host ? "" : host;
-  } catch {
-    return ""; // no socket can be opened there either
   }
 }
 
@@ -364,8 +371,8 @@ const app = new App();
 /**
  * For scripts and tests, to look at only. All values are plain JSON.
  *
- * - `state()`: own id, `state` as in call.js, room and 1-1 partner (null if none), the number of open
- *   RTCPeerConnections, and whether camera and microphone are sending.
+ * - `state()`: own id, `state` as in call.js, room and 1-1 partner (null if none), who calls or called us (null if
+ *   nobody, or if the server does not tell), the number of open RTCPeerConnections, and whether camera and microphone are sending.
  * - `peers()`: for each peer its uid, connection state, reason of a failure, whether the chat is open, frames
  *   decoded so far and audio level (0 to 1).
  * - `stats()`: for each uid the figures of stats.js, of the last second.
@@ -376,6 +383,7 @@ const inspection = {
     state: app.call.state,
     room: app.call.room?.id ?? null,
     peer: app.call.peer,
+    caller: app.call.caller,
     connections: openConnections(),
     camera: app.media.slots.video.track !== null,
     microphone: app.media.slots.audio.track !== null && app.media.slots.audio.on,

@@ -14,7 +14,7 @@
  *   | {type: "signal", signal: Signal} | {type: "local-candidate", candidate: Candidate, round: number}
  *   | {type: "created", description: Description, round: number}
  *   | {type: "local-set", round: number} | {type: "remote-set", round: number}
- *   | {type: "error", message: string, round: number} | {type: "give-up", reason: string}} Event
+ *   | {type: "connected"} | {type: "error", message: string, round: number} | {type: "give-up", reason: string}} Event
  *
  * @typedef {{do: "create-offer"} | {do: "create-answer"}
  *   | {do: "set-local", description: Description} | {do: "set-remote", description: Description}
@@ -31,6 +31,9 @@ export const MAX_WAITING = 512;
 /** Candidates of one connection: honest peers have a few dozen at most, and each has to be tried. */
 export const MAX_CANDIDATES = 256;
 
+/** How often to begin anew because answers got mixed up. */
+const MAX_RESTARTS = 3;
+
 /** Phases in which no operation is under way. @type {Phase[]} */
 const AT_REST = ["new", "offered", "stable", "failed"];
 
@@ -44,6 +47,8 @@ export class Negotiation {
   #remoteSet = false;
   #candidates = 0;
   #wantsOffer = false;
+  /** Whether the remote description in force is an answer, and there is no path to the peer yet. */ #answered = false;
+  #restarts = 0;
 
   /**
    * @param {{offers: boolean}} role Whether this side offers by the signalling's convention. It then also wins
@@ -72,6 +77,9 @@ export class Negotiation {
         return [{ do: "send", signal: { kind: "ice", ice: event.candidate } }];
       case "created":
         return this.#created(event.description);
+      case "connected":
+        this.#answered = false;
+        return [];
       case "local-set":
         return this.#localSet();
       case "remote-set":
@@ -142,10 +150,21 @@ export class Negotiation {
   /** @param {Description} description @returns {Effect[]} */
   #take(description) {
     if (description.sdp === this.#remoteSdp) return []; // said twice
-    if (description.type === "answer") return this.phase === "offered" ? this.#apply(description, "applying-answer") : [];
+    if (description.type === "answer") return this.phase === "offered" ? this.#apply(description, "applying-answer") : this.#answeredAgain();
     if (this.phase === "offered" && this.wins) return []; // glare: the other side takes its offer back
     const reset = this.phase === "failed" || this.#isAnotherConnection(description.sdp) ? this.#reset(description) : [];
     return [...reset, ...this.#apply(description, "applying-offer")];
+  }
+
+  /**
+   * We came back under our old uid, and the answer that we took was on its way to who we were before; this one is meant
+   * for us.
+   * @returns {Effect[]}
+   */
+  #answeredAgain() {
+    if (!this.#answered || this.phase !== "stable" || this.#restarts >= MAX_RESTARTS) return [];
+    this.#restarts += 1;
+    return [...this.#reset(), ...this.#createOffer()];
   }
 
   /**
@@ -160,6 +179,7 @@ export class Negotiation {
   /** @param {Description} description @param {Phase} phase @returns {Effect[]} */
   #apply(description, phase) {
     this.phase = phase;
+    this.#answered = description.type === "answer";
     this.#remoteSdp = description.sdp;
     return [{ do: "set-remote", description }];
   }

@@ -9,14 +9,17 @@ import { readStats } from "./stats.js";
  * @typedef {import("./protocol.js").Signal} Signal
  * @typedef {import("./media.js").Kind} Kind
  * @typedef {"connecting" | "connected" | "interrupted" | "failed" | "closed"} PeerState
+ * @typedef {"no-answer" | "no-offer" | "no-path" | "lost" | "disagreement"} Failure
  * @typedef {object} PeerEvents
  * @property {(signal: Signal) => void} signal to be sent to the peer
  * @property {() => void} changed state, tracks or channel did
  * @property {(text: string) => void} chat
  */
 
-/** From the first word to the first packet. */
+/** From the agreement to the first packet, and for a program's answer to an offer. */
 const CONNECT_DEADLINE_MS = 20_000;
+/** For a person's answer: a page rings for 30 s (main.js). */
+const ANSWER_DEADLINE_MS = 45_000;
 /** How long the peer is kept waiting while the browser asks our user for camera and microphone. */
 const DEVICES_DEADLINE_MS = 15_000;
 /**
@@ -40,7 +43,8 @@ export function openConnections() {
 
 export class Peer {
   /** @type {PeerState} */ state = "connecting";
-  /** @type {string | null} Why it failed. */ reason = null;
+  /** @type {Failure | null} Why it failed. */ reason = null;
+  /** Whether the peer has agreed to talk: before that, a person may have to. */ answered = false;
   /** What the peer sends. A new one with each connection. */
   stream = new MediaStream();
   /** @type {import("./stats.js").Stats | null} */ stats = null;
@@ -58,11 +62,14 @@ export class Peer {
 
   /**
    * @param {string} uid
-   * @param {{offers: boolean, media: import("./media.js").Media, ice: import("./ice.js").IceServers}} how
+   * @param {{offers: boolean, rings: boolean, media: import("./media.js").Media, ice: import("./ice.js").IceServers}} how
+   *   `rings`: we called, and wait for somebody to accept
    * @param {PeerEvents} events
    */
-  constructor(uid, { offers, media, ice }, events) {
+  constructor(uid, { offers, rings, media, ice }, events) {
     this.uid = uid;
+    this.offers = offers;
+    this.answered = !rings;
     this.media = media;
     this.ice = ice;
     this.events = events;
@@ -87,6 +94,7 @@ export class Peer {
 
   /** @param {Signal} signal */
   receive(signal) {
+    if (signal.kind === "sdp" && !this.answered) this.#agreed();
     if (!this.#early) this.#handle({ type: "signal", signal });
     else if (this.#early.length < MAX_WAITING) this.#early.push(signal);
   }
@@ -204,7 +212,7 @@ export class Peer {
       case "reset":
         return this.#reset();
       case "fail":
-        return this.#fail(effect.reason);
+        return this.#fail(/** @type {Failure} */ (effect.reason));
     }
   }
 
@@ -220,7 +228,9 @@ export class Peer {
       this.#handle({ ...event, round });
       if (this.negotiation.phase === "stable") void this.updateTracks();
     } catch (error) {
-      this.#handle({ type: "error", message: `negotiation failed: ${error instanceof Error ? error.message : error}`, round });
+      // For developers. To everybody else the browser's own words say nothing.
+      console.warn(`callbin: the negotiation with ${this.uid} failed:`, error);
+      this.#handle({ type: "error", message: "disagreement", round });
     }
   }
 
@@ -236,7 +246,7 @@ export class Peer {
   }
 
   #connect() {
-    const connection = new RTCPeerConnection(this.ice.configuration);
+    const connection = this.#create();
     open.add(connection);
     const { round } = this.negotiation;
     const current = () => connection === this.#connection;
@@ -253,10 +263,22 @@ export class Peer {
     return connection;
   }
 
+  /** ICE servers that the browser does not take after all must not cost the call. */
+  #create() {
+    const { configuration } = this.ice;
+    try {
+      return new RTCPeerConnection(configuration);
+    } catch (error) {
+      console.warn("callbin: the browser does not take the ICE servers:", error);
+      return new RTCPeerConnection({ ...configuration, iceServers: [] });
+    }
+  }
+
   /** @param {RTCPeerConnectionState} state */
   #connectionState(state) {
     if (state === "connected") {
       clearTimeout(this.#deadline);
+      this.#handle({ type: "connected" });
       this.#become("connected");
       void this.limit(this.#peers);
       this.#keepSizeTimer ??= setTimeout(() => {
@@ -266,7 +288,7 @@ export class Peer {
     } else if (state === "disconnected") {
       this.#become("interrupted");
     } else if (state === "failed") {
-      this.#handle({ type: "give-up", reason: this.state === "interrupted" ? "connection lost" : "no path to the peer" });
+      this.#handle({ type: "give-up", reason: this.state === "interrupted" ? "lost" : "no-path" });
     }
   }
 
@@ -307,13 +329,23 @@ export class Peer {
     channel.onmessage = ({ data }) => typeof data === "string" && this.events.chat(data.slice(0, MAX_CHAT_LENGTH));
   }
 
-  #startDeadline() {
-    clearTimeout(this.#deadline);
-    this.#deadline = setTimeout(() => this.#handle({ type: "give-up", reason: this.#whyLate() }), CONNECT_DEADLINE_MS);
+  /** From now on it is programs that take their time. */
+  #agreed() {
+    this.answered = true;
+    if (!this.#early && this.state === "connecting") this.#startDeadline();
+    this.events.changed();
   }
 
+  #startDeadline() {
+    clearTimeout(this.#deadline);
+    const ms = this.answered ? CONNECT_DEADLINE_MS : ANSWER_DEADLINE_MS;
+    this.#deadline = setTimeout(() => this.#handle({ type: "give-up", reason: this.#whyLate() }), ms);
+  }
+
+  /** @returns {Failure} */
   #whyLate() {
-    return this.#connection?.remoteDescription ? "no path to the peer" : "no answer";
+    if (this.#connection?.remoteDescription) return "no-path";
+    return this.offers ? "no-answer" : "no-offer";
   }
 
   #reset() {
@@ -326,7 +358,7 @@ export class Peer {
     this.#become("connecting");
   }
 
-  /** @param {string} reason */
+  /** @param {Failure} reason */
   #fail(reason) {
     clearTimeout(this.#deadline);
     this.#closeConnection();

@@ -11,7 +11,7 @@ import { WHITE_SPACE, isPeerId } from "./ids.js";
  * @typedef {"not-found" | "busy" | "not-in-room" | "invalid-room" | "already-in-room" | "other"} ErrorCode
  * @typedef {{verb: "HELLO"} | {verb: "SESSION_OK"}
  *   | {verb: "ROOM_OK" | "ROOM_PEER_LIST", peers: string[]}
- *   | {verb: "ROOM_PEER_JOINED" | "ROOM_PEER_LEFT", peer: string}
+ *   | {verb: "ROOM_PEER_JOINED" | "ROOM_PEER_LEFT" | "CALLER", peer: string}
  *   | {verb: "ROOM_PEER_MSG", from: string, msg: string}
  *   | {verb: "ERROR", code: ErrorCode, subject: string, text: string}} ServerMessage
  */
@@ -28,6 +28,7 @@ export function parseServerMessage(text) {
       return { verb, peers: rest.split(WHITE_SPACE).filter(Boolean) };
     case "ROOM_PEER_JOINED":
     case "ROOM_PEER_LEFT":
+    case "CALLER":
       return isPeerId(rest) ? { verb, peer: rest } : null;
     case "ROOM_PEER_MSG": {
       const [from, msg] = splitOnce(rest);

@@ -1,10 +1,15 @@
 // @ts-check
-// One WebSocket at a time to the signalling server, and when to try again. No document, no protocol.
+// One WebSocket at a time to the signalling server, whether it is alive, and when to try again. No document, and of the
+// protocol the heartbeat alone.
 
 /** How long to wait for the other side's close before going on without it. */
 const CLOSE_DEADLINE_MS = 1000;
 /** How long an attempt to connect may take. */
 const OPEN_DEADLINE_MS = 10_000;
+/** How late a heartbeat may be. */
+const LATE_MS = 10_000;
+/** After a sleep the timers come first: what has arrived meanwhile gets this long. */
+const AWAKE_MS = 5000;
 
 /**
  * Exponential back-off with jitter: when a server with many peers comes back, they don't come at once.
@@ -26,12 +31,14 @@ export class Socket {
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #attempt = 0;
   /** Whether the timer is `connectLater`'s. */ #waits = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #pulse;
+  /** How long the server may be silent; 0 until it has promised heartbeats. */ #patienceMs = 0;
 
   /**
    * @param {string} url
    * @param {string[]} protocols subprotocols to name
    * @param {SocketEvents} events
-   * @param {{WebSocket?: typeof WebSocket, random?: () => number}} environment
+   * @param {{WebSocket?: typeof WebSocket, random?: () => number, now?: () => number}} environment
    */
   constructor(url, protocols, events, environment = {}) {
     this.url = url;
@@ -39,6 +46,7 @@ export class Socket {
     this.events = events;
     this.WebSocket = environment.WebSocket ?? globalThis.WebSocket;
     this.random = environment.random ?? Math.random;
+    this.now = environment.now ?? (() => performance.now());
   }
 
   /** Connects now. */
@@ -59,10 +67,33 @@ export class Socket {
     };
     socket.onmessage = ({ data }) => {
       const text = typeof data === "string" ? data : jsonIn(data);
-      if (text !== null) this.events.text(text);
+      const isBeat = text !== null && this.#hear(text);
+      if (text !== null && !isBeat) this.events.text(text);
     };
     socket.onclose = ({ code, reason }) => this.#closed(code, reason);
     this.#timer = setTimeout(() => this.#closed(1006, "no connection in time"), OPEN_DEADLINE_MS);
+  }
+
+  /**
+   * Something came: the connection is alive. Once the server has promised heartbeats, silence means that it is dead, which
+   * a browser would not notice before it has something to send, and then only after minutes.
+   * @param {string} text @returns {boolean} whether that was a heartbeat
+   */
+  #hear(text) {
+    const beat = /^HEARTBEAT (\d{1,5})$/.exec(text);
+    if (beat) this.#patienceMs = Number(beat[1]) * 1000 + LATE_MS;
+    if (this.#patienceMs > 0) this.#expect(this.#patienceMs);
+    return beat !== null;
+  }
+
+  /** @param {number} ms within which something has to come */
+  #expect(ms) {
+    clearTimeout(this.#pulse);
+    const due = this.now() + ms;
+    this.#pulse = setTimeout(() => {
+      if (this.now() - due > LATE_MS) this.#expect(AWAKE_MS);
+      else this.#closed(1006, "no heartbeat");
+    }, ms);
   }
 
   /** Connects after a while that grows with every call until `succeeded`. */
@@ -76,6 +107,11 @@ export class Socket {
   /** What `connectLater` waits for is likely there now, the network for example. */
   hurry() {
     if (this.#waits) this.connect();
+  }
+
+  /** No further attempt. `closed` does not follow. */
+  stayAway() {
+    this.#drop();
   }
 
   /** The server took us: the next back-off starts anew. */
@@ -94,6 +130,7 @@ export class Socket {
     this.#socket.onmessage = null;
     this.#socket.close(1000);
     clearTimeout(this.#timer);
+    clearTimeout(this.#pulse);
     this.#timer = setTimeout(() => this.#closed(1006, "no answer to close"), CLOSE_DEADLINE_MS);
   }
 
@@ -105,6 +142,8 @@ export class Socket {
 
   #drop() {
     clearTimeout(this.#timer);
+    clearTimeout(this.#pulse);
+    this.#patienceMs = 0;
     this.#waits = false;
     if (!this.#socket) return;
     const socket = this.#socket;

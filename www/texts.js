@@ -5,10 +5,12 @@
  * @typedef {import("./call.js").NoticeCode} NoticeCode
  * @typedef {import("./media.js").DeviceError} DeviceError
  * @typedef {import("./peer.js").PeerState} PeerState
+ * @typedef {import("./peer.js").Failure} Failure
+ * @typedef {{state: PeerState, answered: boolean}} Partner
  */
 
-/** The short text of `#status`. @param {import("./call.js").Call} call @param {PeerState | null} peer of the one peer of a 1-1 call */
-export function statusText(call, peer) {
+/** The short text of `#status`. @param {import("./call.js").Call} call @param {Partner | null} partner of a 1-1 call */
+export function statusText(call, partner) {
   switch (call.state) {
     case "offline":
       return "Not connected";
@@ -18,10 +20,12 @@ export function statusText(call, peer) {
       return "Reconnecting…";
     case "ready":
       return "Ready";
+    case "ringing":
+      return "Incoming call";
     case "calling":
       return "Calling…";
     case "in-call":
-      return peer === "connected" ? "In a call" : peer === "failed" ? "Call failed" : peer === "interrupted" ? "Interrupted" : "Setting up…";
+      return partner === null ? "Setting up…" : callText(partner);
     case "joining":
       return "Joining…";
     case "in-room":
@@ -33,18 +37,60 @@ export function statusText(call, peer) {
   }
 }
 
+/** @param {Partner} partner */
+function callText({ state, answered }) {
+  if (state === "connected") return "In a call";
+  if (state === "failed") return "Call failed";
+  if (state === "interrupted") return "Interrupted";
+  return answered ? "Setting up…" : "Calling…";
+}
+
+/** The colour of the lamp beside it. @param {import("./call.js").Call} call @param {Partner | null} partner @returns {"good" | "busy" | "bad" | "off"} */
+export function lamp(call, partner) {
+  switch (call.state) {
+    case "offline":
+      return "off";
+    case "refused":
+      return "bad";
+    case "in-call":
+      return partner?.state === "connected" ? "good" : partner?.state === "failed" ? "bad" : "busy";
+    case "ready":
+    case "in-room":
+      return "good";
+    default:
+      return "busy";
+  }
+}
+
 /** @type {Record<NoticeCode, (subject: string) => string>} */
 const NOTICES = {
   "uid-taken": (id) => `The name “${id}” is taken. Choose another one.`,
   refused: (reason) => `The server refused this page${reason ? `: ${reason}` : ""}.`,
+  replaced: (id) => `You have connected as “${id}” somewhere else, and only one of the two can stay.`,
+  "sent-away": () => "The operator of the server ended your connection.",
   "peer-not-found": (id) => `“${id}” was not found. Is the name right, and is the other side online?`,
   "peer-busy": (id) => `“${id}” is busy in another call. Try again later.`,
   "invalid-room": (id) => `“${id}” can't be the name of a room. Choose another one.`,
+  "room-refused": (id) => `The server does not let you into the room “${id}”.`,
   "server-error": (text) => `The server says: ${text || "an error"}`,
+  "peer-error": (text) => `The other side ended the call: ${text || "an error"}`,
   "server-unreachable": () => "The server can't be reached. Trying again…",
+  "server-draining": () => "The server is shutting down and takes no new calls. Trying again…",
+  "server-full": () => "The server is full. Trying again…",
+  "server-restarts": () => "The server is restarting. Reconnecting…",
+  "too-many": () => "The server gets too many requests from your network. Trying again…",
+  "no-websocket": () => "The server answers, but no connection for calls can be opened. Perhaps a proxy is in the way. Trying again…",
   "server-lost": () => "The server is gone. Reconnecting…",
+  "token-missing": () => "This server is for people with an access token. Ask for a link that has one.",
+  "token-expired": () => "Your access token has expired. Ask for a new link.",
+  "token-refused": () => "The server does not accept your access token. Ask for a new link.",
+  "uid-refused": (id) => `Your access token does not allow the name “${id}”. Choose another one.`,
+  "origin-refused": () => "The server takes no calls from pages of this address.",
+  "bad-address": () => "The link names a signalling server that no call can go through: its address has to begin with wss://.",
   "no-answer": () => "The server did not answer. Try again.",
-  "peer-left": (id) => (id === "caller" ? "The caller ended the call." : `“${id}” ended the call.`),
+  "peer-left": (id) => (id ? `“${id}” ended the call.` : "The caller ended the call."),
+  "not-taken": (id) => `“${id}” did not take the call.`,
+  "missed-call": (id) => (id ? `You missed a call from “${id}”.` : "You missed a call."),
   "call-lost": () => "The call ended because the server is gone. Reconnecting…",
   "room-too-large": () => "The room is larger than this page can show: some participants are missing.",
   back: () => "Connected to the server again.",
@@ -58,6 +104,38 @@ export function noticeText(code, subject) {
 /** Whether a notice is good or passing news, not an error. @param {NoticeCode} code */
 export function isGood(code) {
   return code === "back" || code === "peer-left";
+}
+
+/** Notices that are about the server: they are over once it has registered us. @type {NoticeCode[]} */
+const ABOUT_SERVER = [
+  "server-unreachable",
+  "server-draining",
+  "server-full",
+  "server-restarts",
+  "server-lost",
+  "too-many",
+  "no-websocket",
+  "token-missing",
+  "token-expired",
+  "token-refused",
+  "uid-refused",
+  "uid-taken",
+  "refused",
+  "replaced",
+  "sent-away",
+];
+
+/** What a notice is about: it is taken back when that is in order again. @param {NoticeCode} code @returns {Topic} */
+export function topicOf(code) {
+  if (ABOUT_SERVER.includes(code)) return "server";
+  return code === "missed-call" || code === "room-too-large" ? "page" : "call";
+}
+
+/** @typedef {"server" | "call" | "audio" | "video" | "page"} Topic */
+
+/** What the dialog says while it rings. @param {string | null} caller null if the server does not tell */
+export function ringText(caller) {
+  return caller === null ? "Incoming call" : `${caller} is calling you`;
 }
 
 /** @type {Record<DeviceError, string>} */
@@ -77,15 +155,24 @@ export function deviceText(kind, error) {
   return error ? `${name} ${DEVICE_ERRORS[error]}` : "";
 }
 
-/** What a tile says about its connection. @param {PeerState} state @param {string | null} reason */
-export function peerText(state, reason) {
+/** @type {Record<Failure, string>} */
+const FAILURES = {
+  "no-answer": "No answer.",
+  "no-offer": "The other side did not begin.",
+  "no-path": "No network path to the other side was found.",
+  lost: "The connection was lost.",
+  disagreement: "The two sides could not agree on how to send sound and pictures.",
+};
+
+/** What a tile says about its connection. @param {Partner & {reason: Failure | null}} peer */
+export function peerText({ state, answered, reason }) {
   switch (state) {
     case "connecting":
-      return "Connecting…";
+      return answered ? "Connecting…" : "Waiting for an answer…";
     case "interrupted":
       return "Interrupted…";
     case "failed":
-      return `Failed: ${reason ?? "unknown reason"}`;
+      return reason ? FAILURES[reason] : "The call failed.";
     default:
       return "";
   }

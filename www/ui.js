@@ -7,20 +7,26 @@ import { DeviceChoice } from "./ui/devices.js";
 import { find, icon, setText } from "./ui/dom.js";
 import { Grid } from "./ui/grid.js";
 import { Lobby } from "./ui/lobby.js";
+import { Ring } from "./ui/ring.js";
+import { ringText } from "./texts.js";
 
 /**
  * @typedef {import("./media.js").Kind} Kind
  * @typedef {import("./ui/lobby.js").LobbyEvents & {
  *   press: (what: import("./ui/controls.js").Control) => void,
  *   choose: (kind: Kind, device: string) => void,
- *   retry: (uid: string) => void, chat: (text: string) => void}} UiEvents
+ *   retry: (uid: string) => void, chat: (text: string) => void,
+ *   accept: (camera: boolean | null) => void, decline: () => void}} UiEvents
  */
 
-/** Good news goes by itself, an error stays until it is dealt with. */
+/** Good news goes by itself, an error stays until it is dealt with or over. */
 const GOOD_NEWS_MS = 6000;
 
 export class Ui {
   #unread = 0;
+  /** @type {import("./texts.js").Topic} What the notice is about. */ #topic = "page";
+  /** @type {{title: string, room: boolean} | null} */ #call = null;
+  /** @type {string | null} What the window's title says while it rings. */ #ringing = null;
   /** @type {Set<HTMLVideoElement>} */ #silent = new Set();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
 
@@ -34,6 +40,7 @@ export class Ui {
     this.hear = find("hear", HTMLButtonElement);
     this.settings = find("settings", HTMLDialogElement);
     this.lobby = new Lobby(start, events);
+    this.ring = new Ring(events);
     this.grid = new Grid(find("grid", HTMLElement), { retry: events.retry, playBlocked: (video) => this.#playBlocked(video) });
     this.controls = new Controls(find("controls", HTMLElement), find("preview-controls", HTMLElement), events.press);
     this.chat = new Chat(find("chat", HTMLElement), { send: events.chat, closed: () => this.showChat(false) });
@@ -48,10 +55,11 @@ export class Ui {
     close.addEventListener("click", () => this.clearNotice());
   }
 
-  /** @param {string} text @param {string} state for style and scripts */
-  setStatus(text, state) {
+  /** @param {string} text @param {string} state for scripts @param {string} lamp its colour */
+  setStatus(text, state, lamp) {
     setText(this.status, text);
     this.status.dataset.state = state;
+    find("lamp", HTMLElement).dataset.lamp = lamp;
     this.lobby.setBusy(state === "calling" || state === "joining");
   }
 
@@ -64,13 +72,15 @@ export class Ui {
   /** @param {{title: string, room: boolean} | null} call null for the lobby */
   showStage(call) {
     const stage = call !== null;
+    this.#call = call;
     if (stage === (document.body.dataset.view === "stage") && this.title.textContent === (call?.title ?? "")) return;
     document.body.dataset.view = stage ? "stage" : "lobby";
     find("lobby", HTMLElement).hidden = stage;
     find("stage", HTMLElement).hidden = !stage;
     find("controls", HTMLElement).hidden = !stage;
     setText(this.title, call?.title ?? "");
-    document.title = call ? `${call.title} – callbin` : "callbin";
+    this.title.hidden = !stage;
+    this.#setWindowTitle();
     this.controls.setRoom(call?.room ?? false);
     if (!stage) {
       this.showChat(false);
@@ -89,23 +99,37 @@ export class Ui {
     target.focus({ preventScroll: true });
   }
 
+  /** @param {boolean} rings @param {string | null} caller if it is known */
+  setRinging(rings, caller) {
+    this.ring.show(rings, caller);
+    this.#ringing = rings ? ringText(caller) : null;
+    this.#setWindowTitle();
+  }
+
+  #setWindowTitle() {
+    const title = this.#ringing ? `☎ ${this.#ringing}` : this.#call?.title;
+    document.title = title ? `${title} – callbin` : "callbin";
+  }
+
   /** @param {string} text empty when somebody is there */
   setAlone(text) {
     setText(this.alone, text);
     this.alone.hidden = text === "";
   }
 
-  /** @param {string} text @param {boolean} good */
-  showNotice(text, good) {
+  /** @param {string} text @param {boolean} good @param {import("./texts.js").Topic} topic what it is about */
+  showNotice(text, good, topic = "page") {
     clearTimeout(this.#timer);
+    this.#topic = topic;
     setText(find("notice-text", HTMLElement), text);
     this.notice.classList.toggle("good", good);
     this.notice.hidden = false;
     if (good) this.#timer = setTimeout(() => this.clearNotice(), GOOD_NEWS_MS);
   }
 
-  clearNotice() {
-    this.notice.hidden = true;
+  /** Takes the notice back, or that about `topic` alone. @param {import("./texts.js").Topic} [topic] */
+  clearNotice(topic = this.#topic) {
+    if (topic === this.#topic) this.notice.hidden = true;
   }
 
   /** @param {import("./media.js").Media} media @param {boolean} asking */
@@ -113,6 +137,7 @@ export class Ui {
     this.lobby.update(media, asking);
     for (const choice of this.choices) choice.update(media);
     this.controls.update(media);
+    this.ring.update(media);
     const { self } = this.grid;
     self.setStream(media.stream);
     self.setLive(media.slots.video.track !== null);

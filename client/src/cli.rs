@@ -229,7 +229,8 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub duration: Option<Duration>,
     /// Give up on a call that is not connected after this time; with --expect-video-frames, on frames
-    /// that have not come [default: 20, with --expect-video-frames 30].
+    /// that have not come [default: 45 until the peer answers, as a person may have to accept, and 20 from then on; with
+    /// --expect-video-frames 30].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
     /// End with success once N video frames were decoded, with "no media" if the timeout or the duration's end
@@ -382,6 +383,13 @@ impl Options {
         }
     }
 
+    /// How much longer a peer may take to answer than a program does: a page rings for 30 seconds. Who names a time
+    /// or counts frames gets no more than that.
+    pub fn ring_limit(&self) -> Duration {
+        let patient = self.timeout.is_none() && self.expect_video_frames.is_none();
+        if patient { Duration::from_secs(25) } else { Duration::ZERO }
+    }
+
     /// Whether a probe is to count frames of a picture that nobody receives.
     fn expects_the_impossible(&self) -> bool {
         let (_, receives) = self.media.video();
@@ -488,6 +496,17 @@ mod tests {
             Command::Call { options, .. } => Ok(options),
             other => panic!("not a call: {other:?}"),
         }
+    }
+
+    #[test]
+    fn a_person_may_take_longer_to_answer_unless_a_time_is_named() {
+        let limits = |args: &[&str]| {
+            let options = options(args).unwrap();
+            (options.setup_limit().as_secs(), options.ring_limit().as_secs())
+        };
+        assert_eq!(limits(&[]), (20, 25));
+        assert_eq!(limits(&["--timeout", "5"]), (5, 0));
+        assert_eq!(limits(&["--expect-video-frames", "1"]), (20, 0));
     }
 
     #[test]

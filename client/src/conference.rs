@@ -207,7 +207,7 @@ impl Conference {
         for effect in self.room.handle(app.started.elapsed(), input) {
             match effect {
                 Effect::Open { peer, start, polite } => {
-                    let key = app.engine.open(Some(peer.clone()), start, polite);
+                    let key = app.engine.open(Some(peer.clone()), start, polite, Duration::ZERO);
                     if let Some(text) = app.options.send_text.clone() {
                         app.engine.say(key, text);
                     }

@@ -164,12 +164,12 @@ impl Engine {
         self.source.take()
     }
 
-    /// Begins with a peer, and gives the key to speak of it.
-    pub fn open(&mut self, uid: Option<PeerId>, start: Start, polite: bool) -> u64 {
+    /// Begins with a peer, which may ring for so long, and gives the key to speak of it.
+    pub fn open(&mut self, uid: Option<PeerId>, start: Start, polite: bool, ring: Duration) -> u64 {
         let key = self.fresh();
         let slot = Slot {
             uid,
-            negotiation: Negotiation::new(polite, self.setup_limit, self.wishes()),
+            negotiation: Negotiation::new(polite, self.setup_limit, self.wishes()).with_ring(ring),
             generation: self.fresh(),
             peer: None,
             seat: None,
@@ -642,7 +642,7 @@ mod tests {
     #[test]
     fn a_failure_waits_for_nothing() {
         let mut engine = starting();
-        let key = engine.open(None, Start::Offer, false);
+        let key = engine.open(None, Start::Offer, false, Duration::ZERO);
         assert_eq!(engine.slots[&key].waiting, [Effect::CreateOffer]);
         engine.input(key, Input::Refused("nothing to do with you".into()));
         assert!(matches!(engine.next_out(), Some((_, Out::Failed { .. }))));

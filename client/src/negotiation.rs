@@ -170,6 +170,8 @@ pub struct Negotiation {
     /// In a glare the polite side drops its own offer and answers the other's.
     polite: bool,
     limit: Duration,
+    /// What is added to `limit` until the peer answers: a person may have to accept the call.
+    ring: Duration,
     deadline: Option<Duration>,
     wishes: Wishes,
     agreement: Option<Agreement>,
@@ -204,6 +206,7 @@ impl Negotiation {
             phase: Phase::Negotiating,
             polite,
             limit,
+            ring: Duration::ZERO,
             deadline: None,
             wishes,
             agreement: None,
@@ -222,6 +225,12 @@ impl Negotiation {
             open_lookups: 0,
             ended: None,
         }
+    }
+
+    /// Adds a time for which the peer may ring before it answers.
+    #[must_use]
+    pub fn with_ring(self, ring: Duration) -> Self {
+        Self { ring, ..self }
     }
 
     /// When to call [`Negotiation::handle`] with [`Input::Deadline`].
@@ -258,7 +267,7 @@ impl Negotiation {
             Input::Start(start) => self.start(now, start),
             Input::Signal(Signal::OfferRequest) => self.offer_requested(now),
             Input::Signal(Signal::Sdp { kind: SdpType::Offer, sdp }) => self.offered(now, sdp),
-            Input::Signal(Signal::Sdp { kind: SdpType::Answer, sdp }) => self.answered(&sdp),
+            Input::Signal(Signal::Sdp { kind: SdpType::Answer, sdp }) => self.answered(now, &sdp),
             Input::Signal(Signal::Ice(candidate)) => self.remote_candidate(candidate),
             Input::Created(SdpType::Offer, sdp) => self.offer_created(sdp),
             Input::Created(SdpType::Answer, sdp) => self.answer_created(now, &sdp),
@@ -280,7 +289,7 @@ impl Negotiation {
             return Vec::new();
         }
         if start != Start::BeCalled {
-            self.deadline = Some(now + self.limit);
+            self.deadline = Some(now + self.limit + self.ring);
         }
         match start {
             Start::Offer => {
@@ -422,7 +431,7 @@ impl Negotiation {
         (self.lookups, self.open_lookups, self.ended) = (0, 0, None);
     }
 
-    fn answered(&mut self, sdp: &str) -> Vec<Effect> {
+    fn answered(&mut self, now: Duration, sdp: &str) -> Vec<Effect> {
         match self.state {
             State::OfferSent => {}
             State::ApplyingAnswer | State::Stable => return self.answered_again(sdp),
@@ -437,6 +446,7 @@ impl Negotiation {
             return self.disagree(&disagreement);
         }
         let Some(applied) = agreement.applied() else { return Vec::new() };
+        self.deadline = self.deadline.map(|deadline| deadline.min(now + self.limit));
         self.state = State::ApplyingAnswer;
         self.last_answer = sdp.to_owned();
         vec![Effect::Report(Milestone::AnswerReceived), Effect::ApplyAnswer(applied)]
@@ -651,7 +661,9 @@ impl Negotiation {
         if self.deadline.is_none_or(|deadline| now < deadline) {
             return Vec::new();
         }
-        let seconds = self.limit.as_secs_f64();
+        let unanswered = matches!(self.state, State::OfferSent | State::Idle);
+        let limit = if unanswered { self.limit + self.ring } else { self.limit };
+        let seconds = limit.as_secs_f64();
         if self.is_silent() {
             return self.fail(Phase::Negotiating, format!("{SILENT} within {seconds:.0} s"));
         }

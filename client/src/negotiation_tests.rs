@@ -442,6 +442,36 @@ fn an_answer_to_another_offer_is_refused() {
 }
 
 #[test]
+fn a_peer_that_rings_gets_longer_to_answer_and_not_to_connect() {
+    const RING: Duration = Duration::from_secs(25);
+    let ringing = || {
+        let mut it = idle().with_ring(RING);
+        it.handle(T0, Input::Start(Start::Offer));
+        it.handle(T0, Input::Created(SdpType::Offer, sdp(SdpType::Offer, "mine")));
+        it
+    };
+    let mut never = ringing();
+    assert_eq!(never.deadline(), Some(LIMIT + RING));
+    let effects = never.handle(LIMIT + RING, Input::Deadline);
+    assert_eq!(failure(&effects).unwrap().reason, "the peer did not answer the offer within 35 s");
+
+    let mut late = ringing();
+    late.handle(RING, signal(SdpType::Answer, "theirs"));
+    assert_eq!(late.deadline(), Some(LIMIT + RING));
+    let mut soon = ringing();
+    soon.handle(Duration::from_secs(3), signal(SdpType::Answer, "theirs"));
+    assert_eq!(soon.deadline(), Some(Duration::from_secs(3) + LIMIT));
+    let effects = soon.handle(Duration::from_secs(3) + LIMIT, Input::Deadline);
+    assert!(failure(&effects).unwrap().reason.ends_with("within 10 s"));
+
+    let mut asked = idle().with_ring(RING);
+    asked.handle(T0, Input::Start(Start::RequestOffer));
+    assert_eq!(asked.deadline(), Some(LIMIT + RING));
+    asked.handle(RING, signal(SdpType::Offer, "theirs"));
+    assert_eq!(asked.deadline(), Some(RING + LIMIT));
+}
+
+#[test]
 fn each_phase_has_its_deadline_and_code() {
     let mut silent = offered(false);
     assert_eq!(silent.handle(LIMIT - Duration::from_millis(1), Input::Deadline), []);

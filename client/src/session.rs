@@ -112,7 +112,8 @@ impl Call {
     fn new(app: &mut App, peer: Option<PeerId>, start: Start) -> Self {
         // The caller's offer stands, should both offer.
         let polite = peer.is_none();
-        let key = app.engine.open(peer.clone(), start, polite);
+        let ring = if peer.is_some() { app.options.ring_limit() } else { Duration::ZERO };
+        let key = app.engine.open(peer.clone(), start, polite, ring);
         Self {
             key,
             was_called: peer.is_some(),

@@ -35,6 +35,10 @@ pub enum ServerMessage<'a> {
     RoomPeerList(Vec<PeerId>),
     /// `ERROR …`. Every client ends the call on it.
     Error(ErrorMessage),
+    /// `CALLER <uid>`: this peer calls you, and what you get from now on is from it. Only for clients that asked for it.
+    Caller(PeerId),
+    /// `HEARTBEAT <seconds>`: the server is there, and says so again within this time. Only for clients that asked for it.
+    Heartbeat(u64),
 }
 
 /// What follows `ERROR `.
@@ -76,6 +80,8 @@ impl<'a> ServerMessage<'a> {
             "ROOM_PEER_LIST" => parse_peers(rest).map(Self::RoomPeerList),
             "ROOM_PEER_JOINED" => parse_peer(rest).map(Self::RoomPeerJoined),
             "ROOM_PEER_LEFT" => parse_peer(rest).map(Self::RoomPeerLeft),
+            "CALLER" => parse_peer(rest).map(Self::Caller),
+            "HEARTBEAT" => rest.parse().map(Self::Heartbeat).map_err(|_| UnknownMessage),
             "ROOM_PEER_MSG" => {
                 let (from, msg) = rest.split_once(is_white_space).ok_or(UnknownMessage)?;
                 Ok(Self::RoomPeerMsg { from: parse_peer(from)?, msg: msg.into() })
@@ -143,6 +149,8 @@ impl fmt::Display for ServerMessage<'_> {
             Self::RoomPeerLeft(peer) => write!(f, "ROOM_PEER_LEFT {peer}"),
             Self::RoomPeerMsg { from, msg } => write!(f, "ROOM_PEER_MSG {from} {msg}"),
             Self::Error(error) => write!(f, "ERROR {error}"),
+            Self::Caller(peer) => write!(f, "CALLER {peer}"),
+            Self::Heartbeat(seconds) => write!(f, "HEARTBEAT {seconds}"),
         }
     }
 }
@@ -202,6 +210,8 @@ mod tests {
             (M::Error(E::TooManyRooms), "ERROR too many rooms"),
             (M::Error(E::TooManySessions), "ERROR too many sessions"),
             (M::Error(E::Other("the roof is on fire".into())), "ERROR the roof is on fire"),
+            (M::Caller(peer("a")), "CALLER a"),
+            (M::Heartbeat(15), "HEARTBEAT 15"),
         ] {
             assert_eq!(message.to_string(), text);
             assert_eq!(M::parse(text), Ok(message));
@@ -218,7 +228,18 @@ mod tests {
         for text in ["ERROR", "ERROR:", "ERRORS galore"] {
             assert!(matches!(ServerMessage::parse(text), Ok(ServerMessage::Error(_))), "{text}");
         }
-        for text in ["", "HELLO you", "SESSION_OKAY", "ROOM_PEER_JOINED", "ROOM_PEER_MSG a", "{}"] {
+        for text in [
+            "",
+            "HELLO you",
+            "SESSION_OKAY",
+            "CALLER",
+            "CALLER a b",
+            "HEARTBEAT",
+            "HEARTBEAT -1",
+            "ROOM_PEER_JOINED",
+            "ROOM_PEER_MSG a",
+            "{}",
+        ] {
             assert_eq!(ServerMessage::parse(text), Err(UnknownMessage), "{text}");
         }
     }

@@ -72,8 +72,27 @@ pub struct Admission {
     pub address: SocketAddr,
     /// What it may do.
     pub grant: Arc<Grant>,
+    /// What it asked to hear.
+    pub wants: Wants,
     /// Its place.
     pub ticket: Ticket,
+}
+
+/// What a client asked to hear beside what the protocol tells everybody: `?wants=caller,heartbeat`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wants {
+    /// Who calls it.
+    pub caller: bool,
+    /// That the server is there. A browser does not show pings to its page.
+    pub heartbeat: bool,
+}
+
+impl Wants {
+    /// Reads the value of the query. A word that we do not know may be one of another server.
+    pub fn parse(words: &str) -> Self {
+        let names = |word| words.split(',').any(|name| name == word);
+        Self { caller: names("caller"), heartbeat: names("heartbeat") }
+    }
 }
 
 impl App {

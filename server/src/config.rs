@@ -117,6 +117,17 @@ pub struct Listen {
     #[arg(long, env = "CALLBIN_WWW", value_name = "DIR")]
     pub www: Option<PathBuf>,
 
+    /// Pages that may show ours in a frame: origins such as `https://example.org` or `https://*.example.org`, `self`, or
+    /// `none`. Such a frame needs allow="camera; microphone".
+    #[arg(
+        long,
+        env = "CALLBIN_FRAME_ANCESTORS",
+        default_value = "self",
+        value_name = "LIST",
+        value_delimiter = ','
+    )]
+    pub frame_ancestors: Vec<String>,
+
     /// Proxies whose Forwarded, X-Forwarded-For or PROXY protocol (version 1 or 2) is believed: networks, or addresses
     /// for themselves.
     #[arg(long, env = "CALLBIN_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',', value_parser = network)]

@@ -20,7 +20,7 @@ use async_tungstenite::{
         protocol::{Role, WebSocketConfig},
     },
 };
-use callbin_protocol::PeerId;
+use callbin_protocol::{PeerId, ServerMessage};
 use futures_util::{FutureExt, Sink, Stream};
 use tracing::debug;
 
@@ -49,6 +49,10 @@ const WRITE_BATCH: usize = 16 * 1024;
 
 /// Frames read at a stretch before other connections get their turn.
 const READ_BURST: usize = 32;
+
+/// Pings and heartbeats to a client that wants heartbeats come this often at least: its only other way to notice that the
+/// connection is dead would be to use it.
+const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// How long a peer may take to answer our close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -143,6 +147,8 @@ struct Pump {
     unwritten: usize,
     /// A frame came since the alarm was last set.
     heard: bool,
+    /// Whether the peer wants to hear that we are there.
+    heartbeat: bool,
     /// This one waits for its turn, or for what the webhook says about it; nothing is read until then.
     request: Option<Request>,
     presence: Presence,
@@ -174,8 +180,8 @@ impl Pump {
             .max_frame_size(Some(limits.max_message));
         let incoming = Incoming::after(stream.received().saturating_sub(leftover.len() as u64));
         let socket = WebSocketStream::from_partially_read(stream, leftover, Role::Server, Some(config)).await;
-        let Admission { conn, address, grant, ticket } = admission;
-        let outbox = app.switchboard.open(conn, address, grant.clone(), ticket.lines());
+        let Admission { conn, address, grant, wants, ticket } = admission;
+        let outbox = app.switchboard.open(conn, address, grant.clone(), wants.caller, ticket.lines());
         Box::new(Self {
             socket,
             incoming,
@@ -185,6 +191,7 @@ impl Pump {
             alarm: Alarm::after(grant.time_left().min(limits.hello_timeout)),
             unwritten: 0,
             heard: false,
+            heartbeat: wants.heartbeat,
             request: None,
             presence: Presence { conn, address, outbox, ticket, grant, app },
         })
@@ -407,7 +414,23 @@ impl Pump {
     fn leave_greeting(&mut self) {
         if self.phase == Phase::Greeting {
             self.socket.get_mut().settle();
-            self.set_alarm(Phase::Quiet, self.limits().keepalive);
+            self.beat();
+            self.set_alarm(Phase::Quiet, self.keepalive());
+        }
+    }
+
+    /// The time between pings.
+    fn keepalive(&self) -> Duration {
+        let keepalive = self.limits().keepalive;
+        if self.heartbeat { keepalive.min(HEARTBEAT) } else { keepalive }
+    }
+
+    /// Tells a peer that wants to hear it that we are there, and when it hears so again.
+    fn beat(&self) {
+        if self.heartbeat {
+            let next = self.keepalive().max(self.limits().pong_timeout);
+            let beat = ServerMessage::Heartbeat(next.as_secs_f64().ceil() as u64);
+            self.presence.outbox.push(Message::text(beat.to_string()));
         }
     }
 
@@ -435,12 +458,12 @@ impl Pump {
                 Phase::Greeting => return Poll::Ready(End::Closing(CloseReason::HelloTimeout)),
                 Phase::Quiet => {
                     self.presence.outbox.push(Message::Ping(tungstenite::Bytes::new()));
+                    self.beat();
                     self.set_alarm(Phase::Pinged, self.limits().pong_timeout);
                 }
                 // While a request waits, nothing is read: the pong may be waiting.
                 Phase::Pinged if self.heard || self.request.is_some() => {
-                    let Limits { keepalive, pong_timeout, .. } = self.limits();
-                    let rest = keepalive.saturating_sub(pong_timeout);
+                    let rest = self.keepalive().saturating_sub(self.limits().pong_timeout);
                     self.set_alarm(Phase::Quiet, rest.max(Duration::from_millis(1)));
                 }
                 Phase::Pinged => return Poll::Ready(End::Closing(CloseReason::NoPong)),

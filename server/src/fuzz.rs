@@ -127,6 +127,7 @@ fn event(what: u8, whom: u8) -> Event {
                 ..Grant::default()
             }),
             address: PEER.ip(),
+            wants_caller: whom.is_multiple_of(3),
         },
         2 | 3 => Event::Text(format!("HELLO {uid}").into()),
         4 => Event::Text(format!("SESSION {uid}").into()),

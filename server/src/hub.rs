@@ -35,6 +35,8 @@ pub enum Event {
         grant: Arc<Grant>,
         /// Whose limits it shares: its address, or that of its network.
         address: IpAddr,
+        /// It wants to hear who calls it, which the protocol does not tell by itself.
+        wants_caller: bool,
     },
     /// It sent a text frame.
     Text(Utf8Bytes),
@@ -96,6 +98,7 @@ struct Connection {
     stage: Stage,
     grant: Arc<Grant>,
     address: IpAddr,
+    wants_caller: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,8 +216,9 @@ impl Hub {
     /// Takes in one event of a connection and appends what follows from it to `effects`.
     pub fn handle(&mut self, conn: ConnId, event: Event, effects: &mut Vec<Effect>) {
         match event {
-            Event::Opened { grant, address } => {
-                self.connections.insert(conn, Connection { stage: Stage::Greeting, grant, address });
+            Event::Opened { grant, address, wants_caller } => {
+                let connection = Connection { stage: Stage::Greeting, grant, address, wants_caller };
+                self.connections.insert(conn, connection);
             }
             Event::Text(text) => self.handle_frame(conn, Message::Text(text), effects),
             Event::Binary(bytes) => self.handle_frame(conn, Message::Binary(bytes), effects),
@@ -437,6 +441,10 @@ impl Hub {
         effects.push(Effect::Note(conn, Note::Called { caller: uid.clone(), callee }));
         // SESSION_OK goes first: once they are paired the partner's frames may overtake what we send.
         self.send(conn, &ServerMessage::SessionOk, effects);
+        // So does this: it has to come before the caller's first frame.
+        if self.connections.get(&partner).is_some_and(|connection| connection.wants_caller) {
+            self.send(partner, &ServerMessage::Caller(uid.clone()), effects);
+        }
         effects.push(Effect::Pair(conn, partner));
         Ok(())
     }

@@ -28,6 +28,7 @@ pub mod metrics;
 pub mod outbox;
 pub mod owner;
 pub mod payload;
+pub mod policy;
 pub mod proxy;
 mod reload;
 pub mod runtime;

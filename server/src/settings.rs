@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use hyper::header::HeaderValue;
 use serde_json::Value;
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     },
     config::{Config, Limits, normal_origin},
     ice::{self, IceServers},
+    policy,
     proxy::TrustedProxies,
     webhook::Webhook,
 };
@@ -27,6 +29,8 @@ pub struct Settings {
     pub verifier: Option<Verifier>,
     /// Origins of pages that browsers may come from. Empty: all.
     pub origins: Vec<String>,
+    /// The header that says what the page may do, and who may show it in a frame.
+    pub page_policy: HeaderValue,
     /// Whose word on addresses is taken.
     pub proxies: TrustedProxies,
     /// How long an idle HTTP connection of theirs is kept.
@@ -54,6 +58,11 @@ pub enum SettingsError {
     /// `--ice-servers-file` is something else.
     #[error("{0} is not a JSON array of RTCIceServer objects: {1}")]
     NotIceServers(PathBuf, String),
+    /// `--frame-ancestors` has something else.
+    #[error(
+        "--frame-ancestors {0}: neither self, nor none and nothing else, nor an origin such as https://example.org or https://*.example.org"
+    )]
+    NotAnAncestor(String),
 }
 
 impl Settings {
@@ -70,6 +79,8 @@ impl Settings {
             limits: config.limits(),
             verifier: keys.load()?,
             origins: config.access.allowed_origin.clone(),
+            page_policy: policy::header(&config.listen.frame_ancestors)
+                .map_err(SettingsError::NotAnAncestor)?,
             proxies: TrustedProxies::new(
                 config.listen.trusted_proxy.clone(),
                 config.listen.proxy_header.clone(),

@@ -22,7 +22,7 @@ use crate::{
     access::{Grant, token::Refusal},
     account::{BARRED, Full as NoRoom, Ticket},
     admin,
-    app::{Admission, App, Visit},
+    app::{Admission, App, Visit, Wants},
     assets::Asset,
     http::{Answer, WithHeader, text, try_again},
     hub::ConnId,
@@ -36,6 +36,9 @@ const SUBPROTOCOL: &str = "callbin";
 /// What comes before a token among the subprotocols.
 const TOKEN_PREFIX: &str = "token.";
 
+/// Where peers ask for ICE servers.
+const ICE_SERVERS: &str = "/ice-servers";
+
 /// Why a request is not answered.
 const TOO_MANY_REQUESTS: &str = "too many requests from here";
 
@@ -48,12 +51,6 @@ const TOO_MANY_BAD_TOKENS: &str = "too many bad tokens from here";
 
 /// From which site a browser's request comes, seen from ours.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-
-/// The page runs its own modules only, and may talk to any signalling server.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-    img-src 'self' data: blob:; media-src 'self' blob: mediastream:; \
-    connect-src 'self' ws: wss: http: https:; manifest-src 'self'; \
-    base-uri 'none'; form-action 'self'; frame-ancestors 'self'";
 
 /// One connection's requests, until one of them makes it a WebSocket.
 pub struct Site {
@@ -78,6 +75,16 @@ impl Site {
 
     /// Answers one request.
     pub async fn answer(&self, request: Request<Incoming>) -> Answer {
+        if request.uri().path() != ICE_SERVERS {
+            return self.respond(request).await;
+        }
+        // A page of another site may read this answer, a refusal, too.
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        let answer = self.respond(request).await;
+        with_cors(answer, &self.app.settings(), origin)
+    }
+
+    async fn respond(&self, request: Request<Incoming>) -> Answer {
         if let Err(full) = *self.entry.lock().unwrap_or_else(PoisonError::into_inner) {
             return no_room(full);
         }
@@ -89,7 +96,7 @@ impl Site {
             return self.upgrade(request);
         }
         let path = request.uri().path();
-        if path == "/ice-servers" {
+        if path == ICE_SERVERS {
             return self.ice_servers(&request);
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -109,7 +116,7 @@ impl Site {
             }
         }
         match self.app.assets.find(path).await {
-            Some(asset) => page(asset, request.headers().get(header::IF_NONE_MATCH)),
+            Some(asset) => page(asset, request.headers().get(header::IF_NONE_MATCH), &settings.page_policy),
             None => text(StatusCode::NOT_FOUND, "not found\n"),
         }
     }
@@ -172,7 +179,9 @@ impl Site {
         ticket
             .charge(by_proxy.into_iter().flatten().chain(by_identity))
             .map_err(|full| self.refuse(address, &full.to_string(), no_room(full)))?;
-        Ok(Admission { conn: self.conn, address, grant: Arc::new(grant), ticket })
+        let wants = query(request.uri().query(), "wants");
+        let wants = wants.map_or_else(Wants::default, |words| Wants::parse(&words));
+        Ok(Admission { conn: self.conn, address, grant: Arc::new(grant), wants, ticket })
     }
 
     /// What the request's token grants. An address with too many forged tokens is barred for a while: a signature costs
@@ -222,18 +231,15 @@ impl Site {
 
     /// `GET /ice-servers?uid=…`: the servers to use, with fresh credentials.
     fn ice_servers(&self, request: &Request<Incoming>) -> Answer {
-        let settings = self.app.settings();
-        let origin = request.headers().get(header::ORIGIN).cloned();
-        let answer = if request.method() == Method::OPTIONS {
+        if request.method() == Method::OPTIONS {
             text(StatusCode::NO_CONTENT, "")
                 .with_header(header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization")
                 .with_header(header::ACCESS_CONTROL_ALLOW_METHODS, "GET")
         } else if request.method() != Method::GET {
             text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n").with_header(header::ALLOW, "GET")
         } else {
-            self.ice_servers_for(&settings, request)
-        };
-        with_cors(answer, &settings, origin)
+            self.ice_servers_for(&self.app.settings(), request)
+        }
     }
 
     fn ice_servers_for(&self, settings: &Settings, request: &Request<Incoming>) -> Answer {
@@ -338,7 +344,7 @@ fn with_cors(mut answer: Answer, settings: &Settings, origin: Option<HeaderValue
     answer.with_header(header::VARY, "origin")
 }
 
-fn page(asset: Asset, known: Option<&HeaderValue>) -> Answer {
+fn page(asset: Asset, known: Option<&HeaderValue>, policy: &HeaderValue) -> Answer {
     let etag = asset.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok());
     let fresh = etag.is_some() && etag.as_ref() == known;
     let mut response = Response::new(Full::new(if fresh { Bytes::new() } else { asset.body }));
@@ -352,10 +358,10 @@ fn page(asset: Asset, known: Option<&HeaderValue>) -> Answer {
     if let Some(etag) = etag {
         headers.insert(header::ETAG, etag);
     }
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy.clone());
     response
         // The browser keeps its copy and asks whether it is still good: no stale page after an upgrade.
         .with_header(header::CACHE_CONTROL, "no-cache")
-        .with_header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY)
         .with_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
         .with_header(header::REFERRER_POLICY, "no-referrer")
 }

@@ -119,7 +119,14 @@ impl Switchboard {
     }
 
     /// Takes in a new connection, and gives it its outbox.
-    pub fn open(&self, conn: ConnId, address: SocketAddr, grant: Arc<Grant>, lines: Lines) -> Arc<Outbox> {
+    pub fn open(
+        &self,
+        conn: ConnId,
+        address: SocketAddr,
+        grant: Arc<Grant>,
+        wants_caller: bool,
+        lines: Lines,
+    ) -> Arc<Outbox> {
         let outbox = Arc::new(Outbox::new(self.budget.clone()));
         let line = Line { outbox: outbox.clone(), address, lines, ice_servers: Vec::new() };
         self.change(|state| {
@@ -127,7 +134,8 @@ impl Switchboard {
                 line.outbox.close(CloseReason::GoingAway);
             }
             state.connections.insert(conn, line);
-            state.handle(conn, Event::Opened { grant, address: network(address.ip()) });
+            let address = network(address.ip());
+            state.handle(conn, Event::Opened { grant, address, wants_caller });
         });
         outbox
     }

@@ -39,10 +39,10 @@ impl Site {
         self.browser.open(&format!("{}?{query}", self.server.url()))
     }
 
-    /// Opens a page that is registered and waits for a call.
+    /// Opens a page that is registered and answers any call.
     #[track_caller]
     pub fn waiting(&self, id: &str) -> Page {
-        let page = self.open(&format!("id={id}"));
+        let page = self.open(&format!("id={id}&auto-answer=1"));
         page.wait_for_state("ready");
         page
     }

@@ -108,6 +108,27 @@ fn the_client_calls() {
 }
 
 #[test]
+fn the_client_rings_and_is_accepted_or_not() {
+    let site = up();
+    let page = site.open("id=web");
+    page.wait_for_state("ready");
+    for flags in [&[][..], &["--remote-offerer"]] {
+        let mut client = calling_client(&site, flags);
+        page.wait_for_state("ringing");
+        assert_eq!(page.text("#ring-heading"), "gst is calling you");
+        page.click("#accept");
+        assert_call_works(&page, CALLER, &mut client);
+        client.hang_up();
+        page.assert_idle();
+    }
+    let mut client = calling_client(&site, &[]);
+    page.wait_for_state("ringing");
+    page.click("#decline");
+    assert_eq!(client.exit_code(), 12);
+    page.assert_idle();
+}
+
+#[test]
 fn the_page_calls_and_the_client_offers() {
     let site = up();
     let mut client = waiting_client(&site, &[]);

@@ -1,15 +1,9 @@
 //! The page in real Chromium: 1-1 calls between pages, and with peers that are odd in one way or other.
 
-use std::{
-    io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    process::Command,
-    sync::{Arc, Mutex},
-    thread,
-};
+use std::process::Command;
 
 use callbin_tests::{
-    Browser, BrowserOptions, CALLER, DEADLINE, Server, Site, Socket, WWW,
+    Browser, BrowserOptions, CALLER, DEADLINE, Middlebox, Page, Server, Site, Socket, WWW,
     hook::Hook,
     keys::{Algorithm, Keys},
     wait_until,
@@ -35,53 +29,28 @@ fn a_browser_leaves_nothing_behind_and_the_console_is_heard() {
     assert!(!profile.exists() && group().is_empty());
 }
 
-/// A TCP proxy that keeps what clients send, by connection. It lives as long as the test.
-fn recorder(server: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<Vec<u8>>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-    let (address, sent) = (listener.local_addr().expect("bound"), Arc::new(Mutex::new(Vec::new())));
-    let record = sent.clone();
-    thread::spawn(move || {
-        for (number, mut client) in listener.incoming().map_while(Result::ok).enumerate() {
-            record.lock().expect("not poisoned").push(Vec::new());
-            let mut upstream = TcpStream::connect(server).expect("the server listens");
-            let (mut from, mut to) = (upstream.try_clone().expect("ours"), client.try_clone().expect("ours"));
-            thread::spawn(move || io::copy(&mut from, &mut to).and_then(|_| to.shutdown(Shutdown::Write)));
-            let record = record.clone();
-            thread::spawn(move || {
-                let mut chunk = [0; 4096];
-                while let Ok(n @ 1..) = client.read(&mut chunk) {
-                    record.lock().expect("not poisoned")[number].extend(&chunk[..n]);
-                    if upstream.write_all(&chunk[..n]).is_err() {
-                        return;
-                    }
-                }
-                let _ = upstream.shutdown(Shutdown::Write);
-            });
-        }
-    });
-    (address, sent)
-}
-
 #[test]
 fn a_token_is_in_no_url_once_the_page_has_it() {
     let keys = Keys::new(Algorithm::Hs256);
     let server = Server::start(&["--www", WWW, "--token-key-file", &keys.public()]);
-    let (front, sent) = recorder(server.address());
+    let middlebox = Middlebox::start(server.address());
     let site = Site::at(server, BrowserOptions::default());
     let token = keys.token(json!({ "uid": "anna" }));
-    let page = site.browser.open(&format!("http://{front}/?id=anna&token={token}"));
+    let page = site.browser.open(&format!("{}?id=anna&token={token}", middlebox.url()));
     page.wait_for_state("ready");
     assert_eq!(page.eval("location.search"), "?id=anna");
     // The page's own request is the one that the link asked for; from then on there is none.
-    let requests = || String::from_utf8_lossy(&sent.lock().expect("not poisoned").join(&b'\n')).into_owned();
-    let lines =
-        || requests().lines().filter(|line| line.starts_with("GET ")).map(String::from).collect::<Vec<_>>();
+    let lines = || {
+        middlebox.sent().lines().filter(|line| line.starts_with("GET ")).map(String::from).collect::<Vec<_>>()
+    };
     wait_until("the question for ICE servers", DEADLINE, || {
         lines().iter().any(|line| line.contains("/ice-servers")).then_some(())
     });
     let with_token: Vec<_> = lines().into_iter().filter(|line| line.contains(&token)).collect();
     assert_eq!(with_token, [format!("GET /?id=anna&token={token} HTTP/1.1")]);
-    assert!(requests().to_lowercase().contains(&format!("protocol: callbin, token.{token}").to_lowercase()));
+    assert!(
+        middlebox.sent().to_lowercase().contains(&format!("protocol: callbin, token.{token}").to_lowercase())
+    );
     // A reload has it from the history, and registers again.
     let before = site.server.log().matches("registered").count();
     page.eval("location.reload()");
@@ -97,7 +66,7 @@ fn a_token_is_in_no_url_once_the_page_has_it() {
 fn pages_call_each_other_in_both_directions_again_and_again() {
     let site = Site::up();
     let anna = site.waiting("anna");
-    let berta = site.open("id=berta&call=anna");
+    let berta = site.open("id=berta&call=anna&auto-answer=1");
     berta.wait_for_peer("anna", "connected");
     anna.wait_for_peer(CALLER, "connected");
     assert_eq!((berta.text("#own-id"), berta.text("#status")), ("berta".into(), "In a call".into()));
@@ -289,7 +258,7 @@ fn a_server_that_dies_and_comes_back_finds_the_page_again() {
     let mut site = Site::up();
     let port = site.server.port();
     let anna = site.waiting("anna");
-    let berta = site.open("id=berta&call=anna");
+    let berta = site.open("id=berta&call=anna&auto-answer=1");
     berta.wait_for_peer("anna", "connected");
     site.server.process().signal("KILL");
     site.server.process().wait();
@@ -324,7 +293,7 @@ fn a_browser_without_devices_calls_and_sees() {
     let site = Site::up();
     let bare = Browser::start(BrowserOptions { fake_devices: false, ..BrowserOptions::default() });
     let anna = site.waiting("anna");
-    let page = bare.open(&format!("{}?id=bare&call=anna", site.server.url()));
+    let page = bare.open(&format!("{}?id=bare&call=anna&auto-answer=1", site.server.url()));
     page.wait_for_peer("anna", "connected");
     page.assert_sees_and_hears("anna");
     assert_eq!(page.eval("callbin.state().camera || callbin.state().microphone"), false);
@@ -346,7 +315,7 @@ fn forbidden_devices_are_told_and_the_call_works_without() {
     let site = Site::up();
     let blocked = Browser::start(BrowserOptions { block_devices: true, ..BrowserOptions::default() });
     let anna = site.waiting("anna");
-    let page = blocked.open(&format!("{}?id=blocked", site.server.url()));
+    let page = blocked.open(&format!("{}?id=blocked&auto-answer=1", site.server.url()));
     page.wait_for(
         "the words",
         "/^Camera blocked/.test(document.querySelector('#preview-empty').textContent)",
@@ -501,7 +470,7 @@ fn another_camera_can_be_chosen_within_a_call() {
 #[test]
 fn a_camera_that_comes_late_is_negotiated() {
     let site = Site::up();
-    let anna = site.open("id=anna&camera=none&microphone=none");
+    let anna = site.open("id=anna&camera=none&microphone=none&auto-answer=1");
     anna.wait_for_state("ready");
     let berta = site.open("id=berta&call=anna");
     berta.wait_for_peer("anna", "connected");
@@ -540,17 +509,26 @@ fn garbage_for_an_answer_fails_the_peer_and_a_retry_offers_anew() {
 fn a_peer_that_never_answers_fails_in_time() {
     let site = Site::up();
     let _silent = Socket::register(&site.server, "silent");
-    let page = site.open("id=page&call=silent");
-    page.wait_for("the failure", "callbin.peers()[0]?.state === 'failed'", 2 * DEADLINE);
-    assert_eq!(page.text(".veil p"), "Failed: no answer");
-    assert_eq!(page.text("#status"), "Call failed");
+    let page = site.open("");
+    page.hurry(45_000, 1500);
+    page.go(&format!("{}?id=page&call=silent", site.server.url()));
+    page.wait_for_state("in-call");
+    assert_eq!(page.text("#status"), "Calling…");
+    page.wait_for("the failure", "callbin.peers()[0]?.state === 'failed'", DEADLINE);
+    assert_eq!(page.text(".veil p"), "No answer.");
+    assert_eq!((page.text("#status"), lamp(&page)), ("Call failed".into(), "bad".into()));
     page.click("#hang-up");
     page.assert_idle();
 }
 
 #[test]
 fn the_server_names_the_ice_servers() {
-    let server = Server::start(&["--www", WWW, "--stun-url", "stun:127.0.0.1:9"]);
+    // Some are of a kind that would make the browser refuse all.
+    let file = tempfile::NamedTempFile::new().expect("there is room");
+    let odd = json!([{ "urls": "turn:127.0.0.1:9" }, { "urls": ["http://127.0.0.1", "stun:"] }, { "urls": ["stun:127.0.0.1:9"] }]);
+    std::fs::write(&file, odd.to_string()).expect("the file is ours");
+    let path = file.path().to_str().expect("a path is text");
+    let server = Server::start(&["--www", WWW, "--ice-servers-file", path]);
     let site = Site::at(server, BrowserOptions::default());
     let _callee = Socket::register(&site.server, "callee");
     let page = site.waiting("page");
@@ -570,7 +548,7 @@ fn sound_that_is_blocked_is_one_click_away() {
     let site = Site::up();
     let strict =
         Browser::start(BrowserOptions { fake_devices: false, autoplay: false, ..BrowserOptions::default() });
-    let page = strict.open(&format!("{}?id=strict", site.server.url()));
+    let page = strict.open(&format!("{}?id=strict&auto-answer=1", site.server.url()));
     page.wait_for_state("ready");
     let anna = site.open("id=anna&call=strict");
     let asks = |whether: bool| {
@@ -611,7 +589,7 @@ fn the_page_calls_through_tls_and_through_another_server() {
     let secure = Server::start_on(0, &["--self-signed", "--cert-path", path, "--www", WWW]);
     assert!(secure.url().starts_with("https:"));
     let browser = Browser::start(BrowserOptions { accept_insecure_certs: true, ..BrowserOptions::default() });
-    let anna = browser.open(&format!("{}?id=anna", secure.url()));
+    let anna = browser.open(&format!("{}?id=anna&auto-answer=1", secure.url()));
     anna.wait_for_state("ready");
     let other = Server::start(&["--www", WWW]);
     let at_secure = format!("server={}", secure.ws_url());
@@ -640,6 +618,11 @@ fn the_page_calls_through_tls_and_through_another_server() {
     berta.assert_sees_and_hears("anna");
     anna.assert_sees_and_hears(CALLER);
     anna.assert_no_console_errors();
+}
+
+#[track_caller]
+fn lamp(page: &Page) -> String {
+    page.eval("document.querySelector('#lamp').dataset.lamp").as_str().unwrap_or_default().into()
 }
 
 fn json(text: &str) -> Value {

@@ -62,8 +62,11 @@ fn a_webrtcbin_that_does_not_bundle_answers() {
 #[test]
 fn a_webrtcbin_that_does_not_bundle_offers() {
     let site = Site::up();
-    let page = site.waiting("web");
+    let page = site.open("id=web");
+    page.wait_for_state("ready");
     let peer = Webrtcbin::start(&site, &["gst", "web"]);
+    page.wait_for_state("ringing");
+    page.click("#accept");
     page.wait_for_peer(CALLER, "connected");
     peer.expect(&["offer not bundled", "video", "audio"]);
     assert_sees_red(&page, CALLER);

@@ -738,6 +738,7 @@ mod configuration {
             (vec!["--disable-ssl", "--trusted-proxy", "everybody"], 2, "--trusted-proxy"),
             (vec!["--disable-ssl", "--token-key-file", &private], 2, "private key"),
             (vec!["--disable-ssl", "--allowed-origin", "https://a.example/app"], 2, "--allowed-origin"),
+            (vec!["--disable-ssl", "--frame-ancestors", "example.org"], 2, "--frame-ancestors"),
             (vec!["--disable-ssl", "--health", "health"], 2, "--health"),
             (vec!["--cert-path", "/nonexistent"], 1, "cert.pem"),
         ] {

@@ -47,6 +47,39 @@ fn greeting() {
     socket.expect_close(1003, "binary frames are for sessions only");
 }
 
+/// For browsers, whose pages see no ping and can't know who calls.
+#[test]
+fn heartbeats_and_callers_are_told_to_those_who_ask() {
+    let server = Server::start(&["--keepalive-timeout", "0.2", "--pong-timeout", "3"]);
+    let mut asking = Socket::connect_to(&format!("{}?wants=caller,heartbeat,more", server.ws_url()));
+    asking.send("HELLO asking");
+    asking.expect("HEARTBEAT 3");
+    asking.expect("HELLO");
+    asking.expect("HEARTBEAT 3");
+    let mut caller = Socket::register(&server, "caller");
+    caller.send("SESSION asking");
+    caller.expect("SESSION_OK");
+    caller.send("HEARTBEAT 7");
+    let next = |asking: &mut Socket| loop {
+        let text = asking.receive_text();
+        if text != "HEARTBEAT 3" {
+            return text;
+        }
+    };
+    assert_eq!(next(&mut asking), "CALLER caller");
+    assert_eq!(next(&mut asking), "HEARTBEAT 7", "what a partner says is not the server's affair");
+    asking.expect("HEARTBEAT 3");
+    asking.send("hi");
+    caller.expect("hi");
+    // And to nobody else.
+    let mut silent = Socket::register(&server, "silent");
+    let mut second = Socket::register(&server, "second");
+    second.send("SESSION silent");
+    second.expect("SESSION_OK");
+    second.send("first");
+    silent.expect("first");
+}
+
 #[test]
 fn any_path_is_a_websocket() {
     let server = Server::start(&[]);

@@ -230,6 +230,24 @@ mod web {
     }
 
     #[test]
+    fn who_may_show_the_page_in_a_frame() {
+        let ancestors = |server: &Server| {
+            let (head, _) = http(server, "GET /");
+            assert!(!head.contains("x-frame-options"), "it can name no list: {head}");
+            let policy = head.lines().find_map(|line| line.strip_prefix("content-security-policy: "));
+            let sources = policy.and_then(|policy| policy.split("frame-ancestors ").nth(1));
+            sources.expect("frame-ancestors").to_owned()
+        };
+        assert_eq!(ancestors(&Server::start(&[])), "'self'");
+        let flags = ["--frame-ancestors", "self,https://*.example.org"];
+        assert_eq!(ancestors(&Server::start(&flags)), "'self' https://*.example.org");
+        let mut command = Command::new(program("callbin-server"));
+        command.args(["--addr", "127.0.0.1", "--port", "0", "--disable-ssl"]);
+        command.env("CALLBIN_FRAME_ANCESTORS", "none");
+        assert_eq!(ancestors(&Server::spawn(&mut command)), "'none'");
+    }
+
+    #[test]
     fn what_is_not_there_or_not_allowed() {
         let server = Server::start(&[]);
         for path in

@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { CALLER, Call } from "../call.js";
+import { MAX_WAITING } from "../negotiation.js";
+import { formatSignal, parseSignal } from "../protocol.js";
 import { assertConnected } from "./model.js";
 import { ModelPage, comeToRest } from "./page.js";
 import { seeded } from "./random.js";
@@ -10,9 +12,12 @@ import { ModelServer } from "./server.js";
 const SEEDS = 200;
 const OFFER = '{"sdp":{"type":"offer","sdp":"v=0"}}';
 
-/** A call machine that is registered as `me`. */
-function registered() {
-  const call = new Call("me");
+/** A call machine that is registered as `me`, and takes calls at once. */
+const registered = () => registeredWith({ autoAnswer: true });
+/** One that rings. */
+const waiting = () => registeredWith({});
+function registeredWith(how) {
+  const call = new Call("me", how);
   call.handle({ type: "register" });
   call.handle({ type: "opened" });
   call.handle({ type: "text", text: "HELLO" });
@@ -22,20 +27,135 @@ const text = (text) => ({ type: "text", text });
 const closed = (code, reason = "") => ({ type: "closed", code, reason });
 const kinds = (effects) => effects.map((effect) => effect.do);
 
-/** Pages that are registered with one server. */
-function online(ids, random) {
-  const server = new ModelServer();
+/** Pages that are registered with one server, which may be one that tells who calls. */
+function online(ids, random, tellsCallers = false) {
+  const server = new ModelServer({ tellsCallers });
   const pages = ids.map((id) => new ModelPage(server, id));
   comeToRest(pages, random);
   for (const page of pages) assert.equal(page.call.state, "ready");
   return { server, pages };
 }
 
-test("registers, and is called by whoever speaks first", () => {
+test("registers, and takes the call of whoever speaks first, if it is to take calls at once", () => {
   const call = registered();
   assert.equal(call.state, "ready");
   assert.deepEqual(kinds(call.handle(text(OFFER))), ["add-peer", "signal"]);
   assert.equal(call.peer, CALLER);
+});
+
+const ICE = '{"ice":{"candidate":"c","sdpMLineIndex":0}}';
+
+test("a call rings, and nothing happens before it is accepted", () => {
+  for (const first of ["CALLER anna", OFFER, ICE, "OFFER_REQUEST"]) {
+    const call = waiting();
+    assert.deepEqual(call.handle(text(first)), [{ do: "ring", ring: 1 }]);
+    assert.deepEqual([call.state, call.peer, call.caller], ["ringing", null, first === "CALLER anna" ? "anna" : null]);
+    for (const more of [OFFER, ICE, "what?", "CALLER other"]) assert.deepEqual(call.handle(text(more)), [], more);
+    const said = [...(first === "CALLER anna" ? [] : [first]), OFFER, ICE];
+    const effects = call.handle({ type: "accept" });
+    assert.deepEqual(effects[0], { do: "add-peer", uid: CALLER, offers: false });
+    assert.deepEqual(effects.slice(1).map(({ signal }) => formatSignal(signal)), said.map((each) => formatSignal(parseSignal(each))));
+    assert.equal(call.state, "in-call");
+    assert.equal(call.caller, first === "CALLER anna" ? "anna" : null, "nobody takes another's name");
+    assert.deepEqual(call.handle({ type: "accept" }), []);
+  }
+});
+
+test("who declines closes, which the caller hears, and is ready again", () => {
+  const call = waiting();
+  call.handle(text(OFFER));
+  assert.deepEqual(call.handle({ type: "decline" }), [{ do: "close" }]);
+  assert.deepEqual(call.handle({ type: "accept" }), []);
+  assert.deepEqual(call.handle(closed(1000)), [{ do: "connect" }]);
+  call.handle({ type: "opened" });
+  assert.deepEqual(call.handle(text("HELLO")), [{ do: "registered" }]);
+  assert.deepEqual([call.state, call.caller], ["ready", null]);
+});
+
+test("a call that nobody takes is declined, and told", () => {
+  const call = waiting();
+  call.handle(text("CALLER anna"));
+  assert.deepEqual(call.handle({ type: "ring-over", ring: 1 }), [{ do: "notice", code: "missed-call", subject: "anna" }, { do: "close" }]);
+  call.handle(closed(1000));
+  call.handle({ type: "opened" });
+  call.handle(text("HELLO"));
+  call.handle(text(OFFER));
+  assert.deepEqual(call.handle({ type: "ring-over", ring: 1 }), [], "the next call has a time of its own");
+  assert.equal(call.state, "ringing");
+});
+
+test("a caller that hangs up while it rings was missed", () => {
+  const call = waiting();
+  call.handle(text("CALLER anna"));
+  assert.deepEqual(call.handle(closed(1000)), [{ do: "notice", code: "missed-call", subject: "anna" }, { do: "connect" }]);
+  const lost = waiting();
+  lost.handle(text(OFFER));
+  assert.deepEqual(lost.handle(closed(1006)), [{ do: "notice", code: "server-lost" }, { do: "connect-later" }]);
+  assert.deepEqual(lost.handle({ type: "accept" }), []);
+  const error = waiting();
+  error.handle(text("CALLER anna"));
+  assert.deepEqual(kinds(error.handle(text("ERROR out of order"))), ["notice", "close"]);
+});
+
+test("what a caller says while it rings is bounded", () => {
+  const call = waiting();
+  call.handle(text(OFFER));
+  const long = JSON.stringify({ sdp: { type: "offer", sdp: "x".repeat(1 << 18) } });
+  for (let i = 0; i < 1000; i += 1) call.handle(text(long));
+  const signals = (call) => call.handle({ type: "accept" }).filter((effect) => effect.do === "signal").length;
+  assert.equal(signals(call), 4);
+  const chatty = waiting();
+  for (let i = 0; i < 10_000; i += 1) chatty.handle(text(ICE));
+  assert.equal(signals(chatty), MAX_WAITING);
+});
+
+test("a call that comes while we call rings; declined, ours is made", () => {
+  const answers = { accept: [["add-peer", "signal"], "in-call"], decline: [["close"], "leaving"] };
+  for (const [type, expected] of Object.entries(answers)) {
+    const call = waiting();
+    call.handle({ type: "call", peer: "you", remoteOfferer: false });
+    assert.deepEqual(kinds(call.handle(text(OFFER))), ["ring"]);
+    assert.deepEqual(call.handle({ type: "unanswered", attempt: 1 }), []);
+    assert.deepEqual([kinds(call.handle({ type })), call.state], expected);
+    call.handle(closed(1000));
+    call.handle({ type: "opened" });
+    const sent = call.handle(text("HELLO")).map((effect) => effect.text).filter(Boolean);
+    assert.deepEqual(sent, type === "decline" ? ["SESSION you"] : []);
+  }
+});
+
+test("a join or another name declines what rings", () => {
+  for (const event of [{ type: "join", room: "r" }, { type: "rename", id: "other" }, { type: "hang-up" }]) {
+    const call = waiting();
+    call.handle(text("CALLER anna"));
+    assert.deepEqual(call.handle(event), [{ do: "close" }]);
+    assert.deepEqual(call.handle({ type: "accept" }), []);
+  }
+});
+
+test("who takes calls at once is told the caller's name, too", () => {
+  const call = registered();
+  assert.deepEqual(call.handle(text("CALLER anna")), []);
+  assert.equal(call.state, "ready");
+  assert.deepEqual(kinds(call.handle(text(OFFER))), ["add-peer", "signal"]);
+  assert.equal(call.caller, "anna");
+  assert.deepEqual(call.handle(closed(1000)).slice(1), [{ do: "notice", code: "peer-left", subject: "anna" }, { do: "connect" }]);
+});
+
+test("a caller that says nothing and goes is no loss of the server", () => {
+  const call = registered();
+  call.handle(text("CALLER anna"));
+  assert.deepEqual(call.handle(closed(1000)), [{ do: "connect-later" }]);
+});
+
+test("whether a call was taken is told apart from its end", () => {
+  for (const [said, code] of [[[], "not-taken"], [[ICE], "peer-left"]]) {
+    const call = waiting();
+    call.handle({ type: "call", peer: "you", remoteOfferer: false });
+    call.handle(text("SESSION_OK"));
+    for (const each of said) call.handle(text(each));
+    assert.deepEqual(call.handle(closed(1000))[1], { do: "notice", code, subject: "you" });
+  }
 });
 
 test("an unknown text neither begins nor resets a call", () => {
@@ -109,7 +229,7 @@ test("who is not welcome doesn't come back by itself", () => {
   const call = registered();
   call.handle({ type: "join", room: "r" });
   call.handle(text("ROOM_OK a"));
-  assert.deepEqual(kinds(call.handle(closed(1008, "replaced by a new connection"))), ["remove-peer", "notice"]);
+  assert.deepEqual(call.handle(closed(1008, "replaced by a new connection")).slice(1), [{ do: "notice", code: "replaced", subject: "me" }]);
   assert.equal(call.state, "refused");
   assert.equal(call.room, null);
   const slow = registered();
@@ -126,9 +246,9 @@ test("a refusal is told with the reason that the server gave before it closed", 
     return call.handle(closed(1008, "uid not allowed"));
   };
   assert.deepEqual(refusal("ERROR only until noon"), [{ do: "notice", code: "refused", subject: "only until noon" }]);
-  assert.deepEqual(refusal(), [{ do: "notice", code: "refused", subject: "uid not allowed" }]);
+  assert.deepEqual(refusal(), [{ do: "notice", code: "uid-refused", subject: call.id }]);
   const [notice] = refusal("ERROR not now", "HELLO");
-  assert.deepEqual(notice, { do: "notice", code: "refused", subject: "uid not allowed" }, "what was said before HELLO is over");
+  assert.deepEqual(notice, { do: "notice", code: "uid-refused", subject: call.id }, "what was said before HELLO is over");
 });
 
 test("a socket that opens although nobody waits for it says nothing", () => {
@@ -141,10 +261,62 @@ test("a socket that opens although nobody waits for it says nothing", () => {
 
 test("the loss of the server is told once, its return too", () => {
   const call = registered();
-  assert.deepEqual(kinds(call.handle(closed(1001))), ["notice", "connect-later"]);
-  assert.deepEqual(kinds(call.handle(closed(1006))), ["connect-later"]);
+  assert.deepEqual(call.handle(closed(1006)), [{ do: "notice", code: "server-lost" }, { do: "connect-later" }]);
+  assert.deepEqual(kinds(call.handle(closed(1006))), ["ask-why", "connect-later"]);
+  assert.deepEqual(call.handle({ type: "explained", id: "me", why: "server-unreachable" }), []);
   call.handle({ type: "opened" });
   assert.deepEqual(call.handle(text("HELLO")), [{ do: "registered" }, { do: "notice", code: "back" }]);
+});
+
+test("why no WebSocket opens is asked, and told once", () => {
+  const call = new Call("me");
+  call.handle({ type: "register" });
+  const explained = (why) => call.handle({ type: "explained", id: "me", why });
+  assert.deepEqual(kinds(call.handle(closed(1006))), ["ask-why", "connect-later"]);
+  assert.deepEqual(explained("server-full"), [{ do: "notice", code: "server-full" }]);
+  call.handle(closed(1006));
+  assert.deepEqual(explained("server-full"), []);
+  assert.deepEqual(explained("server-draining"), [{ do: "notice", code: "server-draining" }]);
+  call.handle({ type: "opened" });
+  assert.deepEqual(explained("server-full"), [], "late: it has opened meanwhile");
+  assert.deepEqual(kinds(call.handle(closed(1013, "too many registrations, try again later"))), ["notice", "connect-later"]);
+  call.handle({ type: "opened" });
+  assert.deepEqual(kinds(call.handle(text("HELLO"))), ["registered", "notice"]);
+  assert.deepEqual(explained("token-expired"), []);
+  const renamed = new Call("me");
+  renamed.handle({ type: "register" });
+  renamed.handle(closed(1006));
+  renamed.handle({ type: "rename", id: "other" });
+  assert.deepEqual(renamed.handle({ type: "explained", id: "me", why: "uid-refused" }), [], "that was about another name");
+});
+
+test("for reasons that last nobody tries again by itself", () => {
+  for (const why of ["token-missing", "token-expired", "token-refused", "uid-refused", "origin-refused", "bad-address"]) {
+    const call = new Call("me");
+    call.handle({ type: "join", room: "r" });
+    call.handle(closed(1006));
+    assert.deepEqual(call.handle({ type: "explained", id: "me", why }), [{ do: "notice", code: why, subject: "me" }, { do: "stay-away" }]);
+    assert.equal(call.state, "refused");
+    assert.deepEqual(call.handle({ type: "rename", id: "other" }), [{ do: "connect" }]);
+  }
+});
+
+test("a restart of the server is called so", () => {
+  assert.deepEqual(registered().handle(closed(1001, "server is shutting down"))[0], { do: "notice", code: "server-restarts" });
+});
+
+test("a room that we may not enter is told apart from one that cannot be", () => {
+  for (const [room, code] of [["secret", "room-refused"], ["a b", "invalid-room"], ["session", "invalid-room"]]) {
+    const call = registered();
+    call.handle({ type: "join", room });
+    assert.deepEqual(call.handle(text(`ERROR invalid room id '${room}'`)), [{ do: "notice", code, subject: room }]);
+  }
+});
+
+test("in a call an error is the peer's", () => {
+  const call = registered();
+  call.handle(text(OFFER));
+  assert.deepEqual(call.handle(text("ERROR no camera"))[0], { do: "notice", code: "peer-error", subject: "no camera" });
 });
 
 test("entering a room meets its members, and gives those time who lost the server, too", () => {
@@ -209,16 +381,19 @@ test("a room is not given up because the server that came back doesn't answer", 
 test("any interleaving: somebody calls us and says nothing while we call or join", () => {
   for (let seed = 0; seed < SEEDS; seed += 1) {
     const random = seeded(seed);
-    const { server, pages } = online(["a", "b"], random);
+    const { server, pages } = online(["a", "b"], random, seed % 2 === 0);
     const joins = random() < 0.5;
     if (joins) pages[1].do({ type: "join", room: "r" });
     const silent = server.connect();
     server.text(silent, "HELLO silent");
     server.text(silent, "SESSION a");
     pages[0].do(joins ? { type: "join", room: "r" } : { type: "call", peer: "b", remoteOfferer: random() < 0.5 });
+    pages[0].accepts = server.tellsCallers ? false : true;
     comeToRest(pages, random);
-    assert.equal(pages[0].call.state, joins ? "joining" : "calling");
-    pages[0].do({ type: "unanswered", attempt: pages[0].attempt });
+    if (!server.tellsCallers) {
+      assert.equal(pages[0].call.state, joins ? "joining" : "calling");
+      pages[0].do({ type: "unanswered", attempt: pages[0].attempt });
+    }
     comeToRest(pages, random);
     const [[a], [b]] = pages.map((page) => [...page.peers.values()]);
     assertConnected(a, b, `seed ${seed}`);
@@ -228,7 +403,7 @@ test("any interleaving: somebody calls us and says nothing while we call or join
 test("any interleaving: two pages call each other at the same time", () => {
   for (let seed = 0; seed < SEEDS; seed += 1) {
     const random = seeded(seed);
-    const { pages } = online(["a", "b"], random);
+    const { pages } = online(["a", "b"], random, seed % 2 === 0);
     const remoteOfferer = random() < 0.5;
     pages[0].do({ type: "call", peer: "b", remoteOfferer });
     if (random() < 0.7) pages[1].do({ type: "call", peer: "a", remoteOfferer });
@@ -238,10 +413,33 @@ test("any interleaving: two pages call each other at the same time", () => {
   }
 });
 
+test("any interleaving: calls that are declined or taken, and hung up meanwhile", () => {
+  for (let seed = 0; seed < SEEDS; seed += 1) {
+    const random = seeded(seed);
+    const { pages } = online(["a", "b", "c"], random, seed % 2 === 0);
+    for (let action = 0; action < 12; action += 1) {
+      const page = pages[Math.floor(random() * pages.length)];
+      page.accepts = random() < 0.5;
+      const other = pages[Math.floor(random() * pages.length)];
+      if (random() < 0.3) page.do({ type: "hang-up" });
+      else page.do({ type: "call", peer: other.call.id, remoteOfferer: random() < 0.5 });
+      for (let step = Math.floor(random() * 20); step > 0; step -= 1) {
+        const moves = pages.flatMap((page) => page.moves());
+        if (moves.length > 0) moves[Math.floor(random() * moves.length)]();
+      }
+    }
+    for (const page of pages) page.accepts = true;
+    comeToRest(pages, random);
+    for (const page of pages) page.do({ type: "hang-up" });
+    comeToRest(pages, random);
+    for (const page of pages) assert.deepEqual([page.call.state, page.peers.size], ["ready", 0], `seed ${seed}`);
+  }
+});
+
 test("any interleaving: hang up and call again", () => {
   for (let seed = 0; seed < SEEDS; seed += 1) {
     const random = seeded(seed);
-    const { pages } = online(["a", "b"], random);
+    const { pages } = online(["a", "b"], random, seed % 2 === 0);
     for (let round = 0; round < 4; round += 1) {
       const [first, second] = random() < 0.5 ? pages : [...pages].reverse();
       first.do({ type: "call", peer: second.call.id, remoteOfferer: random() < 0.5 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { IceServers, iceServersUrl } from "../ice.js";
+import { IceServers, usable } from "../ice.js";
 
 const TURN = { urls: ["turn:t.example"], username: "1:a", credential: "x" };
 
@@ -10,7 +10,7 @@ function asked(answer, token = "") {
   const request = async (url, { headers }) => {
     requests.push({ url, headers });
     if (answer instanceof Error) throw answer;
-    return { ok: true, json: async () => answer };
+    return { ok: true, status: 200, json: async () => answer };
   };
   return { requests, ice: new IceServers({ url: "wss://s:1/x?y", token, extra: [] }, request) };
 }
@@ -46,7 +46,7 @@ function asking() {
   const request = () => new Promise((resolve, reject) => answers.push({ resolve, reject }));
   const ice = new IceServers({ url: "wss://s/", token: "", extra: [] }, request);
   const give = async (i, iceServers, ttl = 3600) => {
-    answers[i].resolve({ ok: true, json: async () => ({ iceServers, ttl }) });
+    answers[i].resolve({ ok: true, status: 200, json: async () => ({ iceServers, ttl }) });
     await settled();
   };
   return { ice, answers, give };
@@ -100,6 +100,52 @@ test("of overlapping questions the last one counts, and has the only timer", asy
   assert.equal(answers.length, 3);
 });
 
-test("addresses", () => {
-  assert.equal(iceServersUrl("ws://h:8443/deep/path?q"), "http://h:8443/ice-servers");
+test("behind a proxy's path the server is asked there, and at the root where that is not known", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const asked = [];
+  const request = async (url) => {
+    asked.push(url);
+    if (url.includes("/web/")) return { ok: true, status: 200, json: async () => JSON.parse("<html>") };
+    const found = !url.includes("/calls/");
+    return { ok: found, status: found ? 200 : 404, json: async () => ({ iceServers: [TURN] }) };
+  };
+  for (const folder of ["calls", "web"]) {
+    const ice = new IceServers({ url: `wss://s/${folder}/?x`, token: "", extra: [] }, request);
+    ice.follow("a");
+    await ice.ready;
+    assert.deepEqual(asked.splice(0), [`https://s/${folder}/ice-servers?uid=a`, "https://s/ice-servers?uid=a"]);
+    assert.deepEqual(ice.configuration.iceServers, [TURN]);
+  }
+});
+
+test("what a browser does not take is left out, with a warning", (context) => {
+  const warn = context.mock.method(console, "warn", () => {});
+  const good = [
+    { urls: ["stun:s.example", "STUN:s.example:3478", "stuns:[2001:db8::1]:5349"] },
+    TURN,
+    { urls: ["turns:t.example:443?transport=tcp"], username: "u", credential: "c" },
+  ];
+  assert.deepEqual(usable(good), good);
+  assert.equal(warn.mock.callCount(), 0);
+  const bad = [
+    { urls: "turn:t.example" },
+    { urls: "turn:t.example", username: "", credential: "c" },
+    { urls: "turn:t.example", username: "u", credential: 7 },
+    { urls: "http://s.example" },
+    { urls: "stun:" },
+    { urls: "stun:a b" },
+    { urls: "stun:s.example:99999" },
+    { urls: "stun:s.example?transport=udp" },
+    { urls: "turn:t.example?transport=sctp", username: "u", credential: "c" },
+    { urls: [] },
+    { urls: [7] },
+    {},
+    null,
+    "stun:s.example",
+  ];
+  for (const server of bad) assert.deepEqual(usable([server]), [], JSON.stringify(server));
+  assert.equal(warn.mock.callCount(), bad.length);
+  assert.deepEqual(usable([{ urls: ["stun:s.example", "turn:t.example"] }]), [{ urls: ["stun:s.example"] }]);
+  assert.deepEqual(usable("x"), []);
+  assert.ok(usable(Array(1000).fill(TURN)).length < 100);
 });

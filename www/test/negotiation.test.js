@@ -116,6 +116,32 @@ test("an answer that overtakes our own set-local waits for it", () => {
   assert.deepEqual(names(negotiation.handle({ type: "local-set", round: 0 })), ["set-remote"]);
 });
 
+test("an answer that was meant for our former self is followed by ours, and then we begin anew", () => {
+  const offered = () => {
+    const negotiation = new Negotiation({ offers: true });
+    negotiation.handle({ type: "start" });
+    negotiation.handle({ type: "created", description: { type: "offer", sdp: "o" }, round: 0 });
+    negotiation.handle({ type: "local-set", round: 0 });
+    negotiation.handle(signal(sdp("answer", "to another")));
+    negotiation.handle({ type: "remote-set", round: 0 });
+    return negotiation;
+  };
+  assert.deepEqual(names(offered().handle(signal(sdp("answer", "to this")))), ["reset", "create-offer"]);
+  const connected = offered();
+  connected.handle({ type: "connected" });
+  assert.deepEqual(connected.handle(signal(sdp("answer", "nonsense"))), []);
+  const mixed = offered();
+  let restarts = 0;
+  for (let round = 1; round < 20; round += 1) {
+    restarts += mixed.handle(signal(sdp("answer", `${round}`))).filter((effect) => effect.do === "reset").length;
+    mixed.handle({ type: "created", description: { type: "offer", sdp: `${round}` }, round: mixed.round });
+    mixed.handle({ type: "local-set", round: mixed.round });
+    mixed.handle(signal(sdp("answer", `again ${round}`)));
+    mixed.handle({ type: "remote-set", round: mixed.round });
+  }
+  assert.equal(restarts, 3, "not for ever");
+});
+
 test("OFFER_REQUEST makes the answerer offer, once", () => {
   const negotiation = new Negotiation({ offers: false });
   negotiation.handle({ type: "start" });

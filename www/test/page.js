@@ -17,6 +17,8 @@ export class ModelPage {
     this.settle = false;
     this.attempt = 0;
     this.notices = [];
+    /** What the user does with a call that rings. */
+    this.accepts = true;
     this.do({ type: "register" });
   }
 
@@ -32,6 +34,7 @@ export class ModelPage {
     if (connection?.to.length) moves.push(() => this.do({ type: "text", text: connection.to.shift() }));
     else if (connection?.closed) moves.push(() => this.#closed(connection.closed));
     if (connection && this.closing && !connection.closed) moves.push(() => this.#closeNow());
+    if (this.call.state === "ringing") moves.push(() => this.do({ type: this.accepts ? "accept" : "decline" }));
     for (const peer of this.peers.values()) if (!peer.settled) moves.push(() => peer.step());
     return moves;
   }
@@ -88,6 +91,8 @@ export class ModelPage {
         this.notices.push(effect.code);
         break;
       case "registered":
+      case "ring":
+      case "ask-why":
         break;
       default:
         assert.fail(`unknown effect ${effect.do}`);

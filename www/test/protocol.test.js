@@ -25,6 +25,7 @@ test("reads each message of the server", () => {
     ["ROOM_OK a b", { verb: "ROOM_OK", peers: ["a", "b"] }],
     ["ROOM_PEER_LIST a", { verb: "ROOM_PEER_LIST", peers: ["a"] }],
     ["ROOM_PEER_JOINED a", { verb: "ROOM_PEER_JOINED", peer: "a" }],
+    ["CALLER a", { verb: "CALLER", peer: "a" }],
     ["ROOM_PEER_LEFT a", { verb: "ROOM_PEER_LEFT", peer: "a" }],
     ["ROOM_PEER_MSG a  {} ", { verb: "ROOM_PEER_MSG", from: "a", msg: " {} " }],
   ];

@@ -5,6 +5,11 @@ export class ModelServer {
   /** @type {Map<string, {id: string, to: string[], partner: string | null, room: string | null}>} */
   peers = new Map();
 
+  /** @param {{tellsCallers?: boolean}} how whether it tells a callee who calls */
+  constructor({ tellsCallers = false } = {}) {
+    this.tellsCallers = tellsCallers;
+  }
+
   /** A new connection; `deliver` takes what the server says, `closed` that it closed. */
   connect() {
     return { id: null, to: [], closed: null };
@@ -35,6 +40,7 @@ export class ModelServer {
     me.partner = other.id;
     other.partner = me.id;
     me.connection.to.push("SESSION_OK");
+    if (this.tellsCallers) other.connection.to.push(`CALLER ${me.id}`);
   }
 
   #room(me, room) {

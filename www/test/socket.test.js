@@ -28,8 +28,10 @@ function socket(context) {
   context.mock.timers.enable({ apis: ["setTimeout"] });
   FakeWebSocket.made = [];
   const log = [];
+  const clock = { now: 0 };
   const events = { opened: () => log.push("opened"), text: (text) => log.push(text), closed: (code) => log.push(code) };
-  return { log, socket: new Socket("ws://x/", ["callbin", "token.x"], events, { WebSocket: FakeWebSocket, random: () => 1 }), made: FakeWebSocket.made };
+  const environment = { WebSocket: FakeWebSocket, random: () => 1, now: () => clock.now };
+  return { log, clock, socket: new Socket("ws://x/", ["callbin", "token.x"], events, environment), made: FakeWebSocket.made };
 }
 
 test("the back-off grows, is bounded and jitters", () => {
@@ -100,6 +102,56 @@ test("a server that never answers a close or an attempt doesn't hold us up", (co
   s.connect();
   context.mock.timers.tick(10_000);
   assert.deepEqual(log, ["opened", 1006, 1006]);
+});
+
+test("a server that has promised heartbeats and falls silent is taken for gone", (context) => {
+  const { socket: s, made, log } = socket(context);
+  const say = (data) => made.at(-1).onmessage({ data });
+  s.connect();
+  made[0].opens();
+  say("HELLO");
+  context.mock.timers.tick(1e6);
+  assert.deepEqual(log, ["opened", "HELLO"], "one that has not may be silent");
+  say("HEARTBEAT 15");
+  for (let beats = 0; beats < 3; beats += 1) {
+    context.mock.timers.tick(24_999);
+    say(beats === 1 ? "SESSION_OK" : "HEARTBEAT 15"); // whatever comes is a sign of life
+  }
+  context.mock.timers.tick(24_999);
+  assert.deepEqual(log, ["opened", "HELLO", "SESSION_OK"]);
+  context.mock.timers.tick(1);
+  assert.deepEqual(log, ["opened", "HELLO", "SESSION_OK", 1006]);
+  assert.equal(made[0].readyState, 2);
+
+  s.connect();
+  made[1].opens();
+  context.mock.timers.tick(1e6);
+  assert.deepEqual(log.slice(4), ["opened"], "each connection has to promise anew");
+});
+
+test("after a sleep what has arrived meanwhile counts", (context) => {
+  const { socket: s, made, log, clock } = socket(context);
+  s.connect();
+  made[0].opens();
+  made[0].onmessage({ data: "HEARTBEAT 15" });
+  clock.now = 3_600_000;
+  context.mock.timers.tick(25_000); // wakes an hour late
+  assert.deepEqual(log, ["opened"]);
+  made[0].onmessage({ data: "HEARTBEAT 15" });
+  context.mock.timers.tick(24_999);
+  assert.deepEqual(log, ["opened"]);
+  clock.now += 25_000;
+  context.mock.timers.tick(1);
+  assert.deepEqual(log, ["opened", 1006]);
+});
+
+test("who stays away does not come back", (context) => {
+  const { socket: s, made, log } = socket(context);
+  s.connectLater();
+  s.stayAway();
+  s.hurry();
+  context.mock.timers.tick(60_000);
+  assert.deepEqual([made.length, log], [0, []]);
 });
 
 test("JSON may come in a binary frame, and nothing else", (context) => {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { subprotocols, takeToken } from "../token.js";
+import { readParameters } from "../parameters.js";
+import { subprotocols, takeToken, uidOf } from "../token.js";
 
 /** A browser's history as far as it matters: one entry. */
 class Entry {
@@ -45,4 +46,45 @@ test("an address without one stays as it is", () => {
 test("a WebSocket carries it beside the protocol's name", () => {
   assert.deepEqual(subprotocols("x.y.z"), ["callbin", "token.x.y.z"]);
   assert.deepEqual(subprotocols(""), []);
+});
+
+/** A token with these claims. Nobody looks at its signature here. */
+const jwt = (claims) => ["{}", JSON.stringify(claims), "x"].map((part) => Buffer.from(part).toString("base64url")).join(".");
+
+test("a token that fixes the name gives it", () => {
+  const name = (claims) => uidOf(jwt(claims), () => "swift-otter");
+  for (const [claims, uid] of [
+    [{ uid: "alice", sub: "x" }, "alice"],
+    [{ uid: "grüße-👋" }, "grüße-👋"],
+    [{ uid: "alice*", sub: "alice-2" }, "alice-2"],
+    [{ uid: "alice*", sub: "bob" }, "alice-swift-otter"],
+    [{ uid: "alice/*" }, "alice/swift-otter"],
+    [{ uid: "*", sub: "alice" }, ""],
+    [{ sub: "alice" }, ""],
+    [{ uid: 7 }, ""],
+    [null, ""],
+    ["x", ""],
+  ]) {
+    assert.equal(name(claims), uid, JSON.stringify(claims));
+  }
+  for (const token of ["", "x", "a.b.c", "..", "a.*.c", `a.${Buffer.from([0xff]).toString("base64url")}.c`]) assert.equal(uidOf(token, () => "x"), "");
+});
+
+test("the address has the last word on the name", () => {
+  const read = (query) => readParameters(new URL(`https://h/calls/?${query}`), new Entry("https://h/"));
+  const token = jwt({ uid: "alice" });
+  assert.equal(read(`token=${token}`).id, "alice");
+  assert.equal(read(`token=${token}&id=berta`).id, "berta");
+  assert.match(read("").id, /^[a-z]+-[a-z]+-\d{3}$/);
+  assert.match(read(`token=${jwt({ uid: "a b" })}`).id, /^[a-z]+-[a-z]+-\d{3}$/);
+});
+
+test("calls are taken at once only where the address says so", () => {
+  const read = (query) => readParameters(new URL(`https://h/calls/?${query}`), new Entry("https://h/")).autoAnswer;
+  assert.deepEqual(["", "auto-answer=0", "call=x", "auto-answer=1", "auto-answer"].map(read), [false, false, false, true, true]);
+});
+
+test("the server is beside the page", () => {
+  const { server } = readParameters(new URL("https://h/calls/?room=r"), new Entry("https://h/"));
+  assert.equal(server, "wss://h/calls/");
 });

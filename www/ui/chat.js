@@ -10,7 +10,8 @@ export class Chat {
   /** @param {HTMLElement} node @param {{send: (text: string) => void, closed: () => void}} events */
   constructor(node, events) {
     this.node = node;
-    this.list = element("ol", { class: "messages", id: "messages", role: "log", "aria-live": "polite", "aria-label": "Messages", tabindex: "0" });
+    this.list = element("ol");
+    this.log = element("div", { class: "messages", id: "messages", role: "log", "aria-live": "polite", "aria-label": "Messages", tabindex: "0" }, this.list);
     this.input = element("input", { id: "chat-text", "aria-label": "Message", placeholder: "Message", autocomplete: "off", maxlength: "2000" });
     const close = element("button", { type: "button", class: "quiet", "aria-label": "Close chat" }, icon("close"));
     close.addEventListener("click", events.closed);
@@ -23,7 +24,7 @@ export class Chat {
       this.input.value = "";
       events.send(text);
     });
-    node.append(element("header", {}, element("h2", {}, "Chat"), close), this.list, form);
+    node.append(element("header", {}, element("h2", {}, "Chat"), close), this.log, form);
     node.addEventListener("keydown", (event) => event.key === "Escape" && events.closed());
     this.clear();
   }
@@ -33,7 +34,7 @@ export class Chat {
     this.list.querySelector(".empty")?.remove();
     while (this.list.childElementCount >= MAX_MESSAGES) this.list.firstElementChild?.remove();
     this.list.append(element("li", { class: own ? "own" : "" }, element("b", {}, from), text));
-    this.list.scrollTop = this.list.scrollHeight;
+    this.log.scrollTop = this.log.scrollHeight;
   }
 
   clear() {
@@ -44,7 +45,7 @@ export class Chat {
   show(open) {
     this.node.hidden = !open;
     if (!open) return;
-    this.list.scrollTop = this.list.scrollHeight;
+    this.log.scrollTop = this.log.scrollHeight;
     this.input.focus();
   }
 }

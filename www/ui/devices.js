@@ -30,12 +30,14 @@ export class DeviceChoice {
   /** @param {import("../media.js").Media} media */
   update(media) {
     for (const { select, hint, kind, name } of this.rows) {
-      const { device, track, error } = media.slots[kind];
+      const { device, on, track, error } = media.slots[kind];
       const devices = media.devices.filter((entry) => entry.kind === `${kind}input` && entry.deviceId);
       const options = devices.map((entry, i) => ({ value: entry.deviceId, text: entry.label || `${name} ${i + 1}` }));
       if (devices.length === 0) options.push({ value: "", text: error ? "Try again" : "Default" });
       options.push({ value: "none", text: `No ${name.toLowerCase()}` });
-      fill(select, options, device === "none" ? "none" : (track?.getSettings().deviceId ?? device));
+      // One that is switched off is still the one chosen.
+      const unused = on ? device : device || select.value;
+      fill(select, options, device === "none" ? "none" : (track?.getSettings().deviceId ?? unused));
       setText(hint, deviceText(kind, error));
       hint.hidden = !error;
     }

@@ -29,19 +29,20 @@ export class Tile {
     this.bar = element("span");
     const level = element("span", { class: "meter", "aria-hidden": "true" }, this.bar);
     this.node = element(
-      "article",
+      "div",
       { class: self ? "tile self" : "tile", role: "listitem", "aria-label": name },
       element("div", { class: "picture" }, this.video, this.avatar, this.stats, this.veil),
       element("div", { class: "under" }, element("span", { class: "name" }, name), this.state, this.muted, level),
     );
   }
 
-  /** @param {{state: import("../peer.js").PeerState, reason: string | null}} peer */
-  setState({ state, reason }) {
-    this.node.dataset.state = state;
-    setText(this.state, state === "failed" ? "" : peerText(state, reason));
-    this.veil.hidden = state !== "failed";
-    setText(this.reason, state === "failed" ? peerText(state, reason) : "");
+  /** @param {{state: import("../peer.js").PeerState, answered: boolean, reason: import("../peer.js").Failure | null}} peer */
+  setState(peer) {
+    const failed = peer.state === "failed";
+    this.node.dataset.state = peer.state;
+    setText(this.state, failed ? "" : peerText(peer));
+    this.veil.hidden = !failed;
+    setText(this.reason, failed ? peerText(peer) : "");
   }
 
   /**
@@ -113,7 +114,7 @@ export function statsRows(stats) {
 }
 
 /** @param {string} name */
-function initials(name) {
+export function initials(name) {
   const words = name.split(/[^\p{L}\p{N}]+/u).filter(Boolean);
   return words.slice(0, 2).map((word) => [...word][0].toUpperCase()).join("") || "?";
 }

@@ -213,6 +213,7 @@ mod tests {
             disable-ssl = true
             keepalive_timeout = 2.5
             stun-url = ["stun:a", "stun:b"]
+            frame-ancestors = ["self", "https://a"]
             trusted-proxy = "10.0.0.0/8"
         "#;
         let config = parse_with(file, &[]).unwrap();
@@ -220,6 +221,7 @@ mod tests {
         assert!(config.tls.disable_ssl);
         assert_eq!(config.deadlines.keepalive_timeout, Duration::from_millis(2500));
         assert_eq!(config.ice.stun_url, ["stun:a", "stun:b"]);
+        assert_eq!(config.listen.frame_ancestors, ["self", "https://a"]);
         assert_eq!(config.listen.trusted_proxy, ["10.0.0.0/8".parse().unwrap()]);
     }
 

@@ -102,7 +102,7 @@ fn opened() -> Event {
 }
 
 fn opened_with(grant: Grant, host: u8) -> Event {
-    Event::Opened { grant: Arc::new(grant), address: [192, 0, 2, host].into() }
+    Event::Opened { grant: Arc::new(grant), address: [192, 0, 2, host].into(), wants_caller: false }
 }
 
 fn to(conn: ConnId, text: &str) -> Effect {
@@ -214,6 +214,22 @@ mod idle {
 
 mod session {
     use super::*;
+
+    #[test]
+    fn who_calls_is_told_before_anything_else_to_those_who_want_to_hear_it() {
+        let mut fixture = Fixture::default();
+        fixture.open(ALICE);
+        fixture.handle(
+            BOB,
+            Event::Opened { grant: Arc::default(), address: [192, 0, 2, 1].into(), wants_caller: true },
+        );
+        fixture.say(ALICE, "HELLO alice");
+        fixture.say(BOB, "HELLO bob");
+        assert_eq!(
+            fixture.say(ALICE, "SESSION bob"),
+            [to(ALICE, "SESSION_OK"), to(BOB, "CALLER alice"), Effect::Pair(ALICE, BOB)]
+        );
+    }
 
     #[test]
     fn the_callee_is_told_nothing() {

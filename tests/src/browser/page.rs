@@ -70,6 +70,15 @@ impl Page {
         self.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": js }));
     }
 
+    /// From the next load on, a timer of `from` milliseconds fires after `to` milliseconds instead.
+    #[track_caller]
+    pub fn hurry(&self, from: u32, to: u32) {
+        self.before_load(&format!(
+            "{{ const wait = setTimeout; \
+             window.setTimeout = (act, ms, ...rest) => wait(act, ms === {from} ? {to} : ms, ...rest); }}"
+        ));
+    }
+
     /// The value of an expression; a promise is awaited. An exception fails the test.
     #[track_caller]
     pub fn eval(&self, js: &str) -> Value {
@@ -122,6 +131,17 @@ impl Page {
     /// Clicks the middle of the first element that matches, like a mouse: an element that covers it gets the click.
     #[track_caller]
     pub fn click(&self, selector: &str) {
+        self.mouse(selector, &["mousePressed", "mouseReleased"]);
+    }
+
+    /// Moves the mouse over the first element that matches.
+    #[track_caller]
+    pub fn hover(&self, selector: &str) {
+        self.mouse(selector, &["mouseMoved"]);
+    }
+
+    #[track_caller]
+    fn mouse(&self, selector: &str, kinds: &[&str]) {
         let js = format!(
             "(() => {{ const e = document.querySelector({}); e.scrollIntoView({{ block: 'nearest' }}); \
              const r = e.getBoundingClientRect(); \
@@ -130,9 +150,8 @@ impl Page {
         );
         let place = self.eval(&js);
         assert!(place.is_object(), "{selector} can't be seen\n{}", self.describe());
-        for kind in ["mousePressed", "mouseReleased"] {
-            let params =
-                json!({ "type": kind, "x": place["x"], "y": place["y"], "button": "left", "clickCount": 1 });
+        for kind in kinds {
+            let params = json!({ "type": kind, "x": place["x"], "y": place["y"], "button": if *kind == "mouseMoved" { "none" } else { "left" }, "clickCount": 1 });
             self.call("Input.dispatchMouseEvent", params);
         }
     }

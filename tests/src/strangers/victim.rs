@@ -72,7 +72,7 @@ fn talk(victim: &mut Victim, seed: u64) {
     let mut grammar = Grammar::new(seed);
     let we_offer = grammar.once_in(4);
     let start = if we_offer { Start::Offer } else { Start::BeCalled };
-    let key = victim.engine.open(None, start, grammar.once_in(2));
+    let key = victim.engine.open(None, start, grammar.once_in(2), Duration::ZERO);
     let mut stranger = Stranger { victim, key, grammar };
     if !we_offer || stranger.answers() {
         for _ in 0..=stranger.grammar.below(5) {

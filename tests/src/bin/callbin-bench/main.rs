@@ -141,7 +141,7 @@ fn line() {
     for kbits in [400, 800, 2000] {
         let server = Server::spawn_reachable(&[]);
         let browser = Browser::start(BrowserOptions::default());
-        let page = browser.open(&format!("{}?id=web", server.url()));
+        let page = browser.open(&format!("{}?id=web&auto-answer=1", server.url()));
         page.wait_for_state("ready");
         let network = Network::start();
         network.limit(kbits);

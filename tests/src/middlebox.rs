@@ -1,0 +1,116 @@
+//! A box between clients and a server: it can keep what clients send, take a path off, and stop forwarding without a word.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+/// See the module's description. It lives as long as the test.
+#[derive(Debug)]
+pub struct Middlebox {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    server: SocketAddr,
+    /// What the paths of its requests begin with, such as `/calls/`; the server gets `/` instead.
+    prefix: String,
+    /// What clients have sent, by connection.
+    sent: Mutex<Vec<Vec<u8>>>,
+    /// Of the connections there are: set means that nothing is forwarded any more.
+    frozen: Mutex<Arc<AtomicBool>>,
+}
+
+impl Middlebox {
+    /// One that forwards everything.
+    pub fn start(server: SocketAddr) -> Self {
+        Self::with_prefix(server, "/")
+    }
+
+    /// One that knows the server under a path of its own, and nothing else.
+    pub fn with_prefix(server: SocketAddr, prefix: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+        let address = listener.local_addr().expect("bound");
+        let shared = Arc::new(Shared {
+            server,
+            prefix: prefix.into(),
+            sent: Mutex::default(),
+            frozen: Mutex::default(),
+        });
+        let acceptor = shared.clone();
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                acceptor.forward(client);
+            }
+        });
+        Self { address, shared }
+    }
+
+    /// The page's address there, with a slash at its end.
+    pub fn url(&self) -> String {
+        format!("http://{}{}", self.address, self.shared.prefix)
+    }
+
+    /// All that clients have sent, as text.
+    pub fn sent(&self) -> String {
+        let sent = self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&sent.join(&b'\n')).into_owned()
+    }
+
+    /// Forwards nothing any more on the connections there are, and closes none of them. New ones work.
+    pub fn freeze(&self) {
+        let mut frozen = self.shared.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *frozen).store(true, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    fn forward(self: &Arc<Self>, client: TcpStream) {
+        let Ok(upstream) = TcpStream::connect(self.server) else { return };
+        let number = {
+            let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+            sent.push(Vec::new());
+            sent.len() - 1
+        };
+        let frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (from, to) = (upstream.try_clone().expect("ours"), client.try_clone().expect("ours"));
+        let is_frozen = frozen.clone();
+        thread::spawn(move || copy(from, to, &is_frozen, |chunk| chunk.to_vec()));
+        let this = self.clone();
+        thread::spawn(move || {
+            copy(client, upstream, &frozen, |chunk| {
+                let mut sent = this.sent.lock().unwrap_or_else(PoisonError::into_inner);
+                sent.get_mut(number).expect("its own").extend(chunk);
+                this.rewrite(chunk)
+            });
+        });
+    }
+
+    /// Takes the path off, if a request begins here.
+    fn rewrite(&self, chunk: &[u8]) -> Vec<u8> {
+        let Some(target) = chunk.strip_prefix(b"GET /") else { return chunk.into() };
+        match target.strip_prefix(self.prefix.trim_start_matches('/').as_bytes()) {
+            Some(rest) => [b"GET /", rest].concat(),
+            None => [b"GET /not-here/", target].concat(),
+        }
+    }
+}
+
+fn copy(mut from: TcpStream, mut to: TcpStream, frozen: &AtomicBool, change: impl Fn(&[u8]) -> Vec<u8>) {
+    let mut chunk = [0; 16 * 1024];
+    while let Ok(n @ 1..) = from.read(&mut chunk) {
+        if !frozen.load(Ordering::Relaxed) && to.write_all(&change(&chunk[..n])).is_err() {
+            return;
+        }
+    }
+    if !frozen.load(Ordering::Relaxed) {
+        let _ = to.shutdown(Shutdown::Write);
+    }
+}

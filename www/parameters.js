@@ -1,0 +1,42 @@
+// @ts-check
+// What the page's address says.
+
+import { isPeerId, isRoomId, randomId, toId } from "./ids.js";
+import { takeToken, uidOf } from "./token.js";
+
+/** @typedef {ReturnType<typeof readParameters>} Parameters */
+
+/** @param {URL} url of the page @param {Pick<History, "state" | "replaceState">} history holds the token from now on */
+export function readParameters(url, history) {
+  const get = (/** @type {string} */ name) => url.searchParams.get(name) ?? "";
+  const flag = (/** @type {string} */ name) => url.searchParams.has(name) && !["0", "false", "no"].includes(get(name));
+  const room = toId(get("room"));
+  const stun = get("stun");
+  const token = takeToken(url, history);
+  return {
+    id: [toId(get("id")), uidOf(token, randomId)].find(isPeerId) ?? randomId(),
+    room: isRoomId(room) ? room : "",
+    badRoom: room && !isRoomId(room) ? room : "",
+    peer: toId(get("call")),
+    join: flag("join"),
+    remoteOfferer: flag("remote-offerer"),
+    autoAnswer: flag("auto-answer"),
+    customServer: get("server"),
+    foreignHost: foreignHost(get("server"), url),
+    server: get("server") || new URL(".", url.origin.replace(/^http/, "ws") + url.pathname).href,
+    devices: { audio: get("microphone"), video: get("camera") },
+    token,
+    relay: flag("relay"),
+    iceServers: stun ? [{ urls: stun }] : [],
+  };
+}
+
+/** The host of a server that is not the one the page came from. @param {string} server @param {URL} page */
+function foreignHost(server, page) {
+  try {
+    const { host } = new URL(server, page);
+    return host === page.host ? "" : host;
+  } catch {
+    return ""; // no socket can be opened there either
+  }
+}

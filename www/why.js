@@ -1,0 +1,60 @@
+// @ts-check
+// Why no WebSocket opens. A browser does not tell its page, but the server answers the same question over HTTP.
+
+import { httpUrls } from "./endpoint.js";
+
+/**
+ * @typedef {"server-unreachable" | "server-draining" | "server-full" | "too-many" | "no-websocket" | "token-missing"
+ *   | "token-expired" | "token-refused" | "uid-refused" | "origin-refused" | "bad-address"} Why
+ */
+
+const DEADLINE_MS = 5000;
+
+/**
+ * @param {{url: string, token: string, uid: string}} whom `url` is the WebSocket's
+ * @param {typeof fetch} request
+ * @returns {Promise<Why>}
+ */
+export async function askWhy({ url, token, uid }, request = fetch.bind(globalThis)) {
+  const headers = /** @type {Record<string, string>} */ (token ? { Authorization: `Bearer ${token}` } : {});
+  const ask = async (/** @type {string} */ name, /** @type {string} */ query) => {
+    let found = { status: 0, text: "" };
+    for (const address of httpUrls(url, name)) {
+      const answer = await request(`${address}${query}`, { headers, signal: AbortSignal.timeout(DEADLINE_MS) });
+      found = { status: answer.status, text: answer.ok ? "" : await answer.text() };
+      if (found.status !== 404) break;
+    }
+    return found;
+  };
+  try {
+    const { status, text } = await ask("ice-servers", `?uid=${encodeURIComponent(uid)}`);
+    const why = reason(status, text, token !== "");
+    if (why) return why;
+    // A server that drains goes on to answer those who are in a call.
+    const ready = await ask("readyz", "").catch(() => null);
+    return ready?.status === 503 ? "server-draining" : "no-websocket";
+  } catch {
+    return "server-unreachable";
+  }
+}
+
+/** @param {number} status @param {string} text @param {boolean} hasToken @returns {Why | null} */
+function reason(status, text, hasToken) {
+  switch (status) {
+    case 0:
+      return "server-unreachable";
+    case 401:
+      return !hasToken ? "token-missing" : text.includes("expired") ? "token-expired" : "token-refused";
+    case 403:
+      return text.includes("uid") ? "uid-refused" : "origin-refused";
+    case 429:
+      return "too-many";
+    case 503:
+      return text.includes("shutting down") ? "server-draining" : "server-full";
+    case 502:
+    case 504:
+      return "server-unreachable"; // a proxy says so
+    default:
+      return null;
+  }
+}
