@@ -51,6 +51,10 @@ fn a_strangers_call_gets_nothing_before_it_is_accepted() {
         assert_eq!(page.eval("callbin.state().state"), "ringing");
         assert_eq!(page.eval("callbin.state().connections"), 0);
         if dismiss == "click" {
+            page.resize(320, 568);
+            let clipped = "[...document.querySelectorAll('#ring, #ring button')] \
+                 .filter((it) => it.scrollWidth > it.clientWidth || it.scrollHeight > it.clientHeight).map(({ id }) => id).join()";
+            assert_eq!(page.eval(clipped), "", "all of it fits a phone");
             page.click("#decline");
         } else {
             page.press("Escape");

@@ -406,6 +406,10 @@ mod requests {
             assert_refused(&get_from(&server, owner(1), path, &[]));
         }
         assert_refused(&upgrade_from(&server, owner(1), &[]));
+        // A page of another site may read why.
+        let refusal = get_from(&server, owner(1), "/ice-servers?uid=a", &[("Origin", "https://a.example")]);
+        assert_refused(&refusal);
+        assert_eq!(refusal.header("access-control-allow-origin"), Some("https://a.example"));
         assert_eq!(get_from(&server, owner(2), "/health", &[]).status, 200, "others are not concerned");
         assert!(server.metric("callbin_refusals_total{reason=\"too many requests from here\"}") >= Some(5.0));
         wait_until("the next second", DEADLINE, || {
