@@ -1,6 +1,6 @@
 //! The receiving side of one medium of one peer: depayloader, decoder, and a sink, with measurements.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gst::prelude::*;
 use gst_video::VideoFrameExt;
@@ -43,13 +43,22 @@ pub struct Branch {
 
 /// Which of webrtcbin's m-lines goes to which branch: kind, m-line and branch. Callbacks read it.
 #[derive(Debug, Default)]
-pub struct Routes(Mutex<Vec<(Kind, usize, usize)>>);
+pub struct Routes {
+    all: Mutex<Vec<(Kind, usize, usize)>>,
+    linking: Mutex<()>,
+}
 
 impl Routes {
+    /// To be held while pads are linked: a new stream is linked on a streaming thread, new routes on another one. Without
+    /// it, one thread would take the other's link for that of an older stream.
+    pub fn linking(&self) -> MutexGuard<'_, ()> {
+        self.linking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sets the m-lines of a kind that are received. Those already received keep their branch; new ones take the first
     /// free branch. Returns the number of branches needed.
     pub fn set(&self, kind: Kind, seats: &[usize]) -> usize {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|(other, seat, _)| *other != kind || seats.contains(seat));
         for seat in seats {
             let is_free = |branch: &usize| !all.iter().any(|(other, _, it)| *other == kind && it == branch);
@@ -64,7 +73,7 @@ impl Routes {
 
     /// The branch in `pipeline` for a stream: that of its m-line, or the first of its kind if the m-line is not known.
     pub fn find(&self, pipeline: &gst::Pipeline, kind: Kind, seat: Option<usize>) -> Option<gst::Element> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let branch = match seat {
             Some(seat) => all.iter().find(|(other, it, _)| *other == kind && *it == seat)?.2,
             None => 0,
@@ -160,7 +169,7 @@ mod tests {
     fn streams_keep_their_branch_and_new_ones_take_the_first_that_is_free() {
         let routes = Routes::default();
         let branches =
-            || routes.0.lock().unwrap().iter().map(|(_, seat, it)| (*seat, *it)).collect::<Vec<_>>();
+            || routes.all.lock().unwrap().iter().map(|(_, seat, it)| (*seat, *it)).collect::<Vec<_>>();
         assert_eq!(routes.set(Kind::Video, &[1, 3]), 2);
         assert_eq!(branches(), [(1, 0), (3, 1)]);
         assert_eq!(routes.set(Kind::Video, &[3]), 2);

@@ -186,6 +186,7 @@ fn watch_streams(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, shared: &Sh
         let kind = kind(pad);
         guard(pad, kind, &gate, &meter);
         let is_one_too_many = webrtcbin.src_pads().len() > MAX_STREAMS;
+        let _linking = routes.linking();
         let branch =
             kind.filter(|_| !is_one_too_many).and_then(|kind| routes.find(&pipeline, kind, seat(pad, kind)));
         match branch.and_then(|branch| branch.static_pad("sink")) {
@@ -240,6 +241,7 @@ pub(super) fn follow_routes(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, 
             newest.insert((kind, seat), pad);
         }
     }
+    let _linking = routes.linking();
     for ((kind, seat), pad) in newest {
         let branch = routes.find(pipeline, kind, Some(seat));
         let Some(sink) = branch.and_then(|branch| branch.static_pad("sink")) else { continue };
