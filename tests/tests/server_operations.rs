@@ -539,8 +539,10 @@ mod reload {
 
     /// Ends the wait of the readers of a FIFO, with an empty file.
     fn release(path: &Path) {
-        drop(File::options().write(true).open(path).expect("somebody reads"));
+        let writer = File::options().write(true).open(path).expect("somebody reads");
+        // Before the end of the file: whoever opens it after that would wait for ever.
         fs::remove_file(path).expect("the folder is ours");
+        drop(writer);
     }
 
     #[test]
