@@ -29,7 +29,7 @@ pub enum CloseReason {
     /// More notices to others than allowed, and those before are not through yet.
     #[error("too many notices, try again later")]
     TooManyNotices,
-    /// Nobody could be asked whether it may register.
+    /// The webhook gave no answer about its registration.
     #[error("not available, try again later")]
     Unavailable,
     /// An operator closed it.

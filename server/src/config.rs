@@ -139,8 +139,8 @@ pub struct Listen {
     #[arg(long, env = "CALLBIN_PROXY_HEADER", value_name = "NAME", value_parser = header)]
     pub proxy_header: Option<HeaderName>,
 
-    /// Seconds that an idle HTTP connection of a trusted proxy is kept open. More than the proxy keeps it, or it uses one
-    /// that we are closing, and answers 502.
+    /// Seconds that an idle HTTP connection of a trusted proxy is kept open. It must be longer than the time for which the
+    /// proxy keeps it: a proxy that sends a request on a connection that the server is closing answers 502.
     #[arg(long, env = "CALLBIN_PROXY_KEEPALIVE_TIMEOUT", default_value = "125", value_name = "SECONDS", value_parser = seconds)]
     pub proxy_keepalive_timeout: Duration,
 }

@@ -55,7 +55,7 @@ pub struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// For somebody who may be anybody.
+    /// For any client.
     pub fn client(first: Duration) -> Self {
         Self { first, idle: first, life: CLIENT_LIFE }
     }

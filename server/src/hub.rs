@@ -44,7 +44,7 @@ pub enum Event {
     Binary(Bytes),
     /// What it asked for was refused elsewhere, for this reason.
     Refused(String),
-    /// Who had to be asked about it gave no answer.
+    /// The service that decides about it gave no answer.
     Unanswered,
     /// Its socket is closed, closing or broken.
     Closed,
@@ -558,7 +558,7 @@ impl Hub {
         }
     }
 
-    /// Nobody said anything to what a connection asked for. It may ask again.
+    /// The service that decides about a request gave no answer. The connection may ask again.
     fn leave_wish(&mut self, conn: ConnId, effects: &mut Vec<Effect>) {
         let Some(connection) = self.connections.get(&conn) else { return };
         match connection.uid().cloned() {

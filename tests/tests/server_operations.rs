@@ -530,6 +530,27 @@ mod reload {
         still_talk(&mut caller, &mut callee);
     }
 
+    #[test]
+    fn shows_when_the_new_certificate_expires() {
+        let folder = Folder::new();
+        folder.write_certificate();
+        let dir = folder.path().to_str().expect("text");
+        let mut server = Server::start_on(0, &["--cert-path", dir, "--admin-addr", "127.0.0.1:0"]);
+        let expiry = |server: &Server| {
+            let metrics = http::request(server.admin_address(), "GET", "/metrics", &[]).body;
+            value(&metrics, "callbin_certificate_expiry_timestamp_seconds{}").expect("a time")
+        };
+        // rcgen's default is in the year 4096.
+        assert_eq!(expiry(&server), 67_090_118_400.0);
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
+        params.not_after = rcgen::date_time_ymd(2030, 2, 28);
+        let key = rcgen::KeyPair::generate().expect("rcgen works");
+        folder.write("cert.pem", &params.self_signed(&key).expect("rcgen works").pem());
+        folder.write("key.pem", &key.serialize_pem());
+        reload(&mut server);
+        wait_until("the new time", DEADLINE, || (expiry(&server) == 1_898_467_200.0).then_some(()));
+    }
+
     /// Acts as a file system that is gone: a reader waits until there is a writer.
     fn replace_by_fifo(path: &Path) {
         fs::remove_file(path).expect("the folder is ours");
@@ -539,8 +560,10 @@ mod reload {
 
     /// Ends the wait of the readers of a FIFO, with an empty file.
     fn release(path: &Path) {
-        drop(File::options().write(true).open(path).expect("somebody reads"));
+        let writer = File::options().write(true).open(path).expect("somebody reads");
+        // Before the end of the file: whoever opens it after that would wait for ever.
         fs::remove_file(path).expect("the folder is ours");
+        drop(writer);
     }
 
     #[test]
