@@ -12,10 +12,13 @@ use hyper::{
     service::service_fn,
 };
 use serde_json::Value;
-use smol_hyper::rt::{FuturesIo, SmolTimer};
+use smol_hyper::rt::FuturesIo;
 use tracing::debug;
 
-use crate::{hub::ConnId, runtime};
+use crate::{
+    hub::ConnId,
+    runtime::{self, HttpTimer},
+};
 
 /// A browser may load the page's files over one connection this long.
 const CONNECTION_TIME: Duration = Duration::from_secs(60);
@@ -43,7 +46,7 @@ where
         async { Ok::<_, Infallible>(answer.await) }
     });
     let connection = http1::Builder::new()
-        .timer(SmolTimer::new())
+        .timer(HttpTimer)
         .header_read_timeout(header_timeout)
         .max_buf_size(MAX_HEAD)
         .serve_connection(FuturesIo::new(stream), service);

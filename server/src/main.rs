@@ -31,9 +31,9 @@ fn main() -> ExitCode {
         Ok(guard) => guard,
         Err(error) => return fail(&error, 2),
     };
-    let result = runtime::block_on(run(config, inherited));
+    let result = runtime::run(run(config, inherited));
     drop(guard);
-    conclude(result)
+    conclude(result.map_err(StartError::System).flatten())
 }
 
 fn conclude(result: Result<(), StartError>) -> ExitCode {
