@@ -144,7 +144,7 @@ impl Target {
         let stream = self.open().await?;
         let config = WebSocketConfig::default().read_buffer_size(2048).write_buffer_size(0);
         let handshake = async_tungstenite::client_async_with_config(&self.url, stream, Some(config));
-        Ok(Peer::WebSocket(handshake.await.context("no WebSocket")?.0))
+        Ok(Peer::WebSocket(Box::new(handshake.await.context("no WebSocket")?.0)))
     }
 
     /// Connects to a relay that knows no protocol. All messages are this long.
@@ -173,7 +173,7 @@ impl Target {
 
 /// A registered peer, or one of a relay without a protocol.
 pub(crate) enum Peer {
-    WebSocket(WebSocketStream<Stream>),
+    WebSocket(Box<WebSocketStream<Stream>>),
     Bare { stream: Stream, size: usize },
 }
 

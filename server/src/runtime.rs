@@ -10,6 +10,7 @@ use std::{
     panic::resume_unwind,
     pin::Pin,
     task::{Context, Poll, ready},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -33,7 +34,9 @@ const TASKS_AT_A_STRETCH: u32 = 16;
 /// There is a worker for each core that we may use, and this thread is none of them: the future runs on a worker, too,
 /// so that nothing it does has to wake another thread.
 pub fn run<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
-    let runtime = Builder::new_multi_thread().enable_all().event_interval(TASKS_AT_A_STRETCH).build()?;
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let mut builder = Builder::new_multi_thread();
+    let runtime = builder.worker_threads(cores).event_interval(TASKS_AT_A_STRETCH).enable_all().build()?;
     let output = runtime.block_on(output_of(runtime.spawn(future)));
     // A thread that blocks on a file that cannot be read is not waited for.
     runtime.shutdown_background();
@@ -42,6 +45,7 @@ pub fn run<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) 
 
 /// Runs a future, and what it spawns, on this thread only.
 #[cfg(any(test, feature = "fuzzing"))]
+#[allow(clippy::panic, reason = "without a runtime there is nothing to test")]
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.unwrap_or_else(|error| panic!("{error}")).block_on(future)
@@ -207,5 +211,30 @@ impl Signals {
             came.map_or(Poll::Pending, Poll::Ready)
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use futures_util::{AsyncReadExt, FutureExt};
+
+    use super::*;
+
+    /// What comes after it is there at once, and is not seen before the reactor says so: nobody asks the system.
+    #[test]
+    fn after_a_read_that_does_not_fill_its_buffer_nobody_asks_again() {
+        block_on(async {
+            let listener = TcpListener::new(std::net::TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+            let mut client = std::net::TcpStream::connect(listener.0.local_addr().unwrap()).unwrap();
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut buf = [0; 100];
+            client.write_all(b"first").unwrap();
+            assert_eq!(stream.read(&mut buf).await.unwrap(), 5);
+            client.write_all(b"second").unwrap();
+            assert!(stream.read(&mut buf).now_or_never().is_none());
+            assert_eq!(stream.read(&mut buf).await.unwrap(), 6);
+        });
     }
 }
