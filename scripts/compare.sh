@@ -124,7 +124,7 @@ compare_servers() {
         /usr/bin/python3 -c 'import platform, websockets.version as w
 print("Python " + platform.python_version() + ", websockets " + w.version)'
     else
-        echo "Without the Python server: EXAMPLES=${EXAMPLES:-} names no checkout that has webrtc/signalling/simple_server.py."
+        echo "The Python server is missing: EXAMPLES=${EXAMPLES:-} is no checkout with webrtc/signalling/simple_server.py."
     fi
 }
 
