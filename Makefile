@@ -10,7 +10,7 @@ MAINTAINER ?=
 
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup build install deb demo test lint unit page-test doc interop bench audit clean
+.PHONY: help setup build install deb demo test lint unit page-test doc interop compare bench audit clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -57,6 +57,11 @@ doc:
 interop: ## Run other people's WebRTC stacks against callbin; EXAMPLES=… for a checkout of GStreamer's examples
 	@EXAMPLES="$(EXAMPLES)" scripts/setup.sh interop
 	@EXAMPLES="$(EXAMPLES)" scripts/interop.sh
+
+compare: build ## Compare with what callbin replaces, on this machine; EXAMPLES=… for a checkout of GStreamer's examples
+	@EXAMPLES="$(EXAMPLES)" scripts/setup.sh compare
+	cargo build --release --locked --package callbin-load --example bare-relay
+	@EXAMPLES="$(EXAMPLES)" scripts/compare.sh
 
 bench: build ## Measure server and client on this machine
 	@scripts/setup.sh test

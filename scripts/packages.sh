@@ -16,3 +16,7 @@ TEST_PACKAGES="coturn chromium chromium-driver nodejs xvfb iproute2 openssl proc
 INTEROP_PACKAGES="firefox-esr gstreamer1.0-tools python3-venv npm"
 # And for GStreamer's example clients, in Python and in C.
 EXAMPLES_PACKAGES="python3-gst-1.0 gir1.2-gst-plugins-bad-1.0 python3-websockets libsoup-3.0-dev libjson-glib-dev libnice-dev"
+
+# To compare with others (make compare), and for GStreamer's signalling server.
+COMPARE_PACKAGES="curl util-linux"
+COMPARE_EXAMPLES_PACKAGES="python3-websockets"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what callbin needs and is missing. Says nothing and does nothing when all is there.
-#   scripts/setup.sh build|test|interop
+#   scripts/setup.sh build|test|interop|compare
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
@@ -12,7 +12,11 @@ case "${1:-build}" in
         wanted="$BUILD_PACKAGES $RUN_PACKAGES $TEST_PACKAGES $INTEROP_PACKAGES"
         [ -z "${EXAMPLES:-}" ] || wanted="$wanted $EXAMPLES_PACKAGES"
         ;;
-    *) echo "usage: scripts/setup.sh build|test|interop" >&2; exit 2 ;;
+    compare)
+        wanted="$BUILD_PACKAGES $RUN_PACKAGES $COMPARE_PACKAGES"
+        [ -z "${EXAMPLES:-}" ] || wanted="$wanted $COMPARE_EXAMPLES_PACKAGES"
+        ;;
+    *) echo "usage: scripts/setup.sh build|test|interop|compare" >&2; exit 2 ;;
 esac
 
 if ! command -v cargo >/dev/null 2>&1; then

@@ -21,7 +21,7 @@ use futures_rustls::{
     client::TlsStream,
     rustls::{client::Resumption, pki_types::ServerName},
 };
-use futures_util::StreamExt;
+use futures_util::{AsyncReadExt, AsyncWriteExt, StreamExt};
 
 use crate::runtime::{self, TcpStream};
 
@@ -144,7 +144,12 @@ impl Target {
         let stream = self.open().await?;
         let config = WebSocketConfig::default().read_buffer_size(2048).write_buffer_size(0);
         let handshake = async_tungstenite::client_async_with_config(&self.url, stream, Some(config));
-        Ok(Peer(handshake.await.context("no WebSocket")?.0))
+        Ok(Peer::WebSocket(Box::new(handshake.await.context("no WebSocket")?.0)))
+    }
+
+    /// Connects to a relay that knows no protocol. All messages are this long.
+    pub(crate) async fn connect_bare(&self, size: usize) -> anyhow::Result<Peer> {
+        Ok(Peer::Bare { stream: self.open().await?, size })
     }
 
     /// A connection on which nothing was said, after the TLS handshake if there is one.
@@ -166,18 +171,33 @@ impl Target {
     }
 }
 
-/// A registered peer.
-pub(crate) struct Peer(WebSocketStream<Stream>);
+/// A registered peer, or one of a relay without a protocol.
+pub(crate) enum Peer {
+    WebSocket(Box<WebSocketStream<Stream>>),
+    Bare { stream: Stream, size: usize },
+}
 
 impl Peer {
     pub(crate) async fn send(&mut self, text: &str) -> anyhow::Result<()> {
-        Ok(self.0.send(Message::text(text)).await?)
+        match self {
+            Self::WebSocket(socket) => socket.send(Message::text(text)).await?,
+            Self::Bare { stream, .. } => stream.write_all(text.as_bytes()).await?,
+        }
+        Ok(())
     }
 
     /// The next text frame.
     pub(crate) async fn receive(&mut self) -> anyhow::Result<String> {
+        let socket = match self {
+            Self::WebSocket(socket) => socket,
+            Self::Bare { stream, size } => {
+                let mut text = vec![0; *size];
+                stream.read_exact(&mut text).await?;
+                return Ok(String::from_utf8(text)?);
+            }
+        };
         loop {
-            match self.0.next().await.context("the connection ended")?? {
+            match socket.next().await.context("the connection ended")?? {
                 Message::Text(text) => return Ok(text.to_string()),
                 Message::Close(frame) => bail!("closed by the server: {frame:?}"),
                 _ => {}
@@ -187,8 +207,9 @@ impl Peer {
 
     /// Reads until the server ends the connection, and returns the reason it gave.
     pub(crate) async fn end(&mut self) -> Option<String> {
+        let Self::WebSocket(socket) = self else { return None };
         loop {
-            match self.0.next().await {
+            match socket.next().await {
                 Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.reason.to_string()),
                 Some(Ok(_)) => {}
                 _ => return None,
@@ -197,9 +218,10 @@ impl Peer {
     }
 
     /// Closes in order.
-    pub(crate) async fn close(mut self) {
-        let _ = self.0.close(None).await;
-        while let Some(Ok(_)) = self.0.next().await {}
+    pub(crate) async fn close(self) {
+        let Self::WebSocket(mut socket) = self else { return };
+        let _ = socket.close(None).await;
+        while let Some(Ok(_)) = socket.next().await {}
     }
 }
 

@@ -65,6 +65,12 @@ impl Pair {
         Ok(Self { caller, callee })
     }
 
+    /// Two ends of a relay without a protocol, which pairs those who come one after the other.
+    pub(crate) async fn connect_bare(target: &Target, size: usize) -> anyhow::Result<Self> {
+        let callee = target.connect_bare(size).await?;
+        Ok(Self { caller: target.connect_bare(size).await?, callee })
+    }
+
     /// The two ends: who called and who was called.
     pub(crate) fn split(self) -> (Peer, Peer) {
         (self.caller, self.callee)

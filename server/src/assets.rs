@@ -112,8 +112,10 @@ mod tests {
         assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         let assets = Assets::Folder(folder.path().into());
         let find = |path| {
-            let found = runtime::timeout(std::time::Duration::from_secs(10), assets.find(path));
-            runtime::block_on(found).expect("nobody waits for a FIFO")
+            runtime::block_on(async {
+                let found = runtime::timeout(std::time::Duration::from_secs(10), assets.find(path));
+                found.await.expect("nobody waits for a FIFO")
+            })
         };
         assert_eq!(find("/a.js").unwrap().body, "a");
         assert!(find("/b.js").is_none() && find("/c.js").is_none());

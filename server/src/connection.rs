@@ -443,7 +443,7 @@ impl Pump {
     }
 
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        while self.alarm.poll(cx).is_ready() {
+        while self.alarm.poll_unpin(cx).is_ready() {
             let token = self.presence.grant.time_left();
             if token.is_zero() {
                 return Poll::Ready(End::Closing(CloseReason::TokenExpired));

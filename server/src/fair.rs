@@ -10,6 +10,7 @@
 //! too: to close a socket and free everything costs as much as ten messages.
 
 use std::{
+    cell::RefCell,
     collections::VecDeque,
     io::{self, Read as _},
     pin::Pin,
@@ -17,13 +18,18 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use futures_util::{AsyncRead, AsyncWrite, future::poll_fn, task::AtomicWaker};
 
 /// Bytes read at a stretch. Of the smallest frames these are hundreds, done in some ten microseconds.
 const TURN: usize = 4 * 1024;
+
+thread_local! {
+    /// What is read ahead comes in here. An idle peer has no buffer for that.
+    static CHUNK: RefCell<[u8; TURN]> = const { RefCell::new([0; TURN]) };
+}
 
 /// Where connections wait for others of their kind.
 #[derive(Debug)]
@@ -64,14 +70,16 @@ pub struct Fair<S> {
     left: usize,
     ticket: Option<Arc<Ticket>>,
     is_new: bool,
-    early: Option<Box<Early>>,
+    ahead: Option<Box<Ahead>>,
 }
 
-/// What a newcomer has sent before its turn.
+/// What was read and waits to be handed on.
 #[derive(Debug)]
-struct Early {
-    ticket: Arc<Ticket>,
-    bytes: VecDeque<u8>,
+struct Ahead {
+    /// Of a newcomer before its turn.
+    ticket: Option<Arc<Ticket>>,
+    bytes: Vec<u8>,
+    taken: usize,
 }
 
 impl Default for Lanes {
@@ -162,7 +170,7 @@ impl Ticket {
 impl<S> Fair<S> {
     /// Makes a stream fair to those who share the lanes.
     pub fn new(stream: S, lanes: Arc<Lanes>) -> Self {
-        Self { stream, lanes, left: TURN, ticket: None, is_new: true, early: None }
+        Self { stream, lanes, left: TURN, ticket: None, is_new: true, ahead: None }
     }
 
     /// From now on it is no newcomer.
@@ -170,30 +178,50 @@ impl<S> Fair<S> {
         self.is_new = false;
     }
 
-    /// The stream itself.
-    pub fn get_ref(&self) -> &S {
-        &self.stream
+    /// A place among the newcomers, for one of them who has sent something and whose turn it is not.
+    fn wait_if_new(&self, read: usize) -> Option<Arc<Ticket>> {
+        (self.is_new && read > 0 && !self.lanes.new.pass()).then(|| self.lanes.new.enter())
     }
 
-    /// Hands on what came before its turn.
-    fn poll_early(&mut self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let Some(early) = &mut self.early else { return Poll::Ready(Ok(0)) };
-        if !early.ticket.is_called(cx) {
+    fn keep(&mut self, bytes: Option<&[u8]>, ticket: Option<Arc<Ticket>>) {
+        let bytes = bytes.unwrap_or_default().to_vec();
+        self.ahead = Some(Box::new(Ahead { ticket, bytes, taken: 0 }));
+    }
+
+    /// Hands on what was read ahead.
+    fn poll_ahead(&mut self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let Some(ahead) = &mut self.ahead else { return Poll::Ready(Ok(0)) };
+        if ahead.ticket.as_ref().is_some_and(|ticket| !ticket.is_called(cx)) {
             return Poll::Pending;
         }
-        let read = early.bytes.read(buf);
-        if early.bytes.is_empty() {
-            self.early = None;
+        let read = ahead.bytes.get(ahead.taken..).unwrap_or_default().read(buf);
+        ahead.taken += read.as_ref().unwrap_or(&0);
+        if ahead.taken == ahead.bytes.len() {
+            self.ahead = None;
         }
         Poll::Ready(read)
     }
 }
 
+impl<S: AsyncRead + Unpin> Fair<S> {
+    /// Reads, and counts it as part of the turn. Whoever has nothing more to read has a new turn.
+    fn poll_stream(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buf) else {
+            self.left = TURN;
+            return Poll::Pending;
+        };
+        self.left = self.left.saturating_sub(*read.as_ref().unwrap_or(&0));
+        Poll::Ready(read)
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Fair<S> {
+    /// Reads as much as there is, up to a turn's worth, whatever the size of the buffer, and keeps what that does not
+    /// take: a WebSocket asks for each frame in pieces, and each piece would cost a system call.
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.early.is_some() {
-            return this.poll_early(cx, buf);
+        if this.ahead.is_some() {
+            return this.poll_ahead(cx, buf);
         }
         if this.left == 0 {
             let ticket = this.ticket.get_or_insert_with(|| this.lanes.busy.enter());
@@ -203,18 +231,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Fair<S> {
             this.ticket = None;
             this.left = TURN;
         }
-        let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buf) else {
-            this.left = TURN;
-            return Poll::Pending;
-        };
-        let read = read?;
-        this.left = this.left.saturating_sub(read);
-        if this.is_new && read > 0 && !this.lanes.new.pass() {
-            let bytes = buf.iter().copied().take(read).collect();
-            this.early = Some(Box::new(Early { ticket: this.lanes.new.enter(), bytes }));
-            return this.poll_early(cx, buf);
+        if buf.len() < TURN {
+            return CHUNK.with_borrow_mut(|chunk| {
+                let read = ready!(this.poll_stream(cx, chunk))?;
+                this.keep(chunk.get(..read), this.wait_if_new(read));
+                this.poll_ahead(cx, buf)
+            });
         }
-        Poll::Ready(Ok(read))
+        let read = ready!(this.poll_stream(cx, buf))?;
+        let Some(ticket) = this.wait_if_new(read) else { return Poll::Ready(Ok(read)) };
+        this.keep(buf.get(..read), Some(ticket));
+        this.poll_ahead(cx, buf)
     }
 }
 
@@ -275,9 +302,10 @@ mod tests {
         let lanes = Arc::new(Lanes::default());
         let bytes: Vec<_> = (0..3).map(|_| AtomicUsize::new(0)).collect();
         let driver = lanes.clone();
-        runtime::spawn(async move { driver.run().await });
-        let reading = join_all(bytes.iter().map(|bytes| read(lanes.clone(), bytes, 10 * TURN)));
-        runtime::block_on(reading);
+        runtime::block_on(async {
+            runtime::spawn(async move { driver.run().await });
+            join_all(bytes.iter().map(|bytes| read(lanes.clone(), bytes, 10 * TURN))).await
+        });
     }
 
     #[test]
@@ -320,7 +348,7 @@ mod tests {
             assert!(stream.read(&mut large).now_or_never().is_none());
             lanes.new.begin_round();
             let mut small = [0; 5];
-            while stream.early.is_some() {
+            while stream.ahead.is_some() {
                 let read = stream.read(&mut small).now_or_never().unwrap().unwrap();
                 all.extend_from_slice(&small[..read]);
             }
@@ -331,7 +359,7 @@ mod tests {
     #[test]
     fn who_is_no_longer_new_does_not_wait_for_newcomers() {
         let lanes = Arc::new(Lanes::default());
-        let mut stream = Fair::new(repeat(b'x'), lanes.clone());
+        let mut stream = Fair::new(Cursor::new(b"HELLO anna").chain(repeat(b'x')), lanes.clone());
         let mut buf = [0; 10];
         assert!(lanes.new.pass());
         assert!(stream.read(&mut buf).now_or_never().is_none());
@@ -340,7 +368,36 @@ mod tests {
         assert!(!lanes.new.pass());
         // What it sent before comes first.
         assert_eq!(stream.read(&mut buf).now_or_never().unwrap().unwrap(), 10);
-        assert!(stream.early.is_none());
+        assert_eq!(&buf, b"HELLO anna");
         assert!(stream.read(&mut buf).now_or_never().is_some());
+    }
+
+    /// A stream that counts how often it is read, and has no more than it was given.
+    struct Counted(Cursor<Vec<u8>>, Arc<AtomicUsize>);
+
+    impl AsyncRead for Counted {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            Pin::new(&mut self.0).poll_read(cx, buf)
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_in_pieces_is_read_once() {
+        let (reads, lanes) = (Arc::new(AtomicUsize::new(0)), Arc::new(Lanes::default()));
+        let sent: Vec<u8> = (0..2008).map(|i| i as u8).collect();
+        let mut stream = Fair::new(Counted(Cursor::new(sent.clone()), reads.clone()), lanes);
+        stream.settle();
+        let mut received = vec![0; sent.len()];
+        for piece in received.chunks_mut(40) {
+            stream.read_exact(piece).now_or_never().unwrap().unwrap();
+        }
+        assert_eq!(received, sent);
+        assert_eq!(reads.load(Ordering::Relaxed), 1);
+        assert!(stream.ahead.is_none(), "an idle peer keeps nothing");
     }
 }

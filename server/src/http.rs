@@ -20,10 +20,13 @@ use hyper::{
     service::service_fn,
 };
 use serde_json::Value;
-use smol_hyper::rt::{FuturesIo, SmolTimer};
+use smol_hyper::rt::FuturesIo;
 use tracing::debug;
 
-use crate::{hub::ConnId, runtime};
+use crate::{
+    hub::ConnId,
+    runtime::{self, HttpTimer},
+};
 
 /// A browser may load the page's files over one connection this long; then the next answer is the last one.
 const CLIENT_LIFE: Duration = Duration::from_secs(45);
@@ -121,7 +124,7 @@ where
         }
     });
     let connection = http1::Builder::new()
-        .timer(SmolTimer::new())
+        .timer(HttpTimer)
         .header_read_timeout(keep.idle)
         .max_buf_size(MAX_HEAD)
         .serve_connection(FuturesIo::new(stream), service);

@@ -112,13 +112,13 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn new(socket: std::net::TcpListener) -> io::Result<Self> {
-        Ok(Self { socket: runtime::listener(socket)?, spare: spare(), in_trouble: false })
+        Ok(Self { socket: TcpListener::new(socket)?, spare: spare(), in_trouble: false })
     }
 
     /// The next connection. Never fails: it waits until accepting works again.
     pub(crate) async fn accept(&mut self, metrics: &Metrics) -> (TcpStream, SocketAddr) {
         loop {
-            match runtime::accept(&self.socket).await {
+            match self.socket.accept().await {
                 Ok((stream, address)) => {
                     if std::mem::take(&mut self.in_trouble) {
                         info!("accepting connections again");
@@ -144,8 +144,7 @@ impl Listener {
     /// Out of descriptors: takes the next connection with the spare one, and tells it to come back later.
     async fn shed(&mut self) {
         if self.spare.take().is_some()
-            && let Some(Ok((mut stream, _))) =
-                runtime::timeout(ACCEPT_PAUSE, runtime::accept(&self.socket)).await
+            && let Some(Ok((mut stream, _))) = runtime::timeout(ACCEPT_PAUSE, self.socket.accept()).await
         {
             // A client with TLS sees an end; it can't be told without a handshake.
             let _ = runtime::timeout(ACCEPT_PAUSE, stream.write_all(BUSY)).await;

@@ -25,9 +25,9 @@ fn main() -> ExitCode {
         return conclude(check(&config));
     }
     let guard = logging::start(&config.operations.log, config.operations.log_format);
-    let result = runtime::block_on(run(config, inherited));
+    let result = runtime::run(run(config, inherited));
     drop(guard);
-    conclude(result)
+    conclude(result.map_err(StartError::System).flatten())
 }
 
 fn conclude(result: Result<(), StartError>) -> ExitCode {

@@ -1,82 +1,182 @@
 //! Everything this crate takes from the async runtime. A change of runtime is a change of this file.
 //!
-//! async-std is no longer developed; smol, whose reactor it is built on, is its named successor.
+//! The runtime is tokio, because its sockets are edge-triggered: a message costs no system call to arm its socket again,
+//! and no read after one that has emptied the socket. ARCHITECTURE.md has the figures.
 
 use std::{
-    future::Future,
+    future::{Future, pending, poll_fn},
     io,
     net::SocketAddr,
+    panic::resume_unwind,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    thread,
     time::{Duration, Instant},
 };
 
-pub(crate) use async_std::net::{TcpListener, TcpStream};
-use futures_util::{AsyncReadExt, FutureExt, StreamExt, pin_mut, select_biased};
+use futures_util::{AsyncRead, AsyncWrite};
+use hyper::rt::{Sleep, Timer};
+use tokio::{
+    io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
+    net,
+    runtime::Builder,
+    signal::unix::{Signal, SignalKind, signal},
+    task::{self, JoinHandle},
+    time,
+};
 
-/// Runs a future to its end on this thread.
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    async_std::task::block_on(future)
+/// How many tasks run before sockets and timers are looked at. Floods wait for each other (see `fair`), so few tasks
+/// are enough for an honest peer to wait behind.
+const TASKS_AT_A_STRETCH: u32 = 16;
+
+/// Runs a future to its end, and what it spawns beside it. What has not ended then is dropped.
+///
+/// There is a worker for each core that we may use, and this thread is none of them: the future runs on a worker, too,
+/// so that nothing it does has to wake another thread.
+pub fn run<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let mut builder = Builder::new_multi_thread();
+    let runtime = builder.worker_threads(cores).event_interval(TASKS_AT_A_STRETCH).enable_all().build()?;
+    let output = runtime.block_on(output_of(runtime.spawn(future)));
+    // A thread that blocks on a file that cannot be read is not waited for.
+    runtime.shutdown_background();
+    Ok(output)
+}
+
+/// Runs a future, and what it spawns, on this thread only.
+#[cfg(any(test, feature = "fuzzing"))]
+#[allow(clippy::panic, reason = "without a runtime there is nothing to test")]
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.unwrap_or_else(|error| panic!("{error}")).block_on(future)
 }
 
 /// Runs a future beside the others.
 pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) {
-    async_std::task::spawn(future);
+    task::spawn(future);
 }
 
 /// Runs blocking code where it holds nobody up.
 pub(crate) async fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    async_std::task::spawn_blocking(work).await
+    output_of(task::spawn_blocking(work)).await
+}
+
+/// A panic goes on in whoever waits for the task.
+async fn output_of<T>(task: JoinHandle<T>) -> T {
+    match task.await.map_err(task::JoinError::try_into_panic) {
+        Ok(output) => output,
+        Err(Ok(panic)) => resume_unwind(panic),
+        // The runtime has ended before the task, and with it whoever waits.
+        Err(Err(_)) => pending().await,
+    }
 }
 
 /// Lets everybody else who has something to do go on.
 pub(crate) async fn yield_now() {
-    async_std::task::yield_now().await;
+    task::yield_now().await;
 }
 
 pub(crate) async fn sleep(time: Duration) {
-    async_std::task::sleep(time).await;
+    time::sleep(time).await;
 }
 
 /// The future's output, or `None` if it takes longer than `time`.
 pub(crate) async fn timeout<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
-    let (future, alarm) = (future.fuse(), sleep(time).fuse());
-    pin_mut!(future, alarm);
-    select_biased! {
-        output = future => Some(output),
-        () = alarm => None,
+    time::timeout(time, future).await.ok()
+}
+
+/// A socket that accepts connections.
+pub(crate) struct TcpListener(net::TcpListener);
+
+impl TcpListener {
+    /// Of a bound and listening socket.
+    pub(crate) fn new(socket: std::net::TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        net::TcpListener::from_std(socket).map(Self)
+    }
+
+    pub(crate) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, address) = self.0.accept().await?;
+        Ok((TcpStream(stream), address))
     }
 }
 
-/// Wraps a bound and listening socket.
-pub(crate) fn listener(socket: std::net::TcpListener) -> io::Result<TcpListener> {
-    socket.set_nonblocking(true)?;
-    Ok(TcpListener::from(socket))
+/// A connected socket. A read that does not fill its buffer, and a write that does not take all, are the last ones until
+/// the system says that there is more to read or room to write.
+#[derive(Debug)]
+pub struct TcpStream(net::TcpStream);
+
+impl TcpStream {
+    pub(crate) fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.0.set_nodelay(nodelay)
+    }
+
+    /// Waits for bytes, and leaves them in the socket.
+    pub(crate) async fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.0.peek(bytes).await
+    }
 }
 
-pub(crate) async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    listener.accept().await
+impl AsyncRead for TcpStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(buf);
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut buf))?;
+        Poll::Ready(Ok(buf.filled().len()))
+    }
 }
 
-/// Reads all of `bytes` from a socket.
-pub(crate) async fn read_exact(mut stream: &TcpStream, bytes: &mut [u8]) -> io::Result<()> {
-    stream.read_exact(bytes).await
+impl AsyncWrite for TcpStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    /// Tells the other end that nothing more comes; it may still send.
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
 }
 
 /// An alarm that can be set again.
-pub(crate) struct Alarm(async_io::Timer);
+pub(crate) struct Alarm(Pin<Box<time::Sleep>>);
 
 impl Alarm {
     pub(crate) fn after(time: Duration) -> Self {
-        Self(async_io::Timer::after(time))
+        Self(Box::pin(time::sleep(time)))
     }
 
     pub(crate) fn set_after(&mut self, time: Duration) {
-        self.0.set_after(time);
+        let at = time::Instant::now().checked_add(time);
+        // Further off than clocks go.
+        let Some(at) = at else { return *self = Self::after(time) };
+        self.0.as_mut().reset(at);
+    }
+}
+
+impl Future for Alarm {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+/// hyper's deadlines.
+#[derive(Debug)]
+pub(crate) struct HttpTimer;
+
+impl Sleep for Alarm {}
+
+impl Timer for HttpTimer {
+    fn sleep(&self, time: Duration) -> Pin<Box<dyn Sleep>> {
+        Box::pin(Alarm::after(time))
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
-        Pin::new(&mut self.0).poll(cx)
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        self.sleep(deadline.saturating_duration_since(Instant::now()))
     }
 }
 
@@ -90,20 +190,51 @@ pub(crate) enum Wanted {
 }
 
 /// SIGINT, SIGTERM and SIGHUP, one after the other.
-pub(crate) struct Signals(async_signal::Signals);
+pub(crate) struct Signals([(Signal, Wanted); 3]);
 
 impl Signals {
     pub(crate) fn new() -> io::Result<Self> {
-        use async_signal::Signal::{Hup, Int, Term};
-        async_signal::Signals::new([Int, Term, Hup]).map(Self)
+        Ok(Self([
+            (signal(SignalKind::interrupt())?, Wanted::End),
+            (signal(SignalKind::terminate())?, Wanted::End),
+            (signal(SignalKind::hangup())?, Wanted::Reload),
+        ]))
     }
 
     /// Waits for the next one.
     pub(crate) async fn next(&mut self) -> Wanted {
-        match self.0.next().await {
-            Some(Ok(async_signal::Signal::Hup)) => Wanted::Reload,
-            Some(Ok(_)) => Wanted::End,
-            _ => std::future::pending().await,
-        }
+        poll_fn(|cx| {
+            let came = self
+                .0
+                .iter_mut()
+                .find_map(|(signal, wanted)| signal.poll_recv(cx).is_ready().then_some(*wanted));
+            came.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use futures_util::{AsyncReadExt, FutureExt};
+
+    use super::*;
+
+    /// What comes after it is there at once, and is not seen before the reactor says so: nobody asks the system.
+    #[test]
+    fn after_a_read_that_does_not_fill_its_buffer_nobody_asks_again() {
+        block_on(async {
+            let listener = TcpListener::new(std::net::TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+            let mut client = std::net::TcpStream::connect(listener.0.local_addr().unwrap()).unwrap();
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut buf = [0; 100];
+            client.write_all(b"first").unwrap();
+            assert_eq!(stream.read(&mut buf).await.unwrap(), 5);
+            client.write_all(b"second").unwrap();
+            assert!(stream.read(&mut buf).now_or_never().is_none());
+            assert_eq!(stream.read(&mut buf).await.unwrap(), 6);
+        });
     }
 }

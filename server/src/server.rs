@@ -10,7 +10,7 @@ use std::{
 
 use futures_rustls::TlsAcceptor;
 use futures_util::{
-    FutureExt,
+    AsyncReadExt, FutureExt,
     future::{Fuse, FusedFuture},
     pin_mut, select_biased,
 };
@@ -330,7 +330,7 @@ fn share_of(switchboard: &Switchboard, time: Duration) -> usize {
 /// The PROXY protocol if a trusted proxy speaks it, TLS if we have it, then HTTP, until there is a WebSocket
 /// or nobody.
 async fn handshake(
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
     acceptor: Option<TlsAcceptor>,
     app: Arc<App>,
@@ -338,7 +338,7 @@ async fn handshake(
     let settings = app.settings();
     let timeout = settings.limits.hello_timeout;
     let peer = match settings.proxies.trusts(peer.ip()) {
-        true => runtime::timeout(timeout, read_preface(&stream, peer, &app)).await??,
+        true => runtime::timeout(timeout, read_preface(&mut stream, peer, &app)).await??,
         false => peer,
     };
     let (visit, _slot) = app.visit(peer)?;
@@ -367,7 +367,7 @@ async fn handshake(
 }
 
 /// The client that a PROXY protocol header names, or the peer itself where there is none.
-async fn read_preface(stream: &TcpStream, peer: SocketAddr, app: &App) -> Option<SocketAddr> {
+async fn read_preface(stream: &mut TcpStream, peer: SocketAddr, app: &App) -> Option<SocketAddr> {
     let mut bytes = Vec::new();
     loop {
         let known = bytes.len();
@@ -391,7 +391,7 @@ async fn read_preface(stream: &TcpStream, peer: SocketAddr, app: &App) -> Option
         };
         // Take it out of the socket, so that the next peek waits for more. No byte behind the header is taken.
         bytes.truncate(length);
-        runtime::read_exact(stream, bytes.get_mut(known..)?).await.ok()?;
+        stream.read_exact(bytes.get_mut(known..)?).await.ok()?;
         if let Some(client) = client {
             return Some(client.unwrap_or(peer));
         }

@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::Shutdown,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -52,17 +51,6 @@ impl Connected {
             Some(MaybeTls::Tls(stream)) => stream.get_mut().0.settle(),
             None => {}
         }
-    }
-
-    /// Tells the client that nothing more comes; it may still send. Closing does not, not with every runtime.
-    pub fn shut_down(&self) {
-        let socket = match &self.stream {
-            Some(MaybeTls::Plain(socket)) => socket,
-            Some(MaybeTls::Tls(stream)) => stream.get_ref().0,
-            None => return,
-        };
-        // Broken already: then it knows.
-        let _ = socket.get_ref().shutdown(Shutdown::Write);
     }
 }
 

@@ -387,8 +387,9 @@ fn a_killed_server_cuts_everybody_and_its_successor_gets_the_port() {
 
 #[test]
 fn one_thread_is_enough() {
-    let mut command = std::process::Command::new(program("callbin-server"));
-    command.env("ASYNC_STD_THREAD_COUNT", "1").args(["--disable-ssl", "--addr", "127.0.0.1", "--port", "0"]);
+    let mut command = std::process::Command::new("taskset");
+    command.args(["--cpu-list", "0"]).arg(program("callbin-server"));
+    command.args(["--disable-ssl", "--addr", "127.0.0.1", "--port", "0"]);
     let server = Server::spawn(&mut command);
     let (mut caller, mut callee) = session(&server);
     caller.send("hi");

@@ -25,11 +25,15 @@ pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> 
     let end = start + Duration::from_secs(options.time.seconds);
     let tasks: Vec<_> = (0..options.peers)
         .map(|i| {
-            let (target, uid) = (run.target.clone(), uid("churn", i));
+            let target = run.target.clone();
             runtime::spawn(async move {
                 let mut latencies = histogram();
-                while Instant::now() < end {
+                // A new uid each time: some servers forget the last one a moment after they have closed its socket.
+                for uid in (0..).map(|number| uid(&format!("churn{i}-"), number)) {
                     let began = Instant::now();
+                    if began >= end {
+                        break;
+                    }
                     target.register(&uid).await?.close().await;
                     record(&mut latencies, began.elapsed());
                 }

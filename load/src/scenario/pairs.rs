@@ -6,6 +6,7 @@ use clap::Args;
 use futures_util::future::try_join_all;
 
 use crate::{
+    peer::Target,
     relay::{Pace, Pair, Played},
     runtime,
     scenario::{Run, Time},
@@ -26,10 +27,13 @@ pub(crate) struct Options {
     /// ping-pong as fast as it can.
     #[arg(long)]
     rate: Option<f64>,
+    /// The server is a TCP relay without a protocol (`examples/bare-relay.rs`): no WebSocket, no registration.
+    #[arg(long)]
+    bare: bool,
 }
 
 pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> {
-    let pairs = try_join_all((0..options.pairs).map(|i| Pair::connect(&run.target, "pairs", i))).await?;
+    let pairs = connect(&run.target, options).await?;
     run.restart();
     let start = Instant::now();
     let end = start + Duration::from_secs(options.time.seconds);
@@ -55,4 +59,15 @@ pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> 
     run.add_cost("server_cpu_per_message", messages);
     run.add_cpu(elapsed);
     Ok(())
+}
+
+async fn connect(target: &Target, options: &Options) -> anyhow::Result<Vec<Pair>> {
+    if !options.bare {
+        return try_join_all((0..options.pairs).map(|i| Pair::connect(target, "pairs", i))).await;
+    }
+    let mut pairs = Vec::new();
+    for _ in 0..options.pairs {
+        pairs.push(Pair::connect_bare(target, options.size).await?);
+    }
+    Ok(pairs)
 }

@@ -75,8 +75,7 @@ async fn await_answer(pump: &mut Pump) {
 /// close frame is lost with it.
 async fn drain(stream: &mut Connected) {
     let _ = stream.close().await;
-    stream.shut_down();
-    let mut scratch = vec![0; 16 * 1024];
+    let mut scratch = vec![0; 1024];
     while matches!(stream.read(&mut scratch).await, Ok(1..)) {}
 }
 

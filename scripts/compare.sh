@@ -1,0 +1,136 @@
+#!/bin/sh
+# Compares callbin with what it replaces, in one run on this machine, and prints tables for the README.
+#   scripts/compare.sh [servers]
+# EXAMPLES names a checkout of GStreamer's examples, or of all of GStreamer: their Python server takes part. ROUNDS and
+# SECONDS_EACH say how often each scenario runs, and how long.
+set -eu
+cd "$(dirname "$0")/.."
+bin=target/release
+rounds=${ROUNDS:-3}
+seconds=${SECONDS_EACH:-5}
+dir=$(mktemp -d)
+server=""
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null; rm -rf "$dir"' EXIT
+ulimit -n "$(ulimit -Hn)"
+
+machine() {
+    processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
+    printf '%s, %s cores, Linux %s, %s\n\n' "$processor" "$(nproc)" "$(uname -r)" "$(date +%Y-%m-%d)"
+    printf '    make compare%s\n\n' "${EXAMPLES:+ EXAMPLES=$EXAMPLES}"
+}
+
+# The Python server of the examples, wherever a checkout has it.
+python_server() {
+    for place in webrtc/signalling subprojects/gst-examples/webrtc/signalling signalling; do
+        if [ -f "${EXAMPLES:-/nowhere}/$place/simple_server.py" ]; then
+            printf '%s\n' "$EXAMPLES/$place/simple_server.py"
+            return
+        fi
+    done
+}
+
+# Starts a server on the first core and sets $server and $port.
+start() { # name
+    mkfifo "$dir/listening"
+    case $1 in
+        relay) taskset -c 0 "$bin/examples/bare-relay" >"$dir/listening" & ;;
+        callbin)
+            # All load comes from one address, which no honest address would send: limits per owner are off.
+            taskset -c 0 "$bin/callbin-server" --addr 127.0.0.1 --port 0 --disable-ssl --log warn \
+                --max-owner-connections 0 --max-registration-rate 0 --max-request-rate 0 --max-message-rate 0 \
+                --max-byte-rate 0 >"$dir/listening" &
+            ;;
+        python)
+            # It prints each message, and waits for nobody to read that.
+            port=$((20000 + $$ % 10000))
+            taskset -c 0 /usr/bin/python3 "$python" --addr 127.0.0.1 --port "$port" --disable-ssl >/dev/null 2>&1 &
+            server=$!
+            until taskset -c 1 curl --silent --output "$dir/health" "http://127.0.0.1:$port/health"; do
+                kill -0 "$server" || { echo "callbin: $python does not start" >&2; exit 1; }
+                sleep 0.1
+            done
+            rm "$dir/listening"
+            return
+            ;;
+    esac
+    server=$!
+    read -r _ address <"$dir/listening" || { wait "$server"; exit 1; }
+    rm "$dir/listening"
+    address=${address%/}
+    port=${address##*:}
+}
+
+stop() {
+    kill "$server" 2>/dev/null || true
+    wait "$server" 2>/dev/null || true
+    server=""
+}
+
+# Keeps one figure of one scenario: what the server's CPU did for each thing.
+measure() { # server, what, load's arguments
+    start "$1"
+    # shellcheck disable=SC2086
+    taskset -c 1 "$bin/callbin-load" --server "ws://127.0.0.1:$port" --pid "$server" --json $3 >"$dir/report"
+    stop
+    figure=$(sed -n 's/.*"server_cpu_per_[a-z]*_us":\([0-9.]*\).*/\1/p' "$dir/report")
+    echo "$2 $1 $figure" >>"$dir/figures"
+}
+
+# The median of all rounds.
+median() { # what, server
+    sed -n "s/^$1 $2 //p" "$dir/figures" | sort -g | awk '{ v[NR] = $1 } END { if (NR) print v[int((NR + 1) / 2)] }'
+}
+
+# The median of how often one server's figure contains the other's, each taken within a round.
+ratio() { # what, server, other server
+    sed -n "s/^$1 $2 //p" "$dir/figures" >"$dir/one"
+    sed -n "s/^$1 $3 //p" "$dir/figures" >"$dir/other"
+    paste "$dir/one" "$dir/other" | awk 'NF == 2 { print $1 / $2 }' | sort -g |
+        awk '{ v[NR] = $1 } END { if (NR) printf "%.2f", v[int((NR + 1) / 2)]; else printf "not run" }'
+}
+
+row() { # title, what
+    printf '| %s |' "$1"
+    for name in relay callbin python; do
+        value=$(median "$2" "$name")
+        [ -z "$value" ] || value=$(printf '%.1f µs' "$value")
+        printf ' %s |' "${value:-not run}"
+    done
+    printf ' %s | %s |\n' "$(ratio "$2" callbin relay)" "$(ratio "$2" python callbin)"
+}
+
+compare_servers() {
+    python=$(python_server)
+    servers="relay callbin${python:+ python}"
+    for round in $(seq "$rounds"); do
+        for name in $servers; do
+            echo "round $round of $rounds: $name" >&2
+            bare=""
+            [ "$name" != relay ] || bare=" --bare"
+            measure "$name" busy "pairs --seconds $seconds$bare"
+            measure "$name" calm "pairs --seconds $seconds --rate 2000$bare"
+            [ "$name" = relay ] || measure "$name" register "churn --seconds $seconds"
+        done
+    done
+    echo "Processor time of the server, on a core of its own, for each thing done; medians of $rounds rounds."
+    echo
+    echo "| | bare TCP relay | callbin | Python server | callbin / relay | Python / callbin |"
+    echo "|---|---|---|---|---|---|"
+    row "relay a message of 2 kB, 50 pairs, as fast as it goes" busy
+    row "… 2,000 messages a second" calm
+    row "register and close" register
+    echo
+    if [ -n "$python" ]; then
+        /usr/bin/python3 -c 'import platform, websockets.version as w
+print("Python " + platform.python_version() + ", websockets " + w.version)'
+    else
+        echo "The Python server is missing: EXAMPLES=${EXAMPLES:-} is no checkout with webrtc/signalling/simple_server.py."
+    fi
+}
+
+machine
+case "${1:-all}" in
+    servers) compare_servers ;;
+    all) compare_servers ;;
+    *) echo "usage: scripts/compare.sh [servers]" >&2; exit 2 ;;
+esac
