@@ -102,7 +102,7 @@ fn garble(pad: &gst::Pad, random: &Random) {
     }
     let random = random.clone();
     let keep_sound: fn(&mut Vec<u8>, &[u8]) = match pad.name().split('_').next() {
-        Some("data") => set_checksum,
+        Some("data") => |bytes, _| set_checksum(bytes),
         Some("rtcp") => keep_rtcp,
         _ => keep_rtp,
     };
@@ -185,7 +185,7 @@ fn keep_rtcp(bytes: &mut Vec<u8>, sound: &[u8]) {
 }
 
 /// CRC32c of the packet with zeros in its place (RFC 9260, appendix A), so that the garbage is read.
-fn set_checksum(bytes: &mut Vec<u8>, _: &[u8]) {
+fn set_checksum(bytes: &mut [u8]) {
     if bytes.len() < 12 {
         return;
     }
