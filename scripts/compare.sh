@@ -1,8 +1,9 @@
 #!/bin/sh
 # Compares callbin with what it replaces, in one run on this machine, and prints tables for the README.
-#   scripts/compare.sh [servers]
-# EXAMPLES names a checkout of GStreamer's examples, or of all of GStreamer: their Python server takes part. ROUNDS and
-# SECONDS_EACH say how often each scenario runs, and how long.
+#   scripts/compare.sh [servers|clients]
+# EXAMPLES names a checkout of GStreamer's examples, or of all of GStreamer: their Python server takes part, and their
+# clients in Rust and C as far as they build here. ROUNDS and SECONDS_EACH say how often each scenario of the servers runs,
+# and how long.
 set -eu
 cd "$(dirname "$0")/.."
 bin=target/release
@@ -19,11 +20,11 @@ machine() {
     printf '    make compare%s\n\n' "${EXAMPLES:+ EXAMPLES=$EXAMPLES}"
 }
 
-# The Python server of the examples, wherever a checkout has it.
-python_server() {
-    for place in webrtc/signalling subprojects/gst-examples/webrtc/signalling signalling; do
-        if [ -f "${EXAMPLES:-/nowhere}/$place/simple_server.py" ]; then
-            printf '%s\n' "$EXAMPLES/$place/simple_server.py"
+# A file of the examples' folder "webrtc", wherever a checkout has it.
+example() { # path
+    for place in webrtc subprojects/gst-examples/webrtc .; do
+        if [ -e "${EXAMPLES:-/nowhere}/$place/$1" ]; then
+            realpath "$EXAMPLES/$place/$1"
             return
         fi
     done
@@ -100,7 +101,7 @@ row() { # title, what
 }
 
 compare_servers() {
-    python=$(python_server)
+    python=$(example signalling/simple_server.py)
     servers="relay callbin${python:+ python}"
     for round in $(seq "$rounds"); do
         for name in $servers; do
@@ -128,9 +129,49 @@ print("Python " + platform.python_version() + ", websockets " + w.version)'
     fi
 }
 
+# Builds an example's client outside of the checkout; says why there is none otherwise.
+build_rust() {
+    source=$(example sendrecv/gst-rust/Cargo.toml)
+    [ -n "$source" ] || { echo "The example's client in Rust is missing: no webrtc/sendrecv/gst-rust." >>"$dir/missing"; return; }
+    CARGO_TARGET_DIR=$cache/rust cargo build --quiet --release --locked --manifest-path "$source" >"$dir/log" 2>&1 ||
+        { echo "The example's client in Rust does not build: $(grep -m 1 error "$dir/log")" >>"$dir/missing"; return; }
+    rust=$cache/rust/release/webrtc-app
+}
+
+build_c() {
+    source=$(example sendrecv/gst/webrtc-sendrecv.c)
+    [ -n "$source" ] || { echo "The example's client in C is missing: no webrtc/sendrecv/gst." >>"$dir/missing"; return; }
+    packages="gstreamer-webrtc-1.0 gstreamer-webrtc-nice-1.0 gstreamer-sdp-1.0 gstreamer-rtp-1.0 nice json-glib-1.0 libsoup-3.0"
+    # shellcheck disable=SC2046,SC2086
+    (cd "$(dirname "$source")" && cc -O2 -w -o "$cache/webrtc-sendrecv" webrtc-sendrecv.c custom_agent.c \
+        $(pkg-config --cflags --libs $packages)) >"$dir/log" 2>&1 ||
+        { echo "The example's client in C does not build: $(grep -m 1 error "$dir/log")" >>"$dir/missing"; return; }
+    c=$cache/webrtc-sendrecv
+}
+
+compare_clients() {
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/callbin-interop
+    mkdir -p "$cache"
+    rust="" c=""
+    : >"$dir/missing"
+    build_rust
+    build_c
+    set --
+    # shellcheck disable=SC2016 # SERVER and PEER are for the shell that starts the client.
+    {
+        [ -z "$rust" ] || set -- "$@" "GStreamer's example in Rust" "$rust --server \"\$SERVER\" --peer-id \"\$PEER\""
+        [ -z "$c" ] || set -- "$@" "GStreamer's example in C" "$c --server=\"\$SERVER\" --peer-id=\"\$PEER\""
+    }
+    cargo run --release --locked --quiet --package callbin-tests --bin callbin-bench -- compare "$@"
+    echo
+    cat "$dir/missing"
+    echo "GStreamer $(pkg-config --modversion gstreamer-1.0), $(chromium --version 2>/dev/null)"
+}
+
 machine
 case "${1:-all}" in
     servers) compare_servers ;;
-    all) compare_servers ;;
-    *) echo "usage: scripts/compare.sh [servers]" >&2; exit 2 ;;
+    clients) compare_clients ;;
+    all) compare_servers; echo; compare_clients ;;
+    *) echo "usage: scripts/compare.sh [servers|clients]" >&2; exit 2 ;;
 esac

@@ -19,4 +19,4 @@ EXAMPLES_PACKAGES="python3-gst-1.0 gir1.2-gst-plugins-bad-1.0 python3-websockets
 
 # To compare with others (make compare), and for GStreamer's signalling server.
 COMPARE_PACKAGES="curl util-linux"
-COMPARE_EXAMPLES_PACKAGES="python3-websockets"
+COMPARE_EXAMPLES_PACKAGES="python3-websockets libsoup-3.0-dev libjson-glib-dev libssl-dev"

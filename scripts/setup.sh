@@ -13,7 +13,7 @@ case "${1:-build}" in
         [ -z "${EXAMPLES:-}" ] || wanted="$wanted $EXAMPLES_PACKAGES"
         ;;
     compare)
-        wanted="$BUILD_PACKAGES $RUN_PACKAGES $COMPARE_PACKAGES"
+        wanted="$BUILD_PACKAGES $RUN_PACKAGES $TEST_PACKAGES $COMPARE_PACKAGES"
         [ -z "${EXAMPLES:-}" ] || wanted="$wanted $COMPARE_EXAMPLES_PACKAGES"
         ;;
     *) echo "usage: scripts/setup.sh build|test|interop|compare" >&2; exit 2 ;;
