@@ -14,16 +14,16 @@ use crate::{
 /// Relays messages within sessions.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How many pairs.
+    /// Number of pairs.
     #[arg(long, default_value_t = 50)]
     pairs: usize,
-    /// Bytes of a message.
+    /// Size of a message in bytes.
     #[arg(long, default_value_t = 2000)]
     size: usize,
     #[command(flatten)]
     time: Time,
-    /// Messages per second of all pairs together, there and back counted each. None: every pair plays
-    /// ping-pong as fast as it can.
+    /// Messages per second of all pairs together, counted in both directions. None: every pair plays ping-pong as fast
+    /// as it can.
     #[arg(long)]
     rate: Option<f64>,
 }
