@@ -47,7 +47,7 @@ struct Common {
 enum Scenario {
     /// Session pairs that relay messages, as fast as possible or at a fixed rate.
     Pairs(scenario::pairs::Options),
-    /// Peers that register and close in turn.
+    /// Peers that register and close repeatedly.
     Churn(scenario::churn::Options),
     /// Peers that register and then do nothing.
     Idle(scenario::idle::Options),
