@@ -1,5 +1,5 @@
-//! Honest pairs that relay at a fixed rate while something else goes on. They have a thread of their own: what
-//! delays them is the server, not our other tasks.
+//! Honest pairs that relay at a fixed rate during a scenario. They run on a thread of their own: delays come from the
+//! server, not from our other tasks.
 
 use std::{
     sync::{
@@ -21,24 +21,24 @@ use crate::{
     runtime,
 };
 
-/// How long after the end a pair may still wait for its last message.
+/// The longest time after the end that a pair waits for its last message.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Who is honest.
+/// The honest pairs.
 #[derive(Debug, Args)]
 pub(crate) struct Crew {
-    /// How many honest pairs relay meanwhile.
+    /// Number of honest pairs that relay meanwhile.
     #[arg(long, default_value_t = 50)]
     pairs: usize,
-    /// Bytes of their messages.
+    /// Size of their messages in bytes.
     #[arg(long, default_value_t = 2000)]
     size: usize,
-    /// Their messages per second, of all together, there and back counted each.
+    /// Messages per second of all pairs together, counted in both directions.
     #[arg(long, default_value_t = 2000.0)]
     rate: f64,
 }
 
-/// Pairs at work.
+/// Running pairs.
 pub(crate) struct Honest {
     over: Arc<AtomicBool>,
     thread: JoinHandle<Outcome>,
@@ -50,7 +50,7 @@ struct Outcome {
 }
 
 impl Honest {
-    /// Connects them, and has them relay from now on.
+    /// Connects the pairs and starts relaying.
     pub(crate) async fn start(target: &Target, kind: &str, options: &Crew) -> anyhow::Result<Self> {
         let pairs = try_join_all((0..options.pairs).map(|i| Pair::connect(target, kind, i))).await?;
         let over = Arc::new(AtomicBool::new(false));
@@ -59,7 +59,7 @@ impl Honest {
         Ok(Self { over, thread })
     }
 
-    /// Ends them, and adds what they saw to the report.
+    /// Stops the pairs and adds their results to the report.
     pub(crate) fn finish(self, name: &str, report: &mut Report) -> anyhow::Result<()> {
         self.over.store(true, Ordering::Relaxed);
         let Outcome { played, dropped } = self.thread.join().map_err(|_| anyhow!("a thread panicked"))?;

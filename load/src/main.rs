@@ -34,7 +34,7 @@ struct Common {
     #[command(flatten)]
     place: Place,
 
-    /// Process id of the server, if it runs here: its CPU time and memory are part of the report.
+    /// Process id of the server if it runs on this machine: adds its CPU time and memory to the report.
     #[arg(long, global = true)]
     pid: Option<u32>,
 
@@ -45,23 +45,23 @@ struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Scenario {
-    /// Session pairs that relay messages, by turns or at a fixed rate.
+    /// Session pairs that relay messages, as fast as possible or at a fixed rate.
     Pairs(scenario::pairs::Options),
-    /// Peers that register and close, one after the other.
+    /// Peers that register and close repeatedly.
     Churn(scenario::churn::Options),
     /// Peers that register and then do nothing.
     Idle(scenario::idle::Options),
-    /// A room that many join, and each member's notices.
+    /// A room with many members, and the notices that they get.
     Room(scenario::room::Options),
-    /// Everybody connects at once.
+    /// Many peers that connect within a short time.
     Storm(scenario::storm::Options),
-    /// TLS handshakes and nothing else.
+    /// Only TLS handshakes.
     Handshakes(scenario::handshakes::Options),
-    /// Peers that stop reading, and what others notice of it.
+    /// Peers that stop reading, and the effect on others.
     Slow(scenario::slow::Options),
-    /// Attacks of many kinds, and what honest pairs notice of them.
+    /// Attacks of many kinds, and the effect on honest pairs.
     Attack(scenario::attack::Options),
-    /// The attackers of `attack` alone, for example on another machine.
+    /// Only the attackers of `attack`, for example on another machine.
     Attackers(scenario::attackers::Options),
 }
 

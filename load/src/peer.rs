@@ -1,4 +1,4 @@
-//! A peer as the scenarios need it: it registers, sends, receives.
+//! A peer for the scenarios: it registers, sends and receives.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -25,33 +25,33 @@ use futures_util::{AsyncReadExt, AsyncWriteExt, StreamExt};
 
 use crate::runtime::{self, TcpStream};
 
-/// Where the load goes, as the command line says it.
+/// The server, as given on the command line.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Place {
     /// The server. Certificates are not checked.
     #[arg(long, global = true, env = "CALLBIN_SERVER", default_value = "ws://127.0.0.1:8443")]
     server: String,
 
-    /// Connect from so many addresses of the loopback network in turn, so that limits per address are not
-    /// everybody's. Attackers only, in an attack.
+    /// Connect from N addresses of the loopback network in turn, so that the limits per address do not stop all peers.
+    /// In `attack`, only attackers do so.
     #[arg(long, global = true, default_value_t = 0, value_name = "N")]
     source_addresses: usize,
 
-    /// An access token, for servers that want one.
+    /// An access token, if the server requires one.
     #[arg(long, global = true, env = "CALLBIN_TOKEN", hide_env_values = true)]
     token: Option<String>,
 }
 
 impl Place {
-    /// Has another `callbin-load` go there, too.
+    /// Passes the options to another `callbin-load`.
     pub(crate) fn hand_over(&self, command: &mut Command) {
         command.args(["--server", &self.server, "--source-addresses", &self.source_addresses.to_string()]);
-        // Anybody may read command lines.
+        // Not on the command line: other users could read it there.
         command.envs(self.token.iter().map(|token| ("CALLBIN_TOKEN", token)));
     }
 }
 
-/// Where the load goes.
+/// The server to connect to.
 #[derive(Clone)]
 pub(crate) struct Target {
     url: String,
@@ -62,7 +62,7 @@ pub(crate) struct Target {
     sources: Sources,
 }
 
-/// Addresses of the loopback network to connect from, one after the other: 127.1.0.1 and on. None: the system chooses.
+/// Addresses of the loopback network to connect from in turn, from 127.1.0.1 on. If there are none, the system chooses.
 #[derive(Clone, Default)]
 struct Sources {
     count: usize,
@@ -78,7 +78,7 @@ impl Sources {
 }
 
 impl Target {
-    /// Takes apart `ws://host:port/…` or `wss://…`. A token goes into the query, where unmodified clients have it.
+    /// Parses `ws://host:port/…` or `wss://…`. The token goes into the query, as in unmodified clients.
     pub(crate) fn new(place: &Place) -> anyhow::Result<Self> {
         let (url, token) = (place.server.as_str(), place.token.as_deref());
         let (tls, rest) = match url.split_once("://") {
@@ -103,12 +103,12 @@ impl Target {
         })
     }
 
-    /// The same server, from the address that the system chooses.
+    /// The same server, from an address chosen by the system.
     pub(crate) fn without_sources(&self) -> Self {
         Self { sources: Sources::default(), ..self.clone() }
     }
 
-    /// The same server, with a whole TLS handshake for each connection.
+    /// The same server, with a full TLS handshake for each connection.
     pub(crate) fn without_resumption(&self) -> anyhow::Result<Self> {
         let mut config = insecure_config()?;
         config.resumption = Resumption::disabled();
@@ -116,12 +116,12 @@ impl Target {
         Ok(Self { connector, ..self.clone() })
     }
 
-    /// Is it a `wss://` server?
+    /// Whether it is a `wss://` server.
     pub(crate) fn has_tls(&self) -> bool {
         self.connector.is_some()
     }
 
-    /// What makes a connection a WebSocket.
+    /// The HTTP request that opens a WebSocket.
     pub(crate) fn handshake_request(&self) -> String {
         format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -152,7 +152,7 @@ impl Target {
         Ok(Peer::Bare { stream: self.open().await?, size })
     }
 
-    /// A connection on which nothing was said, after the TLS handshake if there is one.
+    /// Opens a connection, with TLS if the server has it, and sends nothing.
     pub(crate) async fn open(&self) -> anyhow::Result<Stream> {
         let tcp = self.open_tcp().await?;
         Ok(match &self.connector {
@@ -164,7 +164,7 @@ impl Target {
         })
     }
 
-    /// A connection on which nothing was said.
+    /// Opens a TCP connection and sends nothing.
     pub(crate) async fn open_tcp(&self) -> anyhow::Result<TcpStream> {
         let connected = runtime::connect(&self.address, self.sources.next()).await;
         connected.with_context(|| format!("cannot connect to {}", self.url))
@@ -186,7 +186,7 @@ impl Peer {
         Ok(())
     }
 
-    /// The next text frame.
+    /// Receives the next text frame.
     pub(crate) async fn receive(&mut self) -> anyhow::Result<String> {
         let socket = match self {
             Self::WebSocket(socket) => socket,
@@ -205,7 +205,7 @@ impl Peer {
         }
     }
 
-    /// Reads until the server ends the connection, and returns the reason it gave.
+    /// Reads until the server ends the connection. Returns the reason in its close frame.
     pub(crate) async fn end(&mut self) -> Option<String> {
         let Self::WebSocket(socket) = self else { return None };
         loop {
@@ -217,7 +217,7 @@ impl Peer {
         }
     }
 
-    /// Closes in order.
+    /// Closes with a closing handshake.
     pub(crate) async fn close(self) {
         let Self::WebSocket(mut socket) = self else { return };
         let _ = socket.close(None).await;
@@ -225,5 +225,5 @@ impl Peer {
     }
 }
 
-/// The bytes of a connection.
+/// The byte stream of a connection.
 pub(crate) type Stream = MaybeTls<TcpStream, TlsStream<TcpStream>>;

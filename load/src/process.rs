@@ -1,8 +1,8 @@
-//! What the server's process uses, read from /proc.
+//! Resource use of the server's process, read from /proc.
 
 use std::{fs, time::Duration};
 
-/// A process that is watched.
+/// A watched process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Watched {
     pid: u32,
@@ -11,22 +11,22 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// From now on.
+    /// Starts counting.
     pub(crate) fn new(pid: u32) -> Self {
         Self { pid, cpu_before: cpu_time(pid), memory_before: memory(pid) }
     }
 
-    /// Counts from now on instead.
+    /// Restarts counting.
     pub(crate) fn restart(&mut self) {
         *self = Self::new(self.pid);
     }
 
-    /// CPU time used since.
+    /// CPU time used since the start.
     pub(crate) fn cpu(&self) -> Duration {
         cpu_time(self.pid).saturating_sub(self.cpu_before)
     }
 
-    /// Resident memory that came since, in bytes.
+    /// Growth of resident memory since the start, in bytes.
     pub(crate) fn memory_growth(&self) -> u64 {
         memory(self.pid).saturating_sub(self.memory_before)
     }
@@ -37,7 +37,7 @@ impl Watched {
     }
 }
 
-/// Time on a CPU of all threads, in nanoseconds as the scheduler counts it. Threads that ended don't count.
+/// CPU time of all threads, as the scheduler counts it in nanoseconds. Threads that have ended do not count.
 fn cpu_time(pid: u32) -> Duration {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let nanos = tasks.filter_map(|task| {

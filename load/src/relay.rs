@@ -1,4 +1,4 @@
-//! Pairs in sessions that relay messages there and back, and how long that takes.
+//! Session pairs that relay messages in both directions and measure the round trips.
 
 use std::time::{Duration, Instant};
 
@@ -17,18 +17,19 @@ pub(crate) struct Pair {
     callee: Peer,
 }
 
-/// When messages are due.
+/// The times at which messages are due.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pace {
-    /// As soon as the last one is back.
+    /// The next one as soon as the previous one is back.
     PingPong,
-    /// At a fixed rate, whether the last one is back or not. Latency counts from when the message was due, not
-    /// from when it could be sent: a server that stalls is charged for everything it delayed.
+    /// At a fixed rate, whether the previous one is back or not. Latency counts from the due time, not from the time of
+    /// sending: a server that stalls is charged for everything it delayed.
     Fixed { first: Instant, interval: Duration },
 }
 
 impl Pace {
-    /// Of pair `number` of `count`, which send `rate` messages a second together, there and back counted each.
+    /// The pace of pair `number` of `count`. All pairs together send `rate` messages per second, counted in both
+    /// directions.
     pub(crate) fn of(rate: Option<f64>, start: Instant, number: usize, count: usize) -> Self {
         let Some(rate) = rate else { return Self::PingPong };
         let interval = Duration::from_secs_f64(2.0 * count as f64 / rate);
@@ -36,7 +37,7 @@ impl Pace {
     }
 }
 
-/// What a pair has seen, up to whatever end it came to.
+/// The results of a pair, also if it failed.
 pub(crate) struct Played {
     pub(crate) latencies: Histogram<u64>,
     pub(crate) round_trips: u64,
@@ -48,7 +49,7 @@ impl Played {
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
-        // All histograms have the same bounds.
+        // This cannot fail: all histograms have the same bounds.
         let _ = self.latencies.add(&other.latencies);
         self.round_trips += other.round_trips;
     }
@@ -65,19 +66,19 @@ impl Pair {
         Ok(Self { caller, callee })
     }
 
-    /// Two ends of a relay without a protocol, which pairs those who come one after the other.
+    /// Connects two ends through a relay without a protocol, which pairs successive connections.
     pub(crate) async fn connect_bare(target: &Target, size: usize) -> anyhow::Result<Self> {
         let callee = target.connect_bare(size).await?;
         Ok(Self { caller: target.connect_bare(size).await?, callee })
     }
 
-    /// The two ends: who called and who was called.
+    /// The caller and the callee.
     pub(crate) fn split(self) -> (Peer, Peer) {
         (self.caller, self.callee)
     }
 
-    /// Relays `text` there and back until `over` says so. What is due then and was never sent has waited until then,
-    /// at least, and counts so: the slowest must not be those who are left out.
+    /// Relays `text` in both directions until `over` is true. Messages that are overdue then count with their waiting
+    /// time so far: otherwise the slowest ones would be missing.
     pub(crate) async fn play(
         mut self,
         text: &str,

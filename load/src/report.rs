@@ -1,21 +1,21 @@
-//! The figures of a run, for people and for scripts.
+//! The results of a run, for people and for scripts.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
-/// Named figures in the order they were added.
+/// Named values in the order they were added.
 #[derive(Debug, Default)]
 pub(crate) struct Report(Vec<(String, f64, &'static str)>);
 
 impl Report {
-    /// Adds a figure with its unit.
+    /// Adds a value with its unit.
     pub(crate) fn add(&mut self, name: &str, value: f64, unit: &'static str) {
         self.0.push((name.into(), value, unit));
     }
 
-    /// Adds CPU time per thing done, in microseconds.
+    /// Adds CPU time per operation, in microseconds.
     pub(crate) fn add_cost(&mut self, name: &str, cpu: Duration, count: u64) {
         self.add(name, cpu.as_secs_f64() * 1e6 / count.max(1) as f64, "µs");
     }
@@ -29,12 +29,12 @@ impl Report {
         }
     }
 
-    /// Adds memory.
+    /// Adds an amount of memory.
     pub(crate) fn add_memory(&mut self, name: &str, bytes: u64) {
         self.add(name, bytes as f64 / 1024.0 / 1024.0, "MiB");
     }
 
-    /// Adds the figures of another report, as it prints them in JSON.
+    /// Adds the values of another report from its JSON form.
     pub(crate) fn add_all(&mut self, report: &Value) {
         for (name, value) in report.as_object().into_iter().flatten() {
             let (name, unit) = name.rsplit_once('_').unwrap_or((name, ""));
@@ -60,7 +60,7 @@ impl Report {
     }
 }
 
-/// All units there are.
+/// All units.
 const UNITS: [&str; 6] = ["µs", "ms", "s", "MiB", "%", ""];
 
 fn ascii(unit: &str) -> &str {
@@ -72,13 +72,13 @@ fn ascii(unit: &str) -> &str {
     }
 }
 
-/// A histogram from a microsecond to a minute with three digits.
+/// A histogram from one microsecond to one minute with three significant digits.
 pub(crate) fn histogram() -> Histogram<u64> {
-    // The bounds are constants that hdrhistogram accepts; a default one grows by itself.
+    // hdrhistogram accepts these constant bounds; a default histogram resizes itself.
     Histogram::new_with_bounds(1, 60_000_000, 3).unwrap_or_else(|_| unreachable!("constant bounds"))
 }
 
-/// Records a latency, at most the largest that the histogram knows.
+/// Records a latency, limited to the largest value of the histogram.
 pub(crate) fn record(histogram: &mut Histogram<u64>, latency: Duration) {
     histogram.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
 }

@@ -1,4 +1,4 @@
-//! Everything this crate takes from the async runtime. A change of runtime is a change of this file.
+//! All uses of the async runtime in this crate. To change the runtime, change this file.
 
 use std::{
     future::Future,
@@ -17,12 +17,12 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     async_std::task::block_on(future)
 }
 
-/// Runs a future on this thread, which runs nothing else: it waits behind no other task.
+/// Runs only this future on this thread: it never waits for another task.
 pub(crate) fn block_on_alone<T>(future: impl Future<Output = T>) -> T {
     async_io::block_on(future)
 }
 
-/// A task that ends when it is told to.
+/// A task that can be cancelled.
 pub(crate) struct Task(async_std::task::JoinHandle<()>);
 
 impl Task {
@@ -30,7 +30,7 @@ impl Task {
         Self(async_std::task::spawn(future))
     }
 
-    /// Ends it wherever it is, and waits until everything it had is dropped.
+    /// Cancels the task and waits until its future is dropped.
     pub(crate) async fn cancel(self) {
         self.0.cancel().await;
     }
@@ -41,12 +41,12 @@ pub(crate) async fn timeout<T>(time: Duration, future: impl Future<Output = T>) 
     async_std::future::timeout(time, future).await.ok()
 }
 
-/// Lets other tasks have their turn.
+/// Lets other tasks run.
 pub(crate) async fn yield_now() {
     async_std::task::yield_now().await;
 }
 
-/// The future's output, or `None` if `other` ends before.
+/// The future's output, or `None` if `other` ends first.
 pub(crate) async fn unless<T>(future: impl Future<Output = T>, other: impl Future<Output = ()>) -> Option<T> {
     match select(pin!(future), pin!(other)).await {
         Either::Left((output, _)) => Some(output),
@@ -54,7 +54,7 @@ pub(crate) async fn unless<T>(future: impl Future<Output = T>, other: impl Futur
     }
 }
 
-/// A task whose output can be awaited. Dropped, it goes on.
+/// Starts a task. It continues if the returned future is dropped.
 pub(crate) fn spawn<T: Send + 'static>(
     future: impl Future<Output = T> + Send + 'static,
 ) -> impl Future<Output = T> {
@@ -69,7 +69,7 @@ pub(crate) async fn sleep(time: Duration) {
     async_std::task::sleep(time).await;
 }
 
-/// Connects, from an address of this machine if one is given.
+/// Connects, from an address of this machine if `source` is given.
 pub(crate) async fn connect(address: &str, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let stream = match source {
         None => TcpStream::connect(address).await?,
@@ -98,5 +98,5 @@ async fn connect_from(source: IpAddr, address: &str) -> io::Result<TcpStream> {
     }
 }
 
-/// What a non-blocking connect says on Linux while it is under way.
+/// The error of a non-blocking connect in progress on Linux.
 const EINPROGRESS: i32 = 115;

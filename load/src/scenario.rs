@@ -1,4 +1,4 @@
-//! What the load is made of.
+//! The scenarios.
 
 pub(crate) mod attack;
 pub(crate) mod attackers;
@@ -18,7 +18,7 @@ use crate::{
     report::Report,
 };
 
-/// What every scenario works with.
+/// The state that every scenario uses.
 pub(crate) struct Run {
     pub(crate) target: Target,
     pub(crate) place: Place,
@@ -27,19 +27,19 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// The server's figures count from now on.
+    /// Restarts the counting of the server's resource use.
     pub(crate) fn restart(&mut self) {
         self.watched.iter_mut().for_each(Watched::restart);
     }
 
-    /// Adds what the server's CPU did for each of `count` things.
+    /// Adds the server's CPU time per operation for `count` operations.
     pub(crate) fn add_cost(&mut self, name: &str, count: u64) {
         if let Some(watched) = &self.watched {
             self.report.add_cost(name, watched.cpu(), count);
         }
     }
 
-    /// Adds how busy the server was, in percent of a core.
+    /// Adds the server's CPU load in percent of a core.
     pub(crate) fn add_cpu(&mut self, seconds: f64) {
         if let Some(watched) = &self.watched {
             self.report.add("server_cpu", watched.cpu().as_secs_f64() * 100.0 / seconds, "%");
@@ -47,23 +47,23 @@ impl Run {
     }
 }
 
-/// For scenarios that end when their time is over.
+/// Options of scenarios that run for a fixed time.
 #[derive(Debug, Args)]
 pub(crate) struct Time {
-    /// How long to measure.
+    /// Seconds to measure.
     #[arg(long, default_value_t = 10)]
     pub(crate) seconds: u64,
 }
 
-/// For scenarios of many peers.
+/// Options of scenarios with many peers.
 #[derive(Debug, Args)]
 pub(crate) struct Crowd {
-    /// How many.
+    /// Number of peers.
     #[arg(long, default_value_t = 5000)]
     pub(crate) peers: usize,
 }
 
-/// Uids that no other run uses at the same time.
+/// A uid that no other run uses at the same time.
 pub(crate) fn uid(kind: &str, number: usize) -> String {
     format!("load-{}-{kind}{number}", std::process::id())
 }

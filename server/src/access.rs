@@ -1,4 +1,4 @@
-//! Who may do what: what a token grants to the connection that carries it.
+//! Permissions: what a token grants to its connection.
 
 mod keys;
 pub mod token;
@@ -13,18 +13,18 @@ pub use keys::KeyError;
 use callbin_protocol::{PeerId, RoomId};
 use serde::{Deserialize, Serialize};
 
-/// What a connection may do. Without tokens everybody may do everything, and nobody is anybody.
+/// The permissions of a connection. Without tokens everything is allowed, and there are no identities.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Grant {
-    /// Who it is, under whatever uid: the token's subject.
+    /// The token's subject, independent of the uid.
     pub identity: Option<Arc<str>>,
     /// Uids it may register. `None`: any.
     pub uid: Option<Pattern>,
     /// Rooms it may join. `None`: any.
     pub rooms: Option<Vec<Pattern>>,
-    /// What else. `None`: both.
+    /// Its abilities. `None`: all.
     pub allow: Option<Vec<Ability>>,
-    /// When it ends, also for a connection that is open then.
+    /// When the grant expires. An open connection is closed then.
     pub expires: Option<SystemTime>,
 }
 
@@ -38,13 +38,13 @@ pub enum Ability {
     Answer,
 }
 
-/// A name, or with `*` at its end every name that starts so.
+/// A name, or a prefix followed by `*`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Pattern(String);
 
 impl Pattern {
-    /// Whether the name is meant.
+    /// Whether it matches the name.
     pub fn matches(&self, name: &str) -> bool {
         match self.0.strip_suffix('*') {
             Some(prefix) => name.starts_with(prefix),
@@ -60,29 +60,29 @@ impl From<&str> for Pattern {
 }
 
 impl Grant {
-    /// How long it is still good, by the system's clock.
+    /// The time until it expires, by the system clock.
     pub fn time_left(&self) -> Duration {
         let left = |expires: SystemTime| expires.duration_since(SystemTime::now()).unwrap_or_default();
         self.expires.map_or(Duration::MAX, left)
     }
 
-    /// May it register as this?
+    /// Whether it may register this uid.
     pub fn allows_uid(&self, uid: &PeerId) -> bool {
         self.uid.as_ref().is_none_or(|pattern| pattern.matches(uid.as_str()))
     }
 
-    /// May it join this room?
+    /// Whether it may join this room.
     pub fn allows_room(&self, room: &RoomId) -> bool {
         let matches = |patterns: &Vec<Pattern>| patterns.iter().any(|pattern| pattern.matches(room.as_str()));
         self.rooms.as_ref().is_none_or(matches)
     }
 
-    /// May it do this?
+    /// Whether it has this ability.
     pub fn allows(&self, ability: Ability) -> bool {
         self.allow.as_ref().is_none_or(|allow| allow.contains(&ability))
     }
 
-    /// Whether both are of one and the same somebody.
+    /// Whether both have the same identity. Grants without an identity never do.
     pub fn is_same_identity(&self, other: &Self) -> bool {
         self.identity.is_some() && self.identity == other.identity
     }

@@ -1,7 +1,7 @@
-//! What each address and each identity uses, and where it stops.
+//! Usage and rate limits per address and per identity.
 //!
-//! An account outlives its last connection by a while, or whoever reconnects would start afresh. Admitting
-//! a message waits for nobody: its lock is written to only when the limits change.
+//! An account outlives its last connection for a while; otherwise a reconnect would reset its limits. Admitting a
+//! message never waits: the lock is written to only when the limits change.
 
 use std::{
     collections::HashMap,
@@ -19,24 +19,24 @@ use tracing::info;
 
 use crate::owner::{Owner, network};
 
-/// How long an account without connections is kept: its rate limits are full again by then.
+/// How long an account without connections is kept. Its rate limits have recovered by then.
 const KEPT: Duration = Duration::from_secs(30);
 
-/// How long nothing that needs a token is taken from an address with too many bad ones.
+/// How long an address with too many bad tokens is barred from everything that needs a token.
 pub const BARRED: Duration = Duration::from_secs(10);
 
-/// How long a request waits at most because of what others of its owner cause.
+/// The longest delay of a request due to the notices that its owner has caused.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Accounts kept at most. Beyond it those without connections go first.
+/// The most accounts. Beyond this, accounts without connections are removed first.
 const MAX_ACCOUNTS: usize = 100_000;
 
-/// What one owner may use. 0: as much as it likes.
+/// The limits of one owner. 0: unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Quotas {
-    /// Connections of everybody together.
+    /// Connections of all owners together.
     pub max_connections: usize,
-    /// Connections at the same time.
+    /// Simultaneous connections.
     pub connections: usize,
     /// Registrations per second.
     pub registrations: u32,
@@ -46,18 +46,18 @@ pub struct Quotas {
     pub requests: u32,
     /// Messages per second.
     pub messages: u32,
-    /// Bytes of messages per second, and at least one largest message at once.
+    /// Bytes of messages per second. One message of the largest size is always admitted at once.
     pub bytes: u32,
-    /// The largest message.
+    /// Size of the largest message in bytes.
     pub max_message: u32,
-    /// Notices to others and names in answers per second.
+    /// Notices to others and names in answers, per second.
     pub notices: u32,
-    /// Lines in the log per second.
+    /// Log lines per second.
     pub log_lines: u32,
 }
 
 impl Quotas {
-    /// The quotas of an owner with this scale.
+    /// The quotas multiplied by an owner's scale.
     fn times(&self, scale: u32) -> Self {
         let connections = self.connections.saturating_mul(scale as usize);
         let all = [
@@ -85,18 +85,18 @@ impl Quotas {
     }
 }
 
-/// Why a connection is not taken.
+/// Why a connection is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Full {
-    /// The server has as many as it can.
+    /// The server has its maximum of connections.
     #[error("the server is full")]
     Server,
-    /// The address or the identity has.
+    /// The address or the identity has its maximum of connections.
     #[error("too many connections from here")]
     Owner,
 }
 
-/// Everybody's accounts.
+/// All accounts.
 #[derive(Debug, Default)]
 pub struct Accounts {
     quotas: RwLock<Quotas>,
@@ -116,9 +116,9 @@ struct Account {
     last_left: Mutex<Instant>,
     barred_until: Mutex<Option<Instant>>,
     rates: RwLock<Rates>,
-    /// How many times the quotas it may have.
+    /// The multiple of the quotas that it may use.
     scale: u32,
-    /// Lines that are not in the log since the last one that is.
+    /// Log lines left out since the last one written.
     lines_left_out: AtomicU64,
 }
 
@@ -133,11 +133,11 @@ struct Rates {
     notices: Pacer,
 }
 
-/// On whose account lines in the log are.
+/// The account that log lines are charged to.
 #[derive(Debug, Clone, Default)]
 pub struct Lines(Option<Arc<Account>>);
 
-/// A connection's place on the accounts of its owners, given up when dropped.
+/// A connection's entry in the accounts of its owners, removed when dropped.
 #[derive(Debug)]
 pub struct Ticket {
     accounts: Arc<Accounts>,
@@ -150,11 +150,11 @@ impl Accounts {
         Self { quotas: RwLock::new(quotas), ..Self::default() }
     }
 
-    /// Other limits from now on, also for those who are there.
+    /// Replaces the limits, also for existing accounts.
     pub fn set_quotas(&self, quotas: Quotas) {
         let before =
             std::mem::replace(&mut *self.quotas.write().unwrap_or_else(PoisonError::into_inner), quotas);
-        // The same limits again must not fill up anybody's reserve.
+        // Reloading the same limits must not refill any account.
         if before == quotas {
             return;
         }
@@ -165,23 +165,23 @@ impl Accounts {
         }
     }
 
-    /// Counts a connection, if there is room for it.
+    /// Counts a connection, unless the server is full.
     pub fn enter(self: &Arc<Self>) -> Result<Ticket, Full> {
         let max = self.quotas().max_connections;
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
         let ticket = Ticket { accounts: self.clone(), owners: Vec::new() };
-        // Too many: the ticket is dropped, and counted out again.
+        // If it is full, dropping the ticket subtracts the connection again.
         if max > 0 && before >= max { Err(Full::Server) } else { Ok(ticket) }
     }
 
-    /// Whether nothing that needs a token is taken from one of these owners for now.
+    /// Whether one of these owners is barred from what needs a token.
     pub fn is_barred(&self, owners: impl IntoIterator<Item = Owner>) -> bool {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let mut accounts = owners.into_iter().filter_map(|owner| table.accounts.get(&owner));
         accounts.any(|account| account.is_barred())
     }
 
-    /// Counts a bad token. True if that was one too many: an owner is barred from now on.
+    /// Counts a bad token. True if it exceeds the limit: an owner is barred from now on.
     pub fn count_bad_token(&self, owners: impl IntoIterator<Item = Owner>) -> bool {
         let mut one_too_many = false;
         for account in owners.into_iter().filter_map(|owner| self.account(&owner)) {
@@ -194,14 +194,14 @@ impl Accounts {
         one_too_many
     }
 
-    /// Counts an HTTP request on these accounts. False if it is one too many.
+    /// Counts an HTTP request in these accounts. False if it exceeds a limit.
     pub fn admit_request(&self, owners: impl IntoIterator<Item = Owner>) -> bool {
         let mut accounts = owners.into_iter().map(|owner| self.account(&owner));
-        // Without room for another account there is no limit to count by.
+        // If there is no room for another account, the request is refused.
         accounts.all(|account| account.is_some_and(|account| account.admit_request()))
     }
 
-    /// On whose account lines in the log about this address are.
+    /// The account for log lines about this address.
     pub fn lines(&self, address: IpAddr) -> Lines {
         Lines(self.account(&Owner::Address(network(address))))
     }
@@ -212,7 +212,7 @@ impl Accounts {
 
     fn account(&self, owner: &Owner) -> Option<Arc<Account>> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        // Read under the lock, so that other limits find the account either there or made with them.
+        // Read under the lock: new limits either find the account in the table, or it is created with them.
         let quotas = self.quotas();
         if let Some(account) = table.accounts.get(owner) {
             return Some(account.clone());
@@ -228,7 +228,7 @@ impl Accounts {
 }
 
 impl Table {
-    /// Forgets who has been away for long; at once where there are too many, else now and then.
+    /// Removes accounts that have been unused for a while; if the table is full, all unused ones.
     fn sweep(&mut self) {
         let crowded = self.accounts.len() >= MAX_ACCOUNTS;
         let recent = self.swept.is_some_and(|swept| swept.elapsed() < KEPT);
@@ -257,7 +257,7 @@ impl Account {
         self.rates().requests.admit(1)
     }
 
-    /// It is in use now, so its reserves must not be forgotten.
+    /// Marks it as in use, so that its rates are not reset.
     fn touch(&self) {
         *self.last_left.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
@@ -301,7 +301,7 @@ impl Rates {
 }
 
 impl Ticket {
-    /// Has the connection counted for these owners, too.
+    /// Charges the connection to these owners, too.
     pub fn charge(&mut self, owners: impl IntoIterator<Item = Owner>) -> Result<(), Full> {
         owners.into_iter().try_for_each(|owner| self.charge_one(&owner))
     }
@@ -314,18 +314,17 @@ impl Ticket {
         if max > 0 && before >= max { Err(Full::Owner) } else { Ok(()) }
     }
 
-    /// May another HTTP request come? A connection without accounts has no limit here.
+    /// Whether another HTTP request is admitted. A connection without owners has no limit here.
     pub fn admit_request(&self) -> bool {
         self.owners.iter().all(|account| account.admit_request())
     }
 
-    /// May it register now?
+    /// Whether it may register now.
     pub fn admit_registration(&self) -> bool {
         self.owners.iter().all(|account| account.rates().registrations.admit(1))
     }
 
-    /// How long has it to wait before it may cause so many notices? It counts as if it had waited already. `None`: too
-    /// long.
+    /// The delay before it may cause `count` notices, which are charged now. `None`: the delay would be too long.
     pub fn wait_for_notices(&self, count: usize) -> Option<Duration> {
         let now = Instant::now();
         let waits = self.owners.iter().map(|account| account.rates().notices.wait(now));
@@ -337,12 +336,12 @@ impl Ticket {
         Some(wait)
     }
 
-    /// On whose account lines in the log about it are: its address.
+    /// The account for log lines about it: its address.
     pub fn lines(&self) -> Lines {
         Lines(self.owners.first().cloned())
     }
 
-    /// May it send a message of this size now?
+    /// Whether it may send a message of this size (in bytes) now.
     pub fn admit_message(&self, bytes: usize) -> bool {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).max(1);
         self.owners.iter().all(|account| account.rates().admit_message(bytes))
@@ -360,10 +359,10 @@ impl Drop for Ticket {
 }
 
 impl Lines {
-    /// May there be another line now? If there may after some that were left out, this says how many these were.
+    /// Whether another line may be logged. If lines were left out before, this logs how many.
     pub fn admit(&self, address: SocketAddr) -> bool {
         let Some(account) = &self.0 else { return true };
-        // The line about the others is one, too.
+        // The line about those left out counts, too.
         let lines = 1 + u32::from(account.lines_left_out.load(Ordering::Relaxed) > 0);
         if !account.rates().log_lines.admit(lines) {
             account.lines_left_out.fetch_add(1, Ordering::Relaxed);
@@ -377,13 +376,13 @@ impl Lines {
     }
 }
 
-/// So much per second, with twice as much at once. One that asks for more than is there gets it, and those after it
-/// wait until it is paid for.
+/// A rate with a reserve of two seconds. A request for more than is left is granted, and later ones wait until it is
+/// paid for.
 #[derive(Debug)]
 struct Pacer(Option<(Duration, Mutex<Instant>)>);
 
 impl Pacer {
-    /// What may be taken at once, as the time in which it comes back.
+    /// The reserve, as the time in which it refills.
     const RESERVE: Duration = Duration::from_secs(2);
 
     fn new(per_second: u32) -> Self {
@@ -404,7 +403,7 @@ impl Pacer {
     }
 }
 
-/// So much per second, with some reserve for bursts.
+/// A rate limit that admits bursts.
 #[derive(Debug)]
 struct Limiter(Option<DefaultDirectRateLimiter>);
 
@@ -482,7 +481,7 @@ mod tests {
         assert!((0..1000).all(|_| !free.count_bad_token(one.clone())), "zero is no limit");
     }
 
-    /// How many of `n` attempts are admitted, from addresses that are so far from each other.
+    /// How many of `n` attempts from addresses `step` apart are admitted.
     fn from_networks(n: u32, step: u128, mut admit: impl FnMut(IpAddr) -> bool) -> u32 {
         let base = "2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap().to_bits();
         let addresses = (0..n).map(|i| std::net::Ipv6Addr::from_bits(base + u128::from(i) * step).into());
@@ -511,7 +510,7 @@ mod tests {
                 let mut ticket = accounts.enter().unwrap();
                 ticket.charge(owners(address)).is_ok() && ticket.admit_registration()
             });
-            // Some come back meanwhile, more of them on a busy machine.
+            // Some quota refills meanwhile, more of it on a busy machine.
             let allowed = (bound * 5).min(250)..=bound * 20;
             assert!(allowed.contains(&registered), "{registered} registrations, one for each of {step}");
             let tried = from_networks(250, step, |address| !accounts.count_bad_token(owners(address)));
@@ -587,7 +586,7 @@ mod tests {
         let ticket = enter(&accounts, 1).unwrap();
         let account = ticket.lines().0.unwrap();
         account.lines_left_out.store(1, Ordering::Relaxed);
-        // Ten at once, and one of them says how many were left out.
+        // Ten at once; one of them is the line about those left out.
         assert_eq!((0..50).filter(|_| ticket.lines().admit(ADDRESS)).count(), 9);
     }
 

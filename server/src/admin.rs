@@ -1,4 +1,4 @@
-//! What operators and their tools ask: probes, metrics, and the admin API.
+//! The endpoints for operators and their tools: probes, metrics, and the admin API.
 
 use hyper::{Method, Request, StatusCode, header};
 use percent_encoding::percent_decode_str;
@@ -12,7 +12,7 @@ use crate::{
     logging::short,
 };
 
-/// Probes and metrics, which need no secret.
+/// Probes and metrics, without authentication.
 pub fn probe(app: &App, path: &str) -> Option<Answer> {
     match path {
         "/livez" => Some(text(StatusCode::OK, "OK\n")),
@@ -26,7 +26,7 @@ pub fn probe(app: &App, path: &str) -> Option<Answer> {
     }
 }
 
-/// Everything that the admin address answers.
+/// Answers a request to the admin address.
 pub fn answer<B>(app: &App, request: &Request<B>) -> Answer {
     let path = request.uri().path();
     let read = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -44,7 +44,7 @@ pub fn answer<B>(app: &App, request: &Request<B>) -> Answer {
     }
 }
 
-/// Without a secret there are no admins.
+/// Without a configured secret nothing is allowed.
 fn is_admin<B>(app: &App, request: &Request<B>) -> bool {
     let settings = app.settings();
     let given = request.headers().get(header::AUTHORIZATION);

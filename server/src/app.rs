@@ -1,4 +1,4 @@
-//! What all connections share.
+//! The state that all connections share.
 
 use std::{
     net::SocketAddr,
@@ -23,30 +23,31 @@ use crate::{
     switchboard::Switchboard,
 };
 
-/// Connections that are told at the same time why they are not taken. More are cut without a word.
+/// Connections that are answered with the reason of their refusal at the same time. Beyond this, connections are cut
+/// without an answer.
 const MAX_SHEDDING: usize = 32;
 
-/// HTTP connections that proxies may keep idle. More are kept as those of clients are.
+/// HTTP connections that proxies may keep idle. Beyond this, they have the same timeouts as those of clients.
 const MAX_KEPT: usize = 1024;
 
 /// The server, apart from its sockets.
 pub struct App {
-    /// Everybody who is there.
+    /// All open WebSockets.
     pub switchboard: Switchboard,
-    /// What everybody uses.
+    /// Usage and limits of addresses and identities.
     pub accounts: Arc<Accounts>,
-    /// What operators see.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// The page.
+    /// The files of the page.
     pub assets: Assets,
     /// Path of the health check.
     pub health: String,
-    /// Metrics and probes are on another address.
+    /// Whether metrics and probes are served at another address.
     pub has_admin_address: bool,
-    /// Where connections wait that are new, or have more to read than others.
+    /// Queues for connections that are new or have more to read than others.
     pub lanes: Arc<Lanes>,
     snapshot: Kept<Snapshot>,
-    /// Places for idle HTTP connections of proxies.
+    /// Permits for idle HTTP connections of proxies.
     for_proxies: Arc<Semaphore>,
     settings: RwLock<Arc<Settings>>,
     last_conn: AtomicU64,
@@ -56,11 +57,11 @@ pub struct App {
 
 /// A connection that may become a peer.
 pub struct Visit {
-    /// Its number, for the log and for the hub.
+    /// Its number, for the log and the hub.
     pub conn: ConnId,
     /// The other end of the socket: the client, or a proxy.
     pub peer: SocketAddr,
-    /// Its place, or why it has none.
+    /// Its ticket, or the reason for its refusal.
     pub entry: Result<Ticket, Full>,
 }
 
@@ -68,27 +69,27 @@ pub struct Visit {
 pub struct Admission {
     /// Its number.
     pub conn: ConnId,
-    /// The client's address, as far as it can be known.
+    /// The client's address, as far as it is known.
     pub address: SocketAddr,
-    /// What it may do.
+    /// The permissions of its token.
     pub grant: Arc<Grant>,
-    /// What it asked to hear.
+    /// The extra messages it asked for.
     pub wants: Wants,
-    /// Its place.
+    /// Its ticket.
     pub ticket: Ticket,
 }
 
-/// What a client asked to hear beside what the protocol tells everybody: `?wants=caller,heartbeat`.
+/// The extra messages that a client asked for: `?wants=caller,heartbeat`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Wants {
-    /// Who calls it.
+    /// The name of its caller.
     pub caller: bool,
-    /// That the server is there. A browser does not show pings to its page.
+    /// Heartbeats: a browser does not show pings to its page.
     pub heartbeat: bool,
 }
 
 impl Wants {
-    /// Reads the value of the query. A word that we do not know may be one of another server.
+    /// Parses the value of the query parameter. Unknown words are ignored: another version may know them.
     pub fn parse(words: &str) -> Self {
         let names = |word| words.split(',').any(|name| name == word);
         Self { caller: names("caller"), heartbeat: names("heartbeat") }
@@ -96,7 +97,7 @@ impl Wants {
 }
 
 impl App {
-    /// A server with nobody there.
+    /// A server without connections.
     pub fn new(
         switchboard: Switchboard,
         accounts: Arc<Accounts>,
@@ -121,44 +122,44 @@ impl App {
         }
     }
 
-    /// The settings of this moment.
+    /// The current settings.
     pub fn settings(&self) -> Arc<Settings> {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Other settings from now on.
+    /// Replaces the settings.
     pub fn set_settings(&self, settings: Settings) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
 
     /// The text of `/metrics`.
     pub fn metrics_text(&self) -> String {
-        // Under the switchboard's lock, and longer the more there are.
+        // Computing it needs the switchboard's lock and takes longer the more connections there are, so it is cached.
         let snapshot = self.snapshot.get(|| self.switchboard.snapshot());
         self.metrics.render(snapshot, self.is_ready())
     }
 
-    /// A place for an HTTP connection that a proxy keeps, if there is one; given up when dropped.
+    /// A permit for an idle HTTP connection of a proxy, if one is left; released when dropped.
     pub fn keep_for_proxy(&self) -> Option<SemaphoreGuardArc> {
         self.for_proxies.try_acquire_arc()
     }
 
-    /// Takes no new registrations from now on.
+    /// Stops accepting registrations.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Does it take new registrations?
+    /// Whether it accepts registrations.
     pub fn is_ready(&self) -> bool {
         !self.draining.load(Ordering::Relaxed)
     }
 
-    /// Counts a new connection. `None`: it is to be cut at once.
+    /// Counts a new connection. `None`: cut it at once.
     pub fn visit(self: &Arc<Self>, peer: SocketAddr) -> Option<(Visit, Option<ShedSlot>)> {
         self.metrics.accepted.inc();
         let conn = ConnId(self.last_conn.fetch_add(1, Ordering::Relaxed) + 1);
         let entry = self.accounts.enter().and_then(|mut ticket| {
-            // A proxy stands for many: whom to charge is in the request.
+            // A proxy has many clients: the request names the one to charge.
             if !self.settings().proxies.trusts(peer.ip()) {
                 ticket.charge(owners(peer.ip()))?;
             }
@@ -181,7 +182,7 @@ impl App {
     }
 }
 
-/// A place among those who are told why they are not taken, given up when dropped.
+/// A permit to answer a refused connection, released when dropped.
 pub struct ShedSlot(Arc<App>);
 
 impl Drop for ShedSlot {

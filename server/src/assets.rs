@@ -1,4 +1,4 @@
-//! The page's files: those in the binary, or those of a folder.
+//! The page's files, embedded in the binary or in a folder.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use rust_embed::{Embed, EmbeddedFile};
 
 use crate::runtime;
 
-/// The page as it was when the server was built, without its tests.
+/// The page at build time, without its tests.
 #[derive(Embed)]
 #[folder = "../www"]
 #[exclude = "test/*"]
@@ -19,12 +19,12 @@ use crate::runtime;
 #[exclude = "*.json"]
 struct Embedded;
 
-/// Where the page comes from.
+/// The source of the page.
 #[derive(Debug)]
 pub enum Assets {
     /// From the binary.
     Embedded,
-    /// From a folder, read anew at each request.
+    /// From a folder, read at each request.
     Folder(PathBuf),
 }
 
@@ -35,7 +35,7 @@ pub struct Asset {
     pub body: Bytes,
     /// Its `Content-Type`.
     pub content_type: String,
-    /// Its `ETag`, if it can only change with the binary.
+    /// Its `ETag`, if it is embedded.
     pub etag: Option<String>,
 }
 
@@ -64,13 +64,14 @@ impl Assets {
     }
 }
 
-/// Reads a file. A link may lead anywhere: what counts is where it ends. A FIFO would be waited for without end.
+/// Reads a file. Links are resolved first and must stay in the folder. Only regular files are read: a FIFO could block
+/// for ever.
 fn read_inside(folder: &Path, file: &Path) -> Option<Vec<u8>> {
     let (real, root) = (file.canonicalize().ok()?, folder.canonicalize().ok()?);
     if real.starts_with(root) && real.is_file() { fs::read(real).ok() } else { None }
 }
 
-/// A path that stays inside its folder and names no hidden file; `/` is the page itself.
+/// A path that stays inside the folder and contains no hidden names; `/` is the page itself.
 fn safe_path(path: &str) -> Option<PathBuf> {
     let decoded = percent_decode_str(path.trim_start_matches('/')).decode_utf8().ok()?;
     let decoded = if decoded.is_empty() { "index.html" } else { &*decoded };

@@ -1,8 +1,8 @@
-//! Memory for what waits to be sent, and for messages that are not complete, shared by all connections.
+//! A memory budget for outgoing queues and incomplete incoming messages, shared by all connections.
 //!
-//! Each has a small share of its own, and what is above it comes from here. When more is drawn than there is,
-//! whoever has been above its share the longest is closed first: one that stalls, and not one that has just been
-//! sent much.
+//! Each queue has a small share of its own and draws what exceeds it from the budget. If the budget is exceeded, the
+//! queue that has been above its share for the longest time is closed first: one that stalls, not one that just
+//! received a burst.
 
 use std::{
     collections::BTreeMap,
@@ -14,23 +14,23 @@ use std::{
 
 use crate::outbox::Outbox;
 
-/// What each queue may hold without drawing: a description and its candidates fit, and an honest peer on a
-/// good line has no more waiting. A mutex and an atomic less for each message.
+/// Bytes each queue may hold without drawing. A description and its candidates fit; an honest peer on a good line has
+/// no more queued. Saves a mutex and an atomic operation per message.
 pub const SHARE: usize = 16 * 1024;
 
-/// Of a budget that is used up, this part is freed at once, so that it is not used up again by the next frame.
+/// An exhausted budget frees this fraction (1/8) at once, so that the next frame does not exhaust it again.
 const FREED: usize = 8;
 
-/// How much may wait to be sent. Can be set anew at any time.
+/// Limits of queued bytes. They can be changed at any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// For one peer.
     pub queue: usize,
-    /// For all peers together, their shares not counted.
+    /// For all peers together, without their shares.
     pub all: usize,
 }
 
-/// See the module's description.
+/// The shared budget (see the module's description).
 ///
 /// Locks are taken in this order only: `relief`, a queue's, `drawing`.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub struct Budget {
     relief: Mutex<()>,
 }
 
-/// Queues above their share, those that have been there longest first.
+/// Queues above their share, in the order in which they exceeded it.
 #[derive(Debug, Default)]
 struct Drawing {
     queues: BTreeMap<u64, Weak<Outbox>>,
@@ -53,12 +53,12 @@ struct Drawing {
 #[derive(Debug, Default)]
 pub(crate) struct Draw {
     bytes: usize,
-    /// Its place among those who draw, while it does.
+    /// Its key in `Drawing` while it draws.
     place: u64,
 }
 
 impl Budget {
-    /// Nothing drawn yet.
+    /// A budget from which nothing is drawn.
     pub fn new(bounds: Bounds) -> Self {
         Self {
             queue: bounds.queue.into(),
@@ -69,19 +69,19 @@ impl Budget {
         }
     }
 
-    /// Other bounds from now on, also for what waits already.
+    /// Replaces the bounds. They also apply to what is queued already.
     pub fn set_bounds(&self, bounds: Bounds) {
         self.queue.store(bounds.queue, Ordering::Relaxed);
         self.all.store(bounds.all, Ordering::Relaxed);
         self.relieve();
     }
 
-    /// The bounds of this moment.
+    /// The current bounds.
     pub fn bounds(&self) -> Bounds {
         Bounds { queue: self.queue.load(Ordering::Relaxed), all: self.all.load(Ordering::Relaxed) }
     }
 
-    /// What all queues have drawn.
+    /// Bytes that all queues together have drawn.
     pub fn drawn(&self) -> usize {
         self.drawn.load(Ordering::Relaxed)
     }
@@ -90,8 +90,8 @@ impl Budget {
         self.drawn() > self.all.load(Ordering::Relaxed)
     }
 
-    /// Draws or gives back, so that a queue of so many bytes has what it needs. Called with its lock held;
-    /// after a draw [`Budget::relieve`] must follow without it.
+    /// Draws or returns bytes to match a queue that holds `bytes`. The caller holds the queue's lock. After a draw it
+    /// must call [`Budget::relieve`] without that lock.
     pub(crate) fn settle(&self, draw: &mut Draw, bytes: usize, queue: impl Fn() -> Weak<Outbox>) {
         let needed = bytes.saturating_sub(SHARE);
         if needed > draw.bytes {
@@ -107,7 +107,7 @@ impl Budget {
         draw.bytes = needed;
     }
 
-    /// Closes queues until enough is free again, if more is drawn than there is.
+    /// If the budget is exceeded, closes queues until enough is free again.
     pub(crate) fn relieve(&self) {
         if !self.is_exceeded() {
             return;
@@ -131,7 +131,7 @@ impl Budget {
 }
 
 impl Draw {
-    /// Whether it still draws, and has since it took this place.
+    /// Whether the queue has drawn without interruption since it got this place.
     pub(crate) fn is_at(&self, place: u64) -> bool {
         self.bytes > 0 && self.place == place
     }
@@ -185,7 +185,7 @@ mod tests {
     fn who_stalls_is_closed_before_who_was_just_sent_much() {
         let budget = Arc::new(Budget::new(BOUNDS));
         let stalled = outboxes(&budget, 3);
-        // None of them has as much as the honest one is going to have.
+        // Each stalled queue holds less than the honest one will.
         stalled.iter().for_each(|outbox| push(outbox, SHARE + 39_000));
         let honest = &outboxes(&budget, 1)[0];
         push(honest, SHARE + 41_000);
@@ -237,8 +237,8 @@ mod tests {
     }
 
     proptest! {
-        /// What is drawn is what is above the shares, and never more than there is. Whoever is closed was
-        /// too full by itself, or everybody who had been above its share for longer is closed, too.
+        /// The bytes drawn are those above the shares and never exceed the budget. A queue is closed only if it exceeds
+        /// its own limit, or if all queues that exceeded their share earlier are closed, too.
         #[test]
         fn the_budget_holds_whatever_happens(steps in proptest::collection::vec(step(), 0..400)) {
             let budget = Arc::new(Budget::new(BOUNDS));

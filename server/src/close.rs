@@ -1,4 +1,4 @@
-//! Why the server closes a WebSocket, and how it says so.
+//! The reasons for closing a WebSocket, and their close frames.
 
 use async_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 
@@ -8,16 +8,16 @@ pub enum CloseReason {
     /// The first frame was not a HELLO.
     #[error("invalid protocol")]
     InvalidProtocol,
-    /// HELLO with a uid that is taken, empty or has white space.
+    /// HELLO with a uid that is taken, empty or contains whitespace.
     #[error("invalid peer uid")]
     InvalidUid,
-    /// HELLO with a uid that the token does not allow, or that was refused elsewhere.
+    /// HELLO with a uid that the token does not allow or the webhook refused.
     #[error("uid not allowed")]
     UidNotAllowed,
-    /// The same identity came back and took its uid over.
+    /// A new connection of the same identity took over its uid.
     #[error("replaced by a new connection")]
     Replaced,
-    /// The token's time is over.
+    /// The token has expired.
     #[error("token expired")]
     TokenExpired,
     /// More messages or bytes than allowed.
@@ -26,10 +26,10 @@ pub enum CloseReason {
     /// More registrations than allowed.
     #[error("too many registrations, try again later")]
     TooManyRegistrations,
-    /// More notices to others than allowed, and those before are not through yet.
+    /// More notices to others than allowed: the request would have to wait too long.
     #[error("too many notices, try again later")]
     TooManyNotices,
-    /// The webhook gave no answer about its registration.
+    /// The webhook did not answer about its registration.
     #[error("not available, try again later")]
     Unavailable,
     /// An operator closed it.
@@ -38,28 +38,28 @@ pub enum CloseReason {
     /// No HELLO came in time.
     #[error("no HELLO in time")]
     HelloTimeout,
-    /// A binary frame where only a session may have one.
+    /// A binary frame outside of a session.
     #[error("binary frames are for sessions only")]
     BinaryFrame,
     /// The frame or message is larger than the limit.
     #[error("message too big")]
     TooBig,
-    /// Not a WebSocket as RFC 6455 has it.
+    /// Not a valid WebSocket (RFC 6455).
     #[error("not as RFC 6455 has it")]
     Malformed,
     /// A text frame that is not UTF-8.
     #[error("text is not UTF-8")]
     NotUtf8,
-    /// The partner of the session is gone: the call is over.
+    /// The partner of the session has left: the call is over.
     #[error("")]
     PartnerLeft,
-    /// More waits to be sent than the limit allows.
+    /// The queue of outgoing frames exceeds its limit.
     #[error("reads too slowly")]
     SlowReader,
-    /// Others want the memory that a message takes which does not come to its end.
+    /// Its incomplete message used memory that other peers need.
     #[error("message not complete in time")]
     Unfinished,
-    /// Pinged, and nothing came back in time.
+    /// No pong came in time.
     #[error("no pong in time")]
     NoPong,
     /// The server is shutting down.

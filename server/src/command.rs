@@ -1,4 +1,4 @@
-//! What `callbin-server` does besides serving: makes tokens, talks to a running server, writes its manual.
+//! The commands of `callbin-server` other than serving: tokens, administration, health check, manual pages.
 
 mod admin;
 mod health;
@@ -13,7 +13,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use self::printable::printable;
 use crate::config::Config;
 
-/// Commands beside serving.
+/// Commands other than serving.
 #[derive(Debug, Parser)]
 #[command(name = "callbin-server", version)]
 struct Cli {
@@ -33,7 +33,7 @@ enum Command {
     Man(man::Options),
 }
 
-/// Runs a command if the first argument names one. Serving has no name, as in the reference server.
+/// Runs a command if the first argument names one. Serving has no command, as in the reference server.
 pub fn run_if_asked() -> Option<ExitCode> {
     let first = std::env::args().nth(1)?;
     Cli::command().get_subcommands().find(|command| command.get_name() == first)?;

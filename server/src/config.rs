@@ -1,4 +1,4 @@
-//! The command line, the environment, and the file: the same names everywhere.
+//! The options. Their names are the same on the command line, in the environment and in the file.
 
 mod file;
 mod guards;
@@ -21,11 +21,12 @@ use crate::{account::Quotas, budget::Bounds, hub::Rules};
 
 /// A signalling server for GStreamer's WebRTC clients and browsers.
 ///
-/// Understands what the example server of GStreamer understands (HELLO, SESSION, ROOM) and serves a page to
-/// call from a browser, all on one port.
+/// Speaks the protocol of GStreamer's example server (HELLO, SESSION, ROOM) and serves a page to call from a browser,
+/// all on one port.
 ///
-/// Each option can stand on the command line, in the environment, or in a TOML file given with --config, where
-/// `--max-queue 1000` is `max-queue = 1000`. The command line comes first, then the environment, then the file.
+/// Each option can be set on the command line, in the environment, or in a TOML file given with --config, where
+/// `--max-queue 1000` is `max-queue = 1000`. The command line has precedence over the environment, the environment over
+/// the file.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "callbin-server", version, after_help = format!("{COMMANDS}\n\n{EXIT_CODES}"))]
 pub struct Config {
@@ -33,7 +34,7 @@ pub struct Config {
     #[arg(long, env = "CALLBIN_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Check everything that can be checked without listening, say what is wrong, and end.
+    /// Check everything that can be checked without listening, report errors, and exit.
     #[arg(long)]
     pub check_config: bool,
 
@@ -45,7 +46,7 @@ pub struct Config {
     #[command(flatten)]
     pub tls: Tls,
 
-    /// Who may do what.
+    /// Access control.
     #[command(flatten)]
     pub access: Access,
 
@@ -61,17 +62,17 @@ pub struct Config {
     #[command(flatten)]
     pub deadlines: Deadlines,
 
-    /// How much of everything.
+    /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
 
-    /// For operators.
+    /// Operation.
     #[command(flatten)]
     pub operations: Operations,
 }
 
 impl Config {
-    /// Options that have another value in the other one, and are looked at when the server starts only.
+    /// Options whose values differ from the other configuration's and that are only read at the start.
     pub fn differences_for_a_start(&self, other: &Self) -> Vec<&'static str> {
         let of_each = |config: &Self| {
             let Self { listen, tls, deadlines, operations, .. } = config;
@@ -100,16 +101,17 @@ impl Config {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Listening")]
 pub struct Listen {
-    /// Address to listen on; empty or none means all interfaces, IPv4 and IPv6.
+    /// Address to listen on; if empty, all interfaces, IPv4 and IPv6.
     #[arg(long, env = "CALLBIN_ADDR", default_value = "", value_name = "ADDRESS")]
     pub addr: String,
 
-    /// Port to listen on, unless systemd passes a socket that listens already; 0 takes a free one, which the first line on stdout tells.
+    /// Port to listen on, unless systemd passes a listening socket; 0 selects a free one, which the first line on
+    /// stdout shows.
     #[arg(long, env = "CALLBIN_PORT", default_value_t = 8443)]
     pub port: u16,
 
-    /// Path that answers 200 OK as long as the server runs, also while it drains, as the reference server does;
-    /// on --admin-addr, too. Who sends peers here asks /readyz instead.
+    /// Path that answers 200 OK as long as the server runs, also while it drains, as the reference server does; on
+    /// --admin-addr, too. Load balancers should ask /readyz instead.
     #[arg(long, env = "CALLBIN_HEALTH", default_value = "/health", value_name = "PATH", value_parser = path)]
     pub health: String,
 
@@ -117,8 +119,8 @@ pub struct Listen {
     #[arg(long, env = "CALLBIN_WWW", value_name = "DIR")]
     pub www: Option<PathBuf>,
 
-    /// Pages that may show ours in a frame: origins such as `https://example.org` or `https://*.example.org`, `self`, or
-    /// `none`. Such a frame needs allow="camera; microphone".
+    /// Pages that may embed ours in a frame: origins such as `https://example.org` or `https://*.example.org`, `self`,
+    /// or `none`. Such a frame needs allow="camera; microphone".
     #[arg(
         long,
         env = "CALLBIN_FRAME_ANCESTORS",
@@ -128,19 +130,19 @@ pub struct Listen {
     )]
     pub frame_ancestors: Vec<String>,
 
-    /// Proxies whose Forwarded, X-Forwarded-For or PROXY protocol (version 1 or 2) is believed: networks, or addresses
-    /// for themselves.
+    /// Proxies whose Forwarded, X-Forwarded-For or PROXY protocol (version 1 or 2) is trusted: networks or single
+    /// addresses.
     #[arg(long, env = "CALLBIN_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',', value_parser = network)]
     pub trusted_proxy: Vec<IpNet>,
 
-    /// The one header of trusted proxies that names the client, all others ignored: forwarded, x-forwarded-for,
-    /// x-real-ip, or another one that has addresses. The proxy next to us must write it, or append to it. [default:
-    /// Forwarded and X-Forwarded-For, which must not contradict each other]
+    /// The only header of trusted proxies that names the client: forwarded, x-forwarded-for, x-real-ip, or another one
+    /// with addresses. The proxy next to us must write it, or append to it. [default: Forwarded and X-Forwarded-For,
+    /// which must not contradict each other]
     #[arg(long, env = "CALLBIN_PROXY_HEADER", value_name = "NAME", value_parser = header)]
     pub proxy_header: Option<HeaderName>,
 
-    /// Seconds that an idle HTTP connection of a trusted proxy is kept open. It must be longer than the time for which the
-    /// proxy keeps it: a proxy that sends a request on a connection that the server is closing answers 502.
+    /// Seconds that an idle HTTP connection of a trusted proxy is kept open. It must be longer than the proxy keeps it:
+    /// if a proxy sends a request while the server closes the connection, it answers 502.
     #[arg(long, env = "CALLBIN_PROXY_KEEPALIVE_TIMEOUT", default_value = "125", value_name = "SECONDS", value_parser = seconds)]
     pub proxy_keepalive_timeout: Duration,
 }
@@ -149,8 +151,8 @@ pub struct Listen {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "TLS")]
 pub struct Tls {
-    /// Folder with the certificate: cert.pem and key.pem, or fullchain.pem and privkey.pem if the path
-    /// contains "letsencrypt". [default: this folder; with --self-signed: ~/.local/state/callbin]
+    /// Folder with the certificate: cert.pem and key.pem, or fullchain.pem and privkey.pem if the path contains
+    /// "letsencrypt". [default: the current folder; with --self-signed: ~/.local/state/callbin]
     #[arg(long, env = "CALLBIN_CERT_PATH", value_name = "DIR")]
     pub cert_path: Option<PathBuf>,
 
@@ -158,21 +160,21 @@ pub struct Tls {
     #[arg(long, env = "CALLBIN_DISABLE_SSL", conflicts_with = "self_signed")]
     pub disable_ssl: bool,
 
-    /// Make a self-signed certificate in --cert-path if none is there yet, and keep it.
+    /// Make a self-signed certificate in --cert-path if there is none yet, and keep it.
     #[arg(long, env = "CALLBIN_SELF_SIGNED")]
     pub self_signed: bool,
 
-    /// Look now and then whether the certificate, the token keys, the secrets or --config changed, and
-    /// use the new ones for new connections. SIGHUP does the same at once.
+    /// Check regularly whether the certificate, the token keys, the secrets or --config changed, and use the new ones
+    /// for new connections. SIGHUP does the same at once.
     #[arg(long, env = "CALLBIN_RESTART_ON_CERT_CHANGE")]
     pub restart_on_cert_change: bool,
 
-    /// Seconds between two such looks.
+    /// Seconds between two such checks.
     #[arg(long, env = "CALLBIN_WATCH_INTERVAL", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
     pub watch_interval: Duration,
 }
 
-/// Who may do what.
+/// Access control.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Access")]
 pub struct Access {
@@ -185,7 +187,7 @@ pub struct Access {
     #[arg(long, env = "CALLBIN_TOKEN_JWKS_FILE", value_name = "FILE")]
     pub token_jwks_file: Option<PathBuf>,
 
-    /// Seconds that our clock and that of the tokens' maker may differ.
+    /// Seconds that our clock and that of the tokens' issuer may differ.
     #[arg(long, env = "CALLBIN_TOKEN_LEEWAY", default_value = "30", value_name = "SECONDS", value_parser = seconds_or_none)]
     pub token_leeway: Duration,
 
@@ -197,7 +199,7 @@ pub struct Access {
     #[arg(long, env = "CALLBIN_TOKEN_ISSUER", value_name = "TEXT")]
     pub token_issuer: Option<String>,
 
-    /// Take WebSockets of browsers only from pages of these origins, such as `https://example.org`.
+    /// Accept WebSockets of browsers only from pages of these origins, such as `https://example.org`.
     #[arg(long, env = "CALLBIN_ALLOWED_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
     pub allowed_origin: Vec<String>,
 }
@@ -206,11 +208,11 @@ pub struct Access {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "ICE servers, for GET /ice-servers")]
 pub struct Ice {
-    /// A STUN server's URL: `stun:host:port`, the port for others than 3478.
+    /// A STUN server's URL: `stun:host:port`; the default port is 3478.
     #[arg(long, env = "CALLBIN_STUN_URL", value_name = "URL", value_delimiter = ',', value_parser = stun_url)]
     pub stun_url: Vec<String>,
 
-    /// A TURN server's URL: `turn:host:port?transport=udp`, or tcp, or turns: for TLS; credentials for it are made with
+    /// A TURN server's URL: `turn:host:port?transport=udp`, or tcp, or turns: for TLS; its credentials are made with
     /// --turn-secret-file.
     #[arg(long, env = "CALLBIN_TURN_URL", value_name = "URL", value_delimiter = ',', value_parser = turn_url)]
     pub turn_url: Vec<String>,
@@ -219,11 +221,11 @@ pub struct Ice {
     #[arg(long, env = "CALLBIN_TURN_SECRET_FILE", value_name = "FILE")]
     pub turn_secret_file: Option<PathBuf>,
 
-    /// Seconds that TURN credentials are good for.
+    /// Lifetime of TURN credentials in seconds.
     #[arg(long, env = "CALLBIN_TURN_TTL", default_value = "3600", value_name = "SECONDS", value_parser = seconds)]
     pub turn_ttl: Duration,
 
-    /// File with a JSON array of RTCIceServer objects to hand out as they are.
+    /// File with a JSON array of RTCIceServer objects to hand out unchanged.
     #[arg(long, env = "CALLBIN_ICE_SERVERS_FILE", value_name = "FILE")]
     pub ice_servers_file: Option<PathBuf>,
 }
@@ -236,16 +238,16 @@ pub struct Webhook {
     #[arg(long, env = "CALLBIN_WEBHOOK_URL", value_name = "URL", value_parser = http_url)]
     pub webhook_url: Option<String>,
 
-    /// File with a secret to send along as Authorization: Bearer.
+    /// File with a secret to send as Authorization: Bearer.
     #[arg(long, env = "CALLBIN_WEBHOOK_SECRET_FILE", value_name = "FILE")]
     pub webhook_secret_file: Option<PathBuf>,
 
-    /// Seconds within which the answer must be there, retries included; without one it is a no. A question waits for its
-    /// turn for half of this time at most.
+    /// Seconds until the answer must be there, retries included; otherwise the request is refused. A question waits in
+    /// the queue for at most half of this time.
     #[arg(long, env = "CALLBIN_WEBHOOK_TIMEOUT", default_value = "5", value_name = "SECONDS", value_parser = seconds)]
     pub webhook_timeout: Duration,
 
-    /// How often to ask again after an error.
+    /// Number of retries after an error.
     #[arg(long, env = "CALLBIN_WEBHOOK_RETRIES", default_value_t = 2, value_name = "N")]
     pub webhook_retries: u32,
 }
@@ -258,26 +260,26 @@ pub struct Deadlines {
     #[arg(long, env = "CALLBIN_KEEPALIVE_TIMEOUT", default_value = "30", value_name = "SECONDS", value_parser = seconds)]
     pub keepalive_timeout: Duration,
 
-    /// Seconds a peer may take to answer a ping.
+    /// Seconds that a peer has to answer a ping.
     #[arg(long, env = "CALLBIN_PONG_TIMEOUT", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
     pub pong_timeout: Duration,
 
-    /// Seconds a connection may take for TLS, the HTTP request and HELLO, each.
+    /// Seconds that a connection has for each of TLS, the HTTP request and HELLO.
     #[arg(long, env = "CALLBIN_HELLO_TIMEOUT", default_value = "10", value_name = "SECONDS", value_parser = seconds)]
     pub hello_timeout: Duration,
 
-    /// Seconds that sessions and rooms may go on after SIGTERM or SIGINT; a second signal ends them. The others
-    /// are closed a few at a time meanwhile, and in the end those who are left.
+    /// Seconds that sessions and rooms may continue after SIGTERM or SIGINT; a second signal ends them. Idle
+    /// connections are closed gradually meanwhile, and the remaining ones at the end.
     #[arg(long, env = "CALLBIN_DRAIN_TIMEOUT", default_value = "0", value_name = "SECONDS", value_parser = seconds_or_none)]
     pub drain_timeout: Duration,
 
-    /// Seconds that connections may take to close in the end.
+    /// Seconds that connections have to close at the end.
     #[arg(long, env = "CALLBIN_SHUTDOWN_TIMEOUT", default_value = "5", value_name = "SECONDS", value_parser = seconds)]
     pub shutdown_timeout: Duration,
 }
 
-/// How much of everything. "Owner" is an address (IPv6: a /64 network, and with higher limits a /56 and a /48), and
-/// with tokens also a subject.
+/// Limits. "Owner" is an address (IPv6: a /64 network, and with higher limits a /56 and a /48), and with tokens also a
+/// subject.
 #[derive(Debug, Clone, Args)]
 #[command(
     next_help_heading = "Limits (0: none); an owner is an address or an IPv6 network (/64; /56: 4 times, /48: 16 times as much), and with tokens also a subject"
@@ -287,16 +289,16 @@ pub struct LimitArgs {
     #[arg(long, env = "CALLBIN_MAX_MESSAGE", default_value_t = 1 << 20, value_name = "BYTES", value_parser = size)]
     pub max_message: u32,
 
-    /// Bytes that may wait for one peer; one that reads too slowly for it is closed.
+    /// Bytes that may be queued for one peer; a peer that reads too slowly for it is closed.
     #[arg(long, env = "CALLBIN_MAX_QUEUE", default_value_t = 4 << 20, value_name = "BYTES", value_parser = size)]
     pub max_queue: u32,
 
-    /// Bytes kept for all peers together, beside 16 KiB for each: of what waits for them, and of messages they
-    /// have not sent to the end. Where they are used up, those who have kept some for the longest are closed.
+    /// Bytes for all peers together, beyond 16 KiB for each: those queued for them, and those of messages they have not
+    /// completed. If these are used up, the peers that have been above their 16 KiB for the longest time are closed.
     #[arg(long, env = "CALLBIN_MAX_QUEUED_BYTES", default_value_t = 256 << 20, value_name = "BYTES")]
     pub max_queued_bytes: usize,
 
-    /// Connections in all. [default: what the limit of open files allows]
+    /// Connections in total. [default: as many as the limit of open files allows]
     #[arg(long, env = "CALLBIN_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: Option<usize>,
 
@@ -304,25 +306,25 @@ pub struct LimitArgs {
     #[arg(long, env = "CALLBIN_MAX_OWNER_CONNECTIONS", default_value_t = 2000, value_name = "N")]
     pub max_owner_connections: usize,
 
-    /// Registrations per second of one owner, with five times as many at once.
+    /// Registrations per second of one owner, with bursts of five times as many.
     #[arg(long, env = "CALLBIN_MAX_REGISTRATION_RATE", default_value_t = 200, value_name = "N")]
     pub max_registration_rate: u32,
 
-    /// Tokens with a wrong signature per second from one address, with five times as many at once. Beyond that,
-    /// nothing that needs a token is taken from it for 10 seconds.
+    /// Tokens with a wrong signature per second from one address, with bursts of five times as many. Beyond that,
+    /// nothing that needs a token is accepted from it for 10 seconds.
     #[arg(long, env = "CALLBIN_MAX_BAD_TOKEN_RATE", default_value_t = 10, value_name = "N")]
     pub max_bad_token_rate: u32,
 
-    /// HTTP requests per second of one owner, with five times as many at once. Beyond that the answer is 429. To load
+    /// HTTP requests per second of one owner, with bursts of five times as many. Beyond that the answer is 429. Loading
     /// the page takes about 30.
     #[arg(long, env = "CALLBIN_MAX_REQUEST_RATE", default_value_t = 2000, value_name = "N")]
     pub max_request_rate: u32,
 
-    /// Messages per second of one owner, with twice as many at once.
+    /// Messages per second of one owner, with bursts of twice as many.
     #[arg(long, env = "CALLBIN_MAX_MESSAGE_RATE", default_value_t = 20_000, value_name = "N")]
     pub max_message_rate: u32,
 
-    /// Bytes of messages per second of one owner, with twice as many at once.
+    /// Bytes of messages per second of one owner, with bursts of twice as many.
     #[arg(long, env = "CALLBIN_MAX_BYTE_RATE", default_value_t = 50_000_000, value_name = "BYTES")]
     pub max_byte_rate: u32,
 
@@ -330,17 +332,17 @@ pub struct LimitArgs {
     #[arg(long, env = "CALLBIN_MAX_SESSIONS", default_value_t = 1000, value_name = "N")]
     pub max_sessions: usize,
 
-    /// Rooms made by one owner.
+    /// Rooms created by one owner.
     #[arg(long, env = "CALLBIN_MAX_ROOMS", default_value_t = 1000, value_name = "N")]
     pub max_rooms: usize,
 
-    /// Members of one room. Fewer if their names together take more than 1 MiB.
+    /// Members of one room; fewer if their names together exceed 1 MiB.
     #[arg(long, env = "CALLBIN_MAX_ROOM_MEMBERS", default_value_t = 500, value_name = "N")]
     pub max_room_members: usize,
 
-    /// Notices per second that one owner may cause in rooms, with twice as many at once: two for each member who is
-    /// there when another one joins, and one for each name in a list. Beyond that, requests wait; a connection whose
-    /// request would wait longer than ten seconds is closed.
+    /// Notices per second that one owner may cause in rooms, with bursts of twice as many: two per present member when
+    /// another one joins, and one per name in a list. Beyond that, requests wait; a connection whose request would wait
+    /// longer than ten seconds is closed.
     #[arg(long, env = "CALLBIN_MAX_NOTICE_RATE", default_value_t = 50_000, value_name = "N")]
     pub max_notice_rate: u32,
 
@@ -349,21 +351,21 @@ pub struct LimitArgs {
         value_parser = clap::value_parser!(u16).range(1..=MAX_ID_LEN as i64))]
     pub max_uid_length: u16,
 
-    /// Lines per second in the log about the peers of one address, with ten times as many at once.
+    /// Log lines per second about the peers of one address, with bursts of ten times as many.
     #[arg(long, env = "CALLBIN_MAX_LOG_RATE", default_value_t = 100, value_name = "N")]
     pub max_log_rate: u32,
 }
 
-/// For operators.
+/// Operation.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Operation")]
 pub struct Operations {
-    /// Serve /livez, /readyz, /metrics and the admin API on this address only, and not on the port for clients, where
-    /// /metrics answers requests over localhost only.
+    /// Serve /livez, /readyz, /metrics and the admin API only on this address. Without it, the port for clients serves
+    /// the probes, and /metrics to requests over localhost only.
     #[arg(long, env = "CALLBIN_ADMIN_ADDR", value_name = "ADDRESS:PORT")]
     pub admin_addr: Option<SocketAddr>,
 
-    /// File with the secret of the admin API; without it there is none.
+    /// File with the secret of the admin API; without it the API is disabled.
     #[arg(long, env = "CALLBIN_ADMIN_SECRET_FILE", value_name = "FILE")]
     pub admin_secret_file: Option<PathBuf>,
 
@@ -371,12 +373,12 @@ pub struct Operations {
     #[arg(long, env = "CALLBIN_LOG", default_value = "info", value_name = "FILTER", value_parser = filter)]
     pub log: String,
 
-    /// How to log.
+    /// Format of the log.
     #[arg(long, env = "CALLBIN_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people.
@@ -393,7 +395,7 @@ Commands:
   man     Write the manual pages
 `callbin-server COMMAND --help` has their options.";
 
-/// What the exit codes mean.
+/// The text about exit codes.
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  ended by SIGTERM or SIGINT, or nothing to complain about with --check-config
@@ -402,16 +404,16 @@ Exit codes:
   3  cannot listen: port taken, address not ours, no permission
   4  any other fault at start";
 
-/// What one connection may do. A copy of the flags it needs.
+/// The limits of one connection, copied from the options.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// For TLS, the HTTP request and HELLO, each.
+    /// For each of TLS, the HTTP request and HELLO.
     pub hello_timeout: Duration,
-    /// Between pings.
+    /// The interval between pings.
     pub keepalive: Duration,
-    /// From a ping to its pong.
+    /// The time from a ping to its pong.
     pub pong_timeout: Duration,
-    /// Bytes of one message.
+    /// The largest message in bytes.
     pub max_message: usize,
 }
 
@@ -426,7 +428,7 @@ impl Config {
         }
     }
 
-    /// The limits of what is kept for peers.
+    /// The limits of queued bytes.
     pub fn bounds(&self) -> Bounds {
         Bounds { queue: self.limits.max_queue as usize, all: or_none(self.limits.max_queued_bytes) }
     }
@@ -441,9 +443,9 @@ impl Config {
         }
     }
 
-    /// The limits of each owner, on a machine that lets us open this many files.
+    /// The limits of each owner if the process may open `descriptors` files.
     pub fn quotas(&self, descriptors: u64) -> Quotas {
-        // Some are needed for files, the log and the listeners.
+        // Keep some for files, the log and the listeners.
         let room = usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(64).max(1);
         Quotas {
             max_connections: self.limits.max_connections.unwrap_or(room),

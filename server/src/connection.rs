@@ -40,34 +40,34 @@ use crate::{
     webhook::{Asker, Question, Verdict},
 };
 
-/// Room for a request line or a candidate. Larger frames make their own room, until there is nothing more to read; an
-/// idle peer keeps this much.
+/// Enough for a request line or a candidate. Larger frames grow the buffer until there is nothing more to read; an idle
+/// peer keeps this size.
 const READ_BUFFER: usize = 2048;
 
 /// Frames are gathered up to this many bytes before they are written.
 const WRITE_BATCH: usize = 16 * 1024;
 
-/// Frames read at a stretch before other connections get their turn.
+/// Frames read before other connections get their turn.
 const READ_BURST: usize = 32;
 
-/// Pings and heartbeats to a client that wants heartbeats come this often at least: its only other way to notice that the
-/// connection is dead would be to use it.
+/// The longest interval between pings and heartbeats for a client that asked for heartbeats. It could otherwise notice
+/// a dead connection only when it sends something.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How long a peer may take to answer our close.
+/// The deadline for the peer's answer to our close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Runs a WebSocket whose HTTP handshake is done, and tells the switchboard all about it.
+/// Serves a WebSocket whose HTTP handshake is complete, and reports its events to the switchboard.
 ///
-/// What only the beginning and the end need is boxed: this future is what an idle peer costs.
+/// Parts that are needed only at the beginning or the end are boxed: this future is most of an idle peer's memory.
 pub async fn run(stream: Connected, leftover: Vec<u8>, admission: Admission, app: Arc<App>) {
     let lanes = app.lanes.clone();
     let mut pump = Box::pin(Pump::open(stream, leftover, admission, app)).await;
     let end = (&mut *pump).await;
     debug!(conn = pump.presence.conn.0, ?end, "ends");
-    // Whoever watches this peer learns of its end now, however long the closing handshake takes.
+    // Notify partner and room now, however long the closing handshake takes.
     pump.presence.leave();
-    // Of many who go at once a few do so in each round, and hold nobody up who stays.
+    // If many connections end at once, a few do so per round, so that those that stay are not delayed.
     lanes.leave().await;
     Box::pin(runtime::timeout(CLOSE_TIMEOUT, farewell::say(&mut pump, end))).await;
     lanes.leave().await;
@@ -82,18 +82,18 @@ enum End {
     PeerClosed,
     /// We close it, in order.
     Closing(CloseReason),
-    /// We close it after something that is no WebSocket frame: nothing readable follows.
+    /// We close it after invalid WebSocket data: nothing readable follows.
     Broken(CloseReason),
 }
 
-/// What the alarm is set for.
+/// The purpose of the alarm.
 #[derive(Debug, PartialEq)]
 enum Phase {
     /// The first frame is due.
     Greeting,
     /// The next ping is due.
     Quiet,
-    /// Something must have been heard since the ping.
+    /// Data or a pong is due after a ping.
     Pinged,
 }
 
@@ -122,14 +122,14 @@ impl Drop for Presence {
     }
 }
 
-/// What comes before a request is carried out: what the webhook says, and its turn.
+/// What has to come before a request is carried out: the webhook's verdict, or a pause for the rate limit.
 type Asking = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 
 /// A request that is not carried out yet.
 struct Request {
     text: Utf8Bytes,
     asking: Asking,
-    /// The notices that are charged for already.
+    /// The notices already charged.
     paid: usize,
 }
 
@@ -137,19 +137,19 @@ struct Request {
 struct Pump {
     socket: WebSocketStream<Connected>,
     incoming: Incoming,
-    /// In a session, where everything goes.
+    /// The session's link to the partner's queue.
     link: Option<Link>,
     phase: Phase,
-    /// When the phase ends. The alarm may be set for the token's end before that.
+    /// The end of the phase. The alarm may be set for the token's expiry before that.
     due: Instant,
     alarm: Alarm,
-    /// What the frames count that the socket was handed and may not have written.
+    /// The cost of the frames handed to the socket and perhaps not written yet.
     unwritten: usize,
     /// A frame came since the alarm was last set.
     heard: bool,
-    /// Whether the peer wants to hear that we are there.
+    /// Whether the peer asked for heartbeats.
     heartbeat: bool,
-    /// This one waits for its turn, or for what the webhook says about it; nothing is read until then.
+    /// The request that waits for the rate limit or for the webhook. Nothing is read until then.
     request: Option<Request>,
     presence: Presence,
 }
@@ -224,7 +224,7 @@ impl Pump {
                     }
                 }
             }
-            // Who doesn't read the answers gets no more of them made.
+            // Stop producing answers for a peer that does not read them.
             if self.link.is_none() && self.presence.outbox.is_closing() {
                 break;
             }
@@ -233,8 +233,8 @@ impl Pump {
         Poll::Pending
     }
 
-    /// Gives the WebSocket new buffers after large messages, where nothing is in the old ones: no other way makes
-    /// them smaller. True if it did, and the new one is to be polled.
+    /// Replaces the WebSocket's buffers after large messages, if they are empty: tungstenite never shrinks them. True
+    /// if it did; the new WebSocket is to be polled.
     fn renew_buffers(&mut self, cx: &mut Context<'_>) -> bool {
         let received = self.socket.get_ref().received();
         if !self.incoming.is_swollen() || self.unwritten > 0 {
@@ -244,13 +244,13 @@ impl Pump {
             self.incoming.not_renewed();
             return false;
         }
-        // A pong that waits to be sent is nobody's but the WebSocket's.
+        // Flush first: a queued pong exists only inside the WebSocket.
         if !matches!(Pin::new(&mut self.socket).poll_flush(cx), Poll::Ready(Ok(()))) {
             return false;
         }
         let config = *self.socket.get_config();
         let stream = self.socket.get_mut().take();
-        // It does nothing that could take time; if it did, the connection would end.
+        // This is ready at once. If it were not, the connection would end.
         if let Some(new) = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).now_or_never()
         {
             self.socket = new;
@@ -264,7 +264,7 @@ impl Pump {
         End::Closing(reason)
     }
 
-    /// Within the limits of whoever sends it?
+    /// Whether the frame is within the sender's limits.
     fn admit(&self, frame: &Message) -> Result<(), CloseReason> {
         if !self.presence.ticket.admit_message(frame.len()) {
             return Err(CloseReason::TooFast);
@@ -282,7 +282,7 @@ impl Pump {
 
     fn forward(&mut self, frame: Message) -> Result<(), CloseReason> {
         if self.link.is_none() {
-            // Somebody may have called us since the last frame.
+            // The peer may have been called since the last frame.
             self.link = self.presence.outbox.link().cloned();
         }
         let event = match frame {
@@ -301,7 +301,7 @@ impl Pump {
                 };
             }
             Message::Binary(bytes) => Event::Binary(bytes),
-            // tungstenite answers pings by itself.
+            // tungstenite answers pings itself.
             _ => return Ok(()),
         };
         self.leave_greeting();
@@ -309,8 +309,8 @@ impl Pump {
         Ok(())
     }
 
-    /// Takes a text in, or has it wait for its turn. What it costs may have changed since it came, so that is looked at
-    /// now, and again after each wait.
+    /// Handles a request, or delays it for the rate limit. Its cost may have changed since it came, so it is computed
+    /// now and again after each wait.
     fn carry_out(&mut self, text: Utf8Bytes, paid: usize) -> Result<(), CloseReason> {
         let Presence { conn, ticket, app, .. } = &self.presence;
         let price = app.switchboard.fan_out(*conn, &text);
@@ -336,7 +336,7 @@ impl Pump {
         self.link = outbox.link().cloned();
     }
 
-    /// Straight to the partner's queue. If that is gone, so will this connection be in a moment.
+    /// Forwards a frame to the partner's queue. If the partner is gone, this connection is about to close, too.
     fn relay(&self, frame: Message) {
         let Some(link) = &self.link else { return };
         let kind = match &frame {
@@ -355,7 +355,7 @@ impl Pump {
         }
     }
 
-    /// What to ask the webhook about a text, if it is one that needs its consent.
+    /// The question to the webhook about a request, if it has to be asked.
     fn question(&self, text: &str) -> Option<Asking> {
         let settings = self.presence.app.settings();
         let webhook = settings.webhook.as_ref()?;
@@ -379,7 +379,7 @@ impl Pump {
             peer: peer.map(|peer| peer.to_string()),
             room: room.map(|room| room.to_string()),
         };
-        // From the largest network on.
+        // The largest network first.
         let mut owners: Vec<Owner> = owners(address.ip()).collect();
         owners.reverse();
         owners.extend(grant.identity.clone().map(Owner::Identity));
@@ -406,7 +406,7 @@ impl Pump {
         Poll::Ready(Ok(()))
     }
 
-    /// Those of this moment: they may have been reloaded.
+    /// The current limits: they may have been reloaded.
     fn limits(&self) -> Limits {
         self.presence.app.settings().limits
     }
@@ -419,13 +419,13 @@ impl Pump {
         }
     }
 
-    /// The time between pings.
+    /// The interval between pings.
     fn keepalive(&self) -> Duration {
         let keepalive = self.limits().keepalive;
         if self.heartbeat { keepalive.min(HEARTBEAT) } else { keepalive }
     }
 
-    /// Tells a peer that wants to hear it that we are there, and when it hears so again.
+    /// Sends a heartbeat, if the peer asked for them, with the seconds until the next one.
     fn beat(&self) {
         if self.heartbeat {
             let next = self.keepalive().max(self.limits().pong_timeout);
@@ -434,7 +434,7 @@ impl Pump {
         }
     }
 
-    /// Sets the alarm for the next phase, or for the token's end if that comes before.
+    /// Sets the alarm for the next phase, or for the token's expiry if that comes first.
     fn set_alarm(&mut self, phase: Phase, after: Duration) {
         self.phase = phase;
         self.heard = false;
@@ -448,7 +448,7 @@ impl Pump {
             if token.is_zero() {
                 return Poll::Ready(End::Closing(CloseReason::TokenExpired));
             }
-            // Set for the token's end, and then the system's clock was put back.
+            // It was set for the token's expiry, and then the system clock was set back.
             let early = self.due.saturating_duration_since(Instant::now());
             if !early.is_zero() {
                 self.alarm.set_after(early.min(token));
@@ -461,7 +461,7 @@ impl Pump {
                     self.beat();
                     self.set_alarm(Phase::Pinged, self.limits().pong_timeout);
                 }
-                // While a request waits, nothing is read: the pong may be waiting.
+                // While a request waits nothing is read, so the pong may be unread.
                 Phase::Pinged if self.heard || self.request.is_some() => {
                     let rest = self.keepalive().saturating_sub(self.limits().pong_timeout);
                     self.set_alarm(Phase::Quiet, rest.max(Duration::from_millis(1)));
@@ -479,7 +479,7 @@ impl Pump {
                     Poll::Ready(Ok(())) => {
                         self.presence.outbox.written(mem::take(&mut self.unwritten));
                         if self.incoming.is_swollen() {
-                            // Reading is where buffers are renewed.
+                            // The buffers are replaced when reading.
                             cx.waker().wake_by_ref();
                         }
                     }
@@ -493,7 +493,7 @@ impl Pump {
         }
     }
 
-    /// Hands the socket some of what waits. Pending: nothing waits, and the outbox will wake us.
+    /// Hands queued frames to the socket. Pending: the queue is empty, and the outbox will wake us.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         while self.unwritten < WRITE_BATCH {
             match self.presence.outbox.poll_next(cx) {
@@ -502,7 +502,7 @@ impl Pump {
                     self.incoming.send(frame.len());
                     match Pin::new(&mut self.socket).start_send(frame) {
                         Ok(()) => {}
-                        // Written as far as the socket takes it; the flush brings the rest.
+                        // The socket is full; the flush writes the rest.
                         Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                         Err(error) => return Poll::Ready(Err(end_of(&error))),
                     }
@@ -516,7 +516,7 @@ impl Pump {
     }
 }
 
-/// Whether to ask the webhook about a wish. There is no need to if our answer does not depend on other peers. If it
+/// Whether to ask the webhook about a request. There is no need to if our answer does not depend on other peers. If it
 /// does, the webhook comes first: a peer that it refuses must not learn from our answer which uids are registered.
 fn may_ask(grant: &Grant, wish: &Wish, own: Option<&PeerId>) -> bool {
     match wish {

@@ -1,5 +1,5 @@
-//! What is fuzzed: each function takes any bytes and panics where something is wrong. `fuzz/` calls them with new
-//! bytes, the test below with those of its corpus.
+//! The fuzz targets: each takes any bytes and panics if something is wrong. `fuzz/` calls them with new bytes, the
+//! tests below with those of its corpus.
 
 use std::{
     io,
@@ -36,10 +36,11 @@ use crate::{
     switchboard::Switchboard,
 };
 
-/// Where a request comes from: a trusted proxy.
+/// The address that requests come from: a trusted proxy.
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 4711);
 
-/// Messages of peers, of servers, and of peers to each other. What was read is written so that it reads the same.
+/// Messages of peers, of servers, and of peers to each other. A parsed message must survive being written and parsed
+/// again.
 pub fn protocol(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     if let Ok(message) = ClientMessage::parse(text) {
@@ -54,7 +55,7 @@ pub fn protocol(bytes: &[u8]) {
     let _ = Kind::of(text);
 }
 
-/// Requests on a connection, until one makes it a WebSocket. Without a good token none may.
+/// Requests on a connection until one upgrades it to a WebSocket. Without a valid token none may.
 pub fn upgrade(bytes: &[u8]) {
     let app = app();
     let Some((visit, _slot)) = app.visit(PEER) else { return };
@@ -73,7 +74,7 @@ pub fn upgrade(bytes: &[u8]) {
     assert!(site.into_admission().is_none(), "a WebSocket without a token");
 }
 
-/// Tokens. Who cannot sign has none.
+/// Tokens. Without a valid signature none may be accepted.
 pub fn token(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let settings = app().settings();
@@ -103,14 +104,14 @@ pub fn proxy(bytes: &[u8]) {
     }
 }
 
-/// Anything happening to a few connections in any order. Two bytes are an event.
+/// Any events on a few connections in any order, two bytes per event.
 pub fn hub(bytes: &[u8]) {
     let mut model = Model::default();
-    // Enough for every state; longer runs find nothing more and take longer.
+    // Enough to reach every state; longer runs only take longer.
     for pair in bytes.chunks_exact(2).take(256) {
         let &[who, what] = pair else { continue };
         model.step(usize::from(who) % SLOTS, event(what, who / 16));
-        // Now and then, and in pieces.
+        // Deliver notices only sometimes, and in parts.
         model.pass_on(usize::from(who / 8 % 4));
     }
     model.finish();
@@ -142,7 +143,7 @@ fn event(what: u8, whom: u8) -> Event {
     }
 }
 
-/// A server that wants tokens, and trusts those who are near.
+/// A server that requires tokens and trusts proxies on local addresses.
 #[allow(clippy::panic, reason = "without the secret there is nothing to fuzz")]
 fn app() -> &'static Arc<App> {
     static APP: OnceLock<Arc<App>> = OnceLock::new();
@@ -158,7 +159,7 @@ fn app() -> &'static Arc<App> {
     })
 }
 
-/// A client that says something, listens, and is gone.
+/// A client that sends these bytes, reads the answer and closes.
 struct Once<'a> {
     unread: &'a [u8],
     written: Vec<u8>,

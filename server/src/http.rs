@@ -1,4 +1,4 @@
-//! HTTP on a socket: requests in, answers out, until the client goes or wants a WebSocket.
+//! HTTP/1.1 on a socket, until the client leaves or upgrades to a WebSocket.
 
 use std::{
     convert::Infallible,
@@ -28,32 +28,33 @@ use crate::{
     runtime::{self, HttpTimer},
 };
 
-/// A browser may load the page's files over one connection this long; then the next answer is the last one.
+/// The time in which a client may load the page's files over one connection. The answer to the next request is the last
+/// one.
 const CLIENT_LIFE: Duration = Duration::from_secs(45);
 
-/// A proxy sends the requests of many clients over one connection.
+/// The same for a proxy, which sends the requests of many clients over one connection.
 const PROXY_LIFE: Duration = Duration::from_secs(3600);
 
-/// How long an answer may take to be made and read, on a slow line, too.
+/// The time to produce an answer and send it, also on a slow line.
 const EXCHANGE: Duration = Duration::from_secs(50);
 
-/// Requests over one connection. The answer to the last one says so.
+/// The most requests over one connection. The answer to the last one closes it.
 const MAX_REQUESTS: u32 = 1000;
 
-/// The largest head of a request: a token and some cookies fit.
+/// The largest head of a request in bytes: a token and some cookies fit.
 const MAX_HEAD: usize = 16 * 1024;
 
 /// An answer.
 pub type Answer = Response<Full<Bytes>>;
 
-/// How long a connection is kept for further requests.
+/// How long a connection is kept open for further requests.
 #[derive(Debug, Clone, Copy)]
 pub struct KeepAlive {
-    /// For the head of the first request.
+    /// The time for the head of the first request.
     first: Duration,
-    /// For each of the others, from the answer before it on.
+    /// The time for the head of each further request, from the answer before it.
     idle: Duration,
-    /// In all, until an answer is said to be the last one.
+    /// The age from which the next answer is the last one.
     life: Duration,
 }
 
@@ -63,18 +64,18 @@ impl KeepAlive {
         Self { first, idle: first, life: CLIENT_LIFE }
     }
 
-    /// For a proxy that keeps connections for its clients to come.
+    /// For a proxy, which keeps connections open for later clients.
     pub fn proxy(first: Duration, idle: Duration) -> Self {
         Self { first, idle, life: PROXY_LIFE }
     }
 }
 
-/// What has come over a connection.
+/// The state of a connection.
 struct Usage {
     keep: KeepAlive,
     start: Instant,
     requests: AtomicU32,
-    /// When it is cut, whatever is under way.
+    /// When the connection is cut, even during a request.
     deadline: Mutex<Instant>,
 }
 
@@ -97,8 +98,8 @@ impl Usage {
     }
 }
 
-/// Serves requests with `answer`. When that has answered with 101, returns the socket, and what the client
-/// sent beyond its request.
+/// Serves requests with `answer`. After an answer 101, returns the socket and the bytes that the client sent after its
+/// request.
 pub async fn serve<S, F>(
     stream: S,
     conn: ConnId,
@@ -134,7 +135,7 @@ where
         let left = usage.deadline().saturating_duration_since(Instant::now());
         match runtime::timeout(left, connection.as_mut()).await {
             Some(result) => break result,
-            // Another request may have come since.
+            // Another request may have extended the deadline.
             None if usage.deadline() > Instant::now() => {}
             None => return None,
         }
@@ -148,12 +149,12 @@ where
     }
 }
 
-/// A short text.
+/// A plain text answer.
 pub fn text(status: StatusCode, body: &str) -> Answer {
     answer(status, "text/plain; charset=utf-8", body.as_bytes())
 }
 
-/// A JSON value.
+/// A JSON answer.
 pub fn json(status: StatusCode, body: &Value) -> Answer {
     answer(status, "application/json", format!("{body}\n").as_bytes())
 }
@@ -167,14 +168,14 @@ fn answer(status: StatusCode, content_type: &'static str, body: &[u8]) -> Answer
         .with_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
 }
 
-/// Not now: try again after so many seconds.
+/// A refusal with `Retry-After: seconds`.
 pub fn try_again(status: StatusCode, body: &str, seconds: u32) -> Answer {
     let mut response = text(status, body).with_header(header::CONNECTION, "close");
     response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     response
 }
 
-/// Headers in passing.
+/// Adds headers to an answer.
 pub trait WithHeader {
     /// Adds a header.
     fn with_header(self, name: HeaderName, value: &'static str) -> Self;

@@ -1,12 +1,11 @@
-//! Who is registered, who talks to whom: the protocol's state machine. Events in, effects out; no I/O, no
-//! clock, no lock.
+//! The protocol's state machine: registrations, sessions and rooms. Events in, effects out; no I/O, no clock, no lock.
 //!
-//! A connection is in one `Stage` and only ever moves forward: greeting, idle, then a session or a room
-//! until it closes. Closing a connection here takes it out of every table at once, before its socket knows:
-//! the uid is free again, and whatever fails afterwards leaves nothing behind.
+//! A connection is in one `Stage` and only moves forward: greeting, idle, then a session or a room until it closes.
+//! Closing a connection here removes it from every table at once, before its socket is closed: the uid is free again,
+//! and a later failure leaves nothing behind.
 //!
-//! Notices to the members of a room wait in the room until [`Hub::pass_on`] is called, a few at a time: what one event
-//! does has a bound, however many it concerns.
+//! Notices to the members of a room are queued in the room. [`Hub::pass_on`] delivers a few at a time, so the work of
+//! one event is bounded however many members it concerns.
 
 mod room;
 
@@ -22,53 +21,53 @@ use crate::{
 };
 use room::{News, Place, Room};
 
-/// One socket, from its WebSocket handshake to its end. Never used twice.
+/// The number of a connection, from its WebSocket handshake to its end. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
-/// What happened to a connection.
+/// An event of a connection.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// Its WebSocket handshake is done.
+    /// The WebSocket handshake is complete.
     Opened {
-        /// What it may do.
+        /// The permissions of its token.
         grant: Arc<Grant>,
-        /// Whose limits it shares: its address, or that of its network.
+        /// The address whose limits it shares: its own or its network's.
         address: IpAddr,
-        /// It wants to hear who calls it, which the protocol does not tell by itself.
+        /// It asked for a notice that names its caller (the base protocol has none).
         wants_caller: bool,
     },
-    /// It sent a text frame.
+    /// A text frame came.
     Text(Utf8Bytes),
-    /// It sent a binary frame.
+    /// A binary frame came.
     Binary(Bytes),
-    /// What it asked for was refused elsewhere, for this reason.
+    /// The webhook refused its request for this reason.
     Refused(String),
-    /// The service that decides about it gave no answer.
+    /// The webhook did not answer.
     Unanswered,
     /// Its socket is closed, closing or broken.
     Closed,
 }
 
-/// What the sockets have to do about it, in this order.
+/// What the sockets have to do, in this order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Queue a frame.
     Send(ConnId, Message),
     /// Close the socket. The connection is gone from the hub already.
     Close(ConnId, CloseReason),
-    /// Everything one of the two sends from now on is for the other, unread.
+    /// Forward everything that one of the two sends from now on to the other, unparsed.
     Pair(ConnId, ConnId),
-    /// Nothing to do, but worth a line in the log.
+    /// Only a line in the log.
     Note(ConnId, Note),
 }
 
-/// What an operator wants to know about. Names only, never a payload.
+/// Log entries for an operator. Names only, never a payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     /// HELLO was accepted.
     Registered(PeerId),
-    /// HELLO named a uid that somebody has, that is none, or that the token does not allow.
+    /// HELLO was refused: the uid is taken, invalid or not allowed by the token.
     UidRefused(CloseReason),
     /// SESSION was accepted.
     Called {
@@ -79,20 +78,20 @@ pub enum Note {
     },
     /// ROOM was accepted.
     Joined {
-        /// Who joined.
+        /// The new member.
         peer: PeerId,
-        /// Which room.
+        /// The room.
         room: RoomId,
-        /// How many are in it now.
+        /// The number of members, including the new one.
         members: usize,
     },
-    /// A request was answered with an ERROR.
+    /// A request was answered with ERROR.
     Refused(PeerId, &'static str),
     /// A registered peer is gone.
     Left(PeerId),
 }
 
-/// A connection as the hub knows it.
+/// The hub's state of a connection.
 #[derive(Debug)]
 struct Connection {
     stage: Stage,
@@ -117,29 +116,29 @@ impl Connection {
         }
     }
 
-    /// On whose account it does what it does.
+    /// The accounts that its sessions and rooms count for.
     fn owners(&self) -> Vec<Owner> {
         owners(self.address).chain(self.grant.identity.clone().map(Owner::Identity)).collect()
     }
 }
 
-/// How much one owner has going on.
+/// The sessions and rooms of one owner.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Usage {
     sessions: usize,
     rooms: usize,
 }
 
-/// How many there may be.
+/// Limits of sessions, rooms, members and uids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
     /// Sessions started from one address, or by one identity.
     pub max_sessions: usize,
-    /// Rooms made from one address, or by one identity.
+    /// Rooms created from one address, or by one identity.
     pub max_rooms: usize,
-    /// Members of one room.
+    /// Members per room.
     pub max_members: usize,
-    /// Bytes of a uid.
+    /// Length of a uid in bytes.
     pub max_uid: usize,
 }
 
@@ -149,20 +148,20 @@ impl Default for Rules {
     }
 }
 
-/// Everybody and every room. See the module's description.
+/// All connections and rooms (see the module's description).
 #[derive(Debug, Default)]
 pub struct Hub {
     rules: Rules,
     connections: HashMap<ConnId, Connection>,
     uids: HashMap<PeerId, ConnId>,
     rooms: HashMap<RoomId, Room>,
-    /// Rooms in which somebody has not heard something, each in its turn.
+    /// Rooms with undelivered notices, each of them once.
     news: News,
     usage: HashMap<Owner, Usage>,
     sessions: usize,
 }
 
-/// How many of each there are.
+/// Numbers of connections, peers, sessions and rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Open WebSockets.
@@ -171,27 +170,27 @@ pub struct Counts {
     pub peers: usize,
     /// Sessions.
     pub sessions: usize,
-    /// Rooms with somebody in them.
+    /// Rooms with at least one member.
     pub rooms: usize,
 }
 
-/// What a registered peer is doing.
+/// The state of a registered peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doing<'a> {
-    /// It can be called.
+    /// Idle: it can be called.
     Nothing,
-    /// It is in a call.
+    /// In a session.
     Session {
         /// Its partner.
         with: &'a PeerId,
-        /// Whether it called.
+        /// Whether it is the caller.
         is_caller: bool,
     },
-    /// It is in a room.
+    /// In a room.
     Room(&'a RoomId),
 }
 
-/// What a request would do to a connection, were it sent now.
+/// What a request would do if it were carried out now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
     /// Register.
@@ -208,12 +207,12 @@ impl Hub {
         Self { rules, ..Self::default() }
     }
 
-    /// Other limits from now on. What is there already stays.
+    /// Replaces the limits. Existing sessions, rooms and members stay.
     pub fn set_rules(&mut self, rules: Rules) {
         self.rules = rules;
     }
 
-    /// Takes in one event of a connection and appends what follows from it to `effects`.
+    /// Handles an event of a connection and appends the resulting effects to `effects`.
     pub fn handle(&mut self, conn: ConnId, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::Opened { grant, address, wants_caller } => {
@@ -238,7 +237,7 @@ impl Hub {
         }
     }
 
-    /// What a frame asks for, where somebody else may have a say in it.
+    /// The request in a frame, if it is one that the webhook may refuse, and the uid of its sender, if it has one.
     pub fn wish(&self, conn: ConnId, text: &str) -> Option<(Wish, Option<PeerId>)> {
         let connection = self.connections.get(&conn)?;
         match (&connection.stage, ClientMessage::parse(text)) {
@@ -253,10 +252,10 @@ impl Hub {
         }
     }
 
-    /// What a frame costs beyond itself, were it sent now: the notices that follow from it, and the names in its answer.
+    /// The cost of a frame beyond itself if it were handled now: the notices it causes and the names in its answer.
     ///
-    /// Of two members the later one pays for both notices that one of the two hears: that the other came, and that it
-    /// left. So whoever leaves, by itself or with its network, owes nothing.
+    /// Of two members, the one that joined later pays for both notices between them: its joining and the first leaving.
+    /// So leaving is free, also when a whole network leaves.
     pub fn fan_out(&self, conn: ConnId, text: &str) -> usize {
         let Some(connection) = self.connections.get(&conn) else { return 0 };
         match (&connection.stage, ClientMessage::parse(text)) {
@@ -271,12 +270,12 @@ impl Hub {
         }
     }
 
-    /// Passes on notices to members of rooms, at most so many. True if there are more.
+    /// Delivers notices to members of rooms, at a cost of about `most`. True if more are queued.
     pub fn pass_on(&mut self, mut most: usize, effects: &mut Vec<Effect>) -> bool {
         while most > 0
             && let Some(id) = self.news.pop()
         {
-            // A room that is gone costs a look.
+            // Looking up a room that is gone costs one.
             let Some(room) = self.rooms.get_mut(&id) else {
                 most -= 1;
                 continue;
@@ -288,12 +287,12 @@ impl Hub {
         !self.news.is_empty()
     }
 
-    /// Whether notices wait to be passed on.
+    /// Whether notices are queued.
     pub fn has_news(&self) -> bool {
         !self.news.is_empty()
     }
 
-    /// Who is registered, and what each is doing.
+    /// The registered peers and the state of each.
     pub fn peers(&self) -> impl Iterator<Item = (ConnId, &PeerId, Doing<'_>)> {
         self.connections.iter().filter_map(|(conn, connection)| {
             let doing = match &connection.stage {
@@ -308,7 +307,7 @@ impl Hub {
         })
     }
 
-    /// The rooms and their members, in the order they joined.
+    /// The rooms and their members, in the order in which the members joined.
     pub fn rooms(&self) -> impl Iterator<Item = (&RoomId, Vec<PeerId>)> {
         self.rooms.iter().map(|(id, room)| (id, self.names(room.members())))
     }
@@ -318,7 +317,7 @@ impl Hub {
         self.rooms.get(room).map(|room| room.members().collect()).unwrap_or_default()
     }
 
-    /// Who has the uid, and what its token grants.
+    /// The connection with this uid, and its grant.
     pub fn find(&self, uid: &str) -> Option<(ConnId, &Arc<Grant>)> {
         let conn = self.uids.get(uid)?;
         Some((*conn, &self.connections.get(conn)?.grant))
@@ -330,7 +329,7 @@ impl Hub {
         self.connections.iter().filter(move |(_, connection)| idle(&connection.stage)).map(|(conn, _)| *conn)
     }
 
-    /// Some connection with those it is together with: its partner, or the members of its room.
+    /// Any connection together with its session partner or the other members of its room.
     pub fn company(&self) -> Option<Vec<ConnId>> {
         let (conn, connection) = self.connections.iter().next()?;
         Some(match &connection.stage {
@@ -340,22 +339,22 @@ impl Hub {
         })
     }
 
-    /// Closes a connection for a reason that is not in the protocol.
+    /// Closes a connection for a reason outside the protocol.
     pub fn kick(&mut self, conn: ConnId, reason: CloseReason, effects: &mut Vec<Effect>) {
         if self.connections.contains_key(&conn) {
             self.close(conn, reason, effects);
         }
     }
 
-    /// Closes many at once. Nobody of them hears that another one left.
+    /// Closes many connections at once. None of them gets a notice about another one.
     pub fn kick_all(&mut self, conns: &[ConnId], reason: CloseReason, effects: &mut Vec<Effect>) {
         conns.iter().for_each(|conn| self.kick(*conn, reason, effects));
     }
 
     fn handle_frame(&mut self, conn: ConnId, frame: Message, effects: &mut Vec<Effect>) {
-        // The stage comes before the parsing: in a session every frame is payload, whatever it says.
+        // Check the stage before parsing: in a session every frame is payload, whatever its text is.
         match self.connections.get(&conn).map(|connection| &connection.stage) {
-            // Closed by us a moment ago, and the frame was already under way.
+            // The hub has just closed the connection; the frame was already under way.
             None => {}
             Some(Stage::InSession { partner, .. }) => effects.push(Effect::Send(*partner, frame)),
             Some(stage) => match frame {
@@ -387,7 +386,7 @@ impl Hub {
         if uid.as_str().len() > self.rules.max_uid {
             return Err(CloseReason::InvalidUid);
         }
-        // Whether a uid is taken is nobody's business who may not have it.
+        // Check the permission first: a peer that may not have a uid must not learn whether it is taken.
         let grant =
             self.connections.get(&conn).map(|connection| connection.grant.clone()).unwrap_or_default();
         if !grant.allows_uid(&uid) {
@@ -414,7 +413,7 @@ impl Hub {
             Ok(ClientMessage::Room(room)) => self.join(conn, &uid, room, effects),
             Err(ParseError::InvalidCallee(text)) => Err(ErrorMessage::PeerNotFound(cut(text))),
             Err(ParseError::InvalidRoom(text)) => Err(ErrorMessage::InvalidRoomId(cut(text))),
-            // Every client takes an ERROR as the end of its call, so what is merely odd goes unanswered.
+            // Clients end their call at any ERROR, so a merely unexpected message gets no answer.
             _ => Ok(()),
         };
         if let Err(error) = result {
@@ -439,9 +438,9 @@ impl Hub {
         self.set_stage(conn, Stage::InSession { uid: uid.clone(), partner, is_caller: true });
         self.set_stage(partner, Stage::InSession { uid: callee.clone(), partner: conn, is_caller: false });
         effects.push(Effect::Note(conn, Note::Called { caller: uid.clone(), callee }));
-        // SESSION_OK goes first: once they are paired the partner's frames may overtake what we send.
+        // SESSION_OK goes first: after the pairing, the partner's frames may overtake ours.
         self.send(conn, &ServerMessage::SessionOk, effects);
-        // So does this: it has to come before the caller's first frame.
+        // This also has to precede the caller's first frame.
         if self.connections.get(&partner).is_some_and(|connection| connection.wants_caller) {
             self.send(partner, &ServerMessage::Caller(uid.clone()), effects);
         }
@@ -449,13 +448,13 @@ impl Hub {
         Ok(())
     }
 
-    /// Not there and not allowed look the same, so that nobody learns who is there by trying.
+    /// A callee that is absent and one that may not be called give the same error, so that callers cannot probe uids.
     fn find_callee(&self, conn: ConnId, callee: &PeerId) -> Result<ConnId, ErrorMessage> {
         let found = self.uids.get(callee).copied();
         let partner = found
             .filter(|partner| self.may_call(conn, *partner))
             .ok_or_else(|| ErrorMessage::PeerNotFound(callee.to_string()))?;
-        // Nobody is free to be called by themselves.
+        // A peer that calls itself gets "busy".
         let stage = self.connections.get(&partner).map(|connection| &connection.stage);
         if partner == conn || !matches!(stage, Some(Stage::Idle { .. })) {
             return Err(ErrorMessage::PeerBusy(callee.to_string()));
@@ -530,7 +529,7 @@ impl Hub {
         let conn = *self.uids.get(uid).ok_or_else(not_found)?;
         match self.connections.get(&conn).map(|connection| &connection.stage) {
             Some(Stage::InRoom { room: theirs, .. }) if theirs == room => Ok(conn),
-            // Who is there outside the room is for those who could find out by calling.
+            // Only those who may call the peer may learn that it is registered but not in the room.
             _ if self.may_call(from, conn) => Err(ErrorMessage::PeerNotInRoom(uid.to_string())),
             _ => Err(not_found()),
         }
@@ -543,14 +542,14 @@ impl Hub {
         may(caller, Ability::Call) && may(callee, Ability::Answer)
     }
 
-    /// Somebody else said no to what a connection asked for.
+    /// The webhook refused a connection's request.
     fn refuse_wish(&mut self, conn: ConnId, reason: String, effects: &mut Vec<Effect>) {
-        // Closed while somebody else was asked.
+        // The connection closed before the webhook answered.
         let Some(connection) = self.connections.get(&conn) else { return };
         match connection.uid().cloned() {
             Some(uid) => self.refuse(conn, uid, ErrorMessage::Other(reason), effects),
             None => {
-                // The close frame has no room for it.
+                // The reason goes in an ERROR: it may not fit into a close frame.
                 self.send(conn, &ServerMessage::Error(ErrorMessage::Other(reason)), effects);
                 effects.push(Effect::Note(conn, Note::UidRefused(CloseReason::UidNotAllowed)));
                 self.close(conn, CloseReason::UidNotAllowed, effects);
@@ -558,12 +557,12 @@ impl Hub {
         }
     }
 
-    /// The service that decides about a request gave no answer. The connection may ask again.
+    /// The webhook did not answer. The peer may repeat its request.
     fn leave_wish(&mut self, conn: ConnId, effects: &mut Vec<Effect>) {
         let Some(connection) = self.connections.get(&conn) else { return };
         match connection.uid().cloned() {
             Some(uid) => self.refuse(conn, uid, ErrorMessage::Other("not available".into()), effects),
-            // Without an ERROR, which clients take for a final answer.
+            // Send no ERROR: clients take it as final.
             None => {
                 effects.push(Effect::Note(conn, Note::UidRefused(CloseReason::Unavailable)));
                 self.close(conn, CloseReason::Unavailable, effects);
@@ -577,7 +576,7 @@ impl Hub {
         }
     }
 
-    /// Queues a frame. A member of a room hears first what happened before.
+    /// Queues a frame. A member of a room first gets its undelivered notices.
     fn send(&mut self, conn: ConnId, message: &ServerMessage<'_>, effects: &mut Vec<Effect>) {
         if let Some(Connection { stage: Stage::InRoom { room, place, .. }, .. }) = self.connections.get(&conn)
             && let Some(room) = self.rooms.get_mut(room)
@@ -620,7 +619,7 @@ impl Hub {
         self.remove(conn, effects);
     }
 
-    /// Forgets a connection, and tells whom it concerns.
+    /// Removes a connection and notifies its partner or its room.
     fn remove(&mut self, conn: ConnId, effects: &mut Vec<Effect>) {
         let Some(connection) = self.connections.remove(&conn) else { return };
         let Some(uid) = connection.uid().cloned() else { return };
@@ -633,7 +632,7 @@ impl Hub {
                     self.sessions -= 1;
                     self.count(&connection.owners(), |usage| usage.sessions -= 1);
                 }
-                // The partner's own removal finds this connection gone, so the two do not chase each other.
+                // The partner's own removal does not find this connection any more, so the recursion ends.
                 if self.connections.contains_key(partner) {
                     self.close(*partner, CloseReason::PartnerLeft, effects);
                 }
@@ -659,7 +658,7 @@ fn text(message: &ServerMessage<'_>) -> Message {
     Message::Text(message.to_string().into())
 }
 
-/// What is no id is quoted as far as one may go: it may be as long as a message.
+/// Cuts an invalid id to the longest valid length before it is quoted: it may be as long as a message.
 fn cut(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(MAX_ID_LEN));
     text

@@ -1,4 +1,4 @@
-//! The ICE servers that peers are told to use, with credentials that expire.
+//! The ICE servers for peers, with credentials that expire.
 
 pub mod url;
 
@@ -9,23 +9,24 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha1::Sha1;
 
-/// What `GET /ice-servers` answers from.
+/// The configured ICE servers, for `GET /ice-servers`.
 #[derive(Clone, Default)]
 pub struct IceServers {
-    /// `RTCIceServer` objects given as they are.
+    /// `RTCIceServer` objects to hand out unchanged.
     pub fixed: Vec<Value>,
     /// `stun:` URLs.
     pub stun: Vec<String>,
-    /// `turn:` and `turns:` URLs that take credentials made with the secret.
+    /// `turn:` and `turns:` URLs whose credentials are made with the secret.
     pub turn: Vec<String>,
-    /// What we share with the TURN servers.
+    /// The secret shared with the TURN servers.
     pub secret: Option<Vec<u8>>,
-    /// How long credentials are good at most.
+    /// The longest lifetime of credentials.
     pub ttl: Duration,
 }
 
 impl IceServers {
-    /// The `iceServers` of an `RTCConfiguration` for a peer, good for so long.
+    /// The `iceServers` of an `RTCConfiguration` for a peer, with credentials valid for `ttl`, and the servers that the
+    /// webhook added.
     pub fn for_peer(&self, uid: &str, now: SystemTime, ttl: Duration, added: &[Value]) -> Value {
         let mut servers = self.fixed.clone();
         if !self.stun.is_empty() {
@@ -40,7 +41,7 @@ impl IceServers {
     }
 }
 
-/// Whether this is an `RTCIceServer` that a browser takes: `urls` that are some, and credentials for TURN.
+/// Checks that a browser accepts this as an `RTCIceServer`: valid `urls`, and credentials for TURN.
 pub fn check(server: &Value) -> Result<(), String> {
     let urls = match server.get("urls") {
         Some(Value::Array(urls)) if !urls.is_empty() => urls.as_slice(),
@@ -58,15 +59,15 @@ pub fn check(server: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// A user name and a password by the TURN REST scheme (draft-uberti-behave-turn-rest), as coturn's
-/// `use-auth-secret` checks them: the expiry and the uid, and HMAC-SHA1 over both.
+/// A user name and a password of the TURN REST scheme (draft-uberti-behave-turn-rest), as coturn's `use-auth-secret`
+/// checks them: the name is the expiry and the uid, the password its HMAC-SHA1.
 fn credentials(secret: &[u8], uid: &str, expires: SystemTime) -> (String, String) {
     let expires = expires.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    // The uid is only for the TURN server's log. A colon would end the expiry where there is none.
+    // The uid only serves the TURN server's log. A colon in it could be taken for the end of the expiry.
     let name: String =
         uid.chars().map(|c| if c.is_ascii_graphic() && c != ':' { c } else { '_' }).take(64).collect();
     let username = format!("{expires}:{name}");
-    // HMAC takes keys of any length.
+    // This cannot fail: HMAC accepts keys of any length.
     let password = Hmac::<Sha1>::new_from_slice(secret).map(|mut mac| {
         mac.update(username.as_bytes());
         BASE64_STANDARD.encode(mac.finalize().into_bytes())

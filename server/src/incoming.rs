@@ -1,36 +1,36 @@
-//! What a connection holds of a message that has not come to its end, and what large ones have left behind.
+//! Accounting of a connection's incomplete incoming message and of the WebSocket's enlarged buffers.
 //!
-//! The WebSocket keeps both and does not tell how much that is. The first is what has been received, less what has
-//! become frames. The second are its buffers: they grow with the largest message and never shrink.
+//! The WebSocket holds both but does not report their size. The incomplete message is computed as bytes received minus
+//! bytes of complete frames. The buffers grow with the largest message and never shrink.
 
 use async_tungstenite::tungstenite::Message;
 
 use crate::budget::SHARE;
 
-/// A control frame's length and mask come before its payload (RFC 6455, section 5.2).
+/// Bytes of a control frame before its payload: header and mask (RFC 6455, section 5.2).
 const CONTROL_HEAD: u64 = 6;
 
-/// See the module's description.
+/// The sizes (see the module's description).
 #[derive(Debug, Default)]
 pub struct Incoming {
     used: u64,
     told: usize,
-    /// Bytes that frames have taken, if none was a fragment or wrote its length in more bytes than it needs. Then
-    /// it is less than that, and never more.
+    /// Bytes of the frames so far, if none was fragmented or encoded its length in more bytes than needed. Otherwise
+    /// this is less than the real number, never more.
     consumed: u64,
-    /// Of the messages that the WebSocket's buffers have seen.
+    /// The largest message that has passed through the WebSocket's buffers.
     largest: usize,
-    /// Of these, where the buffers could not be renewed after them.
+    /// The same, if the buffers could not be replaced after it.
     kept: usize,
 }
 
 impl Incoming {
-    /// Of a connection on which so many bytes have come and were no frames.
+    /// For a connection on which `bytes` bytes came before the first frame.
     pub fn after(bytes: u64) -> Self {
         Self { consumed: bytes, ..Self::default() }
     }
 
-    /// A message of this size goes through the buffer for writing.
+    /// A message of this size passes through the write buffer.
     pub fn send(&mut self, length: usize) {
         self.largest = self.largest.max(length);
     }
@@ -40,7 +40,7 @@ impl Incoming {
         self.largest > SHARE
     }
 
-    /// Whether all that has been received has become frames, for certain: the buffer for reading is empty.
+    /// Whether all bytes received certainly belong to complete frames: the read buffer is empty.
     pub fn is_between_frames(&self, received: u64) -> bool {
         self.consumed == received
     }
@@ -50,13 +50,13 @@ impl Incoming {
         (self.largest, self.kept) = (0, 0);
     }
 
-    /// The WebSocket has to keep those it has. Until now what is in them has counted elsewhere: where it waits.
+    /// The WebSocket has to keep its buffers, so they count from now on. Until now their contents counted in the queue.
     pub fn not_renewed(&mut self) {
         self.kept = self.largest;
     }
 
-    /// A frame came out, with so many bytes received. A control frame may come in the midst of a message, and
-    /// leaves what is held of that.
+    /// A frame is complete, after `received` bytes in total. A control frame may come between the fragments of a
+    /// message, which still count as held.
     pub fn complete(&mut self, frame: &Message, received: u64) {
         self.consumed += size_on_the_wire(frame.len());
         self.used = match frame {
@@ -68,20 +68,20 @@ impl Incoming {
         };
     }
 
-    /// How much is held, if it is more than a share.
+    /// Bytes held; 0 if they are within the share.
     pub fn held(&self, received: u64) -> usize {
         let held = usize::try_from(received - self.used).unwrap_or(usize::MAX).max(self.kept);
         if held > SHARE { held } else { 0 }
     }
 
-    /// The same, if it is not what it was when this was last asked.
+    /// The same, if it has changed since the last call.
     pub fn news(&mut self, received: u64) -> Option<usize> {
         let held = self.held(received);
         (held != std::mem::replace(&mut self.told, held)).then_some(held)
     }
 }
 
-/// Of a client's frame with so much payload (RFC 6455, section 5.2): flags and length, mask, payload.
+/// The size of a client's frame with this payload (RFC 6455, section 5.2): flags and length, mask, payload.
 fn size_on_the_wire(payload: usize) -> u64 {
     let head = match payload {
         0..126 => 2,
@@ -119,7 +119,7 @@ mod tests {
             assert!(!incoming.is_between_frames(received + 1), "{payload} and a byte more");
             assert!(incoming.is_between_frames(received), "{payload}");
         }
-        // The same in two fragments: the other head is not seen in it.
+        // The same message in two fragments: the second header cannot be seen in the result.
         incoming.complete(&Message::text("fragments"), received + 9 + 6 + 6);
         assert!(!incoming.is_between_frames(received + 9 + 6 + 6));
     }

@@ -1,9 +1,9 @@
 //! callbin's signalling server: the text protocol of GStreamer's WebRTC examples, safe to expose.
 //!
-//! From the outside in: [`listener`] accepts, [`proxy`], [`tls`] and [`http`] do their handshakes, [`site`]
-//! answers requests and decides with [`access`] and [`account`] who may open a WebSocket, [`connection`] runs
-//! it, [`switchboard`] brings its events to the pure [`hub`] and the hub's effects to each [`outbox`].
-//! `main.rs` only reads flags; everything can be started by [`run`].
+//! From the outside in: [`listener`] accepts, [`proxy`], [`tls`] and [`http`] do their handshakes, [`site`] answers
+//! requests and decides with [`access`] and [`account`] who may open a WebSocket, [`connection`] runs it,
+//! [`switchboard`] brings its events to the pure [`hub`] and the hub's effects to each [`outbox`]. `main.rs` only
+//! parses options; [`run`] starts everything.
 
 pub mod access;
 pub mod account;

@@ -1,4 +1,4 @@
-//! The listening socket: bound with a clear error, and accepting whatever happens.
+//! The listening socket: it binds with clear errors, and survives failures to accept.
 
 use std::{
     fs::File,
@@ -17,10 +17,10 @@ use crate::{
     runtime::{self, TcpListener, TcpStream},
 };
 
-/// Connections the kernel may hold for us: everybody comes back at once after a restart.
+/// Connections that the kernel may queue for us: after a restart all clients reconnect at once.
 const BACKLOG: i32 = 4096;
 
-/// Pause after a failed accept, for descriptors to become free.
+/// Pause after a failed accept, so that file descriptors can become free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the server can't listen.
@@ -29,13 +29,13 @@ pub enum BindError {
     /// `--addr` is neither an IP address nor a name that resolves to one.
     #[error("--addr {0}: not an address of this machine: {1}")]
     NoAddress(String, io::Error),
-    /// Somebody else has the port.
+    /// Another program uses the port.
     #[error("cannot listen on {0}: another program uses the port; choose another one with --port")]
     InUse(SocketAddr),
-    /// Ports below 1024, mostly.
+    /// Usually a port below 1024.
     #[error("cannot listen on {0}: not permitted; ports below 1024 need privileges")]
     NotPermitted(SocketAddr),
-    /// What systemd passes is no such socket, or more than one.
+    /// systemd passed no TCP socket, or more than one.
     #[error("the socket that systemd passes: {0}")]
     Inherited(io::Error),
     /// Anything else.
@@ -43,10 +43,10 @@ pub enum BindError {
     Other(SocketAddr, io::Error),
 }
 
-/// The socket that systemd opened for us, if it did (socket activation). To be called once and before there are
-/// threads: it takes the variables that tell so out of the environment.
+/// The socket passed by systemd (socket activation), if there is one. Call it once, before there are threads: it
+/// removes the variables from the environment.
 pub fn inherited() -> Result<Option<std::net::TcpListener>, BindError> {
-    // Without a process id they may be meant for somebody else.
+    // Without a process id the variables may be meant for another process.
     if std::env::var_os("LISTEN_PID").is_none() {
         return Ok(None);
     }
@@ -63,7 +63,7 @@ pub fn bind(addr: &str, port: u16) -> Result<std::net::TcpListener, BindError> {
         return listen(resolve(addr, port)?);
     }
     match listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
-        // A kernel without IPv6.
+        // The kernel has no IPv6.
         Err(BindError::Other(..)) => listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)),
         result => result,
     }
@@ -86,7 +86,7 @@ fn resolve(addr: &str, port: u16) -> Result<SocketAddr, BindError> {
 pub fn listen(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
     let open = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        // A restart must not wait for the last one's connections to time out.
+        // A restart must not wait until the previous process's connections have timed out.
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
             socket.set_only_v6(false)?;
@@ -102,10 +102,10 @@ pub fn listen(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
     })
 }
 
-/// A listening socket that goes on whatever happens.
+/// A listening socket that survives failures to accept.
 pub(crate) struct Listener {
     socket: TcpListener,
-    /// A descriptor to give up when there are none left, so that somebody can be told.
+    /// A file descriptor to release when there are none left, so that a client can be answered.
     spare: Option<File>,
     in_trouble: bool,
 }
@@ -123,15 +123,15 @@ impl Listener {
                     if std::mem::take(&mut self.in_trouble) {
                         info!("accepting connections again");
                     }
-                    // Signalling is small messages that somebody waits for.
+                    // Signalling messages are small and urgent.
                     let _ = stream.set_nodelay(true);
                     return (stream, canonical(address));
                 }
-                // The client gave up before we got to it.
+                // The client gave up before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     metrics.accept_errors.inc();
-                    // Once, and not twenty times a second: the metric counts.
+                    // Warn once, not twenty times a second. The metric counts every failure.
                     if !std::mem::replace(&mut self.in_trouble, true) {
                         warn!(%error, "cannot accept connections");
                     }
@@ -141,12 +141,12 @@ impl Listener {
         }
     }
 
-    /// Out of descriptors: takes the next connection with the spare one, and tells it to come back later.
+    /// Out of file descriptors: accepts the next connection with the spare one and answers 503 (retry later).
     async fn shed(&mut self) {
         if self.spare.take().is_some()
             && let Some(Ok((mut stream, _))) = runtime::timeout(ACCEPT_PAUSE, self.socket.accept()).await
         {
-            // A client with TLS sees an end; it can't be told without a handshake.
+            // A TLS client only sees the connection close: an answer would need a handshake.
             let _ = runtime::timeout(ACCEPT_PAUSE, stream.write_all(BUSY)).await;
         }
         runtime::sleep(ACCEPT_PAUSE).await;
@@ -158,11 +158,11 @@ fn spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
-/// The answer to whoever comes when there are no descriptors left.
+/// The answer to a client when there are no file descriptors left.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\n\
     Content-Length: 19\r\nContent-Type: text/plain\r\n\r\nthe server is full\n";
 
-/// IPv4 as IPv4, also where it came through an IPv6 socket.
+/// An IPv4-mapped IPv6 address as IPv4.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }

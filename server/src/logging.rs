@@ -1,4 +1,4 @@
-//! Logs to stderr, through a bounded queue: a terminal or disk that stalls must not stall the server.
+//! Logs to stderr through a bounded queue: a terminal or disk that stalls must not stall the server.
 
 mod text;
 
@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::LogFormat;
 
-/// Starts logging, with a filter as `--log` takes it. What is queued is written when the guard is dropped.
+/// Starts logging with a filter in the syntax of `--log`. Dropping the guard writes what is queued.
 pub fn start(filter: &str, format: LogFormat) -> WorkerGuard {
     let (writer, guard) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(16_384).finish(std::io::stderr());
@@ -23,10 +23,10 @@ pub fn start(filter: &str, format: LogFormat) -> WorkerGuard {
     guard
 }
 
-/// How many characters of an id a line has.
+/// The most characters of an id in a log line.
 const SHORT: usize = 64;
 
-/// An id for a log line, without the rest of a long one. The format quotes and escapes it where it has to.
+/// An id shortened for a log line. The log format quotes and escapes it if necessary.
 pub struct Short<'a>(&'a str);
 
 /// Shortens an id for a log line.

@@ -1,6 +1,6 @@
-//! What operators can see, in the OpenMetrics text format.
+//! Metrics in the OpenMetrics text format.
 //!
-//! Counters are kept where things happen; what can be counted at any time is counted when somebody asks.
+//! Counters are updated when events happen; current values are computed for each scrape.
 
 mod webhook;
 
@@ -20,7 +20,7 @@ struct KindLabel {
     kind: Kind,
 }
 
-/// For a metric that is not there at all until it is set.
+/// The empty label set, for a metric that is absent until it is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct NoLabels {}
 
@@ -29,7 +29,7 @@ struct ReasonLabel {
     reason: String,
 }
 
-/// All metrics. Recording takes no lock, but for refusals and closes.
+/// All metrics. Recording takes no lock, except for refusals and closes.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -42,9 +42,9 @@ pub struct Metrics {
     queue_budget: Gauge,
     queue_budget_used: Gauge,
     ready: Gauge,
-    /// Connections accepted, whatever became of them.
+    /// Connections accepted, including those refused afterwards.
     pub accepted: Counter,
-    /// Failed attempts to accept one.
+    /// Failed attempts to accept a connection.
     pub accept_errors: Counter,
     /// HELLOs accepted.
     pub registrations: Counter,
@@ -52,9 +52,9 @@ pub struct Metrics {
     pub calls: Counter,
     /// ROOMs accepted.
     pub joins: Counter,
-    /// Sessions that ended with an offer and no answer.
+    /// Sessions that ended while an offer had no answer.
     pub unanswered_offers: Counter,
-    /// From an offer to its answer.
+    /// Time from an offer to its answer, in seconds.
     pub offer_to_answer: Histogram,
     /// Questions to the webhook.
     pub webhook: WebhookMetrics,
@@ -70,18 +70,18 @@ struct Traffic {
     bytes: Counter<u64, AtomicU64>,
 }
 
-/// What the switchboard knows when it is asked.
+/// The switchboard's values at the time of a scrape.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Snapshot {
-    /// How many of each.
+    /// Numbers of connections, peers, sessions and rooms.
     pub counts: Counts,
-    /// Bytes waiting to be sent, of all peers.
+    /// Bytes queued for all peers.
     pub queued_bytes: usize,
-    /// Bytes waiting to be sent, of the peer with the most.
+    /// Bytes queued for the peer with the longest queue.
     pub longest_queue: usize,
     /// `--max-queued-bytes`.
     pub queue_budget: usize,
-    /// Bytes of it that are used.
+    /// Bytes drawn from it.
     pub queue_budget_used: usize,
 }
 
@@ -182,22 +182,22 @@ impl Metrics {
         }
     }
 
-    /// The certificate in use is good until then, in seconds since 1970.
+    /// Sets the expiry of the certificate in use, in seconds since 1970.
     pub fn set_certificate_expiry(&self, seconds: i64) {
         self.certificate_expiry.get_or_create(&NoLabels {}).set(seconds);
     }
 
-    /// Counts something refused. The reason is one of ours, never a peer's text.
+    /// Counts a refusal. The reason is a fixed text, never a peer's.
     pub fn count_refusal(&self, reason: impl ToString) {
         self.refusals.get_or_create(&ReasonLabel { reason: reason.to_string() }).inc();
     }
 
-    /// Counts a WebSocket closed by us.
+    /// Counts a WebSocket that the server closed.
     pub fn count_close(&self, reason: impl ToString) {
         self.closes.get_or_create(&ReasonLabel { reason: reason.to_string() }).inc();
     }
 
-    /// The text for a scrape.
+    /// The OpenMetrics text for a scrape.
     pub fn render(&self, now: Snapshot, ready: bool) -> String {
         let set = |gauge: &Gauge, value: usize| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(&self.connections, now.counts.connections);

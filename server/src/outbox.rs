@@ -1,4 +1,4 @@
-//! What waits to be sent to one peer: a queue bounded in bytes that never makes its writer wait.
+//! A peer's queue of outgoing frames, bounded in bytes. Adding to it never blocks.
 
 use std::{
     collections::VecDeque,
@@ -15,14 +15,14 @@ use crate::{
     payload::{Negotiation, Side},
 };
 
-/// What a frame costs in the queue beside its payload, so that a flood of empty frames is bounded, too.
+/// The cost of a frame in the queue in addition to its payload, so that a flood of empty frames is bounded, too.
 pub const FRAME_COST: usize = 64;
 
-/// Capacity that an emptied queue may keep.
+/// The capacity that an empty queue may keep.
 const KEPT_FRAMES: usize = 16;
 
-/// The frames and then, perhaps, the close that a connection has to send. Anybody may add to it; only the
-/// connection takes from it.
+/// The frames that a connection has to send, perhaps followed by a close. Any task may add to it; only the connection
+/// takes from it.
 #[derive(Debug)]
 pub struct Outbox {
     queue: Mutex<Queue>,
@@ -34,20 +34,20 @@ pub struct Outbox {
 /// One side of a session.
 #[derive(Debug, Clone)]
 pub struct Link {
-    /// Where everything goes.
+    /// The partner's queue: everything received is forwarded there.
     pub partner: Weak<Outbox>,
     /// Which side this is.
     pub side: Side,
-    /// What both know of their negotiation.
+    /// The state of the negotiation, shared by both sides.
     pub negotiation: Arc<Negotiation>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     frames: VecDeque<Message>,
-    /// Of these frames, and of those that the socket has and has not written.
+    /// The cost of these frames and of those handed to the socket but not yet written.
     bytes: usize,
-    /// Of a message that is being received: memory, too, that others may want.
+    /// Bytes held for an incomplete incoming message: they draw on the budget, too.
     incoming: usize,
     draw: Draw,
     close: Option<CloseReason>,
@@ -58,20 +58,20 @@ struct Queue {
 pub enum Next {
     /// This frame.
     Frame(Message),
-    /// A close frame, and no more.
+    /// A close frame and nothing after it.
     Close(CloseReason),
-    /// Nothing until the waker is called.
+    /// Nothing; the waker will be called.
     Pending,
 }
 
 impl Outbox {
-    /// An empty queue, which may grow as far as the budget allows.
+    /// An empty queue that can grow within the budget.
     pub fn new(budget: Arc<Budget>) -> Self {
         Self { queue: Mutex::default(), budget, reader: AtomicWaker::new(), link: OnceLock::new() }
     }
 
-    /// Adds a frame. One too many, and what waits is dropped and the connection closed: its peer reads too
-    /// slowly, and must not make anybody wait.
+    /// Adds a frame. If the queue exceeds its limit, its frames are dropped and the connection closes: a peer that
+    /// reads too slowly must not delay others.
     pub fn push(self: &Arc<Self>, frame: Message) {
         let mut queue = self.lock();
         if queue.close.is_some() {
@@ -91,7 +91,7 @@ impl Outbox {
         }
     }
 
-    /// Closes the connection for others to have memory, if it still is at this place among those who draw.
+    /// Closes the connection to free memory for others, if it has drawn without interruption since it got `place`.
     pub(crate) fn give_up(&self, place: u64) {
         let mut queue = self.lock();
         if !queue.draw.is_at(place) {
@@ -106,7 +106,7 @@ impl Outbox {
         self.reader.wake();
     }
 
-    /// So much is held of a message that has not come to its end.
+    /// Sets the bytes held for an incomplete incoming message.
     pub fn receiving(self: &Arc<Self>, bytes: usize) {
         let mut queue = self.lock();
         if queue.close.is_some() {
@@ -120,7 +120,7 @@ impl Outbox {
         }
     }
 
-    /// Squares the budget with what the queue holds now. True if it has drawn something.
+    /// Adjusts the draw to what the queue holds now. True if it still draws.
     fn settle(&self, queue: &mut Queue, this: impl Fn() -> Weak<Self>) -> bool {
         let Queue { bytes, incoming, draw, .. } = queue;
         let held = *bytes + *incoming;
@@ -130,39 +130,39 @@ impl Outbox {
         draw.is_any()
     }
 
-    /// Closes the connection once the frames before it are sent. The first reason counts.
+    /// Closes the connection after the frames in the queue. The first reason counts.
     pub fn close(&self, reason: CloseReason) {
         self.lock().close.get_or_insert(reason);
         self.reader.wake();
     }
 
-    /// Takes the next thing to send, or arranges to be woken.
+    /// Takes the next frame or close; if there is none, registers the waker.
     pub fn poll_next(&self, cx: &Context<'_>) -> Next {
         match self.take() {
             Next::Pending => {
                 self.reader.register(cx.waker());
-                // A frame may have come between the look and the registration.
+                // A frame may have been added before the waker was registered.
                 self.take()
             }
             next => next,
         }
     }
 
-    /// Ready once the connection is to close, whatever still waits to be sent.
+    /// Ready when the connection is to close, whatever is still queued.
     pub fn poll_closing(&self, cx: &Context<'_>) -> Poll<CloseReason> {
         self.reader.register(cx.waker());
         self.lock().close.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Takes the next frame, if one waits. It counts until it is [`Outbox::written`].
+    /// Takes the next frame, if there is one. It counts until [`Outbox::written`].
     pub fn pop(&self) -> Option<Message> {
         self.lock().pop()
     }
 
-    /// Frames that cost so much have left the process.
+    /// Frames of this cost have been written to the socket.
     pub fn written(&self, cost: usize) {
         let mut queue = self.lock();
-        // Where the queue was given up it counts nothing any more.
+        // After `give_up` the queue counts nothing any more.
         queue.bytes = queue.bytes.saturating_sub(cost);
         self.settle(&mut queue, Weak::new);
     }
@@ -180,22 +180,22 @@ impl Outbox {
         }
     }
 
-    /// Links the two sides of a session: what one receives goes to the other without detour.
+    /// Links the two sides of a session, so that each can forward directly to the other's queue.
     pub fn pair(caller: &Arc<Self>, callee: &Arc<Self>) {
         let negotiation = Arc::new(Negotiation::default());
         let link =
             |partner, side| Link { partner: Arc::downgrade(partner), side, negotiation: negotiation.clone() };
-        // A connection has one session in its life, so neither cell was set before.
+        // A connection has one session in its lifetime, so neither cell is set yet.
         let _ = caller.link.set(link(callee, Side::Caller));
         let _ = callee.link.set(link(caller, Side::Callee));
     }
 
-    /// This side of the session, once there is one.
+    /// This side of the session, if there is one.
     pub fn link(&self) -> Option<&Link> {
         self.link.get()
     }
 
-    /// How much waits, as it counts towards the limit.
+    /// The bytes queued, as they count towards the limit.
     pub fn queued_bytes(&self) -> usize {
         self.lock().bytes
     }
@@ -213,7 +213,7 @@ impl Drop for Outbox {
     }
 }
 
-/// What a frame counts.
+/// The cost of a frame.
 pub fn cost(frame: &Message) -> usize {
     frame.len() + FRAME_COST
 }

@@ -1,11 +1,11 @@
-//! On whose account something happens: what limits are counted by.
+//! The owners that limits are counted for.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
 };
 
-/// Whom a limit is for.
+/// An owner of connections, sessions, rooms and requests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// An address, see [`network`].
@@ -20,7 +20,7 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// The factor of its limits. A provider gives a customer a /64, a /56 or a /48, so a larger network is many
+    /// The factor of its limits. A provider gives a customer a /64, a /56 or a /48, so a larger network may be many
     /// customers, or one customer with many addresses.
     pub fn scale(&self) -> u32 {
         match self {
@@ -46,8 +46,8 @@ pub fn pages(address: IpAddr) -> impl Iterator<Item = Owner> {
     owners(address).map(|place| Owner::Pages(Box::new(place)))
 }
 
-/// The address that stands for a client: an IPv4 address for itself, an IPv6 address for its /64, which is
-/// what one customer has at least.
+/// The address that a client is counted by: IPv4 addresses themselves, IPv6 addresses by their /64, the least that a
+/// customer gets.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => prefix(v6, 64).into(),

@@ -1,4 +1,4 @@
-//! What kind of payload a frame is, told from its first bytes, and what the kinds say about a negotiation.
+//! Classifies frames by their first bytes, and tracks offers and answers.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -7,7 +7,7 @@ use std::{
 
 use prometheus_client::encoding::EncodeLabelValue;
 
-/// The kinds of frames that are counted apart.
+/// The kinds of frames in the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Kind {
     /// A session description between peers.
@@ -18,12 +18,12 @@ pub enum Kind {
     Text,
     /// A binary frame between peers.
     Binary,
-    /// A request to the server, or its answer.
+    /// A request to the server.
     Control,
 }
 
 impl Kind {
-    /// Of a text from one peer to another. Looks at the first name in the object, and at nothing else.
+    /// Classifies a text from one peer to another by the first key of its JSON object.
     pub fn of(payload: &str) -> Self {
         let name = payload.trim_start().strip_prefix('{').map(str::trim_start);
         match name {
@@ -34,21 +34,22 @@ impl Kind {
     }
 }
 
-/// The negotiation of a session: which side has offered and waits for the other's answer. The first session
-/// description is an offer, and so is one from the same side; one from the other side is the answer.
+/// The state of a session's negotiation: whether an offer waits for its answer. The first session description is an
+/// offer, and so is another one from the same side; one from the other side is the answer.
 #[derive(Debug)]
 pub struct Negotiation {
     start: Instant,
-    /// Microseconds since the start, plus one, and in the lowest bit the side. 0: nobody waits.
+    /// The time of the pending offer in microseconds since `start`, plus one, shifted left by one; the lowest bit is
+    /// its side. 0: no offer is pending.
     pending: AtomicU64,
 }
 
 /// One of the two peers of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The one that called.
+    /// The peer that called.
     Caller,
-    /// The other.
+    /// The peer that was called.
     Callee,
 }
 
@@ -59,7 +60,7 @@ impl Default for Negotiation {
 }
 
 impl Negotiation {
-    /// A session description came from this side. If it answers an offer: how long that had waited.
+    /// Records a session description from this side. Returns how long the offer waited if this is the answer.
     pub fn on_sdp(&self, side: Side) -> Option<Duration> {
         let now = self.now();
         let bit = u64::from(side == Side::Callee);
@@ -72,7 +73,7 @@ impl Negotiation {
         None
     }
 
-    /// The session ends: was there an offer without an answer? Only the first who asks hears yes.
+    /// Ends the session. True if an offer has no answer; only the first call returns it.
     pub fn end(&self) -> bool {
         self.pending.swap(0, Ordering::Relaxed) != 0
     }

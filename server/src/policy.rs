@@ -1,14 +1,14 @@
-//! The page's content security policy: what it may load, and which pages may show it in a frame.
+//! The page's Content-Security-Policy: what it may load, and which pages may embed it in a frame.
 
 use hyper::header::HeaderValue;
 
-/// The page runs its own modules only, and may talk to any signalling server.
+/// The page runs only its own modules and may connect to any signalling server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     img-src 'self' data: blob:; media-src 'self' blob: mediastream:; \
     connect-src 'self' ws: wss: http: https:; manifest-src 'self'; \
     base-uri 'none'; form-action 'self'; frame-ancestors";
 
-/// The header's value, with these in `frame-ancestors`. The error is the one of them that is none.
+/// The header's value with these `frame-ancestors`. The error is the first invalid one.
 pub fn header(ancestors: &[String]) -> Result<HeaderValue, String> {
     let sources = match ancestors {
         [] => return Err(String::new()),
@@ -21,8 +21,8 @@ pub fn header(ancestors: &[String]) -> Result<HeaderValue, String> {
     HeaderValue::try_from(format!("{POLICY} {sources}")).map_err(|_| ancestors.join(","))
 }
 
-/// An origin, with `*` for its first label if all hosts below a name are meant (Content Security Policy Level 3, section
-/// 2.3.1). Neither a scheme alone nor `*`: everybody can have a page there.
+/// An origin; the first label of its host may be `*` (Content Security Policy Level 3, section 2.3.1). A scheme alone
+/// or `*` is rejected: anyone can have a page there.
 fn source(text: &str) -> Option<String> {
     if text == "self" {
         return Some("'self'".into());

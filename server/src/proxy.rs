@@ -1,4 +1,4 @@
-//! Who a connection really comes from, where a trusted proxy says so.
+//! The real client of a connection, as a trusted proxy gives it.
 
 mod forwarded;
 mod preface;
@@ -16,32 +16,32 @@ pub use preface::{CHUNK, Preface, preface};
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// Why a request has no client that can be believed.
+/// Why a request's client cannot be determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Forged {
-    /// It names two.
+    /// Two headers name different clients.
     #[error("Forwarded and X-Forwarded-For name different clients")]
     Different,
-    /// Its `Forwarded` can be read in more than one way.
+    /// Its `Forwarded` header is malformed or ambiguous.
     #[error("Forwarded is not as RFC 7239 has it")]
     Malformed,
 }
 
-/// The networks whose word is taken. Nobody else's is.
+/// The proxies whose headers are trusted.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
-    /// The one header that they write, if that is known.
+    /// The only header that they write, if it is known.
     header: Option<HeaderName>,
 }
 
 impl TrustedProxies {
-    /// Trusts these networks, and of their headers perhaps only this one.
+    /// Trusts proxies in these networks, and only this header, if one is given.
     pub fn new(networks: Vec<IpNet>, header: Option<HeaderName>) -> Self {
         Self { networks, header }
     }
 
-    /// Is it one of ours?
+    /// Whether the address belongs to a trusted proxy.
     pub fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.networks.iter().any(|network| network.contains(&address))
@@ -49,9 +49,8 @@ impl TrustedProxies {
 
     /// The client that a request comes from: the last address before the chain of trusted proxies.
     ///
-    /// A proxy writes one of the two headers and may pass the other as the client sent it. Where both are there
-    /// and disagree, one of them is a forgery, and only the client can have made it. Where it is known which one the
-    /// proxy writes, nothing else counts.
+    /// A proxy writes one of the two headers and may forward the other unchanged from the client. If both are present
+    /// and disagree, the client forged one of them. If the proxy's header is configured, the other one is ignored.
     pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<SocketAddr, Forged> {
         if !self.trusts(peer.ip()) {
             return Ok(peer);
@@ -69,8 +68,8 @@ impl TrustedProxies {
         }
     }
 
-    /// Whether a request comes from this machine, and not from another one through a proxy. A header of a proxy that is
-    /// not trusted is no proof of an address, but it is one of a proxy.
+    /// Whether a request comes from this machine and not through a proxy from another one. The header of an untrusted
+    /// proxy does not prove an address, but it does prove that there is a proxy.
     pub fn is_local(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
         if !peer.ip().to_canonical().is_loopback() {
             return false;
@@ -91,7 +90,7 @@ impl TrustedProxies {
     fn last_before_us(&self, peer: SocketAddr, hops: Vec<Option<SocketAddr>>) -> SocketAddr {
         let mut client = peer;
         for hop in hops.into_iter().rev() {
-            // What an untrusted sender put in front of its own address is not to be believed.
+            // An untrusted sender may have put anything in front of its own address.
             let Some(hop) = hop else { return client };
             client = hop;
             if !self.trusts(hop.ip()) {
@@ -102,8 +101,8 @@ impl TrustedProxies {
     }
 }
 
-/// The addresses that a request passed, from the client on, as a header has them, if it is there. `None` for an address that
-/// is hidden or garbled: a byte that is no text must not hide the others.
+/// The addresses in a header, the client's first, if the header is present. `None` for an address that is hidden or
+/// malformed: bytes that are not text must not hide the others.
 fn hops(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Vec<Option<SocketAddr>>>, Forged> {
     let values = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
     let hops: Vec<_> = if *name == header::FORWARDED {
@@ -116,7 +115,7 @@ fn hops(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Vec<Option<Sock
     Ok((!hops.is_empty()).then_some(hops))
 }
 
-/// An address with or without a port, IPv6 with or without brackets. The port may be hidden.
+/// Parses an address with or without a port, IPv6 with or without brackets. The port may be obfuscated.
 fn parse_node(node: &str) -> Option<SocketAddr> {
     let node = node.trim();
     let node = node.rsplit_once(":_").map_or(node, |(address, _)| address);

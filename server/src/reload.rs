@@ -1,7 +1,7 @@
-//! New certificates, keys, secrets and limits while everybody stays connected.
+//! Reloads certificates, keys, secrets and limits without disconnecting peers.
 //!
-//! A file may be a FIFO, or on a network file system whose server is gone: it is read beside everything else, and not
-//! waited for without end.
+//! A file may be a FIFO or on a network file system that does not answer: files are read on another thread, with a
+//! deadline.
 
 use std::{
     fs,
@@ -21,18 +21,18 @@ use crate::{
     tls::Certificate,
 };
 
-/// How long a file may take to be read.
+/// The time limit for reading the files.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// What is said about one that takes longer.
+/// The message for files that take longer.
 const TOO_LONG: &str = "a file takes too long to read";
 
-/// Runs work that may block on a thread, one piece after the other: a piece that never ends costs one thread.
+/// Runs blocking work on a thread, one piece at a time: a piece that never ends costs only one thread.
 #[derive(Default)]
 struct Reader(Arc<AsyncMutex<()>>);
 
 impl Reader {
-    /// The result, if it is there in time.
+    /// Returns the result, or an error if it takes too long.
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, String> + Send + 'static,
@@ -40,7 +40,7 @@ impl Reader {
         let turn = self.0.clone();
         let result = runtime::timeout(DEADLINE, async move {
             let turn = turn.lock_arc().await;
-            // It may end after the deadline: then the result is dropped.
+            // The work may end after the deadline; its result is dropped then.
             runtime::unblock(move || {
                 let result = work();
                 drop(turn);
@@ -52,21 +52,21 @@ impl Reader {
     }
 }
 
-/// Reads again what the server was started with.
+/// Rereads the files that the server was started with.
 pub(crate) struct Reloader {
-    /// As it was last found usable.
+    /// The last valid configuration.
     config: Mutex<Config>,
     certificate: Option<Arc<Certificate>>,
     app: Arc<App>,
     descriptors: u64,
     seen: Mutex<Vec<Stamp>>,
-    /// What was wrong with the certificate at the last look.
+    /// The certificate's error at the last check.
     trouble: Mutex<Option<String>>,
     certificate_reader: Reader,
     settings_reader: Reader,
 }
 
-/// What tells one version of a file from the next.
+/// Modification time and size of a file, to detect changes.
 type Stamp = Option<(SystemTime, u64)>;
 
 impl Reloader {
@@ -89,19 +89,19 @@ impl Reloader {
         }
     }
 
-    /// Reloads what has changed, every now and then, for ever; if asked to.
+    /// Watches the files and reloads changed ones, if `wanted`. Never returns.
     pub(crate) async fn watch(&self, wanted: bool) {
         if !wanted {
             return std::future::pending().await;
         }
         let (mut last, mut retries) = (None, false);
         loop {
-            // What cannot be looked at in time cannot be read, either.
+            // If the files cannot be inspected in time, they cannot be read either.
             if let Ok(now) = self.stamps().await {
-                // A file that is being written changes from look to look: what is not all there is not read.
+                // A file that is being written changes between checks: wait until two checks agree.
                 let settled = last.replace(now.clone()).is_some_and(|last| last == now);
                 if settled && *self.seen() != now {
-                    // What changes from here on is seen at the next looks, and so are files that are named only now.
+                    // Later changes are seen at the next checks, also those of files that the new configuration adds.
                     let before = std::mem::replace(&mut *self.seen(), now);
                     let in_time = self.reload_settings(!retries).await;
                     if !in_time {
@@ -128,14 +128,14 @@ impl Reloader {
         self.settings_reader.read(move || Ok(stamps(&files))).await
     }
 
-    /// Reloads everything. What is not usable stays as it was.
+    /// Reloads everything. What is invalid keeps its old value.
     pub(crate) async fn reload(&self) {
         info!("reloading");
         self.reload_certificate(true).await;
         self.reload_settings(true).await;
     }
 
-    /// Whoever asked gets an answer; else a fault is told of once, and its end.
+    /// Logs an error if `asked` or if the error is new, and logs once when an error is gone.
     async fn reload_certificate(&self, asked: bool) {
         let Some(certificate) = self.certificate.clone() else { return };
         let reading = certificate.clone();
@@ -160,7 +160,7 @@ impl Reloader {
         }
     }
 
-    /// Tells of a fault if that is wanted. False if a file took too long.
+    /// Logs an error if `tells`. False if a file took too long.
     async fn reload_settings(&self, tells: bool) -> bool {
         let before = self.config();
         let loaded = self.settings_reader.read(move || load(&before)).await;
@@ -186,7 +186,7 @@ impl Reloader {
     }
 }
 
-/// The flags are still the same, the files may not be.
+/// The flags are the same; the files may have changed.
 fn load(before: &Config) -> Result<(Config, Settings), String> {
     let config = config::parse(std::env::args_os()).map_err(|error| error.to_string())?;
     let lost = before.guards_lost_in(&config);

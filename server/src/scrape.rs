@@ -1,17 +1,17 @@
-//! A cache for values that take a walk over all connections, so that frequent requests do not cause frequent walks.
+//! A cache for values that need a loop over all connections, so that frequent requests do not cause frequent loops.
 
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-/// A value is kept this many times as long as it took to make: making it takes a hundredth of the time at most.
+/// A value is kept for this many times its computing time, so computing takes at most a hundredth of the time.
 const TIMES: u32 = 100;
 
-/// And never longer than this.
+/// The longest time that a value is kept.
 const MAX_AGE: Duration = Duration::from_secs(1);
 
-/// The last value, and until when it is good.
+/// The last value and its expiry.
 #[derive(Debug)]
 pub struct Kept<T>(Mutex<Option<(T, Instant)>>);
 
@@ -22,7 +22,7 @@ impl<T> Default for Kept<T> {
 }
 
 impl<T: Copy> Kept<T> {
-    /// The last value, or a new one if that is too old.
+    /// The last value, or a new one if that has expired.
     pub fn get(&self, make: impl FnOnce() -> T) -> T {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let start = Instant::now();

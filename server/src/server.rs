@@ -39,30 +39,30 @@ use crate::{
     tls::{Certificate, CertificateError, Files},
 };
 
-/// How often to see whether those who may finish have finished.
+/// Interval between checks while draining.
 const DRAIN_STEP: Duration = Duration::from_millis(100);
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No TLS.
+    /// The certificate cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// A file that the configuration names.
+    /// A file named in the configuration cannot be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// No port.
+    /// The port cannot be used.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// `--www` is no folder with a page.
+    /// `--www` names no folder with an `index.html`.
     #[error("--www {0}: no index.html there")]
     NoPage(PathBuf),
-    /// The operating system refuses something basic.
+    /// A basic operating system call failed.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
 }
 
-/// What is ready before anything listens.
+/// What is loaded before the server listens.
 struct Parts {
     certificate: Option<Arc<Certificate>>,
     settings: Settings,
@@ -80,16 +80,16 @@ impl Parts {
     }
 }
 
-/// Checks what can be checked without listening. It changes nothing: a self-signed certificate that is still to be
-/// made is in order.
+/// Checks the configuration without listening and without changes. A self-signed certificate that does not exist yet is
+/// no error.
 pub fn check(config: &Config) -> Result<(), StartError> {
     let to_be_made = config.tls.self_signed && certificate_files(config).are_missing();
     let certificate = if to_be_made { None } else { load_certificate(config)? };
     Parts::load(config, certificate).map(drop)
 }
 
-/// Serves until SIGTERM or SIGINT, then closes everybody. Listens where the configuration says, unless there
-/// is a socket that listens already.
+/// Serves until SIGTERM or SIGINT, then closes all connections. Listens on the configured address unless a listening
+/// socket is passed.
 pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Result<(), StartError> {
     if config.tls.self_signed && !config.tls.disable_ssl {
         certificate_files(&config).make_if_missing()?;
@@ -164,7 +164,7 @@ fn default_dir(self_signed: bool) -> PathBuf {
     state.or_else(home).unwrap_or_else(|| "/var/lib".into()).join("callbin")
 }
 
-/// The default of 1024 descriptors is a thousand peers: take what the system lets us have.
+/// The usual limit of 1024 file descriptors allows only about a thousand peers: raise it as far as possible.
 fn raise_descriptor_limit() -> u64 {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => limit,
@@ -175,14 +175,14 @@ fn raise_descriptor_limit() -> u64 {
     }
 }
 
-/// Where systemd started us as a service of type notify it waits for this; else nothing happens.
+/// Notifies systemd, if it started us as a service of type notify.
 fn tell_systemd(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         warn!(%error, "cannot tell systemd");
     }
 }
 
-/// One line for people and scripts where to find us, and one for the admin address.
+/// Prints the server's URL for people and scripts, and the admin address, one per line.
 fn announce(address: SocketAddr, tls: bool, admin: Option<SocketAddr>) {
     let scheme = if tls { "https" } else { "http" };
     let host = if address.ip().is_unspecified() {
@@ -197,12 +197,12 @@ fn announce(address: SocketAddr, tls: bool, admin: Option<SocketAddr>) {
         lines.push_str(&format!("admin on http://{admin}/\n"));
     }
     let mut out = std::io::stdout();
-    // Nobody may be reading.
+    // Standard output may be closed.
     let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
     info!(%address, tls, "listening");
 }
 
-/// Serves operators on an address of their own.
+/// Serves the admin address.
 fn start_admin(address: SocketAddr, app: Arc<App>) -> Result<SocketAddr, StartError> {
     let socket = listener::listen(address)?;
     let address = socket.local_addr()?;
@@ -252,7 +252,7 @@ impl Server {
         let watching = reloader.watch(watch).fuse();
         let reloading = Fuse::terminated();
         pin_mut!(serving, watching, reloading);
-        // A reload that is wanted during another one: that one may have read the files already.
+        // A reload requested during another one: the running one may have read the files already.
         let mut once_more = false;
         loop {
             select_biased! {
@@ -270,8 +270,8 @@ impl Server {
         }
     }
 
-    /// Lets sessions and rooms go on for a while, and closes the others a few at a time; those who are left
-    /// then, too, within the time for closing.
+    /// Lets sessions and rooms go on for `timeout` and closes idle connections gradually; then closes the rest within
+    /// `closing`.
     async fn drain(&mut self, signals: &mut Signals, timeout: Duration, closing: Duration) {
         self.app.drain();
         if timeout.is_zero() {
@@ -296,7 +296,7 @@ impl Server {
             let (stream, peer) = self.listener.accept(&self.app.metrics).await;
             let (app, acceptor) = (self.app.clone(), self.acceptor.clone());
             runtime::spawn(async move {
-                // Boxed, so that an idle WebSocket does not keep the room that the handshakes needed.
+                // Boxed, so that an idle WebSocket does not keep the memory of the handshakes.
                 let handshake = Box::pin(handshake(stream, peer, acceptor, app.clone())).await;
                 if let Some((stream, leftover, admission)) = handshake {
                     Box::pin(connection::run(stream, leftover, admission, app)).await;
@@ -306,8 +306,8 @@ impl Server {
     }
 }
 
-/// Half of the time is for closing those who talk to nobody, so that they do not all come back at once, nor
-/// those who are left in the end.
+/// Closes idle connections over half of `timeout`, and the remaining ones over `closing`, so that clients do not all
+/// reconnect at once.
 async fn drain_switchboard(switchboard: &Switchboard, timeout: Duration, closing: Duration) {
     let deadline = Instant::now() + timeout;
     let share = share_of(switchboard, timeout / 2);
@@ -321,14 +321,14 @@ async fn drain_switchboard(switchboard: &Switchboard, timeout: Duration, closing
     }
 }
 
-/// How many to close at each step to be done in time.
+/// Connections to close per step to finish in `time`.
 fn share_of(switchboard: &Switchboard, time: Duration) -> usize {
     let steps = (time.as_secs_f64() / DRAIN_STEP.as_secs_f64()).max(1.0);
     ((switchboard.counts().connections as f64 / steps).ceil() as usize).max(1)
 }
 
-/// The PROXY protocol if a trusted proxy speaks it, TLS if we have it, then HTTP, until there is a WebSocket
-/// or nobody.
+/// Reads the PROXY protocol if the peer is a trusted proxy, then does TLS if it is enabled, then serves HTTP until a
+/// request becomes a WebSocket or the connection ends.
 async fn handshake(
     mut stream: TcpStream,
     peer: SocketAddr,
@@ -366,7 +366,7 @@ async fn handshake(
     Some((stream, leftover, site.into_admission()?))
 }
 
-/// The client that a PROXY protocol header names, or the peer itself where there is none.
+/// The client named in a PROXY protocol header, or the peer if there is no header.
 async fn read_preface(stream: &mut TcpStream, peer: SocketAddr, app: &App) -> Option<SocketAddr> {
     let mut bytes = Vec::new();
     loop {
@@ -377,7 +377,8 @@ async fn read_preface(stream: &mut TcpStream, peer: SocketAddr, app: &App) -> Op
         let (length, client) = match proxy::preface(&bytes) {
             Preface::Present(length, client) => (length, Some(client)),
             Preface::Incomplete if n > 0 => (bytes.len(), None),
-            // Empty lines before a request, which mean nothing (RFC 9112, section 2.2), begin as a header does.
+            // Empty lines before a request are ignored (RFC 9112, section 2.2). A PROXY protocol header can begin with
+            // the same bytes.
             Preface::Absent if bytes.get(..known)?.iter().all(|byte| b"\r\n".contains(byte)) => {
                 return Some(peer);
             }
@@ -389,7 +390,7 @@ async fn read_preface(stream: &mut TcpStream, peer: SocketAddr, app: &App) -> Op
                 return None;
             }
         };
-        // Take it out of the socket, so that the next peek waits for more. No byte behind the header is taken.
+        // Consume these bytes, so that the next peek waits for more. Bytes after the header stay in the socket.
         bytes.truncate(length);
         stream.read_exact(bytes.get_mut(known..)?).await.ok()?;
         if let Some(client) = client {

@@ -1,4 +1,5 @@
-//! What can change while the server runs: keys, secrets, limits, lists. Read as a whole, used as a whole.
+//! Settings that can change while the server runs: keys, secrets, limits, lists. They are loaded and replaced as a
+//! whole.
 
 use std::{
     fs,
@@ -21,29 +22,29 @@ use crate::{
     webhook::Webhook,
 };
 
-/// See the module's description.
+/// The settings (see the module's description).
 pub struct Settings {
-    /// Of each connection.
+    /// The limits of each connection.
     pub limits: Limits,
-    /// Checks tokens; `None`: nobody needs one.
+    /// Checks tokens. `None`: no token is needed.
     pub verifier: Option<Verifier>,
-    /// Origins of pages that browsers may come from. Empty: all.
+    /// Origins of pages that may connect. Empty: all.
     pub origins: Vec<String>,
-    /// The header that says what the page may do, and who may show it in a frame.
+    /// The Content-Security-Policy header of the page.
     pub page_policy: HeaderValue,
-    /// Whose word on addresses is taken.
+    /// The trusted proxies.
     pub proxies: TrustedProxies,
-    /// How long an idle HTTP connection of theirs is kept.
+    /// How long an idle HTTP connection of a proxy is kept.
     pub proxy_keepalive: Duration,
-    /// For `GET /ice-servers`.
+    /// The ICE servers for `GET /ice-servers`.
     pub ice: IceServers,
-    /// Asked before somebody registers, calls or joins.
+    /// Is asked before a peer registers, calls or joins.
     pub webhook: Option<Webhook>,
-    /// Of the admin API.
+    /// The secret of the admin API.
     pub admin_secret: Option<String>,
 }
 
-/// A file that the configuration names is not as it should be.
+/// A file or flag of the configuration is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// A token key.
@@ -52,13 +53,13 @@ pub enum SettingsError {
     /// A file can't be read.
     #[error("cannot read {0}: {1}")]
     Unreadable(PathBuf, std::io::Error),
-    /// A secret that is none.
+    /// A secret file is empty.
     #[error("{0} is empty: a secret belongs there")]
     EmptySecret(PathBuf),
-    /// `--ice-servers-file` is something else.
+    /// `--ice-servers-file` is not an array of valid objects.
     #[error("{0} is not a JSON array of RTCIceServer objects: {1}")]
     NotIceServers(PathBuf, String),
-    /// `--frame-ancestors` has something else.
+    /// `--frame-ancestors` has an invalid value.
     #[error(
         "--frame-ancestors {0}: neither self, nor none and nothing else, nor an origin such as https://example.org or https://*.example.org"
     )]
@@ -104,13 +105,13 @@ impl Settings {
         })
     }
 
-    /// May a browser with a page of this origin connect?
+    /// Whether pages of this origin may connect.
     pub fn allows_origin(&self, origin: &str) -> bool {
         self.origins.is_empty() || self.origins.contains(&normal_origin(origin))
     }
 }
 
-/// Every file besides the certificate that is worth watching.
+/// All files to watch except the certificate's.
 pub fn watched_files(config: &Config) -> Vec<PathBuf> {
     let files = [
         &config.config,
@@ -135,7 +136,7 @@ fn read(path: &Path) -> Result<String, SettingsError> {
     fs::read_to_string(path).map_err(|error| SettingsError::Unreadable(path.into(), error))
 }
 
-/// White space around a secret is an editor's.
+/// Whitespace around a secret comes from editors.
 fn read_secret(path: Option<&Path>) -> Result<Option<String>, SettingsError> {
     let Some(path) = path else { return Ok(None) };
     match read(path)?.trim() {

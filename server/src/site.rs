@@ -1,4 +1,4 @@
-//! What the port for clients answers: the page, the health check, ICE servers, and the way into a WebSocket.
+//! The port for clients: the page, the health check, ICE servers, and WebSocket handshakes.
 
 use std::{
     borrow::Cow,
@@ -30,29 +30,29 @@ use crate::{
     settings::Settings,
 };
 
-/// The subprotocol that a browser names beside its token, which it can send nowhere else.
+/// The subprotocol that a browser offers along with its token: a page cannot send the token in another header.
 const SUBPROTOCOL: &str = "callbin";
 
-/// What comes before a token among the subprotocols.
+/// The prefix of a subprotocol that contains a token.
 const TOKEN_PREFIX: &str = "token.";
 
-/// Where peers ask for ICE servers.
+/// The path of the ICE servers.
 const ICE_SERVERS: &str = "/ice-servers";
 
-/// Why a request is not answered.
+/// The reason of the 429 for too many requests.
 const TOO_MANY_REQUESTS: &str = "too many requests from here";
 
-/// The answer to other machines that ask for `/metrics`.
+/// The answer to requests for `/metrics` from other machines.
 const METRICS_ELSEWHERE: &str =
     "/metrics answers over localhost only; --admin-addr serves it on another address\n";
 
-/// Why an address is barred.
+/// The reason of the 429 for barred owners.
 const TOO_MANY_BAD_TOKENS: &str = "too many bad tokens from here";
 
-/// From which site a browser's request comes, seen from ours.
+/// How the site that makes a browser's request relates to ours.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// One connection's requests, until one of them makes it a WebSocket.
+/// The requests of one connection, until one of them upgrades it to a WebSocket.
 pub struct Site {
     app: Arc<App>,
     conn: ConnId,
@@ -68,7 +68,7 @@ impl Site {
         Self { app, conn, peer, entry: Mutex::new(entry), admitted: Mutex::new(None) }
     }
 
-    /// What became of it, once it is a WebSocket.
+    /// The admission, if the connection became a WebSocket.
     pub fn into_admission(self) -> Option<Admission> {
         self.admitted.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,7 +78,7 @@ impl Site {
         if request.uri().path() != ICE_SERVERS {
             return self.respond(request).await;
         }
-        // A page of another site may read this answer, a refusal, too.
+        // A page of another site may read this answer, even if it is a refusal.
         let origin = request.headers().get(header::ORIGIN).cloned();
         let answer = self.respond(request).await;
         with_cors(answer, &self.app.settings(), origin)
@@ -107,7 +107,7 @@ impl Site {
             return text(StatusCode::OK, "OK\n");
         }
         if !self.app.has_admin_address {
-            // The figures of all peers are for operators only.
+            // Metrics of all peers are for operators only.
             if path == "/metrics" && !settings.proxies.is_local(self.peer, request.headers()) {
                 return text(StatusCode::FORBIDDEN, METRICS_ELSEWHERE);
             }
@@ -121,10 +121,10 @@ impl Site {
         }
     }
 
-    /// Counts a request on the accounts of its client.
+    /// Counts a request in the accounts of its client.
     fn admit_request(&self, settings: &Settings, headers: &HeaderMap) -> bool {
         if settings.proxies.trusts(self.peer.ip()) {
-            // A request without a client that can be believed counts for the proxy.
+            // If the client cannot be determined, the request counts for the proxy.
             let client = settings.proxies.client(self.peer, headers).unwrap_or(self.peer);
             return self.app.accounts.admit_request(owners(client.ip()));
         }
@@ -137,7 +137,7 @@ impl Site {
         let request = request.map(|_| ());
         let mut response = match create_response(&request) {
             Ok(response) => response.map(|()| Full::default()),
-            // What a client of another version needs to know (RFC 6455, section 4.4).
+            // Tell clients of other versions which one we support (RFC 6455, section 4.4).
             Err(error) => {
                 return text(StatusCode::BAD_REQUEST, &format!("not a WebSocket handshake: {error}\n"))
                     .with_header(header::SEC_WEBSOCKET_VERSION, "13");
@@ -155,7 +155,7 @@ impl Site {
         }
     }
 
-    /// Who is at the other end, as far as the proxies that we trust know.
+    /// The client's address, as far as trusted proxies give it.
     fn client<B>(&self, settings: &Settings, request: &Request<B>) -> Result<SocketAddr, Answer> {
         settings.proxies.client(self.peer, request.headers()).map_err(|forged| {
             let answer = text(StatusCode::BAD_REQUEST, &format!("{forged}\n"));
@@ -184,8 +184,9 @@ impl Site {
         Ok(Admission { conn: self.conn, address, grant: Arc::new(grant), wants, ticket })
     }
 
-    /// What the request's token grants. An address with too many forged tokens is barred for a while: a signature costs
-    /// more to check than to make up. Honest clients have missing and expired tokens, too, so these do not count.
+    /// The grant of the request's token. An owner with too many forged tokens is barred for a while: checking a
+    /// signature costs more than making one up. Missing and expired tokens do not count, because honest clients have
+    /// them, too.
     fn identify<B>(
         &self,
         settings: &Settings,
@@ -198,7 +199,7 @@ impl Site {
             false => owners(address.ip()).collect(),
         };
         if settings.verifier.is_some() && accounts.is_barred(owners()) {
-            // One line in the log said so when it began.
+            // This was logged once, when the owner was barred.
             self.app.metrics.count_refusal(TOO_MANY_BAD_TOKENS);
             return Err(barred());
         }
@@ -215,7 +216,7 @@ impl Site {
         Err(self.refuse(address, &refusal.to_string(), unauthorized(refusal)))
     }
 
-    /// Without a line in the log for each: a cheap request must not have an expensive refusal.
+    /// Does not log: refusing a cheap request must be cheap.
     fn too_many_requests(&self) -> Answer {
         self.app.metrics.count_refusal(TOO_MANY_REQUESTS);
         try_again(StatusCode::TOO_MANY_REQUESTS, &format!("{TOO_MANY_REQUESTS}\n"), 1)
@@ -259,7 +260,7 @@ impl Site {
             return text(StatusCode::FORBIDDEN, "uid not allowed\n");
         }
         let added = self.app.switchboard.ice_servers_of(&uid, &grant);
-        // Who may not be here any more may not use the relay, either.
+        // TURN credentials must not outlive the token.
         let ttl = grant.time_left().min(settings.ice.ttl);
         let body = settings.ice.for_peer(uid.as_str(), SystemTime::now(), ttl, &added);
         crate::http::json(StatusCode::OK, &body)
@@ -289,8 +290,8 @@ fn unauthorized(refusal: Refusal) -> Answer {
     text(StatusCode::UNAUTHORIZED, &format!("{refusal}\n")).with_header(header::WWW_AUTHENTICATE, "Bearer")
 }
 
-/// Programs send no origin. Browsers do, and a page of another site must not use our users' access. A request whose
-/// answer the page cannot read, such as one for an image, has no origin, but browsers name the relation of the sites.
+/// Programs send no origin. Browsers do, and a page of another site must not use our users' access. Requests whose
+/// answer the page cannot read, such as images, have no origin, but browsers send Sec-Fetch-Site with them.
 fn check_origin(settings: &Settings, headers: &HeaderMap) -> Result<(), Answer> {
     let allowed = match (headers.get(header::ORIGIN), headers.get(SEC_FETCH_SITE)) {
         (Some(origin), _) => origin.to_str().is_ok_and(|origin| settings.allows_origin(origin)),
@@ -308,7 +309,7 @@ fn is_foreign_page(settings: &Settings, headers: &HeaderMap) -> bool {
     settings.origins.is_empty() && !text(header::HOST).is_some_and(|own| own.eq_ignore_ascii_case(host))
 }
 
-/// The token may be where each kind of client can put it.
+/// Checks the token, which may be in the Authorization header, a subprotocol or the query.
 pub(crate) fn authenticate<B>(settings: &Settings, request: &Request<B>) -> Result<Grant, Refusal> {
     let Some(verifier) = &settings.verifier else { return Ok(Grant::default()) };
     let headers = request.headers();
@@ -329,7 +330,7 @@ fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
 }
 
-/// The value of a name in a query, decoded.
+/// The decoded value of a query parameter.
 fn query<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, str>> {
     let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
@@ -360,7 +361,7 @@ fn page(asset: Asset, known: Option<&HeaderValue>, policy: &HeaderValue) -> Answ
     }
     headers.insert(header::CONTENT_SECURITY_POLICY, policy.clone());
     response
-        // The browser keeps its copy and asks whether it is still good: no stale page after an upgrade.
+        // Browsers revalidate their copy, so the page is never stale after an upgrade.
         .with_header(header::CACHE_CONTROL, "no-cache")
         .with_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
         .with_header(header::REFERRER_POLICY, "no-referrer")

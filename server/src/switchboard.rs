@@ -1,8 +1,8 @@
-//! The hub behind its lock, and everybody's outbox: where effects become queued frames.
+//! The hub behind its lock, and the outbox of every connection: effects become queued frames here.
 //!
-//! One lock orders everything that concerns more than one connection, so each peer gets its notices in
-//! the order things happened. Nothing under it waits: an effect is a push to a bounded queue. Nothing under it takes
-//! long: what concerns many is done a little at a time ([`Switchboard::run`]), and logs are written without it.
+//! One lock orders everything that concerns more than one connection, so each peer gets its notices in the order of
+//! events. Nothing blocks while it is held: an effect is a push to a bounded queue. Nothing takes long either: work for
+//! many connections is done in small steps ([`Switchboard::run`]), and logs are written after the lock is released.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -32,19 +32,18 @@ use crate::{
     runtime,
 };
 
-/// Notices passed on at a stretch, before those who got them and everybody else have their turn: some to many members,
-/// or many to some.
+/// Notices delivered per step, before their receivers and all other tasks get their turn.
 const NOTICES: usize = 256;
 
-/// How long the others have to themselves after these stretches, at least and at most. The runtime's timers count
-/// milliseconds, so shorter stretches rest together.
+/// The shortest and the longest pause for other tasks after these steps. The runtime's timers count milliseconds, so the
+/// pauses of short steps are added up.
 const SHORTEST_REST: Duration = Duration::from_millis(1);
 const LONGEST_REST: Duration = Duration::from_millis(5);
 
-/// Connections closed at a stretch. To close one costs as much as ten notices.
+/// Connections closed per step. Closing one costs as much as ten notices.
 const CLOSES: usize = 8;
 
-/// Lines in the log about what one event has caused.
+/// The most log lines about one event.
 const LINES: usize = 32;
 
 /// All connections. See the module's description.
@@ -53,7 +52,7 @@ pub struct Switchboard {
     state: Mutex<State>,
     budget: Arc<Budget>,
     metrics: Arc<Metrics>,
-    /// Of [`Switchboard::run`], while there is nothing to do.
+    /// The task of [`Switchboard::run`], while there is nothing to do.
     runner: AtomicWaker,
 }
 
@@ -62,11 +61,11 @@ struct State {
     hub: Hub,
     connections: HashMap<ConnId, Line>,
     shutting_down: bool,
-    /// Those the hub has closed, and who are to be told so.
+    /// Connections that are gone from the hub; their outboxes are still to be closed.
     closing: VecDeque<(ConnId, CloseReason)>,
-    /// For the log, once the lock is free.
+    /// Log entries, written once the lock is released.
     remarks: Vec<Remark>,
-    /// Kept between events for its memory.
+    /// Kept between events to reuse its memory.
     effects: Vec<Effect>,
 }
 
@@ -75,11 +74,11 @@ struct Line {
     outbox: Arc<Outbox>,
     address: SocketAddr,
     lines: Lines,
-    /// What the webhook added for this peer.
+    /// The ICE servers that the webhook added for this peer.
     ice_servers: Vec<Value>,
 }
 
-/// Something worth a line in the log, and what was so when it happened.
+/// A log entry with the state at the time of the event.
 #[derive(Debug)]
 struct Remark {
     conn: ConnId,
@@ -89,7 +88,7 @@ struct Remark {
 }
 
 impl Switchboard {
-    /// One with nobody there.
+    /// A switchboard without connections.
     pub fn new(rules: Rules, bounds: Bounds, metrics: Arc<Metrics>) -> Self {
         let state = State {
             hub: Hub::new(rules),
@@ -103,7 +102,7 @@ impl Switchboard {
         Self { state: Mutex::new(state), budget, metrics, runner: AtomicWaker::new() }
     }
 
-    /// Does what concerns many, a little at a time. Never ends.
+    /// Does the work for many connections in small steps. Never returns.
     pub async fn run(&self) {
         let mut owed = Duration::ZERO;
         loop {
@@ -114,9 +113,9 @@ impl Switchboard {
             .await;
             let start = Instant::now();
             self.change(State::go_on);
-            // Behind all who have something to do now, with those who got something among them.
+            // Continue behind all tasks that are ready now, among them the receivers of these notices.
             runtime::yield_now().await;
-            // And as long again for what comes in meanwhile: no crowd takes more than half of the machine.
+            // Then pause as long as the steps took: such work takes at most half of the machine's time.
             owed += start.elapsed();
             if owed >= SHORTEST_REST {
                 runtime::sleep(mem::take(&mut owed).min(LONGEST_REST)).await;
@@ -124,7 +123,7 @@ impl Switchboard {
         }
     }
 
-    /// Takes in a new connection, and gives it its outbox.
+    /// Adds a new connection and returns its outbox.
     pub fn open(
         &self,
         conn: ConnId,
@@ -146,12 +145,12 @@ impl Switchboard {
         outbox
     }
 
-    /// Hands the hub what happened to a connection, and queues what follows.
+    /// Gives the hub an event of a connection and applies the effects.
     pub fn handle(&self, conn: ConnId, event: Event) {
         self.change(|state| state.handle(conn, event));
     }
 
-    /// Forgets a connection: from now on its uid is free.
+    /// Removes a connection: its uid is free afterwards.
     pub fn forget(&self, conn: ConnId) {
         self.change(|state| {
             state.handle(conn, Event::Closed);
@@ -159,45 +158,45 @@ impl Switchboard {
         });
     }
 
-    /// What a frame asks for, see [`Hub::wish`].
+    /// The request in a frame, see [`Hub::wish`].
     pub fn wish(&self, conn: ConnId, text: &str) -> Option<(Wish, Option<PeerId>)> {
         self.lock().hub.wish(conn, text)
     }
 
-    /// What a frame costs beyond itself, see [`Hub::fan_out`].
+    /// The cost of a frame beyond itself, see [`Hub::fan_out`].
     pub fn fan_out(&self, conn: ConnId, text: &str) -> usize {
-        // Nothing else has a price, and most of what is said in a room is said to one.
+        // Fast path without the lock: only these requests cost extra, and most messages in a room are for one member.
         if !text.starts_with("ROOM") || text.starts_with("ROOM_PEER_MSG") {
             return 0;
         }
         self.lock().hub.fan_out(conn, text)
     }
 
-    /// Other limits from now on.
+    /// Replaces the limits.
     pub fn set_limits(&self, rules: Rules, bounds: Bounds) {
         self.lock().hub.set_rules(rules);
         self.budget.set_bounds(bounds);
     }
 
-    /// Keeps ICE servers for a peer.
+    /// Stores ICE servers for a peer.
     pub fn add_ice_servers(&self, conn: ConnId, servers: Vec<Value>) {
         if let Some(line) = self.lock().connections.get_mut(&conn) {
             line.ice_servers = servers;
         }
     }
 
-    /// The ICE servers kept for a peer, for somebody of the same identity.
+    /// The ICE servers stored for a peer, if the grant has the same identity.
     pub fn ice_servers_of(&self, uid: &PeerId, grant: &Grant) -> Vec<Value> {
         let state = self.lock();
         let Some((conn, owner)) = state.hub.find(uid.as_str()) else { return Vec::new() };
-        // Without tokens nobody can show who they are, and a uid is all there is.
+        // Without tokens there are no identities, and the uid alone decides.
         if owner.identity != grant.identity {
             return Vec::new();
         }
         state.connections.get(&conn).map(|line| line.ice_servers.clone()).unwrap_or_default()
     }
 
-    /// Closes those who talk to nobody, at most so many. Returns how many there still are.
+    /// Closes at most `most` connections that are in no session and no room. Returns how many of these remain.
     pub fn close_idle(&self, most: usize) -> usize {
         self.change(|state| {
             let idle: Vec<ConnId> = state.hub.idle().collect();
@@ -207,15 +206,14 @@ impl Switchboard {
         })
     }
 
-    /// Closes some of those who are there, sessions and rooms as a whole, until that is `least` connections.
-    /// Returns how many there still are.
+    /// Closes connections, sessions and rooms as a whole, until at least `least` are closed. Returns how many remain.
     pub fn close_some(&self, least: usize) -> usize {
         self.change(|state| {
             let mut closed = 0;
             while closed < least
                 && let Some(company) = state.hub.company()
             {
-                // At once: none of a session is to hear that the other one leaves.
+                // Close both outboxes of a session first: otherwise one side would be closed with "partner left".
                 for line in company.iter().take(2).filter_map(|conn| state.connections.get(conn)) {
                     line.outbox.close(CloseReason::GoingAway);
                 }
@@ -226,7 +224,7 @@ impl Switchboard {
         })
     }
 
-    /// Closes everybody, and whoever still comes.
+    /// Closes all connections, also those still to come.
     pub fn shut_down(&self) {
         let mut state = self.lock();
         state.shutting_down = true;
@@ -235,7 +233,7 @@ impl Switchboard {
         }
     }
 
-    /// Closes a peer for an operator. Returns how many were closed.
+    /// Closes a peer on an operator's request. Returns how many connections were closed.
     pub fn disconnect(&self, uid: &str) -> usize {
         self.change(|state| {
             let found: Vec<ConnId> = state.hub.find(uid).map(|(conn, _)| conn).into_iter().collect();
@@ -243,7 +241,7 @@ impl Switchboard {
         })
     }
 
-    /// Closes the members of a room for an operator. Returns how many were closed.
+    /// Closes the members of a room on an operator's request. Returns how many were closed.
     pub fn close_room(&self, room: &str) -> usize {
         self.change(|state| {
             let members = state.hub.members(room);
@@ -251,7 +249,7 @@ impl Switchboard {
         })
     }
 
-    /// Everybody who is registered, for an operator.
+    /// The registered peers, as JSON for an operator.
     pub fn peers(&self) -> Vec<Value> {
         let state = self.lock();
         let describe = |(conn, uid, doing): (ConnId, &PeerId, Doing<'_>)| {
@@ -266,7 +264,7 @@ impl Switchboard {
         state.hub.peers().map(describe).collect()
     }
 
-    /// The sessions, for an operator.
+    /// The sessions, as JSON for an operator.
     pub fn sessions(&self) -> Vec<Value> {
         let state = self.lock();
         let describe = |(_, uid, doing): (ConnId, &PeerId, Doing<'_>)| match doing {
@@ -278,7 +276,7 @@ impl Switchboard {
         state.hub.peers().filter_map(describe).collect()
     }
 
-    /// The rooms, for an operator.
+    /// The rooms, as JSON for an operator.
     pub fn rooms(&self) -> Vec<Value> {
         let state = self.lock();
         let describe = |(room, members): (&callbin_protocol::RoomId, Vec<PeerId>)| {
@@ -293,7 +291,7 @@ impl Switchboard {
         self.lock().hub.counts()
     }
 
-    /// What can be counted at any time.
+    /// The current values for the metrics.
     pub fn snapshot(&self) -> Snapshot {
         let state = self.lock();
         let queues = state.connections.values().map(|line| line.outbox.queued_bytes());
@@ -309,12 +307,12 @@ impl Switchboard {
         }
     }
 
-    /// Sockets not yet gone, those the hub has forgotten included.
+    /// Connections whose socket is not closed yet, including those that the hub has removed.
     pub fn open_sockets(&self) -> usize {
         self.lock().connections.len()
     }
 
-    /// Changes something, and sees to what follows once the lock is free.
+    /// Runs a change under the lock; afterwards wakes the runner and writes the log entries.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
         let result = change(&mut state);
@@ -341,7 +339,7 @@ impl Switchboard {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // The hub has no code that panics; if it did, closing everybody would be the worse answer.
+        // The hub has no code that panics. If it did, closing all connections would be worse than going on.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -357,7 +355,7 @@ impl State {
         before - self.hub.counts().connections
     }
 
-    /// Does some of what waits.
+    /// Does one step of the queued work.
     fn go_on(&mut self) {
         for _ in 0..CLOSES {
             let Some((conn, reason)) = self.closing.pop_front() else { break };
@@ -379,7 +377,7 @@ impl State {
         for effect in effects.drain(..) {
             if let Effect::Close(conn, reason) = effect {
                 closes += 1;
-                // The hub has forgotten them already: those who are many need not all be told at once.
+                // These are gone from the hub already; their outboxes can be closed later.
                 if closes > CLOSES {
                     self.closing.push_back((conn, reason));
                     continue;
@@ -419,7 +417,7 @@ impl State {
     }
 }
 
-/// Writes a line for each, or for many so few and one that counts the others.
+/// Writes one line per entry. If there are too many, the last line gives the number of those left out.
 fn log(remarks: &[Remark]) {
     let few = if remarks.len() > LINES { LINES - 1 } else { remarks.len() };
     let (some, others) = remarks.split_at_checked(few).unwrap_or((remarks, &[]));
@@ -432,12 +430,12 @@ fn log(remarks: &[Remark]) {
 }
 
 impl Remark {
-    /// Is there room in the log for a line about its address?
+    /// Whether the log rate of its address admits another line.
     fn admit(&self) -> bool {
         self.line.as_ref().is_none_or(|(address, lines)| lines.admit(*address))
     }
 
-    /// Ids are quoted and escaped: they are whatever a peer chose.
+    /// Ids are quoted and escaped: a peer can choose anything.
     fn log(&self) {
         let is_refusal = matches!(self.note, Note::Refused(..));
         let is_wanted = if is_refusal { enabled!(Level::DEBUG) } else { enabled!(Level::INFO) };

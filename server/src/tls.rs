@@ -1,4 +1,4 @@
-//! Certificates: found, checked, made, and replaced while connections go on.
+//! Certificates: loading, checking, making and replacing them while connections go on.
 
 mod expiry;
 
@@ -17,7 +17,7 @@ use futures_rustls::rustls::{
     sign::CertifiedKey,
 };
 
-/// Why there is no TLS.
+/// Why TLS cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// A file can't be read.
@@ -25,24 +25,24 @@ pub enum CertificateError {
         "cannot read {0}: {1}; give the folder of cert.pem and key.pem with --cert-path, or use --self-signed or --disable-ssl"
     )]
     Unreadable(PathBuf, io::Error),
-    /// A file is no PEM, or holds something else.
+    /// A file is not PEM or has the wrong contents.
     #[error("{0} holds no usable {1} in PEM form")]
     NotPem(PathBuf, &'static str),
-    /// The key is another certificate's, or of a kind that rustls doesn't know.
+    /// The key does not match the certificate, or rustls does not support it.
     #[error("{0} and {1} are no pair: {2}")]
     Mismatch(PathBuf, PathBuf, rustls::Error),
-    /// A self-signed certificate can't be kept.
+    /// A self-signed certificate can't be saved.
     #[error("cannot keep a self-signed certificate in {0}: {1}")]
     CannotKeep(PathBuf, io::Error),
     /// A self-signed certificate can't be made.
     #[error("cannot make a self-signed certificate: {0}")]
     CannotMake(#[from] rcgen::Error),
-    /// rustls refuses its own defaults.
+    /// rustls rejects its default configuration.
     #[error("cannot set up TLS: {0}")]
     Setup(#[from] rustls::Error),
 }
 
-/// Where a certificate and its key are.
+/// The files of a certificate and its key.
 #[derive(Debug, Clone)]
 pub struct Files {
     cert: PathBuf,
@@ -50,7 +50,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// The names that the reference server looks for in `dir`.
+    /// The file names that the reference server uses in `dir`.
     pub fn in_dir(dir: &Path) -> Self {
         let (cert, key) = if dir.to_string_lossy().contains("letsencrypt") {
             ("fullchain.pem", "privkey.pem")
@@ -60,13 +60,13 @@ impl Files {
         Self { cert: dir.join(cert), key: dir.join(key) }
     }
 
-    /// Whether neither is there. One without the other is not ours to replace: somebody may wait for the
-    /// certificate of a key.
+    /// Whether neither file exists. If only one is missing, nothing is created: a key may be waiting for its
+    /// certificate.
     pub fn are_missing(&self) -> bool {
         !self.cert.exists() && !self.key.exists()
     }
 
-    /// Makes a self-signed certificate unless there is one.
+    /// Makes a self-signed certificate if there is none.
     pub fn make_if_missing(&self) -> Result<(), CertificateError> {
         if !self.are_missing() {
             return Ok(());
@@ -81,7 +81,7 @@ impl Files {
         keep().map_err(|error| CertificateError::CannotKeep(dir.to_owned(), error))
     }
 
-    /// Reads and checks the pair.
+    /// Loads and checks the pair.
     fn load(&self) -> Result<CertifiedKey, CertificateError> {
         let cert = read(&self.cert)?;
         let key = read(&self.key)?;
@@ -101,7 +101,7 @@ impl Files {
     }
 }
 
-/// The certificate in use, which can be replaced at any time: a handshake takes the one of its moment.
+/// The current certificate. It can be replaced at any time; each handshake uses the current one.
 #[derive(Debug)]
 pub struct Certificate {
     files: Files,
@@ -115,12 +115,12 @@ impl Certificate {
         Ok(Self { files, current })
     }
 
-    /// Reads the files again, which may take as long as it takes, and changes nothing.
+    /// Reads the files again without using them. This may block.
     pub fn read_again(&self) -> Result<CertifiedKey, CertificateError> {
         self.files.load()
     }
 
-    /// Takes this one for new connections. True if it is another one than before.
+    /// Uses another certificate for new connections. True if it differs from the previous one.
     pub fn replace(&self, new: CertifiedKey) -> bool {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let changed = new.cert != current.cert;
@@ -128,13 +128,13 @@ impl Certificate {
         changed
     }
 
-    /// When it expires, in seconds since 1970. `None` where that cannot be read.
+    /// The expiry in seconds since 1970. `None` if it cannot be read.
     pub fn expiry(&self) -> Option<i64> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
         expiry::not_after(current.cert.first()?)
     }
 
-    /// What rustls needs to accept connections with it.
+    /// The rustls configuration that serves this certificate.
     pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, CertificateError> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
@@ -155,7 +155,7 @@ fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
     fs::read(path).map_err(|error| CertificateError::Unreadable(path.to_owned(), error))
 }
 
-/// Every name under which other machines in the network may know this one.
+/// All names and addresses by which other machines may know this one.
 fn own_names() -> Vec<String> {
     let mut names = vec!["localhost".to_owned()];
     names.extend(fs::read_to_string("/etc/hostname").ok().map(|name| name.trim().to_owned()));
@@ -169,7 +169,7 @@ fn own_names() -> Vec<String> {
     names
 }
 
-/// Writes a file that only its owner can read, from its first byte on.
+/// Creates a file that only its owner can ever read.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
     let _ = fs::remove_file(path);

@@ -1,7 +1,7 @@
-//! Asks somebody else whether a peer may do what it wants to do.
+//! Asks an external service whether a peer may register, call or join.
 //!
-//! The destination comes from the configuration and from nowhere else: no redirects, no proxies of the
-//! environment. No answer in time is a no.
+//! The destination comes from the configuration only: no redirects, no proxies from the environment. Without an answer
+//! in time the request is not allowed.
 
 pub(crate) mod places;
 
@@ -28,23 +28,23 @@ use crate::{
     runtime,
 };
 
-/// First pause before asking again; it doubles each time.
+/// The first pause before a retry; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// An answer is a few lines of JSON.
+/// The largest answer in bytes: it is a few lines of JSON.
 const MAX_ANSWER: u64 = 64 * 1024;
 
-/// What is asked: who wants what, from where.
+/// The request to the webhook, sent as JSON.
 #[derive(Debug, Clone, Serialize)]
 pub struct Question {
     /// `register`, `call` or `join`.
     pub event: &'static str,
-    /// Who wants it.
+    /// The peer's uid.
     pub uid: String,
     /// The subject of its token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
-    /// Where it comes from.
+    /// The peer's IP address.
     pub address: String,
     /// The server's number for the connection, as in its log.
     pub connection: u64,
@@ -56,12 +56,12 @@ pub struct Question {
     pub room: Option<String>,
 }
 
-/// What the webhook answers.
+/// The webhook's answer, read from JSON.
 #[derive(Debug, Deserialize)]
 struct Answer {
-    /// Yes or no.
+    /// Whether the peer may do it.
     allow: bool,
-    /// Why not; the peer is told.
+    /// The reason of a refusal, sent to the peer.
     #[serde(default)]
     reason: Option<String>,
     /// `RTCIceServer` objects for this peer, in the answer to a registration.
@@ -69,14 +69,14 @@ struct Answer {
     ice_servers: Vec<Value>,
 }
 
-/// What becomes of a question.
+/// The result of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Yes, and `RTCIceServer` objects for this peer.
+    /// Allowed, with `RTCIceServer` objects for this peer.
     Allowed(Vec<Value>),
-    /// No, for this reason.
+    /// Refused, for this reason.
     Refused(String),
-    /// There is no answer.
+    /// No answer.
     None,
 }
 
@@ -89,17 +89,17 @@ impl From<Answer> for Verdict {
     }
 }
 
-/// On whose account a question is.
+/// The peer that a question is asked for.
 pub struct Asker {
-    /// The first of them contains the other addresses and networks.
+    /// The owners it counts for: the largest network, or else the address, comes first.
     pub owners: Vec<Owner>,
-    /// Where it comes from.
+    /// Its address, for the log.
     pub address: SocketAddr,
-    /// For lines in the log about it.
+    /// The account for its log lines.
     pub lines: Lines,
 }
 
-/// Whom to ask.
+/// The client of the webhook.
 #[derive(Clone)]
 pub struct Webhook {
     agent: Agent,
@@ -110,24 +110,24 @@ pub struct Webhook {
     desk: Arc<Desk>,
 }
 
-/// Where questions get their places.
+/// Limits the questions under way.
 #[derive(Default)]
 struct Desk {
     places: Mutex<Places<Arc<Semaphore>>>,
     last_id: AtomicU64,
 }
 
-/// A place, or one in the queue; given up when dropped.
+/// A place, or a position in the queue, released when dropped.
 struct Place {
     desk: Arc<Desk>,
     id: u64,
     owners: Vec<Owner>,
-    /// Where operators see it.
+    /// Counts it in a gauge.
     counted: Counted,
 }
 
 impl Desk {
-    /// Waits for a place, at most this long.
+    /// Waits at most `most` for a place.
     async fn place(
         self: Arc<Self>,
         owners: Vec<Owner>,
@@ -162,14 +162,14 @@ impl Drop for Place {
 }
 
 enum Failure {
-    /// Worth another try.
+    /// A retry may succeed.
     Passing(String),
-    /// The same question gets the same answer.
+    /// A retry would give the same result.
     Final(String),
 }
 
 impl Webhook {
-    /// Asks `url`, which is http or https.
+    /// A webhook at `url` (http or https).
     pub fn new(url: &str, secret: Option<String>, timeout: Duration, retries: u32) -> Self {
         let config = Agent::config_builder().max_redirects(0).proxy(None).http_status_as_error(false).build();
         Self {
@@ -182,13 +182,13 @@ impl Webhook {
         }
     }
 
-    /// Asks, again after an error, and returns within the deadline.
+    /// Asks, retries after an error, and returns within the timeout.
     pub async fn ask(self, question: Question, asker: Asker, metrics: WebhookMetrics) -> Verdict {
         let start = Instant::now();
         let deadline = start + self.timeout;
         let (conn, event) = (question.connection, question.event);
         let Asker { owners, address, lines } = asker;
-        // After a longer wait there is too little time for an answer.
+        // A longer wait would leave too little time for the answer.
         let Some(place) = self.desk.clone().place(owners, self.timeout / 2, &metrics).await else {
             debug!(conn, event, "too many questions for the webhook: refused");
             metrics.count(Outcome::Crowded, start.elapsed());
@@ -224,7 +224,7 @@ impl Webhook {
         loop {
             let (hook, question, place) = (self.clone(), question.clone(), place.clone());
             metrics.requests.inc();
-            // The place is taken until the request has really ended, also if nobody waits for it any more.
+            // The place stays taken until the request has really ended, even if its result is not needed any more.
             let result = runtime::unblock(move || {
                 let left = deadline.saturating_duration_since(Instant::now());
                 let result = hook.post(&question, left);

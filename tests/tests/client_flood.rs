@@ -132,7 +132,8 @@ fn in_a_room_whoever_garbles_packets_disturbs_nobody() {
     let [mut red, mut green] = beside_a_flooder(&server);
     for (client, other) in [(&mut red, "green"), (&mut green, "red")] {
         client.wait_for_peer("garbler", "peer-connected");
-        let garbled = |stats: &Event| stats.peer() == Some("garbler") && stats.number("/audio/packets") > 600.0;
+        let garbled =
+            |stats: &Event| stats.peer() == Some("garbler") && stats.number("/audio/packets") > 600.0;
         client.wait_for_stats("garbled packets", garbled);
         client.forget();
         client.wait_for_stats("a picture of the other", |stats| {

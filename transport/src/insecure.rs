@@ -1,4 +1,4 @@
-//! TLS with whoever answers: for self-signed certificates in one's own network, for load and for tests.
+//! TLS without authentication of the server: for self-signed certificates in one's own network, for load and for tests.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-/// A client's configuration that takes any certificate.
+/// A client configuration that accepts any certificate.
 pub fn insecure_config() -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
     Ok(ClientConfig::builder_with_provider(provider.clone())
@@ -19,7 +19,7 @@ pub fn insecure_config() -> Result<ClientConfig, Error> {
         .with_no_client_auth())
 }
 
-/// The signatures are checked, the identity is not.
+/// Verifies the handshake signatures but not the identity.
 #[derive(Debug)]
 struct AcceptAnybody(Arc<CryptoProvider>);
 

@@ -1,5 +1,5 @@
-//! What server, clients and tests share about connections: a byte stream with or without TLS, and a client's TLS that
-//! asks nobody who the server is. Chooses no async runtime.
+//! Connections of server, clients and tests: a byte stream with or without TLS, and a client's TLS configuration that
+//! does not check who the server is. Independent of the async runtime.
 
 mod insecure;
 mod maybe_tls;

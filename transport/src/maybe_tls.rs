@@ -8,16 +8,16 @@ use std::{
 
 use futures_util::{AsyncRead, AsyncWrite};
 
-/// A byte stream, blocking or async as what is in it.
+/// A byte stream, blocking or async like the stream inside.
 #[derive(Debug)]
 pub enum MaybeTls<P, T> {
-    /// As it comes.
+    /// Without TLS.
     Plain(P),
-    /// Through TLS. Boxed, so that plain connections don't pay for its size.
+    /// With TLS. Boxed, so that plain connections do not need its size.
     Tls(Box<T>),
 }
 
-/// Calls the same on whichever stream it is.
+/// Calls the method on the inner stream.
 macro_rules! pinned {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self.get_mut() {

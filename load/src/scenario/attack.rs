@@ -1,7 +1,7 @@
-//! Attacks, and what honest pairs notice of them.
+//! Attacks, and their effect on honest pairs.
 //!
-//! The attackers are a process of their own that runs only when nobody else would: what is measured is how long the server lets
-//! honest pairs wait, and not how long they wait here for a processor.
+//! The attackers are a separate process with idle priority: this measures how long the server delays honest pairs, not
+//! how long they wait for a processor here.
 
 use std::{
     env,
@@ -25,21 +25,21 @@ use crate::{
 pub(crate) struct Options {
     #[command(flatten)]
     attackers: attackers::Options,
-    /// How long honest pairs relay before the attack, to compare with.
+    /// Seconds that honest pairs relay before the attack, for comparison.
     #[arg(long, default_value_t = 3)]
     calm: u64,
     #[command(flatten)]
     honest: honest::Crew,
 }
 
-/// How often memory is looked at.
+/// Interval of memory samples.
 const SAMPLE: Duration = Duration::from_millis(50);
 
-/// How long the server has to free what the attackers left: its close takes two seconds at most.
+/// The time for the server to free what the attackers left: its closing handshake takes at most two seconds.
 const SETTLE: Duration = Duration::from_secs(4);
 
 pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> {
-    // Only attackers come from many addresses.
+    // Only attackers connect from many addresses.
     let home = run.target.without_sources();
     let calm = Honest::start(&home, "calm", &options.honest).await?;
     runtime::sleep(Duration::from_secs(options.calm)).await;
@@ -57,7 +57,7 @@ pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> 
     if let (Some(before), Some(watched)) = (before, run.watched) {
         runtime::sleep(SETTLE).await;
         run.report.add_memory("server_memory_before", before);
-        // Flat is a second half like the first.
+        // If memory does not grow, both halves have the same peak.
         let (first, second) = memory.split_at(memory.len() / 2);
         run.report.add_memory("server_memory_peak_first_half", first.iter().copied().max().unwrap_or(0));
         run.report.add_memory("server_memory_peak_second_half", second.iter().copied().max().unwrap_or(0));
@@ -66,7 +66,7 @@ pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// The server's memory from now on until the attack is over.
+/// Samples the server's memory until the attack is over.
 async fn watch(watched: Option<Watched>, attack: &mut Attack) -> anyhow::Result<Vec<u64>> {
     let mut seen = Vec::new();
     while attack.goes_on()? {
@@ -76,7 +76,7 @@ async fn watch(watched: Option<Watched>, attack: &mut Attack) -> anyhow::Result<
     Ok(seen)
 }
 
-/// The attackers' process. Dropped before it is over, it is ended.
+/// The attackers' process. Killed when dropped.
 struct Attack(Child);
 
 impl Attack {
@@ -92,7 +92,7 @@ impl Attack {
         Ok(self.0.try_wait()?.is_none())
     }
 
-    /// What they say they did. It is one short line, which a pipe holds.
+    /// The attackers' report. It is one short line and fits into the pipe.
     fn report(&mut self) -> anyhow::Result<serde_json::Value> {
         if !self.0.wait()?.success() {
             bail!("the attackers failed");

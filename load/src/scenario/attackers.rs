@@ -1,4 +1,4 @@
-//! Attackers of many kinds, and nobody honest.
+//! Attackers of many kinds, without honest peers.
 
 mod kind;
 mod wire;
@@ -26,13 +26,13 @@ use crate::{
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct Options {
-    /// Kinds of attack, all at the same time. Default: all there are.
+    /// Kinds of attack, all at the same time. Default: all kinds.
     #[arg(long = "kind", value_enum, value_delimiter = ',')]
     kinds: Vec<Kind>,
-    /// Attackers of each kind at the same time. One that is cut comes back.
+    /// Simultaneous attackers of each kind. An attacker that is disconnected reconnects.
     #[arg(long, default_value_t = 10)]
     attackers: usize,
-    /// Go on until so many bad registrations are made, however long it takes.
+    /// Continue until this many bad registrations were sent, however long it takes.
     #[arg(long)]
     registrations: Option<u64>,
     #[command(flatten)]
@@ -40,7 +40,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// The command line that says the same.
+    /// The command line with the same options.
     pub(crate) fn arguments(&self) -> Vec<String> {
         let mut arguments = vec!["attackers".into(), format!("--attackers={}", self.attackers)];
         arguments.push(format!("--seconds={}", self.time.seconds));
@@ -50,13 +50,13 @@ impl Options {
     }
 }
 
-/// How long an attacker waits before it comes back. Without that most of the attack would be its own connects.
+/// The pause before an attacker reconnects. Without it most of the attack would be connects.
 const RETURN: Duration = Duration::from_millis(20);
 
-/// How often somebody looks whether it is over.
+/// Interval of checks whether the attack is over.
 const SAMPLE: Duration = Duration::from_millis(50);
 
-/// No run takes longer, whatever is left to do.
+/// The longest attack, even if registrations are left.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> {
@@ -124,7 +124,7 @@ async fn come_back(kind: Kind, target: &Target, number: usize, tally: &Tally) {
     }
 }
 
-/// One bad registration after the other, without a pause, while any are left.
+/// Sends bad registrations without a pause, as long as any are left.
 async fn register_badly(target: &Target, first: usize, tally: &Tally, left: &AtomicU64) {
     let one_less = |left: u64| left.checked_sub(1);
     let mut number = first;

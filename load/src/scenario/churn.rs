@@ -10,10 +10,10 @@ use crate::{
     scenario::{Run, Time, uid},
 };
 
-/// Registers and closes, over and over.
+/// Registers and closes repeatedly.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How many at the same time.
+    /// Simultaneous peers.
     #[arg(long, default_value_t = 20)]
     peers: usize,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! TLS handshakes and nothing else.
+//! Only TLS handshakes.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use crate::{
     scenario::{Run, Time},
 };
 
-/// Connects with TLS and leaves, over and over.
+/// Connects with TLS and closes repeatedly.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How many at the same time.
+    /// Simultaneous connections.
     #[arg(long, default_value_t = 20)]
     peers: usize,
     #[command(flatten)]

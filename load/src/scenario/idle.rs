@@ -1,4 +1,4 @@
-//! Peers that only are there.
+//! Peers that register and do nothing.
 
 use std::{
     sync::{
@@ -17,7 +17,7 @@ use crate::{
     scenario::{Crowd, Run, Time, uid},
 };
 
-/// Registers peers and keeps them, answering pings.
+/// Registers peers and keeps them connected, answering pings.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
@@ -47,7 +47,7 @@ pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Registers, and answers pings from then on.
+/// Registers and then answers pings.
 async fn stay(target: Target, uid: String, lost: Arc<AtomicUsize>) -> anyhow::Result<()> {
     let mut peer = target.register(&uid).await?;
     drop(runtime::spawn(async move {

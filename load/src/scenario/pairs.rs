@@ -15,16 +15,16 @@ use crate::{
 /// Relays messages within sessions.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How many pairs.
+    /// Number of pairs.
     #[arg(long, default_value_t = 50)]
     pairs: usize,
-    /// Bytes of a message.
+    /// Size of a message in bytes.
     #[arg(long, default_value_t = 2000)]
     size: usize,
     #[command(flatten)]
     time: Time,
-    /// Messages per second of all pairs together, there and back counted each. None: every pair plays
-    /// ping-pong as fast as it can.
+    /// Messages per second of all pairs together, counted in both directions. None: every pair plays ping-pong as fast
+    /// as it can.
     #[arg(long)]
     rate: Option<f64>,
     /// The server is a TCP relay without a protocol (`examples/bare-relay.rs`): no WebSocket, no registration.

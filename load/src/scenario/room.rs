@@ -1,4 +1,4 @@
-//! A room that many join.
+//! A room with many members.
 
 use std::time::Instant;
 
@@ -10,10 +10,10 @@ use crate::{
     scenario::{Run, uid},
 };
 
-/// Joins a room with one member after the other, each waiting until all others were told.
+/// Adds members to a room one by one, each after all others got the notice about the previous one.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How many members.
+    /// Number of members.
     #[arg(long, default_value_t = 300)]
     members: usize,
 }

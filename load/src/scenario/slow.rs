@@ -17,10 +17,10 @@ use crate::{
 /// Calls peers that stop reading, and floods them.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How many stop reading. It is over when all are closed.
+    /// Peers that stop reading. The scenario ends when all are closed.
     #[arg(long, default_value_t = 20)]
     readers: usize,
-    /// Bytes of a message to them.
+    /// Size of each message to them, in bytes.
     #[arg(long, default_value_t = 60_000)]
     flood_size: usize,
     /// Messages per second to each of them.
@@ -32,13 +32,13 @@ pub(crate) struct Options {
     honest: honest::Crew,
 }
 
-/// What became of a slow reader.
+/// The result for a slow reader.
 struct End {
-    /// When its partner noticed. None: it was there to the end.
+    /// When its partner noticed the end. `None`: it was still connected at the end.
     closed_after: Option<Duration>,
     /// Bytes sent to it, of which it read none.
     sent: u64,
-    /// A close frame told the partner why.
+    /// Whether the partner's close frame had a reason.
     told: bool,
 }
 
@@ -91,7 +91,7 @@ async fn flood(pair: Pair, text: String, interval: Duration, end: Instant) -> En
         }
         sent += text.len() as u64;
         due += interval;
-        // Nobody writes to the caller: whatever comes is its end.
+        // Nothing is sent to the caller: whatever comes is the end of its connection.
         if let Some(error) =
             runtime::timeout(due.saturating_duration_since(Instant::now()), caller.end()).await
         {

@@ -1,4 +1,4 @@
-//! Everybody comes at once, as after a restart.
+//! Many peers that connect within a short time, as after a restart.
 
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,12 @@ use crate::{
     scenario::{Crowd, Run, uid},
 };
 
-/// Connects and registers many peers within a short time, each at its own moment.
+/// Connects and registers many peers within a short time, each at its own time.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     crowd: Crowd,
-    /// Within how many seconds they come.
+    /// Seconds within which they connect.
     #[arg(long, default_value_t = 10.0)]
     within: f64,
 }

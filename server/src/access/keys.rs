@@ -1,5 +1,4 @@
-//! Keys that sign tokens and check them: read from files, and refused where they are too weak or made for
-//! something else.
+//! Keys that sign and verify tokens. Keys that are too weak or meant for another purpose are rejected.
 
 use std::{
     fs,
@@ -13,30 +12,30 @@ use jsonwebtoken::{
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Bytes that an HS256 secret needs at least: those of its hash (RFC 7518, section 3.2).
+/// The minimum length of an HS256 secret: that of the hash (RFC 7518, section 3.2).
 const MIN_SECRET: usize = 32;
 
-/// Bytes of an RSA modulus at least: 2048 bits (RFC 7518, section 3.3).
+/// The minimum length of an RSA modulus: 2048 bits (RFC 7518, section 3.3).
 const MIN_MODULUS: usize = 256;
 
-/// Why there are no keys.
+/// Why a key is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// A file can't be read.
     #[error("cannot read the token key {0}: {1}")]
     Unreadable(PathBuf, std::io::Error),
-    /// Neither a PEM key that we know nor a secret.
+    /// Neither a supported PEM key nor a secret.
     #[error("{0} holds no usable key: {1}")]
     Unusable(PathBuf, String),
-    /// A secret that can be guessed.
+    /// The secret is too short.
     #[error("{0} holds a secret of less than {MIN_SECRET} bytes: make one with `openssl rand -base64 48`")]
     TooShort(PathBuf),
-    /// A key that can be factored.
+    /// The RSA key is too short.
     #[error("{0} holds an RSA key of less than 2048 bits")]
     WeakRsa(PathBuf),
 }
 
-/// A key that checks signatures.
+/// A key that verifies signatures.
 pub(super) struct Key {
     pub(super) id: Option<String>,
     pub(super) algorithm: Algorithm,
@@ -44,7 +43,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// Strong enough for its algorithm?
+    /// Checks that the key is strong enough for its algorithm.
     fn checked(self, path: &Path) -> Result<Self, KeyError> {
         match self.key.kind() {
             DecodingKeyKind::SecretOrDer(secret)
@@ -52,7 +51,7 @@ impl Key {
             {
                 Err(KeyError::TooShort(path.into()))
             }
-            // The DER form has the modulus and little else.
+            // The DER form contains the modulus and little else.
             DecodingKeyKind::SecretOrDer(bytes) | DecodingKeyKind::RsaModulusExponent { n: bytes, .. }
                 if self.key.family() == AlgorithmFamily::Rsa
                     && bytes.iter().skip_while(|byte| **byte == 0).count() < MIN_MODULUS =>
@@ -91,7 +90,7 @@ pub(super) fn read_key(path: &Path) -> Result<Key, KeyError> {
 pub(super) fn read_jwks(path: &Path) -> Result<Vec<Key>, KeyError> {
     #[derive(Deserialize)]
     struct Set {
-        // Each by itself: keys of a kind that we do not know are to be ignored (RFC 7517, section 5).
+        // Parsed one by one: unsupported kinds of keys have to be ignored (RFC 7517, section 5).
         keys: Vec<Value>,
     }
     let unusable = |why: String| KeyError::Unusable(path.into(), why);
@@ -104,14 +103,14 @@ pub(super) fn read_jwks(path: &Path) -> Result<Vec<Key>, KeyError> {
     Ok(keys)
 }
 
-/// A key made to check signatures of an algorithm that we know; `None` for any other.
+/// A key for verifying signatures with a supported algorithm; `None` for any other.
 fn usable_key(jwk: &Jwk) -> Option<Key> {
     let common = &jwk.common;
-    // RFC 7517, sections 4.2 and 4.3: a key says what it is for.
+    // The key's declared use and operations (RFC 7517, sections 4.2 and 4.3).
     let for_signatures = common.public_key_use.as_ref().is_none_or(|it| *it == PublicKeyUse::Signature);
     let to_verify = common.key_operations.as_ref().is_none_or(|it| it.contains(&KeyOperations::Verify));
     let algorithm = algorithm(jwk)?;
-    // Section 4.4: and for which algorithm.
+    // Its declared algorithm (section 4.4).
     let named = common.key_algorithm.map(|name| name.to_string().parse::<Algorithm>());
     let as_named = named.is_none_or(|named| named.is_ok_and(|named| named == algorithm));
     let key = DecodingKey::from_jwk(jwk).ok()?;
@@ -119,7 +118,7 @@ fn usable_key(jwk: &Jwk) -> Option<Key> {
     (for_signatures && to_verify && as_named).then_some(Key { id, algorithm, key })
 }
 
-/// The one algorithm that we know for this kind of key.
+/// The algorithm that we support for this kind of key.
 fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
     use AlgorithmParameters as P;
     match &jwk.algorithm {
@@ -148,7 +147,7 @@ fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
     fs::read(path).map_err(|error| KeyError::Unreadable(path.into(), error))
 }
 
-/// White space at the end of a secret is an editor's, not the secret's.
+/// Whitespace around a secret comes from editors.
 fn trimmed(secret: &[u8]) -> &[u8] {
     secret.trim_ascii()
 }
@@ -158,7 +157,7 @@ fn is_pem(bytes: &[u8]) -> bool {
 }
 
 fn private_key(pem: &[u8]) -> Option<(Algorithm, EncodingKey)> {
-    // The library takes a public RSA key for a private one until it has to sign.
+    // The library accepts a public RSA key here and fails only when it signs.
     if !pem.trim_ascii_start().split(|byte| byte.is_ascii_control()).next()?.ends_with(b"PRIVATE KEY-----") {
         return None;
     }

@@ -1,4 +1,4 @@
-//! JSON Web Tokens (RFC 7519): read, checked, made.
+//! JSON Web Tokens (RFC 7519): verification and signing.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,28 +15,28 @@ use crate::access::{
     keys::{Key, KeyError, read_jwks, read_key, read_signing_key},
 };
 
-/// The largest token looked at. A request's head has 16 KiB in all.
+/// The largest accepted token. The head of a request has 16 KiB in total.
 const MAX_TOKEN: usize = 8 * 1024;
 
-/// What a token says. All but `exp` may be missing.
+/// The claims of a token. Only `exp` is required.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Claims {
-    /// Who it is: the same subject takes its uid over from its own earlier connection.
+    /// The identity. A new connection with the same subject takes over its uid from an earlier one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
-    /// When it ends, in seconds since 1970.
+    /// The expiry, in seconds since 1970.
     #[serde(deserialize_with = "numeric_date")]
     pub exp: u64,
-    /// For whom it is, if the server asks for it.
+    /// The audience, if the server requires one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aud: Option<serde_json::Value>,
-    /// Who made it, if the server asks for it.
+    /// The issuer, if the server requires one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iss: Option<String>,
-    /// The uid it may register: exact, or with `*` at its end a prefix.
+    /// The uid it may register, or a prefix followed by `*`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<Pattern>,
-    /// The rooms it may join, exact or prefixes.
+    /// The rooms it may join, or prefixes followed by `*`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rooms: Option<Vec<Pattern>>,
     /// `call`, `answer`, or both.
@@ -44,22 +44,22 @@ pub struct Claims {
     pub allow: Option<Vec<Ability>>,
 }
 
-/// Why a token is refused. Says nothing that helps to make a better one.
+/// Why a token is refused. The texts give no help to forgers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
-    /// None came with the request.
+    /// The request has no token.
     #[error("a token is needed")]
     Missing,
-    /// Its time is over.
+    /// It has expired.
     #[error("the token has expired")]
     Expired,
-    /// Its time has not come.
+    /// It is not valid yet.
     #[error("the token is not valid yet")]
     Early,
-    /// Its signature is wrong: none of our keys made it. The words are the same as for any other invalid token.
+    /// None of our keys made its signature. The text is the same as for any other invalid token.
     #[error("the token is not valid")]
     Forged,
-    /// Anything else.
+    /// Any other defect.
     #[error("the token is not valid")]
     Invalid,
 }
@@ -70,23 +70,23 @@ pub struct Verifier {
     validation: Validation,
 }
 
-/// Where keys are and what else a token must say.
+/// The files of the keys, and the requirements for tokens.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// A secret (HS256) or a public key in PEM form (RS256, ES256, EdDSA).
     pub key_file: Option<PathBuf>,
     /// A JSON Web Key Set (RFC 7517).
     pub jwks_file: Option<PathBuf>,
-    /// How far clocks may differ.
+    /// The accepted difference of clocks.
     pub leeway: Duration,
-    /// The `aud` that must be there.
+    /// The required `aud`.
     pub audience: Option<String>,
-    /// The `iss` that must be there.
+    /// The required `iss`.
     pub issuer: Option<String>,
 }
 
 impl Settings {
-    /// Loads the keys. `None` if there are none to load: then no token is needed.
+    /// Loads the keys. `None` if none are configured: no token is needed then.
     pub fn load(&self) -> Result<Option<Verifier>, KeyError> {
         let mut keys = Vec::new();
         if let Some(path) = &self.key_file {
@@ -114,7 +114,7 @@ impl Settings {
 }
 
 impl Verifier {
-    /// Reads a token and says what it grants.
+    /// Verifies a token and returns its grant.
     pub fn verify(&self, token: &str) -> Result<Grant, Refusal> {
         if token.len() > MAX_TOKEN {
             return Err(Refusal::Invalid);
@@ -123,7 +123,7 @@ impl Verifier {
         if is_critical(token) {
             return Err(Refusal::Invalid);
         }
-        // The key decides the algorithm, never the token: a public key must not become a secret.
+        // The key determines the algorithm, never the token: otherwise a public key could be used as an HMAC secret.
         let fits = |key: &&Key| {
             key.algorithm == header.alg && (key.id.is_none() || header.kid.is_none() || key.id == header.kid)
         };
@@ -140,7 +140,7 @@ impl Verifier {
                         ErrorKind::InvalidSignature => Refusal::Forged,
                         _ => Refusal::Invalid,
                     };
-                    // The result of the key that signed it comes before the wrong signatures of the other keys.
+                    // The error of the key that made the signature has precedence over "forged" from the other keys.
                     refusal = refusal.filter(|known| *known != Refusal::Forged).or(Some(why));
                 }
             }
@@ -149,15 +149,15 @@ impl Verifier {
     }
 }
 
-/// Whether the token has extensions that its reader must understand (RFC 7515, section 4.1.11). We understand none.
+/// Whether the token has critical extensions (RFC 7515, section 4.1.11). We support none.
 fn is_critical(token: &str) -> bool {
     let header = token.split('.').next().and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
     let header = header.and_then(|json| serde_json::from_slice::<Map<String, Value>>(&json).ok());
     header.is_none_or(|header| header.contains_key("crit"))
 }
 
-/// Seconds since 1970, which may have a fraction (RFC 7519, section 2). Rounded, as the library does that looks
-/// whether the time is over.
+/// Seconds since 1970, perhaps with a fraction (RFC 7519, section 2). Rounded as the library rounds when it checks the
+/// expiry.
 fn numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -176,17 +176,17 @@ fn numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Er
 fn grant(claims: Claims, leeway: u64) -> Grant {
     let ends = Duration::from_secs(claims.exp.saturating_add(leeway));
     Grant {
-        // An empty subject identifies no peer: two of them must not replace each other.
+        // An empty subject is no identity: two such peers must not replace each other.
         identity: claims.sub.filter(|sub| !sub.is_empty()).map(Into::into),
         uid: claims.uid,
         rooms: claims.rooms,
         allow: claims.allow,
-        // A time beyond what the system's clock can express never comes.
+        // A time that the system clock cannot express never comes.
         expires: SystemTime::UNIX_EPOCH.checked_add(ends),
     }
 }
 
-/// Makes a token, signed with a secret or a private key in PEM form.
+/// Signs a token with a secret or a private key in PEM form.
 pub fn sign(claims: &Claims, key_file: &Path) -> Result<String, KeyError> {
     let (algorithm, key) = read_signing_key(key_file)?;
     encode(&Header::new(algorithm), claims, &key)
@@ -216,7 +216,7 @@ mod tests {
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
     }
 
-    /// A token signed with this secret, whatever it says.
+    /// A token signed with this secret, with any contents.
     fn token(secret: &[u8], header: Value, claims: Value) -> String {
         let part = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", part(header), part(claims));

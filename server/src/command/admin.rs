@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use ureq::Agent;
 
-/// Which server, and what about it.
+/// The server and the action.
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// The admin address of the server.
@@ -23,18 +23,18 @@ pub(super) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// List who is registered.
+    /// List the registered peers.
     Peers,
-    /// List who talks to whom.
+    /// List the sessions.
     Sessions,
     /// List rooms and their members.
     Rooms,
     /// Close a peer's connection.
     Disconnect {
-        /// The peer.
+        /// The peer's uid.
         uid: String,
     },
-    /// Close the connections of everybody in a room.
+    /// Close the connections of all members of a room.
     CloseRoom {
         /// The room.
         room: String,

@@ -1,11 +1,11 @@
-//! `callbin-server health`, for images that have nothing else to ask with.
+//! `callbin-server health`, for container images without an HTTP client.
 
 use std::time::Duration;
 
 use clap::Args;
 use ureq::Agent;
 
-/// Which server.
+/// The server.
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// The admin address of the server.

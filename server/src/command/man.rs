@@ -4,15 +4,15 @@ use std::{fs, path::PathBuf};
 
 use clap::Args;
 
-/// Where to.
+/// The output folder.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// The folder; it is made if it is missing.
+    /// The folder; it is created if it is missing.
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 }
 
-/// A page for the server, and one for each command.
+/// Writes a page for the server and one for each command.
 pub(super) fn run(options: &Options) -> Result<String, Box<dyn std::error::Error>> {
     let dir = &options.dir;
     let write = || {

@@ -1,7 +1,6 @@
-//! Text of several lines for a terminal, with names in it that strangers chose.
+//! Safe output on a terminal of text that contains names chosen by peers.
 
-/// The text with everything escaped that could steer the terminal or show the text in another order; JSON remains what it
-/// was.
+/// Escapes everything that could control the terminal or reorder the text. JSON keeps its meaning.
 pub(super) fn printable(text: &str) -> String {
     text.split('\n').map(callbin_protocol::printable).collect::<Vec<_>>().join("\n")
 }

@@ -9,26 +9,26 @@ use crate::access::{
     token::{Claims, sign},
 };
 
-/// What the token says.
+/// The contents of the token.
 #[derive(Debug, Args)]
 pub(super) struct Options {
     /// The secret (HS256), or a private key in PEM form, PKCS #8 (RS256, ES256, EdDSA).
     #[arg(long, env = "CALLBIN_TOKEN_KEY_FILE", value_name = "FILE")]
     key_file: PathBuf,
 
-    /// Who it is for. Somebody who comes back with the same name takes its uid over from an earlier connection.
+    /// The subject (sub). A new connection with the same subject takes over its uid from an earlier one.
     #[arg(long, value_name = "NAME")]
     sub: Option<String>,
 
-    /// The uid it may register; with * at its end, all that start so. None: any.
+    /// The uid it may register, or a prefix followed by *. None: any.
     #[arg(long, value_name = "UID")]
     uid: Option<String>,
 
-    /// A room it may join, or all that start so. None: any.
+    /// A room it may join, or a prefix followed by *. None: any.
     #[arg(long, value_name = "ROOM")]
     room: Vec<String>,
 
-    /// No room at all.
+    /// It may join no room.
     #[arg(long, conflicts_with = "room")]
     no_rooms: bool,
 
@@ -36,7 +36,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "WHAT")]
     allow: Vec<Ability>,
 
-    /// Seconds for which it is good.
+    /// Lifetime in seconds.
     #[arg(long, default_value_t = 3600, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     ttl: u64,
 

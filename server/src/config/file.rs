@@ -1,5 +1,5 @@
-//! The configuration file: its values become the defaults of the command line's options. What is wrong is reported with
-//! the place where it is.
+//! The configuration file: its values become the defaults of the command line's options. Errors name the file, the line
+//! or the variable.
 
 use std::{ffi::OsString, fs, path::PathBuf};
 
@@ -14,30 +14,30 @@ use toml::{
 
 use super::Config;
 
-/// Why the options can't be read.
+/// Why the options are invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// clap's own words, for `--help` and `--version` too.
+    /// An error from clap, also `--help` and `--version`.
     #[error(transparent)]
     CommandLine(#[from] clap::Error),
-    /// A variable has a value that is none.
+    /// An environment variable has an invalid value.
     #[error("environment variable {0}: {1}")]
     Environment(String, String),
     /// The file can't be read.
     #[error("cannot read --config {0}: {1}")]
     Unreadable(PathBuf, std::io::Error),
-    /// The file is no TOML.
+    /// The file is not TOML.
     #[error("--config {0}: {1}")]
     Invalid(PathBuf, String),
-    /// A line has a name or a value that is none.
+    /// A line has an unknown name or an invalid value.
     #[error("--config {0}, line {1}: {2}")]
     InvalidLine(PathBuf, usize, String),
 }
 
-/// Names that make no sense in a file.
+/// Options that cannot be set in a file.
 const NOT_IN_FILE: [&str; 4] = ["config", "check-config", "help", "version"];
 
-/// Reads the options from the command line, the environment and, if one is named, the file.
+/// Reads the options from the command line, the environment and the file, if one is named.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Config, ConfigError> {
     let args: Vec<OsString> = args.into_iter().collect();
     let file = config_path(args.clone()).map(File::read).transpose()?;
@@ -51,7 +51,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Config, ConfigE
     }
 }
 
-/// What fits together is known when all sources are read; clap looks at each by itself.
+/// Check combinations only after all sources are read; clap checks each source separately.
 fn contradiction(config: &Config) -> Option<&'static str> {
     let Config { tls, ice, operations, listen, .. } = config;
     if tls.disable_ssl && tls.self_signed {
@@ -67,17 +67,17 @@ fn contradiction(config: &Config) -> Option<&'static str> {
     }
 }
 
-/// clap names an option with a wrong value, and not where the value is: on the command line, else in the environment, else
-/// in the file, as they come before one another.
+/// Adds the source of a wrong value to clap's error, which names only the option. Sources in order of precedence: the
+/// command line, the environment, the file.
 fn located(error: clap::Error, args: &[OsString], file: Option<&File>) -> ConfigError {
     let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else { return error.into() };
     let mut command = Config::command();
-    // Before that an argument does not know how it is written.
+    // Without this an argument cannot be displayed.
     command.build();
     let Some(arg) = command.get_arguments().find(|arg| arg.to_string() == *option) else {
         return error.into();
     };
-    // The same words without what surrounds them on a terminal.
+    // The message without the parts for a terminal.
     let text = error.to_string();
     let why = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
     let alone = Config::command().mut_args(|arg| arg.env(None));
@@ -98,19 +98,19 @@ fn located(error: clap::Error, args: &[OsString], file: Option<&File>) -> Config
     }
 }
 
-/// Finds the file's name before anything else is understood.
+/// Finds the file's name before the other options are parsed.
 fn config_path(args: impl IntoIterator<Item = OsString>) -> Option<PathBuf> {
     let matches = Config::command().ignore_errors(true).try_get_matches_from(args).ok()?;
     matches.get_one::<PathBuf>("config").cloned()
 }
 
-/// A configuration file that names options only.
+/// A configuration file.
 struct File {
     path: PathBuf,
     entries: Vec<Entry>,
 }
 
-/// An option in a file, and its values as the command line would have them, each with its line.
+/// An option in a file with its values as on the command line, each with its line.
 struct Entry {
     option: String,
     line: usize,
@@ -132,7 +132,7 @@ impl File {
         let entries = table.into_iter().map(|(name, value)| {
             let at = line(name.span().start);
             let invalid = |why| ConfigError::InvalidLine(path.clone(), at, why);
-            // `max_queue` for those who prefer it.
+            // Accept `max_queue`, too.
             let option = name.get_ref().replace('_', "-");
             let arg = command.get_arguments().find(|arg| arg.get_long() == Some(&option));
             let arg = arg
@@ -160,7 +160,7 @@ impl File {
         })
     }
 
-    /// The line of an option's value, or of its name.
+    /// The line of an option's value, or else of its name.
     fn line_of(&self, arg: &Arg, value: &str) -> Option<usize> {
         let entry = self.entries.iter().find(|entry| arg.get_long() == Some(&entry.option))?;
         let found = entry.values.iter().find(|(text, _)| text == value);
@@ -168,7 +168,7 @@ impl File {
     }
 }
 
-/// A value as the command line would have it, or several where there may be.
+/// Converts a value to the form of the command line. An array is allowed if `many`.
 fn values(
     value: &Spanned<DeValue<'_>>,
     many: bool,

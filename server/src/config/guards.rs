@@ -1,12 +1,12 @@
-//! The options that guard the server. A reload may replace a guard, but not take it away: a file that was emptied by
-//! accident must not open the server.
+//! The options that protect the server. A reload may change a protection but not remove it: a file emptied by accident
+//! must not open the server.
 
 use ipnet::IpNet;
 
 use super::Config;
 
 impl Config {
-    /// The guards of this configuration that the other one has not, or only in part.
+    /// The protections of this configuration that the other one removes or weakens.
     pub fn guards_lost_in(&self, other: &Self) -> Vec<&'static str> {
         let pairs = self.guards().into_iter().zip(other.guards());
         let lost = pairs.filter(|((_, here), (_, there))| *here && !there).map(|((name, _), _)| name);
@@ -14,7 +14,7 @@ impl Config {
         lost.chain(widened.then_some("trusted-proxy (for more networks)")).collect()
     }
 
-    /// Each by its name, and whether it is there.
+    /// The name of each, and whether it is set.
     fn guards(&self) -> [(&'static str, bool); 21] {
         let Self { listen, access, webhook, operations, limits, .. } = self;
         [
@@ -22,7 +22,7 @@ impl Config {
                 "token-key-file or token-jwks-file",
                 access.token_key_file.is_some() || access.token_jwks_file.is_some(),
             ),
-            // Without it another header counts, which clients may write.
+            // Without it, other headers are trusted, which clients may be able to set.
             ("proxy-header", listen.proxy_header.is_some()),
             ("token-audience", access.token_audience.is_some()),
             ("token-issuer", access.token_issuer.is_some()),
@@ -47,7 +47,7 @@ impl Config {
     }
 }
 
-/// Whether an address is believed that was not before.
+/// Whether `after` trusts addresses that `before` does not.
 fn trusts_more(before: &Vec<IpNet>, after: &[IpNet]) -> bool {
     let before = IpNet::aggregate(before);
     after.iter().any(|network| !before.iter().any(|known| known.contains(network)))
@@ -63,7 +63,7 @@ mod tests {
         Config::parse_from([&["callbin-server"], flags].concat())
     }
 
-    /// Flags that guard, each with one that replaces it by another of its kind.
+    /// Flags that protect the server, each with a valid replacement.
     const GUARDS: [[&[&str]; 2]; 22] = [
         [&["--token-key-file", "a"], &["--token-key-file", "b"]],
         [&["--token-key-file", "a"], &["--token-jwks-file", "b"]],
@@ -94,7 +94,7 @@ mod tests {
         for [flags, others] in GUARDS {
             let (name, guarded) = (flags[0].trim_start_matches("--"), config(flags));
             assert!(guarded.guards_lost_in(&config(others)).is_empty(), "{others:?}");
-            // A limit has a default, and is taken away by 0.
+            // Limits have defaults; 0 removes a limit.
             let without = if name.starts_with("max-") { vec![flags[0], "0"] } else { vec![] };
             let lost = guarded.guards_lost_in(&config(&without));
             assert!(lost.len() == 1 && lost[0].contains(name), "{flags:?}: {lost:?}");
@@ -104,14 +104,14 @@ mod tests {
         assert_eq!(config(&all).guards_lost_in(&config(&[])).len(), 8, "all that have no default");
     }
 
-    /// A new limit must not be forgotten in the list.
+    /// New limits must be added to the list of protections.
     #[test]
     fn each_limit_is_a_guard() {
         use clap::CommandFactory;
         let guards = config(&[]).guards().map(|(name, _)| name);
         for arg in Config::command().get_arguments() {
             let name = arg.get_long().unwrap_or_default();
-            // These have bounds in any case.
+            // These cannot be unlimited.
             if name.starts_with("max-") && !["max-message", "max-queue", "max-uid-length"].contains(&name) {
                 assert!(guards.contains(&name), "{name}");
             }

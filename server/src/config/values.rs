@@ -1,4 +1,4 @@
-//! What the values of options look like.
+//! Parsers of option values.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -14,7 +14,7 @@ pub(super) fn path(text: &str) -> Result<String, String> {
     if text.starts_with('/') { Ok(text.into()) } else { Err("does not begin with /".into()) }
 }
 
-/// A network, or an address as a network of its own. IPv4 in IPv6 is IPv4, as addresses of clients are.
+/// A network, or a single address. IPv4-mapped IPv6 addresses become IPv4, as those of clients do.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     let network = network.map_err(|_| "neither a network, such as 10.0.0.0/8, nor an address".to_owned())?;
@@ -68,19 +68,19 @@ pub(super) fn http_url(text: &str) -> Result<String, String> {
     }
 }
 
-/// An origin of pages, as [`normal_origin`] has it. Of others no browser would ever come.
+/// An origin of pages, in the form of [`normal_origin`]. No browser would send another form.
 pub(super) fn origin(text: &str) -> Result<String, String> {
     let origin = normal_origin(text);
     let host = origin.split_once("://").map(|(_, host)| host);
     match host {
         Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', '*']) => Ok(origin),
-        // Of a page without one: a file, or a frame in a sandbox.
+        // The origin of a file or of a sandboxed frame.
         None if origin == "null" => Ok(origin),
         _ => Err("not an origin, which is a scheme, a host and perhaps a port: https://example.org".into()),
     }
 }
 
-/// An origin in the form in which two can be compared.
+/// An origin in a form that can be compared.
 pub fn normal_origin(origin: &str) -> String {
     origin.trim_end_matches('/').to_ascii_lowercase()
 }
@@ -89,7 +89,7 @@ pub(super) fn header(text: &str) -> Result<HeaderName, String> {
     text.parse().map_err(|_| "not the name of a header".into())
 }
 
-/// What `--log` takes.
+/// A filter for `--log`.
 pub(super) fn filter(text: &str) -> Result<String, String> {
     EnvFilter::try_new(text).map(|_| text.into()).map_err(|error| error.to_string())
 }

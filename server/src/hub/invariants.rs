@@ -1,4 +1,4 @@
-//! What must hold after each event, for tests and fuzzing.
+//! The hub's invariants after each event, for tests and fuzzing.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use super::{ConnId, Counts, Effect, Event, Hub, Room, Stage};
 
 #[allow(clippy::indexing_slicing, reason = "a missing entry is what this looks for")]
 impl Hub {
-    /// Panics where the tables contradict each other.
+    /// Panics if the tables contradict each other.
     fn check(&self) {
         let hub = self;
         let mut in_rooms = 0;
@@ -53,16 +53,16 @@ impl Hub {
     }
 }
 
-/// Connections at the same time.
+/// Simultaneous connections.
 pub(crate) const SLOTS: usize = 6;
 
-/// A hub, and what its connections must see. An id is opened once and never used again, as the switchboard does it.
+/// A hub together with what its connections receive. An id is opened once and never reused, as in the switchboard.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     hub: Hub,
-    /// Passes notices on at once, where the other one takes its time.
+    /// Gets the same events but delivers notices at once.
     eager: Hub,
-    /// The frames that each connection got from the two.
+    /// The frames that each connection got from `hub` and from `eager`.
     heard: HashMap<ConnId, [Vec<Message>; 2]>,
     current: [Option<ConnId>; SLOTS],
     opened: u64,
@@ -70,7 +70,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// Has something happen to one of the connections. Panics if the hub gets it wrong.
+    /// Applies an event to one of the connections. Panics if the hub violates an invariant.
     pub(crate) fn step(&mut self, slot: usize, event: Event) {
         let Some(current) = self.current.get_mut(slot % SLOTS) else { return };
         if matches!(event, Event::Opened { .. }) {
@@ -80,7 +80,7 @@ impl Model {
             self.opened += 1;
             *current = Some(ConnId(self.opened));
         }
-        // Events of connections that never were must do no harm either.
+        // Events of connections that never existed must do no harm either.
         let conn = current.unwrap_or(ConnId(0));
         if matches!(event, Event::Closed) {
             self.gone.insert(conn);
@@ -95,7 +95,7 @@ impl Model {
         self.look_at(effects, &before);
     }
 
-    /// Has some notices passed on.
+    /// Delivers some notices.
     pub(crate) fn pass_on(&mut self, most: usize) {
         let mut effects = Vec::new();
         self.hub.pass_on(most, &mut effects);
@@ -129,7 +129,7 @@ impl Model {
         }
     }
 
-    /// Closes everybody. Panics if something is left.
+    /// Closes all connections. Panics if something is left.
     pub(crate) fn finish(mut self) {
         while self.hub.has_news() {
             self.pass_on(3);

@@ -1,9 +1,9 @@
-//! A room: its members, and the notices that they have not heard yet.
+//! A room: its members and the notices not yet delivered to all of them.
 //!
-//! A notice is written once and kept once, whoever is to hear it. Each member knows how far it has heard, and is brought
-//! up to date before anything else is sent to it: each hears everything in the order it happened, whenever it is passed
-//! on. So one who joins or leaves costs the same in a room of any size at that moment, what is passed on at a time has a
-//! bound, and those who leave together are not told of each other.
+//! A notice is serialized and stored once, however many members get it. Each member has a position in the queue of
+//! notices and gets the missing ones before any other message, so it sees everything in order, whenever notices are
+//! delivered. Therefore joining and leaving cost the same in a room of any size, delivery is bounded per step, and
+//! members that leave together get no notices of each other.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
@@ -13,36 +13,36 @@ use callbin_protocol::{MAX_LIST_LEN, PeerId, RoomId, ServerMessage};
 use super::{ConnId, Effect, text};
 use crate::owner::Owner;
 
-/// Notices kept until everybody has heard them, or four for each member there ever was. Beyond that the oldest is passed
-/// on at once.
+/// Limit of stored notices; four times the most members the room ever had, if that is more. Beyond it the oldest notice
+/// is delivered at once.
 const MAX_NOTICES: usize = 4096;
 
-/// What it costs to have a member hear something, in notices: it is woken, and writes to its socket.
+/// The fixed cost of a delivery to one member, in notices: a wake-up and a write to its socket.
 const VISIT: usize = 8;
 
-/// How large a list is beside the names in it, at most: its verb.
+/// The largest size of a list without its names: the verb.
 const LIST_HEAD: usize = "ROOM_PEER_LIST ".len();
 
-/// A member's place in the order in which they joined. No place is taken twice.
+/// A member's position in joining order. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Place(u64);
 
-/// A room with somebody in it.
+/// A room with at least one member.
 #[derive(Debug)]
 pub(super) struct Room {
-    /// Who made it, and has it counted until it is empty.
+    /// The owners it counts for until it is empty: those of its creator.
     pub(super) owners: Vec<Owner>,
     /// In the order they joined.
     members: BTreeMap<Place, Member>,
     last_place: u64,
-    /// The most members there ever were.
+    /// The most members the room ever had.
     largest: usize,
-    /// What their names take in a list.
+    /// Bytes of their names in a list.
     names: usize,
     notices: Notices,
 }
 
-/// Rooms in turns, each of them once. A room may be gone, and another one have its name, before its turn.
+/// Rooms in turn, each of them once. When its turn comes, a room may be gone, or another one may have its name.
 #[derive(Debug, Default)]
 pub(super) struct News {
     turns: VecDeque<RoomId>,
@@ -75,17 +75,16 @@ impl News {
 #[derive(Debug)]
 struct Member {
     conn: ConnId,
-    /// The number of the first notice that it has not heard.
+    /// The number of the first notice that it has not received.
     hears: u64,
 }
 
 #[derive(Debug, Default)]
 struct Notices {
-    /// Those that somebody has not heard, and their first one's number.
+    /// Notices that some member has not received; `first` is the number of the oldest.
     waiting: VecDeque<Message>,
     first: u64,
-    /// Passing on goes from member to member: who is next, and the number of the first notice that is not for this
-    /// round.
+    /// The current round of deliveries: the next member, and the number of the first notice beyond this round.
     next: Option<(Place, u64)>,
 }
 
@@ -94,7 +93,7 @@ impl Notices {
         self.first + self.waiting.len() as u64
     }
 
-    /// From one number to another.
+    /// Notices `from` (inclusive) to `to` (exclusive).
     fn range(&self, from: u64, to: u64) -> impl Iterator<Item = &Message> {
         let index = |number: u64| usize::try_from(number.saturating_sub(self.first)).unwrap_or(usize::MAX);
         self.waiting.iter().take(index(to)).skip(index(from))
@@ -135,12 +134,13 @@ impl Room {
         self.members.values().map(|member| member.conn)
     }
 
-    /// Whether one more would make it larger than this, or its list longer than everybody reads.
+    /// Whether one more member would exceed `most`, or make the list longer than clients have to read
+    /// (`MAX_LIST_LEN`).
     pub(super) fn is_full_for(&self, uid: &PeerId, most: usize) -> bool {
         self.members.len() >= most || LIST_HEAD + self.names + name_len(uid) > MAX_LIST_LEN
     }
 
-    /// Takes in a member. It hears what happens from now on.
+    /// Adds a member. It gets notices of what happens from now on.
     pub(super) fn join(&mut self, conn: ConnId, uid: &PeerId, effects: &mut Vec<Effect>) -> Place {
         self.tell(&ServerMessage::RoomPeerJoined(uid.clone()), effects);
         self.last_place += 1;
@@ -168,7 +168,7 @@ impl Room {
         }
     }
 
-    /// More has happened than may wait.
+    /// The queue of notices is too long: delivers the oldest one to all members.
     fn pass_on_oldest(&mut self, effects: &mut Vec<Effect>) {
         let to = self.notices.first + 1;
         for member in self.members.values_mut() {
@@ -177,15 +177,14 @@ impl Room {
         self.notices.forget_before(to);
     }
 
-    /// Lets a member hear all that it has not heard, before it is sent something else.
+    /// Delivers all outstanding notices to a member, before another message is sent to it.
     pub(super) fn catch_up(&mut self, place: Place, effects: &mut Vec<Effect>) {
         if let Some(member) = self.members.get_mut(&place) {
             catch_up(member, self.notices.end(), &self.notices, effects);
         }
     }
 
-    /// Lets members hear some of what they have not heard, one after the other, and takes from `most` what that was.
-    /// True if there is more.
+    /// Delivers outstanding notices member by member and subtracts their cost from `most`. True if more are left.
     pub(super) fn pass_on(&mut self, most: &mut usize, effects: &mut Vec<Effect>) -> bool {
         let (next, to) = self.notices.next.unwrap_or((Place(0), self.notices.end()));
         let mut stopped_at = None;
@@ -195,7 +194,7 @@ impl Room {
                 break;
             }
             let until = to.min(member.hears.saturating_add(*most as u64));
-            // Somebody who has heard everything costs a look.
+            // A member with nothing outstanding costs one.
             let cost = match catch_up(member, until, &self.notices, effects) {
                 0 => 1,
                 heard => VISIT + heard,
@@ -213,13 +212,13 @@ impl Room {
         stopped_at.is_some() || !self.notices.waiting.is_empty()
     }
 
-    /// Whether somebody has not heard something.
+    /// Whether some member has outstanding notices.
     pub(super) fn has_news(&self) -> bool {
         !self.notices.waiting.is_empty()
     }
 }
 
-/// Sends a member the notices up to a number, and returns how many that were.
+/// Sends a member the notices up to the number `to`, exclusive. Returns how many.
 fn catch_up(member: &mut Member, to: u64, notices: &Notices, effects: &mut Vec<Effect>) -> usize {
     let before = effects.len();
     effects.extend(notices.range(member.hears, to).map(|notice| Effect::Send(member.conn, notice.clone())));
@@ -227,7 +226,7 @@ fn catch_up(member: &mut Member, to: u64, notices: &Notices, effects: &mut Vec<E
     effects.len() - before
 }
 
-/// What a name takes in a list, with the space before it.
+/// Bytes of a name in a list, including the space before it.
 fn name_len(uid: &PeerId) -> usize {
     uid.as_str().len() + 1
 }

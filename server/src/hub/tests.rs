@@ -8,7 +8,7 @@ const ALICE: ConnId = ConnId(1);
 const BOB: ConnId = ConnId(2);
 const CAROL: ConnId = ConnId(3);
 
-/// A hub and what it did last.
+/// A hub and the effects of its last event.
 #[derive(Default)]
 struct Fixture {
     hub: Hub,
@@ -56,7 +56,7 @@ impl Fixture {
         self.handle(conn, Event::Closed)
     }
 
-    /// What the sockets have to do; notes are for the log.
+    /// The effects without notes.
     fn handle(&mut self, conn: ConnId, event: Event) -> Vec<Effect> {
         self.handle_with_notes(conn, event)
             .into_iter()
@@ -64,7 +64,7 @@ impl Fixture {
             .collect()
     }
 
-    /// Notices are passed on at once.
+    /// Notices are delivered at once.
     fn handle_with_notes(&mut self, conn: ConnId, event: Event) -> Vec<Effect> {
         let mut effects = self.handle_only(conn, event);
         while self.hub.pass_on(100, &mut effects) {}
@@ -83,7 +83,7 @@ impl Fixture {
         effects
     }
 
-    /// Has so many more join the room `r`, and everybody hear of it.
+    /// Adds `count` members to the room `r` and delivers all notices.
     fn crowd(&mut self, count: u64) -> Vec<ConnId> {
         let conns: Vec<ConnId> = (100..100 + count).map(ConnId).collect();
         for conn in &conns {
@@ -96,7 +96,7 @@ impl Fixture {
     }
 }
 
-/// Opened by somebody who may do everything.
+/// Opened without restrictions.
 fn opened() -> Event {
     opened_with(Grant::default(), 1)
 }
@@ -299,7 +299,7 @@ mod session {
             fixture.open(conn);
             assert_eq!(fixture.say(conn, &format!("HELLO {uid}")), [to(conn, "HELLO")]);
         }
-        // The old connection's end takes nothing from the new one.
+        // The old connection's end does not affect the new one.
         assert_eq!(fixture.leave(BOB), []);
         assert_eq!(fixture.say(CAROL, "SESSION bob")[0], to(CAROL, "SESSION_OK"));
     }
@@ -411,7 +411,7 @@ mod room {
     }
 }
 
-/// What the members of a room hear, and when.
+/// Which notices the members of a room get, and when.
 mod notices {
     use super::*;
 
@@ -456,7 +456,7 @@ mod notices {
             assert!(sends(&some) <= 32, "{some:?}");
             frames.extend(some);
         }
-        // Alice hears of Bob, and nobody of themselves.
+        // Alice gets the notice about Bob; no member gets one about itself.
         assert_eq!(frames.len(), 2 * 100 + 1);
         assert_eq!(fixture.pass_on(32), []);
     }
@@ -681,7 +681,7 @@ mod limits {
         assert_eq!(fixture.say(ALICE, "SESSION bob")[0], to(ALICE, "SESSION_OK"));
         assert_eq!(fixture.say(CAROL, "SESSION dave"), [to(CAROL, "ERROR too many sessions")]);
         assert_eq!(fixture.say(elsewhere, "SESSION dave")[0], to(elsewhere, "SESSION_OK"));
-        // The callee's end ends it, too.
+        // The session also ends when the callee leaves.
         fixture.leave(BOB);
         fixture.leave(dave);
         fixture.open(BOB);
@@ -785,7 +785,7 @@ mod notes {
     }
 }
 
-/// Random interleavings of everything that can happen, and what must hold after each step.
+/// Random sequences of events; the invariants are checked after each.
 mod properties {
     use proptest::prelude::*;
 

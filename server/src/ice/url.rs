@@ -1,9 +1,9 @@
-//! URLs of STUN and TURN servers (RFC 7064, RFC 7065): a browser refuses all ICE servers where one has a wrong URL, so
-//! a wrong one must not get that far.
+//! URLs of STUN and TURN servers (RFC 7064, RFC 7065). A browser rejects all ICE servers if one URL is invalid, so URLs
+//! are checked here.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// What kind of server a URL names.
+/// The kind of server in a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `stun:` or `stuns:`.
@@ -12,7 +12,7 @@ pub enum Kind {
     Turn,
 }
 
-/// Reads a URL: `stun:host:port`, or `turn:host:port?transport=udp`.
+/// Checks a URL such as `stun:host:port` or `turn:host:port?transport=udp` and returns its kind.
 pub fn read(url: &str) -> Result<Kind, String> {
     let Some((scheme, rest)) = url.split_once(':') else {
         return Err("no stun:, turn: or turns: at its beginning".into());
@@ -42,7 +42,7 @@ pub fn read(url: &str) -> Result<Kind, String> {
     }
 }
 
-/// A host, and perhaps a port.
+/// Checks a host with or without a port.
 fn check_place(place: &str) -> Result<(), String> {
     let (host, port) = match place.strip_prefix('[').map(|rest| rest.split_once(']')) {
         Some(Some((address, rest))) => {
@@ -68,7 +68,7 @@ fn check_place(place: &str) -> Result<(), String> {
 
 const WRONG_END: &str = "a port follows the ], or nothing";
 
-/// An IPv4 address, or a name.
+/// Checks an IPv4 address or a name.
 fn check_host(host: &str) -> Result<(), String> {
     if host.is_empty() {
         return Err("it has no host".into());

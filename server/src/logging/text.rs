@@ -1,4 +1,4 @@
-//! The fields of a line for people: `name=value`, quoted where it could be read in another way.
+//! The fields of a log line in text form: `name=value`, quoted if the value could be misread.
 
 use std::fmt::{self, Debug};
 
@@ -8,7 +8,7 @@ use tracing_subscriber::{
     fmt::{FormatFields, format::Writer},
 };
 
-/// See the module's description.
+/// The formatter (see the module's description).
 pub(super) struct Fields;
 
 impl<'w> FormatFields<'w> for Fields {
@@ -31,7 +31,7 @@ impl Line<'_> {
             self.writer.write_char(' ')?;
         }
         match field.name() {
-            // Ours, but it may have a name in it.
+            // The message is ours, but may contain a peer's name.
             "message" if value.chars().all(|c| !c.is_control()) => self.writer.write_str(value),
             "message" => write!(self.writer, "{value:?}"),
             name if self.writer.has_ansi_escapes() => {
@@ -54,14 +54,14 @@ impl Visit for Line<'_> {
     }
 }
 
-/// A value, with quotes unless it is one word without anything that is not printed as it is.
+/// A value, quoted unless it is a single word of printable characters.
 struct Quoted<'a>(&'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let quoted = format!("{:?}", self.0);
         let is_word = !self.0.is_empty() && !self.0.contains([' ', '=']);
-        // Nothing was escaped, so there is nothing between the quotes but the text.
+        // Same length: nothing was escaped.
         if is_word && quoted.len() == self.0.len() + 2 { f.write_str(self.0) } else { f.write_str(&quoted) }
     }
 }

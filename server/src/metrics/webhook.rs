@@ -1,4 +1,4 @@
-//! What operators see of the webhook.
+//! Metrics of the webhook.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ struct OutcomeLabel {
     outcome: Outcome,
 }
 
-/// What became of a question to the webhook.
+/// The result of a question to the webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Yes.
+    /// Allowed.
     Allowed,
-    /// No.
+    /// Refused.
     Refused,
-    /// No answer, or one that is none.
+    /// No answer, or an invalid one.
     Failed,
-    /// Not asked: too many other questions were under way.
+    /// Not asked, because too many other questions were under way.
     Crowded,
 }
 
@@ -40,14 +40,14 @@ impl EncodeLabelValue for Outcome {
     }
 }
 
-/// What operators see of the webhook.
+/// Metrics of the webhook.
 #[derive(Debug, Clone)]
 pub struct WebhookMetrics {
-    /// HTTP requests, those that ask again included.
+    /// HTTP requests, including retries.
     pub requests: Counter,
     /// Questions under way.
     pub places_used: Gauge,
-    /// Questions that wait for a place.
+    /// Questions waiting for a place.
     pub waiting: Gauge,
     questions: Family<OutcomeLabel, Counter>,
     seconds: Histogram,
@@ -58,7 +58,7 @@ impl WebhookMetrics {
         let registry = registry.sub_registry_with_prefix("webhook");
         let questions = Family::<OutcomeLabel, Counter>::default();
         registry.register("questions", "Questions to the webhook, by what became of them", questions.clone());
-        // All of them from the start on, or the first failure would be no increase.
+        // Create all of them at the start; otherwise the first failure would not show as an increase.
         for outcome in [Outcome::Allowed, Outcome::Refused, Outcome::Failed, Outcome::Crowded] {
             drop(questions.get_or_create(&OutcomeLabel { outcome }));
         }
@@ -79,19 +79,19 @@ impl WebhookMetrics {
         Self { requests, places_used, waiting, questions, seconds }
     }
 
-    /// Counts a question that took so long.
+    /// Counts a question and its duration.
     pub fn count(&self, outcome: Outcome, took: Duration) {
         self.questions.get_or_create(&OutcomeLabel { outcome }).inc();
         self.seconds.observe(took.as_secs_f64());
     }
 }
 
-/// Counts in a gauge until it is dropped.
+/// Counts one in a gauge until it is dropped.
 #[derive(Debug)]
 pub struct Counted(Gauge);
 
 impl Counted {
-    /// One more.
+    /// Adds one to the gauge.
     pub fn in_gauge(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())

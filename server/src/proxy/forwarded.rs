@@ -1,16 +1,16 @@
-//! The `Forwarded` header (RFC 7239, section 4): elements, pairs, and quoted strings, in which a comma separates
-//! nothing.
+//! The `Forwarded` header (RFC 7239, section 4): elements, pairs, and quoted strings, whose commas do not separate
+//! elements.
 
 use std::net::SocketAddr;
 
 use super::parse_node;
 
-/// A quotation mark in the wrong place, or two clients in one element. The end of an element is not certain then, and
-/// the client may have chosen it.
+/// A quotation mark in the wrong place, or two clients in one element. The end of an element is ambiguous then, and the
+/// client may control it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// The clients that a value names, in its order. `None` for one that is hidden, or no address.
+/// The clients in a header value, in order. `None` for a hidden or invalid address.
 pub(super) fn parse(value: &[u8]) -> Result<Vec<Option<SocketAddr>>, Malformed> {
     let mut scanner = Scanner(value);
     let mut nodes = vec![element(&mut scanner)?];
@@ -20,7 +20,7 @@ pub(super) fn parse(value: &[u8]) -> Result<Vec<Option<SocketAddr>>, Malformed> 
     if scanner.0.is_empty() { Ok(nodes) } else { Err(Malformed) }
 }
 
-/// Reads up to the comma or the end: `for="[2001:db8::1]:4711";proto=https`.
+/// Parses an element up to the comma or the end: `for="[2001:db8::1]:4711";proto=https`.
 fn element(scanner: &mut Scanner<'_>) -> Result<Option<SocketAddr>, Malformed> {
     let mut node = None;
     loop {
@@ -39,7 +39,7 @@ fn element(scanner: &mut Scanner<'_>) -> Result<Option<SocketAddr>, Malformed> {
 struct Scanner<'a>(&'a [u8]);
 
 impl<'a> Scanner<'a> {
-    /// Takes this byte, if it is the next one.
+    /// Consumes this byte if it is next.
     fn take(&mut self, byte: u8) -> bool {
         let rest = self.0.strip_prefix(&[byte]);
         self.0 = rest.unwrap_or(self.0);
@@ -53,8 +53,8 @@ impl<'a> Scanner<'a> {
         taken
     }
 
-    /// A token or a quoted string, without the quotes. A token may have more characters than the RFC gives it: some
-    /// proxies write `for=[2001:db8::1]:4711`.
+    /// A token, or the contents of a quoted string. Tokens may have more characters than RFC 7239 allows: some proxies
+    /// write `for=[2001:db8::1]:4711`.
     fn value(&mut self) -> Result<Vec<u8>, Malformed> {
         self.0 = self.0.trim_ascii_start();
         if !self.take(b'"') {
@@ -123,7 +123,7 @@ mod tests {
     }
 
     proptest! {
-        /// A Host header that a proxy copies, with quotes around it, names no client.
+        /// A Host header that a proxy copies into a quoted string adds no client.
         #[test]
         fn what_is_quoted_names_no_client(host in "([a-z\"\\\\,;=\\[\\] ]|for=)*|.*") {
             let quoted = host.replace('\\', "\\\\").replace('"', "\\\"");
@@ -131,7 +131,7 @@ mod tests {
             prop_assert_eq!(nodes(&value), Ok(vec!["192.0.2.1".to_owned()]));
         }
 
-        /// What a client writes in front of the element that a proxy appends does not hide it.
+        /// The element that a proxy appends is found whatever the client wrote before it, or the header is malformed.
         #[test]
         fn what_is_appended_comes_last(start in "([a-z\"\\\\,;=\\[\\] ]|for=)*|.*") {
             let last = nodes(&format!("{start}, for=192.0.2.1")).map(|nodes| nodes.last().cloned());
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn a_quote_that_swallows_what_follows_is_no_header() {
         for value in [
-            // What a client writes, and a proxy appends to.
+            // The client's text, to which a proxy appended an element.
             "for=\", for=198.51.100.1",
             "x\", for=198.51.100.1;host=\"y\"",
             "x=\", for=198.51.100.1;host=\"y\"\"",

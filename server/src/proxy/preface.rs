@@ -1,34 +1,34 @@
-//! The PROXY protocol: what a load balancer that forwards bytes says before the first of them. Version 1 is a line of text,
+//! The PROXY protocol: the header that a load balancer sends before the bytes it forwards. Version 1 is a line of text,
 //! version 2 is binary.
 
 use std::net::{IpAddr, SocketAddr};
 
 use ppp::v2;
 
-/// How many bytes to look at at once, at most. A header of version 1 has less; most of version 2 do, but one may have a
-/// client's certificate in it.
+/// The most bytes to look at in one step. Headers of version 1 are shorter, and most of version 2; some contain a
+/// client's certificate.
 pub const CHUNK: usize = 1024;
 
-/// The longest line of version 1, its end included.
+/// The longest line of version 1, including its line end.
 const LONGEST_LINE: usize = 107;
 
-/// How a line of version 1 begins.
+/// The beginning of a version 1 line.
 const LINE_START: &[u8] = b"PROXY ";
 
-/// A PROXY protocol header, or that there is none.
+/// The result of parsing a connection's first bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Preface {
-    /// It needs more bytes to tell, and all of these belong to it.
+    /// More bytes are needed; all bytes so far belong to the header.
     Incomplete,
-    /// The connection starts with something else.
+    /// There is no header.
     Absent,
-    /// It is this long, and names this client, or none for a proxy's own health check.
+    /// A header of this length and its client, or none for a health check by the proxy itself.
     Present(usize, Option<SocketAddr>),
-    /// It starts like one and is none.
+    /// It starts like a header but is invalid.
     Malformed,
 }
 
-/// Looks at a connection's first bytes for a header.
+/// Parses a PROXY protocol header at the start of a connection.
 pub fn preface(bytes: &[u8]) -> Preface {
     let known = bytes.len().min(LINE_START.len());
     if known > 0 && bytes.get(..known) == LINE_START.get(..known) {
@@ -50,7 +50,7 @@ pub fn preface(bytes: &[u8]) -> Preface {
     }
 }
 
-/// `PROXY TCP4 198.51.100.1 192.0.2.1 4711 8443`, or `PROXY UNKNOWN` and whatever follows.
+/// Parses `PROXY TCP4 198.51.100.1 192.0.2.1 4711 8443`, or `PROXY UNKNOWN` and any text after it.
 fn version_1(bytes: &[u8]) -> Preface {
     let start = bytes.get(..LONGEST_LINE).unwrap_or(bytes);
     let Some(length) = start.windows(2).position(|end| end == b"\r\n") else {
@@ -62,7 +62,7 @@ fn version_1(bytes: &[u8]) -> Preface {
     }
 }
 
-/// The client that a line names, or that it names none; `None` if it is no such line.
+/// The client in a line, or none if the line has no client; `None` if the line is invalid.
 fn client(line: &str) -> Option<Option<SocketAddr>> {
     let words: Vec<&str> = line.split(' ').collect();
     let (family, rest) = match words.as_slice() {

@@ -1,19 +1,19 @@
-//! When a certificate expires: the one field of X.509 (RFC 5280) that operators want to watch.
+//! Reads the expiry from a certificate: the only X.509 field (RFC 5280) that operators need to watch.
 
 const SEQUENCE: u8 = 0x30;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-/// The version, which old certificates do not have.
+/// The tag of the version, which old certificates lack.
 const VERSION: u8 = 0xa0;
 
-/// The end of the validity of a certificate in DER form, in seconds since 1970.
+/// The expiry of a certificate in DER form, in seconds since 1970.
 pub(super) fn not_after(certificate: &[u8]) -> Option<i64> {
     let (_, certificate, _) = element(certificate).filter(|(tag, ..)| *tag == SEQUENCE)?;
     let (_, mut rest, _) = element(certificate).filter(|(tag, ..)| *tag == SEQUENCE)?;
     if let Some((VERSION, _, behind)) = element(rest) {
         rest = behind;
     }
-    // Serial number, signature algorithm, issuer.
+    // Skip serial number, signature algorithm and issuer.
     for _ in 0..3 {
         (_, _, rest) = element(rest)?;
     }
@@ -23,13 +23,13 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<i64> {
     time(tag, text)
 }
 
-/// The first element of some DER: its tag, its content, and what is behind it.
+/// The first DER element: its tag, its contents and the remaining bytes.
 fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = der.split_first()?;
     let (&first, rest) = rest.split_first()?;
     let (length, rest) = match first {
         0..=0x7f => (usize::from(first), rest),
-        // More bytes than four would be more than any file has.
+        // More than four length bytes are not supported: no file is that large.
         0x81..=0x84 => {
             let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
             (bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), rest)
@@ -55,7 +55,7 @@ fn time(tag: u8, text: &[u8]) -> Option<i64> {
     Some(days(year, two(0)?, two(1)?) * 86_400 + two(2)? * 3600 + two(3)? * 60 + two(4)?)
 }
 
-/// Days from 1970 to a day of the Gregorian calendar, counted in years that begin in March.
+/// Days from 1970 to a day of the Gregorian calendar, computed with years that begin in March.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month > 2 { year } else { year - 1 };
     let month = (month + 9) % 12;
@@ -94,7 +94,7 @@ mod tests {
     fn what_is_no_certificate_has_no_end() {
         let made = certificate(2030, 2, 28);
         for end in 0..made.len() {
-            // It may be cut behind what is read, as far as the outer lengths tell; they do.
+            // Any cut is an error, also after the expiry: the outer lengths do not match then.
             assert_eq!(not_after(&made[..end]), None, "{end} bytes");
         }
         for index in 0..made.len().min(200) {

@@ -1,50 +1,50 @@
-//! Which questions to the webhook may run, and which ones wait. No I/O, no clock.
+//! Decides which questions to the webhook may be asked now and which ones wait. No I/O, no clock.
 //!
-//! Each owner has a share of the places. When all places are taken, owners take turns: an owner with many questions waits
-//! for its own, and a new owner for one answer per owner that waited before it.
+//! Each owner has a share of the places. When all places are taken, owners take turns: an owner with many questions
+//! waits for its own, and a new owner for one answer per owner that waited before it.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::owner::Owner;
 
-/// Questions under way at the same time.
+/// The most questions under way.
 pub(crate) const PLACES: usize = 64;
 
-/// Of one owner.
+/// The most places of one owner.
 const OF_ONE: usize = 16;
 
-/// And of one that may be many: see [`Owner::scale`].
+/// The most places of an owner with a scale above one, see [`Owner::scale`].
 const OF_MANY: usize = 32;
 
-/// Questions of one owner that wait: as many as it may register at once.
+/// The most queued questions of one owner, times its scale: as many as it may register at once.
 const WAITING: usize = 1000;
 
-/// The answer to a question that wants a place.
+/// The result of `Places::enter`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// It has one.
+    /// It has a place.
     Taken,
-    /// It is in a queue, and its token is handed out when it has one.
+    /// It is queued. Its token is returned when it gets a place.
     Waits,
-    /// Too many of its owner wait.
+    /// Too many questions of one of its owners are queued.
     Full,
 }
 
-/// A question as its owners' shares see it.
+/// A question with the owners it counts for.
 #[derive(Debug, Clone)]
 struct Asker {
     id: u64,
     owners: Vec<Owner>,
 }
 
-/// See the module's description. `W` is what wakes a question that waits.
+/// The places (see the module's description). `W` is the token that wakes a queued question.
 #[derive(Debug)]
 pub(super) struct Places<W> {
     free: usize,
     usage: HashMap<Owner, Usage>,
-    /// By the first owner of each question, in the order they came.
+    /// Queued questions by their first owner, in the order they came.
     queues: HashMap<Owner, VecDeque<(Asker, W)>>,
-    /// Each that has a queue: the next one first.
+    /// The owners with a queue, in turn.
     turns: VecDeque<Owner>,
 }
 
@@ -61,10 +61,10 @@ impl<W> Default for Places<W> {
 }
 
 impl<W> Places<W> {
-    /// A question wants a place. It waits in the queue of the first of its owners.
+    /// Asks for a place. If there is none, the question waits in the queue of its first owner.
     pub(super) fn enter(&mut self, id: u64, owners: &[Owner], token: W) -> Entry {
         let asker = Asker { id, owners: owners.to_vec() };
-        // No waiting question could take a free place, so this one overtakes none.
+        // No queued question could take a free place, so this one overtakes none.
         if self.has_room(&asker) {
             self.take(&asker);
             return Entry::Taken;
@@ -83,7 +83,8 @@ impl<W> Places<W> {
         Entry::Waits
     }
 
-    /// A question needs its place no more, or waits no more. Returns the tokens of the questions that have one now.
+    /// Releases a question's place, or removes it from its queue. Returns the tokens of the questions that get a place
+    /// now.
     pub(super) fn leave(&mut self, id: u64, owners: &[Owner]) -> Vec<W> {
         if self.leave_queue(id, owners) {
             return Vec::new();
@@ -91,7 +92,7 @@ impl<W> Places<W> {
         self.free += 1;
         self.change(owners, |usage| usage.taken = usage.taken.saturating_sub(1));
         let mut woken = Vec::new();
-        // It ends after one round without a question that can have a place.
+        // Stop after one round in which no question could get a place.
         let mut left = self.turns.len();
         while left > 0
             && self.free > 0
@@ -107,7 +108,7 @@ impl<W> Places<W> {
         woken
     }
 
-    /// Gives a place to the first question of a queue that can have one.
+    /// Gives a place to the first question in a queue that may have one.
     fn next_of(&mut self, owner: &Owner) -> Option<W> {
         if self.is_at_its_share(owner) {
             return None;
@@ -184,7 +185,7 @@ mod tests {
         Owner::Identity(name.into())
     }
 
-    /// Has questions enter, and returns how many of them have a place.
+    /// Enters questions and returns how many got a place.
     fn enter(places: &mut Places<u64>, ids: std::ops::Range<u64>, owners: &[Owner]) -> usize {
         ids.filter(|id| places.enter(*id, owners, *id) == Entry::Taken).count()
     }
@@ -194,7 +195,7 @@ mod tests {
         let mut places = Places::default();
         assert_eq!(enter(&mut places, 0..500, &[address(1)]), OF_ONE);
         assert_eq!(places.enter(500, &[address(2)], 500), Entry::Taken);
-        // Its own next one has its place when one of its own is answered.
+        // The owner's own next question gets its place when one of its own is answered.
         assert!(places.leave(500, &[address(2)]).is_empty());
         assert_eq!(places.leave(0, &[address(1)]), [16]);
     }
@@ -233,7 +234,7 @@ mod tests {
         }
         assert_eq!(places.free, 0);
         assert_eq!(places.enter(1000, &[address(9)], 1000), Entry::Waits);
-        // The four have their turn before, each once.
+        // The four owners with queues have one turn each before.
         let woken: Vec<u64> = (0..5).flat_map(|id| places.leave(id, &[address(0)])).collect();
         assert!(woken.contains(&1000), "{woken:?}");
     }
@@ -250,7 +251,8 @@ mod tests {
     }
 
     proptest! {
-        /// In any order: no place is lost or given twice, no share is exceeded, and no question waits for a free place.
+        /// In any order: no place is lost or given twice, no share is exceeded, and no question waits while a place is
+        /// free for it.
         #[test]
         fn the_books_are_kept(steps in prop::collection::vec((0..5_u8, 0..3_u8, 0..4_usize), 1..600)) {
             let mut places = Places::default();

@@ -1,4 +1,4 @@
-//! What one attacker does on one connection, kind by kind.
+//! The behaviour of an attacker on one connection, by kind.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -18,66 +18,66 @@ use crate::{
 /// A kind of attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// Small messages without end.
+    /// Endless small messages.
     Messages,
-    /// Pings without end.
+    /// Endless pings.
     Pings,
-    /// Empty fragments of a message without end.
+    /// Endless empty fragments of a message.
     Fragments,
-    /// Frames that say they are a terabyte long.
+    /// Frames with a declared length of a terabyte.
     HugeFrames,
-    /// Frames of the largest size allowed, but for their last byte.
+    /// Frames of the largest size without their last byte.
     Unfinished,
-    /// Messages to a partner who reads nothing.
+    /// Messages to a partner that reads nothing.
     Unread,
-    /// Requests that come a header every second and never end.
+    /// Requests with one more header every second that never end.
     SlowHttp,
-    /// TLS handshakes that never end; without TLS connections that say nothing.
+    /// TLS handshakes that never end; without TLS, connections that send nothing.
     SlowTls,
-    /// Registrations with a bad uid, a taken one, none, or that are none.
+    /// Registrations with an invalid uid, a taken uid or none, and other first messages.
     Registrations,
-    /// Large rooms: of ten attackers nine stay, and one joins and leaves again and again.
+    /// Large rooms: of ten attackers nine stay, and one joins and leaves repeatedly.
     Joins,
-    /// Members of one room who ask for its list again and again, each 900 times a second.
+    /// Members of one room that request its list 900 times a second each.
     Lists,
-    /// Calls to nobody from a peer with the longest uid there is, each 900 a second.
+    /// Calls to an unknown peer by peers with the longest uid, 900 times a second each.
     Refusals,
 }
 
 impl Kind {
-    /// As on the command line.
+    /// Its name on the command line.
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 }
 
-/// What the attackers of one kind did together.
+/// What the attackers of one kind did.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) connections: AtomicU64,
-    /// That could not connect, or not register.
+    /// Connections that failed or could not register.
     pub(crate) turned_away: AtomicU64,
-    /// That were served until the server ended it.
+    /// Connections that the server served and then ended.
     pub(crate) ended: AtomicU64,
     pub(crate) bytes: AtomicU64,
 }
 
-/// A uid that somebody has while bad registrations ask for it.
+/// The uid that is registered while bad registrations ask for it.
 pub(crate) fn taken_uid() -> String {
     uid("taken", 0)
 }
 
-/// The largest message a server takes by default.
+/// The server's default limit for a message.
 const LARGEST: usize = 1 << 20;
 
-/// `HELLO` with a uid that every server takes.
+/// The longest `HELLO` that every server accepts.
 const LONGEST_HELLO: usize = 6 + 128;
 
-/// How often those who repeat themselves do, and how many messages they send then.
+/// The interval of repeated messages, and their number each time.
 const REPEAT: Duration = Duration::from_millis(20);
 const REPEATED: usize = 18;
 
-/// One connection from its beginning to its end by the server.
+/// Opens a connection and attacks until the server ends it.
 pub(crate) async fn attempt(kind: Kind, target: &Target, number: usize, tally: &Tally) {
     tally.connections.fetch_add(1, Ordering::Relaxed);
     let made = match kind {
@@ -114,7 +114,7 @@ pub(crate) async fn attempt(kind: Kind, target: &Target, number: usize, tally: &
     tallied.fetch_add(1, Ordering::Relaxed);
 }
 
-/// A raw WebSocket that has sent its HELLO. Whether that was accepted nobody waits to hear.
+/// Opens a raw WebSocket and sends HELLO, without waiting for the answer.
 async fn greet(target: &Target, hello: &[u8]) -> anyhow::Result<Stream> {
     let mut stream = target.open().await?;
     let mut bytes = target.handshake_request().into_bytes();
@@ -127,7 +127,7 @@ fn hello(number: usize) -> Vec<u8> {
     format!("HELLO {}", uid("attacker", number)).into_bytes()
 }
 
-/// Sends a beginning once, then the same without end, and reads what comes back.
+/// Sends `beginning` once and then `again` endlessly, and reads what comes back.
 async fn flood(
     target: &Target,
     number: usize,
@@ -141,7 +141,7 @@ async fn flood(
     Ok(())
 }
 
-/// Sends the same without end, and reads what comes back, until the server ends it.
+/// Sends the bytes endlessly and reads what comes back, until the server ends the connection.
 async fn pour(stream: Stream, bytes: &[u8], tally: &Tally) {
     let (reader, mut writer) = stream.split();
     let writing = async {
@@ -153,7 +153,7 @@ async fn pour(stream: Stream, bytes: &[u8], tally: &Tally) {
     runtime::unless(writing, read_to_end(reader)).await;
 }
 
-/// Sends bytes that want more to follow, and waits for what the server does about it.
+/// Sends incomplete data and waits until the server ends the connection.
 async fn hold(target: &Target, number: usize, bytes: &[u8], tally: &Tally) -> anyhow::Result<()> {
     let mut stream = greet(target, &hello(number)).await?;
     stream.write_all(bytes).await?;
@@ -172,7 +172,7 @@ async fn unread(target: &Target, number: usize, tally: &Tally) -> anyhow::Result
     Ok(())
 }
 
-/// Joins the first large room that has a place. One of ten leaves it at once, to come again.
+/// Joins the first large room that is not full. One attacker in ten leaves it at once.
 async fn join(target: &Target, number: usize, tally: &Tally) -> anyhow::Result<()> {
     let mut peer = target.register(&uid("attacker", number)).await?;
     for room in 0.. {
@@ -189,7 +189,7 @@ async fn join(target: &Target, number: usize, tally: &Tally) -> anyhow::Result<(
     Ok(())
 }
 
-/// Sends a beginning once, then the same a few times, again and again, and reads what comes back.
+/// Sends `beginning` once and then `again` several times per interval, and reads what comes back.
 async fn repeat(
     target: &Target,
     hello: &[u8],
@@ -239,7 +239,7 @@ async fn bad_registration(target: &Target, number: usize, tally: &Tally) -> anyh
     let hellos: [&[u8]; 4] = [b"HELLO", b"HELLO a b", b"REGISTER me", taken.as_bytes()];
     let hello = hellos.get(number % hellos.len()).copied().unwrap_or_default();
     let mut stream = greet(target, hello).await?;
-    // The answer to the close that will come: without it the server waits two seconds, and so would we.
+    // Answer the server's close in advance: otherwise it waits two seconds for the answer, and so do we.
     stream.write_all(&wire::frame(CLOSE, b"")).await?;
     tally.bytes.fetch_add(hello.len() as u64, Ordering::Relaxed);
     read_to_end(stream).await;
@@ -247,6 +247,6 @@ async fn bad_registration(target: &Target, number: usize, tally: &Tally) -> anyh
 }
 
 async fn read_to_end(stream: impl AsyncRead + Unpin) {
-    // Ended or broken is the same here.
+    // Both the end and an error are fine.
     let _ = futures_util::io::copy(stream, &mut sink()).await;
 }

@@ -1,19 +1,19 @@
-//! Bytes as no honest client sends them.
+//! Frames that honest clients do not send.
 
 use std::sync::Arc;
 
-/// First byte of a whole text frame, of the first fragment of one, of one in between, of a ping, of
-/// a close.
+/// The first byte of a whole text frame, a first fragment, a middle fragment, a ping and a close.
 pub(super) const TEXT: u8 = 0x81;
 pub(super) const FIRST_FRAGMENT: u8 = 0x01;
 pub(super) const FRAGMENT: u8 = 0x00;
 pub(super) const PING: u8 = 0x89;
 pub(super) const CLOSE: u8 = 0x88;
 
-/// How much is written at once.
+/// The size of one write.
 const BLOCK: usize = 64 * 1024;
 
-/// The head of a masked frame of any length, true or not. Its mask is zero, which leaves the payload as it is.
+/// The header of a masked frame with a declared length, correct or not. The mask is zero, so the payload is sent
+/// unchanged.
 pub(super) fn head(first: u8, length: u64) -> Vec<u8> {
     let mut head = vec![first];
     match (u8::try_from(length), u16::try_from(length)) {
@@ -36,12 +36,12 @@ pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     [head(first, payload.len() as u64).as_slice(), payload].concat()
 }
 
-/// As many of the same as are written at once.
+/// Repeats the bytes to fill one write.
 pub(super) fn block(bytes: &[u8]) -> Arc<[u8]> {
     bytes.repeat(BLOCK / bytes.len().max(1)).into()
 }
 
-/// The head of a ClientHello that says it is longer than what follows.
+/// The beginning of a ClientHello that declares more bytes than follow.
 pub(super) const HALF_CLIENT_HELLO: &[u8] = &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
 
 #[cfg(test)]
