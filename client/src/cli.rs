@@ -1,4 +1,4 @@
-//! The command line: flags, environment, and their checks.
+//! The command line: flags, environment variables, and their checks.
 
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
     view::window,
 };
 
-/// What videotestsrc of GStreamer 1.22 can paint.
+/// The patterns of videotestsrc in GStreamer 1.22.
 const PATTERNS: [&str; 26] = [
     "smpte",
     "snow",
@@ -47,7 +47,7 @@ const PATTERNS: [&str; 26] = [
     "colors",
     "smpte-rp-219",
 ];
-/// What audiotestsrc of GStreamer 1.22 can play.
+/// The waves of audiotestsrc in GStreamer 1.22.
 const WAVES: [&str; 13] = [
     "sine",
     "square",
@@ -74,7 +74,7 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Reads arguments and environment. The words of its error hold no secret.
+    /// Parses arguments and environment. Its error messages hold no secret.
     pub fn read(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
         let cli = Self::try_parse_from(args).map_err(without_secrets)?;
         match cli.command.options().and_then(Options::conflict) {
@@ -95,10 +95,10 @@ impl Command {
     }
 }
 
-/// Whose values are, or may hold, what lets somebody in.
+/// The flags whose values are or may hold secrets.
 const SECRETS: [&str; 3] = ["--token ", "--turn ", "--server "];
 
-/// A refused value would be shown as it is, and stderr often ends up in a log.
+/// Removes secrets from an error: clap quotes the invalid value, and stderr often ends up in a log.
 fn without_secrets(mut error: clap::Error) -> clap::Error {
     let is_secret = matches!(
         error.get(ContextKind::InvalidArg),
@@ -345,7 +345,7 @@ impl std::fmt::Display for Size {
 }
 
 impl Options {
-    /// What of these flags cannot be meant together.
+    /// The error message for flags that contradict each other.
     fn conflict(&self) -> Option<&'static str> {
         if self.expects_the_impossible() {
             return Some("--expect-video-frames needs a picture to receive: see --no-video and --send-only");
@@ -361,12 +361,12 @@ impl Options {
             .then_some("--ice-transport-policy relay needs a TURN server: see --turn and --no-ice-servers")
     }
 
-    /// The uid asked for, or a readable random one.
+    /// The uid given, or a readable random one.
     pub fn uid(&self) -> PeerId {
         self.id.clone().unwrap_or_else(random_uid)
     }
 
-    /// Where the token is, if there is one.
+    /// The source of the token, if there is one.
     pub fn token_source(&self) -> TokenSource {
         match (&self.token, &self.token_file) {
             (Some(token), _) => TokenSource::Given(token.clone()),
@@ -375,7 +375,7 @@ impl Options {
         }
     }
 
-    /// How long a call may take to be connected.
+    /// How long a call may take to connect, without the extra time of `ring_limit`.
     pub fn setup_limit(&self) -> Duration {
         match (self.timeout, self.expect_video_frames) {
             (Some(limit), None) => limit,
@@ -383,14 +383,14 @@ impl Options {
         }
     }
 
-    /// How much longer a peer may take to answer than a program does: a page rings for 30 seconds. Who names a time
-    /// or counts frames gets no more than that.
+    /// The extra time in which a person may accept: a page rings for 30 seconds. There is none with `--timeout` or
+    /// `--expect-video-frames`.
     pub fn ring_limit(&self) -> Duration {
         let patient = self.timeout.is_none() && self.expect_video_frames.is_none();
         if patient { Duration::from_secs(25) } else { Duration::ZERO }
     }
 
-    /// Whether a probe is to count frames of a picture that nobody receives.
+    /// Whether video frames are expected, but no video is received.
     fn expects_the_impossible(&self) -> bool {
         let (_, receives) = self.media.video();
         self.expect_video_frames.is_some() && !receives
@@ -409,12 +409,12 @@ impl Which {
 }
 
 impl Media {
-    /// Whether sound is sent, and whether it is received.
+    /// Whether audio is sent, and whether it is received.
     pub fn audio(&self) -> (bool, bool) {
         self.directions(Which::Audio, self.no_audio)
     }
 
-    /// Whether a picture is sent, and whether it is received.
+    /// Whether video is sent, and whether it is received.
     pub fn video(&self) -> (bool, bool) {
         self.directions(Which::Video, self.no_video)
     }

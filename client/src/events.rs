@@ -120,7 +120,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// A [`Self::Reconnecting`] event: the next attempt to reach the server follows after `pause`.
+    /// A `reconnecting` event: the next attempt to reach the server follows after `pause`.
     pub fn reconnecting(reason: &str, pause: Duration) -> Self {
         let in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         Self::Reconnecting { reason: reason.into(), in_ms }
