@@ -27,8 +27,8 @@ export function isUsable(server, page) {
 }
 
 /**
- * The URLs where the server may answer HTTP requests, the likeliest first: beside the WebSocket; below its path, if that
- * is a prefix without its slash; at the root. A proxy may serve callbin below a path: the ICE servers of
+ * The URLs where the server may answer HTTP requests, the likeliest first: beside the WebSocket; below its path, if
+ * that is a prefix without its slash; at the root. A proxy may serve callbin below a path: the ICE servers of
  * `wss://host/calls/` are at `https://host/calls/ice-servers`.
  * @param {string} server @param {string} name
  * @returns {string[]} try the next one if the resource is not there

@@ -60,7 +60,7 @@ export class IceServers {
     }, delay);
   }
 
-  /** @param {string} uid @param {number} turn @returns {Promise<number | null>} how long the answer is valid in ms, null for an error */
+  /** @param {string} uid @param {number} turn @returns {Promise<number | null>} milliseconds the answer is valid, null for an error */
   async #ask(uid, turn) {
     try {
       for (const url of this.urls) {
