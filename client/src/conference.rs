@@ -199,7 +199,7 @@ impl Conference {
         match Signal::parse(msg) {
             Ok(signal) => self.input(app, Input::Said(from, signal)),
             Err(_) if msg.starts_with("ERROR") => self.input(app, Input::Declined(from)),
-            Err(error) => tracing::warn!("{from} says what is no signal, ignored: {error}"),
+            Err(error) => tracing::warn!("ignored an invalid signal from {from}: {error}"),
         }
     }
 

@@ -244,7 +244,7 @@ impl Call {
                 }
                 app.engine.signal(self.key, signal);
             }
-            Err(error) => tracing::warn!("the peer says what is no signal, ignored: {error}"),
+            Err(error) => tracing::warn!("ignored an invalid signal from the peer: {error}"),
         }
     }
 

@@ -28,7 +28,7 @@ pub enum Trust {
 pub async fn connect(trust: &Trust, host: &str, tcp: TcpStream) -> Result<TlsStream<TcpStream>, Failure> {
     let config = config(trust)?;
     let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| failure(format!("{host} is no name a certificate can be for")))?;
+        .map_err(|_| failure(format!("{host} is not a valid name for a certificate")))?;
     TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(|error| {
         let is_certificate = error.get_ref().is_some_and(|it| it.is::<rustls::Error>());
         let failed =
