@@ -91,7 +91,7 @@ export class Ui {
     this.#moveFocus(stage);
   }
 
-  /** Moves the focus to the shown view, but not to the button that ends the call. @param {boolean} stage */
+  /** Moves a focus that is hidden now to the shown view, but not to the hang-up button. @param {boolean} stage */
   #moveFocus(stage) {
     const { activeElement } = document;
     if (activeElement && activeElement !== document.body && (activeElement.checkVisibility?.() ?? false)) return;

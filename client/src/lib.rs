@@ -1,8 +1,9 @@
 //! callbin's client: WebRTC calls with GStreamer's webrtcbin, one to one or in rooms.
 //!
 //! Pure modules make the decisions ([`negotiation`], [`sdp`], [`candidate`], [`backoff`]). Others connect to the server
-//! ([`dial`], [`signalling`]) and run GStreamer ([`media`], [`peer`]). [`engine`] combines them for any number of peers,
-//! [`view`] shows and plays the peers, [`session`] and [`conference`] are the modes, and [`app`] runs the program.
+//! ([`dial`], [`signalling`]) and run GStreamer ([`media`], [`peer`]). [`engine`] combines them for any number of
+//! peers, [`view`] shows and plays the peers, [`session`] and [`conference`] are the modes, and [`app`] runs the
+//! program.
 
 pub mod address;
 pub mod agreement;
