@@ -1,9 +1,9 @@
 // @ts-check
-// How much of the one camera each of N peers gets. A browser encodes anew for each peer, so what counts is the
-// sum: pixels for the processor, bits for the uplink.
+// The video size and bitrate for each of N peers. A browser encodes separately for each peer, so the sum counts: pixels
+// for the processor, bits for the uplink.
 
 /**
- * For up to so many peers: the short side of the picture sent, its frame rate and bitrate.
+ * Up to `peers` peers: the short side of the video in pixels, its frame rate in Hz and its bitrate in bit/s.
  * Four participants (three peers) get 640×360.
  */
 const STEPS = [
@@ -17,8 +17,8 @@ const STEPS = [
 export const AUDIO_BITRATE = 40_000;
 
 /**
- * What to ask of each RTCRtpSender of the camera.
- * @param {number} peers how many the camera is sent to
+ * The encoding parameters for each RTCRtpSender of the camera.
+ * @param {number} peers the number of peers that share the camera
  * @param {{width?: number, height?: number}} camera its present size
  */
 export function videoEncoding(peers, { width = 1280, height = 720 }) {

@@ -1,9 +1,9 @@
 // @ts-check
-// Where we stand with the signalling server: registered, in a 1-1 call, in a room. Events in, effects out.
+// The page's state at the signalling server: registered, in a 1-1 call, in a room. Events in, effects out.
 //
-// A 1-1 call is to all that follows a room with one peer: the same effects, the same peer connections. In
-// this protocol a call or a room is left by closing the socket; afterwards we register again at once. A call is declined in
-// the same way: the server then closes the caller's socket.
+// The rest of the page treats a 1-1 call as a room with one peer: same effects, same peer connections. In this protocol
+// closing the socket leaves a call or a room; afterwards we register again at once. A call is declined the same way:
+// the server then closes the caller's socket.
 
 import { isRoomId } from "./ids.js";
 import { MAX_WAITING } from "./negotiation.js";
@@ -32,15 +32,15 @@ import { Room } from "./room.js";
  * @typedef {{call: string, remoteOfferer: boolean} | {room: string}} Wish
  */
 
-/** Not every server tells the callee who calls: this stands for the caller's uid. */
+/** The uid under which a caller is kept, because not every server names the caller. */
 export const CALLER = "caller";
 
-/** What is kept of a caller's messages until we accept, in characters: an offer and its candidates are far less. */
+/** Most characters kept of a caller's messages until we accept; an offer and its candidates are far fewer. */
 const MAX_EARLY_SIZE = 1 << 20;
 
 /**
- * Closed with 1008 and one of these, we are not welcome, and coming back would only be refused again, or take the
- * name from the one that took it from us.
+ * Close reasons with code 1008 after which we must not reconnect: the server would refuse us again, or we would take
+ * the uid back from the connection that replaced ours.
  * @type {Map<string, NoticeCode>}
  */
 const UNWELCOME = new Map([
@@ -50,34 +50,34 @@ const UNWELCOME = new Map([
   ["closed by an operator", "sent-away"],
 ]);
 
-/** The server takes no notice of what we want while somebody calls us, and who calls may say nothing: try this often. */
+/** The server ignores our requests while somebody calls us, and a caller may stay silent: try this often. */
 const UNANSWERED_ATTEMPTS = 2;
 
-/** Reasons to open no WebSocket that stay as they are: trying again would not help. @type {NoticeCode[]} */
+/** Lasting reasons why no WebSocket opens: another attempt would not help. @type {NoticeCode[]} */
 const LASTING = ["token-missing", "token-expired", "token-refused", "uid-refused", "origin-refused", "bad-address"];
 
-/** A page that is loaded again meets its own former self for a moment: try this often before giving up. */
+/** After a reload the page's old connection holds the uid for a moment: try this often before giving up. */
 const TAKEN_ATTEMPTS = 3;
 
 export class Call {
   /** @type {State} */ state = "offline";
   /** @type {string | null} The other side of a 1-1 call. */ peer = null;
-  /** @type {string | null} Who calls us or did, if the server tells. */ caller = null;
+  /** @type {string | null} The uid of the caller, if the server names it; also after we accepted. */ caller = null;
   /** @type {Room | null} */ room = null;
-  /** @type {Wish | null} What to do once registered; a room stays wished for as long as we are in it. */ #wish = null;
+  /** @type {Wish | null} What to do once registered; the wish for a room stays while we are in it. */ #wish = null;
   #wasRegistered = false;
   #refusals = 0;
   /** Whether the WebSocket has opened since we last connected. */ #opened = false;
-  /** @type {NoticeCode | null} What was last said about the lack of a server. */ #told = null;
-  /** @type {Signal[]} What the caller said while it rings. */ #early = [];
-  /** The size of that. */ #earlySize = 0;
-  /** Counts rings: each has a deadline of its own. */ #ring = 0;
-  /** Whether the peer that we called has said anything. */ #heard = false;
-  /** Counts calls and joins: each has a deadline of its own. */ #attempt = 0;
-  /** How many in a row were not answered. */ #unanswered = 0;
-  /** What the server said against us before it registered us: its close code says less. */ #objection = "";
+  /** @type {NoticeCode | null} The last notice about the missing server. */ #told = null;
+  /** @type {Signal[]} The caller's signals while the call rings. */ #early = [];
+  /** Characters received from the caller while the call rings. */ #earlySize = 0;
+  /** Counts rings: each has its own deadline. */ #ring = 0;
+  /** Whether the peer that we called has sent a signal. */ #heard = false;
+  /** Counts calls and joins: each has its own deadline. */ #attempt = 0;
+  /** How many attempts in a row were not answered. */ #unanswered = 0;
+  /** The server's `ERROR` before the registration: it says more than the close code. */ #objection = "";
 
-  /** @param {string} id what to register as @param {{autoAnswer?: boolean}} how `autoAnswer`: takes every call at once */
+  /** @param {string} id the uid to register @param {{autoAnswer?: boolean}} how `autoAnswer`: accepts calls at once */
   constructor(id, { autoAnswer = false } = {}) {
     this.id = id;
     this.autoAnswer = autoAnswer;
@@ -125,7 +125,7 @@ export class Call {
     return this.state === "connecting" || this.state === "reconnecting";
   }
 
-  /** A socket that nobody waits for must not take the name. @returns {Effect[]} */
+  /** Registers, but not on a socket that we no longer wait for: it must not take the uid. @returns {Effect[]} */
   #hello() {
     this.#opened = true;
     this.#objection = "";
@@ -157,8 +157,8 @@ export class Call {
   }
 
   /**
-   * Most likely somebody called just before and says nothing: then what we sent went to them. Another connection
-   * is free of them. A room in which media still flow is not given up.
+   * The server did not answer our request in time. Most likely a caller that stays silent came first, and our request
+   * went to it: reconnect, which drops that caller. A room in which media still flow is not given up.
    * @returns {Effect[]}
    */
   #noAnswer() {
@@ -168,7 +168,7 @@ export class Call {
     return [...this.#hangUp(), { do: "notice", code: "no-answer" }];
   }
 
-  /** The wish stays. @returns {Effect[]} */
+  /** Closes the socket and keeps the wish. @returns {Effect[]} */
   #reconnect() {
     this.state = "leaving";
     this.#forgetCaller();
@@ -226,8 +226,8 @@ export class Call {
   }
 
   /**
-   * We are called. The server says by whom, or the first that we see of it is the caller's first message. That may be
-   * so while we call somebody ourselves; the server then took the other call first.
+   * We are called: the server names the caller, or the caller's first message arrives. This may happen while we call
+   * somebody ourselves, if the server handled the other call first.
    * @param {import("./protocol.js").ServerMessage | null} message @param {string} text @returns {Effect[]}
    */
   #fromCaller(message, text) {
@@ -240,7 +240,7 @@ export class Call {
     return [{ do: "ring", ring: this.#ring }, ...this.#keep(text)];
   }
 
-  /** What a caller says while it rings waits, in bounds. @param {string} text @returns {Effect[]} */
+  /** Keeps the caller's signals while the call rings, within limits. @param {string} text @returns {Effect[]} */
   #keep(text) {
     const signal = parseSignal(text);
     this.#earlySize += text.length;
@@ -283,7 +283,7 @@ export class Call {
   }
 
   /**
-   * Somebody called before the server saw that we want into a room: decline.
+   * Declines a call that reached the server before our request to join a room.
    * @param {import("./protocol.js").ServerMessage | null} message @param {string} text @returns {Effect[]}
    */
   #calledInstead(message, text) {
@@ -324,7 +324,7 @@ export class Call {
   #error({ code, subject, text }) {
     /** @type {Partial<Record<string, NoticeCode>>} */
     const codes = { "not-found": "peer-not-found", busy: "peer-busy", "invalid-room": "invalid-room" };
-    // A name that can be a room's is refused for who we are.
+    // If the name is a valid room id, the server refuses us, not the name.
     const known = code === "invalid-room" && isRoomId(subject) ? "room-refused" : codes[code];
     /** @type {Effect} */
     const notice = { do: "notice", code: known ?? "server-error", subject: known ? subject : text };
@@ -335,12 +335,12 @@ export class Call {
         this.#wish = null;
         return [notice, ...this.#forgetAll()];
       case "in-call":
-        // In a session all that comes is the peer's.
+        // In a session every message is the peer's.
         return [{ do: "notice", code: "peer-error", subject: text }, ...this.#hangUp()];
       case "ringing":
         return [this.#missed(), ...this.#reconnect()];
       case "in-room":
-        // A message crossed with the news that its addressee left: that news deals with it.
+        // The addressee left while our message was under way: ROOM_PEER_LEFT handles that.
         return code === "not-found" || code === "not-in-room" ? [] : [notice];
       case "connecting":
       case "reconnecting":
@@ -369,7 +369,7 @@ export class Call {
     const effects = before === "in-call" ? this.#forgetAll() : [];
     if (this.room) this.room.lost();
     this.state = this.#wasRegistered ? "reconnecting" : "connecting";
-    // Somebody called, said nothing, and is gone.
+    // A caller that stayed silent has left.
     const silent = code === 1000 && (before === "ready" || before === "calling");
     const news = silent ? [] : opened ? this.#tell(this.#whyLost(before, code)) : [{ do: /** @type {const} */ ("ask-why") }];
     return [...effects, ...news, { do: "connect-later" }];
@@ -383,18 +383,18 @@ export class Call {
     return this.#wasRegistered ? "server-lost" : "server-unreachable";
   }
 
-  /** Says what is wrong with the server once. @param {NoticeCode} code @returns {Effect[]} */
+  /** Shows a notice about the server, but not twice in a row. @param {NoticeCode} code @returns {Effect[]} */
   #tell(code) {
     if (this.#told === code) return [];
     this.#told = code;
     return [{ do: "notice", code }];
   }
 
-  /** Why no WebSocket opened, found out by other means. @param {import("./why.js").Why} why @returns {Effect[]} */
+  /** Handles the reason why no WebSocket opened (why.js). @param {import("./why.js").Why} why @returns {Effect[]} */
   #explained(why) {
     if (!this.#awaitsServer || this.#opened) return [];
     if (LASTING.includes(why)) return [...this.#giveUp({ do: "notice", code: why, subject: this.id }), { do: "stay-away" }];
-    // That the server is gone has been said.
+    // A notice already says that the server is gone.
     return why === "server-unreachable" && this.#told ? [] : this.#tell(why);
   }
 
@@ -402,12 +402,12 @@ export class Call {
   #refused(reason) {
     const taken = reason === "invalid peer uid";
     this.#refusals += 1;
-    // Our own former connection may still hold the uid, until the server has noticed that it is dead.
+    // Our own old connection may hold the uid until the server notices that it is dead.
     if (taken && (this.#wasRegistered || this.#refusals < TAKEN_ATTEMPTS)) return [{ do: "connect-later" }];
     return this.#giveUp(taken ? { do: "notice", code: "uid-taken", subject: this.id } : { do: "notice", code: "refused", subject: reason });
   }
 
-  /** No further attempt until the user makes one. @param {Effect} notice @returns {Effect[]} */
+  /** Stops reconnecting until the user tries again. @param {Effect} notice @returns {Effect[]} */
   #giveUp(notice) {
     this.state = "refused";
     this.#wish = null;
@@ -451,7 +451,7 @@ export class Call {
     return [{ do: "connect" }];
   }
 
-  /** Ends with every peer. @returns {Effect[]} */
+  /** Removes all peers. @returns {Effect[]} */
   #forgetAll() {
     /** @type {Effect[]} */
     const effects = this.room?.clear() ?? [];

@@ -1,7 +1,7 @@
 // @ts-check
-// Addresses at the signalling server, from that of its WebSocket.
+// Addresses at the signalling server, derived from that of its WebSocket.
 
-/** What we ask the server to tell beside what the protocol tells everybody. One that does not know this ignores it. */
+/** The messages that we request in addition to the protocol's. A server that does not know them ignores this. */
 const WANTS = "caller,heartbeat";
 
 /** The address to open the WebSocket at. @param {string} server */
@@ -27,11 +27,11 @@ export function isUsable(server, page) {
 }
 
 /**
- * Where the server may answer HTTP requests, the likeliest first: beside the WebSocket, below its path, should that be a
- * prefix without a slash, and at the root. A proxy may have given it a path of its own: `wss://host/calls/` has its ICE
- * servers at `https://host/calls/ice-servers`.
+ * The URLs where the server may answer HTTP requests, the likeliest first: beside the WebSocket; below its path, if
+ * that is a prefix without its slash; at the root. A proxy may serve callbin below a path: the ICE servers of
+ * `wss://host/calls/` are at `https://host/calls/ice-servers`.
  * @param {string} server @param {string} name
- * @returns {string[]} the next one is for when what is asked for is not there
+ * @returns {string[]} try the next one if the resource is not there
  */
 export function httpUrls(server, name) {
   try {

@@ -1,18 +1,18 @@
 // @ts-check
-// The ICE servers to use: those the signalling server names (`GET /ice-servers`), with credentials that expire.
-// Without any, calls work within one network, and a server that knows nothing of this is no error.
+// The ICE servers that the signalling server names (`GET /ice-servers`), with credentials that expire.
+// Without any, calls work within one network; a server that does not offer `/ice-servers` is no error.
 
 import { httpUrls } from "./endpoint.js";
 
 const DEADLINE_MS = 3000;
-/** When the answer doesn't say how long it is good, or that there is nothing to be had. */
+/** Time until the next request if the answer has no `ttl`, or if there are no ICE servers. */
 const REFRESH_MS = 10 * 60_000;
-/** After an error: soon, but less and less so. */
+/** Time until the next request after an error; it grows with each further error. */
 const RETRY_MS = 10_000;
 const MAX_RETRY_MS = 60_000;
 
 export class IceServers {
-  /** Settles, always well, once the servers are known or will not be. @type {Promise<void>} */
+  /** Resolves (never rejects) once the servers are known or the first request has failed. @type {Promise<void>} */
   ready = Promise.resolve();
   /** @type {RTCIceServer[]} */ #servers = [];
   /** Counts calls of `follow`. */ #turn = 0;
@@ -33,15 +33,15 @@ export class IceServers {
   }
 
   /**
-   * Balanced, as webrtcbin bundles only when told to: an offer is then for peers with one transport and for those
-   * with one for each m-line.
+   * `balanced`, because webrtcbin bundles only on request: such an offer suits peers with one transport as well as
+   * peers with one per m-line.
    * @returns {RTCConfiguration}
    */
   get configuration() {
     return { bundlePolicy: "balanced", iceTransportPolicy: this.policy, iceServers: [...this.extra, ...this.#servers] };
   }
 
-  /** Asks now, for this uid, and again before the credentials expire. What was asked before counts no more. @param {string} uid */
+  /** Asks now for this uid, and again before the credentials expire. Drops earlier requests. @param {string} uid */
   follow(uid) {
     this.#turn += 1;
     this.#failures = 0;
@@ -60,7 +60,7 @@ export class IceServers {
     }, delay);
   }
 
-  /** @param {string} uid @param {number} turn @returns {Promise<number | null>} for how long the answer is good, null for an error */
+  /** @param {string} uid @param {number} turn @returns {Promise<number | null>} milliseconds the answer is valid, null for an error */
   async #ask(uid, turn) {
     try {
       for (const url of this.urls) {
@@ -68,7 +68,7 @@ export class IceServers {
         if (isPassing(answer.status)) return null;
         if (answer.status === 401 || answer.status === 403) break;
         const { iceServers, ttl } = (answer.ok && (await answer.json().catch(notJson))) || {};
-        if (!Array.isArray(iceServers)) continue; // nothing is there, or something else
+        if (!Array.isArray(iceServers)) continue; // not the list of ICE servers: try the next URL
         if (turn === this.#turn) this.#servers = usable(iceServers);
         return ttl > 0 ? Math.min(ttl * 1000, 2 ** 31 - 1) : REFRESH_MS;
       }
@@ -85,23 +85,23 @@ export class IceServers {
   }
 }
 
-/** An answer that broke off is another matter. @param {unknown} error */
+/** Invalid JSON counts as no answer; a broken connection stays an error. @param {unknown} error */
 function notJson(error) {
   if (error instanceof SyntaxError) return null;
   throw error;
 }
 
-/** Whether the same question may be answered soon. Who has no such address, or refuses us, will do so again. @param {number} status */
+/** Whether the same request may succeed soon; not if the path is missing, or the server refuses us. @param {number} status */
 function isPassing(status) {
   return status >= 500 || status === 408 || status === 429;
 }
 
-/** More than a few make connecting slower, not surer. */
+/** Most ICE servers used: more make connecting slower, not more reliable. */
 const MAX_SERVERS = 16;
 
 /**
- * What a browser takes of these. One URL that it does not understand, or a TURN server without credentials, would make
- * the constructor of RTCPeerConnection throw, and each call fail.
+ * The ICE servers that a browser accepts. A URL that it does not understand, or a TURN server without credentials,
+ * would make the constructor of RTCPeerConnection throw, so that every call fails.
  * @param {unknown} servers
  * @returns {RTCIceServer[]}
  */
@@ -117,7 +117,7 @@ export function usable(servers) {
   });
 }
 
-/** RFC 7064 and RFC 7065: `turn:host:port?transport=udp`. The host is a name, or an address, IPv6 in brackets. */
+/** RFC 7064 and RFC 7065: `turn:host:port?transport=udp`. The host is a name or an IP address, IPv6 in brackets. */
 const ICE_URL = /^(stuns?|turns?):(\[[0-9a-f:.]+\]|[a-z0-9._~-]+)(?::(\d{1,5}))?(\?transport=(?:udp|tcp))?$/i;
 
 /** @param {unknown} url @param {boolean} hasCredentials */

@@ -1,7 +1,7 @@
 // @ts-check
-// Ids: what a peer may register as, what a room may be called, and readable random names.
+// Ids: valid peer uids and room ids, and readable random names.
 
-/** White space as Python's `str.split` sees it, which is what the protocol's ids were defined by. */
+/** White space as in Python's `str.split`, which defines the protocol's ids. */
 export const WHITE_SPACE = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
 
 /** Whether a peer can register under `text`. @param {string} text */
@@ -9,12 +9,12 @@ export function isPeerId(text) {
   return text !== "" && !WHITE_SPACE.test(text);
 }
 
-/** Whether a room can be called `text`: the reference server keeps 1-1 calls under `session`. @param {string} text */
+/** Whether `text` is a valid room id: the reference server reserves `session` for 1-1 calls. @param {string} text */
 export function isRoomId(text) {
   return isPeerId(text) && text !== "session";
 }
 
-/** Turns what somebody typed into an id: inner white space becomes a hyphen. @param {string} text */
+/** Turns user input into an id: inner white space becomes a hyphen. @param {string} text */
 export function toId(text) {
   return text.split(WHITE_SPACE).filter(Boolean).join("-");
 }
@@ -28,7 +28,7 @@ const ANIMALS =
     " ",
   );
 
-/** A readable id such as `swift-otter-482`: one of about a million. @param {() => number} random */
+/** A readable random id such as `swift-otter-482`, one of about a million. @param {() => number} random */
 export function randomId(random = Math.random) {
   const pick = (/** @type {string[]} */ words) => words[Math.floor(random() * words.length)];
   return `${pick(ADJECTIVES)}-${pick(ANIMALS)}-${100 + Math.floor(random() * 900)}`;

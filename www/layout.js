@@ -1,13 +1,13 @@
 // @ts-check
-// Where tiles go: the number of columns that makes them largest.
+// The layout of tiles: the number of columns that makes them largest.
 
 /**
  * @param {number} count of tiles
  * @param {{width: number, height: number}} space
- * @param {{gap?: number, aspect?: number, strip?: number, minWidth?: number}} wishes `aspect` is width by height of
- *   the picture, `strip` the height of the name under it
- * @returns {{columns: number, rows: number, width: number, height: number}} the size of one tile; more rows than
- *   fit are to be scrolled
+ * @param {{gap?: number, aspect?: number, strip?: number, minWidth?: number}} wishes in pixels; `aspect` is the
+ *   picture's width divided by its height, `strip` the height of the name below it
+ * @returns {{columns: number, rows: number, width: number, height: number}} the size of one tile; the page scrolls if
+ *   not all rows fit
  */
 export function tileLayout(count, space, { gap = 8, aspect = 16 / 9, strip = 0, minWidth = 150 } = {}) {
   let best = { columns: 1, rows: Math.max(1, count), width: 0, height: 0 };
@@ -20,7 +20,7 @@ export function tileLayout(count, space, { gap = 8, aspect = 16 / 9, strip = 0, 
   return best.width >= minWidth || count <= 1 ? floor(best) : floor(scrolled(count, space, { gap, aspect, strip, minWidth }));
 }
 
-/** Tiles no smaller than `minWidth`, rows beyond the screen. */
+/** A layout with tiles no smaller than `minWidth`, which may need more rows than fit. */
 function scrolled(/** @type {number} */ count, /** @type {{width: number}} */ space, { gap = 0, aspect = 1, strip = 0, minWidth = 0 }) {
   const columns = Math.max(1, Math.min(count, Math.floor((space.width + gap) / (minWidth + gap))));
   const width = Math.max(0, (space.width - gap * (columns - 1)) / columns);

@@ -1,11 +1,11 @@
 // @ts-check
-// Who speaks: smoothed audio levels, one active speaker, no flicker.
+// The active speaker: smoothed audio levels, one active speaker at a time, no flicker.
 
-/** Linear audio level (0…1, as WebRTC's statistics have it) above which somebody may be speaking. */
+/** Audio level (linear, 0 to 1, from WebRTC's statistics) from which a peer may be speaking. */
 const FLOOR = 0.01;
-/** Somebody else has to be this much louder to take over. */
+/** Factor by which another peer must be louder to take over. */
 const LEAD = 1.5;
-/** The last speaker stays marked for so long, and nobody takes over within it. */
+/** The active speaker stays marked for this long, and no other peer takes over earlier. */
 const HOLD_MS = 1200;
 
 export class Speakers {
@@ -14,7 +14,7 @@ export class Speakers {
   #since = 0;
   #heard = 0;
 
-  /** Up fast, down slowly. @param {string} uid @param {number} level @param {number} now in ms @returns {number} the smoothed level */
+  /** Fast up, slow down. @param {string} uid @param {number} level @param {number} now in ms @returns {number} the smoothed level */
   feed(uid, level, now) {
     const before = this.#levels.get(uid) ?? 0;
     const clean = Number.isFinite(level) ? Math.min(1, Math.max(0, level)) : 0;
@@ -48,7 +48,7 @@ export class Speakers {
   }
 }
 
-/** A level as a share of a meter: -60 dB is nothing, 0 dB all. @param {number} level */
+/** A level as a fraction of a meter: 0 at -60 dB, 1 at 0 dB. @param {number} level */
 export function meter(level) {
   if (!(level > 0)) return 0;
   return Math.min(1, Math.max(0, 1 + (20 * Math.log10(level)) / 60));

@@ -1,5 +1,5 @@
 // @ts-check
-// Wires the parts: what the server says goes to the Call, what that wants done goes to socket, peers and page.
+// Wires the parts: the server's messages go to the Call; the Call's effects go to socket, peers and page.
 
 import { Call, CALLER } from "./call.js";
 import { isUsable, socketUrl } from "./endpoint.js";
@@ -15,11 +15,11 @@ import { statsRows } from "./ui/tile.js";
 import { Ui } from "./ui.js";
 import { askWhy } from "./why.js";
 
-/** How long after we joined again those may take who lost the server with us. */
+/** How long, after we rejoined, members that lost the server with us may take to come back. */
 const SETTLE_MS = 15_000;
-/** How long the server may take for a call or a join: it makes a request wait for 10 s at most, and a webhook has 5 s. */
+/** Deadline for the server's answer to a call or a join: it delays a request by 10 s at most, and a webhook has 5 s. */
 const ANSWER_MS = 20_000;
-/** How long a call rings before it is declined. A caller waits for longer (peer.js, and `callbin call`). */
+/** How long a call rings before it is declined. A caller waits longer (peer.js, and `callbin call`). */
 const RING_MS = 30_000;
 /** How long an accepted call waits for the camera: the browser may ask the user first. */
 const CAMERA_MS = 15_000;
@@ -32,10 +32,10 @@ class App {
   call = new Call(parameters.id, parameters);
   /** @type {Map<string, Peer>} */ peers = new Map();
   speakers = new Speakers();
-  /** Among how many peers the camera is shared. */ shares = 0;
+  /** How many peers share the camera. */ shares = 0;
   showsStats = false;
   asking = true;
-  /** @type {Record<import("./media.js").Kind, string>} What has been said about the devices. */ deviceNews = { audio: "", video: "" };
+  /** @type {Record<import("./media.js").Kind, string>} The last notices about the devices. */ deviceNews = { audio: "", video: "" };
 
   constructor() {
     this.media = new Media(deviceChoice(), () => this.#mediaChanged());
@@ -72,7 +72,7 @@ class App {
     this.#start();
   }
 
-  /** With somebody else's server nothing starts by itself: a link alone would send it an already allowed camera. */
+  /** With a foreign server nothing starts by itself: else a link alone could send it a camera already allowed. */
   #start() {
     const { room, peer, join, remoteOfferer, badRoom, foreignHost, server } = parameters;
     if (badRoom) this.#notice("invalid-room", badRoom);
@@ -105,7 +105,7 @@ class App {
     this.do({ type: "call", peer, remoteOfferer });
   }
 
-  /** An answer without what was chosen would be another one, so the camera comes first. @param {boolean | null} camera null: as it is */
+  /** Switches the camera before the answer, which depends on it. @param {boolean | null} camera null: as it is */
   async #accept(camera) {
     const { video } = this.media.slots;
     const isSo = camera === null || camera === (video.on && video.track !== null);
@@ -211,14 +211,14 @@ class App {
     this.#shareCamera();
   }
 
-  /** Each further peer means another encoder and another share of the uplink. */
+  /** Each further peer needs another encoder and a share of the uplink. */
   #shareCamera() {
     const served = this.#served();
     this.shares = served.length;
     for (const peer of served) void peer.limit(served.length);
   }
 
-  /** One that failed gets nothing, until it is tried again. */
+  /** The peers that get media: all but failed ones. */
   #served() {
     return [...this.peers.values()].filter(({ state }) => state !== "failed");
   }
@@ -230,7 +230,7 @@ class App {
     for (const peer of this.peers.values()) void peer.updateTracks();
   }
 
-  /** In the lobby the words stand beside the choice. Within a call they have to be said, for as long as they are true. */
+  /** The lobby shows errors beside the device choice. In a call they are notices, shown as long as they hold. */
   #tellDevices() {
     for (const kind of /** @type {const} */ (["audio", "video"])) {
       const text = deviceText(kind, this.media.slots[kind].error);
@@ -288,11 +288,11 @@ class App {
       await navigator.clipboard.writeText(link.href);
       this.ui.showNotice(done, true);
     } catch {
-      this.ui.showNotice(`Copy this link by hand: ${link.href}`, false); // stays until it is
+      this.ui.showNotice(`Copy this link by hand: ${link.href}`, false); // stays until the user dismisses it
     }
   }
 
-  /** Everything that follows from where we stand. */
+  /** Updates the page from the present state. */
   #render() {
     if (!this.ui) return;
     const { call } = this;
@@ -353,7 +353,7 @@ function remember(kind, device) {
   try {
     localStorage.setItem(`callbin.${kind}`, device);
   } catch {
-    // A browser that keeps nothing is fine.
+    // Without storage the choice is not remembered.
   }
 }
 
@@ -369,13 +369,13 @@ function recall(kind) {
 const app = new App();
 
 /**
- * For scripts and tests, to look at only. All values are plain JSON.
+ * Read-only, for scripts and tests. All values are plain JSON.
  *
- * - `state()`: own id, `state` as in call.js, room and 1-1 partner (null if none), who calls or called us (null if
- *   nobody, or if the server does not tell), the number of open RTCPeerConnections, and whether camera and microphone are sending.
+ * - `state()`: own id, `state` as in call.js, room and 1-1 partner (null if none), the caller (null if there is none,
+ *   or if the server does not name it), the number of open RTCPeerConnections, whether camera and microphone send.
  * - `peers()`: for each peer its uid, connection state, reason of a failure, whether the chat is open, frames
  *   decoded so far and audio level (0 to 1).
- * - `stats()`: for each uid the figures of stats.js, of the last second.
+ * - `stats()`: for each uid the statistics of stats.js for the last second.
  */
 const inspection = {
   state: () => ({

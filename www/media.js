@@ -1,16 +1,16 @@
 // @ts-check
-// The own camera and microphone: which, whether on, and what to do when one is missing, blocked, in use or taken
-// away. A call never depends on them.
+// Our camera and microphone: which device, whether it is on, and errors (missing, blocked, in use, unplugged). A call
+// works without them.
 
 /**
  * @typedef {"audio" | "video"} Kind
  * @typedef {"not-found" | "blocked" | "in-use" | "insecure" | "failed" | "unplugged"} DeviceError
  * @typedef {object} Slot
- * @property {string} device `none` for no device at all, empty for the browser's choice, else a device id
+ * @property {string} device `none` for no device, empty for the browser's choice, else a device id
  * @property {boolean} on
  * @property {MediaStreamTrack | null} track
  * @property {DeviceError | null} error why there is no track although there should be
- * @property {number} turn counts changes of mind: a device that arrives too late is let go of
+ * @property {number} turn counts the user's changes: a device that opens too late is closed again
  */
 
 /** @type {Record<Kind, MediaTrackConstraints>} */
@@ -22,20 +22,20 @@ const CONSTRAINTS = {
 const KINDS = ["audio", "video"];
 
 export class Media {
-  /** One stream for preview and peers: tracks of one stream are played in sync. */
+  /** One stream for preview and peers: the tracks of one stream are played in sync. */
   stream = new MediaStream();
   /** @type {MediaDeviceInfo[]} */ devices = [];
   /** @type {Record<Kind, Slot>} */ slots;
 
   /**
    * @param {Record<Kind, string>} choice devices as in `Slot.device`
-   * @param {() => void} changed tracks, devices or errors did
+   * @param {() => void} changed after a change of tracks, devices or errors
    */
   constructor(choice, changed) {
     this.changed = changed;
     const slot = (/** @type {string} */ device) => ({ device, on: true, track: null, error: null, turn: 0 });
     this.slots = { audio: slot(choice.audio), video: slot(choice.video) };
-    /** Settles, always well, once it is known what there is. @type {Promise<void>} */
+    /** Resolves (never rejects) once the first attempt to open the devices is over. @type {Promise<void>} */
     this.ready = this.#open();
     navigator.mediaDevices?.addEventListener("devicechange", () => this.#devicesChanged());
   }
@@ -46,8 +46,8 @@ export class Media {
   }
 
   /**
-   * Takes another device, or with `none` none. What was muted or switched off stays so, except that a device
-   * after none is chosen to be used.
+   * Selects another device, or no device with `none`. A muted or switched-off device stays so, but choosing a device
+   * after `none` also switches it on.
    * @param {Kind} kind @param {string} device
    */
   async choose(kind, device) {
@@ -60,8 +60,8 @@ export class Media {
   }
 
   /**
-   * Mutes, or unmutes. A microphone stays open and sends silence, so that speech is there at once; a camera is
-   * let go of, so that its light goes out.
+   * Mutes or unmutes. A muted microphone stays open and sends silence, so that unmuting works at once; a camera is
+   * closed, so that its light goes out.
    * @param {Kind} kind @param {boolean} on
    */
   async turn(kind, on) {
@@ -87,7 +87,7 @@ export class Media {
     this.changed();
   }
 
-  /** Both devices with one question to the user. Says whether that worked. */
+  /** Opens both devices with one permission prompt; returns whether that worked. */
   async #both() {
     try {
       const turns = KINDS.map((kind) => this.slots[kind].turn);
@@ -95,7 +95,7 @@ export class Media {
       KINDS.forEach((kind, i) => this.#arrived(kind, turns[i], tracksOf(stream, kind)));
       return true;
     } catch {
-      return false; // which of the two it was is found out one by one
+      return false; // the caller then opens one by one and sees which of the two failed
     }
   }
 
@@ -107,7 +107,7 @@ export class Media {
     if (device === "none") {
       this.#arrived(kind, turn, null);
     } else {
-      // Some cameras open once only: the old one goes first.
+      // Some cameras can be opened only once: close the old one first.
       if (kind === "video") this.#put(kind, null);
       try {
         this.#arrived(kind, turn, tracksOf(await requestOne(kind, device), kind));
@@ -137,7 +137,7 @@ export class Media {
     void this.#list();
   }
 
-  /** The device was unplugged, or its permission taken back: another one may do. @param {Kind} kind @param {MediaStreamTrack} track */
+  /** The device was unplugged, or its permission withdrawn: another one may work. @param {Kind} kind @param {MediaStreamTrack} track */
   async #lost(kind, track) {
     const slot = this.slots[kind];
     if (slot.track !== track) return;
@@ -195,7 +195,7 @@ async function requestOne(kind, device) {
   try {
     return await request({ [kind]: constraints(kind, device) });
   } catch (error) {
-    // The device chosen last time is not there today: any other is better than none.
+    // The device chosen last time is missing: any other is better than none.
     if (!device || errorCode(error) !== "not-found") throw error;
     return request({ [kind]: constraints(kind, "") });
   }
@@ -207,7 +207,7 @@ async function request(wish) {
   return navigator.mediaDevices.getUserMedia(wish);
 }
 
-/** By its name, whatever its class: an OverconstrainedError is not everywhere a DOMException. @param {any} error @returns {DeviceError} */
+/** Goes by the error's name, not its class: an OverconstrainedError is not a DOMException everywhere. @param {any} error @returns {DeviceError} */
 function errorCode(error) {
   switch (error?.name) {
     case "NotFoundError":

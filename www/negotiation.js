@@ -1,9 +1,9 @@
 // @ts-check
 // The negotiation with one peer as a state machine: events in, effects out. No RTCPeerConnection, no clock.
 //
-// Who offers is settled by the signalling (the caller, the peer that joined last, an OFFER_REQUEST), never by
-// `negotiationneeded`: GStreamer's side of that event is not to be relied upon. One operation runs at a time.
-// What arrives meanwhile waits in order; candidates wait until there is a remote description to add them to.
+// The signalling decides which side offers (the caller, the peer that joined last, an OFFER_REQUEST), never
+// `negotiationneeded`, because GStreamer's counterpart is unreliable. One operation runs at a time. Signals that arrive
+// meanwhile wait in order; candidates wait until a remote description is set.
 
 /**
  * @typedef {import("./protocol.js").Description} Description
@@ -25,13 +25,13 @@
  *   | "applying-offer" | "creating-answer" | "setting-answer" | "stable" | "failed" | "closed"} Phase
  */
 
-/** A peer that floods costs only itself: what is beyond is dropped. */
+/** Most waiting signals of one peer; further ones are dropped. */
 export const MAX_WAITING = 512;
 
-/** Candidates of one connection: honest peers have a few dozen at most, and each has to be tried. */
+/** Most candidates of one connection: honest peers have a few dozen at most, and each costs checks. */
 export const MAX_CANDIDATES = 256;
 
-/** How often to begin anew because answers got mixed up. */
+/** How often to start over because answers got mixed up. */
 const MAX_RESTARTS = 3;
 
 /** Phases in which no operation is under way. @type {Phase[]} */
@@ -39,9 +39,9 @@ const AT_REST = ["new", "offered", "stable", "failed"];
 
 export class Negotiation {
   /** @type {Phase} */ phase = "new";
-  /** Counts connections: results that belong to one that was given up are void. */
+  /** Counts connections: results of an abandoned one are ignored. */
   round = 0;
-  /** @type {Signal[]} Descriptions and candidates in the order they came. */ #inbox = [];
+  /** @type {Signal[]} Waiting descriptions and candidates, in the order of arrival. */ #inbox = [];
   /** @type {Candidate[]} */ #held = [];
   /** @type {string | null} The remote offer or answer in force. */ #remoteSdp = null;
   #remoteSet = false;
@@ -51,8 +51,8 @@ export class Negotiation {
   #restarts = 0;
 
   /**
-   * @param {{offers: boolean}} role Whether this side offers by the signalling's convention. It then also wins
-   *   if both offer at once; the other side takes its own offer back.
+   * @param {{offers: boolean}} role whether this side offers by the signalling's convention. It then also wins if both
+   *   sides offer at once (glare): the other side withdraws its offer.
    */
   constructor({ offers }) {
     this.offers = offers;
@@ -104,7 +104,7 @@ export class Negotiation {
     return this.#continue();
   }
 
-  /** The other side wants us to offer: then it expects our offer to win. @returns {Effect[]} */
+  /** The peer requests our offer: then it expects our offer to win a glare. @returns {Effect[]} */
   #offerRequested() {
     if (this.phase === "failed") return [...this.#reset(), ...this.#claimOffer()];
     const free = this.phase === "new" || this.phase === "stable";
@@ -124,7 +124,7 @@ export class Negotiation {
     return [{ do: "create-offer" }];
   }
 
-  /** Takes what waits, as far as no operation is in the way. @returns {Effect[]} */
+  /** Handles waiting signals until an operation starts. @returns {Effect[]} */
   #continue() {
     /** @type {Effect[]} */
     const effects = [];
@@ -149,16 +149,16 @@ export class Negotiation {
 
   /** @param {Description} description @returns {Effect[]} */
   #take(description) {
-    if (description.sdp === this.#remoteSdp) return []; // said twice
+    if (description.sdp === this.#remoteSdp) return []; // a repetition
     if (description.type === "answer") return this.phase === "offered" ? this.#apply(description, "applying-answer") : this.#answeredAgain();
-    if (this.phase === "offered" && this.wins) return []; // glare: the other side takes its offer back
+    if (this.phase === "offered" && this.wins) return []; // glare: the peer withdraws its offer
     const reset = this.phase === "failed" || this.#isAnotherConnection(description.sdp) ? this.#reset(description) : [];
     return [...reset, ...this.#apply(description, "applying-offer")];
   }
 
   /**
-   * We came back under our old uid, and the answer that we took was on its way to who we were before; this one is meant
-   * for us.
+   * A second answer to our offer. We came back under our old uid, and the first answer was meant for our previous
+   * connection; this one is for us. Start over.
    * @returns {Effect[]}
    */
   #answeredAgain() {
@@ -168,8 +168,8 @@ export class Negotiation {
   }
 
   /**
-   * An offer in place of the connection there was, not one within it: the peer began anew. Its certificate
-   * tells, as browsers and GStreamer make one for each connection.
+   * Whether an offer is for a new connection instead of the present one: the peer started over. The certificate shows
+   * it, because browsers and GStreamer make one for each connection.
    * @param {string} sdp
    */
   #isAnotherConnection(sdp) {
@@ -201,13 +201,12 @@ export class Negotiation {
   }
 
   /**
-   * The description is put into the outgoing queue before it is set: setting it starts the candidates, and
-   * clients depend on the order.
+   * Sends the description before it is set: setting it starts the candidates, and clients rely on this order.
    * @param {Description} description @returns {Effect[]}
    */
   #created(description) {
     if (this.phase === "creating-offer" && this.#yields()) {
-      this.phase = "stable"; // for as long as it takes to turn to that offer
+      this.phase = "stable"; // so that #continue applies that offer
       return this.#continue();
     }
     const newer = this.phase === "creating-answer" && this.#newerOffer();
@@ -220,8 +219,8 @@ export class Negotiation {
   }
 
   /**
-   * Turns to an offer that came before the previous one was answered, if there is one. Only the newest is answered:
-   * to the peer any answer is one to its newest offer.
+   * Applies an offer that came before the previous one was answered, if there is one. Only the newest is answered,
+   * because the peer takes any answer for one to its newest offer.
    * @returns {Effect[] | null}
    */
   #newerOffer() {
@@ -231,7 +230,7 @@ export class Negotiation {
     return [...this.#take(next.sdp), ...this.#continue()];
   }
 
-  /** Whether the other side's offer came first and ours, not sent yet, need not exist. */
+  /** Whether to drop our unsent offer, because the peer's offer came first. */
   #yields() {
     return !this.wins && this.#inbox.some((signal) => signal.kind === "sdp" && signal.sdp.type === "offer");
   }
@@ -250,8 +249,8 @@ export class Negotiation {
   }
 
   /**
-   * Begins anew with another connection: neither ICE restart nor a second life of a webrtcbin exists in
-   * GStreamer. What the peer said about the old one is void, except what came after `offer`.
+   * Starts over with a new connection, because GStreamer can neither restart ICE nor reuse a webrtcbin. The peer's
+   * signals for the old connection are dropped, except those after `offer`.
    * @param {Description | null} offer @returns {Effect[]}
    */
   #reset(offer = null) {

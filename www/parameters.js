@@ -1,12 +1,12 @@
 // @ts-check
-// What the page's address says.
+// The parameters in the page's address.
 
 import { isPeerId, isRoomId, randomId, toId } from "./ids.js";
 import { takeToken, uidOf } from "./token.js";
 
 /** @typedef {ReturnType<typeof readParameters>} Parameters */
 
-/** @param {URL} url of the page @param {Pick<History, "state" | "replaceState">} history holds the token from now on */
+/** @param {URL} url of the page @param {Pick<History, "state" | "replaceState">} history keeps the token */
 export function readParameters(url, history) {
   const get = (/** @type {string} */ name) => url.searchParams.get(name) ?? "";
   const flag = (/** @type {string} */ name) => url.searchParams.has(name) && !["0", "false", "no"].includes(get(name));
@@ -31,12 +31,12 @@ export function readParameters(url, history) {
   };
 }
 
-/** The host of a server that is not the one the page came from. @param {string} server @param {URL} page */
+/** The server's host if it is not the page's, else empty. @param {string} server @param {URL} page */
 function foreignHost(server, page) {
   try {
     const { host } = new URL(server, page);
     return host === page.host ? "" : host;
   } catch {
-    return ""; // no socket can be opened there either
+    return ""; // not an address: no socket can be opened either
   }
 }

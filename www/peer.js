@@ -1,5 +1,5 @@
 // @ts-check
-// One peer: its RTCPeerConnection, from birth to end. What to do when is the Negotiation's to say.
+// One peer: its RTCPeerConnection, from creation to close. It carries out what its Negotiation decides.
 
 import { AUDIO_BITRATE, videoEncoding } from "./bitrate.js";
 import { MAX_WAITING, Negotiation } from "./negotiation.js";
@@ -11,24 +11,24 @@ import { readStats } from "./stats.js";
  * @typedef {"connecting" | "connected" | "interrupted" | "failed" | "closed"} PeerState
  * @typedef {"no-answer" | "no-offer" | "no-path" | "lost" | "disagreement"} Failure
  * @typedef {object} PeerEvents
- * @property {(signal: Signal) => void} signal to be sent to the peer
- * @property {() => void} changed state, tracks or channel did
+ * @property {(signal: Signal) => void} signal to send to the peer
+ * @property {() => void} changed after a change of state, tracks or data channel
  * @property {(text: string) => void} chat
  */
 
-/** From the agreement to the first packet, and for a program's answer to an offer. */
+/** Deadline to connect once the peer takes part (`answered`). */
 const CONNECT_DEADLINE_MS = 20_000;
-/** For a person's answer: a page rings for 30 s (main.js). */
+/** Deadline for a person's answer: a page rings for 30 s (main.js). */
 const ANSWER_DEADLINE_MS = 45_000;
-/** How long the peer is kept waiting while the browser asks our user for camera and microphone. */
+/** How long the peer waits while the browser asks our user for camera and microphone. */
 const DEVICES_DEADLINE_MS = 15_000;
 /**
- * A browser begins with a guess of 300 kbit/s and a picture as small as that, and takes half a minute to make it
- * larger, although it knows within a second what the path can carry. For so long it has to keep the size.
+ * How long the browser must keep the picture's size at the start. It starts with an estimate of 300 kbit/s and a small
+ * picture; within a second it knows the path's bandwidth, but it takes half a minute to enlarge the picture.
  */
 const KEEP_SIZE_MS = 5000;
 const MAX_CHAT_LENGTH = 4000;
-/** A peer that doesn't read its data channel gets no more than this. */
+/** Most bytes buffered for a peer that does not read its data channel. */
 const MAX_CHAT_BUFFER = 1 << 20;
 /** @type {Kind[]} */
 const KINDS = ["audio", "video"];
@@ -36,7 +36,7 @@ const KINDS = ["audio", "video"];
 /** @type {Set<RTCPeerConnection>} */
 const open = new Set();
 
-/** How many RTCPeerConnections are open. A call that ended leaves none. */
+/** The number of open RTCPeerConnections; 0 after a call. */
 export function openConnections() {
   return open.size;
 }
@@ -44,18 +44,18 @@ export function openConnections() {
 export class Peer {
   /** @type {PeerState} */ state = "connecting";
   /** @type {Failure | null} Why it failed. */ reason = null;
-  /** Whether the peer has agreed to talk: before that, a person may have to. */ answered = false;
-  /** What the peer sends. A new one with each connection. */
+  /** Whether the peer takes part. Before that, a person may have to accept the call. */ answered = false;
+  /** The peer's media; each connection has a new stream. */
   stream = new MediaStream();
   /** @type {import("./stats.js").Stats | null} */ stats = null;
-  /** Whether pictures arrive: a camera that is off or was never there sends none. */
+  /** Whether video frames arrive: without a camera, or with a camera switched off, there are none. */
   videoLive = false;
 
   /** @type {RTCPeerConnection | null} */ #connection = null;
   /** @type {Set<RTCDataChannel>} */ #channels = new Set();
   /** @type {import("./stats.js").Sample | null} */ #sample = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #deadline;
-  /** @type {Signal[] | null} What arrives before our own devices are known. */ #early = [];
+  /** @type {Signal[] | null} Signals that arrive before our own devices are known. */ #early = [];
   #peers = 1;
   #keepSize = true;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #keepSizeTimer;
@@ -63,7 +63,7 @@ export class Peer {
   /**
    * @param {string} uid
    * @param {{offers: boolean, rings: boolean, media: import("./media.js").Media, ice: import("./ice.js").IceServers}} how
-   *   `rings`: we called, and wait for somebody to accept
+   *   `rings`: we called, and a person may have to accept
    * @param {PeerEvents} events
    */
   constructor(uid, { offers, rings, media, ice }, events) {
@@ -78,8 +78,8 @@ export class Peer {
   }
 
   /**
-   * An offer made before the devices are known would promise less than we have. What comes too late is
-   * negotiated afterwards, which not every peer can.
+   * Starts once the devices are known, or after a deadline: an earlier offer would lack their media. A device that
+   * comes later needs a renegotiation, which not every peer supports.
    */
   async #begin() {
     const late = new Promise((done) => setTimeout(done, DEVICES_DEADLINE_MS));
@@ -99,7 +99,7 @@ export class Peer {
     else if (this.#early.length < MAX_WAITING) this.#early.push(signal);
   }
 
-  /** Another attempt, with another connection. */
+  /** Tries again with a new connection. */
   retry() {
     if (!this.#early) this.#handle({ type: "retry" });
   }
@@ -119,12 +119,12 @@ export class Peer {
     return true;
   }
 
-  /** Whether the peer can be written to. */
+  /** Whether a data channel is open. */
   get hasChat() {
     return [...this.#channels].some(({ readyState }) => readyState === "open");
   }
 
-  /** How loud the peer is right now, linear from 0 to 1. */
+  /** The peer's present audio level, linear from 0 to 1. */
   get level() {
     const receiver = this.#connection?.getReceivers().find(({ track }) => track.kind === "audio");
     return receiver?.getSynchronizationSources()[0]?.audioLevel ?? this.stats?.audioIn?.level ?? 0;
@@ -142,7 +142,7 @@ export class Peer {
     this.videoLive = sample.framesIn > before;
   }
 
-  /** Our devices changed: the call goes on with what there is now. */
+  /** Sends the tracks of our present devices. */
   async updateTracks() {
     const connection = this.#connection;
     if (!connection || this.negotiation.phase === "new") return;
@@ -153,7 +153,7 @@ export class Peer {
       if (!transceiver || transceiver.sender.track === track) continue;
       await transceiver.sender.replaceTrack(track).catch(() => {});
       if (!track || transceiver.direction.startsWith("send") || transceiver.mid === null) continue;
-      transceiver.direction = "sendrecv"; // a device where there was none: only that needs an offer
+      transceiver.direction = "sendrecv"; // the first device of this kind: only that needs a new offer
       transceiver.sender.setStreams(this.media.stream);
       renegotiate = true;
     }
@@ -162,7 +162,7 @@ export class Peer {
     await this.limit(this.#peers);
   }
 
-  /** Shares the camera fairly. @param {number} peers how many it is sent to */
+  /** Limits the video sent to this peer. @param {number} peers the number of peers that share the camera */
   async limit(peers) {
     this.#peers = peers;
     for (const sender of this.#connection?.getSenders() ?? []) {
@@ -173,7 +173,7 @@ export class Peer {
       if (!parameters.encodings?.length) continue;
       Object.assign(parameters.encodings[0], encoding);
       if (track.kind === "video") parameters.degradationPreference = this.#keepSize ? "maintain-resolution" : "balanced";
-      // Refused while a negotiation is under way; asked again when that is done.
+      // Browsers refuse this during a negotiation; it is repeated afterwards.
       await sender.setParameters(parameters).catch(() => {});
     }
   }
@@ -207,7 +207,7 @@ export class Peer {
           return { type: "remote-set" };
         });
       case "add-candidate":
-        // One that can't be used (of an offer that lost a glare, or nonsense) is no reason to give up.
+        // An unusable candidate (nonsense, or of an offer that lost a glare) does not end the call.
         return void this.#connection?.addIceCandidate(effect.candidate).catch(() => {});
       case "reset":
         return this.#reset();
@@ -217,8 +217,8 @@ export class Peer {
   }
 
   /**
-   * Runs one operation and tells the negotiation how it ended. What a connection that was replaced meanwhile
-   * has to say is told apart by its round.
+   * Runs one operation and passes its result to the negotiation. `round` marks results of a connection that was
+   * replaced meanwhile.
    * @param {(connection: RTCPeerConnection) => Promise<{type: "created", description: any} | {type: "local-set"} | {type: "remote-set"}>} operation
    */
   async #operate(operation) {
@@ -228,7 +228,7 @@ export class Peer {
       this.#handle({ ...event, round });
       if (this.negotiation.phase === "stable") void this.updateTracks();
     } catch (error) {
-      // For developers. To everybody else the browser's own words say nothing.
+      // For developers: users do not understand the browser's message.
       console.warn(`callbin: the negotiation with ${this.uid} failed:`, error);
       this.#handle({ type: "error", message: "disagreement", round });
     }
@@ -263,7 +263,7 @@ export class Peer {
     return connection;
   }
 
-  /** ICE servers that the browser does not take after all must not cost the call. */
+  /** Creates the connection; if the browser rejects the ICE servers, without them. */
   #create() {
     const { configuration } = this.ice;
     try {
@@ -293,8 +293,8 @@ export class Peer {
   }
 
   /**
-   * The data channel comes before the offer, for GStreamer. Tracks are added rather than transceivers, so that
-   * they pair with the other side's if its offer wins.
+   * Creates the data channel before the offer, because GStreamer needs that. Adds tracks instead of transceivers, so
+   * that they are paired with the peer's m-lines if the peer's offer wins.
    * @param {RTCPeerConnection} connection
    */
   #prepareOffer(connection) {
@@ -329,7 +329,7 @@ export class Peer {
     channel.onmessage = ({ data }) => typeof data === "string" && this.events.chat(data.slice(0, MAX_CHAT_LENGTH));
   }
 
-  /** From now on it is programs that take their time. */
+  /** The peer takes part: from now on no person has to act, and the shorter deadline counts. */
   #agreed() {
     this.answered = true;
     if (!this.#early && this.state === "connecting") this.#startDeadline();
@@ -389,7 +389,7 @@ export class Peer {
 }
 
 /**
- * Null is the end of all candidates, which the wire has as an empty one; some browsers emit that, too.
+ * `null` means end of candidates, which is an empty candidate on the wire; some browsers emit that one, too.
  * @param {RTCIceCandidate | null} candidate @returns {import("./protocol.js").Candidate}
  */
 function candidateInit(candidate) {
@@ -398,7 +398,7 @@ function candidateInit(candidate) {
 }
 
 /**
- * The one that was negotiated, if any: there can be another that the peer's offer had no m-line for.
+ * The negotiated transceiver, if there is one. There may be another one without an m-line in the peer's offer.
  * @param {RTCPeerConnection} connection @param {Kind} kind
  */
 function transceiverFor(connection, kind) {

@@ -1,6 +1,6 @@
 // @ts-check
-// The wire: text frames between a peer and the signalling server, and what two peers say to each other
-// through it. The same rules as the Rust crate `protocol`. No document, no state: Node tests it.
+// The wire format: text frames between a peer and the signalling server, and the signals between two peers in them. The
+// same rules as the Rust crate `protocol`. No document, no state: Node tests it.
 
 import { WHITE_SPACE, isPeerId } from "./ids.js";
 
@@ -16,7 +16,7 @@ import { WHITE_SPACE, isPeerId } from "./ids.js";
  *   | {verb: "ERROR", code: ErrorCode, subject: string, text: string}} ServerMessage
  */
 
-/** Reads one frame of the server's; null for anything else. @param {string} text @returns {ServerMessage | null} */
+/** Parses one frame of the server; null if it is none. @param {string} text @returns {ServerMessage | null} */
 export function parseServerMessage(text) {
   const [verb, rest] = splitVerb(text);
   switch (verb) {
@@ -48,7 +48,7 @@ const ERRORS = [
   ["already-in-room", /^invalid msg, already in room()$/],
 ];
 
-/** Every client takes any text with that prefix as an error. @param {string} text @returns {ServerMessage} */
+/** As in every client, any text with this prefix is an error. @param {string} text @returns {ServerMessage} */
 function parseError(text) {
   for (const [code, pattern] of ERRORS) {
     const match = pattern.exec(text);
@@ -57,14 +57,14 @@ function parseError(text) {
   return { verb: "ERROR", code: "other", subject: "", text };
 }
 
-/** Takes off Python's quotes: `'x'`, but `"o'brien"`. @param {string} text */
+/** Removes Python's quotes: `'x'`, but `"o'brien"`. @param {string} text */
 function unquote(text) {
   const quote = text[0];
   const quoted = text.length > 1 && (quote === "'" || quote === '"') && text.endsWith(quote);
   return quoted ? text.slice(1, -1) : text;
 }
 
-/** The verb, and what follows the white space behind it. @param {string} text @returns {[string, string]} */
+/** The verb, and the text after the white space behind it. @param {string} text @returns {[string, string]} */
 function splitVerb(text) {
   const [verb, rest] = splitOnce(text);
   if (rest === null) return [verb, ""];
@@ -79,7 +79,7 @@ function splitOnce(text) {
   return at < 0 ? [text, null] : [text.slice(0, at), text.slice(at + 1)];
 }
 
-/** What a peer sends to the server. */
+/** The messages from a peer to the server. */
 export const format = {
   hello: (/** @type {string} */ uid) => `HELLO ${uid}`,
   session: (/** @type {string} */ uid) => `SESSION ${uid}`,
@@ -87,7 +87,7 @@ export const format = {
   roomPeerMsg: (/** @type {string} */ uid, /** @type {string} */ msg) => `ROOM_PEER_MSG ${uid} ${msg}`,
 };
 
-/** Reads one message of a peer's; null for anything else, which must not disturb a call. @param {string} text @returns {Signal | null} */
+/** Parses one message of a peer; null for anything else, which must not disturb a call. @param {string} text @returns {Signal | null} */
 export function parseSignal(text) {
   if (text === "OFFER_REQUEST") return { kind: "offer-request" };
   const json = parseObject(text);
@@ -104,9 +104,9 @@ function parseDescription(value) {
 }
 
 /**
- * `null` and an empty candidate both mean the end of candidates. GStreamer names the m-line by its index
- * alone; with neither index nor mid it can only be the first, which is where a bundle's candidates belong.
- * A number may be a text and a text a number, and beside a mid an index of nonsense is of no account.
+ * `null` and an empty candidate both mean end of candidates. GStreamer names the m-line by its index alone; without
+ * index and mid it is the first m-line, to which a bundle's candidates belong. The index may be a string and the mid a
+ * number; an invalid index beside a mid is ignored.
  * @param {any} value @returns {Signal | null}
  */
 function parseCandidate(value) {

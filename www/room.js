@@ -1,5 +1,5 @@
 // @ts-check
-// Who is in the room, whatever the order of the news: events in, effects out. No sockets, no peer connections.
+// The members of the room, for any order of messages: events in, effects out. No sockets, no peer connections.
 
 import { parseSignal } from "./protocol.js";
 
@@ -9,16 +9,16 @@ import { parseSignal } from "./protocol.js";
  *   | {do: "signal", uid: string, signal: Signal} | {do: "notice", code: "room-too-large"}} Effect
  */
 
-/** A tile, a decoder and an encoder each: more than this helps nobody. */
+/** Most peers: each needs a tile, a decoder and an encoder. */
 export const MAX_PEERS = 24;
-/** For how many peers, and how many messages of each, to keep what overtook the news that they joined. */
+/** Most peers, and most messages of each, whose messages are kept because they overtook `ROOM_PEER_JOINED`. */
 const MAX_EARLY_PEERS = 32;
 const MAX_EARLY_MESSAGES = 64;
 
 export class Room {
   /**
-   * `announced`: the server said so, not only the peer itself. `stale`: from before the connection to the
-   * server was lost; media may still flow, but the peer has to be met anew.
+   * `announced`: the server named the peer, not only the peer itself. `stale`: from before the connection to the
+   * server was lost; media may still flow, but the peer needs a new negotiation.
    * @type {Map<string, {announced: boolean, stale: boolean}>}
    */
   #members = new Map();
@@ -35,7 +35,7 @@ export class Room {
     return this.#members.size;
   }
 
-  /** We joined: we offer to those who were there, in their order. @param {string[]} uids @returns {Effect[]} */
+  /** We joined: we offer to the earlier members, in their order. @param {string[]} uids @returns {Effect[]} */
   entered(uids) {
     return [...new Set(uids)].flatMap((uid) => {
       const member = this.#members.get(uid);
@@ -44,11 +44,11 @@ export class Room {
     });
   }
 
-  /** Somebody joined: they offer to us. @param {string} uid @returns {Effect[]} */
+  /** A peer joined: it offers to us. @param {string} uid @returns {Effect[]} */
   joined(uid) {
     const member = this.#members.get(uid);
     if (member && !member.stale && !member.announced) {
-      member.announced = true; // their offer came before the news
+      member.announced = true; // its offer overtook this message
       return [];
     }
     return [...this.#drop(uid, "replaced"), ...this.#add(uid, { offers: false, announced: true })];
@@ -74,19 +74,19 @@ export class Room {
     return this.#members.has(uid) ? [...added, { do: "signal", uid, signal }] : added;
   }
 
-  /** The server is gone. What flows from peer to peer may go on until we have rejoined. */
+  /** The server is gone. Media between peers may go on until we have rejoined. */
   lost() {
     for (const member of this.#members.values()) member.stale = true;
     this.#early.clear();
   }
 
-  /** We have rejoined long enough: who hasn't come back by now won't. @returns {Effect[]} */
+  /** Some time after we rejoined: drops the members that did not come back. @returns {Effect[]} */
   settle() {
     const stale = [...this.#members].filter(([, member]) => member.stale).map(([uid]) => uid);
     return stale.flatMap((uid) => this.#drop(uid, "lost"));
   }
 
-  /** The connection to a peer ended while we had no server to tell us why. @param {string} uid @returns {Effect[]} */
+  /** The connection to a peer failed: drops the peer if it is stale. @param {string} uid @returns {Effect[]} */
   dropStale(uid) {
     return this.#members.get(uid)?.stale ? this.#drop(uid, "lost") : [];
   }
@@ -122,7 +122,7 @@ export class Room {
   }
 }
 
-/** Whether a stranger's message begins a negotiation. @param {Signal} signal */
+/** Whether an unknown peer's signal begins a negotiation. @param {Signal} signal */
 function opens(signal) {
   return signal.kind === "offer-request" || (signal.kind === "sdp" && signal.sdp.type === "offer");
 }

@@ -1,18 +1,18 @@
 // @ts-check
-// One WebSocket at a time to the signalling server, whether it is alive, and when to try again. No document, and of the
-// protocol the heartbeat alone.
+// One WebSocket at a time to the signalling server, with liveness checks and back-off. No document; of the protocol it
+// knows only the heartbeat.
 
-/** How long to wait for the other side's close before going on without it. */
+/** How long to wait for the server's close frame before going on without it. */
 const CLOSE_DEADLINE_MS = 1000;
 /** How long an attempt to connect may take. */
 const OPEN_DEADLINE_MS = 10_000;
 /** How late a heartbeat may be. */
 const LATE_MS = 10_000;
-/** After a sleep the timers come first: what has arrived meanwhile gets this long. */
+/** After the computer slept, timers fire before frames that have arrived: wait this long for those. */
 const AWAKE_MS = 5000;
 
 /**
- * Exponential back-off with jitter: when a server with many peers comes back, they don't come at once.
+ * Exponential back-off with jitter, so that peers of a restarted server do not reconnect all at once.
  * @param {number} attempt 0 for the first
  * @param {() => number} random
  */
@@ -25,14 +25,14 @@ export function backOffMs(attempt, random = Math.random) {
  * @typedef {{opened: () => void, text: (text: string) => void, closed: (code: number, reason: string) => void}} SocketEvents
  */
 
-/** Exactly one `closed` follows each `connect`, unless `connect` is called again before. */
+/** Exactly one `closed` event follows each `connect`, unless `connect` is called again before. */
 export class Socket {
   /** @type {WebSocket | null} */ #socket = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
   #attempt = 0;
   /** Whether the timer is `connectLater`'s. */ #waits = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #pulse;
-  /** How long the server may be silent; 0 until it has promised heartbeats. */ #patienceMs = 0;
+  /** How long the server may be silent; 0 until it has announced heartbeats. */ #patienceMs = 0;
 
   /**
    * @param {string} url
@@ -75,8 +75,8 @@ export class Socket {
   }
 
   /**
-   * Something came: the connection is alive. Once the server has promised heartbeats, silence means that it is dead, which
-   * a browser would not notice before it has something to send, and then only after minutes.
+   * A frame arrived: the connection is alive. Once the server has announced heartbeats, silence means that it is dead.
+   * A browser would notice that only when it sends, and then only after minutes.
    * @param {string} text @returns {boolean} whether that was a heartbeat
    */
   #hear(text) {
@@ -86,7 +86,7 @@ export class Socket {
     return beat !== null;
   }
 
-  /** @param {number} ms within which something has to come */
+  /** @param {number} ms within which a frame must arrive */
   #expect(ms) {
     clearTimeout(this.#pulse);
     const due = this.now() + ms;
@@ -96,7 +96,7 @@ export class Socket {
     }, ms);
   }
 
-  /** Connects after a while that grows with every call until `succeeded`. */
+  /** Connects after a pause that grows with every call until `succeeded`. */
   connectLater() {
     this.#drop();
     this.#waits = true;
@@ -104,17 +104,17 @@ export class Socket {
     this.#attempt += 1;
   }
 
-  /** What `connectLater` waits for is likely there now, the network for example. */
+  /** Ends the pause of `connectLater`, for example because the network is back. */
   hurry() {
     if (this.#waits) this.connect();
   }
 
-  /** No further attempt. `closed` does not follow. */
+  /** Stops all attempts. No `closed` event follows. */
   stayAway() {
     this.#drop();
   }
 
-  /** The server took us: the next back-off starts anew. */
+  /** The server registered us: resets the back-off. */
   succeeded() {
     this.#attempt = 0;
   }
@@ -124,7 +124,7 @@ export class Socket {
     if (this.#socket?.readyState === 1) this.#socket.send(text);
   }
 
-  /** `closed` follows once the server has seen it, or soon if it doesn't answer. */
+  /** Closes the socket. The `closed` event follows once the server answers, or after a deadline. */
   close() {
     if (!this.#socket) return;
     this.#socket.onmessage = null;
@@ -154,7 +154,7 @@ export class Socket {
 }
 
 /**
- * Some peers send JSON in binary frames. Nothing else comes in one: the server's own messages are texts.
+ * The JSON in a binary frame, which some peers send. The server's own messages are text frames.
  * @param {ArrayBuffer} data @returns {string | null}
  */
 function jsonIn(data) {

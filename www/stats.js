@@ -1,5 +1,5 @@
 // @ts-check
-// A peer's statistics out of RTCPeerConnection.getStats(): what people want to know, per second.
+// A peer's statistics per second, from RTCPeerConnection.getStats().
 
 /**
  * @typedef {{at: number, videoIn: number, videoOut: number, audioIn: number, audioOut: number, framesIn: number, framesOut: number}} Sample
@@ -11,7 +11,7 @@
  * @property {{kbps: number, codec: string} | null} audioOut
  * @property {number | null} ownLevel of our microphone
  * @property {number | null} rttMs
- * @property {string | null} path how the packets go: `host/udp`
+ * @property {string | null} path type and protocol of our candidate in use, such as `host/udp`
  */
 
 /**
@@ -43,7 +43,7 @@ export function readStats(report, before) {
   };
 }
 
-/** A stream that was replaced stays in the report: the busiest is the one in use. */
+/** The stream in use is the one with the most bytes: replaced streams stay in the report. */
 function busiest(/** @type {any[]} */ all, /** @type {string} */ type, /** @type {string} */ kind, /** @type {string} */ bytes) {
   const found = all.filter((entry) => entry.type === type && entry.kind === kind);
   return found.reduce((a, b) => ((b[bytes] ?? 0) >= (a?.[bytes] ?? 0) ? b : a), null);

@@ -1,5 +1,5 @@
 // @ts-check
-// All that is said in words about states and errors: what is wrong, and what to do.
+// All texts about states and errors: the cause, and what to do.
 
 /**
  * @typedef {import("./call.js").NoticeCode} NoticeCode
@@ -101,12 +101,12 @@ export function noticeText(code, subject) {
   return NOTICES[code](subject);
 }
 
-/** Whether a notice is good or passing news, not an error. @param {NoticeCode} code */
+/** Whether a notice is not an error: good news, or a state that passes. @param {NoticeCode} code */
 export function isGood(code) {
   return code === "back" || code === "peer-left";
 }
 
-/** Notices that are about the server: they are over once it has registered us. @type {NoticeCode[]} */
+/** Notices about the server: they go once it has registered us. @type {NoticeCode[]} */
 const ABOUT_SERVER = [
   "server-unreachable",
   "server-draining",
@@ -125,7 +125,7 @@ const ABOUT_SERVER = [
   "sent-away",
 ];
 
-/** What a notice is about: it is taken back when that is in order again. @param {NoticeCode} code @returns {Topic} */
+/** The topic of a notice: the notice goes when that works again. @param {NoticeCode} code @returns {Topic} */
 export function topicOf(code) {
   if (ABOUT_SERVER.includes(code)) return "server";
   return code === "missed-call" || code === "room-too-large" ? "page" : "call";
@@ -133,7 +133,7 @@ export function topicOf(code) {
 
 /** @typedef {"server" | "call" | "audio" | "video" | "page"} Topic */
 
-/** What the dialog says while it rings. @param {string | null} caller null if the server does not tell */
+/** The text of the dialog for an incoming call. @param {string | null} caller null if the server does not name it */
 export function ringText(caller) {
   return caller === null ? "Incoming call" : `${caller} is calling you`;
 }
@@ -164,7 +164,7 @@ const FAILURES = {
   disagreement: "The two sides could not agree on how to send sound and pictures.",
 };
 
-/** What a tile says about its connection. @param {Partner & {reason: Failure | null}} peer */
+/** The text of a tile about its connection. @param {Partner & {reason: Failure | null}} peer */
 export function peerText({ state, answered, reason }) {
   switch (state) {
     case "connecting":

@@ -1,9 +1,9 @@
 // @ts-check
-// The access token that a server may require: from the page's address to the server. URLs end up in histories, in logs of
-// proxies, and in links that people copy, so the token stays in none of them.
+// The access token that a server may require: from the page's address to the server. URLs end up in histories, proxy
+// logs and copied links, so the token is kept out of all of them.
 
 /**
- * The token in the page's address, which is taken out of it. A reload finds it again in the history, which no other
+ * Removes the token from the page's address and returns it. A reload finds it in the history's state, which no other
  * site can read.
  * @param {URL} url
  * @param {Pick<History, "state" | "replaceState">} history
@@ -18,15 +18,15 @@ export function takeToken(url, history) {
   return token;
 }
 
-/** What a WebSocket has to name as subprotocols: no other header is left to a page. @param {string} token */
+/** The subprotocols for the WebSocket, which carry the token: a page can set no other header. @param {string} token */
 export function subprotocols(token) {
   return token ? ["callbin", `token.${token}`] : [];
 }
 
 /**
- * The name to register as by default, if the token leaves no other choice. Its signature is the server's to check.
+ * The default uid, if the token restricts it. The server checks the token's signature.
  * @param {string} token
- * @param {() => string} random makes a name, for a token that fixes its beginning only
+ * @param {() => string} random makes the rest of the name, for a token that fixes only its beginning
  * @returns {string} empty if any name will do
  */
 export function uidOf(token, random) {
@@ -38,7 +38,7 @@ export function uidOf(token, random) {
   return typeof sub === "string" && sub.startsWith(prefix) ? sub : `${prefix}${/[\p{L}\p{N}]$/u.test(prefix) ? "-" : ""}${random()}`;
 }
 
-/** What a token says (RFC 7519). @param {string} token @returns {Record<string, unknown>} */
+/** The claims of a token (RFC 7519). @param {string} token @returns {Record<string, unknown>} */
 function claims(token) {
   try {
     const base64 = (token.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/");

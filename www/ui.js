@@ -1,5 +1,5 @@
 // @ts-check
-// The page as people see it: lobby or stage, status, news. With ui/ the only code that touches the document.
+// The visible page: lobby or stage, status, notices. Only this file and ui/ touch the document.
 
 import { Chat } from "./ui/chat.js";
 import { Controls } from "./ui/controls.js";
@@ -19,14 +19,14 @@ import { ringText } from "./texts.js";
  *   accept: (camera: boolean | null) => void, decline: () => void}} UiEvents
  */
 
-/** Good news goes by itself, an error stays until it is dealt with or over. */
+/** How long good news is shown; an error stays until it is dismissed or over. */
 const GOOD_NEWS_MS = 6000;
 
 export class Ui {
   #unread = 0;
   /** @type {import("./texts.js").Topic} What the notice is about. */ #topic = "page";
   /** @type {{title: string, room: boolean} | null} */ #call = null;
-  /** @type {string | null} What the window's title says while it rings. */ #ringing = null;
+  /** @type {string | null} The window's title while a call rings. */ #ringing = null;
   /** @type {Set<HTMLVideoElement>} */ #silent = new Set();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
 
@@ -91,7 +91,7 @@ export class Ui {
     this.#moveFocus(stage);
   }
 
-  /** Where the focus was is hidden now: it goes to where work goes on, but not to what would end the call. @param {boolean} stage */
+  /** Moves a focus that is hidden now to the shown view, but not to the hang-up button. @param {boolean} stage */
   #moveFocus(stage) {
     const { activeElement } = document;
     if (activeElement && activeElement !== document.body && (activeElement.checkVisibility?.() ?? false)) return;
@@ -111,7 +111,7 @@ export class Ui {
     document.title = title ? `${title} – callbin` : "callbin";
   }
 
-  /** @param {string} text empty when somebody is there */
+  /** @param {string} text empty if there are other members */
   setAlone(text) {
     setText(this.alone, text);
     this.alone.hidden = text === "";
@@ -127,7 +127,7 @@ export class Ui {
     if (good) this.#timer = setTimeout(() => this.clearNotice(), GOOD_NEWS_MS);
   }
 
-  /** Takes the notice back, or that about `topic` alone. @param {import("./texts.js").Topic} [topic] */
+  /** Removes the notice; with `topic` only if it is about that. @param {import("./texts.js").Topic} [topic] */
   clearNotice(topic = this.#topic) {
     if (topic === this.#topic) this.notice.hidden = true;
   }
@@ -144,7 +144,7 @@ export class Ui {
     self.setMuted(!media.slots.audio.on || !media.slots.audio.track);
   }
 
-  /** @param {boolean} [open] the other way round if not given */
+  /** @param {boolean} [open] toggles if not given */
   showChat(open = this.chat.node.hasAttribute("hidden")) {
     const wasOpen = !this.chat.node.hidden;
     this.chat.show(open);
@@ -177,7 +177,7 @@ export class Ui {
     this.controls.setUnread(count);
   }
 
-  /** Pictures may play without sound: show them, and ask for the click that allows the sound. @param {HTMLVideoElement} video */
+  /** Plays the video muted, which browsers allow, and asks for the click that allows sound. @param {HTMLVideoElement} video */
   #playBlocked(video) {
     if (!video.isConnected) return; // its peer has left meanwhile
     this.#silent.add(video);

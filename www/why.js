@@ -1,5 +1,5 @@
 // @ts-check
-// Why no WebSocket opens. A browser does not tell its page, but the server answers the same question over HTTP.
+// Finds out why no WebSocket opens. The browser hides the reason, but the server answers the same question over HTTP.
 
 import { httpUrls } from "./endpoint.js";
 
@@ -11,7 +11,7 @@ import { httpUrls } from "./endpoint.js";
 const DEADLINE_MS = 5000;
 
 /**
- * @param {{url: string, token: string, uid: string}} whom `url` is the WebSocket's
+ * @param {{url: string, token: string, uid: string}} whom `url` is that of the WebSocket
  * @param {typeof fetch} request
  * @returns {Promise<Why>}
  */
@@ -30,7 +30,7 @@ export async function askWhy({ url, token, uid }, request = fetch.bind(globalThi
     const { status, text } = await ask("ice-servers", `?uid=${encodeURIComponent(uid)}`);
     const why = reason(status, text, token !== "");
     if (why) return why;
-    // A server that drains goes on to answer those who are in a call.
+    // A draining server goes on to answer clients that are in a call.
     const ready = await ask("readyz", "").catch(() => null);
     return ready?.status === 503 ? "server-draining" : "no-websocket";
   } catch {
@@ -53,7 +53,7 @@ function reason(status, text, hasToken) {
       return text.includes("shutting down") ? "server-draining" : "server-full";
     case 502:
     case 504:
-      return "server-unreachable"; // a proxy says so
+      return "server-unreachable"; // the status comes from a proxy
     default:
       return null;
   }

@@ -1,4 +1,4 @@
-//! The address of a signalling server or a proxy, taken apart. Pure.
+//! Parses the address of a signalling server or a proxy. Pure.
 
 use std::{fmt, str::FromStr};
 
@@ -6,33 +6,33 @@ use async_tungstenite::tungstenite::http::{HeaderValue, Uri};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use percent_encoding::percent_decode_str;
 
-/// What a scheme stands for: its name, whether it is TLS, and its port.
+/// A URL scheme: its name, whether it uses TLS, and its default port.
 type Scheme = (&'static str, bool, u16);
 
-/// Those of a signalling server.
+/// The schemes of a signalling server.
 const WEBSOCKET: &[Scheme] = &[("ws", false, 80), ("wss", true, 443)];
 
-/// Where to connect to, and what to say there.
+/// A parsed address.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     scheme: &'static str,
     /// Whether TLS is used.
     pub secure: bool,
-    /// A name or an IP address, without brackets.
+    /// A host name or an IP address, without brackets.
     pub host: String,
     /// The TCP port.
     pub port: u16,
     /// Host and port as they were written, for the `Host` header.
     pub authority: String,
-    /// From the address, as in `wss://user:password@host`.
+    /// User and password, as in `wss://user:password@host`.
     pub login: Option<Login>,
     /// The path; it begins with a slash.
     pub path: String,
-    /// What follows the question mark. It may hold a token.
+    /// The query, without the question mark. It may hold a token.
     query: Option<String>,
 }
 
-/// A name and a password. They are never shown.
+/// A user name and a password. They are never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
     user: Vec<u8>,
@@ -40,7 +40,7 @@ pub struct Login {
 }
 
 impl Address {
-    /// Reads an address with one of these schemes. `None`: it is none.
+    /// Parses an address with one of these schemes. `None`: it is not valid.
     pub fn parse(text: &str, schemes: &[Scheme]) -> Option<Self> {
         let (name, rest) = text.split_once("://")?;
         let (scheme, secure, default) = *schemes.iter().find(|(it, ..)| it.eq_ignore_ascii_case(name))?;
@@ -75,15 +75,15 @@ impl Address {
         address.url().parse::<Uri>().is_ok().then_some(address)
     }
 
-    /// What a WebSocket handshake needs: all of it but the name and password.
+    /// The URL for a WebSocket handshake: everything but user and password.
     pub fn url(&self) -> String {
         let query = self.query.as_ref().map_or_else(String::new, |query| format!("?{query}"));
         format!("{}://{}{}{query}", self.scheme, self.authority, self.path)
     }
 
-    /// Where `GET /ice-servers` may be, the likeliest first: beside the WebSocket, as a browser resolves it; below
-    /// the WebSocket's path, should that be a prefix without a slash; and at the root. Behind a reverse proxy that
-    /// serves callbin below a prefix only the first two exist.
+    /// The possible paths of `GET /ice-servers`, the likeliest first: beside the WebSocket, as a browser resolves a
+    /// relative URL; below the WebSocket's path, in case that is a prefix without its slash; at the root. Behind a
+    /// reverse proxy that serves callbin below a prefix, only the first two exist.
     pub fn ice_paths(&self) -> Vec<String> {
         let beside = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
         let mut paths = Vec::new();
@@ -104,7 +104,7 @@ impl FromStr for Address {
     }
 }
 
-/// Without what may let somebody in: a query such as `?token=…`, and a name and password.
+/// Shows the address without secrets: without the query (such as `?token=…`), user and password.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = if self.path == "/" { "" } else { &self.path };
@@ -112,7 +112,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// As it is shown.
+/// The same as `Display`, without secrets.
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Address({self})")

@@ -1,4 +1,4 @@
-//! The program: what all modes share, from the flags to the exit code.
+//! The program: everything that the modes share, from the flags to the exit code.
 
 use std::{
     pin::pin,
@@ -32,12 +32,12 @@ use crate::{
     view::{self, Lost, News, Sinks, View, detect::has_display},
 };
 
-/// How long the end of the process may wait for pipelines.
+/// At the end of the process: time limit for the teardown of pipelines.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
-/// And for the window and the sound card, each.
+/// At the end of the process: time limit for closing the window and the sound card, each.
 const VIEW_LIMIT: Duration = Duration::from_millis(500);
 
-/// Runs the program and gives its exit code. Times are counted from `started`.
+/// Runs the program and returns its exit code. Event times count from `started`.
 pub fn run(cli: &Cli, started: Instant) -> ExitCode {
     match &cli.command {
         Command::Call { options, .. } | Command::Wait { options, .. } | Command::Room { options, .. } => {
@@ -66,7 +66,7 @@ async fn run_mode(command: &Command, options: &Options, started: Instant) -> Res
         Command::Call { peer, remote_offerer, .. } => session::call(&mut app, peer, *remote_offerer).await,
         Command::Wait { once, .. } => session::wait(&mut app, *once).await,
         Command::Room { room, max_peers, view, .. } => {
-            // In a room nobody minds being watched by nobody: without a display there is no window.
+            // A member of a room need not watch: without a display there is no window.
             app.headless |= *view == cli::View::None;
             app.headless |= *view == cli::View::Auto && app.options.video_sink.is_none() && !has_display();
             conference::run(&mut app, room, *max_peers).await
@@ -82,11 +82,11 @@ async fn run_mode(command: &Command, options: &Options, started: Instant) -> Res
     result
 }
 
-/// What the modes share.
+/// The state that the modes share.
 pub struct App {
     /// The flags.
     pub options: Options,
-    /// Where events go.
+    /// Writes the events.
     pub reporter: Reporter,
     /// The peers.
     pub engine: Engine,
@@ -97,31 +97,31 @@ pub struct App {
     news: News,
     losses: Receiver<Lost>,
     signals: Signals,
-    /// Nothing is to be shown.
+    /// Whether media are only decoded and counted, without window and sound.
     headless: bool,
     media: Option<Receiver<Result<(Source, View), Failure>>>,
-    /// Whether all elements that are needed are installed.
+    /// Resolves to whether all needed GStreamer elements are installed.
     complete: Option<Complete>,
     ice: Option<Keeper>,
 }
 
 type Complete = future::Shared<task::JoinHandle<bool>>;
 
-/// A connection being made.
+/// A connection attempt under way.
 pub type Connecting = task::JoinHandle<Result<Connection, Failure>>;
 
-/// What wakes a mode up.
+/// Why a mode wakes up.
 #[derive(Debug)]
 pub enum Wake {
-    /// A frame of the server's, or the connection's end.
+    /// A frame from the server, or the end of the connection.
     Incoming(Incoming),
-    /// The connection is made, or not.
+    /// The connection attempt succeeded or failed.
     Connected(Result<Connection, Failure>),
-    /// Peers moved, or the source came: look at the engine.
+    /// Something changed in the engine: look at its output.
     Engine,
-    /// The time that was asked for has come.
+    /// The requested time, or a deadline of the engine, has come.
     Time,
-    /// The user wants to end.
+    /// The user interrupted the program (SIGINT, SIGTERM or SIGHUP).
     Interrupted,
 }
 
@@ -129,7 +129,7 @@ impl App {
     fn new(options: Options, started: Instant) -> Result<Self, Failure> {
         let (to_inbox, inbox) = channel::unbounded();
         let (to_lookups, lookups) = channel::unbounded();
-        // Each part of the view is lost once.
+        // Each part of the view can be lost only once.
         let (news, losses) = channel::bounded(4);
         let config = PeerConfig {
             stun: options.stun.clone(),
@@ -160,7 +160,7 @@ impl App {
         })
     }
 
-    /// Which server, and whom to trust.
+    /// The server's address, the trusted certificates and the token.
     pub fn server(&self) -> Server {
         let trust = match (&self.options.ca_file, self.options.insecure) {
             (_, true) => tls::Trust::Anybody,
@@ -170,8 +170,8 @@ impl App {
         Server { address: self.options.server.clone(), trust, token: self.options.token_source() }
     }
 
-    /// Connects and registers, and meanwhile begins to find out which ICE servers there are. Without an element
-    /// that is needed, nobody is called and nobody can call: the connection is never made, and the process ends.
+    /// Connects and registers, and starts asking for ICE servers. If a needed GStreamer element is missing, it never
+    /// connects, so that nobody can be called, and the process ends.
     pub fn connect(&mut self, uid: &PeerId) -> Connecting {
         let (server, me) = (self.server(), uid.clone());
         if self.ice.is_none() && !self.options.no_ice_servers {
@@ -186,13 +186,12 @@ impl App {
         })
     }
 
-    /// For attempts to reach the server: how long to wait for it unless the user has said so.
+    /// The back-off for attempts to reach the server: `usual`, unless `--wait-for-server` is given.
     pub fn backoff(&self, usual: WaitForServer) -> Backoff {
         Backoff::new(self.options.wait_for_server.unwrap_or(usual))
     }
 
-    /// Why `--send-text` has not gone out to a connected peer, if it has not. To be asked before the engine forgets the
-    /// peer.
+    /// Why `--send-text` was not sent to a connected peer; `None` if it was. Ask before the engine closes the peer.
     pub fn unsent(&self, key: u64) -> Option<String> {
         let is_unsent = self.engine.connected(key).is_some() && self.engine.has_unsaid(key);
         let has_channels = self.engine.may_speak(key);
@@ -200,31 +199,31 @@ impl App {
         is_unsent.then(|| why.into())
     }
 
-    /// Tells of a text that has not gone out to a peer that is over.
+    /// Reports a text that was not sent to a peer that is about to be closed.
     pub fn tell_unsent(&self, key: u64, peer: Option<&PeerId>) {
         if let Some(reason) = self.unsent(key) {
             self.reporter.tell(peer, &Event::TextUnsent { reason });
         }
     }
 
-    /// When a probe gives up on its frames.
+    /// When a probe (`--expect-video-frames`) gives up.
     pub fn probe_end(&self) -> Option<Instant> {
         self.options.probe_limit().map(|limit| self.started + limit)
     }
 
-    /// The server knows us.
+    /// Handles the registration at the server.
     pub fn registered(&self, uid: &PeerId) {
         self.ice.iter().for_each(Keeper::registered);
         self.reporter.tell(None, &Event::Registered { id: uid.to_string() });
     }
 
-    /// The server ended the connection: whether that is the end of all attempts.
+    /// The failure if the server closed the connection for good; `None` if another attempt makes sense.
     pub fn sent_away(&self, code: u16, reason: &str) -> Option<Failure> {
         let may_come_back = reason == "token expired" && self.options.token_source().may_change();
         unwelcome(code, reason).filter(|_| !may_come_back)
     }
 
-    /// Starts GStreamer and the encoders on a thread of their own: it takes as long as connecting does.
+    /// Starts GStreamer and the encoders on their own thread: it takes about as long as connecting.
     pub fn start_media(&mut self) {
         if self.media.is_some() || self.engine.has_source() {
             return;
@@ -242,7 +241,7 @@ impl App {
         self.complete = Some(task::spawn(async move { complete.recv().await.is_ok() }).shared());
     }
 
-    /// Waits for the next thing to happen, `until` then at most. An error is the end of the process.
+    /// Waits for the next event, at most `until` that time. An error ends the process.
     pub async fn wake(
         &mut self,
         connection: Option<&Connection>,
@@ -274,7 +273,7 @@ impl App {
         Ok(Wake::Engine)
     }
 
-    /// `None`: the server did not answer. A first answer without a TURN server is the end where nothing else will do.
+    /// `None`: the server did not answer. With the policy `relay`, a first answer without a TURN server is an error.
     fn set_ice_servers(&mut self, servers: Option<IceServers>) -> Result<(), Failure> {
         let has_turn = |servers: &IceServers| !(servers.turn.is_empty() && self.options.turn.is_empty());
         let is_hopeless = servers.as_ref().is_some_and(|servers| !has_turn(servers));
@@ -325,7 +324,7 @@ impl App {
     }
 }
 
-/// What comes first.
+/// The first event of those that `App::wake` waits for.
 enum Raw {
     Incoming(Incoming),
     Connected(Result<Connection, Failure>),
@@ -338,7 +337,7 @@ enum Raw {
     Time,
 }
 
-/// A keeper that has ended has told all there was to tell.
+/// Waits for ICE servers; for ever if there is no keeper, or if it has ended.
 async fn found(keeper: Option<&Keeper>) -> Option<IceServers> {
     match keeper {
         Some(keeper) => or_ended(keeper.found.recv()).await,
@@ -346,7 +345,7 @@ async fn found(keeper: Option<&Keeper>) -> Option<IceServers> {
     }
 }
 
-/// The engine holds a sender of these channels: they do not end before it.
+/// Waits for an item; for ever once the channel is closed.
 async fn or_ended<T>(next: channel::Recv<'_, T>) -> T {
     match next.await {
         Ok(item) => item,
@@ -393,13 +392,13 @@ fn start_media(
     Ok((source, open_view(options, headless, news)))
 }
 
-/// What cannot be played is decoded and counted.
+/// Opens window and sound. Media that cannot be played are decoded and counted.
 fn open_view(options: &Options, headless: bool, news: &News) -> View {
     if headless {
         return View::none();
     }
     let view = View::detect(&sinks(options), news);
-    // `wait` opens a view for each call, and has nothing new to say then.
+    // `wait` opens a view for each call, but reports a missing display only once.
     static TOLD: Once = Once::new();
     if !view.has_picture() {
         TOLD.call_once(|| {
@@ -413,7 +412,7 @@ fn sinks(options: &Options) -> Sinks {
     Sinks { video: options.video_sink.clone(), audio: options.audio_sink.clone() }
 }
 
-/// The first dtlsdec of a process generates an RSA key, which takes longer than all the rest.
+/// Makes the process's first dtlsdec early: it generates an RSA key, the slowest step of the start.
 fn warm_up() {
     drop(make("dtlsdec"));
 }

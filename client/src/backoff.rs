@@ -1,4 +1,4 @@
-//! How long to pause between attempts to reach a server that is gone, or not there yet. Pure.
+//! Back-off: pauses between attempts to reach a server that is gone or not started yet. Pure.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use crate::exit::{Failure, Hope};
 const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(15);
 
-/// How long to wait for a server that has never been reached.
+/// How long to retry a server that has never been reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitForServer {
-    /// This long; zero: one attempt.
+    /// For this long; zero means one attempt.
     Limit(Duration),
-    /// Until it is there.
+    /// Without limit.
     Forever,
 }
 
-/// The attempts so far.
+/// The state of the attempts.
 #[derive(Debug, Clone, Copy)]
 pub struct Backoff {
     limit: WaitForServer,
@@ -25,22 +25,22 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// No attempt yet.
+    /// The state before the first attempt.
     pub fn new(limit: WaitForServer) -> Self {
         Self { limit, pause: FIRST, was_let_in: false }
     }
 
-    /// The server has let us in: from now on only its refusal is final.
+    /// The server has let us in: from now on only a refusal is final.
     pub fn let_in(&mut self) {
         *self = Self { was_let_in: true, pause: FIRST, ..*self };
     }
 
-    /// Whether it ever has.
+    /// Whether the server has ever let us in.
     pub fn was_let_in(&self) -> bool {
         self.was_let_in
     }
 
-    /// An attempt failed, `elapsed` after the first one began: the pause before the next one, if there is one.
+    /// The pause after an attempt that failed `elapsed` after the first one began. `None`: give up.
     pub fn after(&mut self, failure: &Failure, elapsed: Duration) -> Option<Duration> {
         let again = match failure.hope {
             Hope::None => false,
@@ -54,14 +54,14 @@ impl Backoff {
         again.then(|| {
             let pause = self.after_loss();
             match self.limit {
-                // One last attempt when the time is over.
+                // Make one last attempt at the end of the time limit.
                 WaitForServer::Limit(limit) if !self.was_let_in => pause.min(limit.saturating_sub(elapsed)),
                 _ => pause,
             }
         })
     }
 
-    /// The connection was lost: the pause before the next attempt.
+    /// The pause after the loss of a connection.
     pub fn after_loss(&mut self) -> Duration {
         let pause = self.pause;
         self.pause = (pause * 2).min(LONGEST);
@@ -110,7 +110,7 @@ mod tests {
             assert_eq!(backoff.after(&Failure::new(code, ""), NOW), None, "{code:?}");
         }
         backoff.let_in();
-        // A ghost of ours may still have the uid, and certificates are renewed.
+        // Our dead connection may still hold the uid, and certificates are renewed.
         for code in [ExitCode::Tls, ExitCode::RefusedUid, ExitCode::CannotConnect] {
             assert!(backoff.after(&Failure::new(code, ""), NOW).is_some(), "{code:?}");
         }

@@ -1,4 +1,4 @@
-//! The command line: flags, environment, and their checks.
+//! The command line: flags, environment variables, and their checks.
 
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
     view::window,
 };
 
-/// What videotestsrc of GStreamer 1.22 can paint.
+/// The patterns of videotestsrc in GStreamer 1.22.
 const PATTERNS: [&str; 26] = [
     "smpte",
     "snow",
@@ -47,7 +47,7 @@ const PATTERNS: [&str; 26] = [
     "colors",
     "smpte-rp-219",
 ];
-/// What audiotestsrc of GStreamer 1.22 can play.
+/// The waves of audiotestsrc in GStreamer 1.22.
 const WAVES: [&str; 13] = [
     "sine",
     "square",
@@ -74,7 +74,7 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Reads arguments and environment. The words of its error hold no secret.
+    /// Parses arguments and environment. Its error messages hold no secret.
     pub fn read(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
         let cli = Self::try_parse_from(args).map_err(without_secrets)?;
         match cli.command.options().and_then(Options::conflict) {
@@ -95,10 +95,10 @@ impl Command {
     }
 }
 
-/// Whose values are, or may hold, what lets somebody in.
+/// The flags whose values are or may hold secrets.
 const SECRETS: [&str; 3] = ["--token ", "--turn ", "--server "];
 
-/// A refused value would be shown as it is, and stderr often ends up in a log.
+/// Removes secrets from an error: clap quotes the invalid value, and stderr often ends up in a log.
 fn without_secrets(mut error: clap::Error) -> clap::Error {
     let is_secret = matches!(
         error.get(ContextKind::InvalidArg),
@@ -151,7 +151,7 @@ pub enum Command {
         #[command(flatten)]
         options: Options,
     },
-    /// What `callbin` itself starts to show a window.
+    /// Internal: the process that shows the window.
     #[command(hide = true)]
     Window(window::Options),
 }
@@ -161,7 +161,7 @@ pub enum Command {
 pub enum View {
     /// A grid if there is a display, else none.
     Auto,
-    /// One window with a tile per peer, and a mix of their sound. To close it does not hang up.
+    /// One window with a tile per peer, and a mix of their sound. Closing it does not hang up.
     Grid,
     /// Decode and count.
     None,
@@ -181,9 +181,9 @@ pub struct Options {
         default_value = "ws://127.0.0.1:8443"
     )]
     pub server: Address,
-    /// Try again as long as there is no signalling server yet: for so many seconds, or for ever; 0 switches it off
-    /// [default: for ever with `wait`, else 0]. What does not pass ends at once, such as a certificate that is not
-    /// trusted, a refusal, or an address without callbin.
+    /// Retry while the signalling server is not reachable yet: for this many seconds, or for ever; 0 means no retry
+    /// [default: for ever with `wait`, else 0]. Lasting errors end the program at once, such as an untrusted
+    /// certificate, a refusal, or an address without callbin.
     #[arg(long, value_name = "SECONDS|forever", num_args = 0..=1, require_equals = true, default_missing_value = "forever", value_parser = wait_for_server)]
     pub wait_for_server: Option<WaitForServer>,
     /// The uid to register as [default: a random name].
@@ -195,11 +195,11 @@ pub struct Options {
     /// Trust any certificate of the signalling server.
     #[arg(long)]
     pub insecure: bool,
-    /// What lets us in at a server that wants a token. Others on this machine can see arguments: prefer
+    /// The access token, for a server that requires one. Other users of this machine can see arguments: prefer
     /// --token-file or the environment.
     #[arg(long, env = "CALLBIN_TOKEN", hide_env_values = true, value_name = "TOKEN", value_parser = Token::new, conflicts_with = "token_file")]
     pub token: Option<Token>,
-    /// As --token, from a file, which is read again for each connection.
+    /// Like --token, but read from this file, again for each connection.
     #[arg(long, env = "CALLBIN_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// A STUN server, stun://host:port, in place of the one that the signalling server names.
@@ -224,12 +224,12 @@ pub struct Options {
     /// The sink for sound, as gst-launch-1.0 takes it [default: the sound card].
     #[arg(long, env = "CALLBIN_AUDIO_SINK", value_name = "ELEMENT")]
     pub audio_sink: Option<String>,
-    /// Hang up, with success, after this many seconds of a connected call. In a room they count from when the server
-    /// lets us in, also while the connection to it is lost.
+    /// Hang up, with success, after this many seconds of a connected call. In a room they count from the entry into the
+    /// room, also while the connection to the server is lost.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub duration: Option<Duration>,
-    /// Give up on a call that is not connected after this time; with --expect-video-frames, on frames
-    /// that have not come [default: 45 until the peer answers, as a person may have to accept, and 20 from then on; with
+    /// Give up on a call that is not connected after this many seconds; with --expect-video-frames, on frames that did
+    /// not arrive [default: 45 until the peer answers, because a person may have to accept, and 20 from then on; with
     /// --expect-video-frames 30].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
@@ -237,10 +237,10 @@ pub struct Options {
     /// comes first.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub expect_video_frames: Option<u64>,
-    /// Say this on the data channel once it is open.
+    /// Send this text on the data channel once it is open.
     #[arg(long, value_name = "TEXT")]
     pub send_text: Option<String>,
-    /// How to tell what happens: lines for people, or one JSON object a line.
+    /// The form of the events: lines for people, or one JSON object per line.
     #[arg(long, value_enum, default_value_t = Events::Human)]
     pub events: Events,
     /// What to send and receive.
@@ -270,19 +270,19 @@ pub struct Media {
     /// The video encoder's target in kbit/s.
     #[arg(long, value_name = "KBIT/S", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(16..=100_000))]
     pub bitrate: u32,
-    /// Neither send nor receive sound.
+    /// Neither send nor receive audio.
     #[arg(long)]
     pub no_audio: bool,
-    /// Neither send nor receive a picture.
+    /// Neither send nor receive video.
     #[arg(long)]
     pub no_video: bool,
-    /// Send nothing; or only not this medium.
+    /// Send nothing; with a value, only do not send this medium.
     #[arg(long, value_enum, value_name = "MEDIUM", num_args = 0..=1, require_equals = true, default_missing_value = "both", conflicts_with = "send_only")]
     pub receive_only: Option<Which>,
-    /// Receive nothing; or only not this medium.
+    /// Receive nothing; with a value, only do not receive this medium.
     #[arg(long, value_enum, value_name = "MEDIUM", num_args = 0..=1, require_equals = true, default_missing_value = "both")]
     pub send_only: Option<Which>,
-    /// The receiver's jitter buffer in milliseconds.
+    /// The receiver's jitter buffer, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub latency: u32,
     /// At most one key frame on request per encoder in this many milliseconds.
@@ -319,7 +319,7 @@ pub enum Events {
     Json,
 }
 
-/// Width and height in pixels, both even and not absurd.
+/// Width and height in pixels, both even and within limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
     /// Pixels from left to right.
@@ -345,7 +345,7 @@ impl std::fmt::Display for Size {
 }
 
 impl Options {
-    /// What of these flags cannot be meant together.
+    /// The error message for flags that contradict each other.
     fn conflict(&self) -> Option<&'static str> {
         if self.expects_the_impossible() {
             return Some("--expect-video-frames needs a picture to receive: see --no-video and --send-only");
@@ -361,12 +361,12 @@ impl Options {
             .then_some("--ice-transport-policy relay needs a TURN server: see --turn and --no-ice-servers")
     }
 
-    /// The uid asked for, or a readable random one.
+    /// The uid given, or a readable random one.
     pub fn uid(&self) -> PeerId {
         self.id.clone().unwrap_or_else(random_uid)
     }
 
-    /// Where the token is, if there is one.
+    /// The source of the token, if there is one.
     pub fn token_source(&self) -> TokenSource {
         match (&self.token, &self.token_file) {
             (Some(token), _) => TokenSource::Given(token.clone()),
@@ -375,7 +375,7 @@ impl Options {
         }
     }
 
-    /// How long a call may take to be connected.
+    /// How long a call may take to connect, without the extra time of `ring_limit`.
     pub fn setup_limit(&self) -> Duration {
         match (self.timeout, self.expect_video_frames) {
             (Some(limit), None) => limit,
@@ -383,14 +383,14 @@ impl Options {
         }
     }
 
-    /// How much longer a peer may take to answer than a program does: a page rings for 30 seconds. Who names a time
-    /// or counts frames gets no more than that.
+    /// The extra time in which a person may accept: a page rings for 30 seconds. There is none with `--timeout` or
+    /// `--expect-video-frames`.
     pub fn ring_limit(&self) -> Duration {
         let patient = self.timeout.is_none() && self.expect_video_frames.is_none();
         if patient { Duration::from_secs(25) } else { Duration::ZERO }
     }
 
-    /// Whether a probe is to count frames of a picture that nobody receives.
+    /// Whether video frames are expected, but no video is received.
     fn expects_the_impossible(&self) -> bool {
         let (_, receives) = self.media.video();
         self.expect_video_frames.is_some() && !receives
@@ -409,12 +409,12 @@ impl Which {
 }
 
 impl Media {
-    /// Whether sound is sent, and whether it is received.
+    /// Whether audio is sent, and whether it is received.
     pub fn audio(&self) -> (bool, bool) {
         self.directions(Which::Audio, self.no_audio)
     }
 
-    /// Whether a picture is sent, and whether it is received.
+    /// Whether video is sent, and whether it is received.
     pub fn video(&self) -> (bool, bool) {
         self.directions(Which::Video, self.no_video)
     }

@@ -1,4 +1,4 @@
-//! Rooms: `callbin room`. One call of many, in which whatever one member does costs only its own connection.
+//! Rooms: `callbin room`. A call of many peers; a failing or misbehaving member loses only its own connection.
 
 use std::{
     collections::BTreeMap,
@@ -17,11 +17,11 @@ use crate::{
     signalling::{Connection, Incoming, closing, refusal},
 };
 
-/// Between attempts to reach a member whose connection broke, looked at once a second.
+/// Pauses between attempts to reach a member whose connection broke; checked once a second.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
-/// Joins `room` and stays until the user, the clock or a probe ends it.
+/// Joins `room` and stays until the user interrupts, or `--duration` or a probe ends it.
 pub async fn run(app: &mut App, room: &RoomId, max_peers: u16) -> Result<(), Failure> {
     app.start_media();
     let mut conference = Conference {
@@ -57,25 +57,25 @@ struct Conference {
     name: RoomId,
     uid: PeerId,
     room: Room,
-    /// The members we speak with, by uid and by the engine's key.
+    /// The engine's keys of the members with an open connection, and their uids by key.
     keys: BTreeMap<PeerId, u64>,
     members: BTreeMap<u64, PeerId>,
     connection: Option<Connection>,
-    /// The server has let us in since we are connected.
+    /// Whether we are in the room on the present connection to the server.
     in_room: bool,
-    /// The server has let us in at least once.
+    /// Whether we have been in the room at least once.
     entered: bool,
-    /// When we were first let in, or first had to come back: `--duration` counts from then.
+    /// When we first entered the room, or first lost the server: `--duration` counts from then.
     since: Option<Instant>,
-    /// While there is no server: when to try again.
+    /// While there is no connection to the server: when to try again.
     backoff: Backoff,
     retry: Option<Instant>,
-    /// Why it has not been reached, as long as it has never let us in.
+    /// Why the server was not reached, as long as we were never in the room.
     unreached: Option<Failure>,
-    /// Members to offer to again: when, if not just now, and after which pause.
+    /// Members to offer to again: when (`None`: an attempt is under way), and the pause before that attempt.
     retries: BTreeMap<PeerId, (Option<Instant>, Duration)>,
     next_second: Instant,
-    /// Frames of members that are gone, for the probe.
+    /// Video frames decoded from members that are gone, for the probe.
     frames_gone: u64,
 }
 
@@ -129,7 +129,7 @@ impl Conference {
         }
     }
 
-    /// The connections to the members live on; the server is looked for again.
+    /// The connection to the server is lost: reconnect. The connections to the members go on.
     fn lost(&mut self, app: &mut App, reason: &str) {
         self.connection = None;
         app.engine.set_cut_off(true);
@@ -168,9 +168,9 @@ impl Conference {
 
     fn server_error(&mut self, app: &mut App, error: ErrorMessage) -> Result<(), Failure> {
         match error {
-            // The member left while our message was on its way: the notice follows, or came already.
+            // The member left while our message was under way: ROOM_PEER_LEFT follows, or came already.
             ErrorMessage::PeerNotFound(_) | ErrorMessage::PeerNotInRoom(_) if self.in_room => Ok(()),
-            // The server has the same words for both. The room's name is in order here, or we would not be here.
+            // The server reports an invalid name and a room that the token excludes alike. The name was checked before.
             ErrorMessage::InvalidRoomId(_) if app.options.token_source().is_some() => {
                 let message = format!("the token does not let us into the room: the server says: {error}");
                 Err(Failure::new(ExitCode::NotAuthorised, message))
@@ -183,7 +183,7 @@ impl Conference {
                 let message = format!("the server does not let us into the room: {error}");
                 Err(Failure::new(ExitCode::NegotiationFailed, message))
             }
-            // Our place may have been taken while we were away, and become free again.
+            // Another member may have taken our place while we were away, and may leave again.
             error if !self.in_room => {
                 self.lost(app, &format!("the server does not let us into the room again: {error}"));
                 Ok(())
@@ -199,7 +199,7 @@ impl Conference {
         match Signal::parse(msg) {
             Ok(signal) => self.input(app, Input::Said(from, signal)),
             Err(_) if msg.starts_with("ERROR") => self.input(app, Input::Declined(from)),
-            Err(error) => tracing::warn!("{from} says what is no signal, ignored: {error}"),
+            Err(error) => tracing::warn!("ignored an invalid signal from {from}: {error}"),
         }
     }
 
@@ -264,7 +264,7 @@ impl Conference {
     }
 
     fn send(&self, to: PeerId, msg: String) {
-        // Before we are in, nobody there would get it, and afterwards everything begins anew.
+        // Before we are in the room, nobody would get it; once we are, all negotiations start anew.
         if let Some(connection) = self.connection.as_ref().filter(|_| self.in_room) {
             connection.send(ClientMessage::RoomPeerMsg { to, msg: msg.into() }.to_string());
         }
@@ -284,7 +284,7 @@ impl Conference {
 
     fn look_at_engine(&mut self, app: &mut App) {
         while let Some((key, out)) = app.engine.next_out() {
-            // Whoever is closed has nothing more to say.
+            // Ignore the remaining output of a closed peer.
             let Some(peer) = self.members.get(&key).cloned() else { continue };
             match out {
                 Out::Send(signal) => self.send(peer, signal.to_string()),
@@ -350,7 +350,7 @@ impl Conference {
 
     fn wake_time(&self, app: &App) -> Option<Instant> {
         let probe = app.probe_end();
-        // Frames are counted where nobody wakes us: look often enough.
+        // The frame counter does not wake us: poll it.
         let look = probe.map(|_| Instant::now() + Duration::from_millis(20));
         let over = app.options.duration.zip(self.since).map(|(duration, since)| since + duration);
         [Some(self.next_second), self.retry, probe, look, over].into_iter().flatten().min()

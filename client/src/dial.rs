@@ -1,7 +1,7 @@
-//! The way to the signalling server before a word is said: names, addresses, a proxy, TLS.
+//! Connects to the signalling server: name lookup, TCP, perhaps a proxy, TLS.
 //!
-//! Both address families are tried side by side (RFC 8305), so one that swallows packets costs a quarter of a
-//! second and not the whole time limit.
+//! IPv4 and IPv6 are tried side by side (RFC 8305): a family that swallows packets costs a quarter of a second instead
+//! of the whole time limit.
 
 use std::{env, io, net::SocketAddr, pin::pin, time::Duration};
 
@@ -22,27 +22,27 @@ use crate::{
     proxy, tls,
 };
 
-/// An attempt that takes longer is joined by the next one.
+/// If an attempt takes longer, the next one starts beside it.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(250);
-/// Addresses of one name that are tried.
+/// Most addresses tried for one name.
 const MAX_ADDRESSES: usize = 16;
-/// A proxy has to connect, too, before it answers.
+/// Time limit for a proxy's answer: the proxy has to connect first.
 const PROXY_LIMIT: Duration = Duration::from_secs(8);
-/// The head of its answer.
+/// Longest head of a proxy's answer, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
 /// Any byte stream: TCP or TLS over it.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// Connects without a word to the server: TCP, perhaps through a proxy, and TLS over it if the address says so.
+/// Opens TCP, perhaps through a proxy, and TLS if the address is `wss://`. Sends nothing to the server yet.
 pub async fn connect(address: &Address, trust: &tls::Trust) -> Result<Box<dyn Stream>, Failure> {
     let tcp = match proxy::choose(address, |name| env::var(name).ok()) {
         Ok(Some(proxy)) => through(&proxy, address).await?,
         Ok(None) => tcp(address).await.map_err(|error| unreachable(address, &error))?,
         Err(words) => return Err(Failure::new(ExitCode::Usage, words)),
     };
-    // A call is set up with many small messages, each of which somebody waits for.
+    // A call is set up with many small messages, and each is waited for.
     let _ = tcp.set_nodelay(true);
     if !address.secure {
         return Ok(Box::new(tcp));
@@ -54,7 +54,7 @@ fn unreachable(address: &Address, error: &io::Error) -> Failure {
     cannot_connect(address, &format!("{error}: is callbin-server running there?")).passing()
 }
 
-/// No connection to the server, and why.
+/// The failure for a server that cannot be reached.
 pub fn cannot_connect(address: &Address, why: &str) -> Failure {
     Failure::new(ExitCode::CannotConnect, format!("cannot connect to {address}: {why}"))
 }
@@ -64,7 +64,7 @@ async fn tcp(address: &Address) -> io::Result<TcpStream> {
     race(interleave(found.take(MAX_ADDRESSES).collect())).await
 }
 
-/// The order to try addresses in: as the resolver has them, but with the families in turns.
+/// The order in which to try addresses: the resolver's, but with the families alternating (RFC 8305, section 4).
 fn interleave(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let is_v6 = found.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = found.into_iter().partition(|at| at.is_ipv6() == is_v6);
@@ -73,7 +73,7 @@ fn interleave(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
     (0..longest).flat_map(|_| [first.next(), second.next()]).flatten().collect()
 }
 
-/// Tries one after the other, and does not wait long for any; the first that answers counts.
+/// Tries the addresses in order, the next one after `ATTEMPT_PAUSE` or a failure; the first connection wins.
 async fn race(order: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = order.into_iter();
     let mut running = FuturesUnordered::new();
@@ -97,7 +97,7 @@ async fn race(order: Vec<SocketAddr>) -> io::Result<TcpStream> {
     }
 }
 
-/// A connection to `address` through `proxy`.
+/// Connects to `address` through `proxy`.
 async fn through(proxy: &Address, address: &Address) -> Result<TcpStream, Failure> {
     let failed = |why: &str| cannot_connect(address, &format!("the proxy {proxy} {why}"));
     let question = async {
@@ -130,7 +130,7 @@ async fn through(proxy: &Address, address: &Address) -> Result<TcpStream, Failur
     }
 }
 
-/// Byte by byte: what comes behind the head is not the proxy's.
+/// Reads the head byte by byte: the bytes behind it come from the server.
 async fn read_head(tcp: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    /// A socket that listens, and whose queue is full: what comes to it now is not answered.
+    /// A listening socket with a full queue: new connections get no answer.
     fn black_hole() -> (Socket, Vec<Socket>, SocketAddr) {
         let hole = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         hole.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
@@ -193,7 +193,7 @@ mod tests {
         let order = vec![swallows, refuses, answers.local_addr().unwrap(), swallows];
         let found = block_on(timeout(Duration::from_secs(30), race(order))).unwrap().unwrap();
         assert_eq!(found.peer_addr().unwrap(), answers.local_addr().unwrap());
-        // It still does.
+        // The black hole still swallows connections.
         let alone = block_on(timeout(ATTEMPT_PAUSE, race(vec![swallows])));
         assert!(alone.is_err(), "{alone:?}");
         drop((hole, queue));

@@ -1,4 +1,4 @@
-//! How a one-to-one call can end, and what that means. Pure.
+//! How a one-to-one call can end, and the result of each ending. Pure.
 
 use crate::{
     events::EndReason,
@@ -8,24 +8,24 @@ use crate::{
 /// How a call ended.
 #[derive(Debug)]
 pub enum Ending {
-    /// The user wants it so.
+    /// The user interrupted the call.
     Interrupted,
     /// `--duration` is over.
     Duration,
-    /// `--expect-video-frames` has its frames.
+    /// The frames of `--expect-video-frames` were decoded.
     Frames,
     /// The peer hung up.
     PeerLeft,
-    /// The server is gone.
+    /// The connection to the server was lost.
     ServerLost(String),
-    /// `--expect-video-frames` has not got them in time.
+    /// The frames of `--expect-video-frames` did not come in time.
     TooFewFrames(Failure),
-    /// It failed.
+    /// The call failed.
     Failed(Failure),
 }
 
 impl Ending {
-    /// As it is told.
+    /// The reason for the event `ended`.
     pub fn reason(&self) -> EndReason {
         match self {
             Self::Interrupted => EndReason::HungUp,
@@ -37,7 +37,7 @@ impl Ending {
         }
     }
 
-    /// Whether another attempt would be unwelcome.
+    /// Whether `wait` must not go on after this ending.
     pub fn is_final(&self) -> bool {
         match self {
             Self::Failed(failure) => failure.hope == Hope::None,
@@ -46,7 +46,7 @@ impl Ending {
         }
     }
 
-    /// What failed, if that is how it ended.
+    /// The failure, if the call failed.
     pub fn failure(self) -> Option<Failure> {
         match self {
             Self::Failed(failure) | Self::TooFewFrames(failure) => Some(failure),
@@ -54,7 +54,7 @@ impl Ending {
         }
     }
 
-    /// Frames that did not come from a server that was never reached are not what failed.
+    /// Replaces "too few frames" by the reason why the server was never reached, if there is one.
     pub fn but_for(self, unreached: Option<Failure>) -> Self {
         match (self, unreached) {
             (Self::TooFewFrames(_), Some(failure)) => Self::Failed(failure),

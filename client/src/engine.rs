@@ -1,7 +1,7 @@
-//! The peers of this process: their negotiations, their pipelines, and the way between the two.
+//! The peers of this process: it connects their negotiations with their pipelines.
 //!
-//! The engine carries out what each [`Negotiation`] decides. What concerns the world outside, it hands to its
-//! owner as [`Out`]: a call and a room differ in how they tell and send, not in how a peer works.
+//! The engine carries out the effects of each [`Negotiation`]. It hands signals and events to its owner as [`Out`]: a
+//! call and a room differ in how they send and report, not in how a peer works.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -26,34 +26,34 @@ use crate::{
     view::{Seat, View},
 };
 
-/// A name is looked up this long: an mDNS name nobody knows is not found at all.
+/// Time limit for a lookup: nobody answers for an mDNS name that does not exist.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(3);
-/// A connected peer from which nothing came for this long, no RTCP either, has vanished. As long as consent to send
-/// lasts without a sign of life (RFC 7675, section 5.1): a network may be away for less.
+/// A connected peer has vanished if neither RTP nor RTCP came from it for this long. It is the lifetime of consent to
+/// send (RFC 7675, section 5.1); a network may fail for less.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 
-/// An answer to [`Effect::Resolve`]: the slot, its generation, the m-line, the candidate, the address.
+/// The result of [`Effect::Resolve`]: slot key, generation, m-line index, candidate, address (`None`: not found).
 pub type Lookup = (u64, u64, u32, RemoteCandidate, Option<IpAddr>);
 
 /// What the engine's owner has to do.
 #[derive(Debug)]
 pub enum Out {
-    /// Send it to the peer.
+    /// Send this signal to the peer.
     Send(Signal),
-    /// Tell the user.
+    /// Report this event.
     Tell(Event),
-    /// Offer, answer, path and certificate are fine.
+    /// The peer is connected: offer, answer, ICE and the DTLS certificate are fine.
     Connected,
-    /// The peer's pipeline was thrown away, for another one.
+    /// The peer's pipeline was replaced by a new one.
     Rebuilt,
-    /// The peer is over: it failed.
+    /// The peer failed.
     Failed {
-        /// How far it got.
+        /// The phase in which it failed.
         phase: &'static str,
-        /// Why, and the exit code if this was the only call.
+        /// The reason, and the exit code if this was the only call.
         failure: Failure,
     },
-    /// The peer is over: it hung up.
+    /// The peer hung up.
     HungUp,
 }
 
@@ -64,7 +64,7 @@ struct Slot {
     negotiation: Negotiation,
     generation: u64,
     peer: Option<Peer>,
-    /// Where the peer is watched; left when the peer ends.
+    /// The peer's place in the view; it is freed when dropped.
     seat: Option<Seat>,
     connected: Option<Instant>,
     /// Texts that wait for a data channel.
@@ -90,13 +90,13 @@ pub struct Engine {
     next: u64,
     out: VecDeque<(u64, Out)>,
     reaper: Reaper,
-    /// There is no signalling: peers are told by DTLS what they would not hear otherwise.
+    /// Signalling is lost: a closed peer is notified with a DTLS alert instead.
     is_cut_off: bool,
 }
 
 impl Engine {
-    /// No peers yet. Events of pipelines and lookups come back by the two channels. Peers wait for
-    /// [`Engine::set_ice_servers`] unless they are to do without.
+    /// An engine without peers. The two channels take the events of pipelines and the results of lookups. Peers wait
+    /// for [`Engine::set_ice_servers`] unless `no_ice_servers` is set.
     pub fn new(
         config: PeerConfig,
         setup_limit: Duration,
@@ -121,25 +121,25 @@ impl Engine {
         }
     }
 
-    /// The encoders run: whoever waited for them can go on.
+    /// Sets the running encoders and the view; peers that waited for them start.
     pub fn set_source(&mut self, source: Source, view: View) {
         self.view = view;
         self.source = Some(source);
         self.go_on();
     }
 
-    /// These ICE servers are for peers that begin from now on.
+    /// Sets the ICE servers of peers that start from now on.
     pub fn set_ice_servers(&mut self, servers: IceServers) {
         self.ice = Some(servers);
         self.go_on();
     }
 
-    /// Whether it is known which ICE servers there are.
+    /// Whether the ICE servers are known.
     pub fn has_ice_servers(&self) -> bool {
         self.ice.is_some()
     }
 
-    /// Peers that waited begin, if all is there.
+    /// Starts the waiting peers once encoders and ICE servers are there.
     fn go_on(&mut self) {
         if !self.is_ready() {
             return;
@@ -164,7 +164,7 @@ impl Engine {
         self.source.take()
     }
 
-    /// Begins with a peer, which may ring for so long, and gives the key to speak of it.
+    /// Adds a peer and returns its key. The peer may take `ring` longer to answer.
     pub fn open(&mut self, uid: Option<PeerId>, start: Start, polite: bool, ring: Duration) -> u64 {
         let key = self.fresh();
         let slot = Slot {
@@ -188,13 +188,13 @@ impl Engine {
         Wishes { audio: direction(self.config.audio), video: direction(self.config.video) }
     }
 
-    /// The peer said something.
+    /// Handles a signal from the peer.
     pub fn signal(&mut self, key: u64, signal: Signal) {
         tracing::trace!(key, "the peer says: {signal}");
         self.input(key, Input::Signal(signal));
     }
 
-    /// Says `text` to the peer as soon as a data channel is open.
+    /// Sends `text` to the peer as soon as a data channel is open.
     pub fn say(&mut self, key: u64, text: String) {
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.to_say.push(text);
@@ -202,22 +202,22 @@ impl Engine {
         }
     }
 
-    /// Whether there is no signalling server from which peers would hear that we are gone.
+    /// Sets whether signalling is lost, so that peers learn from DTLS alone that we are gone.
     pub fn set_cut_off(&mut self, is_cut_off: bool) {
         self.is_cut_off = is_cut_off;
     }
 
-    /// Whether something is still to be said to the peer.
+    /// Whether a text still waits to be sent to the peer.
     pub fn has_unsaid(&self, key: u64) -> bool {
         self.slots.get(&key).is_some_and(|slot| !slot.to_say.is_empty())
     }
 
-    /// Whether what is to be said may still be: data channels are agreed on.
+    /// Whether texts can be sent: data channels are agreed on.
     pub fn may_speak(&self, key: u64) -> bool {
         self.slots.get(&key).is_some_and(|slot| slot.negotiation.has_data())
     }
 
-    /// Ends a peer.
+    /// Closes a peer.
     pub fn close(&mut self, key: u64) {
         if let Some(slot) = self.slots.remove(&key)
             && let Some(peer) = slot.peer
@@ -226,27 +226,27 @@ impl Engine {
         }
     }
 
-    /// Ends all, and waits a moment until their pipelines are gone.
+    /// Closes all peers.
     pub fn close_all(&mut self) {
         self.keys().into_iter().for_each(|key| self.close(key));
     }
 
-    /// What the peers are watched with.
+    /// The view that shows the peers.
     pub fn view(&self) -> &View {
         &self.view
     }
 
-    /// Waits until closed peers are gone, at most `limit`; whether they are.
+    /// Waits at most `limit` until the pipelines of closed peers are gone; returns whether they are.
     pub fn wait_for_teardown(&self, limit: Duration) -> bool {
         self.reaper.wait(limit)
     }
 
-    /// What to do next, and whom it is about.
+    /// The next output and the key of its peer.
     pub fn next_out(&mut self) -> Option<(u64, Out)> {
         self.out.pop_front()
     }
 
-    /// Who is behind a key, if its uid is known.
+    /// The uid of a peer, if it is known.
     pub fn uid(&self, key: u64) -> Option<&PeerId> {
         self.slots.get(&key).and_then(|slot| slot.uid.as_ref())
     }
@@ -256,12 +256,12 @@ impl Engine {
         self.slots.keys().copied().collect()
     }
 
-    /// Whether the peer has said anything that matters.
+    /// Whether no offer was made or received yet.
     pub fn is_idle(&self, key: u64) -> bool {
         self.slots.get(&key).is_none_or(|slot| slot.negotiation.is_idle())
     }
 
-    /// Whether a peer's pipeline exists.
+    /// The number of video frames decoded from the peer.
     pub fn frames(&self, key: u64) -> u64 {
         self.slots.get(&key).and_then(|slot| slot.peer.as_ref()).map_or(0, |peer| peer.meter().frames())
     }
@@ -271,19 +271,19 @@ impl Engine {
         self.slots.get(&key).and_then(|slot| slot.connected)
     }
 
-    /// When [`Engine::tick`] wants to be called for a deadline.
+    /// When to call [`Engine::tick`]: the next deadline of any negotiation.
     pub fn deadline(&self) -> Option<Instant> {
         self.slots.values().filter_map(|slot| slot.negotiation.deadline()).min().map(|at| self.started + at)
     }
 
-    /// Looks at deadlines.
+    /// Checks the deadlines of all negotiations.
     pub fn tick(&mut self) {
         for key in self.keys() {
             self.input(key, Input::Deadline);
         }
     }
 
-    /// Looks whether connected peers still live, and tells what is measured of them.
+    /// Reports the statistics of connected peers, and fails those that have vanished.
     pub fn every_second(&mut self) {
         if let Some(error) = self.source.as_ref().and_then(Source::error) {
             tracing::error!("the encoders failed: {error}");
@@ -306,7 +306,7 @@ impl Engine {
         }
     }
 
-    /// A peer's pipeline says something.
+    /// Handles an event of a peer's pipeline.
     pub fn peer_event(&mut self, key: u64, generation: u64, event: PeerEvent) {
         let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.generation == generation) else {
             return;
@@ -345,7 +345,7 @@ impl Engine {
         }
     }
 
-    /// A lookup is done.
+    /// Handles the result of a lookup.
     pub fn looked_up(&mut self, (key, generation, index, candidate, ip): Lookup) {
         if self.slots.get(&key).is_some_and(|slot| slot.generation == generation) {
             self.input(key, Input::Resolved(index, candidate, ip));
@@ -377,7 +377,7 @@ impl Engine {
         let is_ready = self.is_ready();
         let Some(slot) = self.slots.get_mut(&key) else { return Ok(()) };
         if matches!(effect, Effect::Fail(_)) {
-            // What waits is of no use any more.
+            // The waiting effects are useless after a failure.
             slot.waiting.clear();
         }
         let begins = matches!(effect, Effect::CreateOffer | Effect::ApplyOffer(_) | Effect::Rebuild);
@@ -414,7 +414,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Builds the pipeline and has it offer, or take an offer.
+    /// Builds the pipeline, then creates an offer or applies the peer's.
     fn begin(&mut self, key: u64, effect: Effect) -> Result<(), Failure> {
         let (Some(slot), Some(source)) = (self.slots.get_mut(&key), &self.source) else { return Ok(()) };
         let config = self.ice.iter().fold(self.config.clone(), PeerConfig::with);
@@ -438,7 +438,7 @@ impl Engine {
         }
     }
 
-    /// Has a running pipeline take a later offer.
+    /// Applies a later offer to a running pipeline.
     fn extend(&mut self, key: u64, offer: &Applied) -> Result<(), Failure> {
         let (Some(slot), Some(source)) = (self.slots.get_mut(&key), &self.source) else { return Ok(()) };
         let (Some(peer), Some(seat)) = (&mut slot.peer, &slot.seat) else { return Ok(()) };
@@ -446,7 +446,7 @@ impl Engine {
         peer.add_inputs(&slot.negotiation.flows(), &|kind| seat.sink(kind))
     }
 
-    /// Before the peer has proved who it is, nothing flows.
+    /// Sets the media flows; before the peer's certificate is verified, nothing flows.
     fn set_flows(&mut self, key: u64, flows: &[Flow]) -> Result<(), Failure> {
         let (Some(slot), Some(source)) = (self.slots.get_mut(&key), &self.source) else { return Ok(()) };
         match (&mut slot.peer, &slot.seat) {
@@ -546,7 +546,7 @@ impl Engine {
         self.fail(key, failure.phase.name(), Failure::new(failure.code(), failure.reason));
     }
 
-    /// A peer that failed costs only itself.
+    /// Reports a failed peer; the others go on.
     fn fail(&mut self, key: u64, phase: &'static str, failure: Failure) {
         if self.slots.contains_key(&key) {
             self.out.push_back((key, Out::Failed { phase, failure }));
@@ -571,7 +571,7 @@ impl Slot {
     }
 }
 
-/// On a path without media libnice's checks have to do.
+/// Whether a peer with media flows was silent for too long. Without media, only libnice's checks watch the path.
 fn has_vanished(silence_ms: u64, flows: &[Flow]) -> bool {
     let is_used = |flow: &Flow| flow.direction.sends || flow.direction.receives;
     Duration::from_millis(silence_ms) > SILENCE_LIMIT && flows.iter().any(is_used)
@@ -582,8 +582,8 @@ async fn address_of(name: String) -> Option<IpAddr> {
     timeout(LOOKUP_LIMIT, find).await.ok().flatten().map(|at| at.ip())
 }
 
-/// A peer that has us look up a name of its own learns from its DNS server where we are. An mDNS name is asked for
-/// in our own network only.
+/// With the policy `relay`, only mDNS names are looked up: they are asked for in our own network only, while the DNS
+/// server of any other name would learn our address.
 fn may_look_up(name: &str, policy: IcePolicy) -> bool {
     policy == IcePolicy::All || name.to_ascii_lowercase().ends_with(".local")
 }
@@ -603,7 +603,7 @@ mod tests {
     use super::*;
     use crate::sdp::{Codec, Kind};
 
-    /// An engine while GStreamer still starts.
+    /// An engine whose GStreamer is not started yet.
     fn starting() -> Engine {
         let config = PeerConfig {
             stun: None,

@@ -1,4 +1,4 @@
-//! What the client tells on stdout: one event a line, as JSON or for people.
+//! The events on stdout: one per line, as JSON or as text for people.
 
 use std::{
     fmt,
@@ -11,41 +11,41 @@ use serde::Serialize;
 
 use crate::{cli, stats::PeerStats};
 
-/// Something worth telling. The names are part of the interface.
+/// An event. The names are part of the interface.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
-    /// The server knows us under this uid.
+    /// We are registered at the server under this uid.
     Registered {
         /// Our own uid.
         id: PeerIdText,
     },
     /// Ready to be called.
     Waiting,
-    /// The session with the peer was asked for.
+    /// We asked the server for a session with the peer.
     Calling,
-    /// We are in the room with so many others.
+    /// We joined the room.
     Joined {
         /// The room.
         room: String,
-        /// Who was there before us.
+        /// The members that were there before us.
         peers: Vec<PeerIdText>,
     },
-    /// Our offer went out.
+    /// We sent an offer.
     OfferSent,
-    /// The peer's offer came in.
+    /// We received the peer's offer.
     OfferReceived,
-    /// Our answer went out.
+    /// We sent an answer.
     AnswerSent,
-    /// The peer's answer came in.
+    /// We received the peer's answer.
     AnswerReceived,
-    /// A network path was found.
+    /// ICE found a network path.
     IceConnected,
-    /// The peer proved to be the one of its session description, and the keys are there.
+    /// DTLS is connected, and the peer's certificate matches the fingerprint in its session description.
     DtlsConnected,
-    /// The first sound was decoded.
+    /// The first audio buffer was decoded.
     FirstAudio,
-    /// The first frame was decoded.
+    /// The first video frame was decoded.
     FirstVideo {
         /// Pixels from left to right.
         width: u32,
@@ -56,51 +56,51 @@ pub enum Event {
     Stats(Box<PeerStats>),
     /// A text came over the data channel.
     Data {
-        /// What was said.
+        /// The text.
         text: String,
     },
     /// The data channel is open: texts can be sent.
     DataOpen,
-    /// Somebody joined the room.
+    /// A peer joined the room.
     PeerJoined,
-    /// In a room: as `dtls-connected` in a call.
+    /// In a room, what `dtls-connected` is in a call.
     PeerConnected,
-    /// In a room: as `first-video` in a call.
+    /// In a room, what `first-video` is in a call.
     PeerFirstVideo {
         /// Pixels from left to right.
         width: u32,
         /// Pixels from top to bottom.
         height: u32,
     },
-    /// Somebody left the room.
+    /// A peer left the room.
     PeerLeft,
     /// The connection to one member failed; the others go on.
     PeerFailed {
-        /// How far it got.
+        /// The phase in which it failed.
         phase: String,
-        /// What went wrong.
+        /// The cause.
         reason: String,
     },
-    /// The server is gone, or not there yet; trying again.
+    /// There is no connection to the server; another attempt follows.
     Reconnecting {
         /// Why.
         reason: String,
-        /// When the next attempt is made.
+        /// Milliseconds until the next attempt.
         in_ms: u64,
     },
-    /// The window or the sound is gone for good; the call goes on without.
+    /// The window or the sound output failed for good; the call goes on without it.
     ViewLost {
-        /// Which: `window` or `sound`.
+        /// `window` or `sound`.
         part: String,
         /// Why.
         reason: String,
     },
-    /// The connection to the server is gone, and a call with a peer goes on without it.
+    /// The connection to the server is lost; the connected call goes on without it.
     SignallingLost {
         /// Why.
         reason: String,
     },
-    /// A call is over, or a peer is gone, and `--send-text` was not sent to it.
+    /// A call ended, or a peer left, before the text of `--send-text` was sent.
     TextUnsent {
         /// Why.
         reason: String,
@@ -114,34 +114,34 @@ pub enum Event {
     Error {
         /// The exit code.
         code: u8,
-        /// What is wrong and what to do.
+        /// The cause, and what to do.
         message: String,
     },
 }
 
 impl Event {
-    /// The next attempt to reach the server is made after `pause`.
+    /// A `reconnecting` event: the next attempt to reach the server follows after `pause`.
     pub fn reconnecting(reason: &str, pause: Duration) -> Self {
         let in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         Self::Reconnecting { reason: reason.into(), in_ms }
     }
 }
 
-/// Why a call ended: in JSON `hung-up`, `peer-left`, `duration`, `frames`, `server-lost`, or what failed.
+/// Why a call ended: in JSON `hung-up`, `peer-left`, `duration`, `frames`, `server-lost`, or the failure's message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
 pub enum EndReason {
-    /// The user wanted it so.
+    /// The user interrupted the call.
     HungUp,
     /// The peer hung up.
     PeerLeft,
     /// `--duration` is over.
     Duration,
-    /// `--expect-video-frames` has its frames.
+    /// The frames of `--expect-video-frames` were decoded.
     Frames,
-    /// The signalling server is gone.
+    /// The connection to the signalling server was lost.
     ServerLost,
-    /// This failed.
+    /// The call failed, with this message.
     Failed(String),
 }
 
@@ -171,7 +171,7 @@ impl fmt::Display for EndReason {
     }
 }
 
-/// A uid as text: serialises as a plain string.
+/// A uid, serialised as a plain string.
 pub type PeerIdText = String;
 
 #[derive(Serialize)]
@@ -183,7 +183,7 @@ struct Line<'a> {
     peer: Option<&'a str>,
 }
 
-/// Writes events to stdout. A reader that went away is no reason to end a call.
+/// Writes events to stdout. A closed stdout does not end a call.
 #[derive(Debug)]
 pub struct Reporter {
     started: Instant,
@@ -191,12 +191,12 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// Times are counted from `started`.
+    /// A reporter; the times of events count from `started`.
     pub fn new(started: Instant, form: cli::Events) -> Self {
         Self { started, form }
     }
 
-    /// Tells one event, about `peer` if its uid is known.
+    /// Writes one event, about `peer` if its uid is known.
     pub fn tell(&self, peer: Option<&PeerId>, event: &Event) {
         let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let peer = peer.map(PeerId::as_str);
@@ -208,7 +208,7 @@ impl Reporter {
         let _ = writeln!(out, "{line}").and_then(|()| out.flush());
     }
 
-    /// Tells what people read in the last line on stderr.
+    /// Writes an event in the JSON form only: people read the same on stderr.
     pub fn tell_scripts(&self, peer: Option<&PeerId>, event: &Event) {
         if self.form == cli::Events::Json {
             self.tell(peer, event);
@@ -216,7 +216,7 @@ impl Reporter {
     }
 }
 
-/// Escaped further than JSON demands: people look at it, too.
+/// Escapes more than JSON demands, because people look at it, too.
 fn json(ms: u64, peer: Option<&str>, event: &Event) -> String {
     printable(&serde_json::to_string(&Line { event, ms, peer }).unwrap_or_default())
 }

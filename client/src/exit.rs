@@ -1,4 +1,4 @@
-//! What the process returns to its caller: one documented code per kind of ending.
+//! The exit codes: one documented code per kind of ending.
 
 use std::fmt;
 
@@ -6,25 +6,25 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// What was asked for was done: the call ran its time, the frames came, or the user hung up.
+    /// Success: the call ran its time, the expected frames came, or the user hung up.
     Success = 0,
-    /// GStreamer or the system failed in a way that is nobody's mistake.
+    /// An unexpected failure of GStreamer or the system.
     Internal = 1,
     /// A flag or argument is wrong.
     Usage = 2,
     /// No connection to the signalling server, or it was lost.
     CannotConnect = 3,
-    /// The server's certificate is not trusted, or `--ca-file` is no good.
+    /// The server's certificate is not trusted, or `--ca-file` cannot be used.
     Tls = 4,
-    /// The server refused the uid: taken, or not a uid.
+    /// The server refused the uid: it is taken or invalid.
     RefusedUid = 5,
     /// Nobody is registered under the uid to call.
     PeerNotFound = 6,
     /// The peer is in a call or a room already.
     Busy = 7,
-    /// No usable offer or answer, or the peer is not the one its description announced.
+    /// No usable offer or answer, or the peer's certificate does not match its description.
     NegotiationFailed = 8,
-    /// Offer and answer agree, but no path to the peer was found or it broke.
+    /// Offer and answer were exchanged, but ICE found no path to the peer, or the path broke.
     IceFailed = 9,
     /// Connected, but the expected media did not arrive in time.
     NoMedia = 10,
@@ -32,11 +32,11 @@ pub enum ExitCode {
     MissingPlugin = 11,
     /// The peer ended the call.
     PeerLeft = 12,
-    /// The server or the proxy wants to know who we are, refuses us or what we ask for, or wants us to stay away.
+    /// The server or a proxy demands credentials, refuses us or our request, or wants us to stay away.
     NotAuthorised = 13,
-    /// The peer sent more than anybody can take.
+    /// The peer sent more than the limits allow.
     Misbehaved = 14,
-    /// The call went well, but `--send-text` never went out.
+    /// The call succeeded, but the text of `--send-text` was not sent.
     TextUnsent = 15,
 }
 
@@ -96,31 +96,31 @@ impl ExitCode {
         }
     }
 
-    /// The table of codes, one a line.
+    /// The table of codes, one per line.
     pub fn table() -> String {
         Self::ALL.iter().map(|code| format!("  {:>2}  {}\n", *code as u8, code.meaning())).collect()
     }
 }
 
-/// An ending with its reason: the one line the user gets, and the code the caller gets.
+/// A failure: the exit code and the message for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Which kind of ending.
+    /// The exit code.
     pub code: ExitCode,
-    /// What is wrong and what to do, in one line.
+    /// The cause and what to do, in one line.
     pub message: String,
-    /// Whether it is worth another attempt.
+    /// Whether another attempt makes sense.
     pub hope: Hope,
 }
 
-/// What another attempt to reach the server may bring.
+/// The expected result of another attempt to reach the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hope {
-    /// The same answer.
+    /// The same failure.
     None,
-    /// Success, if the server has let us in before: then it is not our settings that are wrong.
+    /// Success, if the server has let us in before: then our settings are not the cause.
     IfKnown,
-    /// Success: the server may not be up yet.
+    /// Success: the server may not be started yet.
     Passing,
 }
 
@@ -131,12 +131,12 @@ impl Failure {
         Self { code, message: message.into(), hope }
     }
 
-    /// It may go well in a moment.
+    /// Marks the failure as passing: another attempt may succeed soon.
     pub fn passing(self) -> Self {
         Self { hope: Hope::Passing, ..self }
     }
 
-    /// It may go well again, if it ever has.
+    /// Marks the failure as passing if the server has let us in before.
     pub fn if_known(self) -> Self {
         Self { hope: Hope::IfKnown, ..self }
     }

@@ -1,16 +1,16 @@
-//! Whether SIGHUP ends us. Under `nohup` it does not: what a parent has a process ignore stays ignored.
+//! Whether SIGHUP ends callbin. Under `nohup` it does not: a signal that the parent process ignored stays ignored.
 
 use std::fs;
 
-/// Its number on Linux.
+/// The signal's number on Linux.
 const SIGHUP: u32 = 1;
 
-/// Whether SIGHUP was ignored when the process began; to be asked before anybody handles it.
+/// Whether SIGHUP was ignored when the process started. Call this before a handler is installed.
 pub fn is_ignored() -> bool {
     fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, SIGHUP))
 }
 
-/// Whether `status` of proc(5) names the signal in the mask of those ignored.
+/// Whether the mask of ignored signals in `/proc/self/status` (proc(5)) contains the signal.
 fn ignores(status: &str, signal: u32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());

@@ -1,8 +1,9 @@
 //! callbin's client: WebRTC calls with GStreamer's webrtcbin, one to one or in rooms.
 //!
-//! Pure parts decide ([`negotiation`], [`sdp`], [`candidate`], [`backoff`]); shells around them talk to the server
-//! ([`dial`], [`signalling`]) and to GStreamer ([`media`], [`peer`]); [`engine`] connects the two for any number of
-//! peers, [`view`] shows and plays them, and [`session`] and [`conference`] are modes on top of it. [`app`] runs the program.
+//! Pure modules make the decisions ([`negotiation`], [`sdp`], [`candidate`], [`backoff`]). Others connect to the server
+//! ([`dial`], [`signalling`]) and run GStreamer ([`media`], [`peer`]). [`engine`] combines them for any number of
+//! peers, [`view`] shows and plays the peers, [`session`] and [`conference`] are the modes, and [`app`] runs the
+//! program.
 
 pub mod address;
 pub mod agreement;

@@ -1,15 +1,15 @@
-//! The log: ours to stderr, at the level of `CALLBIN_LOG`, and what libraries have to say through it.
+//! The log on stderr, at the level of `CALLBIN_LOG`; it includes the messages of libraries.
 
 use gst::glib::{self, LogLevel, LogLevels};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-/// What libnice says when an agent ends that had a TURN server.
+/// Part of libnice's warning when an agent with a TURN server ends.
 ///
-/// `nice_agent_close_async` would end the allocation first, but GStreamer before 1.28 never calls it, and it cannot
-/// be reached without unsafe code. The allocation expires by itself: there is nothing that a user could do.
+/// `nice_agent_close_async` would end the allocation first, but GStreamer before 1.28 never calls it, and calling it
+/// needs unsafe code. The allocation expires by itself, and a user can do nothing about it.
 const TURN_LEFTOVER: &str = "alive TURN refreshes";
 
-/// Sets it up.
+/// Sets up the log.
 pub fn init() {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::WARN.into())

@@ -10,24 +10,24 @@ fn main() {
     use_one_arena();
     logging::init();
     let code = app::run(&cli, started);
-    // Not by way of the C library's exit handlers: OpenSSL's would free what a thread that is still making a
-    // key, or a pipeline that does not end, is using.
+    // Skip the C library's exit handlers: OpenSSL's handler frees memory that other threads may still use (a thread
+    // that generates a key, or a pipeline that does not end).
     signal_hook::low_level::exit(code as i32);
 }
 
-/// glibc's own setting, which counts only when a process starts.
+/// A setting of glibc, read only when a process starts.
 const ARENAS: &str = "MALLOC_ARENA_MAX";
 
-/// Starts again with one arena of memory, unless somebody has chosen already.
+/// Restarts the program with one malloc arena, unless the environment sets a number.
 ///
-/// GStreamer makes threads for each peer, and glibc an arena for each thread, up to eight for each core: memory
-/// that grows with every peer that comes and is hardly given back when it goes. One is as fast here.
+/// GStreamer makes threads for each peer, and glibc makes an arena for each thread, up to eight per core. Their memory
+/// grows with every peer and is hardly given back when the peer goes. One arena is as fast here.
 fn use_one_arena() {
     if env::var_os(ARENAS).is_some() {
         return;
     }
     if let Ok(program) = env::current_exe() {
-        // Returns only if it can't be done: then it works as well, with more memory.
+        // Returns only on failure: then callbin works as well, with more memory.
         let _ = Command::new(program).args(env::args_os().skip(1)).env(ARENAS, "1").exec();
     }
 }

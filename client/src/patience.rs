@@ -1,22 +1,22 @@
-//! How often a peer may have its pipeline built anew.
+//! Limits how often a peer may have its pipeline rebuilt.
 //!
-//! To build one costs far more than the message that asks for it. Who tries again for a reason does so a few
-//! times at most, a member that was suspended for instance finds the offers of a minute.
+//! Building a pipeline costs far more than the message that causes it. An honest peer causes only a few in a row: for
+//! example, a member that was suspended finds the offers of a minute.
 
 use std::time::Duration;
 
-/// So many at once.
+/// Rebuilds allowed at once.
 const AT_ONCE: u32 = 10;
-/// And one more after each of these.
+/// One more rebuild is allowed after each of these pauses.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// What is left of it for one peer.
+/// The rebuilds that one peer has left: a token bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
     at_once: u32,
     pause: Duration,
     left: u32,
-    /// The last time that one came back.
+    /// The time of the last refill.
     since: Duration,
 }
 
@@ -27,12 +27,12 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// `at_once`, and one more after each `pause`.
+    /// Allows `at_once`, and one more after each `pause`.
     pub fn new(at_once: u32, pause: Duration) -> Self {
         Self { at_once, pause, left: at_once, since: Duration::ZERO }
     }
 
-    /// Takes one at the time `now`; `false`: there is none left.
+    /// Takes one at the time `now`; returns `false` if none is left.
     pub fn spend(&mut self, now: Duration) -> bool {
         while self.left < self.at_once && now.saturating_sub(self.since) >= self.pause {
             self.left += 1;

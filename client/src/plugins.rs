@@ -1,9 +1,9 @@
-//! The GStreamer elements the client is built of: looked for at start, so that whoever lacks one learns of
-//! all at once, and where to get them.
+//! The GStreamer elements that the client needs. They are checked at start, so that one message names all missing
+//! elements and their packages.
 
 use crate::exit::{ExitCode, Failure};
 
-/// A Debian package and the elements of it that are used.
+/// A Debian package and its elements in use.
 type Package = (&'static str, &'static [&'static str]);
 
 const CALL: &[Package] = &[
@@ -43,7 +43,7 @@ const VIEW: &[Package] = &[
     ("gstreamer1.0-plugins-good", &["autovideosink", "autoaudiosink"]),
 ];
 
-/// Fails if an element is missing, naming every missing one and its package.
+/// Fails if elements are missing, and names each and its package.
 pub fn check(view: bool) -> Result<(), Failure> {
     let wanted = CALL.iter().chain(if view { VIEW } else { &[] });
     let missing = missing(wanted, |element| gst::ElementFactory::find(element).is_some());

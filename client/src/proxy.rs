@@ -1,7 +1,7 @@
-//! The proxy on the way to the signalling server, from the environment as curl reads it. Pure.
+//! The proxy for the signalling server, from the environment variables that curl reads. Pure.
 //!
-//! `https_proxy` is for `wss://`, `http_proxy` for `ws://`, `all_proxy` for both where there is no other, and
-//! `no_proxy` names hosts to connect to without one. Each may be in capitals; small letters come first.
+//! `https_proxy` is for `wss://`, `http_proxy` for `ws://`, `all_proxy` for both if the specific one is not set, and
+//! `no_proxy` lists hosts to reach directly. Each may be in capitals; the lower-case variable takes precedence.
 
 use std::net::IpAddr;
 
@@ -9,10 +9,10 @@ use async_tungstenite::tungstenite::http::HeaderValue;
 
 use crate::address::Address;
 
-/// The only kind that is spoken to.
+/// The only supported scheme.
 const HTTP: &[(&str, bool, u16)] = &[("http", false, 80)];
 
-/// The proxy to use for `address`, if any. An error is a setting that cannot be used.
+/// The proxy to use for `address`, if any. The error describes a variable that cannot be used.
 pub fn choose(address: &Address, env: impl Fn(&str) -> Option<String>) -> Result<Option<Address>, String> {
     let read = |name: &str| {
         let value =
@@ -36,12 +36,12 @@ pub fn choose(address: &Address, env: impl Fn(&str) -> Option<String>) -> Result
     }
 }
 
-/// In a CGI program `HTTP_PROXY` is a header of the request: anybody could send it.
+/// In a CGI program `HTTP_PROXY` holds the request's `Proxy` header, which anybody can send.
 fn may_be_in_capitals(name: &str, env: &impl Fn(&str) -> Option<String>) -> bool {
     name != "http_proxy" || env("REQUEST_METHOD").is_none()
 }
 
-/// Whether `no_proxy` names the host: itself, a domain of it, its network, or all with `*`.
+/// Whether `no_proxy` covers the host: by its name, a parent domain, its network, or `*`.
 fn is_listed(list: &str, host: &str) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     let ip = host.parse::<IpAddr>().ok();
@@ -71,7 +71,7 @@ fn contains(network: &str, ip: IpAddr) -> bool {
     }
 }
 
-/// The question for a way through to `address` (RFC 9110, section 9.3.6).
+/// The `CONNECT` request for a tunnel to `address` (RFC 9110, section 9.3.6).
 pub fn request(address: &Address, proxy: &Address) -> Vec<u8> {
     let host = if address.host.contains(':') { format!("[{}]", address.host) } else { address.host.clone() };
     let target = format!("{host}:{}", address.port);
@@ -85,7 +85,7 @@ pub fn request(address: &Address, proxy: &Address) -> Vec<u8> {
     request
 }
 
-/// The status of the answer whose head this is. `None`: it is no HTTP.
+/// The status in the head of an answer. `None`: it is not HTTP.
 pub fn status(head: &[u8]) -> Option<u16> {
     let line = head.split(|byte| *byte == b'\r' || *byte == b'\n').next()?;
     let line = std::str::from_utf8(line).ok()?;

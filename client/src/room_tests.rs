@@ -52,7 +52,7 @@ fn whoever_offered_offers_again_after_a_failure() {
     assert_eq!(room.handle(T0, Input::Broken(peer("older"))), [Effect::Close(peer("older")), later]);
     assert_eq!(room.handle(T0, Input::Retry(peer("older"))), [open("older", Start::Offer, false)]);
     assert_eq!(room.handle(T0, Input::Retry(peer("older"))), [], "it is under way");
-    // The other side only waits.
+    // The other side offers, so this one only waits.
     assert_eq!(room.handle(T0, Input::Broken(peer("younger"))), [Effect::Close(peer("younger"))]);
     assert_eq!(room.handle(T0, Input::Retry(peer("younger"))), []);
     room.handle(T0, Input::Broken(peer("older")));
@@ -72,7 +72,8 @@ fn an_unbearable_member_is_shunned_until_it_leaves() {
     assert_eq!(room.handle(T0, Input::Said(peer("bad"), offer())), [Effect::Deliver(peer("bad"), offer())]);
 }
 
-/// A member ends each negotiation and offers again until it is shunned; returns how many offers were accepted.
+/// Simulates a member that ends each negotiation and offers again until it is shunned; returns how many of its offers
+/// were accepted.
 fn restless(room: &mut Room, now: Duration) -> usize {
     let restless = Effect::Report(peer("bad"), Report::Restless);
     for number in 0..1000 {
@@ -125,7 +126,7 @@ fn who_is_shunned_stays_so_when_we_enter_again() {
     let again = room.handle(T0, Input::Entered(vec![peer("bad"), peer("good")]));
     assert_eq!(again, [Effect::Close(peer("good")), open("good", Start::Offer, false)]);
     assert_eq!(room.handle(T0, Input::Said(peer("bad"), offer())), []);
-    // A member that left meanwhile starts over.
+    // A member that left meanwhile gets a fresh start.
     room.handle(T0, Input::Entered(vec![]));
     assert_eq!(room.handle(T0, Input::Entered(vec![peer("bad")])), [open("bad", Start::Offer, false)]);
 }
@@ -142,7 +143,7 @@ fn a_member_that_left_can_come_back_at_once() {
         room.handle(T0, Input::Joined(peer("a"))),
         [Effect::Report(peer("a"), Report::Joined), open("a", Start::AwaitOffer, true)]
     );
-    // The same if the notice of its leaving is late or lost:
+    // The same without the message that it left (late or lost):
     assert_eq!(
         room.handle(T0, Input::Joined(peer("a"))),
         [
@@ -213,22 +214,22 @@ struct World {
 struct Client {
     room: Room,
     pairs: BTreeMap<PeerId, Pair>,
-    /// From the server, not yet read.
+    /// Messages from the server that are not read yet.
     inbox: VecDeque<Input>,
-    /// From the webrtcbins, not yet handled. The number is the webrtcbin's generation: events of a replaced one are
-    /// ignored.
+    /// Events of the webrtcbins that are not handled yet. The number is the webrtcbin's generation: events of a
+    /// replaced one are ignored.
     done: VecDeque<(PeerId, u32, negotiation::Input)>,
 }
 
 struct Pair {
     negotiation: Negotiation,
     generation: u32,
-    /// The ICE user fragments of the two descriptions, once set.
+    /// The ICE ufrags of the two descriptions, once they are set.
     local: Option<String>,
     remote: Option<String>,
 }
 
-/// Each webrtcbin has a certificate of its own.
+/// A session description. Each webrtcbin (each `ufrag`) has its own certificate.
 fn description(kind: SdpType, ufrag: &str) -> String {
     let generation = ufrag.trim_start_matches("ufrag").parse::<u64>().unwrap();
     let certificate: Vec<String> =
@@ -277,7 +278,7 @@ impl World {
         }
     }
 
-    /// One client handles its next input, if there is one; returns whether there was. `from_server` says where to look
+    /// One client handles its next input; returns whether there was one. `from_server` selects the queue to look at
     /// first.
     fn step(&mut self, who: &PeerId, from_server: bool) -> bool {
         let Some(client) = self.clients.get_mut(who) else { return false };
@@ -366,7 +367,7 @@ impl World {
         }
     }
 
-    /// Sets a description after it was sent. (A function of its own because the borrow of the other client has to end.)
+    /// Sets a description after it was sent. (A separate function, because the borrow of the other client must end.)
     fn rest_of_send(&mut self, who: &PeerId, peer: &PeerId, is_answer: bool) {
         let client = self.clients.get_mut(who).unwrap();
         let Some(pair) = client.pairs.get_mut(peer) else { return };
@@ -381,7 +382,7 @@ impl World {
         }
     }
 
-    /// All clients handle all inputs.
+    /// Runs until no client has an input left.
     fn settle(&mut self) {
         for _ in 0..100_000 {
             let all: Vec<PeerId> = self.clients.keys().cloned().collect();
@@ -393,7 +394,7 @@ impl World {
         panic!("they never stop talking");
     }
 
-    /// Whether both members of each pair have set each other's descriptions, of the same two webrtcbins.
+    /// Checks that both members of each pair have set each other's descriptions, of the same two webrtcbins.
     fn all_connected(&self) -> Result<(), String> {
         for (who, client) in &self.clients {
             let others: BTreeSet<&PeerId> = self.clients.keys().filter(|other| *other != who).collect();
@@ -431,8 +432,8 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    /// For any interleaving of joins, leaves, messages and slow webrtcbins: in the end all who stayed are connected
-    /// with each other.
+    /// For any interleaving of joins, leaves, messages and slow webrtcbins, the members that stay end up connected with
+    /// each other.
     #[test]
     fn everyone_who_stays_is_connected(acts in proptest::collection::vec(act(), 0..200)) {
         let mut world = World::new();

@@ -1,7 +1,7 @@
 //! One-to-one calls: `callbin call` and `callbin wait`.
 //!
-//! In this protocol a connection to the server is for one call: whoever wants to be called again connects again. The
-//! server closes it when the peer's is gone. A server that is gone itself does not end a call that is connected.
+//! In this protocol a connection to the server serves one call; the next call needs a new connection. The server closes
+//! the connection when the peer's is gone. A connected call survives the loss of the server.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use crate::{
     signalling::{Connection, Incoming, closing, refusal},
 };
 
-/// Before we wait to be called again.
+/// Pause before we wait for the next call.
 const SHORT_PAUSE: Duration = Duration::from_millis(10);
 
 /// Calls `peer`, until the call is over.
@@ -46,7 +46,7 @@ pub async fn wait(app: &mut App, once: bool) -> Result<(), Failure> {
     let uid = app.options.uid();
     let mut backoff = app.backoff(WaitForServer::Forever);
     let mut unreached = None;
-    // The check of all elements and flags, and the slow parts of the first call's beginning, now.
+    // Check all elements and flags now, and do the slow parts of the first call's setup.
     app.start_media();
     loop {
         let mut call = Call::new(app, None, Start::BeCalled);
@@ -63,7 +63,7 @@ pub async fn wait(app: &mut App, once: bool) -> Result<(), Failure> {
             app.reporter.tell(None, &Event::Ended { reason: ending.reason() });
             Duration::ZERO
         } else if matches!(ending, Ending::PeerLeft) {
-            // A caller that gave up before it said anything. Not at once, should a server do this for ever.
+            // The caller gave up before it sent anything. Pause, in case a server does this for ever.
             SHORT_PAUSE
         } else {
             match call.pause_before_another(app, &ending, &mut backoff) {
@@ -81,7 +81,7 @@ pub async fn wait(app: &mut App, once: bool) -> Result<(), Failure> {
     }
 }
 
-/// Whether the user wanted to end while we paused. No pause outlasts a probe.
+/// Pauses, at most until the probe's end; returns whether the user interrupted.
 async fn pause_or_interrupt(app: &mut App, pause: Duration) -> Result<bool, Failure> {
     let until = Instant::now() + pause;
     let until = app.probe_end().map_or(until, |end| until.min(end));
@@ -96,10 +96,10 @@ async fn pause_or_interrupt(app: &mut App, pause: Duration) -> Result<bool, Fail
 /// One connection and the one call it can have.
 struct Call {
     key: u64,
-    /// Whom we call; `None`: we are called, by somebody whose uid the protocol does not tell.
+    /// The peer that we call. `None`: we are called; the protocol does not name the caller.
     peer: Option<PeerId>,
     connection: Option<Connection>,
-    /// What is for the peer's ears waits until the server has made the connection to it.
+    /// Whether the server has connected us with the peer. Until then output waits in `held`.
     session: bool,
     held: Vec<Out>,
     was_registered: bool,
@@ -110,7 +110,7 @@ struct Call {
 
 impl Call {
     fn new(app: &mut App, peer: Option<PeerId>, start: Start) -> Self {
-        // The caller's offer stands, should both offer.
+        // If both sides offer, the caller's offer wins.
         let polite = peer.is_none();
         let ring = if peer.is_some() { app.options.ring_limit() } else { Duration::ZERO };
         let key = app.engine.open(peer.clone(), start, polite, ring);
@@ -169,7 +169,7 @@ impl Call {
         self.connection = Some(connection);
     }
 
-    /// Whoever only waits encodes nothing.
+    /// Stops the encoders while we only wait for a call.
     fn rest_the_encoders(&self, app: &mut App) {
         if !self.was_called {
             drop(app.engine.drop_source());
@@ -179,7 +179,7 @@ impl Call {
     fn incoming(&mut self, app: &mut App, incoming: Incoming) -> Option<Ending> {
         let text = match incoming {
             Incoming::Text(text) => text,
-            // 1000: the partner is gone. Anything else is the server's own affair.
+            // 1000: the peer is gone. Any other code concerns the server itself.
             Incoming::Closed { code: 1000, .. } if self.session => {
                 return Some(Ending::PeerLeft);
             }
@@ -190,7 +190,7 @@ impl Call {
                 return self.server_lost(app, closing(code, &reason));
             }
             Incoming::Unreadable(failure) => {
-                // Of the peer, who has called us then.
+                // In a session the message is the peer's, so the peer has called us.
                 self.was_called |= self.session;
                 return Some(Ending::Failed(failure));
             }
@@ -213,8 +213,8 @@ impl Call {
         }
     }
 
-    /// The server is gone. Media that flow from peer to peer need none: the call goes on until the peer hangs up, or is
-    /// not heard of any more. If it was not the server, but the peer who left, it says so by closing with 1000.
+    /// The server is gone. Media flow from peer to peer without it: a connected call goes on until the peer hangs up
+    /// or falls silent. (If the peer had left, the server would have closed the connection with 1000.)
     fn server_lost(&mut self, app: &mut App, reason: String) -> Option<Ending> {
         self.connection = None;
         if app.engine.connected(self.key).is_none() {
@@ -225,7 +225,7 @@ impl Call {
         None
     }
 
-    /// What the server says before there is a session, or the peer in it.
+    /// The failure for an `ERROR` message: the server's before there is a session, the peer's within it.
     fn server_error(&self, error: ErrorMessage) -> Failure {
         let (code, advice) = match &error {
             ErrorMessage::PeerNotFound(_) => (ExitCode::PeerNotFound, ": is it waiting on this server?"),
@@ -244,7 +244,7 @@ impl Call {
                 }
                 app.engine.signal(self.key, signal);
             }
-            Err(error) => tracing::warn!("the peer says what is no signal, ignored: {error}"),
+            Err(error) => tracing::warn!("ignored an invalid signal from the peer: {error}"),
         }
     }
 
@@ -279,7 +279,7 @@ impl Call {
         }
     }
 
-    /// Whatever the clock decides: seconds, duration, probe.
+    /// Handles all deadlines: the next second, `--duration` and the probe.
     fn look_at_clock(&mut self, app: &mut App) -> Option<Ending> {
         let now = Instant::now();
         if let Some(next) = self.next_second.filter(|next| *next <= now) {
@@ -290,7 +290,7 @@ impl Call {
             }
         }
         if let Some(wanted) = app.options.expect_video_frames {
-            // What is to be said, too, can still be said.
+            // The text of --send-text can still be sent: wait for that, too.
             let speaks = app.engine.has_unsaid(self.key) && app.engine.may_speak(self.key);
             if app.engine.frames(self.key) >= wanted && !speaks {
                 return Some(Ending::Frames);
@@ -317,7 +317,7 @@ impl Call {
 
     fn wake_time(&self, app: &App) -> Option<Instant> {
         let probe = app.probe_end();
-        // Frames are counted where nobody wakes us: look often enough.
+        // The frame counter does not wake us: poll it.
         let look =
             (probe.is_some() && self.was_connected).then(|| Instant::now() + Duration::from_millis(20));
         let over = app
@@ -328,7 +328,7 @@ impl Call {
         [self.next_second, probe, look, over].into_iter().flatten().min()
     }
 
-    /// When to make another attempt after one that did not get as far as a call, if at all.
+    /// The pause before another attempt, after one that did not become a call. `None`: no other attempt.
     fn pause_before_another(&self, app: &App, ending: &Ending, backoff: &mut Backoff) -> Option<Duration> {
         let (reason, pause) = match ending {
             Ending::Failed(failure) if !(self.was_registered && self.peer.is_some()) => {
@@ -341,12 +341,12 @@ impl Call {
         Some(pause)
     }
 
-    /// The last thing that the process does: what it tells, and its result.
+    /// Reports the last events and closes the call; returns the result of the process.
     async fn end(&mut self, app: &mut App, ending: Ending) -> Result<(), Failure> {
         let is_answered = self.peer.is_none() && self.was_connected;
         let ended = Event::Ended { reason: ending.reason() };
         let result = match ending {
-            // Being hung up on is how an answered call ends.
+            // An answered call normally ends when the peer hangs up.
             Ending::PeerLeft if is_answered => Ok(()),
             ending => ending.result(self.was_connected),
         };
@@ -362,7 +362,7 @@ impl Call {
         for event in events.chain(self.was_called.then_some(ended)) {
             match result {
                 Ok(()) => app.reporter.tell(self.peer.as_ref(), &event),
-                // Why it failed is told once.
+                // People read the failure in the last line on stderr.
                 Err(_) => app.reporter.tell_scripts(self.peer.as_ref(), &event),
             }
         }

@@ -34,25 +34,24 @@ use crate::{
     token::TokenSource,
 };
 
-/// For TCP, TLS, the upgrade and the registration together.
+/// Time limit for TCP, TLS, the upgrade and the registration together.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// A connection on which nothing came for this long is asked for a sign of life, and given up after as long
-/// again.
+/// After this long without a frame we send a ping; after as long again the connection counts as lost.
 const QUIET_LIMIT: Duration = Duration::from_secs(20);
-/// How long the goodbye may take.
+/// Time limit for closing the connection.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);
-/// The longest list of a room, and the longest message of a member with the member's name before it.
+/// Longest message in bytes: the longest member list of a room, or the longest message of a member after its uid.
 const MAX_MESSAGE: usize = MAX_LIST_LEN + MAX_ID_LEN;
 const QUEUE: usize = 256;
 
-/// Where the server is and which certificates are trusted.
+/// The server's address, the trusted certificates and the token.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// Where it is.
+    /// Its address.
     pub address: Address,
     /// Which certificates to accept.
     pub trust: tls::Trust,
-    /// What lets us in.
+    /// The source of the access token.
     pub token: TokenSource,
 }
 
@@ -70,23 +69,23 @@ impl Server {
 #[derive(Debug)]
 pub struct Connection {
     outgoing: Sender<String>,
-    /// What comes in. After `Closed`, `Unreadable` or `Lost` there is nothing more.
+    /// The incoming frames. `Closed`, `Unreadable` or `Lost` is the last item.
     pub incoming: Receiver<Incoming>,
 }
 
-/// What comes from the server.
+/// An item from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
     /// A text frame.
     Text(String),
-    /// The server closed the connection in good order: in a session, the partner is gone.
+    /// The server closed the connection properly: in a session, the peer is gone.
     Closed {
         /// The WebSocket close code.
         code: u16,
-        /// The server's words.
+        /// The reason in the close frame.
         reason: String,
     },
-    /// Something came that we cannot read. It would come again, were we to come back.
+    /// A frame that we cannot read. After a reconnect it would come again.
     Unreadable(Failure),
     /// The connection broke.
     Lost(String),
@@ -104,14 +103,14 @@ impl Connection {
         }
     }
 
-    /// Queues a frame. A full queue means a server that stopped reading: the connection ends.
+    /// Queues a frame. If the queue is full, the server has stopped reading: the connection ends.
     pub fn send(&self, text: String) {
         if self.outgoing.try_send(text).is_err() {
             self.outgoing.close();
         }
     }
 
-    /// Says goodbye and waits, a moment at most, until the server has heard it.
+    /// Closes the connection and waits briefly for the server's confirmation.
     pub async fn close(self) {
         self.outgoing.close();
         let gone = async { while self.incoming.recv().await.is_ok() {} };
@@ -160,7 +159,7 @@ fn upgrade_failure(server: &Server, error: &tungstenite::Error) -> Failure {
     }
 }
 
-/// Whether the same request may go well in a moment: the server is full or starting, or a proxy waits for it.
+/// Whether the same request may succeed soon: the server is full or starting, or a proxy waits for it.
 fn is_passing(status: StatusCode) -> bool {
     use StatusCode as S;
     matches!(status, S::REQUEST_TIMEOUT | S::TOO_EARLY | S::TOO_MANY_REQUESTS) || status.is_server_error()
@@ -182,7 +181,7 @@ fn not_admitted<T>(server: &Server, response: &Response<T>) -> Failure {
     Failure::new(ExitCode::NotAuthorised, message)
 }
 
-/// The server closed with these words: whether they mean that we are not to come back by ourselves.
+/// The failure if this close code and reason mean that we must not reconnect by ourselves.
 pub fn unwelcome(code: u16, reason: &str) -> Option<Failure> {
     let is_final = code == 1008
         && ["uid not allowed", "token expired", "replaced by a new connection", "closed by an operator"]
@@ -191,7 +190,7 @@ pub fn unwelcome(code: u16, reason: &str) -> Option<Failure> {
         .then(|| Failure::new(ExitCode::NotAuthorised, format!("the server ends the connection: {reason}")))
 }
 
-/// The server's reason, or the code if it gives none.
+/// The server's reason for closing, or the close code if it gives none.
 pub fn closing(code: u16, reason: &str) -> String {
     if reason.is_empty() {
         format!("the server closed the connection with code {code}")
@@ -209,7 +208,7 @@ async fn register(tx: &mut Tx, rx: &mut Rx, server: &Server, uid: &PeerId) -> Re
         match frame.map_err(|error| failed(error.to_string()))? {
             Message::Text(text) => match ServerMessage::parse(&text) {
                 Ok(ServerMessage::Hello) => return Ok(()),
-                // Only rules of its operator have words of their own here.
+                // At this stage only the operator's rules cause an `ERROR` message.
                 Ok(ServerMessage::Error(error)) => {
                     return Err(refusal(&format!("our registration as {uid}"), &error).if_known());
                 }
@@ -233,7 +232,7 @@ async fn register(tx: &mut Tx, rx: &mut Rx, server: &Server, uid: &PeerId) -> Re
     Err(failed("the server closed the connection".into()))
 }
 
-/// The server closed instead of registering us: whether it refuses us, and why.
+/// The failure if the server closed the connection because it refuses to register us.
 fn not_registered(uid: &PeerId, code: CloseCode, reason: &str) -> Option<Failure> {
     let why = match reason {
         "uid not allowed" => "the token does not allow it",
@@ -249,10 +248,10 @@ fn not_registered(uid: &PeerId, code: CloseCode, reason: &str) -> Option<Failure
     Some(Failure::new(ExitCode::RefusedUid, message))
 }
 
-/// What callbin's server says when its webhook gives no answer.
+/// The error text of callbin's server when its webhook gives no answer.
 const NOT_AVAILABLE: &str = "not available";
 
-/// The server does not allow what we ask for, by rules of its operator (a webhook), and these are its words.
+/// The failure if the rules of the server's operator (a webhook) do not allow `what`.
 pub fn refusal(what: &str, error: &ErrorMessage) -> Failure {
     let message = match error {
         ErrorMessage::Other(words) if words == NOT_AVAILABLE => format!(
@@ -263,7 +262,7 @@ pub fn refusal(what: &str, error: &ErrorMessage) -> Failure {
     Failure::new(ExitCode::NotAuthorised, message)
 }
 
-/// Moves frames until one side has enough.
+/// Moves frames until one side closes.
 async fn pump(mut tx: Tx, mut rx: Rx, to_send: Receiver<String>, received: Sender<Incoming>) {
     let end = match relay(&mut tx, &mut rx, &to_send, &received).await {
         Ok(end) => end,
@@ -282,7 +281,7 @@ async fn pump(mut tx: Tx, mut rx: Rx, to_send: Receiver<String>, received: Sende
     let _ = received.send(end).await;
 }
 
-/// What came is larger than anything we read, or no text at all.
+/// The failure if a frame was too large or not valid text.
 fn unreadable(error: &tungstenite::Error) -> Option<Failure> {
     let why = match error {
         tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
@@ -294,7 +293,7 @@ fn unreadable(error: &tungstenite::Error) -> Option<Failure> {
     Some(Failure::new(ExitCode::Misbehaved, format!("cannot read a message from the server: {why}")))
 }
 
-/// We closed. Nobody reads this, but the channel needs an end.
+/// The last item after we closed: nobody reads it, but the channel needs one.
 fn hung_up() -> Incoming {
     Incoming::Lost("hung up".into())
 }
@@ -341,7 +340,7 @@ async fn take(
             let gone = received.send(Incoming::Text(text.to_string())).await.is_err();
             Ok(gone.then(hung_up))
         }
-        // Some peers send JSON in binary frames, and the server hands them on as they are.
+        // Some peers send JSON in binary frames, and the server forwards them unchanged.
         Some(Ok(Message::Binary(bytes))) => match String::from_utf8(bytes.to_vec()) {
             Ok(text) => Ok(received.send(Incoming::Text(text)).await.is_err().then(hung_up)),
             Err(_) => Ok(None),

@@ -1,30 +1,30 @@
-//! What is measured of one peer, in the form the `stats` event has.
+//! The measurements of one peer, in the form of the `stats` event.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// One second's measurements of one peer. Counts are totals since the call began, levels and rates are of
-/// the time since the last event. What is not known yet is left out.
+/// The measurements of one peer, once a second. Counts are totals since the call began; levels and rates are for the
+/// time since the last event. Values that are not known yet are left out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct PeerStats {
-    /// What arrives, the picture.
+    /// Received video.
     pub video: VideoStats,
-    /// What arrives, the sound.
+    /// Received audio.
     pub audio: AudioStats,
     /// Frames and packets handed to the transport.
     pub sent: SentStats,
-    /// The path that ICE has chosen, once webrtcbin has told.
+    /// The path that ICE selected, once webrtcbin has reported it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<Path>,
-    /// Round trip in milliseconds, as RTCP has it.
+    /// Round-trip time in milliseconds, from RTCP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,
-    /// Milliseconds since the last packet of any kind from this peer.
+    /// Milliseconds since the last RTP or RTCP packet from this peer.
     pub silence_ms: u64,
 }
 
-/// The two ends of the path to the peer: `host`, `srflx`, `prflx` or `relay`, as candidates name them.
+/// The candidate types at the two ends of the path: `host`, `srflx`, `prflx` or `relay`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Path {
     /// Ours.
@@ -33,29 +33,29 @@ pub struct Path {
     pub remote: String,
 }
 
-/// RTP as received for one medium.
+/// Received RTP of one medium.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct RtpStats {
-    /// RTP packets that reached the decoder's side of the jitter buffer.
+    /// RTP packets that came out of the jitter buffer.
     pub packets: u64,
-    /// Their bytes, headers included.
+    /// Bytes of these packets, headers included.
     pub bytes: u64,
-    /// Packets that never came.
+    /// Packets that never arrived.
     pub lost: u64,
     /// Interarrival jitter (RFC 3550) in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter_ms: Option<f64>,
 }
 
-/// The received picture.
+/// Received video.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct VideoStats {
-    /// The transport's side of it.
+    /// Its RTP packets.
     #[serde(flatten)]
     pub rtp: RtpStats,
     /// Decoded frames.
     pub frames: u64,
-    /// Decoded frames per second, of the last second; none before there was one.
+    /// Decoded frames per second, over the last second; none before its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fps: Option<f64>,
     /// Pixels from left to right; none before the first frame.
@@ -67,62 +67,62 @@ pub struct VideoStats {
     /// The latest frame's mean colour as red, green, blue, 0 to 255.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub color: Option<[u8; 3]>,
-    /// How much of the picture changed between the last two looks: mean difference of brightness, 0 to 255.
+    /// Motion: the mean difference of brightness between the last two samples of the picture, 0 to 255.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub motion: Option<f64>,
 }
 
-/// The received sound.
+/// Received audio.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct AudioStats {
-    /// The transport's side of it.
+    /// Its RTP packets.
     #[serde(flatten)]
     pub rtp: RtpStats,
-    /// Decoded buffers of sound.
+    /// Decoded audio buffers.
     pub buffers: u64,
-    /// Level in dB below full scale (RMS); none without sound, -100 for digital silence.
+    /// RMS level in dBFS; none without audio, -100 for digital silence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level_db: Option<f64>,
-    /// The pitch in Hz, by counting zero crossings: right for a pure tone.
+    /// The pitch in Hz, from zero crossings: correct for a pure tone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pitch_hz: Option<f64>,
 }
 
-/// What was sent.
+/// Sent media.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct SentStats {
-    /// Encoded video frames handed to this peer.
+    /// Encoded video frames for this peer.
     pub video_frames: u64,
-    /// Of these, dropped because the peer's queue was full.
+    /// Video frames of these that were dropped because the peer's queue was full.
     pub video_dropped: u64,
-    /// Encoded audio frames handed to this peer.
+    /// Encoded audio frames for this peer.
     pub audio_frames: u64,
-    /// Packets lost on the way, once the peer has reported.
+    /// Packets lost on the way to the peer, once it has reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost: Option<u64>,
     /// Packets sent again because the peer asked for them.
     pub retransmitted: u64,
-    /// Packets not sent again: too soon, too old, or beyond the budget.
+    /// Requested packets not sent again: requested too soon, too old, or beyond the budget.
     pub retransmissions_refused: u64,
-    /// RTCP packets not looked at, because there were too many.
+    /// RTCP packets ignored because there were too many.
     pub feedback_ignored: u64,
-    /// Packets that would have exceeded the budget, and were dropped.
+    /// Packets dropped because they exceeded the budget.
     pub withheld: u64,
-    /// What the peer's latest transport-wide feedback says, of all media together.
+    /// The peer's latest transport-wide feedback, for all media together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feedback: Option<Feedback>,
 }
 
-/// Of the packets that the peer has told about in the last moments (transport-wide congestion control).
+/// Transport-wide congestion control: the packets that the peer's latest feedback covers.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Feedback {
-    /// How many were sent.
+    /// Packets sent.
     pub packets_sent: u64,
-    /// How many arrived.
+    /// Packets that arrived.
     pub packets_received: u64,
     /// The rate at which they were sent, in bit/s.
     pub bitrate_sent: u64,
-    /// The rate at which they arrived.
+    /// The rate at which they arrived, in bit/s.
     pub bitrate_received: u64,
 }
 

@@ -13,27 +13,27 @@ use futures_rustls::{
 
 use crate::exit::{ExitCode, Failure};
 
-/// Whose certificates to accept.
+/// Which certificates to trust.
 #[derive(Debug, Clone)]
 pub enum Trust {
-    /// The system's authorities.
+    /// Certificates of the system's authorities.
     System,
-    /// These and the system's.
+    /// Also the certificates in this PEM file.
     Also(PathBuf),
-    /// Anybody's: for self-signed certificates in one's own network.
+    /// Any certificate: for self-signed ones in one's own network.
     Anybody,
 }
 
-/// Makes `tcp` a TLS connection to `host`.
+/// Performs the TLS handshake with `host` over `tcp`.
 pub async fn connect(trust: &Trust, host: &str, tcp: TcpStream) -> Result<TlsStream<TcpStream>, Failure> {
     let config = config(trust)?;
     let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| failure(format!("{host} is no name a certificate can be for")))?;
+        .map_err(|_| failure(format!("{host} is not a valid name for a certificate")))?;
     TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(|error| {
         let is_certificate = error.get_ref().is_some_and(|it| it.is::<rustls::Error>());
         let failed =
             failure(format!("TLS with {host} failed: {error}: try --ca-file FILE, or --insecure in a test"));
-        // A connection that breaks says nothing about certificates: what is in front of the server may be starting.
+        // A broken connection says nothing about certificates: a proxy in front of the server may be starting.
         if is_certificate { failed } else { failed.passing() }
     })
 }

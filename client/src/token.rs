@@ -1,4 +1,4 @@
-//! The access token that a signalling server may want, and where it comes from. It is never shown.
+//! The access token that a signalling server may require, and its source. It is never shown.
 
 use std::{fmt, fs, io::Read, path::PathBuf};
 
@@ -6,27 +6,27 @@ use async_tungstenite::tungstenite::http::HeaderValue;
 
 use crate::exit::{ExitCode, Failure};
 
-/// Servers take no longer header.
+/// Longest token in bytes: servers take no longer header.
 const MAX_LENGTH: usize = 8 * 1024;
 
-/// A token as it stands in a header: visible ASCII.
+/// A token, valid in a header: visible ASCII.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
-/// Where the token is to be found.
+/// The source of the token.
 #[derive(Debug, Clone, Default)]
 pub enum TokenSource {
-    /// The server wants none.
+    /// There is no token.
     #[default]
     None,
-    /// Here it is.
+    /// A given token.
     Given(Token),
-    /// In this file. It is read again for each connection: tokens expire, and files are renewed.
+    /// A file, read again for each connection: tokens expire, and the file is renewed.
     File(PathBuf),
 }
 
 impl Token {
-    /// Checks `text`; white space around it is no part of it.
+    /// Checks `text`, without the white space around it.
     pub fn new(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let sane = (1..=MAX_LENGTH).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
@@ -41,7 +41,7 @@ impl Token {
     }
 }
 
-/// Tokens stay out of logs.
+/// Keeps tokens out of logs.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(…)")
@@ -67,12 +67,12 @@ impl TokenSource {
         }
     }
 
-    /// Whether there is a token, good or not.
+    /// Whether there is a token, valid or not.
     pub fn is_some(&self) -> bool {
         !matches!(self, Self::None)
     }
 
-    /// Whether another attempt may have another token.
+    /// Whether another attempt may find another token.
     pub fn may_change(&self) -> bool {
         matches!(self, Self::File(_))
     }

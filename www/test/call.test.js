@@ -12,9 +12,9 @@ import { ModelServer } from "./server.js";
 const SEEDS = 200;
 const OFFER = '{"sdp":{"type":"offer","sdp":"v=0"}}';
 
-/** A call machine that is registered as `me`, and takes calls at once. */
+/** A call machine that is registered as `me` and accepts calls at once. */
 const registered = () => registeredWith({ autoAnswer: true });
-/** One that rings. */
+/** A call machine that rings. */
 const waiting = () => registeredWith({});
 function registeredWith(how) {
   const call = new Call("me", how);
@@ -27,7 +27,7 @@ const text = (text) => ({ type: "text", text });
 const closed = (code, reason = "") => ({ type: "closed", code, reason });
 const kinds = (effects) => effects.map((effect) => effect.do);
 
-/** Pages that are registered with one server, which may be one that tells who calls. */
+/** Pages that are registered at one server; with `tellsCallers` the server names callers. */
 function online(ids, random, tellsCallers = false) {
   const server = new ModelServer({ tellsCallers });
   const pages = ids.map((id) => new ModelPage(server, id));
@@ -473,7 +473,7 @@ test("any interleaving: up to five pages join, leave, come back; the server cras
   }
 });
 
-/** Everybody in the room is connected to every other in it, and to nobody else. */
+/** Asserts that each member of the room is connected to each other member, and to no other page. */
 function assertRoom(pages, seed) {
   const inside = pages.filter((page) => page.call.state === "in-room");
   for (const page of pages) {

@@ -40,7 +40,7 @@ test("a server that doesn't answer, or nonsense, is no error", async (context) =
   }
 });
 
-/** Answers when told to: `answers` holds what to call, in order. */
+/** Requests whose answers the test gives: `answers` holds the functions to call, in order. */
 function asking() {
   const answers = [];
   const request = () => new Promise((resolve, reject) => answers.push({ resolve, reject }));

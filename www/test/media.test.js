@@ -29,7 +29,7 @@ class FakeStream {
   }
 }
 
-/** Devices of any id; `refuse` says with what error a wish is refused. */
+/** Devices with any id; `refuse` returns the error with which a request fails, if any. */
 async function media(choice = {}, refuse = () => null) {
   globalThis.MediaStream = FakeStream;
   const getUserMedia = async (wish) => {

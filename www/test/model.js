@@ -1,5 +1,5 @@
-// A model of RTCPeerConnection's signalling rules around one Negotiation: operations take as long as the
-// test likes, and whatever a browser would reject is an assertion here.
+// A model of RTCPeerConnection's signalling rules around one Negotiation: the test decides how long operations take,
+// and calls that a browser would reject fail an assertion.
 
 import assert from "node:assert/strict";
 
@@ -30,7 +30,7 @@ export class ModelPeer {
     this.handle({ type: "signal", signal });
   }
 
-  /** Lets the oldest operation under way finish. */
+  /** Finishes the oldest operation under way. */
   step() {
     this.pending.shift()?.();
   }
@@ -63,7 +63,7 @@ export class ModelPeer {
         break;
       case "add-candidate":
         assert.ok(connection.remote, "a candidate before the remote description");
-        // In a glare the loser's candidates come behind an offer that was ignored. A browser refuses them.
+        // In a glare the candidates of the ignored offer still arrive. A browser rejects them.
         if (connection.remote.sdp.includes(effect.candidate.usernameFragment)) connection.candidates.push(effect.candidate);
         else connection.stray += 1;
         break;
@@ -104,7 +104,7 @@ export class ModelPeer {
   #setRemote(description) {
     const { connection } = this;
     if (description.type === "answer") assert.equal(connection.state, "have-local-offer");
-    // An offer rolls back a local one by itself, and takes the place of a remote one.
+    // Setting an offer rolls back a local offer, and replaces a remote one.
     if (connection.remote) assert.equal(fingerprint(connection.remote.sdp), fingerprint(description.sdp));
     connection.state = description.type === "answer" ? "stable" : "have-remote-offer";
     connection.remote = description;
@@ -112,7 +112,7 @@ export class ModelPeer {
   }
 }
 
-/** Both sides hold one description of the same negotiation, each the other's. */
+/** Asserts that both sides are stable and have set each other's descriptions. */
 export function assertConnected(a, b, what = "") {
   for (const side of [a, b]) {
     assert.equal(side.failed, null, what);

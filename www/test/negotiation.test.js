@@ -10,7 +10,7 @@ const sdp = (type, text, print = "AA") => ({ kind: "sdp", sdp: { type, sdp: `${t
 const signal = (signal) => ({ type: "signal", signal });
 const names = (effects) => effects.map((effect) => effect.do);
 
-/** Two peers with a queue each way. */
+/** Two peers with a queue in each direction. */
 function pair(roleA, roleB) {
   const toA = [];
   const toB = [];
@@ -19,7 +19,7 @@ function pair(roleA, roleB) {
   return { a, b, toA, toB };
 }
 
-/** Lets one thing happen at random, until nothing is left to happen. */
+/** Makes random steps until none is left. */
 function run({ a, b, toA, toB }, random) {
   for (let round = 0; round < 10_000; round += 1) {
     const moves = [];
@@ -102,7 +102,7 @@ test("of offers that come before one is answered, the newest counts", () => {
 test("what the peer said about a connection that was given up is void", () => {
   const negotiation = new Negotiation({ offers: true });
   negotiation.handle({ type: "start" });
-  negotiation.handle(signal(sdp("answer", "late"))); // waits, as the offer is still being made
+  negotiation.handle(signal(sdp("answer", "late"))); // waits, because the offer is still being created
   negotiation.handle({ type: "retry" });
   negotiation.handle({ type: "created", description: { type: "offer", sdp: "o" }, round: 1 });
   assert.deepEqual(negotiation.handle({ type: "local-set", round: 1 }), []);
@@ -184,7 +184,7 @@ test("fingerprints are compared as RFC 8122 wants: without regard to case", () =
   assert.equal(fingerprint("v=0\r\n"), "");
 });
 
-/** What begins a negotiation, all of which must end connected whatever the interleaving. */
+/** Starts of a negotiation: all must end connected for any interleaving. */
 const BEGINNINGS = {
   "one side offers": [{ offers: true }, { offers: false }, () => {}],
   "an offer is requested": [{ offers: false }, { offers: false }, ({ toB }) => toB.push({ kind: "offer-request" })],

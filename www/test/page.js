@@ -17,7 +17,7 @@ export class ModelPage {
     this.settle = false;
     this.attempt = 0;
     this.notices = [];
-    /** What the user does with a call that rings. */
+    /** Whether the user accepts calls that ring. */
     this.accepts = true;
     this.do({ type: "register" });
   }
@@ -26,7 +26,7 @@ export class ModelPage {
     for (const effect of this.call.handle(event)) this.#run(effect);
   }
 
-  /** All that may happen next. */
+  /** All possible next steps. */
   moves() {
     const moves = [];
     const { connection } = this;
@@ -100,7 +100,7 @@ export class ModelPage {
   }
 }
 
-/** Lets one thing after the other happen at random until nothing is left to happen. */
+/** Makes random steps until none is left. */
 export function comeToRest(pages, random, bound = 200_000) {
   for (let round = 0; round < bound; round += 1) {
     const moves = pages.flatMap((page) => page.moves());

@@ -1,5 +1,5 @@
 // @ts-check
-// A small seeded generator (mulberry32): a failing run names its seed and can be run again.
+// A small seeded generator (mulberry32): a failing run names its seed and can be repeated.
 
 /** @param {number} seed @returns {() => number} */
 export function seeded(seed) {

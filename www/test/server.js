@@ -1,16 +1,16 @@
-// A model of the signalling server: in-order queues, no network, the rules of PROTOCOL.md as far as the
-// page can tell them apart.
+// A model of the signalling server: in-order queues, no network, and those rules of PROTOCOL.md whose effects the page
+// can see.
 
 export class ModelServer {
   /** @type {Map<string, {id: string, to: string[], partner: string | null, room: string | null}>} */
   peers = new Map();
 
-  /** @param {{tellsCallers?: boolean}} how whether it tells a callee who calls */
+  /** @param {{tellsCallers?: boolean}} how whether it names the caller to the callee */
   constructor({ tellsCallers = false } = {}) {
     this.tellsCallers = tellsCallers;
   }
 
-  /** A new connection; `deliver` takes what the server says, `closed` that it closed. */
+  /** A new connection; `deliver` receives the server's messages, `closed` the close. */
   connect() {
     return { id: null, to: [], closed: null };
   }
@@ -71,7 +71,7 @@ export class ModelServer {
     if (me.room) for (const other of this.#others(me.room, me.id)) other.connection.to.push(`ROOM_PEER_LEFT ${me.id}`);
   }
 
-  /** The server dies: everybody's connection is lost, nobody is told why. */
+  /** The server dies: all connections are lost without a close frame. */
   crash() {
     for (const { connection } of this.peers.values()) this.#close(connection, 1006, "");
     this.peers.clear();

@@ -77,7 +77,7 @@ test("hurries only what waits to connect", (context) => {
   context.mock.timers.tick(500);
   assert.equal(made.length, 1);
   made[0].onclose({ code: 1008, reason: "uid not allowed" });
-  s.hurry(); // whoever is told so doesn't want to come back
+  s.hurry(); // after this close reason the socket must not reconnect
   assert.equal(made.length, 1);
 });
 
@@ -115,7 +115,7 @@ test("a server that has promised heartbeats and falls silent is taken for gone",
   say("HEARTBEAT 15");
   for (let beats = 0; beats < 3; beats += 1) {
     context.mock.timers.tick(24_999);
-    say(beats === 1 ? "SESSION_OK" : "HEARTBEAT 15"); // whatever comes is a sign of life
+    say(beats === 1 ? "SESSION_OK" : "HEARTBEAT 15"); // any frame is a sign of life
   }
   context.mock.timers.tick(24_999);
   assert.deepEqual(log, ["opened", "HELLO", "SESSION_OK"]);

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { readParameters } from "../parameters.js";
 import { subprotocols, takeToken, uidOf } from "../token.js";
 
-/** A browser's history as far as it matters: one entry. */
+/** A model of a browser's history with one entry. */
 class Entry {
   state = null;
   constructor(href) {
@@ -48,7 +48,7 @@ test("a WebSocket carries it beside the protocol's name", () => {
   assert.deepEqual(subprotocols(""), []);
 });
 
-/** A token with these claims. Nobody looks at its signature here. */
+/** A token with these claims. Its signature is not checked here. */
 const jwt = (claims) => ["{}", JSON.stringify(claims), "x"].map((part) => Buffer.from(part).toString("base64url")).join(".");
 
 test("a token that fixes the name gives it", () => {

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { askWhy } from "../why.js";
 
-/** What is found out about a server that answers so: status and text by path. */
+/** The reason found for a server with these answers: status and text by path. */
 async function why(answers, token = "t", url = "wss://h/calls/") {
   const asked = [];
   const request = async (address, { headers }) => {

@@ -1,9 +1,9 @@
 // @ts-check
-// The chat at the side, or on a phone from below.
+// The chat: at the side, or at the bottom on a phone.
 
 import { element, icon } from "./dom.js";
 
-/** An evening's chat, not an archive. */
+/** Most messages kept; older ones are removed. */
 const MAX_MESSAGES = 300;
 
 export class Chat {

@@ -57,7 +57,7 @@ export class Controls {
 
 /**
  * @param {HTMLButtonElement} button @param {boolean} on @param {boolean} possible @param {string} drawing
- * @param {string} offLabel what pressing does while on @param {string} onLabel
+ * @param {string} offLabel the action while on @param {string} onLabel the action while off
  */
 function toggle(button, on, possible, drawing, offLabel, onLabel) {
   const label = on ? offLabel : onLabel;

@@ -1,5 +1,5 @@
 // @ts-check
-// Choosing camera and microphone: in the lobby, and in the dialog during a call.
+// The choice of camera and microphone: in the lobby, and in a dialog during a call.
 
 import { deviceText } from "../texts.js";
 import { element, setText } from "./dom.js";
@@ -35,7 +35,7 @@ export class DeviceChoice {
       const options = devices.map((entry, i) => ({ value: entry.deviceId, text: entry.label || `${name} ${i + 1}` }));
       if (devices.length === 0) options.push({ value: "", text: error ? "Try again" : "Default" });
       options.push({ value: "none", text: `No ${name.toLowerCase()}` });
-      // One that is switched off is still the one chosen.
+      // A device that is switched off stays selected.
       const unused = on ? device : device || select.value;
       fill(select, options, device === "none" ? "none" : (track?.getSettings().deviceId ?? unused));
       setText(hint, deviceText(kind, error));
@@ -48,6 +48,6 @@ export class DeviceChoice {
 function fill(select, options, value) {
   const same = select.options.length === options.length && options.every((option, i) => select.options[i].value === option.value && select.options[i].text === option.text);
   if (!same) select.replaceChildren(...options.map((option) => element("option", { value: option.value }, option.text)));
-  // Without a device none of the choices is in force: then choosing any of them is a change.
+  // Without a device no option is selected, so that choosing any of them is a change.
   select.value = value;
 }

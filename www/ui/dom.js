@@ -1,5 +1,5 @@
 // @ts-check
-// Making and finding elements. Text goes in as text, never as markup.
+// Creates and finds elements. Text is inserted as text, never as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -20,7 +20,7 @@ export function element(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** One of the drawings in index.html. @param {string} name */
+/** An icon: one of the drawings in index.html. @param {string} name */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", "icon");
@@ -36,7 +36,7 @@ export function setIcon(svg, name) {
 }
 
 /**
- * The element with that id, which index.html has to have.
+ * The element with this id; throws if index.html lacks it.
  * @template {HTMLElement} T
  * @param {string} id
  * @param {new () => T} type
@@ -48,7 +48,7 @@ export function find(id, type) {
   return found;
 }
 
-/** Sets text only if it differs: a live region announces what changes. @param {HTMLElement} node @param {string} text */
+/** Sets the text only if it differs: a live region announces each change. @param {HTMLElement} node @param {string} text */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }

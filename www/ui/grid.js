@@ -1,11 +1,11 @@
 // @ts-check
-// The wall of tiles: as large as they can be, whatever their number and the shape of the screen.
+// The grid of tiles, which are as large as their number and the screen allow.
 
 import { tileLayout } from "../layout.js";
 import { Tile } from "./tile.js";
 
 const GAP = 8;
-/** The name under the picture, and the tile's border, less what the border takes from the picture's width. */
+/** Pixels of name and border below the picture, minus the height that the picture loses to the border's width. */
 const STRIP = 30 + 4 - 4 / (16 / 9);
 
 export class Grid {
@@ -45,7 +45,7 @@ export class Grid {
     this.node.dataset.others = String(others);
     const { clientWidth: width, clientHeight: height } = this.node;
     if (others === 1) {
-      this.#size(width, height); // the other one has the stage, our tile lies in its corner
+      this.#size(width, height); // the other participant fills the stage; our tile lies in a corner
       return;
     }
     const layout = tileLayout(others + 1, { width, height }, { gap: GAP, strip: STRIP });

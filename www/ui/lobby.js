@@ -7,7 +7,7 @@ import { find, setText } from "./dom.js";
 
 /**
  * @typedef {{id: string, room: string, peer: string, remoteOfferer: boolean, foreignHost: string}} Start `foreignHost`:
- *   of a server that the link names, if the page is not that server's
+ *   the host of the link's server if the page does not come from it, else empty
  *
  * @typedef {object} LobbyEvents
  * @property {(id: string) => void} renamed
@@ -73,33 +73,33 @@ export class Lobby {
     if (input === this.name) this.setNameError("");
   }
 
-  /** With a link to a room there is one thing to do. @param {string} room */
+  /** With a link to a room the lobby offers only to join it. @param {string} room */
   setRoomOnly(room) {
     const only = room !== "";
     for (const id of ["call-form", "or"]) find(id, HTMLElement).hidden = only;
     setText(find("lobby-heading", HTMLElement), only ? `Join ${room}` : "Start a call");
   }
 
-  /** Whose server it is has to be seen before anything goes there. @param {string} host */
+  /** Shows the foreign server before anything is sent to it. @param {string} host */
   #setForeign(host) {
     setText(find("foreign-host", HTMLElement), host);
     find("foreign", HTMLElement).hidden = host === "";
   }
 
-  /** Until then nobody can call. @param {boolean} connected or on the way there */
+  /** Without a connection nobody can call us. @param {boolean} connected or connecting */
   setConnected(connected) {
     this.connect.hidden = connected;
     this.waitHint.hidden = !connected;
   }
 
-  /** @param {string} error in words, empty when all is well */
+  /** @param {string} error a text, empty if there is no error */
   setNameError(error) {
     setText(this.nameHint, error || "Others find you by this name.");
     this.nameHint.classList.toggle("error", error !== "");
     this.name.setAttribute("aria-invalid", String(error !== ""));
   }
 
-  /** @param {boolean} busy a call is being set up already */
+  /** @param {boolean} busy whether a call is being set up already */
   setBusy(busy) {
     for (const button of this.buttons) button.disabled = busy;
   }

@@ -1,5 +1,6 @@
 // @ts-check
-// A call that comes in: who calls, and the buttons to take it or not. Nothing goes to the caller before.
+// The dialog for an incoming call: the caller's name, and buttons to accept or decline. Before that, nothing is sent to
+// the caller.
 
 import { ringText } from "../texts.js";
 import { find, setText } from "./dom.js";
@@ -27,7 +28,7 @@ export class Ring {
     });
   }
 
-  /** Once is enough: the camera may take a moment. @param {{accept: (camera: boolean | null) => void}} events @param {boolean | null} camera */
+  /** Accepts once: the camera may take a moment. @param {{accept: (camera: boolean | null) => void}} events @param {boolean | null} camera */
   #accept(events, camera) {
     this.withCamera.disabled = this.withoutCamera.disabled = true;
     this.#silence();
@@ -41,7 +42,7 @@ export class Ring {
     setText(this.avatar, caller === null ? "?" : initials(caller));
     if (this.dialog.open) return;
     this.withCamera.disabled = this.withoutCamera.disabled = false;
-    // The focus goes to the heading: a key that was meant for something else must not accept.
+    // Focus the heading: a key press meant for something else must not accept.
     this.dialog.showModal();
     this.heading.focus();
     this.#tone = new Tone();

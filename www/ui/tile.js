@@ -1,5 +1,5 @@
 // @ts-check
-// One participant on the wall: picture, name under it, who speaks, the state of the connection.
+// The tile of one participant: picture, name below it, audio level, connection state.
 
 import { meter } from "../levels.js";
 import { peerText } from "../texts.js";
@@ -11,7 +11,7 @@ export class Tile {
   /** @type {MediaStream | null} */ #stream = null;
 
   /**
-   * @param {{name: string, peer?: string, self?: boolean}} who `peer` is the uid of a remote one
+   * @param {{name: string, peer?: string, self?: boolean}} who `peer` is the uid of a remote participant
    * @param {{retry: () => void, playBlocked: (video: HTMLVideoElement) => void}} events
    */
   constructor({ name, peer, self = false }, events) {
@@ -46,8 +46,8 @@ export class Tile {
   }
 
   /**
-   * Shows a stream, or nothing while it has no tracks: an element that waits for an empty stream keeps the
-   * whole page loading.
+   * Shows a stream, or nothing while it has no tracks: a video element with an empty stream keeps the whole page
+   * loading.
    * @param {MediaStream} stream
    */
   setStream(stream) {
@@ -59,7 +59,7 @@ export class Tile {
     if (shown) void this.play();
   }
 
-  /** Browsers let a page make noise only once the user has touched it, or while it uses a microphone. */
+  /** Plays; browsers allow sound only after a user action on the page, or while the page uses a microphone. */
   async play() {
     try {
       await this.video.play();
@@ -68,7 +68,7 @@ export class Tile {
     }
   }
 
-  /** @param {boolean} live whether there are pictures to show */
+  /** @param {boolean} live whether there is video to show */
   setLive(live) {
     this.avatar.hidden = live;
   }
@@ -98,7 +98,7 @@ export class Tile {
   }
 }
 
-/** What a tile shows of the statistics. @param {Stats | null} stats @returns {[string, string][]} */
+/** The rows of statistics in a tile. @param {Stats | null} stats @returns {[string, string][]} */
 export function statsRows(stats) {
   if (!stats) return [];
   const { videoIn, videoOut, audioIn, rttMs, path } = stats;

@@ -1,5 +1,5 @@
 // @ts-check
-// A quiet ringing tone, made here. A browser that has not been touched yet may keep it silent.
+// A quiet ringing tone, synthesised here. Before the first user action on the page the browser may keep it silent.
 
 const NOTES_HZ = [587, 740];
 const NOTE_S = 0.35;
@@ -15,7 +15,7 @@ export class Tone {
       this.#context = new AudioContext();
       this.#play(this.#context);
     } catch {
-      // A call can be taken without a tone.
+      // A call can be accepted without a tone.
     }
   }
 

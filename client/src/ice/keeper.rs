@@ -1,7 +1,7 @@
-//! Asks the signalling server for ICE servers, and keeps their credentials fresh.
+//! Asks the signalling server for ICE servers (`GET /ice-servers`), and keeps their credentials fresh.
 //!
-//! It connects while the WebSocket does, but asks only once registered: a server may name servers for a uid only
-//! then. It never holds anything up for long: no answer in time is an answer without servers.
+//! It connects at the same time as the WebSocket, but asks only after the registration: the server may name servers for
+//! registered uids only. A missing answer never delays a call for long: after `ASK_LIMIT` it counts as an empty one.
 
 use std::time::Duration;
 
@@ -23,37 +23,37 @@ use crate::{
     signalling::Server,
 };
 
-/// For the whole question. The first call may wait for it.
+/// Time limit for connecting, asking and the answer. The first call may wait for it.
 const ASK_LIMIT: Duration = Duration::from_secs(3);
-/// After a question that failed, before the next one.
+/// Pause before asking again after a failure.
 const RETRY_PAUSE: Duration = Duration::from_secs(30);
-/// An answer is a few lines of JSON.
+/// Longest answer in bytes; a normal one is a few lines of JSON.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// The keeper's two ends.
+/// A handle to the keeper's task.
 #[derive(Debug)]
 pub struct Keeper {
     registered: Sender<()>,
-    /// What it finds: once at first, `None` if the server did not answer, and again whenever it answers.
+    /// The ICE servers: one first item (`None` if the server did not answer), then one for each further answer.
     pub found: Receiver<Option<IceServers>>,
 }
 
-/// Why there is no answer.
+/// Why there is no usable answer.
 enum Refusal {
-    /// The server knows nothing of this, and that is fine.
+    /// The server does not offer `/ice-servers`, which is fine.
     Unknown,
-    /// Something else is there than what we look for.
+    /// The answer is not a list of ICE servers.
     Strange(String),
-    /// The connection ended. Who speaks nothing but WebSocket may do that.
+    /// The connection ended. A server that speaks only WebSocket may do that.
     Cut(String),
-    /// It should have answered.
+    /// The server should have answered, but failed.
     Failed(String),
 }
 
 type Early = task::JoinHandle<Option<Box<dyn Stream>>>;
 
 impl Keeper {
-    /// Begins to connect.
+    /// Starts the task, which connects at once.
     pub fn start(server: Server, uid: PeerId) -> Self {
         let (registered, go) = channel::bounded(1);
         let (tell, found) = channel::bounded(1);
@@ -61,9 +61,9 @@ impl Keeper {
         Self { registered, found }
     }
 
-    /// The server knows the uid: ask now.
+    /// The uid is registered: ask now.
     pub fn registered(&self) {
-        // Once is enough: the queue holds it, or the keeper has gone on already.
+        // Once is enough: if this fails, the keeper was notified before.
         let _ = self.registered.try_send(());
     }
 }
@@ -107,7 +107,7 @@ async fn keep(server: Server, uid: PeerId, go: Receiver<()>, tell: Sender<Option
 }
 
 impl Refusal {
-    /// When to ask again, if at all. A server that has answered before will do so again.
+    /// When to ask again, if at all. A server that answered before (`is_known`) is always asked again after a cut.
     fn pause(self, is_known: bool) -> Option<Duration> {
         match self {
             Self::Unknown => None,
@@ -127,7 +127,7 @@ fn failed(why: impl ToString) -> Refusal {
     Refusal::Failed(why.to_string())
 }
 
-/// Asks wherever the answer may be.
+/// Asks at each of the paths where the answer may be.
 async fn ask(server: &Server, uid: &PeerId, early: Option<Early>) -> Result<IceServers, Refusal> {
     let mut early = match early {
         Some(early) => early.await,
@@ -154,13 +154,13 @@ async fn ask_at(
     {
         return answer;
     }
-    // The early connection has waited too long, or was none.
+    // The early connection failed, or was idle for too long.
     let cut = |error: &dyn ToString| Refusal::Cut(error.to_string());
     let stream = connect(&server.address, &server.trust).await.map_err(|error| cut(&error))?;
     ask_on(stream, path, server, uid).await.unwrap_or_else(|error| Err(cut(&error)))
 }
 
-/// The outer error is that of the connection.
+/// Asks on one connection. The outer error is a failure of the connection.
 async fn ask_on(
     stream: Box<dyn Stream>,
     path: &str,
@@ -197,7 +197,7 @@ fn request(path: &str, server: &Server, uid: &PeerId) -> Result<Request<Empty<By
     request.body(Empty::new()).map_err(Failure::internal)
 }
 
-/// A server without this path says 404, the Python one that it wants an upgrade (426).
+/// The reason for a bad status. A server without this path answers 404; the Python one demands an upgrade (426).
 fn refusal(status: StatusCode) -> Refusal {
     let meant =
         matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS);

@@ -12,23 +12,23 @@ use serde_json::Value;
 
 use crate::exit::{ExitCode, Failure};
 
-/// TURN servers used: each costs every peer sockets and an allocation.
+/// Most TURN servers used: each needs sockets and an allocation per peer.
 const MAX_TURN: usize = 4;
-/// What needs no escaping in the user part of a URI (RFC 3986).
+/// The characters to escape in the user part of a URI: all but the unreserved ones (RFC 3986, section 2.3).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The ICE servers to use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IceServers {
-    /// `stun://…`; webrtcbin takes one.
+    /// `stun://host:port`; webrtcbin takes one.
     pub stun: Option<String>,
-    /// `turn://user:password@…`
+    /// `turn://user:password@host:port`, with the query `transport` if there is one.
     pub turn: Vec<String>,
-    /// How long the credentials are good.
+    /// How long the credentials are valid.
     pub ttl: Option<Duration>,
 }
 
-/// The body of the answer: an `RTCConfiguration`, as far as it matters.
+/// The body of the answer: the used part of an `RTCConfiguration`.
 #[derive(Deserialize)]
 struct Answer {
     #[serde(rename = "iceServers")]
@@ -54,7 +54,7 @@ enum Urls {
     Many(Vec<String>),
 }
 
-/// Only paths through a TURN server are wanted, and there is none.
+/// The failure for the policy `relay` without a TURN server.
 pub fn no_relay() -> Failure {
     let message = "there is no TURN server for --ice-transport-policy relay: the signalling server has named none, \
                    and neither has --turn";
@@ -62,7 +62,7 @@ pub fn no_relay() -> Failure {
 }
 
 impl IceServers {
-    /// Reads an answer's body. What is of no use here is left out.
+    /// Reads an answer's body. Servers that cannot be used here are left out.
     pub fn parse(body: &[u8]) -> Result<Self, serde_json::Error> {
         let answer: Answer = serde_json::from_slice(body)?;
         let mut all = Self { ttl: seconds(answer.ttl), ..Self::default() };
@@ -88,13 +88,13 @@ impl IceServers {
                     self.turn.push(turn);
                 }
             } else {
-                // `turns:` for one: libnice would take it, and speak without TLS.
+                // For example `turns:`: libnice would accept it, but connect without TLS.
                 tracing::debug!("an ICE server of a kind that is not used");
             }
         }
     }
 
-    /// When to ask again: with a quarter of the time left, so that no call begins with what is about to expire.
+    /// When to ask again: with a quarter of the lifetime left, so that no call starts with nearly expired credentials.
     pub fn refresh(&self) -> Option<Duration> {
         self.ttl.map(|ttl| (ttl * 3 / 4).max(Duration::from_secs(1)))
     }
@@ -122,7 +122,7 @@ fn turn_uri(url: &str, username: &str, credential: &str) -> Option<String> {
     Some(format!("turn://{}:{}@{host}{transport}", escape(username), escape(credential)))
 }
 
-/// A host and perhaps a port, with nothing in it that means something else in a URI.
+/// A host with or without a port, if no character in it has another meaning in a URI.
 fn host(text: &str) -> Option<&str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-.:[]_".contains(c);
     (!text.is_empty() && text.len() <= 262 && text.chars().all(plain)).then_some(text)

@@ -470,7 +470,8 @@ impl Peer {
         stats
     }
 
-    /// Ends the pipeline on a thread of its own, not on this one or a streaming thread. With `goodbye`, DTLS tells the peer.
+    /// Ends the pipeline on its own thread, not on this one or a streaming thread. With `goodbye`, the peer gets a DTLS
+    /// `close_notify`.
     pub fn close(mut self, reaper: &Reaper, goodbye: bool) {
         self.voice.silence();
         self.outflow.close();

@@ -35,7 +35,7 @@ fn let_it_finish(webrtcbin: &gst::Element) {
     let _ = all_done.recv_timeout(FINISH_LIMIT);
 }
 
-/// Tells the peer by DTLS that it is over (close_notify, RFC 6347, section 4.1.2.7).
+/// Sends the DTLS alert `close_notify` (RFC 6347, section 4.1.2.7): the call is over.
 fn say_goodbye(webrtcbin: &gst::Element) {
     let Some(bin) = webrtcbin.downcast_ref::<gst::Bin>() else { return };
     for dtlsenc in bin.iterate_all_by_element_factory_name("dtlsenc").into_iter().flatten() {
@@ -56,7 +56,8 @@ fn say_goodbye(webrtcbin: &gst::Element) {
 }
 
 impl Reaper {
-    /// Ends `pipeline`, which contains `webrtcbin`, and drops both. With `goodbye`, DTLS tells the peer.
+    /// Ends `pipeline`, which contains `webrtcbin`, and drops both. With `goodbye`, the peer gets a DTLS
+    /// `close_notify`.
     pub fn take(&self, pipeline: gst::Pipeline, webrtcbin: gst::Element, goodbye: bool) {
         let name = pipeline.name();
         self.add(1);
