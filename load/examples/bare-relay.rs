@@ -1,9 +1,8 @@
-//! A TCP relay without a protocol: what relaying costs at least. `make compare` sets the server beside it.
+//! A TCP relay without a protocol, as the lower bound of the cost of relaying. `make compare` compares the server with it.
 //!
-//! One thread and edge-triggered epoll. Two connections that come one after the other are a pair, and what one sends goes
-//! to the other. A message that is there as a whole costs one `recv`, one `send`, and its share of an `epoll_wait`: a
-//! read that does not fill the buffer has emptied the socket. There is no queue: what a socket does not take at once
-//! ends the program, and so does any error.
+//! It has one thread and edge-triggered epoll. Two successive connections are a pair, and the bytes of one go to the other. A
+//! message that has arrived completely costs one `recv`, one `send`, and its share of an `epoll_wait`: a read that does not
+//! fill the buffer has emptied the socket. There is no queue: a partial write ends the program, and so does any error.
 //!
 //!     bare-relay ADDRESS:PORT
 
@@ -52,7 +51,7 @@ fn accept(listener: &TcpListener, poll: &Poll, streams: &mut HashMap<Token, TcpS
     }
 }
 
-/// Reads until the socket is empty, and writes it all to the other one of the pair.
+/// Reads until the socket is empty, and writes all of it to the other socket of the pair.
 fn relay(from: Token, streams: &mut HashMap<Token, TcpStream>, buffer: &mut [u8]) -> io::Result<()> {
     // 1 and 2 are a pair, 3 and 4, and so on.
     let to = Token(((from.0 - 1) ^ 1) + 1);

@@ -1,13 +1,13 @@
-//! A socket that lets others have their turn.
+//! A socket that is read in turns, so that no peer can starve the others.
 //!
-//! Whoever sends faster than we read has always something to read. A loop that reads until nothing comes would never
-//! return to the executor: not to other connections, and not to its own deadline. So reading is done in turns. Who
-//! uses up its turn waits in a lane for the next one, and the lane lets one go on in each round of the executor:
-//! whoever floods waits for the others who do, and nobody else does.
+//! A peer that sends faster than we read always has data in its socket. A loop that reads until the socket is empty would
+//! never return to the executor: neither to other connections nor to its own deadline. So reading is done in turns. A
+//! connection that has used up its turn waits in a lane, which lets one connection go on in each round of the executor.
+//! Flooding peers therefore wait for one another, and nobody else waits for them.
 //!
-//! Newcomers have a lane of their own: a TLS handshake costs as much as thirty messages, and many at once would delay
-//! those who talk already. What a newcomer has sent is read at once, and handed on in its turn. Those who go have one,
-//! too: to close a socket and free everything costs as much as ten messages.
+//! New connections have a lane of their own: a TLS handshake costs as much as thirty messages, and many at once would delay
+//! the established peers. The bytes of a new connection are read at once, and handed on in its turn. Closing connections
+//! have a lane, too: closing a socket and freeing its state costs as much as ten messages.
 
 use std::{
     cell::RefCell,
@@ -23,26 +23,26 @@ use std::{
 
 use futures_util::{AsyncRead, AsyncWrite, future::poll_fn, task::AtomicWaker};
 
-/// Bytes read at a stretch. Of the smallest frames these are hundreds, done in some ten microseconds.
+/// Bytes read per turn. That is hundreds of the smallest frames, which take some ten microseconds.
 const TURN: usize = 4 * 1024;
 
 thread_local! {
-    /// What is read ahead comes in here. An idle peer has no buffer for that.
+    /// The buffer for reading ahead. It is shared, so that an idle peer needs none.
     static CHUNK: RefCell<[u8; TURN]> = const { RefCell::new([0; TURN]) };
 }
 
-/// Where connections wait for others of their kind.
+/// The lanes in which connections wait for their next turn.
 #[derive(Debug)]
 pub struct Lanes {
     new: Lane,
-    /// Of those who have used up their turn.
+    /// Connections that have used up their turn.
     busy: Lane,
     leaving: Lane,
 }
 
 #[derive(Debug)]
 struct Lane {
-    /// How many go on in each round of the executor.
+    /// The number of connections that go on in each round of the executor.
     width: usize,
     queue: Mutex<Queue>,
     driver: AtomicWaker,
@@ -51,18 +51,18 @@ struct Lane {
 #[derive(Debug, Default)]
 struct Queue {
     tickets: VecDeque<Arc<Ticket>>,
-    /// How many have gone on in this round.
+    /// The number that went on in this round.
     taken: usize,
 }
 
-/// One that waits in the lane.
+/// A connection that waits in a lane.
 #[derive(Debug, Default)]
 struct Ticket {
     waker: AtomicWaker,
     called: AtomicBool,
 }
 
-/// A stream that is read in turns.
+/// A stream that is read in turns. See the module's description.
 #[derive(Debug)]
 pub struct Fair<S> {
     stream: S,
@@ -73,10 +73,10 @@ pub struct Fair<S> {
     ahead: Option<Box<Ahead>>,
 }
 
-/// What was read and waits to be handed on.
+/// Bytes that were read and not yet handed on.
 #[derive(Debug)]
 struct Ahead {
-    /// Of a newcomer before its turn.
+    /// The place of a new connection that waits for its turn.
     ticket: Option<Arc<Ticket>>,
     bytes: Vec<u8>,
     taken: usize,
@@ -84,13 +84,13 @@ struct Ahead {
 
 impl Default for Lanes {
     fn default() -> Self {
-        // Each connection goes on twice when it leaves: they must not be fewer than those who come.
+        // A closing connection passes the lane twice: its lane must be faster than that of new connections.
         Self { new: Lane::new(1), busy: Lane::new(1), leaving: Lane::new(4) }
     }
 }
 
 impl Lanes {
-    /// Waits for the turn of one who leaves.
+    /// Waits for the turn of a closing connection.
     pub async fn leave(&self) {
         if !self.leaving.pass() {
             let ticket = self.leaving.enter();
@@ -98,9 +98,9 @@ impl Lanes {
         }
     }
 
-    /// Lets those who wait go on, a few of each lane in each round of the executor. Never ends.
+    /// Lets waiting connections go on, a few of each lane in each round of the executor. Never returns.
     pub async fn run(&self) {
-        // Woken, this waits at the end of the executor's queue: when it is polled, a round is over.
+        // Once woken, this task is at the end of the executor's queue: when it is polled, a round is over.
         poll_fn(|cx| {
             for lane in [&self.new, &self.busy, &self.leaving] {
                 lane.driver.register(cx.waker());
@@ -119,7 +119,7 @@ impl Lane {
         Self { width, queue: Mutex::default(), driver: AtomicWaker::new() }
     }
 
-    /// Lets the next ones go on. Are there any?
+    /// Lets the next connections go on. Returns whether there were any.
     fn begin_round(&self) -> bool {
         let mut queue = self.queue();
         queue.taken = self.width.min(queue.tickets.len());
@@ -138,7 +138,7 @@ impl Lane {
         ticket
     }
 
-    /// Goes on at once if the lane has room in this round, and nobody waits.
+    /// Whether a connection may go on at once: the lane has room in this round, and none waits.
     fn pass(&self) -> bool {
         let mut queue = self.queue();
         let is_free = queue.taken < self.width && queue.tickets.is_empty();
@@ -168,17 +168,17 @@ impl Ticket {
 }
 
 impl<S> Fair<S> {
-    /// Makes a stream fair to those who share the lanes.
+    /// Wraps a stream that shares these lanes.
     pub fn new(stream: S, lanes: Arc<Lanes>) -> Self {
         Self { stream, lanes, left: TURN, ticket: None, is_new: true, ahead: None }
     }
 
-    /// From now on it is no newcomer.
+    /// From now on it does not count as a new connection.
     pub fn settle(&mut self) {
         self.is_new = false;
     }
 
-    /// A place among the newcomers, for one of them who has sent something and whose turn it is not.
+    /// A place in the lane of new connections, for one that has sent something before its turn.
     fn wait_if_new(&self, read: usize) -> Option<Arc<Ticket>> {
         (self.is_new && read > 0 && !self.lanes.new.pass()).then(|| self.lanes.new.enter())
     }
@@ -204,7 +204,7 @@ impl<S> Fair<S> {
 }
 
 impl<S: AsyncRead + Unpin> Fair<S> {
-    /// Reads, and counts it as part of the turn. Whoever has nothing more to read has a new turn.
+    /// Reads, and counts the bytes against the turn. An empty socket begins a new turn.
     fn poll_stream(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buf) else {
             self.left = TURN;
@@ -216,8 +216,8 @@ impl<S: AsyncRead + Unpin> Fair<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Fair<S> {
-    /// Reads as much as there is, up to a turn's worth, whatever the size of the buffer, and keeps what that does not
-    /// take: a WebSocket asks for each frame in pieces, and each piece would cost a system call.
+    /// Reads up to a turn's bytes with one system call, whatever the size of the buffer, and keeps the bytes that do not fit:
+    /// a WebSocket reads each frame in pieces, and each piece would cost a system call.
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.ahead.is_some() {
@@ -272,7 +272,7 @@ mod tests {
     use super::*;
     use crate::runtime;
 
-    /// Reads what never ends, and counts, until it is enough.
+    /// Reads an endless stream, counting the bytes, until there are `enough`.
     async fn read(lanes: Arc<Lanes>, read: &AtomicUsize, enough: usize) {
         let mut stream = Fair::new(repeat(b'x'), lanes);
         stream.settle();
@@ -286,7 +286,7 @@ mod tests {
         let (lanes, bytes) = (Arc::new(Lanes::default()), AtomicUsize::new(0));
         let mut reading = Box::pin(read(lanes.clone(), &bytes, usize::MAX));
         for turn in 1..4 {
-            // The second poll is one for another reason: nobody has called.
+            // The second poll has another cause than the lane.
             for _ in 0..2 {
                 assert!(reading.as_mut().now_or_never().is_none());
                 let bytes = bytes.load(Ordering::Relaxed);
@@ -366,13 +366,13 @@ mod tests {
         stream.settle();
         lanes.new.begin_round();
         assert!(!lanes.new.pass());
-        // What it sent before comes first.
+        // The bytes it sent before come first.
         assert_eq!(stream.read(&mut buf).now_or_never().unwrap().unwrap(), 10);
         assert_eq!(&buf, b"HELLO anna");
         assert!(stream.read(&mut buf).now_or_never().is_some());
     }
 
-    /// A stream that counts how often it is read, and has no more than it was given.
+    /// A stream of limited length that counts how often it is read.
     struct Counted(Cursor<Vec<u8>>, Arc<AtomicUsize>);
 
     impl AsyncRead for Counted {

@@ -1,7 +1,7 @@
-//! Everything this crate takes from the async runtime. A change of runtime is a change of this file.
+//! All uses of the async runtime by this crate. To change the runtime, change this file.
 //!
-//! The runtime is tokio, because its sockets are edge-triggered: a message costs no system call to arm its socket again,
-//! and no read after one that has emptied the socket. ARCHITECTURE.md has the figures.
+//! The runtime is tokio, because its sockets are edge-triggered: a message needs no system call to arm its socket again,
+//! and no further read after one that has emptied the socket. ARCHITECTURE.md has the figures.
 
 use std::{
     future::{Future, pending, poll_fn},
@@ -25,25 +25,25 @@ use tokio::{
     time,
 };
 
-/// How many tasks run before sockets and timers are looked at. Floods wait for each other (see `fair`), so few tasks
-/// are enough for an honest peer to wait behind.
+/// The number of tasks that run before sockets and timers are polled. It is small, so that an honest peer waits behind few
+/// tasks; flooding peers wait for one another (see `fair`).
 const TASKS_AT_A_STRETCH: u32 = 16;
 
-/// Runs a future to its end, and what it spawns beside it. What has not ended then is dropped.
+/// Runs a future and the tasks that it spawns. When the future ends, the remaining tasks are dropped.
 ///
-/// There is a worker for each core that we may use, and this thread is none of them: the future runs on a worker, too,
-/// so that nothing it does has to wake another thread.
+/// There is one worker thread for each core that we may use, besides this thread. The future runs on a worker, too, so that
+/// it need not wake another thread.
 pub fn run<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let mut builder = Builder::new_multi_thread();
     let runtime = builder.worker_threads(cores).event_interval(TASKS_AT_A_STRETCH).enable_all().build()?;
     let output = runtime.block_on(output_of(runtime.spawn(future)));
-    // A thread that blocks on a file that cannot be read is not waited for.
+    // Does not wait for threads that block, such as on a file that cannot be read.
     runtime.shutdown_background();
     Ok(output)
 }
 
-/// Runs a future, and what it spawns, on this thread only.
+/// Runs a future and the tasks that it spawns on this thread only.
 #[cfg(any(test, feature = "fuzzing"))]
 #[allow(clippy::panic, reason = "without a runtime there is nothing to test")]
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -56,22 +56,22 @@ pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) {
     task::spawn(future);
 }
 
-/// Runs blocking code where it holds nobody up.
+/// Runs blocking code on a thread of its own, so that no task waits for it.
 pub(crate) async fn unblock<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     output_of(task::spawn_blocking(work)).await
 }
 
-/// A panic goes on in whoever waits for the task.
+/// Waits for a task. A panic of the task continues in the caller.
 async fn output_of<T>(task: JoinHandle<T>) -> T {
     match task.await.map_err(task::JoinError::try_into_panic) {
         Ok(output) => output,
         Err(Ok(panic)) => resume_unwind(panic),
-        // The runtime has ended before the task, and with it whoever waits.
+        // The runtime has ended before the task, and so has the caller.
         Err(Err(_)) => pending().await,
     }
 }
 
-/// Lets everybody else who has something to do go on.
+/// Lets all other ready tasks run first.
 pub(crate) async fn yield_now() {
     task::yield_now().await;
 }
@@ -89,7 +89,7 @@ pub(crate) async fn timeout<T>(time: Duration, future: impl Future<Output = T>) 
 pub(crate) struct TcpListener(net::TcpListener);
 
 impl TcpListener {
-    /// Of a bound and listening socket.
+    /// Wraps a bound and listening socket.
     pub(crate) fn new(socket: std::net::TcpListener) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         net::TcpListener::from_std(socket).map(Self)
@@ -101,8 +101,8 @@ impl TcpListener {
     }
 }
 
-/// A connected socket. A read that does not fill its buffer, and a write that does not take all, are the last ones until
-/// the system says that there is more to read or room to write.
+/// A connected socket. After a read that does not fill its buffer, or a write that takes only a part, no further system
+/// call is made until the system reports that the socket is readable or writable.
 #[derive(Debug)]
 pub struct TcpStream(net::TcpStream);
 
@@ -111,7 +111,7 @@ impl TcpStream {
         self.0.set_nodelay(nodelay)
     }
 
-    /// Waits for bytes, and leaves them in the socket.
+    /// Waits for bytes and copies them without taking them out of the socket.
     pub(crate) async fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
         self.0.peek(bytes).await
     }
@@ -134,7 +134,7 @@ impl AsyncWrite for TcpStream {
         Pin::new(&mut self.0).poll_flush(cx)
     }
 
-    /// Tells the other end that nothing more comes; it may still send.
+    /// Ends our direction of the connection; the other end may still send.
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
@@ -150,7 +150,7 @@ impl Alarm {
 
     pub(crate) fn set_after(&mut self, time: Duration) {
         let at = time::Instant::now().checked_add(time);
-        // Further off than clocks go.
+        // Beyond the range of the clock.
         let Some(at) = at else { return *self = Self::after(time) };
         self.0.as_mut().reset(at);
     }
@@ -164,7 +164,7 @@ impl Future for Alarm {
     }
 }
 
-/// hyper's deadlines.
+/// Timers for hyper.
 #[derive(Debug)]
 pub(crate) struct HttpTimer;
 
@@ -180,7 +180,7 @@ impl Timer for HttpTimer {
     }
 }
 
-/// What a signal asks for.
+/// The action that a signal requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// SIGINT or SIGTERM.
@@ -189,7 +189,7 @@ pub(crate) enum Wanted {
     Reload,
 }
 
-/// SIGINT, SIGTERM and SIGHUP, one after the other.
+/// Receives SIGINT, SIGTERM and SIGHUP.
 pub(crate) struct Signals([(Signal, Wanted); 3]);
 
 impl Signals {
@@ -201,7 +201,7 @@ impl Signals {
         ]))
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub(crate) async fn next(&mut self) -> Wanted {
         poll_fn(|cx| {
             let came = self
@@ -222,7 +222,7 @@ mod tests {
 
     use super::*;
 
-    /// What comes after it is there at once, and is not seen before the reactor says so: nobody asks the system.
+    /// The next bytes are in the socket at once, but are not read before the reactor has reported them.
     #[test]
     fn after_a_read_that_does_not_fill_its_buffer_nobody_asks_again() {
         block_on(async {

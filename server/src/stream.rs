@@ -12,13 +12,13 @@ use futures_util::{AsyncRead, AsyncWrite};
 
 use crate::{fair::Fair, runtime::TcpStream};
 
-/// Fair below TLS, so that neither tiny records nor a handshake keep others waiting.
+/// Turns are taken below TLS, so that neither tiny records nor handshakes delay other connections.
 pub type Socket = Fair<TcpStream>;
 
-/// A byte stream from and to a client. It knows how much has come.
+/// A byte stream from and to a client. It counts the received bytes.
 #[derive(Debug)]
 pub struct Connected {
-    /// None once it is taken.
+    /// `None` after `take`.
     stream: Option<MaybeTls<Socket, TlsStream<Socket>>>,
     received: u64,
 }
@@ -34,17 +34,17 @@ impl Connected {
         Self { stream: Some(MaybeTls::Tls(Box::new(stream))), received: 0 }
     }
 
-    /// All of it, for somebody else to go on with; what is left here is broken.
+    /// Moves the stream out. Reads and writes on the rest fail.
     pub fn take(&mut self) -> Self {
         Self { stream: self.stream.take(), received: self.received }
     }
 
-    /// Bytes read until now, as they were before TLS.
+    /// Bytes received so far, before decryption.
     pub fn received(&self) -> u64 {
         self.received
     }
 
-    /// The client is no newcomer any more, and waits for none.
+    /// From now on the client does not count, or wait, as a new connection.
     pub fn settle(&mut self) {
         match &mut self.stream {
             Some(MaybeTls::Plain(socket)) => socket.settle(),

@@ -1,4 +1,4 @@
-//! What stands in front of a server: a proxy that asks for CONNECT, a reverse proxy, or whatever the test makes of it.
+//! A front of a server: a proxy that wants CONNECT, a reverse proxy, or another front that a test defines.
 
 use std::{
     io::{Read, Write, copy},
@@ -12,7 +12,7 @@ use std::{
 
 use crate::wait::DEADLINE;
 
-/// What becomes of a request.
+/// How a request is handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
     /// It gets this answer, and the connection ends.
@@ -29,12 +29,12 @@ pub enum Route {
 }
 
 impl Route {
-    /// A way through for a request with CONNECT.
+    /// Opens a tunnel for a CONNECT request.
     pub fn tunnel(to: SocketAddr) -> Self {
         Self::Through { to, answer: "HTTP/1.1 200 OK\r\n\r\n".into(), head: String::new() }
     }
 
-    /// The request itself goes to `to`.
+    /// Forwards the request to `to`.
     pub fn forward(to: SocketAddr, head: impl Into<String>) -> Self {
         Self::Through { to, answer: String::new(), head: head.into() }
     }
@@ -45,7 +45,7 @@ impl Route {
     }
 }
 
-/// A running one. It takes no more connections when dropped.
+/// A running front. It accepts no more connections when dropped.
 #[derive(Debug)]
 pub struct Front {
     address: SocketAddr,

@@ -1,4 +1,4 @@
-//! A box between clients and a server: it can keep what clients send, take a path off, and stop forwarding without a word.
+//! A box between clients and a server. It can record what clients send, remove a path prefix, and silently stop forwarding.
 
 use std::{
     io::{Read, Write},
@@ -20,21 +20,21 @@ pub struct Middlebox {
 #[derive(Debug)]
 struct Shared {
     server: SocketAddr,
-    /// What the paths of its requests begin with, such as `/calls/`; the server gets `/` instead.
+    /// The prefix of its paths, such as `/calls/`; the server gets `/` instead.
     prefix: String,
     /// What clients have sent, by connection.
     sent: Mutex<Vec<Vec<u8>>>,
-    /// Of the connections there are: set means that nothing is forwarded any more.
+    /// For each connection: set once it no longer forwards.
     frozen: Mutex<Arc<AtomicBool>>,
 }
 
 impl Middlebox {
-    /// One that forwards everything.
+    /// Starts a box that forwards everything.
     pub fn start(server: SocketAddr) -> Self {
         Self::with_prefix(server, "/")
     }
 
-    /// One that knows the server under a path of its own, and nothing else.
+    /// Starts a box that serves the server below a path prefix, and nothing else.
     pub fn with_prefix(server: SocketAddr, prefix: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
         let address = listener.local_addr().expect("bound");
@@ -64,7 +64,7 @@ impl Middlebox {
         String::from_utf8_lossy(&sent.join(&b'\n')).into_owned()
     }
 
-    /// Forwards nothing any more on the connections there are, and closes none of them. New ones work.
+    /// Stops forwarding on the existing connections without closing them. New ones work.
     pub fn freeze(&self) {
         let mut frozen = self.shared.frozen.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *frozen).store(true, Ordering::Relaxed);
@@ -93,7 +93,7 @@ impl Shared {
         });
     }
 
-    /// Takes the path off, if a request begins here.
+    /// Removes the prefix if a request begins here.
     fn rewrite(&self, chunk: &[u8]) -> Vec<u8> {
         let Some(target) = chunk.strip_prefix(b"GET /") else { return chunk.into() };
         match target.strip_prefix(self.prefix.trim_start_matches('/').as_bytes()) {

@@ -1,4 +1,4 @@
-//! What test peers that run a webrtcbin of their own have in common: they take calls, and answer.
+//! Shared code of the test peers that run a webrtcbin of their own and answer calls.
 
 use std::sync::mpsc;
 
@@ -8,7 +8,7 @@ use gst_webrtc::{WebRTCICEGatheringState, WebRTCSDPType, WebRTCSessionDescriptio
 
 use crate::{DEADLINE, wait_until};
 
-/// In a room a message has its sender in front, as the answer has its receiver.
+/// Splits a message into prefix and content. In a room the prefix names the sender, and that of a reply the receiver.
 pub fn split(text: &str) -> (&str, &str) {
     let behind_two_words = text.match_indices(' ').nth(1).map(|(space, _)| space + 1);
     match behind_two_words.filter(|_| text.starts_with("ROOM_PEER_MSG ")) {
@@ -17,7 +17,7 @@ pub fn split(text: &str) -> (&str, &str) {
     }
 }
 
-/// Gives a signal to the webrtcbin; the signals that are the answer to it.
+/// Passes a signal to webrtcbin. Returns the signals to reply with.
 pub fn react(webrtcbin: &gst::Element, message: &str) -> Vec<Signal> {
     match Signal::parse(message) {
         Ok(Signal::Sdp { kind: SdpType::Offer, sdp }) => return answer(webrtcbin, &sdp),
@@ -29,7 +29,7 @@ pub fn react(webrtcbin: &gst::Element, message: &str) -> Vec<Signal> {
     Vec::new()
 }
 
-/// The answer, and the candidates.
+/// The answer and all candidates.
 fn answer(webrtcbin: &gst::Element, offer: &str) -> Vec<Signal> {
     let offer = gst_sdp::SDPMessage::parse_buffer(offer.as_bytes()).expect("callbin makes sound offers");
     let offer = WebRTCSessionDescription::new(WebRTCSDPType::Offer, offer);
@@ -58,7 +58,7 @@ fn answer(webrtcbin: &gst::Element, offer: &str) -> Vec<Signal> {
     all
 }
 
-/// Emits a signal that answers by a promise, and waits for that.
+/// Emits a signal that replies through a promise, and waits for the reply.
 fn ask(webrtcbin: &gst::Element, signal: &str, args: &[&dyn ToValue]) -> Option<gst::Structure> {
     let (sender, receiver) = mpsc::channel();
     let promise = gst::Promise::with_change_func(move |reply| {

@@ -1,4 +1,4 @@
-//! The end of a WebSocket: the last frames, a close frame each way, and nothing left unread.
+//! The end of a WebSocket: the last frames, the closing handshake, and reading what is left.
 
 use std::{future::poll_fn, pin::Pin, task::Poll};
 
@@ -12,22 +12,22 @@ use tracing::info;
 use super::{End, Presence, Pump};
 use crate::{close::CloseReason, stream::Connected};
 
-/// What a peer says to our close.
+/// What the peer sends after our close frame.
 enum Answer {
-    /// Still something else.
+    /// Another frame.
     Frame(Message),
-    /// A message larger than anybody keeps for it.
+    /// A message too large to be kept.
     TooMuch,
-    /// The end.
+    /// Its close frame, or the end of the connection.
     End,
 }
 
-/// Says goodbye as far as the peer lets us.
+/// Sends the last frames and the close frame, as far as the peer reads them.
 pub(super) async fn say(pump: &mut Pump, end: End) {
     match end {
         End::Gone => {}
         End::PeerClosed => {
-            // tungstenite has queued the answer to the peer's close, and takes no other one.
+            // tungstenite has queued the reply to the peer's close frame, and accepts no other one.
             let _ = poll_fn(|cx| Pin::new(&mut pump.socket).poll_flush(cx)).await;
             drain(pump.socket.get_mut()).await;
         }
@@ -50,7 +50,7 @@ pub(super) async fn say(pump: &mut Pump, end: End) {
     }
 }
 
-/// Reads on until the peer has answered our close, and keeps no large message for it.
+/// Reads until the peer has replied to our close frame, without keeping large messages.
 async fn await_answer(pump: &mut Pump) {
     let Pump { socket, incoming, .. } = pump;
     loop {
@@ -61,7 +61,7 @@ async fn await_answer(pump: &mut Pump) {
         match answer.await {
             Answer::Frame(frame) => incoming.complete(&frame, socket.get_ref().received()),
             Answer::TooMuch => {
-                // The WebSocket goes, and what it holds with it.
+                // Drop the WebSocket together with its buffers.
                 let (config, stream) = (*socket.get_config(), socket.get_mut().take());
                 *socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
                 return drain(socket.get_mut()).await;
@@ -71,8 +71,8 @@ async fn await_answer(pump: &mut Pump) {
     }
 }
 
-/// Lets the peer read our close frame: a socket closed with unread data resets the connection, and the
-/// close frame is lost with it.
+/// Lets the peer read our close frame: closing a socket with unread data resets the connection, and the close frame would
+/// be lost.
 async fn drain(stream: &mut Connected) {
     let _ = stream.close().await;
     let mut scratch = vec![0; 1024];

@@ -1,8 +1,8 @@
-//! `callbin-test-garbler URL UID SEED [ROOM]`: a peer that takes calls, and garbles what it sends.
+//! `callbin-test-garbler URL UID SEED [ROOM]`: a peer that answers calls and sends garbled packets.
 //!
-//! A real peer, with GStreamer's webrtcbin: ICE and DTLS are sound, so the other side takes the packets for good ones.
-//! What is in them is changed just before it is encrypted: RTP, RTCP, and the SCTP of a data channel, with its checksum
-//! made right again. By the seed, so that a run can be repeated as far as time allows.
+//! It is a real peer with GStreamer's webrtcbin. Its ICE and DTLS are correct, so the other side decrypts its packets and
+//! reads them. RTP, RTCP and the SCTP of a data channel are changed just before they are encrypted; the SCTP checksum is
+//! corrected. The seed determines the changes, apart from timing.
 
 use std::{
     collections::HashMap,
@@ -28,10 +28,10 @@ const SENDER: &str = "webrtcbin name=peer bundle-policy=max-bundle \
     audiotestsrc is-live=true ! opusenc ! rtpopuspay pt=111 \
     ! application/x-rtp,media=audio,encoding-name=OPUS,payload=111 ! peer.";
 
-/// Packets of one kind that go as they are, so that there is something to disturb.
+/// The first packets of each kind are not changed, so that media and data channel work before they are disturbed.
 const SOUND: u32 = 40;
 
-/// One packet in so many is garbled.
+/// One packet in `ONE_IN` is garbled.
 const ONE_IN: u32 = 3;
 
 type Random = Arc<Mutex<StdRng>>;
@@ -50,7 +50,7 @@ fn main() {
         socket.expect("ROOM_OK ");
     }
     println!("registered");
-    // By what is in front of its messages.
+    // By the prefix of the peer's messages.
     let mut peers = HashMap::new();
     loop {
         match socket.receive() {
@@ -95,7 +95,7 @@ fn sender(random: &Random) -> gst::Pipeline {
     pipeline
 }
 
-/// Garbles what goes through a pad that leads to encryption.
+/// Garbles the packets that pass through a pad on their way to encryption.
 fn garble(pad: &gst::Pad, random: &Random) {
     if pad.direction() != gst::PadDirection::Sink {
         return;
@@ -138,7 +138,7 @@ fn garble(pad: &gst::Pad, random: &Random) {
 
 /// Changes a few bytes, cuts, repeats or adds some.
 fn mutate(bytes: &mut Vec<u8>, random: &mut impl Rng) {
-    // Headers are where parsers go wrong.
+    // Prefer headers: parsers fail there.
     let place = |bytes: &[u8], random: &mut dyn Rng| {
         let end = if random.random_bool(0.7) { bytes.len().min(40) } else { bytes.len() };
         random.random_range(0..end.max(1))
@@ -163,7 +163,7 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut impl Rng) {
     }
 }
 
-/// Encryption wants a header that fits into the packet, and sequence numbers that go on.
+/// Restores what the encryption checks: the header fits into the packet, and sequence numbers continue.
 fn keep_rtp(bytes: &mut Vec<u8>, sound: &[u8]) {
     if bytes.len() < 12 {
         *bytes = sound.to_vec();
@@ -177,14 +177,14 @@ fn keep_rtp(bytes: &mut Vec<u8>, sound: &[u8]) {
     }
 }
 
-/// Encryption wants the header of the first report.
+/// Restores what the encryption checks: the header of the first report.
 fn keep_rtcp(bytes: &mut Vec<u8>, sound: &[u8]) {
     if bytes.len() < 8 {
         *bytes = sound.to_vec();
     }
 }
 
-/// CRC32c of the packet with zeros in its place (RFC 9260, appendix A), so that the garbage is read.
+/// Sets the checksum: CRC32c of the packet with zeros in the checksum's place (RFC 9260, appendix A).
 fn set_checksum(bytes: &mut [u8]) {
     if bytes.len() < 12 {
         return;
