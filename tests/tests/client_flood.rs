@@ -123,7 +123,7 @@ fn in_a_room_whoever_floods_is_ended_and_shunned() {
     green.wait_for_peer("red", "peer-first-video");
 }
 
-/// Floods of RTP, RTCP and SCTP by a peer with valid ICE and DTLS. `callbin-test-garbler` runs longer on its own.
+/// Garbled RTP, RTCP and SCTP of a peer with valid ICE and DTLS. For longer runs start `callbin-test-garbler` directly.
 #[test]
 fn in_a_room_whoever_garbles_packets_disturbs_nobody() {
     let _machine = machine::alone();

@@ -270,7 +270,7 @@ mod clocks {
     /// A server with a wrong clock, as the file says in libfaketime's format.
     fn start_with_clock(offset: &str, flags: &[&str]) -> Server {
         let mut command = Command::new(program("callbin-server"));
-        // Find the name of the library folder on this system.
+        // The dynamic loader replaces $LIB by the name of this system's library folder.
         command.env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1");
         command.env("FAKETIME_TIMESTAMP_FILE", offset).env("FAKETIME_NO_CACHE", "1");
         command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
