@@ -1,4 +1,4 @@
-# callbin. `make help` lists what there is.
+# callbin. `make help` lists the targets.
 
 PORT ?= 8443
 TLS ?=
@@ -15,28 +15,28 @@ export CARGO_TERM_COLOR ?= auto
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
-setup: ## Install the Debian packages that are missing
+setup: ## Install missing Debian packages
 	@scripts/setup.sh build
 
-build: setup ## Build server, client and load generator in release
+build: setup ## Build server, client and load generator in release mode
 	cargo build --release --locked --package callbin-server --package callbin --package callbin-load
 
-install: ## Install what `make build` has built below PREFIX (/usr/local), for a package below DESTDIR
+install: ## Install the programs that `make build` built in PREFIX (/usr/local); DESTDIR=… for packages
 	install -d "$(DESTDIR)$(PREFIX)/bin"
 	install -m 755 $(BIN)/callbin-server $(BIN)/callbin $(BIN)/callbin-load "$(DESTDIR)$(PREFIX)/bin"
 	$(BIN)/callbin-server man "$(DESTDIR)$(PREFIX)/share/man/man1"
 
-deb: ## Build a Debian package of the server; MAINTAINER="Name <address>" names who answers for it
+deb: ## Build a Debian package of the server; MAINTAINER="Name <address>" sets its maintainer
 	@command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
 	cargo build --release --locked --package callbin-server
 	rm -rf target/man
 	target/release/callbin-server man target/man
 	cargo deb --package callbin-server --no-build --locked $(if $(MAINTAINER),--maintainer "$(MAINTAINER)")
 
-demo: build ## Server, page and a GStreamer client that answers; TLS=1 for other machines, PORT=… for another port
+demo: build ## Run server, page and a GStreamer client that answers; TLS=1 for other machines, PORT=… for another port
 	@scripts/demo.sh "$(PORT)" "$(TLS)"
 
-test: ## Install what is missing, then check format, lints, tests, page and docs
+test: ## Install missing packages, then check format, lints, tests, page and docs
 	@scripts/setup.sh test
 	@$(MAKE) --no-print-directory lint unit page-test doc
 
@@ -54,7 +54,7 @@ page-test:
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 
-interop: ## Run other people's WebRTC stacks against callbin; EXAMPLES=… for a checkout of GStreamer's examples
+interop: ## Test callbin with other WebRTC stacks; EXAMPLES=… for a checkout of GStreamer's examples
 	@EXAMPLES="$(EXAMPLES)" scripts/setup.sh interop
 	@EXAMPLES="$(EXAMPLES)" scripts/interop.sh
 
@@ -67,10 +67,10 @@ bench: build ## Measure server and client on this machine
 	@scripts/setup.sh test
 	@scripts/bench.sh
 
-audit: ## Check dependencies: bans, licences, sources; advisories where there is a network
+audit: ## Check dependencies: bans, licences, sources; advisories if there is a network
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny check bans licenses sources
 	cargo deny check advisories || echo "advisories: not checked without a network, or see above"
 
-clean: ## Remove what was built
+clean: ## Remove the build output
 	cargo clean

@@ -1,8 +1,8 @@
 #!/bin/sh
-# The Autobahn test suite against the server's WebSocket, and a summary. It needs Python 2.7 and
+# Runs the Autobahn test suite against the server's WebSocket, and prints a summary. It needs Python 2.7 and
 #   python2 -m pip install --target DIR autobahntestsuite==0.8.2
 #   scripts/autobahn.sh DIR [REPORT-DIR]
-# All cases but those of permessage-deflate, which the server does not offer (12, 13).
+# All cases except those of permessage-deflate (12, 13), which the server does not offer.
 set -eu
 cd "$(dirname "$0")/.."
 packages=$(cd "${1:?folder of the Python packages}" && pwd)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Measures server and client on this machine: the server on the first core, its load on the second.
 #   scripts/bench.sh [server|client|all]
-# Figures in the README come from here. They are ratios on a quiet machine; nothing is judged.
+# The figures in the README come from here. They are ratios on an idle machine; there are no pass or fail criteria.
 set -eu
 cd "$(dirname "$0")/.."
 bin=target/release
@@ -9,10 +9,10 @@ dir=$(mktemp -d)
 server=""
 port=0
 trap '[ -z "$server" ] || kill "$server" 2>/dev/null; rm -rf "$dir"' EXIT
-# Of two peers per pair, both ends are in one process.
+# Both ends of each pair are in one process, which needs many open files.
 ulimit -n "$(ulimit -Hn)"
 
-# All load comes from one address here, which no honest address would send: limits per owner are off.
+# All load comes from one address, more than the limits per owner allow: they are off.
 unlimited="--max-owner-connections 0 --max-registration-rate 0 --max-request-rate 0 --max-message-rate 0
     --max-byte-rate 0 --max-notice-rate 0 --max-room-members 0"
 
@@ -43,7 +43,7 @@ load() { # title, load's arguments
     show "$1"
 }
 
-# One line for a scenario: the figures that matter of those it reports.
+# Prints the important figures of a scenario's report.
 show() { # title
     node -e '
 const [title, file] = process.argv.slice(1);
@@ -75,7 +75,7 @@ with_server() { # title, server's flags, load's arguments
 plain="--disable-ssl $unlimited"
 tls="--self-signed --cert-path $dir/cert $unlimited"
 
-# Tokens, limits and metrics at work: each connection has its limits counted, shows a token, and all is counted.
+# With tokens, limits and metrics: each connection sends a token, and its limits and metrics are counted.
 head -c 48 /dev/urandom | base64 >"$dir/secret"
 guarded="--token-key-file $dir/secret --max-owner-connections 1000000 --max-registration-rate 1000000
     --max-request-rate 1000000 --max-message-rate 100000000 --max-byte-rate 2000000000"
@@ -99,7 +99,7 @@ bench_server() {
     with_server "20 slow readers" "$plain" "slow --seconds 20"
     with_server "attacks of all kinds" "--disable-ssl" "attack --source-addresses 16 --seconds 20"
 
-    # Everybody is there, the server restarts on the same port, everybody comes back.
+    # All peers are connected, the server restarts on the same port, all peers reconnect.
     port=0
     start_server "$plain"
     load "10,000 peers come" "storm --peers 10000 --within 10"

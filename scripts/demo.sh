@@ -1,5 +1,5 @@
 #!/bin/sh
-# A server with its page, and a GStreamer client that answers every call, until Ctrl-C.
+# Runs a server with its page, and a GStreamer client that answers every call, until Ctrl-C.
 #   scripts/demo.sh PORT [TLS]
 set -eu
 cd "$(dirname "$0")/.."
@@ -11,7 +11,7 @@ server="" client=""
 
 finish() {
     trap - EXIT INT TERM
-    # The client first: it says goodbye to a server that still listens.
+    # The client first: it closes its connection while the server still runs.
     [ -z "$client" ] || kill -TERM "$client" 2>/dev/null || true
     [ -z "$client" ] || wait "$client" 2>/dev/null || true
     [ -z "$server" ] || kill -TERM "$server" 2>/dev/null || true
@@ -35,7 +35,7 @@ fi
 mkfifo "$dir/listening"
 "$bin/callbin-server" --port "$port" --log warn "$@" >"$dir/listening" &
 server=$!
-# The server prints one line once it listens, or closes its end and has said why on stderr.
+# The server prints one line when it listens. If it cannot start, it writes the reason to stderr, and the pipe closes.
 if ! read -r _ <"$dir/listening"; then
     wait "$server"
 fi

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Other people's WebRTC stacks against callbin: installs them outside the repository, and runs.
+# Tests callbin with other WebRTC stacks: installs them outside the repository, and runs the calls.
 #   scripts/interop.sh [STACK…]
-# EXAMPLES names a checkout of GStreamer's examples, or of all of GStreamer, whose clients are run, too.
+# EXAMPLES names a checkout of GStreamer or of its examples: their clients take part, too.
 set -eu
 cd "$(dirname "$0")/.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/callbin-interop
@@ -12,7 +12,7 @@ if [ "$(node -p 'parseInt(process.versions.node)')" -lt 20 ]; then
     exit 1
 fi
 
-# Installed again whenever the list of packages has changed.
+# Installed again when the list of packages changes.
 if ! cmp -s "$sources/requirements.txt" "$cache/python/installed.txt"; then
     rm -rf "$cache/python"
     /usr/bin/python3 -m venv "$cache/python"

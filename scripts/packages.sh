@@ -1,4 +1,4 @@
-# The Debian packages callbin needs, one list for `make setup`, the docs and the error messages.
+# The Debian packages that callbin needs: the only list, for `make setup` and its error messages.
 # shellcheck shell=sh disable=SC2034
 
 # To compile: a C linker, pkg-config and GStreamer's headers.
@@ -8,13 +8,13 @@ BUILD_PACKAGES="build-essential pkg-config libgstreamer1.0-dev libgstreamer-plug
 RUN_PACKAGES="gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice gstreamer1.0-x gstreamer1.0-alsa gstreamer1.0-pulseaudio"
 
 # To run the tests: a real browser with its driver, Node.js for the page's unit tests, a virtual
-# display, and tools for certificates, network namespaces and clocks that jump.
+# display, and tools for certificates, network namespaces and changed clocks.
 TEST_PACKAGES="coturn chromium chromium-driver nodejs xvfb iproute2 openssl procps curl libfaketime"
 
-# To run the stacks of others against the client (make interop): a second browser, GStreamer's command line as codec of
-# those that have none, and what installs Python and Node.js packages.
+# To test other WebRTC stacks with the client (make interop): a second browser, GStreamer's command line as codec for stacks
+# without one, and the installers of Python and Node.js packages.
 INTEROP_PACKAGES="firefox-esr gstreamer1.0-tools python3-venv npm"
-# And for GStreamer's example clients, in Python and in C.
+# For GStreamer's example clients in Python and C.
 EXAMPLES_PACKAGES="python3-gst-1.0 gir1.2-gst-plugins-bad-1.0 python3-websockets libsoup-3.0-dev libjson-glib-dev libnice-dev"
 
 # To compare with others (make compare), and for GStreamer's signalling server.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what callbin needs and is missing. Says nothing and does nothing when all is there.
+# Installs the missing packages that callbin needs. Prints nothing and does nothing if all are installed.
 #   scripts/setup.sh build|test|interop|compare
 set -eu
 cd "$(dirname "$0")/.."
@@ -24,7 +24,7 @@ if ! command -v cargo >/dev/null 2>&1; then
     exit 1
 fi
 
-# Node.js often comes from elsewhere than Debian: any node will do, and any npm.
+# Node.js is often not installed from Debian: any node and any npm in PATH is enough.
 for other in node:nodejs npm:npm; do
     if command -v "${other%:*}" >/dev/null 2>&1; then
         wanted=$(printf '%s\n' $wanted | grep -vx "${other#*:}" | tr '\n' ' ')
@@ -56,7 +56,7 @@ if [ "$(id -u)" -ne 0 ]; then
     sudo="sudo"
 fi
 echo "callbin: installing$missing"
-# The GStreamer headers upgrade systemd, whose upgrade can empty apt's unpack folder under /tmp.
+# The GStreamer headers upgrade systemd, and that upgrade can empty apt's temporary folder in /tmp.
 $sudo env TMPDIR=/var/tmp DEBIAN_FRONTEND=noninteractive apt-get update -q
 # shellcheck disable=SC2086
 $sudo env TMPDIR=/var/tmp DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $missing

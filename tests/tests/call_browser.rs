@@ -1,12 +1,12 @@
-//! Calls between the page in real Chromium and the GStreamer client, with proof at the far end: the page
-//! looks at pixels and sound of the client's test sources, the client at those of Chromium's fake devices.
+//! Calls between the page in real Chromium and the GStreamer client, checked at the receiver: the page measures
+//! pixels and sound of the client's test sources, and the client those of Chromium's fake devices.
 
 use callbin_tests::{
     BrowserOptions, CALLER, Client, DEADLINE, Page, Server, Site, client::Event, wait_until,
 };
 use tempfile::TempDir;
 
-/// The page as the server carries it.
+/// The page as embedded in the server.
 fn up() -> Site {
     with(BrowserOptions::default())
 }
@@ -15,7 +15,7 @@ fn with(options: BrowserOptions) -> Site {
     Site::at(Server::start(&[]), options)
 }
 
-/// A client that waits for calls as `gst`, and shows red.
+/// A client that waits for calls as `gst`, and sends red.
 fn waiting_client(site: &Site, args: &[&str]) -> Client {
     let args = [&["wait", "--id", "gst", "--video-pattern", "red"], args].concat();
     let mut client = Client::start(&site.server, &args);
@@ -23,18 +23,18 @@ fn waiting_client(site: &Site, args: &[&str]) -> Client {
     client
 }
 
-/// A client that calls the page `web`, and shows red.
+/// A client that calls the page `web`, and sends red.
 fn calling_client(site: &Site, args: &[&str]) -> Client {
     let args = [&["call", "web", "--id", "gst", "--video-pattern", "red"], args].concat();
     Client::start(&site.server, &args)
 }
 
-/// Chromium's gain control makes of its short beep, over a second, what it likes; silence is -100 dB.
+/// Chromium's gain control changes the level of its short beep unpredictably; silence is -100 dB.
 fn is_beep(stats: &Event) -> bool {
     stats.number("/audio/level_db") > -65.0 && stats.number("/audio/buffers") > 0.0
 }
 
-/// The client sees Chromium's fake camera, which is green with something moving, and hears its beep.
+/// The client receives Chromium's fake camera, which is green with something moving, and its beep.
 #[track_caller]
 fn assert_client_gets_camera(client: &mut Client) {
     let green = |stats: &Event| {
@@ -45,7 +45,7 @@ fn assert_client_gets_camera(client: &mut Client) {
     client.wait_for_stats("a beep", is_beep);
 }
 
-/// The page shows the client's red picture, in frames that keep coming, and hears its tone.
+/// The page plays the client's red video with new frames, and its tone.
 #[track_caller]
 fn assert_page_gets_red(page: &Page, uid: &str) {
     let probe = page.video_probe(uid);
@@ -146,8 +146,8 @@ fn the_client_calls_and_the_page_offers() {
     assert_call_works(&page, CALLER, &mut client);
 }
 
-/// Chromium sends transport-wide feedback only for packets that carry the extension under the agreed number:
-/// as offerer its own one, as answerer ours.
+/// Chromium sends transport-wide feedback only for packets with the extension under the negotiated id:
+/// as offerer its own id, as answerer ours.
 #[test]
 fn packets_carry_header_extensions_in_both_roles() {
     let site = up();
@@ -163,7 +163,7 @@ fn packets_carry_header_extensions_in_both_roles() {
     }
 }
 
-/// Has the page's next offers give VP8 and Opus numbers that are customary for others.
+/// Makes the page's next offers use payload types for VP8 and Opus that usually belong to other codecs.
 const SWAP_PAYLOAD_TYPES: &str = r"
     const swap = (sdp, a, b) => {
         const other = (number) => number === a ? b : number === b ? a : number;

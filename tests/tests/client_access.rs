@@ -1,4 +1,4 @@
-//! The client at a server on the internet: tokens, ICE servers, and calls through a real TURN server.
+//! The client and a server with access control: tokens, ICE servers, and calls through a real TURN server.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use callbin_tests::{
 };
 use serde_json::json;
 
-/// A server that wants tokens and names a TURN server.
+/// A server that requires tokens and names a TURN server.
 fn closed_server(keys: &Keys, coturn: &Coturn, ttl: &str) -> Server {
     let (key, url, secret) = (keys.public(), coturn.url(), coturn.secret_file());
     Server::start(&[
@@ -32,7 +32,7 @@ fn closed_server(keys: &Keys, coturn: &Coturn, ttl: &str) -> Server {
     ])
 }
 
-/// A client in the environment that gives it a token.
+/// A client with a token in its environment.
 fn client(server: &Server, token: &str, args: &[&str]) -> Client {
     let mut command = Command::new(program("callbin"));
     command.args(args).args(["--server", &server.ws_url(), "--events", "json", "--headless"]);
@@ -109,7 +109,7 @@ fn the_page_and_a_client_call_through_the_relay() {
 #[test]
 fn credentials_are_fresh_when_the_call_begins() {
     let (keys, coturn) = (Keys::new(Algorithm::Hs256), Coturn::start());
-    // The first ones are worthless eight seconds after the start.
+    // The first credentials expire eight seconds after the start.
     let server = closed_server(&keys, &coturn, "8");
     let token = keys.token(json!({}));
     let relay = ["--ice-transport-policy", "relay", "--no-audio", "--size", "160x120"];
@@ -175,7 +175,7 @@ fn a_token_in_a_file_is_renewed_where_one_in_a_flag_ends() {
     renewed.hang_up();
 }
 
-/// A server of another kind: it relays nothing, but takes any WebSocket, and this is its HTTP.
+/// A server that relays nothing, but accepts any WebSocket; this is its HTTP handler.
 fn other_server(answer: &'static str) -> (String, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
     let url = format!("ws://{}", listener.local_addr().expect("bound"));
@@ -223,7 +223,7 @@ fn a_server_that_knows_no_ice_servers_is_fine() {
         let mut command = Command::new(program("callbin"));
         command.args(["call", "x", "--id", "ä", "--token", "t0ken"]);
         let mut client = Client::spawn(command.args(["--server", &url, "--events", "json", "--headless"]));
-        // It would not offer before it knows which ICE servers there are.
+        // It does not make an offer before it knows the ICE servers.
         client.wait_for("offer-sent");
         let asked = asked.recv_timeout(DEADLINE).expect("a question").to_lowercase();
         assert!(asked.starts_with("get /ice-servers?uid=%c3%a4 http/1.1\r\n"), "{asked}");

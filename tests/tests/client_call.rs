@@ -1,5 +1,5 @@
-//! Calls between two clients over a real server: pictures, sound and texts at the far end, every way a call
-//! can begin and end, and bad peers.
+//! Calls between two clients over a real server: video, sound and texts at the receiver, every way a call can
+//! begin and end, and faulty peers.
 
 use std::{
     process::Command,
@@ -13,18 +13,18 @@ use callbin_tests::{
 };
 use serde_json::{Value, json};
 
-/// Whether the far end sees this colour, in frames that keep coming.
+/// Whether the receiver sees this colour, with new frames.
 fn shows(stats: &Event, color: [u8; 3]) -> bool {
     is_of(stats, color) && stats.number("/video/fps") > 10.0
 }
 
-/// Whether the far end has seen this colour, however slowly.
+/// Whether the receiver has seen this colour, at any frame rate.
 fn is_of(stats: &Event, [r, g, b]: [u8; 3]) -> bool {
     let near = |a: u8, b: u8| a.abs_diff(b) < 24;
     stats.color().is_some_and(|[x, y, z]| near(x, r) && near(y, g) && near(z, b))
 }
 
-/// Whether the far end hears this pitch, at the level it is sent with.
+/// Whether the receiver hears this pitch, at the level it is sent with.
 fn sounds(stats: &Event, hz: f64) -> bool {
     (stats.number("/audio/pitch_hz") - hz).abs() < 15.0
         && (stats.number("/audio/level_db") + 15.0).abs() < 3.0
@@ -283,7 +283,7 @@ fn a_missing_plugin_is_named_with_its_package() {
     }
 }
 
-/// A call to a bare socket that got the client's offer.
+/// A call to a bare socket that received the client's offer.
 fn called_socket(server: &Server, args: &[&str]) -> (Client, Socket, String) {
     let mut socket = Socket::register(server, "callee");
     let client = call(server, args);
@@ -296,7 +296,7 @@ fn answer(sdp: &str) -> String {
     json!({"sdp": {"type": "answer", "sdp": sdp}}).to_string()
 }
 
-/// The answer of a peer with this certificate, or none, that agrees to everything.
+/// The answer of a peer with this certificate, or none, that accepts everything.
 fn answer_to(offer: &str, fingerprint: Option<&str>) -> String {
     let mut sdp = String::new();
     for line in offer.lines() {
@@ -378,7 +378,7 @@ fn an_answer_of_nobody_finds_no_path() {
     expect_exit(&mut client, 9);
 }
 
-/// A peer whose own side failed after its answer, or that died: it is not the network that is in the way.
+/// A peer whose own side failed after its answer, or that died: the network is not the cause.
 #[test]
 fn a_peer_that_is_silent_after_its_answer_has_failed_to_negotiate() {
     let server = Server::start(&[]);
@@ -413,7 +413,7 @@ fn a_peer_without_a_common_codec_is_told_so() {
     assert!(client.errors().contains("the peer has H264; we have opus, VP8"), "{}", client.errors());
 }
 
-/// Two clients that are joined by the test, as somebody on the path to the server could do it.
+/// Two clients connected by the test, like an attacker on the path to the server.
 struct Between {
     caller: Client,
     callee: Client,
@@ -435,7 +435,7 @@ impl Between {
         Self { caller, callee, to_caller, to_callee }
     }
 
-    /// Hands on what they say, changed so, while the caller runs.
+    /// Relays their messages, changed by these functions, while the caller runs.
     fn relay(&mut self, there: impl Fn(&str) -> String, back: impl Fn(&str) -> String) {
         let until = Instant::now() + DEADLINE;
         while self.caller.process().is_running() && Instant::now() < until {
@@ -449,7 +449,7 @@ impl Between {
     }
 }
 
-/// An answer as Pion rejects the picture: a bare m-line.
+/// An answer in which the video is rejected like Pion does: with a bare m-line.
 fn with_bare_rejection(text: &str) -> String {
     let mut message: Value = serde_json::from_str(text).unwrap_or_default();
     let is_answer = message.pointer("/sdp/type").is_some_and(|kind| kind == "answer");
@@ -477,7 +477,7 @@ fn who_rejects_the_picture_with_a_bare_line_is_heard() {
     expect_exit(&mut between.caller, 0);
 }
 
-/// An offer whose data channels somebody has rejected.
+/// An offer whose data channels have been rejected.
 fn without_data(text: &str) -> String {
     let mut message: Value = serde_json::from_str(text).unwrap_or_default();
     let Some(sdp) = message.pointer("/sdp/sdp").and_then(Value::as_str) else { return text.to_owned() };
@@ -503,15 +503,15 @@ fn a_text_that_cannot_be_sent_is_missed() {
     for client in [&mut caller, &mut callee] {
         assert!(client.wait_for("text-unsent").text("/reason").contains("no data channels"));
     }
-    // Where there are channels, a probe does not end before the text is out.
+    // If there are data channels, a probe does not end before the text is sent.
     let mut callee = waiting(&server, &[]);
     let probe = ["--expect-video-frames", "1", "--send-text", "hello"];
     expect_exit(&mut call(&server, &probe), 0);
     assert_eq!(callee.wait_for("data").text("/text"), "hello");
 }
 
-/// The callee learns of other payload types than the caller has offered, and answers with them. It can play only
-/// what is sent with its own.
+/// The callee sees other payload types than the caller has offered, and answers with them. It can only play
+/// media that are sent with its own payload types.
 #[test]
 fn an_answer_with_other_payload_types_is_honoured() {
     let server = Server::start(&[]);
@@ -540,7 +540,7 @@ fn an_answer_with_other_payload_types_is_honoured() {
     between.callee.wait_for_stats("red, and sound", seen);
 }
 
-/// Whoever changes the fingerprint on the way cannot show the certificate.
+/// An attacker that changes the fingerprint on the path does not have the matching certificate.
 #[test]
 fn another_certificate_than_announced_is_refused() {
     let server = Server::start(&[]);

@@ -1,4 +1,4 @@
-//! What the client sends, measured on the wire: on a line that is too narrow, and to a peer that asks for more than it
+//! The client's traffic, measured on the wire: on a link that is too slow, and to a peer that requests more than it
 //! should.
 
 use std::{
@@ -15,11 +15,12 @@ use callbin_tests::{
     process::{Process, program},
 };
 
-/// 1000 kbit/s of video in 138 packets a second, 32 of sound in 50, with 66 bytes around each, and 64 kbit/s of RTCP.
+/// 1000 kbit/s of video in 138 packets a second, 32 of sound in 50, with 66 bytes of overhead each, and 64 kbit/s of
+/// RTCP.
 const TARGET: f64 = 1000.0 + 32.0 + (138.0 + 50.0) * 66.0 * 8.0 / 1000.0 + 64.0;
 const WINDOW: Duration = Duration::from_millis(500);
 
-/// A client in a network of its own that calls `to`.
+/// A client in its own network namespace that calls `to`.
 fn call(network: &Network, server: &Server, to: &str) -> Client {
     let mut command = network.command(program("callbin"));
     let url = format!("ws://{}:{}", network.host(), server.port());
@@ -28,7 +29,7 @@ fn call(network: &Network, server: &Server, to: &str) -> Client {
     Client::spawn(&mut command)
 }
 
-/// A peer that asks in this manner.
+/// A peer that floods in the way that `args` say.
 fn flooder(server: &Server, args: &[&str]) -> Process {
     let mut command = Command::new(program("callbin-test-flooder"));
     registered(command.args([&server.ws_url(), "flooder"]).args(args))
@@ -43,7 +44,7 @@ fn registered(command: &mut Command) -> Process {
     process
 }
 
-/// Demands that for this many windows no more is sent than it may be; gives the mean of what is.
+/// Checks that for this many windows the rate stays within the budget; returns the mean rate.
 #[track_caller]
 fn assert_within_budget(meter: &Meter, windows: u32) -> f64 {
     let rates = meter.rates(WINDOW, windows);
@@ -79,7 +80,7 @@ fn a_peer_that_floods_is_ended_and_gets_no_more_than_the_budget_before() {
     assert!(client.errors().contains("floods us: feedback"), "{}", client.errors());
 }
 
-/// Two that join a room in which the flooder is.
+/// Two clients that join a room with the flooder.
 fn beside_a_flooder(server: &Server) -> [Client; 2] {
     ["red", "green"].map(|uid| {
         let args = ["room", "r", "--id", uid, "--video-pattern", uid, "--size", "320x240", "--view", "none"];
@@ -122,7 +123,7 @@ fn in_a_room_whoever_floods_is_ended_and_shunned() {
     green.wait_for_peer("red", "peer-first-video");
 }
 
-/// RTP, RTCP and SCTP of a peer whose ICE and DTLS are sound. `callbin-test-garbler` alone runs longer.
+/// Garbled RTP, RTCP and SCTP of a peer with valid ICE and DTLS. For longer runs start `callbin-test-garbler` directly.
 #[test]
 fn in_a_room_whoever_garbles_packets_disturbs_nobody() {
     let _machine = machine::alone();
@@ -145,7 +146,7 @@ fn in_a_room_whoever_garbles_packets_disturbs_nobody() {
     }
 }
 
-/// Chromium asks for what is lost, again and again, and for key frames.
+/// Chromium repeatedly requests lost packets and key frames.
 #[test]
 fn on_a_line_that_is_too_narrow_the_loss_is_not_made_worse() {
     let _machine = machine::alone();
@@ -159,7 +160,7 @@ fn on_a_line_that_is_too_narrow_the_loss_is_not_made_worse() {
     client.forget();
     let stats = client.wait_for_stats("losses", |stats| stats.number("/sent/lost") > 0.0);
     assert!(stats.number("/sent/retransmissions_refused") > 0.0, "the budget was needed: {stats:?}");
-    // An honest peer is not ended for it, and as soon as the line is wide enough there is a picture.
+    // An honest peer is not ended, and as soon as the link is fast enough the video is back.
     network.limit(10_000);
     let before = page.frames_decoded(CALLER);
     callbin_tests::wait_until("more frames", callbin_tests::DEADLINE, || {

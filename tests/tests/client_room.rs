@@ -1,5 +1,5 @@
-//! Rooms of clients over a real server: everyone sees and hears everyone under the right uid, and whatever
-//! one member does costs only itself.
+//! Rooms of clients over a real server: each member receives each other member under the right uid, and a faulty
+//! member only affects itself.
 
 use std::{
     thread,
@@ -12,15 +12,15 @@ use callbin_tests::{
 };
 use serde_json::{Value, json};
 
-/// Who sends what.
+/// Uids, colours and tones of the members.
 const RED: (&str, [u8; 3], u32) = ("red", [255, 0, 0], 440);
 const GREEN: (&str, [u8; 3], u32) = ("green", [0, 255, 0], 660);
 const BLUE: (&str, [u8; 3], u32) = ("blue", [0, 0, 255], 880);
 
-/// For how many seconds the good ones are watched beside a bad one.
+/// How many seconds the good members are watched beside a faulty one.
 const WATCHED: u64 = 9;
 
-/// A member under the name of its colour.
+/// A member whose uid is its colour.
 fn join(server: &Server, (name, _, hz): (&str, [u8; 3], u32)) -> Client {
     let hz = hz.to_string();
     let args = ["room", "lobby", "--id", name, "--video-pattern", name, "--audio-freq", &hz];
@@ -29,7 +29,7 @@ fn join(server: &Server, (name, _, hz): (&str, [u8; 3], u32)) -> Client {
     client
 }
 
-/// Waits until `client` sees and hears `other`.
+/// Waits until `client` receives video and sound of `other`.
 #[track_caller]
 fn expect(client: &mut Client, other: (&str, [u8; 3], u32)) {
     let (name, color, hz) = other;
@@ -47,7 +47,7 @@ fn sounds(stats: &Event, hz: u32) -> bool {
     (stats.number("/audio/pitch_hz") - f64::from(hz)).abs() < 15.0
 }
 
-/// Does `work`, and demands that for so many seconds the two see each other as before.
+/// Runs `work`, and checks for this many seconds that the two still receive each other.
 #[track_caller]
 fn undisturbed(mut pair: Pair, seconds: u64, work: impl FnOnce()) {
     let begin = Flow::between(&mut pair);
@@ -71,7 +71,7 @@ fn three_see_and_hear_each_other_and_come_and_go() {
     expect(&mut blue, RED);
     expect(&mut blue, GREEN);
 
-    // One leaves in good order, and comes back under its name.
+    // One member hangs up, and returns under its uid.
     undisturbed([(&mut red, "red"), (&mut green, "green")], 6, || blue.hang_up());
     for client in [&mut red, &mut green] {
         client.forget();
@@ -81,7 +81,7 @@ fn three_see_and_hear_each_other_and_come_and_go() {
     expect(&mut red, BLUE);
     expect(&mut blue, GREEN);
 
-    // It is killed without a word, and comes back at once.
+    // It is killed, and returns at once.
     undisturbed([(&mut red, "red"), (&mut green, "green")], 6, || blue.process().signal("KILL"));
     let mut blue = join(&server, BLUE);
     expect(&mut blue, RED);
@@ -91,7 +91,7 @@ fn three_see_and_hear_each_other_and_come_and_go() {
     }
 }
 
-/// Two members that see each other, and what a bad third one does to them while `misbehave` runs: nothing.
+/// Two members that receive each other, and are not affected by a faulty third one while `misbehave` runs.
 fn beside_two_good_ones(misbehave: impl FnOnce(&Server, &mut Socket)) {
     let server = Server::start(&[]);
     let mut red = join(&server, RED);
@@ -118,7 +118,7 @@ fn offer(sdp: &str) -> Value {
     json!({"sdp": {"type": "offer", "sdp": sdp}})
 }
 
-/// An offer that is in order.
+/// A valid offer.
 fn good_offer() -> String {
     let common = format!(
         "c=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=setup:actpass\r\n\
@@ -138,7 +138,7 @@ fn one_that_never_offers_costs_only_itself() {
     beside_two_good_ones(|_, bad| enter(bad));
 }
 
-/// The bad one is there first, so that the good ones offer to it.
+/// The faulty member is in the room first, so the good ones make offers to it.
 fn before_two_good_ones(answer: impl Fn(&str) -> Option<Value> + Send + 'static) {
     let server = Server::start(&[]);
     let mut bad = Socket::register(&server, "bad");
@@ -147,7 +147,7 @@ fn before_two_good_ones(answer: impl Fn(&str) -> Option<Value> + Send + 'static)
     let mut red = join(&server, RED);
     let mut green = join(&server, GREEN);
     let answering = thread::spawn(move || {
-        // Until the server's end, which is the test's.
+        // Until the server ends, at the end of the test.
         while let Some(text) = bad.try_receive_text() {
             let mut words = text.splitn(3, ' ');
             let (verb, from, msg) = (words.next(), words.next(), words.next());
@@ -170,7 +170,7 @@ fn before_two_good_ones(answer: impl Fn(&str) -> Option<Value> + Send + 'static)
     answering.join().expect("the bad one only misbehaves");
 }
 
-/// An answer to an offer that is in order but for its transport, which nobody is at.
+/// A valid answer to an offer, except for its transport, which has no peer.
 fn answer_to(offer: &str, change: impl Fn(&str) -> String) -> Value {
     let lines = offer.lines().filter(|line| !line.starts_with("a=candidate"));
     let sdp: String = lines
@@ -294,7 +294,7 @@ fn one_that_starts_over_without_end_is_shunned() {
 #[test]
 fn one_that_stops_reading_costs_only_itself() {
     let _machine = machine::shared();
-    // The socket is read only for its ROOM_OK: the offers and candidates of others pile up.
+    // The socket is read only up to ROOM_OK: later offers and candidates pile up.
     beside_two_good_ones(|server, bad| {
         enter(bad);
         for _ in 0..3 {
@@ -314,7 +314,7 @@ fn one_that_is_suspended_costs_only_itself_and_is_back_when_resumed() {
     let mut blue = join(&server, BLUE);
     expect(&mut red, BLUE);
     expect(&mut green, BLUE);
-    // For longer than a silent member is waited for.
+    // Longer than the timeout for a silent member.
     undisturbed([(&mut red, "red"), (&mut green, "green")], 16, || blue.process().signal("STOP"));
     blue.process().signal("CONT");
     red.forget();
@@ -334,7 +334,7 @@ fn a_member_that_wants_no_picture_gets_the_sound() {
     red.wait_for_stats("the listener's tone", |stats| sounds(stats, 440));
 }
 
-/// Between two who only receive nothing goes that anybody could miss.
+/// Two members that only receive send each other no media whose absence could be noticed.
 #[test]
 fn two_members_that_only_receive_do_not_give_each_other_up() {
     let _machine = machine::shared();
@@ -398,7 +398,7 @@ fn whoever_is_refused_on_the_way_back_tries_again() {
     server.process().signal("KILL");
     red.wait_for("reconnecting");
     server.process().wait();
-    // Somebody else is faster.
+    // Another peer takes the place first.
     red.process().signal("STOP");
     let server = Server::start_on(port, &["--disable-ssl", "--max-room-members", "1"]);
     let mut other = Socket::register(&server, "other");
@@ -421,7 +421,7 @@ fn a_message_larger_than_anything_it_reads_ends_a_client() {
     let mut red = join(&server, RED);
     let mut other = Socket::register(&server, "other");
     other.expect_nothing("ROOM lobby", "ROOM_OK red");
-    // The largest one that is read, with a name that is longer than ours.
+    // The largest message that is read, with a uid that is longer than ours.
     other.send(&format!("ROOM_PEER_MSG red {}", "x".repeat(1 << 20)));
     red.wait_for_peer("other", "peer-joined");
     other.send(&format!("ROOM_PEER_MSG red {}", "x".repeat(2 << 20)));
@@ -435,7 +435,7 @@ fn a_message_larger_than_anything_it_reads_ends_a_client() {
 fn the_duration_is_over_when_it_is_also_before_the_server_lets_us_in() {
     let _machine = machine::shared();
     let server = Server::start(&["--max-notice-rate", "1"]);
-    // Of our address so much has been asked that it is to come back later, for half a minute.
+    // This address has used so much of its limit that it has to wait for half a minute.
     let mut other = Socket::register(&server, "other");
     let _members: Vec<Socket> = (1..17)
         .map(|i| {
@@ -473,7 +473,7 @@ fn texts_reach_every_member() {
     assert_eq!(other.exit_code(), 0);
 }
 
-/// Has a page send texts on its data channels as fast as they go, or open channels without end.
+/// Makes a page send texts on its data channels as fast as possible, or open channels without end.
 const FLOOD: &str = r"
     const flood = (connection, channel) => {
         const text = 'x'.repeat(100);
@@ -502,9 +502,9 @@ const FLOOD: &str = r"
     };
     null";
 
-/// What a flooding page does to the members: they end it, and go on.
+/// A page that floods is ended by the members, and they go on.
 fn flood(with: &str, words: &str) {
-    // With a browser that floods, two cores have enough to do.
+    // A flooding browser already uses two cores.
     let _machine = machine::alone();
     let server = Server::start(&[]);
     let browser = Browser::start(BrowserOptions::default());

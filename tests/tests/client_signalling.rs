@@ -1,5 +1,5 @@
-//! The client on its way to a signalling server: one that is not there yet, proxies, prefixes, passwords, dead
-//! addresses, refusals; and what becomes of a call when the server is gone.
+//! The client's connection to a signalling server: servers that are not up yet, proxies, prefixes, passwords, dead
+//! addresses, refusals; and the call after the server is gone.
 
 use std::{
     net::TcpListener,
@@ -12,7 +12,7 @@ use callbin_tests::{
 };
 use tempfile::TempDir;
 
-/// A client at this address.
+/// A client with this server address.
 fn at(url: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program("callbin"));
     command.args(args).args(["--server", url, "--events", "json", "--headless"]);
@@ -96,7 +96,7 @@ fn nobody_waits_longer_than_told_or_for_what_does_not_come() {
     let (server, _folder) = tls_server();
     let mut wary = Client::start(&server, &["wait"]);
     expect_exit(&mut wary, 4, "certificate");
-    // A proxy whose server is not up yet.
+    // A proxy whose server is not running yet.
     let starting = Front::start(|_| Route::status("503 Service Unavailable"));
     let mut patient = Client::spawn(&mut at(&format!("ws://{}", starting.address()), &["wait"]));
     assert!(patient.wait_for("reconnecting").text("/reason").contains("503"));
@@ -146,7 +146,7 @@ fn a_password_in_the_address_is_sent_and_never_shown() {
     );
 }
 
-/// A proxy that knows where `signalling.test` is, if asked by somebody with this password.
+/// A proxy that resolves `signalling.test`, if the client sends this password.
 fn proxy_to(server: &Server) -> Front {
     let address = server.address();
     Front::start(move |head| {
@@ -176,7 +176,7 @@ fn a_call_through_proxies() {
         callee.wait_for("waiting");
         let mut caller = start(&["call", "callee", "--expect-video-frames", "5"]);
         assert_eq!(caller.exit_code(), 0, "{}", caller.errors());
-        // The WebSocket's connection, and the one for the ICE servers, of each.
+        // The WebSocket connection and the one for the ICE servers, for each client.
         wait_until("four ways through", DEADLINE, || (front.heads().len() >= 4).then_some(()));
         callee.wait_for("ended");
         callee.process().signal("INT");
@@ -212,7 +212,7 @@ fn a_proxy_that_does_not_help_is_named() {
             client.errors()
         );
     }
-    // Some hosts need none.
+    // Hosts in `no_proxy` are connected directly.
     let before = front.heads().len();
     let mut command = at(&server.ws_url(), &["call", "nobody"]);
     command.env("ALL_PROXY", format!("http://{here}")).env("no_proxy", "localhost,127.0.0.0/8");
@@ -224,12 +224,12 @@ fn a_proxy_that_does_not_help_is_named() {
 fn ice_servers_are_found_below_a_prefix() {
     let server = Server::start(&[]);
     let address = server.address();
-    // A reverse proxy that gives callbin a prefix, and the root to another program.
+    // A reverse proxy that maps a prefix to callbin, and the root to another program.
     let prefixed = Front::start(move |head| match head.split_once("/callbin/") {
         Some((verb, rest)) if verb.len() < 6 => Route::forward(address, format!("{verb}/{rest}")),
         _ => Route::status("404 Not Found"),
     });
-    // And one that gives it a path for the WebSocket only.
+    // A reverse proxy that maps only the WebSocket's path.
     let beside = Front::start(move |head| match head.strip_prefix("GET /callbin/ws/ice-servers") {
         Some(_) => Route::status("404 Not Found"),
         None if head.starts_with("GET /callbin/ice-servers") => Route::status("404 Not Found"),
@@ -263,7 +263,7 @@ fn ice_servers_are_found_below_a_prefix() {
 fn a_dead_address_family_does_not_hold_up_a_call() {
     let server = Server::spawn_reachable(&[]);
     let network = Network::start();
-    // An IPv6 address from which nothing comes back, and one that works.
+    // An IPv6 address that does not answer, and one that works.
     let host = network.host();
     network.swallow("2001:db8::1");
     network.set_hosts(&format!("2001:db8::1 signalling.test\n{host} signalling.test\n"));
@@ -346,7 +346,7 @@ fn a_call_outlives_the_server() {
         let frames = client.wait_for("stats").number("/video/frames");
         client.wait_for_stats("further frames", |stats| stats.number("/video/frames") > frames + 10.0);
     }
-    // Who hangs up is heard without a server, and who waits looks for it again.
+    // A hang-up arrives without a server, and the waiting client reconnects.
     caller.hang_up();
     assert_eq!(callee.wait_for("ended").text("/reason"), "peer-left");
     callee.wait_for("reconnecting");

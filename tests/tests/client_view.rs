@@ -1,5 +1,5 @@
-//! Watching and listening, on a display of our own: every other member has a tile of its colour in one window
-//! and its tone in one mix, and whatever happens to the two, the call goes on.
+//! The view on a virtual display: every other member has a tile of its colour in one window and its tone in one
+//! mix, and failures of either do not end the call.
 
 use std::{
     collections::VecDeque,
@@ -20,12 +20,12 @@ const RED: [u8; 3] = [255, 0, 0];
 const GREEN: [u8; 3] = [0, 255, 0];
 const BLUE: [u8; 3] = [0, 0, 255];
 const WHITE: [u8; 3] = [255, 255, 255];
-/// The ground where there is no picture.
+/// The background where there is no video.
 const BLANK: [u8; 3] = [42, 42, 42];
-/// Under a tile, in which its name has to stand.
+/// The height below a tile that contains its name.
 const STRIP: usize = 26;
 
-/// A member that looks at nothing, named after its colour.
+/// A member without a view, named after its colour.
 fn join(server: &Server, name: &str, size: &str, args: &[&str]) -> Client {
     let own = ["room", "lobby", "--id", name, "--video-pattern", name, "--size", size];
     let mut client = Client::start(server, &[&own[..], args].concat());
@@ -33,7 +33,7 @@ fn join(server: &Server, name: &str, size: &str, args: &[&str]) -> Client {
     client
 }
 
-/// The member that looks, with this besides.
+/// The member with the view, and these extra arguments.
 fn watch(server: &Server, set: impl FnOnce(&mut Command)) -> Client {
     let mut command = Command::new(program("callbin"));
     command.args(["room", "lobby", "--id", "watcher", "--view", "grid", "--video-pattern", "ball"]);
@@ -51,7 +51,7 @@ fn watch_on(display: &Display, server: &Server) -> Client {
     })
 }
 
-/// Waits for a tile of each colour and of no other, all of them full, apart, in shape, and named.
+/// Waits for exactly these tiles: full, separate, in proportion, and named.
 #[track_caller]
 fn wait_for_tiles(display: &Display, tiles: &[([u8; 3], f64)], name: &str) -> Vec<Patch> {
     const ALL: [[u8; 3]; 5] = [RED, GREEN, BLUE, WHITE, BLANK];
@@ -83,8 +83,8 @@ fn are_tiles(picture: &Screenshot, patches: &[Patch], tiles: &[([u8; 3], f64)]) 
     })
 }
 
-/// Demands that the watcher decodes at least 90 % of the frames that `blue` sends it while `work` is done. How
-/// many that are depends on what else this machine has to do.
+/// Checks that the watcher decodes at least 90 % of the frames that `blue` sends it while `work` runs. The number of
+/// frames depends on the load of this machine.
 #[track_caller]
 fn undisturbed(watcher: &mut Client, blue: &mut Client, work: impl FnOnce(&mut Client)) {
     let mut count = |watcher: &mut Client| {
@@ -106,7 +106,7 @@ fn undisturbed(watcher: &mut Client, blue: &mut Client, work: impl FnOnce(&mut C
     }
 }
 
-/// The process that shows the window.
+/// The window process.
 #[track_caller]
 fn window_process(client: &mut Client) -> u32 {
     let pid = client.process().pid();
@@ -118,7 +118,7 @@ fn signal(pid: u32, name: &str) {
     assert!(kill.expect("kill runs").success());
 }
 
-/// Said once on stderr, and by an event.
+/// Reported once on stderr, and by an event.
 #[track_caller]
 fn assert_lost(client: &mut Client, part: &str) {
     assert_eq!(client.wait_for("view-lost").text("/part"), part);
@@ -141,12 +141,12 @@ fn members_of_all_shapes_have_a_tile_with_their_name_and_the_layout_follows_them
     let all = [(GREEN, 4.0 / 3.0), (BLUE, 16.0 / 9.0), (WHITE, 0.75), (RED, 1.0)];
     wait_for_tiles(&display, &all, "four.ppm");
 
-    // Who has no picture has a name.
+    // A member without video has a name.
     let voice = join(&server, "black", "320x240", &["--no-video"]);
     let five = [&all[..], &[(BLANK, 16.0 / 9.0)]].concat();
     let before = wait_for_tiles(&display, &five, "five.ppm");
 
-    // Who goes makes room, and is back where room is made.
+    // A member that leaves frees its place; it is shown again when it returns.
     blue.hang_up();
     red.hang_up();
     voice.hang_up();
@@ -176,7 +176,7 @@ fn a_browsers_tile_follows_its_camera() {
     let browser = Browser::start(BrowserOptions { window: (640, 480), ..BrowserOptions::default() });
     let page = browser.open(&format!("{}?room=lobby&id=page&join=1", server.url()));
     page.wait_for_peer("watcher", "connected");
-    // Chromium's fake camera is of a darker green.
+    // Chromium's fake camera has a darker green.
     let is_camera = |[r, g, b]: [u8; 3]| g > 80 && g / 2 > r.max(b);
     let wait_for_camera = |aspect: f64, name: &str| {
         wait_until(&format!("a camera of {aspect:.2}"), DEADLINE, || {
@@ -202,7 +202,7 @@ fn a_browsers_tile_follows_its_camera() {
     set_camera(320, 240);
     wait_for_camera(4.0 / 3.0, "camera-small.ppm");
 
-    // Without a camera there is no frozen picture, and with it again there is a live one.
+    // Without a camera there is no frozen video; with the camera there is a live one again.
     page.click("#camera");
     wait_until("a blank tile", DEADLINE, || {
         let picture = display.screenshot();
@@ -335,8 +335,8 @@ fn strength(samples: &[f64], hz: f64) -> f64 {
     2.0 * f64::hypot(sine, cosine) / samples.len() as f64
 }
 
-/// Sinks that take nothing, take it slowly, or take it hours late: the call goes on, others come and go, and
-/// its end comes at once.
+/// Sinks that take nothing, take it slowly, or hours late: the call goes on, members join and leave, and
+/// it ends at once.
 #[test]
 fn sinks_that_block_disturb_nobody() {
     const SLOW: &str = "identity sleep-time=3000000 ! fakesink";
@@ -388,7 +388,7 @@ fn sinks_that_fail_are_told_and_disturb_nobody() {
     blue.hang_up();
 }
 
-/// Comings and goings in front of the grid; in the end client and window have what they had.
+/// Joins and leaves with the grid; at the end client and window have the same resources as before.
 #[test]
 fn forty_comings_and_goings_leave_nothing_behind_in_client_and_window() {
     const ROUNDS: usize = 40;
@@ -397,7 +397,7 @@ fn forty_comings_and_goings_leave_nothing_behind_in_client_and_window() {
     let mut watcher = watch(&server, |command| {
         command.args(["--video-sink=fakesink", "--audio-sink=fakesink sync=true", "--max-peers", "4"]);
     });
-    // Somebody stays, or the window would be another one each time.
+    // A member stays, or the window would be recreated each time.
     let blue = join(&server, "blue", "320x240", &["--fps", "10"]);
     watcher.wait_for_peer("blue", "peer-first-video");
     let window = window_process(&mut watcher);
@@ -410,7 +410,7 @@ fn forty_comings_and_goings_leave_nothing_behind_in_client_and_window() {
             let sizes = ["320x240", "240x320", "320x180"];
             let args = ["room", "lobby", "--id", &uid, "--size", sizes[round % sizes.len()], "--fps", "10"];
             visitors.push_back(Client::start(&server, &args));
-            // Some are seen, some leave before that; two at a time.
+            // Some are shown, some leave before that; two at a time.
             watcher.wait_for_peer(&uid, ["peer-joined", "peer-first-video", "peer-first-video"][round % 3]);
             if visitors.len() > 2 {
                 drop(visitors.pop_front());
@@ -421,14 +421,14 @@ fn forty_comings_and_goings_leave_nothing_behind_in_client_and_window() {
         assert_eq!(window_process(&mut watcher), window, "the window is another one");
         usage(&mut watcher, window)
     };
-    // The first ones load plugins, fill pools, and fragment memory.
+    // The first rounds load plugins, fill pools, and fragment memory.
     let before = come_and_go(WARM_UP);
     assert_nothing_left(before, || come_and_go(ROUNDS));
     watcher.hang_up();
     blue.hang_up();
 }
 
-/// Threads, descriptors and memory of client and window, once only one member is left and all has come to rest.
+/// Threads, descriptors and memory of client and window, when only one member is left and everything is idle.
 fn usage(watcher: &mut Client, window: u32) -> Vec<(&'static str, f64)> {
     let process = watcher.process();
     let (mut steady, mut last) = (0, 0);

@@ -1,4 +1,4 @@
-//! What operators copy: it must name things as the server does.
+//! The files that operators copy must use the server's names.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -20,11 +20,11 @@ fn names(text: &str) -> BTreeSet<String> {
     words.map(String::from).collect()
 }
 
-/// The series that a server with some traffic shows, the labels left out.
+/// The names of the series of a server with some traffic, without labels.
 fn series() -> (BTreeSet<String>, String) {
     let folder = tempfile::TempDir::new().expect("a folder");
     let home = folder.path().to_str().expect("text");
-    // With TLS there is a certificate to look at.
+    // With TLS there is a certificate.
     let flags = ["--self-signed", "--cert-path", home, "--admin-addr", "127.0.0.1:0"];
     let server = Server::start_on(0, &flags);
     let (mut caller, _callee) = (Socket::register(&server, "a"), Socket::register(&server, "b"));
@@ -48,7 +48,7 @@ fn dashboard_and_alerts_name_metrics_that_exist() {
     assert!(named.len() > 15, "{named:?}");
     let unknown: Vec<_> = named.difference(&series).collect();
     assert!(unknown.is_empty(), "{unknown:?} not in {metrics}");
-    // And everything there is to see is on the dashboard.
+    // All metrics are on the dashboard.
     let base = |name: &String| {
         ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name).to_owned()
     };
@@ -57,7 +57,7 @@ fn dashboard_and_alerts_name_metrics_that_exist() {
     assert!(missing.is_empty(), "{missing:?} not on the dashboard");
 }
 
-/// What a page of `docs/` has to say of metrics, in both directions.
+/// Compares `docs/metrics.md` with the metrics, in both directions.
 #[test]
 fn the_page_of_metrics_has_each_of_them() {
     let (series, _) = series();
@@ -88,7 +88,7 @@ fn reasons_in_the_alerts_are_the_servers() {
     }
 }
 
-/// An installation must not open a server to the network before somebody has decided that.
+/// The installed package must not listen on the network until the operator configures it.
 #[test]
 fn the_package_listens_on_this_machine_only() {
     let text = read("server.toml");

@@ -1,9 +1,9 @@
-//! Each direction of each medium, with a browser that offers and one that answers: what should flow does, and nothing
-//! else.
+//! Each direction of each medium, with a browser that offers and one that answers: only the wanted media flow,
+//! and all of them do.
 
 use callbin_tests::{Bare, BrowserOptions, Client, DEADLINE, Site};
 
-/// Flags of the client, and whether its sound, its picture, the browser's sound and the browser's picture flow.
+/// Flags of the client, and whether its sound, its video, the browser's sound and the browser's video flow.
 const FLAGS: [(&[&str], [bool; 4]); 9] = [
     (&[], [true, true, true, true]),
     (&["--receive-only"], [false, false, true, true]),

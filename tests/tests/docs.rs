@@ -1,4 +1,4 @@
-//! What the pages in `docs/` say is so. The page of metrics is compared in `deploy.rs`.
+//! Checks the pages in `docs/` against the programs. `deploy.rs` checks the page of metrics.
 
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
@@ -10,7 +10,7 @@ use callbin_tests::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// The pages, by name, but for the one that a program writes.
+/// The pages, by name, except the one that a program generates.
 fn pages() -> Vec<(String, String)> {
     let folder = fs::read_dir(workspace().join("docs")).expect("a folder");
     let mut pages: Vec<PathBuf> = folder.map(|entry| entry.expect("readable").path()).collect();
@@ -34,7 +34,7 @@ fn the_index_names_each_page_and_the_readme_the_index() {
     assert!(readme.contains("docs/README.md"));
 }
 
-/// `FirstVideo` as `first-video`.
+/// `FirstVideo` becomes `first-video`.
 fn kebab(name: &str) -> String {
     let parts =
         name.chars().map(|c| if c.is_uppercase() { format!("-{}", c.to_lowercase()) } else { c.to_string() });
@@ -123,7 +123,7 @@ fn flags_in_the_pages_are_those_of_the_programs() {
     }
 }
 
-/// The code of a page in this language.
+/// The first code block of a page in this language.
 fn code(page: &str, language: &str) -> String {
     let start = format!("```{language}\n");
     let code = page.split(&start).nth(1).and_then(|rest| rest.split("```").next());

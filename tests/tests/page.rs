@@ -1,4 +1,4 @@
-//! The page in real Chromium: 1-1 calls between pages, and with peers that are odd in one way or other.
+//! The page in real Chromium: 1-1 calls between pages, and with unusual peers.
 
 use std::process::Command;
 
@@ -39,7 +39,7 @@ fn a_token_is_in_no_url_once_the_page_has_it() {
     let page = site.browser.open(&format!("{}?id=anna&token={token}", middlebox.url()));
     page.wait_for_state("ready");
     assert_eq!(page.eval("location.search"), "?id=anna");
-    // The page's own request is the one that the link asked for; from then on there is none.
+    // The page's own request has the token of the link; later requests do not.
     let lines = || {
         middlebox.sent().lines().filter(|line| line.starts_with("GET ")).map(String::from).collect::<Vec<_>>()
     };
@@ -51,7 +51,7 @@ fn a_token_is_in_no_url_once_the_page_has_it() {
     assert!(
         middlebox.sent().to_lowercase().contains(&format!("protocol: callbin, token.{token}").to_lowercase())
     );
-    // A reload has it from the history, and registers again.
+    // A reload takes the token from the history, and registers again.
     let before = site.server.log().matches("registered").count();
     page.eval("location.reload()");
     wait_until("the page to register again", DEADLINE, || {
@@ -165,7 +165,7 @@ fn the_chat_goes_both_ways_whoever_made_the_channel() {
     anna.press("Escape");
     anna.wait_for("the chat to close", "document.querySelector('#chat').hidden", DEADLINE);
 
-    // What came unseen is counted, until the call is over.
+    // Unseen messages are counted until the call ends.
     let unread = |count: &str| {
         let js = format!("document.querySelector('#show-chat').getAttribute('aria-label') === 'Chat{count}'");
         anna.wait_for("the number of unread messages", &js, DEADLINE);
@@ -341,7 +341,7 @@ fn two_pages_without_any_media_chat_over_mdns_candidates() {
 #[test]
 fn a_peer_with_data_only_is_called_calls_and_is_clumsy() {
     let site = Site::up();
-    // Called by it: candidates come before the offer, without a mid, and nonsense comes with them.
+    // The peer calls: candidates come before the offer and without a mid, with nonsense in between.
     let page = site.waiting("page");
     let data = site.browser.open(&format!("{}health", site.server.url()));
     data.eval(&format!("window.peer = ({DATA_PEER})({:?}, 'data', 'page')", site.server.ws_url()));
@@ -354,7 +354,7 @@ fn a_peer_with_data_only_is_called_calls_and_is_clumsy() {
     data.eval("peer.socket.close(); peer.connection.close()");
     page.assert_idle();
 
-    // Called by the page: it refuses the media and takes the channel.
+    // The page calls: the peer rejects the media and accepts the channel.
     data.eval(&format!("window.peer = ({DATA_PEER})({:?}, 'data', null)", site.server.ws_url()));
     data.wait_for("its registration", "peer.registered", DEADLINE);
     page.type_text("#peer", "data");
@@ -364,7 +364,7 @@ fn a_peer_with_data_only_is_called_calls_and_is_clumsy() {
     page.assert_no_console_errors();
 }
 
-/// A peer in plain JavaScript with a data channel and no media. It sends all candidates before the description.
+/// A peer in plain JavaScript with a data channel and no media. It sends all its candidates before its description.
 const DATA_PEER: &str = r#"(url, id, callee) => {
   const connection = new RTCPeerConnection();
   const peer = { connection, socket: new WebSocket(url), channel: null, registered: false };
@@ -415,12 +415,12 @@ fn camera_and_microphone_can_go_and_come_back_within_a_call() {
     anna.wait_for("a picture", &format!("{avatar}.hidden"), DEADLINE);
 
     berta.click("#mic");
-    // The loudest moment of more than a second, in which there would be a beep.
+    // The maximum of more than a second, which would include a beep.
     wait_until("silence", DEADLINE, || (anna.audio_level(CALLER) < 0.005).then_some(()));
     berta.click("#mic");
     anna.assert_sees_and_hears(CALLER);
 
-    // Taken away: the browser ends the track. Another one is opened in its place.
+    // Unplugged: the browser ends the track. Another device is opened.
     berta.eval(
         "(() => { const [track] = document.querySelector('#self-view').srcObject.getVideoTracks(); \
          window.lost = track.id; track.stop(); track.dispatchEvent(new Event('ended')); })()",
@@ -432,7 +432,7 @@ fn camera_and_microphone_can_go_and_come_back_within_a_call() {
     );
     anna.assert_sees_and_hears(CALLER);
 
-    // None at all, then one again.
+    // No device, then one again.
     for (choice, has_camera) in [("none", false), ("", true)] {
         let choose = format!(
             "(() => {{ const s = document.querySelector('#settings-camera'); \
@@ -523,7 +523,7 @@ fn a_peer_that_never_answers_fails_in_time() {
 
 #[test]
 fn the_server_names_the_ice_servers() {
-    // Some are of a kind that would make the browser refuse all.
+    // The browser would reject all servers because of some of these.
     let file = tempfile::NamedTempFile::new().expect("there is room");
     let odd = json!([{ "urls": "turn:127.0.0.1:9" }, { "urls": ["http://127.0.0.1", "stun:"] }, { "urls": ["stun:127.0.0.1:9"] }]);
     std::fs::write(&file, odd.to_string()).expect("the file is ours");
@@ -557,7 +557,7 @@ fn sound_that_is_blocked_is_one_click_away() {
     };
     asks(true);
     anna.click("#hang-up");
-    asks(false); // there is nobody to hear
+    asks(false); // no peer can hear
     anna.wait_for_state("ready");
     anna.click("#call");
     page.wait_for_peer(CALLER, "connected");
@@ -578,7 +578,7 @@ fn a_link_that_cannot_be_copied_stays_to_be_copied_by_hand() {
     page.wait_for("the notice", "!document.querySelector('#notice').hidden", DEADLINE);
     let link = format!("{}?call=anna", site.server.url());
     assert!(page.text("#notice-text").ends_with(&link), "{}", page.text("#notice-text"));
-    std::thread::sleep(std::time::Duration::from_secs(7)); // good news goes after six
+    std::thread::sleep(std::time::Duration::from_secs(7)); // notices of good news disappear after six seconds
     assert_eq!(page.eval("document.querySelector('#notice').hidden"), false);
 }
 

@@ -1,4 +1,4 @@
-//! The page and peers that are not ours: GStreamer's webrtcbin as it is by default, and one that thinks twice.
+//! The page and foreign peers: GStreamer's default webrtcbin, and a peer that changes its offer.
 
 use std::{
     io::{BufRead, BufReader},
@@ -9,7 +9,7 @@ use std::{
 
 use callbin_tests::{CALLER, DEADLINE, Page, Site, process::Process, program};
 
-/// A webrtcbin that does not bundle, and what it says.
+/// A webrtcbin that does not bundle, and its messages.
 struct Webrtcbin {
     _process: Process,
     lines: Receiver<String>,
@@ -29,7 +29,7 @@ impl Webrtcbin {
         this
     }
 
-    /// Waits until it has said each of these.
+    /// Waits until it has sent each of these.
     #[track_caller]
     fn expect(&self, wanted: &[&str]) {
         let mut missing = wanted.to_vec();
@@ -72,7 +72,7 @@ fn a_webrtcbin_that_does_not_bundle_offers() {
     assert_sees_red(&page, CALLER);
 }
 
-/// A peer that offers data, and thinks of a picture before it has an answer.
+/// A peer that offers data, and adds video before it has an answer.
 const THINKS_TWICE: &str = "(async () => {
     const socket = new WebSocket(location.origin.replace('http', 'ws'));
     const say = (it) => socket.send(JSON.stringify(it));

@@ -1,9 +1,9 @@
-//! A call that comes in to the page in real Chromium: it rings, and nothing goes to the caller before it is accepted.
+//! An incoming call to the page in real Chromium: it rings, and nothing is sent to the caller before it is accepted.
 
 use callbin_tests::{CALLER, DEADLINE, Page, Site, Socket};
 use serde_json::json;
 
-/// A page that is registered and rings when it is called.
+/// A registered page that rings on a call.
 #[track_caller]
 fn ringing_page(site: &Site, id: &str) -> Page {
     let page = site.open(&format!("id={id}"));
@@ -46,7 +46,7 @@ fn a_strangers_call_gets_nothing_before_it_is_accepted() {
             (page.text("#status"), page.eval("callbin.state().peer")),
             ("Incoming call".into(), json!(null))
         );
-        // A key that was meant for something else accepts nothing.
+        // A key meant for something else does not accept the call.
         page.press("Enter");
         assert_eq!(page.eval("callbin.state().state"), "ringing");
         assert_eq!(page.eval("callbin.state().connections"), 0);
@@ -59,7 +59,7 @@ fn a_strangers_call_gets_nothing_before_it_is_accepted() {
         } else {
             page.press("Escape");
         }
-        // The first that it hears.
+        // The first thing that the caller receives.
         caller.expect_close(1000, "");
         page.assert_idle();
         assert_eq!(page.eval("document.querySelector('#ring').open"), false);
@@ -92,7 +92,7 @@ fn a_call_is_accepted_with_or_without_the_camera() {
     berta.wait_for_peer("anna", "connected");
     berta.assert_sees_and_hears("anna");
 
-    // Declined, the caller is told so.
+    // A decline is reported to the caller.
     berta.click("#hang-up");
     anna.assert_idle();
     berta.wait_for_state("ready");
@@ -113,7 +113,7 @@ fn a_call_that_nobody_takes_ends() {
     page.hurry(30_000, 500);
     page.go(&format!("{}?id=anna", site.server.url()));
     page.wait_for_state("ready");
-    // It says nothing, and holds nobody up for longer.
+    // It rings until its time is over, and the caller gets no message before the close.
     let mut caller = call(&site, "berta", "anna");
     caller.expect_close(1000, "");
     page.assert_idle();

@@ -1,4 +1,4 @@
-//! Rooms in real Chromium: pages that come, go and come back.
+//! Rooms in real Chromium: pages that join, leave and return.
 
 use callbin_tests::{BrowserOptions, Client, DEADLINE, Page, Server, Site, Socket, WWW, machine};
 
@@ -95,11 +95,11 @@ fn the_room_meets_again_after_the_server_died() {
     for page in [&anna, &berta] {
         page.wait_for_state("reconnecting");
     }
-    // Media goes from peer to peer: it needs no server.
+    // Media flow between peers, without the server.
     let before = anna.frames_decoded("berta");
     anna.wait_for("more frames", &format!("callbin.peers()[0].framesDecoded > {before} + 10"), DEADLINE);
 
-    // Who joins again is met anew; until then the old connection is kept.
+    // A page that rejoins gets a new connection; until then the old one is kept.
     for page in [&anna, &berta] {
         page.eval("document.querySelector('video[data-peer]').dataset.old = true");
     }
@@ -164,7 +164,7 @@ fn on_a_narrow_phone_every_control_can_be_pressed_beside_the_chat() {
     page.wait_for_state("ready");
 }
 
-/// What is drawn in one colour on another, with the pointer on it: by how much the two differ in luminance, 0 to 1.
+/// The luminance difference between the text and background colours of an element under the pointer, 0 to 1.
 const CONTRAST: &str = "(selector) => { const { color, backgroundColor } = getComputedStyle(document.querySelector(selector)); \
      const context = Object.assign(document.createElement('canvas'), { width: 1, height: 1 }).getContext('2d'); \
      const luminance = (style) => { context.fillStyle = style; context.fillRect(0, 0, 1, 1); \
@@ -219,11 +219,11 @@ fn what_the_pointer_is_on_can_be_seen_and_figures_fit_the_smallest_tile() {
     assert_eq!(page.eval(clipped), 0);
 }
 
-/// Makes a page keep every connection it makes from now on in `made`.
+/// Makes a page record each new connection in `made`.
 const KEEP_CONNECTIONS: &str = "window.made = []; window.RTCPeerConnection = class extends RTCPeerConnection { \
      constructor(configuration) { super(configuration); made.push(this); } }; true";
 
-/// Joins from the lobby, with its connections kept.
+/// Joins from the lobby, and records the page's connections.
 #[track_caller]
 fn join_watched(site: &Site, id: &str) -> Page {
     let page = site.open(&format!("room=r&id={id}"));
@@ -234,8 +234,8 @@ fn join_watched(site: &Site, id: &str) -> Page {
     page
 }
 
-/// Waits until the camera goes to so many peers, to each as www/bitrate.js says: what is asked of the senders,
-/// and what `getStats()` says that they do, unless two cores are too few for that.
+/// Waits until the camera goes to this many peers with the parameters of www/bitrate.js: those set on the senders, and
+/// those in `getStats()`, unless two cores are too few for that.
 #[track_caller]
 fn wait_for_shares(page: &Page, peers: usize, height: u32, bitrate: u32) {
     let js = format!(
@@ -290,7 +290,7 @@ fn four_participants_share_the_camera_as_promised() {
 #[test]
 fn a_page_and_a_client_that_both_try_again_settle_on_one_connection() {
     let _machine = machine::shared();
-    // It is the page that has to miss the client.
+    // The page, not the server, has to notice that the client is gone.
     let server = Server::start(&["--www", WWW, "--pong-timeout", "120"]);
     let site = Site::at(server, BrowserOptions::default());
     let page = join_watched(&site, "page");
@@ -306,7 +306,7 @@ fn a_page_and_a_client_that_both_try_again_settle_on_one_connection() {
     page.wait_for_exactly(&["red"]);
     let probe = page.video_probe("red");
     assert!(probe.r > 200.0 && probe.g < 40.0, "{probe:?}");
-    // Settled: for ten seconds of pictures nobody begins anew.
+    // Settled: during ten seconds of video no peer restarts.
     let made = page.eval("made.length").as_u64().unwrap_or_default();
     let frames = page.frames_decoded("red");
     page.wait_for(

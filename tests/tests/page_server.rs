@@ -1,5 +1,5 @@
-//! What the page in real Chromium says of its server, and how it lives with one that is behind a proxy, in a frame, or gone
-//! without a word.
+//! What the page in real Chromium shows about its server, and how it works with a server behind a proxy, in a frame, or
+//! one that disappears silently.
 
 use callbin_tests::{
     BrowserOptions, CALLER, DEADLINE, Middlebox, Page, Server, Site, Socket, WWW,
@@ -65,14 +65,14 @@ fn a_server_that_drains_is_not_called_unreachable_and_one_that_is_back_is_told()
     expect_notice(&page, "Connected to the server again.");
 }
 
-/// Nobody closes the socket: only the missing heartbeats tell.
+/// The socket is not closed: only the missing heartbeats tell.
 #[test]
 fn a_connection_that_is_dead_without_a_word_is_noticed() {
     let server = Server::start(&["--www", WWW, "--keepalive-timeout", "0.5", "--pong-timeout", "1"]);
     let middlebox = Middlebox::start(server.address());
     let site = Site::at(server, BrowserOptions::default());
     let page = site.browser.open("about:blank");
-    page.hurry(11_000, 4000); // the promise of 1 s, and 10 s to be late
+    page.hurry(11_000, 4000); // announced: 1 s, plus 10 s of tolerance
     page.go(&format!("{}?id=anna", middlebox.url()));
     page.wait_for_state("ready");
     let registered = || site.server.log().matches("registered").count();

@@ -1,12 +1,12 @@
-//! What a browser may do in a running call: each change is answered, and what should flow does, with proof at both
-//! ends. The browser's peer has nothing of our page.
+//! Changes that a browser may make during a call: each is answered, and the wanted media flow, checked at both
+//! ends. The browser's peer uses nothing of callbin's page.
 
 use callbin_tests::{Bare, BrowserOptions, Client, DEADLINE, Site, client::Event, machine};
 
-/// A frame every 33 ms; a gap that a viewer takes for a stumble, not for a stop.
+/// A frame takes 33 ms; a longer gap looks like a stall.
 const MAX_GAP_MS: f64 = 500.0;
 
-/// A client that waits, and a browser that has called it with camera and microphone.
+/// A client that waits, and a browser that called it with camera and microphone.
 fn calling(options: &[&str]) -> (Site, Client, Bare) {
     let (site, client, bare) = session(options);
     bare.run("bare.connect(); bare.adopt(bare.pc.createDataChannel('chat')); await bare.addMedia(); await bare.negotiate()");
@@ -14,7 +14,7 @@ fn calling(options: &[&str]) -> (Site, Client, Bare) {
     (site, client, bare)
 }
 
-/// A client that waits, and a browser that has a session with it and has said nothing yet.
+/// A client that waits, and a browser that has a session with it and has sent nothing yet.
 fn session(options: &[&str]) -> (Site, Client, Bare) {
     let site = Site::with(BrowserOptions::default());
     let args = [&["wait", "--id", "gst", "--size", "320x240"], options].concat();
@@ -25,7 +25,7 @@ fn session(options: &[&str]) -> (Site, Client, Bare) {
     (site, client, bare)
 }
 
-/// A browser that is called by a client, which offers, and that answers with camera and microphone.
+/// A browser that answers a client's call, with camera and microphone.
 fn called() -> (Site, Client, Bare) {
     let site = Site::with(BrowserOptions::default());
     let bare = Bare::open(&site.browser, &site.server, "bare");
@@ -36,7 +36,7 @@ fn called() -> (Site, Client, Bare) {
     (site, client, bare)
 }
 
-/// The client sees the fake camera, from now on.
+/// The client receives the fake camera from now on.
 #[track_caller]
 fn assert_client_sees(client: &mut Client) {
     client.forget();
@@ -47,7 +47,7 @@ fn assert_client_sees(client: &mut Client) {
     client.wait_for_stats("sound", |stats| stats.number("/audio/level_db") > -65.0);
 }
 
-/// The client sees that no picture comes any more.
+/// The client receives no more video.
 #[track_caller]
 fn assert_client_sees_nothing(client: &mut Client) {
     client.wait_for_stats("no picture", |stats| stats.number("/video/fps") == 0.0);
@@ -65,7 +65,7 @@ fn assert_texts_go(client: &mut Client, bare: &Bare, text: &str) {
     client.wait_for_any(text, DEADLINE, |event| event.name() == "data" && event.text("/text") == text);
 }
 
-/// GStreamer's own example page does so: first a data channel alone, then media on the same connection.
+/// GStreamer's example page does this: first only a data channel, then media on the same connection.
 #[test]
 fn media_join_a_data_channel() {
     let _machine = machine::shared();
@@ -78,7 +78,7 @@ fn media_join_a_data_channel() {
     assert_eq!(bare.eval("bare.texts.join()"), "hello from GStreamer");
 }
 
-/// The second offer comes before the first one has an answer: the newest counts.
+/// A second offer comes before the first has an answer: the newest is answered.
 #[test]
 fn only_the_newest_offer_counts() {
     let _machine = machine::shared();
@@ -158,7 +158,7 @@ fn media_are_removed_and_added_again() {
     }
 }
 
-/// Neither side loses a frame's worth of time: media go on over the old path until the new one is there.
+/// Neither peer loses more than a short gap: media use the old path until the new one is ready.
 #[test]
 fn an_ice_restart_does_not_interrupt() {
     let _machine = machine::alone();
@@ -202,7 +202,7 @@ fn the_order_of_codecs_changes() {
     assert!(bare.gap() < MAX_GAP_MS, "{}", bare.gap());
 }
 
-/// Two cameras, and separate m-lines for either direction.
+/// Two cameras, and separate m-lines for each direction.
 #[test]
 fn several_m_lines_of_one_kind() {
     let _machine = machine::shared();
@@ -236,7 +236,7 @@ fn the_group_may_have_another_order_than_the_m_lines() {
     assert_texts_go(&mut client, &bare, "hello");
 }
 
-/// Browsers' newest default (`alwaysNegotiateDataChannels`).
+/// The browsers' newest default (`alwaysNegotiateDataChannels`).
 #[test]
 fn the_data_channel_may_come_first() {
     let _machine = machine::shared();

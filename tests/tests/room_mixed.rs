@@ -1,5 +1,5 @@
-//! One room of GStreamer clients and browser pages: everybody sees and hears everybody, and who stays does
-//! not notice how the others go.
+//! A room of GStreamer clients and browser pages: each member receives each other one, and the remaining members
+//! are not affected by departures.
 
 use callbin_tests::{
     Browser, BrowserOptions, Client, DEADLINE, Flow, Page, Server, Socket, client::Event, flow::Pair,
@@ -7,10 +7,10 @@ use callbin_tests::{
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-/// Small pictures: what is tested is the room, on a machine with two cores.
+/// Small videos: the test is about the room, on a machine with two cores.
 const SMALL: [&str; 6] = ["--size", "320x240", "--fps", "15", "--view", "none"];
 
-/// Who sends which colour and tone.
+/// Uids, colours and tones of the clients.
 const CLIENTS: [(&str, [u8; 3], f64); 3] =
     [("red", [255, 0, 0], 440.0), ("green", [0, 255, 0], 660.0), ("blue", [0, 0, 255], 880.0)];
 
@@ -32,7 +32,7 @@ fn is_near([r, g, b]: [u8; 3], [x, y, z]: [u8; 3]) -> bool {
     r.abs_diff(x) < 40 && g.abs_diff(y) < 40 && b.abs_diff(z) < 40
 }
 
-/// A client gets another's colour and tone, under its uid.
+/// A client receives another's colour and tone, under its uid.
 #[track_caller]
 fn assert_client_gets_client(client: &mut Client, (uid, color, hz): (&str, [u8; 3], f64)) {
     let wanted = |event: &Event| {
@@ -44,7 +44,7 @@ fn assert_client_gets_client(client: &mut Client, (uid, color, hz): (&str, [u8; 
     client.wait_for_any(&format!("{uid} in its colour and tone"), DEADLINE, wanted);
 }
 
-/// A client gets Chromium's fake camera, green with something moving, and its beep.
+/// A client receives Chromium's fake camera, green with something moving, and its beep.
 #[track_caller]
 fn assert_client_gets_page(client: &mut Client, uid: &str) {
     let about = |event: &Event| event.name() == "stats" && event.peer() == Some(uid);
@@ -74,7 +74,7 @@ fn assert_page_gets_page(page: &Page, uid: &str) {
     page.wait_for_sound(uid, 0.005);
 }
 
-/// Two who stay go on seeing each other.
+/// Two members that stay still receive each other.
 #[track_caller]
 fn assert_undisturbed(mut pair: Pair) {
     let begin = Flow::between(&mut pair);
@@ -105,14 +105,14 @@ fn everybody_sees_and_hears_everybody_and_who_stays_is_not_disturbed() {
     }
 
     let [mut red, green, mut blue]: [Client; 3] = clients.try_into().expect("three clients");
-    // One leaves by closing,
+    // One leaves in an orderly way,
     green.hang_up();
     red.wait_for_peer("green", "peer-left");
     assert_undisturbed([(&mut red, "red"), (&mut blue, "blue")]);
     for page in &pages {
         page.wait_for("green to go", "!document.querySelector('video[data-peer=green]')", DEADLINE);
     }
-    // comes back under the same uid,
+    // returns under the same uid,
     let mut green = join(&server, CLIENTS[1]);
     assert_client_gets_client(&mut red, CLIENTS[1]);
     assert_client_gets_client(&mut green, CLIENTS[2]);
@@ -122,7 +122,7 @@ fn everybody_sees_and_hears_everybody_and_who_stays_is_not_disturbed() {
     green.process().signal("KILL");
     red.wait_for_peer("green", "peer-left");
     assert_undisturbed([(&mut red, "red"), (&mut blue, "blue")]);
-    // A page goes, too.
+    // A page leaves, too.
     let [anna, berta] = pages;
     drop(anna);
     red.wait_for_peer("anna", "peer-left");
@@ -135,14 +135,14 @@ fn everybody_sees_and_hears_everybody_and_who_stays_is_not_disturbed() {
     berta.assert_no_console_errors();
 }
 
-/// Joins and leaves at random; in the end client, server and page have what they had.
+/// Random joins and leaves; at the end client, server and page have the same resources as before.
 #[test]
 fn a_hundred_comings_and_goings_leave_nothing_behind() {
     const ROUNDS: usize = 100;
     const WARM_UP: usize = 60;
     let _machine = machine::alone();
     let mut server = Server::start(&[]);
-    // Without a camera: what a client needs to decode it depends on how large the page happens to send it.
+    // Without a camera: the cost of decoding it in a client depends on the page's current resolution.
     let browser = Browser::start(BrowserOptions { fake_devices: false, ..BrowserOptions::default() });
     let page = page(&server, &browser, "page");
     let mut client = join(&server, CLIENTS[0]);
@@ -162,18 +162,18 @@ fn a_hundred_comings_and_goings_leave_nothing_behind() {
         drop(visitors);
         usage(&mut client, &mut server, &page)
     };
-    // The first ones load plugins, fill pools, and fragment memory.
+    // The first rounds load plugins, fill pools, and fragment memory.
     let before = come_and_go(WARM_UP);
     assert_nothing_left(before, || come_and_go(ROUNDS));
-    // And whoever stayed still talks.
+    // The remaining members still receive each other.
     assert_page_gets_client(&page, CLIENTS[0]);
 }
 
-/// Somebody who joins and, sooner or later, is gone.
+/// A visitor that joins and later leaves.
 enum Visitor {
     /// A client, killed when dropped.
     Client { _client: Client },
-    /// A bare socket that joins, says something, and is cut when dropped.
+    /// A bare socket that joins, sends something, and is cut when dropped.
     Socket { _socket: Socket },
 }
 
@@ -188,14 +188,14 @@ impl Visitor {
             return Self::Socket { _socket: socket };
         }
         let mut client = Client::start(server, &[&["room", "r", "--id", &uid], &SMALL[..]].concat());
-        // Some stay until they see somebody, some leave in the middle of it.
+        // Some wait for video, some leave before.
         let until = ["joined", "offer-sent", "ice-connected", "peer-first-video"];
         client.wait_for(until[random.random_range(0..until.len())]);
         Self::Client { _client: client }
     }
 }
 
-/// Threads, descriptors and memory, once nobody else is there and everything has come to rest.
+/// Threads, descriptors and memory, when no other member is left and everything is idle.
 fn usage(client: &mut Client, server: &mut Server, page: &Page) -> Vec<(&'static str, f64)> {
     let alone = "callbin.state().connections === 1 && callbin.peers().length === 1";
     page.wait_for("the page to be alone with red", alone, DEADLINE);

@@ -1,4 +1,4 @@
-//! Who may do what: tokens made by somebody else than the server, over real sockets.
+//! Access control over real sockets: tokens that were not made by the server.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A server that wants tokens, and the keys to make them.
+/// A server that requires tokens, and the keys to make them.
 struct Guarded {
     server: Server,
     keys: Keys,
@@ -32,7 +32,7 @@ impl Guarded {
         Self { server, keys }
     }
 
-    /// Connects with a token of these claims.
+    /// Connects with a token with these claims.
     #[track_caller]
     fn connect(&self, claims: Value) -> Socket {
         self.connect_with_token(&self.keys.token(claims))
@@ -100,7 +100,7 @@ fn a_key_set_holds_keys_of_each_kind() {
     }
 }
 
-/// What `--check-config` says about a key set, and its exit code.
+/// The output of `--check-config` for a key set, and its exit code.
 fn check_key_set(keys: &Value) -> (Option<i32>, String) {
     let dir = TempDir::new().expect("a folder");
     let file = dir.path().join("keys.json");
@@ -182,7 +182,7 @@ fn what_is_no_good_token_is_refused_without_a_hint() {
     ] {
         guarded.assert_refused(&token, NOT_VALID);
     }
-    // Clocks differ a little.
+    // Clocks differ slightly.
     guarded.register("late", json!({ "exp": now() - 1 }));
     guarded.register("early", json!({ "nbf": now() + 2 }));
 }
@@ -298,7 +298,7 @@ fn a_ghost_is_replaced_by_its_own_identity_only() {
     let mut friend = guarded.register("friend", json!({ "sub": "bob" }));
     ghost.send("SESSION friend");
     ghost.expect("SESSION_OK");
-    // Neither another identity nor nobody in particular gets the uid, whatever it is allowed to be.
+    // Neither another subject nor a token without one gets the uid, even if its `uid` allows it.
     for claims in [json!({ "sub": "mallory", "uid": "phone" }), json!({ "uid": "phone" })] {
         let mut stranger = guarded.connect(claims);
         stranger.send("HELLO phone");
@@ -312,7 +312,7 @@ fn a_ghost_is_replaced_by_its_own_identity_only() {
     friend.expect_close(1000, "");
     phone.expect_nothing("SESSION friend", "ERROR peer 'friend' not found");
 
-    // Who has no subject, or an empty one, is nobody in particular.
+    // A token without a subject, or with an empty one, has no identity.
     for claims in [json!({}), json!({ "sub": "" })] {
         let mut anonymous = guarded.register("anonymous", claims.clone());
         let mut second = guarded.connect(claims);
@@ -387,7 +387,7 @@ fn ice_servers_are_for_those_with_a_token() {
     assert_eq!(http::get(&guarded.server, "/ice-servers?uid=alice", &[]).status, 401);
     let by_query = format!("/ice-servers?uid=alice&token={token}");
     assert_eq!(http::get(&guarded.server, &by_query, &[]).status, 200);
-    // Credentials end with the token that they were given for, half a minute of grace included.
+    // Credentials end with the token they were given for, including half a minute of leeway.
     assert_eq!(answer.json()["ttl"], 3600);
     let short = guarded.keys.token(json!({ "uid": "alice", "exp": now() + 100 }));
     let ttl = ask("/ice-servers?uid=alice", &short).json()["ttl"].as_u64().expect("a time");
@@ -408,7 +408,7 @@ fn nobody_learns_by_trying_who_or_what_is_there() {
     let mut caller = guarded.register("caller", json!({ "rooms": ["mine"] }));
     assert_eq!(answer(&mut caller, "SESSION", "there"), answer(&mut caller, "SESSION", "nobody"));
     assert_eq!(answer(&mut caller, "ROOM", "secret"), answer(&mut caller, "ROOM", "nothing"));
-    // In a room, too: who may not call learns nothing about those outside.
+    // In a room, too: a peer that may not call learns nothing about peers outside.
     let mut listener = guarded.register("listener", json!({ "allow": ["answer"], "rooms": ["mine"] }));
     assert_eq!(answer(&mut listener, "SESSION", "host"), answer(&mut listener, "SESSION", "nobody"));
     listener.send("ROOM mine");
@@ -418,13 +418,13 @@ fn nobody_learns_by_trying_who_or_what_is_there() {
         socket.receive_text().replace(name, "…")
     };
     assert_eq!(message(&mut listener, "host"), message(&mut listener, "nobody"));
-    // A uid that is not ours looks the same whether somebody has it or not.
+    // A disallowed uid is answered in the same way whether it is registered or not.
     for uid in ["there", "nobody"] {
         let mut stranger = guarded.connect(json!({ "uid": "stranger" }));
         stranger.send(&format!("HELLO {uid}"));
         stranger.expect_close(1008, "uid not allowed");
     }
-    // Without a token all paths look the same.
+    // Without a token all paths get the same answer.
     let refusals =
         ["/", "/there", "/?room=secret"].map(|path| http::upgrade(&guarded.server, path, &[]).body);
     assert!(refusals.iter().all(|body| body == "a token is needed\n"), "{refusals:?}");

@@ -1,11 +1,11 @@
-//! `callbin-load` against a real server: what honest peers notice of attackers and of slow readers.
+//! `callbin-load` against a real server: the effect of attackers and slow readers on honest peers.
 
 use std::process::Command;
 
 use callbin_tests::{Server, program};
 use serde_json::Value;
 
-/// Runs a scenario to its end and returns its report. Slowness fails nothing here: what it reports is shown.
+/// Runs a scenario to its end and returns its report. It does not fail for slowness, but prints the report.
 #[track_caller]
 fn load(server: &Server, arguments: &str) -> Value {
     let mut command = Command::new(program("callbin-load"));
@@ -32,7 +32,7 @@ fn attacks_of_all_kinds_drop_nobody_honest_and_leave_memory_bounded() {
     for kind in ["messages", "pings", "fragments", "huge_frames", "registrations"] {
         assert!(figure(&report, &format!("{kind}_sent_MiB")) > 0.0, "no attack of {kind} was made");
     }
-    // 4 unread queues of 4 MiB, 4 unfinished messages of 1 MiB, and as much again for what comes and goes.
+    // 4 unread queues of 4 MiB, 4 unfinished messages of 1 MiB, and the same again for other temporary memory.
     let growth = ["server_memory_peak_first_half_MiB", "server_memory_peak_second_half_MiB"]
         .map(|peak| figure(&report, peak) - figure(&report, "server_memory_before_MiB"));
     assert!(growth.iter().all(|growth| *growth < 64.0), "{growth:?} MiB more");
@@ -44,7 +44,7 @@ fn of_bad_registrations_none_is_accepted() {
     let attack = "attack --kind registrations --attackers 4 --registrations 50 --calm 0 --pairs 1 --rate 10";
     let report = load(&server, attack);
     assert!(figure(&report, "registrations_ended_by_server_count") > 0.0, "none was made");
-    // The honest pair, calm and under attack, and whoever has the name that is taken.
+    // The honest pair, calm and under attack, and the owner of the taken uid.
     assert_eq!(server.metric("callbin_registrations_total "), Some(5.0));
 }
 
@@ -84,7 +84,7 @@ fn crowds_drop_nobody_honest_and_do_not_fill_the_log() {
         figure(&report, "lists_sent_MiB") > 0.0 && figure(&report, "refusals_sent_MiB") > 0.0,
         "{report}"
     );
-    // A thousand lines at once of each of three addresses, and a hundred a second.
+    // For each of three addresses a burst of a thousand lines, and a hundred per second.
     let lines = server.log().lines().count();
     assert!(lines < 3 * (1000 + 100 * 20), "{lines} lines");
     let growth =

@@ -1,4 +1,5 @@
-//! Many at once over real sockets: what one peer causes to others is paid for, and those who go together go quickly.
+//! Many connections over real sockets: costs for others are charged to the peer that causes them, and peers that leave
+//! together leave quickly.
 
 use std::{
     fs,
@@ -9,7 +10,7 @@ use std::{
 
 use callbin_tests::{DEADLINE, Server, Socket, hook::Hook, http, socket::Received, wait_until};
 
-/// One of the loopback's addresses: an owner of its own.
+/// A loopback address: a separate owner.
 fn owner(last: u8) -> IpAddr {
     Ipv4Addr::new(127, 0, 7, last).into()
 }
@@ -27,7 +28,7 @@ fn crowd(server: &Server, count: usize) -> Vec<Socket> {
     (0..count).map(|i| join(server, owner(1), &format!("m{i}"))).collect()
 }
 
-/// Everything that comes until the connection's end.
+/// All messages until the connection ends.
 fn hear(mut socket: Socket) -> (Vec<String>, Received) {
     let mut texts = Vec::new();
     loop {
@@ -40,7 +41,7 @@ fn hear(mut socket: Socket) -> (Vec<String>, Received) {
 
 #[test]
 fn three_hundred_join_one_after_the_other_from_one_address() {
-    // Until all are there they are not read, and answer no ping.
+    // Until all have joined, the sockets are not read and answer no pings.
     let server = Server::start(&["--keepalive-timeout", "600"]);
     let mut members = crowd(&server, 300);
     for (place, member) in members.iter_mut().enumerate() {
@@ -68,7 +69,7 @@ mod notices {
         for _ in 0..8 {
             greedy.send("ROOM_PEER_LIST");
         }
-        // Each has six names, its own included; joining took eight of the twenty that may come at once.
+        // Each list has six names, including its own; joining used eight of the burst of twenty.
         other.expect_nothing("ROOM_PEER_LIST", "ROOM_PEER_LIST m2 m3 m4 m5 greedy");
         for _ in 0..8 {
             greedy.expect(list);
@@ -82,12 +83,12 @@ mod notices {
     fn who_would_wait_for_too_long_is_to_come_back_later() {
         let server = Server::start(&["--max-notice-rate", "1"]);
         let _others: Vec<Socket> = (2..18).map(|i| join(&server, owner(i), &format!("m{i}"))).collect();
-        // That costs 32, where two are there at once, and one comes back each second.
+        // A join costs 32; the burst is two, and one is regained per second.
         let mut member = join(&server, owner(1), "member");
         member.send("ROOM_PEER_LIST");
         member.expect_close(1013, "too many notices, try again later");
         let mut same = Socket::connect_from(&server, owner(1)).hello("same");
-        // What concerns nobody else is as free as ever.
+        // Requests that concern no other peer still cost nothing.
         same.expect_nothing("SESSION x", "ERROR peer 'x' not found");
         same.send("ROOM r");
         same.expect_close(1013, "too many notices, try again later");
@@ -95,7 +96,7 @@ mod notices {
         assert_eq!(server.metric(refused), Some(2.0));
     }
 
-    /// While the webhook thinks about a join, the room may fill.
+    /// The room may fill while the webhook decides about a join.
     #[test]
     fn a_join_costs_what_it_causes_when_it_is_carried_out() {
         let (end, until_the_end) = mpsc::channel::<()>();
@@ -127,7 +128,7 @@ mod notices {
         let mut member = join(&server, owner(1), "member");
         let start = Instant::now();
         member.send("ROOM_PEER_LIST");
-        // The others are not read, and answer no ping.
+        // The others are not read, and answer no pings.
         while !member.receive_text().starts_with("ROOM_PEER_LIST") {}
         let took = start.elapsed();
         assert!(took > Duration::from_millis(2500), "ten of them cost five seconds, less two: {took:?}");
@@ -159,7 +160,7 @@ mod leaving {
         let answer = http::request(server.admin_address(), "DELETE", "/admin/rooms/r", &headers);
         assert_eq!((answer.status, answer.json()["closed"].as_u64()), (200, Some(300)), "{answer:?}");
         server.wait_for_log("lines about the same event left out");
-        // All are gone at once, though it takes a while until all have been told.
+        // All members are removed at once, though notifying them takes a while.
         join(&server, owner(1), "m7").expect_nothing("ROOM_PEER_LIST", "ROOM_PEER_LIST ");
         for (place, member) in members.into_iter().enumerate() {
             let (texts, end) = hear(member);
@@ -205,7 +206,7 @@ mod uids {
 mod log {
     use super::*;
 
-    /// Has somebody be refused so often.
+    /// Causes this many refusals.
     fn refusals(server: &Server, count: usize) {
         let mut socket = Socket::connect_from(server, owner(1)).hello(&"x".repeat(128));
         for _ in 0..count / 100 {
@@ -235,7 +236,7 @@ mod log {
             socket.expect_nothing("SESSION nobody", "ERROR peer 'nobody' not found");
         }
         let most = 200 + 20 * (start.elapsed().as_secs() as usize + 1);
-        // Others have their lines.
+        // Other addresses still have their own log lines.
         let _other = Socket::connect_from(&server, owner(2)).hello("other");
         server.wait_for_log("uid=other ");
         let lines = server.log().matches(" refused").count();

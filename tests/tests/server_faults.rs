@@ -1,5 +1,5 @@
-//! What goes wrong around a server: peers that stop, cables that break, disks that fill, clocks that jump. Each
-//! costs whom it concerns, and nobody else.
+//! Faults around a server: peers that stop, cut cables, full disks, jumping clocks. Each only affects the
+//! connections concerned.
 
 use std::{
     fs::{self, File},
@@ -28,10 +28,10 @@ use callbin_tests::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Finds the dead within some seconds, and takes nobody for dead who has to wait for a processor.
+/// Detects dead peers within seconds, but tolerates peers that wait for a CPU.
 const IMPATIENT: [&str; 4] = ["--keepalive-timeout", "0.3", "--pong-timeout", "3"];
 
-/// A peer in a process of its own, that sends back what it gets.
+/// A peer in its own process that echoes all messages.
 struct Peer {
     process: Process,
     lines: BufReader<ChildStdout>,
@@ -82,7 +82,7 @@ mod readers {
         caller.expect_nothing("echo", "echo");
         stopped.process.signal("STOP");
         let text = "x".repeat(50_000);
-        // The sockets' buffers take the first of it.
+        // The socket buffers take the first messages.
         wait_until("the stopped one's end", DEADLINE, || {
             still_talk(&mut honest);
             caller.try_send(&text);
@@ -121,7 +121,7 @@ mod readers {
         caller.expect_nothing("echo", "echo");
         let found = AtomicBool::new(false);
         thread::scope(|scope| {
-            // Who is not cut off answers pings by reading.
+            // The other peers answer pings by reading.
             scope.spawn(|| {
                 wait_until("the far one's end", DEADLINE, || {
                     still_talk(&mut honest);
@@ -144,13 +144,13 @@ mod certificates {
 
     fn write_certificate(folder: &TempDir) -> Vec<u8> {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("rcgen works");
-        // The key first: in between the two are no pair, and the server may look.
+        // The key first: until both are written they do not match, and the server may read them.
         fs::write(folder.path().join("key.pem"), made.signing_key.serialize_pem()).expect("ours");
         fs::write(folder.path().join("cert.pem"), made.cert.pem()).expect("ours");
         made.cert.der().to_vec()
     }
 
-    /// Load that fails where anybody is refused or cut.
+    /// Load that fails if a peer is refused or disconnected.
     fn load(server: &Server, args: &[&str]) -> Process {
         let mut command = Command::new(program("callbin-load"));
         command.args(["--server", server.ws_url().trim_end_matches('/')]).args(args);
@@ -208,7 +208,7 @@ mod webhooks {
         let server = Server::start(&["--webhook-url", &hook.url(), "--webhook-timeout", "3"]);
         let mut honest = Socket::session(&server, "honest");
         hangs.store(true, Ordering::Relaxed);
-        // More than are asked about at the same time.
+        // More than the concurrent questions.
         let mut waiting: Vec<Socket> = (0..100).map(|_| Socket::connect(&server)).collect();
         for (i, socket) in waiting.iter_mut().enumerate() {
             socket.send(&format!("HELLO p{i}"));
@@ -248,7 +248,7 @@ mod disks {
         let _first = register("first");
         wait_until("a log", DEADLINE, || written().contains("first").then_some(()));
         let filler = disk.fill();
-        // Each leaves some lines: more than the page that the log's file has begun.
+        // Each one logs a few lines: more than the page at the end of the log file.
         (0..100).for_each(|i| register(&format!("unheard{i}")).close());
         let (mut caller, callee) = (register("caller"), register("callee"));
         caller.expect_nothing("SESSION callee", "SESSION_OK");
@@ -267,10 +267,10 @@ mod disks {
 mod clocks {
     use super::*;
 
-    /// A server whose clock is wrong by what the file says, as libfaketime has it.
+    /// A server with a wrong clock, as the file says in libfaketime's format.
     fn start_with_clock(offset: &str, flags: &[&str]) -> Server {
         let mut command = Command::new(program("callbin-server"));
-        // The loader knows what the folder of libraries is called here.
+        // The dynamic loader replaces $LIB by the name of this system's library folder.
         command.env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1");
         command.env("FAKETIME_TIMESTAMP_FILE", offset).env("FAKETIME_NO_CACHE", "1");
         command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
@@ -278,7 +278,7 @@ mod clocks {
         Server::spawn(&mut command)
     }
 
-    /// The server's time, as its TURN credentials tell, in seconds since 1970.
+    /// The server's time, taken from its TURN credentials, in seconds since 1970.
     fn time_at(server: &Server, bearer: &str) -> u64 {
         let headers = [("Authorization", bearer)];
         let answer: Value = http::get(server, "/ice-servers?uid=a", &headers).json();
@@ -311,7 +311,7 @@ mod clocks {
         caller.expect_nothing("SESSION long", "SESSION_OK");
         let mut talking = (caller, long);
 
-        // Back by a year: pings, pongs and limits go on; tokens are good for longer.
+        // Back by a year: pings, pongs and limits still work; tokens stay valid longer.
         let jump = |to: i64, text: &str| {
             file("offset", text);
             let expected = now().saturating_add_signed(to);
@@ -325,7 +325,7 @@ mod clocks {
             still_talk(&mut talking);
             short.expect_nothing("SESSION x", "ERROR peer 'x' not found");
         }
-        // Forward by two days: the short one's end has come, and nobody else's.
+        // Forward by two days: only the short token has expired.
         jump(2 * 24 * 3600, "+2d");
         short.expect_close(1008, "token expired");
         still_talk(&mut talking);

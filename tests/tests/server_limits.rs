@@ -1,4 +1,4 @@
-//! Each limit over real sockets: what is beyond it is refused with a reason, and what is within goes on.
+//! Each limit over real sockets: a request beyond it is refused with a reason, others still succeed.
 
 use std::{
     io::{Read, Write},
@@ -17,7 +17,7 @@ use callbin_tests::{
 };
 use serde_json::json;
 
-/// One of the loopback's addresses: an owner of its own.
+/// A loopback address: a separate owner.
 fn owner(last: u8) -> IpAddr {
     Ipv4Addr::new(127, 0, 7, last).into()
 }
@@ -75,7 +75,7 @@ mod connections {
         let mut held: Vec<Socket> =
             (1..=3).map(|i| Socket::connect_from(&server, owner(i)).hello(&format!("p{i}"))).collect();
         assert_busy(&upgrade_from(&server, owner(9), &[]), 503, "the server is full");
-        // Who is there does not notice.
+        // Existing connections are not affected.
         for socket in &mut held {
             socket.expect_nothing("SESSION x", "ERROR peer 'x' not found");
         }
@@ -92,7 +92,7 @@ mod connections {
             let silent = [connect_from(owner(1), server.address()), connect_from(owner(1), server.address())];
             (upgrade_from(&server, owner(1), &[]).status == 429).then_some(silent)
         });
-        // Their time ends, and with it their places.
+        // Their timeout expires, and frees their places.
         wait_until("a place", DEADLINE, || {
             (upgrade_from(&server, owner(1), &[]).status == 101).then_some(())
         });
@@ -121,7 +121,7 @@ mod rates {
         wait_until("the next second", DEADLINE, || (register(1, "later") == hello).then_some(()));
     }
 
-    /// Messages until the server has had enough, or 10,000.
+    /// Sends messages until the server stops it, at most 10,000; returns how many.
     fn flood(socket: &mut Socket, text: &str) -> usize {
         (0..10_000).take_while(|_| socket.try_send(text)).count()
     }
@@ -134,7 +134,7 @@ mod rates {
         (caller, callee)
     }
 
-    /// How many texts come until the close, and that.
+    /// Counts the texts until the connection ends; returns the count and how it ended.
     fn receive_all(socket: &mut Socket) -> (usize, Received) {
         let mut count = 0;
         loop {
@@ -152,7 +152,7 @@ mod rates {
         let (mut caller, mut callee) = pair(&server);
         flood(&mut caller, "x");
         let (relayed, end) = receive_all(&mut callee);
-        // A hundred at once, less HELLO and SESSION, and fifty a second.
+        // A burst of a hundred, minus HELLO and SESSION, then fifty a second.
         assert!((98..5000).contains(&relayed), "{relayed}");
         assert_eq!(end, Received::Closed(Some((1000, String::new()))));
         server.wait_for_log("too many messages");
@@ -165,7 +165,7 @@ mod rates {
         let flags = ["--max-byte-rate", "100000", "--max-message", "50000"];
         let server = Server::start(&flags);
         let (mut caller, mut callee) = pair(&server);
-        // Within the reserve.
+        // Within the burst.
         for _ in 0..3 {
             caller.send(&"x".repeat(50_000));
             assert_eq!(callee.receive_text().len(), 50_000);
@@ -215,17 +215,17 @@ mod bad_tokens {
 
     const TOO_MANY: &str = "too many bad tokens from here";
 
-    /// Asks for a WebSocket with this token.
+    /// Requests a WebSocket with this token.
     fn upgrade_with(server: &Server, source: IpAddr, token: &str) -> Response {
         upgrade_from(server, source, &[("Authorization", &format!("Bearer {token}"))])
     }
 
-    /// A token that somebody else made.
+    /// A token that was signed with another key.
     fn forged() -> String {
         Keys::new(Algorithm::Hs256).token(json!({}))
     }
 
-    /// Tries forged tokens until the address is barred; how many were answered with 401.
+    /// Sends forged tokens until the address is barred; returns how many got 401.
     fn guess(server: &Server, headers: &[(&str, &str)]) -> usize {
         let forged = format!("Bearer {}", forged());
         let headers = [&[("Authorization", &*forged)], headers].concat();
@@ -256,7 +256,7 @@ mod bad_tokens {
         assert_busy(&upgrade_with(&server, owner(1), &forged()), 429, TOO_MANY);
         assert_busy(&upgrade_with(&server, owner(1), &good), 429, TOO_MANY);
         assert_busy(&ask_for_ice_servers(&server, &[]), 429, TOO_MANY);
-        // What needs no token is there as ever, and so are the others, and who was in before.
+        // Requests without a token, other owners and existing connections still work.
         let mut stream = connect_from(owner(1), server.address());
         http::write_head(&mut stream, "GET", "/health", &[]);
         assert_eq!(http::read_answer(&mut stream).status, 200);
@@ -279,8 +279,8 @@ mod bad_tokens {
         let bearer = |token: &str| format!("Bearer {token}");
         let (expired, good) = (bearer(&keys.token(json!({ "exp": 1 }))), bearer(&keys.token(json!({}))));
         let (early, garbage) = (bearer(&keys.token(json!({ "nbf": 9_999_999_999_u64 }))), bearer("a.b.c"));
-        // What a client without a token sends, one that slept too long, one whose clock is wrong, and one that cannot
-        // copy. Five would be too many.
+        // A client without a token, with an expired one, with a wrong clock, and one with a
+        // damaged token. Five would be too many.
         for headers in [vec![], vec![&expired], vec![&early], vec![&garbage]] {
             let headers: Vec<_> = headers.iter().map(|token| ("Authorization", token.as_str())).collect();
             for _ in 0..15 {
@@ -292,7 +292,7 @@ mod bad_tokens {
         assert_eq!(ask_for_ice_servers(&server, &[("Authorization", &good)]).status, 200);
     }
 
-    /// An Origin is written as easily as a token.
+    /// An Origin header is as easy to forge as a token.
     #[test]
     fn of_a_page_of_another_site_count_by_larger_networks_too() {
         let keys = Keys::new(Algorithm::Hs256);
@@ -328,14 +328,14 @@ mod bad_tokens {
                 assert_eq!(ask_for_ice_servers(server, headers).status, 200, "{headers:?}");
             }
         };
-        // Of any origin, where none is listed.
+        // No allowed origins: the page is barred by its origin.
         let server = Server::start(&flags);
         wait_until("the page to be barred", DEADLINE, || {
             (upgrade_from(&server, owner(1), &[forged, evil]).status == 429).then_some(())
         });
         assert_busy(&ask_for_ice_servers(&server, &[forged, evil]), 429, TOO_MANY);
         assert_others_are_served(&server);
-        // Of an origin that is not listed, or of none, as an image has it.
+        // Allowed origins set: a page with another origin, or requests without one, such as for images.
         let server = Server::start(&[&flags[..], &["--allowed-origin", "http://test"]].concat());
         for header in [evil, ("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Site", "same-site")] {
             for _ in 0..10 {
@@ -387,7 +387,7 @@ mod requests {
         assert_eq!(response.header("connection"), Some("close"));
     }
 
-    /// Asks for anything until it is too much; how often that was answered.
+    /// Requests until refused; returns how many were answered.
     #[track_caller]
     fn flood(server: &Server, source: IpAddr, headers: &[(&str, &str)]) -> usize {
         let paths = ["/", "/health", "/livez", "/metrics", "/nothing", "/ice-servers?uid=a"];
@@ -401,12 +401,12 @@ mod requests {
     fn of_one_owner() {
         let server = Server::start(&["--max-request-rate", "2"]);
         flood(&server, owner(1), &[]);
-        // Nothing is left out: neither the cheapest, nor what becomes a WebSocket.
+        // Every request counts: the cheapest, and those for a WebSocket.
         for path in ["/", "/health", "/metrics"] {
             assert_refused(&get_from(&server, owner(1), path, &[]));
         }
         assert_refused(&upgrade_from(&server, owner(1), &[]));
-        // A page of another site may read why.
+        // A page of another site may read the reason.
         let refusal = get_from(&server, owner(1), "/ice-servers?uid=a", &[("Origin", "https://a.example")]);
         assert_refused(&refusal);
         assert_eq!(refusal.header("access-control-allow-origin"), Some("https://a.example"));
@@ -434,11 +434,11 @@ mod requests {
         let server = Server::start(&["--max-request-rate", "2", "--trusted-proxy", "127.0.7.0/24"]);
         let (one, two) = (("X-Forwarded-For", "192.0.2.1"), ("X-Forwarded-For", "192.0.2.2"));
         flood(&server, owner(1), &[one]);
-        // On a busy machine one or two more have come back since; another account would have ten.
+        // One or two may be regained in between on a busy machine; another account would have ten.
         let again = (0..5).map(|_| get_from(&server, owner(9), "/health", &[one]));
         assert_refused(&again.into_iter().find(|answer| answer.status != 200).expect("the same account"));
         assert_eq!(get_from(&server, owner(1), "/health", &[two]).status, 200);
-        // Who names two clients is the proxy's to answer for.
+        // A request that names two clients counts for the proxy.
         flood(&server, owner(1), &[one, ("Forwarded", "for=192.0.2.2")]);
         assert_eq!(get_from(&server, owner(1), "/health", &[two]).status, 200);
     }
@@ -470,7 +470,7 @@ mod rooms_and_sessions {
         a.send("SESSION x");
         a.expect("SESSION_OK");
         b.expect_nothing("SESSION y", "ERROR too many sessions");
-        // Being called is not on one's own account.
+        // Sessions as callee do not count.
         z.send("SESSION b");
         z.expect("SESSION_OK");
         a.close();
@@ -489,7 +489,7 @@ mod rooms_and_sessions {
         b.expect_nothing("ROOM second", "ERROR too many rooms");
         b.expect_nothing("ROOM first", "ROOM_OK a");
         c.expect_nothing("ROOM third", "ROOM_OK ");
-        // The room is its maker's as long as anybody is in it.
+        // The room counts for its creator until it is empty.
         a.close();
         b.expect("ROOM_PEER_LEFT a");
         connect(1, "d").expect_nothing("ROOM second", "ERROR too many rooms");
@@ -510,7 +510,7 @@ mod rooms_and_sessions {
         b.expect_nothing("ROOM r", "ROOM_OK a");
         a.expect("ROOM_PEER_JOINED b");
         c.expect_nothing("ROOM r", "ERROR room 'r' is full");
-        // It can still do something else.
+        // The peer can still do other things.
         c.expect_nothing("ROOM other", "ROOM_OK ");
     }
 }
@@ -567,11 +567,11 @@ mod proxies {
         let headers = [("Forwarded", "for=192.0.2.1;host=\"test\"")];
         let _held = Socket::handshake(stream, &server.ws_url(), &headers);
         let from = |forwarded: &str| upgrade_from(&server, owner(1), &[("Forwarded", forwarded)]);
-        // As a proxy writes it that copies the Host header.
+        // A proxy writes this if it copies the Host header.
         assert_busy(&from("for=192.0.2.1;host=\"a, for=203.0.113.9\""), 429, FROM_HERE);
         assert_busy(&from("for=192.0.2.1;host=\"a;for=203.0.113.9\""), 429, FROM_HERE);
         assert_busy(&from("for=192.0.2.1;host=\"a\\\", for=203.0.113.9\""), 429, FROM_HERE);
-        // What a client begins and a proxy appends to.
+        // A client writes the start, and a proxy appends to it.
         for forged in ["for=\", for=192.0.2.1", "for=203.0.113.9\", for=192.0.2.1;host=\"test\""] {
             let refused = from(forged);
             let words = "Forwarded is not as RFC 7239 has it\n";
@@ -652,7 +652,7 @@ mod proxies {
             let value = if header == "Forwarded" { "for=192.0.2.1" } else { "192.0.2.1" };
             assert_busy(&upgrade_from(&server, stranger, &[(header, value)]), 429, FROM_HERE);
         }
-        // A PROXY header of a stranger is no HTTP.
+        // A PROXY header from an untrusted address is no HTTP.
         let stranger: IpAddr = Ipv4Addr::new(127, 0, 9, 2).into();
         let mut stream = connect_from(stranger, server.address());
         stream.write_all(&proxy_header(client(1), &[])).expect("the socket is open");
@@ -664,7 +664,7 @@ mod proxies {
         (Ipv4Addr::new(192, 0, 2, last), 4711).into()
     }
 
-    /// PROXY protocol version 2, written by hand.
+    /// A PROXY protocol version 2 header, hand-written.
     fn proxy_header(client: SocketAddr, extra: &[u8]) -> Vec<u8> {
         let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11".to_vec();
         let IpAddr::V4(ip) = client.ip() else { panic!("IPv4 only") };
@@ -680,7 +680,7 @@ mod proxies {
 
     fn behind(server: &Server, header: &[u8]) -> TcpStream {
         let mut stream = connect_from(owner(1), server.address());
-        // In two pieces, as it may come.
+        // Split into two parts.
         let (first, rest) = header.split_at(header.len() / 2);
         stream.write_all(first).expect("the socket is open");
         stream.write_all(rest).expect("the socket is open");
@@ -694,7 +694,7 @@ mod proxies {
         let mut held = Socket::handshake(stream, &server.ws_url(), &[]).hello("a");
         let again = upgrade_on(behind(&server, &proxy_header(client(1), &[])), "/", &[]);
         assert_busy(&again, 429, FROM_HERE);
-        // The client can't name another one in its request.
+        // The client cannot name another address in its request.
         let stream = behind(&server, &proxy_header(client(1), &[]));
         assert_busy(&upgrade_on(stream, "/", &[("X-Forwarded-For", "192.0.2.77")]), 429, FROM_HERE);
         assert_eq!(upgrade_on(behind(&server, &proxy_header(client(2), &[])), "/", &[]).status, 101);
@@ -709,7 +709,7 @@ mod proxies {
         let _held = Socket::handshake(behind(&server, line), &server.ws_url(), &[]).hello("a");
         assert_busy(&upgrade_on(behind(&server, line), "/", &[]), 429, FROM_HERE);
         server.wait_for_log("192.0.2.1");
-        // A load balancer's own health check comes in one piece, and with more behind it.
+        // A load balancer's own health check: header and request arrive in one piece.
         let mut stream = connect_from(owner(1), server.address());
         stream.write_all(b"PROXY UNKNOWN\r\nGET /health HTTP/1.0\r\n\r\n").expect("the socket is open");
         assert_eq!(http::read_answer(&mut stream).status, 200);
@@ -732,7 +732,7 @@ mod proxies {
         assert_busy(&upgrade_from(&server, owner(1), &both[1..]), 429, FROM_HERE);
     }
 
-    /// Asks for something over a connection that stays open.
+    /// Makes a request on a connection that stays open.
     fn ask_on(stream: &mut TcpStream) -> Response {
         http::write_head(stream, "GET", "/health", &[]);
         http::read_answer(stream)
@@ -748,10 +748,10 @@ mod proxies {
             stream
         };
         let (mut kept, mut direct) = (connect(owner(1)), connect(Ipv4Addr::new(127, 0, 9, 1).into()));
-        // As long as it takes until that of a client is closed.
+        // Wait until the server closes the connection that is not from a proxy.
         assert_eq!(direct.read(&mut [0; 1]).expect("an end, not a timeout"), 0);
         assert_eq!(ask_on(&mut kept).status, 200);
-        // One that says nothing at all is not kept.
+        // A connection without any request is not kept.
         let mut silent = connect_from(owner(1), server.address());
         assert_eq!(silent.read(&mut [0; 1]).expect("an end, not a timeout"), 0);
         assert_eq!(ask_on(&mut kept).status, 200);
@@ -780,13 +780,13 @@ mod proxies {
             stream
         };
         let mut unfinished: Vec<TcpStream> = (0..300).map(|i| begin(1 + i % (header.len() - 1))).collect();
-        // Whatever comes later is served: all those have been looked at.
+        // A later connection is served: the server has handled all of these.
         Socket::register(&server, "alive").close();
         let before = server.process().cpu_time();
         std::thread::sleep(Duration::from_secs(2));
         let used = server.process().cpu_time() - before;
         assert!(used < Duration::from_millis(200), "{used:?} for nothing in two seconds");
-        // Each can still be finished, a byte at a time, too.
+        // Each can still be completed, byte by byte.
         for (i, mut stream) in unfinished.drain(..).enumerate().take(header.len() - 1) {
             for byte in &header[1 + i..] {
                 stream.write_all(&[*byte]).expect("the socket is open");
@@ -796,7 +796,7 @@ mod proxies {
         server.wait_for_log("192.0.2.1");
     }
 
-    /// Bytes that the other end of a connection of this machine has received and not read, as the kernel lists it.
+    /// Bytes received and not yet read at the other end of a local connection, from the kernel's table.
     fn unread(stream: &TcpStream) -> Option<u32> {
         let end = |address: SocketAddr| {
             let IpAddr::V4(ip) = address.ip() else { panic!("IPv4 only") };
@@ -819,7 +819,7 @@ mod proxies {
         for start in ["\r\n", "\r\n\r\n"] {
             let mut stream = connect_from(owner(1), server.address());
             stream.write_all(start.as_bytes()).expect("the socket is open");
-            // Read before the rest comes.
+            // Wait until the server has read this before sending the rest.
             wait_until("the server to take it", DEADLINE, || (unread(&stream)? == 0).then_some(()));
             assert_eq!(upgrade_on(stream, "/", &[]).status, 101, "{start:?}");
         }
@@ -828,7 +828,7 @@ mod proxies {
     #[test]
     fn what_follows_the_addresses_is_skipped() {
         let server = Server::start(&TRUST);
-        // A PP2_TYPE_NOOP as large as a certificate might be.
+        // A PP2_TYPE_NOOP as large as a certificate.
         for length in [10_u16, 400, 3000] {
             let extra = [&[4][..], &length.to_be_bytes(), &vec![0; length.into()]].concat();
             let stream = behind(&server, &proxy_header(client(1), &extra));
@@ -845,7 +845,7 @@ mod proxies {
         let mut stream = behind(&server, b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00");
         http::write_head(&mut stream, "GET", "/health", &[("Connection", "close")]);
         assert_eq!(http::read_answer(&mut stream).body, "OK\n");
-        // And one without any header.
+        // And a connection without any header.
         let mut stream = connect_from(owner(1), server.address());
         http::write_head(&mut stream, "GET", "/health", &[("Connection", "close")]);
         assert_eq!(http::read_answer(&mut stream).body, "OK\n");
@@ -878,7 +878,7 @@ mod proxies {
 
 #[test]
 fn a_thousand_members_cut_at_once_leave_nothing() {
-    // They are not read, and so answer no ping.
+    // They are not read, and so answer no pings.
     let unlimited = ["--max-room-members", "1000", "--max-notice-rate", "0"];
     let mut server = Server::start(&[&unlimited[..], &["--keepalive-timeout", "600"]].concat());
     assert_eq!(server.metric("callbin_peers "), Some(0.0));
@@ -892,7 +892,7 @@ fn a_thousand_members_cut_at_once_leave_nothing() {
         })
         .collect();
     assert_eq!(server.metric("callbin_peers "), Some(1000.0));
-    // Aborted: a reset, where a close would be an orderly end.
+    // A reset instead of an orderly close.
     for member in members {
         let socket = socket2::SockRef::from(member.tcp());
         socket.set_linger(Some(Duration::ZERO)).expect("a socket has options");
@@ -917,7 +917,7 @@ fn slow_requests_hold_nobody_up() {
         stream.write_all(b"GET / HTTP/1.1\r\nX: ").expect("the socket is open");
     }
     let mut alice = Socket::register(&server, "alice");
-    // A byte now and then does not buy more time.
+    // A few bytes now and then do not extend the deadline.
     wait_until("the slow ones' end", DEADLINE, || {
         slow.retain_mut(|stream| stream.write_all(b"x").is_ok());
         alice.expect_nothing("SESSION x", "ERROR peer 'x' not found");
@@ -933,7 +933,7 @@ fn slow_tls_handshakes_hold_nobody_up() {
     let server = Server::start_on(0, &[&flags[..], &[dir.path().to_str().expect("text")]].concat());
     let mut slow: Vec<TcpStream> = (0..100).map(|_| connect_from(owner(1), server.address())).collect();
     for stream in &mut slow {
-        // The start of a ClientHello of 512 bytes.
+        // The start of a ClientHello with a length of 512 bytes.
         stream.write_all(&[0x16, 3, 1, 2, 0, 1]).expect("the socket is open");
     }
     Socket::register(&server, "alice");
@@ -946,7 +946,7 @@ fn slow_tls_handshakes_hold_nobody_up() {
 fn out_of_descriptors_it_says_so_and_recovers() {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""]).arg(program("callbin-server"));
-    // More connections allowed than there are descriptors: the accept fails, not the limit.
+    // The connection limit is above the number of descriptors: the accept fails, not the limit.
     let flags = ["--disable-ssl", "--addr", "127.0.0.1", "--port", "0", "--max-connections", "1000"];
     let mut server = Server::spawn(command.args(flags));
     let mut alice = Socket::register(&server, "alice");
@@ -960,7 +960,7 @@ fn out_of_descriptors_it_says_so_and_recovers() {
     });
     assert_busy(&told, 503, "the server is full");
     alice.expect_nothing("SESSION x", "ERROR peer 'x' not found");
-    // A busy loop would never let it come to rest.
+    // A busy loop would prevent it from becoming idle.
     let mut used = server.process().cpu_time();
     wait_until("the server to rest", DEADLINE, || {
         std::thread::sleep(Duration::from_millis(200));

@@ -1,4 +1,4 @@
-//! What peers can make the server keep for them is bounded, for each and for all of them.
+//! The memory that peers can make the server hold is bounded, per peer and in total.
 
 use std::io::Write;
 
@@ -35,7 +35,7 @@ fn many_slow_readers_share_one_budget_and_an_honest_pair_goes_on() {
         (0..12).map(|i| Socket::session(&server, &i.to_string())).collect();
     let before = server.process().memory();
     let (text, large) = ("x".repeat(50_000), "y".repeat(300_000));
-    // Every callee reads nothing. All queues together would be nine times the budget.
+    // No callee reads. All queues together would be nine times the budget.
     let mut most: f64 = 0.0;
     for _ in 0..240 {
         for (caller, _) in &mut pairs {
@@ -45,7 +45,7 @@ fn many_slow_readers_share_one_budget_and_an_honest_pair_goes_on() {
         bob.expect(&large);
         most = most.max(server.metric("callbin_queue_budget_used_bytes ").expect("a metric"));
     }
-    // Each of the server's threads takes a message first, and makes room for it then.
+    // Each server thread takes a message before it makes room for it.
     assert!(most <= BUDGET + 2.0 * 300_000.0, "{most}");
     assert!(most >= BUDGET / 2.0, "the budget was put to the test: {most}");
     let closed =
@@ -61,7 +61,7 @@ fn many_slow_readers_share_one_budget_and_an_honest_pair_goes_on() {
     });
 }
 
-/// What begins a frame from a client, with a mask of zeros.
+/// The header of a client's frame, with a zero mask.
 fn head(last: bool, opcode: u8, length: u32) -> Vec<u8> {
     let mut bytes = vec![u8::from(last) << 7 | opcode, 0x80 | 127, 0, 0, 0, 0];
     bytes.extend(length.to_be_bytes());
@@ -69,13 +69,13 @@ fn head(last: bool, opcode: u8, length: u32) -> Vec<u8> {
     bytes
 }
 
-/// A large message, but for its last byte, that comes as one frame.
+/// A large message in one frame, without its last byte.
 fn unfinished() -> Vec<u8> {
     const LENGTH: u32 = 250_000;
     [head(true, 1, LENGTH), vec![b'x'; LENGTH as usize - 1]].concat()
 }
 
-/// The same in fragments that never end, with pings between them.
+/// The same in endless fragments, with pings between them.
 fn endless() -> Vec<u8> {
     let fragment = |opcode| [head(false, opcode, 4096), vec![b'x'; 4096], head(true, 9, 0)].concat();
     let more = (0..60).flat_map(|_| fragment(0));
@@ -90,7 +90,7 @@ fn messages_that_never_end_share_one_budget_and_an_honest_pair_goes_on() {
         let mut bob = Socket::register(&server, "bob");
         alice.expect_nothing("SESSION bob", "SESSION_OK");
         let before = server.process().memory();
-        // Together twenty-four times the budget.
+        // In total twenty-four times the budget.
         let mut attackers: Vec<Socket> = (0..96)
             .map(|i| {
                 let attacker = Socket::register(&server, &format!("attacker{i}"));
@@ -142,7 +142,7 @@ fn large_messages_leave_nothing_behind() {
         (grown < 30 << 20).then_some(())
     });
     assert_eq!(server.metric("callbin_queue_budget_used_bytes "), Some(0.0));
-    // And whoever has new buffers goes on as before: small, large, in pieces, with pings between.
+    // Connections with renewed buffers still work: small, large, fragmented, with pings in between.
     for (caller, callee) in &mut pairs {
         for text in ["small", &large, "small again"] {
             caller.send(text);

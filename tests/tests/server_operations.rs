@@ -1,4 +1,4 @@
-//! What operators do: look, reload, drain, close, ask others, and keep the log.
+//! Operation: monitoring, reload, drain, close, webhook, and log.
 
 use std::{
     fs::{self, File},
@@ -23,7 +23,7 @@ use callbin_tests::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Files of a test.
+/// The files of a test.
 struct Folder(TempDir);
 
 impl Folder {
@@ -35,7 +35,7 @@ impl Folder {
         self.0.path()
     }
 
-    /// Writes a file and says where it is.
+    /// Writes a file and returns its path.
     fn write(&self, name: &str, text: &str) -> String {
         let path = self.path().join(name);
         fs::write(&path, text).expect("the folder is ours");
@@ -65,7 +65,7 @@ fn still_talk(caller: &mut Socket, callee: &mut Socket) {
     caller.expect("yes");
 }
 
-/// The value of a metric with its labels, of all metrics of a server.
+/// The value of a metric with its labels, in a server's metrics.
 fn value(metrics: &str, name: &str) -> Option<f64> {
     metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }
@@ -77,7 +77,7 @@ fn await_metric(server: &Server, name: &str, expected: f64) {
     });
 }
 
-/// A webhook's refusal.
+/// A refusal by the webhook.
 fn no(reason: &str) -> (String, String) {
     ("200 OK".into(), json!({ "allow": false, "reason": reason }).to_string())
 }
@@ -152,7 +152,7 @@ mod metrics {
         let server = Server::start(&["--max-queue", "50000000"]);
         let (mut caller, callee) = session(&server);
         let text = "x".repeat(500_000);
-        // The sockets' own buffers take the first of it.
+        // The socket buffers take the first messages.
         (0..40).for_each(|_| caller.send(&text));
         wait_until("a queue", DEADLINE, || {
             let metrics = http::get(&server, "/metrics", &[]).body;
@@ -217,7 +217,7 @@ mod probes {
         assert_eq!(ask(&server, here, &[("Via", "1.1 proxy")]), 403);
         assert_eq!(ask(&server, here, &[local]), 200);
         assert_eq!(ask(&server, here, &[]), 200);
-        // The others are for all machines.
+        // These paths are open to all machines.
         for path in ["/livez", "/readyz", "/health"] {
             assert_eq!(http::request((ours, server.port()).into(), "GET", path, &[]).status, 200, "{path}");
         }
@@ -317,7 +317,7 @@ mod drain {
                 .iter_mut()
                 .map(|(caller, callee)| {
                     scope.spawn(move || {
-                        // Both are told why: neither takes it for the other's doing.
+                        // Both get the reason, so neither takes it for the other's hang-up.
                         caller.expect_close(1001, "server is shutting down");
                         callee.expect_close(1001, "server is shutting down");
                         start.elapsed()
@@ -377,7 +377,7 @@ mod reload {
         assert_eq!(http::upgrade(&server, &token(&old), &[]).status, 401);
         still_talk(&mut a, &mut b);
 
-        // One that is none keeps the last good one.
+        // An invalid key keeps the last valid one.
         folder.write("key", "short");
         server.process().signal("HUP");
         server.wait_for_log("keeping the old ones");
@@ -421,7 +421,7 @@ mod reload {
         takes(&keys[2]);
     }
 
-    /// As an editor or a full disk may leave it for a moment, or for good.
+    /// An editor or a full disk may leave the file like this.
     #[test]
     fn of_an_empty_file_opens_the_server_to_nobody() {
         let folder = Folder::new();
@@ -436,7 +436,7 @@ mod reload {
             "gives up no guard, restart the server for that: token-key-file or token-jwks-file",
         );
         assert_eq!(http::upgrade(&server, "/", &[]).status, 401);
-        // What counts later only is said.
+        // Changes that need a restart are only reported.
         folder.write("server.toml", &format!("{guarded}\nlog-format = \"json\"\nself-signed = false"));
         reload(&mut server);
         assert!(
@@ -446,7 +446,7 @@ mod reload {
         );
     }
 
-    /// Reloads this configuration in place of the other one, and waits for the refusal that names the guard.
+    /// Replaces the configuration, reloads, and waits for the refusal that names the protection.
     #[track_caller]
     fn assert_keeps(before: &str, after: &str, guard: &str, still_guards: impl Fn(&Server)) {
         let folder = Folder::new();
@@ -495,13 +495,13 @@ mod reload {
                 |headers| http::request(server.admin_address(), "GET", "/admin/peers", headers).status;
             assert_eq!((status(&bearer), status(&[])), (200, 401));
         });
-        // A limit without end, and proxies that anybody could be.
+        // An unlimited limit, and proxies that trust any address.
         let refuses_one_more = |server: &Server| {
             let from = || http::connect_from([127, 0, 0, 9].into(), server.address());
-            // Another client each time: a server that believes the header never refuses one.
+            // A different client each time: a server that trusts the header never refuses one.
             let mut clients = (0..=u16::MAX).map(|i| Ipv4Addr::from_bits(0xc600_0000 + u32::from(i)));
             wait_until("a refusal", DEADLINE, || {
-                // The last connection may be served first.
+                // Connections may be served in any order.
                 let _held = [from(), from()];
                 let client = clients.next().expect("enough of them").to_string();
                 let response = http::upgrade_on(from(), "/", &[("X-Forwarded-For", &client)]);
@@ -540,7 +540,7 @@ mod reload {
             let metrics = http::request(server.admin_address(), "GET", "/metrics", &[]).body;
             value(&metrics, "callbin_certificate_expiry_timestamp_seconds{}").expect("a time")
         };
-        // rcgen's default is in the year 4096.
+        // rcgen's default expiry is in the year 4096.
         assert_eq!(expiry(&server), 67_090_118_400.0);
         let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
         params.not_after = rcgen::date_time_ymd(2030, 2, 28);
@@ -551,17 +551,17 @@ mod reload {
         wait_until("the new time", DEADLINE, || (expiry(&server) == 1_898_467_200.0).then_some(()));
     }
 
-    /// Acts as a file system that is gone: a reader waits until there is a writer.
+    /// Simulates a hanging file system: a reader waits until there is a writer.
     fn replace_by_fifo(path: &Path) {
         fs::remove_file(path).expect("the folder is ours");
         let status = Command::new("mkfifo").arg(path).status().expect("mkfifo runs");
         assert!(status.success());
     }
 
-    /// Ends the wait of the readers of a FIFO, with an empty file.
+    /// Ends the wait of a FIFO's readers, with an empty file.
     fn release(path: &Path) {
         let writer = File::options().write(true).open(path).expect("somebody reads");
-        // Before the end of the file: whoever opens it after that would wait for ever.
+        // Before the end of the file: a later open would wait for ever.
         fs::remove_file(path).expect("the folder is ours");
         drop(writer);
     }
@@ -585,7 +585,7 @@ mod reload {
         let logged = |server: &Server, text: &str| server.log().matches(text).count();
         server.process().signal("HUP");
         server.wait_for_log("reloading");
-        // Everything goes on meanwhile, and what has been loaded stays.
+        // The server keeps working, with the old settings.
         for i in 0..5 {
             let mut socket = Socket::connect_to(&url);
             assert_eq!(socket.server_certificate(), old);
@@ -599,10 +599,10 @@ mod reload {
             (certificate > 0 && logged(&server, "the settings are not usable") > 0).then_some(())
         });
         assert!(server.log().contains("a file takes too long to read"), "{}", server.log());
-        // However often it is tried: one thread for the certificate, one for the rest, and what the pool keeps.
+        // For any number of attempts: one thread for the certificate, one for the rest, and those of the pool.
         assert!(server.process().threads() <= threads + 4, "{} threads", server.process().threads());
 
-        // Once the files are back, they are loaded.
+        // When the files are back, they are loaded.
         let new = Keys::new(Algorithm::Hs256);
         for name in ["cert.pem", "key"] {
             release(&folder.path().join(name));
@@ -648,7 +648,7 @@ mod reload {
         still_talk(&mut caller, &mut callee);
         let _fifth = Socket::register(&server, "fifth");
         assert_eq!(http::upgrade(&server, "/", &[]).status, 429, "fewer connections from here");
-        // A file that is wrong changes nothing.
+        // An invalid file changes nothing.
         folder.write("server.toml", "max-rooms = 2\nmax-owner-conections = 500");
         server.process().signal("HUP");
         server.wait_for_log("max-owner-conections");
@@ -664,7 +664,7 @@ mod reload {
         let mut a = Socket::register(&server, "a");
         let (mut caller, _reads_nothing) = session(&server);
         let text = "x".repeat(500_000);
-        // The sockets' own buffers take the first of it.
+        // The socket buffers take the first messages.
         (0..40).for_each(|_| caller.send(&text));
         wait_until("a queue", DEADLINE, || {
             let metrics = http::get(&server, "/metrics", &[]).body;
@@ -949,7 +949,7 @@ mod admin {
 mod webhook {
     use super::*;
 
-    /// The reason of a close where it gave no answer.
+    /// The close reason when the webhook gave no answer.
     const LATER: &str = "not available, try again later";
 
     fn start(hook: &Hook, flags: &[&str]) -> Server {
@@ -1004,7 +1004,7 @@ mod webhook {
         assert_eq!(bodies, all);
         assert!(asked.iter().all(|asked| asked.head.contains("authorization: bearer hook-secret")));
         assert!(asked.iter().all(|asked| asked.head.starts_with("post /hook ")));
-        // What goes on within a session is nobody else's business.
+        // The webhook is not asked about messages within a session.
         a.send("payload");
         assert_eq!(hook.asked().len(), 5);
     }
@@ -1045,7 +1045,7 @@ mod webhook {
 
     #[test]
     fn slow_or_dead_is_a_no_and_holds_up_nobody_else() {
-        // It thinks about "slow" until the test is over.
+        // The webhook does not answer about "slow" until the test ends.
         let (end, until_the_end) = mpsc::channel::<()>();
         let until_the_end = Mutex::new(until_the_end);
         let hook = Hook::start(move |asked, _| {
@@ -1060,7 +1060,7 @@ mod webhook {
         wait_until("the question", DEADLINE, || (hook.asked().len() == 1).then_some(()));
         Socket::register(&server, "quick");
         assert!(!server.log().contains("no answer in time"), "quick did not wait for slow");
-        // A failure that passes, so it may come back.
+        // A temporary failure: the peer may retry.
         slow.expect_close(1013, LATER);
         drop(end);
 
@@ -1118,7 +1118,7 @@ mod webhook {
         await_metric(&server, "callbin_webhook_places_used", 0.0);
     }
 
-    /// A webhook that thinks about questions of uids that begin like this until the other end is dropped.
+    /// A webhook that does not answer questions about uids with this prefix until the other end is dropped.
     fn thinking_about(prefix: &'static str) -> (Hook, mpsc::Sender<()>) {
         let (end, until_the_end) = mpsc::channel::<()>();
         let until_the_end = Mutex::new(until_the_end);
@@ -1147,7 +1147,7 @@ mod webhook {
         let mut quick = Socket::connect_from(&server, other).hello("quick");
         quick.expect_nothing("ROOM r", "ROOM_OK ");
         assert_eq!(hook.asked().len(), 18, "no more of the others than before");
-        // The others get an answer in time, and some of them have their turn once the first ones are done.
+        // The others are answered in time; some get their turn when the first ones are done.
         drop(end);
         let answers: Vec<Received> = slow.into_iter().map(|mut socket| socket.receive()).collect();
         let hello = Received::Text("HELLO".into());
@@ -1315,7 +1315,7 @@ mod systemd {
         assert_eq!(server.process().wait().code(), Some(0));
     }
 
-    /// Starts a server that finds this as descriptor 3.
+    /// Starts a server with this listener as descriptor 3.
     fn start_with(passed: OwnedFd, count: u32) -> Command {
         let mut command = Command::new("sh");
         let script = format!("LISTEN_FDS={count} LISTEN_PID=$$ exec \"$0\" \"$@\" 3<&0 4<&0");
@@ -1329,12 +1329,12 @@ mod systemd {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
         let address = listener.local_addr().expect("bound");
         let ours = listener.try_clone().expect("descriptors are left");
-        // Before there is a server.
+        // Connected before the server starts.
         let early = TcpStream::connect(address).expect("somebody listens");
         let mut server = Server::spawn(&mut start_with(listener.into(), 1));
         assert_eq!(server.port(), address.port());
         Socket::handshake(early, &server.ws_url(), &[]).hello("early");
-        // The next server goes on where this one ended.
+        // The next server continues on the same socket.
         server.process().signal("TERM");
         assert_eq!(server.process().wait().code(), Some(0));
         let waiting = TcpStream::connect(address).expect("somebody still listens");
@@ -1382,7 +1382,7 @@ mod logs {
         });
 
         let log = server.log();
-        // It may be in the midst of another line.
+        // The last line may be incomplete.
         let (log, _) = log.rsplit_once('\n').expect("a line");
         let about_the_server = ["listening", "reloading"];
         for line in log.lines() {
@@ -1391,7 +1391,7 @@ mod logs {
             assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
             let has_conn = line["conn"].as_u64().is_some_and(|conn| conn > 0);
             assert!(has_conn != about_the_server.contains(&message), "{line}");
-            // Each is the text itself.
+            // Uids and rooms are plain text.
             let is_known = |uid: &str| ["caller", "callee", "\"quoted\\\u{7}"].contains(&uid);
             assert!(line["uid"].as_str().is_none_or(is_known), "{line}");
         }
@@ -1445,7 +1445,7 @@ mod logs {
         }
     }
 
-    /// A process whose stderr is a full disk, or a pipe that nobody reads, and its port.
+    /// A server whose stderr is a full disk, or a pipe without a reader, and its port.
     fn start_with_bad_stderr(command: &mut Command, closed: bool) -> (Process, u16) {
         use std::io::{BufRead, BufReader};
         let stderr = if closed {

@@ -1,5 +1,5 @@
-//! The protocol over real sockets: each row of PROTOCOL.md's table, and each fault of the reference server
-//! that ours must not have.
+//! The protocol over real sockets: each row of PROTOCOL.md's table, and faults of the reference server that
+//! callbin's must not have.
 
 use std::{io::Write, time::Duration};
 
@@ -47,7 +47,7 @@ fn greeting() {
     socket.expect_close(1003, "binary frames are for sessions only");
 }
 
-/// For browsers, whose pages see no ping and can't know who calls.
+/// For browsers, whose pages cannot see pings and do not know the caller.
 #[test]
 fn heartbeats_and_callers_are_told_to_those_who_ask() {
     let server = Server::start(&["--keepalive-timeout", "0.2", "--pong-timeout", "3"]);
@@ -71,7 +71,7 @@ fn heartbeats_and_callers_are_told_to_those_who_ask() {
     asking.expect("HEARTBEAT 3");
     asking.send("hi");
     caller.expect("hi");
-    // And to nobody else.
+    // Other clients do not get it.
     let mut silent = Socket::register(&server, "silent");
     let mut second = Socket::register(&server, "second");
     second.send("SESSION silent");
@@ -97,7 +97,7 @@ fn idle() {
     for text in ["", "HELLO again", "ROOMMATE x", "SESSIONS x", "ROOM_PEER_LIST", "what?"] {
         alice.send(text);
     }
-    // Nothing was answered before this.
+    // There was no earlier answer.
     alice.send("SESSION nobody");
     alice.expect("ERROR peer 'nobody' not found");
     for (text, answer) in [
@@ -119,7 +119,7 @@ fn idle() {
 fn sessions() {
     let server = Server::start(&[]);
     let (mut caller, mut callee) = session(&server);
-    // The callee was told nothing: the first thing it sees is the caller's message.
+    // The callee got no notice: its first message is the caller's.
     for text in ["OFFER_REQUEST", "{\"sdp\": {}}", "", "SESSION x", "ROOM y", " verbatim \n"] {
         caller.send(text);
         callee.expect(text);
@@ -233,7 +233,7 @@ fn one_member_that_stops_reading_blocks_nobody() {
     for socket in [&mut alice, &mut bob] {
         socket.expect("ROOM_PEER_JOINED stalled");
     }
-    // More than the sockets' own buffers and the queue take together.
+    // More than the socket buffers and the queue can hold.
     let flood = format!("ROOM_PEER_MSG stalled {}", "x".repeat(100_000));
     for i in 0..200 {
         alice.send(&flood);
@@ -255,7 +255,7 @@ fn one_member_that_stops_reading_blocks_nobody() {
 fn hello_has_a_deadline() {
     let server = Server::start(&["--hello-timeout", "2"]);
     Socket::connect(&server).expect_close(1002, "no HELLO in time");
-    // One that has said it may stay.
+    // A connection that sent HELLO may stay.
     let mut alice = Socket::register(&server, "alice");
     Socket::connect(&server).expect_close(1002, "no HELLO in time");
     alice.expect_nothing("SESSION x", "ERROR peer 'x' not found");
@@ -268,7 +268,7 @@ fn messages_have_a_limit() {
     let largest = "x".repeat(1 << 20);
     caller.send(&largest);
     callee.expect(&largest);
-    // The server may close before everything is sent.
+    // The server may close before the message is sent completely.
     let _ =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| caller.send(&"x".repeat((1 << 20) + 1))));
     caller.expect_close(1009, "message too big");
@@ -285,7 +285,7 @@ fn a_peer_that_answers_no_ping_is_closed() {
     let server = Server::start(&["--keepalive-timeout", "0.3", "--pong-timeout", "6"]);
     let mut alive = Socket::register(&server, "alive");
     let dead = Socket::register(&server, "dead");
-    // A socket that is not read sends no pongs; one that is read does.
+    // A socket that is not read sends no pongs.
     alive.set_deadline(Duration::from_millis(50));
     wait_until("the dead peer's end", DEADLINE, || {
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| alive.receive()));
@@ -367,7 +367,7 @@ fn sigterm_says_goodbye_and_ends() {
 #[test]
 fn sigterm_does_not_wait_for_the_stuck() {
     let mut server = Server::start(&["--shutdown-timeout", "0.3"]);
-    // Never reads, so never answers the close.
+    // Never reads, so it never answers the close.
     let _stuck = Socket::register(&server, "stuck");
     server.process().signal("TERM");
     assert_eq!(server.process().wait_for(Duration::from_secs(5)).code(), Some(0));

@@ -1,4 +1,4 @@
-//! Starting the server: flags, certificates, errors, and what it serves over HTTP.
+//! Starting the server: flags, certificates, errors, and the HTTP answers.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use std::{
 use callbin_tests::{DEADLINE, Server, Socket, program, wait_until};
 use tempfile::TempDir;
 
-/// Runs the server to its end, which must be an error.
+/// Runs the server to its end, which must fail.
 fn fails(flags: &[&str]) -> (i32, String) {
     let Output { status, stderr, .. } =
         Command::new(program("callbin-server")).args(flags).output().expect("the server starts");
@@ -40,7 +40,7 @@ fn path(dir: &TempDir) -> &str {
     dir.path().to_str().expect("the path is text")
 }
 
-/// A plain HTTP request; the status line with the headers, and the body that came back.
+/// A plain HTTP request; returns the status line with the headers, and the body.
 fn http(server: &Server, request: &str) -> (String, String) {
     http_with(server, request, "X-Nothing: special")
 }
@@ -184,7 +184,7 @@ mod tls {
         let mut answer = Vec::new();
         let _ = garbage.read_to_end(&mut answer);
         assert!(!answer.starts_with(b"HTTP"), "never plaintext");
-        // One that says nothing at all is let go as well.
+        // A silent connection is closed, too.
         let mut silent = TcpStream::connect(("127.0.0.1", server.port())).expect("the server listens");
         silent.set_read_timeout(Some(DEADLINE)).expect("a socket has options");
         assert_eq!(silent.read(&mut [0; 1]).expect("an end, not a timeout"), 0);
@@ -259,7 +259,7 @@ mod web {
         assert!(head.starts_with("http/1.1 405") && head.contains("allow: get, head"), "{head}");
         let (head, _) = http_with(&server, "GET /ws", "Upgrade: websocket");
         assert!(head.starts_with("http/1.1 400"), "{head}");
-        // Another upgrade than ours is ignored.
+        // Other upgrades are ignored.
         let (head, body) = http_with(&server, "GET /health", "Upgrade: h2c");
         assert!(head.starts_with("http/1.1 200") && body == "OK\n", "{head}");
     }
@@ -284,7 +284,7 @@ mod web {
         slow.write_all(b"GET / HTTP/1.1\r\nX: ").expect("the socket is open");
         let mut answer = Vec::new();
         slow.read_to_end(&mut answer).expect("an end, not a timeout");
-        // A header without end is refused as well.
+        // A header without end is refused, too.
         let mut huge = TcpStream::connect(("127.0.0.1", server.port())).expect("the server listens");
         huge.set_read_timeout(Some(DEADLINE)).expect("a socket has options");
         let _ = huge.write_all(&[b"GET / HTTP/1.1\r\nX: ".as_slice(), &[b'x'; 100_000]].concat());

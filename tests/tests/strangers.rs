@@ -1,4 +1,4 @@
-//! No text of a stranger's ends a client. A long run: `target/debug/callbin-strangers 1 10000`.
+//! No description from a foreign peer ends a client. For a long run: `target/debug/callbin-strangers 1 10000`.
 
 use callbin_tests::{program, strangers};
 
@@ -6,6 +6,6 @@ use callbin_tests::{program, strangers};
 fn no_description_ends_the_process() {
     let outcome = strangers::survive(&program("callbin-strangers"), 1, 150);
     assert!(outcome.deaths.is_empty(), "{:#?}", outcome.deaths);
-    // The grammar makes what can be talked about, and what can not.
+    // The grammar generates acceptable and unacceptable descriptions.
     assert!(outcome.answered > 50 && outcome.refused > 20, "{outcome:?}");
 }

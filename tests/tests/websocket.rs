@@ -1,6 +1,6 @@
-//! RFC 6455 byte by byte, after the categories of the Autobahn test suite: framing, pings, reserved bits,
+//! RFC 6455 byte by byte, in the categories of the Autobahn test suite: framing, pings, reserved bits,
 //! opcodes, fragmentation, UTF-8, closing, limits. It is not that suite: `scripts/autobahn.sh` runs the real
-//! one, which needs Python 2. A mirror behind the server sends everything back.
+//! one, which needs Python 2. A mirror behind the server echoes everything.
 
 use std::{
     io::{Read, Write},
@@ -20,7 +20,7 @@ const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// What a frame is: its last bit, its opcode (with reserved bits), its payload.
+/// A frame: its FIN bit, its opcode (with reserved bits), its payload.
 type Frame = (bool, u8, Vec<u8>);
 
 struct Echo {
@@ -52,7 +52,7 @@ impl Raw {
         self.write(&frame(last, opcode, payload));
     }
 
-    /// The server may have closed already.
+    /// The server may already have closed.
     fn write(&mut self, bytes: &[u8]) {
         let _ = self.0.write_all(bytes);
     }
@@ -96,11 +96,11 @@ impl Raw {
     fn expect_end(&mut self) {
         let start = Instant::now();
         assert!(self.receive().is_none(), "nothing comes after a close");
-        // One that waited for our end would wait two seconds.
+        // A server that waited for the other end would need two seconds.
         assert!(start.elapsed() < Duration::from_millis(1900), "the server ends the connection, and at once");
     }
 
-    /// It is still of use.
+    /// The connection still works.
     #[track_caller]
     fn expect_alive(&mut self) {
         self.send(true, TEXT, b"alive?");
@@ -137,7 +137,7 @@ fn framing() {
             raw.send(true, opcode, &payload);
             raw.expect(opcode, &payload);
         }
-        // In chops of a few bytes.
+        // In parts of a few bytes.
         let mut raw = echo.connect();
         let payload = vec![b'*'; 3000];
         for chop in frame(true, opcode, &payload).chunks(97) {
@@ -235,7 +235,7 @@ fn utf8() {
     for text in good {
         raw.send(true, TEXT, text.as_bytes());
         raw.expect(TEXT, text.as_bytes());
-        // Cut within a character.
+        // Split within a character.
         let (first, rest) = text.as_bytes().split_at(text.len() / 2);
         raw.send(false, TEXT, first);
         raw.send(true, 0, rest);
@@ -277,7 +277,7 @@ fn closing() {
     let close = |payload: &[u8]| {
         let mut raw = echo.connect();
         raw.send(true, CLOSE, payload);
-        // Whatever comes after a close is ignored.
+        // Everything after a close is ignored.
         raw.send(true, TEXT, b"too late");
         raw.send(true, PING, b"too late");
         let (_, opcode, answer) = raw.receive().unwrap_or_else(|| panic!("no close frame for {payload:?}"));
@@ -307,12 +307,12 @@ fn limits() {
     raw.expect(BINARY, &[7; 1000]);
     raw.send(true, BINARY, &[7; 1001]);
     raw.expect_close(1009);
-    // In fragments that fit each.
+    // In fragments that are each below the limit.
     let mut raw = echo.connect();
     raw.send(false, TEXT, &[b'x'; 600]);
     raw.send(true, 0, &[b'x'; 600]);
     raw.expect_close(1009);
-    // Announced, and never sent.
+    // Announced, but never sent.
     let mut raw = echo.connect();
     raw.write(&[0x82, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
     raw.expect_close(1009);
