@@ -524,11 +524,10 @@ fn a_peer_that_never_answers_fails_in_time() {
 #[test]
 fn the_server_names_the_ice_servers() {
     // The browser would reject all servers because of some of these.
-    let file = tempfile::NamedTempFile::new().expect("there is room");
     let odd = json!([{ "urls": "turn:127.0.0.1:9" }, { "urls": ["http://127.0.0.1", "stun:"] }, { "urls": ["stun:127.0.0.1:9"] }]);
-    std::fs::write(&file, odd.to_string()).expect("the file is ours");
-    let path = file.path().to_str().expect("a path is text");
-    let server = Server::start(&["--www", WWW, "--ice-servers-file", path]);
+    let answer = json!({ "allow": true, "ice_servers": odd }).to_string();
+    let hook = Hook::start(move |_, _| ("200 OK".into(), answer.clone()));
+    let server = Server::start(&["--www", WWW, "--webhook-url", &hook.url()]);
     let site = Site::at(server, BrowserOptions::default());
     let _callee = Socket::register(&site.server, "callee");
     let page = site.waiting("page");
