@@ -379,7 +379,7 @@ fn sinks_that_fail_are_told_and_disturb_nobody() {
     watcher.hang_up();
 
     let mut watcher = watch(&server, |command| {
-        command.args(["--video-sink=no-such-sink", "--audio-sink=fakesink"]);
+        command.args(["--video-sink=identity error-after=50 ! fakesink", "--audio-sink=fakesink"]);
     });
     assert_lost(&mut watcher, "window");
     watcher.wait_for_peer("blue", "peer-first-video");

@@ -146,7 +146,7 @@ fn a_loss_is_told_once_and_for_good() {
 fn a_fault_in_the_thread_is_told() {
     let (stage, _noted, losses) = start("panics");
     stage.enter(1, guest(true));
-    assert!(loss(&losses).contains("fault"));
+    assert!(loss(&losses).contains("a bug"));
     stage.close(LIMIT);
 }
 
