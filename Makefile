@@ -46,7 +46,7 @@ lint:
 
 unit:
 	cargo build --workspace --locked
-	cargo test --workspace --locked --no-fail-fast
+	RUST_TEST_THREADS=3 cargo test --workspace --locked --no-fail-fast
 
 page-test:
 	node --test www/test/*.test.js

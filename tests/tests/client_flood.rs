@@ -8,9 +8,7 @@ use std::{
 };
 
 use callbin_tests::{
-    BrowserOptions, CALLER, Client, Network, Server, Site,
-    client::Event,
-    machine,
+    BrowserOptions, CALLER, Client, Network, Server, Site, machine,
     network::Meter,
     process::{Process, program},
 };
@@ -133,13 +131,17 @@ fn in_a_room_whoever_garbles_packets_disturbs_nobody() {
     let [mut red, mut green] = beside_a_flooder(&server);
     for (client, other) in [(&mut red, "green"), (&mut green, "red")] {
         client.wait_for_peer("garbler", "peer-connected");
-        let garbled =
-            |stats: &Event| stats.peer() == Some("garbler") && stats.number("/audio/packets") > 600.0;
-        client.wait_for_stats("garbled packets", garbled);
-        client.forget();
         client.wait_for_stats("a picture of the other", |stats| {
             stats.peer() == Some(other) && stats.number("/video/fps") > 20.0
         });
+        client.forget();
+    }
+    // The garbage ends one connection or another with the garbler, and all begin again.
+    for _ in 0..12 {
+        for (client, other) in [(&mut red, "green"), (&mut green, "red")] {
+            let stats = client.wait_for_peer(other, "stats");
+            assert!(stats.number("/video/fps") > 20.0, "{stats:?}");
+        }
     }
     for client in [red, green] {
         client.hang_up();

@@ -132,42 +132,53 @@ fn good_offer() -> String {
     )
 }
 
-#[test]
-fn one_that_never_offers_costs_only_itself() {
-    let _machine = machine::shared();
-    beside_two_good_ones(|_, bad| enter(bad));
-}
+/// How a member answers an offer, if it does.
+type Answering = fn(&str) -> Option<Value>;
 
-/// The faulty member is in the room first, so the good ones make offers to it.
-fn before_two_good_ones(answer: impl Fn(&str) -> Option<Value> + Send + 'static) {
+/// Members that were there first, so that the good ones offer to them.
+#[test]
+fn those_that_never_answer_reject_the_picture_or_answer_garbage_cost_only_themselves() {
+    let _machine = machine::shared();
     let server = Server::start(&[]);
-    let mut bad = Socket::register(&server, "bad");
-    bad.send("ROOM lobby");
-    bad.expect("ROOM_OK ");
+    let never: Answering = |_| None;
+    let rejects: Answering = |offer| Some(answer_to(offer, |line| line.replace("m=video 9", "m=video 0")));
+    let garbage: Answering = |_| Some(json!({"sdp": {"type": "answer", "sdp": "garbage"}}));
+    let bad = [("never-answers", never), ("rejects-picture", rejects), ("answers-garbage", garbage)];
+    let answering = bad.map(|(uid, answer)| {
+        let mut bad = Socket::register(&server, uid);
+        bad.send("ROOM lobby");
+        assert!(bad.receive_text().starts_with("ROOM_OK"));
+        thread::spawn(move || answer_offers(&mut bad, answer))
+    });
     let mut red = join(&server, RED);
     let mut green = join(&server, GREEN);
-    let answering = thread::spawn(move || {
-        // Until the server ends, at the end of the test.
-        while let Some(text) = bad.try_receive_text() {
-            let mut words = text.splitn(3, ' ');
-            let (verb, from, msg) = (words.next(), words.next(), words.next());
-            let (Some("ROOM_PEER_MSG"), Some(from), Some(msg)) = (verb, from, msg) else { continue };
-            let message: Value = serde_json::from_str(msg).unwrap_or_default();
-            let offer = message.pointer("/sdp/sdp").and_then(Value::as_str);
-            if let Some(answer) = offer.and_then(&answer) {
-                let _ = bad.try_send(&format!("ROOM_PEER_MSG {from} {answer}"));
-            }
-        }
-    });
     expect(&mut red, GREEN);
     expect(&mut green, RED);
     undisturbed([(&mut red, "red"), (&mut green, "green")], WATCHED, || {});
-    red.wait_for_peer("bad", "peer-failed");
+    for (uid, _) in bad {
+        red.wait_for_peer(uid, "peer-failed");
+    }
     for client in [red, green] {
         client.hang_up();
     }
     drop(server);
-    answering.join().expect("the bad one only misbehaves");
+    for answering in answering {
+        answering.join().expect("the bad one only misbehaves");
+    }
+}
+
+/// Answers every offer until the server ends.
+fn answer_offers(bad: &mut Socket, answer: Answering) {
+    while let Some(text) = bad.try_receive_text() {
+        let mut words = text.splitn(3, ' ');
+        let (verb, from, msg) = (words.next(), words.next(), words.next());
+        let (Some("ROOM_PEER_MSG"), Some(from), Some(msg)) = (verb, from, msg) else { continue };
+        let message: Value = serde_json::from_str(msg).unwrap_or_default();
+        let offer = message.pointer("/sdp/sdp").and_then(Value::as_str);
+        if let Some(answer) = offer.and_then(answer) {
+            let _ = bad.try_send(&format!("ROOM_PEER_MSG {from} {answer}"));
+        }
+    }
 }
 
 /// A valid answer to an offer, except for its transport, which has no peer.
@@ -178,24 +189,6 @@ fn answer_to(offer: &str, change: impl Fn(&str) -> String) -> Value {
         .map(|line| change(&line) + "\r\n")
         .collect();
     json!({"sdp": {"type": "answer", "sdp": sdp}})
-}
-
-#[test]
-fn one_that_never_answers_costs_only_itself() {
-    let _machine = machine::shared();
-    before_two_good_ones(|_| None);
-}
-
-#[test]
-fn one_that_rejects_the_picture_costs_only_itself() {
-    let _machine = machine::shared();
-    before_two_good_ones(|offer| Some(answer_to(offer, |line| line.replace("m=video 9", "m=video 0"))));
-}
-
-#[test]
-fn one_that_answers_garbage_costs_only_itself() {
-    let _machine = machine::shared();
-    before_two_good_ones(|_| Some(json!({"sdp": {"type": "answer", "sdp": "garbage"}})));
 }
 
 #[test]
@@ -222,28 +215,26 @@ fn one_whose_network_is_cut_costs_only_itself() {
 }
 
 #[test]
-fn one_that_never_connects_costs_only_itself() {
+fn those_that_never_offer_never_connect_or_send_garbage_cost_only_themselves() {
     let _machine = machine::shared();
-    beside_two_good_ones(|_, bad| {
-        enter(bad);
-        for to in ["red", "green"] {
-            say(bad, to, &offer(&good_offer()));
+    beside_two_good_ones(|server, silent| {
+        enter(silent);
+        let mut unreachable = Socket::register(server, "unreachable");
+        let mut babbler = Socket::register(server, "babbler");
+        for bad in [&mut unreachable, &mut babbler] {
+            bad.send("ROOM lobby");
+            assert!(bad.receive_text().starts_with("ROOM_OK"));
         }
-    });
-}
-
-#[test]
-fn one_that_sends_garbage_costs_only_itself() {
-    let _machine = machine::shared();
-    beside_two_good_ones(|_, bad| {
-        enter(bad);
         for to in ["red", "green"] {
-            bad.send(&format!("ROOM_PEER_MSG {to} no json"));
-            say(bad, to, &json!({"ice": {"candidate": "garbage", "sdpMLineIndex": 7}}));
-            say(bad, to, &offer("garbage"));
-            say(bad, to, &offer(&good_offer().replace("BUNDLE 0 1", "BUNDLE 7")));
-            say(bad, to, &json!({"sdp": {"type": "answer", "sdp": good_offer()}}));
+            say(&mut unreachable, to, &offer(&good_offer()));
+            babbler.send(&format!("ROOM_PEER_MSG {to} no json"));
+            say(&mut babbler, to, &json!({"ice": {"candidate": "garbage", "sdpMLineIndex": 7}}));
+            say(&mut babbler, to, &offer("garbage"));
+            say(&mut babbler, to, &offer(&good_offer().replace("BUNDLE 0 1", "BUNDLE 7")));
+            say(&mut babbler, to, &json!({"sdp": {"type": "answer", "sdp": good_offer()}}));
         }
+        // They stay for as long as the good ones are watched.
+        thread::sleep(Duration::from_secs(WATCHED));
     });
 }
 

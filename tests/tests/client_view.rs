@@ -11,6 +11,7 @@ use callbin_tests::{
     Browser, BrowserOptions, Client, DEADLINE, Display, Patch, Screenshot, Server,
     client::Event,
     leak::assert_nothing_left,
+    machine,
     process::{Usage, process_children},
     program, wait_until,
 };
@@ -129,6 +130,7 @@ fn assert_lost(client: &mut Client, part: &str) {
 
 #[test]
 fn members_of_all_shapes_have_a_tile_with_their_name_and_the_layout_follows_them() {
+    let _machine = machine::shared();
     let server = Server::start(&[]);
     let display = Display::start();
     let watcher = watch_on(&display, &server);
@@ -169,6 +171,7 @@ fn members_of_all_shapes_have_a_tile_with_their_name_and_the_layout_follows_them
 
 #[test]
 fn a_browsers_tile_follows_its_camera() {
+    let _machine = machine::shared();
     let server = Server::start(&[]);
     let display = Display::start();
     let watcher = watch_on(&display, &server);
@@ -217,6 +220,7 @@ fn a_browsers_tile_follows_its_camera() {
 
 #[test]
 fn the_window_can_be_resized_and_closed_and_the_call_goes_on() {
+    let _machine = machine::shared();
     let server = Server::start(&[]);
     let display = Display::start();
     let mut watcher = watch_on(&display, &server);
@@ -246,6 +250,7 @@ fn the_window_can_be_resized_and_closed_and_the_call_goes_on() {
 
 #[test]
 fn the_call_outlives_the_display() {
+    let _machine = machine::shared();
     let server = Server::start(&[]);
     let mut display = Display::start();
     let mut watcher = watch_on(&display, &server);
@@ -262,6 +267,7 @@ fn the_call_outlives_the_display() {
 
 #[test]
 fn a_window_that_is_suspended_goes_on_when_resumed_and_one_that_is_killed_is_told() {
+    let _machine = machine::shared();
     let server = Server::start(&[]);
     let display = Display::start();
     let mut watcher = watch_on(&display, &server);
@@ -285,6 +291,7 @@ fn a_window_that_is_suspended_goes_on_when_resumed_and_one_that_is_killed_is_tol
 
 #[test]
 fn a_suspended_window_does_not_outlive_the_call() {
+    let _machine = machine::shared();
     let server = Server::start(&[]);
     let mut watcher = watch(&server, |command| {
         command.arg("--video-sink=fakesink");
@@ -302,6 +309,7 @@ fn a_suspended_window_does_not_outlive_the_call() {
 
 #[test]
 fn every_member_is_heard_in_the_mix() {
+    let _machine = machine::shared();
     let server = Server::start(&[]);
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("mix.raw");
@@ -339,6 +347,7 @@ fn strength(samples: &[f64], hz: f64) -> f64 {
 /// it ends at once.
 #[test]
 fn sinks_that_block_disturb_nobody() {
+    let _machine = machine::shared();
     const SLOW: &str = "identity sleep-time=3000000 ! fakesink";
     const STUCK: &str = "identity sleep-time=3600000000 ! fakesink";
     const LATE: &str = "fakesink sync=true ts-offset=3600000000000";
@@ -368,6 +377,7 @@ fn sinks_that_block_disturb_nobody() {
 
 #[test]
 fn sinks_that_fail_are_told_and_disturb_nobody() {
+    let _machine = machine::shared();
     let server = Server::start(&[]);
     let mut watcher = watch(&server, |command| {
         command.args(["--video-sink=fakesink", "--audio-sink=identity error-after=50 ! fakesink"]);
@@ -391,6 +401,7 @@ fn sinks_that_fail_are_told_and_disturb_nobody() {
 /// Joins and leaves with the grid; at the end client and window have the same resources as before.
 #[test]
 fn forty_comings_and_goings_leave_nothing_behind_in_client_and_window() {
+    let _machine = machine::shared();
     const ROUNDS: usize = 40;
     const WARM_UP: usize = 20;
     let server = Server::start(&[]);

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use callbin_tests::{Server, program};
+use callbin_tests::{Server, machine, program};
 use serde_json::Value;
 
 /// Runs a scenario to its end and returns its report. It does not fail for slowness, but prints the report.
@@ -24,6 +24,7 @@ fn figure(report: &Value, name: &str) -> f64 {
 
 #[test]
 fn attacks_of_all_kinds_drop_nobody_honest_and_leave_memory_bounded() {
+    let _machine = machine::shared();
     let server = Server::start(&[]);
     let attack = "--source-addresses 8 attack --seconds 10 --calm 1 --attackers 4 --pairs 20 --rate 400";
     let report = load(&server, attack);
@@ -40,6 +41,7 @@ fn attacks_of_all_kinds_drop_nobody_honest_and_leave_memory_bounded() {
 
 #[test]
 fn of_bad_registrations_none_is_accepted() {
+    let _machine = machine::shared();
     let server = Server::start(&[]);
     let attack = "attack --kind registrations --attackers 4 --registrations 50 --calm 0 --pairs 1 --rate 10";
     let report = load(&server, attack);
@@ -50,6 +52,7 @@ fn of_bad_registrations_none_is_accepted() {
 
 #[test]
 fn handshakes_without_end_drop_nobody_honest() {
+    let _machine = machine::shared();
     let dir = tempfile::tempdir().expect("there is room");
     let path = dir.path().to_str().expect("the path is text");
     let server = Server::start_on(0, &["--self-signed", "--cert-path", path]);
@@ -63,6 +66,7 @@ fn handshakes_without_end_drop_nobody_honest() {
 
 #[test]
 fn slow_readers_are_closed_and_disturb_nobody() {
+    let _machine = machine::shared();
     let server = Server::start(&["--max-queue", "1000000"]);
     let slow = "slow --readers 8 --flood-rate 60 --seconds 30 --pairs 10 --rate 200";
     let report = load(&server, slow);
@@ -73,6 +77,7 @@ fn slow_readers_are_closed_and_disturb_nobody() {
 
 #[test]
 fn crowds_drop_nobody_honest_and_do_not_fill_the_log() {
+    let _machine = machine::shared();
     let server = Server::start(&["--max-room-members", "100", "--max-notice-rate", "2000"]);
     let attack =
         "--source-addresses 2 attack --kind joins,lists,refusals --attackers 120 --seconds 8 --calm 1";

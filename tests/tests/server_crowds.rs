@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callbin_tests::{DEADLINE, Server, Socket, hook::Hook, http, socket::Received, wait_until};
+use callbin_tests::{DEADLINE, Server, Socket, hook::Hook, http, machine, socket::Received, wait_until};
 
 /// A loopback address: a separate owner.
 fn owner(last: u8) -> IpAddr {
@@ -41,6 +41,7 @@ fn hear(mut socket: Socket) -> (Vec<String>, Received) {
 
 #[test]
 fn three_hundred_join_one_after_the_other_from_one_address() {
+    let _machine = machine::shared();
     // Until all have joined, the sockets are not read and answer no pings.
     let server = Server::start(&["--keepalive-timeout", "600"]);
     let mut members = crowd(&server, 300);
@@ -60,6 +61,7 @@ mod notices {
 
     #[test]
     fn lists_beyond_the_rate_wait_and_nobody_else_does() {
+        let _machine = machine::shared();
         let server = Server::start(&["--max-notice-rate", "10"]);
         let _others: Vec<Socket> = (2..6).map(|i| join(&server, owner(i), &format!("m{i}"))).collect();
         let (mut greedy, mut other) = (join(&server, owner(1), "greedy"), join(&server, owner(9), "other"));
@@ -81,6 +83,7 @@ mod notices {
 
     #[test]
     fn who_would_wait_for_too_long_is_to_come_back_later() {
+        let _machine = machine::shared();
         let server = Server::start(&["--max-notice-rate", "1"]);
         let _others: Vec<Socket> = (2..18).map(|i| join(&server, owner(i), &format!("m{i}"))).collect();
         // A join costs 32; the burst is two, and one is regained per second.
@@ -99,6 +102,7 @@ mod notices {
     /// The room may fill while the webhook decides about a join.
     #[test]
     fn a_join_costs_what_it_causes_when_it_is_carried_out() {
+        let _machine = machine::shared();
         let (end, until_the_end) = mpsc::channel::<()>();
         let until_the_end = Mutex::new(until_the_end);
         let hook = Hook::start(move |asked, _| {
@@ -122,6 +126,7 @@ mod notices {
 
     #[test]
     fn whoever_waits_is_served_in_the_end_and_answers_pings_meanwhile() {
+        let _machine = machine::shared();
         let flags = ["--max-notice-rate", "2", "--keepalive-timeout", "1", "--pong-timeout", "1"];
         let server = Server::start(&flags);
         let others: Vec<Socket> = (2..7).map(|i| join(&server, owner(i), &format!("m{i}"))).collect();
@@ -153,6 +158,7 @@ mod leaving {
 
     #[test]
     fn the_members_of_a_room_that_is_closed_do_not_hear_of_each_other() {
+        let _machine = machine::shared();
         let (server, _folder) = start();
         let members = crowd(&server, 300);
         let bearer = format!("Bearer {SECRET}");
@@ -172,6 +178,7 @@ mod leaving {
 
     #[test]
     fn those_who_stay_hear_of_each_who_left() {
+        let _machine = machine::shared();
         let (server, _folder) = start();
         let mut stays = join(&server, owner(1), "stays");
         let members = crowd(&server, 300);
@@ -193,6 +200,7 @@ mod uids {
 
     #[test]
     fn have_128_bytes_at_most_unless_a_flag_allows_more() {
+        let _machine = machine::shared();
         for (flags, longest) in [(&[][..], 128), (&["--max-uid-length", "1024"][..], 1024)] {
             let server = Server::start(flags);
             Socket::register(&server, &"x".repeat(longest));
@@ -219,6 +227,7 @@ mod log {
 
     #[test]
     fn has_no_line_for_each_refusal() {
+        let _machine = machine::shared();
         let server = Server::start(&[]);
         refusals(&server, 5000);
         let log = server.log();
@@ -229,6 +238,7 @@ mod log {
 
     #[test]
     fn has_so_many_lines_about_one_address_and_counts_the_rest() {
+        let _machine = machine::shared();
         let server = Server::start(&["--log", "callbin_server=debug", "--max-log-rate", "20"]);
         let start = Instant::now();
         let mut socket = Socket::connect_from(&server, owner(1)).hello("greedy");

@@ -20,6 +20,7 @@ use callbin_tests::{
     hook::Hook,
     http,
     keys::{Algorithm, Keys, now},
+    machine,
     process::Process,
     program,
     socket::Received,
@@ -74,6 +75,7 @@ mod readers {
 
     #[test]
     fn that_are_stopped_are_closed_and_hold_up_nobody() {
+        let _machine = machine::shared();
         let server = Server::start(&["--max-queue", "200000", "--max-byte-rate", "0"]);
         let mut honest = Socket::session(&server, "honest");
         let mut stopped = Peer::start(&server, "stopped");
@@ -97,6 +99,7 @@ mod readers {
 
     #[test]
     fn that_are_stopped_while_nothing_is_said_are_missed() {
+        let _machine = machine::shared();
         let server = Server::start(&IMPATIENT);
         let mut honest = Socket::session(&server, "honest");
         let stopped = Peer::start(&server, "stopped");
@@ -111,6 +114,7 @@ mod readers {
 
     #[test]
     fn whose_cable_is_cut_are_missed_and_their_uids_free() {
+        let _machine = machine::shared();
         let server = Server::spawn_reachable(&IMPATIENT);
         let network = Network::start();
         let url = format!("ws://{}:{}/", network.host(), server.port());
@@ -159,6 +163,7 @@ mod certificates {
 
     #[test]
     fn that_break_under_load_are_not_used_and_told_of_once() {
+        let _machine = machine::shared();
         const COMPLAINT: &str = "not usable: keeping the old one";
         let folder = TempDir::new().expect("a folder");
         let old = write_certificate(&folder);
@@ -197,6 +202,7 @@ mod webhooks {
 
     #[test]
     fn that_hang_cost_new_peers_only_and_are_asked_again_when_they_are_back() {
+        let _machine = machine::shared();
         let hangs = Arc::new(AtomicBool::new(false));
         let state = hangs.clone();
         let hook = Hook::start(move |_, _| {
@@ -232,6 +238,7 @@ mod disks {
 
     #[test]
     fn that_are_full_stop_the_log_until_there_is_room() {
+        let _machine = machine::shared();
         let disk = Disk::of_size(64 << 10);
         let log = disk.path().join("log");
         let mut command = Command::new(program("callbin-server"));
@@ -289,6 +296,7 @@ mod clocks {
 
     #[test]
     fn that_jump_move_the_end_of_tokens_and_nothing_else() {
+        let _machine = machine::shared();
         let folder = TempDir::new().expect("a folder");
         let file = |name: &str, text: &str| {
             let path = folder.path().join(name);

@@ -2,10 +2,11 @@
 
 use std::io::Write;
 
-use callbin_tests::{DEADLINE, Server, Socket, socket::Received, wait_until};
+use callbin_tests::{DEADLINE, Server, Socket, machine, socket::Received, wait_until};
 
 #[test]
 fn a_slow_reader_costs_no_more_than_its_queue() {
+    let _machine = machine::shared();
     let mut server = Server::start(&["--max-queue", "1000000"]);
     let before = server.process().memory();
     let mut pairs: Vec<(Socket, Socket)> =
@@ -26,6 +27,7 @@ fn a_slow_reader_costs_no_more_than_its_queue() {
 
 #[test]
 fn many_slow_readers_share_one_budget_and_an_honest_pair_goes_on() {
+    let _machine = machine::shared();
     const BUDGET: f64 = 4_000_000.0;
     let flags = ["--max-queued-bytes", "4000000", "--max-queue", "3000000", "--max-byte-rate", "0"];
     let mut server = Server::start(&flags);
@@ -84,6 +86,7 @@ fn endless() -> Vec<u8> {
 
 #[test]
 fn messages_that_never_end_share_one_budget_and_an_honest_pair_goes_on() {
+    let _machine = machine::shared();
     for begin in [unfinished(), endless()] {
         let mut server = Server::start(&["--max-queued-bytes", "1000000"]);
         let mut alice = Socket::register(&server, "alice");
@@ -120,6 +123,7 @@ fn messages_that_never_end_share_one_budget_and_an_honest_pair_goes_on() {
 
 #[test]
 fn large_messages_leave_nothing_behind() {
+    let _machine = machine::shared();
     const PEERS: usize = 100;
     let large = "x".repeat(1 << 20);
     let mut server = Server::start(&["--max-byte-rate", "0", "--keepalive-timeout", "600"]);

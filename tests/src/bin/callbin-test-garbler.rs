@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use callbin_protocol::{SdpType, Signal};
 use callbin_tests::{
     Socket,
     socket::Received,
@@ -56,7 +57,11 @@ fn main() {
         match socket.receive() {
             Received::Text(text) => {
                 let (from, message) = split(&text);
-                let peer = peers.entry(from.to_owned()).or_insert_with(|| sender(&random));
+                // An offer begins a connection: the garbage may have ended the one before.
+                if matches!(Signal::parse(message), Ok(Signal::Sdp { kind: SdpType::Offer, .. })) {
+                    peers.insert(from.to_owned(), Sender::start(&random));
+                }
+                let Some(Sender(peer)) = peers.get(from) else { continue };
                 let webrtcbin = peer.by_name("peer").expect("it is named so");
                 for signal in react(&webrtcbin, message) {
                     socket.send(&format!("{from}{signal}"));
@@ -68,7 +73,22 @@ fn main() {
     }
 }
 
-fn sender(random: &Random) -> gst::Pipeline {
+/// Ends its pipeline when dropped.
+struct Sender(gst::Pipeline);
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        let _ = self.0.set_state(gst::State::Null);
+    }
+}
+
+impl Sender {
+    fn start(random: &Random) -> Self {
+        Self(pipeline(random))
+    }
+}
+
+fn pipeline(random: &Random) -> gst::Pipeline {
     let pipeline = gst::parse::launch(SENDER).expect("the plugins are there");
     let pipeline = pipeline.downcast::<gst::Pipeline>().expect("it is a pipeline");
     let webrtcbin = pipeline.by_name("peer").expect("it is named so");
