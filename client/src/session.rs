@@ -31,6 +31,9 @@ pub async fn call(app: &mut App, peer: &PeerId, remote_offerer: bool) -> Result<
         app.start_media();
         let mut call = Call::new(app, Some(peer.clone()), start);
         let ending = call.run(app, &uid).await?;
+        if call.was_registered {
+            unreached = None;
+        }
         let pause = call.pause_before_another(app, &ending, &mut backoff);
         let Some(pause) = pause else { return call.end(app, ending.but_for(unreached)).await };
         call.close(app).await;
@@ -156,8 +159,9 @@ impl Call {
         }
     }
 
-    fn registered(&mut self, app: &App, connection: Connection, uid: &PeerId) {
+    fn registered(&mut self, app: &mut App, connection: Connection, uid: &PeerId) {
         self.was_registered = true;
+        app.engine.set_cut_off(false);
         app.registered(uid);
         if let Some(peer) = &self.peer {
             connection.send(ClientMessage::Session(peer.clone()).to_string());
@@ -181,6 +185,8 @@ impl Call {
             Incoming::Text(text) => text,
             // 1000: the peer is gone. Any other code concerns the server itself.
             Incoming::Closed { code: 1000, .. } if self.session => {
+                // The peer may only have lost its server: only DTLS can tell it that the call is over.
+                app.engine.set_cut_off(true);
                 return Some(Ending::PeerLeft);
             }
             Incoming::Closed { code, reason } => {
@@ -254,13 +260,22 @@ impl Call {
                 continue;
             }
             match out {
-                Out::Failed { failure, .. } => return Some(Ending::Failed(failure)),
+                Out::Failed { failure, .. } => return Some(Ending::Failed(self.from_the_start(failure))),
                 Out::HungUp => return Some(Ending::PeerLeft),
                 out if self.session => self.carry_out(app, out),
                 out => self.held.push(out),
             }
         }
         None
+    }
+
+    /// The real reason if the time for the negotiation was over before there was a server to negotiate through.
+    fn from_the_start(&self, failure: Failure) -> Failure {
+        if self.was_registered || failure.code != ExitCode::NegotiationFailed {
+            return failure;
+        }
+        let message = "cannot connect: the server did not answer within --timeout";
+        Failure::new(ExitCode::CannotConnect, message).passing()
     }
 
     fn carry_out(&mut self, app: &mut App, out: Out) {

@@ -6,7 +6,10 @@ mod man;
 mod printable;
 mod token;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -35,7 +38,7 @@ enum Command {
 
 /// Runs a command if the first argument names one. Serving has no command, as in the reference server.
 pub fn run_if_asked() -> Option<ExitCode> {
-    let first = std::env::args().nth(1)?;
+    let first = std::env::args_os().nth(1)?.into_string().ok()?;
     Cli::command().get_subcommands().find(|command| command.get_name() == first)?;
     let result = match Cli::parse().command {
         Command::Token(options) => token::run(&options),
@@ -45,7 +48,8 @@ pub fn run_if_asked() -> Option<ExitCode> {
     };
     Some(match result {
         Ok(text) => {
-            println!("{}", printable(&text));
+            // Nobody reads what a closed pipe would take.
+            let _ = writeln!(io::stdout(), "{}", printable(&text));
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -95,7 +95,7 @@ impl Agreement {
         // user fragment, in Firefox only in the m-line: once Firefox knows that we bundle, it receives nothing there.
         let same = ufrag.or(own).is_none_or(|ufrag| ufrag.is_empty() || ufrag == transport.ufrag);
         let tag = self.tag(remote).filter(|_| self.bundled && remote.kind == SdpType::Offer);
-        let surplus = remote.bundle.contains(&position) && tag.is_some_and(|tag| tag != position);
+        let surplus = self.seat(position).is_some() && tag.is_some_and(|tag| tag != position);
         (same && !surplus).then(|| u32::try_from(seat).ok()).flatten()
     }
 

@@ -126,7 +126,13 @@ fn only_the_candidates_of_the_groups_first_are_used() {
     for other in ["video", "0"] {
         assert_eq!(it.remote_candidate(Some(other), None, None), None, "{other}");
     }
-    // If the first is rejected, the next one counts as first.
+    // If we reject the first, the peer may still name it in its candidates.
+    let h264 = camera("0", "sendrecv", 5).replace("VP8", "H264");
+    let (it, answer) = answered(&with("0 1", &[h264, camera("1", "sendrecv", 6)]));
+    assert_eq!(values(&answer, "a=group:BUNDLE "), ["1"]);
+    assert_eq!(it.remote_candidate(Some("0"), None, None), Some(0));
+    assert_eq!(it.remote_candidate(Some("1"), None, None), Some(0));
+    // If the peer has rejected the first, the next one counts as first.
     let (it, _) = answered(FIRST_REJECTED);
     assert_eq!(it.remote_candidate(Some("video"), None, None), Some(0));
     assert_eq!(it.remote_candidate(Some("audio"), None, None), None);

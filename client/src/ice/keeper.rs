@@ -107,10 +107,10 @@ async fn keep(server: Server, uid: PeerId, go: Receiver<()>, tell: Sender<Option
 }
 
 impl Refusal {
-    /// When to ask again, if at all. A server that answered before (`is_known`) is always asked again after a cut.
+    /// When to ask again, if at all. A server that answered before (`is_known`) is always asked again.
     fn pause(self, is_known: bool) -> Option<Duration> {
         match self {
-            Self::Unknown => None,
+            Self::Unknown => is_known.then_some(RETRY_PAUSE),
             Self::Cut(why) => {
                 tracing::debug!("the signalling server does not answer GET /ice-servers: {why}");
                 is_known.then_some(RETRY_PAUSE)
@@ -156,7 +156,7 @@ async fn ask_at(
     }
     // The early connection failed, or was idle for too long.
     let cut = |error: &dyn ToString| Refusal::Cut(error.to_string());
-    let stream = connect(&server.address, &server.trust).await.map_err(|error| cut(&error))?;
+    let stream = connect(&server.address, &server.trust).await.map_err(failed)?;
     ask_on(stream, path, server, uid).await.unwrap_or_else(|error| Err(cut(&error)))
 }
 

@@ -234,6 +234,7 @@ fn seat(pad: &gst::Pad, kind: Kind) -> Option<usize> {
 
 /// Links existing streams according to the new routes: the newest stream of each m-line.
 pub(super) fn follow_routes(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, routes: &Routes) {
+    let _linking = routes.linking();
     let mut newest = BTreeMap::new();
     for pad in webrtcbin.src_pads() {
         let kind = kind(&pad);
@@ -241,13 +242,13 @@ pub(super) fn follow_routes(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, 
             newest.insert((kind, seat), pad);
         }
     }
-    let _linking = routes.linking();
     for ((kind, seat), pad) in newest {
         let branch = routes.find(pipeline, kind, Some(seat));
         let Some(sink) = branch.and_then(|branch| branch.static_pad("sink")) else { continue };
         if pad.peer().as_ref() != Some(&sink) {
             if let Some(other) = pad.peer() {
                 let _ = pad.unlink(&other);
+                remove_if_unwanted(pipeline, &other);
             }
             relink(pipeline, &pad, &sink);
         }
@@ -271,6 +272,15 @@ fn swallow(pipeline: &gst::Pipeline, pad: &gst::Pad) {
         if let Some(entry) = sink.static_pad("sink") {
             let _ = pad.link(&entry);
         }
+    }
+}
+
+/// Removes the fakesink of an unwanted stream that is wanted now.
+fn remove_if_unwanted(pipeline: &gst::Pipeline, entry: &gst::Pad) {
+    let Some(sink) = entry.parent_element() else { return };
+    if sink.factory().is_some_and(|factory| factory.name() == "fakesink") {
+        let _ = pipeline.remove(&sink);
+        let _ = sink.set_state(gst::State::Null);
     }
 }
 

@@ -6,6 +6,9 @@ use clap::{Args, Subcommand};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use ureq::Agent;
 
+/// Largest answer in bytes: a list of some millions of peers.
+const MAX_BODY: u64 = 1 << 30;
+
 /// The server and the action.
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -68,7 +71,7 @@ pub(super) fn run(options: &Options) -> Result<String, Box<dyn std::error::Error
         _ => agent.get(&url).header("Authorization", authorization).call(),
     };
     let mut response = result.map_err(|error| format!("no answer from {}: {error}", options.admin_addr))?;
-    let body = response.body_mut().read_to_string()?;
+    let body = response.body_mut().with_config().limit(MAX_BODY).read_to_string()?;
     let body = body.trim_end().to_owned();
     if response.status().is_success() { Ok(body) } else { Err(body.into()) }
 }
