@@ -137,9 +137,9 @@ fn everybody_sees_and_hears_everybody_and_who_stays_is_not_disturbed() {
 
 /// Random joins and leaves; at the end client, server and page have the same resources as before.
 #[test]
-fn a_hundred_comings_and_goings_leave_nothing_behind() {
-    const ROUNDS: usize = 100;
-    const WARM_UP: usize = 60;
+fn eighty_comings_and_goings_leave_nothing_behind() {
+    const ROUNDS: usize = 80;
+    const WARM_UP: usize = 40;
     let _machine = machine::alone();
     let mut server = Server::start(&[]);
     // Without a camera: the cost of decoding it in a client depends on the page's current resolution.
