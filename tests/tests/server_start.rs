@@ -317,9 +317,9 @@ fn flags_can_be_environment_variables() {
 fn out_of_descriptors_it_recovers() {
     let program = program("callbin-server");
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""]).arg(program);
+    command.args(["-c", "ulimit -n 96; exec \"$0\" \"$@\""]).arg(program);
     let server = Server::spawn(command.args(["--disable-ssl", "--addr", "127.0.0.1", "--port", "0"]));
-    let connections: Vec<TcpStream> = (0..100)
+    let connections: Vec<TcpStream> = (0..200)
         .map(|_| TcpStream::connect(("127.0.0.1", server.port())).expect("the backlog takes it"))
         .collect();
     server.wait_for_log("cannot accept");
