@@ -107,9 +107,7 @@ class App {
 
   /** Switches the camera before the answer, which depends on it. @param {boolean | null} camera null: as it is */
   async #accept(camera) {
-    const { video } = this.media.slots;
-    const isSo = camera === null || camera === (video.on && video.track !== null);
-    const turn = isSo ? null : this.media.turn("video", camera);
+    const turn = camera === null ? null : this.media.turnCamera(camera);
     await Promise.race([turn, new Promise((done) => setTimeout(done, CAMERA_MS))]);
     this.ui.clearNotice();
     this.do({ type: "accept" });
