@@ -21,7 +21,7 @@ import { Room } from "./room.js";
  * @typedef {{type: "register"} | {type: "opened"} | {type: "text", text: string} | {type: "closed", code: number, reason: string}
  *   | {type: "call", peer: string, remoteOfferer: boolean} | {type: "join", room: string} | {type: "hang-up"}
  *   | {type: "rename", id: string} | {type: "send-signal", uid: string, signal: Signal}
- *   | {type: "accept"} | {type: "decline"} | {type: "ring-over", ring: number} | {type: "explained", id: string, why: import("./why.js").Why}
+ *   | {type: "accepting", ring: number} | {type: "accept", ring: number} | {type: "decline"} | {type: "ring-over", ring: number} | {type: "explained", id: string, why: import("./why.js").Why}
  *   | {type: "settle"} | {type: "unanswered", attempt: number} | {type: "peer-dead", uid: string}} Event
  *
  * @typedef {import("./room.js").Effect | {do: "send", text: string} | {do: "connect"} | {do: "connect-later"}
@@ -71,7 +71,8 @@ export class Call {
   /** @type {NoticeCode | null} The last notice about the missing server. */ #told = null;
   /** @type {Signal[]} The caller's signals while the call rings. */ #early = [];
   /** Characters received from the caller while the call rings. */ #earlySize = 0;
-  /** Counts rings: each has its own deadline. */ #ring = 0;
+  /** Counts rings: each has its own deadline, and an answer is for one of them. */ ring = 0;
+  /** The ring that the user has accepted while the page still waits for the camera. */ #accepting = 0;
   /** Whether the peer that we called has sent a signal. */ #heard = false;
   /** Counts calls and joins: each has its own deadline. */ #attempt = 0;
   /** How many attempts in a row were not answered. */ #unanswered = 0;
@@ -100,12 +101,15 @@ export class Call {
         return this.#wishFor({ room: event.room });
       case "hang-up":
         return this.#hangUp();
+      case "accepting":
+        this.#accepting = event.ring;
+        return [];
       case "accept":
-        return this.state === "ringing" ? this.#accept() : [];
+        return this.#rings(event.ring) ? this.#accept() : [];
       case "decline":
         return this.state === "ringing" ? this.#reconnect() : [];
       case "ring-over":
-        return this.state === "ringing" && event.ring === this.#ring ? [this.#missed(), ...this.#reconnect()] : [];
+        return this.#rings(event.ring) && event.ring !== this.#accepting ? [this.#missed(), ...this.#reconnect()] : [];
       case "explained":
         return event.id === this.id ? this.#explained(event.why) : [];
       case "rename":
@@ -236,8 +240,8 @@ export class Call {
     else if (!signal) return [];
     if (this.autoAnswer) return signal ? [...this.#take(), { do: "signal", uid: CALLER, signal }] : [];
     this.state = "ringing";
-    this.#ring += 1;
-    return [{ do: "ring", ring: this.#ring }, ...this.#keep(text)];
+    this.ring += 1;
+    return [{ do: "ring", ring: this.ring }, ...this.#keep(text)];
   }
 
   /** Keeps the caller's signals while the call rings, within limits. @param {string} text @returns {Effect[]} */
@@ -246,6 +250,11 @@ export class Call {
     this.#earlySize += text.length;
     if (signal && this.#earlySize <= MAX_EARLY_SIZE && this.#early.length < MAX_WAITING) this.#early.push(signal);
     return [];
+  }
+
+  /** Whether this very call rings. @param {number} ring */
+  #rings(ring) {
+    return this.state === "ringing" && ring === this.ring;
   }
 
   /** @returns {Effect[]} */

@@ -105,12 +105,18 @@ class App {
     this.do({ type: "call", peer, remoteOfferer });
   }
 
-  /** Switches the camera before the answer, which depends on it. @param {boolean | null} camera null: as it is */
+  /**
+   * Switches the camera before the answer, which depends on it. Meanwhile the caller may go and another one may call:
+   * the answer is for the call that rang at the click.
+   * @param {boolean | null} camera null: as it is
+   */
   async #accept(camera) {
+    const { ring } = this.call;
+    this.ui.clearNotice();
+    this.do({ type: "accepting", ring });
     const turn = camera === null ? null : this.media.turnCamera(camera);
     await Promise.race([turn, new Promise((done) => setTimeout(done, CAMERA_MS))]);
-    this.ui.clearNotice();
-    this.do({ type: "accept" });
+    this.do({ type: "accept", ring });
   }
 
   async #askWhy() {

@@ -52,12 +52,12 @@ test("a call rings, and nothing happens before it is accepted", () => {
     assert.deepEqual([call.state, call.peer, call.caller], ["ringing", null, first === "CALLER anna" ? "anna" : null]);
     for (const more of [OFFER, ICE, "what?", "CALLER other"]) assert.deepEqual(call.handle(text(more)), [], more);
     const said = [...(first === "CALLER anna" ? [] : [first]), OFFER, ICE];
-    const effects = call.handle({ type: "accept" });
+    const effects = call.handle({ type: "accept", ring: 1 });
     assert.deepEqual(effects[0], { do: "add-peer", uid: CALLER, offers: false });
     assert.deepEqual(effects.slice(1).map(({ signal }) => formatSignal(signal)), said.map((each) => formatSignal(parseSignal(each))));
     assert.equal(call.state, "in-call");
     assert.equal(call.caller, first === "CALLER anna" ? "anna" : null, "nobody takes another's name");
-    assert.deepEqual(call.handle({ type: "accept" }), []);
+    assert.deepEqual(call.handle({ type: "accept", ring: 1 }), []);
   }
 });
 
@@ -65,7 +65,7 @@ test("who declines closes, which the caller hears, and is ready again", () => {
   const call = waiting();
   call.handle(text(OFFER));
   assert.deepEqual(call.handle({ type: "decline" }), [{ do: "close" }]);
-  assert.deepEqual(call.handle({ type: "accept" }), []);
+  assert.deepEqual(call.handle({ type: "accept", ring: 1 }), []);
   assert.deepEqual(call.handle(closed(1000)), [{ do: "connect" }]);
   call.handle({ type: "opened" });
   assert.deepEqual(call.handle(text("HELLO")), [{ do: "registered" }]);
@@ -84,6 +84,27 @@ test("a call that nobody takes is declined, and told", () => {
   assert.equal(call.state, "ringing");
 });
 
+test("a click on accept takes the call that rang at the click, and no later one", () => {
+  const call = waiting();
+  call.handle(text("CALLER anna"));
+  assert.deepEqual(call.handle({ type: "accepting", ring: call.ring }), []);
+  call.handle(closed(1000));
+  call.handle({ type: "opened" });
+  call.handle(text("HELLO"));
+  call.handle(text("CALLER mallory"));
+  assert.deepEqual(call.handle({ type: "accept", ring: 1 }), []);
+  assert.deepEqual([call.state, call.caller, call.ring], ["ringing", "mallory", 2]);
+  assert.deepEqual(kinds(call.handle({ type: "ring-over", ring: 2 })), ["notice", "close"], "nobody has accepted this one");
+});
+
+test("a call that is accepted in time is not declined while the camera opens", () => {
+  const call = waiting();
+  call.handle(text(OFFER));
+  call.handle({ type: "accepting", ring: 1 });
+  assert.deepEqual(call.handle({ type: "ring-over", ring: 1 }), []);
+  assert.deepEqual(kinds(call.handle({ type: "accept", ring: 1 })), ["add-peer", "signal"]);
+});
+
 test("a caller that hangs up while it rings was missed", () => {
   const call = waiting();
   call.handle(text("CALLER anna"));
@@ -91,7 +112,7 @@ test("a caller that hangs up while it rings was missed", () => {
   const lost = waiting();
   lost.handle(text(OFFER));
   assert.deepEqual(lost.handle(closed(1006)), [{ do: "notice", code: "server-lost" }, { do: "connect-later" }]);
-  assert.deepEqual(lost.handle({ type: "accept" }), []);
+  assert.deepEqual(lost.handle({ type: "accept", ring: 1 }), []);
   const error = waiting();
   error.handle(text("CALLER anna"));
   assert.deepEqual(kinds(error.handle(text("ERROR out of order"))), ["notice", "close"]);
@@ -102,7 +123,7 @@ test("what a caller says while it rings is bounded", () => {
   call.handle(text(OFFER));
   const long = JSON.stringify({ sdp: { type: "offer", sdp: "x".repeat(1 << 18) } });
   for (let i = 0; i < 1000; i += 1) call.handle(text(long));
-  const signals = (call) => call.handle({ type: "accept" }).filter((effect) => effect.do === "signal").length;
+  const signals = (call) => call.handle({ type: "accept", ring: 1 }).filter((effect) => effect.do === "signal").length;
   assert.equal(signals(call), 4);
   const chatty = waiting();
   for (let i = 0; i < 10_000; i += 1) chatty.handle(text(ICE));
@@ -116,7 +137,7 @@ test("a call that comes while we call rings; declined, ours is made", () => {
     call.handle({ type: "call", peer: "you", remoteOfferer: false });
     assert.deepEqual(kinds(call.handle(text(OFFER))), ["ring"]);
     assert.deepEqual(call.handle({ type: "unanswered", attempt: 1 }), []);
-    assert.deepEqual([kinds(call.handle({ type })), call.state], expected);
+    assert.deepEqual([kinds(call.handle({ type, ring: 1 })), call.state], expected);
     call.handle(closed(1000));
     call.handle({ type: "opened" });
     const sent = call.handle(text("HELLO")).map((effect) => effect.text).filter(Boolean);
@@ -129,7 +150,7 @@ test("a join or another name declines what rings", () => {
     const call = waiting();
     call.handle(text("CALLER anna"));
     assert.deepEqual(call.handle(event), [{ do: "close" }]);
-    assert.deepEqual(call.handle({ type: "accept" }), []);
+    assert.deepEqual(call.handle({ type: "accept", ring: 1 }), []);
   }
 });
 
