@@ -16,7 +16,7 @@ import { Room } from "./room.js";
  *   | "leaving" | "refused"} State
  * @typedef {"uid-taken" | "refused" | "replaced" | "sent-away" | "peer-not-found" | "peer-busy" | "invalid-room" | "room-refused" | "server-error"
  *   | "peer-error" | "server-lost" | "server-restarts" | "no-answer" | "peer-left" | "not-taken" | "missed-call"
- *   | "call-lost" | "room-too-large" | "back" | import("./why.js").Why} NoticeCode
+ *   | "call-lost" | "call-failed" | "room-too-large" | "back" | import("./why.js").Why} NoticeCode
  *
  * @typedef {{type: "register"} | {type: "opened"} | {type: "text", text: string} | {type: "closed", code: number, reason: string}
  *   | {type: "call", peer: string, remoteOfferer: boolean} | {type: "join", room: string} | {type: "hang-up"}
@@ -121,7 +121,7 @@ export class Call {
       case "unanswered":
         return event.attempt === this.#attempt ? this.#noAnswer() : [];
       case "peer-dead":
-        return this.room?.dropStale(event.uid) ?? [];
+        return this.#peerDead(event.uid);
     }
   }
 
@@ -170,6 +170,17 @@ export class Call {
     this.#unanswered += 1;
     if (this.room || this.#unanswered < UNANSWERED_ATTEMPTS) return this.#reconnect();
     return [...this.#hangUp(), { do: "notice", code: "no-answer" }];
+  }
+
+  /**
+   * A connection failed. A page that takes calls by itself has no user to hang up or try again: it ends the call that
+   * it took, to be free for the next one.
+   * @param {string} uid @returns {Effect[]}
+   */
+  #peerDead(uid) {
+    if (this.room) return this.room.dropStale(uid);
+    const unattended = this.autoAnswer && this.state === "in-call" && uid === CALLER && uid === this.peer;
+    return unattended ? [...this.#hangUp(), { do: "notice", code: "call-failed" }] : [];
   }
 
   /** Closes the socket and keeps the wish. @returns {Effect[]} */
@@ -238,7 +249,8 @@ export class Call {
     const signal = parseSignal(text);
     if (message?.verb === "CALLER") this.caller = message.peer;
     else if (!signal) return [];
-    if (this.autoAnswer) return signal ? [...this.#take(), { do: "signal", uid: CALLER, signal }] : [];
+    // The peer has a deadline: a caller that stays silent does not hold a page that nobody attends.
+    if (this.autoAnswer) return signal ? [...this.#take(), { do: "signal", uid: CALLER, signal }] : this.#take();
     this.state = "ringing";
     this.ring += 1;
     return [{ do: "ring", ring: this.ring }, ...this.#keep(text)];

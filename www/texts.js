@@ -92,6 +92,7 @@ const NOTICES = {
   "not-taken": (id) => `“${id}” did not take the call.`,
   "missed-call": (id) => (id ? `You missed a call from “${id}”.` : "You missed a call."),
   "call-lost": () => "The call ended because the server is gone. Reconnecting…",
+  "call-failed": () => "A call failed and was ended.",
   "room-too-large": () => "The room is larger than this page can show: some participants are missing.",
   back: () => "Connected to the server again.",
 };
@@ -128,7 +129,7 @@ const ABOUT_SERVER = [
 /** The topic of a notice: the notice goes when that works again. @param {NoticeCode} code @returns {Topic} */
 export function topicOf(code) {
   if (ABOUT_SERVER.includes(code)) return "server";
-  return code === "missed-call" || code === "room-too-large" ? "page" : "call";
+  return code === "missed-call" || code === "call-failed" || code === "room-too-large" ? "page" : "call";
 }
 
 /** @typedef {"server" | "call" | "audio" | "video" | "page"} Topic */

@@ -154,19 +154,24 @@ test("a join or another name declines what rings", () => {
   }
 });
 
-test("who takes calls at once is told the caller's name, too", () => {
+test("a page that takes calls by itself takes one at the caller's name, so that its deadline runs", () => {
   const call = registered();
-  assert.deepEqual(call.handle(text("CALLER anna")), []);
-  assert.equal(call.state, "ready");
-  assert.deepEqual(kinds(call.handle(text(OFFER))), ["add-peer", "signal"]);
-  assert.equal(call.caller, "anna");
+  assert.deepEqual(call.handle(text("CALLER anna")), [{ do: "add-peer", uid: CALLER, offers: false }]);
+  assert.deepEqual([call.state, call.caller], ["in-call", "anna"]);
+  assert.deepEqual(kinds(call.handle(text(OFFER))), ["signal"]);
   assert.deepEqual(call.handle(closed(1000)).slice(1), [{ do: "notice", code: "peer-left", subject: "anna" }, { do: "connect" }]);
 });
 
-test("a caller that says nothing and goes is no loss of the server", () => {
+test("a page that takes calls by itself ends one that failed, and is free for the next", () => {
   const call = registered();
   call.handle(text("CALLER anna"));
-  assert.deepEqual(call.handle(closed(1000)), [{ do: "connect-later" }]);
+  assert.deepEqual(kinds(call.handle({ type: "peer-dead", uid: CALLER })), ["remove-peer", "close", "notice"]);
+  assert.deepEqual(call.handle(closed(1000)), [{ do: "connect" }]);
+  const attended = waiting();
+  attended.handle(text(OFFER));
+  attended.handle({ type: "accept", ring: 1 });
+  assert.deepEqual(attended.handle({ type: "peer-dead", uid: CALLER }), [], "the user may try again");
+  assert.equal(attended.state, "in-call");
 });
 
 test("whether a call was taken is told apart from its end", () => {
