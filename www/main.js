@@ -9,7 +9,7 @@ import { Media } from "./media.js";
 import { readParameters } from "./parameters.js";
 import { Peer, openConnections } from "./peer.js";
 import { Socket } from "./socket.js";
-import { deviceText, isGood, lamp, noticeText, statusText, topicOf } from "./texts.js";
+import { deviceText, isGood, lamp, noticeText, shown, statusText, topicOf } from "./texts.js";
 import { subprotocols } from "./token.js";
 import { statsRows } from "./ui/tile.js";
 import { Ui } from "./ui.js";
@@ -303,7 +303,7 @@ class App {
     const partner = call.peer === null ? null : (this.peers.get(call.peer) ?? null);
     this.ui.setStatus(statusText(call, partner), call.state, lamp(call, partner));
     this.ui.setRinging(call.state === "ringing", call.caller);
-    this.ui.setOwnId(call.id);
+    this.ui.setOwnId(shown(call.id));
     this.ui.lobby.setConnected(call.state !== "offline");
     this.ui.showStage(this.#stage());
     const alone = call.state === "in-room" && this.peers.size === 0;
@@ -312,12 +312,12 @@ class App {
 
   /** @param {string} uid */
   #nameOf(uid) {
-    return uid === CALLER ? (this.call.caller ?? "Caller") : uid;
+    return shown(uid === CALLER ? (this.call.caller ?? "Caller") : uid);
   }
 
   #stage() {
     const { call } = this;
-    if (call.room) return { title: call.room.id, room: true };
+    if (call.room) return { title: shown(call.room.id), room: true };
     return call.peer === null ? null : { title: this.#nameOf(call.peer), room: false };
   }
 
