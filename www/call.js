@@ -25,7 +25,7 @@ import { Room } from "./room.js";
  *   | {type: "settle"} | {type: "unanswered", attempt: number} | {type: "peer-dead", uid: string}} Event
  *
  * @typedef {import("./room.js").Effect | {do: "send", text: string} | {do: "connect"} | {do: "connect-later"}
- *   | {do: "registered"} | {do: "close"} | {do: "settle-later"} | {do: "expect-answer", attempt: number}
+ *   | {do: "registered"} | {do: "succeeded"} | {do: "close"} | {do: "settle-later"} | {do: "expect-answer", attempt: number}
  *   | {do: "ring", ring: number} | {do: "ask-why"} | {do: "stay-away"}
  *   | {do: "notice", code: NoticeCode, subject?: string}} Effect
  *
@@ -235,7 +235,7 @@ export class Call {
     const { call: uid, remoteOfferer } = wish;
     this.#meet(uid);
     /** @type {Effect[]} */
-    const effects = [{ do: "add-peer", uid, offers: !remoteOfferer }];
+    const effects = [{ do: "succeeded" }, { do: "add-peer", uid, offers: !remoteOfferer }];
     if (remoteOfferer) effects.push({ do: "send", text: formatSignal({ kind: "offer-request" }) });
     return effects;
   }
@@ -323,7 +323,7 @@ export class Call {
     if (!this.#wish || !("room" in this.#wish)) return [];
     this.state = "in-room";
     this.room ??= new Room(this.#wish.room, this.id);
-    return [...this.room.entered(uids), { do: "settle-later" }];
+    return [{ do: "succeeded" }, ...this.room.entered(uids), { do: "settle-later" }];
   }
 
   /** @param {import("./protocol.js").ServerMessage | null} message @returns {Effect[]} */

@@ -152,7 +152,8 @@ class App {
         this.ui.lobby.setNameError("");
         this.ui.clearNotice("server");
         this.ice.follow(this.call.id); // after a sleep or an absence the credentials may have expired
-        this.socket.registered();
+        return this.socket.registered();
+      case "succeeded":
         return this.socket.succeeded();
       case "close":
         return this.socket.close();

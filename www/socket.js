@@ -8,6 +8,8 @@ const CLOSE_DEADLINE_MS = 1000;
 const OPEN_DEADLINE_MS = 10_000;
 /** How long an open connection may take to answer HELLO: a webhook has 5 s, a slow server more. */
 const HELLO_DEADLINE_MS = 20_000;
+/** How long a registration must last to reset the back-off: a server may register us and then refuse a join. */
+const STABLE_MS = 30_000;
 /** How long after the registration the first heartbeat may come. */
 const PROMISE_MS = 5000;
 /** How late a heartbeat may be. */
@@ -136,10 +138,11 @@ export class Socket {
   /** The server answered HELLO, with the frame that is being handled. */
   registered() {
     clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.succeeded(), STABLE_MS);
     this.#promiseDue = this.now() + PROMISE_MS;
   }
 
-  /** The server registered us: resets the back-off. */
+  /** The server did what we asked for: resets the back-off. */
   succeeded() {
     this.#attempt = 0;
   }

@@ -198,8 +198,8 @@ test("calls: offers after SESSION_OK, or asks for an offer", () => {
     const call = registered();
     assert.deepEqual(call.handle({ type: "call", peer: "you", remoteOfferer }), [{ do: "send", text: "SESSION you" }, { do: "expect-answer", attempt: 1 }]);
     const effects = call.handle(text("SESSION_OK"));
-    assert.deepEqual(effects[0], { do: "add-peer", uid: "you", offers: !remoteOfferer });
-    assert.deepEqual(effects.slice(1), remoteOfferer ? [{ do: "send", text: "OFFER_REQUEST" }] : []);
+    assert.deepEqual(effects.slice(0, 2), [{ do: "succeeded" }, { do: "add-peer", uid: "you", offers: !remoteOfferer }]);
+    assert.deepEqual(effects.slice(2), remoteOfferer ? [{ do: "send", text: "OFFER_REQUEST" }] : []);
   }
 });
 
@@ -348,7 +348,7 @@ test("in a call an error is the peer's", () => {
 test("entering a room meets its members, and gives those time who lost the server, too", () => {
   const call = registered();
   assert.deepEqual(call.handle({ type: "join", room: "r" }), [{ do: "send", text: "ROOM r" }, { do: "expect-answer", attempt: 1 }]);
-  assert.deepEqual(kinds(call.handle(text("ROOM_OK a"))), ["add-peer", "settle-later"]);
+  assert.deepEqual(kinds(call.handle(text("ROOM_OK a"))), ["succeeded", "add-peer", "settle-later"]);
 });
 
 test("in a room an error about somebody who just left is no error", () => {
@@ -388,6 +388,20 @@ test("the deadline of a call that was answered strikes no other", () => {
   call.handle(text("SESSION_OK"));
   assert.deepEqual(call.handle({ type: "unanswered", attempt: 2 }), []);
   assert.equal(call.state, "in-call");
+});
+
+test("a registration alone does not count as success: a join may be refused each time", () => {
+  for (const [code, reason] of [[1013, "too many joins, try again later"], [1008, "too many messages"]]) {
+    const call = registered();
+    call.handle(JOIN);
+    for (let round = 0; round < 3; round += 1) {
+      assert.equal(kinds(call.handle(closed(code, reason))).at(-1), "connect-later");
+      call.handle({ type: "opened" });
+      assert.ok(!kinds(call.handle(text("HELLO"))).includes("succeeded"));
+      assert.equal(call.state, "joining");
+    }
+    assert.ok(kinds(call.handle(text("ROOM_OK"))).includes("succeeded"));
+  }
 });
 
 test("a room is not given up because the server that came back doesn't answer", () => {

@@ -91,6 +91,7 @@ export class ModelPage {
         this.notices.push(effect.code);
         break;
       case "registered":
+      case "succeeded":
       case "ring":
       case "ask-why":
         break;

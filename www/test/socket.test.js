@@ -71,6 +71,29 @@ test("each attempt waits longer until one succeeded", (context) => {
   assert.equal(made.length, 3);
 });
 
+test("a registration resets the back-off only if it lasts", (context) => {
+  const { socket: s, made } = socket(context);
+  const registerFor = (ms) => {
+    made.at(-1).opens();
+    made.at(-1).onmessage({ data: "HELLO" });
+    context.mock.timers.tick(ms);
+    made.at(-1).onclose({ code: 1013, reason: "" });
+    s.connectLater();
+  };
+  s.connect();
+  for (const pause of [500, 1000, 2000]) {
+    registerFor(29_999);
+    const before = made.length;
+    context.mock.timers.tick(pause - 1);
+    assert.equal(made.length, before, `${pause}`);
+    context.mock.timers.tick(1);
+    assert.equal(made.length, before + 1);
+  }
+  registerFor(30_000);
+  context.mock.timers.tick(500);
+  assert.equal(made.length, 5);
+});
+
 test("hurries only what waits to connect", (context) => {
   const { socket: s, made } = socket(context);
   s.hurry();
