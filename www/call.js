@@ -380,9 +380,10 @@ export class Call {
     if (code === 1002 && this.#awaitsServer) return this.#refused(reason);
     if (before === "refused") return [];
     const unwelcome = code === 1008 ? UNWELCOME.get(reason) : undefined;
-    if (unwelcome) return this.#giveUp(this.#objection ? { do: "notice", code: "refused", subject: this.#objection } : { do: "notice", code: unwelcome, subject: this.id });
+    const missed = before === "ringing" ? [this.#missed()] : [];
+    if (unwelcome) return [...missed, ...this.#giveUp(this.#objection ? { do: "notice", code: "refused", subject: this.#objection } : { do: "notice", code: unwelcome, subject: this.id })];
     if (before === "leaving") return this.#connectAnew();
-    if (before === "ringing" && code === 1000) return [this.#missed(), ...this.#connectAnew()];
+    if (before === "ringing" && code === 1000) return [...missed, ...this.#connectAnew()];
     if (before === "in-call" && code === 1000) {
       const subject = this.peer === CALLER ? (this.caller ?? "") : (this.peer ?? "");
       return [...this.#forgetAll(), { do: "notice", code: this.#heard ? "peer-left" : "not-taken", subject }, ...this.#connectAnew()];
@@ -392,7 +393,8 @@ export class Call {
     this.state = this.#wasRegistered ? "reconnecting" : "connecting";
     // A caller that stayed silent has left.
     const silent = code === 1000 && (before === "ready" || before === "calling");
-    const news = silent ? [] : opened ? this.#tell(this.#whyLost(before, code)) : [{ do: /** @type {const} */ ("ask-why") }];
+    // The missed call stays on the page; that the server is gone, the status says.
+    const news = silent ? [] : missed.length > 0 ? missed : opened ? this.#tell(this.#whyLost(before, code)) : [{ do: /** @type {const} */ ("ask-why") }];
     return [...effects, ...news, { do: "connect-later" }];
   }
 

@@ -109,10 +109,16 @@ test("a caller that hangs up while it rings was missed", () => {
   const call = waiting();
   call.handle(text("CALLER anna"));
   assert.deepEqual(call.handle(closed(1000)), [{ do: "notice", code: "missed-call", subject: "anna" }, { do: "connect" }]);
-  const lost = waiting();
-  lost.handle(text(OFFER));
-  assert.deepEqual(lost.handle(closed(1006)), [{ do: "notice", code: "server-lost" }, { do: "connect-later" }]);
-  assert.deepEqual(lost.handle({ type: "accept", ring: 1 }), []);
+  for (const code of [1001, 1006, 1013]) {
+    const lost = waiting();
+    lost.handle(text("CALLER anna"));
+    assert.deepEqual(lost.handle(closed(code)), [{ do: "notice", code: "missed-call", subject: "anna" }, { do: "connect-later" }]);
+    assert.deepEqual(lost.handle({ type: "accept", ring: 1 }), []);
+  }
+  const replaced = waiting();
+  replaced.handle(text("CALLER anna"));
+  const notices = replaced.handle(closed(1008, "replaced by a new connection")).map(({ code, subject }) => [code, subject]);
+  assert.deepEqual(notices, [["missed-call", "anna"], ["replaced", "me"]]);
   const error = waiting();
   error.handle(text("CALLER anna"));
   assert.deepEqual(kinds(error.handle(text("ERROR out of order"))), ["notice", "close"]);
