@@ -22,11 +22,12 @@ import { Room } from "./room.js";
  *   | {type: "call", peer: string, remoteOfferer: boolean} | {type: "join", room: string} | {type: "hang-up"}
  *   | {type: "rename", id: string} | {type: "send-signal", uid: string, signal: Signal}
  *   | {type: "accepting", ring: number} | {type: "accept", ring: number} | {type: "decline"} | {type: "ring-over", ring: number} | {type: "explained", id: string, why: import("./why.js").Why}
- *   | {type: "settle"} | {type: "unanswered", attempt: number} | {type: "peer-dead", uid: string}} Event
+ *   | {type: "settle"} | {type: "unanswered", attempt: number} | {type: "peer-dead", uid: string}
+ *   | {type: "uid-overdue", absence: number}} Event
  *
  * @typedef {import("./room.js").Effect | {do: "send", text: string} | {do: "connect"} | {do: "connect-later"}
  *   | {do: "registered"} | {do: "succeeded"} | {do: "close"} | {do: "settle-later"} | {do: "expect-answer", attempt: number}
- *   | {do: "ring", ring: number} | {do: "ask-why"} | {do: "stay-away"}
+ *   | {do: "ring", ring: number} | {do: "ask-why"} | {do: "stay-away"} | {do: "expect-uid", absence: number}
  *   | {do: "notice", code: NoticeCode, subject?: string}} Effect
  *
  * @typedef {{call: string, remoteOfferer: boolean} | {room: string}} Wish
@@ -67,6 +68,8 @@ export class Call {
   /** @type {Wish | null} What to do once registered; the wish for a room stays while we are in it. */ #wish = null;
   #wasRegistered = false;
   #refusals = 0;
+  /** Counts the times without a registration: each has its own deadline for getting our uid back. */ #absence = 0;
+  /** Whether the server should long have noticed that our own old connection is dead. */ #uidOverdue = false;
   /** Whether the WebSocket has opened since we last connected. */ #opened = false;
   /** @type {NoticeCode | null} The last notice about the missing server. */ #told = null;
   /** @type {Signal[]} The caller's signals while the call rings. */ #early = [];
@@ -122,6 +125,9 @@ export class Call {
         return event.attempt === this.#attempt ? this.#noAnswer() : [];
       case "peer-dead":
         return this.#peerDead(event.uid);
+      case "uid-overdue":
+        this.#uidOverdue ||= event.absence === this.#absence;
+        return [];
     }
   }
 
@@ -220,7 +226,7 @@ export class Call {
     this.state = "ready";
     this.#objection = "";
     this.#wasRegistered = true;
-    this.#refusals = 0;
+    this.#forgetRefusals();
     /** @type {Effect[]} */
     const back = this.#told ? [{ do: "notice", code: "back" }] : [];
     this.#told = null;
@@ -426,15 +432,26 @@ export class Call {
     const taken = reason === "invalid peer uid";
     this.#refusals += 1;
     // Our own old connection may hold the uid until the server notices that it is dead.
-    if (taken && (this.#wasRegistered || this.#refusals < TAKEN_ATTEMPTS)) return [{ do: "connect-later" }];
+    const mayBeOurs = this.#wasRegistered ? !this.#uidOverdue : this.#refusals < TAKEN_ATTEMPTS;
+    if (taken && mayBeOurs) {
+      const isFirst = this.#wasRegistered && this.#refusals === 1;
+      return isFirst ? [{ do: "connect-later" }, { do: "expect-uid", absence: this.#absence }] : [{ do: "connect-later" }];
+    }
     return this.#giveUp(taken ? { do: "notice", code: "uid-taken", subject: this.id } : { do: "notice", code: "refused", subject: reason });
+  }
+
+  #forgetRefusals() {
+    this.#refusals = 0;
+    this.#absence += 1;
+    this.#uidOverdue = false;
   }
 
   /** Stops reconnecting until the user tries again. @param {Effect} notice @returns {Effect[]} */
   #giveUp(notice) {
     this.state = "refused";
     this.#wish = null;
-    this.#refusals = 0;
+    this.#forgetRefusals();
+    this.#wasRegistered = false; // the uid may be another's now
     return [...this.#forgetAll(), notice];
   }
 
@@ -461,7 +478,7 @@ export class Call {
     if (id === this.id) return this.state === "refused" ? this.#connectAnew() : [];
     this.id = id;
     this.#wasRegistered = false;
-    this.#refusals = 0;
+    this.#forgetRefusals();
     this.#told = null;
     if (this.state === "offline") return [];
     return ["ready", "ringing", "calling"].includes(this.state) ? this.#reconnect() : this.#connectAnew();

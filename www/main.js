@@ -21,6 +21,8 @@ const SETTLE_MS = 15_000;
 const ANSWER_MS = 20_000;
 /** How long a call rings before it is declined. A caller waits longer (peer.js, and `callbin call`). */
 const RING_MS = 30_000;
+/** How long after a loss our own old connection may still hold the uid: until the server has noticed its death. */
+const UID_MS = 60_000;
 /** How long an accepted call waits for the camera: the browser may ask the user first. */
 const CAMERA_MS = 15_000;
 const STATS_MS = 1000;
@@ -168,6 +170,9 @@ class App {
         return;
       case "expect-answer":
         setTimeout(() => this.do({ type: "unanswered", attempt: effect.attempt }), ANSWER_MS);
+        return;
+      case "expect-uid":
+        setTimeout(() => this.do({ type: "uid-overdue", absence: effect.absence }), UID_MS);
         return;
       case "notice":
         return this.#notice(effect.code, ("subject" in effect && effect.subject) || "");

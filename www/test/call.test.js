@@ -254,7 +254,18 @@ test("a uid that is taken is given up, our own ghost's is not", () => {
 
   const known = registered();
   known.handle(closed(1006));
-  for (let i = 0; i < 20; i += 1) assert.deepEqual(kinds(known.handle(closed(1002, "invalid peer uid"))), ["connect-later"]);
+  const takenAgain = () => known.handle(closed(1002, "invalid peer uid"));
+  const [, { absence }] = takenAgain();
+  for (let i = 0; i < 20; i += 1) assert.deepEqual(kinds(takenAgain()), ["connect-later"]);
+  known.handle({ type: "opened" });
+  known.handle(text("HELLO"));
+  known.handle(closed(1006));
+  const [, later] = takenAgain();
+  assert.deepEqual(known.handle({ type: "uid-overdue", absence }), [], "that loss is over");
+  assert.deepEqual(kinds(takenAgain()), ["connect-later"]);
+  known.handle({ type: "uid-overdue", absence: later.absence });
+  assert.deepEqual(takenAgain(), [{ do: "notice", code: "uid-taken", subject: "me" }]);
+  assert.equal(known.state, "refused");
 });
 
 test("who is not welcome doesn't come back by itself", () => {

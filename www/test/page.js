@@ -92,6 +92,7 @@ export class ModelPage {
         break;
       case "registered":
       case "succeeded":
+      case "expect-uid":
       case "ring":
       case "ask-why":
         break;
