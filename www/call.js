@@ -21,7 +21,8 @@ import { Room } from "./room.js";
  * @typedef {{type: "register"} | {type: "opened"} | {type: "text", text: string} | {type: "closed", code: number, reason: string}
  *   | {type: "call", peer: string, remoteOfferer: boolean} | {type: "join", room: string} | {type: "hang-up"}
  *   | {type: "rename", id: string} | {type: "send-signal", uid: string, signal: Signal}
- *   | {type: "accepting", ring: number} | {type: "accept", ring: number} | {type: "decline"} | {type: "ring-over", ring: number} | {type: "explained", id: string, why: import("./why.js").Why}
+ *   | {type: "accepting", ring: number} | {type: "accept", ring: number} | {type: "decline"}
+ *   | {type: "ring-over", ring: number} | {type: "explained", id: string, why: import("./why.js").Why}
  *   | {type: "settle"} | {type: "unanswered", attempt: number} | {type: "peer-dead", uid: string}
  *   | {type: "uid-overdue", absence: number}} Event
  *
@@ -387,7 +388,7 @@ export class Call {
     if (before === "refused") return [];
     const unwelcome = code === 1008 ? UNWELCOME.get(reason) : undefined;
     const missed = before === "ringing" ? [this.#missed()] : [];
-    if (unwelcome) return [...missed, ...this.#giveUp(this.#objection ? { do: "notice", code: "refused", subject: this.#objection } : { do: "notice", code: unwelcome, subject: this.id })];
+    if (unwelcome) return [...missed, ...this.#giveUp(this.#whyUnwelcome(unwelcome))];
     if (before === "leaving") return this.#connectAnew();
     if (before === "ringing" && code === 1000) return [...missed, ...this.#connectAnew()];
     if (before === "in-call" && code === 1000) {
@@ -402,6 +403,11 @@ export class Call {
     // The missed call stays on the page; that the server is gone, the status says.
     const news = silent ? [] : missed.length > 0 ? missed : opened ? this.#tell(this.#whyLost(before, code)) : [{ do: /** @type {const} */ ("ask-why") }];
     return [...effects, ...news, { do: "connect-later" }];
+  }
+
+  /** @param {NoticeCode} code @returns {Effect} */
+  #whyUnwelcome(code) {
+    return this.#objection ? { do: "notice", code: "refused", subject: this.#objection } : { do: "notice", code, subject: this.id };
   }
 
   /** @param {State} before @param {number} code @returns {NoticeCode} */
