@@ -72,6 +72,7 @@ export class Socket {
     socket.onopen = () => {
       clearTimeout(this.#timer);
       this.#timer = setTimeout(() => this.#closed(1006, "no answer to HELLO"), HELLO_DEADLINE_MS);
+      this.#promiseDue = Infinity;
       this.events.opened();
     };
     socket.onmessage = ({ data }) => {
@@ -97,8 +98,8 @@ export class Socket {
   }
 
   /**
-   * A heartbeat may be a peer's text: in a 1-1 call the server forwards all frames. Therefore only the server's first
-   * frame after the registration turns the check on, and later heartbeats can only lengthen the time.
+   * A heartbeat may be a peer's text: in a 1-1 call the server forwards all frames. Therefore only the frame
+   * before or after the answer to HELLO turns the check on, and later heartbeats can only lengthen the time.
    * @param {number} ms
    */
   #promise(ms) {

@@ -154,6 +154,13 @@ test("a server that has promised heartbeats and falls silent is taken for gone",
   say("HELLO");
   context.mock.timers.tick(1e6);
   assert.deepEqual(log.slice(4), ["opened", "HELLO"], "each connection has to promise anew");
+
+  s.connect();
+  made[2].opens();
+  say("HEARTBEAT 15"); // callbin-server sends it before HELLO
+  say("HELLO");
+  context.mock.timers.tick(25_000);
+  assert.deepEqual(log.slice(6), ["opened", "HELLO", 1006]);
 });
 
 test("after a sleep what has arrived meanwhile counts", (context) => {
