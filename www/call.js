@@ -16,17 +16,19 @@ import { Room } from "./room.js";
  *   | "leaving" | "refused"} State
  * @typedef {"uid-taken" | "refused" | "replaced" | "sent-away" | "peer-not-found" | "peer-busy" | "invalid-room" | "room-refused" | "server-error"
  *   | "peer-error" | "server-lost" | "server-restarts" | "no-answer" | "peer-left" | "not-taken" | "missed-call"
- *   | "call-lost" | "room-too-large" | "back" | import("./why.js").Why} NoticeCode
+ *   | "call-lost" | "call-failed" | "room-too-large" | "back" | import("./why.js").Why} NoticeCode
  *
  * @typedef {{type: "register"} | {type: "opened"} | {type: "text", text: string} | {type: "closed", code: number, reason: string}
  *   | {type: "call", peer: string, remoteOfferer: boolean} | {type: "join", room: string} | {type: "hang-up"}
  *   | {type: "rename", id: string} | {type: "send-signal", uid: string, signal: Signal}
- *   | {type: "accept"} | {type: "decline"} | {type: "ring-over", ring: number} | {type: "explained", id: string, why: import("./why.js").Why}
- *   | {type: "settle"} | {type: "unanswered", attempt: number} | {type: "peer-dead", uid: string}} Event
+ *   | {type: "accepting", ring: number} | {type: "accept", ring: number} | {type: "decline"}
+ *   | {type: "ring-over", ring: number} | {type: "explained", id: string, why: import("./why.js").Why}
+ *   | {type: "settle"} | {type: "unanswered", attempt: number} | {type: "peer-dead", uid: string}
+ *   | {type: "uid-overdue", absence: number}} Event
  *
  * @typedef {import("./room.js").Effect | {do: "send", text: string} | {do: "connect"} | {do: "connect-later"}
- *   | {do: "registered"} | {do: "close"} | {do: "settle-later"} | {do: "expect-answer", attempt: number}
- *   | {do: "ring", ring: number} | {do: "ask-why"} | {do: "stay-away"}
+ *   | {do: "registered"} | {do: "succeeded"} | {do: "close"} | {do: "settle-later"} | {do: "expect-answer", attempt: number}
+ *   | {do: "ring", ring: number} | {do: "ask-why"} | {do: "stay-away"} | {do: "expect-uid", absence: number}
  *   | {do: "notice", code: NoticeCode, subject?: string}} Effect
  *
  * @typedef {{call: string, remoteOfferer: boolean} | {room: string}} Wish
@@ -67,11 +69,14 @@ export class Call {
   /** @type {Wish | null} What to do once registered; the wish for a room stays while we are in it. */ #wish = null;
   #wasRegistered = false;
   #refusals = 0;
+  /** Counts the times without a registration: each has its own deadline for getting our uid back. */ #absence = 0;
+  /** Whether the server should long have noticed that our own old connection is dead. */ #uidOverdue = false;
   /** Whether the WebSocket has opened since we last connected. */ #opened = false;
   /** @type {NoticeCode | null} The last notice about the missing server. */ #told = null;
   /** @type {Signal[]} The caller's signals while the call rings. */ #early = [];
   /** Characters received from the caller while the call rings. */ #earlySize = 0;
-  /** Counts rings: each has its own deadline. */ #ring = 0;
+  /** Counts rings: each has its own deadline, and an answer is for one of them. */ ring = 0;
+  /** The ring that the user has accepted while the page still waits for the camera. */ #accepting = 0;
   /** Whether the peer that we called has sent a signal. */ #heard = false;
   /** Counts calls and joins: each has its own deadline. */ #attempt = 0;
   /** How many attempts in a row were not answered. */ #unanswered = 0;
@@ -100,12 +105,15 @@ export class Call {
         return this.#wishFor({ room: event.room });
       case "hang-up":
         return this.#hangUp();
+      case "accepting":
+        this.#accepting = event.ring;
+        return [];
       case "accept":
-        return this.state === "ringing" ? this.#accept() : [];
+        return this.#rings(event.ring) ? this.#accept() : [];
       case "decline":
         return this.state === "ringing" ? this.#reconnect() : [];
       case "ring-over":
-        return this.state === "ringing" && event.ring === this.#ring ? [this.#missed(), ...this.#reconnect()] : [];
+        return this.#rings(event.ring) && event.ring !== this.#accepting ? [this.#missed(), ...this.#reconnect()] : [];
       case "explained":
         return event.id === this.id ? this.#explained(event.why) : [];
       case "rename":
@@ -117,7 +125,10 @@ export class Call {
       case "unanswered":
         return event.attempt === this.#attempt ? this.#noAnswer() : [];
       case "peer-dead":
-        return this.room?.dropStale(event.uid) ?? [];
+        return this.#peerDead(event.uid);
+      case "uid-overdue":
+        this.#uidOverdue ||= event.absence === this.#absence;
+        return [];
     }
   }
 
@@ -168,6 +179,17 @@ export class Call {
     return [...this.#hangUp(), { do: "notice", code: "no-answer" }];
   }
 
+  /**
+   * A connection failed. A page that takes calls by itself has no user to hang up or try again: it ends the call that
+   * it took, to be free for the next one.
+   * @param {string} uid @returns {Effect[]}
+   */
+  #peerDead(uid) {
+    if (this.room) return this.room.dropStale(uid);
+    const unattended = this.autoAnswer && this.state === "in-call" && uid === CALLER && uid === this.peer;
+    return unattended ? [...this.#hangUp(), { do: "notice", code: "call-failed" }] : [];
+  }
+
   /** Closes the socket and keeps the wish. @returns {Effect[]} */
   #reconnect() {
     this.state = "leaving";
@@ -205,7 +227,7 @@ export class Call {
     this.state = "ready";
     this.#objection = "";
     this.#wasRegistered = true;
-    this.#refusals = 0;
+    this.#forgetRefusals();
     /** @type {Effect[]} */
     const back = this.#told ? [{ do: "notice", code: "back" }] : [];
     this.#told = null;
@@ -220,7 +242,7 @@ export class Call {
     const { call: uid, remoteOfferer } = wish;
     this.#meet(uid);
     /** @type {Effect[]} */
-    const effects = [{ do: "add-peer", uid, offers: !remoteOfferer }];
+    const effects = [{ do: "succeeded" }, { do: "add-peer", uid, offers: !remoteOfferer }];
     if (remoteOfferer) effects.push({ do: "send", text: formatSignal({ kind: "offer-request" }) });
     return effects;
   }
@@ -234,10 +256,11 @@ export class Call {
     const signal = parseSignal(text);
     if (message?.verb === "CALLER") this.caller = message.peer;
     else if (!signal) return [];
-    if (this.autoAnswer) return signal ? [...this.#take(), { do: "signal", uid: CALLER, signal }] : [];
+    // The peer has a deadline: a caller that stays silent does not hold a page that nobody attends.
+    if (this.autoAnswer) return signal ? [...this.#take(), { do: "signal", uid: CALLER, signal }] : this.#take();
     this.state = "ringing";
-    this.#ring += 1;
-    return [{ do: "ring", ring: this.#ring }, ...this.#keep(text)];
+    this.ring += 1;
+    return [{ do: "ring", ring: this.ring }, ...this.#keep(text)];
   }
 
   /** Keeps the caller's signals while the call rings, within limits. @param {string} text @returns {Effect[]} */
@@ -246,6 +269,11 @@ export class Call {
     this.#earlySize += text.length;
     if (signal && this.#earlySize <= MAX_EARLY_SIZE && this.#early.length < MAX_WAITING) this.#early.push(signal);
     return [];
+  }
+
+  /** Whether this very call rings. @param {number} ring */
+  #rings(ring) {
+    return this.state === "ringing" && ring === this.ring;
   }
 
   /** @returns {Effect[]} */
@@ -302,7 +330,7 @@ export class Call {
     if (!this.#wish || !("room" in this.#wish)) return [];
     this.state = "in-room";
     this.room ??= new Room(this.#wish.room, this.id);
-    return [...this.room.entered(uids), { do: "settle-later" }];
+    return [{ do: "succeeded" }, ...this.room.entered(uids), { do: "settle-later" }];
   }
 
   /** @param {import("./protocol.js").ServerMessage | null} message @returns {Effect[]} */
@@ -359,9 +387,10 @@ export class Call {
     if (code === 1002 && this.#awaitsServer) return this.#refused(reason);
     if (before === "refused") return [];
     const unwelcome = code === 1008 ? UNWELCOME.get(reason) : undefined;
-    if (unwelcome) return this.#giveUp(this.#objection ? { do: "notice", code: "refused", subject: this.#objection } : { do: "notice", code: unwelcome, subject: this.id });
+    const missed = before === "ringing" ? [this.#missed()] : [];
+    if (unwelcome) return [...missed, ...this.#giveUp(this.#whyUnwelcome(unwelcome))];
     if (before === "leaving") return this.#connectAnew();
-    if (before === "ringing" && code === 1000) return [this.#missed(), ...this.#connectAnew()];
+    if (before === "ringing" && code === 1000) return [...missed, ...this.#connectAnew()];
     if (before === "in-call" && code === 1000) {
       const subject = this.peer === CALLER ? (this.caller ?? "") : (this.peer ?? "");
       return [...this.#forgetAll(), { do: "notice", code: this.#heard ? "peer-left" : "not-taken", subject }, ...this.#connectAnew()];
@@ -371,8 +400,14 @@ export class Call {
     this.state = this.#wasRegistered ? "reconnecting" : "connecting";
     // A caller that stayed silent has left.
     const silent = code === 1000 && (before === "ready" || before === "calling");
-    const news = silent ? [] : opened ? this.#tell(this.#whyLost(before, code)) : [{ do: /** @type {const} */ ("ask-why") }];
+    // The missed call stays on the page; that the server is gone, the status says.
+    const news = silent ? [] : missed.length > 0 ? missed : opened ? this.#tell(this.#whyLost(before, code)) : [{ do: /** @type {const} */ ("ask-why") }];
     return [...effects, ...news, { do: "connect-later" }];
+  }
+
+  /** @param {NoticeCode} code @returns {Effect} */
+  #whyUnwelcome(code) {
+    return this.#objection ? { do: "notice", code: "refused", subject: this.#objection } : { do: "notice", code, subject: this.id };
   }
 
   /** @param {State} before @param {number} code @returns {NoticeCode} */
@@ -403,15 +438,26 @@ export class Call {
     const taken = reason === "invalid peer uid";
     this.#refusals += 1;
     // Our own old connection may hold the uid until the server notices that it is dead.
-    if (taken && (this.#wasRegistered || this.#refusals < TAKEN_ATTEMPTS)) return [{ do: "connect-later" }];
+    const mayBeOurs = this.#wasRegistered ? !this.#uidOverdue : this.#refusals < TAKEN_ATTEMPTS;
+    if (taken && mayBeOurs) {
+      const isFirst = this.#wasRegistered && this.#refusals === 1;
+      return isFirst ? [{ do: "connect-later" }, { do: "expect-uid", absence: this.#absence }] : [{ do: "connect-later" }];
+    }
     return this.#giveUp(taken ? { do: "notice", code: "uid-taken", subject: this.id } : { do: "notice", code: "refused", subject: reason });
+  }
+
+  #forgetRefusals() {
+    this.#refusals = 0;
+    this.#absence += 1;
+    this.#uidOverdue = false;
   }
 
   /** Stops reconnecting until the user tries again. @param {Effect} notice @returns {Effect[]} */
   #giveUp(notice) {
     this.state = "refused";
     this.#wish = null;
-    this.#refusals = 0;
+    this.#forgetRefusals();
+    this.#wasRegistered = false; // the uid may be another's now
     return [...this.#forgetAll(), notice];
   }
 
@@ -438,7 +484,7 @@ export class Call {
     if (id === this.id) return this.state === "refused" ? this.#connectAnew() : [];
     this.id = id;
     this.#wasRegistered = false;
-    this.#refusals = 0;
+    this.#forgetRefusals();
     this.#told = null;
     if (this.state === "offline") return [];
     return ["ready", "ringing", "calling"].includes(this.state) ? this.#reconnect() : this.#connectAnew();

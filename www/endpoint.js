@@ -30,6 +30,7 @@ export function isUsable(server, page) {
  * The URLs where the server may answer HTTP requests, the likeliest first: beside the WebSocket; below its path, if
  * that is a prefix without its slash; at the root. A proxy may serve callbin below a path: the ICE servers of
  * `wss://host/calls/` are at `https://host/calls/ice-servers`.
+ * All are at the server's own origin, to which alone the token may go: `//other/x` as a path would name another host.
  * @param {string} server @param {string} name
  * @returns {string[]} try the next one if the resource is not there
  */
@@ -37,7 +38,9 @@ export function httpUrls(server, name) {
   try {
     const url = new URL(server.replace(/^ws/, "http"));
     const below = `${url.pathname.replace(/\/+$/, "")}/${name}`;
-    return [...new Set([name, below, `/${name}`].map((path) => new URL(path, url).href))];
+    const paths = [name, below.replace(/^\/+/, "/"), `/${name}`];
+    const found = paths.map((path) => new URL(path, url)).filter(({ origin }) => origin === url.origin);
+    return [...new Set(found.map(({ href }) => href))];
   } catch {
     return [];
   }

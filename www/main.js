@@ -9,7 +9,7 @@ import { Media } from "./media.js";
 import { readParameters } from "./parameters.js";
 import { Peer, openConnections } from "./peer.js";
 import { Socket } from "./socket.js";
-import { deviceText, isGood, lamp, noticeText, statusText, topicOf } from "./texts.js";
+import { deviceText, isGood, lamp, noticeText, shown, statusText, topicOf } from "./texts.js";
 import { subprotocols } from "./token.js";
 import { statsRows } from "./ui/tile.js";
 import { Ui } from "./ui.js";
@@ -21,6 +21,8 @@ const SETTLE_MS = 15_000;
 const ANSWER_MS = 20_000;
 /** How long a call rings before it is declined. A caller waits longer (peer.js, and `callbin call`). */
 const RING_MS = 30_000;
+/** How long after a loss our own old connection may still hold the uid: until the server has noticed its death. */
+const UID_MS = 60_000;
 /** How long an accepted call waits for the camera: the browser may ask the user first. */
 const CAMERA_MS = 15_000;
 const STATS_MS = 1000;
@@ -105,14 +107,18 @@ class App {
     this.do({ type: "call", peer, remoteOfferer });
   }
 
-  /** Switches the camera before the answer, which depends on it. @param {boolean | null} camera null: as it is */
+  /**
+   * Switches the camera before the answer, which depends on it. Meanwhile the caller may go and another one may call:
+   * the answer is for the call that rang at the click.
+   * @param {boolean | null} camera null: as it is
+   */
   async #accept(camera) {
-    const { video } = this.media.slots;
-    const isSo = camera === null || camera === (video.on && video.track !== null);
-    const turn = isSo ? null : this.media.turn("video", camera);
-    await Promise.race([turn, new Promise((done) => setTimeout(done, CAMERA_MS))]);
+    const { ring } = this.call;
     this.ui.clearNotice();
-    this.do({ type: "accept" });
+    this.do({ type: "accepting", ring });
+    const turn = camera === null ? null : this.media.turnCamera(camera);
+    await Promise.race([turn, new Promise((done) => setTimeout(done, CAMERA_MS))]);
+    this.do({ type: "accept", ring });
   }
 
   async #askWhy() {
@@ -148,6 +154,8 @@ class App {
         this.ui.lobby.setNameError("");
         this.ui.clearNotice("server");
         this.ice.follow(this.call.id); // after a sleep or an absence the credentials may have expired
+        return this.socket.registered();
+      case "succeeded":
         return this.socket.succeeded();
       case "close":
         return this.socket.close();
@@ -162,6 +170,9 @@ class App {
         return;
       case "expect-answer":
         setTimeout(() => this.do({ type: "unanswered", attempt: effect.attempt }), ANSWER_MS);
+        return;
+      case "expect-uid":
+        setTimeout(() => this.do({ type: "uid-overdue", absence: effect.absence }), UID_MS);
         return;
       case "notice":
         return this.#notice(effect.code, ("subject" in effect && effect.subject) || "");
@@ -299,7 +310,7 @@ class App {
     const partner = call.peer === null ? null : (this.peers.get(call.peer) ?? null);
     this.ui.setStatus(statusText(call, partner), call.state, lamp(call, partner));
     this.ui.setRinging(call.state === "ringing", call.caller);
-    this.ui.setOwnId(call.id);
+    this.ui.setOwnId(shown(call.id));
     this.ui.lobby.setConnected(call.state !== "offline");
     this.ui.showStage(this.#stage());
     const alone = call.state === "in-room" && this.peers.size === 0;
@@ -308,12 +319,12 @@ class App {
 
   /** @param {string} uid */
   #nameOf(uid) {
-    return uid === CALLER ? (this.call.caller ?? "Caller") : uid;
+    return shown(uid === CALLER ? (this.call.caller ?? "Caller") : uid);
   }
 
   #stage() {
     const { call } = this;
-    if (call.room) return { title: call.room.id, room: true };
+    if (call.room) return { title: shown(call.room.id), room: true };
     return call.peer === null ? null : { title: this.#nameOf(call.peer), room: false };
   }
 

@@ -79,10 +79,20 @@ export class Media {
     }
   }
 
+  /**
+   * Turns the camera on or off unless it is so already. Off also closes a camera that is still opening.
+   * @param {boolean} on
+   */
+  async turnCamera(on) {
+    const { video } = this.slots;
+    const isSo = on ? video.on && video.track !== null : !video.on;
+    if (!isSo) await this.turn("video", on);
+  }
+
   async #open() {
     const wanted = KINDS.filter((kind) => this.slots[kind].device !== "none");
     const together = wanted.length > 1 && (await this.#both());
-    if (!together) for (const kind of wanted) await this.#acquire(kind);
+    if (!together) for (const kind of wanted) if (kind === "audio" || this.slots.video.on) await this.#acquire(kind);
     await this.#list();
     this.changed();
   }

@@ -6,6 +6,12 @@
 const CLOSE_DEADLINE_MS = 1000;
 /** How long an attempt to connect may take. */
 const OPEN_DEADLINE_MS = 10_000;
+/** How long an open connection may take to answer HELLO: a webhook has 5 s, a slow server more. */
+const HELLO_DEADLINE_MS = 20_000;
+/** How long a registration must last to reset the back-off: a server may register us and then refuse a join. */
+const STABLE_MS = 30_000;
+/** How long after the registration the first heartbeat may come. */
+const PROMISE_MS = 5000;
 /** How late a heartbeat may be. */
 const LATE_MS = 10_000;
 /** After the computer slept, timers fire before frames that have arrived: wait this long for those. */
@@ -33,6 +39,8 @@ export class Socket {
   /** Whether the timer is `connectLater`'s. */ #waits = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #pulse;
   /** How long the server may be silent; 0 until it has announced heartbeats. */ #patienceMs = 0;
+  /** Until when the server may announce heartbeats for the first time; null if it no longer may. @type {number | null} */
+  #promiseDue = null;
 
   /**
    * @param {string} url
@@ -63,6 +71,8 @@ export class Socket {
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
       clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => this.#closed(1006, "no answer to HELLO"), HELLO_DEADLINE_MS);
+      this.#promiseDue = Infinity;
       this.events.opened();
     };
     socket.onmessage = ({ data }) => {
@@ -81,9 +91,21 @@ export class Socket {
    */
   #hear(text) {
     const beat = /^HEARTBEAT (\d{1,5})$/.exec(text);
-    if (beat) this.#patienceMs = Number(beat[1]) * 1000 + LATE_MS;
+    if (beat) this.#promise(Number(beat[1]) * 1000 + LATE_MS);
+    else this.#promiseDue = null;
     if (this.#patienceMs > 0) this.#expect(this.#patienceMs);
     return beat !== null;
+  }
+
+  /**
+   * A heartbeat may be a peer's text: in a 1-1 call the server forwards all frames. Therefore only the frame
+   * before or after the answer to HELLO turns the check on, and later heartbeats can only lengthen the time.
+   * @param {number} ms
+   */
+  #promise(ms) {
+    const mayBegin = this.#promiseDue !== null && this.now() <= this.#promiseDue;
+    if (this.#patienceMs > 0 || mayBegin) this.#patienceMs = Math.max(this.#patienceMs, ms);
+    this.#promiseDue = null;
   }
 
   /** @param {number} ms within which a frame must arrive */
@@ -114,7 +136,14 @@ export class Socket {
     this.#drop();
   }
 
-  /** The server registered us: resets the back-off. */
+  /** The server answered HELLO, with the frame that is being handled. */
+  registered() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.succeeded(), STABLE_MS);
+    this.#promiseDue = this.now() + PROMISE_MS;
+  }
+
+  /** The server did what we asked for: resets the back-off. */
   succeeded() {
     this.#attempt = 0;
   }
@@ -144,6 +173,7 @@ export class Socket {
     clearTimeout(this.#timer);
     clearTimeout(this.#pulse);
     this.#patienceMs = 0;
+    this.#promiseDue = null;
     this.#waits = false;
     if (!this.#socket) return;
     const socket = this.#socket;

@@ -9,6 +9,22 @@
  * @typedef {{state: PeerState, answered: boolean}} Partner
  */
 
+/** Most characters shown of a name, and of a text that a peer or a server wrote. */
+const MAX_NAME = 128;
+const MAX_TEXT = 200;
+
+/**
+ * A stranger's text as the page shows it: bounded, on one line, and without control and format characters, which could
+ * reverse or hide what stands beside it.
+ * @param {string} text @param {number} max characters
+ */
+export function shown(text, max = MAX_NAME) {
+  const units = text.slice(0, 2 * max + 1); // a character has at most two
+  const characters = [...units.replace(/\s+/gu, " ").replace(/\p{C}/gu, "\ufffd")];
+  const isCut = characters.length > max || units.length < text.length;
+  return isCut ? `${characters.slice(0, max - 1).join("")}…` : characters.join("");
+}
+
 /** The short text of `#status`. @param {import("./call.js").Call} call @param {Partner | null} partner of a 1-1 call */
 export function statusText(call, partner) {
   switch (call.state) {
@@ -92,13 +108,17 @@ const NOTICES = {
   "not-taken": (id) => `“${id}” did not take the call.`,
   "missed-call": (id) => (id ? `You missed a call from “${id}”.` : "You missed a call."),
   "call-lost": () => "The call ended because the server is gone. Reconnecting…",
+  "call-failed": () => "A call failed and was ended.",
   "room-too-large": () => "The room is larger than this page can show: some participants are missing.",
   back: () => "Connected to the server again.",
 };
 
+/** Notices whose subject is a text; that of the others is a name. @type {NoticeCode[]} */
+const WITH_TEXT = ["refused", "server-error", "peer-error"];
+
 /** @param {NoticeCode} code @param {string} subject */
 export function noticeText(code, subject) {
-  return NOTICES[code](subject);
+  return NOTICES[code](shown(subject, WITH_TEXT.includes(code) ? MAX_TEXT : MAX_NAME));
 }
 
 /** Whether a notice is not an error: good news, or a state that passes. @param {NoticeCode} code */
@@ -128,14 +148,14 @@ const ABOUT_SERVER = [
 /** The topic of a notice: the notice goes when that works again. @param {NoticeCode} code @returns {Topic} */
 export function topicOf(code) {
   if (ABOUT_SERVER.includes(code)) return "server";
-  return code === "missed-call" || code === "room-too-large" ? "page" : "call";
+  return code === "missed-call" || code === "call-failed" || code === "room-too-large" ? "page" : "call";
 }
 
 /** @typedef {"server" | "call" | "audio" | "video" | "page"} Topic */
 
 /** The text of the dialog for an incoming call. @param {string | null} caller null if the server does not name it */
 export function ringText(caller) {
-  return caller === null ? "Incoming call" : `${caller} is calling you`;
+  return caller === null ? "Incoming call" : `${shown(caller)} is calling you`;
 }
 
 /** @type {Record<DeviceError, string>} */

@@ -44,9 +44,8 @@ function reason(status, text, hasToken) {
     case 0:
       return "server-unreachable";
     case 401:
-      return !hasToken ? "token-missing" : text.includes("expired") ? "token-expired" : "token-refused";
     case 403:
-      return text.includes("uid") ? "uid-refused" : "origin-refused";
+      return refusal(text.trim(), hasToken);
     case 429:
       return "too-many";
     case 503:
@@ -54,6 +53,28 @@ function reason(status, text, hasToken) {
     case 502:
     case 504:
       return "server-unreachable"; // the status comes from a proxy
+    default:
+      return null;
+  }
+}
+
+/**
+ * Only callbin's own texts are reasons that last. Others come from a proxy (a login, a firewall), and may pass.
+ * @param {string} text @param {boolean} hasToken @returns {Why | null}
+ */
+function refusal(text, hasToken) {
+  switch (text) {
+    case "a token is needed":
+      return hasToken ? "token-refused" : "token-missing";
+    case "the token has expired":
+      return "token-expired";
+    case "the token is not valid":
+    case "the token is not valid yet":
+      return "token-refused";
+    case "uid not allowed":
+      return "uid-refused";
+    case "origin not allowed":
+      return "origin-refused";
     default:
       return null;
   }

@@ -260,7 +260,7 @@ impl Call {
                 continue;
             }
             match out {
-                Out::Failed { failure, .. } => return Some(Ending::Failed(self.from_the_start(failure))),
+                Out::Failed { failure, .. } => return Some(Ending::Failed(self.real_reason(failure))),
                 Out::HungUp => return Some(Ending::PeerLeft),
                 out if self.session => self.carry_out(app, out),
                 out => self.held.push(out),
@@ -270,7 +270,7 @@ impl Call {
     }
 
     /// The real reason if the time for the negotiation was over before there was a server to negotiate through.
-    fn from_the_start(&self, failure: Failure) -> Failure {
+    fn real_reason(&self, failure: Failure) -> Failure {
         if self.was_registered || failure.code != ExitCode::NegotiationFailed {
             return failure;
         }

@@ -52,12 +52,12 @@ test("a call rings, and nothing happens before it is accepted", () => {
     assert.deepEqual([call.state, call.peer, call.caller], ["ringing", null, first === "CALLER anna" ? "anna" : null]);
     for (const more of [OFFER, ICE, "what?", "CALLER other"]) assert.deepEqual(call.handle(text(more)), [], more);
     const said = [...(first === "CALLER anna" ? [] : [first]), OFFER, ICE];
-    const effects = call.handle({ type: "accept" });
+    const effects = call.handle({ type: "accept", ring: 1 });
     assert.deepEqual(effects[0], { do: "add-peer", uid: CALLER, offers: false });
     assert.deepEqual(effects.slice(1).map(({ signal }) => formatSignal(signal)), said.map((each) => formatSignal(parseSignal(each))));
     assert.equal(call.state, "in-call");
     assert.equal(call.caller, first === "CALLER anna" ? "anna" : null, "nobody takes another's name");
-    assert.deepEqual(call.handle({ type: "accept" }), []);
+    assert.deepEqual(call.handle({ type: "accept", ring: 1 }), []);
   }
 });
 
@@ -65,7 +65,7 @@ test("who declines closes, which the caller hears, and is ready again", () => {
   const call = waiting();
   call.handle(text(OFFER));
   assert.deepEqual(call.handle({ type: "decline" }), [{ do: "close" }]);
-  assert.deepEqual(call.handle({ type: "accept" }), []);
+  assert.deepEqual(call.handle({ type: "accept", ring: 1 }), []);
   assert.deepEqual(call.handle(closed(1000)), [{ do: "connect" }]);
   call.handle({ type: "opened" });
   assert.deepEqual(call.handle(text("HELLO")), [{ do: "registered" }]);
@@ -84,14 +84,41 @@ test("a call that nobody takes is declined, and told", () => {
   assert.equal(call.state, "ringing");
 });
 
+test("a click on accept takes the call that rang at the click, and no later one", () => {
+  const call = waiting();
+  call.handle(text("CALLER anna"));
+  assert.deepEqual(call.handle({ type: "accepting", ring: call.ring }), []);
+  call.handle(closed(1000));
+  call.handle({ type: "opened" });
+  call.handle(text("HELLO"));
+  call.handle(text("CALLER mallory"));
+  assert.deepEqual(call.handle({ type: "accept", ring: 1 }), []);
+  assert.deepEqual([call.state, call.caller, call.ring], ["ringing", "mallory", 2]);
+  assert.deepEqual(kinds(call.handle({ type: "ring-over", ring: 2 })), ["notice", "close"], "nobody has accepted this one");
+});
+
+test("a call that is accepted in time is not declined while the camera opens", () => {
+  const call = waiting();
+  call.handle(text(OFFER));
+  call.handle({ type: "accepting", ring: 1 });
+  assert.deepEqual(call.handle({ type: "ring-over", ring: 1 }), []);
+  assert.deepEqual(kinds(call.handle({ type: "accept", ring: 1 })), ["add-peer", "signal"]);
+});
+
 test("a caller that hangs up while it rings was missed", () => {
   const call = waiting();
   call.handle(text("CALLER anna"));
   assert.deepEqual(call.handle(closed(1000)), [{ do: "notice", code: "missed-call", subject: "anna" }, { do: "connect" }]);
-  const lost = waiting();
-  lost.handle(text(OFFER));
-  assert.deepEqual(lost.handle(closed(1006)), [{ do: "notice", code: "server-lost" }, { do: "connect-later" }]);
-  assert.deepEqual(lost.handle({ type: "accept" }), []);
+  for (const code of [1001, 1006, 1013]) {
+    const lost = waiting();
+    lost.handle(text("CALLER anna"));
+    assert.deepEqual(lost.handle(closed(code)), [{ do: "notice", code: "missed-call", subject: "anna" }, { do: "connect-later" }]);
+    assert.deepEqual(lost.handle({ type: "accept", ring: 1 }), []);
+  }
+  const replaced = waiting();
+  replaced.handle(text("CALLER anna"));
+  const notices = replaced.handle(closed(1008, "replaced by a new connection")).map(({ code, subject }) => [code, subject]);
+  assert.deepEqual(notices, [["missed-call", "anna"], ["replaced", "me"]]);
   const error = waiting();
   error.handle(text("CALLER anna"));
   assert.deepEqual(kinds(error.handle(text("ERROR out of order"))), ["notice", "close"]);
@@ -102,7 +129,7 @@ test("what a caller says while it rings is bounded", () => {
   call.handle(text(OFFER));
   const long = JSON.stringify({ sdp: { type: "offer", sdp: "x".repeat(1 << 18) } });
   for (let i = 0; i < 1000; i += 1) call.handle(text(long));
-  const signals = (call) => call.handle({ type: "accept" }).filter((effect) => effect.do === "signal").length;
+  const signals = (call) => call.handle({ type: "accept", ring: 1 }).filter((effect) => effect.do === "signal").length;
   assert.equal(signals(call), 4);
   const chatty = waiting();
   for (let i = 0; i < 10_000; i += 1) chatty.handle(text(ICE));
@@ -116,7 +143,7 @@ test("a call that comes while we call rings; declined, ours is made", () => {
     call.handle({ type: "call", peer: "you", remoteOfferer: false });
     assert.deepEqual(kinds(call.handle(text(OFFER))), ["ring"]);
     assert.deepEqual(call.handle({ type: "unanswered", attempt: 1 }), []);
-    assert.deepEqual([kinds(call.handle({ type })), call.state], expected);
+    assert.deepEqual([kinds(call.handle({ type, ring: 1 })), call.state], expected);
     call.handle(closed(1000));
     call.handle({ type: "opened" });
     const sent = call.handle(text("HELLO")).map((effect) => effect.text).filter(Boolean);
@@ -129,23 +156,28 @@ test("a join or another name declines what rings", () => {
     const call = waiting();
     call.handle(text("CALLER anna"));
     assert.deepEqual(call.handle(event), [{ do: "close" }]);
-    assert.deepEqual(call.handle({ type: "accept" }), []);
+    assert.deepEqual(call.handle({ type: "accept", ring: 1 }), []);
   }
 });
 
-test("who takes calls at once is told the caller's name, too", () => {
+test("a page that takes calls by itself takes one at the caller's name, so that its deadline runs", () => {
   const call = registered();
-  assert.deepEqual(call.handle(text("CALLER anna")), []);
-  assert.equal(call.state, "ready");
-  assert.deepEqual(kinds(call.handle(text(OFFER))), ["add-peer", "signal"]);
-  assert.equal(call.caller, "anna");
+  assert.deepEqual(call.handle(text("CALLER anna")), [{ do: "add-peer", uid: CALLER, offers: false }]);
+  assert.deepEqual([call.state, call.caller], ["in-call", "anna"]);
+  assert.deepEqual(kinds(call.handle(text(OFFER))), ["signal"]);
   assert.deepEqual(call.handle(closed(1000)).slice(1), [{ do: "notice", code: "peer-left", subject: "anna" }, { do: "connect" }]);
 });
 
-test("a caller that says nothing and goes is no loss of the server", () => {
+test("a page that takes calls by itself ends one that failed, and is free for the next", () => {
   const call = registered();
   call.handle(text("CALLER anna"));
-  assert.deepEqual(call.handle(closed(1000)), [{ do: "connect-later" }]);
+  assert.deepEqual(kinds(call.handle({ type: "peer-dead", uid: CALLER })), ["remove-peer", "close", "notice"]);
+  assert.deepEqual(call.handle(closed(1000)), [{ do: "connect" }]);
+  const attended = waiting();
+  attended.handle(text(OFFER));
+  attended.handle({ type: "accept", ring: 1 });
+  assert.deepEqual(attended.handle({ type: "peer-dead", uid: CALLER }), [], "the user may try again");
+  assert.equal(attended.state, "in-call");
 });
 
 test("whether a call was taken is told apart from its end", () => {
@@ -172,8 +204,8 @@ test("calls: offers after SESSION_OK, or asks for an offer", () => {
     const call = registered();
     assert.deepEqual(call.handle({ type: "call", peer: "you", remoteOfferer }), [{ do: "send", text: "SESSION you" }, { do: "expect-answer", attempt: 1 }]);
     const effects = call.handle(text("SESSION_OK"));
-    assert.deepEqual(effects[0], { do: "add-peer", uid: "you", offers: !remoteOfferer });
-    assert.deepEqual(effects.slice(1), remoteOfferer ? [{ do: "send", text: "OFFER_REQUEST" }] : []);
+    assert.deepEqual(effects.slice(0, 2), [{ do: "succeeded" }, { do: "add-peer", uid: "you", offers: !remoteOfferer }]);
+    assert.deepEqual(effects.slice(2), remoteOfferer ? [{ do: "send", text: "OFFER_REQUEST" }] : []);
   }
 });
 
@@ -222,7 +254,18 @@ test("a uid that is taken is given up, our own ghost's is not", () => {
 
   const known = registered();
   known.handle(closed(1006));
-  for (let i = 0; i < 20; i += 1) assert.deepEqual(kinds(known.handle(closed(1002, "invalid peer uid"))), ["connect-later"]);
+  const takenAgain = () => known.handle(closed(1002, "invalid peer uid"));
+  const [, { absence }] = takenAgain();
+  for (let i = 0; i < 20; i += 1) assert.deepEqual(kinds(takenAgain()), ["connect-later"]);
+  known.handle({ type: "opened" });
+  known.handle(text("HELLO"));
+  known.handle(closed(1006));
+  const [, later] = takenAgain();
+  assert.deepEqual(known.handle({ type: "uid-overdue", absence }), [], "that loss is over");
+  assert.deepEqual(kinds(takenAgain()), ["connect-later"]);
+  known.handle({ type: "uid-overdue", absence: later.absence });
+  assert.deepEqual(takenAgain(), [{ do: "notice", code: "uid-taken", subject: "me" }]);
+  assert.equal(known.state, "refused");
 });
 
 test("who is not welcome doesn't come back by itself", () => {
@@ -322,7 +365,7 @@ test("in a call an error is the peer's", () => {
 test("entering a room meets its members, and gives those time who lost the server, too", () => {
   const call = registered();
   assert.deepEqual(call.handle({ type: "join", room: "r" }), [{ do: "send", text: "ROOM r" }, { do: "expect-answer", attempt: 1 }]);
-  assert.deepEqual(kinds(call.handle(text("ROOM_OK a"))), ["add-peer", "settle-later"]);
+  assert.deepEqual(kinds(call.handle(text("ROOM_OK a"))), ["succeeded", "add-peer", "settle-later"]);
 });
 
 test("in a room an error about somebody who just left is no error", () => {
@@ -362,6 +405,20 @@ test("the deadline of a call that was answered strikes no other", () => {
   call.handle(text("SESSION_OK"));
   assert.deepEqual(call.handle({ type: "unanswered", attempt: 2 }), []);
   assert.equal(call.state, "in-call");
+});
+
+test("a registration alone does not count as success: a join may be refused each time", () => {
+  for (const [code, reason] of [[1013, "too many joins, try again later"], [1008, "too many messages"]]) {
+    const call = registered();
+    call.handle(JOIN);
+    for (let round = 0; round < 3; round += 1) {
+      assert.equal(kinds(call.handle(closed(code, reason))).at(-1), "connect-later");
+      call.handle({ type: "opened" });
+      assert.ok(!kinds(call.handle(text("HELLO"))).includes("succeeded"));
+      assert.equal(call.state, "joining");
+    }
+    assert.ok(kinds(call.handle(text("ROOM_OK"))).includes("succeeded"));
+  }
 });
 
 test("a room is not given up because the server that came back doesn't answer", () => {

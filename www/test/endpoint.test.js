@@ -40,3 +40,11 @@ test("an address that no WebSocket can be opened at is known beforehand", () => 
     assert.equal(isUsable(server, page), usable, `${server} ${page}`);
   }
 });
+
+test("requests, which carry the token, never go to another host than the server's", () => {
+  for (const server of ["wss://own.host//evil.example/", "wss://own.host//evil.example", "wss://own.host///evil.example/a", "wss://own.host/\\evil.example/", "wss://own.host//"]) {
+    const urls = httpUrls(server, "x");
+    assert.ok(urls.length > 0, server);
+    for (const url of urls) assert.equal(new URL(url).host, "own.host", `${server}: ${url}`);
+  }
+});

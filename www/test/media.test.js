@@ -29,19 +29,29 @@ class FakeStream {
   }
 }
 
+/** All tracks that `getUserMedia` returned. @type {FakeTrack[]} */
+const given = [];
+
 /** Devices with any id; `refuse` returns the error with which a request fails, if any. */
 async function media(choice = {}, refuse = () => null) {
+  const made = opening(choice, refuse);
+  await made.ready;
+  return made;
+}
+
+/** As `media`, but the devices are still opening; `refuse` may return a promise. */
+function opening(choice, refuse) {
   globalThis.MediaStream = FakeStream;
   const getUserMedia = async (wish) => {
-    const error = refuse(wish);
+    const error = await refuse(wish);
     if (error) throw error;
-    return new FakeStream(Object.entries(wish).map(([kind, { deviceId }]) => new FakeTrack(kind, deviceId?.exact ?? "default")));
+    const tracks = Object.entries(wish).map(([kind, { deviceId }]) => new FakeTrack(kind, deviceId?.exact ?? "default"));
+    given.push(...tracks);
+    return new FakeStream(tracks);
   };
   const mediaDevices = { getUserMedia, enumerateDevices: async () => [], addEventListener: () => {} };
   Object.defineProperty(globalThis, "navigator", { value: { mediaDevices }, configurable: true });
-  const made = new Media({ audio: "", video: "", ...choice }, () => {});
-  await made.ready;
-  return made;
+  return new Media({ audio: "", video: "", ...choice }, () => {});
 }
 
 test("a mute survives a change of microphone", async () => {
@@ -87,5 +97,25 @@ test("a device of last time that is gone is replaced by another, whatever class 
   for (const error of [new DOMException("", "OverconstrainedError"), gone("OverconstrainedError"), gone("NotFoundError")]) {
     const m = await media({ audio: "gone" }, ({ audio }) => (audio?.deviceId?.exact === "gone" ? error : null));
     assert.deepEqual([m.slots.audio.track.deviceId, m.slots.audio.error], ["default", null]);
+  }
+});
+
+test("a camera that is turned off while it opens stays off, whether the permission is granted or refused", async () => {
+  for (const error of [null, new DOMException("", "NotReadableError")]) {
+    given.length = 0;
+    let answer;
+    const permission = new Promise((done) => (answer = done));
+    const m = opening({}, ({ audio, video }) => (audio && video ? permission : null));
+    await m.turnCamera(false);
+    answer(error);
+    await m.ready;
+    assert.deepEqual([m.slots.video.on, m.slots.video.track, m.slots.audio.track?.stopped], [false, null, false]);
+    assert.equal(given.filter(({ kind, stopped }) => kind === "video" && !stopped).length, 0);
+    assert.equal(given.some(({ kind }) => kind === "video"), error === null, "a camera that is off is not opened");
+    await m.turnCamera(true);
+    const { track } = m.slots.video;
+    assert.notEqual(track, null);
+    await m.turnCamera(true);
+    assert.equal(m.slots.video.track, track, "a camera that is on is not opened again");
   }
 });

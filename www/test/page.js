@@ -34,7 +34,7 @@ export class ModelPage {
     if (connection?.to.length) moves.push(() => this.do({ type: "text", text: connection.to.shift() }));
     else if (connection?.closed) moves.push(() => this.#closed(connection.closed));
     if (connection && this.closing && !connection.closed) moves.push(() => this.#closeNow());
-    if (this.call.state === "ringing") moves.push(() => this.do({ type: this.accepts ? "accept" : "decline" }));
+    if (this.call.state === "ringing") moves.push(() => this.do({ type: this.accepts ? "accept" : "decline", ring: this.call.ring }));
     for (const peer of this.peers.values()) if (!peer.settled) moves.push(() => peer.step());
     return moves;
   }
@@ -91,6 +91,8 @@ export class ModelPage {
         this.notices.push(effect.code);
         break;
       case "registered":
+      case "succeeded":
+      case "expect-uid":
       case "ring":
       case "ask-why":
         break;

@@ -29,9 +29,14 @@ function socket(context) {
   FakeWebSocket.made = [];
   const log = [];
   const clock = { now: 0 };
-  const events = { opened: () => log.push("opened"), text: (text) => log.push(text), closed: (code) => log.push(code) };
+  const text = (text) => {
+    log.push(text);
+    if (text === "HELLO") client.registered();
+  };
+  const events = { opened: () => log.push("opened"), text, closed: (code) => log.push(code) };
   const environment = { WebSocket: FakeWebSocket, random: () => 1, now: () => clock.now };
-  return { log, clock, socket: new Socket("ws://x/", ["callbin", "token.x"], events, environment), made: FakeWebSocket.made };
+  const client = new Socket("ws://x/", ["callbin", "token.x"], events, environment);
+  return { log, clock, socket: client, made: FakeWebSocket.made };
 }
 
 test("the back-off grows, is bounded and jitters", () => {
@@ -64,6 +69,29 @@ test("each attempt waits longer until one succeeded", (context) => {
   s.connectLater();
   context.mock.timers.tick(500);
   assert.equal(made.length, 3);
+});
+
+test("a registration resets the back-off only if it lasts", (context) => {
+  const { socket: s, made } = socket(context);
+  const registerFor = (ms) => {
+    made.at(-1).opens();
+    made.at(-1).onmessage({ data: "HELLO" });
+    context.mock.timers.tick(ms);
+    made.at(-1).onclose({ code: 1013, reason: "" });
+    s.connectLater();
+  };
+  s.connect();
+  for (const pause of [500, 1000, 2000]) {
+    registerFor(29_999);
+    const before = made.length;
+    context.mock.timers.tick(pause - 1);
+    assert.equal(made.length, before, `${pause}`);
+    context.mock.timers.tick(1);
+    assert.equal(made.length, before + 1);
+  }
+  registerFor(30_000);
+  context.mock.timers.tick(500);
+  assert.equal(made.length, 5);
 });
 
 test("hurries only what waits to connect", (context) => {
@@ -110,8 +138,6 @@ test("a server that has promised heartbeats and falls silent is taken for gone",
   s.connect();
   made[0].opens();
   say("HELLO");
-  context.mock.timers.tick(1e6);
-  assert.deepEqual(log, ["opened", "HELLO"], "one that has not may be silent");
   say("HEARTBEAT 15");
   for (let beats = 0; beats < 3; beats += 1) {
     context.mock.timers.tick(24_999);
@@ -125,24 +151,76 @@ test("a server that has promised heartbeats and falls silent is taken for gone",
 
   s.connect();
   made[1].opens();
+  say("HELLO");
   context.mock.timers.tick(1e6);
-  assert.deepEqual(log.slice(4), ["opened"], "each connection has to promise anew");
+  assert.deepEqual(log.slice(4), ["opened", "HELLO"], "each connection has to promise anew");
+
+  s.connect();
+  made[2].opens();
+  say("HEARTBEAT 15"); // callbin-server sends it before HELLO
+  say("HELLO");
+  context.mock.timers.tick(25_000);
+  assert.deepEqual(log.slice(6), ["opened", "HELLO", 1006]);
 });
 
 test("after a sleep what has arrived meanwhile counts", (context) => {
   const { socket: s, made, log, clock } = socket(context);
   s.connect();
   made[0].opens();
-  made[0].onmessage({ data: "HEARTBEAT 15" });
+  for (const data of ["HELLO", "HEARTBEAT 15"]) made[0].onmessage({ data });
   clock.now = 3_600_000;
   context.mock.timers.tick(25_000); // wakes an hour late
-  assert.deepEqual(log, ["opened"]);
+  assert.deepEqual(log, ["opened", "HELLO"]);
   made[0].onmessage({ data: "HEARTBEAT 15" });
   context.mock.timers.tick(24_999);
-  assert.deepEqual(log, ["opened"]);
+  assert.deepEqual(log, ["opened", "HELLO"]);
   clock.now += 25_000;
   context.mock.timers.tick(1);
-  assert.deepEqual(log, ["opened", 1006]);
+  assert.deepEqual(log, ["opened", "HELLO", 1006]);
+});
+
+test("a peer's heartbeats neither begin the check nor shorten the time", (context) => {
+  const { socket: s, made, log, clock } = socket(context);
+  const say = (data) => made.at(-1).onmessage({ data });
+  const begin = (...texts) => {
+    s.connect();
+    made.at(-1).opens();
+    say("HELLO");
+    for (const each of texts) say(each);
+    log.length = 0;
+  };
+  begin('{"ice":null}', "HEARTBEAT 1");
+  context.mock.timers.tick(1e6);
+  assert.deepEqual(log, [], "not after another frame");
+  begin();
+  clock.now += 5001;
+  say("HEARTBEAT 1");
+  context.mock.timers.tick(1e6);
+  assert.deepEqual(log, [], "not later");
+  begin("HEARTBEAT 15", "HEARTBEAT 0");
+  context.mock.timers.tick(24_999);
+  assert.deepEqual(log, []);
+  say("HEARTBEAT 30");
+  context.mock.timers.tick(39_999);
+  assert.deepEqual(log, []);
+  context.mock.timers.tick(1);
+  assert.deepEqual(log, [1006]);
+});
+
+test("a server that does not answer HELLO is given up", (context) => {
+  const { socket: s, made, log } = socket(context);
+  s.connect();
+  made[0].opens();
+  made[0].onmessage({ data: "ERROR not yet" });
+  context.mock.timers.tick(19_999);
+  assert.equal(log.length, 2);
+  context.mock.timers.tick(1);
+  assert.deepEqual([log.slice(2), made[0].readyState], [[1006], 2]);
+  s.connect();
+  made[1].opens();
+  made[1].onmessage({ data: "HELLO" });
+  context.mock.timers.tick(1e6);
+  assert.deepEqual(log.slice(3), ["opened", "HELLO"]);
 });
 
 test("who stays away does not come back", (context) => {

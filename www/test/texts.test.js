@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Call } from "../call.js";
-import { lamp, peerText, ringText, statusText } from "../texts.js";
+import { lamp, noticeText, peerText, ringText, shown, statusText } from "../texts.js";
 
 function inCall() {
   const call = new Call("me", { autoAnswer: true });
@@ -40,4 +40,23 @@ test("failures are told in plain words", () => {
 
 test("who calls is named where the server tells", () => {
   assert.deepEqual([ringText("anna"), ringText(null)], ["anna is calling you", "Incoming call"]);
+});
+
+test("what a stranger wrote can neither reverse nor hide nor flood what stands beside it", () => {
+  assert.equal(shown("anna"), "anna");
+  assert.equal(shown("čeněk-李😀"), "čeněk-李😀");
+  assert.equal(shown("a\u202egnp\u200b\u0000\ud800"), "a\ufffdgnp\ufffd\ufffd\ufffd");
+  assert.equal(shown("one\r\n\ttwo"), "one two");
+  for (const [each, max] of [["x", 128], ["😀", 128], ["x", 200]]) {
+    assert.equal(shown(each.repeat(max), max), each.repeat(max));
+    for (const length of [max + 1, 10_000]) assert.equal(shown(each.repeat(length), max), `${each.repeat(max - 1)}…`);
+  }
+  const hostile = `\u202e${"x".repeat(1 << 20)}`;
+  assert.equal(ringText(hostile), `\ufffd${"x".repeat(126)}… is calling you`);
+  assert.equal(noticeText("missed-call", hostile), `You missed a call from “\ufffd${"x".repeat(126)}…”.`);
+  for (const code of ["peer-error", "server-error", "refused"]) {
+    const text = noticeText(code, hostile);
+    assert.ok(text.includes(`: \ufffd${"x".repeat(198)}…`) && text.length < 260, text);
+  }
+  assert.equal(noticeText("peer-error", ""), "The other side ended the call: an error");
 });

@@ -20,18 +20,24 @@ const at = async (status, text, token) => (await why({ "/calls/ice-servers": [st
 test("the answer to another request says why", async () => {
   for (const [status, text, expected] of [
     [401, "the token has expired", "token-expired"],
-    [401, "the token is not valid", "token-refused"],
-    [403, "uid not allowed", "uid-refused"],
+    [401, "the token is not valid\n", "token-refused"],
+    [401, "the token is not valid yet\n", "token-refused"],
+    [403, "uid not allowed\n", "uid-refused"],
     [403, "origin not allowed", "origin-refused"],
     [429, "too many requests from here", "too-many"],
     [503, "the server is full", "server-full"],
     [503, "the server is shutting down", "server-draining"],
     [502, "Bad Gateway", "server-unreachable"],
     [0, "", "server-unreachable"],
+    [401, "<h1>401 Authorization Required</h1>", "no-websocket"],
+    [401, "your session has expired", "no-websocket"],
+    [403, "Request blocked. Support uid: 1234", "no-websocket"],
+    [403, "", "no-websocket"],
   ]) {
     assert.equal(await at(status, text), expected, `${status} ${text}`);
   }
-  assert.equal(await at(401, "a token is needed", ""), "token-missing");
+  assert.equal(await at(401, "a token is needed\n", ""), "token-missing");
+  assert.equal(await at(401, "<h1>401 Authorization Required</h1>", ""), "no-websocket");
 });
 
 test("a server that answers everything but WebSockets drains, or a proxy is in the way", async () => {
