@@ -6,10 +6,38 @@ use callbin_protocol::{Candidate, SdpType, Signal};
 use gst::prelude::*;
 use gst_webrtc::{WebRTCICEGatheringState, WebRTCSDPType, WebRTCSessionDescription};
 
-use crate::{DEADLINE, wait_until};
+use crate::{DEADLINE, Socket, socket::Received, wait_until};
+
+/// Registers `uid`, enters a room if one is given, and prints `registered`. Then passes each message to `take`, with the prefix
+/// that names its sender, and sends the signals that it returns to that peer, until the connection ends.
+pub fn take_calls(
+    url: &str,
+    uid: &str,
+    room: Option<&String>,
+    mut take: impl FnMut(&str, &str) -> Vec<Signal>,
+) {
+    let mut socket = Socket::connect_to(url).hello(uid);
+    if let Some(room) = room {
+        socket.send(&format!("ROOM {room}"));
+        socket.expect("ROOM_OK ");
+    }
+    println!("registered");
+    loop {
+        match socket.receive() {
+            Received::Text(text) => {
+                let (from, message) = split(&text);
+                for signal in take(from, message) {
+                    socket.send(&format!("{from}{signal}"));
+                }
+            }
+            Received::Binary(_) => {}
+            Received::Closed(_) | Received::Cut => break,
+        }
+    }
+}
 
 /// Splits a message into prefix and content. In a room the prefix names the sender, and that of a reply the receiver.
-pub fn split(text: &str) -> (&str, &str) {
+fn split(text: &str) -> (&str, &str) {
     let behind_two_words = text.match_indices(' ').nth(1).map(|(space, _)| space + 1);
     match behind_two_words.filter(|_| text.starts_with("ROOM_PEER_MSG ")) {
         Some(message) => text.split_at(message),

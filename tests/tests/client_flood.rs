@@ -8,7 +8,7 @@ use std::{
 };
 
 use callbin_tests::{
-    BrowserOptions, CALLER, Client, Network, Server, Site, machine,
+    BrowserOptions, CALLER, Client, DEADLINE, Network, Server, Site, machine,
     network::Meter,
     process::{Process, program},
 };
@@ -143,7 +143,15 @@ fn in_a_room_whoever_garbles_packets_disturbs_nobody() {
             assert!(stats.number("/video/fps") > 20.0, "{stats:?}");
         }
     }
-    for client in [red, green] {
+    for mut client in [red, green] {
+        client.wait_for_any(
+            "garbage: packets that look lost, or a connection that ends",
+            DEADLINE,
+            |event| {
+                let is_lost = event.name() == "stats" && event.number("/audio/lost") > 0.0;
+                event.peer() == Some("garbler") && (is_lost || event.name() == "peer-failed")
+            },
+        );
         client.hang_up();
     }
 }

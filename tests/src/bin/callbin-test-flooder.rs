@@ -14,11 +14,7 @@ use std::{
     time::Duration,
 };
 
-use callbin_tests::{
-    Socket,
-    socket::Received,
-    webrtc::{react, split},
-};
+use callbin_tests::webrtc::{react, take_calls};
 use gst::prelude::*;
 use gst_webrtc::WebRTCRTPTransceiver;
 
@@ -43,27 +39,12 @@ fn main() {
     };
     let manner = if manner == "floods" { &FLOODS } else { &ASKS };
     gst::init().expect("GStreamer is installed");
-    let mut socket = Socket::connect_to(url).hello(uid);
-    if let [room] = room {
-        socket.send(&format!("ROOM {room}"));
-        socket.expect("ROOM_OK ");
-    }
-    println!("registered");
     // By the prefix of a peer's messages.
     let mut peers = HashMap::new();
-    loop {
-        match socket.receive() {
-            Received::Text(text) => {
-                let (from, message) = split(&text);
-                let (_, webrtcbin) = peers.entry(from.to_owned()).or_insert_with(|| receiver(manner));
-                for signal in react(webrtcbin, message) {
-                    socket.send(&format!("{from}{signal}"));
-                }
-            }
-            Received::Binary(_) => {}
-            Received::Closed(_) | Received::Cut => break,
-        }
-    }
+    take_calls(url, uid, room.first(), |from, message| {
+        let (_, webrtcbin) = peers.entry(from.to_owned()).or_insert_with(|| receiver(manner));
+        react(webrtcbin, message)
+    });
 }
 
 /// A webrtcbin that receives all media, and then requests them again.

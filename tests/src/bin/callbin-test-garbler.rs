@@ -12,11 +12,7 @@ use std::{
 };
 
 use callbin_protocol::{SdpType, Signal};
-use callbin_tests::{
-    Socket,
-    socket::Received,
-    webrtc::{react, split},
-};
+use callbin_tests::webrtc::{react, take_calls};
 use gst::prelude::*;
 use gst_webrtc::WebRTCDataChannel;
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
@@ -45,32 +41,16 @@ fn main() {
     gst::init().expect("GStreamer is installed");
     let seed = seed.parse().expect("the seed is a number");
     let random: Random = Arc::new(Mutex::new(StdRng::seed_from_u64(seed)));
-    let mut socket = Socket::connect_to(url).hello(uid);
-    if let [room] = room {
-        socket.send(&format!("ROOM {room}"));
-        socket.expect("ROOM_OK ");
-    }
-    println!("registered");
     // By the prefix of the peer's messages.
     let mut peers = HashMap::new();
-    loop {
-        match socket.receive() {
-            Received::Text(text) => {
-                let (from, message) = split(&text);
-                // An offer begins a connection: the garbage may have ended the one before.
-                if matches!(Signal::parse(message), Ok(Signal::Sdp { kind: SdpType::Offer, .. })) {
-                    peers.insert(from.to_owned(), Sender::start(&random));
-                }
-                let Some(Sender(peer)) = peers.get(from) else { continue };
-                let webrtcbin = peer.by_name("peer").expect("it is named so");
-                for signal in react(&webrtcbin, message) {
-                    socket.send(&format!("{from}{signal}"));
-                }
-            }
-            Received::Binary(_) => {}
-            Received::Closed(_) | Received::Cut => break,
+    take_calls(url, uid, room.first(), |from, message| {
+        // An offer begins a connection: the garbage may have ended the one before.
+        if matches!(Signal::parse(message), Ok(Signal::Sdp { kind: SdpType::Offer, .. })) {
+            peers.insert(from.to_owned(), Sender(pipeline(&random)));
         }
-    }
+        let Some(Sender(peer)) = peers.get(from) else { return Vec::new() };
+        react(&peer.by_name("peer").expect("it is named so"), message)
+    });
 }
 
 /// Ends its pipeline when dropped.
@@ -79,12 +59,6 @@ struct Sender(gst::Pipeline);
 impl Drop for Sender {
     fn drop(&mut self) {
         let _ = self.0.set_state(gst::State::Null);
-    }
-}
-
-impl Sender {
-    fn start(random: &Random) -> Self {
-        Self(pipeline(random))
     }
 }
 
