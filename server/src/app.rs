@@ -11,15 +11,18 @@ use std::{
 use async_lock::{Semaphore, SemaphoreGuardArc};
 
 use crate::{
-    access::Grant,
-    account::{Accounts, Full, Ticket},
-    assets::Assets,
-    fair::Lanes,
+    access::{
+        Grant,
+        account::{Accounts, Full, Ticket},
+        owner::owners,
+    },
+    edge::{assets::Assets, fair::Lanes},
     hub::ConnId,
-    metrics::{Metrics, Snapshot},
-    owner::owners,
-    scrape::Kept,
-    settings::Settings,
+    operate::{
+        metrics::{Metrics, Snapshot},
+        scrape::Kept,
+        settings::Settings,
+    },
     switchboard::Switchboard,
 };
 

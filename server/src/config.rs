@@ -17,7 +17,7 @@ pub use values::normal_origin;
 use self::values::{
     filter, header, http_url, network, origin, path, seconds, seconds_or_none, size, stun_url, turn_url,
 };
-use crate::{account::Quotas, budget::Bounds, hub::Rules};
+use crate::{access::account::Quotas, delivery::budget::Bounds, hub::Rules};
 
 /// A signalling server for GStreamer's WebRTC clients and browsers.
 ///
@@ -369,7 +369,7 @@ pub struct Operations {
     #[arg(long, env = "CALLBIN_ADMIN_SECRET_FILE", value_name = "FILE")]
     pub admin_secret_file: Option<PathBuf>,
 
-    /// What to log: error, warn, info, debug, trace, or per module as in `warn,callbin_server::http=debug`.
+    /// What to log: error, warn, info, debug, trace, or per module as in `warn,callbin_server::edge=debug`.
     #[arg(long, env = "CALLBIN_LOG", default_value = "info", value_name = "FILTER", value_parser = filter)]
     pub log: String,
 

@@ -25,19 +25,23 @@ use futures_util::{FutureExt, Sink, Stream};
 use tracing::debug;
 
 use crate::{
-    access::{Ability, Grant},
-    account::Ticket,
+    access::{
+        Ability, Grant,
+        account::Ticket,
+        owner::{Owner, owners},
+        webhook::{Asker, Question, Verdict},
+    },
     app::{Admission, App},
     close::CloseReason,
     config::Limits,
+    delivery::{
+        incoming::Incoming,
+        outbox::{Link, Next, Outbox, cost},
+        payload::Kind,
+    },
+    edge::stream::Connected,
     hub::{ConnId, Event, Wish},
-    incoming::Incoming,
-    outbox::{Link, Next, Outbox, cost},
-    owner::{Owner, owners},
-    payload::Kind,
     runtime::{self, Alarm},
-    stream::Connected,
-    webhook::{Asker, Question, Verdict},
 };
 
 /// Enough for a request line or a candidate. Larger frames grow the buffer until there is nothing more to read; an idle

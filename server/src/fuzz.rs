@@ -17,22 +17,22 @@ use futures_util::{AsyncRead, AsyncWrite};
 use hyper::{HeaderMap, header};
 
 use crate::{
-    access::Grant,
-    account::Accounts,
+    access::{Grant, account::Accounts},
     app::App,
-    assets::Assets,
     config::Config,
-    http::{self, KeepAlive},
+    delivery::payload::Kind,
+    edge::{
+        assets::Assets,
+        http::{self, KeepAlive},
+        proxy::{self, Preface, TrustedProxies},
+        site::Site,
+    },
     hub::{
         Event,
         invariants::{Model, SLOTS},
     },
-    metrics::Metrics,
-    payload::Kind,
-    proxy::{self, Preface, TrustedProxies},
+    operate::{metrics::Metrics, settings::Settings},
     runtime,
-    settings::Settings,
-    site::Site,
     switchboard::Switchboard,
 };
 
@@ -82,7 +82,7 @@ pub fn token(bytes: &[u8]) {
     assert!(!matches!(verified, Some(Ok(_))), "a token that nobody signed");
     let request = hyper::Request::builder().uri(format!("/?token={text}"));
     if let Ok(request) = request.body(()) {
-        assert!(crate::site::authenticate(&settings, &request).is_err(), "a token that nobody signed");
+        assert!(crate::edge::site::authenticate(&settings, &request).is_err(), "a token that nobody signed");
     }
 }
 

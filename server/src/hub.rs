@@ -15,9 +15,11 @@ use async_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 use callbin_protocol::{ClientMessage, ErrorMessage, MAX_ID_LEN, ParseError, PeerId, RoomId, ServerMessage};
 
 use crate::{
-    access::{Ability, Grant},
+    access::{
+        Ability, Grant,
+        owner::{Owner, owners},
+    },
     close::CloseReason,
-    owner::{Owner, owners},
 };
 use room::{News, Place, Room};
 

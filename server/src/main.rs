@@ -5,7 +5,9 @@ use std::{error::Error, process::ExitCode};
 use callbin_server::{
     StartError, check, command,
     config::{self, ConfigError},
-    listener, logging, run, runtime,
+    edge::listener,
+    operate::logging,
+    run, runtime,
 };
 
 fn main() -> ExitCode {

@@ -18,25 +18,29 @@ use sd_notify::NotifyState;
 use tracing::{debug, info, warn};
 
 use crate::{
-    account::Accounts,
-    admin,
+    access::account::Accounts,
     app::{Admission, App, Visit},
-    assets::Assets,
     config::{Config, Deadlines},
     connection,
-    fair::Fair,
-    http::{self, KeepAlive},
+    edge::{
+        assets::Assets,
+        fair::Fair,
+        http::{self, KeepAlive},
+        listener::{self, BindError, Listener},
+        proxy::{self, Preface},
+        site::Site,
+        stream::Connected,
+        tls::{Certificate, CertificateError, Files},
+    },
     hub::ConnId,
-    listener::{self, BindError, Listener},
-    metrics::Metrics,
-    proxy::{self, Preface},
-    reload::Reloader,
+    operate::{
+        admin,
+        metrics::Metrics,
+        reload::Reloader,
+        settings::{Settings, SettingsError},
+    },
     runtime::{self, Signals, TcpStream, Wanted},
-    settings::{Settings, SettingsError},
-    site::Site,
-    stream::Connected,
     switchboard::Switchboard,
-    tls::{Certificate, CertificateError, Files},
 };
 
 /// Interval between checks while draining.

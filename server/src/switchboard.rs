@@ -20,15 +20,17 @@ use serde_json::{Value, json};
 use tracing::{Level, debug, enabled, info};
 
 use crate::{
-    access::Grant,
-    account::Lines,
-    budget::{Bounds, Budget},
+    access::{Grant, account::Lines, owner::network},
     close::CloseReason,
+    delivery::{
+        budget::{Bounds, Budget},
+        outbox::Outbox,
+    },
     hub::{ConnId, Counts, Doing, Effect, Event, Hub, Note, Rules, Wish},
-    logging::short,
-    metrics::{Metrics, Snapshot},
-    outbox::Outbox,
-    owner::network,
+    operate::{
+        logging::short,
+        metrics::{Metrics, Snapshot},
+    },
     runtime,
 };
 

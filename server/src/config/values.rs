@@ -6,7 +6,7 @@ use hyper::header::HeaderName;
 use ipnet::{IpNet, Ipv4Net};
 use tracing_subscriber::EnvFilter;
 
-use crate::ice::url::{self, Kind};
+use crate::access::ice::url::{self, Kind};
 
 const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
 

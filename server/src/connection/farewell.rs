@@ -10,7 +10,7 @@ use futures_util::{AsyncReadExt, AsyncWriteExt, Sink, Stream};
 use tracing::info;
 
 use super::{End, Presence, Pump};
-use crate::{close::CloseReason, stream::Connected};
+use crate::{close::CloseReason, edge::stream::Connected};
 
 /// What the peer sends after our close frame.
 enum Answer {

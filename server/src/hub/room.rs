@@ -11,7 +11,7 @@ use async_tungstenite::tungstenite::Message;
 use callbin_protocol::{MAX_LIST_LEN, PeerId, RoomId, ServerMessage};
 
 use super::{ConnId, Effect, text};
-use crate::owner::Owner;
+use crate::access::owner::Owner;
 
 /// Limit of stored notices; four times the most members the room ever had, if that is more. Beyond it the oldest notice
 /// is delivered at once.

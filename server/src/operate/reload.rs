@@ -16,9 +16,9 @@ use tracing::{error, info, warn};
 use crate::{
     app::App,
     config::{self, Config},
+    edge::tls::Certificate,
+    operate::settings::{self, Settings},
     runtime,
-    settings::{self, Settings},
-    tls::Certificate,
 };
 
 /// The time limit for reading the files.

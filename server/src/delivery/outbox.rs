@@ -10,9 +10,11 @@ use async_tungstenite::tungstenite::Message;
 use futures_util::task::AtomicWaker;
 
 use crate::{
-    budget::{Budget, Draw, SHARE},
     close::CloseReason,
-    payload::{Negotiation, Side},
+    delivery::{
+        budget::{Budget, Draw, SHARE},
+        payload::{Negotiation, Side},
+    },
 };
 
 /// The cost of a frame in the queue in addition to its payload, so that a flood of empty frames is bounded, too.
@@ -245,7 +247,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::budget::Bounds;
+    use crate::delivery::budget::Bounds;
 
     #[derive(Default)]
     struct Count(AtomicUsize);

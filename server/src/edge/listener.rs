@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tracing::{info, warn};
 
 use crate::{
-    metrics::Metrics,
+    operate::metrics::Metrics,
     runtime::{self, TcpListener, TcpStream},
 };
 

@@ -19,15 +19,19 @@ use percent_encoding::percent_decode_str;
 use tracing::info;
 
 use crate::{
-    access::{Grant, token::Refusal},
-    account::{BARRED, Full as NoRoom, Ticket},
-    admin,
+    access::{
+        Grant,
+        account::{BARRED, Full as NoRoom, Ticket},
+        owner::{Owner, owners, pages},
+        token::Refusal,
+    },
     app::{Admission, App, Visit, Wants},
-    assets::Asset,
-    http::{Answer, WithHeader, text, try_again},
+    edge::{
+        assets::Asset,
+        http::{Answer, WithHeader, text, try_again},
+    },
     hub::ConnId,
-    owner::{Owner, owners, pages},
-    settings::Settings,
+    operate::{admin, settings::Settings},
 };
 
 /// The subprotocol that a browser offers along with its token: a page cannot send the token in another header.
@@ -263,7 +267,7 @@ impl Site {
         // TURN credentials must not outlive the token.
         let ttl = grant.time_left().min(settings.ice.ttl);
         let body = settings.ice.for_peer(uid.as_str(), SystemTime::now(), ttl, &added);
-        crate::http::json(StatusCode::OK, &body)
+        crate::edge::http::json(StatusCode::OK, &body)
     }
 }
 

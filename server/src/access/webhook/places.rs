@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::owner::Owner;
+use crate::access::owner::Owner;
 
 /// The most questions under way.
 pub(crate) const PLACES: usize = 64;
@@ -175,7 +175,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::owner::owners;
+    use crate::access::owner::owners;
 
     fn address(last: u8) -> Owner {
         Owner::Address([192, 0, 2, last].into())

@@ -13,13 +13,12 @@ use serde_json::Value;
 use crate::{
     access::{
         KeyError,
+        ice::{self, IceServers},
         token::{self, Verifier},
+        webhook::Webhook,
     },
     config::{Config, Limits, normal_origin},
-    ice::{self, IceServers},
-    policy,
-    proxy::TrustedProxies,
-    webhook::Webhook,
+    edge::{policy, proxy::TrustedProxies},
 };
 
 /// The settings (see the module's description).

@@ -22,9 +22,8 @@ use ureq::Agent;
 
 use self::places::{Entry, Places};
 use crate::{
-    account::Lines,
-    metrics::{Counted, Outcome, WebhookMetrics},
-    owner::Owner,
+    access::{account::Lines, owner::Owner},
+    operate::metrics::{Counted, Outcome, WebhookMetrics},
     runtime,
 };
 

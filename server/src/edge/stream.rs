@@ -10,7 +10,7 @@ use callbin_transport::MaybeTls;
 use futures_rustls::server::TlsStream;
 use futures_util::{AsyncRead, AsyncWrite};
 
-use crate::{fair::Fair, runtime::TcpStream};
+use crate::{edge::fair::Fair, runtime::TcpStream};
 
 /// Turns are taken below TLS, so that neither tiny records nor handshakes delay other connections.
 pub type Socket = Fair<TcpStream>;

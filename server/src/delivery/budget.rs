@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use crate::outbox::Outbox;
+use crate::delivery::outbox::Outbox;
 
 /// Bytes each queue may hold without drawing. A description and its candidates fit; an honest peer on a good line has
 /// no more queued. Saves a mutex and an atomic operation per message.
@@ -158,7 +158,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::outbox::FRAME_COST;
+    use crate::delivery::outbox::FRAME_COST;
 
     const BOUNDS: Bounds = Bounds { queue: 100_000, all: 120_000 };
 

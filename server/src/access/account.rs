@@ -17,7 +17,7 @@ use std::{
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tracing::info;
 
-use crate::owner::{Owner, network};
+use crate::access::owner::{Owner, network};
 
 /// How long an account without connections is kept. Its rate limits have recovered by then.
 const KEPT: Duration = Duration::from_secs(30);
@@ -424,7 +424,7 @@ impl Limiter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::owner::owners;
+    use crate::access::owner::owners;
 
     const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4711);
 

@@ -13,7 +13,7 @@ use prometheus_client::{
 };
 
 pub use self::webhook::{Counted, Outcome, WebhookMetrics};
-use crate::{hub::Counts, payload::Kind};
+use crate::{delivery::payload::Kind, hub::Counts};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {

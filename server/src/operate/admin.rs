@@ -8,8 +8,8 @@ use tracing::info;
 
 use crate::{
     app::App,
-    http::{Answer, WithHeader, json as json_answer, text},
-    logging::short,
+    edge::http::{Answer, WithHeader, json as json_answer, text},
+    operate::logging::short,
 };
 
 /// Probes and metrics, without authentication.

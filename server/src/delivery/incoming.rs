@@ -5,7 +5,7 @@
 
 use async_tungstenite::tungstenite::Message;
 
-use crate::budget::SHARE;
+use crate::delivery::budget::SHARE;
 
 /// Bytes of a control frame before its payload: header and mask (RFC 6455, section 5.2).
 const CONTROL_HEAD: u64 = 6;

@@ -1,0 +1,6 @@
+//! What waits to be sent or to be complete, within bounds.
+
+pub mod budget;
+pub mod incoming;
+pub mod outbox;
+pub mod payload;
