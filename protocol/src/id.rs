@@ -76,6 +76,13 @@ id! {
     PeerId, []
 }
 
+impl PeerId {
+    /// The id of a peer that has chosen none: `guest-<number>`.
+    pub fn guest(number: u64) -> Self {
+        Self(format!("guest-{number}").into())
+    }
+}
+
 id! {
     /// The name of a room. `session` is reserved: the reference server stores a peer's 1-1 call under it.
     RoomId, ["session"]

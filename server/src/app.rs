@@ -16,6 +16,7 @@ use crate::{
         account::{Accounts, Full, Ticket},
         owner::owners,
     },
+    dialect::Translator,
     edge::{assets::Assets, fair::Lanes},
     hub::ConnId,
     operate::{
@@ -78,6 +79,8 @@ pub struct Admission {
     pub grant: Arc<Grant>,
     /// The extra messages it asked for.
     pub wants: Wants,
+    /// Translates its frames.
+    pub translator: Box<dyn Translator>,
     /// Its ticket.
     pub ticket: Ticket,
 }

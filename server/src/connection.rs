@@ -3,6 +3,7 @@
 mod farewell;
 
 use std::{
+    collections::VecDeque,
     future::Future,
     io, mem,
     net::SocketAddr,
@@ -15,7 +16,7 @@ use std::{
 use async_tungstenite::{
     WebSocketStream,
     tungstenite::{
-        self, Message, Utf8Bytes,
+        self, Message,
         error::{CapacityError, ProtocolError},
         protocol::{Role, WebSocketConfig},
     },
@@ -36,11 +37,12 @@ use crate::{
     config::Limits,
     delivery::{
         incoming::Incoming,
-        outbox::{Link, Next, Outbox, cost},
+        outbox::{Item, Link, Next, Outbox},
         payload::Kind,
     },
+    dialect::{Step, Translator},
     edge::stream::Connected,
-    hub::{ConnId, Event, Wish},
+    hub::{ConnId, Event, Refusal, Request, Wish},
     runtime::{self, Alarm},
 };
 
@@ -129,9 +131,16 @@ impl Drop for Presence {
 /// What has to come before a request is carried out: the webhook's verdict, or a pause for the rate limit.
 type Asking = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 
+/// What is left to do of a frame.
+struct Todo {
+    steps: VecDeque<Step>,
+    /// The frame, if the dialect is single: in a call, it is payload.
+    frame: Option<Message>,
+}
+
 /// A request that is not carried out yet.
-struct Request {
-    text: Utf8Bytes,
+struct Waiting {
+    request: Request,
     asking: Asking,
     /// The notices already charged.
     paid: usize,
@@ -153,8 +162,11 @@ struct Pump {
     heard: bool,
     /// Whether the peer asked for heartbeats.
     heartbeat: bool,
-    /// The request that waits for the rate limit or for the webhook. Nothing is read until then.
-    request: Option<Request>,
+    translator: Box<dyn Translator>,
+    /// The rest of a frame. Nothing is read until it is done.
+    todo: Option<Box<Todo>>,
+    /// The request that waits for the rate limit or for the webhook.
+    waiting: Option<Waiting>,
     presence: Presence,
 }
 
@@ -184,9 +196,12 @@ impl Pump {
             .max_frame_size(Some(limits.max_message));
         let incoming = Incoming::after(stream.received().saturating_sub(leftover.len() as u64));
         let socket = WebSocketStream::from_partially_read(stream, leftover, Role::Server, Some(config)).await;
-        let Admission { conn, address, grant, wants, ticket } = admission;
-        let outbox = app.switchboard.open(conn, address, grant.clone(), wants.caller, ticket.lines());
-        Box::new(Self {
+        let Admission { conn, address, grant, wants, mut translator, ticket } = admission;
+        let dialect = translator.dialect();
+        let outbox = app.switchboard.open(conn, address, grant.clone(), dialect, ticket.lines());
+        let mut steps = Vec::new();
+        translator.open(&mut steps);
+        let mut pump = Box::new(Self {
             socket,
             incoming,
             link: None,
@@ -196,9 +211,15 @@ impl Pump {
             unwritten: 0,
             heard: false,
             heartbeat: wants.heartbeat,
-            request: None,
+            translator,
+            todo: None,
+            waiting: None,
             presence: Presence { conn, address, outbox, ticket, grant, app },
-        })
+        });
+        if !steps.is_empty() {
+            pump.todo = Some(Box::new(Todo { steps: steps.into(), frame: None }));
+        }
+        pump
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
@@ -277,7 +298,7 @@ impl Pump {
             if !self.presence.app.is_ready() {
                 return Err(CloseReason::GoingAway);
             }
-            if !self.presence.ticket.admit_registration() {
+            if self.translator.dialect().is_single() && !self.presence.ticket.admit_registration() {
                 return Err(CloseReason::TooManyRegistrations);
             }
         }
@@ -289,53 +310,81 @@ impl Pump {
             // The peer may have been called since the last frame.
             self.link = self.presence.outbox.link().cloned();
         }
-        let event = match frame {
+        match &frame {
             Message::Text(_) | Message::Binary(_) if self.link.is_some() => {
                 self.relay(frame);
                 return Ok(());
             }
             Message::Text(text) => {
-                self.leave_greeting();
-                return match self.question(&text) {
-                    Some(asking) => {
-                        self.request = Some(Request { text, asking, paid: 0 });
-                        Ok(())
-                    }
-                    None => self.carry_out(text, 0),
+                let kind = match Kind::of(text) {
+                    Kind::Text => Kind::Control,
+                    kind => kind,
                 };
+                self.presence.app.metrics.count_message(kind, text.len());
             }
-            Message::Binary(bytes) => Event::Binary(bytes),
+            Message::Binary(_) => {}
             // tungstenite answers pings itself.
             _ => return Ok(()),
-        };
+        }
         self.leave_greeting();
-        self.handle(event);
+        let is_single = self.translator.dialect().is_single();
+        let mut steps = Vec::new();
+        let kept = is_single.then(|| frame.clone());
+        self.translator.read(frame, &mut steps);
+        self.todo = Some(Box::new(Todo { steps: steps.into(), frame: kept }));
+        self.proceed()
+    }
+
+    /// Does the steps of a frame, up to one that has to wait.
+    fn proceed(&mut self) -> Result<(), CloseReason> {
+        while self.waiting.is_none()
+            && let Some(todo) = &mut self.todo
+        {
+            match todo.steps.pop_front() {
+                None => self.todo = None,
+                Some(Step::Say(text)) => self.presence.outbox.push(Message::Text(text)),
+                Some(Step::Ask(request)) => {
+                    self.admit_request(&request)?;
+                    match self.question(&request) {
+                        Some(asking) => self.waiting = Some(Waiting { request, asking, paid: 0 }),
+                        None => self.carry_out(request, 0)?,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A connection that can register several ids pays for each. A single one has paid with its first frame.
+    fn admit_request(&self, request: &Request) -> Result<(), CloseReason> {
+        let registers = matches!(request, Request::Register { .. } | Request::Meet { .. });
+        if registers && !self.translator.dialect().is_single() && !self.presence.ticket.admit_registration() {
+            return Err(CloseReason::TooManyRegistrations);
+        }
         Ok(())
     }
 
     /// Handles a request, or delays it for the rate limit. Its cost may have changed since it came, so it is computed
     /// now and again after each wait.
-    fn carry_out(&mut self, text: Utf8Bytes, paid: usize) -> Result<(), CloseReason> {
+    fn carry_out(&mut self, request: Request, paid: usize) -> Result<(), CloseReason> {
         let Presence { conn, ticket, app, .. } = &self.presence;
-        let price = app.switchboard.fan_out(*conn, &text);
+        let price = app.switchboard.fan_out(*conn, &request);
         let wait = match price.saturating_sub(paid) {
             0 => Duration::ZERO,
             owed => ticket.wait_for_notices(owed).ok_or(CloseReason::TooManyNotices)?,
         };
         if wait.is_zero() {
-            self.handle(Event::Text(text));
+            let frame = self.todo.as_ref().and_then(|todo| todo.frame.clone());
+            self.handle(Event::Asked { request, frame });
         } else {
             let asking = runtime::sleep(wait).map(|()| Verdict::Allowed(Vec::new()));
-            self.request = Some(Request { text, asking: Box::pin(asking), paid: paid.max(price) });
+            self.waiting = Some(Waiting { request, asking: Box::pin(asking), paid: paid.max(price) });
         }
         Ok(())
     }
 
     fn handle(&mut self, event: Event) {
         let Presence { conn, outbox, app, .. } = &self.presence;
-        if let Event::Text(text) = &event {
-            app.metrics.count_message(Kind::Control, text.len());
-        }
         app.switchboard.handle(*conn, event);
         self.link = outbox.link().cloned();
     }
@@ -360,11 +409,11 @@ impl Pump {
     }
 
     /// The question to the webhook about a request, if it has to be asked.
-    fn question(&self, text: &str) -> Option<Asking> {
+    fn question(&self, request: &Request) -> Option<Asking> {
         let settings = self.presence.app.settings();
         let webhook = settings.webhook.as_ref()?;
         let Presence { conn, address, ticket, grant, app, .. } = &self.presence;
-        let (wish, uid) = app.switchboard.wish(*conn, text)?;
+        let (wish, uid) = app.switchboard.wish(*conn, request)?;
         if !may_ask(grant, &wish, uid.as_ref()) {
             return None;
         }
@@ -391,23 +440,27 @@ impl Pump {
         Some(Box::pin(webhook.clone().ask(question, asker, app.metrics.webhook.clone())))
     }
 
-    /// Ready when no request waits.
+    /// Ready when all steps of the last frame are done.
     fn poll_verdict(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
-        while let Some(Request { asking, .. }) = &mut self.request {
+        loop {
+            self.proceed()?;
+            let Some(Waiting { asking, .. }) = &mut self.waiting else { return Poll::Ready(Ok(())) };
             let verdict = ready!(asking.as_mut().poll(cx));
-            let Some(Request { text, paid, .. }) = self.request.take() else { break };
-            match verdict {
+            let Some(Waiting { request, paid, .. }) = self.waiting.take() else { continue };
+            let refusal = match verdict {
                 Verdict::Allowed(ice_servers) => {
                     if !ice_servers.is_empty() {
                         self.presence.app.switchboard.add_ice_servers(self.presence.conn, ice_servers);
                     }
-                    self.carry_out(text, paid)?;
+                    self.carry_out(request, paid)?;
+                    continue;
                 }
-                Verdict::Refused(reason) => self.handle(Event::Refused(reason)),
-                Verdict::None => self.handle(Event::Unanswered),
-            }
+                Verdict::Refused(reason) => Refusal::Other(reason),
+                Verdict::None => Refusal::Unavailable,
+            };
+            let (about, key) = request.about();
+            self.handle(Event::Denied { about, key, refusal });
         }
-        Poll::Ready(Ok(()))
     }
 
     /// The current limits: they may have been reloaded.
@@ -466,7 +519,7 @@ impl Pump {
                     self.set_alarm(Phase::Pinged, self.limits().pong_timeout);
                 }
                 // While a request waits nothing is read, so the pong may be unread.
-                Phase::Pinged if self.heard || self.request.is_some() => {
+                Phase::Pinged if self.heard || self.waiting.is_some() => {
                     let rest = self.keepalive().saturating_sub(self.limits().pong_timeout);
                     self.set_alarm(Phase::Quiet, rest.max(Duration::from_millis(1)));
                 }
@@ -497,19 +550,13 @@ impl Pump {
         }
     }
 
-    /// Hands queued frames to the socket. Pending: the queue is empty, and the outbox will wake us.
+    /// Hands queued items to the socket. Pending: the queue is empty, and the outbox will wake us.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         while self.unwritten < WRITE_BATCH {
             match self.presence.outbox.poll_next(cx) {
-                Next::Frame(frame) => {
-                    self.unwritten += cost(&frame);
-                    self.incoming.send(frame.len());
-                    match Pin::new(&mut self.socket).start_send(frame) {
-                        Ok(()) => {}
-                        // The socket is full; the flush writes the rest.
-                        Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        Err(error) => return Poll::Ready(Err(end_of(&error))),
-                    }
+                Next::Item(item) => {
+                    self.unwritten += item.cost();
+                    self.start_send(item)?;
                 }
                 Next::Close(reason) => return Poll::Ready(Err(End::Closing(reason))),
                 Next::Pending if self.unwritten == 0 => return Poll::Pending,
@@ -517,6 +564,27 @@ impl Pump {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn start_send(&mut self, item: Item) -> Result<(), End> {
+        match item {
+            Item::Frame(frame) => self.start_send_frame(frame),
+            Item::Notice(notice) => {
+                let mut frames = Vec::new();
+                self.translator.write(notice, &mut frames);
+                frames.into_iter().try_for_each(|frame| self.start_send_frame(frame))
+            }
+        }
+    }
+
+    fn start_send_frame(&mut self, frame: Message) -> Result<(), End> {
+        self.incoming.send(frame.len());
+        match Pin::new(&mut self.socket).start_send(frame) {
+            Ok(()) => Ok(()),
+            // The socket is full; the flush writes the rest.
+            Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(end_of(&error)),
+        }
     }
 }
 

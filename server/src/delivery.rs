@@ -4,3 +4,6 @@ pub mod budget;
 pub mod incoming;
 pub mod outbox;
 pub mod payload;
+
+#[cfg(test)]
+mod tests;

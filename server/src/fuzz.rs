@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use async_tungstenite::tungstenite::Message;
 use callbin_protocol::{ClientMessage, ServerMessage, Signal};
 use clap::Parser;
 use futures_util::{AsyncRead, AsyncWrite};
@@ -21,6 +22,7 @@ use crate::{
     app::App,
     config::Config,
     delivery::payload::Kind,
+    dialect::Dialect,
     edge::{
         assets::Assets,
         http::{self, KeepAlive},
@@ -28,8 +30,8 @@ use crate::{
         site::Site,
     },
     hub::{
-        Event,
-        invariants::{Model, SLOTS},
+        About, Event, Key, Refusal,
+        invariants::{Model, SLOTS, said},
     },
     operate::{metrics::Metrics, settings::Settings},
     runtime,
@@ -128,19 +130,23 @@ fn event(what: u8, whom: u8) -> Event {
                 ..Grant::default()
             }),
             address: PEER.ip(),
-            wants_caller: whom.is_multiple_of(3),
+            dialect: Dialect::Text,
         },
-        2 | 3 => Event::Text(format!("HELLO {uid}").into()),
-        4 => Event::Text(format!("SESSION {uid}").into()),
-        5 => Event::Text(format!("ROOM {room}").into()),
-        6 => Event::Text(format!("ROOM_PEER_MSG {uid} hi").into()),
-        7 => Event::Text("ROOM_PEER_LIST".into()),
-        8 => Event::Text("{}".into()),
-        9 => Event::Binary(vec![what].into()),
-        10 if whom.is_multiple_of(2) => Event::Refused("no".into()),
-        10 => Event::Unanswered,
+        2 | 3 => said(Message::text(format!("HELLO {uid}"))),
+        4 => said(Message::text(format!("SESSION {uid}"))),
+        5 => said(Message::text(format!("ROOM {room}"))),
+        6 => said(Message::text(format!("ROOM_PEER_MSG {uid} hi"))),
+        7 => said(Message::text("ROOM_PEER_LIST")),
+        8 => said(Message::text("{}")),
+        9 => said(Message::binary(vec![what])),
+        10 if whom.is_multiple_of(2) => denied(Refusal::Other("no".into())),
+        10 => denied(Refusal::Unavailable),
         _ => Event::Closed,
     }
+}
+
+fn denied(refusal: Refusal) -> Event {
+    Event::Denied { about: About::Call, key: Key::default(), refusal }
 }
 
 /// A server that requires tokens and trusts proxies on local addresses.

@@ -1,25 +1,40 @@
-//! The protocol's state machine: registrations, sessions and rooms. Events in, effects out; no I/O, no clock, no lock.
+//! Who is there, who talks with whom, which rooms exist. Requests in, notices and other effects out; no I/O, no clock, no
+//! lock. It does not know how requests and notices are written: that is what the [dialects](crate::dialect) are for.
 //!
-//! A connection is in one `Stage` and only moves forward: greeting, idle, then a session or a room until it closes.
-//! Closing a connection here removes it from every table at once, before its socket is closed: the uid is free again,
-//! and a later failure leaves nothing behind.
+//! A connection can have ids to be called by, calls, and a place in one room. The one of a
+//! [single](Dialect::is_single) dialect only moves forward: it registers, then it has one call or one room until it is
+//! closed. Closing a connection here removes it from every table at once, before its socket is closed: the uid is free
+//! again, and a later failure leaves nothing behind.
 //!
 //! Notices to the members of a room are queued in the room. [`Hub::pass_on`] delivers a few at a time, so the work of
 //! one event is bounded however many members it concerns.
 
+mod calls;
+mod notice;
+mod request;
 mod room;
+mod rooms;
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
 
-use async_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
-use callbin_protocol::{ClientMessage, ErrorMessage, MAX_ID_LEN, ParseError, PeerId, RoomId, ServerMessage};
+use async_tungstenite::tungstenite;
+use callbin_protocol::{PeerId, RoomId};
 
+pub use self::{
+    notice::{Call, Change, Ended, Incoming, Joined, Message, Notice, Refusal, Refused},
+    request::{About, Card, Key, Payload, Request, Start},
+};
 use crate::{
     access::{
         Ability, Grant,
         owner::{Owner, owners},
     },
     close::CloseReason,
+    dialect::Dialect,
 };
 use room::{News, Place, Room};
 
@@ -30,23 +45,31 @@ pub struct ConnId(pub u64);
 /// An event of a connection.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// The WebSocket handshake is complete.
+    /// The connection is open.
     Opened {
         /// The permissions of its token.
         grant: Arc<Grant>,
         /// The address whose limits it shares: its own or its network's.
         address: IpAddr,
-        /// It asked for a notice that names its caller (the base protocol has none).
-        wants_caller: bool,
+        /// The protocol that it speaks.
+        dialect: Dialect,
     },
-    /// A text frame came.
-    Text(Utf8Bytes),
-    /// A binary frame came.
-    Binary(Bytes),
-    /// The webhook refused its request for this reason.
-    Refused(String),
-    /// The webhook did not answer.
-    Unanswered,
+    /// A request came.
+    Asked {
+        /// The request.
+        request: Request,
+        /// Its frame, if the connection is single. In the call of a single connection every frame is payload, whatever request it seems to be.
+        frame: Option<tungstenite::Message>,
+    },
+    /// A request is not carried out: the webhook refused it for the reason, or did not answer.
+    Denied {
+        /// What was asked for.
+        about: About,
+        /// The call that was meant, if any.
+        key: Key,
+        /// Why.
+        refusal: Refusal,
+    },
     /// Its socket is closed, closing or broken.
     Closed,
 }
@@ -54,8 +77,10 @@ pub enum Event {
 /// What the sockets have to do, in this order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Queue a frame.
-    Send(ConnId, Message),
+    /// Queue a notice.
+    Tell(ConnId, Notice),
+    /// Queue a frame of a peer of the same dialect, unread.
+    Forward(ConnId, tungstenite::Message),
     /// Close the socket. The connection is gone from the hub already.
     Close(ConnId, CloseReason),
     /// Forward everything that one of the two sends from now on to the other, unparsed.
@@ -67,18 +92,18 @@ pub enum Effect {
 /// Log entries for an operator. Names only, never a payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// HELLO was accepted.
+    /// A registration was accepted.
     Registered(PeerId),
-    /// HELLO was refused: the uid is taken, invalid or not allowed by the token.
+    /// A registration was refused, and the connection is closed: the uid is taken, invalid or not allowed by the token.
     UidRefused(CloseReason),
-    /// SESSION was accepted.
+    /// A call was accepted.
     Called {
         /// The caller.
         caller: PeerId,
         /// The callee.
         callee: PeerId,
     },
-    /// ROOM was accepted.
+    /// A join was accepted.
     Joined {
         /// The new member.
         peer: PeerId,
@@ -87,7 +112,7 @@ pub enum Note {
         /// The number of members, including the new one.
         members: usize,
     },
-    /// A request was answered with ERROR.
+    /// A request was refused.
     Refused(PeerId, &'static str),
     /// A registered peer is gone.
     Left(PeerId),
@@ -96,26 +121,59 @@ pub enum Note {
 /// The hub's state of a connection.
 #[derive(Debug)]
 struct Connection {
-    stage: Stage,
     grant: Arc<Grant>,
     address: IpAddr,
-    wants_caller: bool,
+    dialect: Dialect,
+    /// The ids that it can be called by, in the order of their registration.
+    uids: Vec<PeerId>,
+    calls: BTreeMap<Key, Leg>,
+    seat: Option<Seat>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Stage {
-    Greeting,
-    Idle { uid: PeerId },
-    InSession { uid: PeerId, partner: ConnId, is_caller: bool },
-    InRoom { uid: PeerId, room: RoomId, place: Place },
+/// One side of a call.
+#[derive(Debug, Clone)]
+struct Leg {
+    /// The id of this side.
+    uid: PeerId,
+    /// The other side: its connection, its name for the call, its id.
+    partner: ConnId,
+    partner_key: Key,
+    peer: PeerId,
+    is_caller: bool,
+    /// The card to register the id with when the other side ends the call.
+    returns_as: Option<Box<Card>>,
+}
+
+/// A connection's place in a room.
+#[derive(Debug, Clone)]
+struct Seat {
+    room: RoomId,
+    place: Place,
+}
+
+/// A registered id.
+#[derive(Debug)]
+struct Peer {
+    conn: ConnId,
+    card: Card,
+    /// Its calls.
+    calls: usize,
 }
 
 impl Connection {
+    /// Its main id: the first one.
     fn uid(&self) -> Option<&PeerId> {
-        match &self.stage {
-            Stage::Greeting => None,
-            Stage::Idle { uid } | Stage::InSession { uid, .. } | Stage::InRoom { uid, .. } => Some(uid),
-        }
+        self.uids.first()
+    }
+
+    /// Its name in logs and for its partners.
+    fn name(&self, conn: ConnId) -> PeerId {
+        let by_token = || PeerId::new(self.grant.identity.as_deref()?).ok();
+        self.uid().cloned().or_else(by_token).unwrap_or_else(|| PeerId::guest(conn.0))
+    }
+
+    fn is_idle(&self) -> bool {
+        self.calls.is_empty() && self.seat.is_none()
     }
 
     /// The accounts that its sessions and rooms count for.
@@ -155,12 +213,14 @@ impl Default for Rules {
 pub struct Hub {
     rules: Rules,
     connections: HashMap<ConnId, Connection>,
-    uids: HashMap<PeerId, ConnId>,
+    uids: HashMap<PeerId, Peer>,
     rooms: HashMap<RoomId, Room>,
     /// Rooms with undelivered notices, each of them once.
     news: News,
     usage: HashMap<Owner, Usage>,
     sessions: usize,
+    /// The last number used for a call without a name.
+    last_call: u64,
 }
 
 /// Numbers of connections, peers, sessions and rooms.
@@ -185,8 +245,6 @@ pub enum Doing<'a> {
     Session {
         /// Its partner.
         with: &'a PeerId,
-        /// Whether it is the caller.
-        is_caller: bool,
     },
     /// In a room.
     Room(&'a RoomId),
@@ -217,14 +275,12 @@ impl Hub {
     /// Handles an event of a connection and appends the resulting effects to `effects`.
     pub fn handle(&mut self, conn: ConnId, event: Event, effects: &mut Vec<Effect>) {
         match event {
-            Event::Opened { grant, address, wants_caller } => {
-                let connection = Connection { stage: Stage::Greeting, grant, address, wants_caller };
-                self.connections.insert(conn, connection);
+            Event::Opened { grant, address, dialect } => {
+                let (uids, calls, seat) = (Vec::new(), BTreeMap::new(), None);
+                self.connections.insert(conn, Connection { grant, address, dialect, uids, calls, seat });
             }
-            Event::Text(text) => self.handle_frame(conn, Message::Text(text), effects),
-            Event::Binary(bytes) => self.handle_frame(conn, Message::Binary(bytes), effects),
-            Event::Refused(reason) => self.refuse_wish(conn, reason, effects),
-            Event::Unanswered => self.leave_wish(conn, effects),
+            Event::Asked { request, frame } => self.handle_request(conn, request, frame, effects),
+            Event::Denied { about, key, refusal } => self.refuse(conn, about, key, refusal, effects),
             Event::Closed => self.remove(conn, effects),
         }
     }
@@ -239,35 +295,42 @@ impl Hub {
         }
     }
 
-    /// The request in a frame, if it is one that the webhook may refuse, and the uid of its sender, if it has one.
-    pub fn wish(&self, conn: ConnId, text: &str) -> Option<(Wish, Option<PeerId>)> {
+    /// What a request would do if it were carried out now, if the webhook may refuse it, and the uid of its sender, if it
+    /// has one.
+    pub fn wish(&self, conn: ConnId, request: &Request) -> Option<(Wish, Option<PeerId>)> {
         let connection = self.connections.get(&conn)?;
-        match (&connection.stage, ClientMessage::parse(text)) {
-            (Stage::Greeting, Ok(ClientMessage::Hello(uid))) => Some((Wish::Register(uid), None)),
-            (Stage::Idle { uid }, Ok(ClientMessage::Session(peer))) => {
-                Some((Wish::Call(peer), Some(uid.clone())))
+        if connection.dialect.is_single() {
+            let is_new = connection.uids.is_empty();
+            if !connection.is_idle() || is_new != matches!(request, Request::Register { .. }) {
+                return None;
             }
-            (Stage::Idle { uid }, Ok(ClientMessage::Room(room))) => {
-                Some((Wish::Join(room), Some(uid.clone())))
+        }
+        let name = || Some(connection.name(conn));
+        match request {
+            Request::Register { uid, .. } => Some((Wish::Register(uid.clone()), None)),
+            Request::Call { to, from, .. } => Some((Wish::Call(to.clone()), from.clone().or_else(name))),
+            Request::Meet { uid, .. } if self.uids.contains_key(uid) => {
+                Some((Wish::Call(uid.clone()), name()))
             }
+            Request::Meet { uid, .. } => Some((Wish::Register(uid.clone()), None)),
+            Request::Join(room) => Some((Wish::Join(room.clone()), name())),
             _ => None,
         }
     }
 
-    /// The cost of a frame beyond itself if it were handled now: the notices it causes and the names in its answer.
+    /// The cost of a request beyond itself if it were carried out now: the notices it causes and the names in its answer.
     ///
     /// Of two members, the one that joined later pays for both notices between them: its joining and the first leaving.
     /// So leaving is free, also when a whole network leaves.
-    pub fn fan_out(&self, conn: ConnId, text: &str) -> usize {
+    pub fn fan_out(&self, conn: ConnId, request: &Request) -> usize {
         let Some(connection) = self.connections.get(&conn) else { return 0 };
-        match (&connection.stage, ClientMessage::parse(text)) {
-            (Stage::Idle { .. }, Ok(ClientMessage::Room(id))) if connection.grant.allows_room(&id) => {
-                let members = self.rooms.get(&id).map_or(0, Room::len);
+        let members = |room| self.rooms.get(room).map_or(0, Room::len);
+        match (request, &connection.seat) {
+            (Request::Join(id), None) if connection.is_idle() && connection.grant.allows_room(id) => {
+                let members = members(id);
                 if members < self.rules.max_members { 2 * members } else { 0 }
             }
-            (Stage::InRoom { room, .. }, Ok(ClientMessage::RoomPeerList)) => {
-                self.rooms.get(room).map_or(0, Room::len)
-            }
+            (Request::Members | Request::Send { to: None, .. }, Some(seat)) => members(&seat.room),
             _ => 0,
         }
     }
@@ -296,17 +359,22 @@ impl Hub {
 
     /// The registered peers and the state of each.
     pub fn peers(&self) -> impl Iterator<Item = (ConnId, &PeerId, Doing<'_>)> {
-        self.connections.iter().filter_map(|(conn, connection)| {
-            let doing = match &connection.stage {
-                Stage::Greeting => return None,
-                Stage::Idle { .. } => Doing::Nothing,
-                Stage::InSession { partner, is_caller, .. } => {
-                    Doing::Session { with: self.connections.get(partner)?.uid()?, is_caller: *is_caller }
-                }
-                Stage::InRoom { room, .. } => Doing::Room(room),
+        self.uids.iter().filter_map(|(uid, peer)| {
+            let connection = self.connections.get(&peer.conn)?;
+            let call = connection.calls.values().find(|leg| leg.uid == *uid);
+            let doing = match (call, &connection.seat) {
+                (Some(leg), _) => Doing::Session { with: &leg.peer },
+                (None, Some(seat)) => Doing::Room(&seat.room),
+                (None, None) => Doing::Nothing,
             };
-            Some((*conn, connection.uid()?, doing))
+            Some((peer.conn, uid, doing))
         })
+    }
+
+    /// The caller and the callee of each session.
+    pub fn sessions(&self) -> impl Iterator<Item = (&PeerId, &PeerId)> {
+        let legs = self.connections.values().flat_map(|connection| connection.calls.values());
+        legs.filter(|leg| leg.is_caller).map(|leg| (&leg.uid, &leg.peer))
     }
 
     /// The rooms and their members, in the order in which the members joined.
@@ -321,24 +389,23 @@ impl Hub {
 
     /// The connection with this uid, and its grant.
     pub fn find(&self, uid: &str) -> Option<(ConnId, &Arc<Grant>)> {
-        let conn = self.uids.get(uid)?;
-        Some((*conn, &self.connections.get(conn)?.grant))
+        let conn = self.uids.get(uid)?.conn;
+        Some((conn, &self.connections.get(&conn)?.grant))
     }
 
     /// Connections that are neither in a session nor in a room.
     pub fn idle(&self) -> impl Iterator<Item = ConnId> {
-        let idle = |stage: &Stage| matches!(stage, Stage::Greeting | Stage::Idle { .. });
-        self.connections.iter().filter(move |(_, connection)| idle(&connection.stage)).map(|(conn, _)| *conn)
+        self.connections.iter().filter(|(_, connection)| connection.is_idle()).map(|(conn, _)| *conn)
     }
 
-    /// Any connection together with its session partner or the other members of its room.
+    /// Any connection together with its session partners or the other members of its room.
     pub fn company(&self) -> Option<Vec<ConnId>> {
         let (conn, connection) = self.connections.iter().next()?;
-        Some(match &connection.stage {
-            Stage::Greeting | Stage::Idle { .. } => vec![*conn],
-            Stage::InSession { partner, .. } => vec![*conn, *partner],
-            Stage::InRoom { room, .. } => self.members(room.as_str()),
-        })
+        if let Some(seat) = &connection.seat {
+            return Some(self.members(seat.room.as_str()));
+        }
+        let partners = connection.calls.values().map(|leg| leg.partner);
+        Some(std::iter::once(*conn).chain(partners).collect())
     }
 
     /// Closes a connection for a reason outside the protocol.
@@ -353,244 +420,97 @@ impl Hub {
         conns.iter().for_each(|conn| self.kick(*conn, reason, effects));
     }
 
-    fn handle_frame(&mut self, conn: ConnId, frame: Message, effects: &mut Vec<Effect>) {
-        // Check the stage before parsing: in a session every frame is payload, whatever its text is.
-        match self.connections.get(&conn).map(|connection| &connection.stage) {
-            // The hub has just closed the connection; the frame was already under way.
-            None => {}
-            Some(Stage::InSession { partner, .. }) => effects.push(Effect::Send(*partner, frame)),
-            Some(stage) => match frame {
-                Message::Text(text) => match stage.clone() {
-                    Stage::Greeting => self.greet(conn, &text, effects),
-                    Stage::Idle { uid } => self.handle_idle(conn, uid, &text, effects),
-                    Stage::InRoom { uid, room, .. } => self.handle_in_room(conn, uid, &room, &text, effects),
-                    Stage::InSession { .. } => {}
-                },
-                _ => self.close(conn, CloseReason::BinaryFrame, effects),
-            },
-        }
-    }
-
-    fn greet(&mut self, conn: ConnId, text: &str, effects: &mut Vec<Effect>) {
-        let refusal = match ClientMessage::parse(text) {
-            Ok(ClientMessage::Hello(uid)) => match self.register(conn, uid, effects) {
-                Ok(()) => return,
-                Err(reason) => reason,
-            },
-            Err(ParseError::InvalidUid(_)) => CloseReason::InvalidUid,
-            _ => return self.close(conn, CloseReason::InvalidProtocol, effects),
-        };
-        effects.push(Effect::Note(conn, Note::UidRefused(refusal)));
-        self.close(conn, refusal, effects);
-    }
-
-    fn register(&mut self, conn: ConnId, uid: PeerId, effects: &mut Vec<Effect>) -> Result<(), CloseReason> {
-        if uid.as_str().len() > self.rules.max_uid {
-            return Err(CloseReason::InvalidUid);
-        }
-        // Check the permission first: a peer that may not have a uid must not learn whether it is taken.
-        let grant =
-            self.connections.get(&conn).map(|connection| connection.grant.clone()).unwrap_or_default();
-        if !grant.allows_uid(&uid) {
-            return Err(CloseReason::UidNotAllowed);
-        }
-        if let Some(&holder) = self.uids.get(&uid) {
-            let ghost =
-                self.connections.get(&holder).is_some_and(|other| other.grant.is_same_identity(&grant));
-            if !ghost {
-                return Err(CloseReason::InvalidUid);
-            }
-            self.close(holder, CloseReason::Replaced, effects);
-        }
-        self.uids.insert(uid.clone(), conn);
-        self.set_stage(conn, Stage::Idle { uid: uid.clone() });
-        effects.push(Effect::Note(conn, Note::Registered(uid)));
-        self.send(conn, &ServerMessage::Hello, effects);
-        Ok(())
-    }
-
-    fn handle_idle(&mut self, conn: ConnId, uid: PeerId, text: &str, effects: &mut Vec<Effect>) {
-        let result = match ClientMessage::parse(text) {
-            Ok(ClientMessage::Session(callee)) => self.call(conn, &uid, callee, effects),
-            Ok(ClientMessage::Room(room)) => self.join(conn, &uid, room, effects),
-            Err(ParseError::InvalidCallee(text)) => Err(ErrorMessage::PeerNotFound(cut(text))),
-            Err(ParseError::InvalidRoom(text)) => Err(ErrorMessage::InvalidRoomId(cut(text))),
-            // Clients end their call at any ERROR, so a merely unexpected message gets no answer.
-            _ => Ok(()),
-        };
-        if let Err(error) = result {
-            self.refuse(conn, uid, error, effects);
-        }
-    }
-
-    fn call(
+    fn handle_request(
         &mut self,
         conn: ConnId,
-        uid: &PeerId,
-        callee: PeerId,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), ErrorMessage> {
-        let partner = self.find_callee(conn, &callee)?;
-        let owners = self.owners(conn);
-        if self.is_any_at(&owners, self.rules.max_sessions, |usage| usage.sessions) {
-            return Err(ErrorMessage::TooManySessions);
-        }
-        self.count(&owners, |usage| usage.sessions += 1);
-        self.sessions += 1;
-        self.set_stage(conn, Stage::InSession { uid: uid.clone(), partner, is_caller: true });
-        self.set_stage(partner, Stage::InSession { uid: callee.clone(), partner: conn, is_caller: false });
-        effects.push(Effect::Note(conn, Note::Called { caller: uid.clone(), callee }));
-        // SESSION_OK goes first: after the pairing, the partner's frames may overtake ours.
-        self.send(conn, &ServerMessage::SessionOk, effects);
-        // This also has to precede the caller's first frame.
-        if self.connections.get(&partner).is_some_and(|connection| connection.wants_caller) {
-            self.send(partner, &ServerMessage::Caller(uid.clone()), effects);
-        }
-        effects.push(Effect::Pair(conn, partner));
-        Ok(())
-    }
-
-    /// A callee that is absent and one that may not be called give the same error, so that callers cannot probe uids.
-    fn find_callee(&self, conn: ConnId, callee: &PeerId) -> Result<ConnId, ErrorMessage> {
-        let found = self.uids.get(callee).copied();
-        let partner = found
-            .filter(|partner| self.may_call(conn, *partner))
-            .ok_or_else(|| ErrorMessage::PeerNotFound(callee.to_string()))?;
-        // A peer that calls itself gets "busy".
-        let stage = self.connections.get(&partner).map(|connection| &connection.stage);
-        if partner == conn || !matches!(stage, Some(Stage::Idle { .. })) {
-            return Err(ErrorMessage::PeerBusy(callee.to_string()));
-        }
-        Ok(partner)
-    }
-
-    fn join(
-        &mut self,
-        conn: ConnId,
-        uid: &PeerId,
-        id: RoomId,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), ErrorMessage> {
-        let allowed = self.connections.get(&conn).is_some_and(|connection| connection.grant.allows_room(&id));
-        if !allowed {
-            return Err(ErrorMessage::InvalidRoomId(id.to_string()));
-        }
-        if !self.rooms.contains_key(&id) {
-            let owners = self.owners(conn);
-            if self.is_any_at(&owners, self.rules.max_rooms, |usage| usage.rooms) {
-                return Err(ErrorMessage::TooManyRooms);
-            }
-            self.count(&owners, |usage| usage.rooms += 1);
-            self.rooms.insert(id.clone(), Room::new(owners));
-        }
-        let Some(room) = self.rooms.get_mut(&id) else { return Ok(()) };
-        if room.is_full_for(uid, self.rules.max_members) {
-            return Err(ErrorMessage::RoomFull(id.to_string()));
-        }
-        let others: Vec<ConnId> = room.members().collect();
-        let place = room.join(conn, uid, effects);
-        if room.has_news() {
-            self.news.push(id.clone());
-        }
-        let note = Note::Joined { peer: uid.clone(), room: id.clone(), members: others.len() + 1 };
-        effects.push(Effect::Note(conn, note));
-        self.set_stage(conn, Stage::InRoom { uid: uid.clone(), room: id, place });
-        let names = self.names(others.into_iter());
-        self.send(conn, &ServerMessage::RoomOk(names), effects);
-        Ok(())
-    }
-
-    fn handle_in_room(
-        &mut self,
-        conn: ConnId,
-        uid: PeerId,
-        room: &RoomId,
-        text: &str,
+        request: Request,
+        frame: Option<tungstenite::Message>,
         effects: &mut Vec<Effect>,
     ) {
-        let refusal = match ClientMessage::parse(text) {
-            Ok(ClientMessage::RoomPeerMsg { to, msg }) => match self.find_member(conn, room, &to) {
-                Ok(member) => {
-                    return self.send(member, &ServerMessage::RoomPeerMsg { from: uid, msg }, effects);
-                }
-                Err(error) => error,
-            },
-            Ok(ClientMessage::RoomPeerList) => {
-                let others = self.rooms.get(room).into_iter().flat_map(Room::members);
-                let names = self.names(others.filter(|member| *member != conn));
-                return self.send(conn, &ServerMessage::RoomPeerList(names), effects);
-            }
-            Err(ParseError::InvalidAddressee(text)) => ErrorMessage::PeerNotFound(cut(text)),
-            _ => ErrorMessage::AlreadyInRoom,
-        };
-        self.refuse(conn, uid, refusal, effects);
-    }
-
-    fn find_member(&self, from: ConnId, room: &RoomId, uid: &PeerId) -> Result<ConnId, ErrorMessage> {
-        let not_found = || ErrorMessage::PeerNotFound(uid.to_string());
-        let conn = *self.uids.get(uid).ok_or_else(not_found)?;
-        match self.connections.get(&conn).map(|connection| &connection.stage) {
-            Some(Stage::InRoom { room: theirs, .. }) if theirs == room => Ok(conn),
-            // Only those who may call the peer may learn that it is registered but not in the room.
-            _ if self.may_call(from, conn) => Err(ErrorMessage::PeerNotInRoom(uid.to_string())),
-            _ => Err(not_found()),
-        }
-    }
-
-    fn may_call(&self, caller: ConnId, callee: ConnId) -> bool {
-        let may = |conn, ability| {
-            self.connections.get(&conn).is_some_and(|connection| connection.grant.allows(ability))
-        };
-        may(caller, Ability::Call) && may(callee, Ability::Answer)
-    }
-
-    /// The webhook refused a connection's request.
-    fn refuse_wish(&mut self, conn: ConnId, reason: String, effects: &mut Vec<Effect>) {
-        // The connection closed before the webhook answered.
+        // The hub has just closed the connection; the frame was already under way.
         let Some(connection) = self.connections.get(&conn) else { return };
-        match connection.uid().cloned() {
-            Some(uid) => self.refuse(conn, uid, ErrorMessage::Other(reason), effects),
-            None => {
-                // The reason goes in an ERROR: it may not fit into a close frame.
-                self.send(conn, &ServerMessage::Error(ErrorMessage::Other(reason)), effects);
-                effects.push(Effect::Note(conn, Note::UidRefused(CloseReason::UidNotAllowed)));
-                self.close(conn, CloseReason::UidNotAllowed, effects);
+        if connection.dialect.is_single() {
+            if let Some((key, leg)) = connection.calls.first_key_value() {
+                let (key, partner) = (key.clone(), leg.partner);
+                return match frame {
+                    Some(frame) => self.relay(conn, &key, partner, frame, effects),
+                    None => {}
+                };
+            }
+            if let Some(misplaced) = misplaced(connection, &request) {
+                return self.handle_misplaced(conn, misplaced, effects);
             }
         }
+        self.carry_out(conn, request, effects);
     }
 
-    /// The webhook did not answer. The peer may repeat its request.
-    fn leave_wish(&mut self, conn: ConnId, effects: &mut Vec<Effect>) {
-        let Some(connection) = self.connections.get(&conn) else { return };
-        match connection.uid().cloned() {
-            Some(uid) => self.refuse(conn, uid, ErrorMessage::Other("not available".into()), effects),
-            // Send no ERROR: clients take it as final.
-            None => {
-                effects.push(Effect::Note(conn, Note::UidRefused(CloseReason::Unavailable)));
-                self.close(conn, CloseReason::Unavailable, effects);
+    fn carry_out(&mut self, conn: ConnId, request: Request, effects: &mut Vec<Effect>) {
+        let (about, key) = request.about();
+        let result = match request {
+            Request::Register { uid, card } => self.register(conn, uid, card, effects),
+            Request::Unregister(uid) => self.unregister(conn, &uid, effects),
+            Request::Call { key, to, from, start } => self.call(conn, &key, to, from, start, None, effects),
+            Request::Meet { key, uid, card, start } => self.meet(conn, &key, uid, card, start, effects),
+            Request::Signal { key, payload } => self.signal(conn, &key, payload, effects),
+            Request::End(key) => self.end(conn, &key, effects),
+            Request::Join(room) => self.join(conn, room, effects),
+            Request::Leave => self.leave(conn, effects),
+            Request::Send { to: Some(to), payload, .. } => self.send_to(conn, &to, payload, effects),
+            Request::Send { to: None, hint, payload } => {
+                self.send_to_all(conn, hint.as_ref(), &payload, effects)
             }
+            Request::Members => self.list_members(conn, effects),
+            Request::Reject { refusal, .. } => Err(refusal),
+            Request::Unknown => Ok(()),
+            Request::Close(reason) => {
+                self.close(conn, reason, effects);
+                Ok(())
+            }
+        };
+        if let Err(refusal) = result {
+            self.refuse(conn, about, key, refusal, effects);
         }
     }
 
-    fn set_stage(&mut self, conn: ConnId, stage: Stage) {
-        if let Some(connection) = self.connections.get_mut(&conn) {
-            connection.stage = stage;
+    /// A single connection asked for something that is not possible in its state.
+    fn handle_misplaced(&mut self, conn: ConnId, misplaced: Misplaced, effects: &mut Vec<Effect>) {
+        match misplaced {
+            Misplaced::Close(reason) => self.close(conn, reason, effects),
+            Misplaced::Refuse(refusal) => self.refuse(conn, About::Send, Key::default(), refusal, effects),
+            Misplaced::Ignore => {}
         }
     }
 
-    /// Queues a frame. A member of a room first gets its undelivered notices.
-    fn send(&mut self, conn: ConnId, message: &ServerMessage<'_>, effects: &mut Vec<Effect>) {
-        if let Some(Connection { stage: Stage::InRoom { room, place, .. }, .. }) = self.connections.get(&conn)
+    /// Queues a notice. A member of a room first gets its undelivered ones.
+    fn tell(&mut self, conn: ConnId, notice: Notice, effects: &mut Vec<Effect>) {
+        if let Some(Connection { seat: Some(Seat { room, place }), .. }) = self.connections.get(&conn)
             && let Some(room) = self.rooms.get_mut(room)
         {
             room.catch_up(*place, effects);
         }
-        effects.push(Effect::Send(conn, text(message)));
+        effects.push(Effect::Tell(conn, notice));
     }
 
-    fn refuse(&mut self, conn: ConnId, uid: PeerId, error: ErrorMessage, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Note(conn, Note::Refused(uid, error.kind())));
-        self.send(conn, &ServerMessage::Error(error), effects);
+    /// Refuses a request. A single connection whose registration is refused is closed.
+    fn refuse(&mut self, conn: ConnId, about: About, key: Key, refusal: Refusal, effects: &mut Vec<Effect>) {
+        // The connection closed before the webhook answered.
+        let Some(connection) = self.connections.get(&conn) else { return };
+        if connection.dialect.is_single() && connection.uids.is_empty() {
+            return self.refuse_registration(conn, refusal, effects);
+        }
+        effects.push(Effect::Note(conn, Note::Refused(connection.name(conn), refusal.kind())));
+        self.tell(conn, Notice::Refused(Box::new(Refused { about, key, refusal })), effects);
+    }
+
+    fn refuse_registration(&mut self, conn: ConnId, refusal: Refusal, effects: &mut Vec<Effect>) {
+        let reason = refusal.close_reason();
+        // The reason goes in a frame: it may not fit into a close frame.
+        if matches!(refusal, Refusal::Other(_)) {
+            let refused = Refused { about: About::Register, key: Key::default(), refusal };
+            self.tell(conn, Notice::Refused(Box::new(refused)), effects);
+        }
+        effects.push(Effect::Note(conn, Note::UidRefused(reason)));
+        self.close(conn, reason, effects);
     }
 
     fn names(&self, members: impl Iterator<Item = ConnId>) -> Vec<PeerId> {
@@ -621,49 +541,56 @@ impl Hub {
         self.remove(conn, effects);
     }
 
-    /// Removes a connection and notifies its partner or its room.
+    /// Removes a connection and notifies its partners and its room.
     fn remove(&mut self, conn: ConnId, effects: &mut Vec<Effect>) {
-        let Some(connection) = self.connections.remove(&conn) else { return };
-        let Some(uid) = connection.uid().cloned() else { return };
-        self.uids.remove(&uid);
-        effects.push(Effect::Note(conn, Note::Left(uid.clone())));
-        match &connection.stage {
-            Stage::Greeting | Stage::Idle { .. } => {}
-            Stage::InSession { partner, is_caller, .. } => {
-                if *is_caller {
-                    self.sessions -= 1;
-                    self.count(&connection.owners(), |usage| usage.sessions -= 1);
-                }
-                // The partner's own removal does not find this connection any more, so the recursion ends.
-                if self.connections.contains_key(partner) {
-                    self.close(*partner, CloseReason::PartnerLeft, effects);
-                }
-            }
-            Stage::InRoom { room, place, .. } => self.leave(*place, &uid, room, effects),
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let uids = std::mem::take(&mut connection.uids);
+        let keys: Vec<Key> = connection.calls.keys().cloned().collect();
+        let seat = connection.seat.take();
+        for uid in &uids {
+            self.uids.remove(uid);
+            effects.push(Effect::Note(conn, Note::Left(uid.clone())));
         }
-    }
-
-    fn leave(&mut self, place: Place, uid: &PeerId, id: &RoomId, effects: &mut Vec<Effect>) {
-        let Some(room) = self.rooms.get_mut(id) else { return };
-        room.leave(place, uid, effects);
-        if room.is_empty() {
-            if let Some(room) = self.rooms.remove(id) {
-                self.count(&room.owners, |usage| usage.rooms -= 1);
-            }
-        } else {
-            self.news.push(id.clone());
+        for key in keys {
+            let _ = self.end(conn, &key, effects);
         }
+        if let (Some(seat), Some(uid)) = (seat, uids.first()) {
+            self.leave_room(&seat, uid, effects);
+        }
+        self.connections.remove(&conn);
     }
 }
 
-fn text(message: &ServerMessage<'_>) -> Message {
-    Message::Text(message.to_string().into())
+/// What happens with a request of a single connection that is not possible in its state.
+#[derive(Debug)]
+enum Misplaced {
+    Close(CloseReason),
+    Refuse(Refusal),
+    /// Clients end their call at any error, so a merely unexpected message gets no answer.
+    Ignore,
 }
 
-/// Cuts an invalid id to the longest valid length before it is quoted: it may be as long as a message.
-fn cut(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(MAX_ID_LEN));
-    text
+/// Whether a request of a single connection without a call is misplaced: it has to register first, then it may call or
+/// join, and in a room it may only send and list.
+fn misplaced(connection: &Connection, request: &Request) -> Option<Misplaced> {
+    let about = match request {
+        Request::Close(_) => return None,
+        Request::Reject { about, .. } => Some(*about),
+        Request::Register { .. } => Some(About::Register),
+        Request::Call { .. } => Some(About::Call),
+        Request::Join(_) => Some(About::Join),
+        Request::Send { .. } | Request::Members => Some(About::Send),
+        _ => None,
+    };
+    if connection.uids.is_empty() {
+        let is_greeting = about == Some(About::Register);
+        return (!is_greeting).then_some(Misplaced::Close(CloseReason::InvalidProtocol));
+    }
+    match (&connection.seat, about) {
+        (None, Some(About::Call | About::Join)) | (Some(_), Some(About::Send)) => None,
+        (None, _) => Some(Misplaced::Ignore),
+        (Some(_), _) => Some(Misplaced::Refuse(Refusal::AlreadyInRoom)),
+    }
 }
 
 #[cfg(any(test, feature = "fuzzing"))]

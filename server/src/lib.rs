@@ -7,11 +7,13 @@
 
 pub mod access;
 pub mod app;
+pub mod bridge;
 pub mod close;
 pub mod command;
 pub mod config;
 pub mod connection;
 pub mod delivery;
+pub mod dialect;
 pub mod edge;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;

@@ -26,7 +26,8 @@ use crate::{
         budget::{Bounds, Budget},
         outbox::Outbox,
     },
-    hub::{ConnId, Counts, Doing, Effect, Event, Hub, Note, Rules, Wish},
+    dialect::Dialect,
+    hub::{ConnId, Counts, Doing, Effect, Event, Hub, Note, Request, Rules, Wish},
     operate::{
         logging::short,
         metrics::{Metrics, Snapshot},
@@ -131,7 +132,7 @@ impl Switchboard {
         conn: ConnId,
         address: SocketAddr,
         grant: Arc<Grant>,
-        wants_caller: bool,
+        dialect: Dialect,
         lines: Lines,
     ) -> Arc<Outbox> {
         let outbox = Arc::new(Outbox::new(self.budget.clone()));
@@ -142,7 +143,7 @@ impl Switchboard {
             }
             state.connections.insert(conn, line);
             let address = network(address.ip());
-            state.handle(conn, Event::Opened { grant, address, wants_caller });
+            state.handle(conn, Event::Opened { grant, address, dialect });
         });
         outbox
     }
@@ -160,18 +161,20 @@ impl Switchboard {
         });
     }
 
-    /// The request in a frame, see [`Hub::wish`].
-    pub fn wish(&self, conn: ConnId, text: &str) -> Option<(Wish, Option<PeerId>)> {
-        self.lock().hub.wish(conn, text)
+    /// What a request would do, see [`Hub::wish`].
+    pub fn wish(&self, conn: ConnId, request: &Request) -> Option<(Wish, Option<PeerId>)> {
+        self.lock().hub.wish(conn, request)
     }
 
-    /// The cost of a frame beyond itself, see [`Hub::fan_out`].
-    pub fn fan_out(&self, conn: ConnId, text: &str) -> usize {
+    /// The cost of a request beyond itself, see [`Hub::fan_out`].
+    pub fn fan_out(&self, conn: ConnId, request: &Request) -> usize {
         // Fast path without the lock: only these requests cost extra, and most messages in a room are for one member.
-        if !text.starts_with("ROOM") || text.starts_with("ROOM_PEER_MSG") {
-            return 0;
+        match request {
+            Request::Join(_) | Request::Members | Request::Send { to: None, .. } => {
+                self.lock().hub.fan_out(conn, request)
+            }
+            _ => 0,
         }
-        self.lock().hub.fan_out(conn, text)
     }
 
     /// Replaces the limits.
@@ -258,7 +261,7 @@ impl Switchboard {
             let address = state.connections.get(&conn).map(|line| line.address.to_string());
             let (session, room) = match doing {
                 Doing::Nothing => (None, None),
-                Doing::Session { with, .. } => (Some(with.as_str()), None),
+                Doing::Session { with } => (Some(with.as_str()), None),
                 Doing::Room(room) => (None, Some(room.as_str())),
             };
             json!({ "uid": uid.as_str(), "connection": conn.0, "address": address, "session": session, "room": room })
@@ -269,13 +272,8 @@ impl Switchboard {
     /// The sessions, as JSON for an operator.
     pub fn sessions(&self) -> Vec<Value> {
         let state = self.lock();
-        let describe = |(_, uid, doing): (ConnId, &PeerId, Doing<'_>)| match doing {
-            Doing::Session { with, is_caller: true } => {
-                Some(json!({ "caller": uid.as_str(), "callee": with.as_str() }))
-            }
-            _ => None,
-        };
-        state.hub.peers().filter_map(describe).collect()
+        let describe = |(caller, callee): (&PeerId, &PeerId)| json!({ "caller": caller.as_str(), "callee": callee.as_str() });
+        state.hub.sessions().map(describe).collect()
     }
 
     /// The rooms, as JSON for an operator.
@@ -392,7 +390,12 @@ impl State {
 
     fn apply(&mut self, effect: Effect) {
         match effect {
-            Effect::Send(conn, frame) => {
+            Effect::Tell(conn, notice) => {
+                if let Some(line) = self.connections.get(&conn) {
+                    line.outbox.push(notice);
+                }
+            }
+            Effect::Forward(conn, frame) => {
                 if let Some(line) = self.connections.get(&conn) {
                     line.outbox.push(frame);
                 }

@@ -33,8 +33,9 @@ pub(super) async fn say(pump: &mut Pump, end: End) {
         }
         End::Closing(reason) => {
             log(&pump.presence, reason);
-            while let Some(frame) = pump.presence.outbox.pop() {
-                if pump.socket.send(frame).await.is_err() {
+            while let Some(item) = pump.presence.outbox.pop() {
+                let sent = pump.start_send(item).is_ok();
+                if !sent || poll_fn(|cx| Pin::new(&mut pump.socket).poll_flush(cx)).await.is_err() {
                     return;
                 }
             }

@@ -6,13 +6,18 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Debug,
     sync::{
         Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use crate::delivery::outbox::Outbox;
+/// A queue that draws on the budget.
+pub(crate) trait Gives: Debug + Send + Sync {
+    /// Closes the connection to free memory for others, if it has drawn without interruption since it got `place`.
+    fn give_up(&self, place: u64);
+}
 
 /// Bytes each queue may hold without drawing. A description and its candidates fit; an honest peer on a good line has
 /// no more queued. Saves a mutex and an atomic operation per message.
@@ -45,7 +50,7 @@ pub struct Budget {
 /// Queues above their share, in the order in which they exceeded it.
 #[derive(Debug, Default)]
 struct Drawing {
-    queues: BTreeMap<u64, Weak<Outbox>>,
+    queues: BTreeMap<u64, Weak<dyn Gives>>,
     last: u64,
 }
 
@@ -92,7 +97,7 @@ impl Budget {
 
     /// Draws or returns bytes to match a queue that holds `bytes`. The caller holds the queue's lock. After a draw it
     /// must call [`Budget::relieve`] without that lock.
-    pub(crate) fn settle(&self, draw: &mut Draw, bytes: usize, queue: impl Fn() -> Weak<Outbox>) {
+    pub(crate) fn settle(&self, draw: &mut Draw, bytes: usize, queue: impl Fn() -> Weak<dyn Gives>) {
         let needed = bytes.saturating_sub(SHARE);
         if needed > draw.bytes {
             self.drawn.fetch_add(needed - draw.bytes, Ordering::Relaxed);
@@ -143,138 +148,9 @@ impl Draw {
 }
 
 impl Drawing {
-    fn enter(&mut self, queue: Weak<Outbox>) -> u64 {
+    fn enter(&mut self, queue: Weak<dyn Gives>) -> u64 {
         self.last += 1;
         self.queues.insert(self.last, queue);
         self.last
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use async_tungstenite::tungstenite::Message;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::delivery::outbox::FRAME_COST;
-
-    const BOUNDS: Bounds = Bounds { queue: 100_000, all: 120_000 };
-
-    fn push(outbox: &Arc<Outbox>, cost: usize) {
-        outbox.push(Message::binary(vec![0; cost - FRAME_COST]));
-    }
-
-    fn outboxes(budget: &Arc<Budget>, n: usize) -> Vec<Arc<Outbox>> {
-        (0..n).map(|_| Arc::new(Outbox::new(budget.clone()))).collect()
-    }
-
-    #[test]
-    fn who_stays_within_its_share_draws_nothing_and_is_never_closed() {
-        let budget = Arc::new(Budget::new(BOUNDS));
-        let [greedy, modest] = [1000, 1000].map(|n| outboxes(&budget, n));
-        modest.iter().for_each(|outbox| push(outbox, SHARE));
-        assert_eq!(budget.drawn(), 0);
-        greedy.iter().for_each(|outbox| push(outbox, SHARE + 10_000));
-        assert!(budget.drawn() <= BOUNDS.all);
-        assert!(modest.iter().all(|outbox| !outbox.is_closing()));
-    }
-
-    #[test]
-    fn who_stalls_is_closed_before_who_was_just_sent_much() {
-        let budget = Arc::new(Budget::new(BOUNDS));
-        let stalled = outboxes(&budget, 3);
-        // Each stalled queue holds less than the honest one will.
-        stalled.iter().for_each(|outbox| push(outbox, SHARE + 39_000));
-        let honest = &outboxes(&budget, 1)[0];
-        push(honest, SHARE + 41_000);
-        assert!(!honest.is_closing());
-        assert_eq!(stalled.iter().filter(|outbox| outbox.is_closing()).count(), 2, "an eighth is free again");
-    }
-
-    #[test]
-    fn who_catches_up_goes_to_the_end_of_the_line() {
-        let budget = Arc::new(Budget::new(BOUNDS));
-        let [first, second, third] = [0; 3].map(|_| outboxes(&budget, 1).remove(0));
-        push(&first, SHARE + 50_000);
-        push(&second, SHARE + 50_000);
-        first.pop();
-        assert_eq!(budget.drawn(), 100_000, "the socket has it, and has not written it");
-        first.written(SHARE + 50_000);
-        assert_eq!(budget.drawn(), 50_000);
-        push(&first, SHARE + 50_000);
-        push(&third, SHARE + 50_000);
-        assert!(second.is_closing() && !first.is_closing() && !third.is_closing());
-    }
-
-    #[test]
-    fn a_smaller_budget_counts_at_once() {
-        let budget = Arc::new(Budget::new(BOUNDS));
-        let queues = outboxes(&budget, 2);
-        queues.iter().for_each(|outbox| push(outbox, SHARE + 50_000));
-        budget.set_bounds(Bounds { all: 60_000, ..BOUNDS });
-        assert_eq!(budget.drawn(), 50_000);
-        assert!(queues[0].is_closing() && !queues[1].is_closing());
-        drop(queues);
-        assert_eq!(budget.drawn(), 0);
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Push(usize, usize),
-        Write(usize, usize),
-        Replace(usize),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        let who = 0..12_usize;
-        prop_oneof![
-            6 => (who.clone(), FRAME_COST..40_000).prop_map(|(who, cost)| Step::Push(who, cost)),
-            3 => (who.clone(), 1..4_usize).prop_map(|(who, n)| Step::Write(who, n)),
-            1 => who.prop_map(Step::Replace),
-        ]
-    }
-
-    proptest! {
-        /// The bytes drawn are those above the shares and never exceed the budget. A queue is closed only if it exceeds
-        /// its own limit, or if all queues that exceeded their share earlier are closed, too.
-        #[test]
-        fn the_budget_holds_whatever_happens(steps in proptest::collection::vec(step(), 0..400)) {
-            let budget = Arc::new(Budget::new(BOUNDS));
-            let mut queues = outboxes(&budget, 12);
-            let mut line: Vec<usize> = Vec::new();
-            for step in steps {
-                let open: Vec<bool> = queues.iter().map(|queue| !queue.is_closing()).collect();
-                let mut too_full = None;
-                if let Step::Push(who, cost) = step && queues[who].queued_bytes() + cost > BOUNDS.queue {
-                    too_full = Some(who);
-                }
-                match step {
-                    Step::Push(who, cost) => push(&queues[who], cost),
-                    Step::Write(who, n) => {
-                        let popped = (0..n).map_while(|_| queues[who].pop());
-                        let cost = popped.map(|frame| frame.len() + FRAME_COST).sum();
-                        queues[who].written(cost);
-                    }
-                    Step::Replace(who) => {
-                        queues[who] = Arc::new(Outbox::new(budget.clone()));
-                        line.retain(|other| *other != who);
-                    }
-                }
-                let above = |who: &usize| queues[*who].queued_bytes() > SHARE;
-                (0..12).filter(above).for_each(|who| if !line.contains(&who) { line.push(who) });
-                let given_up = |who: &usize| open[*who] && queues[*who].is_closing() && too_full != Some(*who);
-                let waiting: Vec<usize> = line.iter().copied().filter(|who| too_full != Some(*who)).collect();
-                let victims = waiting.iter().take_while(|who| given_up(who)).count();
-                prop_assert_eq!((0..12).filter(given_up).count(), victims);
-                line.retain(above);
-                let drawn: usize = queues.iter().map(|queue| queue.queued_bytes().saturating_sub(SHARE)).sum();
-                prop_assert_eq!(budget.drawn(), drawn);
-                prop_assert!(drawn <= BOUNDS.all);
-            }
-            drop(queues);
-            prop_assert_eq!(budget.drawn(), 0);
-        }
     }
 }

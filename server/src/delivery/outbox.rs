@@ -1,4 +1,4 @@
-//! A peer's queue of outgoing frames, bounded in bytes. Adding to it never blocks.
+//! A peer's queue of outgoing notices and frames, bounded in bytes. Adding to it never blocks.
 
 use std::{
     collections::VecDeque,
@@ -12,18 +12,19 @@ use futures_util::task::AtomicWaker;
 use crate::{
     close::CloseReason,
     delivery::{
-        budget::{Budget, Draw, SHARE},
+        budget::{Budget, Draw, Gives, SHARE},
         payload::{Negotiation, Side},
     },
+    hub::Notice,
 };
 
-/// The cost of a frame in the queue in addition to its payload, so that a flood of empty frames is bounded, too.
+/// The cost of an item in the queue in addition to its payload, so that a flood of empty frames is bounded, too.
 pub const FRAME_COST: usize = 64;
 
 /// The capacity that an empty queue may keep.
-const KEPT_FRAMES: usize = 16;
+const KEPT_ITEMS: usize = 16;
 
-/// The frames that a connection has to send, perhaps followed by a close. Any task may add to it; only the connection
+/// What a connection has to send, perhaps followed by a close. Any task may add to it; only the connection
 /// takes from it.
 #[derive(Debug)]
 pub struct Outbox {
@@ -46,8 +47,8 @@ pub struct Link {
 
 #[derive(Debug, Default)]
 struct Queue {
-    frames: VecDeque<Message>,
-    /// The cost of these frames and of those handed to the socket but not yet written.
+    items: VecDeque<Item>,
+    /// The cost of these items and of those handed to the socket but not yet written.
     bytes: usize,
     /// Bytes held for an incomplete incoming message: they draw on the budget, too.
     incoming: usize,
@@ -55,11 +56,43 @@ struct Queue {
     close: Option<CloseReason>,
 }
 
+/// Something to send.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Item {
+    /// A frame as it is.
+    Frame(Message),
+    /// A notice, which the connection's dialect turns into frames.
+    Notice(Notice),
+}
+
+impl Item {
+    /// What it counts in the queue.
+    pub fn cost(&self) -> usize {
+        FRAME_COST
+            + match self {
+                Self::Frame(frame) => frame.len(),
+                Self::Notice(notice) => notice.len(),
+            }
+    }
+}
+
+impl From<Message> for Item {
+    fn from(frame: Message) -> Self {
+        Self::Frame(frame)
+    }
+}
+
+impl From<Notice> for Item {
+    fn from(notice: Notice) -> Self {
+        Self::Notice(notice)
+    }
+}
+
 /// What the connection has to send next.
 #[derive(Debug, PartialEq)]
 pub enum Next {
-    /// This frame.
-    Frame(Message),
+    /// This item.
+    Item(Item),
     /// A close frame and nothing after it.
     Close(CloseReason),
     /// Nothing; the waker will be called.
@@ -72,40 +105,26 @@ impl Outbox {
         Self { queue: Mutex::default(), budget, reader: AtomicWaker::new(), link: OnceLock::new() }
     }
 
-    /// Adds a frame. If the queue exceeds its limit, its frames are dropped and the connection closes: a peer that
-    /// reads too slowly must not delay others.
-    pub fn push(self: &Arc<Self>, frame: Message) {
+    /// Adds a frame or a notice. If the queue exceeds its limit, its items are dropped and the connection closes: a peer
+    /// that reads too slowly must not delay others.
+    pub fn push(self: &Arc<Self>, item: impl Into<Item>) {
+        let item = item.into();
         let mut queue = self.lock();
         if queue.close.is_some() {
             return;
         }
-        queue.bytes += cost(&frame);
+        queue.bytes += item.cost();
         if queue.bytes > self.budget.bounds().queue {
-            queue.drop_frames(CloseReason::SlowReader);
+            queue.drop_items(CloseReason::SlowReader);
         } else {
-            queue.frames.push_back(frame);
+            queue.items.push_back(item);
         }
-        let draws = self.settle(&mut queue, || Arc::downgrade(self));
+        let draws = self.settle(&mut queue, || Arc::downgrade(self) as Weak<dyn Gives>);
         drop(queue);
         self.reader.wake();
         if draws {
             self.budget.relieve();
         }
-    }
-
-    /// Closes the connection to free memory for others, if it has drawn without interruption since it got `place`.
-    pub(crate) fn give_up(&self, place: u64) {
-        let mut queue = self.lock();
-        if !queue.draw.is_at(place) {
-            return;
-        }
-        let unfinished = queue.incoming > queue.bytes;
-        let reason = if unfinished { CloseReason::Unfinished } else { CloseReason::SlowReader };
-        queue.incoming = 0;
-        queue.drop_frames(reason);
-        self.settle(&mut queue, Weak::new);
-        drop(queue);
-        self.reader.wake();
     }
 
     /// Sets the bytes held for an incomplete incoming message.
@@ -115,7 +134,7 @@ impl Outbox {
             return;
         }
         queue.incoming = bytes;
-        let draws = self.settle(&mut queue, || Arc::downgrade(self));
+        let draws = self.settle(&mut queue, || Arc::downgrade(self) as Weak<dyn Gives>);
         drop(queue);
         if draws {
             self.budget.relieve();
@@ -123,7 +142,7 @@ impl Outbox {
     }
 
     /// Adjusts the draw to what the queue holds now. True if it still draws.
-    fn settle(&self, queue: &mut Queue, this: impl Fn() -> Weak<Self>) -> bool {
+    fn settle(&self, queue: &mut Queue, this: impl Fn() -> Weak<dyn Gives>) -> bool {
         let Queue { bytes, incoming, draw, .. } = queue;
         let held = *bytes + *incoming;
         if held > SHARE || draw.is_any() {
@@ -132,18 +151,18 @@ impl Outbox {
         draw.is_any()
     }
 
-    /// Closes the connection after the frames in the queue. The first reason counts.
+    /// Closes the connection after the items in the queue. The first reason counts.
     pub fn close(&self, reason: CloseReason) {
         self.lock().close.get_or_insert(reason);
         self.reader.wake();
     }
 
-    /// Takes the next frame or close; if there is none, registers the waker.
+    /// Takes the next item or close; if there is none, registers the waker.
     pub fn poll_next(&self, cx: &Context<'_>) -> Next {
         match self.take() {
             Next::Pending => {
                 self.reader.register(cx.waker());
-                // A frame may have been added before the waker was registered.
+                // An item may have been added before the waker was registered.
                 self.take()
             }
             next => next,
@@ -156,17 +175,17 @@ impl Outbox {
         self.lock().close.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Takes the next frame, if there is one. It counts until [`Outbox::written`].
-    pub fn pop(&self) -> Option<Message> {
+    /// Takes the next item, if there is one. It counts until [`Outbox::written`].
+    pub fn pop(&self) -> Option<Item> {
         self.lock().pop()
     }
 
-    /// Frames of this cost have been written to the socket.
+    /// Items of this cost have been written to the socket.
     pub fn written(&self, cost: usize) {
         let mut queue = self.lock();
         // After `give_up` the queue counts nothing any more.
         queue.bytes = queue.bytes.saturating_sub(cost);
-        self.settle(&mut queue, Weak::new);
+        self.settle(&mut queue, nobody);
     }
 
     /// Whether it is to close.
@@ -177,7 +196,7 @@ impl Outbox {
     fn take(&self) -> Next {
         let mut queue = self.lock();
         match queue.pop() {
-            Some(frame) => Next::Frame(frame),
+            Some(item) => Next::Item(item),
             None => queue.close.map_or(Next::Pending, Next::Close),
         }
     }
@@ -208,29 +227,46 @@ impl Outbox {
     }
 }
 
+impl Gives for Outbox {
+    /// Closes the connection to free memory for others, if it has drawn without interruption since it got `place`.
+    fn give_up(&self, place: u64) {
+        let mut queue = self.lock();
+        if !queue.draw.is_at(place) {
+            return;
+        }
+        let unfinished = queue.incoming > queue.bytes;
+        let reason = if unfinished { CloseReason::Unfinished } else { CloseReason::SlowReader };
+        queue.incoming = 0;
+        queue.drop_items(reason);
+        self.settle(&mut queue, nobody);
+        drop(queue);
+        self.reader.wake();
+    }
+}
+
+/// For queues that return bytes: only one that draws more has to be found later.
+fn nobody() -> Weak<dyn Gives> {
+    Weak::<Outbox>::new()
+}
+
 impl Drop for Outbox {
     fn drop(&mut self) {
         let queue = self.queue.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.budget.settle(&mut queue.draw, 0, Weak::new);
+        self.budget.settle(&mut queue.draw, 0, nobody);
     }
-}
-
-/// The cost of a frame.
-pub fn cost(frame: &Message) -> usize {
-    frame.len() + FRAME_COST
 }
 
 impl Queue {
-    fn pop(&mut self) -> Option<Message> {
-        let frame = self.frames.pop_front()?;
-        if self.frames.is_empty() && self.frames.capacity() > KEPT_FRAMES {
-            self.frames = VecDeque::new();
+    fn pop(&mut self) -> Option<Item> {
+        let item = self.items.pop_front()?;
+        if self.items.is_empty() && self.items.capacity() > KEPT_ITEMS {
+            self.items = VecDeque::new();
         }
-        Some(frame)
+        Some(item)
     }
 
-    fn drop_frames(&mut self, reason: CloseReason) {
-        self.frames = VecDeque::new();
+    fn drop_items(&mut self, reason: CloseReason) {
+        self.items = VecDeque::new();
         self.bytes = 0;
         self.close.get_or_insert(reason);
     }
@@ -274,8 +310,8 @@ mod tests {
         outbox.close(CloseReason::PartnerLeft);
         outbox.push(Message::text("too late"));
         outbox.close(CloseReason::GoingAway);
-        assert_eq!(poll(&outbox), Next::Frame(Message::text("a")));
-        assert_eq!(poll(&outbox), Next::Frame(Message::text("b")));
+        assert_eq!(poll(&outbox), Next::Item(Message::text("a").into()));
+        assert_eq!(poll(&outbox), Next::Item(Message::text("b").into()));
         assert_eq!(poll(&outbox), Next::Close(CloseReason::PartnerLeft));
         assert_eq!(poll(&outbox), Next::Close(CloseReason::PartnerLeft));
     }
@@ -285,10 +321,10 @@ mod tests {
         let outbox = outbox(2 * (FRAME_COST + 10));
         outbox.push(Message::text("0123456789"));
         outbox.push(Message::text("0123456789"));
-        assert!(matches!(poll(&outbox), Next::Frame(_)));
+        assert!(matches!(poll(&outbox), Next::Item(_)));
         outbox.written(FRAME_COST + 10);
         outbox.push(Message::text("0123456789"));
-        assert!(matches!(poll(&outbox), Next::Frame(_)));
+        assert!(matches!(poll(&outbox), Next::Item(_)));
         outbox.push(Message::text("x"));
         assert_eq!(poll(&outbox), Next::Close(CloseReason::SlowReader));
     }

@@ -26,6 +26,7 @@ use crate::{
         token::Refusal,
     },
     app::{Admission, App, Visit, Wants},
+    dialect::text::Text,
     edge::{
         assets::Asset,
         http::{Answer, WithHeader, text, try_again},
@@ -185,7 +186,8 @@ impl Site {
             .map_err(|full| self.refuse(address, &full.to_string(), no_room(full)))?;
         let wants = query(request.uri().query(), "wants");
         let wants = wants.map_or_else(Wants::default, |words| Wants::parse(&words));
-        Ok(Admission { conn: self.conn, address, grant: Arc::new(grant), wants, ticket })
+        let translator = Box::new(Text::new(wants.caller));
+        Ok(Admission { conn: self.conn, address, grant: Arc::new(grant), wants, translator, ticket })
     }
 
     /// The grant of the request's token. An owner with too many forged tokens is barred for a while: checking a

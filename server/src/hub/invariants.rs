@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use async_tungstenite::tungstenite::Message;
 
-use super::{ConnId, Counts, Effect, Event, Hub, Room, Stage};
+use super::{ConnId, Counts, Effect, Event, Hub, Notice, Room};
+use crate::dialect::text;
 
 #[allow(clippy::indexing_slicing, reason = "a missing entry is what this looks for")]
 impl Hub {
@@ -13,31 +14,36 @@ impl Hub {
         let hub = self;
         let mut in_rooms = 0;
         let mut callers = 0;
+        let mut registered = 0;
         let mut counted = hub.rooms.values().map(|room| room.owners.len()).sum::<usize>();
         for (conn, connection) in &hub.connections {
-            match &connection.stage {
-                Stage::Greeting => {}
-                Stage::InSession { partner, is_caller, .. } => {
-                    callers += usize::from(*is_caller);
-                    counted += if *is_caller { connection.owners().len() } else { 0 };
-                    let theirs = &hub.connections[partner].stage;
-                    let back = matches!(theirs, Stage::InSession { partner, is_caller: other, .. } if partner == conn && other != is_caller);
-                    assert!(back && partner != conn, "a session is symmetric");
-                }
-                Stage::InRoom { room, .. } => {
-                    in_rooms += 1;
-                    assert!(
-                        hub.rooms[room].members().any(|member| member == *conn),
-                        "a member is in its room"
-                    );
-                }
-                Stage::Idle { .. } => {}
+            for (key, leg) in &connection.calls {
+                callers += usize::from(leg.is_caller);
+                counted += if leg.is_caller { connection.owners().len() } else { 0 };
+                let theirs = &hub.connections[&leg.partner].calls[&leg.partner_key];
+                let back = (theirs.partner, &theirs.partner_key) == (*conn, key);
+                assert!(back && leg.partner != *conn, "a call is symmetric");
+                assert!(theirs.is_caller != leg.is_caller, "one of the two called");
+                assert_eq!((&theirs.uid, &theirs.peer), (&leg.peer, &leg.uid), "both know both ids");
             }
-            if let Some(uid) = connection.uid() {
-                assert_eq!(hub.uids.get(uid), Some(conn), "a uid leads to its connection");
+            if let Some(seat) = &connection.seat {
+                in_rooms += 1;
+                assert!(!connection.uids.is_empty(), "a member has an id");
+                assert!(connection.calls.is_empty(), "a member has no call");
+                let is_member = hub.rooms[&seat.room].members().any(|member| member == *conn);
+                assert!(is_member, "a member is in its room");
+            }
+            if connection.dialect.is_single() {
+                assert!(connection.uids.len() <= 1 && connection.calls.len() <= 1, "one id and one call");
+            }
+            for uid in &connection.uids {
+                registered += 1;
+                let peer = &hub.uids[uid];
+                assert_eq!(peer.conn, *conn, "a uid leads to its connection");
+                let calls = connection.calls.values().filter(|leg| leg.uid == *uid).count();
+                assert_eq!(peer.calls, calls, "the calls of an id are counted");
             }
         }
-        let registered = hub.connections.values().filter(|connection| connection.uid().is_some()).count();
         assert_eq!(hub.uids.len(), registered, "a uid is in one place");
         assert!(hub.rooms.values().all(|room| !room.is_empty()), "an empty room is forgotten");
         let members: Vec<_> = hub.rooms.values().flat_map(Room::members).collect();
@@ -53,8 +59,19 @@ impl Hub {
     }
 }
 
+/// The event of a text peer's frame.
+pub(crate) fn said(frame: Message) -> Event {
+    Event::Asked { request: text::request(&frame), frame: Some(frame) }
+}
+
 /// Simultaneous connections.
 pub(crate) const SLOTS: usize = 6;
+
+#[derive(Debug, Clone, PartialEq)]
+enum Heard {
+    Notice(Notice),
+    Frame(Message),
+}
 
 /// A hub together with what its connections receive. An id is opened once and never reused, as in the switchboard.
 #[derive(Debug, Default)]
@@ -62,8 +79,8 @@ pub(crate) struct Model {
     hub: Hub,
     /// Gets the same events but delivers notices at once.
     eager: Hub,
-    /// The frames that each connection got from `hub` and from `eager`.
-    heard: HashMap<ConnId, [Vec<Message>; 2]>,
+    /// What each connection got from `hub` and from `eager`.
+    heard: HashMap<ConnId, [Vec<Heard>; 2]>,
     current: [Option<ConnId>; SLOTS],
     opened: u64,
     gone: HashSet<ConnId>,
@@ -105,10 +122,13 @@ impl Model {
 
     fn hear(&mut self, which: usize, effects: Vec<Effect>) {
         for effect in effects {
-            if let Effect::Send(conn, frame) = effect
-                && let Some(heard) = self.heard.entry(conn).or_default().get_mut(which)
-            {
-                heard.push(frame);
+            let (conn, item) = match effect {
+                Effect::Tell(conn, notice) => (conn, Heard::Notice(notice)),
+                Effect::Forward(conn, frame) => (conn, Heard::Frame(frame)),
+                _ => continue,
+            };
+            if let Some(heard) = self.heard.entry(conn).or_default().get_mut(which) {
+                heard.push(item);
             }
         }
     }
@@ -118,7 +138,7 @@ impl Model {
         self.hear(0, effects.clone());
         for effect in effects {
             match effect {
-                Effect::Send(conn, _) => {
+                Effect::Tell(conn, _) | Effect::Forward(conn, _) => {
                     assert!((1..=self.opened).contains(&conn.0), "only who was opened gets frames");
                     assert!(!before.contains(&conn), "who is gone gets nothing");
                 }

@@ -1,17 +1,19 @@
 //! A room: its members and the notices not yet delivered to all of them.
 //!
-//! A notice is serialized and stored once, however many members get it. Each member has a position in the queue of
-//! notices and gets the missing ones before any other message, so it sees everything in order, whenever notices are
-//! delivered. Therefore joining and leaving cost the same in a room of any size, delivery is bounded per step, and
-//! members that leave together get no notices of each other.
+//! A notice is stored once, with the text protocol's form of it, however many members get it. Each member has a position
+//! in the queue of notices and gets the missing ones before any other message, so it sees everything in order, whenever
+//! notices are delivered. Therefore joining and leaving cost the same in a room of any size, delivery is bounded per
+//! step, and members that leave together get no notices of each other.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    sync::Arc,
+};
 
-use async_tungstenite::tungstenite::Message;
-use callbin_protocol::{MAX_LIST_LEN, PeerId, RoomId, ServerMessage};
+use callbin_protocol::{MAX_LIST_LEN, PeerId, RoomId};
 
-use super::{ConnId, Effect, text};
-use crate::access::owner::Owner;
+use super::{Change, ConnId, Effect, Notice};
+use crate::{access::owner::Owner, dialect::text};
 
 /// Limit of stored notices; four times the most members the room ever had, if that is more. Beyond it the oldest notice
 /// is delivered at once.
@@ -19,9 +21,6 @@ const MAX_NOTICES: usize = 4096;
 
 /// The fixed cost of a delivery to one member, in notices: a wake-up and a write to its socket.
 const VISIT: usize = 8;
-
-/// The largest size of a list without its names: the verb.
-const LIST_HEAD: usize = "ROOM_PEER_LIST ".len();
 
 /// A member's position in joining order. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,7 +81,7 @@ struct Member {
 #[derive(Debug, Default)]
 struct Notices {
     /// Notices that some member has not received; `first` is the number of the oldest.
-    waiting: VecDeque<Message>,
+    waiting: VecDeque<Arc<Change>>,
     first: u64,
     /// The current round of deliveries: the next member, and the number of the first notice beyond this round.
     next: Option<(Place, u64)>,
@@ -94,7 +93,7 @@ impl Notices {
     }
 
     /// Notices `from` (inclusive) to `to` (exclusive).
-    fn range(&self, from: u64, to: u64) -> impl Iterator<Item = &Message> {
+    fn range(&self, from: u64, to: u64) -> impl Iterator<Item = &Arc<Change>> {
         let index = |number: u64| usize::try_from(number.saturating_sub(self.first)).unwrap_or(usize::MAX);
         self.waiting.iter().take(index(to)).skip(index(from))
     }
@@ -137,12 +136,12 @@ impl Room {
     /// Whether one more member would exceed `most`, or make the list longer than clients have to read
     /// (`MAX_LIST_LEN`).
     pub(super) fn is_full_for(&self, uid: &PeerId, most: usize) -> bool {
-        self.members.len() >= most || LIST_HEAD + self.names + name_len(uid) > MAX_LIST_LEN
+        self.members.len() >= most || text::list_len(self.names + name_len(uid)) > MAX_LIST_LEN
     }
 
     /// Adds a member. It gets notices of what happens from now on.
     pub(super) fn join(&mut self, conn: ConnId, uid: &PeerId, effects: &mut Vec<Effect>) -> Place {
-        self.tell(&ServerMessage::RoomPeerJoined(uid.clone()), effects);
+        self.tell(uid, true, effects);
         self.last_place += 1;
         let place = Place(self.last_place);
         self.members.insert(place, Member { conn, hears: self.notices.end() });
@@ -154,15 +153,16 @@ impl Room {
     pub(super) fn leave(&mut self, place: Place, uid: &PeerId, effects: &mut Vec<Effect>) {
         if self.members.remove(&place).is_some() {
             self.names = self.names.saturating_sub(name_len(uid));
-            self.tell(&ServerMessage::RoomPeerLeft(uid.clone()), effects);
+            self.tell(uid, false, effects);
         }
     }
 
-    fn tell(&mut self, notice: &ServerMessage<'_>, effects: &mut Vec<Effect>) {
+    fn tell(&mut self, uid: &PeerId, is_there: bool, effects: &mut Vec<Effect>) {
         if self.members.is_empty() {
             return;
         }
-        self.notices.waiting.push_back(text(notice));
+        let change = Change { uid: uid.clone(), is_there, text: text::change(uid, is_there) };
+        self.notices.waiting.push_back(Arc::new(change));
         if self.notices.waiting.len() > MAX_NOTICES.max(4 * self.largest) {
             self.pass_on_oldest(effects);
         }
@@ -221,7 +221,8 @@ impl Room {
 /// Sends a member the notices up to the number `to`, exclusive. Returns how many.
 fn catch_up(member: &mut Member, to: u64, notices: &Notices, effects: &mut Vec<Effect>) -> usize {
     let before = effects.len();
-    effects.extend(notices.range(member.hears, to).map(|notice| Effect::Send(member.conn, notice.clone())));
+    let missing = notices.range(member.hears, to);
+    effects.extend(missing.map(|change| Effect::Tell(member.conn, Notice::Change(change.clone()))));
     member.hears = member.hears.max(to);
     effects.len() - before
 }

@@ -1,17 +1,31 @@
 //! Events in, effects out.
 
+use std::collections::HashMap;
+
+use async_tungstenite::tungstenite::{Bytes, Message};
 use callbin_protocol::MAX_LIST_LEN;
 
-use super::*;
+use super::{invariants::said, *};
+use crate::dialect::{Translator, text::Text};
 
 const ALICE: ConnId = ConnId(1);
 const BOB: ConnId = ConnId(2);
 const CAROL: ConnId = ConnId(3);
 
-/// A hub and the effects of its last event.
+/// What the hub does, with notices as the frames of the text protocol.
+#[derive(Debug, Clone, PartialEq)]
+enum Effect {
+    Send(ConnId, Message),
+    Close(ConnId, CloseReason),
+    Pair(ConnId, ConnId),
+    Note(ConnId, Note),
+}
+
+/// A hub and the translators of its connections.
 #[derive(Default)]
 struct Fixture {
     hub: Hub,
+    translators: HashMap<ConnId, Text>,
 }
 
 impl Fixture {
@@ -45,11 +59,11 @@ impl Fixture {
     }
 
     fn say(&mut self, conn: ConnId, text: &str) -> Vec<Effect> {
-        self.handle(conn, Event::Text(text.into()))
+        self.handle(conn, said(Message::text(text)))
     }
 
     fn say_binary(&mut self, conn: ConnId, bytes: &'static [u8]) -> Vec<Effect> {
-        self.handle(conn, Event::Binary(Bytes::from_static(bytes)))
+        self.handle(conn, said(Message::binary(bytes)))
     }
 
     fn leave(&mut self, conn: ConnId) -> Vec<Effect> {
@@ -67,20 +81,45 @@ impl Fixture {
     /// Notices are delivered at once.
     fn handle_with_notes(&mut self, conn: ConnId, event: Event) -> Vec<Effect> {
         let mut effects = self.handle_only(conn, event);
-        while self.hub.pass_on(100, &mut effects) {}
+        let mut later = Vec::new();
+        while self.hub.pass_on(100, &mut later) {}
+        effects.extend(self.translate(later));
         effects
     }
 
     fn handle_only(&mut self, conn: ConnId, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.hub.handle(conn, event, &mut effects);
-        effects
+        self.translate(effects)
     }
 
     fn pass_on(&mut self, most: usize) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.hub.pass_on(most, &mut effects);
-        effects
+        self.translate(effects)
+    }
+
+    fn translate(&mut self, effects: Vec<super::Effect>) -> Vec<Effect> {
+        let mut seen = Vec::new();
+        for effect in effects {
+            match effect {
+                super::Effect::Tell(conn, notice) => {
+                    let mut frames = Vec::new();
+                    self.translators.entry(conn).or_default().write(notice, &mut frames);
+                    seen.extend(frames.into_iter().map(|frame| Effect::Send(conn, frame)));
+                }
+                super::Effect::Forward(conn, frame) => seen.push(Effect::Send(conn, frame)),
+                super::Effect::Close(conn, reason) => seen.push(Effect::Close(conn, reason)),
+                super::Effect::Pair(one, other) => seen.push(Effect::Pair(one, other)),
+                super::Effect::Note(conn, note) => seen.push(Effect::Note(conn, note)),
+            }
+        }
+        seen
+    }
+
+    /// What a request in this frame would cost.
+    fn fan_out(&self, conn: ConnId, text: &str) -> usize {
+        self.hub.fan_out(conn, &crate::dialect::text::request(&Message::text(text)))
     }
 
     /// Adds `count` members to the room `r` and delivers all notices.
@@ -88,8 +127,8 @@ impl Fixture {
         let conns: Vec<ConnId> = (100..100 + count).map(ConnId).collect();
         for conn in &conns {
             self.handle_only(*conn, opened());
-            self.handle_only(*conn, Event::Text(format!("HELLO p{}", conn.0).into()));
-            self.handle_only(*conn, Event::Text("ROOM r".into()));
+            self.handle_only(*conn, said(Message::text(format!("HELLO p{}", conn.0))));
+            self.handle_only(*conn, said(Message::text("ROOM r")));
         }
         while self.hub.pass_on(1000, &mut Vec::new()) {}
         conns
@@ -102,7 +141,11 @@ fn opened() -> Event {
 }
 
 fn opened_with(grant: Grant, host: u8) -> Event {
-    Event::Opened { grant: Arc::new(grant), address: [192, 0, 2, host].into(), wants_caller: false }
+    Event::Opened { grant: Arc::new(grant), address: [192, 0, 2, host].into(), dialect: Dialect::Text }
+}
+
+fn denied(refusal: Refusal) -> Event {
+    Event::Denied { about: About::Call, key: Key::default(), refusal }
 }
 
 fn to(conn: ConnId, text: &str) -> Effect {
@@ -162,7 +205,7 @@ mod greeting {
         let mut fixture = Fixture::default();
         fixture.open(ALICE);
         fixture.leave(ALICE);
-        assert_eq!(fixture.handle_with_notes(ALICE, Event::Refused("no".into())), []);
+        assert_eq!(fixture.handle_with_notes(ALICE, denied(Refusal::Other("no".into()))), []);
     }
 
     #[test]
@@ -219,10 +262,8 @@ mod session {
     fn who_calls_is_told_before_anything_else_to_those_who_want_to_hear_it() {
         let mut fixture = Fixture::default();
         fixture.open(ALICE);
-        fixture.handle(
-            BOB,
-            Event::Opened { grant: Arc::default(), address: [192, 0, 2, 1].into(), wants_caller: true },
-        );
+        fixture.open(BOB);
+        fixture.translators.insert(BOB, Text::new(true));
         fixture.say(ALICE, "HELLO alice");
         fixture.say(BOB, "HELLO bob");
         assert_eq!(
@@ -402,8 +443,8 @@ mod room {
         let mut effects = Vec::new();
         for i in 0..1000 {
             hub.handle(ConnId(i), opened(), &mut effects);
-            hub.handle(ConnId(i), Event::Text(format!("HELLO {i}").into()), &mut effects);
-            hub.handle(ConnId(i), Event::Text("ROOM r".into()), &mut effects);
+            hub.handle(ConnId(i), said(Message::text(format!("HELLO {i}"))), &mut effects);
+            hub.handle(ConnId(i), said(Message::text("ROOM r")), &mut effects);
         }
         assert_eq!(hub.counts(), Counts { connections: 1000, peers: 1000, sessions: 0, rooms: 1 });
         (0..1000).for_each(|i| hub.handle(ConnId(i), Event::Closed, &mut effects));
@@ -423,7 +464,7 @@ mod notices {
     fn one_who_joins_or_leaves_a_large_room_costs_a_frame_or_none() {
         let mut fixture = Fixture::three_idle();
         let crowd = fixture.crowd(500);
-        assert_eq!(sends(&fixture.handle_only(ALICE, Event::Text("ROOM r".into()))), 1, "its own answer");
+        assert_eq!(sends(&fixture.handle_only(ALICE, said(Message::text("ROOM r")))), 1, "its own answer");
         assert_eq!(sends(&fixture.handle_only(crowd[7], Event::Closed)), 0);
     }
 
@@ -434,8 +475,8 @@ mod notices {
             let pair = [100 + 2 * round, 101 + 2 * round].map(ConnId);
             for conn in pair {
                 fixture.handle_only(conn, opened());
-                fixture.handle_only(conn, Event::Text(format!("HELLO p{}", conn.0).into()));
-                fixture.handle_only(conn, Event::Text("ROOM r".into()));
+                fixture.handle_only(conn, said(Message::text(format!("HELLO p{}", conn.0))));
+                fixture.handle_only(conn, said(Message::text("ROOM r")));
             }
             assert_eq!(fixture.hub.news.iter().count(), 1);
             for conn in pair {
@@ -448,8 +489,8 @@ mod notices {
     fn only_so_many_are_passed_on_at_a_time_and_all_in_the_end() {
         let mut fixture = Fixture::three_idle();
         fixture.crowd(100);
-        fixture.handle_only(ALICE, Event::Text("ROOM r".into()));
-        fixture.handle_only(BOB, Event::Text("ROOM r".into()));
+        fixture.handle_only(ALICE, said(Message::text("ROOM r")));
+        fixture.handle_only(BOB, said(Message::text("ROOM r")));
         let mut frames = Vec::new();
         while fixture.hub.has_news() {
             let some = fixture.pass_on(32);
@@ -465,7 +506,7 @@ mod notices {
     fn whoever_gets_something_else_hears_first_what_happened_before() {
         let mut fixture = Fixture::in_room();
         assert_eq!(
-            fixture.handle_only(CAROL, Event::Text("ROOM r".into())),
+            fixture.handle_only(CAROL, said(Message::text("ROOM r"))),
             [
                 Effect::Note(
                     CAROL,
@@ -474,9 +515,9 @@ mod notices {
                 to(CAROL, "ROOM_OK alice bob")
             ]
         );
-        let said = fixture.handle_only(CAROL, Event::Text("ROOM_PEER_MSG bob hi".into()));
-        assert_eq!(said, [to(BOB, "ROOM_PEER_JOINED carol"), to(BOB, "ROOM_PEER_MSG carol hi")]);
-        let list = fixture.handle_only(ALICE, Event::Text("ROOM_PEER_LIST".into()));
+        let sent = fixture.handle_only(CAROL, said(Message::text("ROOM_PEER_MSG bob hi")));
+        assert_eq!(sent, [to(BOB, "ROOM_PEER_JOINED carol"), to(BOB, "ROOM_PEER_MSG carol hi")]);
+        let list = fixture.handle_only(ALICE, said(Message::text("ROOM_PEER_LIST")));
         assert_eq!(list, [to(ALICE, "ROOM_PEER_JOINED carol"), to(ALICE, "ROOM_PEER_LIST bob carol")]);
         assert_eq!(fixture.pass_on(100), [], "nobody hears it twice");
     }
@@ -487,8 +528,11 @@ mod notices {
         let crowd = fixture.crowd(2000);
         let mut effects = Vec::new();
         fixture.hub.kick_all(&crowd, CloseReason::ByOperator, &mut effects);
+        let mut effects = fixture.translate(effects);
         assert_eq!(sends(&effects), 0);
-        while fixture.hub.pass_on(32, &mut effects) {}
+        while fixture.hub.has_news() {
+            effects.extend(fixture.pass_on(32));
+        }
         let of =
             |conn| effects.iter().filter(move |effect| matches!(effect, Effect::Send(to, _) if *to == conn));
         assert_eq!((of(ALICE).count(), of(BOB).count()), (2000, 2000), "those who stay hear of each");
@@ -503,8 +547,8 @@ mod notices {
         for i in 0..3000 {
             let (conn, hello) = (ConnId(100 + i), format!("HELLO {i}"));
             fixture.handle_only(conn, opened());
-            fixture.handle_only(conn, Event::Text(hello.into()));
-            heard += sends(&fixture.handle_only(conn, Event::Text("ROOM r".into()))) - 1;
+            fixture.handle_only(conn, said(Message::text(hello)));
+            heard += sends(&fixture.handle_only(conn, said(Message::text("ROOM r")))) - 1;
             heard += sends(&fixture.handle_only(conn, Event::Closed));
         }
         assert_eq!(heard, 2 * (6000 - 4096), "the oldest are passed on to both");
@@ -515,9 +559,9 @@ mod notices {
     fn a_room_of_many_does_not_hold_up_another_one() {
         let mut fixture = Fixture::three_idle();
         fixture.crowd(500);
-        fixture.handle_only(ALICE, Event::Text("ROOM small".into()));
-        fixture.handle_only(CAROL, Event::Text("ROOM r".into()));
-        fixture.handle_only(BOB, Event::Text("ROOM small".into()));
+        fixture.handle_only(ALICE, said(Message::text("ROOM small")));
+        fixture.handle_only(CAROL, said(Message::text("ROOM r")));
+        fixture.handle_only(BOB, said(Message::text("ROOM small")));
         fixture.pass_on(32);
         assert!(fixture.pass_on(32).contains(&to(ALICE, "ROOM_PEER_JOINED bob")));
     }
@@ -527,7 +571,7 @@ mod notices {
         let mut fixture = Fixture::three_idle();
         fixture.crowd(50);
         fixture.hub.set_rules(Rules { max_members: 51, ..Rules::default() });
-        let cost = |fixture: &Fixture, text| fixture.hub.fan_out(ALICE, text);
+        let cost = |fixture: &Fixture, text| fixture.fan_out(ALICE, text);
         assert_eq!(cost(&fixture, "ROOM empty"), 0);
         assert_eq!(cost(&fixture, "ROOM r"), 100, "that it came, and that one of the two left");
         assert_eq!(cost(&fixture, "ROOM_PEER_LIST"), 0, "not in a room");
@@ -535,8 +579,8 @@ mod notices {
         assert_eq!(cost(&fixture, "ROOM r"), 0, "in a room already");
         assert_eq!(cost(&fixture, "ROOM_PEER_LIST"), 51);
         assert_eq!(cost(&fixture, "ROOM_PEER_MSG p100 hi"), 0);
-        assert_eq!(fixture.hub.fan_out(BOB, "ROOM r"), 0, "a full room refuses");
-        assert_eq!(fixture.hub.fan_out(ConnId(9), "ROOM r"), 0);
+        assert_eq!(fixture.fan_out(BOB, "ROOM r"), 0, "a full room refuses");
+        assert_eq!(fixture.fan_out(ConnId(9), "ROOM r"), 0);
     }
 }
 
@@ -642,21 +686,24 @@ mod grants {
     #[test]
     fn what_is_refused_elsewhere_is_refused_here() {
         let mut fixture = Fixture::three_idle();
-        let effects = fixture.handle(ALICE, Event::Refused("not before noon".into()));
+        let effects = fixture.handle(ALICE, denied(Refusal::Other("not before noon".into())));
         assert_eq!(effects, [to(ALICE, "ERROR not before noon")]);
         fixture.open(GHOST);
-        let effects = fixture.handle(GHOST, Event::Refused("no".into()));
+        let effects = fixture.handle(GHOST, denied(Refusal::Other("no".into())));
         assert_eq!(effects, [to(GHOST, "ERROR no"), closed(GHOST, CloseReason::UidNotAllowed)]);
     }
 
     #[test]
     fn who_gets_no_answer_may_ask_again() {
         let mut fixture = Fixture::three_idle();
-        assert_eq!(fixture.handle(ALICE, Event::Unanswered), [to(ALICE, "ERROR not available")]);
+        assert_eq!(fixture.handle(ALICE, denied(Refusal::Unavailable)), [to(ALICE, "ERROR not available")]);
         assert_eq!(fixture.say(ALICE, "SESSION bob"), [to(ALICE, "SESSION_OK"), Effect::Pair(ALICE, BOB)]);
         fixture.open(GHOST);
-        assert_eq!(fixture.handle(GHOST, Event::Unanswered), [closed(GHOST, CloseReason::Unavailable)]);
-        assert_eq!(fixture.handle(GHOST, Event::Unanswered), [], "closed already");
+        assert_eq!(
+            fixture.handle(GHOST, denied(Refusal::Unavailable)),
+            [closed(GHOST, CloseReason::Unavailable)]
+        );
+        assert_eq!(fixture.handle(GHOST, denied(Refusal::Unavailable)), [], "closed already");
     }
 }
 
@@ -728,17 +775,17 @@ mod limits {
         for i in 0..1100 {
             let conn = ConnId(i);
             fixture.handle_only(conn, opened());
-            fixture.handle_only(conn, Event::Text(format!("HELLO {i:01024}").into()));
-            let answer = fixture.handle_only(conn, Event::Text("ROOM r".into()));
+            fixture.handle_only(conn, said(Message::text(format!("HELLO {i:01024}"))));
+            let answer = fixture.handle_only(conn, said(Message::text("ROOM r")));
             let Some(Effect::Send(_, Message::Text(text))) = answer.last() else { panic!("no answer") };
             longest = longest.max(text.len());
             if text.as_str() == "ERROR room 'r' is full" {
-                let list = fixture.handle_only(ConnId(0), Event::Text("ROOM_PEER_LIST".into()));
+                let list = fixture.handle_only(ConnId(0), said(Message::text("ROOM_PEER_LIST")));
                 let Some(Effect::Send(_, Message::Text(text))) = list.last() else { panic!("no list") };
                 longest = longest.max(text.len());
                 assert!((MAX_LIST_LEN - 2 * 1025..=MAX_LIST_LEN).contains(&longest), "{longest}");
                 fixture.leave(ConnId(1));
-                let again = fixture.handle_only(conn, Event::Text("ROOM r".into()));
+                let again = fixture.handle_only(conn, said(Message::text("ROOM r")));
                 assert!(!again.contains(&to(conn, "ERROR room 'r' is full")), "there is a place again");
                 return;
             }
@@ -775,7 +822,7 @@ mod notes {
     #[test]
     fn tell_an_operator_what_happens() {
         let mut fixture = Fixture::three_idle();
-        let mut say = |conn, text: &str| notes(fixture.handle_with_notes(conn, Event::Text(text.into())));
+        let mut say = |conn, text: &str| notes(fixture.handle_with_notes(conn, said(Message::text(text))));
         assert_eq!(say(ALICE, "SESSION bob"), [Note::Called { caller: peer("alice"), callee: peer("bob") }]);
         assert_eq!(say(CAROL, "SESSION secret-name"), [Note::Refused(peer("carol"), "peer not found")]);
         let room = RoomId::new("r").unwrap();
@@ -809,8 +856,8 @@ mod properties {
             });
         let event = prop_oneof![
             3 => Just(opened()),
-            12 => text.prop_map(|text| Event::Text(text.into())),
-            1 => Just(Event::Binary(Bytes::from_static(b"x"))),
+            12 => text.prop_map(|text| said(Message::text(text))),
+            1 => Just(said(Message::binary(Bytes::from_static(b"x")))),
             2 => Just(Event::Closed),
         ];
         (0..SLOTS, event)

@@ -1,0 +1,134 @@
+//! Joining and leaving rooms, and messages between members.
+
+use callbin_protocol::{PeerId, RoomId};
+
+use super::{ConnId, Effect, Hub, Joined, Message, Note, Notice, Payload, Refusal, Room, Seat};
+
+impl Hub {
+    pub(super) fn join(
+        &mut self,
+        conn: ConnId,
+        id: RoomId,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let Some(connection) = self.connections.get(&conn) else { return Ok(()) };
+        // Members are known by their id.
+        let Some(uid) = connection.uid().cloned() else { return Err(Refusal::UidInvalid) };
+        if !connection.is_idle() {
+            return Err(Refusal::AlreadyInRoom);
+        }
+        if !connection.grant.allows_room(&id) {
+            return Err(Refusal::InvalidRoomId(id.to_string()));
+        }
+        if !self.rooms.contains_key(&id) {
+            let owners = self.owners(conn);
+            if self.is_any_at(&owners, self.rules.max_rooms, |usage| usage.rooms) {
+                return Err(Refusal::TooManyRooms);
+            }
+            self.count(&owners, |usage| usage.rooms += 1);
+            self.rooms.insert(id.clone(), Room::new(owners));
+        }
+        let Some(room) = self.rooms.get_mut(&id) else { return Ok(()) };
+        if room.is_full_for(&uid, self.rules.max_members) {
+            return Err(Refusal::RoomFull(id.to_string()));
+        }
+        let others: Vec<ConnId> = room.members().collect();
+        let place = room.join(conn, &uid, effects);
+        if room.has_news() {
+            self.news.push(id.clone());
+        }
+        effects.push(Effect::Note(
+            conn,
+            Note::Joined { peer: uid, room: id.clone(), members: others.len() + 1 },
+        ));
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.seat = Some(Seat { room: id.clone(), place });
+        }
+        let members = self.names(others.into_iter());
+        self.tell(conn, Notice::Joined(Box::new(Joined { room: id, members })), effects);
+        Ok(())
+    }
+
+    pub(super) fn leave(&mut self, conn: ConnId, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
+        let Some(connection) = self.connections.get_mut(&conn) else { return Ok(()) };
+        let (Some(seat), Some(uid)) = (connection.seat.take(), connection.uid().cloned()) else {
+            return Err(Refusal::NotInRoom);
+        };
+        self.leave_room(&seat, &uid, effects);
+        Ok(())
+    }
+
+    pub(super) fn leave_room(&mut self, seat: &Seat, uid: &PeerId, effects: &mut Vec<Effect>) {
+        let Some(room) = self.rooms.get_mut(&seat.room) else { return };
+        room.leave(seat.place, uid, effects);
+        if room.is_empty() {
+            if let Some(room) = self.rooms.remove(&seat.room) {
+                self.count(&room.owners, |usage| usage.rooms -= 1);
+            }
+        } else {
+            self.news.push(seat.room.clone());
+        }
+    }
+
+    pub(super) fn send_to(
+        &mut self,
+        conn: ConnId,
+        to: &PeerId,
+        payload: Payload,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let (from, room) = self.membership(conn)?;
+        let member = self.find_member(conn, &room, to)?;
+        self.tell(member, Notice::Message(Box::new(Message { from, payload })), effects);
+        Ok(())
+    }
+
+    /// Sends a message to all other members. Those of other dialects get it only if the hint names them, if there is one.
+    pub(super) fn send_to_all(
+        &mut self,
+        conn: ConnId,
+        hint: Option<&PeerId>,
+        payload: &Payload,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let (from, room) = self.membership(conn)?;
+        let others: Vec<ConnId> = self.rooms.get(&room).into_iter().flat_map(Room::members).collect();
+        for member in others.into_iter().filter(|member| *member != conn) {
+            let Some(connection) = self.connections.get(&member) else { continue };
+            let is_meant = hint.is_none_or(|hint| connection.uid() == Some(hint));
+            if is_meant || connection.dialect == payload.dialect() {
+                let message = Message { from: from.clone(), payload: payload.clone() };
+                self.tell(member, Notice::Message(Box::new(message)), effects);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn list_members(&mut self, conn: ConnId, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
+        let (_, room) = self.membership(conn)?;
+        let others = self.rooms.get(&room).into_iter().flat_map(Room::members);
+        let names = self.names(others.filter(|member| *member != conn));
+        self.tell(conn, Notice::Members(names), effects);
+        Ok(())
+    }
+
+    /// The id and the room of a member.
+    fn membership(&self, conn: ConnId) -> Result<(PeerId, RoomId), Refusal> {
+        let connection = self.connections.get(&conn);
+        connection
+            .and_then(|connection| Some((connection.uid()?.clone(), connection.seat.as_ref()?.room.clone())))
+            .ok_or(Refusal::NotInRoom)
+    }
+
+    fn find_member(&self, from: ConnId, room: &RoomId, uid: &PeerId) -> Result<ConnId, Refusal> {
+        let not_found = || Refusal::PeerNotFound(uid.to_string());
+        let conn = self.uids.get(uid).ok_or_else(not_found)?.conn;
+        let seat = self.connections.get(&conn).and_then(|connection| connection.seat.as_ref());
+        match seat {
+            Some(seat) if seat.room == *room => Ok(conn),
+            // Only those who may call the peer may learn that it is registered but not in the room.
+            _ if self.may_call(from, conn) => Err(Refusal::PeerNotInRoom(uid.to_string())),
+            _ => Err(not_found()),
+        }
+    }
+}
