@@ -16,7 +16,7 @@ use crate::{
         account::{Accounts, Full, Ticket},
         owner::owners,
     },
-    dialect::Translator,
+    dialect::{Translator, Wants},
     edge::{assets::Assets, fair::Lanes},
     hub::ConnId,
     operate::{
@@ -83,23 +83,6 @@ pub struct Admission {
     pub translator: Box<dyn Translator>,
     /// Its ticket.
     pub ticket: Ticket,
-}
-
-/// The extra messages that a client asked for: `?wants=caller,heartbeat`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Wants {
-    /// The name of its caller.
-    pub caller: bool,
-    /// Heartbeats: a browser does not show pings to its page.
-    pub heartbeat: bool,
-}
-
-impl Wants {
-    /// Parses the value of the query parameter. Unknown words are ignored: another version may know them.
-    pub fn parse(words: &str) -> Self {
-        let names = |word| words.split(',').any(|name| name == word);
-        Self { caller: names("caller"), heartbeat: names("heartbeat") }
-    }
 }
 
 impl App {

@@ -17,7 +17,7 @@ pub use values::normal_origin;
 use self::values::{
     filter, header, http_url, network, origin, path, seconds, seconds_or_none, size, stun_url, turn_url,
 };
-use crate::{access::account::Quotas, delivery::budget::Bounds, hub::Rules};
+use crate::{access::account::Quotas, delivery::budget::Bounds, dialect::routes::Setting, hub::Rules};
 
 /// A signalling server for GStreamer's WebRTC clients and browsers.
 ///
@@ -118,6 +118,11 @@ pub struct Listen {
     /// Serve the page from this folder instead of from the binary.
     #[arg(long, env = "CALLBIN_WWW", value_name = "DIR")]
     pub www: Option<PathBuf>,
+
+    /// Where a signalling protocol is spoken: NAME=/path, or NAME=off. The names are text, rooms, antmedia, action,
+    /// webrtcsink, rest, whip, whep. Several paths of one protocol add up and replace its default ones.
+    #[arg(long, env = "CALLBIN_DIALECT", value_name = "NAME=PATH", value_delimiter = ',')]
+    pub dialect: Vec<Setting>,
 
     /// Pages that may embed ours in a frame: origins such as `https://example.org` or `https://*.example.org`, `self`,
     /// or `none`. Such a frame needs allow="camera; microphone".

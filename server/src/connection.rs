@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use async_tungstenite::{
@@ -40,7 +40,7 @@ use crate::{
         outbox::{Item, Link, Next, Outbox},
         payload::Kind,
     },
-    dialect::{Step, Translator},
+    dialect::{Dialect, Opening, Step, Translator, translator},
     edge::stream::Connected,
     hub::{ConnId, Event, Refusal, Request, Wish},
     runtime::{self, Alarm},
@@ -326,6 +326,9 @@ impl Pump {
             // tungstenite answers pings itself.
             _ => return Ok(()),
         }
+        if self.phase == Phase::Greeting {
+            self.recognize(&frame);
+        }
         self.leave_greeting();
         let is_single = self.translator.dialect().is_single();
         let mut steps = Vec::new();
@@ -333,6 +336,18 @@ impl Pump {
         self.translator.read(frame, &mut steps);
         self.todo = Some(Box::new(Todo { steps: steps.into(), frame: kept }));
         self.proceed()
+    }
+
+    /// The first frame of a client that gives no path may be plainly of another dialect.
+    fn recognize(&mut self, frame: &Message) {
+        let Presence { conn, app, grant, .. } = &self.presence;
+        if self.translator.dialect() != Dialect::Text {
+            return;
+        }
+        let Some(dialect) = app.settings().routes.recognize(frame) else { return };
+        let opening = Opening { identity: grant.identity.clone(), number: conn.0, ..Opening::default() };
+        self.translator = translator(dialect, &opening);
+        app.switchboard.handle(*conn, Event::Speaks(dialect));
     }
 
     /// Does the steps of a frame, up to one that has to wait.
@@ -343,6 +358,7 @@ impl Pump {
             match todo.steps.pop_front() {
                 None => self.todo = None,
                 Some(Step::Say(text)) => self.presence.outbox.push(Message::Text(text)),
+                Some(Step::IceServers) => self.write_ice_servers(),
                 Some(Step::Ask(request)) => {
                     self.admit_request(&request)?;
                     match self.question(&request) {
@@ -353,6 +369,19 @@ impl Pump {
             }
         }
         Ok(())
+    }
+
+    fn write_ice_servers(&mut self) {
+        let Presence { conn, grant, app, outbox, .. } = &self.presence;
+        let settings = app.settings();
+        let name = grant.identity.as_deref().map_or_else(|| format!("guest-{}", conn.0), String::from);
+        // TURN credentials must not outlive the token.
+        let ttl = grant.time_left().min(settings.ice.ttl);
+        let added = app.switchboard.ice_servers_at(*conn);
+        let servers = settings.ice.servers(&name, SystemTime::now(), ttl, &added);
+        let mut frames = Vec::new();
+        self.translator.write_ice_servers(&servers, &mut frames);
+        frames.into_iter().for_each(|frame| outbox.push(frame));
     }
 
     /// A connection that can register several ids pays for each. A single one has paid with its first frame.

@@ -1,11 +1,17 @@
 //! The signalling protocols, called dialects. Each one translates between the frames of its clients and the neutral
 //! requests and notices of the [`hub`](crate::hub). Pure: no sockets, no clock.
 
+pub mod routes;
 pub mod text;
 
-use async_tungstenite::tungstenite::{Message, Utf8Bytes};
-use prometheus_client::encoding::EncodeLabelValue;
+use std::{borrow::Cow, sync::Arc};
 
+use async_tungstenite::tungstenite::{Message, Utf8Bytes};
+use percent_encoding::percent_decode_str;
+use prometheus_client::encoding::EncodeLabelValue;
+use serde_json::Value;
+
+use self::text::Text;
 use crate::hub::{Notice, Request};
 
 /// The protocols that the server speaks.
@@ -30,6 +36,18 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Text,
+        Self::Rooms,
+        Self::Antmedia,
+        Self::Action,
+        Self::Webrtcsink,
+        Self::Rest,
+        Self::Whip,
+        Self::Whep,
+    ];
+
     /// The name in flags, logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -57,6 +75,68 @@ pub enum Step {
     Ask(Request),
     /// Send this text to the client.
     Say(Utf8Bytes),
+    /// Pass the ICE servers for this connection to [`Translator::write_ice_servers`].
+    IceServers,
+}
+
+/// The extra messages that a client asked for: `?wants=caller,heartbeat`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wants {
+    /// The name of its caller.
+    pub caller: bool,
+    /// Heartbeats: a browser does not show pings to its page.
+    pub heartbeat: bool,
+}
+
+impl Wants {
+    /// Parses the value of the query parameter. Unknown words are ignored: another version may know them.
+    pub fn parse(words: &str) -> Self {
+        let names = |word| words.split(',').any(|name| name == word);
+        Self { caller: names("caller"), heartbeat: names("heartbeat") }
+    }
+}
+
+/// What a client's handshake says, as far as a dialect needs it.
+#[derive(Debug, Clone, Default)]
+pub struct Opening {
+    /// What follows the dialect's own path.
+    pub rest: String,
+    /// The query, undecoded.
+    pub query: String,
+    /// The token's subject.
+    pub identity: Option<Arc<str>>,
+    /// The number of the connection, for ids that the client does not choose.
+    pub number: u64,
+    /// The extra messages that it asked for.
+    pub wants: Wants,
+}
+
+impl Opening {
+    /// The decoded value of a query parameter.
+    pub fn query(&self, name: &str) -> Option<Cow<'_, str>> {
+        query(Some(&self.query), name)
+    }
+}
+
+/// The decoded value of a query parameter.
+pub fn query<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, str>> {
+    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
+    percent_decode_str(value).decode_utf8().ok()
+}
+
+/// The translator for a new WebSocket.
+pub fn translator(dialect: Dialect, opening: &Opening) -> Box<dyn Translator> {
+    match dialect {
+        Dialect::Text
+        | Dialect::Rooms
+        | Dialect::Antmedia
+        | Dialect::Action
+        | Dialect::Webrtcsink
+        | Dialect::Rest
+        | Dialect::Whip
+        | Dialect::Whep => Box::new(Text::new(opening.wants.caller)),
+    }
 }
 
 /// A connection's translator. It keeps only what its own protocol needs.
@@ -71,6 +151,11 @@ pub trait Translator: Send {
 
     /// Translates a text or binary frame of the client.
     fn read(&mut self, frame: Message, steps: &mut Vec<Step>);
+
+    /// Translates the answer to [`Step::IceServers`]: `RTCIceServer` objects.
+    fn write_ice_servers(&mut self, servers: &[Value], frames: &mut Vec<Message>) {
+        let _ = (servers, frames);
+    }
 
     /// Translates a notice into frames for the client.
     fn write(&mut self, notice: Notice, frames: &mut Vec<Message>);

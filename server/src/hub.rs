@@ -54,6 +54,8 @@ pub enum Event {
         /// The protocol that it speaks.
         dialect: Dialect,
     },
+    /// Its first frame is of another dialect than its path.
+    Speaks(Dialect),
     /// A request came.
     Asked {
         /// The request.
@@ -279,6 +281,11 @@ impl Hub {
                 let (uids, calls, seat) = (Vec::new(), BTreeMap::new(), None);
                 self.connections.insert(conn, Connection { grant, address, dialect, uids, calls, seat });
             }
+            Event::Speaks(dialect) => {
+                if let Some(connection) = self.connections.get_mut(&conn) {
+                    connection.dialect = dialect;
+                }
+            }
             Event::Asked { request, frame } => self.handle_request(conn, request, frame, effects),
             Event::Denied { about, key, refusal } => self.refuse(conn, about, key, refusal, effects),
             Event::Closed => self.remove(conn, effects),
@@ -432,10 +439,10 @@ impl Hub {
         if connection.dialect.is_single() {
             if let Some((key, leg)) = connection.calls.first_key_value() {
                 let (key, partner) = (key.clone(), leg.partner);
-                return match frame {
-                    Some(frame) => self.relay(conn, &key, partner, frame, effects),
-                    None => {}
-                };
+                if let Some(frame) = frame {
+                    self.relay(conn, &key, partner, frame, effects);
+                }
+                return;
             }
             if let Some(misplaced) = misplaced(connection, &request) {
                 return self.handle_misplaced(conn, misplaced, effects);

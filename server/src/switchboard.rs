@@ -201,6 +201,11 @@ impl Switchboard {
         state.connections.get(&conn).map(|line| line.ice_servers.clone()).unwrap_or_default()
     }
 
+    /// The ICE servers stored for a connection.
+    pub fn ice_servers_at(&self, conn: ConnId) -> Vec<Value> {
+        self.lock().connections.get(&conn).map(|line| line.ice_servers.clone()).unwrap_or_default()
+    }
+
     /// Closes at most `most` connections that are in no session and no room. Returns how many of these remain.
     pub fn close_idle(&self, most: usize) -> usize {
         self.change(|state| {

@@ -28,6 +28,11 @@ impl IceServers {
     /// The `iceServers` of an `RTCConfiguration` for a peer, with credentials valid for `ttl`, and the servers that the
     /// webhook added.
     pub fn for_peer(&self, uid: &str, now: SystemTime, ttl: Duration, added: &[Value]) -> Value {
+        json!({ "iceServers": self.servers(uid, now, ttl, added), "ttl": ttl.as_secs() })
+    }
+
+    /// The `RTCIceServer` objects alone, see [`IceServers::for_peer`].
+    pub fn servers(&self, uid: &str, now: SystemTime, ttl: Duration, added: &[Value]) -> Vec<Value> {
         let mut servers = self.fixed.clone();
         if !self.stun.is_empty() {
             servers.push(json!({ "urls": self.stun }));
@@ -37,7 +42,7 @@ impl IceServers {
             servers.push(json!({ "urls": self.turn, "username": username, "credential": credential }));
         }
         servers.extend_from_slice(added);
-        json!({ "iceServers": servers, "ttl": ttl.as_secs() })
+        servers
     }
 }
 

@@ -15,7 +15,6 @@ use hyper::{
     body::{Bytes, Incoming},
     header::{self, HeaderName, HeaderValue},
 };
-use percent_encoding::percent_decode_str;
 use tracing::info;
 
 use crate::{
@@ -25,8 +24,8 @@ use crate::{
         owner::{Owner, owners, pages},
         token::Refusal,
     },
-    app::{Admission, App, Visit, Wants},
-    dialect::text::Text,
+    app::{Admission, App, Visit},
+    dialect::{Opening, Wants, query, translator},
     edge::{
         assets::Asset,
         http::{Answer, WithHeader, text, try_again},
@@ -176,6 +175,8 @@ impl Site {
         }
         check_origin(&settings, request.headers())
             .map_err(|answer| self.refuse(address, "origin", answer))?;
+        let path = request.uri().path();
+        let (dialect, rest) = settings.routes.websocket(path).ok_or_else(no_dialect)?;
         let grant = self.identify(&settings, address, request)?;
         let mut entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner);
         let mut ticket = std::mem::replace(&mut *entry, Err(NoRoom::Server)).map_err(no_room)?;
@@ -186,7 +187,14 @@ impl Site {
             .map_err(|full| self.refuse(address, &full.to_string(), no_room(full)))?;
         let wants = query(request.uri().query(), "wants");
         let wants = wants.map_or_else(Wants::default, |words| Wants::parse(&words));
-        let translator = Box::new(Text::new(wants.caller));
+        let opening = Opening {
+            rest: rest.into(),
+            query: request.uri().query().unwrap_or_default().into(),
+            identity: grant.identity.clone(),
+            number: self.conn.0,
+            wants,
+        };
+        let translator = translator(dialect, &opening);
         Ok(Admission { conn: self.conn, address, grant: Arc::new(grant), wants, translator, ticket })
     }
 
@@ -287,6 +295,13 @@ fn no_room(full: NoRoom) -> Answer {
     try_again(status, &format!("{full}\n"), 10)
 }
 
+fn no_dialect() -> Answer {
+    text(
+        StatusCode::NOT_FOUND,
+        "no WebSocket here: the text protocol is switched off, and this is no path of another one\n",
+    )
+}
+
 fn barred() -> Answer {
     let seconds = BARRED.as_secs().try_into().unwrap_or(u32::MAX);
     try_again(StatusCode::TOO_MANY_REQUESTS, &format!("{TOO_MANY_BAD_TOKENS}\n"), seconds)
@@ -334,13 +349,6 @@ pub(crate) fn authenticate<B>(settings: &Settings, request: &Request<B>) -> Resu
 fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
     values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
-}
-
-/// The decoded value of a query parameter.
-fn query<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, str>> {
-    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
-    let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
-    percent_decode_str(value).decode_utf8().ok()
 }
 
 fn with_cors(mut answer: Answer, settings: &Settings, origin: Option<HeaderValue>) -> Answer {

@@ -18,6 +18,7 @@ use crate::{
         webhook::Webhook,
     },
     config::{Config, Limits, normal_origin},
+    dialect::routes::Routes,
     edge::{policy, proxy::TrustedProxies},
 };
 
@@ -31,6 +32,8 @@ pub struct Settings {
     pub origins: Vec<String>,
     /// The Content-Security-Policy header of the page.
     pub page_policy: HeaderValue,
+    /// Which dialect is spoken at which path.
+    pub routes: Routes,
     /// The trusted proxies.
     pub proxies: TrustedProxies,
     /// How long an idle HTTP connection of a proxy is kept.
@@ -81,6 +84,7 @@ impl Settings {
             origins: config.access.allowed_origin.clone(),
             page_policy: policy::header(&config.listen.frame_ancestors)
                 .map_err(SettingsError::NotAnAncestor)?,
+            routes: Routes::new(&config.listen.dialect),
             proxies: TrustedProxies::new(
                 config.listen.trusted_proxy.clone(),
                 config.listen.proxy_header.clone(),
