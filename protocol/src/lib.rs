@@ -2,7 +2,7 @@
 //!
 //! There are two layers. [`ClientMessage`] and [`ServerMessage`] are the text frames between a peer and the signalling
 //! server; [`Signal`] is a message between two peers. Each has `parse` and `Display`, and a parsed message prints as a
-//! frame that parses the same. PROTOCOL.md describes the format on the wire.
+//! frame that parses the same. docs/protocols/text.md describes the format on the wire.
 
 mod client;
 mod id;

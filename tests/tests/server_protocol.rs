@@ -1,4 +1,4 @@
-//! The protocol over real sockets: each row of PROTOCOL.md's table, and faults of the reference server that
+//! The protocol over real sockets: each row of docs/protocols/text.md's table, and faults of the reference server that
 //! callbin's must not have.
 
 use std::{io::Write, time::Duration};

@@ -1,4 +1,4 @@
-// A model of the signalling server: in-order queues, no network, and those rules of PROTOCOL.md whose effects the page
+// A model of the signalling server: in-order queues, no network, and those rules of docs/protocols/text.md whose effects the page
 // can see.
 
 export class ModelServer {
