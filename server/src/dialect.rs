@@ -4,18 +4,18 @@
 pub mod routes;
 pub mod text;
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use async_tungstenite::tungstenite::{Message, Utf8Bytes};
 use percent_encoding::percent_decode_str;
-use prometheus_client::encoding::EncodeLabelValue;
+use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 use serde_json::Value;
 
 use self::text::Text;
 use crate::hub::{Notice, Request};
 
 /// The protocols that the server speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dialect {
     /// The text protocol of GStreamer's WebRTC examples.
     Text,
@@ -65,6 +65,12 @@ impl Dialect {
     /// Whether a connection serves one registration and one call, and is closed when either is refused or ends.
     pub fn is_single(self) -> bool {
         self == Self::Text
+    }
+}
+
+impl EncodeLabelValue for Dialect {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        self.name().encode(encoder)
     }
 }
 

@@ -104,6 +104,8 @@ pub enum Note {
         caller: PeerId,
         /// The callee.
         callee: PeerId,
+        /// The dialects of caller and callee.
+        dialects: (Dialect, Dialect),
     },
     /// A join was accepted.
     Joined {
@@ -300,6 +302,22 @@ impl Hub {
             sessions: self.sessions,
             rooms: self.rooms.len(),
         }
+    }
+
+    /// The dialect of a connection.
+    pub fn dialect(&self, conn: ConnId) -> Option<Dialect> {
+        self.connections.get(&conn).map(|connection| connection.dialect)
+    }
+
+    /// The number of connections of each dialect.
+    pub fn dialects(&self) -> [(Dialect, usize); Dialect::ALL.len()] {
+        let mut counts = Dialect::ALL.map(|dialect| (dialect, 0));
+        for connection in self.connections.values() {
+            if let Some((_, count)) = counts.iter_mut().find(|(dialect, _)| *dialect == connection.dialect) {
+                *count += 1;
+            }
+        }
+        counts
     }
 
     /// What a request would do if it were carried out now, if the webhook may refuse it, and the uid of its sender, if it

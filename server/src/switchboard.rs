@@ -87,6 +87,8 @@ struct Remark {
     conn: ConnId,
     note: Note,
     line: Option<(SocketAddr, Lines)>,
+    /// Its dialect, if it is not the text protocol.
+    dialect: Option<&'static str>,
     counts: Counts,
 }
 
@@ -305,6 +307,7 @@ impl Switchboard {
         let (drawn, Bounds { all, .. }) = (self.budget.drawn(), self.budget.bounds());
         Snapshot {
             counts: state.hub.counts(),
+            dialects: state.hub.dialects(),
             queued_bytes,
             longest_queue,
             queue_budget: all,
@@ -335,7 +338,7 @@ impl Switchboard {
     fn count(&self, note: &Note) {
         match note {
             Note::Registered(_) => drop(self.metrics.registrations.inc()),
-            Note::Called { .. } => drop(self.metrics.calls.inc()),
+            Note::Called { dialects, .. } => self.metrics.count_call(dialects.0, dialects.1),
             Note::Joined { .. } => drop(self.metrics.joins.inc()),
             Note::UidRefused(reason) => self.metrics.count_refusal(reason),
             Note::Refused(_, reason) => self.metrics.count_refusal(reason),
@@ -415,7 +418,9 @@ impl State {
             }
             Effect::Note(conn, note) => {
                 let line = self.connections.get(&conn).map(|line| (line.address, line.lines.clone()));
-                self.remarks.push(Remark { conn, note, line, counts: self.hub.counts() });
+                let dialect = self.hub.dialect(conn).filter(|dialect| *dialect != Dialect::Text);
+                let dialect = dialect.map(Dialect::name);
+                self.remarks.push(Remark { conn, note, line, dialect, counts: self.hub.counts() });
             }
         }
     }
@@ -452,14 +457,14 @@ impl Remark {
         if !is_wanted || !self.admit() {
             return;
         }
-        let conn = self.conn.0;
+        let (conn, dialect) = (self.conn.0, self.dialect);
         let address = self.line.as_ref().map(|(address, _)| tracing::field::display(address));
         let Counts { peers, rooms, .. } = self.counts;
         match &self.note {
-            Note::Registered(uid) => info!(conn, address, uid = %short(uid), peers, "registered"),
+            Note::Registered(uid) => info!(conn, address, uid = %short(uid), dialect, peers, "registered"),
             Note::UidRefused(reason) => info!(conn, address, %reason, "uid refused"),
-            Note::Called { caller, callee } => {
-                info!(conn, address, caller = %short(caller), callee = %short(callee), "called");
+            Note::Called { caller, callee, .. } => {
+                info!(conn, address, caller = %short(caller), callee = %short(callee), dialect, "called");
             }
             Note::Joined { peer, room, members } => {
                 info!(conn, address, uid = %short(peer), room = %short(room), members, rooms, "joined");

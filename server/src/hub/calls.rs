@@ -7,7 +7,7 @@ use super::{
     Ability, Call, Card, ConnId, Connection, Effect, Ended, Hub, Incoming, Key, Leg, Note, Notice, Payload,
     Peer, Refusal, Start,
 };
-use crate::{bridge, close::CloseReason, delivery::payload::Side, dialect::Dialect};
+use crate::{bridge, close::CloseReason, delivery::payload::Side};
 
 /// The most ids and the most calls of one connection.
 const MAX_PER_CONNECTION: usize = 256;
@@ -129,41 +129,35 @@ impl Hub {
         start: Start,
         effects: &mut Vec<Effect>,
     ) {
+        let (one, other) = (caller.0, callee.0);
+        let (Some(theirs), Some(ours)) = (self.dialect(one), self.dialect(other)) else { return };
         let leads = self.uids.get(&callee.2.uid).is_some_and(|peer| peer.card.leads);
         let asked = bridge::asked(start, leads);
-        let note = Note::Called { caller: caller.2.uid.clone(), callee: callee.2.uid.clone() };
-        effects.push(Effect::Note(caller.0, note));
-        let (one, other) = (caller.0, callee.0);
-        let dialects = (self.dialect(one), self.dialect(other));
+        let (name, to) = (caller.2.uid.clone(), callee.2.uid.clone());
+        effects.push(Effect::Note(one, Note::Called { caller: name, callee: to, dialects: (theirs, ours) }));
         for ((conn, key, leg), side, dialect) in
-            [(caller, Side::Caller, dialects.1), (callee, Side::Callee, dialects.0)]
+            [(caller, Side::Caller, ours), (callee, Side::Callee, theirs)]
         {
             if let Some(peer) = self.uids.get_mut(&leg.uid).filter(|peer| peer.conn == conn) {
                 peer.calls += 1;
             }
-            let notice = dialect.map(|dialect| Call {
+            let call = Call {
                 key: key.clone(),
                 uid: leg.uid.clone(),
                 peer: leg.peer.clone(),
                 dialect,
                 is_caller: side == Side::Caller,
                 is_asked: asked == Some(side),
-            });
+            };
             if let Some(connection) = self.connections.get_mut(&conn) {
                 connection.calls.insert(key, leg);
             }
             // The caller's goes first: after the pairing, the partner's frames may overtake ours.
-            if let Some(call) = notice {
-                self.tell(conn, Notice::Called(Box::new(call)), effects);
-            }
+            self.tell(conn, Notice::Called(Box::new(call)), effects);
         }
-        if dialects.0 == dialects.1 && dialects.0.is_some_and(Dialect::is_single) {
+        if ours == theirs && ours.is_single() {
             effects.push(Effect::Pair(one, other));
         }
-    }
-
-    fn dialect(&self, conn: ConnId) -> Option<Dialect> {
-        self.connections.get(&conn).map(|connection| connection.dialect)
     }
 
     fn has_call(&self, conn: ConnId, key: &Key) -> bool {

@@ -823,7 +823,14 @@ mod notes {
     fn tell_an_operator_what_happens() {
         let mut fixture = Fixture::three_idle();
         let mut say = |conn, text: &str| notes(fixture.handle_with_notes(conn, said(Message::text(text))));
-        assert_eq!(say(ALICE, "SESSION bob"), [Note::Called { caller: peer("alice"), callee: peer("bob") }]);
+        assert_eq!(
+            say(ALICE, "SESSION bob"),
+            [Note::Called {
+                caller: peer("alice"),
+                callee: peer("bob"),
+                dialects: (Dialect::Text, Dialect::Text)
+            }]
+        );
         assert_eq!(say(CAROL, "SESSION secret-name"), [Note::Refused(peer("carol"), "peer not found")]);
         let room = RoomId::new("r").unwrap();
         assert_eq!(say(CAROL, "ROOM r"), [Note::Joined { peer: peer("carol"), room, members: 1 }]);

@@ -13,7 +13,7 @@ use prometheus_client::{
 };
 
 pub use self::webhook::{Counted, Outcome, WebhookMetrics};
-use crate::{delivery::payload::Kind, hub::Counts};
+use crate::{delivery::payload::Kind, dialect::Dialect, hub::Counts};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
@@ -27,6 +27,17 @@ struct NoLabels {}
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DialectLabel {
+    dialect: Dialect,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    caller: Dialect,
+    callee: Dialect,
 }
 
 /// All metrics. Recording takes no lock, except for refusals and closes.
@@ -48,8 +59,8 @@ pub struct Metrics {
     pub accept_errors: Counter,
     /// HELLOs accepted.
     pub registrations: Counter,
-    /// SESSIONs accepted.
-    pub calls: Counter,
+    /// Calls accepted.
+    calls: Counter,
     /// ROOMs accepted.
     pub joins: Counter,
     /// Sessions that ended while an offer had no answer.
@@ -58,6 +69,8 @@ pub struct Metrics {
     pub offer_to_answer: Histogram,
     /// Questions to the webhook.
     pub webhook: WebhookMetrics,
+    dialect_connections: Family<DialectLabel, Gauge>,
+    dialect_calls: Family<CallLabels, Counter>,
     certificate_expiry: Family<NoLabels, Gauge>,
     refusals: Family<ReasonLabel, Counter>,
     closes: Family<ReasonLabel, Counter>,
@@ -71,10 +84,12 @@ struct Traffic {
 }
 
 /// The switchboard's values at the time of a scrape.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Snapshot {
     /// Numbers of connections, peers, sessions and rooms.
     pub counts: Counts,
+    /// Connections by dialect.
+    pub dialects: [(Dialect, usize); Dialect::ALL.len()],
     /// Bytes queued for all peers.
     pub queued_bytes: usize,
     /// Bytes queued for the peer with the longest queue.
@@ -83,6 +98,13 @@ pub struct Snapshot {
     pub queue_budget: usize,
     /// Bytes drawn from it.
     pub queue_budget_used: usize,
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        let (counts, dialects) = (Counts::default(), Dialect::ALL.map(|dialect| (dialect, 0)));
+        Self { counts, dialects, queued_bytes: 0, longest_queue: 0, queue_budget: 0, queue_budget_used: 0 }
+    }
 }
 
 const KINDS: [Kind; 5] = [Kind::Sdp, Kind::Ice, Kind::Text, Kind::Binary, Kind::Control];
@@ -116,6 +138,10 @@ impl Default for Metrics {
         registry.register("messages", "Messages received, by kind", messages.clone());
         let help = "Bytes of messages received, by kind";
         registry.register_with_unit("message", help, Unit::Bytes, bytes.clone());
+        let help = "Open connections, by the dialect that they speak";
+        let dialect_connections = register(&mut registry, "dialect_connections", help, Family::default());
+        let help = "Calls accepted, by the dialects of caller and callee";
+        let dialect_calls = register(&mut registry, "dialect_calls", help, Family::default());
         let webhook = WebhookMetrics::register(&mut registry);
         let certificate_expiry = Family::<NoLabels, Gauge>::default();
         let help = "When the certificate in use expires, in seconds since 1970";
@@ -155,6 +181,8 @@ impl Default for Metrics {
             unanswered_offers,
             offer_to_answer,
             webhook,
+            dialect_connections,
+            dialect_calls,
             certificate_expiry,
             refusals,
             closes,
@@ -182,6 +210,12 @@ impl Metrics {
         }
     }
 
+    /// Counts a call between peers of these dialects.
+    pub fn count_call(&self, caller: Dialect, callee: Dialect) {
+        self.calls.inc();
+        self.dialect_calls.get_or_create(&CallLabels { caller, callee }).inc();
+    }
+
     /// Sets the expiry of the certificate in use, in seconds since 1970.
     pub fn set_certificate_expiry(&self, seconds: i64) {
         self.certificate_expiry.get_or_create(&NoLabels {}).set(seconds);
@@ -201,6 +235,9 @@ impl Metrics {
     pub fn render(&self, now: Snapshot, ready: bool) -> String {
         let set = |gauge: &Gauge, value: usize| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(&self.connections, now.counts.connections);
+        for (dialect, count) in now.dialects {
+            set(&self.dialect_connections.get_or_create(&DialectLabel { dialect }), count);
+        }
         set(&self.peers, now.counts.peers);
         set(&self.sessions, now.counts.sessions);
         set(&self.rooms, now.counts.rooms);
@@ -226,12 +263,16 @@ mod tests {
         metrics.count_message(Kind::Ice, 10);
         metrics.count_message(Kind::Ice, 5);
         metrics.count_refusal("no such thing");
+        metrics.count_call(Dialect::Antmedia, Dialect::Text);
         let counts = Counts { peers: 7, ..Counts::default() };
         let text = metrics.render(Snapshot { counts, ..Snapshot::default() }, true);
         for line in [
             "callbin_messages_total{kind=\"Ice\"} 2",
             "callbin_message_bytes_total{kind=\"Ice\"} 15",
             "callbin_refusals_total{reason=\"no such thing\"} 1",
+            "callbin_calls_total 1",
+            "callbin_dialect_calls_total{caller=\"antmedia\",callee=\"text\"} 1",
+            "callbin_dialect_connections{dialect=\"webrtcsink\"} 0",
             "callbin_peers 7",
             "callbin_ready 1",
             "callbin_build_info{version=",
