@@ -22,6 +22,7 @@ pub mod process;
 pub mod server;
 pub mod site;
 pub mod socket;
+pub mod speaker;
 pub mod strangers;
 pub mod wait;
 pub mod webrtc;
