@@ -166,7 +166,7 @@ struct Pump {
     /// The rest of a frame. Nothing is read until it is done.
     todo: Option<Box<Todo>>,
     /// The request that waits for the rate limit or for the webhook.
-    waiting: Option<Waiting>,
+    waiting: Option<Box<Waiting>>,
     presence: Presence,
 }
 
@@ -362,7 +362,7 @@ impl Pump {
                 Some(Step::Ask(request)) => {
                     self.admit_request(&request)?;
                     match self.question(&request) {
-                        Some(asking) => self.waiting = Some(Waiting { request, asking, paid: 0 }),
+                        Some(asking) => self.waiting = Some(Box::new(Waiting { request, asking, paid: 0 })),
                         None => self.carry_out(request, 0)?,
                     }
                 }
@@ -407,7 +407,8 @@ impl Pump {
             self.handle(Event::Asked { request, frame });
         } else {
             let asking = runtime::sleep(wait).map(|()| Verdict::Allowed(Vec::new()));
-            self.waiting = Some(Waiting { request, asking: Box::pin(asking), paid: paid.max(price) });
+            let (asking, paid): (Asking, _) = (Box::pin(asking), paid.max(price));
+            self.waiting = Some(Box::new(Waiting { request, asking, paid }));
         }
         Ok(())
     }
@@ -473,9 +474,10 @@ impl Pump {
     fn poll_verdict(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
         loop {
             self.proceed()?;
-            let Some(Waiting { asking, .. }) = &mut self.waiting else { return Poll::Ready(Ok(())) };
-            let verdict = ready!(asking.as_mut().poll(cx));
-            let Some(Waiting { request, paid, .. }) = self.waiting.take() else { continue };
+            let Some(waiting) = &mut self.waiting else { return Poll::Ready(Ok(())) };
+            let verdict = ready!(waiting.asking.as_mut().poll(cx));
+            let Some(waiting) = self.waiting.take() else { continue };
+            let Waiting { request, paid, .. } = *waiting;
             let refusal = match verdict {
                 Verdict::Allowed(ice_servers) => {
                     if !ice_servers.is_empty() {
