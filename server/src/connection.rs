@@ -384,10 +384,12 @@ impl Pump {
         frames.into_iter().for_each(|frame| outbox.push(frame));
     }
 
-    /// A connection that can register several ids pays for each. A single one has paid with its first frame.
+    /// A connection that can have several ids and calls pays for each like for a registration. A single one has paid with
+    /// its first frame.
     fn admit_request(&self, request: &Request) -> Result<(), CloseReason> {
-        let registers = matches!(request, Request::Register { .. } | Request::Meet { .. });
-        if registers && !self.translator.dialect().is_single() && !self.presence.ticket.admit_registration() {
+        let starts =
+            matches!(request, Request::Register { .. } | Request::Meet { .. } | Request::Call { .. });
+        if starts && !self.translator.dialect().is_single() && !self.presence.ticket.admit_registration() {
             return Err(CloseReason::TooManyRegistrations);
         }
         Ok(())

@@ -160,8 +160,6 @@ struct Seat {
 struct Peer {
     conn: ConnId,
     card: Card,
-    /// Its calls.
-    calls: usize,
 }
 
 impl Connection {

@@ -225,8 +225,8 @@ impl Switchboard {
             while closed < least
                 && let Some(company) = state.hub.company()
             {
-                // Close both outboxes of a session first: otherwise one side would be closed with "partner left".
-                for line in company.iter().take(2).filter_map(|conn| state.connections.get(conn)) {
+                // Close all outboxes of a session first: otherwise one side would be closed with "partner left".
+                for line in company.iter().take(CLOSES).filter_map(|conn| state.connections.get(conn)) {
                     line.outbox.close(CloseReason::GoingAway);
                 }
                 closed += company.len();

@@ -50,7 +50,7 @@ impl Hub {
     fn enter(&mut self, conn: ConnId, uid: &PeerId, card: Card) {
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.uids.push(uid.clone());
-            self.uids.insert(uid.clone(), Peer { conn, card, calls: 0 });
+            self.uids.insert(uid.clone(), Peer { conn, card });
         }
     }
 
@@ -87,6 +87,9 @@ impl Hub {
     ) -> Result<(), Refusal> {
         let partner = self.find_callee(conn, &to)?;
         let Some(connection) = self.connections.get(&conn) else { return Ok(()) };
+        if connection.seat.is_some() {
+            return Err(Refusal::AlreadyInRoom);
+        }
         if connection.calls.len() >= MAX_PER_CONNECTION {
             return Err(Refusal::TooManySessions);
         }
@@ -94,7 +97,10 @@ impl Hub {
         if self.is_any_at(&owners, self.rules.max_sessions, |usage| usage.sessions) {
             return Err(Refusal::TooManySessions);
         }
-        let from = from.unwrap_or_else(|| connection.name(conn));
+        let from = match from {
+            Some(from) => self.may_be(conn, from)?,
+            None => connection.name(conn),
+        };
         let (key, partner_key) = self.keys(conn, key, partner, &to);
         if self.has_call(conn, &key) || self.has_call(partner, &partner_key) {
             return Err(Refusal::PeerBusy(to.to_string()));
@@ -121,6 +127,21 @@ impl Hub {
         Ok(())
     }
 
+    /// Checks a name that a caller chose: it may be its own id, or one that it could register.
+    fn may_be(&self, conn: ConnId, name: PeerId) -> Result<PeerId, Refusal> {
+        let grant = self.connections.get(&conn).map(|connection| &connection.grant);
+        if name.as_str().len() > self.rules.max_uid {
+            return Err(Refusal::UidInvalid);
+        }
+        if !grant.is_some_and(|grant| grant.allows_uid(&name)) {
+            return Err(Refusal::UidNotAllowed);
+        }
+        match self.uids.get(&name) {
+            Some(peer) if peer.conn != conn => Err(Refusal::UidTaken),
+            _ => Ok(name),
+        }
+    }
+
     /// Enters both sides of a call, and notifies both.
     fn start(
         &mut self,
@@ -138,9 +159,6 @@ impl Hub {
         for ((conn, key, leg), side, dialect) in
             [(caller, Side::Caller, ours), (callee, Side::Callee, theirs)]
         {
-            if let Some(peer) = self.uids.get_mut(&leg.uid).filter(|peer| peer.conn == conn) {
-                peer.calls += 1;
-            }
             let call = Call {
                 key: key.clone(),
                 uid: leg.uid.clone(),
@@ -200,10 +218,12 @@ impl Hub {
     fn find_callee(&self, conn: ConnId, callee: &PeerId) -> Result<ConnId, Refusal> {
         let found = self.uids.get(callee).filter(|peer| self.may_call(conn, peer.conn));
         let peer = found.ok_or_else(|| Refusal::PeerNotFound(callee.to_string()))?;
-        let is_free = peer.calls == 0 || peer.card.is_shared;
-        let is_in_room = self.connections.get(&peer.conn).is_none_or(|connection| connection.seat.is_some());
+        let is_free = self.connections.get(&peer.conn).is_some_and(|connection| {
+            let has_call = || connection.calls.values().any(|leg| leg.uid == *callee);
+            connection.seat.is_none() && (peer.card.is_shared || !has_call())
+        });
         // A peer that calls itself gets "busy".
-        if peer.conn == conn || !is_free || is_in_room {
+        if peer.conn == conn || !is_free {
             return Err(Refusal::PeerBusy(callee.to_string()));
         }
         Ok(peer.conn)
@@ -272,11 +292,7 @@ impl Hub {
     }
 
     fn take_leg(&mut self, conn: ConnId, key: &Key) -> Option<Leg> {
-        let leg = self.connections.get_mut(&conn)?.calls.remove(key)?;
-        if let Some(peer) = self.uids.get_mut(&leg.uid).filter(|peer| peer.conn == conn) {
-            peer.calls = peer.calls.saturating_sub(1);
-        }
-        Some(leg)
+        self.connections.get_mut(&conn)?.calls.remove(key)
     }
 
     /// After a meeting, the one that stays can be met again under the same id. True if the peer can be called by the id

@@ -159,7 +159,7 @@ pub struct Payload {
     /// Where the message starts in the frame.
     start: usize,
     /// What the dialect has read already.
-    signal: Option<Box<Signal>>,
+    signal: Option<Arc<Signal>>,
 }
 
 impl Payload {
@@ -170,7 +170,7 @@ impl Payload {
 
     /// A signal, and the frame it came in.
     pub fn new(dialect: Dialect, frame: Utf8Bytes, signal: Signal) -> Self {
-        Self { dialect, frame, start: 0, signal: Some(Box::new(signal)) }
+        Self { dialect, frame, start: 0, signal: Some(Arc::new(signal)) }
     }
 
     /// The sender's dialect.
@@ -186,7 +186,7 @@ impl Payload {
     /// Its meaning. `None`: it has none that other dialects know.
     pub fn into_signal(self) -> Option<Signal> {
         match self.signal {
-            Some(signal) => Some(*signal),
+            Some(signal) => Some(Arc::unwrap_or_clone(signal)),
             None => Signal::parse(self.text()).ok(),
         }
     }

@@ -140,6 +140,10 @@ fn opened() -> Event {
     opened_with(Grant::default(), 1)
 }
 
+fn opened_as(dialect: Dialect) -> Event {
+    Event::Opened { grant: Arc::default(), address: [192, 0, 2, 1].into(), dialect }
+}
+
 fn opened_with(grant: Grant, host: u8) -> Event {
     Event::Opened { grant: Arc::new(grant), address: [192, 0, 2, host].into(), dialect: Dialect::Text }
 }
@@ -804,6 +808,117 @@ mod limits {
     }
 }
 
+/// Connections of a dialect that may have several ids and calls.
+mod several {
+    use super::{super::Effect, *};
+
+    /// What each connection is told, without notes.
+    fn ask(hub: &mut Hub, conn: ConnId, request: Request) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        hub.handle(conn, Event::Asked { request, frame: None }, &mut effects);
+        effects.retain(|effect| !matches!(effect, Effect::Note(..)));
+        effects
+    }
+
+    fn peer(uid: &str) -> PeerId {
+        PeerId::new(uid).unwrap()
+    }
+
+    fn call(to: &str, key: &str, start: Start) -> Request {
+        Request::Call { key: key.into(), to: peer(to), from: None, start }
+    }
+
+    fn meet(uid: &str, leads: bool) -> Request {
+        let card = Card { leads, ..Card::default() };
+        Request::Meet { key: uid.into(), uid: peer(uid), card, start: Start::WhenAsked }
+    }
+
+    fn open(hub: &mut Hub, dialects: &[(ConnId, Dialect)]) {
+        for (conn, dialect) in dialects {
+            hub.handle(*conn, opened_as(*dialect), &mut Vec::new());
+        }
+    }
+
+    fn called(effect: &Effect) -> &Call {
+        let Effect::Tell(_, Notice::Called(call)) = effect else { panic!("{effect:?}") };
+        call
+    }
+
+    #[test]
+    fn of_two_that_meet_the_first_offers_and_whoever_stays_can_be_met_again() {
+        let mut hub = Hub::default();
+        open(&mut hub, &[(ALICE, Dialect::Antmedia), (BOB, Dialect::Antmedia), (CAROL, Dialect::Antmedia)]);
+        let registered = Effect::Tell(ALICE, Notice::Registered(peer("s")));
+        assert_eq!(ask(&mut hub, ALICE, meet("s", true)), [registered]);
+        let effects = ask(&mut hub, BOB, meet("s", true));
+        let [caller, callee] = effects.as_slice() else { panic!("{effects:?}") };
+        assert_eq!((called(caller).key.as_str(), called(caller).is_asked), ("s", false));
+        assert_eq!((called(callee).key.as_str(), called(callee).is_asked), ("s", true));
+        let busy = Refused { about: About::Call, key: "s".into(), refusal: Refusal::PeerBusy("s".into()) };
+        let effects = ask(&mut hub, CAROL, meet("s", true));
+        assert_eq!(effects, [Effect::Tell(CAROL, Notice::Refused(Box::new(busy)))]);
+        // The first leaves: the second takes its place.
+        assert_eq!(ask(&mut hub, ALICE, Request::Unregister(peer("s"))), []);
+        let ended = Ended { key: "s".into(), peer: peer("s"), stays: true };
+        let effects = ask(&mut hub, ALICE, Request::End("s".into()));
+        assert_eq!(effects, [Effect::Tell(BOB, Notice::Ended(Box::new(ended)))]);
+        let effects = ask(&mut hub, CAROL, meet("s", true));
+        assert!(called(&effects[1]).is_asked && !called(&effects[1]).is_caller);
+    }
+
+    #[test]
+    fn a_shared_id_has_several_calls_and_each_ends_alone() {
+        let mut hub = Hub::default();
+        open(
+            &mut hub,
+            &[(ALICE, Dialect::Webrtcsink), (BOB, Dialect::Webrtcsink), (CAROL, Dialect::Antmedia)],
+        );
+        let card = Card { is_shared: true, leads: true, meta: None };
+        ask(&mut hub, ALICE, Request::Register { uid: peer("cam"), card });
+        let one = ask(&mut hub, BOB, call("cam", "", Start::Never));
+        let two = ask(&mut hub, CAROL, call("cam", "v", Start::Never));
+        let keys: Vec<&Key> = one.iter().chain(&two).map(|effect| &called(effect).key).collect();
+        assert_eq!(keys[0], keys[1], "neither side has a name of its own");
+        assert_eq!(keys[2].as_str(), "v");
+        assert_ne!(keys[1], keys[3]);
+        let (first, second) = (keys[1].clone(), keys[3].clone());
+        assert_eq!(hub.counts().sessions, 2);
+        let effects = ask(&mut hub, ALICE, Request::End(second));
+        assert!(
+            matches!(&effects[..], [Effect::Tell(CAROL, Notice::Ended(ended))] if ended.key.as_str() == "v")
+        );
+        let payload = Payload::new(Dialect::Webrtcsink, "{}".into(), callbin_protocol::Signal::OfferRequest);
+        let effects = ask(&mut hub, BOB, Request::Signal { key: first, payload });
+        assert!(matches!(&effects[..], [Effect::Tell(ALICE, Notice::Signal(_))]));
+    }
+
+    #[test]
+    fn a_text_peer_ends_with_its_call() {
+        let mut hub = Hub::default();
+        open(&mut hub, &[(ALICE, Dialect::Antmedia), (BOB, Dialect::Text)]);
+        hub.handle(BOB, said(Message::text("HELLO bob")), &mut Vec::new());
+        let effects = ask(&mut hub, ALICE, call("bob", "bob", Start::Never));
+        assert!(called(&effects[1]).is_asked, "a caller that never offers");
+        let effects = ask(&mut hub, ALICE, Request::End("bob".into()));
+        assert_eq!(effects, [Effect::Close(BOB, CloseReason::PartnerLeft)]);
+        let unknown = Refused { about: About::Signal, key: "bob".into(), refusal: Refusal::NoSuchCall };
+        let effects = ask(&mut hub, ALICE, Request::End("bob".into()));
+        assert_eq!(effects, [Effect::Tell(ALICE, Notice::Refused(Box::new(unknown)))]);
+    }
+
+    #[test]
+    fn nobody_calls_under_the_name_of_another() {
+        let mut hub = Hub::default();
+        open(&mut hub, &[(ALICE, Dialect::Antmedia), (BOB, Dialect::Text)]);
+        hub.handle(BOB, said(Message::text("HELLO bob")), &mut Vec::new());
+        let request =
+            Request::Call { key: "k".into(), to: peer("bob"), from: Some(peer("bob")), start: Start::AtOnce };
+        let effects = ask(&mut hub, ALICE, request);
+        let taken = Refused { about: About::Call, key: "k".into(), refusal: Refusal::UidTaken };
+        assert_eq!(effects, [Effect::Tell(ALICE, Notice::Refused(Box::new(taken)))]);
+    }
+}
+
 mod notes {
     use super::*;
 
@@ -848,6 +963,35 @@ mod properties {
         *,
     };
 
+    /// Requests of a dialect with several ids and calls per connection.
+    fn neutral() -> impl Strategy<Value = Event> {
+        let id = prop::sample::select(vec!["a", "b", "c"]).prop_map(|id| PeerId::new(id).unwrap());
+        let key = prop::sample::select(vec!["", "a", "k", "call-1"]).prop_map(Key::from);
+        let card = prop::sample::select(vec![
+            Card::default(),
+            Card { leads: true, ..Card::default() },
+            Card { is_shared: true, ..Card::default() },
+        ]);
+        let start = prop::sample::select(vec![Start::AtOnce, Start::WhenAsked, Start::Never]);
+        let parts = (0..12u8, id.clone(), prop::option::of(id), key, card, start);
+        let request = parts.prop_map(|(what, uid, other, key, card, start)| match what {
+            0 | 1 => Request::Register { uid, card },
+            2 => Request::Unregister(uid),
+            3 | 4 => Request::Call { key, to: uid, from: other, start },
+            5 | 6 => Request::Meet { key, uid, card, start },
+            7 => Request::Signal { key, payload: payload() },
+            8 => Request::End(key),
+            9 => Request::Join(RoomId::new("r").unwrap()),
+            10 => Request::Leave,
+            _ => Request::Send { to: None, hint: other, payload: payload() },
+        });
+        request.prop_map(|request| Event::Asked { request, frame: None })
+    }
+
+    fn payload() -> Payload {
+        Payload::new(Dialect::Antmedia, "{}".into(), callbin_protocol::Signal::OfferRequest)
+    }
+
     fn event() -> impl Strategy<Value = (usize, Event)> {
         let uid = prop::sample::select(vec!["a", "b", "c", "d", "", "x y"]);
         let text =
@@ -863,6 +1007,8 @@ mod properties {
             });
         let event = prop_oneof![
             3 => Just(opened()),
+            3 => Just(opened_as(Dialect::Antmedia)),
+            12 => neutral(),
             12 => text.prop_map(|text| said(Message::text(text))),
             1 => Just(said(Message::binary(Bytes::from_static(b"x")))),
             2 => Just(Event::Closed),
