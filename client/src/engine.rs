@@ -21,7 +21,7 @@ use crate::{
     ice::{IceServers, no_relay},
     media::{receive::First, source::Source},
     negotiation::{Effect, Input, Milestone, Negotiation, NegotiationFailure, Start},
-    peer::{Inbox, Peer, PeerConfig, PeerEvent, Reaper, Voice},
+    peer::{Inbox, Lasting, Peer, PeerConfig, PeerEvent, Reaper, Voice},
     sdp::Direction,
     view::{Seat, View},
 };
@@ -70,6 +70,8 @@ struct Slot {
     /// Texts that wait for a data channel.
     to_say: Vec<String>,
     data_open: bool,
+    /// Data channels that the next pipeline takes over from the last one.
+    channels: Vec<Lasting>,
     /// Effects that wait for the source, or for ICE servers.
     waiting: Vec<Effect>,
 }
@@ -176,6 +178,7 @@ impl Engine {
             connected: None,
             to_say: Vec::new(),
             data_open: false,
+            channels: Vec::new(),
             waiting: Vec::new(),
         };
         self.slots.insert(key, slot);
@@ -380,7 +383,7 @@ impl Engine {
             // The waiting effects are useless after a failure.
             slot.waiting.clear();
         }
-        let begins = matches!(effect, Effect::CreateOffer | Effect::ApplyOffer(_) | Effect::Rebuild);
+        let begins = matches!(effect, Effect::CreateOffer | Effect::ApplyOffer(_) | Effect::Rebuild { .. });
         if !slot.waiting.is_empty() || (begins && !is_ready) {
             slot.waiting.push(effect);
             return Ok(());
@@ -392,7 +395,7 @@ impl Engine {
             }
             Effect::Report(milestone) => self.report(key, milestone),
             Effect::Fail(failure) => self.fail_negotiation(key, failure),
-            Effect::Rebuild => self.forget_peer(key),
+            Effect::Rebuild { keeps_channels } => self.forget_peer(key, keeps_channels),
             Effect::Resolve(index, candidate, name) => self.look_up(key, index, candidate, name),
             Effect::ApplyOffer(offer) if slot.peer.is_some() => return self.extend(key, &offer),
             Effect::CreateOffer | Effect::ApplyOffer(_) => return self.begin(key, effect),
@@ -427,6 +430,9 @@ impl Engine {
         let peer = slot.peer.insert(Peer::new(config, source, voice)?);
         match effect {
             Effect::ApplyOffer(offer) => {
+                if slot.negotiation.has_data() {
+                    peer.take_over(&std::mem::take(&mut slot.channels))?;
+                }
                 peer.apply_offer(source, &offer)?;
                 peer.add_inputs(&slot.negotiation.flows(), &|kind| seat.sink(kind))
             }
@@ -466,13 +472,19 @@ impl Engine {
         Ok(())
     }
 
-    fn forget_peer(&mut self, key: u64) {
+    fn forget_peer(&mut self, key: u64, keeps_channels: bool) {
         let generation = self.fresh();
         let Some(slot) = self.slots.get_mut(&key) else { return };
         slot.generation = generation;
         slot.connected = None;
         slot.seat = None;
+        if !keeps_channels {
+            slot.channels.clear();
+        }
         if let Some(peer) = slot.peer.take() {
+            if keeps_channels {
+                slot.channels = peer.lasting_channels();
+            }
             peer.close(&self.reaper, self.is_cut_off);
         }
         self.out.push_back((key, Out::Rebuilt));

@@ -100,7 +100,11 @@ pub enum Effect {
     /// Look up the candidate's name.
     Resolve(u32, RemoteCandidate, String),
     /// Replace the webrtcbin: 1.22 cannot roll back, and a new connection needs a new one.
-    Rebuild,
+    Rebuild {
+        /// The peer's connection goes on with another transport: its data channels stay open, and it does not open them
+        /// again.
+        keeps_channels: bool,
+    },
     /// Report progress to the user.
     Report(Milestone),
     /// The negotiation has failed and is over.
@@ -354,8 +358,10 @@ impl Negotiation {
         }
         let mut effects = vec![Effect::Report(Milestone::OfferReceived)];
         if rebuild {
+            let known = self.agreement.as_ref().and_then(Agreement::remote);
+            let keeps_channels = known.is_some_and(|known| known.is_same_connection(&remote));
             self.forget_the_old_transport();
-            effects.push(Effect::Rebuild);
+            effects.push(Effect::Rebuild { keeps_channels });
         }
         let agreement = Agreement::from_offer(self.wishes, remote);
         if let Err(disagreement) = agreement.check() {
@@ -463,7 +469,7 @@ impl Negotiation {
         self.forget_the_old_transport();
         self.held.clear();
         self.state = State::Offering;
-        vec![Effect::Rebuild, Effect::CreateOffer]
+        vec![Effect::Rebuild { keeps_channels: false }, Effect::CreateOffer]
     }
 
     fn offer_created(&mut self, sdp: String) -> Vec<Effect> {

@@ -227,7 +227,11 @@ fn in_a_glare_the_impolite_offer_stands() {
     let effects = polite.handle(T0, signal(SdpType::Offer, "theirs"));
     assert!(matches!(
         &*effects,
-        [Effect::Report(Milestone::OfferReceived), Effect::Rebuild, Effect::ApplyOffer(_)]
+        [
+            Effect::Report(Milestone::OfferReceived),
+            Effect::Rebuild { keeps_channels: false },
+            Effect::ApplyOffer(_)
+        ]
     ));
 }
 
@@ -248,10 +252,29 @@ fn a_peer_that_starts_over_gets_a_new_transport() {
     let effects = it.handle(T0, new_peer(1));
     assert!(matches!(
         &*effects,
-        [Effect::Report(Milestone::OfferReceived), Effect::Rebuild, Effect::ApplyOffer(_)]
+        [
+            Effect::Report(Milestone::OfferReceived),
+            Effect::Rebuild { keeps_channels: false },
+            Effect::ApplyOffer(_)
+        ]
     ));
     assert_eq!(it.phase(), Phase::Negotiating);
     assert_eq!(it.deadline(), Some(LIMIT));
+}
+
+/// Chromium does this when the m-line that named the transport is stopped.
+#[test]
+fn a_peer_that_only_moves_its_transport_keeps_its_data_channels() {
+    let moved = |session: &str| {
+        let sdp = sdp(SdpType::Offer, "theirs").replace("audio0", "audio1");
+        Input::Signal(Signal::Sdp { kind: SdpType::Offer, sdp: sdp.replace("o=- 1 1", session) })
+    };
+    let rebuilds = |session: &str, keeps_channels: bool| {
+        let effects = connected().handle(T0, moved(session));
+        assert!(effects.contains(&Effect::Rebuild { keeps_channels }), "{session}: {effects:?}");
+    };
+    rebuilds("o=- 1 2", true);
+    rebuilds("o=- 2 1", false);
 }
 
 #[test]
@@ -266,7 +289,7 @@ fn a_peer_that_starts_over_without_end_is_ended() {
     let (mut rebuilt, mut last) = (0, Vec::new());
     for number in 0..1000 {
         last = it.handle(T0, new_peer(number));
-        rebuilt += last.iter().filter(|effect| **effect == Effect::Rebuild).count();
+        rebuilt += last.iter().filter(|effect| matches!(effect, Effect::Rebuild { .. })).count();
         if failure(&last).is_some() {
             break;
         }
@@ -281,7 +304,7 @@ fn a_peer_that_starts_over_without_end_is_ended() {
     for number in 0..100 {
         let now = Duration::from_secs(10) * number;
         let effects = it.handle(now, new_peer(number));
-        assert!(effects.contains(&Effect::Rebuild), "{number}: {effects:?}");
+        assert!(effects.contains(&Effect::Rebuild { keeps_channels: false }), "{number}: {effects:?}");
         answer(&mut it, now);
     }
 }
@@ -413,7 +436,10 @@ fn an_answer_meant_for_who_we_were_before_is_replaced_by_ours() {
     it.handle(T0, signal(SdpType::Answer, "stale"));
     it.handle(T0, Input::RemoteSet);
     assert_eq!(it.handle(T0, signal(SdpType::Answer, "stale")), []);
-    assert_eq!(it.handle(T0, signal(SdpType::Answer, "ours")), [Effect::Rebuild, Effect::CreateOffer]);
+    assert_eq!(
+        it.handle(T0, signal(SdpType::Answer, "ours")),
+        [Effect::Rebuild { keeps_channels: false }, Effect::CreateOffer]
+    );
     // But not forever.
     for round in 0..10 {
         it.handle(T0, Input::Created(SdpType::Offer, sdp(SdpType::Offer, "mine")));
@@ -543,7 +569,7 @@ proptest! {
             for effect in it.handle(Duration::from_millis(u64::from(step)), input) {
                 prop_assert!(!over);
                 match effect {
-                    Effect::Rebuild => (applied, announced, busy, setting) = (false, false, false, false),
+                    Effect::Rebuild { .. } => (applied, announced, busy, setting) = (false, false, false, false),
                     Effect::ApplyOffer(_) | Effect::ApplyAnswer(_) => {
                         prop_assert!(!busy);
                         (busy, applied) = (true, true);

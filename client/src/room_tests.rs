@@ -353,7 +353,7 @@ impl World {
                     }
                     return self.rest_of_send(who, peer, is_answer);
                 }
-                negotiation::Effect::Rebuild => {
+                negotiation::Effect::Rebuild { .. } => {
                     self.generation += 1;
                     (pair.generation, pair.local, pair.remote) = (self.generation, None, None);
                 }

@@ -11,6 +11,7 @@ pub mod display;
 pub mod flow;
 pub mod front;
 pub mod hook;
+pub mod host;
 pub mod http;
 pub mod keys;
 pub mod leak;

@@ -1,7 +1,7 @@
 //! Changes that a browser may make during a call: each is answered, and the wanted media flow, checked at both
 //! ends. The browser's peer uses nothing of callbin's page.
 
-use callbin_tests::{Bare, BrowserOptions, Client, DEADLINE, Site, client::Event, machine};
+use callbin_tests::{Bare, BrowserOptions, Client, DEADLINE, Site, client::Event, host::Callee, machine};
 
 /// A frame takes 33 ms; a longer gap looks like a stall.
 const MAX_GAP_MS: f64 = 500.0;
@@ -156,6 +156,59 @@ fn media_are_removed_and_added_again() {
             assert_both_play(&mut client, &bare);
         }
     }
+}
+
+/// A browser starts a new transport when the m-line that named it is gone, and keeps its data channels open.
+#[test]
+fn a_data_channel_outlives_its_transport() {
+    let _machine = machine::shared();
+    for (_site, mut client, bare) in [calling(&[]), called()] {
+        assert_texts_go(&mut client, &bare, "before");
+        bare.run("window.first = pc.sctp; await bare.stopFirst(); bare.channel.send('at once')");
+        assert_texts_go(&mut client, &bare, "after");
+        client.wait_for_any("at once", DEADLINE, |event| event.text("/text") == "at once");
+        bare.run("if (pc.sctp === first || first.state !== 'closed') throw new Error('the transport stays')");
+        bare.run("for (const t of pc.getTransceivers()) t.stop(); await bare.negotiate()");
+        assert_texts_go(&mut client, &bare, "alone");
+        bare.run("await bare.addMedia(); await bare.negotiate()");
+        assert_both_play(&mut client, &bare);
+        assert_texts_go(&mut client, &bare, "with media again");
+    }
+}
+
+/// As above, for texts to the browser.
+#[test]
+fn a_data_channel_outlives_its_transport_both_ways() {
+    let _machine = machine::shared();
+    let site = Site::with(BrowserOptions::default());
+    let callee = Callee::wait(&site.server, "gst");
+    let bare = Bare::open(&site.browser, &site.server, "bare");
+    bare.eval("bare.call('gst')");
+    bare.run("bare.connect(); bare.adopt(bare.pc.createDataChannel('chat')); await bare.addMedia(); await bare.negotiate()");
+    let both_ways = |text: &str| {
+        callee.say(text);
+        bare.eval(&format!("bare.until(() => bare.texts.includes({text:?}), {text:?})"));
+        bare.eval(&format!("bare.says({text:?})"));
+        assert_eq!(callee.hear(), text);
+    };
+    both_ways("before");
+    bare.run("await bare.stopFirst()");
+    both_ways("after");
+    assert_eq!(bare.eval("bare.texts.join()"), "before,after");
+}
+
+/// `--send-text` waits for a data channel, also past a new transport.
+#[test]
+fn a_data_channel_comes_after_a_new_transport() {
+    let _machine = machine::shared();
+    let (_site, mut client, bare) = session(&["--send-text", "hello from GStreamer"]);
+    bare.run("bare.connect(); await bare.addMedia(); await bare.negotiate()");
+    bare.assert_plays();
+    bare.run("await bare.stopFirst()");
+    bare.run("bare.adopt(pc.createDataChannel('chat')); await bare.negotiate()");
+    assert_texts_go(&mut client, &bare, "hello");
+    bare.eval("bare.until(() => bare.texts.length, 'a text')");
+    assert_eq!(bare.eval("bare.texts.join()"), "hello from GStreamer");
 }
 
 /// Neither peer loses more than a short gap: media use the old path until the new one is ready.

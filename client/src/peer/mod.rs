@@ -6,6 +6,7 @@
 
 mod callbacks;
 mod certificate;
+mod channels;
 mod clock_rate;
 mod dtls;
 mod extensions;
@@ -27,6 +28,7 @@ use gst_webrtc::{
 
 use self::{certificate::Certificate, dtls::Gate, extensions::Extensions, outflow::Outflow};
 pub use self::{
+    channels::Lasting,
     reaper::Reaper,
     voice::{Inbox, Said, Voice},
 };
@@ -264,15 +266,7 @@ impl Peer {
                 self.receive(kind, &[self.media.len() - 1], sink)?;
             }
         }
-        let options = None::<gst::Structure>;
-        let channel = self
-            .webrtcbin
-            .emit_by_name::<Option<WebRTCDataChannel>>("create-data-channel", &[&"chat", &options]);
-        match &channel {
-            Some(channel) => callbacks::connect_channel(channel, &self.voice, &self.gate),
-            None => return Err(Failure::internal("webrtcbin makes no data channel")),
-        }
-        self.channels.extend(channel);
+        self.open_channel(None)?;
         self.set_state(gst::State::Playing)
     }
 
@@ -418,6 +412,28 @@ impl Peer {
     /// How many branches there are for streams of a kind.
     fn inputs(&self, kind: Kind) -> usize {
         self.inputs.iter().filter(|it| **it == kind).count()
+    }
+
+    /// The data channels that the peer goes on to use after it has replaced its transport.
+    pub fn lasting_channels(&self) -> Vec<Lasting> {
+        self.channels.iter().filter_map(Lasting::of).collect()
+    }
+
+    /// Takes over the data channels of this peer's last pipeline. Call it before the offer is applied.
+    pub fn take_over(&mut self, channels: &[Lasting]) -> Result<(), Failure> {
+        // They count like those that the peer opens.
+        let counted = channels.iter().take_while(|_| self.voice.channel()).collect::<Vec<_>>();
+        counted.into_iter().try_for_each(|it| self.open_channel(Some(it.options())))
+    }
+
+    fn open_channel(&mut self, options: Option<gst::Structure>) -> Result<(), Failure> {
+        let channel = self
+            .webrtcbin
+            .emit_by_name::<Option<WebRTCDataChannel>>("create-data-channel", &[&"chat", &options])
+            .ok_or_else(|| Failure::internal("webrtcbin makes no data channel"))?;
+        callbacks::connect_channel(&channel, &self.voice, &self.gate);
+        self.channels.push(channel);
+        Ok(())
     }
 
     /// Keeps a data channel that the peer opened.

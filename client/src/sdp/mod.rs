@@ -49,6 +49,9 @@ pub enum Refused {
 pub struct Remote {
     /// Offer or answer.
     pub kind: SdpType,
+    /// The session ID in `o=`, which all descriptions of one `RTCPeerConnection` share (RFC 8829, sections 5.2.1 and
+    /// 5.2.2).
+    pub session: Option<String>,
     /// The m-lines, in order.
     pub sections: Vec<Section>,
     /// The positions of the m-lines that share a transport (RFC 8843), in the group's order; the candidates of the
@@ -181,7 +184,8 @@ impl Remote {
         read::check_mids(&sections)?;
         let bundle = read::bundle(&raw.session, &sections);
         let candidates = read::candidates(&raw);
-        let remote = Self { kind, sections, bundle, ice_lite: raw.session.has("ice-lite"), candidates };
+        let (session, ice_lite) = (raw.id.map(String::from), raw.session.has("ice-lite"));
+        let remote = Self { kind, session, sections, bundle, ice_lite, candidates };
         remote.check_transports()?;
         Ok(remote)
     }
@@ -213,6 +217,16 @@ impl Remote {
     pub fn is_usable(&self, position: usize) -> bool {
         let reachable = self.bundle.is_empty() || self.bundle.contains(&position);
         reachable && self.sections.get(position).is_some_and(Section::is_known)
+    }
+
+    /// Whether both describe the same `RTCPeerConnection` of the peer. Some stacks write the same session ID into all
+    /// their descriptions, so the certificates have to match, too.
+    pub fn is_same_connection(&self, other: &Self) -> bool {
+        let transport =
+            |remote: &Self| remote.usable().next().and_then(|first| remote.transport(first).cloned());
+        let is_same_peer =
+            transport(self).zip(transport(other)).is_some_and(|(one, two)| one.is_same_peer(&two));
+        self.session.is_some() && self.session == other.session && is_same_peer
     }
 
     /// The positions of all m-lines that can be used.

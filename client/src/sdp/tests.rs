@@ -53,6 +53,7 @@ fn reads_a_browser() {
     assert_eq!(codec.feedback, ["nack", "nack pli"]);
     assert_eq!(audio.ssrcs, [1]);
     assert_eq!(remote.bundle, [0, 1, 2]);
+    assert_eq!(remote.session.as_deref(), Some("1"));
     assert_eq!(remote.transport(2).unwrap().fingerprints.len(), 1);
     assert_eq!(video.codecs, ["AV1", "VP8", "H264"]);
 }

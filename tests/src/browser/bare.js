@@ -77,6 +77,13 @@
     return null;
   };
 
+  // Stops the medium whose m-line names the transport.
+  bare.stopFirst = () => {
+    const mid = /a=group:BUNDLE (\S+)/.exec(bare.pc.localDescription.sdp)[1];
+    bare.pc.getTransceivers().find((it) => it.mid === mid).stop();
+    return bare.negotiate();
+  };
+
   bare.until = async (condition, what, limit = 20000) => {
     for (const start = performance.now(); !(await condition());) {
       if (bare.error) throw new Error(bare.error);

@@ -2,22 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use async_std::{
-    channel::{self, Receiver},
-    future::timeout,
-    task,
-};
-use callbin::{
-    cli::{Cli, Command, IcePolicy},
-    engine::{Engine, Lookup, Out},
-    media::source::Source,
-    negotiation::Start,
-    peer::{PeerConfig, Said},
-    view::View,
-};
+use async_std::{future::timeout, task};
+use callbin::{engine::Out, negotiation::Start};
 use callbin_protocol::{Candidate, SdpType, Signal};
 
 use super::grammar::Grammar;
+use crate::host::Host;
 
 /// The longest wait for an answer, and for pipelines to end. An idle engine is not waited for that long.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -26,16 +16,9 @@ const BREATH: u64 = 8;
 
 /// One stranger.
 struct Stranger<'a> {
-    victim: &'a mut Victim,
+    victim: &'a mut Host,
     key: u64,
     grammar: Grammar,
-}
-
-/// The engine that the stranger talks to.
-struct Victim {
-    engine: Engine,
-    inbox: Receiver<Said>,
-    _lookups: Receiver<Lookup>,
 }
 
 /// The engine's reaction to a description.
@@ -52,7 +35,7 @@ enum Reply {
 pub fn run(from: u64, end: u64) {
     gst::init().expect("GStreamer starts");
     // One sends and receives media, one only receives, one has only data channels.
-    let mut victims = [(true, true), (false, true), (false, false)].map(Victim::start);
+    let mut victims = [(true, true), (false, true), (false, false)].map(|media| Host::start(media, LIMIT));
     for seed in from..end {
         println!("seed {seed}");
         let kind = if seed % 4 == 0 { 1 + usize::from(seed % 8 == 0) } else { 0 };
@@ -68,7 +51,7 @@ pub fn run(from: u64, end: u64) {
     victims.iter().for_each(|victim| assert!(victim.engine.wait_for_teardown(LIMIT), "pipelines do not end"));
 }
 
-fn talk(victim: &mut Victim, seed: u64) {
+fn talk(victim: &mut Host, seed: u64) {
     let mut grammar = Grammar::new(seed);
     let we_offer = grammar.once_in(4);
     let start = if we_offer { Start::Offer } else { Start::BeCalled };
@@ -82,28 +65,6 @@ fn talk(victim: &mut Victim, seed: u64) {
         }
     }
     stranger.victim.engine.close(key);
-}
-
-impl Victim {
-    /// Starts an engine; `media` says whether it sends and receives media.
-    fn start(media: (bool, bool)) -> Self {
-        let cli =
-            Cli::read(["callbin", "wait", "--size", "64x64", "--fps", "5"]).expect("the flags are right");
-        let Command::Wait { options, .. } = cli.command else { unreachable!("wait was asked for") };
-        let (to_inbox, inbox) = channel::unbounded();
-        let (to_lookups, lookups) = channel::unbounded();
-        let config = PeerConfig {
-            stun: None,
-            turn: Vec::new(),
-            policy: IcePolicy::All,
-            latency: 100,
-            audio: media,
-            video: media,
-        };
-        let mut engine = Engine::new(config, LIMIT, true, to_inbox, to_lookups);
-        engine.set_source(Source::start(&options.media).expect("the encoders start"), View::none());
-        Self { engine, inbox, _lookups: lookups }
-    }
 }
 
 impl Stranger<'_> {

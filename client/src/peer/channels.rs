@@ -1,0 +1,47 @@
+//! Data channels that outlast their webrtcbin.
+//!
+//! A browser that replaces its transport (see [`Agreement`](crate::agreement)) starts new ICE, DTLS and SCTP, but its
+//! channels stay open: it goes on to use their streams in the new association, and does not open them again with DCEP
+//! (RFC 8832). So the new webrtcbin gets them as negotiated channels.
+
+use gst_webrtc::{WebRTCDataChannel, WebRTCDataChannelState as State};
+
+/// A data channel that a new webrtcbin takes over. Its label is only part of the opening, and is not needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lasting {
+    /// The SCTP stream; `None` if the peer does not know the channel yet, and it has to be opened.
+    stream: Option<i32>,
+    ordered: bool,
+    /// Milliseconds, and transmissions; -1 without limit.
+    max_lifetime: i32,
+    max_retransmits: i32,
+}
+
+impl Lasting {
+    /// The terms of a channel; `None` if it is closed.
+    pub(super) fn of(channel: &WebRTCDataChannel) -> Option<Self> {
+        let stream = match channel.ready_state() {
+            State::Open => Some(channel.id()),
+            State::Connecting => Some(channel.id()).filter(|_| channel.is_negotiated()),
+            _ => return None,
+        };
+        Some(Self {
+            stream,
+            ordered: channel.is_ordered(),
+            max_lifetime: channel.max_packet_lifetime(),
+            max_retransmits: channel.max_retransmits(),
+        })
+    }
+
+    /// The options for webrtcbin's `create-data-channel`.
+    pub(super) fn options(&self) -> gst::Structure {
+        let options = gst::Structure::builder("options")
+            .field("ordered", self.ordered)
+            .field("max-packet-lifetime", self.max_lifetime)
+            .field("max-retransmits", self.max_retransmits);
+        match self.stream {
+            Some(stream) => options.field("negotiated", true).field("id", stream).build(),
+            None => options.build(),
+        }
+    }
+}
