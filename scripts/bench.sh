@@ -85,6 +85,7 @@ token() {
 
 bench_server() {
     with_server "50 pairs, 2 kB" "$plain" "pairs --seconds 10"
+    with_server "50 pairs, text to antmedia" "$plain" "pairs --bridged --seconds 10"
     with_server "50 pairs, half load" "$plain" "pairs --seconds 10 --rate 60000"
     with_server "50 pairs, TLS" "$tls" "pairs --seconds 10"
     with_server "50 pairs, tokens and limits" "--disable-ssl $guarded" "pairs --seconds 10 --token $(token)"

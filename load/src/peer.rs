@@ -141,9 +141,21 @@ impl Target {
     }
 
     async fn connect(&self) -> anyhow::Result<Peer> {
+        self.open_websocket(&self.url).await
+    }
+
+    /// Connects to another path of the server, and sends nothing.
+    pub(crate) async fn connect_at(&self, path: &str) -> anyhow::Result<Peer> {
+        let (base, query) =
+            self.url.split_once("/?").map_or((self.url.as_str(), None), |(base, query)| (base, Some(query)));
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        self.open_websocket(&format!("{}{path}{query}", base.trim_end_matches('/'))).await
+    }
+
+    async fn open_websocket(&self, url: &str) -> anyhow::Result<Peer> {
         let stream = self.open().await?;
         let config = WebSocketConfig::default().read_buffer_size(2048).write_buffer_size(0);
-        let handshake = async_tungstenite::client_async_with_config(&self.url, stream, Some(config));
+        let handshake = async_tungstenite::client_async_with_config(url, stream, Some(config));
         Ok(Peer::WebSocket(Box::new(handshake.await.context("no WebSocket")?.0)))
     }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use serde_json::json;
 
 use crate::{
     peer::{Peer, Target},
@@ -15,6 +16,8 @@ use crate::{
 pub(crate) struct Pair {
     caller: Peer,
     callee: Peer,
+    /// What the callee sends, if it does not return the caller's text.
+    back: Option<String>,
 }
 
 /// The times at which messages are due.
@@ -63,13 +66,44 @@ impl Pair {
         caller.send(&format!("SESSION {callee_uid}")).await?;
         let answer = caller.receive().await?;
         anyhow::ensure!(answer == "SESSION_OK", "{answer}");
-        Ok(Self { caller, callee })
+        Ok(Self { caller, callee, back: None })
     }
 
     /// Connects two ends through a relay without a protocol, which pairs successive connections.
     pub(crate) async fn connect_bare(target: &Target, size: usize) -> anyhow::Result<Self> {
         let callee = target.connect_bare(size).await?;
-        Ok(Self { caller: target.connect_bare(size).await?, callee })
+        Ok(Self { caller: target.connect_bare(size).await?, callee, back: None })
+    }
+
+    /// A caller of the text protocol and a callee that speaks Ant Media's. Both have described their media, so that
+    /// candidates pass at once.
+    pub(crate) async fn connect_bridged(target: &Target, number: usize, size: usize) -> anyhow::Result<Self> {
+        let stream = uid("bridged-callee", number);
+        let mut callee = target.connect_at("/WebRTCAppEE/websocket").await?;
+        callee.send(&json!({ "command": "join", "streamId": stream }).to_string()).await?;
+        let joined = callee.receive().await?;
+        anyhow::ensure!(joined.contains("joined"), "{joined}");
+        let mut caller = target.register(&uid("bridged-caller", number)).await?;
+        caller.send(&format!("SESSION {stream}")).await?;
+        let answer = caller.receive().await?;
+        anyhow::ensure!(answer == "SESSION_OK", "{answer}");
+        let sdp = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n";
+        caller.send(&json!({ "sdp": { "type": "offer", "sdp": sdp } }).to_string()).await?;
+        callee.receive().await?;
+        let answer =
+            json!({ "command": "takeConfiguration", "streamId": stream, "type": "answer", "sdp": sdp });
+        callee.send(&answer.to_string()).await?;
+        caller.receive().await?;
+        let candidate = "x".repeat(size);
+        let command = json!({
+            "command": "takeCandidate", "streamId": stream, "label": 0, "id": "0", "candidate": candidate,
+        });
+        Ok(Self { caller, callee, back: Some(command.to_string()) })
+    }
+
+    /// A text peer's candidate of this size, for a bridged pair.
+    pub(crate) fn candidate(size: usize) -> String {
+        json!({ "ice": { "candidate": "x".repeat(size), "sdpMLineIndex": 0 } }).to_string()
     }
 
     /// The caller and the callee.
@@ -110,7 +144,7 @@ impl Pair {
             }
             self.caller.send(text).await?;
             self.callee.receive().await?;
-            self.callee.send(text).await?;
+            self.callee.send(self.back.as_deref().unwrap_or(text)).await?;
             self.caller.receive().await?;
             record(&mut played.latencies, due.elapsed());
             played.round_trips += 1;

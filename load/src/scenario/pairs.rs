@@ -27,6 +27,10 @@ pub(crate) struct Options {
     /// as it can.
     #[arg(long)]
     rate: Option<f64>,
+    /// Between a caller of the text protocol and a callee of Ant Media's: the messages are candidates, which the server
+    /// translates.
+    #[arg(long, conflicts_with = "bare")]
+    bridged: bool,
     /// The server is a TCP relay without a protocol (`examples/bare-relay.rs`): no WebSocket, no registration.
     #[arg(long)]
     bare: bool,
@@ -40,7 +44,8 @@ pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> 
     let tasks: Vec<_> = (0..)
         .zip(pairs)
         .map(|(i, pair)| {
-            let (text, pace) = ("x".repeat(options.size), Pace::of(options.rate, start, i, options.pairs));
+            let text = if options.bridged { Pair::candidate(options.size) } else { "x".repeat(options.size) };
+            let pace = Pace::of(options.rate, start, i, options.pairs);
             runtime::spawn(async move {
                 let mut played = Played::nothing();
                 pair.play(&text, pace, || Instant::now() >= end, &mut played).await.map(|()| played)
@@ -62,6 +67,10 @@ pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> 
 }
 
 async fn connect(target: &Target, options: &Options) -> anyhow::Result<Vec<Pair>> {
+    if options.bridged {
+        let connect = |i| Pair::connect_bridged(target, i, options.size);
+        return try_join_all((0..options.pairs).map(connect)).await;
+    }
     if !options.bare {
         return try_join_all((0..options.pairs).map(|i| Pair::connect(target, "pairs", i))).await;
     }
