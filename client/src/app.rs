@@ -1,4 +1,4 @@
-//! The program: everything that the modes share, from the flags to the exit code.
+//! What the modes share: the options, the peers, and what a mode waits for.
 
 use std::{
     pin::pin,
@@ -17,70 +17,24 @@ use futures_util::{FutureExt, StreamExt, future, select};
 
 use crate::{
     backoff::{Backoff, WaitForServer},
-    cli::{self, Cli, Command, IcePolicy, Options},
-    conference,
+    cli::{IcePolicy, Options},
     engine::{Engine, Lookup},
     events::{Event, Reporter},
-    exit::{ExitCode, Failure},
+    exit::Failure,
     hangup,
     ice::{IceServers, keeper::Keeper, no_relay},
     media::{make, source::Source},
     peer::{PeerConfig, Said},
-    plugins, session,
+    plugins,
     signalling::{Connection, Incoming, Server, unwelcome},
     tls,
-    view::{self, Lost, News, Sinks, View, detect::has_display},
+    view::{self, Lost, News, Sinks, View},
 };
 
 /// At the end of the process: time limit for the teardown of pipelines.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
 /// At the end of the process: time limit for closing the window and the sound card, each.
 const VIEW_LIMIT: Duration = Duration::from_millis(500);
-
-/// Runs the program and returns its exit code. Event times count from `started`.
-pub fn run(cli: &Cli, started: Instant) -> ExitCode {
-    match &cli.command {
-        Command::Call { options, .. } | Command::Wait { options, .. } | Command::Room { options, .. } => {
-            run_call(&cli.command, options, started)
-        }
-        Command::Window(options) => view::window::run(options),
-    }
-}
-
-fn run_call(command: &Command, options: &Options, started: Instant) -> ExitCode {
-    let reporter = Reporter::new(started, options.events);
-    match task::block_on(run_mode(command, options, started)) {
-        Ok(()) => ExitCode::Success,
-        Err(failure) => {
-            let message = failure.message.clone();
-            reporter.tell_scripts(None, &Event::Error { code: failure.code as u8, message });
-            eprintln!("callbin: {}", printable(&failure.message));
-            failure.code
-        }
-    }
-}
-
-async fn run_mode(command: &Command, options: &Options, started: Instant) -> Result<(), Failure> {
-    let mut app = App::new(options.clone(), started)?;
-    let result = match command {
-        Command::Call { peer, remote_offerer, .. } => session::call(&mut app, peer, *remote_offerer).await,
-        Command::Wait { once, .. } => session::wait(&mut app, *once).await,
-        Command::Room { room, max_peers, view, .. } => {
-            // A member of a room need not watch: without a display there is no window.
-            app.headless |= *view == cli::View::None;
-            app.headless |= *view == cli::View::Auto && app.options.video_sink.is_none() && !has_display();
-            conference::run(&mut app, room, *max_peers).await
-        }
-        Command::Window(_) => Ok(()),
-    };
-    app.engine.close_all();
-    app.engine.view().close(VIEW_LIMIT);
-    if !app.engine.wait_for_teardown(GOODBYE_LIMIT) {
-        tracing::warn!("a pipeline does not end; leaving it behind");
-    }
-    drop(app.engine.drop_source());
-    result
-}
 
 /// The state that the modes share.
 pub struct App {
@@ -98,7 +52,7 @@ pub struct App {
     losses: Receiver<Lost>,
     signals: Signals,
     /// Whether media are only decoded and counted, without window and sound.
-    headless: bool,
+    pub headless: bool,
     media: Option<Receiver<Result<(Source, View), Failure>>>,
     /// Resolves to whether all needed GStreamer elements are installed.
     complete: Option<Complete>,
@@ -126,7 +80,8 @@ pub enum Wake {
 }
 
 impl App {
-    fn new(options: Options, started: Instant) -> Result<Self, Failure> {
+    /// Prepares a mode. Event times count from `started`.
+    pub fn new(options: Options, started: Instant) -> Result<Self, Failure> {
         let (to_inbox, inbox) = channel::unbounded();
         let (to_lookups, lookups) = channel::unbounded();
         // Each part of the view can be lost only once.
@@ -158,6 +113,16 @@ impl App {
             complete: None,
             ice: None,
         })
+    }
+
+    /// Ends all calls, and gives the teardown a limited time.
+    pub fn close(&mut self) {
+        self.engine.close_all();
+        self.engine.view().close(VIEW_LIMIT);
+        if !self.engine.wait_for_teardown(GOODBYE_LIMIT) {
+            tracing::warn!("a pipeline does not end; leaving it behind");
+        }
+        drop(self.engine.drop_source());
     }
 
     /// The server's address, the trusted certificates and the token.

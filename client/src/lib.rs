@@ -2,8 +2,8 @@
 //!
 //! Pure modules make the decisions ([`negotiation`], [`sdp`], [`candidate`], [`backoff`]). Others connect to the server
 //! ([`dial`], [`signalling`]) and run GStreamer ([`media`], [`peer`]). [`engine`] combines them for any number of
-//! peers, [`view`] shows and plays the peers, [`session`] and [`conference`] are the modes, and [`app`] runs the
-//! program.
+//! peers, [`view`] shows and plays the peers. [`session`] and [`conference`] are the modes; [`app`] is what they share, and
+//! [`program`] chooses between them.
 
 pub mod address;
 pub mod agreement;
@@ -26,6 +26,7 @@ pub mod negotiation;
 pub mod patience;
 pub mod peer;
 pub mod plugins;
+pub mod program;
 pub mod proxy;
 pub mod room;
 pub mod sdp;

@@ -1,15 +1,15 @@
-//! The `callbin` program: flags, then [`callbin::app::run`].
+//! The `callbin` program: flags, then [`callbin::program::run`].
 
 use std::{env, os::unix::process::CommandExt, process::Command, time::Instant};
 
-use callbin::{app, cli::Cli, logging};
+use callbin::{cli::Cli, logging, program};
 
 fn main() {
     let started = Instant::now();
     let cli = Cli::read(env::args_os()).unwrap_or_else(|error| error.exit());
     use_one_arena();
     logging::init();
-    let code = app::run(&cli, started);
+    let code = program::run(&cli, started);
     // Skip the C library's exit handlers: OpenSSL's handler frees memory that other threads may still use (a thread
     // that generates a key, or a pipeline that does not end).
     signal_hook::low_level::exit(code as i32);

@@ -1,0 +1,56 @@
+//! The program: from the flags to the exit code.
+
+use std::time::Instant;
+
+use async_std::task;
+use callbin_protocol::printable;
+
+use crate::{
+    app::App,
+    cli::{self, Cli, Command, Options},
+    conference,
+    events::{Event, Reporter},
+    exit::{ExitCode, Failure},
+    session,
+    view::{self, detect::has_display},
+};
+
+/// Runs the program and returns its exit code. Event times count from `started`.
+pub fn run(cli: &Cli, started: Instant) -> ExitCode {
+    match &cli.command {
+        Command::Call { options, .. } | Command::Wait { options, .. } | Command::Room { options, .. } => {
+            run_call(&cli.command, options, started)
+        }
+        Command::Window(options) => view::window::run(options),
+    }
+}
+
+fn run_call(command: &Command, options: &Options, started: Instant) -> ExitCode {
+    let reporter = Reporter::new(started, options.events);
+    match task::block_on(run_mode(command, options, started)) {
+        Ok(()) => ExitCode::Success,
+        Err(failure) => {
+            let message = failure.message.clone();
+            reporter.tell_scripts(None, &Event::Error { code: failure.code as u8, message });
+            eprintln!("callbin: {}", printable(&failure.message));
+            failure.code
+        }
+    }
+}
+
+async fn run_mode(command: &Command, options: &Options, started: Instant) -> Result<(), Failure> {
+    let mut app = App::new(options.clone(), started)?;
+    let result = match command {
+        Command::Call { peer, remote_offerer, .. } => session::call(&mut app, peer, *remote_offerer).await,
+        Command::Wait { once, .. } => session::wait(&mut app, *once).await,
+        Command::Room { room, max_peers, view, .. } => {
+            // A member of a room need not watch: without a display there is no window.
+            app.headless |= *view == cli::View::None;
+            app.headless |= *view == cli::View::Auto && app.options.video_sink.is_none() && !has_display();
+            conference::run(&mut app, room, *max_peers).await
+        }
+        Command::Window(_) => Ok(()),
+    };
+    app.close();
+    result
+}
