@@ -3,11 +3,15 @@
 //! There are two layers. [`ClientMessage`] and [`ServerMessage`] are the text frames between a peer and the signalling
 //! server; [`Signal`] is a message between two peers. Each has `parse` and `Display`, and a parsed message prints as a
 //! frame that parses the same. docs/protocols/text.md describes the format on the wire.
+//!
+//! [`rooms`] and [`action`] are the frames of two other protocols that the server speaks.
 
+pub mod action;
 mod client;
 mod id;
 mod printable;
 mod repr;
+pub mod rooms;
 mod server;
 mod signal;
 

@@ -80,7 +80,7 @@ fn shape(what: &str) -> InvalidSignal {
 }
 
 /// Some peers write the type in upper case.
-fn read_description(value: Value) -> Result<Signal, InvalidSignal> {
+pub(crate) fn read_description(value: Value) -> Result<Signal, InvalidSignal> {
     let Value::Object(mut object) = value else { return Err(shape("the description is no object")) };
     let kind = object.get("type").and_then(Value::as_str).unwrap_or_default();
     let kind = match kind.to_ascii_lowercase().as_str() {
@@ -95,7 +95,7 @@ fn read_description(value: Value) -> Result<Signal, InvalidSignal> {
 }
 
 /// Mid and index identify the same m-line, so one valid value is enough; an invalid other one is ignored.
-fn read_candidate(value: Value) -> Result<Candidate, InvalidSignal> {
+pub(crate) fn read_candidate(value: Value) -> Result<Candidate, InvalidSignal> {
     let Value::Object(mut object) = value else { return Err(shape("the candidate is no object")) };
     let candidate = match object.remove("candidate") {
         None | Some(Value::Null) => String::new(),

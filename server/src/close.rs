@@ -11,6 +11,9 @@ pub enum CloseReason {
     /// HELLO with a uid that is taken, empty or contains whitespace.
     #[error("invalid peer uid")]
     InvalidUid,
+    /// It came to be in a room, and may not join it.
+    #[error("not in the room")]
+    NotJoined,
     /// HELLO with a uid that the token does not allow or the webhook refused.
     #[error("uid not allowed")]
     UidNotAllowed,
@@ -82,6 +85,7 @@ impl CloseReason {
             | Self::Unfinished
             | Self::NoPong
             | Self::UidNotAllowed
+            | Self::NotJoined
             | Self::Replaced
             | Self::TokenExpired
             | Self::TooFast

@@ -1,6 +1,7 @@
 //! One WebSocket, from its handshake to its last byte: frames in, frames out, pings, deadlines.
 
 mod farewell;
+mod lapse;
 
 use std::{
     collections::VecDeque,
@@ -25,6 +26,7 @@ use callbin_protocol::{PeerId, ServerMessage};
 use futures_util::{FutureExt, Sink, Stream};
 use tracing::debug;
 
+use self::lapse::Lapse;
 use crate::{
     access::{
         Ability, Grant,
@@ -162,6 +164,8 @@ struct Pump {
     heard: bool,
     /// Whether the peer asked for heartbeats.
     heartbeat: bool,
+    /// When a client that sends heartbeats counts as gone.
+    lapse: Lapse,
     translator: Box<dyn Translator>,
     /// The rest of a frame. Nothing is read until it is done.
     todo: Option<Box<Todo>>,
@@ -189,15 +193,16 @@ impl Pump {
     async fn open(stream: Connected, leftover: Vec<u8>, admission: Admission, app: Arc<App>) -> Box<Self> {
         let settings = app.settings();
         let limits = settings.limits;
+        let dialect = admission.translator.dialect();
+        let (frame, message) = dialect.max_sizes().unwrap_or((usize::MAX, usize::MAX));
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(WRITE_BATCH)
-            .max_message_size(Some(limits.max_message))
-            .max_frame_size(Some(limits.max_message));
+            .max_message_size(Some(limits.max_message.min(message)))
+            .max_frame_size(Some(limits.max_message.min(frame)));
         let incoming = Incoming::after(stream.received().saturating_sub(leftover.len() as u64));
         let socket = WebSocketStream::from_partially_read(stream, leftover, Role::Server, Some(config)).await;
         let Admission { conn, address, grant, wants, mut translator, ticket } = admission;
-        let dialect = translator.dialect();
         let outbox = app.switchboard.open(conn, address, grant.clone(), dialect, ticket.lines());
         let mut steps = Vec::new();
         translator.open(&mut steps);
@@ -210,15 +215,19 @@ impl Pump {
             alarm: Alarm::after(grant.time_left().min(limits.hello_timeout)),
             unwritten: 0,
             heard: false,
-            heartbeat: wants.heartbeat,
+            // Other dialects have no such message.
+            heartbeat: wants.heartbeat && dialect == Dialect::Text,
+            lapse: Lapse::default(),
             translator,
             todo: None,
             waiting: None,
             presence: Presence { conn, address, outbox, ticket, grant, app },
         });
-        if !steps.is_empty() {
-            pump.todo = Some(Box::new(Todo { steps: steps.into(), frame: None }));
+        // A client that is registered by its handshake may wait for the others.
+        if steps.iter().any(|step| matches!(step, Step::Ask(_))) {
+            pump.leave_greeting();
         }
+        pump.add(steps);
         pump
     }
 
@@ -334,8 +343,19 @@ impl Pump {
         let mut steps = Vec::new();
         let kept = is_single.then(|| frame.clone());
         self.translator.read(frame, &mut steps);
+        if self.lapse.heard(Instant::now(), self.translator.silence()) {
+            self.arm();
+        }
         self.todo = Some(Box::new(Todo { steps: steps.into(), frame: kept }));
         self.proceed()
+    }
+
+    /// Adds steps that no frame of the client has caused.
+    fn add(&mut self, steps: Vec<Step>) {
+        if !steps.is_empty() {
+            let todo = || Box::new(Todo { steps: VecDeque::new(), frame: None });
+            self.todo.get_or_insert_with(todo).steps.extend(steps);
+        }
     }
 
     /// The first frame of a client that gives no path may be plainly of another dialect.
@@ -345,7 +365,12 @@ impl Pump {
             return;
         }
         let Some(dialect) = app.settings().routes.recognize(frame) else { return };
-        let opening = Opening { identity: grant.identity.clone(), number: conn.0, ..Opening::default() };
+        let opening = Opening {
+            identity: grant.identity.clone(),
+            can_call: grant.allows(Ability::Call),
+            number: conn.0,
+            ..Opening::default()
+        };
         self.translator = translator(dialect, &opening);
         app.switchboard.handle(*conn, Event::Speaks(dialect));
     }
@@ -358,6 +383,10 @@ impl Pump {
             match todo.steps.pop_front() {
                 None => self.todo = None,
                 Some(Step::Say(text)) => self.presence.outbox.push(Message::Text(text)),
+                Some(Step::Refuse(reason, text)) => {
+                    self.presence.app.metrics.count_refusal(reason);
+                    self.presence.outbox.push(Message::Text(text));
+                }
                 Some(Step::IceServers) => self.write_ice_servers(),
                 Some(Step::Ask(request)) => {
                     self.admit_request(&request)?;
@@ -524,12 +553,19 @@ impl Pump {
         }
     }
 
-    /// Sets the alarm for the next phase, or for the token's expiry if that comes first.
+    /// Starts the next phase.
     fn set_alarm(&mut self, phase: Phase, after: Duration) {
         self.phase = phase;
         self.heard = false;
         self.due = Instant::now() + after;
-        self.alarm.set_after(after.min(self.presence.grant.time_left()));
+        self.arm();
+    }
+
+    /// Sets the alarm for the end of the phase, the token's expiry or the client's silence, whichever comes first.
+    fn arm(&mut self) {
+        let now = Instant::now();
+        let phase = self.due.saturating_duration_since(now);
+        self.alarm.set_after(phase.min(self.presence.grant.time_left()).min(self.lapse.left(now)));
     }
 
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<End> {
@@ -538,10 +574,17 @@ impl Pump {
             if token.is_zero() {
                 return Poll::Ready(End::Closing(CloseReason::TokenExpired));
             }
-            // It was set for the token's expiry, and then the system clock was set back.
-            let early = self.due.saturating_duration_since(Instant::now());
-            if !early.is_zero() {
-                self.alarm.set_after(early.min(token));
+            // While a request waits nothing is read, so heartbeats may be unread.
+            if self.lapse.is_due(Instant::now()) && self.waiting.is_none() {
+                let mut steps = Vec::new();
+                self.translator.lapse(&mut steps);
+                self.add(steps);
+                self.lapse = Lapse::default();
+                cx.waker().wake_by_ref();
+            }
+            // It was set for something else, or for the token's expiry, and then the system clock was set back.
+            if self.due > Instant::now() {
+                self.arm();
                 continue;
             }
             match self.phase {
@@ -590,6 +633,10 @@ impl Pump {
                 Next::Item(item) => {
                     self.unwritten += item.cost();
                     self.start_send(item)?;
+                    // Steps may follow from a notice. Steps are done when reading.
+                    if self.todo.is_some() && self.waiting.is_none() {
+                        cx.waker().wake_by_ref();
+                    }
                 }
                 Next::Close(reason) => return Poll::Ready(Err(End::Closing(reason))),
                 Next::Pending if self.unwritten == 0 => return Poll::Pending,
@@ -605,6 +652,9 @@ impl Pump {
             Item::Notice(notice) => {
                 let mut frames = Vec::new();
                 self.translator.write(notice, &mut frames);
+                let mut steps = Vec::new();
+                self.translator.follow(&mut steps);
+                self.add(steps);
                 frames.into_iter().try_for_each(|frame| self.start_send_frame(frame))
             }
         }

@@ -4,7 +4,7 @@
 pub mod routes;
 pub mod text;
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use async_tungstenite::tungstenite::{Message, Utf8Bytes};
 use percent_encoding::percent_decode_str;
@@ -66,6 +66,11 @@ impl Dialect {
     pub fn is_single(self) -> bool {
         self == Self::Text
     }
+
+    /// The longest frame and the longest message that it knows, in bytes, if it has limits of its own.
+    pub fn max_sizes(self) -> Option<(usize, usize)> {
+        (self == Self::Action).then_some((32 << 10, 128 << 10))
+    }
 }
 
 impl EncodeLabelValue for Dialect {
@@ -83,6 +88,8 @@ pub enum Step {
     Say(Utf8Bytes),
     /// Pass the ICE servers for this connection to [`Translator::write_ice_servers`].
     IceServers,
+    /// Count a refusal of the dialect itself, and send this text to the client.
+    Refuse(&'static str, Utf8Bytes),
 }
 
 /// The extra messages that a client asked for: `?wants=caller,heartbeat`.
@@ -111,6 +118,8 @@ pub struct Opening {
     pub query: String,
     /// The token's subject.
     pub identity: Option<Arc<str>>,
+    /// Whether its token allows it to start calls.
+    pub can_call: bool,
     /// The number of the connection, for ids that the client does not choose.
     pub number: u64,
     /// The extra messages that it asked for.
@@ -165,4 +174,19 @@ pub trait Translator: Send {
 
     /// Translates a notice into frames for the client.
     fn write(&mut self, notice: Notice, frames: &mut Vec<Message>);
+
+    /// The steps that follow from the notice just written.
+    fn follow(&mut self, steps: &mut Vec<Step>) {
+        let _ = steps;
+    }
+
+    /// How long the client may be silent from now on, if its dialect has heartbeats. It is asked after each frame.
+    fn silence(&self) -> Option<Duration> {
+        None
+    }
+
+    /// The steps when the client was silent for longer.
+    fn lapse(&mut self, steps: &mut Vec<Step>) {
+        let _ = steps;
+    }
 }

@@ -287,7 +287,9 @@ impl Hub {
                 }
             }
             Event::Asked { request, frame } => self.handle_request(conn, request, frame, effects),
-            Event::Denied { about, key, refusal } => self.refuse(conn, about, key, refusal, effects),
+            Event::Denied { about, key, refusal } => {
+                self.refuse(conn, Refused { about, key, refusal, payload: None }, effects);
+            }
             Event::Closed => self.remove(conn, effects),
         }
     }
@@ -336,7 +338,8 @@ impl Hub {
                 Some((Wish::Call(uid.clone()), name()))
             }
             Request::Meet { uid, .. } => Some((Wish::Register(uid.clone()), None)),
-            Request::Join(room) => Some((Wish::Join(room.clone()), name())),
+            // Without an id it cannot join: it may just have been refused one.
+            Request::Join(room) if !connection.uids.is_empty() => Some((Wish::Join(room.clone()), name())),
             _ => None,
         }
     }
@@ -469,6 +472,7 @@ impl Hub {
 
     fn carry_out(&mut self, conn: ConnId, request: Request, effects: &mut Vec<Effect>) {
         let (about, key) = request.about();
+        let mut undelivered = None;
         let result = match request {
             Request::Register { uid, card } => self.register(conn, uid, card, effects),
             Request::Unregister(uid) => self.unregister(conn, &uid, effects),
@@ -478,9 +482,20 @@ impl Hub {
             Request::End(key) => self.end(conn, &key, effects),
             Request::Join(room) => self.join(conn, room, effects),
             Request::Leave => self.leave(conn, effects),
-            Request::Send { to: Some(to), payload, .. } => self.send_to(conn, &to, payload, effects),
+            Request::Send { to: Some(to), payload, .. } => match self.addressee(conn, &to) {
+                Ok((from, member)) => {
+                    self.send_to(member, from, payload, effects);
+                    Ok(())
+                }
+                Err(refusal) => {
+                    undelivered = Some(payload);
+                    Err(refusal)
+                }
+            },
             Request::Send { to: None, hint, payload } => {
-                self.send_to_all(conn, hint.as_ref(), &payload, effects)
+                let result = self.send_to_all(conn, hint.as_ref(), &payload, effects);
+                undelivered = result.is_err().then_some(payload);
+                result
             }
             Request::Members => self.list_members(conn, effects),
             Request::Reject { refusal, .. } => Err(refusal),
@@ -491,7 +506,7 @@ impl Hub {
             }
         };
         if let Err(refusal) = result {
-            self.refuse(conn, about, key, refusal, effects);
+            self.refuse(conn, Refused { about, key, refusal, payload: undelivered }, effects);
         }
     }
 
@@ -499,7 +514,10 @@ impl Hub {
     fn handle_misplaced(&mut self, conn: ConnId, misplaced: Misplaced, effects: &mut Vec<Effect>) {
         match misplaced {
             Misplaced::Close(reason) => self.close(conn, reason, effects),
-            Misplaced::Refuse(refusal) => self.refuse(conn, About::Send, Key::default(), refusal, effects),
+            Misplaced::Refuse(refusal) => {
+                let refused = Refused { about: About::Send, key: Key::default(), refusal, payload: None };
+                self.refuse(conn, refused, effects);
+            }
             Misplaced::Ignore => {}
         }
     }
@@ -515,21 +533,24 @@ impl Hub {
     }
 
     /// Refuses a request. A single connection whose registration is refused is closed.
-    fn refuse(&mut self, conn: ConnId, about: About, key: Key, refusal: Refusal, effects: &mut Vec<Effect>) {
+    fn refuse(&mut self, conn: ConnId, mut refused: Refused, effects: &mut Vec<Effect>) {
         // The connection closed before the webhook answered.
         let Some(connection) = self.connections.get(&conn) else { return };
-        if connection.dialect.is_single() && connection.uids.is_empty() {
-            return self.refuse_registration(conn, refusal, effects);
+        if connection.dialect.is_single() {
+            if connection.uids.is_empty() {
+                return self.refuse_registration(conn, refused.refusal, effects);
+            }
+            refused.payload = None;
         }
-        effects.push(Effect::Note(conn, Note::Refused(connection.name(conn), refusal.kind())));
-        self.tell(conn, Notice::Refused(Box::new(Refused { about, key, refusal })), effects);
+        effects.push(Effect::Note(conn, Note::Refused(connection.name(conn), refused.refusal.kind())));
+        self.tell(conn, Notice::Refused(Box::new(refused)), effects);
     }
 
     fn refuse_registration(&mut self, conn: ConnId, refusal: Refusal, effects: &mut Vec<Effect>) {
         let reason = refusal.close_reason();
         // The reason goes in a frame: it may not fit into a close frame.
         if matches!(refusal, Refusal::Other(_)) {
-            let refused = Refused { about: About::Register, key: Key::default(), refusal };
+            let refused = Refused { about: About::Register, key: Key::default(), refusal, payload: None };
             self.tell(conn, Notice::Refused(Box::new(refused)), effects);
         }
         effects.push(Effect::Note(conn, Note::UidRefused(reason)));

@@ -19,7 +19,7 @@ use tracing::info;
 
 use crate::{
     access::{
-        Grant,
+        Ability, Grant,
         account::{BARRED, Full as NoRoom, Ticket},
         owner::{Owner, owners, pages},
         token::Refusal,
@@ -191,6 +191,7 @@ impl Site {
             rest: rest.into(),
             query: request.uri().query().unwrap_or_default().into(),
             identity: grant.identity.clone(),
+            can_call: grant.allows(Ability::Call),
             number: self.conn.0,
             wants,
         };

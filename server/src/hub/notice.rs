@@ -57,6 +57,8 @@ pub struct Refused {
     pub key: Key,
     /// Why.
     pub refusal: Refusal,
+    /// The message that is not delivered, if the dialect is not single.
+    pub payload: Option<Payload>,
 }
 
 /// A signal of a call.
@@ -197,7 +199,9 @@ impl Notice {
         match self {
             Self::Registered(uid) => uid.as_str().len(),
             Self::Called(call) => call.uid.as_str().len() + call.peer.as_str().len(),
-            Self::Refused(refused) => refused.refusal.len(),
+            Self::Refused(refused) => {
+                refused.refusal.len() + refused.payload.as_ref().map_or(0, Payload::len)
+            }
             Self::Signal(signal) => signal.payload.len(),
             Self::Ended(ended) => ended.peer.as_str().len(),
             Self::Joined(joined) => names(&joined.members),

@@ -70,17 +70,20 @@ impl Hub {
         }
     }
 
+    /// The id of a member, and the connection of the other member that it addresses.
+    pub(super) fn addressee(&self, conn: ConnId, to: &PeerId) -> Result<(PeerId, ConnId), Refusal> {
+        let (from, room) = self.membership(conn)?;
+        Ok((from, self.find_member(conn, &room, to)?))
+    }
+
     pub(super) fn send_to(
         &mut self,
-        conn: ConnId,
-        to: &PeerId,
+        member: ConnId,
+        from: PeerId,
         payload: Payload,
         effects: &mut Vec<Effect>,
-    ) -> Result<(), Refusal> {
-        let (from, room) = self.membership(conn)?;
-        let member = self.find_member(conn, &room, to)?;
+    ) {
         self.tell(member, Notice::Message(Box::new(Message { from, payload })), effects);
-        Ok(())
     }
 
     /// Sends a message to all other members. Those of other dialects get it only if the hint names them, if there is one.

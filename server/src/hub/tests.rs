@@ -854,7 +854,12 @@ mod several {
         let [caller, callee] = effects.as_slice() else { panic!("{effects:?}") };
         assert_eq!((called(caller).key.as_str(), called(caller).is_asked), ("s", false));
         assert_eq!((called(callee).key.as_str(), called(callee).is_asked), ("s", true));
-        let busy = Refused { about: About::Call, key: "s".into(), refusal: Refusal::PeerBusy("s".into()) };
+        let busy = Refused {
+            about: About::Call,
+            key: "s".into(),
+            refusal: Refusal::PeerBusy("s".into()),
+            payload: None,
+        };
         let effects = ask(&mut hub, CAROL, meet("s", true));
         assert_eq!(effects, [Effect::Tell(CAROL, Notice::Refused(Box::new(busy)))]);
         // The first leaves: the second takes its place.
@@ -901,7 +906,8 @@ mod several {
         assert!(called(&effects[1]).is_asked, "a caller that never offers");
         let effects = ask(&mut hub, ALICE, Request::End("bob".into()));
         assert_eq!(effects, [Effect::Close(BOB, CloseReason::PartnerLeft)]);
-        let unknown = Refused { about: About::Signal, key: "bob".into(), refusal: Refusal::NoSuchCall };
+        let unknown =
+            Refused { about: About::Signal, key: "bob".into(), refusal: Refusal::NoSuchCall, payload: None };
         let effects = ask(&mut hub, ALICE, Request::End("bob".into()));
         assert_eq!(effects, [Effect::Tell(ALICE, Notice::Refused(Box::new(unknown)))]);
     }
@@ -914,7 +920,8 @@ mod several {
         let request =
             Request::Call { key: "k".into(), to: peer("bob"), from: Some(peer("bob")), start: Start::AtOnce };
         let effects = ask(&mut hub, ALICE, request);
-        let taken = Refused { about: About::Call, key: "k".into(), refusal: Refusal::UidTaken };
+        let taken =
+            Refused { about: About::Call, key: "k".into(), refusal: Refusal::UidTaken, payload: None };
         assert_eq!(effects, [Effect::Tell(ALICE, Notice::Refused(Box::new(taken)))]);
     }
 }
