@@ -3,7 +3,10 @@
 //! There are two layers. [`ClientMessage`] and [`ServerMessage`] are the text frames between a peer and the signalling
 //! server; [`Signal`] is a message between two peers. Each has `parse` and `Display`, and a parsed message prints as a
 //! frame that parses the same. PROTOCOL.md describes the format on the wire.
+//!
+//! [`antmedia`] has the frames of another protocol.
 
+pub mod antmedia;
 mod client;
 mod id;
 mod printable;
