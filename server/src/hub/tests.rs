@@ -156,6 +156,8 @@ fn closed(conn: ConnId, reason: CloseReason) -> Effect {
     Effect::Close(conn, reason)
 }
 
+mod meeting;
+
 mod greeting {
     use super::*;
 
