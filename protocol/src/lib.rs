@@ -4,9 +4,10 @@
 //! server; [`Signal`] is a message between two peers. Each has `parse` and `Display`, and a parsed message prints as a
 //! frame that parses the same. docs/protocols/text.md describes the format on the wire.
 //!
-//! [`rooms`] and [`action`] are the frames of two other protocols that the server speaks.
+//! [`rooms`], [`action`] and [`antmedia`] are the frames of other protocols that the server speaks.
 
 pub mod action;
+pub mod antmedia;
 mod client;
 mod id;
 mod printable;

@@ -117,7 +117,7 @@ pub(crate) fn read_candidate(value: Value) -> Result<Candidate, InvalidSignal> {
 }
 
 /// Accepts `1`, but also `1.0` and `"1"`.
-fn read_index(value: &Value) -> Option<u32> {
+pub(crate) fn read_index(value: &Value) -> Option<u32> {
     match value {
         Value::String(text) => text.trim().parse().ok(),
         Value::Number(number) => {

@@ -25,7 +25,7 @@ use async_tungstenite::tungstenite;
 use callbin_protocol::{PeerId, RoomId};
 
 pub use self::{
-    notice::{Call, Change, Ended, Incoming, Joined, Message, Notice, Refusal, Refused},
+    notice::{Call, Change, Ended, Found, Incoming, Joined, Message, Notice, Refusal, Refused},
     request::{About, Card, Key, Payload, Request, Start},
 };
 use crate::{
@@ -337,6 +337,8 @@ impl Hub {
             Request::Meet { uid, .. } if self.uids.contains_key(uid) => {
                 Some((Wish::Call(uid.clone()), name()))
             }
+            // The answer says who is registered, as that to a call does.
+            Request::Find { uid, .. } => Some((Wish::Call(uid.clone()), name())),
             Request::Meet { uid, .. } => Some((Wish::Register(uid.clone()), None)),
             // Without an id it cannot join: it may just have been refused one.
             Request::Join(room) if !connection.uids.is_empty() => Some((Wish::Join(room.clone()), name())),
@@ -476,6 +478,13 @@ impl Hub {
         let result = match request {
             Request::Register { uid, card } => self.register(conn, uid, card, effects),
             Request::Unregister(uid) => self.unregister(conn, &uid, effects),
+            Request::Retire { uid, key } => {
+                // The id goes first: after the call, it must not be registered again.
+                let _ = self.unregister(conn, &uid, effects);
+                let _ = self.end(conn, &key, effects);
+                Ok(())
+            }
+            Request::Find { key, uid } => self.find_peer(conn, key, uid, effects),
             Request::Call { key, to, from, start } => self.call(conn, &key, to, from, start, None, effects),
             Request::Meet { key, uid, card, start } => self.meet(conn, &key, uid, card, start, effects),
             Request::Signal { key, payload } => self.signal(conn, &key, payload, effects),

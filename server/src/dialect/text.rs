@@ -102,8 +102,8 @@ impl Translator for Text {
                 };
             }
             Notice::Members(members) => ServerMessage::RoomPeerList(members),
-            // Its connection is closed instead.
-            Notice::Ended(_) => return,
+            // Its connection is closed instead. It asks no such question.
+            Notice::Ended(_) | Notice::Found(_) => return,
         };
         frames.push(text(&message));
     }

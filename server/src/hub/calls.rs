@@ -4,8 +4,8 @@ use async_tungstenite::tungstenite;
 use callbin_protocol::PeerId;
 
 use super::{
-    Ability, Call, Card, ConnId, Connection, Effect, Ended, Hub, Incoming, Key, Leg, Note, Notice, Payload,
-    Peer, Refusal, Start,
+    Ability, Call, Card, ConnId, Connection, Effect, Ended, Found, Hub, Incoming, Key, Leg, Note, Notice,
+    Payload, Peer, Refusal, Start,
 };
 use crate::{bridge, close::CloseReason, delivery::payload::Side};
 
@@ -207,10 +207,27 @@ impl Hub {
         start: Start,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
-        match self.uids.get(&uid).map(|peer| peer.conn) {
-            None => self.register(conn, uid, card, effects),
-            Some(holder) if holder == conn => Err(Refusal::UidTaken),
-            Some(_) => self.call(conn, key, uid, None, start, Some(Box::new(card)), effects),
+        let Some(peer) = self.uids.get(&uid) else { return self.register(conn, uid, card, effects) };
+        if peer.conn == conn || (peer.card.only_sends && card.only_sends) {
+            return Err(Refusal::UidTaken);
+        }
+        let returns_as = (!card.only_sends).then(|| Box::new(card));
+        self.call(conn, key, uid, None, start, returns_as, effects)
+    }
+
+    pub(super) fn find_peer(
+        &mut self,
+        conn: ConnId,
+        key: Key,
+        uid: PeerId,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        match self.find_callee(conn, &uid) {
+            Ok(_) | Err(Refusal::PeerBusy(_)) => {
+                self.tell(conn, Notice::Found(Box::new(Found { key, uid })), effects);
+                Ok(())
+            }
+            Err(refusal) => Err(refusal),
         }
     }
 

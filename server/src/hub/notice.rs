@@ -17,6 +17,8 @@ pub enum Notice {
     Called(Box<Call>),
     /// A request is refused.
     Refused(Box<Refused>),
+    /// There is such a peer: the answer to [`Request::Find`](super::Request::Find).
+    Found(Box<Found>),
     /// A signal from the other side of a call.
     Signal(Box<Incoming>),
     /// The other side ended a call.
@@ -46,6 +48,15 @@ pub struct Call {
     pub is_caller: bool,
     /// Whether this side has to offer now.
     pub is_asked: bool,
+}
+
+/// A peer that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The name of the question.
+    pub key: Key,
+    /// The peer.
+    pub uid: PeerId,
 }
 
 /// A refusal.
@@ -202,6 +213,7 @@ impl Notice {
             Self::Refused(refused) => {
                 refused.refusal.len() + refused.payload.as_ref().map_or(0, Payload::len)
             }
+            Self::Found(found) => found.key.as_str().len() + found.uid.as_str().len(),
             Self::Signal(signal) => signal.payload.len(),
             Self::Ended(ended) => ended.peer.as_str().len(),
             Self::Joined(joined) => names(&joined.members),

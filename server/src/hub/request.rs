@@ -20,6 +20,21 @@ pub enum Request {
     },
     /// Can no longer be called by this id. Its calls go on.
     Unregister(PeerId),
+    /// Can no longer be called by this id, and ends this call. Not refused if there is neither: a call may have started or
+    /// ended while the request was on its way.
+    Retire {
+        /// The id.
+        uid: PeerId,
+        /// The call.
+        key: Key,
+    },
+    /// Is there a peer with this id that the connection may call?
+    Find {
+        /// The connection's own name for the question.
+        key: Key,
+        /// The id.
+        uid: PeerId,
+    },
     /// Start a call.
     Call {
         /// The connection's own name for the call.
@@ -33,7 +48,7 @@ pub enum Request {
         start: Start,
     },
     /// Call the peer with this id, or register it if there is none. After the call, the id is registered again for
-    /// whichever of the two stays.
+    /// whichever of the two stays, unless that one [only sends](Card::only_sends).
     Meet {
         /// The connection's own name for the call.
         key: Key,
@@ -86,13 +101,16 @@ impl Request {
     pub fn about(&self) -> (About, Key) {
         match self {
             Self::Call { key, .. } | Self::Meet { key, .. } => (About::Call, key.clone()),
+            Self::Find { key, .. } => (About::Find, key.clone()),
             Self::Signal { key, .. } | Self::End(key) => (About::Signal, key.clone()),
             Self::Join(_) | Self::Leave => (About::Join, Key::default()),
             Self::Send { .. } | Self::Members => (About::Send, Key::default()),
             Self::Reject { about, .. } => (*about, Key::default()),
-            Self::Register { .. } | Self::Unregister(_) | Self::Unknown | Self::Close(_) => {
-                (About::Register, Key::default())
-            }
+            Self::Register { .. }
+            | Self::Unregister(_)
+            | Self::Retire { .. }
+            | Self::Unknown
+            | Self::Close(_) => (About::Register, Key::default()),
         }
     }
 }
@@ -104,6 +122,8 @@ pub enum About {
     Register,
     /// [`Request::Call`] or [`Request::Meet`].
     Call,
+    /// [`Request::Find`].
+    Find,
     /// [`Request::Signal`] or [`Request::End`].
     Signal,
     /// [`Request::Join`] or [`Request::Leave`].
@@ -136,6 +156,8 @@ pub struct Card {
     pub is_shared: bool,
     /// It prefers to offer where the caller would offer only when asked.
     pub leads: bool,
+    /// It only sends media. Two such peers do not meet.
+    pub only_sends: bool,
     /// Its description for lists of peers, JSON.
     pub meta: Option<Arc<str>>,
 }
@@ -168,6 +190,11 @@ impl Payload {
         Self { dialect: Dialect::Text, frame, start, signal: None }
     }
 
+    /// A message that other dialects do not know.
+    pub fn private(dialect: Dialect, frame: Utf8Bytes) -> Self {
+        Self { dialect, frame, start: 0, signal: None }
+    }
+
     /// A signal, and the frame it came in.
     pub fn new(dialect: Dialect, frame: Utf8Bytes, signal: Signal) -> Self {
         Self { dialect, frame, start: 0, signal: Some(Arc::new(signal)) }
@@ -187,7 +214,8 @@ impl Payload {
     pub fn into_signal(self) -> Option<Signal> {
         match self.signal {
             Some(signal) => Some(Arc::unwrap_or_clone(signal)),
-            None => Signal::parse(self.text()).ok(),
+            None if self.dialect == Dialect::Text => Signal::parse(self.text()).ok(),
+            None => None,
         }
     }
 

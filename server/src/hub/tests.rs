@@ -160,6 +160,8 @@ fn closed(conn: ConnId, reason: CloseReason) -> Effect {
     Effect::Close(conn, reason)
 }
 
+mod meeting;
+
 mod greeting {
     use super::*;
 
@@ -878,7 +880,7 @@ mod several {
             &mut hub,
             &[(ALICE, Dialect::Webrtcsink), (BOB, Dialect::Webrtcsink), (CAROL, Dialect::Antmedia)],
         );
-        let card = Card { is_shared: true, leads: true, meta: None };
+        let card = Card { is_shared: true, leads: true, ..Card::default() };
         ask(&mut hub, ALICE, Request::Register { uid: peer("cam"), card });
         let one = ask(&mut hub, BOB, call("cam", "", Start::Never));
         let two = ask(&mut hub, CAROL, call("cam", "v", Start::Never));

@@ -1,0 +1,166 @@
+//! Connections with several ids and calls: meeting, retiring, finding.
+
+use async_tungstenite::tungstenite::Message;
+use proptest::prelude::*;
+
+use super::{
+    super::{
+        ConnId, Effect, Ended, Event, Found, Hub, Key, Notice, Refusal,
+        invariants::{Model, SLOTS, said},
+    },
+    ALICE, BOB, CAROL, opened_with,
+};
+use crate::{
+    access::{Ability, Grant},
+    dialect::Dialect,
+    hub::{Card, PeerId, Request, Start},
+};
+
+fn uid(text: &str) -> PeerId {
+    PeerId::new(text).unwrap()
+}
+
+fn open(hub: &mut Hub, conn: ConnId, grant: Grant) {
+    let Event::Opened { grant, address, .. } = opened_with(grant, 1) else { panic!("not opened") };
+    hub.handle(conn, Event::Opened { grant, address, dialect: Dialect::Antmedia }, &mut Vec::new());
+}
+
+fn hub() -> Hub {
+    let mut hub = Hub::default();
+    [ALICE, BOB, CAROL].into_iter().for_each(|conn| open(&mut hub, conn, Grant::default()));
+    hub
+}
+
+/// The notices that follow.
+fn ask(hub: &mut Hub, conn: ConnId, request: Request) -> Vec<(ConnId, Notice)> {
+    let mut effects = Vec::new();
+    hub.handle(conn, Event::Asked { request, frame: None }, &mut effects);
+    let notice = |effect| match effect {
+        Effect::Tell(conn, notice) => Some((conn, notice)),
+        _ => None,
+    };
+    effects.into_iter().filter_map(notice).collect()
+}
+
+fn meet(only_sends: bool) -> Request {
+    let card = Card { only_sends, ..Card::default() };
+    Request::Meet { key: Key::from("s"), uid: uid("s"), card, start: Start::WhenAsked }
+}
+
+fn retire() -> Request {
+    Request::Retire { uid: uid("s"), key: Key::from("s") }
+}
+
+fn called(notices: &[(ConnId, Notice)]) -> usize {
+    notices.iter().filter(|(_, notice)| matches!(notice, Notice::Called(_))).count()
+}
+
+fn refusal(notices: &[(ConnId, Notice)]) -> &Refusal {
+    match notices {
+        [(_, Notice::Refused(refused))] => &refused.refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ended(stays: bool, peer: &str) -> Notice {
+    Notice::Ended(Box::new(Ended { key: Key::from("s"), peer: uid(peer), stays }))
+}
+
+#[test]
+fn two_senders_do_not_meet() {
+    let mut hub = hub();
+    ask(&mut hub, ALICE, meet(true));
+    assert_eq!(refusal(&ask(&mut hub, BOB, meet(true))), &Refusal::UidTaken);
+    assert_eq!(called(&ask(&mut hub, CAROL, meet(false))), 2, "others do");
+}
+
+#[test]
+fn a_sender_does_not_take_over_the_id_of_its_callee() {
+    for (only_sends, stays) in [(true, false), (false, true)] {
+        let mut hub = hub();
+        ask(&mut hub, ALICE, meet(false));
+        ask(&mut hub, BOB, meet(only_sends));
+        assert_eq!(ask(&mut hub, ALICE, retire()), [(BOB, ended(stays, "s"))]);
+        assert_eq!(hub.find("s").is_some(), stays);
+    }
+}
+
+#[test]
+fn to_retire_ends_the_call_and_frees_the_id() {
+    let mut hub = hub();
+    ask(&mut hub, ALICE, meet(true));
+    ask(&mut hub, BOB, meet(false));
+    assert_eq!(ask(&mut hub, ALICE, retire()), [(BOB, ended(true, "s"))]);
+    assert_eq!(ask(&mut hub, BOB, retire()), []);
+    assert_eq!(hub.counts().peers, 0);
+}
+
+#[test]
+fn to_retire_twice_is_no_fault() {
+    let mut hub = hub();
+    assert_eq!(ask(&mut hub, ALICE, retire()), []);
+    ask(&mut hub, ALICE, meet(true));
+    assert_eq!(ask(&mut hub, BOB, retire()), [], "the id is of another connection");
+    assert_eq!(hub.counts().peers, 1);
+}
+
+#[test]
+fn only_those_who_may_call_a_peer_find_it() {
+    let find = || Request::Find { key: Key::from("q"), uid: uid("s") };
+    let found = Notice::Found(Box::new(Found { key: Key::from("q"), uid: uid("s") }));
+    let mut hub = hub();
+    assert_eq!(refusal(&ask(&mut hub, BOB, find())), &Refusal::PeerNotFound("s".into()));
+    ask(&mut hub, ALICE, meet(true));
+    assert_eq!(ask(&mut hub, BOB, find()), [(BOB, found.clone())]);
+    assert_eq!(ask(&mut hub, ALICE, find()), [(ALICE, found.clone())], "its own");
+    ask(&mut hub, BOB, meet(false));
+    assert_eq!(ask(&mut hub, CAROL, find()), [(CAROL, found)], "also a busy one");
+    let mute = ConnId(9);
+    open(&mut hub, mute, Grant { allow: Some(vec![Ability::Answer]), ..Grant::default() });
+    assert_eq!(refusal(&ask(&mut hub, mute, find())), &Refusal::PeerNotFound("s".into()));
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let name = || prop::sample::select(vec!["a", "b", "c"]);
+    let card = (any::<bool>(), any::<bool>(), any::<bool>())
+        .prop_map(|(is_shared, leads, only_sends)| Card { is_shared, leads, only_sends, meta: None });
+    let start = prop::sample::select(vec![Start::AtOnce, Start::WhenAsked, Start::Never]);
+    (0..8u8, name(), name(), card, start).prop_map(|(what, key, id, card, start)| {
+        let (key, uid) = (Key::from(key), uid(id));
+        match what {
+            0 => Request::Register { uid, card },
+            1 => Request::Unregister(uid),
+            2 => Request::Call { key, to: uid, from: None, start },
+            3 => Request::End(key),
+            4 => Request::Find { key, uid },
+            5 => Request::Retire { key, uid },
+            _ => Request::Meet { key, uid, card, start },
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn any_order_of_requests_keeps_the_tables_consistent(
+        events in prop::collection::vec((0..SLOTS, prop::option::weighted(0.9, request())), 0..120)
+    ) {
+        let mut model = Model::default();
+        for slot in 0..SLOTS {
+            let Event::Opened { grant, address, .. } = opened_with(Grant::default(), 1) else { continue };
+            let dialect = if slot == 0 { Dialect::Text } else { Dialect::Antmedia };
+            model.step(slot, Event::Opened { grant, address, dialect });
+        }
+        for (slot, request) in events {
+            model.step(slot, match request {
+                None => Event::Closed,
+                Some(Request::Register { uid, .. }) if slot == 0 => said(Message::text(format!("HELLO {uid}"))),
+                Some(Request::Call { to, .. }) if slot == 0 => said(Message::text(format!("SESSION {to}"))),
+                Some(_) if slot == 0 => said(Message::text("{}")),
+                Some(request) => Event::Asked { request, frame: None },
+            });
+        }
+        model.finish();
+    }
+}
