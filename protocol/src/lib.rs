@@ -10,6 +10,7 @@ mod printable;
 mod repr;
 mod server;
 mod signal;
+pub mod webrtcsink;
 
 pub use client::{ClientMessage, ParseError};
 pub use id::{InvalidId, MAX_ID_LEN, MAX_LIST_LEN, PeerId, RoomId};
