@@ -10,6 +10,7 @@
 //! one event is bounded however many members it concerns.
 
 mod calls;
+mod feed;
 mod notice;
 mod request;
 mod room;
@@ -36,7 +37,8 @@ use crate::{
     close::CloseReason,
     dialect::Dialect,
 };
-use room::{News, Place, Room};
+use feed::Place;
+use room::{News, Room};
 
 /// The number of a connection, from its WebSocket handshake to its end. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
