@@ -104,6 +104,8 @@ impl Translator for Text {
             Notice::Members(members) => ServerMessage::RoomPeerList(members),
             // Its connection is closed instead.
             Notice::Ended(_) => return,
+            // It does not ask for these.
+            Notice::Peers(_) | Notice::Presence(_) => return,
         };
         frames.push(text(&message));
     }
@@ -166,7 +168,8 @@ fn error(refusal: Refusal) -> Option<ErrorMessage> {
         | Refusal::UidNotAllowed
         | Refusal::NotInRoom
         | Refusal::NoSuchCall
-        | Refusal::TooManyIds => return None,
+        | Refusal::TooManyIds
+        | Refusal::NobodyOffers => return None,
     })
 }
 

@@ -20,6 +20,19 @@ pub enum Request {
     },
     /// Can no longer be called by this id. Its calls go on.
     Unregister(PeerId),
+    /// Change how an own id may be called. The answer is that of [`Self::Register`].
+    Describe {
+        /// The id.
+        uid: PeerId,
+        /// How it may be called from now on.
+        card: Card,
+    },
+    /// List the peers that it may call.
+    List(Media),
+    /// From now on, it is notified when a peer that it may call registers, changes its card or leaves.
+    Watch,
+    /// No longer.
+    Unwatch,
     /// Start a call.
     Call {
         /// The connection's own name for the call.
@@ -90,9 +103,12 @@ impl Request {
             Self::Join(_) | Self::Leave => (About::Join, Key::default()),
             Self::Send { .. } | Self::Members => (About::Send, Key::default()),
             Self::Reject { about, .. } => (*about, Key::default()),
-            Self::Register { .. } | Self::Unregister(_) | Self::Unknown | Self::Close(_) => {
-                (About::Register, Key::default())
-            }
+            Self::List(_) | Self::Watch | Self::Unwatch => (About::Send, Key::default()),
+            Self::Register { .. }
+            | Self::Unregister(_)
+            | Self::Describe { .. }
+            | Self::Unknown
+            | Self::Close(_) => (About::Register, Key::default()),
         }
     }
 }
@@ -100,7 +116,7 @@ impl Request {
 /// The kinds of requests that can be refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum About {
-    /// [`Request::Register`] or [`Request::Unregister`].
+    /// [`Request::Register`], [`Request::Unregister`] or [`Request::Describe`].
     Register,
     /// [`Request::Call`] or [`Request::Meet`].
     Call,
@@ -108,7 +124,7 @@ pub enum About {
     Signal,
     /// [`Request::Join`] or [`Request::Leave`].
     Join,
-    /// [`Request::Send`] or [`Request::Members`].
+    /// [`Request::Send`] or [`Request::Members`], or a request about other peers.
     Send,
 }
 
@@ -136,8 +152,20 @@ pub struct Card {
     pub is_shared: bool,
     /// It prefers to offer where the caller would offer only when asked.
     pub leads: bool,
+    /// What it does with media.
+    pub media: Media,
     /// Its description for lists of peers, JSON.
     pub meta: Option<Arc<str>>,
+}
+
+/// What a peer that is called does with media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Media {
+    /// It can send, and perhaps receive.
+    #[default]
+    Sends,
+    /// It only receives, and never offers.
+    Receives,
 }
 
 /// How a caller gets to an offer.
@@ -147,6 +175,8 @@ pub enum Start {
     AtOnce,
     /// It offers when it is asked, and answers any offer.
     WhenAsked,
+    /// It asks the other side to offer, and offers itself only to a peer that never does.
+    IfNeeded,
     /// It only answers.
     Never,
 }
