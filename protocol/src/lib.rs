@@ -15,6 +15,7 @@ mod repr;
 pub mod rooms;
 mod server;
 mod signal;
+pub mod webrtcsink;
 
 pub use client::{ClientMessage, ParseError};
 pub use id::{InvalidId, MAX_ID_LEN, MAX_LIST_LEN, PeerId, RoomId};

@@ -3,6 +3,7 @@
 
 pub mod routes;
 pub mod text;
+pub mod webrtcsink;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
@@ -11,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 use serde_json::Value;
 
-use self::text::Text;
+use self::{text::Text, webrtcsink::Webrtcsink};
 use crate::hub::{Notice, Request};
 
 /// The protocols that the server speaks.
@@ -147,10 +148,10 @@ pub fn translator(dialect: Dialect, opening: &Opening) -> Box<dyn Translator> {
         | Dialect::Rooms
         | Dialect::Antmedia
         | Dialect::Action
-        | Dialect::Webrtcsink
         | Dialect::Rest
         | Dialect::Whip
         | Dialect::Whep => Box::new(Text::new(opening.wants.caller)),
+        Dialect::Webrtcsink => Box::new(Webrtcsink::new(opening)),
     }
 }
 

@@ -6,10 +6,12 @@
 //! closed. Closing a connection here removes it from every table at once, before its socket is closed: the uid is free
 //! again, and a later failure leaves nothing behind.
 //!
-//! Notices to the members of a room are queued in the room. [`Hub::pass_on`] delivers a few at a time, so the work of
-//! one event is bounded however many members it concerns.
+//! Notices to the members of a room are queued in the room, and news about peers in the directory. [`Hub::pass_on`]
+//! delivers a few at a time, so the work of one event is bounded however many connections it concerns.
 
 mod calls;
+mod directory;
+mod feed;
 mod notice;
 mod request;
 mod room;
@@ -25,8 +27,11 @@ use async_tungstenite::tungstenite;
 use callbin_protocol::{PeerId, RoomId};
 
 pub use self::{
-    notice::{Call, Change, Ended, Found, Incoming, Joined, Message, Notice, Refusal, Refused},
-    request::{About, Card, Key, Payload, Request, Start},
+    notice::{
+        Call, Change, Ended, Found, Incoming, Joined, Listed, Message, Notice, Peers, Presence, Refusal,
+        Refused,
+    },
+    request::{About, Card, Key, Media, Payload, Request, Start},
 };
 use crate::{
     access::{
@@ -36,7 +41,9 @@ use crate::{
     close::CloseReason,
     dialect::Dialect,
 };
-use room::{News, Place, Room};
+use directory::Directory;
+use feed::Place;
+use room::{News, Room};
 
 /// The number of a connection, from its WebSocket handshake to its end. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,6 +139,8 @@ struct Connection {
     uids: Vec<PeerId>,
     calls: BTreeMap<Key, Leg>,
     seat: Option<Seat>,
+    /// Its place among those that watch who can be called.
+    watch: Option<Place>,
 }
 
 /// One side of a call.
@@ -219,6 +228,8 @@ pub struct Hub {
     rooms: HashMap<RoomId, Room>,
     /// Rooms with undelivered notices, each of them once.
     news: News,
+    /// News about peers, for the connections that watch.
+    directory: Directory,
     usage: HashMap<Owner, Usage>,
     sessions: usize,
     /// The last number used for a call without a name.
@@ -278,8 +289,9 @@ impl Hub {
     pub fn handle(&mut self, conn: ConnId, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::Opened { grant, address, dialect } => {
-                let (uids, calls, seat) = (Vec::new(), BTreeMap::new(), None);
-                self.connections.insert(conn, Connection { grant, address, dialect, uids, calls, seat });
+                let (uids, calls) = (Vec::new(), BTreeMap::new());
+                let connection = Connection { grant, address, dialect, uids, calls, seat: None, watch: None };
+                self.connections.insert(conn, connection);
             }
             Event::Speaks(dialect) => {
                 if let Some(connection) = self.connections.get_mut(&conn) {
@@ -349,22 +361,33 @@ impl Hub {
     /// The cost of a request beyond itself if it were carried out now: the notices it causes and the names in its answer.
     ///
     /// Of two members, the one that joined later pays for both notices between them: its joining and the first leaving.
-    /// So leaving is free, also when a whole network leaves.
+    /// So leaving is free, also when a whole network leaves. In the same way, who registers pays for the watchers.
     pub fn fan_out(&self, conn: ConnId, request: &Request) -> usize {
         let Some(connection) = self.connections.get(&conn) else { return 0 };
         let members = |room| self.rooms.get(room).map_or(0, Room::len);
+        let is_registered = connection.dialect.is_single() && !connection.uids.is_empty();
         match (request, &connection.seat) {
             (Request::Join(id), None) if connection.is_idle() && connection.grant.allows_room(id) => {
                 let members = members(id);
                 if members < self.rules.max_members { 2 * members } else { 0 }
             }
             (Request::Members | Request::Send { to: None, .. }, Some(seat)) => members(&seat.room),
+            (Request::Register { .. } | Request::Meet { .. }, _) if !is_registered => {
+                2 * self.directory.len()
+            }
+            (Request::Describe { .. }, _) => self.directory.len(),
+            (Request::List(_), _) => self.uids.len(),
             _ => 0,
         }
     }
 
-    /// Delivers notices to members of rooms, at a cost of about `most`. True if more are queued.
+    /// Delivers news to watchers and notices to members of rooms, at a cost of about `most`. True if more are queued.
     pub fn pass_on(&mut self, mut most: usize, effects: &mut Vec<Effect>) -> bool {
+        // Half for each, if both have some.
+        let kept = if self.news.is_empty() { 0 } else { most.div_ceil(2) };
+        most -= kept;
+        self.pass_on_directory(&mut most, effects);
+        most += kept;
         while most > 0
             && let Some(id) = self.news.pop()
         {
@@ -377,12 +400,12 @@ impl Hub {
                 self.news.push(id);
             }
         }
-        !self.news.is_empty()
+        self.has_news()
     }
 
     /// Whether notices are queued.
     pub fn has_news(&self) -> bool {
-        !self.news.is_empty()
+        !self.news.is_empty() || self.directory.has_news()
     }
 
     /// The registered peers and the state of each.
@@ -507,6 +530,16 @@ impl Hub {
                 result
             }
             Request::Members => self.list_members(conn, effects),
+            Request::Describe { uid, card } => self.describe(conn, uid, card, effects),
+            Request::List(media) => self.list(conn, media, effects),
+            Request::Watch => {
+                self.watch(conn);
+                Ok(())
+            }
+            Request::Unwatch => {
+                self.unwatch(conn);
+                Ok(())
+            }
             Request::Reject { refusal, .. } => Err(refusal),
             Request::Unknown => Ok(()),
             Request::Close(reason) => {
@@ -531,12 +564,17 @@ impl Hub {
         }
     }
 
-    /// Queues a notice. A member of a room first gets its undelivered ones.
+    /// Queues a notice. A watcher or a member of a room first gets its undelivered ones.
     fn tell(&mut self, conn: ConnId, notice: Notice, effects: &mut Vec<Effect>) {
-        if let Some(Connection { seat: Some(Seat { room, place }), .. }) = self.connections.get(&conn)
-            && let Some(room) = self.rooms.get_mut(room)
-        {
-            room.catch_up(*place, effects);
+        if let Some(Connection { seat, watch, .. }) = self.connections.get(&conn) {
+            if let Some(place) = watch {
+                self.directory.catch_up(*place, effects);
+            }
+            if let Some(Seat { room, place }) = seat
+                && let Some(room) = self.rooms.get_mut(room)
+            {
+                room.catch_up(*place, effects);
+            }
         }
         effects.push(Effect::Tell(conn, notice));
     }
@@ -600,8 +638,11 @@ impl Hub {
         let uids = std::mem::take(&mut connection.uids);
         let keys: Vec<Key> = connection.calls.keys().cloned().collect();
         let seat = connection.seat.take();
+        self.unwatch(conn);
         for uid in &uids {
-            self.uids.remove(uid);
+            if let Some(peer) = self.uids.remove(uid) {
+                self.announce(conn, uid, &peer.card, false);
+            }
             effects.push(Effect::Note(conn, Note::Left(uid.clone())));
         }
         for key in keys {

@@ -102,8 +102,10 @@ impl Translator for Text {
                 };
             }
             Notice::Members(members) => ServerMessage::RoomPeerList(members),
-            // Its connection is closed instead. It asks no such question.
-            Notice::Ended(_) | Notice::Found(_) => return,
+            // Its connection is closed instead.
+            Notice::Ended(_) => return,
+            // It asks no such questions.
+            Notice::Found(_) | Notice::Peers(_) | Notice::Presence(_) => return,
         };
         frames.push(text(&message));
     }
@@ -166,7 +168,8 @@ fn error(refusal: Refusal) -> Option<ErrorMessage> {
         | Refusal::UidNotAllowed
         | Refusal::NotInRoom
         | Refusal::NoSuchCall
-        | Refusal::TooManyIds => return None,
+        | Refusal::TooManyIds
+        | Refusal::NobodyOffers => return None,
     })
 }
 

@@ -46,11 +46,12 @@ impl Hub {
         Ok(())
     }
 
-    /// Adds an id to the tables. It is free.
+    /// Adds an id to the tables. It is free. Calls that it had before it was unregistered still count.
     fn enter(&mut self, conn: ConnId, uid: &PeerId, card: Card) {
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.uids.push(uid.clone());
-            self.uids.insert(uid.clone(), Peer { conn, card });
+            self.uids.insert(uid.clone(), Peer { conn, card: card.clone() });
+            self.announce(conn, uid, &card, true);
         }
     }
 
@@ -69,7 +70,9 @@ impl Hub {
             return Err(Refusal::AlreadyInRoom);
         }
         connection.uids.remove(place);
-        self.uids.remove(uid);
+        if let Some(peer) = self.uids.remove(uid) {
+            self.announce(conn, uid, &peer.card, false);
+        }
         effects.push(Effect::Note(conn, Note::Left(uid.clone())));
         Ok(())
     }
@@ -86,6 +89,10 @@ impl Hub {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         let partner = self.find_callee(conn, &to)?;
+        let asked = match self.uids.get(&to) {
+            Some(peer) => bridge::asked(start, &peer.card)?,
+            None => None,
+        };
         let Some(connection) = self.connections.get(&conn) else { return Ok(()) };
         if connection.seat.is_some() {
             return Err(Refusal::AlreadyInRoom);
@@ -123,7 +130,7 @@ impl Hub {
             is_caller: false,
             returns_as: None,
         };
-        self.start((conn, key, caller), (partner, partner_key, callee), start, effects);
+        self.start((conn, key, caller), (partner, partner_key, callee), asked, effects);
         Ok(())
     }
 
@@ -147,13 +154,11 @@ impl Hub {
         &mut self,
         caller: (ConnId, Key, Leg),
         callee: (ConnId, Key, Leg),
-        start: Start,
+        asked: Option<Side>,
         effects: &mut Vec<Effect>,
     ) {
         let (one, other) = (caller.0, callee.0);
         let (Some(theirs), Some(ours)) = (self.dialect(one), self.dialect(other)) else { return };
-        let leads = self.uids.get(&callee.2.uid).is_some_and(|peer| peer.card.leads);
-        let asked = bridge::asked(start, leads);
         let (name, to) = (caller.2.uid.clone(), callee.2.uid.clone());
         effects.push(Effect::Note(one, Note::Called { caller: name, callee: to, dialects: (theirs, ours) }));
         for ((conn, key, leg), side, dialect) in
@@ -235,12 +240,12 @@ impl Hub {
     fn find_callee(&self, conn: ConnId, callee: &PeerId) -> Result<ConnId, Refusal> {
         let found = self.uids.get(callee).filter(|peer| self.may_call(conn, peer.conn));
         let peer = found.ok_or_else(|| Refusal::PeerNotFound(callee.to_string()))?;
-        let is_free = self.connections.get(&peer.conn).is_some_and(|connection| {
-            let has_call = || connection.calls.values().any(|leg| leg.uid == *callee);
-            connection.seat.is_none() && (peer.card.is_shared || !has_call())
-        });
+        let is_full = |callee: &Connection| callee.calls.len() >= MAX_PER_CONNECTION;
         // A peer that calls itself gets "busy".
-        if peer.conn == conn || !is_free {
+        if peer.conn == conn
+            || !self.is_free(callee, peer)
+            || self.connections.get(&peer.conn).is_some_and(is_full)
+        {
             return Err(Refusal::PeerBusy(callee.to_string()));
         }
         Ok(peer.conn)

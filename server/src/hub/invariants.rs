@@ -49,6 +49,9 @@ impl Hub {
         assert_eq!(hub.sessions, callers, "sessions are counted");
         let usage: usize = hub.usage.values().map(|usage| usage.sessions + usage.rooms).sum();
         assert_eq!(usage, counted, "sessions and rooms are counted once for each of their owners");
+        let watching = hub.connections.iter().filter(|(_, connection)| connection.watch.is_some());
+        let watching: HashSet<_> = watching.map(|(conn, _)| *conn).collect();
+        assert_eq!(hub.directory.followers().collect::<HashSet<_>>(), watching, "who watches gets news");
         let news: Vec<_> = hub.news.iter().collect();
         let with_news = hub.rooms.iter().filter(|(_, room)| room.has_news());
         assert!(with_news.into_iter().all(|(id, _)| news.contains(&id)), "no notice is forgotten");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_tungstenite::tungstenite::Utf8Bytes;
 use callbin_protocol::{PeerId, RoomId};
 
-use super::{About, Key, Payload};
+use super::{About, Key, Media, Payload};
 use crate::{close::CloseReason, dialect::Dialect};
 
 /// Something that a connection's client has to learn. Small: queues have many.
@@ -31,6 +31,10 @@ pub enum Notice {
     Message(Box<Message>),
     /// The other members of the room.
     Members(Vec<PeerId>),
+    /// The peers that it may call. Without a request: it missed some news about them.
+    Peers(Box<Peers>),
+    /// A peer that it may call registered, changed its card or left.
+    Presence(Arc<Presence>),
 }
 
 /// The start of a call, for one side.
@@ -121,6 +125,49 @@ pub struct Message {
     pub payload: Payload,
 }
 
+/// A list of peers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peers {
+    /// What all of them do with media.
+    pub media: Media,
+    /// Those that are free come first.
+    pub peers: Vec<Listed>,
+}
+
+/// A peer in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its id.
+    pub uid: PeerId,
+    /// Its description, JSON.
+    pub meta: Option<Arc<str>>,
+}
+
+impl Listed {
+    /// The bytes of its id and its description.
+    pub fn len(&self) -> usize {
+        self.uid.as_str().len() + self.meta.as_deref().map_or(0, str::len)
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// News about a peer, the same for all watchers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presence {
+    /// The peer.
+    pub uid: PeerId,
+    /// What it does with media.
+    pub media: Media,
+    /// Whether it can be called.
+    pub is_there: bool,
+    /// The frame of webrtcsink's protocol, made once for all watchers.
+    pub text: Utf8Bytes,
+}
+
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
@@ -152,6 +199,8 @@ pub enum Refusal {
     TooManyRooms,
     /// The address or identity has started too many calls.
     TooManySessions,
+    /// Neither of the two offers: the caller only answers, and so does the callee.
+    NobodyOffers,
     /// The webhook did not answer.
     Unavailable,
     /// Any other reason, for people.
@@ -176,6 +225,7 @@ impl Refusal {
             Self::RoomFull(_) => "room is full",
             Self::TooManyRooms => "too many rooms",
             Self::TooManySessions => "too many sessions",
+            Self::NobodyOffers => "neither peer offers",
             Self::Unavailable | Self::Other(_) => "other",
         }
     }
@@ -220,6 +270,8 @@ impl Notice {
             Self::Change(change) => change.text.len(),
             Self::Message(message) => message.from.as_str().len() + message.payload.len(),
             Self::Members(members) => names(members),
+            Self::Peers(list) => list.peers.iter().map(Listed::len).sum(),
+            Self::Presence(presence) => presence.text.len(),
         }
     }
 

@@ -35,6 +35,19 @@ pub enum Request {
         /// The id.
         uid: PeerId,
     },
+    /// Change how an own id may be called. The answer is that of [`Self::Register`].
+    Describe {
+        /// The id.
+        uid: PeerId,
+        /// How it may be called from now on.
+        card: Card,
+    },
+    /// List the peers that it may call.
+    List(Media),
+    /// From now on, it is notified when a peer that it may call registers, changes its card or leaves.
+    Watch,
+    /// No longer.
+    Unwatch,
     /// Start a call.
     Call {
         /// The connection's own name for the call.
@@ -106,9 +119,11 @@ impl Request {
             Self::Join(_) | Self::Leave => (About::Join, Key::default()),
             Self::Send { .. } | Self::Members => (About::Send, Key::default()),
             Self::Reject { about, .. } => (*about, Key::default()),
+            Self::List(_) | Self::Watch | Self::Unwatch => (About::Send, Key::default()),
             Self::Register { .. }
             | Self::Unregister(_)
             | Self::Retire { .. }
+            | Self::Describe { .. }
             | Self::Unknown
             | Self::Close(_) => (About::Register, Key::default()),
         }
@@ -118,7 +133,7 @@ impl Request {
 /// The kinds of requests that can be refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum About {
-    /// [`Request::Register`] or [`Request::Unregister`].
+    /// [`Request::Register`], [`Request::Unregister`] or [`Request::Describe`].
     Register,
     /// [`Request::Call`] or [`Request::Meet`].
     Call,
@@ -128,7 +143,7 @@ pub enum About {
     Signal,
     /// [`Request::Join`] or [`Request::Leave`].
     Join,
-    /// [`Request::Send`] or [`Request::Members`].
+    /// [`Request::Send`] or [`Request::Members`], or a request about other peers.
     Send,
 }
 
@@ -158,8 +173,20 @@ pub struct Card {
     pub leads: bool,
     /// It only sends media. Two such peers do not meet.
     pub only_sends: bool,
+    /// What it does with media.
+    pub media: Media,
     /// Its description for lists of peers, JSON.
     pub meta: Option<Arc<str>>,
+}
+
+/// What a peer that is called does with media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Media {
+    /// It can send, and perhaps receive.
+    #[default]
+    Sends,
+    /// It only receives, and never offers.
+    Receives,
 }
 
 /// How a caller gets to an offer.
@@ -169,6 +196,8 @@ pub enum Start {
     AtOnce,
     /// It offers when it is asked, and answers any offer.
     WhenAsked,
+    /// It asks the other side to offer, and offers itself only to a peer that never does.
+    IfNeeded,
     /// It only answers.
     Never,
 }

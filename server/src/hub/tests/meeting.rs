@@ -123,7 +123,7 @@ fn only_those_who_may_call_a_peer_find_it() {
 fn request() -> impl Strategy<Value = Request> {
     let name = || prop::sample::select(vec!["a", "b", "c"]);
     let card = (any::<bool>(), any::<bool>(), any::<bool>())
-        .prop_map(|(is_shared, leads, only_sends)| Card { is_shared, leads, only_sends, meta: None });
+        .prop_map(|(is_shared, leads, only_sends)| Card { is_shared, leads, only_sends, ..Card::default() });
     let start = prop::sample::select(vec![Start::AtOnce, Start::WhenAsked, Start::Never]);
     (0..8u8, name(), name(), card, start).prop_map(|(what, key, id, card, start)| {
         let (key, uid) = (Key::from(key), uid(id));

@@ -1,0 +1,126 @@
+//! Who can be called: lists, and news for the connections that watch.
+//!
+//! A connection sees the peers that it may call, so one that may not call sees none. News go through a [`Feed`]: a peer
+//! that comes or goes costs the same with any number of watchers. If they come faster than they can be delivered, the
+//! oldest are dropped, and a watcher that missed some gets a new list.
+
+use std::sync::Arc;
+
+use callbin_protocol::{MAX_LIST_LEN, PeerId};
+
+use super::{
+    Ability, Card, ConnId, Effect, Hub, Listed, Media, Notice, Peer, Peers, Presence, Refusal,
+    feed::{Feed, Item},
+};
+use crate::dialect::webrtcsink;
+
+/// What a peer counts in a list beyond its id and its description, in bytes.
+const ENTRY: usize = 20;
+
+impl Item for Presence {
+    fn notice(this: &Arc<Self>) -> Notice {
+        Notice::Presence(this.clone())
+    }
+}
+
+impl Hub {
+    /// Queues the news that an id can be called from now on, or no longer. Costs nothing without watchers.
+    pub(super) fn announce(&mut self, conn: ConnId, uid: &PeerId, card: &Card, is_there: bool) {
+        if self.directory.is_empty() || !self.may(conn, Ability::Answer) {
+            return;
+        }
+        let text = webrtcsink::presence(uid, card, is_there);
+        self.directory.push(Presence { uid: uid.clone(), media: card.media, is_there, text });
+        if self.directory.is_too_long() {
+            self.directory.drop_oldest();
+        }
+    }
+
+    pub(super) fn watch(&mut self, conn: ConnId) {
+        let is_allowed = self.may(conn, Ability::Call);
+        if let Some(connection) = self.connections.get_mut(&conn)
+            && connection.watch.is_none()
+            && is_allowed
+        {
+            connection.watch = Some(self.directory.add(conn));
+        }
+    }
+
+    pub(super) fn unwatch(&mut self, conn: ConnId) {
+        let place = self.connections.get_mut(&conn).and_then(|connection| connection.watch.take());
+        if let Some(place) = place {
+            self.directory.remove(place);
+        }
+    }
+
+    /// Answers with the peers that it may call, those that are free first. A list that would be longer than clients
+    /// have to read ends early.
+    pub(super) fn list(
+        &mut self,
+        conn: ConnId,
+        media: Media,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let (mut free, mut others) = (Vec::new(), Vec::new());
+        if self.may(conn, Ability::Call) {
+            let mut len = 0;
+            for (uid, peer) in &self.uids {
+                if peer.conn == conn || peer.card.media != media || !self.may(peer.conn, Ability::Answer) {
+                    continue;
+                }
+                let listed = Listed { uid: uid.clone(), meta: peer.card.meta.clone() };
+                len += listed.len() + ENTRY;
+                if len > MAX_LIST_LEN {
+                    break;
+                }
+                if self.is_free(uid, peer) { &mut free } else { &mut others }.push(listed);
+            }
+        }
+        free.append(&mut others);
+        self.tell(conn, Notice::Peers(Box::new(Peers { media, peers: free })), effects);
+        Ok(())
+    }
+
+    /// Changes how an own id may be called.
+    pub(super) fn describe(
+        &mut self,
+        conn: ConnId,
+        uid: PeerId,
+        card: Card,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let Some(peer) = self.uids.get_mut(&uid).filter(|peer| peer.conn == conn) else {
+            return Err(Refusal::PeerNotFound(uid.to_string()));
+        };
+        peer.card = card.clone();
+        self.announce(conn, &uid, &card, true);
+        self.tell(conn, Notice::Registered(uid), effects);
+        Ok(())
+    }
+
+    /// Delivers news to watchers, at a cost of about `most`.
+    pub(super) fn pass_on_directory(&mut self, most: &mut usize, effects: &mut Vec<Effect>) {
+        self.directory.pass_on(most, effects);
+        for conn in self.directory.take_late() {
+            let _ = self.list(conn, Media::Sends, effects);
+        }
+    }
+
+    /// Whether a peer can be called now.
+    pub(super) fn is_free(&self, uid: &PeerId, peer: &Peer) -> bool {
+        self.connections.get(&peer.conn).is_some_and(|connection| {
+            let mut calls = connection.calls.values();
+            let is_single = connection.dialect.is_single();
+            let takes_more = !is_single && peer.card.is_shared;
+            let is_busy = calls.any(|leg| is_single || leg.uid == *uid);
+            connection.seat.is_none() && (takes_more || !is_busy)
+        })
+    }
+
+    fn may(&self, conn: ConnId, ability: Ability) -> bool {
+        self.connections.get(&conn).is_some_and(|connection| connection.grant.allows(ability))
+    }
+}
+
+/// The news for the watchers.
+pub(super) type Directory = Feed<Presence>;
