@@ -1,7 +1,11 @@
 //! The signalling protocols, called dialects. Each one translates between the frames of its clients and the neutral
 //! requests and notices of the [`hub`](crate::hub). Pure: no sockets, no clock.
 
+pub mod action;
+pub mod rooms;
 pub mod routes;
+#[cfg(test)]
+mod testing;
 pub mod text;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
@@ -11,7 +15,7 @@ use percent_encoding::percent_decode_str;
 use prometheus_client::encoding::EncodeLabelValue;
 use serde_json::Value;
 
-use self::text::Text;
+use self::{action::Action, rooms::Rooms, text::Text};
 use crate::hub::{Notice, Request};
 
 /// The protocols that the server speaks.
@@ -137,10 +141,10 @@ pub fn query<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, str>> {
 /// The translator for a new WebSocket.
 pub fn translator(dialect: Dialect, opening: &Opening) -> Box<dyn Translator> {
     match dialect {
+        Dialect::Rooms => Box::new(Rooms::new(opening)),
+        Dialect::Action => Box::new(Action::new(opening)),
         Dialect::Text
-        | Dialect::Rooms
         | Dialect::Antmedia
-        | Dialect::Action
         | Dialect::Webrtcsink
         | Dialect::Rest
         | Dialect::Whip
