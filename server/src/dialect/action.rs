@@ -343,3 +343,6 @@ fn explain(refusal: &Refusal) -> (Code, &str) {
         | Refusal::TooManySessions => (Code::Internal, refusal.kind()),
     }
 }
+
+#[cfg(test)]
+mod tests;

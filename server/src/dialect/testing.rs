@@ -1,7 +1,7 @@
 //! Translators of several connections around a real hub, without sockets.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
@@ -12,6 +12,7 @@ use super::{Dialect, Opening, Step, Translator, translator};
 use crate::{
     access::{Ability, Grant},
     close::CloseReason,
+    delivery::outbox::Item,
     hub::{ConnId, Effect, Event, Hub, Rules},
 };
 
@@ -19,13 +20,14 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Table {
     hub: Hub,
-    lines: HashMap<ConnId, Line>,
+    lines: BTreeMap<ConnId, Line>,
     last: u64,
 }
 
 /// One connection.
 struct Line {
     translator: Box<dyn Translator>,
+    queue: VecDeque<Item>,
     heard: Vec<String>,
     refusals: Vec<&'static str>,
     closed: Option<CloseReason>,
@@ -57,8 +59,8 @@ impl Table {
         let mut translator = translator(dialect, &opening);
         let mut steps = Vec::new();
         translator.open(&mut steps);
-        let (heard, refusals) = (Vec::new(), Vec::new());
-        self.lines.insert(conn, Line { translator, heard, refusals, closed: None });
+        let (queue, heard, refusals) = (VecDeque::new(), Vec::new(), Vec::new());
+        self.lines.insert(conn, Line { translator, queue, heard, refusals, closed: None });
         let address = [192, 0, 2, 1].into();
         self.handle(conn, Event::Opened { grant: Arc::new(grant), address, dialect });
         self.carry_out(conn, steps, None);
@@ -104,12 +106,10 @@ impl Table {
         self.handle(conn, Event::Closed);
     }
 
-    /// The webhook refuses, or does not answer.
+    /// Any event of a connection.
     pub(super) fn handle(&mut self, conn: ConnId, event: Event) {
-        let mut effects = Vec::new();
-        self.hub.handle(conn, event, &mut effects);
-        while self.hub.pass_on(100, &mut effects) {}
-        self.apply(effects);
+        self.ask(conn, event);
+        self.write();
     }
 
     /// What the client got since the last call.
@@ -145,45 +145,64 @@ impl Table {
         self.lines.get_mut(&conn).expect("an open connection")
     }
 
+    /// Carries out the steps of a frame. As at a real connection, what it queues is written afterwards.
     fn carry_out(&mut self, conn: ConnId, steps: Vec<Step>, frame: Option<Message>) {
         for step in steps {
-            match step {
+            let text = match step {
                 Step::Ask(request) => {
-                    self.handle(conn, Event::Asked { request, frame: frame.clone() });
-                }
-                Step::Say(text) => self.line(conn).heard.push(text.to_string()),
-                Step::Refuse(reason, text) => {
-                    self.line(conn).refusals.push(reason);
-                    self.line(conn).heard.push(text.to_string());
+                    self.ask(conn, Event::Asked { request, frame: frame.clone() });
+                    continue;
                 }
                 Step::IceServers => {
                     let mut frames = Vec::new();
                     let servers = [json!({ "urls": "stun:192.0.2.1:3478" })];
                     self.line(conn).translator.write_ice_servers(&servers, &mut frames);
-                    self.line(conn).heard.extend(frames.iter().map(Message::to_string));
+                    self.line(conn).queue.extend(frames.into_iter().map(Item::from));
+                    continue;
                 }
-            }
+                Step::Say(text) => text,
+                Step::Refuse(reason, text) => {
+                    self.line(conn).refusals.push(reason);
+                    text
+                }
+            };
+            self.line(conn).queue.push_back(Message::Text(text).into());
         }
+        self.write();
     }
 
-    fn apply(&mut self, effects: Vec<Effect>) {
-        let mut next = VecDeque::new();
+    fn ask(&mut self, conn: ConnId, event: Event) {
+        let mut effects = Vec::new();
+        self.hub.handle(conn, event, &mut effects);
+        while self.hub.pass_on(100, &mut effects) {}
         for effect in effects {
             match effect {
-                Effect::Tell(conn, notice) => {
-                    let (mut frames, mut steps) = (Vec::new(), Vec::new());
-                    let line = self.line(conn);
-                    line.translator.write(notice, &mut frames);
-                    line.translator.follow(&mut steps);
-                    line.heard.extend(frames.iter().map(Message::to_string));
-                    next.push_back((conn, steps));
-                }
-                Effect::Forward(conn, frame) => self.line(conn).heard.push(frame.to_string()),
+                Effect::Tell(conn, notice) => self.line(conn).queue.push_back(notice.into()),
+                Effect::Forward(conn, frame) => self.line(conn).queue.push_back(frame.into()),
                 Effect::Close(conn, reason) => self.line(conn).closed = Some(reason),
                 Effect::Pair(..) | Effect::Note(..) => {}
             }
         }
-        for (conn, steps) in next {
+    }
+
+    /// Writes what is queued, and carries out what follows.
+    fn write(&mut self) {
+        let mut next = Vec::new();
+        for (conn, line) in &mut self.lines {
+            for item in std::mem::take(&mut line.queue) {
+                let (mut frames, mut steps) = (Vec::new(), Vec::new());
+                match item {
+                    Item::Frame(frame) => frames.push(frame),
+                    Item::Notice(notice) => {
+                        line.translator.write(notice, &mut frames);
+                        line.translator.follow(&mut steps);
+                    }
+                }
+                line.heard.extend(frames.iter().map(Message::to_string));
+                next.push((*conn, steps));
+            }
+        }
+        for (conn, steps) in next.into_iter().filter(|(_, steps)| !steps.is_empty()) {
             self.carry_out(conn, steps, None);
         }
     }
