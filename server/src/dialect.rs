@@ -1,7 +1,11 @@
 //! The signalling protocols, called dialects. Each one translates between the frames of its clients and the neutral
 //! requests and notices of the [`hub`](crate::hub). Pure: no sockets, no clock.
 
+pub mod action;
+pub mod rooms;
 pub mod routes;
+#[cfg(test)]
+mod testing;
 pub mod text;
 pub mod webrtcsink;
 
@@ -12,7 +16,7 @@ use percent_encoding::percent_decode_str;
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 use serde_json::Value;
 
-use self::{text::Text, webrtcsink::Webrtcsink};
+use self::{action::Action, rooms::Rooms, text::Text, webrtcsink::Webrtcsink};
 use crate::hub::{Notice, Request};
 
 /// The protocols that the server speaks.
@@ -144,13 +148,11 @@ pub fn query<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, str>> {
 /// The translator for a new WebSocket.
 pub fn translator(dialect: Dialect, opening: &Opening) -> Box<dyn Translator> {
     match dialect {
-        Dialect::Text
-        | Dialect::Rooms
-        | Dialect::Antmedia
-        | Dialect::Action
-        | Dialect::Rest
-        | Dialect::Whip
-        | Dialect::Whep => Box::new(Text::new(opening.wants.caller)),
+        Dialect::Rooms => Box::new(Rooms::new(opening)),
+        Dialect::Action => Box::new(Action::new(opening)),
+        Dialect::Text | Dialect::Antmedia | Dialect::Rest | Dialect::Whip | Dialect::Whep => {
+            Box::new(Text::new(opening.wants.caller))
+        }
         Dialect::Webrtcsink => Box::new(Webrtcsink::new(opening)),
     }
 }

@@ -8,8 +8,18 @@ use std::{
 
 use callbin_transport::{MaybeTls, insecure_config};
 use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
+use serde_json::Value;
 use tungstenite::{
-    Error, Message, WebSocket, client::IntoClientRequest, http::HeaderName, protocol::CloseFrame,
+    Error, Message, WebSocket,
+    client::IntoClientRequest,
+    http::HeaderName,
+    protocol::{
+        CloseFrame,
+        frame::{
+            Frame,
+            coding::{Data, OpCode},
+        },
+    },
 };
 
 use crate::{http::connect_from, server::Server, wait::DEADLINE};
@@ -103,6 +113,30 @@ impl Socket {
     #[track_caller]
     pub fn send(&mut self, text: &str) {
         self.0.send(Message::text(text)).expect("the socket is open");
+    }
+
+    /// Sends a text in frames of at most this many bytes.
+    #[track_caller]
+    pub fn send_in_frames(&mut self, text: &str, size: usize) {
+        let chunks: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+        for (number, chunk) in chunks.iter().enumerate() {
+            let kind = if number == 0 { Data::Text } else { Data::Continue };
+            let frame = Frame::message(chunk.to_vec(), OpCode::Data(kind), number + 1 == chunks.len());
+            self.0.send(Message::Frame(frame)).expect("the socket is open");
+        }
+    }
+
+    /// Waits for a text frame of JSON.
+    #[track_caller]
+    pub fn receive_json(&mut self) -> Value {
+        let text = self.receive_text();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// Waits for exactly this JSON.
+    #[track_caller]
+    pub fn expect_json(&mut self, expected: &Value) {
+        assert_eq!(self.receive_json(), *expected);
     }
 
     /// Sends a binary frame.
