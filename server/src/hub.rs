@@ -158,7 +158,7 @@ struct Seat {
 struct Peer {
     conn: ConnId,
     card: Card,
-    /// Its calls.
+    /// The calls that keep it from being called, see [`Connection::is_taken_by`].
     calls: usize,
 }
 
@@ -172,6 +172,12 @@ impl Connection {
     fn name(&self, conn: ConnId) -> PeerId {
         let by_token = || PeerId::new(self.grant.identity.as_deref()?).ok();
         self.uid().cloned().or_else(by_token).unwrap_or_else(|| PeerId::guest(conn.0))
+    }
+
+    /// Whether a call keeps an id from being called. A caller of a single connection is busy itself; others can be called
+    /// while they call.
+    fn is_taken_by(&self, leg: &Leg, uid: &PeerId) -> bool {
+        leg.uid == *uid && (!leg.is_caller || self.dialect.is_single())
     }
 
     fn is_idle(&self) -> bool {

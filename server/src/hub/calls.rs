@@ -49,7 +49,7 @@ impl Hub {
     /// Adds an id to the tables. It is free. A call under it may go on since the connection gave it up.
     fn enter(&mut self, conn: ConnId, uid: &PeerId, card: Card) {
         if let Some(connection) = self.connections.get_mut(&conn) {
-            let calls = connection.calls.values().filter(|leg| leg.uid == *uid).count();
+            let calls = connection.calls.values().filter(|leg| connection.is_taken_by(leg, uid)).count();
             connection.uids.push(uid.clone());
             self.uids.insert(uid.clone(), Peer { conn, card, calls });
         }
@@ -139,7 +139,8 @@ impl Hub {
         for ((conn, key, leg), side, dialect) in
             [(caller, Side::Caller, dialects.1), (callee, Side::Callee, dialects.0)]
         {
-            if let Some(peer) = self.uids.get_mut(&leg.uid).filter(|peer| peer.conn == conn) {
+            let is_taken = self.connections.get(&conn).is_some_and(|it| it.is_taken_by(&leg, &leg.uid));
+            if let Some(peer) = self.uids.get_mut(&leg.uid).filter(|peer| peer.conn == conn && is_taken) {
                 peer.calls += 1;
             }
             let notice = dialect.map(|dialect| Call {
@@ -296,8 +297,10 @@ impl Hub {
     }
 
     fn take_leg(&mut self, conn: ConnId, key: &Key) -> Option<Leg> {
-        let leg = self.connections.get_mut(&conn)?.calls.remove(key)?;
-        if let Some(peer) = self.uids.get_mut(&leg.uid).filter(|peer| peer.conn == conn) {
+        let connection = self.connections.get_mut(&conn)?;
+        let leg = connection.calls.remove(key)?;
+        let is_taken = connection.is_taken_by(&leg, &leg.uid);
+        if let Some(peer) = self.uids.get_mut(&leg.uid).filter(|peer| peer.conn == conn && is_taken) {
             peer.calls = peer.calls.saturating_sub(1);
         }
         Some(leg)

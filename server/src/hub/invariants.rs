@@ -40,7 +40,7 @@ impl Hub {
                 registered += 1;
                 let peer = &hub.uids[uid];
                 assert_eq!(peer.conn, *conn, "a uid leads to its connection");
-                let calls = connection.calls.values().filter(|leg| leg.uid == *uid).count();
+                let calls = connection.calls.values().filter(|leg| connection.is_taken_by(leg, uid)).count();
                 assert_eq!(peer.calls, calls, "the calls of an id are counted");
             }
         }
