@@ -1,7 +1,10 @@
 //! The signalling protocols, called dialects. Each one translates between the frames of its clients and the neutral
 //! requests and notices of the [`hub`](crate::hub). Pure: no sockets, no clock.
 
+pub mod antmedia;
 pub mod routes;
+#[cfg(test)]
+mod testing;
 pub mod text;
 
 use std::{borrow::Cow, sync::Arc};
@@ -11,7 +14,7 @@ use percent_encoding::percent_decode_str;
 use prometheus_client::encoding::EncodeLabelValue;
 use serde_json::Value;
 
-use self::text::Text;
+use self::{antmedia::Antmedia, text::Text};
 use crate::hub::{Notice, Request};
 
 /// The protocols that the server speaks.
@@ -128,9 +131,9 @@ pub fn query<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, str>> {
 /// The translator for a new WebSocket.
 pub fn translator(dialect: Dialect, opening: &Opening) -> Box<dyn Translator> {
     match dialect {
+        Dialect::Antmedia => Box::new(Antmedia::default()),
         Dialect::Text
         | Dialect::Rooms
-        | Dialect::Antmedia
         | Dialect::Action
         | Dialect::Webrtcsink
         | Dialect::Rest
