@@ -2,6 +2,7 @@
 //! requests and notices of the [`hub`](crate::hub). Pure: no sockets, no clock.
 
 pub mod action;
+pub mod antmedia;
 pub mod rooms;
 pub mod routes;
 #[cfg(test)]
@@ -16,7 +17,7 @@ use percent_encoding::percent_decode_str;
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 use serde_json::Value;
 
-use self::{action::Action, rooms::Rooms, text::Text, webrtcsink::Webrtcsink};
+use self::{action::Action, antmedia::Antmedia, rooms::Rooms, text::Text, webrtcsink::Webrtcsink};
 use crate::hub::{Notice, Request};
 
 /// The protocols that the server speaks.
@@ -149,11 +150,12 @@ pub fn query<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, str>> {
 pub fn translator(dialect: Dialect, opening: &Opening) -> Box<dyn Translator> {
     match dialect {
         Dialect::Rooms => Box::new(Rooms::new(opening)),
+        Dialect::Antmedia => Box::new(Antmedia::default()),
         Dialect::Action => Box::new(Action::new(opening)),
-        Dialect::Text | Dialect::Antmedia | Dialect::Rest | Dialect::Whip | Dialect::Whep => {
+        Dialect::Webrtcsink => Box::new(Webrtcsink::new(opening)),
+        Dialect::Text | Dialect::Rest | Dialect::Whip | Dialect::Whep => {
             Box::new(Text::new(opening.wants.caller))
         }
-        Dialect::Webrtcsink => Box::new(Webrtcsink::new(opening)),
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_tungstenite::tungstenite::Message;
-use callbin_protocol::{ClientMessage, ServerMessage, Signal};
+use callbin_protocol::{ClientMessage, ServerMessage, Signal, antmedia};
 use clap::Parser;
 use futures_util::{AsyncRead, AsyncWrite};
 use hyper::{HeaderMap, header};
@@ -22,7 +22,7 @@ use crate::{
     app::App,
     config::Config,
     delivery::payload::Kind,
-    dialect::Dialect,
+    dialect::{Dialect, Opening, Step, translator},
     edge::{
         assets::Assets,
         http::{self, KeepAlive},
@@ -55,6 +55,35 @@ pub fn protocol(bytes: &[u8]) {
     }
     let _ = Signal::parse(text);
     let _ = Kind::of(text);
+}
+
+/// Frames of an Ant Media client, one a line. A relayed frame must be one that means the same, and each frame gets a
+/// translation, whatever came before.
+pub fn antmedia(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let mut translator = translator(Dialect::Antmedia, &Opening::default());
+    for line in text.lines().take(64) {
+        if let Ok(frame) = antmedia::Frame::parse(line) {
+            let relayed = frame.relayed(line, "s");
+            let named = antmedia::named(&relayed, "s");
+            let again = antmedia::Frame::parse(&named).map(|it| it.command);
+            let index = |command: &antmedia::Command| match command {
+                antmedia::Command::Candidate(it) => it.sdp_m_line_index,
+                _ => None,
+            };
+            // A candidate without an m-line gets the first one.
+            let is_completed =
+                index(&frame.command).is_none() && again.as_ref().is_ok_and(|it| index(it) == Some(0));
+            assert!(is_completed || again.as_ref() == Ok(&frame.command), "{line:?} became {named:?}");
+        }
+        let mut steps = Vec::new();
+        translator.read(Message::text(line), &mut steps);
+        for step in steps {
+            if let Step::Say(text) = step {
+                assert!(text.starts_with("{\"command\":"), "only JSON frames: {text}");
+            }
+        }
+    }
 }
 
 /// Requests on a connection until one upgrades it to a WebSocket. Without a valid token none may.
@@ -213,6 +242,11 @@ mod tests {
     #[test]
     fn corpus_of_protocol() {
         replay("protocol", protocol);
+    }
+
+    #[test]
+    fn corpus_of_antmedia() {
+        replay("antmedia", antmedia);
     }
 
     #[test]

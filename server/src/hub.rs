@@ -183,6 +183,12 @@ impl Connection {
         self.uid().cloned().or_else(by_token).unwrap_or_else(|| PeerId::guest(conn.0))
     }
 
+    /// Whether a call keeps an id from being called. A caller of a single connection is busy itself; others can be called
+    /// while they call.
+    fn is_taken_by(&self, leg: &Leg, uid: &PeerId) -> bool {
+        self.dialect.is_single() || (leg.uid == *uid && !leg.is_caller)
+    }
+
     fn is_idle(&self) -> bool {
         self.calls.is_empty() && self.seat.is_none()
     }

@@ -132,6 +132,11 @@ impl Frame {
         Ok(Self { command, stream, by_name, members })
     }
 
+    /// Whether it has neither `streamId` nor `streamName`.
+    pub fn is_unnamed(&self) -> bool {
+        !self.members.stream_id && !self.members.stream_name
+    }
+
     /// The frame for the other side of a call, which speaks this protocol, too: `text`, from which this frame was
     /// parsed, with the members that clients demand and that it lacks.
     pub fn relayed<'a>(&self, text: &'a str, stream: &str) -> Cow<'a, str> {

@@ -109,11 +109,9 @@ impl Hub {
     /// Whether a peer can be called now.
     pub(super) fn is_free(&self, uid: &PeerId, peer: &Peer) -> bool {
         self.connections.get(&peer.conn).is_some_and(|connection| {
-            let mut calls = connection.calls.values();
-            let is_single = connection.dialect.is_single();
-            let takes_more = !is_single && peer.card.is_shared;
-            let is_busy = calls.any(|leg| is_single || leg.uid == *uid);
-            connection.seat.is_none() && (takes_more || !is_busy)
+            let takes_more = peer.card.is_shared && !connection.dialect.is_single();
+            let is_taken = || connection.calls.values().any(|leg| connection.is_taken_by(leg, uid));
+            connection.seat.is_none() && (takes_more || !is_taken())
         })
     }
 

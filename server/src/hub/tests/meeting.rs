@@ -86,6 +86,17 @@ fn a_sender_does_not_take_over_the_id_of_its_callee() {
 }
 
 #[test]
+fn a_caller_can_be_called_meanwhile() {
+    let mut hub = hub();
+    ask(&mut hub, ALICE, meet(true));
+    ask(&mut hub, BOB, Request::Register { uid: uid("other"), card: Card::default() });
+    let call = |to, start| Request::Call { key: Key::from(to), to: uid(to), from: None, start };
+    assert_eq!(called(&ask(&mut hub, ALICE, call("other", Start::Never))), 2, "as s");
+    assert_eq!(called(&ask(&mut hub, CAROL, call("s", Start::AtOnce))), 2);
+    assert_eq!(refusal(&ask(&mut hub, BOB, call("s", Start::AtOnce))), &Refusal::PeerBusy("s".into()));
+}
+
+#[test]
 fn to_retire_ends_the_call_and_frees_the_id() {
     let mut hub = hub();
     ask(&mut hub, ALICE, meet(true));

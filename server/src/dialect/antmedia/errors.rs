@@ -1,0 +1,47 @@
+//! The errors for refusals of the hub.
+
+use callbin_protocol::antmedia::Definition;
+
+use super::stream::Role;
+use crate::hub::Refusal;
+
+/// The error for a command that begins something, with more information for people.
+pub(super) fn begin(role: Role, refusal: Refusal) -> (Definition, Option<String>) {
+    let definition = match (&refusal, role) {
+        (Refusal::PeerNotFound(_), Role::Play) => Definition::NoStreamExist,
+        // There is one, but this client may not call it.
+        (Refusal::PeerNotFound(_), Role::Join | Role::Publish) => Definition::Unauthorized,
+        // One to many needs a media server.
+        (Refusal::PeerBusy(_), Role::Play) => Definition::ViewerLimitReached,
+        (Refusal::PeerBusy(_) | Refusal::UidTaken, Role::Join) => Definition::NoSpaceForNewPeer,
+        (Refusal::PeerBusy(_) | Refusal::UidTaken, _) => Definition::StreamIdInUse,
+        _ => common(&refusal),
+    };
+    (definition, reason(refusal))
+}
+
+/// The error for a question about a stream.
+pub(super) fn find(refusal: Refusal) -> (Definition, Option<String>) {
+    let definition = match &refusal {
+        Refusal::PeerNotFound(_) => Definition::NoStreamExist,
+        _ => common(&refusal),
+    };
+    (definition, reason(refusal))
+}
+
+fn common(refusal: &Refusal) -> Definition {
+    match refusal {
+        Refusal::UidInvalid => Definition::InvalidStreamName,
+        Refusal::UidNotAllowed | Refusal::Other(_) => Definition::Unauthorized,
+        Refusal::TooManyIds | Refusal::TooManySessions => Definition::HighResourceUsage,
+        _ => Definition::NotInitializedYet,
+    }
+}
+
+/// The webhook's reason.
+fn reason(refusal: Refusal) -> Option<String> {
+    match refusal {
+        Refusal::Other(text) => Some(text),
+        _ => None,
+    }
+}
