@@ -2,6 +2,8 @@
 //! requests and notices of the [`hub`](crate::hub). Pure: no sockets, no clock.
 
 pub mod routes;
+#[cfg(test)]
+mod testing;
 pub mod text;
 pub mod webrtcsink;
 
