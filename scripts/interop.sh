@@ -25,4 +25,13 @@ if ! cmp -s "$sources/package-lock.json" "$cache/node_modules/installed.json"; t
     cp "$sources/package-lock.json" "$cache/node_modules/installed.json"
 fi
 
+# GStreamer's webrtcsink and webrtcsrc: a large build, made once for each version. Without it their rows say so.
+if ! cmp -s "$sources/gst-plugins-rs/Cargo.lock" "$cache/gst-plugins-rs/built.lock"; then
+    echo "callbin: building webrtcsink, which takes some minutes" >&2
+    if cargo build --quiet --locked --package gst-plugin-webrtc --target-dir "$cache/gst-plugins-rs" \
+        --manifest-path "$sources/gst-plugins-rs/Cargo.toml"; then
+        cp "$sources/gst-plugins-rs/Cargo.lock" "$cache/gst-plugins-rs/built.lock"
+    fi
+fi
+
 CALLBIN_INTEROP=$cache exec cargo run --quiet --locked --package callbin-tests --bin callbin-interop -- "$@"

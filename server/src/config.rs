@@ -17,7 +17,12 @@ pub use values::normal_origin;
 use self::values::{
     filter, header, http_url, network, origin, path, seconds, seconds_or_none, size, stun_url, turn_url,
 };
-use crate::{access::account::Quotas, delivery::budget::Bounds, dialect::routes::Setting, hub::Rules};
+use crate::{
+    access::account::Quotas,
+    delivery::budget::Bounds,
+    dialect::routes::{Door, Setting},
+    hub::Rules,
+};
 
 /// A signalling server for GStreamer's WebRTC clients and browsers.
 ///
@@ -79,6 +84,7 @@ impl Config {
             [
                 ("addr", format!("{:?}", listen.addr)),
                 ("port", format!("{:?}", listen.port)),
+                ("listen", format!("{:?}", listen.listen)),
                 ("health", format!("{:?}", listen.health)),
                 ("www", format!("{:?}", listen.www)),
                 ("cert-path", format!("{:?}", tls.cert_path)),
@@ -123,6 +129,11 @@ pub struct Listen {
     /// webrtcsink, rest, whip, whep. Several paths of one protocol add up and replace its default ones.
     #[arg(long, env = "CALLBIN_DIALECT", value_name = "NAME=PATH", value_delimiter = ',')]
     pub dialect: Vec<Setting>,
+
+    /// Another address to listen on, for clients that can give no path: WebSockets on any path speak this protocol there.
+    /// NAME is text, antmedia, action or webrtcsink. Port 0 selects a free one. A line on stdout shows each.
+    #[arg(long, env = "CALLBIN_LISTEN", value_name = "NAME=ADDRESS:PORT", value_delimiter = ',')]
+    pub listen: Vec<Door>,
 
     /// Pages that may embed ours in a frame: origins such as `https://example.org` or `https://*.example.org`, `self`,
     /// or `none`. Such a frame needs allow="camera; microphone".

@@ -95,6 +95,10 @@ impl TcpListener {
         net::TcpListener::from_std(socket).map(Self)
     }
 
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
     pub(crate) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, address) = self.0.accept().await?;
         Ok((TcpStream(stream), address))

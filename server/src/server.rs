@@ -11,7 +11,7 @@ use std::{
 use futures_rustls::TlsAcceptor;
 use futures_util::{
     AsyncReadExt, FutureExt,
-    future::{Fuse, FusedFuture},
+    future::{Fuse, FusedFuture, select_all},
     pin_mut, select_biased,
 };
 use sd_notify::NotifyState;
@@ -22,6 +22,7 @@ use crate::{
     app::{Admission, App, Visit},
     config::{Config, Deadlines},
     connection,
+    dialect::Dialect,
     edge::{
         assets::Assets,
         fair::Fair,
@@ -107,7 +108,11 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
         Some(socket) => socket,
         None => listener::bind(&config.listen.addr, config.listen.port)?,
     };
-    let address = socket.local_addr()?;
+    let mut doors = vec![Door { listener: Listener::new(socket)?, dialect: None }];
+    for door in &config.listen.listen {
+        let listener = Listener::new(listener::listen(door.address)?)?;
+        doors.push(Door { listener, dialect: Some(door.dialect) });
+    }
     let descriptors = raise_descriptor_limit();
     let metrics = Arc::new(Metrics::default());
     let mut app = App::new(
@@ -133,15 +138,15 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     };
     let mut signals = Signals::new()?;
     let reloader = Reloader::new(config.clone(), certificate, app.clone(), descriptors);
-    announce(address, acceptor.is_some(), admin_address);
+    announce(&doors, acceptor.is_some(), admin_address)?;
     tell_systemd(NotifyState::Ready);
-    let mut server = Server { acceptor, app, listener: Listener::new(socket)? };
+    let mut server = Server { acceptor, app, doors };
     server.serve(&mut signals, &reloader, config.tls.restart_on_cert_change).await;
     tell_systemd(NotifyState::Stopping);
     let Deadlines { drain_timeout, shutdown_timeout, .. } = config.deadlines;
     server.drain(&mut signals, drain_timeout, shutdown_timeout / 2).await;
-    let Server { app, listener, .. } = server;
-    drop(listener);
+    let Server { app, doors, .. } = server;
+    drop(doors);
     let left = if drain_timeout.is_zero() { shutdown_timeout } else { shutdown_timeout / 2 };
     shut_down(&app.switchboard, left).await;
     Ok(())
@@ -186,24 +191,30 @@ fn tell_systemd(state: NotifyState<'_>) {
     }
 }
 
-/// Prints the server's URL for people and scripts, and the admin address, one per line.
-fn announce(address: SocketAddr, tls: bool, admin: Option<SocketAddr>) {
-    let scheme = if tls { "https" } else { "http" };
-    let host = if address.ip().is_unspecified() {
-        "localhost".to_owned()
-    } else if address.is_ipv6() {
-        format!("[{}]", address.ip())
-    } else {
-        address.ip().to_string()
-    };
-    let mut lines = format!("listening on {scheme}://{host}:{}/\n", address.port());
+/// Prints the URL of each address for people and scripts, the server's own first, and the admin address, one per line.
+fn announce(doors: &[Door], tls: bool, admin: Option<SocketAddr>) -> std::io::Result<()> {
+    let mut lines = String::new();
+    for Door { listener, dialect } in doors {
+        let address = listener.address()?;
+        let (what, scheme) = dialect.map_or(("listening", "http"), |dialect| (dialect.name(), "ws"));
+        let secure = if tls { "s" } else { "" };
+        let host = if address.ip().is_unspecified() {
+            "localhost".to_owned()
+        } else if address.is_ipv6() {
+            format!("[{}]", address.ip())
+        } else {
+            address.ip().to_string()
+        };
+        lines.push_str(&format!("{what} on {scheme}{secure}://{host}:{}/\n", address.port()));
+        info!(%address, tls, dialect = dialect.map(Dialect::name), "listening");
+    }
     if let Some(admin) = admin {
         lines.push_str(&format!("admin on http://{admin}/\n"));
     }
     let mut out = std::io::stdout();
     // Standard output may be closed.
     let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
-    info!(%address, tls, "listening");
+    Ok(())
 }
 
 /// Serves the admin address.
@@ -244,7 +255,15 @@ async fn shut_down(switchboard: &Switchboard, timeout: Duration) {
 struct Server {
     acceptor: Option<TlsAcceptor>,
     app: Arc<App>,
+    /// At least one.
+    doors: Vec<Door>,
+}
+
+/// An address that the server listens on.
+struct Door {
     listener: Listener,
+    /// What WebSockets on any path speak. `None`: what the path says.
+    dialect: Option<Dialect>,
 }
 
 enum Never {}
@@ -296,12 +315,21 @@ impl Server {
     }
 
     async fn accept_all(&mut self) -> Never {
+        let Self { acceptor, app, doors } = self;
+        let each = doors.iter_mut().map(|door| Box::pin(door.accept_all(acceptor.as_ref(), app)));
+        select_all(each).await.0
+    }
+}
+
+impl Door {
+    async fn accept_all(&mut self, acceptor: Option<&TlsAcceptor>, app: &Arc<App>) -> Never {
+        let dialect = self.dialect;
         loop {
-            let (stream, peer) = self.listener.accept(&self.app.metrics).await;
-            let (app, acceptor) = (self.app.clone(), self.acceptor.clone());
+            let (stream, peer) = self.listener.accept(&app.metrics).await;
+            let (app, acceptor) = (app.clone(), acceptor.cloned());
             runtime::spawn(async move {
                 // Boxed, so that an idle WebSocket does not keep the memory of the handshakes.
-                let handshake = Box::pin(handshake(stream, peer, acceptor, app.clone())).await;
+                let handshake = Box::pin(handshake(stream, peer, dialect, acceptor, app.clone())).await;
                 if let Some((stream, leftover, admission)) = handshake {
                     Box::pin(connection::run(stream, leftover, admission, app)).await;
                 }
@@ -336,6 +364,7 @@ fn share_of(switchboard: &Switchboard, time: Duration) -> usize {
 async fn handshake(
     mut stream: TcpStream,
     peer: SocketAddr,
+    dialect: Option<Dialect>,
     acceptor: Option<TlsAcceptor>,
     app: Arc<App>,
 ) -> Option<(Connected, Vec<u8>, Admission)> {
@@ -364,7 +393,7 @@ async fn handshake(
             }
         },
     };
-    let site = Site::new(app, visit);
+    let site = Site::new(app, visit).speaking(dialect);
     let served = http::serve(stream, conn, keep, |request| site.answer(request)).await;
     let (stream, leftover) = served?;
     Some((stream, leftover, site.into_admission()?))

@@ -21,6 +21,8 @@ pub struct Server {
     process: Process,
     url: String,
     admin: Arc<OnceLock<SocketAddr>>,
+    /// The lines on stdout after the first.
+    lines: Arc<Mutex<Vec<String>>>,
     log: Arc<Mutex<String>>,
 }
 
@@ -66,10 +68,13 @@ impl Server {
         stdout.read_line(&mut line).expect("stdout is text");
         let admin = Arc::new(OnceLock::new());
         let found = admin.clone();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let more = lines.clone();
         thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
                 let address = line.strip_prefix("admin on http://").map(|rest| rest.trim_end_matches('/'));
                 address.and_then(|address| address.parse().ok()).map(|address| found.set(address));
+                more.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
         });
         let url = line.trim().strip_prefix("listening on ").map(String::from);
@@ -78,7 +83,7 @@ impl Server {
             thread::sleep(Duration::from_millis(100));
             panic!("the server does not listen ({status}): {line}{}", log.lock().expect("not poisoned"))
         });
-        Self { process, url, admin, log }
+        Self { process, url, admin, lines, log }
     }
 
     /// The value in the line of `/metrics` that begins with `line`.
@@ -112,6 +117,15 @@ impl Server {
     #[track_caller]
     pub fn admin_address(&self) -> SocketAddr {
         wait_until("the admin address", DEADLINE, || self.admin.get().copied())
+    }
+
+    /// The address where WebSockets on any path speak this dialect: `--listen NAME=…`.
+    #[track_caller]
+    pub fn ws_url_of(&self, dialect: &str) -> String {
+        wait_until("the dialect's address", DEADLINE, || {
+            let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            lines.iter().find_map(|line| line.strip_prefix(&format!("{dialect} on "))).map(String::from)
+        })
     }
 
     /// The process.

@@ -7,6 +7,9 @@ use callbin_protocol::{Candidate, Signal};
 /// The most candidates kept until their description comes. A browser on a machine with many addresses gathers some dozens.
 const MAX_HELD: usize = 256;
 
+/// The longest candidate that is kept, in bytes. The longest of a browser has some 200.
+const MAX_HELD_LEN: usize = 4096;
+
 /// The most mids that are remembered of a description.
 const MAX_MIDS: usize = 256;
 
@@ -29,7 +32,8 @@ impl Inbound {
         let mut ready = Vec::new();
         match signal {
             Signal::Ice(candidate) if self.mids.is_none() => {
-                if self.held.len() < MAX_HELD {
+                let len = candidate.candidate.len() + candidate.sdp_mid.as_deref().map_or(0, str::len);
+                if self.held.len() < MAX_HELD && len <= MAX_HELD_LEN {
                     self.held.push(candidate);
                 }
             }
@@ -139,6 +143,9 @@ mod tests {
             inbound.take(ice("x", None, None));
         }
         assert_eq!(inbound.take(offer()).count(), 1 + MAX_HELD);
+        let mut inbound = Inbound::default();
+        inbound.take(ice(&"x".repeat(MAX_HELD_LEN + 1), None, None));
+        assert_eq!(inbound.take(offer()).count(), 1);
     }
 
     proptest! {

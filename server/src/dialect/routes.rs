@@ -1,6 +1,6 @@
-//! Which dialect is spoken at which path.
+//! Which dialect is spoken at which path, and at which address.
 
-use std::str::FromStr;
+use std::{net::SocketAddr, str::FromStr};
 
 use async_tungstenite::tungstenite::Message;
 
@@ -51,6 +51,30 @@ impl FromStr for Setting {
                 Ok(Self { dialect, path: Some(path.trim_end_matches('/').into()) })
             }
             _ => Err(format!("{place:?} is neither off nor a path, which begins with /")),
+        }
+    }
+}
+
+/// One value of `--listen`: `NAME=ADDRESS:PORT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Door {
+    /// What WebSockets on any path speak.
+    pub dialect: Dialect,
+    /// Where the server listens.
+    pub address: SocketAddr,
+}
+
+impl FromStr for Door {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, address) = text.split_once('=').ok_or("not NAME=ADDRESS:PORT")?;
+        let address = address.parse().map_err(|_| format!("{address:?} is no ADDRESS:PORT"))?;
+        // The others need a path, or HTTP.
+        let names = [Dialect::Text, Dialect::Antmedia, Dialect::Action, Dialect::Webrtcsink];
+        match names.into_iter().find(|dialect| dialect.name() == name) {
+            Some(dialect) => Ok(Self { dialect, address }),
+            None => Err(format!("{name:?} is none of {}", names.map(Dialect::name).join(", "))),
         }
     }
 }
@@ -217,5 +241,16 @@ mod tests {
             let error = text.parse::<Setting>().unwrap_err();
             assert!(error.contains(why), "{error}");
         }
+        for (text, why) in [
+            ("webrtcsink", "not NAME=ADDRESS:PORT"),
+            ("webrtcsink=8443", "no ADDRESS:PORT"),
+            ("webrtcsink=localhost:8443", "no ADDRESS:PORT"),
+            ("rooms=127.0.0.1:8443", "none of text, antmedia, action, webrtcsink"),
+        ] {
+            let error = text.parse::<Door>().unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+        let address = "[::1]:8443".parse().unwrap();
+        assert_eq!("webrtcsink=[::1]:8443".parse(), Ok(Door { dialect: Dialect::Webrtcsink, address }));
     }
 }

@@ -429,4 +429,6 @@ fn uuid(random: &RandomState, number: u64) -> String {
 }
 
 #[cfg(test)]
+mod stage;
+#[cfg(test)]
 mod tests;

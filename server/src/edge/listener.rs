@@ -115,6 +115,10 @@ impl Listener {
         Ok(Self { socket: TcpListener::new(socket)?, spare: spare(), in_trouble: false })
     }
 
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
     /// The next connection. Never fails: it waits until accepting works again.
     pub(crate) async fn accept(&mut self, metrics: &Metrics) -> (TcpStream, SocketAddr) {
         loop {

@@ -25,7 +25,7 @@ use crate::{
         token::Refusal,
     },
     app::{Admission, App, Visit},
-    dialect::{Opening, Wants, query, translator},
+    dialect::{Dialect, Opening, Wants, query, translator},
     edge::{
         assets::Asset,
         http::{Answer, WithHeader, text, try_again},
@@ -61,6 +61,8 @@ pub struct Site {
     app: Arc<App>,
     conn: ConnId,
     peer: SocketAddr,
+    /// What WebSockets on any path speak, if the address has a dialect of its own.
+    only: Option<Dialect>,
     entry: Mutex<Result<Ticket, NoRoom>>,
     admitted: Mutex<Option<Admission>>,
 }
@@ -69,7 +71,12 @@ impl Site {
     /// For one connection.
     pub fn new(app: Arc<App>, visit: Visit) -> Self {
         let Visit { conn, peer, entry } = visit;
-        Self { app, conn, peer, entry: Mutex::new(entry), admitted: Mutex::new(None) }
+        Self { app, conn, peer, only: None, entry: Mutex::new(entry), admitted: Mutex::new(None) }
+    }
+
+    /// At an address with a dialect of its own.
+    pub fn speaking(self, only: Option<Dialect>) -> Self {
+        Self { only, ..self }
     }
 
     /// The admission, if the connection became a WebSocket.
@@ -176,7 +183,11 @@ impl Site {
         check_origin(&settings, request.headers())
             .map_err(|answer| self.refuse(address, "origin", answer))?;
         let path = request.uri().path();
-        let (dialect, rest) = settings.routes.websocket(path).ok_or_else(no_dialect)?;
+        let spoken = match self.only {
+            Some(dialect) => settings.routes.has(dialect).then_some((dialect, "")),
+            None => settings.routes.websocket(path),
+        };
+        let (dialect, rest) = spoken.ok_or_else(no_dialect)?;
         let grant = self.identify(&settings, address, request)?;
         let mut entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner);
         let mut ticket = std::mem::replace(&mut *entry, Err(NoRoom::Server)).map_err(no_room)?;

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::dialect::webrtcsink;
 
-/// What a peer counts in a list beyond its id and its description, in bytes.
-const ENTRY: usize = 20;
+/// What a peer counts in a list beyond its id and its description, in bytes, and what a list counts beyond its peers.
+const ENTRY: usize = 32;
 
 impl Item for Presence {
     fn notice(this: &Arc<Self>) -> Notice {
@@ -63,7 +63,7 @@ impl Hub {
     ) -> Result<(), Refusal> {
         let (mut free, mut others) = (Vec::new(), Vec::new());
         if self.may(conn, Ability::Call) {
-            let mut len = 0;
+            let mut len = ENTRY;
             for (uid, peer) in &self.uids {
                 if peer.conn == conn || peer.card.media != media || !self.may(peer.conn, Ability::Answer) {
                     continue;

@@ -1,1 +1,708 @@
-//! t
+//! Clients of this protocol with each other and with text clients, through the real hub.
+
+use std::collections::HashSet;
+
+use async_tungstenite::tungstenite::Message;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    access::{Ability, Grant},
+    dialect::webrtcsink::stage::Stage,
+    hub::{ConnId, Counts, Event},
+};
+
+const SDP: &str = "v=0\r\nm=audio 9 x 0\r\na=mid:a\r\nm=video 9 x 0\r\na=mid:v\r\n";
+
+impl Stage {
+    /// Opens a connection. Returns it and the id in its welcome.
+    fn sink(&mut self) -> (ConnId, String) {
+        let conn = self.open(Dialect::Webrtcsink);
+        let id = self.welcome(conn);
+        (conn, id)
+    }
+
+    fn welcome(&mut self, conn: ConnId) -> String {
+        let [welcome] = self.json(conn).try_into().expect("one frame");
+        assert_eq!(welcome["type"], "welcome");
+        welcome["peerId"].as_str().expect("an id").into()
+    }
+
+    fn producer(&mut self) -> (ConnId, String) {
+        let (conn, id) = self.sink();
+        self.say(conn, status(&["producer"]));
+        assert_eq!(self.json(conn), [] as [Value; 0], "only a listener gets an answer");
+        (conn, id)
+    }
+
+    fn listener(&mut self) -> (ConnId, String) {
+        let (conn, id) = self.sink();
+        self.say(conn, status(&["listener"]));
+        assert_eq!(self.json(conn), [changed(&id, &["listener"], Value::Null)]);
+        (conn, id)
+    }
+
+    /// A consumer's session with a producer; returns its id.
+    fn start(&mut self, consumer: ConnId, producer: ConnId, id: &str) -> [String; 2] {
+        self.say(consumer, start_session(id));
+        [consumer, producer].map(|conn| {
+            let [started] = self.json(conn).try_into().expect("one frame");
+            started["sessionId"].as_str().expect("an id").into()
+        })
+    }
+}
+
+fn status(roles: &[&str]) -> Value {
+    json!({ "type": "setPeerStatus", "roles": roles, "meta": null })
+}
+
+fn start_session(peer: &str) -> Value {
+    json!({ "type": "startSession", "peerId": peer })
+}
+
+fn changed(peer: &str, roles: &[&str], meta: Value) -> Value {
+    json!({ "type": "peerStatusChanged", "roles": roles, "meta": meta, "peerId": peer })
+}
+
+fn sdp(session: &str, kind: &str) -> Value {
+    json!({ "type": "peer", "sessionId": session, "sdp": { "type": kind, "sdp": SDP } })
+}
+
+fn ice(session: &str, candidate: &str, index: u32) -> Value {
+    let ice = json!({ "candidate": candidate, "sdpMLineIndex": index });
+    json!({ "type": "peer", "sessionId": session, "ice": ice })
+}
+
+fn end(session: &str) -> Value {
+    json!({ "type": "endSession", "sessionId": session })
+}
+
+fn error(details: &str) -> Value {
+    json!({ "type": "error", "details": details })
+}
+
+fn list(producers: Value) -> Value {
+    json!({ "type": "list", "producers": producers })
+}
+
+mod with_each_other {
+    use super::*;
+
+    #[test]
+    fn a_welcome_comes_first_with_a_random_id() {
+        let mut stage = Stage::default();
+        let ids: HashSet<String> = (0..100).map(|_| stage.sink().1).collect();
+        assert_eq!(ids.len(), 100);
+        for id in ids {
+            let parts: Vec<usize> = id.split('-').map(str::len).collect();
+            assert_eq!(parts, [8, 4, 4, 4, 12], "{id}");
+            assert_eq!(id.as_bytes()[14], b'4', "{id}");
+        }
+    }
+
+    #[test]
+    fn the_producer_offers() {
+        let mut stage = Stage::default();
+        let (producer, id) = stage.producer();
+        let (consumer, own) = stage.sink();
+        stage.say(consumer, start_session(&id));
+        let [started] = stage.json(consumer).try_into().unwrap();
+        let ours = started["sessionId"].as_str().unwrap().to_owned();
+        assert_eq!(started, json!({ "type": "sessionStarted", "peerId": id, "sessionId": ours }));
+        let [start] = stage.json(producer).try_into().unwrap();
+        let theirs = start["sessionId"].as_str().unwrap().to_owned();
+        assert_eq!(
+            start,
+            json!({ "type": "startSession", "peerId": own, "sessionId": theirs, "offer": null })
+        );
+        for (from, to, here, there, message) in [
+            (producer, consumer, &theirs, &ours, sdp as fn(&str, &str) -> Value),
+            (consumer, producer, &ours, &theirs, sdp),
+        ] {
+            let kind = if from == producer { "offer" } else { "answer" };
+            stage.say(from, message(here, kind));
+            assert_eq!(stage.json(to), [message(there, kind)]);
+            stage.say(from, ice(here, "candidate:1", 1));
+            assert_eq!(stage.json(to), [ice(there, "candidate:1", 1)]);
+        }
+        stage.say(consumer, end(&ours));
+        assert_eq!(stage.json(producer), [end(&theirs)]);
+        assert_eq!(stage.json(consumer), [] as [Value; 0]);
+        assert_eq!(stage.hub.counts(), Counts { connections: 2, peers: 1, sessions: 0, rooms: 0 });
+    }
+
+    #[test]
+    fn a_consumer_may_offer_at_once() {
+        let mut stage = Stage::default();
+        let (producer, id) = stage.producer();
+        let (consumer, own) = stage.sink();
+        stage.say(consumer, json!({ "type": "startSession", "peerId": id, "offer": SDP }));
+        let [started] = stage.json(consumer).try_into().unwrap();
+        assert_eq!(started["type"], "sessionStarted");
+        let [start] = stage.json(producer).try_into().unwrap();
+        let theirs = start["sessionId"].as_str().unwrap();
+        assert_eq!(
+            start,
+            json!({ "type": "startSession", "peerId": own, "sessionId": theirs, "offer": SDP })
+        );
+        stage.say(producer, sdp(theirs, "answer"));
+        let ours = started["sessionId"].as_str().unwrap();
+        assert_eq!(stage.json(consumer), [sdp(ours, "answer")]);
+    }
+
+    #[test]
+    fn a_producer_serves_several_consumers_and_each_session_ends_for_itself() {
+        let mut stage = Stage::default();
+        let (producer, id) = stage.producer();
+        let consumers: Vec<(ConnId, [String; 2])> = (0..3)
+            .map(|_| {
+                let (consumer, _) = stage.sink();
+                (consumer, stage.start(consumer, producer, &id))
+            })
+            .collect();
+        let sessions: HashSet<&String> = consumers.iter().map(|(_, [_, theirs])| theirs).collect();
+        assert_eq!(sessions.len(), 3);
+        for (consumer, [ours, theirs]) in &consumers {
+            stage.say(producer, sdp(theirs, "offer"));
+            assert_eq!(stage.json(*consumer), [sdp(ours, "offer")]);
+        }
+        let [first, second, third] = consumers.try_into().unwrap();
+        stage.say(producer, end(&first.1[1]));
+        assert_eq!(stage.json(first.0), [end(&first.1[0])]);
+        stage.close(second.0);
+        assert_eq!(stage.json(producer), [end(&second.1[1])]);
+        assert_eq!(stage.json(third.0), [] as [Value; 0]);
+        stage.close(producer);
+        assert_eq!(stage.json(third.0), [end(&third.1[0])]);
+        stage.close(third.0);
+        stage.close(first.0);
+        assert_eq!(stage.hub.counts(), Counts::default());
+    }
+
+    #[test]
+    fn one_that_consumes_several_producers_has_a_session_with_each() {
+        let mut stage = Stage::default();
+        let ((one, first), (two, second)) = (stage.producer(), stage.producer());
+        let (consumer, _) = stage.sink();
+        let [ours, _] = stage.start(consumer, one, &first);
+        let [other, theirs] = stage.start(consumer, two, &second);
+        assert_ne!(ours, other);
+        stage.say(two, sdp(&theirs, "offer"));
+        assert_eq!(stage.json(consumer), [sdp(&other, "offer")]);
+    }
+
+    #[test]
+    fn a_producer_calls_a_waiting_consumer_and_offers() {
+        let mut stage = Stage::default();
+        let (consumer, id) = stage.sink();
+        stage.say(consumer, status(&["consumer"]));
+        let (producer, own) = stage.producer();
+        stage.say(producer, start_session(&id));
+        let [start] = stage.json(producer).try_into().unwrap();
+        let ours = start["sessionId"].as_str().unwrap();
+        assert_eq!(start, json!({ "type": "startSession", "peerId": id, "sessionId": ours, "offer": null }));
+        let [started] = stage.json(consumer).try_into().unwrap();
+        let theirs = started["sessionId"].as_str().unwrap();
+        assert_eq!(started, json!({ "type": "sessionStarted", "peerId": own, "sessionId": theirs }));
+        stage.say(producer, sdp(ours, "offer"));
+        assert_eq!(stage.json(consumer), [sdp(theirs, "offer")]);
+    }
+
+    #[test]
+    fn two_that_only_receive_cannot_meet() {
+        let mut stage = Stage::default();
+        let (consumer, id) = stage.sink();
+        stage.say(consumer, status(&["consumer"]));
+        let (other, _) = stage.sink();
+        stage.say(other, start_session(&id));
+        assert_eq!(stage.json(other), [error("the peer only receives, and only a producer can call it")]);
+        assert_eq!(stage.hub.counts().sessions, 0);
+    }
+
+    #[test]
+    fn a_consumer_does_not_offer_in_a_session() {
+        let mut stage = Stage::default();
+        let (producer, id) = stage.producer();
+        let (consumer, _) = stage.sink();
+        let [ours, _] = stage.start(consumer, producer, &id);
+        stage.say(consumer, sdp(&ours, "offer"));
+        assert_eq!(stage.json(consumer), [error("only the producer of a session offers in it")]);
+        assert_eq!(stage.json(producer), [] as [Value; 0]);
+    }
+
+    #[test]
+    fn who_stops_producing_ends_its_sessions_and_cannot_be_called() {
+        let mut stage = Stage::default();
+        let (producer, id) = stage.producer();
+        let (consumer, _) = stage.sink();
+        let [ours, _] = stage.start(consumer, producer, &id);
+        stage.say(producer, status(&[]));
+        assert_eq!(stage.json(consumer), [end(&ours)]);
+        stage.say(consumer, start_session(&id));
+        assert_eq!(stage.json(consumer), [error(&format!("peer {id:?} not found"))]);
+        stage.say(producer, status(&["producer"]));
+        stage.start(consumer, producer, &id);
+    }
+
+    #[test]
+    fn messages_of_unknown_sessions_are_ignored() {
+        let mut stage = Stage::default();
+        let (producer, id) = stage.producer();
+        let (consumer, _) = stage.sink();
+        let [ours, theirs] = stage.start(consumer, producer, &id);
+        stage.say(consumer, end(&ours));
+        stage.json(producer);
+        for message in [end(&theirs), sdp(&theirs, "offer"), ice(&theirs, "c", 0), end("other"), end("")] {
+            stage.say(producer, message);
+        }
+        // The session of another pair.
+        let (other, _) = stage.sink();
+        let [_, theirs] = stage.start(consumer, producer, &id);
+        for message in [end(&theirs), sdp(&theirs, "answer")] {
+            stage.say(other, message);
+        }
+        assert_eq!(stage.json(other), [] as [Value; 0]);
+        assert_eq!(stage.json(producer), [] as [Value; 0]);
+        assert_eq!(stage.json(consumer), [] as [Value; 0]);
+        assert_eq!(stage.hub.counts().sessions, 1);
+    }
+}
+
+mod with_text_peers {
+    use super::*;
+
+    fn offer() -> String {
+        json!({ "sdp": { "type": "offer", "sdp": SDP } }).to_string()
+    }
+
+    fn answer() -> String {
+        json!({ "sdp": { "type": "answer", "sdp": SDP } }).to_string()
+    }
+
+    fn text_ice(candidate: &str, mid: Option<&str>, index: Option<u32>) -> String {
+        json!({ "ice": { "candidate": candidate, "sdpMid": mid, "sdpMLineIndex": index } }).to_string()
+    }
+
+    #[test]
+    fn a_text_caller_offers_and_the_producer_gets_the_offer_with_the_session() {
+        let mut stage = Stage::default();
+        let (producer, id) = stage.producer();
+        let alice = stage.text("alice");
+        stage.say(alice, format!("SESSION {id}"));
+        assert_eq!(stage.heard(alice), ["SESSION_OK"]);
+        assert_eq!(stage.json(producer), [] as [Value; 0], "the start waits for the offer");
+        stage.say(alice, text_ice("early", Some("v"), None));
+        assert_eq!(stage.json(producer), [] as [Value; 0]);
+        stage.say(alice, offer());
+        let [start, early] = stage.json(producer).try_into().unwrap();
+        let session = start["sessionId"].as_str().unwrap();
+        assert_eq!(
+            start,
+            json!({ "type": "startSession", "peerId": "alice", "sessionId": session, "offer": SDP })
+        );
+        assert_eq!(early, ice(session, "early", 1), "only the index goes");
+        stage.say(alice, text_ice("", Some("v"), Some(1)));
+        assert_eq!(stage.json(producer), [] as [Value; 0], "no end of candidates");
+        stage.say(producer, ice(session, "candidate:2", 1));
+        stage.say(producer, sdp(session, "answer"));
+        let [answered, candidate] = stage.heard(alice).try_into().unwrap();
+        assert_eq!(answered, answer());
+        assert_eq!(candidate, text_ice("candidate:2", Some("v"), Some(1)), "the mid is filled in");
+        stage.say(producer, end(session));
+        assert_eq!(stage.heard(alice), ["closed: PartnerLeft"]);
+    }
+
+    #[test]
+    fn a_text_caller_may_ask_for_the_offer() {
+        let mut stage = Stage::default();
+        let (producer, id) = stage.producer();
+        let alice = stage.text("alice");
+        stage.say(alice, format!("SESSION {id}"));
+        stage.say(alice, "OFFER_REQUEST");
+        let [start] = stage.json(producer).try_into().unwrap();
+        let session = start["sessionId"].as_str().unwrap();
+        assert_eq!(
+            start,
+            json!({ "type": "startSession", "peerId": "alice", "sessionId": session, "offer": null })
+        );
+        stage.say(producer, sdp(session, "offer"));
+        assert_eq!(stage.heard(alice), ["SESSION_OK".to_owned(), offer()]);
+        stage.say(alice, answer());
+        assert_eq!(stage.json(producer), [sdp(session, "answer")]);
+        stage.say(alice, offer());
+        assert_eq!(stage.json(producer), [sdp(session, "offer")], "a later offer is a message");
+        stage.close(alice);
+        assert_eq!(stage.json(producer), [end(session)]);
+    }
+
+    #[test]
+    fn several_text_callers_are_served_at_once() {
+        let mut stage = Stage::default();
+        let (producer, id) = stage.producer();
+        let (alice, bob) = (stage.text("alice"), stage.text("bob"));
+        for (caller, uid) in [(alice, "alice"), (bob, "bob")] {
+            stage.say(caller, format!("SESSION {id}"));
+            stage.say(caller, offer());
+            let [start] = stage.json(producer).try_into().unwrap();
+            assert_eq!(start["peerId"], uid);
+            stage.say(producer, sdp(start["sessionId"].as_str().unwrap(), "answer"));
+            assert_eq!(stage.heard(caller), ["SESSION_OK".to_owned(), answer()]);
+        }
+    }
+
+    #[test]
+    fn a_consumer_without_an_offer_asks_the_text_peer_for_one() {
+        let mut stage = Stage::default();
+        let bob = stage.text("bob");
+        let (consumer, _) = stage.sink();
+        stage.say(consumer, start_session("bob"));
+        let [started] = stage.json(consumer).try_into().unwrap();
+        let session = started["sessionId"].as_str().unwrap();
+        assert_eq!(started, json!({ "type": "sessionStarted", "peerId": "bob", "sessionId": session }));
+        assert_eq!(stage.heard(bob), ["OFFER_REQUEST"]);
+        stage.say(bob, offer());
+        assert_eq!(stage.json(consumer), [sdp(session, "offer")]);
+        stage.say(consumer, sdp(session, "answer"));
+        assert_eq!(stage.heard(bob), [answer()]);
+        stage.say(consumer, end(session));
+        assert_eq!(stage.heard(bob), ["closed: PartnerLeft"]);
+    }
+
+    #[test]
+    fn a_consumer_with_an_offer_is_answered() {
+        let mut stage = Stage::default();
+        let bob = stage.text("bob");
+        let (consumer, _) = stage.sink();
+        stage.say(consumer, json!({ "type": "startSession", "peerId": "bob", "offer": SDP }));
+        let session = stage.json(consumer)[0]["sessionId"].as_str().unwrap().to_owned();
+        assert_eq!(stage.heard(bob), [offer()]);
+        stage.say(bob, answer());
+        assert_eq!(stage.json(consumer), [sdp(&session, "answer")]);
+        stage.close(bob);
+        assert_eq!(stage.json(consumer), [end(&session)]);
+    }
+
+    #[test]
+    fn a_second_consumer_of_a_text_peer_is_refused() {
+        let mut stage = Stage::default();
+        let bob = stage.text("bob");
+        let ((first, _), (second, _)) = (stage.sink(), stage.sink());
+        stage.say(first, start_session("bob"));
+        stage.say(second, start_session("bob"));
+        assert_eq!(stage.json(second), [error("peer \"bob\" is busy")]);
+        stage.say(second, json!({ "type": "startSession", "peerId": "bob", "offer": SDP }));
+        assert_eq!(stage.json(second), [error("peer \"bob\" is busy")], "one error for both requests");
+        assert_eq!(stage.heard(bob), ["OFFER_REQUEST"]);
+    }
+
+    #[test]
+    fn a_text_caller_sends_to_a_waiting_consumer() {
+        let mut stage = Stage::default();
+        let (consumer, id) = stage.sink();
+        stage.say(consumer, status(&["consumer"]));
+        let alice = stage.text("alice");
+        stage.say(alice, format!("SESSION {id}"));
+        let [started] = stage.json(consumer).try_into().unwrap();
+        let session = started["sessionId"].as_str().unwrap();
+        assert_eq!(started, json!({ "type": "sessionStarted", "peerId": "alice", "sessionId": session }));
+        stage.say(alice, offer());
+        assert_eq!(stage.json(consumer), [sdp(session, "offer")]);
+    }
+}
+
+mod directory {
+    use super::*;
+
+    #[test]
+    fn the_list_has_those_of_all_dialects_that_can_send_and_not_oneself() {
+        let mut stage = Stage::default();
+        let (producer, id) = stage.producer();
+        let bob = stage.text("bob");
+        let (consumer, waits) = stage.sink();
+        stage.say(consumer, status(&["consumer"]));
+        stage.say(producer, json!({ "type": "list" }));
+        assert_eq!(stage.json(producer), [list(json!([{ "id": "bob", "meta": null }]))]);
+        stage.say(consumer, json!({ "type": "list" }));
+        let [listed] = stage.json(consumer).try_into().unwrap();
+        let ids: HashSet<&str> =
+            listed["producers"].as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap()).collect();
+        assert_eq!(ids, HashSet::from(["bob", id.as_str()]));
+        stage.say(producer, json!({ "type": "listConsumers" }));
+        let consumers = json!([{ "id": waits, "meta": null }]);
+        assert_eq!(stage.json(producer), [json!({ "type": "listConsumers", "consumers": consumers })]);
+        assert_eq!(stage.heard(bob), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn those_that_are_free_come_first() {
+        let mut stage = Stage::default();
+        for uid in 0..10 {
+            stage.text(&format!("busy-{uid}"));
+            let (consumer, _) = stage.sink();
+            stage.say(consumer, start_session(&format!("busy-{uid}")));
+        }
+        stage.text("free");
+        let (asker, _) = stage.sink();
+        stage.say(asker, json!({ "type": "list" }));
+        let [listed] = stage.json(asker).try_into().unwrap();
+        assert_eq!(listed["producers"][0]["id"], "free");
+        assert_eq!(listed["producers"].as_array().unwrap().len(), 11);
+    }
+
+    #[test]
+    fn listeners_hear_who_comes_changes_and_goes() {
+        let mut stage = Stage::default();
+        let (listener, _) = stage.listener();
+        let bob = stage.text("bob");
+        assert_eq!(stage.json(listener), [changed("bob", &["producer"], Value::Null)]);
+        stage.close(bob);
+        assert_eq!(stage.json(listener), [changed("bob", &[], Value::Null)]);
+        let (producer, id) = stage.producer();
+        assert_eq!(stage.json(listener), [changed(&id, &["producer"], Value::Null)]);
+        let meta = json!({ "name": "door" });
+        stage.say(producer, json!({ "type": "setPeerStatus", "roles": ["producer"], "meta": meta }));
+        assert_eq!(stage.json(listener), [changed(&id, &["producer"], meta.clone())]);
+        stage.say(producer, json!({ "type": "setPeerStatus", "roles": ["producer"], "meta": meta }));
+        assert_eq!(stage.json(listener), [] as [Value; 0], "nothing has changed");
+        stage.say(producer, json!({ "type": "setPeerStatus", "roles": ["consumer"], "meta": meta }));
+        assert_eq!(stage.json(listener), [changed(&id, &["consumer"], meta.clone())]);
+        stage.close(producer);
+        assert_eq!(stage.json(listener), [changed(&id, &[], meta)]);
+        stage.say(listener, status(&[]));
+        stage.text("carol");
+        assert_eq!(stage.json(listener), [] as [Value; 0], "it no longer listens");
+    }
+
+    #[test]
+    fn a_producer_that_listens_gets_its_own_status_under_the_id_that_it_knows() {
+        let mut stage = Stage::default();
+        let (conn, id) = stage.listener();
+        let meta = json!({ "uid": "page" });
+        let both = json!({ "type": "setPeerStatus", "roles": ["listener", "producer"], "meta": meta });
+        stage.say(conn, both);
+        assert_eq!(stage.json(conn), [changed(&id, &["producer", "listener"], meta.clone())]);
+        let (other, _) = stage.sink();
+        stage.say(other, json!({ "type": "list" }));
+        assert_eq!(stage.json(other), [list(json!([{ "id": "page", "meta": meta }]))]);
+    }
+
+    #[test]
+    fn tokens_decide_who_sees_whom() {
+        let mut stage = Stage::default();
+        let only = |ability| Grant { allow: Some(vec![ability]), ..Grant::default() };
+        let deaf = stage.open_with(Dialect::Webrtcsink, "", only(Ability::Answer));
+        let id = stage.welcome(deaf);
+        stage.say(deaf, status(&["listener"]));
+        assert_eq!(stage.json(deaf), [changed(&id, &["listener"], Value::Null)], "only about itself");
+        let shy = stage.open_with(Dialect::Text, "", only(Ability::Call));
+        stage.say(shy, "HELLO shy");
+        let (listener, _) = stage.listener();
+        stage.text("bob");
+        assert_eq!(stage.json(deaf), [] as [Value; 0]);
+        assert_eq!(stage.json(listener), [changed("bob", &["producer"], Value::Null)]);
+        for (asker, expected) in [(deaf, json!([])), (listener, json!([{ "id": "bob", "meta": null }]))] {
+            stage.say(asker, json!({ "type": "list" }));
+            assert_eq!(stage.json(asker), [list(expected)]);
+        }
+        stage.say(deaf, start_session("bob"));
+        assert_eq!(stage.json(deaf), [error("peer \"bob\" not found")], "as if it did not exist");
+        stage.say(listener, start_session("shy"));
+        assert_eq!(stage.json(listener), [error("peer \"shy\" not found")]);
+    }
+
+    /// One event costs the same with one listener and with a thousand, and all of them hear of it in bounded steps.
+    #[test]
+    fn news_cost_the_same_with_a_thousand_listeners() {
+        let mut stage = Stage::default();
+        let listeners: Vec<ConnId> = (0..1000).map(|_| stage.listener().0).collect();
+        stage.holds = true;
+        let conn = ConnId(0);
+        let mut effects = Vec::new();
+        let address = [192, 0, 2, 1].into();
+        let grant = std::sync::Arc::new(Grant::default());
+        stage.hub.handle(conn, Event::Opened { grant, address, dialect: Dialect::Text }, &mut effects);
+        let request = Request::Register { uid: "bob".parse().unwrap(), card: Card::default() };
+        assert_eq!(stage.hub.fan_out(conn, &request), 2000, "its coming and its going are paid for");
+        stage.hub.handle(conn, Event::Asked { request, frame: None }, &mut effects);
+        assert!(effects.len() <= 2, "{effects:?}");
+        let mut steps = 0;
+        while stage.hub.has_news() {
+            stage.pass_on(256);
+            steps += 1;
+        }
+        assert!(steps > 20, "{steps}");
+        for listener in listeners {
+            assert_eq!(stage.json(listener), [changed("bob", &["producer"], Value::Null)]);
+        }
+    }
+
+    #[test]
+    fn who_misses_news_gets_a_new_list() {
+        let mut stage = Stage::default();
+        let (listener, _) = stage.listener();
+        stage.holds = true;
+        let mut peers = Vec::new();
+        for uid in 0..5000 {
+            peers.push(stage.text(&uid.to_string()));
+        }
+        for peer in &peers[1..] {
+            stage.close(*peer);
+        }
+        while stage.hub.has_news() {
+            stage.pass_on(256);
+        }
+        assert_eq!(stage.json(listener), [list(json!([{ "id": "0", "meta": null }]))]);
+        stage.close(peers[0]);
+        stage.pass_on(256);
+        assert_eq!(stage.json(listener), [changed("0", &[], Value::Null)]);
+    }
+
+    #[test]
+    fn no_list_is_longer_than_a_client_reads() {
+        let mut stage = Stage::default();
+        for number in 0..1100 {
+            stage.text(&format!("{number:01000}"));
+        }
+        let (asker, _) = stage.sink();
+        stage.say(asker, json!({ "type": "list" }));
+        let [text] = stage.heard(asker).try_into().unwrap();
+        assert!((900_000..=callbin_protocol::MAX_LIST_LEN).contains(&text.len()), "{}", text.len());
+    }
+}
+
+mod ids {
+    use super::*;
+
+    #[test]
+    fn a_client_may_wish_for_an_id() {
+        let mut stage = Stage::default();
+        let wishes = stage.open_with(Dialect::Webrtcsink, "id=cam%2D1", Grant::default());
+        assert_eq!(stage.welcome(wishes), "cam-1");
+        stage.say(wishes, status(&["producer"]));
+        let (named, _) = stage.sink();
+        stage.say(
+            named,
+            json!({ "type": "setPeerStatus", "roles": ["producer"], "meta": { "uid": "cam-2" } }),
+        );
+        for id in ["cam-1", "cam-2"] {
+            let caller = stage.text(&format!("caller-of-{id}"));
+            stage.say(caller, format!("SESSION {id}"));
+            assert_eq!(stage.heard(caller), ["SESSION_OK"]);
+        }
+    }
+
+    #[test]
+    fn a_wish_is_no_name_until_it_is_registered() {
+        let mut stage = Stage::default();
+        let (producer, id) = stage.producer();
+        let claims = stage.open_with(Dialect::Webrtcsink, "id=alice", Grant::default());
+        stage.welcome(claims);
+        stage.say(claims, start_session(&id));
+        let [start] = stage.json(producer).try_into().unwrap();
+        assert_eq!(start["peerId"], PeerId::guest(claims.0).as_str());
+    }
+
+    #[test]
+    fn ids_are_bound_by_tokens_and_the_subject_is_the_default() {
+        let mut stage = Stage::default();
+        let grant = Grant { identity: Some("cam".into()), uid: Some("cam".into()), ..Grant::default() };
+        let conn = stage.open_with(Dialect::Webrtcsink, "", grant.clone());
+        assert_eq!(stage.welcome(conn), "cam");
+        stage.say(conn, status(&["producer", "listener"]));
+        assert_eq!(stage.json(conn), [changed("cam", &["producer", "listener"], Value::Null)]);
+        let thief = stage.open_with(Dialect::Webrtcsink, "id=door", grant);
+        stage.welcome(thief);
+        stage.say(thief, status(&["producer"]));
+        assert_eq!(stage.json(thief), [error("the token does not allow the id")]);
+        stage.say(thief, status(&["listener"]));
+        assert_eq!(stage.json(thief), [changed("door", &["listener"], Value::Null)], "it may go on");
+    }
+
+    #[test]
+    fn a_taken_id_is_refused_and_another_one_may_follow() {
+        let mut stage = Stage::default();
+        stage.text("bob");
+        let (conn, id) = stage.sink();
+        let named =
+            |uid: &str| json!({ "type": "setPeerStatus", "roles": ["producer"], "meta": { "uid": uid } });
+        stage.say(conn, named("bob"));
+        assert_eq!(stage.json(conn), [error("another peer has the id")]);
+        stage.say(conn, named("bobby"));
+        stage.say(conn, status(&["producer"]));
+        assert_eq!(stage.json(conn), [] as [Value; 0]);
+        assert_eq!(stage.hub.counts().peers, 2);
+        let (asker, _) = stage.sink();
+        stage.say(asker, start_session(&id));
+        assert_eq!(stage.json(asker)[0]["type"], "sessionStarted");
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        let long = "x".repeat(MAX_ID_LEN + 1);
+        for wish in ["id=", "id=a%20b", &format!("id={long}")] {
+            let mut stage = Stage::default();
+            let conn = stage.open_with(Dialect::Webrtcsink, wish, Grant::default());
+            assert_eq!(stage.welcome(conn).len(), 36);
+            stage.say(conn, status(&["producer"]));
+            assert_eq!(stage.json(conn), [error("the id is empty, too long or has white space")], "{wish}");
+        }
+        let mut stage = Stage::default();
+        let (conn, _) = stage.sink();
+        for uid in ["", "a b", long.as_str()] {
+            stage
+                .say(conn, json!({ "type": "setPeerStatus", "roles": ["producer"], "meta": { "uid": uid } }));
+            assert_eq!(stage.json(conn), [error("the id is empty, too long or has white space")]);
+            stage.say(conn, start_session(uid));
+            let quoted = uid.get(..MAX_ID_LEN).unwrap_or(uid);
+            assert_eq!(stage.json(conn), [error(&format!("peer {quoted:?} not found"))]);
+        }
+    }
+}
+
+mod malformed {
+    use super::*;
+
+    #[test]
+    fn what_is_malformed_gets_an_error_and_the_connection_stays() {
+        let mut stage = Stage::default();
+        let (conn, _) = stage.sink();
+        for text in ["", "x", "{}", "{\"type\":\"newPeer\"}", "{\"type\":\"peer\",\"sessionId\":\"s\"}"] {
+            stage.say(conn, text);
+            let [answer] = stage.json(conn).try_into().unwrap();
+            assert_eq!(answer["type"], "error", "{text}");
+            let details = answer["details"].as_str().unwrap();
+            assert!(details.starts_with("malformed message: "), "{details}");
+        }
+        stage.send(conn, Message::binary(&b"x"[..]));
+        assert_eq!(stage.json(conn), [error("a binary frame")]);
+        stage.say(conn, json!({ "type": "setProtocolVersion", "version": 2 }));
+        assert_eq!(stage.json(conn), [] as [Value; 0]);
+        stage.say(conn, json!({ "type": "list" }));
+        assert_eq!(stage.json(conn), [list(json!([]))]);
+    }
+
+    #[test]
+    fn a_status_that_makes_no_sense_is_refused() {
+        let mut stage = Stage::default();
+        let (conn, _) = stage.sink();
+        stage.say(conn, status(&["producer", "consumer"]));
+        assert_eq!(stage.json(conn), [error("a peer is either a producer or a consumer")]);
+        let meta = "x".repeat(MAX_META);
+        stage.say(conn, json!({ "type": "setPeerStatus", "roles": ["producer"], "meta": meta }));
+        assert_eq!(stage.json(conn), [error("meta is longer than 4096 bytes")]);
+        assert_eq!(stage.hub.counts().peers, 0);
+    }
+
+    #[test]
+    fn sessions_of_one_producer_are_bounded() {
+        let mut stage = Stage::default();
+        let (producer, id) = stage.producer();
+        let started = (0..300).filter(|_| {
+            let (consumer, _) = stage.sink();
+            stage.say(consumer, start_session(&id));
+            stage.json(consumer)[0]["type"] == "sessionStarted"
+        });
+        assert_eq!(started.count(), 256);
+        stage.close(producer);
+    }
+}

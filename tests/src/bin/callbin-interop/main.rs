@@ -15,6 +15,7 @@ mod machine;
 mod peer;
 mod stack;
 mod table;
+mod webrtcsink;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -31,6 +32,7 @@ use crate::{
     examples::Example,
     stack::{Kind, Role, Stack},
     table::{Column, KNOWN, Row, Table},
+    webrtcsink::Element,
 };
 
 const BOTH: &str = "sendrecv";
@@ -48,6 +50,7 @@ fn main() {
         .map(Kind::name)
         .into_iter()
         .chain(Example::ALL.map(Example::name))
+        .chain(Element::ALL.map(Element::name))
         .map(str::to_lowercase)
         .collect();
     if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
@@ -68,6 +71,8 @@ fn main() {
         table.extend(browsers.join().expect("no panic gets this far"));
     });
     table.extend(Example::ALL.into_iter().filter(|it| is_wanted(it.name())).flat_map(examples::run));
+    let elements = Element::ALL.into_iter().filter(|it| is_wanted(it.name()));
+    table.extend(elements.flat_map(|element| webrtcsink::run(&server, &packages, element)));
     println!("{}\n\n{table}", machine::describe(&packages));
     exit(i32::from(table.has_failed()));
 }
