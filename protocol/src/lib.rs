@@ -5,6 +5,7 @@
 //! frame that parses the same. PROTOCOL.md describes the format on the wire.
 
 mod client;
+mod fragment;
 mod id;
 mod printable;
 mod repr;
@@ -12,6 +13,7 @@ mod server;
 mod signal;
 
 pub use client::{ClientMessage, ParseError};
+pub use fragment::{Fragment, InvalidFragment, fold_candidates, ufrags};
 pub use id::{InvalidId, MAX_ID_LEN, MAX_LIST_LEN, PeerId, RoomId};
 pub use printable::printable;
 pub use server::{ErrorMessage, ServerMessage, UnknownMessage};

@@ -1,8 +1,11 @@
 //! The signalling protocols, called dialects. Each one translates between the frames of its clients and the neutral
 //! requests and notices of the [`hub`](crate::hub). Pure: no sockets, no clock.
 
+pub mod http;
+pub mod rest;
 pub mod routes;
 pub mod text;
+pub mod whip;
 
 use std::{borrow::Cow, sync::Arc};
 
