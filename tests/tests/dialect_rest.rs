@@ -462,7 +462,7 @@ fn the_clients_limits_hold() {
 fn a_draining_server_registers_nobody() {
     let mut server = Server::start(&["--drain-timeout", "30"]);
     let rest = Rest::new(&server);
-    let (_one, mut other) = Socket::session(&server, "stays");
+    let (one, mut other) = Socket::session(&server, "stays");
     rest.register("cam");
     let mut waiting = rest.poll("/offer/cam");
     Command::new("kill").args(["-TERM", &server.pid().to_string()]).status().expect("kill exists");
@@ -472,6 +472,7 @@ fn a_draining_server_registers_nobody() {
     assert_eq!(rest.send("POST", "/offer/stays-callee", &description("offer")).status, 503);
     assert_eq!(rest.send("POST", "/offer", &json!({ "to": "x" })).status, 503);
     other.send("still there");
+    drop((one, other));
     server.process().wait_for(DEADLINE);
 }
 

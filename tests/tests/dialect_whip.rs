@@ -151,7 +151,7 @@ fn offers_that_cannot_be_answered_have_their_codes() {
 
 #[test]
 fn a_peer_that_does_not_answer_is_not_awaited_for_ever() {
-    let server = Server::start(&[]);
+    let server = Server::start(&["--hello-timeout", "1"]);
     let mut peer = Socket::register(&server, "cam");
     let mut request = start(&server, "POST", "/whip/cam", &[SDP], &sdp("offer"));
     signal(&mut peer);

@@ -15,8 +15,8 @@ use crate::{
     edge::http::{Answer, try_again},
 };
 
-/// The time for the peer's answer.
-const ANSWER: Duration = Duration::from_secs(10);
+/// The longest time for the peer's answer, however long `--hello-timeout` is: a connection is cut soon after.
+const LONGEST_ANSWER: Duration = Duration::from_secs(20);
 
 /// The candidates are complete when none has come for this long. Many peers send no end of candidates.
 const QUIET: Duration = Duration::from_millis(300);
@@ -88,7 +88,8 @@ async fn post(visitor: Visitor, place: &Place, request: Request<Incoming>) -> An
 
 /// Waits for the peer's answer.
 async fn answered(line: &Arc<Line>) -> Result<(), Answer> {
-    let found = line.until(ANSWER, |inner| match inner.closed {
+    let time = line.presence.app.settings().limits.hello_timeout.min(LONGEST_ANSWER);
+    let found = line.until(time, |inner| match inner.closed {
         _ if inner.client.is_over() => Some(Err(respond(whip::not_created(&inner.client)))),
         Some(reason) => Some(Err(closed(reason))),
         None => inner.client.leg()?.answer().map(|_| Ok(())),
