@@ -9,6 +9,7 @@
 pub mod action;
 pub mod antmedia;
 mod client;
+mod fragment;
 mod id;
 mod printable;
 mod repr;
@@ -18,6 +19,7 @@ mod signal;
 pub mod webrtcsink;
 
 pub use client::{ClientMessage, ParseError};
+pub use fragment::{Fragment, InvalidFragment, fold_candidates, ufrags};
 pub use id::{InvalidId, MAX_ID_LEN, MAX_LIST_LEN, PeerId, RoomId};
 pub use printable::printable;
 pub use server::{ErrorMessage, ServerMessage, UnknownMessage};

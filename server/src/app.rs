@@ -17,7 +17,7 @@ use crate::{
         owner::owners,
     },
     dialect::{Translator, Wants},
-    edge::{assets::Assets, fair::Lanes},
+    edge::{assets::Assets, calls::Calls, fair::Lanes},
     hub::ConnId,
     operate::{
         metrics::{Metrics, Snapshot},
@@ -38,6 +38,8 @@ const MAX_KEPT: usize = 1024;
 pub struct App {
     /// All open WebSockets.
     pub switchboard: Switchboard,
+    /// The calls and registrations of HTTP clients.
+    pub calls: Calls,
     /// Usage and limits of addresses and identities.
     pub accounts: Arc<Accounts>,
     /// The metrics.
@@ -96,6 +98,7 @@ impl App {
     ) -> Self {
         Self {
             switchboard,
+            calls: Calls::default(),
             accounts,
             metrics,
             assets,
@@ -143,10 +146,15 @@ impl App {
         !self.draining.load(Ordering::Relaxed)
     }
 
+    /// The number of a new connection.
+    pub fn next_conn(&self) -> ConnId {
+        ConnId(self.last_conn.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
     /// Counts a new connection. `None`: cut it at once.
     pub fn visit(self: &Arc<Self>, peer: SocketAddr) -> Option<(Visit, Option<ShedSlot>)> {
         self.metrics.accepted.inc();
-        let conn = ConnId(self.last_conn.fetch_add(1, Ordering::Relaxed) + 1);
+        let conn = self.next_conn();
         let entry = self.accounts.enter().and_then(|mut ticket| {
             // A proxy has many clients: the request names the one to charge.
             if !self.settings().proxies.trusts(peer.ip()) {

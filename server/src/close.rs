@@ -65,6 +65,9 @@ pub enum CloseReason {
     /// No pong came in time.
     #[error("no pong in time")]
     NoPong,
+    /// An HTTP client has sent no request for its call or its registration in time.
+    #[error("no request in time")]
+    Abandoned,
     /// The server is shutting down.
     #[error("server is shutting down")]
     GoingAway,
@@ -84,6 +87,7 @@ impl CloseReason {
             Self::SlowReader
             | Self::Unfinished
             | Self::NoPong
+            | Self::Abandoned
             | Self::UidNotAllowed
             | Self::NotJoined
             | Self::Replaced

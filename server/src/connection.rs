@@ -2,16 +2,16 @@
 
 mod farewell;
 mod lapse;
+mod presence;
 
 use std::{
     collections::VecDeque,
     future::Future,
     io, mem,
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use async_tungstenite::{
@@ -22,29 +22,25 @@ use async_tungstenite::{
         protocol::{Role, WebSocketConfig},
     },
 };
-use callbin_protocol::{PeerId, ServerMessage};
+use callbin_protocol::ServerMessage;
 use futures_util::{FutureExt, Sink, Stream};
 use tracing::debug;
 
 use self::lapse::Lapse;
+pub use self::presence::{Asking, Presence};
 use crate::{
-    access::{
-        Ability, Grant,
-        account::Ticket,
-        owner::{Owner, owners},
-        webhook::{Asker, Question, Verdict},
-    },
+    access::{Ability, webhook::Verdict},
     app::{Admission, App},
     close::CloseReason,
     config::Limits,
     delivery::{
         incoming::Incoming,
-        outbox::{Item, Link, Next, Outbox},
+        outbox::{Item, Link, Next},
         payload::Kind,
     },
     dialect::{Dialect, Opening, Step, Translator, translator},
     edge::stream::Connected,
-    hub::{ConnId, Event, Refusal, Request, Wish},
+    hub::{Event, Refusal, Request},
     runtime::{self, Alarm},
 };
 
@@ -104,34 +100,6 @@ enum Phase {
     /// Data or a pong is due after a ping.
     Pinged,
 }
-
-/// The connection's place at the switchboard, given up when dropped.
-struct Presence {
-    conn: ConnId,
-    address: SocketAddr,
-    outbox: Arc<Outbox>,
-    ticket: Ticket,
-    grant: Arc<Grant>,
-    app: Arc<App>,
-}
-
-impl Presence {
-    fn leave(&self) {
-        self.app.switchboard.handle(self.conn, Event::Closed);
-        if self.outbox.link().is_some_and(|link| link.negotiation.end()) {
-            self.app.metrics.unanswered_offers.inc();
-        }
-    }
-}
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        self.app.switchboard.forget(self.conn);
-    }
-}
-
-/// What has to come before a request is carried out: the webhook's verdict, or a pause for the rate limit.
-type Asking = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 
 /// What is left to do of a frame.
 struct Todo {
@@ -390,7 +358,7 @@ impl Pump {
                 Some(Step::IceServers) => self.write_ice_servers(),
                 Some(Step::Ask(request)) => {
                     self.admit_request(&request)?;
-                    match self.question(&request) {
+                    match self.presence.question(&request) {
                         Some(asking) => self.waiting = Some(Box::new(Waiting { request, asking, paid: 0 })),
                         None => self.carry_out(request, 0)?,
                     }
@@ -401,16 +369,10 @@ impl Pump {
     }
 
     fn write_ice_servers(&mut self) {
-        let Presence { conn, grant, app, outbox, .. } = &self.presence;
-        let settings = app.settings();
-        let name = grant.identity.as_deref().map_or_else(|| format!("guest-{}", conn.0), String::from);
-        // TURN credentials must not outlive the token.
-        let ttl = grant.time_left().min(settings.ice.ttl);
-        let added = app.switchboard.ice_servers_at(*conn);
-        let servers = settings.ice.servers(&name, SystemTime::now(), ttl, &added);
+        let servers = self.presence.ice_servers();
         let mut frames = Vec::new();
         self.translator.write_ice_servers(&servers, &mut frames);
-        frames.into_iter().for_each(|frame| outbox.push(frame));
+        frames.into_iter().for_each(|frame| self.presence.outbox.push(frame));
     }
 
     /// A connection that can have several ids and calls pays for each like for a registration. A single one has paid with
@@ -467,38 +429,6 @@ impl Pump {
         if let Some(partner) = link.partner.upgrade() {
             partner.push(frame);
         }
-    }
-
-    /// The question to the webhook about a request, if it has to be asked.
-    fn question(&self, request: &Request) -> Option<Asking> {
-        let settings = self.presence.app.settings();
-        let webhook = settings.webhook.as_ref()?;
-        let Presence { conn, address, ticket, grant, app, .. } = &self.presence;
-        let (wish, uid) = app.switchboard.wish(*conn, request)?;
-        if !may_ask(grant, &wish, uid.as_ref()) {
-            return None;
-        }
-        let (event, uid, peer, room) = match (wish, uid) {
-            (Wish::Register(uid), _) => ("register", uid, None, None),
-            (Wish::Call(peer), Some(uid)) => ("call", uid, Some(peer), None),
-            (Wish::Join(room), Some(uid)) => ("join", uid, None, Some(room)),
-            _ => return None,
-        };
-        let question = Question {
-            event,
-            uid: uid.to_string(),
-            identity: grant.identity.as_deref().map(Into::into),
-            address: address.ip().to_string(),
-            connection: conn.0,
-            peer: peer.map(|peer| peer.to_string()),
-            room: room.map(|room| room.to_string()),
-        };
-        // The largest network first.
-        let mut owners: Vec<Owner> = owners(address.ip()).collect();
-        owners.reverse();
-        owners.extend(grant.identity.clone().map(Owner::Identity));
-        let asker = Asker { owners, address: *address, lines: ticket.lines() };
-        Some(Box::pin(webhook.clone().ask(question, asker, app.metrics.webhook.clone())))
     }
 
     /// Ready when all steps of the last frame are done.
@@ -668,16 +598,6 @@ impl Pump {
             Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(end_of(&error)),
         }
-    }
-}
-
-/// Whether to ask the webhook about a request. There is no need to if our answer does not depend on other peers. If it
-/// does, the webhook comes first: a peer that it refuses must not learn from our answer which uids are registered.
-fn may_ask(grant: &Grant, wish: &Wish, own: Option<&PeerId>) -> bool {
-    match wish {
-        Wish::Register(uid) => grant.allows_uid(uid),
-        Wish::Call(peer) => grant.allows(Ability::Call) && own != Some(peer),
-        Wish::Join(room) => grant.allows_room(room),
     }
 }
 

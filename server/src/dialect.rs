@@ -3,12 +3,15 @@
 
 pub mod action;
 pub mod antmedia;
+pub mod http;
+pub mod rest;
 pub mod rooms;
 pub mod routes;
 #[cfg(test)]
 mod testing;
 pub mod text;
 pub mod webrtcsink;
+pub mod whip;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_tungstenite::tungstenite::Message;
-use callbin_protocol::{ClientMessage, ServerMessage, Signal, antmedia};
+use callbin_protocol::{ClientMessage, PeerId, ServerMessage, Signal, antmedia};
 use clap::Parser;
 use futures_util::{AsyncRead, AsyncWrite};
 use hyper::{HeaderMap, header};
@@ -22,7 +22,7 @@ use crate::{
     app::App,
     config::Config,
     delivery::payload::Kind,
-    dialect::{Dialect, Opening, Step, translator},
+    dialect::{Dialect, Opening, Step, http::Client, rest, translator, whip},
     edge::{
         assets::Assets,
         http::{self, KeepAlive},
@@ -30,7 +30,7 @@ use crate::{
         site::Site,
     },
     hub::{
-        About, Event, Key, Refusal,
+        About, Call, Event, Incoming, Key, Notice, Payload, Refusal,
         invariants::{Model, SLOTS, said},
     },
     operate::{metrics::Metrics, settings::Settings},
@@ -83,6 +83,42 @@ pub fn antmedia(bytes: &[u8]) {
                 assert!(text.starts_with("{\"command\":"), "only JSON frames: {text}");
             }
         }
+    }
+}
+
+/// Paths and bodies of the dialects over HTTP, and what the other side of their call sends: the path is the first line.
+pub fn http_dialects(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let (path, body) = text.split_once('\n').unwrap_or((text, ""));
+    for method in ["GET", "POST", "DELETE", "PUT"] {
+        let _ = rest::route(method, path);
+    }
+    let _ = (rest::Description::parse("offer", body), rest::candidates(body));
+    let kind = Some("application/trickle-ice-sdpfrag");
+    let mut client = match whip::offer(Dialect::Whip, path, Some("application/sdp"), body) {
+        Ok(client) => client,
+        Err(_) => Client::caller(Dialect::Whip, PeerId::guest(1), None),
+    };
+    let (key, peer) = (Key::from("call"), PeerId::guest(2));
+    let call = Call {
+        key: key.clone(),
+        uid: PeerId::guest(1),
+        peer,
+        dialect: Dialect::Text,
+        is_caller: true,
+        is_asked: false,
+    };
+    client.take(Notice::Called(Box::new(call)));
+    for line in body.lines().chain([body]) {
+        let payload = Payload::text_from(line.into(), 0);
+        client.take(Notice::Signal(Box::new(Incoming { key: key.clone(), payload })));
+    }
+    let tag = client.etag();
+    let _ = (whip::patch(&client, kind, Some(&tag), body), whip::patch(&client, kind, Some(path), body));
+    let m_lines = |text: &str| text.lines().filter(|line| line.starts_with("m=")).count();
+    if let (Some(reply), Some(leg)) = (whip::created(&client, path, &[]), client.leg()) {
+        let answer = leg.answer().unwrap_or_default();
+        assert_eq!(m_lines(&reply.body), m_lines(answer), "candidates add no m-lines");
     }
 }
 
@@ -247,6 +283,11 @@ mod tests {
     #[test]
     fn corpus_of_antmedia() {
         replay("antmedia", antmedia);
+    }
+
+    #[test]
+    fn corpus_of_http_dialects() {
+        replay("http_dialects", http_dialects);
     }
 
     #[test]

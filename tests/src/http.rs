@@ -24,6 +24,8 @@ pub struct Response {
     pub status: u16,
     /// The status line and the headers, in lower case.
     pub head: String,
+    /// The headers as they were sent.
+    pub raw_head: String,
     /// The body.
     pub body: String,
 }
@@ -34,7 +36,7 @@ impl Response {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        Self { status, head: head.to_lowercase(), body: body.to_owned() }
+        Self { status, head: head.to_lowercase(), raw_head: head.to_owned(), body: body.to_owned() }
     }
 
     /// The value of a header, in lower case.
@@ -43,6 +45,16 @@ impl Response {
             let (found, value) = line.split_once(':')?;
             (found == name).then(|| value.trim())
         })
+    }
+
+    /// The value of a header as it was sent.
+    #[track_caller]
+    pub fn exact(&self, name: &str) -> &str {
+        let line = self.raw_head.lines().find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then(|| value.trim())
+        });
+        line.unwrap_or_else(|| panic!("no {name}: {self:?}"))
     }
 
     /// The body as JSON.
@@ -67,6 +79,23 @@ pub fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, 
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("an answer");
     Response::parse(&answer)
+}
+
+/// Sends a request with a body, and waits for the answer.
+#[track_caller]
+pub fn send(server: &Server, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+    read_answer(&mut start(server, method, path, headers, body))
+}
+
+/// Sends a request with a body. The answer can be read later.
+#[track_caller]
+pub fn start(server: &Server, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> TcpStream {
+    let mut stream = connect_from(Ipv4Addr::LOCALHOST.into(), server.address());
+    let length = body.len().to_string();
+    write_head(&mut stream, method, path, &[headers, &[("Content-Length", &length)]].concat());
+    // A server that refuses may have closed already.
+    let _ = stream.write_all(body.as_bytes());
+    stream
 }
 
 /// Requests a WebSocket; reads only the head of the response, and the body of a refusal.

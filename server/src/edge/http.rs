@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     future::Future,
+    pin::Pin,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -10,11 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{AsyncRead, AsyncWrite, pin_mut};
-use http_body_util::Full;
+use futures_util::{AsyncRead, AsyncWrite, Stream, pin_mut};
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited, StreamBody};
 use hyper::{
     Request, Response, StatusCode,
-    body::{Bytes, Incoming},
+    body::{Body as _, Bytes, Frame, Incoming},
     header::{self, HeaderName, HeaderValue},
     server::conn::http1,
     service::service_fn,
@@ -45,7 +46,47 @@ const MAX_REQUESTS: u32 = 1000;
 const MAX_HEAD: usize = 16 * 1024;
 
 /// An answer.
-pub type Answer = Response<Full<Bytes>>;
+pub type Answer = Response<Body>;
+
+/// The body of an answer: all of it, or the parts that come one after the other.
+pub type Body = Either<Full<Bytes>, StreamBody<Parts>>;
+
+/// The parts of a body.
+pub type Parts = Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>;
+
+/// A complete body.
+pub fn whole(bytes: impl Into<Bytes>) -> Body {
+    Either::Left(Full::new(bytes.into()))
+}
+
+/// The largest body of a request.
+pub const MAX_BODY: usize = 64 * 1024;
+
+/// Why a body is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadBody {
+    /// It is larger than [`MAX_BODY`].
+    TooBig,
+    /// It did not come in time.
+    TooSlow,
+    /// It ends too early, or is not UTF-8.
+    Broken,
+}
+
+/// Reads the body of a request.
+pub async fn read_text(body: Incoming, time: Duration) -> Result<String, BadBody> {
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(BadBody::TooBig);
+    }
+    let read =
+        runtime::timeout(time, Limited::new(body, MAX_BODY).collect()).await.ok_or(BadBody::TooSlow)?;
+    let bytes = match read {
+        Ok(read) => read.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return Err(BadBody::TooBig),
+        Err(_) => return Err(BadBody::Broken),
+    };
+    String::from_utf8(bytes.into()).map_err(|_| BadBody::Broken)
+}
 
 /// How long a connection is kept open for further requests.
 #[derive(Debug, Clone, Copy)]
@@ -160,7 +201,7 @@ pub fn json(status: StatusCode, body: &Value) -> Answer {
 }
 
 fn answer(status: StatusCode, content_type: &'static str, body: &[u8]) -> Answer {
-    let mut response = Response::new(Full::new(Bytes::copy_from_slice(body)));
+    let mut response = Response::new(whole(Bytes::copy_from_slice(body)));
     *response.status_mut() = status;
     response
         .with_header(header::CONTENT_TYPE, content_type)

@@ -9,7 +9,6 @@ use std::{
 
 use async_tungstenite::tungstenite::handshake::server::create_response;
 use callbin_protocol::PeerId;
-use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
@@ -28,7 +27,8 @@ use crate::{
     dialect::{Dialect, Opening, Wants, query, translator},
     edge::{
         assets::Asset,
-        http::{Answer, WithHeader, text, try_again},
+        calls::{self, Visitor},
+        http::{Answer, WithHeader, text, try_again, whole},
     },
     hub::ConnId,
     operate::{admin, settings::Settings},
@@ -86,13 +86,17 @@ impl Site {
 
     /// Answers one request.
     pub async fn answer(&self, request: Request<Incoming>) -> Answer {
-        if request.uri().path() != ICE_SERVERS {
+        let settings = self.app.settings();
+        let path = request.uri().path();
+        let is_call = settings.routes.http(path).is_some() && !wants_websocket(request.headers());
+        if path != ICE_SERVERS && !is_call {
             return self.respond(request).await;
         }
         // A page of another site may read this answer, even if it is a refusal.
         let origin = request.headers().get(header::ORIGIN).cloned();
         let answer = self.respond(request).await;
-        with_cors(answer, &self.app.settings(), origin)
+        let answer = if is_call { calls::with_headers_for_pages(answer) } else { answer };
+        with_cors(answer, &settings, origin)
     }
 
     async fn respond(&self, request: Request<Incoming>) -> Answer {
@@ -107,6 +111,10 @@ impl Site {
             return self.upgrade(request);
         }
         let path = request.uri().path();
+        if let Some((dialect, rest)) = settings.routes.http(path) {
+            let place = calls::Place::new(dialect, path, rest);
+            return self.call(&settings, place, request).await;
+        }
         if path == ICE_SERVERS {
             return self.ice_servers(&request);
         }
@@ -147,7 +155,7 @@ impl Site {
     fn upgrade(&self, request: Request<Incoming>) -> Answer {
         let request = request.map(|_| ());
         let mut response = match create_response(&request) {
-            Ok(response) => response.map(|()| Full::default()),
+            Ok(response) => response.map(|()| whole(Bytes::new())),
             // Tell clients of other versions which one we support (RFC 6455, section 4.4).
             Err(error) => {
                 return text(StatusCode::BAD_REQUEST, &format!("not a WebSocket handshake: {error}\n"))
@@ -162,6 +170,23 @@ impl Site {
                 }
                 response
             }
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// Answers a request of a dialect over HTTP.
+    async fn call(&self, settings: &Settings, place: calls::Place, request: Request<Incoming>) -> Answer {
+        if request.method() == Method::OPTIONS {
+            return calls::options(&place);
+        }
+        let visitor = self.client(settings, &request).and_then(|address| {
+            check_origin(settings, request.headers())
+                .map_err(|answer| self.refuse(address, "origin", answer))?;
+            let grant = Arc::new(self.identify(settings, address, &request)?);
+            Ok(Visitor { app: self.app.clone(), address, grant })
+        });
+        match visitor {
+            Ok(visitor) => calls::answer(visitor, place, request).await,
             Err(refusal) => refusal,
         }
     }
@@ -374,7 +399,7 @@ fn with_cors(mut answer: Answer, settings: &Settings, origin: Option<HeaderValue
 fn page(asset: Asset, known: Option<&HeaderValue>, policy: &HeaderValue) -> Answer {
     let etag = asset.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok());
     let fresh = etag.is_some() && etag.as_ref() == known;
-    let mut response = Response::new(Full::new(if fresh { Bytes::new() } else { asset.body }));
+    let mut response = Response::new(whole(if fresh { Bytes::new() } else { asset.body }));
     if fresh {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
