@@ -34,6 +34,16 @@ impl Antmedia {
         Self::start(server, "publish", stream)
     }
 
+    /// Publishes to whoever calls.
+    pub fn publish_first(server: &Server, stream: &str) -> Self {
+        let mut client = Self::publish(server, stream);
+        // There is no answer before somebody calls.
+        client.socket.send(&json!({ "command": "ping" }).to_string());
+        let pong = json(&client.socket.receive_text());
+        assert_eq!(pong.get("command"), Some(&json!("pong")), "{pong}");
+        client
+    }
+
     /// Plays from the peer that waits under this id.
     pub fn play(server: &Server, stream: &str) -> Self {
         Self::start(server, "play", stream)
