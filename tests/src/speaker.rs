@@ -2,12 +2,14 @@
 //! test writes it once. They are written from the protocols' documents, not from the server's code.
 
 mod antmedia;
+mod rest;
 mod text;
 mod webrtcsink;
+mod whip;
 
 use serde_json::Value;
 
-pub use self::{antmedia::Antmedia, text::Text, webrtcsink::Webrtcsink};
+pub use self::{antmedia::Antmedia, rest::Rest, text::Text, webrtcsink::Webrtcsink, whip::Whip};
 
 /// What a peer receives from the other side of its call.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! Calls between peers of all protocols, over real sockets: who offers, what each side receives, and how a call ends.
 //! The peers are scripted (`tests/src/speaker`); the descriptions are a browser's.
 
-use std::{fs, sync::LazyLock};
+use std::{fs, sync::LazyLock, thread};
 
 use callbin_tests::{
     Server, process,
-    speaker::{Antmedia, Heard, Speaker, Text, Webrtcsink},
+    speaker::{Antmedia, Heard, Rest, Speaker, Text, Webrtcsink, Whip},
 };
 
 /// Chromium's offer with sound, picture and data.
@@ -37,15 +37,16 @@ enum Side {
     Callee,
 }
 
-type Wait = fn(&Server, &str) -> Box<dyn Speaker>;
-type Call = fn(&Server, &str) -> Box<dyn Speaker>;
+type Wait = for<'a> fn(&'a Server, &str) -> Box<dyn Speaker + 'a>;
+type Call = for<'a> fn(&'a Server, &str) -> Box<dyn Speaker + 'a>;
 
 /// The callees, and whether each prefers to offer.
-const CALLEES: [(&str, Wait, bool); 4] = [
+const CALLEES: [(&str, Wait, bool); 5] = [
     ("text", |server, id| Box::new(Text::wait(server, id)), false),
     ("antmedia that joined first", |server, id| Box::new(Antmedia::join(server, id)), true),
     ("antmedia that publishes", |server, id| Box::new(Antmedia::publish_first(server, id)), true),
     ("webrtcsink", |server, id| Box::new(Webrtcsink::produce(server, id)), true),
+    ("rest", |server, id| Box::new(Rest::wait(server, id)), false),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,7 +57,7 @@ enum Calls {
     Never,
 }
 
-const CALLERS: [(&str, Call, Calls); 6] = [
+const CALLERS: [(&str, Call, Calls); 7] = [
     ("text", |server, id| Box::new(Text::call(server, &format!("{id}-caller"), id)), Calls::AtOnce),
     ("antmedia that joins", |server, id| Box::new(Antmedia::join(server, id)), Calls::WhenAsked),
     ("antmedia that publishes", |server, id| Box::new(Antmedia::publish(server, id)), Calls::WhenAsked),
@@ -67,6 +68,7 @@ const CALLERS: [(&str, Call, Calls); 6] = [
         |server, id| Box::new(Webrtcsink::consume_offering(server, id, &OFFER)),
         Calls::WithOffer,
     ),
+    ("rest", |server, id| Box::new(Rest::call(server, id, &OFFER)), Calls::WithOffer),
 ];
 
 /// Ant Media's commands that do not meet: a stream has one publisher, and joiners meet joiners.
@@ -145,6 +147,38 @@ fn each_protocol_calls_each() {
                 run(&server, caller, callee, Side::Caller);
                 run(&server, caller, callee, Side::Callee);
             }
+        }
+    }
+}
+
+/// WHIP and WHEP clients get the candidates of a peer that trickles within its answer.
+#[test]
+fn whip_and_whep_call_each() {
+    let server = Server::start(&[]);
+    for path in ["whip", "whep"] {
+        for (name, wait, _) in CALLEES {
+            println!("{path} calls {name}");
+            let id = format!("{path}-{name}").replace(' ', "-");
+            let mut waiting = wait(&server, &id);
+            let client = thread::scope(|scope| {
+                let calling = scope.spawn(|| Whip::call(&server, &format!("/{path}/{id}"), &OFFER));
+                assert_eq!(waiting.hear(), Heard::Offer(OFFER.clone()), "untouched");
+                waiting.answer(&ANSWER);
+                waiting.candidate(CANDIDATE, 1, "1");
+                calling.join().expect("it was answered")
+            });
+            let lines: Vec<&str> =
+                client.answer.lines().filter(|line| !line.starts_with("a=candidate:")).collect();
+            assert!(lines.len() >= ANSWER.lines().count(), "{}", client.answer);
+            assert!(client.answer.contains(&format!("a={CANDIDATE}\r\n")), "{}", client.answer);
+            let offer = |name: &str| OFFER.lines().find(|line| line.starts_with(name)).expect("a line");
+            let (ufrag, password) = (offer("a=ice-ufrag:"), offer("a=ice-pwd:"));
+            let fragment =
+                format!("{ufrag}\r\n{password}\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\na={CANDIDATE}\r\n");
+            assert_eq!(client.trickle(&fragment).status, 204);
+            assert_eq!(waiting.hear(), Heard::Candidate(CANDIDATE.into(), 0));
+            assert_eq!(client.hang_up().status, 200);
+            assert_eq!(waiting.hear(), Heard::End);
         }
     }
 }

@@ -29,6 +29,8 @@ fn series() -> (BTreeSet<String>, String) {
     let server = Server::start_on(0, &flags);
     let (mut caller, _callee) = (Socket::register(&server, "a"), Socket::register(&server, "b"));
     caller.expect_nothing("SESSION x", "ERROR peer 'x' not found");
+    caller.send("SESSION b");
+    caller.expect("SESSION_OK");
     let mut odd = Socket::connect(&server);
     odd.send("odd");
     odd.expect_close(1002, "invalid protocol");
@@ -79,7 +81,7 @@ fn the_dashboard_is_one() {
 
 #[test]
 fn reasons_in_the_alerts_are_the_servers() {
-    let source = ["account.rs", "close.rs"].map(|file| {
+    let source = ["access/account.rs", "close.rs"].map(|file| {
         fs::read_to_string(workspace().join("server/src").join(file)).expect("the source is there")
     });
     for reason in ["the server is full", "reads too slowly"] {
