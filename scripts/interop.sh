@@ -25,4 +25,18 @@ if ! cmp -s "$sources/package-lock.json" "$cache/node_modules/installed.json"; t
     cp "$sources/package-lock.json" "$cache/node_modules/installed.json"
 fi
 
+# GStreamer's WHIP and WHEP elements, which Debian does not have: built once. Without their default features they need no
+# later GStreamer than that of Debian.
+if [ ! -e "$cache/plugins/libgstwebrtchttp.so" ]; then
+    build=$cache/webrtchttp
+    mkdir -p "$build/fetch/src" "$cache/plugins"
+    printf '[package]\nname = "fetch"\nversion = "0.0.0"\n[dependencies]\ngst-plugin-webrtchttp = "=0.15.4"\n' > "$build/fetch/Cargo.toml"
+    : > "$build/fetch/src/lib.rs"
+    manifest=$(cargo metadata --format-version 1 --manifest-path "$build/fetch/Cargo.toml" |
+        node -p 'JSON.parse(fs.readFileSync(0)).packages.find((it) => it.name === "gst-plugin-webrtchttp").manifest_path')
+    cargo build --release --quiet --locked --manifest-path "$manifest" --target-dir "$build/target" \
+        --no-default-features --features rustls-ring
+    cp "$build/target/release/libgstwebrtchttp.so" "$cache/plugins"
+fi
+
 CALLBIN_INTEROP=$cache exec cargo run --quiet --locked --package callbin-tests --bin callbin-interop -- "$@"

@@ -161,20 +161,12 @@ impl Call {
 
     fn take(&mut self, event: &Event) {
         match event.name() {
-            "stats" => self.measure(event),
+            "stats" => measure(event, &mut self.picture, &mut self.sound),
             "data" => self.texts.push(event.text("/text").into()),
             "ended" => self.ended = Some(event.text("/reason").into()),
             "error" => self.ended = Some(event.text("/message").into()),
             _ => {}
         }
-    }
-
-    fn measure(&mut self, stats: &Event) {
-        let green = stats.color().is_some_and(|[r, g, b]| g > 100 && g > 2 * r.max(b));
-        self.picture.push(stats.number("/video/frames"), green);
-        let (level, pitch) = (stats.number("/audio/level_db"), stats.number("/audio/pitch_hz"));
-        let tone = level > -40.0 && level != 0.0 && (pitch - 1000.0).abs() < 50.0;
-        self.sound.push(stats.number("/audio/buffers"), tone);
     }
 
     fn is(&self, way: Way, open: bool) -> bool {
@@ -210,6 +202,15 @@ impl Call {
         let all: Vec<String> = ended.chain(troubles).collect();
         if all.is_empty() { String::new() } else { format!(" ({})", all.join("; ")) }
     }
+}
+
+/// Takes what `callbin` receives: whether the picture is green, and the sound a tone of 1000 Hz.
+pub fn measure(stats: &Event, picture: &mut Flow, sound: &mut Flow) {
+    let green = stats.color().is_some_and(|[r, g, b]| g > 100 && g > 2 * r.max(b));
+    picture.push(stats.number("/video/frames"), green);
+    let (level, pitch) = (stats.number("/audio/level_db"), stats.number("/audio/pitch_hz"));
+    let tone = level > -40.0 && level != 0.0 && (pitch - 1000.0).abs() < 50.0;
+    sound.push(stats.number("/audio/buffers"), tone);
 }
 
 fn wait_for(peer: &mut Peer, what: &str, met: impl Fn(&Peer) -> bool) -> Result<(), String> {
