@@ -30,6 +30,10 @@ use crate::{
 /// Width and height of the frames that `whepsrc`'s pipeline hands to us, in RGB.
 const SIZE: usize = 8;
 
+/// What `whepsrc` asks for.
+const WHEPSRC_VIDEO: &str =
+    "video-caps=application/x-rtp,media=video,payload=96,encoding-name=VP8,clock-rate=90000";
+
 /// A client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpClient {
@@ -64,7 +68,7 @@ impl HttpClient {
         }
     }
 
-    /// The media that it has. Nothing shows the audio that `whepsrc` receives.
+    /// The media that it has. `whepsrc` only has video here.
     fn ways(self) -> &'static [Way] {
         match self {
             Self::WhipSink | Self::WhipWebClient | Self::Publish => &[Way::PictureOut, Way::SoundOut],
@@ -208,7 +212,7 @@ impl Far {
                 let endpoint = format!("whip-endpoint={url}whip/{uid}");
                 let pipeline = "videotestsrc is-live=true pattern=green ! video/x-raw,width=320,height=240,framerate=15/1 ! \
                     videoconvert ! vp8enc deadline=1 keyframe-max-dist=15 ! rtpvp8pay ! w. \
-                    audiotestsrc is-live=true freq=1000 ! audioconvert ! opusenc ! rtpopuspay ! w. whipsink name=w";
+                    audiotestsrc is-live=true freq=1000 ! audioconvert ! opusenc ! rtpopuspay pt=111 ! w. whipsink name=w";
                 let mut command = gst_launch(packages, pipeline);
                 Self::Silent(Process::spawn(
                     command.arg(endpoint).stdout(Stdio::null()).stderr(Stdio::null()),
@@ -217,13 +221,11 @@ impl Far {
             HttpClient::WhepSrc => {
                 let mut command = gst_launch(packages, "");
                 command.args(["whepsrc", "name=w", &format!("whep-endpoint={url}whep/{uid}")]);
-                command.arg("audio-caps=application/x-rtp,media=audio,payload=111,encoding-name=OPUS,clock-rate=48000");
-                command.arg(
-                    "video-caps=application/x-rtp,media=video,payload=96,encoding-name=VP8,clock-rate=90000",
-                );
+                // gst-launch-1.0 cannot tell its audio pad from its video pad.
+                command.args(["audio-caps=EMPTY", WHEPSRC_VIDEO]);
                 let video = format!(
-                    "w. ! rtpvp8depay ! vp8dec ! videoconvert ! videoscale ! video/x-raw,format=RGB,width={SIZE},height={SIZE} ! \
-                    fdsink fd=1 sync=false w. ! rtpopusdepay ! fakesink"
+                    "w. ! rtpvp8depay ! vp8dec ! videoconvert ! videoscale ! \
+                    video/x-raw,format=RGB,width={SIZE},height={SIZE} ! fdsink fd=1 sync=false"
                 );
                 command.args(video.split_whitespace());
                 let mut process = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::null()));
