@@ -210,4 +210,5 @@ async def main(url, uid):
         await peer.pc.close()
 
 
-asyncio.run(main(*sys.argv[1:]))
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -7,6 +7,7 @@ use std::{
 
 use callbin_tests::{
     DEADLINE, Server, Socket,
+    hook::Hook,
     http::{Response, connect_from, read_answer, send, start, write_head},
     keys::{Algorithm, Keys, now},
     wait_until,
@@ -290,6 +291,30 @@ fn a_call_ends_with_its_token() {
     peer.send(&description("answer"));
     assert_eq!(read_answer(&mut request).status, 201);
     peer.expect_close(1000, "");
+}
+
+#[test]
+fn the_webhook_is_asked() {
+    let hook = Hook::start(|asked, _| match asked.body["peer"].as_str() {
+        Some("secret") => ("200 OK".into(), r#"{"allow":false,"reason":"not for you"}"#.into()),
+        Some("broken") => ("500 Internal Server Error".into(), String::new()),
+        _ => {
+            let servers = r#"{"allow":true,"ice_servers":[{"urls":"stun:hook.example.org"}]}"#;
+            ("200 OK".into(), servers.into())
+        }
+    });
+    let server = Server::start(&["--webhook-url", &hook.url(), "--webhook-timeout", "2"]);
+    let post = |id: &str| send(&server, "POST", &format!("/whip/{id}"), &[SDP], &sdp("offer"));
+    let refused = post("secret");
+    assert_eq!((refused.status, &refused.body[..]), (403, "not for you\n"));
+    let unavailable = post("broken");
+    assert_eq!((unavailable.status, unavailable.header("retry-after")), (503, Some("5")));
+    let mut peer = Socket::register(&server, "cam");
+    let response = call(&server, "/whip/cam", &mut peer);
+    assert!(response.exact("link").contains("stun:hook.example.org"), "{response:?}");
+    let asked = hook.asked();
+    let asked = asked.iter().find(|asked| asked.body["peer"] == "cam").expect("a question");
+    assert_eq!(asked.body["event"], "call");
 }
 
 #[test]

@@ -293,10 +293,10 @@ fn closed(reason: CloseReason) -> Answer {
 
 /// Reads the body of a request within the limits of the server.
 async fn read_body(visitor: &Visitor, body: Incoming) -> Result<String, Answer> {
-    let time = visitor.app.settings().limits.hello_timeout;
-    read_text(body, time).await.map_err(|bad| {
+    let limits = visitor.app.settings().limits;
+    read_text(body, limits.max_message, limits.hello_timeout).await.map_err(|bad| {
         let (status, text) = match bad {
-            BadBody::TooBig => (413, "the body is larger than 64 KiB"),
+            BadBody::TooBig => (413, "the body is too large"),
             BadBody::TooSlow => (408, "the body did not come in time"),
             BadBody::Broken => (400, "the body is incomplete or not UTF-8"),
         };

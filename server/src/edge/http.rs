@@ -65,7 +65,7 @@ pub const MAX_BODY: usize = 64 * 1024;
 /// Why a body is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadBody {
-    /// It is larger than [`MAX_BODY`].
+    /// It is too large.
     TooBig,
     /// It did not come in time.
     TooSlow,
@@ -73,13 +73,13 @@ pub enum BadBody {
     Broken,
 }
 
-/// Reads the body of a request.
-pub async fn read_text(body: Incoming, time: Duration) -> Result<String, BadBody> {
-    if body.size_hint().lower() > MAX_BODY as u64 {
+/// Reads the body of a request, of at most `most` bytes.
+pub async fn read_text(body: Incoming, most: usize, time: Duration) -> Result<String, BadBody> {
+    let most = most.min(MAX_BODY);
+    if body.size_hint().lower() > most as u64 {
         return Err(BadBody::TooBig);
     }
-    let read =
-        runtime::timeout(time, Limited::new(body, MAX_BODY).collect()).await.ok_or(BadBody::TooSlow)?;
+    let read = runtime::timeout(time, Limited::new(body, most).collect()).await.ok_or(BadBody::TooSlow)?;
     let bytes = match read {
         Ok(read) => read.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => return Err(BadBody::TooBig),

@@ -47,7 +47,7 @@ const NO_TOKEN: (u16, &str, Option<&str>) = (401, "The token is missing, invalid
 const NOT_ALLOWED: (u16, &str, Option<&str>) =
     (403, "The token, the webhook or the page's origin does not allow it.", Some("Error"));
 const SLOW_BODY: (u16, &str, Option<&str>) = (408, "The body did not come in time.", Some("Error"));
-const BIG_BODY: (u16, &str, Option<&str>) = (413, "The body is larger than 64 KiB.", Some("Error"));
+const BIG_BODY: (u16, &str, Option<&str>) = (413, "The body is too large: 64 KiB at most.", Some("Error"));
 const TOO_MANY: (u16, &str, Option<&str>) =
     (429, "Too many requests, calls or registrations from here. Retry-After says when to come back.", None);
 const STOPPING: (u16, &str, Option<&str>) =

@@ -194,26 +194,25 @@ impl Line {
         self.presence.ticket.admit_message(bytes)
     }
 
-    /// Ends the call. A registration stays.
-    pub fn hang_up(&self) {
-        let (key, call) = {
+    /// Ends the call of this id. A registration stays.
+    pub fn hang_up(&self, call: &str) {
+        let key = {
             let mut inner = self.lock();
             inner.touched = Instant::now();
-            let Inner { client, call, .. } = &mut *inner;
+            let Some(client) = inner.in_call(call) else { return };
             if !client.is_callee() {
                 drop(inner);
                 return self.close();
             }
             let key = client.leg().map(|leg| leg.key().clone());
             client.end();
-            (key, call.take())
+            inner.call = None;
+            key
         };
         if let Some(key) = key {
             self.handle(Request::End(key));
         }
-        if let Some(call) = call {
-            self.presence.app.calls.remove(&call);
-        }
+        self.presence.app.calls.remove(call);
         self.wake();
     }
 
@@ -264,6 +263,12 @@ impl Line {
 }
 
 impl Inner {
+    /// The state, if this is still its call: a registration may have another one meanwhile.
+    pub fn in_call(&mut self, call: &str) -> Option<&mut Client> {
+        let is_there = self.client.leg().is_some() && self.call.as_deref() == Some(call);
+        is_there.then_some(&mut self.client)
+    }
+
     /// How long it may go without a request. `keepalive` is the time between polls of a client that is there.
     fn patience(&self, keepalive: Duration) -> Duration {
         match self.client.leg() {

@@ -92,8 +92,8 @@ pub(super) async fn answer(visitor: Visitor, place: Place, request: Request<Inco
         (Action::Wait, Some(line)) => look(&line, &id, ask.wait(), |leg| rest::offer(&id, leg)).await,
         (Action::End, line) => end(&visitor, line, &id),
         (_, None) => respond(rest::gone()),
-        (Action::Answer, Some(line)) => answer_call(&visitor, &line, request.into_body()).await,
-        (Action::Trickle, Some(line)) => trickle(&visitor, &line, request.into_body()).await,
+        (Action::Answer, Some(line)) => answer_call(&visitor, &line, &id, request.into_body()).await,
+        (Action::Trickle, Some(line)) => trickle(&visitor, &line, &id, request.into_body()).await,
         (Action::AwaitAnswer, Some(line)) => look(&line, &id, ask.wait(), |leg| rest::answer(&id, leg)).await,
         (Action::AwaitCandidates, Some(line)) if ask.wants_events => {
             events(line, Watch::call(&id, ask.after))
@@ -158,7 +158,8 @@ async fn offer_again(
     if !line.admit(Kind::Sdp, bytes) {
         return too_many();
     }
-    let Some(request) = line.look(|inner| inner.client.offer(sdp)) else { return respond(rest::gone()) };
+    let request = line.look(|inner| inner.in_call(call).and_then(|client| client.offer(sdp)));
+    let Some(request) = request else { return respond(rest::gone()) };
     line.handle(request);
     created(place, line, call, ask).await
 }
@@ -196,6 +197,8 @@ async fn wait(visitor: &Visitor, id: &str, ask: &Ask) -> Answer {
         Ok(opened) => opened,
         Err(not_opened) => return refuse(visitor, &not_opened),
     };
+    // Until it is registered, it ends if this client goes away.
+    let hold = is_new.then(|| Hold::new(&line));
     if is_new {
         line.ask(opening).await;
     }
@@ -206,6 +209,7 @@ async fn wait(visitor: &Visitor, id: &str, ask: &Ask) -> Answer {
         Some(Some(answer)) => return answer,
         None => return too_many(),
     }
+    hold.into_iter().for_each(Hold::release);
     if ask.wants_events {
         return events(line, Watch::offers());
     }
@@ -230,7 +234,7 @@ async fn look(line: &Arc<Line>, call: &str, wait: Duration, find: impl Fn(&Leg) 
 
 fn end(visitor: &Visitor, line: Option<Arc<Line>>, id: &str) -> Answer {
     if let Some(line) = line {
-        line.hang_up();
+        line.hang_up(id);
         return respond(Reply::empty(204));
     }
     let uid = callbin_protocol::PeerId::new(id).ok();
@@ -243,7 +247,7 @@ fn end(visitor: &Visitor, line: Option<Arc<Line>>, id: &str) -> Answer {
     }
 }
 
-async fn answer_call(visitor: &Visitor, line: &Arc<Line>, body: Incoming) -> Answer {
+async fn answer_call(visitor: &Visitor, line: &Arc<Line>, call: &str, body: Incoming) -> Answer {
     let text = match read_body(visitor, body).await {
         Ok(text) => text,
         Err(answer) => return answer,
@@ -256,9 +260,9 @@ async fn answer_call(visitor: &Visitor, line: &Arc<Line>, body: Incoming) -> Ans
         Ok(_) => return respond(Reply::error(400, "sdp is missing")),
         Err(reply) => return respond(reply),
     };
-    let request = line.look(|inner| match inner.client.leg() {
+    let request = line.look(|inner| match inner.in_call(call) {
         None => Err(rest::gone()),
-        Some(_) => inner.client.answer(sdp).ok_or_else(|| Reply::error(409, "there is no offer to answer")),
+        Some(client) => client.answer(sdp).ok_or_else(|| Reply::error(409, "there is no offer to answer")),
     });
     match request {
         Ok(request) => {
@@ -269,7 +273,7 @@ async fn answer_call(visitor: &Visitor, line: &Arc<Line>, body: Incoming) -> Ans
     }
 }
 
-async fn trickle(visitor: &Visitor, line: &Arc<Line>, body: Incoming) -> Answer {
+async fn trickle(visitor: &Visitor, line: &Arc<Line>, call: &str, body: Incoming) -> Answer {
     let text = match read_body(visitor, body).await {
         Ok(text) => text,
         Err(answer) => return answer,
@@ -279,7 +283,8 @@ async fn trickle(visitor: &Visitor, line: &Arc<Line>, body: Incoming) -> Answer 
     }
     match rest::candidates(&text) {
         Ok(candidates) => {
-            let requests = line.look(|inner| inner.client.trickle(candidates));
+            let requests = line.look(|inner| inner.in_call(call).map(|client| client.trickle(candidates)));
+            let Some(requests) = requests else { return respond(rest::gone()) };
             requests.into_iter().for_each(|request| line.handle(request));
             respond(Reply::empty(204))
         }

@@ -204,7 +204,7 @@ impl Call {
     }
 }
 
-/// Takes the statistics of `callbin`, which is to receive a green picture and a tone of 1000 Hz.
+/// Takes what `callbin` receives: whether the picture is green, and the sound a tone of 1000 Hz.
 pub fn measure(stats: &Event, picture: &mut Flow, sound: &mut Flow) {
     let green = stats.color().is_some_and(|[r, g, b]| g > 100 && g > 2 * r.max(b));
     picture.push(stats.number("/video/frames"), green);

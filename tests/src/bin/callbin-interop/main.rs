@@ -10,6 +10,7 @@
 mod call;
 mod examples;
 mod flow;
+mod http;
 mod link;
 mod machine;
 mod peer;
@@ -30,6 +31,7 @@ use serde_json::{Value, json};
 use crate::{
     call::{Call, Way, media},
     examples::Example,
+    http::HttpClient,
     stack::{Kind, Role, Stack},
     table::{Column, KNOWN, Row, Table},
     webrtcsink::Element,
@@ -49,6 +51,7 @@ fn main() {
     let known: Vec<String> = Kind::ALL
         .map(Kind::name)
         .into_iter()
+        .chain(HttpClient::ALL.map(HttpClient::name))
         .chain(Example::ALL.map(Example::name))
         .chain(Element::ALL.map(Element::name))
         .map(str::to_lowercase)
@@ -70,6 +73,8 @@ fn main() {
         table.extend(stacks(&[Kind::Aiortc, Kind::Libdatachannel, Kind::Werift]));
         table.extend(browsers.join().expect("no panic gets this far"));
     });
+    let over_http = HttpClient::ALL.into_iter().filter(|it| is_wanted(it.name()));
+    table.extend(over_http.flat_map(|client| http::run(client, &packages)));
     table.extend(Example::ALL.into_iter().filter(|it| is_wanted(it.name())).flat_map(examples::run));
     let elements = Element::ALL.into_iter().filter(|it| is_wanted(it.name()));
     table.extend(elements.flat_map(|element| webrtcsink::run(&server, &packages, element)));
