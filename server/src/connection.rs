@@ -162,7 +162,7 @@ struct Pump {
     unwritten: usize,
     /// A frame came since the alarm was last set.
     heard: bool,
-    /// Whether the peer asked for heartbeats.
+    /// Whether the peer asked for heartbeats. Other dialects have no such message.
     heartbeat: bool,
     /// When a client that sends heartbeats counts as gone.
     lapse: Lapse,
@@ -215,7 +215,6 @@ impl Pump {
             alarm: Alarm::after(grant.time_left().min(limits.hello_timeout)),
             unwritten: 0,
             heard: false,
-            // Other dialects have no such message.
             heartbeat: wants.heartbeat && dialect == Dialect::Text,
             lapse: Lapse::default(),
             translator,
@@ -372,6 +371,7 @@ impl Pump {
             ..Opening::default()
         };
         self.translator = translator(dialect, &opening);
+        self.heartbeat = false;
         app.switchboard.handle(*conn, Event::Speaks(dialect));
     }
 

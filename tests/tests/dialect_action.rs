@@ -7,6 +7,8 @@ use callbin_tests::{
 };
 use serde_json::{Value, json};
 
+const PAGE: &str = include_str!("../../docs/protocols/action.md");
+
 const SDP: &str = "v=0\r\nm=audio 9 x 0\r\na=mid:a\r\nm=video 9 x 0\r\na=mid:v\r\n";
 
 #[track_caller]
@@ -38,6 +40,7 @@ fn expect_error(socket: &mut Socket, data: &Value, code: u32) {
     let error = socket.receive_json();
     assert_eq!((&error["c"], &error["s"], &error["b"]["req"]), (&json!(code), &data["s"], data), "{error}");
     assert!(error["b"]["msg"].as_str().is_some_and(|message| !message.is_empty()));
+    assert!(PAGE.contains(&format!("| {code} |")), "{code} is not on its page");
 }
 
 /// A user in the room `r`.

@@ -8,6 +8,8 @@ use callbin_tests::{
 };
 use serde_json::{Value, json};
 
+const PAGE: &str = include_str!("../../docs/protocols/rooms.md");
+
 const SDP: &str = "v=0\r\nm=audio 9 x 0\r\na=mid:a\r\nm=video 9 x 0\r\na=mid:v\r\n";
 
 /// Connects to a room; the target has a query.
@@ -38,6 +40,7 @@ fn from(mut frame: Value, sender: &str) -> Value {
 fn expect_error(socket: &mut Socket, code: &str) {
     let error = socket.receive_json();
     assert_eq!((&error["type"], &error["code"]), (&json!("error"), &json!(code)), "{error}");
+    assert!(PAGE.contains(&format!("`{code}`")), "{code} is not on its page");
 }
 
 /// A peer of the text protocol in the room `r`, and the other members that it was told.
