@@ -687,3 +687,6 @@ fn end_of(error: &tungstenite::Error) -> End {
         _ => End::Gone,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -180,22 +180,6 @@ fn tokens_and_the_webhook_bound_a_user() {
     assert_eq!(asked, ["register", "register", "join", "register", "join"]);
 }
 
-/// The server waits 10 s for a heartbeat of a client that has sent one.
-#[test]
-fn a_user_whose_heartbeats_end_is_offline() {
-    let server = Server::start(&[]);
-    let mut ann = join(&server, "ann");
-    let mut bob = join(&server, "bob");
-    ann.expect_json(&changed(&["bob"], &[]));
-    bob.send(&envelope(&json!({"s": "HEARTBEAT", "bid": 1})));
-    ann.expect_json(&changed(&[], &["bob"]));
-    let gone = bob.receive_json();
-    assert_eq!((&gone["c"], &gone["s"]), (&json!(4024), &json!("HEARTBEAT")));
-    bob.send(&envelope(&signal("JOIN", "bob", json!({}))));
-    assert_eq!(bob.receive_json()["c"], 200, "it can come back");
-    ann.expect_json(&changed(&["bob"], &[]));
-}
-
 /// A user, a member of a JSON room, and a peer of the text protocol.
 #[test]
 fn three_protocols_in_one_room() {
