@@ -5,7 +5,7 @@ pub mod action;
 pub mod rooms;
 pub mod routes;
 #[cfg(test)]
-mod testing;
+mod table;
 pub mod text;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};

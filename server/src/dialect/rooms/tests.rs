@@ -3,7 +3,7 @@
 use async_tungstenite::tungstenite::Message;
 use serde_json::{Value, json};
 
-use super::super::{Dialect::Rooms, testing::Table};
+use super::super::{Dialect::Rooms, table::Table};
 use crate::{
     access::Grant,
     close::CloseReason,
