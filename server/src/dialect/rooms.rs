@@ -63,7 +63,11 @@ impl Rooms {
         let parsed = ClientFrame::parse(&frame).map_err(|error| ("invalid_message", error.to_string()))?;
         let ClientFrame { signal, to, cleaned } = parsed;
         let to = match to {
-            Some(to) => Some(PeerId::new(&to).map_err(|_| no_member())?),
+            // A message to oneself is for no other member.
+            Some(to) => {
+                let to = PeerId::new(&to).ok().filter(|to| self.uid.as_ref() != Some(to));
+                Some(to.ok_or_else(no_member)?)
+            }
             None => None,
         };
         let hint = match &to {
