@@ -1,9 +1,9 @@
 //! JSON rooms: the frames between a member of `/ws/rooms/<room>/` and the server.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     Candidate, InvalidSignal, PeerId, Signal,
@@ -70,9 +70,10 @@ impl ClientFrame {
 }
 
 fn without_sender(text: &str) -> Result<String, InvalidFrame> {
-    let mut object: Map<String, Value> = serde_json::from_str(text).map_err(|_| InvalidFrame::Json)?;
+    let mut object: BTreeMap<String, &RawValue> =
+        serde_json::from_str(text).map_err(|_| InvalidFrame::Json)?;
     object.remove("sender");
-    Ok(Value::from(object).to_string())
+    serde_json::to_string(&object).map_err(|_| InvalidFrame::Json)
 }
 
 /// A client's frame as the other members get it: with its sender, and otherwise as it was. The frame is a

@@ -130,7 +130,7 @@ struct Pump {
     unwritten: usize,
     /// A frame came since the alarm was last set.
     heard: bool,
-    /// Whether the peer asked for heartbeats.
+    /// Whether the peer asked for heartbeats. Other dialects have no such message.
     heartbeat: bool,
     /// When a client that sends heartbeats counts as gone.
     lapse: Lapse,
@@ -183,7 +183,6 @@ impl Pump {
             alarm: Alarm::after(grant.time_left().min(limits.hello_timeout)),
             unwritten: 0,
             heard: false,
-            // Other dialects have no such message.
             heartbeat: wants.heartbeat && dialect == Dialect::Text,
             lapse: Lapse::default(),
             translator,
@@ -340,6 +339,7 @@ impl Pump {
             ..Opening::default()
         };
         self.translator = translator(dialect, &opening);
+        self.heartbeat = false;
         app.switchboard.handle(*conn, Event::Speaks(dialect));
     }
 
@@ -611,3 +611,6 @@ fn end_of(error: &tungstenite::Error) -> End {
         _ => End::Gone,
     }
 }
+
+#[cfg(test)]
+mod tests;

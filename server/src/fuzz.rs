@@ -12,10 +12,11 @@ use std::{
 };
 
 use async_tungstenite::tungstenite::Message;
-use callbin_protocol::{ClientMessage, PeerId, ServerMessage, Signal, antmedia};
+use callbin_protocol::{ClientMessage, PeerId, RoomId, ServerMessage, Signal, action, antmedia, rooms};
 use clap::Parser;
 use futures_util::{AsyncRead, AsyncWrite};
 use hyper::{HeaderMap, header};
+use serde::de::IgnoredAny;
 
 use crate::{
     access::{Grant, account::Accounts},
@@ -30,7 +31,7 @@ use crate::{
         site::Site,
     },
     hub::{
-        About, Call, Event, Incoming, Key, Notice, Payload, Refusal,
+        About, Call, Event, Incoming, Joined, Key, Notice, Payload, Refusal,
         invariants::{Model, SLOTS, said},
     },
     operate::{metrics::Metrics, settings::Settings},
@@ -171,6 +172,66 @@ pub fn proxy(bytes: &[u8]) {
     }
 }
 
+/// What a member of a JSON room gets, as far as the server answers for it.
+#[derive(serde::Deserialize)]
+struct Sent {
+    sender: String,
+}
+
+/// Frames of a member of a JSON room, one per line. What is forwarded and what is written must be read as the same.
+pub fn rooms(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let sender = PeerId::guest(1);
+    for line in text.lines() {
+        let Ok(frame) = rooms::ClientFrame::parse(line) else { continue };
+        let forwarded = rooms::with_sender(frame.cleaned.as_deref().unwrap_or(line), &sender);
+        let written = rooms::ServerFrame::Signal { signal: &frame.signal, sender: &sender }.to_string();
+        for text in [forwarded, written] {
+            let read = rooms::ClientFrame::parse(&text).map(|frame| frame.signal);
+            assert_eq!(read.as_ref(), Ok(&frame.signal), "{text:?}");
+            let sent: Result<Sent, _> = serde_json::from_str(&text);
+            assert!(sent.is_ok_and(|sent| sent.sender == sender.as_str()), "{text:?}");
+        }
+    }
+    let opening = Opening { rest: "r".into(), query: format!("username={text}"), ..Opening::default() };
+    translate(Dialect::Rooms, &opening, text);
+}
+
+/// Frames of a client with `action`/`data` envelopes, one per line.
+pub fn action(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    for line in text.lines() {
+        let data = match action::ClientFrame::parse(line) {
+            Ok(frame) => Some(frame.data),
+            Err(fault) => fault.data,
+        };
+        assert!(data.is_none_or(|data| line.contains(data)), "a signal is a part of its frame: {line:?}");
+    }
+    translate(Dialect::Action, &Opening::default(), text);
+}
+
+/// The frames of a client, one per line. All that it gets must be JSON.
+fn translate(dialect: Dialect, opening: &Opening, text: &str) {
+    let mut translator = translator(dialect, opening);
+    let mut steps = Vec::new();
+    translator.open(&mut steps);
+    let room = RoomId::new("r").ok();
+    for line in text.lines() {
+        translator.read(Message::text(line), &mut steps);
+        // Every join is accepted at once.
+        if let Some(room) = room.clone() {
+            let (room, members, mut frames) = (room, vec![PeerId::guest(2)], Vec::new());
+            translator.write(Notice::Joined(Box::new(Joined { room, members })), &mut frames);
+            steps.extend(frames.into_iter().filter_map(|frame| frame.into_text().ok()).map(Step::Say));
+        }
+    }
+    for step in steps {
+        if let Step::Say(text) | Step::Refuse(_, text) = step {
+            assert!(serde_json::from_str::<IgnoredAny>(&text).is_ok(), "{text:?}");
+        }
+    }
+}
+
 /// Any events on a few connections in any order, two bytes per event.
 pub fn hub(bytes: &[u8]) {
     let mut model = Model::default();
@@ -303,6 +364,16 @@ mod tests {
     #[test]
     fn corpus_of_proxy() {
         replay("proxy", proxy);
+    }
+
+    #[test]
+    fn corpus_of_rooms() {
+        replay("rooms", rooms);
+    }
+
+    #[test]
+    fn corpus_of_action() {
+        replay("action", action);
     }
 
     #[test]

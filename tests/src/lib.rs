@@ -8,6 +8,7 @@ pub mod client;
 pub mod coturn;
 pub mod disk;
 pub mod display;
+pub mod docs;
 pub mod flow;
 pub mod front;
 pub mod hook;

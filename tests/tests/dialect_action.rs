@@ -1,11 +1,18 @@
 //! `action`/`data` envelopes over real sockets.
 
+use std::fs;
+
 use callbin_tests::{
-    Server, Socket,
+    Browser, BrowserOptions, Client, DEADLINE, Server, Socket,
+    docs::code,
     hook::Hook,
     keys::{Algorithm, Keys},
+    machine,
 };
 use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const PAGE: &str = include_str!("../../docs/protocols/action.md");
 
 const SDP: &str = "v=0\r\nm=audio 9 x 0\r\na=mid:a\r\nm=video 9 x 0\r\na=mid:v\r\n";
 
@@ -38,6 +45,7 @@ fn expect_error(socket: &mut Socket, data: &Value, code: u32) {
     let error = socket.receive_json();
     assert_eq!((&error["c"], &error["s"], &error["b"]["req"]), (&json!(code), &data["s"], data), "{error}");
     assert!(error["b"]["msg"].as_str().is_some_and(|message| !message.is_empty()));
+    assert!(PAGE.contains(&format!("| {code} |")), "{code} is not on its page");
 }
 
 /// A user in the room `r`.
@@ -177,22 +185,6 @@ fn tokens_and_the_webhook_bound_a_user() {
     assert_eq!(asked, ["register", "register", "join", "register", "join"]);
 }
 
-/// The server waits 10 s for a heartbeat of a client that has sent one.
-#[test]
-fn a_user_whose_heartbeats_end_is_offline() {
-    let server = Server::start(&[]);
-    let mut ann = join(&server, "ann");
-    let mut bob = join(&server, "bob");
-    ann.expect_json(&changed(&["bob"], &[]));
-    bob.send(&envelope(&json!({"s": "HEARTBEAT", "bid": 1})));
-    ann.expect_json(&changed(&[], &["bob"]));
-    let gone = bob.receive_json();
-    assert_eq!((&gone["c"], &gone["s"]), (&json!(4024), &json!("HEARTBEAT")));
-    bob.send(&envelope(&signal("JOIN", "bob", json!({}))));
-    assert_eq!(bob.receive_json()["c"], 200, "it can come back");
-    ann.expect_json(&changed(&["bob"], &[]));
-}
-
 /// A user, a member of a JSON room, and a peer of the text protocol.
 #[test]
 fn three_protocols_in_one_room() {
@@ -253,4 +245,33 @@ fn three_protocols_in_one_room() {
     text.expect("ROOM_PEER_LEFT user");
     late.expect("ROOM_PEER_LEFT user");
     room.expect_json(&json!({"type": "left", "sender": "user"}));
+}
+
+/// The client on the protocol's page, in a browser, with `callbin` in its room: each of them joins second once.
+#[test]
+fn the_client_of_the_page_sees_a_peer_of_the_text_protocol() {
+    let _machine = machine::shared();
+    let folder = TempDir::new().expect("a folder");
+    for (name, language) in [("index.html", "html"), ("call.js", "js")] {
+        fs::write(folder.path().join(name), code(PAGE, language)).expect("the folder is ours");
+    }
+    let server = Server::start(&["--www", folder.path().to_str().expect("text")]);
+    let browser = Browser::start(BrowserOptions::default());
+    let join = |room: &str| {
+        let mut client = Client::start(&server, &["room", room, "--id", &format!("in-{room}")]);
+        client.wait_for("joined");
+        client
+    };
+    let open = |room: &str| browser.open(&format!("{}?room={room}", server.url()));
+    let _first = join("r");
+    let second = open("r");
+    let first = open("s");
+    first.wait_for("the room", "document.querySelector('#state').textContent.startsWith('in')", DEADLINE);
+    let _second = join("s");
+    for page in [second, first] {
+        page.wait_for("pictures", "document.querySelector('video').currentTime > 0.5", DEADLINE);
+        assert_eq!(page.text("#state"), "connected");
+        assert_eq!(page.eval("document.querySelector('video').srcObject.getTracks().length"), 2);
+        page.assert_no_console_errors();
+    }
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 use callbin::stats::{Feedback, Path, PeerStats};
 use callbin_tests::{
     Browser, BrowserOptions, Client, DEADLINE, Server,
+    docs::code,
     process::{program, workspace},
 };
 use serde_json::{Value, json};
@@ -121,13 +122,6 @@ fn flags_in_the_pages_are_those_of_the_programs() {
         let unknown: Vec<String> = flags(&text).difference(&known).cloned().collect();
         assert!(unknown.is_empty(), "docs/{name}: no program has {unknown:?}");
     }
-}
-
-/// The first code block of a page in this language.
-fn code(page: &str, language: &str) -> String {
-    let start = format!("```{language}\n");
-    let code = page.split(&start).nth(1).and_then(|rest| rest.split("```").next());
-    code.unwrap_or_else(|| panic!("no {language}")).to_owned()
 }
 
 #[test]

@@ -1041,3 +1041,48 @@ mod properties {
         }
     }
 }
+
+mod other_dialects {
+    use callbin_protocol::Signal;
+
+    use super::*;
+
+    fn open(hub: &mut Hub, conn: ConnId) {
+        let (grant, address) = (Arc::default(), [192, 0, 2, 1].into());
+        hub.handle(conn, Event::Opened { grant, address, dialect: Dialect::Rooms }, &mut Vec::new());
+    }
+
+    fn ask(hub: &mut Hub, conn: ConnId, request: Request) -> Vec<super::super::Effect> {
+        let mut effects = Vec::new();
+        hub.handle(conn, Event::Asked { request, frame: None }, &mut effects);
+        effects
+    }
+
+    #[test]
+    fn a_message_that_is_not_delivered_comes_back() {
+        let mut hub = Hub::default();
+        open(&mut hub, ALICE);
+        let payload = Payload::new(Dialect::Rooms, "{}".into(), Signal::OfferRequest);
+        for to in [None, PeerId::new("bob").ok()] {
+            let request = Request::Send { to, hint: None, payload: payload.clone() };
+            let effects = ask(&mut hub, ALICE, request);
+            let refused = effects.iter().find_map(|effect| match effect {
+                super::super::Effect::Tell(ALICE, Notice::Refused(refused)) => Some(refused),
+                _ => None,
+            });
+            let refused = refused.unwrap();
+            assert_eq!((&refused.refusal, &refused.payload), (&Refusal::NotInRoom, &Some(payload.clone())));
+            assert_eq!(Notice::Refused(refused.clone()).len(), payload.len(), "it counts in the queue");
+        }
+    }
+
+    #[test]
+    fn the_webhook_is_not_asked_about_a_join_without_an_id() {
+        let mut hub = Hub::default();
+        open(&mut hub, ALICE);
+        let join = Request::Join(RoomId::new("r").unwrap());
+        assert_eq!(hub.wish(ALICE, &join), None);
+        ask(&mut hub, ALICE, Request::Register { uid: PeerId::new("alice").unwrap(), card: Card::default() });
+        assert!(matches!(hub.wish(ALICE, &join), Some((Wish::Join(_), Some(_)))));
+    }
+}

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     super::{
         Dialect::{self, Rooms},
-        testing::Table,
+        table::Table,
     },
     OFFLINE,
 };
