@@ -17,13 +17,14 @@ pub fn describe(packages: &Path) -> String {
     let python = std::fs::read_to_string(packages.join("python/installed.txt")).unwrap_or_default();
     let aiortc = python.lines().find_map(|line| line.strip_prefix("aiortc==")).unwrap_or("?");
     format!(
-        "{}; {}, {cores} cores; {}; {}; aiortc {aiortc}, libdatachannel (node-datachannel {}), werift {}, {}, {}.",
+        "{}; {}, {cores} cores; {}; {}; aiortc {aiortc}, libdatachannel (node-datachannel {}), werift {}, Ant Media's webrtc_adaptor {}, {}, {}.",
         first_line("date", &["-u", "+%Y-%m-%d"]),
         model.map_or("unknown processor", |(_, name)| name),
         system.trim_matches('"'),
         first_line("gst-launch-1.0", &["--gst-version"]),
         npm("node-datachannel"),
         npm("werift"),
+        npm("@antmedia/webrtc_adaptor"),
         first_line("firefox-esr", &["--version"]),
         first_line("chromium", &["--version"]),
     )

@@ -7,6 +7,7 @@
 //!
 //! `scripts/interop.sh` installs the stacks first. Logs of all calls are in `target/interop/`.
 
+mod antmedia;
 mod call;
 mod examples;
 mod flow;
@@ -47,6 +48,7 @@ fn main() {
     let known: Vec<String> = Kind::ALL
         .map(Kind::name)
         .into_iter()
+        .chain([antmedia::NAME])
         .chain(Example::ALL.map(Example::name))
         .map(str::to_lowercase)
         .collect();
@@ -66,6 +68,9 @@ fn main() {
         let browsers = scope.spawn(|| stacks(&[Kind::Firefox, Kind::Chromium]));
         table.extend(stacks(&[Kind::Aiortc, Kind::Libdatachannel, Kind::Werift]));
         table.extend(browsers.join().expect("no panic gets this far"));
+        if is_wanted(antmedia::NAME) {
+            table.extend(antmedia::rows(&packages));
+        }
     });
     table.extend(Example::ALL.into_iter().filter(|it| is_wanted(it.name())).flat_map(examples::run));
     println!("{}\n\n{table}", machine::describe(&packages));
