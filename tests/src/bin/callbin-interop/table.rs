@@ -104,7 +104,10 @@ impl Row {
     }
 
     fn role(&self) -> &str {
-        self.role.as_ref().map_or_else(String::as_str, |role| role)
+        match &self.role {
+            Ok(role) => role,
+            Err(reason) => reason,
+        }
     }
 
     /// Adds a result, and prints it as progress.
