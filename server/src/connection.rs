@@ -474,9 +474,9 @@ impl Pump {
         if self.heartbeat { keepalive.min(HEARTBEAT) } else { keepalive }
     }
 
-    /// Sends a heartbeat, if the peer asked for them, with the seconds until the next one.
+    /// Sends a heartbeat, if the peer asked for them, with the seconds until the next one. Only the text protocol has them.
     fn beat(&self) {
-        if self.heartbeat {
+        if self.heartbeat && self.translator.dialect() == Dialect::Text {
             let next = self.keepalive().max(self.limits().pong_timeout);
             let beat = ServerMessage::Heartbeat(next.as_secs_f64().ceil() as u64);
             self.presence.outbox.push(Message::text(beat.to_string()));

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use callbin_protocol::antmedia::{Command, Definition, Frame};
 use callbin_tests::{
     Server, Socket,
     hook::Hook,
     http,
     keys::{Algorithm, Keys},
+    process::workspace,
     socket::Received,
 };
 use serde_json::{Value, json};
@@ -148,6 +150,25 @@ fn each_path_and_a_first_frame_choose_the_protocol() {
     let mut page = Page::open(&off);
     page.ask("join");
     page.0.expect_close(1002, "invalid protocol");
+}
+
+#[test]
+fn only_json_is_sent_whatever_a_client_wants() {
+    let server = Server::start(&["--keepalive-timeout", "0.2", "--pong-timeout", "3"]);
+    for path in ["LiveApp/websocket?wants=heartbeat,caller", "?wants=heartbeat,caller"] {
+        let mut page = Page::open_at(&server, path);
+        page.ask("publish");
+        page.expect_nothing();
+        let mut text = Socket::connect_to(&format!("{}?wants=heartbeat", server.ws_url()));
+        text.send("HELLO caller");
+        // Its second heartbeat: the page's would have come as well.
+        for expected in ["HEARTBEAT 3", "HELLO", "HEARTBEAT 3"] {
+            text.expect(expected);
+        }
+        page.expect_nothing();
+        page.ask("stop");
+        page.expect_notification("publish_finished");
+    }
 }
 
 /// The first clients: only `streamName`, and `stop` and `leave` without any.
@@ -473,4 +494,24 @@ fn garbage_disturbs_nobody() {
     }
     page.ask("play");
     publisher.expect_command("start");
+}
+
+/// The page about the protocol names all that the server sends, and its examples are what clients send.
+#[test]
+fn the_page_about_it_is_right() {
+    let page = std::fs::read_to_string(workspace().join("docs/protocols/antmedia.md")).expect("text");
+    for definition in Definition::ALL {
+        assert!(page.contains(&format!("`{}`", definition.as_str())), "{definition:?} is missing");
+    }
+    let code =
+        page.split('`').filter(|text| text.starts_with("{\"command\":")).map(|text| text.replace('…', "0"));
+    let frames: Vec<_> = code.map(|text| (Frame::parse(&text), text)).collect();
+    assert!(frames.len() > 20);
+    for (frame, text) in frames {
+        let is_valid = !matches!(
+            frame.as_ref().map(|frame| &frame.command),
+            Err(_) | Ok(Command::InvalidDescription | Command::InvalidCandidate)
+        );
+        assert!(is_valid || text.starts_with("{\"command\":\"peerMessageCommand\""), "{text}");
+    }
 }

@@ -18,7 +18,7 @@ use serde_json::Value;
 use self::stream::{Ongoing, Role, Stream};
 use super::{Dialect, Step, Translator};
 use crate::hub::{
-    About, Call, Card, Ended, Found, Incoming, Key, Notice, Payload, Refusal, Refused, Request, Start,
+    About, Call, Card, Ended, Incoming, Key, Notice, Payload, Refusal, Refused, Request, Start,
 };
 
 /// The most streams of one connection. The hub has as many places for ids and calls.
@@ -30,9 +30,11 @@ pub struct Antmedia {
     streams: BTreeMap<PeerId, Stream>,
 }
 
-/// What a client wants to know about a stream. The first letter of the question's key.
-const STREAM_INFO: char = 'i';
-const TRACK_LIST: char = 't';
+/// What a client wants to know about a stream: how the key of the question begins.
+const STREAM_INFO: &str = "info";
+const TRACK_LIST: &str = "list";
+/// What follows if the client knows the stream only by `streamName`.
+const BY_NAME: &str = "+";
 
 impl Translator for Antmedia {
     fn dialect(&self) -> Dialect {
@@ -61,7 +63,7 @@ impl Translator for Antmedia {
             Notice::Refused(refused) => self.refused(*refused, frames),
             Notice::Signal(signal) => self.signal(*signal, frames),
             Notice::Ended(ended) => self.ended(&ended, frames),
-            Notice::Found(found) => frames.extend(information(&found)),
+            Notice::Found(found) => frames.extend(information(&found.key, None)),
             // It is in no room, and asks for no list.
             Notice::Joined(_)
             | Notice::Change(_)
@@ -117,8 +119,8 @@ impl Antmedia {
             }
             Command::Description { .. } | Command::Candidate(_) => self.relay(&uid, frame, text, steps),
             Command::PeerMessage => self.relay_private(&uid, frame, text, steps),
-            Command::StreamInfo => steps.push(Step::Ask(question(STREAM_INFO, uid))),
-            Command::TrackList => steps.push(Step::Ask(question(TRACK_LIST, uid))),
+            Command::StreamInfo => steps.push(Step::Ask(question(STREAM_INFO, uid, frame.by_name))),
+            Command::TrackList => steps.push(Step::Ask(question(TRACK_LIST, uid, frame.by_name))),
             Command::InvalidDescription => {
                 steps.push(refuse(Definition::NotSetRemoteDescription, None, Some(frame)));
             }
@@ -241,11 +243,7 @@ impl Antmedia {
         match (refused.about, refused.refusal) {
             // One of ours, see `refuse`.
             (About::Send, Refusal::Other(text)) => frames.push(Message::text(text)),
-            (About::Find, refusal) => {
-                let (definition, information) = errors::find(refusal);
-                let name = refused.key.as_str().get(1..).unwrap_or_default();
-                frames.push(Message::Text(print(&Reply::Error(definition, information), Some(name), false)));
-            }
+            (About::Find, refusal) => frames.extend(information(&refused.key, Some(refusal))),
             (About::Call, refusal) => {
                 let Some((uid, stream)) = self.of(&refused.key) else { return };
                 if stream.is_answered()
@@ -333,18 +331,22 @@ impl Role {
     }
 }
 
-fn question(what: char, uid: PeerId) -> Request {
-    Request::Find { key: Key::from(format!("{what}{uid}").as_str()), uid }
+fn question(what: &str, uid: PeerId, by_name: bool) -> Request {
+    let mark = if by_name { BY_NAME } else { "" };
+    Request::Find { key: Key::from(format!("{what} {uid} {mark}").as_str()), uid }
 }
 
-/// The answer to a question.
-fn information(found: &Found) -> Option<Message> {
-    let reply = match found.key.as_str().chars().next()? {
-        STREAM_INFO => Reply::StreamInformation,
-        TRACK_LIST => Reply::TrackList(vec![found.uid.to_string()]),
-        _ => return None,
+/// The answer to a question: information, or an error.
+fn information(key: &Key, refusal: Option<Refusal>) -> Option<Message> {
+    let mut parts = key.as_str().split(' ');
+    let (what, name, mark) = (parts.next()?, parts.next()?, parts.next()?);
+    let reply = match (refusal.map(errors::find), what) {
+        (Some((definition, information)), _) => Reply::Error(definition, information),
+        (None, STREAM_INFO) => Reply::StreamInformation,
+        (None, TRACK_LIST) => Reply::TrackList(vec![name.into()]),
+        (None, _) => return None,
     };
-    Some(Message::Text(print(&reply, Some(found.uid.as_str()), false)))
+    Some(Message::Text(print(&reply, Some(name), mark == BY_NAME)))
 }
 
 /// The changed text, or else the frame itself.

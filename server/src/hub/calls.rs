@@ -213,8 +213,9 @@ impl Hub {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         let Some(peer) = self.uids.get(&uid) else { return self.register(conn, uid, card, effects) };
+        // It can only take the place of the other one, if both are the same.
         if peer.conn == conn || (peer.card.only_sends && card.only_sends) {
-            return Err(Refusal::UidTaken);
+            return self.register(conn, uid, card, effects);
         }
         let returns_as = (!card.only_sends).then(|| Box::new(card));
         self.call(conn, key, uid, None, start, returns_as, effects)

@@ -171,7 +171,8 @@ pub struct Card {
     pub is_shared: bool,
     /// It prefers to offer where the caller would offer only when asked.
     pub leads: bool,
-    /// It only sends media. Two such peers do not meet.
+    /// It only sends media. Two such peers do not meet: the second one registers, which takes the place of the first if
+    /// both have the same identity.
     pub only_sends: bool,
     /// What it does with media.
     pub media: Media,

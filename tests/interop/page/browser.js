@@ -1,7 +1,7 @@
 // The peer in a browser, for the call that the page's address names: ?stack=Firefox&number=3. It has a session of
 // its own with the runner, for commands and reports. When that ends it goes on to the next call.
 
-import { picture, sink, stats, tone } from "./media.js";
+import { control, open, picture, sink, stats, tone } from "./media.js";
 import { Peer } from "./peer.js";
 
 const query = new URLSearchParams(location.search);
@@ -24,26 +24,12 @@ const stack = {
   stats,
 };
 
-function open(uid) {
-  const socket = new WebSocket(location.origin.replace("http", "ws"));
-  socket.onopen = () => socket.send(`HELLO ${uid}`);
-  return socket;
-}
-
-const control = open(`${uid}-page`);
-const ask = () => control.send(`SESSION ${uid}-runner`);
-control.onmessage = ({ data }) => {
-  if (data === "HELLO") ask();
-  else if (data === "SESSION_OK") begin();
-  else setTimeout(ask, 200); // the runner is not there yet
-};
-control.onclose = () => {
+control(uid, begin).onclose = () => {
   query.set("number", number + 1);
   location.search = query;
 };
 
-function begin() {
-  const report = (it) => control.send(JSON.stringify(it));
+function begin(report, control) {
   report({ is: "page" });
   const socket = open(uid);
   const peer = new Peer(stack, (frame) => socket.send(frame), report);

@@ -1,6 +1,6 @@
-// What the peers in browsers send, and what came of what they receive.
+// What a page sends and how it looks at what it receives: a green picture and a tone of 1000 Hz.
 
-const sound = new AudioContext({ sampleRate: 48000 });
+export const sound = new AudioContext({ sampleRate: 48000 });
 const sinks = {};
 
 export function picture() {
@@ -25,7 +25,7 @@ export function tone() {
   return destination.stream.getAudioTracks()[0];
 }
 
-/** Takes a received track. */
+/** Shows or plays a received track. */
 export function sink(kind, track) {
   const stream = new MediaStream([track]);
   const element = document.createElement(kind);
@@ -40,6 +40,7 @@ export function sink(kind, track) {
   sound.createMediaStreamSource(stream).connect(element.analyser);
 }
 
+/** @param {RTCPeerConnection} pc */
 export async function stats(pc) {
   void sound.resume();
   const stats = { video: { frames: 0, color: color() }, audio: { frames: 0, level: 0 } };
@@ -63,4 +64,26 @@ function level() {
   const samples = new Float32Array(2048);
   sinks.audio?.analyser.getFloatTimeDomainData(samples);
   return Math.sqrt(samples.reduce((sum, it) => sum + it * it, 0) / samples.length);
+}
+
+/**
+ * A session with the runner, for commands and reports. It begins when the runner is there.
+ * @param {string} uid
+ * @param {(report: (it: object) => void, control: WebSocket) => void} begin
+ */
+export function control(uid, begin) {
+  const control = open(`${uid}-page`);
+  const ask = () => control.send(`SESSION ${uid}-runner`);
+  control.onmessage = ({ data }) => {
+    if (data === "HELLO") ask();
+    else if (data === "SESSION_OK") begin((it) => control.send(JSON.stringify(it)), control);
+    else setTimeout(ask, 200); // the runner is not there yet
+  };
+  return control;
+}
+
+export function open(uid) {
+  const socket = new WebSocket(location.origin.replace("http", "ws"));
+  socket.onopen = () => socket.send(`HELLO ${uid}`);
+  return socket;
 }

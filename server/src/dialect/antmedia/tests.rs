@@ -655,6 +655,10 @@ mod questions {
             ask(&mut net, page, "getTrackList", "s"),
             [json!({ "command": "trackList", "streamId": "s", "trackList": ["s"] })]
         );
+        let by_name = json!({ "command": "getTrackList", "streamName": "s" });
+        let answer =
+            json!({ "command": "trackList", "streamId": "s", "streamName": "s", "trackList": ["s"] });
+        assert_eq!(send(&mut net, page, by_name), [answer]);
     }
 
     #[test]

@@ -75,6 +75,21 @@ fn two_senders_do_not_meet() {
 }
 
 #[test]
+fn a_sender_takes_its_own_place_again() {
+    let mut hub = Hub::default();
+    let grant = || Grant { identity: Some("erin".into()), ..Grant::default() };
+    open(&mut hub, ALICE, grant());
+    open(&mut hub, BOB, grant());
+    ask(&mut hub, ALICE, meet(true));
+    assert_eq!(ask(&mut hub, BOB, meet(true)), [(BOB, Notice::Registered(uid("s")))]);
+    assert_eq!(hub.find("s").map(|(conn, _)| conn), Some(BOB));
+    assert_eq!(refusal(&ask(&mut hub, BOB, meet(true))), &Refusal::UidTaken, "once");
+    let other = Grant { uid: Some("t".into()), ..Grant::default() };
+    open(&mut hub, CAROL, other);
+    assert_eq!(refusal(&ask(&mut hub, CAROL, meet(true))), &Refusal::UidNotAllowed, "taken or not");
+}
+
+#[test]
 fn a_sender_does_not_take_over_the_id_of_its_callee() {
     for (only_sends, stays) in [(true, false), (false, true)] {
         let mut hub = hub();

@@ -74,7 +74,7 @@ impl Call {
     /// Starts both ends and the call; `media` is the peer's offer, if it offers.
     pub fn place(server: &Server, stack: &mut Stack, role: Role, media: Value) -> Result<Self, String> {
         let (theirs, link) = stack.start(server)?;
-        let mut peer = Peer::new(link, log(&theirs, role)?);
+        let mut peer = Peer::new(link, log(&format!("{theirs}-{role:?}"))?);
         wait_for(&mut peer, "the peer to register", |peer| peer.registered)?;
 
         let ours = format!("{theirs}-gst");
@@ -91,9 +91,26 @@ impl Call {
             let offer = role.peer_offers();
             peer.tell(&json!({ "do": "call", "peer": ours, "offer": offer, "media": media }));
         }
+        Ok(Self::new(client, peer))
+    }
+
+    /// Watches a call; the peer says something as soon as it can.
+    pub fn new(client: Client, mut peer: Peer) -> Self {
         peer.tell(&json!({ "do": "say", "text": HELLO }));
         let (picture, sound) = (Flow::default(), Flow::default());
-        Ok(Self { client, peer, picture, sound, texts: Vec::new(), ended: None })
+        Self { client, peer, picture, sound, texts: Vec::new(), ended: None }
+    }
+
+    /// Waits until the peer's program has reported this.
+    pub fn await_notice(&mut self, notice: &str) -> Result<(), String> {
+        let until = Instant::now() + PATIENCE;
+        while !self.peer.notices.iter().any(|it| it == notice) {
+            if Instant::now() > until {
+                return Err(format!("no {notice}{}", self.troubles()));
+            }
+            self.watch();
+        }
+        Ok(())
     }
 
     /// Waits until each way is open or closed as wanted; returns the result for each.
@@ -213,7 +230,8 @@ pub fn measure(stats: &Event, picture: &mut Flow, sound: &mut Flow) {
     sound.push(stats.number("/audio/buffers"), tone);
 }
 
-fn wait_for(peer: &mut Peer, what: &str, met: impl Fn(&Peer) -> bool) -> Result<(), String> {
+/// Waits for a report of the peer.
+pub fn wait_for(peer: &mut Peer, what: &str, met: impl Fn(&Peer) -> bool) -> Result<(), String> {
     let until = Instant::now() + 2 * PATIENCE;
     while !met(peer) {
         if Instant::now() > until || !peer.troubles.is_empty() {
@@ -225,9 +243,9 @@ fn wait_for(peer: &mut Peer, what: &str, met: impl Fn(&Peer) -> bool) -> Result<
 }
 
 /// The log file of a call.
-fn log(uid: &str, role: Role) -> Result<File, String> {
+pub fn log(name: &str) -> Result<File, String> {
     let folder = workspace().join("target/interop");
-    let path = folder.join(format!("{uid}-{role:?}.log"));
+    let path = folder.join(format!("{name}.log"));
     std::fs::create_dir_all(&folder)
         .and_then(|()| File::create(&path))
         .map_err(|error| format!("{}: {error}", path.display()))

@@ -18,13 +18,15 @@ pub fn describe(packages: &Path) -> String {
     let aiortc = python.lines().find_map(|line| line.strip_prefix("aiortc==")).unwrap_or("?");
     format!(
         "{}; {}, {cores} cores; {}; {}; aiortc {aiortc}, libdatachannel (node-datachannel {}), werift {}, \
-         whip-web-client {}, whip-whep {}, gst-plugin-webrtc and gst-plugin-webrtchttp {}, {}, {}.",
+         Ant Media's webrtc_adaptor {}, whip-web-client {}, whip-whep {}, \
+         gst-plugin-webrtc and gst-plugin-webrtchttp {}, {}, {}.",
         first_line("date", &["-u", "+%Y-%m-%d"]),
         model.map_or("unknown processor", |(_, name)| name),
         system.trim_matches('"'),
         first_line("gst-launch-1.0", &["--gst-version"]),
         npm("node-datachannel"),
         npm("werift"),
+        npm("@antmedia/webrtc_adaptor"),
         npm("@eyevinn/whip-web-client"),
         npm("whip-whep"),
         crate::webrtcsink::version(),

@@ -7,6 +7,7 @@
 //!
 //! `scripts/interop.sh` installs the stacks first. Logs of all calls are in `target/interop/`.
 
+mod antmedia;
 mod call;
 mod examples;
 mod flow;
@@ -52,6 +53,7 @@ fn main() {
         .map(Kind::name)
         .into_iter()
         .chain(HttpClient::ALL.map(HttpClient::name))
+        .chain([antmedia::NAME])
         .chain(Example::ALL.map(Example::name))
         .chain(Element::ALL.map(Element::name))
         .map(str::to_lowercase)
@@ -72,6 +74,9 @@ fn main() {
         let browsers = scope.spawn(|| stacks(&[Kind::Firefox, Kind::Chromium]));
         table.extend(stacks(&[Kind::Aiortc, Kind::Libdatachannel, Kind::Werift]));
         table.extend(browsers.join().expect("no panic gets this far"));
+        if is_wanted(antmedia::NAME) {
+            table.extend(antmedia::rows(&packages));
+        }
     });
     let over_http = HttpClient::ALL.into_iter().filter(|it| is_wanted(it.name()));
     table.extend(over_http.flat_map(|client| http::run(client, &packages)));

@@ -16,6 +16,8 @@ pub struct Peer {
     pub negotiated: usize,
     /// Texts received on its data channel.
     pub texts: Vec<String>,
+    /// What its program was told by the server.
+    pub notices: Vec<String>,
     /// Its error reports.
     pub troubles: Vec<String>,
     /// `callbin`'s latest description.
@@ -37,6 +39,7 @@ impl Peer {
             registered: false,
             negotiated: 0,
             texts: Vec::new(),
+            notices: Vec::new(),
             troubles: Vec::new(),
             ours: None,
             theirs: None,
@@ -73,6 +76,7 @@ impl Peer {
             "registered" => self.registered = true,
             "negotiated" => self.negotiated += 1,
             "text" => self.texts.push(text("text")),
+            "notice" => self.notices.push(text("notice")),
             "error" => self.troubles.push(text("error")),
             "sdp" if report["whose"] == "ours" => self.theirs = Some(text("sdp")),
             "sdp" => self.ours = Some(text("sdp")),

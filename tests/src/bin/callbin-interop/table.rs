@@ -82,7 +82,7 @@ const NO_REJECTION: &str =
 pub struct Row {
     stack: &'static str,
     /// The role, or the reason why the stack was not run.
-    role: Result<Role, String>,
+    role: Result<&'static str, String>,
     cells: Vec<(Column, Result<(), String>)>,
     second_try: bool,
 }
@@ -90,6 +90,11 @@ pub struct Row {
 impl Row {
     /// A row without results yet.
     pub fn new(stack: &'static str, role: Role) -> Self {
+        Self::named(stack, role.name())
+    }
+
+    /// A row of a stack that has roles of its own.
+    pub fn named(stack: &'static str, role: &'static str) -> Self {
         Self { stack, role: Ok(role), cells: Vec::new(), second_try: false }
     }
 
@@ -99,7 +104,10 @@ impl Row {
     }
 
     fn role(&self) -> &str {
-        self.role.as_ref().map_or_else(String::as_str, |role| role.name())
+        match &self.role {
+            Ok(role) => role,
+            Err(reason) => reason,
+        }
     }
 
     /// Adds a result, and prints it as progress.
@@ -116,7 +124,7 @@ impl Row {
 
     fn known(&self, known: &[Known], column: Column) -> Option<&'static str> {
         let entry = known.iter().find(|(stack, role, at, _)| {
-            *stack == self.stack && self.role.as_ref() == Ok(role) && *at == column
+            *stack == self.stack && self.role.as_ref() == Ok(&role.name()) && *at == column
         });
         entry.map(|(.., reason)| *reason)
     }
