@@ -46,7 +46,15 @@ impl Hub {
         }
     }
 
-    pub(super) fn unwatch(&mut self, conn: ConnId) {
+    /// What has happened so far is delivered.
+    pub(super) fn unwatch(&mut self, conn: ConnId, effects: &mut Vec<Effect>) {
+        if let Some(place) = self.connections.get(&conn).and_then(|connection| connection.watch) {
+            self.directory.catch_up(place, effects);
+        }
+        self.forget_watcher(conn);
+    }
+
+    pub(super) fn forget_watcher(&mut self, conn: ConnId) {
         let place = self.connections.get_mut(&conn).and_then(|connection| connection.watch.take());
         if let Some(place) = place {
             self.directory.remove(place);

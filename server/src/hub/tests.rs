@@ -140,6 +140,11 @@ fn opened() -> Event {
     opened_with(Grant::default(), 1)
 }
 
+fn opened_as(dialect: Dialect) -> Event {
+    let grant = Arc::new(Grant::default());
+    Event::Opened { grant, address: [192, 0, 2, 1].into(), dialect }
+}
+
 fn opened_with(grant: Grant, host: u8) -> Event {
     Event::Opened { grant: Arc::new(grant), address: [192, 0, 2, host].into(), dialect: Dialect::Text }
 }
@@ -841,6 +846,31 @@ mod properties {
         *,
     };
 
+    /// What a connection with several ids and calls asks for.
+    fn request() -> impl Strategy<Value = Request> {
+        let uid = prop::sample::select(vec!["a", "b", "c", "d"]);
+        let key = prop::sample::select(vec!["", "k", "a", "call-1", "call-2", "call-3"]);
+        let start =
+            prop::sample::select(vec![Start::AtOnce, Start::WhenAsked, Start::IfNeeded, Start::Never]);
+        let media = prop::sample::select(vec![Media::Sends, Media::Receives]);
+        (0..12u8, uid, key, start, media, any::<bool>()).prop_map(|(verb, uid, key, start, media, flag)| {
+            let (uid, key) = (PeerId::new(uid).unwrap(), Key::from(key));
+            let card = Card { is_shared: flag, leads: flag, media, meta: None };
+            match verb {
+                0 | 1 => Request::Register { uid, card },
+                2 => Request::Unregister(uid),
+                3 => Request::Describe { uid, card },
+                4 => Request::Watch,
+                5 => Request::Unwatch,
+                6 => Request::List(media),
+                7 | 8 => Request::Call { key, to: uid, from: None, start },
+                9 => Request::Meet { key, uid, card, start },
+                10 => Request::Signal { key, payload: Payload::text_from("{}".into(), 0) },
+                _ => Request::End(key),
+            }
+        })
+    }
+
     fn event() -> impl Strategy<Value = (usize, Event)> {
         let uid = prop::sample::select(vec!["a", "b", "c", "d", "", "x y"]);
         let text =
@@ -856,6 +886,8 @@ mod properties {
             });
         let event = prop_oneof![
             3 => Just(opened()),
+            3 => Just(opened_as(Dialect::Webrtcsink)),
+            12 => request().prop_map(|request| Event::Asked { request, frame: None }),
             12 => text.prop_map(|text| said(Message::text(text))),
             1 => Just(said(Message::binary(Bytes::from_static(b"x")))),
             2 => Just(Event::Closed),
