@@ -17,7 +17,7 @@ pub fn describe(packages: &Path) -> String {
     let python = std::fs::read_to_string(packages.join("python/installed.txt")).unwrap_or_default();
     let aiortc = python.lines().find_map(|line| line.strip_prefix("aiortc==")).unwrap_or("?");
     format!(
-        "{}; {}, {cores} cores; {}; {}; aiortc {aiortc}, libdatachannel (node-datachannel {}), werift {}, gst-plugin-webrtc {}, {}, {}.",
+        "{}; {}, {cores} cores; {}; {}; aiortc {aiortc}, libdatachannel (node-datachannel {}), werift {}, gst-plugin-webrtc {}, gstwebrtc-api {}, {}, {}.",
         first_line("date", &["-u", "+%Y-%m-%d"]),
         model.map_or("unknown processor", |(_, name)| name),
         system.trim_matches('"'),
@@ -25,6 +25,7 @@ pub fn describe(packages: &Path) -> String {
         npm("node-datachannel"),
         npm("werift"),
         crate::webrtcsink::version(),
+        npm("gstwebrtc-api"),
         first_line("firefox-esr", &["--version"]),
         first_line("chromium", &["--version"]),
     )

@@ -10,6 +10,7 @@
 mod call;
 mod examples;
 mod flow;
+mod gstwebrtc;
 mod link;
 mod machine;
 mod peer;
@@ -51,6 +52,7 @@ fn main() {
         .into_iter()
         .chain(Example::ALL.map(Example::name))
         .chain(Element::ALL.map(Element::name))
+        .chain([gstwebrtc::NAME])
         .map(str::to_lowercase)
         .collect();
     if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
@@ -73,6 +75,9 @@ fn main() {
     table.extend(Example::ALL.into_iter().filter(|it| is_wanted(it.name())).flat_map(examples::run));
     let elements = Element::ALL.into_iter().filter(|it| is_wanted(it.name()));
     table.extend(elements.flat_map(|element| webrtcsink::run(&server, &packages, element)));
+    if is_wanted(gstwebrtc::NAME) {
+        table.extend(gstwebrtc::run(&packages));
+    }
     println!("{}\n\n{table}", machine::describe(&packages));
     exit(i32::from(table.has_failed()));
 }

@@ -142,7 +142,8 @@ fn both(server: &Server, gst: &Gst, rows: &mut [Row]) {
     }
 }
 
-fn verdict(flow: &Flow) -> Result<(), String> {
+/// Whether media flow.
+pub fn verdict(flow: &Flow) -> Result<(), String> {
     if flow.flows() { Ok(()) } else { Err(flow.describe().into()) }
 }
 
