@@ -79,7 +79,7 @@ fn the_dashboard_is_one() {
 
 #[test]
 fn reasons_in_the_alerts_are_the_servers() {
-    let source = ["account.rs", "close.rs"].map(|file| {
+    let source = ["access/account.rs", "close.rs"].map(|file| {
         fs::read_to_string(workspace().join("server/src").join(file)).expect("the source is there")
     });
     for reason in ["the server is full", "reads too slowly"] {
