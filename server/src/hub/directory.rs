@@ -106,11 +106,14 @@ impl Hub {
         Ok(())
     }
 
-    /// Delivers news to watchers, at a cost of about `most`.
+    /// Delivers news to watchers, at a cost of about `most`, and one list to a watcher that missed some.
     pub(super) fn pass_on_directory(&mut self, most: &mut usize, effects: &mut Vec<Effect>) {
         self.directory.pass_on(most, effects);
-        for conn in self.directory.take_late() {
+        if *most > 0
+            && let Some(conn) = self.directory.pop_late()
+        {
             let _ = self.list(conn, Media::Sends, effects);
+            *most = most.saturating_sub(self.uids.len());
         }
     }
 

@@ -540,6 +540,7 @@ mod directory {
     fn who_misses_news_gets_a_new_list() {
         let mut stage = Stage::default();
         let (listener, _) = stage.listener();
+        let (other, _) = stage.listener();
         stage.holds = true;
         let mut peers = Vec::new();
         for uid in 0..5000 {
@@ -551,7 +552,9 @@ mod directory {
         while stage.hub.has_news() {
             stage.pass_on(256);
         }
-        assert_eq!(stage.json(listener), [list(json!([{ "id": "0", "meta": null }]))]);
+        for listener in [listener, other] {
+            assert_eq!(stage.json(listener), [list(json!([{ "id": "0", "meta": null }]))]);
+        }
         stage.close(peers[0]);
         stage.pass_on(256);
         assert_eq!(stage.json(listener), [changed("0", &[], Value::Null)]);
