@@ -53,7 +53,7 @@ impl From<&Card> for Callee {
     }
 }
 
-/// The side to ask for an offer, see [`ASKED`].
+/// The side to ask for an offer, by the table above.
 pub fn asked(caller: Start, callee: &Card) -> Result<Option<Side>, Refusal> {
     let callee = Callee::from(callee);
     let row = ASKED.iter().find(|row| (row.0, row.1) == (caller, callee));

@@ -526,6 +526,13 @@ mod tests {
     }
 
     #[test]
+    fn addresses_are_read_at_the_start_only() {
+        let config = |flags: &[&str]| Config::parse_from([&["callbin-server"], flags].concat());
+        let other = config(&["--listen", "webrtcsink=127.0.0.1:8444,text=[::1]:8445", "--port", "1"]);
+        assert_eq!(config(&[]).differences_for_a_start(&other), ["port", "listen"]);
+    }
+
+    #[test]
     fn wrong_values_are_refused() {
         for flags in [
             ["--port", "65536"],
@@ -540,6 +547,8 @@ mod tests {
             ["--trusted-proxy", ""],
             ["--max-uid-length", "0"],
             ["--max-uid-length", "1025"],
+            ["--listen", "rooms=127.0.0.1:1"],
+            ["--listen", "webrtcsink=8443"],
         ] {
             assert!(Config::try_parse_from(["callbin-server", flags[0], flags[1]]).is_err(), "{flags:?}");
         }

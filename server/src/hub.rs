@@ -543,7 +543,7 @@ impl Hub {
                 Ok(())
             }
             Request::Unwatch => {
-                self.unwatch(conn);
+                self.unwatch(conn, effects);
                 Ok(())
             }
             Request::Reject { refusal, .. } => Err(refusal),
@@ -644,7 +644,7 @@ impl Hub {
         let uids = std::mem::take(&mut connection.uids);
         let keys: Vec<Key> = connection.calls.keys().cloned().collect();
         let seat = connection.seat.take();
-        self.unwatch(conn);
+        self.forget_watcher(conn);
         for uid in &uids {
             if let Some(peer) = self.uids.remove(uid) {
                 self.announce(conn, uid, &peer.card, false);

@@ -46,7 +46,15 @@ impl Hub {
         }
     }
 
-    pub(super) fn unwatch(&mut self, conn: ConnId) {
+    /// What has happened so far is delivered.
+    pub(super) fn unwatch(&mut self, conn: ConnId, effects: &mut Vec<Effect>) {
+        if let Some(place) = self.connections.get(&conn).and_then(|connection| connection.watch) {
+            self.directory.catch_up(place, effects);
+        }
+        self.forget_watcher(conn);
+    }
+
+    pub(super) fn forget_watcher(&mut self, conn: ConnId) {
         let place = self.connections.get_mut(&conn).and_then(|connection| connection.watch.take());
         if let Some(place) = place {
             self.directory.remove(place);
@@ -98,11 +106,14 @@ impl Hub {
         Ok(())
     }
 
-    /// Delivers news to watchers, at a cost of about `most`.
+    /// Delivers news to watchers, at a cost of about `most`, and one list to a watcher that missed some.
     pub(super) fn pass_on_directory(&mut self, most: &mut usize, effects: &mut Vec<Effect>) {
         self.directory.pass_on(most, effects);
-        for conn in self.directory.take_late() {
+        if *most > 0
+            && let Some(conn) = self.directory.pop_late()
+        {
             let _ = self.list(conn, Media::Sends, effects);
+            *most = most.saturating_sub(self.uids.len());
         }
     }
 

@@ -32,6 +32,8 @@ struct Follower {
     conn: ConnId,
     /// The number of the first item that it has not received.
     hears: u64,
+    /// It missed items, and is in the queue of those that did.
+    is_late: bool,
 }
 
 /// Followers, and the items that some of them have not received.
@@ -47,8 +49,8 @@ pub(super) struct Feed<T> {
     first: u64,
     /// The current round of deliveries: the next follower, and the number of the first item beyond this round.
     next: Option<(Place, u64)>,
-    /// Followers that missed items, see [`Feed::drop_oldest`].
-    late: Vec<ConnId>,
+    /// Followers that missed items, see [`Feed::drop_oldest`]: each of them once.
+    late: VecDeque<Place>,
 }
 
 impl<T> Default for Feed<T> {
@@ -60,7 +62,7 @@ impl<T> Default for Feed<T> {
             waiting: VecDeque::new(),
             first: 0,
             next: None,
-            late: Vec::new(),
+            late: VecDeque::new(),
         }
     }
 }
@@ -83,7 +85,7 @@ impl<T: Item> Feed<T> {
     pub(super) fn add(&mut self, conn: ConnId) -> Place {
         self.last_place += 1;
         let place = Place(self.last_place);
-        self.followers.insert(place, Follower { conn, hears: self.end() });
+        self.followers.insert(place, Follower { conn, hears: self.end(), is_late: false });
         self.largest = self.largest.max(self.followers.len());
         place
     }
@@ -114,24 +116,27 @@ impl<T: Item> Feed<T> {
         self.forget_before(to);
     }
 
-    /// Forgets the oldest item. Those that have not received it get no older ones either: see [`Feed::take_late`].
+    /// Forgets the oldest item. Followers that have not received it are late: see [`Feed::pop_late`].
     pub(super) fn drop_oldest(&mut self) {
         self.forget_before(self.first + 1);
     }
 
-    /// The followers that missed items since the last call. They need the whole instead of what changed.
-    pub(super) fn take_late(&mut self) -> Vec<ConnId> {
-        std::mem::take(&mut self.late)
+    /// The next follower that missed items: it needs the whole instead of what changed.
+    pub(super) fn pop_late(&mut self) -> Option<ConnId> {
+        while let Some(place) = self.late.pop_front() {
+            if let Some(follower) = self.followers.get_mut(&place) {
+                follower.is_late = false;
+                return Some(follower.conn);
+            }
+        }
+        None
     }
 
     /// Delivers all outstanding items to a follower, before another message is sent to it.
     pub(super) fn catch_up(&mut self, place: Place, effects: &mut Vec<Effect>) {
         let end = self.end();
         if let Some(follower) = self.followers.get_mut(&place) {
-            if follower.hears < self.first {
-                self.late.push(follower.conn);
-                follower.hears = end;
-            }
+            skip_lost(place, follower, self.first, end, &mut self.late);
             catch_up(follower, end, self.first, &self.waiting, effects);
         }
     }
@@ -146,10 +151,7 @@ impl<T: Item> Feed<T> {
                 stopped_at = Some(*place);
                 break;
             }
-            if follower.hears < self.first {
-                self.late.push(follower.conn);
-                follower.hears = end;
-            }
+            skip_lost(*place, follower, self.first, end, &mut self.late);
             let until = to.min(follower.hears.saturating_add(*most as u64));
             // A follower with nothing outstanding costs one.
             let cost = match catch_up(follower, until, self.first, &self.waiting, effects) {
@@ -169,9 +171,9 @@ impl<T: Item> Feed<T> {
         stopped_at.is_some() || self.has_news()
     }
 
-    /// Whether some follower has outstanding items.
+    /// Whether some follower has outstanding items, or is late.
     pub(super) fn has_news(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() || !self.late.is_empty()
     }
 
     fn end(&self) -> u64 {
@@ -184,6 +186,16 @@ impl<T: Item> Feed<T> {
         }
         if self.waiting.is_empty() {
             self.waiting = VecDeque::new();
+        }
+    }
+}
+
+/// Marks a follower as late if it missed items. It gets what comes after the present ones.
+fn skip_lost(place: Place, follower: &mut Follower, first: u64, end: u64, late: &mut VecDeque<Place>) {
+    if follower.hears < first {
+        follower.hears = end;
+        if !std::mem::replace(&mut follower.is_late, true) {
+            late.push_back(place);
         }
     }
 }

@@ -980,10 +980,13 @@ mod properties {
             Card::default(),
             Card { leads: true, ..Card::default() },
             Card { is_shared: true, ..Card::default() },
+            Card { media: Media::Receives, ..Card::default() },
         ]);
-        let start = prop::sample::select(vec![Start::AtOnce, Start::WhenAsked, Start::Never]);
-        let parts = (0..12u8, id.clone(), prop::option::of(id), key, card, start);
-        let request = parts.prop_map(|(what, uid, other, key, card, start)| match what {
+        let media = prop::sample::select(vec![Media::Sends, Media::Receives]);
+        let start =
+            prop::sample::select(vec![Start::AtOnce, Start::WhenAsked, Start::IfNeeded, Start::Never]);
+        let parts = (0..16u8, id.clone(), prop::option::of(id), key, card, start, media);
+        let request = parts.prop_map(|(what, uid, other, key, card, start, media)| match what {
             0 | 1 => Request::Register { uid, card },
             2 => Request::Unregister(uid),
             3 | 4 => Request::Call { key, to: uid, from: other, start },
@@ -992,6 +995,10 @@ mod properties {
             8 => Request::End(key),
             9 => Request::Join(RoomId::new("r").unwrap()),
             10 => Request::Leave,
+            11 => Request::Describe { uid, card },
+            12 => Request::Watch,
+            13 => Request::Unwatch,
+            14 => Request::List(media),
             _ => Request::Send { to: None, hint: other, payload: payload() },
         });
         request.prop_map(|request| Event::Asked { request, frame: None })

@@ -47,7 +47,7 @@ impl Stage {
     /// A text peer with this uid.
     pub(super) fn text(&mut self, uid: &str) -> ConnId {
         let conn = self.open(Dialect::Text);
-        self.say(conn, &format!("HELLO {uid}"));
+        self.say(conn, format!("HELLO {uid}"));
         assert_eq!(self.heard(conn), ["HELLO"]);
         conn
     }

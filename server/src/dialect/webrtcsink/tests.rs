@@ -540,6 +540,7 @@ mod directory {
     fn who_misses_news_gets_a_new_list() {
         let mut stage = Stage::default();
         let (listener, _) = stage.listener();
+        let (other, _) = stage.listener();
         stage.holds = true;
         let mut peers = Vec::new();
         for uid in 0..5000 {
@@ -551,7 +552,9 @@ mod directory {
         while stage.hub.has_news() {
             stage.pass_on(256);
         }
-        assert_eq!(stage.json(listener), [list(json!([{ "id": "0", "meta": null }]))]);
+        for listener in [listener, other] {
+            assert_eq!(stage.json(listener), [list(json!([{ "id": "0", "meta": null }]))]);
+        }
         stage.close(peers[0]);
         stage.pass_on(256);
         assert_eq!(stage.json(listener), [changed("0", &[], Value::Null)]);
@@ -704,5 +707,72 @@ mod malformed {
         });
         assert_eq!(started.count(), 256);
         stage.close(producer);
+    }
+}
+
+/// docs/protocols/webrtcsink.md is what clients are written from.
+mod the_page {
+    use callbin_protocol::webrtcsink::{ClientMessage, ServerMessage};
+
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../../docs/protocols/webrtcsink.md");
+
+    /// The frames in the tables of a section, complete.
+    fn frames(section: &str) -> Vec<String> {
+        let text = PAGE.split(&format!("### {section}\n")).nth(1).expect("the section");
+        let text = text.split("\n#").next().expect("a part");
+        let frames = text.lines().filter_map(|line| line.strip_prefix("| `{")?.split('`').next());
+        let complete = |frame: &str| {
+            let all = [("[…]", "[]"), (",…]", "]"), (",…}", "}"), (":…", ":null")];
+            all.iter().fold(format!("{{{frame}"), |text, (short, long)| text.replace(short, long))
+        };
+        frames.map(complete).collect()
+    }
+
+    #[test]
+    fn has_frames_that_are_read_and_written_so() {
+        let read = frames("From the client");
+        assert_eq!(read.len(), 8);
+        for frame in read {
+            let message = ClientMessage::parse(&frame).unwrap_or_else(|error| panic!("{frame}: {error}"));
+            let kind = serde_json::from_str::<Value>(&frame).unwrap()["type"].clone();
+            assert_eq!(serde_json::to_value(&message).unwrap()["type"], kind);
+        }
+        let written = frames("From the server");
+        assert_eq!(written.len(), 9);
+        for frame in written.iter().filter(|frame| **frame != "{\"type\":\"peer\"}") {
+            let message = ServerMessage::parse(frame).unwrap_or_else(|error| panic!("{frame}: {error}"));
+            let expected: Value = serde_json::from_str(frame).unwrap();
+            assert_eq!(serde_json::to_value(&message).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn has_every_error() {
+        let id = || "ID".to_owned();
+        for refusal in [
+            Refusal::PeerNotFound(id()),
+            Refusal::PeerBusy(id()),
+            Refusal::UidInvalid,
+            Refusal::UidTaken,
+            Refusal::UidNotAllowed,
+            Refusal::TooManyIds,
+            Refusal::TooManySessions,
+            Refusal::NobodyOffers,
+            Refusal::Unavailable,
+        ] {
+            let text = details(refusal);
+            assert!(PAGE.contains(&format!("| `{text}` |")), "{text}");
+        }
+        for text in [
+            "malformed message: …",
+            "a binary frame",
+            "a peer is either a producer or a consumer",
+            "only the producer of a session offers in it",
+            &format!("meta is longer than {MAX_META} bytes"),
+        ] {
+            assert!(PAGE.contains(&format!("| `{text}` |")), "{text}");
+        }
     }
 }

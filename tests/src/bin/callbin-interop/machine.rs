@@ -19,7 +19,7 @@ pub fn describe(packages: &Path) -> String {
     format!(
         "{}; {}, {cores} cores; {}; {}; aiortc {aiortc}, libdatachannel (node-datachannel {}), werift {}, \
          Ant Media's webrtc_adaptor {}, whip-web-client {}, whip-whep {}, \
-         gst-plugin-webrtc and gst-plugin-webrtchttp {}, {}, {}.",
+         gst-plugin-webrtc and gst-plugin-webrtchttp {}, gstwebrtc-api {}, {}, {}.",
         first_line("date", &["-u", "+%Y-%m-%d"]),
         model.map_or("unknown processor", |(_, name)| name),
         system.trim_matches('"'),
@@ -30,6 +30,7 @@ pub fn describe(packages: &Path) -> String {
         npm("@eyevinn/whip-web-client"),
         npm("whip-whep"),
         crate::webrtcsink::version(),
+        npm("gstwebrtc-api"),
         first_line("firefox-esr", &["--version"]),
         first_line("chromium", &["--version"]),
     )

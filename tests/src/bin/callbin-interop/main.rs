@@ -11,6 +11,7 @@ mod antmedia;
 mod call;
 mod examples;
 mod flow;
+mod gstwebrtc;
 mod http;
 mod link;
 mod machine;
@@ -56,6 +57,7 @@ fn main() {
         .chain([antmedia::NAME])
         .chain(Example::ALL.map(Example::name))
         .chain(Element::ALL.map(Element::name))
+        .chain([gstwebrtc::NAME])
         .map(str::to_lowercase)
         .collect();
     if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
@@ -83,6 +85,9 @@ fn main() {
     table.extend(Example::ALL.into_iter().filter(|it| is_wanted(it.name())).flat_map(examples::run));
     let elements = Element::ALL.into_iter().filter(|it| is_wanted(it.name()));
     table.extend(elements.flat_map(|element| webrtcsink::run(&server, &packages, element)));
+    if is_wanted(gstwebrtc::NAME) {
+        table.extend(gstwebrtc::run(&packages));
+    }
     println!("{}\n\n{table}", machine::describe(&packages));
     exit(i32::from(table.has_failed()));
 }

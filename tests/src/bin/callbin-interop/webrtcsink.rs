@@ -18,7 +18,7 @@ use crate::{
     call::{PATIENCE, Way, measure},
     flow::Flow,
     stack::Role,
-    table::{Column, Row},
+    table::{Column, KNOWN, Row},
 };
 
 /// What a row is about.
@@ -26,7 +26,7 @@ use crate::{
 pub enum Element {
     /// `callbin` calls a `webrtcsink`.
     Sink,
-    /// A `webrtcsrc` calls `callbin`.
+    /// A `webrtcsrc` calls `callbin`, or is called.
     Src,
     /// A `webrtcsrc` calls a `webrtcsink`, through our server.
     Both,
@@ -74,17 +74,23 @@ pub fn run(server: &Server, packages: &Path, element: Element) -> Vec<Row> {
         fill(&mut rows);
         rows
     };
-    match element {
-        Element::Sink => rows(&|rows| sink(server, &gst, rows)),
-        Element::Src => rows(&|rows| src(server, &gst, rows)),
-        Element::Both => rows(&|rows| both(server, &gst, rows)),
+    let test = match element {
+        Element::Sink => sink,
+        Element::Src => src,
+        Element::Both => both,
+    };
+    let first = rows(&|rows| test(server, &gst, rows));
+    if !first.iter().any(|row| row.has_failed(KNOWN)) {
+        return first;
     }
+    eprintln!("{}: a second try", element.name());
+    rows(&|rows| test(server, &gst, rows)).into_iter().map(Row::on_second_try).collect()
 }
 
 fn roles(element: Element) -> &'static [Role] {
     match element {
         Element::Sink => &[Role::CalledAnswers, Role::CalledOffers],
-        Element::Src => &[Role::CallsAnswers],
+        Element::Src => &[Role::CallsAnswers, Role::CalledAnswers],
         Element::Both => &[Role::CalledOffers],
     }
 }
@@ -118,31 +124,40 @@ fn sink(server: &Server, gst: &Gst, rows: &mut [Row]) {
     }
 }
 
+/// It calls a waiting `callbin`, and waits for a calling one.
 fn src(server: &Server, gst: &Gst, rows: &mut [Row]) {
-    let looks = crate::guarded(|| {
-        let media = ["--video-pattern", "red", "--size", "320x240", "--fps", "15"];
+    let media = ["--video-pattern", "red", "--size", "320x240", "--fps", "15"];
+    let red = |[r, g, b]: [u8; 3]| r > 100 && r > 2 * g.max(b);
+    let calls = crate::guarded(|| {
         let mut client = Client::start(server, &[&["wait", "--id", "for-webrtcsrc"], &media[..]].concat());
         let ready = client.find(Instant::now() + PATIENCE, |event| event.name() == "waiting");
         ready.ok_or("callbin does not wait for calls")?;
-        let red = |[r, g, b]: [u8; 3]| r > 100 && r > 2 * g.max(b);
-        gst.consume("for-webrtcsrc", red, 440.0)
+        gst.calls("for-webrtcsrc")?.look(red, 440.0)
     });
-    for (way, which) in [(Way::PictureIn, 0), (Way::SoundIn, 1)] {
-        rows[0].set(Column::Way(way), looks.clone_error().and_then(|looks| verdict(&looks[which])));
+    let called = crate::guarded(|| {
+        let consumer = gst.waits(server, "webrtcsrc")?;
+        let _client = Client::start(server, &[&["call", "webrtcsrc"], &media[..]].concat());
+        consumer.look(red, 440.0)
+    });
+    for (row, looks) in rows.iter_mut().zip([calls, called]) {
+        for (way, which) in [(Way::PictureIn, 0), (Way::SoundIn, 1)] {
+            row.set(Column::Way(way), looks.clone_error().and_then(|looks| verdict(&looks[which])));
+        }
     }
 }
 
 fn both(server: &Server, gst: &Gst, rows: &mut [Row]) {
     let looks = crate::guarded(|| {
         let _producer = gst.produce(server, "sink-2")?;
-        gst.consume("sink-2", |[r, g, b]| g > 100 && g > 2 * r.max(b), 1000.0)
+        gst.calls("sink-2")?.look(|[r, g, b]| g > 100 && g > 2 * r.max(b), 1000.0)
     });
     for (way, which) in [(Way::PictureOut, 0), (Way::SoundOut, 1)] {
         rows[0].set(Column::Way(way), looks.clone_error().and_then(|looks| verdict(&looks[which])));
     }
 }
 
-fn verdict(flow: &Flow) -> Result<(), String> {
+/// Whether media flow.
+pub fn verdict(flow: &Flow) -> Result<(), String> {
     if flow.flows() { Ok(()) } else { Err(flow.describe().into()) }
 }
 
@@ -173,24 +188,27 @@ impl Gst {
             self.uri
         );
         let process = self.launch(&pipeline, id)?;
-        let mut socket = Socket::connect_to(&format!("{}webrtcsink", server.ws_url()));
-        let until = Instant::now() + PATIENCE;
-        while Instant::now() < until {
-            socket.send("{\"type\":\"list\"}");
-            if socket.receive_text().contains(&format!("\"{id}\"")) {
-                return Ok(process);
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Err("webrtcsink does not register".into())
+        await_listed(server, "list", id)?;
+        Ok(process)
     }
 
-    /// Lets a consumer call this peer until picture and sound are right: picture first.
-    fn consume(&self, id: &str, color: fn([u8; 3]) -> bool, pitch: f64) -> Result<[Flow; 2], String> {
+    /// Starts a consumer that calls this peer.
+    fn calls(&self, peer: &str) -> Result<Consumer, String> {
+        self.consume(&format!("webrtcsrc-of-{peer}"), &format!("signaller::producer-peer-id={peer}"))
+    }
+
+    /// Starts a consumer that waits for calls under this id.
+    fn waits(&self, server: &Server, id: &str) -> Result<Consumer, String> {
+        let consumer = self.consume(id, &format!("meta=meta,uid={id}"))?;
+        await_listed(server, "listConsumers", id)?;
+        Ok(consumer)
+    }
+
+    fn consume(&self, name: &str, properties: &str) -> Result<Consumer, String> {
         let folder = TempDir::new().map_err(|error| error.to_string())?;
         let [video, audio] = ["video", "audio"].map(|name| folder.path().join(name));
         let pipeline = format!(
-            "webrtcsrc name=src stun-server=NULL signaller::uri={} signaller::producer-peer-id={id} \
+            "webrtcsrc name=src stun-server=NULL signaller::uri={} {properties} \
              src. ! video/x-raw ! queue ! videoconvert ! videoscale ! {TINY} ! {} \
              src. ! audio/x-raw ! queue ! audioconvert ! audioresample ! \
              audio/x-raw,format=S16LE,channels=1,rate={RATE} ! {}",
@@ -198,19 +216,7 @@ impl Gst {
             sink_to(&video),
             sink_to(&audio)
         );
-        let _process = self.launch(&pipeline, &format!("webrtcsrc-of-{id}"))?;
-        let [mut picture, mut sound] = [Flow::default(), Flow::default()];
-        let until = Instant::now() + PATIENCE;
-        while Instant::now() < until && !(picture.flows() && sound.flows()) {
-            let [frames, samples] = [&video, &audio].map(|path| fs::read(path).unwrap_or_default());
-            picture.push((frames.len() / FRAME) as f64, last_color(&frames).is_some_and(color));
-            sound.push(
-                (samples.len() / 2) as f64,
-                pitch_of(&samples).is_some_and(|hz| (hz - pitch).abs() < 50.0),
-            );
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Ok([picture, sound])
+        Ok(Consumer { _process: self.launch(&pipeline, name)?, video, audio, _folder: folder })
     }
 
     fn launch(&self, pipeline: &str, name: &str) -> Result<Process, String> {
@@ -222,6 +228,44 @@ impl Gst {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         Ok(Process::spawn(&mut command))
     }
+}
+
+/// A running `webrtcsrc`, and what it has written.
+struct Consumer {
+    _process: Process,
+    video: PathBuf,
+    audio: PathBuf,
+    _folder: TempDir,
+}
+
+impl Consumer {
+    /// Waits until picture and sound are right: picture first.
+    fn look(&self, color: fn([u8; 3]) -> bool, pitch: f64) -> Result<[Flow; 2], String> {
+        let [mut picture, mut sound] = [Flow::default(), Flow::default()];
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until && !(picture.flows() && sound.flows()) {
+            let [frames, samples] = [&self.video, &self.audio].map(|path| fs::read(path).unwrap_or_default());
+            picture.push((frames.len() / FRAME) as f64, last_color(&frames).is_some_and(color));
+            let is_right = pitch_of(&samples).is_some_and(|hz| (hz - pitch).abs() < 50.0);
+            sound.push((samples.len() / 2) as f64, is_right);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok([picture, sound])
+    }
+}
+
+/// Waits until the server lists this id.
+fn await_listed(server: &Server, list: &str, id: &str) -> Result<(), String> {
+    let mut socket = Socket::connect_to(&format!("{}webrtcsink", server.ws_url()));
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        socket.send(&format!("{{\"type\":\"{list}\"}}"));
+        if socket.receive_text().contains(&format!("\"{id}\"")) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Err(format!("{id} does not register"))
 }
 
 fn sink_to(path: &Path) -> String {
