@@ -26,7 +26,7 @@ use callbin_protocol::{PeerId, RoomId};
 
 pub use self::{
     notice::{Call, Change, Ended, Found, Incoming, Joined, Message, Notice, Refusal, Refused},
-    request::{About, Card, Key, Payload, Request, Start},
+    request::{About, Card, Flow, Key, Payload, Request, Start},
 };
 use crate::{
     access::{
@@ -322,7 +322,7 @@ impl Hub {
         match request {
             Request::Register { uid, .. } => Some((Wish::Register(uid.clone()), None)),
             Request::Call { to, from, .. } => Some((Wish::Call(to.clone()), from.clone().or_else(name))),
-            Request::Meet { uid, .. } if self.uids.contains_key(uid) => {
+            Request::Meet { uid, card, .. } if card.flow == Flow::Receives || self.uids.contains_key(uid) => {
                 Some((Wish::Call(uid.clone()), name()))
             }
             // The answer says who is registered, as that to a call does.

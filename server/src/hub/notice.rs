@@ -86,7 +86,7 @@ pub struct Ended {
     pub key: Key,
     /// The id of the other side.
     pub peer: PeerId,
-    /// Whether this side can be called by the call's id.
+    /// Whether this side can be called by the id that was called.
     pub stays: bool,
 }
 

@@ -48,7 +48,8 @@ pub enum Request {
         start: Start,
     },
     /// Call the peer with this id, or register it if there is none. After the call, the id is registered again for
-    /// whichever of the two stays, unless that one [only sends](Card::only_sends).
+    /// whichever of the two stays. One that [only sends](Flow::Sends) leaves it to a callee that had it for itself; one that
+    /// [only receives](Flow::Receives) always does.
     Meet {
         /// The connection's own name for the call.
         key: Key,
@@ -156,11 +157,24 @@ pub struct Card {
     pub is_shared: bool,
     /// It prefers to offer where the caller would offer only when asked.
     pub leads: bool,
-    /// It only sends media. Two such peers do not meet: the second one registers, which takes the place of the first if
-    /// both have the same identity.
-    pub only_sends: bool,
+    /// Which way its media flow.
+    pub flow: Flow,
     /// Its description for lists of peers, JSON.
     pub meta: Option<Arc<str>>,
+}
+
+/// Which way the media of a registered peer flow. It decides who can meet, and who gets an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Flow {
+    /// Both ways, as far as the hub knows.
+    #[default]
+    Both,
+    /// It only sends. Two such peers do not meet: the second one registers, which takes the place of the first if both have
+    /// the same identity.
+    Sends,
+    /// It waits to receive one call, and never offers. Any other peer that registers the id gets it, and nobody finds this
+    /// one there.
+    Receives,
 }
 
 /// How a caller gets to an offer.

@@ -22,7 +22,10 @@ control(stream, (report, socket) => {
       else if (info === "data_channel_opened") for (const text of unsent.splice(0)) adaptor.sendData(stream, text);
       else report({ is: "notice", notice: info });
     },
-    callbackError: (error, it) => report({ is: "error", error: `${error} ${JSON.stringify(it ?? null)}` }),
+    callbackError(error, it) {
+      if (error === "no_stream_exist") report({ is: "notice", notice: error });
+      else report({ is: "error", error: `${error} ${JSON.stringify(it ?? null)}` });
+    },
   });
   if (role !== "play") adaptor.mediaManager.localStream = new MediaStream([picture(), tone()]);
   void adaptor.initialize();
