@@ -14,6 +14,8 @@ control(stream, (report, socket) => {
     websocketURL: `${location.origin.replace("http", "ws")}/LiveApp/websocket`,
     isPlayMode: role === "play",
     initializeComponents: false,
+    // Else it stops and begins again every three seconds while it waits: a call that comes just then is cut.
+    reconnectIfRequiredFlag: !query.has("waits"),
     sdp_constraints: { OfferToReceiveAudio: role === "join", OfferToReceiveVideo: role === "join" },
     callback(info, it) {
       if (info === "initialized") report({ is: "registered" });

@@ -143,7 +143,9 @@ fn await_stream(server: &Server, peer: &mut Peer, role: Role, stream: &str) -> R
 /// Starts both ends and the call.
 fn place(server: &Server, browser: &Browser, role: Role, stream: &str) -> Result<(Call, Page), String> {
     let mut socket = Socket::register(server, &format!("{stream}-runner"));
-    let page = browser.open(&format!("{}antmedia.html?stream={stream}&do={}", server.url(), role.method()));
+    let waits = if role.is_called() { "&waits" } else { "" };
+    let query = format!("stream={stream}&do={}{waits}", role.method());
+    let page = browser.open(&format!("{}antmedia.html?{query}", server.url()));
     socket.set_deadline(PATIENCE);
     socket.try_receive_text().ok_or("Chromium shows no page")?;
     let mut peer = Peer::new(Link::Page(Box::new(socket)), log(stream)?);
