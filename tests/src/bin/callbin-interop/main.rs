@@ -74,6 +74,8 @@ fn main() {
     });
     table.extend(Example::ALL.into_iter().filter(|it| is_wanted(it.name())).flat_map(examples::run));
     println!("{}\n\n{table}", machine::describe(&packages));
+    // `exit` drops nothing: the server would go on.
+    drop(server);
     exit(i32::from(table.has_failed()));
 }
 
