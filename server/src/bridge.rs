@@ -6,7 +6,7 @@ pub use inbound::Inbound;
 
 use crate::{
     delivery::payload::Side,
-    hub::{Card, Media, Refusal, Start},
+    hub::{Card, Flow, Refusal, Start},
 };
 
 /// Who is asked to offer when a call starts, by what the two sides do without being asked.
@@ -45,10 +45,10 @@ enum Callee {
 
 impl From<&Card> for Callee {
     fn from(card: &Card) -> Self {
-        match (card.media, card.leads) {
-            (Media::Receives, _) => Self::Answers,
-            (Media::Sends, true) => Self::Leads,
-            (Media::Sends, false) => Self::Offers,
+        match (card.flow, card.leads) {
+            (Flow::Receives | Flow::Awaits, _) => Self::Answers,
+            (Flow::Both | Flow::Sends, true) => Self::Leads,
+            (Flow::Both | Flow::Sends, false) => Self::Offers,
         }
     }
 }
@@ -67,8 +67,8 @@ mod tests {
     const STARTS: [Start; 4] = [Start::AtOnce, Start::WhenAsked, Start::IfNeeded, Start::Never];
 
     fn cards() -> impl Iterator<Item = Card> {
-        let all = [(false, Media::Sends), (true, Media::Sends), (false, Media::Receives)];
-        all.into_iter().map(|(leads, media)| Card { leads, media, ..Card::default() })
+        let all = [(false, Flow::Both), (true, Flow::Sends), (false, Flow::Receives)];
+        all.into_iter().map(|(leads, flow)| Card { leads, flow, ..Card::default() })
     }
 
     #[test]
@@ -90,7 +90,7 @@ mod tests {
             assert_ne!(asked(Start::Never, &card), Ok(Some(Side::Caller)));
             assert_eq!(asked(Start::AtOnce, &card), Ok(None));
         }
-        let receives = Card { media: Media::Receives, ..Card::default() };
+        let receives = Card { flow: Flow::Receives, ..Card::default() };
         for start in STARTS {
             assert_ne!(asked(start, &receives), Ok(Some(Side::Callee)), "{start:?}");
         }

@@ -31,7 +31,7 @@ pub use self::{
         Call, Change, Ended, Found, Incoming, Joined, Listed, Message, Notice, Peers, Presence, Refusal,
         Refused,
     },
-    request::{About, Card, Key, Media, Payload, Request, Start},
+    request::{About, Card, Flow, Key, Payload, Request, Start},
 };
 use crate::{
     access::{
@@ -352,7 +352,7 @@ impl Hub {
         match request {
             Request::Register { uid, .. } => Some((Wish::Register(uid.clone()), None)),
             Request::Call { to, from, .. } => Some((Wish::Call(to.clone()), from.clone().or_else(name))),
-            Request::Meet { uid, .. } if self.uids.contains_key(uid) => {
+            Request::Meet { uid, card, .. } if card.flow == Flow::Awaits || self.uids.contains_key(uid) => {
                 Some((Wish::Call(uid.clone()), name()))
             }
             // The answer says who is registered, as that to a call does.

@@ -312,12 +312,48 @@ fn a_text_peer_calls_a_page_that_has_joined_or_publishes() {
 }
 
 #[test]
+fn a_player_may_come_before_its_stream() {
+    let server = Server::start(&[]);
+    let mut page = Page::open(&server);
+    page.ask("play");
+    page.expect_error("no_stream_exist");
+    // It keeps no peer from the id.
+    let mut text = Socket::register(&server, "s");
+    text.send("SESSION nobody");
+    text.expect("ERROR peer 'nobody' not found");
+    text.close();
+    page.ask("play");
+    page.expect_error("no_stream_exist");
+    let mut text = Socket::register(&server, "caller");
+    text.send("SESSION s");
+    text.expect("SESSION_OK");
+    text.send(&text_sdp("offer"));
+    text.send(TEXT_ICE);
+    page.expect(received("offer"));
+    page.expect(candidate());
+    page.send(description("answer"));
+    page.expect_notification("play_started");
+    expect_sdp(&mut text, "answer");
+    text.close();
+    page.expect_notification("play_finished");
+    page.ask("play");
+    page.expect_error("no_stream_exist");
+    let mut publisher = Page::open(&server);
+    publisher.ask("publish");
+    publisher.expect_command("start");
+    publisher.send(description("offer"));
+    page.expect(received("offer"));
+}
+
+#[test]
 fn a_publisher_has_one_player_at_a_time() {
     let server = Server::start(&[]);
     let (mut publisher, mut player, mut second) =
         (Page::open(&server), Page::open(&server), Page::open(&server));
     player.ask("play");
     player.expect_error("no_stream_exist");
+    player.ask("stop");
+    player.expect_nothing();
     publisher.ask("publish");
     publisher.expect_nothing();
     second.ask("publish");

@@ -18,7 +18,7 @@ use serde_json::Value;
 use self::stream::{Ongoing, Role, Stream};
 use super::{Dialect, Step, Translator};
 use crate::hub::{
-    About, Call, Card, Ended, Incoming, Key, Notice, Payload, Refusal, Refused, Request, Start,
+    About, Call, Card, Ended, Flow, Incoming, Key, Notice, Payload, Refusal, Refused, Request, Start,
 };
 
 /// The most streams of one connection. The hub has as many places for ids and calls.
@@ -142,12 +142,19 @@ impl Antmedia {
         };
         match stream.role {
             None => steps.push(Step::Ask(stream.begin(&uid, role, frame.by_name))),
-            Some(current) if current == role && stream.is_waiting() => {
-                // Nothing to do: it can be called.
-                if role == Role::Join {
-                    steps.push(Step::Say(stream.names.print(&uid, &Reply::Notification(Definition::Joined))));
+            Some(current) if current == role && stream.is_waiting() => match role {
+                Role::Join => {
+                    let joined = Reply::Notification(Definition::Joined);
+                    steps.push(Step::Say(stream.names.print(&uid, &joined)));
                 }
-            }
+                // It can be called, and has the id.
+                Role::Publish => {}
+                // Another peer may have got the id.
+                Role::Play => {
+                    steps.extend(stream.end(&uid).map(Step::Ask));
+                    steps.push(Step::Ask(stream.begin(&uid, role, frame.by_name)));
+                }
+            },
             Some(current) => steps.push(refuse(current.taken(), None, Some(frame))),
         }
     }
@@ -156,8 +163,11 @@ impl Antmedia {
     fn end(&mut self, uid: &PeerId, steps: &mut Vec<Step>) {
         let Some(stream) = self.streams.get_mut(uid) else { return };
         let Some(role) = stream.role else { return };
+        // A player that waits was told that there is no stream.
+        let finished =
+            (role != Role::Play || !stream.is_waiting()).then(|| Reply::Notification(role.finished()));
         steps.extend(stream.end(uid).map(Step::Ask));
-        steps.push(Step::Say(stream.names.print(uid, &Reply::Notification(role.finished()))));
+        steps.extend(finished.map(|finished| Step::Say(stream.names.print(uid, &finished))));
         self.forget(uid);
     }
 
@@ -215,9 +225,13 @@ impl Antmedia {
         let Some(stream) = self.streams.get_mut(uid) else { return };
         if stream.is_answered() {
             stream.is_registered = true;
-            if stream.role == Some(Role::Join) {
-                frames.push(stream.names.frame(uid, &Reply::Notification(Definition::Joined)));
-            }
+            let reply = match stream.role {
+                Some(Role::Join) => Some(Reply::Notification(Definition::Joined)),
+                // Also for the stock client, which asks again and again, and takes an offer that comes meanwhile.
+                Some(Role::Play) => Some(Reply::Error(Definition::NoStreamExist, None)),
+                Some(Role::Publish) | None => None,
+            };
+            frames.extend(reply.map(|reply| stream.names.frame(uid, &reply)));
         }
         self.forget(uid);
     }
@@ -286,7 +300,7 @@ impl Antmedia {
     fn ended(&mut self, ended: &Ended, frames: &mut Vec<Message>) {
         let Some((uid, stream)) = self.of(&ended.key) else { return };
         let Some(call) = stream.call.take() else { return };
-        stream.is_registered = call.leaves_registered(ended);
+        stream.is_registered = ended.stays;
         let meets = call.role == Role::Join;
         if !meets {
             frames.push(stream.names.frame(&uid, &Reply::Notification(call.role.finished())));
@@ -321,13 +335,12 @@ fn reply(role: Role, signal: Signal) -> Option<Reply> {
 /// How the hub is asked to begin, by role.
 impl Role {
     fn request(self, uid: &PeerId) -> Request {
-        let (key, start) = (Key::from(uid.as_str()), Start::WhenAsked);
-        let meet = |card| Request::Meet { key: key.clone(), uid: uid.clone(), card, start };
-        match self {
-            Self::Join => meet(Card { leads: true, ..Card::default() }),
-            Self::Publish => meet(Card { only_sends: true, ..Card::default() }),
-            Self::Play => Request::Call { key, to: uid.clone(), from: None, start: Start::Never },
-        }
+        let (start, card) = match self {
+            Self::Join => (Start::WhenAsked, Card { leads: true, ..Card::default() }),
+            Self::Publish => (Start::WhenAsked, Card { flow: Flow::Sends, ..Card::default() }),
+            Self::Play => (Start::Never, Card { flow: Flow::Awaits, ..Card::default() }),
+        };
+        Request::Meet { key: Key::from(uid.as_str()), uid: uid.clone(), card, start }
     }
 }
 

@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::{Dialect, Opening, Step, Translator};
 use crate::{
     bridge::Inbound,
-    hub::{About, Call, Card, Key, Media, Notice, Payload, Peers, Refusal, Refused, Request, Start},
+    hub::{About, Call, Card, Flow, Key, Notice, Payload, Peers, Refusal, Refused, Request, Start},
 };
 
 /// The longest description of a peer, as JSON in bytes: it is kept, and in every list.
@@ -86,13 +86,13 @@ impl Status {
 
     /// How it may be called, if it may be.
     fn card(&self) -> Option<Card> {
-        let media = match (self.is_producer, self.is_consumer) {
-            (true, _) => Media::Sends,
-            (false, true) => Media::Receives,
+        let flow = match (self.is_producer, self.is_consumer) {
+            (true, _) => Flow::Both,
+            (false, true) => Flow::Receives,
             (false, false) => return None,
         };
         let meta = self.meta.as_ref().map(|meta| meta.to_string().into());
-        Some(Card { is_shared: true, leads: self.is_producer, media, meta, ..Card::default() })
+        Some(Card { is_shared: true, leads: self.is_producer, flow, meta })
     }
 
     /// The id that the description names: an extension of ours.
@@ -317,8 +317,8 @@ impl Translator for Webrtcsink {
                 }
             }
             Ok(ClientMessage::Peer(message)) => self.peer_message(message, steps),
-            Ok(ClientMessage::List) => steps.push(Step::Ask(Request::List(Media::Sends))),
-            Ok(ClientMessage::ListConsumers) => steps.push(Step::Ask(Request::List(Media::Receives))),
+            Ok(ClientMessage::List) => steps.push(Step::Ask(Request::List(Flow::Sends))),
+            Ok(ClientMessage::ListConsumers) => steps.push(Step::Ask(Request::List(Flow::Receives))),
             Ok(ClientMessage::SetProtocolVersion) => {}
             Err(error) => steps.push(reject(Refusal::Other(format!("malformed message: {error}")))),
         }
@@ -359,9 +359,9 @@ impl Translator for Webrtcsink {
 
 /// The frame about a peer that comes, changes or goes. All listeners get the same text, so it is made once.
 pub fn presence(uid: &PeerId, card: &Card, is_there: bool) -> Utf8Bytes {
-    let role = match card.media {
-        Media::Sends => Role::Producer,
-        Media::Receives => Role::Consumer,
+    let role = match card.flow {
+        Flow::Both | Flow::Sends => Role::Producer,
+        Flow::Receives | Flow::Awaits => Role::Consumer,
     };
     let roles = if is_there { vec![role] } else { Vec::new() };
     let message = ServerMessage::PeerStatusChanged {
@@ -376,9 +376,9 @@ fn list(peers: &Peers) -> ServerMessage<'_> {
     let each = peers.peers.iter();
     let listed =
         each.map(|peer| Listed { id: peer.uid.as_str().into(), meta: meta(peer.meta.as_deref()) }).collect();
-    match peers.media {
-        Media::Sends => ServerMessage::List { producers: listed },
-        Media::Receives => ServerMessage::ListConsumers { consumers: listed },
+    match peers.flow {
+        Flow::Both | Flow::Sends => ServerMessage::List { producers: listed },
+        Flow::Receives | Flow::Awaits => ServerMessage::ListConsumers { consumers: listed },
     }
 }
 

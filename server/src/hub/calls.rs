@@ -4,8 +4,8 @@ use async_tungstenite::tungstenite;
 use callbin_protocol::PeerId;
 
 use super::{
-    Ability, Call, Card, ConnId, Connection, Effect, Ended, Found, Hub, Incoming, Key, Leg, Note, Notice,
-    Payload, Peer, Refusal, Start,
+    Ability, Call, Card, ConnId, Connection, Effect, Ended, Flow, Found, Hub, Incoming, Key, Leg, Note,
+    Notice, Payload, Peer, Refusal, Start,
 };
 use crate::{bridge, close::CloseReason, delivery::payload::Side};
 
@@ -31,17 +31,25 @@ impl Hub {
         if connection.uids.len() >= MAX_PER_CONNECTION {
             return Err(Refusal::TooManyIds);
         }
-        if let Some(holder) = self.uids.get(&uid).map(|peer| peer.conn) {
+        if let Some((holder, flow)) = self.uids.get(&uid).map(|peer| (peer.conn, peer.card.flow)) {
             let grant = &connection.grant;
             let is_same =
                 self.connections.get(&holder).is_some_and(|other| other.grant.is_same_identity(grant));
-            if !is_same || holder == conn {
+            if holder == conn || card.flow == Flow::Awaits {
+                return Err(Refusal::UidTaken);
+            } else if flow == Flow::Awaits {
+                self.unregister(holder, &uid, effects)?;
+            } else if is_same {
+                self.close(holder, CloseReason::Replaced, effects);
+            } else {
                 return Err(Refusal::UidTaken);
             }
-            self.close(holder, CloseReason::Replaced, effects);
+        }
+        // One that waits to receive comes and goes, and is no news for an operator.
+        if card.flow != Flow::Awaits {
+            effects.push(Effect::Note(conn, Note::Registered(uid.clone())));
         }
         self.enter(conn, &uid, card);
-        effects.push(Effect::Note(conn, Note::Registered(uid.clone())));
         self.tell(conn, Notice::Registered(uid), effects);
         Ok(())
     }
@@ -70,10 +78,11 @@ impl Hub {
             return Err(Refusal::AlreadyInRoom);
         }
         connection.uids.remove(place);
-        if let Some(peer) = self.uids.remove(uid) {
+        let Some(peer) = self.uids.remove(uid) else { return Ok(()) };
+        if peer.card.flow != Flow::Awaits {
             self.announce(conn, uid, &peer.card, false);
+            effects.push(Effect::Note(conn, Note::Left(uid.clone())));
         }
-        effects.push(Effect::Note(conn, Note::Left(uid.clone())));
         Ok(())
     }
 
@@ -89,6 +98,9 @@ impl Hub {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         let partner = self.find_callee(conn, &to)?;
+        if start == Start::Never && self.only_awaits(&to) {
+            return Err(Refusal::PeerNotFound(to.to_string()));
+        }
         let asked = match self.uids.get(&to) {
             Some(peer) => bridge::asked(start, &peer.card)?,
             None => None,
@@ -213,11 +225,20 @@ impl Hub {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         let Some(peer) = self.uids.get(&uid) else { return self.register(conn, uid, card, effects) };
-        // It can only take the place of the other one, if both are the same.
-        if peer.conn == conn || (peer.card.only_sends && card.only_sends) {
+        let (theirs, is_busy) = (peer.card.flow, !self.is_free(&uid, peer));
+        if theirs == Flow::Awaits && card.flow == Flow::Awaits && is_busy {
+            return Err(Refusal::PeerBusy(uid.to_string()));
+        }
+        // They do not meet, but one may take the other one's place.
+        if peer.conn == conn || (theirs == card.flow && theirs != Flow::Both) {
             return self.register(conn, uid, card, effects);
         }
-        let returns_as = (!card.only_sends).then(|| Box::new(card));
+        let returns = match card.flow {
+            Flow::Both => true,
+            Flow::Sends => theirs == Flow::Awaits,
+            Flow::Receives | Flow::Awaits => false,
+        };
+        let returns_as = returns.then(|| Box::new(card));
         self.call(conn, key, uid, None, start, returns_as, effects)
     }
 
@@ -229,12 +250,24 @@ impl Hub {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         match self.find_callee(conn, &uid) {
+            // One that is in a call shows that there is a sender.
+            Ok(_) | Err(Refusal::PeerBusy(_)) if self.only_awaits(&uid) && self.is_idle(&uid) => {
+                Err(Refusal::PeerNotFound(uid.to_string()))
+            }
             Ok(_) | Err(Refusal::PeerBusy(_)) => {
                 self.tell(conn, Notice::Found(Box::new(Found { key, uid })), effects);
                 Ok(())
             }
             Err(refusal) => Err(refusal),
         }
+    }
+
+    fn only_awaits(&self, uid: &PeerId) -> bool {
+        self.uids.get(uid).is_some_and(|peer| peer.card.flow == Flow::Awaits)
+    }
+
+    fn is_idle(&self, uid: &PeerId) -> bool {
+        self.uids.get(uid).is_some_and(|peer| self.is_free(uid, peer))
     }
 
     /// A callee that is absent and one that may not be called give the same error, so that callers cannot probe uids.
@@ -319,10 +352,16 @@ impl Hub {
     }
 
     /// After a meeting, the one that stays can be met again under the same id. True if the peer can be called by the id
-    /// of the call, or of the meeting.
+    /// that was called.
     fn return_home(&mut self, conn: ConnId, leg: &Leg, effects: &mut Vec<Effect>) -> bool {
         let is_registered = |hub: &Self, uid| hub.uids.get(uid).is_some_and(|peer: &Peer| peer.conn == conn);
-        let Some(card) = &leg.returns_as else { return is_registered(self, &leg.uid) };
+        let Some(card) = &leg.returns_as else {
+            if !leg.is_caller && is_registered(self, &leg.uid) && self.only_awaits(&leg.uid) {
+                // It has waited for this one call.
+                let _ = self.unregister(conn, &leg.uid, effects);
+            }
+            return !leg.is_caller && is_registered(self, &leg.uid);
+        };
         let allowed = self.connections.get(&conn).is_some_and(|connection: &Connection| {
             connection.grant.allows_uid(&leg.peer) && connection.uids.len() < MAX_PER_CONNECTION
         });

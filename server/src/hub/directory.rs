@@ -9,7 +9,7 @@ use std::sync::Arc;
 use callbin_protocol::{MAX_LIST_LEN, PeerId};
 
 use super::{
-    Ability, Card, ConnId, Effect, Hub, Listed, Media, Notice, Peer, Peers, Presence, Refusal,
+    Ability, Card, ConnId, Effect, Flow, Hub, Listed, Notice, Peer, Peers, Presence, Refusal,
     feed::{Feed, Item},
 };
 use crate::dialect::webrtcsink;
@@ -26,11 +26,11 @@ impl Item for Presence {
 impl Hub {
     /// Queues the news that an id can be called from now on, or no longer. Costs nothing without watchers.
     pub(super) fn announce(&mut self, conn: ConnId, uid: &PeerId, card: &Card, is_there: bool) {
-        if self.directory.is_empty() || !self.may(conn, Ability::Answer) {
+        if self.directory.is_empty() || card.flow == Flow::Awaits || !self.may(conn, Ability::Answer) {
             return;
         }
         let text = webrtcsink::presence(uid, card, is_there);
-        self.directory.push(Presence { uid: uid.clone(), media: card.media, is_there, text });
+        self.directory.push(Presence { uid: uid.clone(), flow: card.flow, is_there, text });
         if self.directory.is_too_long() {
             self.directory.drop_oldest();
         }
@@ -66,14 +66,15 @@ impl Hub {
     pub(super) fn list(
         &mut self,
         conn: ConnId,
-        media: Media,
+        flow: Flow,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         let (mut free, mut others) = (Vec::new(), Vec::new());
         if self.may(conn, Ability::Call) {
             let mut len = ENTRY;
             for (uid, peer) in &self.uids {
-                if peer.conn == conn || peer.card.media != media || !self.may(peer.conn, Ability::Answer) {
+                if peer.conn == conn || !is_listed(&peer.card, flow) || !self.may(peer.conn, Ability::Answer)
+                {
                     continue;
                 }
                 let listed = Listed { uid: uid.clone(), meta: peer.card.meta.clone() };
@@ -85,7 +86,7 @@ impl Hub {
             }
         }
         free.append(&mut others);
-        self.tell(conn, Notice::Peers(Box::new(Peers { media, peers: free })), effects);
+        self.tell(conn, Notice::Peers(Box::new(Peers { flow, peers: free })), effects);
         Ok(())
     }
 
@@ -112,7 +113,7 @@ impl Hub {
         if *most > 0
             && let Some(conn) = self.directory.pop_late()
         {
-            let _ = self.list(conn, Media::Sends, effects);
+            let _ = self.list(conn, Flow::Sends, effects);
             *most = most.saturating_sub(self.uids.len());
         }
     }
@@ -128,6 +129,15 @@ impl Hub {
 
     fn may(&self, conn: ConnId, ability: Ability) -> bool {
         self.connections.get(&conn).is_some_and(|connection| connection.grant.allows(ability))
+    }
+}
+
+/// Whether a peer is in the list of those that can send, or of those that only receive.
+fn is_listed(card: &Card, flow: Flow) -> bool {
+    match card.flow {
+        Flow::Both | Flow::Sends => flow == Flow::Sends,
+        Flow::Receives => flow == Flow::Receives,
+        Flow::Awaits => false,
     }
 }
 

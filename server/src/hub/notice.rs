@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_tungstenite::tungstenite::Utf8Bytes;
 use callbin_protocol::{PeerId, RoomId};
 
-use super::{About, Key, Media, Payload};
+use super::{About, Flow, Key, Payload};
 use crate::{close::CloseReason, dialect::Dialect};
 
 /// Something that a connection's client has to learn. Small: queues have many.
@@ -92,7 +92,7 @@ pub struct Ended {
     pub key: Key,
     /// The id of the other side.
     pub peer: PeerId,
-    /// Whether this side can be called by the call's id.
+    /// Whether this side can be called by the id that was called.
     pub stays: bool,
 }
 
@@ -129,7 +129,7 @@ pub struct Message {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peers {
     /// What all of them do with media.
-    pub media: Media,
+    pub flow: Flow,
     /// Those that are free come first.
     pub peers: Vec<Listed>,
 }
@@ -161,7 +161,7 @@ pub struct Presence {
     /// The peer.
     pub uid: PeerId,
     /// What it does with media.
-    pub media: Media,
+    pub flow: Flow,
     /// Whether it can be called.
     pub is_there: bool,
     /// The frame of webrtcsink's protocol, made once for all watchers.

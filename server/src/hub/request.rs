@@ -42,8 +42,8 @@ pub enum Request {
         /// How it may be called from now on.
         card: Card,
     },
-    /// List the peers that it may call.
-    List(Media),
+    /// List the peers that it may call and whose media flow this way: those that can send, or those that only receive.
+    List(Flow),
     /// From now on, it is notified when a peer that it may call registers, changes its card or leaves.
     Watch,
     /// No longer.
@@ -61,7 +61,8 @@ pub enum Request {
         start: Start,
     },
     /// Call the peer with this id, or register it if there is none. After the call, the id is registered again for
-    /// whichever of the two stays, unless that one [only sends](Card::only_sends).
+    /// whichever of the two stays. One that [only sends](Flow::Sends) leaves it to a callee that had it for itself; one that
+    /// [waits to receive](Flow::Awaits) always does.
     Meet {
         /// The connection's own name for the call.
         key: Key,
@@ -171,23 +172,26 @@ pub struct Card {
     pub is_shared: bool,
     /// It prefers to offer where the caller would offer only when asked.
     pub leads: bool,
-    /// It only sends media. Two such peers do not meet: the second one registers, which takes the place of the first if
-    /// both have the same identity.
-    pub only_sends: bool,
-    /// What it does with media.
-    pub media: Media,
+    /// Which way its media flow.
+    pub flow: Flow,
     /// Its description for lists of peers, JSON.
     pub meta: Option<Arc<str>>,
 }
 
-/// What a peer that is called does with media.
+/// Which way the media of a registered peer flow. It decides who offers, who can meet, and which list has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Media {
-    /// It can send, and perhaps receive.
+pub enum Flow {
+    /// Both ways, as far as the hub knows.
     #[default]
+    Both,
+    /// It only sends. Two such peers do not meet: the second one registers, which takes the place of the first if both have
+    /// the same identity.
     Sends,
     /// It only receives, and never offers.
     Receives,
+    /// It waits to receive one call, and never offers. Any other peer that registers the id gets it, and nobody finds this
+    /// one there.
+    Awaits,
 }
 
 /// How a caller gets to an offer.

@@ -980,13 +980,14 @@ mod properties {
             Card::default(),
             Card { leads: true, ..Card::default() },
             Card { is_shared: true, ..Card::default() },
-            Card { media: Media::Receives, ..Card::default() },
+            Card { flow: Flow::Receives, ..Card::default() },
+            Card { flow: Flow::Awaits, ..Card::default() },
         ]);
-        let media = prop::sample::select(vec![Media::Sends, Media::Receives]);
+        let flow = prop::sample::select(vec![Flow::Sends, Flow::Receives]);
         let start =
             prop::sample::select(vec![Start::AtOnce, Start::WhenAsked, Start::IfNeeded, Start::Never]);
-        let parts = (0..16u8, id.clone(), prop::option::of(id), key, card, start, media);
-        let request = parts.prop_map(|(what, uid, other, key, card, start, media)| match what {
+        let parts = (0..16u8, id.clone(), prop::option::of(id), key, card, start, flow);
+        let request = parts.prop_map(|(what, uid, other, key, card, start, flow)| match what {
             0 | 1 => Request::Register { uid, card },
             2 => Request::Unregister(uid),
             3 | 4 => Request::Call { key, to: uid, from: other, start },
@@ -998,7 +999,7 @@ mod properties {
             11 => Request::Describe { uid, card },
             12 => Request::Watch,
             13 => Request::Unwatch,
-            14 => Request::List(media),
+            14 => Request::List(flow),
             _ => Request::Send { to: None, hint: other, payload: payload() },
         });
         request.prop_map(|request| Event::Asked { request, frame: None })

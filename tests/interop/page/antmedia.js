@@ -14,6 +14,8 @@ control(stream, (report, socket) => {
     websocketURL: `${location.origin.replace("http", "ws")}/LiveApp/websocket`,
     isPlayMode: role === "play",
     initializeComponents: false,
+    // Else it stops and begins again every three seconds while it waits: a call that comes just then is cut.
+    reconnectIfRequiredFlag: !query.has("waits"),
     sdp_constraints: { OfferToReceiveAudio: role === "join", OfferToReceiveVideo: role === "join" },
     callback(info, it) {
       if (info === "initialized") report({ is: "registered" });
@@ -22,7 +24,10 @@ control(stream, (report, socket) => {
       else if (info === "data_channel_opened") for (const text of unsent.splice(0)) adaptor.sendData(stream, text);
       else report({ is: "notice", notice: info });
     },
-    callbackError: (error, it) => report({ is: "error", error: `${error} ${JSON.stringify(it ?? null)}` }),
+    callbackError(error, it) {
+      if (error === "no_stream_exist") report({ is: "notice", notice: error });
+      else report({ is: "error", error: `${error} ${JSON.stringify(it ?? null)}` });
+    },
   });
   if (role !== "play") adaptor.mediaManager.localStream = new MediaStream([picture(), tone()]);
   void adaptor.initialize();

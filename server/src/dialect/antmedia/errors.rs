@@ -8,7 +8,10 @@ use crate::hub::Refusal;
 /// The error for a command that begins something, with more information for people.
 pub(super) fn begin(role: Role, refusal: Refusal) -> (Definition, Option<String>) {
     let definition = match (&refusal, role) {
-        (Refusal::PeerNotFound(_), Role::Play) => Definition::NoStreamExist,
+        // Another player waits for the stream, too, or this one may not wait.
+        (Refusal::PeerNotFound(_) | Refusal::UidTaken | Refusal::UidNotAllowed, Role::Play) => {
+            Definition::NoStreamExist
+        }
         // There is one, but this client may not call it.
         (Refusal::PeerNotFound(_), Role::Join | Role::Publish) => Definition::Unauthorized,
         // One to many needs a media server.

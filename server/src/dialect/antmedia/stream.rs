@@ -10,7 +10,7 @@ use super::print;
 use crate::{
     bridge::Inbound,
     dialect::Dialect,
-    hub::{Call, Ended, Key, Request},
+    hub::{Call, Key, Request},
 };
 
 /// What a client does with a stream.
@@ -56,7 +56,7 @@ impl Role {
 /// A stream that the client named in a command.
 ///
 /// Commands and notices cross: after `stop` and another `publish`, notices about the time before may still come. The hub
-/// answers each [`Request::Meet`] and [`Request::Call`] with exactly one notice, in order. Until the last answer has come,
+/// answers each [`Request::Meet`] with exactly one notice, in order. Until the last answer has come,
 /// all other notices are old.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
@@ -79,7 +79,6 @@ pub(super) struct Ongoing {
     pub(super) role: Role,
     /// The other side speaks this dialect, too.
     pub(super) is_own: bool,
-    is_caller: bool,
     /// What comes from a side that does not.
     pub(super) inbound: Inbound,
     is_started: bool,
@@ -88,12 +87,7 @@ pub(super) struct Ongoing {
 impl Ongoing {
     pub(super) fn new(role: Role, call: &Call) -> Self {
         let is_own = call.dialect == Dialect::Antmedia;
-        Self { role, is_own, is_caller: call.is_caller, inbound: Inbound::default(), is_started: false }
-    }
-
-    /// Whether the stream can be called after the call. One that called its peer only takes the id over if they met.
-    pub(super) fn leaves_registered(&self, ended: &Ended) -> bool {
-        ended.stays && (!self.is_caller || self.role == Role::Join)
+        Self { role, is_own, inbound: Inbound::default(), is_started: false }
     }
 
     /// Records an answer. Returns the notification for the first one.

@@ -327,6 +327,40 @@ mod with_text {
     }
 
     #[test]
+    fn a_caller_meets_a_player_that_waits_and_offers() {
+        let mut net = Net::default();
+        let (page, other) = (open(&mut net), open(&mut net));
+        assert_eq!(ask(&mut net, page, "play", "s"), [error("no_stream_exist")]);
+        assert_eq!(ask(&mut net, other, "play", "s"), [error("no_stream_exist")]);
+        let text = net.text("t");
+        net.say(text, "SESSION s");
+        assert_eq!(net.heard(text), ["SESSION_OK"]);
+        net.say(text, "OFFER_REQUEST");
+        net.say(text, &text_sdp("offer"));
+        assert_eq!(net.heard_json(page), [received("offer")]);
+        assert_eq!(send(&mut net, page, description("answer")), [notice("play_started")]);
+        assert!(is_sdp(&signals(&mut net, text)[0], SdpType::Answer));
+        assert_eq!(ask(&mut net, other, "play", "s"), [error("viewerLimitReached")]);
+        net.leave(text);
+        assert_eq!(net.heard_json(page), [notice("play_finished")]);
+        let late = net.text("late");
+        net.say(late, "SESSION s");
+        assert_eq!(net.heard(late), ["ERROR peer 's' not found"], "it waits no more");
+    }
+
+    #[test]
+    fn a_player_that_waits_keeps_nobody_from_the_id() {
+        let mut net = Net::default();
+        let page = open(&mut net);
+        assert_eq!(ask(&mut net, page, "play", "s"), [error("no_stream_exist")]);
+        let text = net.text("s");
+        assert_eq!(ask(&mut net, page, "play", "s"), [] as [Value; 0], "again, without a stop");
+        assert_eq!(net.heard(text), ["OFFER_REQUEST"]);
+        assert_eq!(ask(&mut net, page, "stop", "s"), [notice("play_finished")]);
+        assert_eq!(net.closed(text), Some(CloseReason::PartnerLeft));
+    }
+
+    #[test]
     fn a_player_is_never_asked_for_an_offer() {
         let mut net = Net::default();
         let text = net.text("s");
@@ -375,6 +409,28 @@ mod publishing {
         assert_eq!(ask(&mut net, publisher, "stop", "s"), [notice("publish_finished")]);
         assert_eq!(net.heard_json(second), [notice("play_finished")]);
         assert_eq!(ask(&mut net, second, "play", "s"), [error("no_stream_exist")]);
+    }
+
+    #[test]
+    fn a_player_may_come_first() {
+        let mut net = Net::default();
+        let (publisher, player) = (open(&mut net), open(&mut net));
+        for _ in 0..2 {
+            assert_eq!(ask(&mut net, player, "play", "s"), [error("no_stream_exist")]);
+        }
+        assert_eq!(ask(&mut net, player, "getStreamInfo", "s"), [error("no_stream_exist")]);
+        assert_eq!(ask(&mut net, publisher, "publish", "s"), [command("start")]);
+        send(&mut net, publisher, description("offer"));
+        assert_eq!(net.heard_json(player), [received("offer")]);
+        assert_eq!(send(&mut net, player, description("answer")), [notice("play_started")]);
+        assert_eq!(net.heard_json(publisher), [received("answer"), notice("publish_started")]);
+        let second = open(&mut net);
+        assert_eq!(ask(&mut net, second, "play", "s"), [error("viewerLimitReached")]);
+        assert_eq!(ask(&mut net, second, "publish", "s"), [error("streamIdInUse")]);
+        net.leave(player);
+        assert_eq!(net.heard_json(publisher), [notice("publish_finished"), command("stop")], "it waits");
+        assert_eq!(ask(&mut net, second, "play", "s"), [] as [Value; 0]);
+        assert_eq!(net.heard_json(publisher), [command("start")]);
     }
 
     #[test]

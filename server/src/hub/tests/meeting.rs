@@ -13,7 +13,7 @@ use super::{
 use crate::{
     access::{Ability, Grant},
     dialect::Dialect,
-    hub::{Card, PeerId, Request, Start},
+    hub::{Card, Flow, PeerId, Request, Start},
 };
 
 fn uid(text: &str) -> PeerId {
@@ -42,9 +42,10 @@ fn ask(hub: &mut Hub, conn: ConnId, request: Request) -> Vec<(ConnId, Notice)> {
     effects.into_iter().filter_map(notice).collect()
 }
 
-fn meet(only_sends: bool) -> Request {
-    let card = Card { only_sends, ..Card::default() };
-    Request::Meet { key: Key::from("s"), uid: uid("s"), card, start: Start::WhenAsked }
+fn meet(flow: Flow) -> Request {
+    let card = Card { flow, ..Card::default() };
+    let start = if flow == Flow::Awaits { Start::Never } else { Start::WhenAsked };
+    Request::Meet { key: Key::from("s"), uid: uid("s"), card, start }
 }
 
 fn retire() -> Request {
@@ -69,9 +70,9 @@ fn ended(stays: bool, peer: &str) -> Notice {
 #[test]
 fn two_senders_do_not_meet() {
     let mut hub = hub();
-    ask(&mut hub, ALICE, meet(true));
-    assert_eq!(refusal(&ask(&mut hub, BOB, meet(true))), &Refusal::UidTaken);
-    assert_eq!(called(&ask(&mut hub, CAROL, meet(false))), 2, "others do");
+    ask(&mut hub, ALICE, meet(Flow::Sends));
+    assert_eq!(refusal(&ask(&mut hub, BOB, meet(Flow::Sends))), &Refusal::UidTaken);
+    assert_eq!(called(&ask(&mut hub, CAROL, meet(Flow::Both))), 2, "others do");
 }
 
 #[test]
@@ -80,21 +81,21 @@ fn a_sender_takes_its_own_place_again() {
     let grant = || Grant { identity: Some("erin".into()), ..Grant::default() };
     open(&mut hub, ALICE, grant());
     open(&mut hub, BOB, grant());
-    ask(&mut hub, ALICE, meet(true));
-    assert_eq!(ask(&mut hub, BOB, meet(true)), [(BOB, Notice::Registered(uid("s")))]);
+    ask(&mut hub, ALICE, meet(Flow::Sends));
+    assert_eq!(ask(&mut hub, BOB, meet(Flow::Sends)), [(BOB, Notice::Registered(uid("s")))]);
     assert_eq!(hub.find("s").map(|(conn, _)| conn), Some(BOB));
-    assert_eq!(refusal(&ask(&mut hub, BOB, meet(true))), &Refusal::UidTaken, "once");
+    assert_eq!(refusal(&ask(&mut hub, BOB, meet(Flow::Sends))), &Refusal::UidTaken, "once");
     let other = Grant { uid: Some("t".into()), ..Grant::default() };
     open(&mut hub, CAROL, other);
-    assert_eq!(refusal(&ask(&mut hub, CAROL, meet(true))), &Refusal::UidNotAllowed, "taken or not");
+    assert_eq!(refusal(&ask(&mut hub, CAROL, meet(Flow::Sends))), &Refusal::UidNotAllowed, "taken or not");
 }
 
 #[test]
 fn a_sender_does_not_take_over_the_id_of_its_callee() {
-    for (only_sends, stays) in [(true, false), (false, true)] {
+    for (flow, stays) in [(Flow::Sends, false), (Flow::Both, true)] {
         let mut hub = hub();
-        ask(&mut hub, ALICE, meet(false));
-        ask(&mut hub, BOB, meet(only_sends));
+        ask(&mut hub, ALICE, meet(Flow::Both));
+        ask(&mut hub, BOB, meet(flow));
         assert_eq!(ask(&mut hub, ALICE, retire()), [(BOB, ended(stays, "s"))]);
         assert_eq!(hub.find("s").is_some(), stays);
     }
@@ -103,7 +104,7 @@ fn a_sender_does_not_take_over_the_id_of_its_callee() {
 #[test]
 fn a_caller_can_be_called_meanwhile() {
     let mut hub = hub();
-    ask(&mut hub, ALICE, meet(true));
+    ask(&mut hub, ALICE, meet(Flow::Sends));
     ask(&mut hub, BOB, Request::Register { uid: uid("other"), card: Card::default() });
     let call = |to, start| Request::Call { key: Key::from(to), to: uid(to), from: None, start };
     assert_eq!(called(&ask(&mut hub, ALICE, call("other", Start::Never))), 2, "as s");
@@ -111,11 +112,71 @@ fn a_caller_can_be_called_meanwhile() {
     assert_eq!(refusal(&ask(&mut hub, BOB, call("s", Start::AtOnce))), &Refusal::PeerBusy("s".into()));
 }
 
+/// Alice waits to receive what comes to s.
+fn receiver() -> Hub {
+    let mut hub = hub();
+    let registered = Notice::Registered(uid("s"));
+    assert_eq!(ask(&mut hub, ALICE, meet(Flow::Awaits)), [(ALICE, registered)]);
+    hub
+}
+
+#[test]
+fn one_that_only_receives_waits_for_one_call() {
+    let call = Request::Call { key: Key::from("s"), to: uid("s"), from: None, start: Start::AtOnce };
+    for request in [call, meet(Flow::Both), meet(Flow::Sends)] {
+        let mut hub = receiver();
+        assert_eq!(called(&ask(&mut hub, BOB, request)), 2);
+        assert_eq!(refusal(&ask(&mut hub, CAROL, meet(Flow::Awaits))), &Refusal::PeerBusy("s".into()));
+        let ends = ask(&mut hub, BOB, Request::End(Key::from("s")));
+        assert!(matches!(&ends[..], [(ALICE, Notice::Ended(ended))] if !ended.stays), "{ends:?}");
+        assert_eq!(hub.counts().peers, 0);
+    }
+}
+
+#[test]
+fn nobody_finds_one_that_only_receives_or_asks_it_for_an_offer() {
+    let mut hub = receiver();
+    let none = Refusal::PeerNotFound("s".into());
+    let find = Request::Find { key: Key::from("q"), uid: uid("s") };
+    assert_eq!(refusal(&ask(&mut hub, BOB, find.clone())), &none);
+    let call = Request::Call { key: Key::from("s"), to: uid("s"), from: None, start: Start::Never };
+    assert_eq!(refusal(&ask(&mut hub, BOB, call)), &none);
+    assert_eq!(refusal(&ask(&mut hub, BOB, meet(Flow::Awaits))), &Refusal::UidTaken);
+    ask(&mut hub, BOB, meet(Flow::Sends));
+    assert_eq!(ask(&mut hub, CAROL, find).len(), 1, "there is a sender now");
+}
+
+#[test]
+fn one_that_only_receives_yields_the_id() {
+    let register = || Request::Register { uid: uid("s"), card: Card::default() };
+    let mut hub = receiver();
+    ask(&mut hub, BOB, register());
+    assert_eq!(hub.find("s").map(|(conn, _)| conn), Some(BOB));
+    assert_eq!(called(&ask(&mut hub, ALICE, meet(Flow::Awaits))), 2);
+    // Also during a call, which goes on.
+    let mut hub = receiver();
+    ask(&mut hub, BOB, meet(Flow::Sends));
+    ask(&mut hub, CAROL, register());
+    assert_eq!((hub.find("s").map(|(conn, _)| conn), hub.counts().sessions), (Some(CAROL), 1));
+    let ends = ask(&mut hub, ALICE, retire());
+    assert!(matches!(&ends[..], [(BOB, Notice::Ended(ended))] if !ended.stays), "{ends:?}");
+    assert_eq!(hub.find("s").map(|(conn, _)| conn), Some(CAROL));
+}
+
+#[test]
+fn a_sender_gets_the_id_of_one_that_only_receives() {
+    let mut hub = receiver();
+    ask(&mut hub, BOB, meet(Flow::Sends));
+    let ends = ask(&mut hub, ALICE, retire());
+    assert!(matches!(&ends[..], [(BOB, Notice::Ended(ended))] if ended.stays), "{ends:?}");
+    assert_eq!(called(&ask(&mut hub, ALICE, meet(Flow::Awaits))), 2);
+}
+
 #[test]
 fn to_retire_ends_the_call_and_frees_the_id() {
     let mut hub = hub();
-    ask(&mut hub, ALICE, meet(true));
-    ask(&mut hub, BOB, meet(false));
+    ask(&mut hub, ALICE, meet(Flow::Sends));
+    ask(&mut hub, BOB, meet(Flow::Both));
     assert_eq!(ask(&mut hub, ALICE, retire()), [(BOB, ended(true, "s"))]);
     assert_eq!(ask(&mut hub, BOB, retire()), []);
     assert_eq!(hub.counts().peers, 0);
@@ -125,7 +186,7 @@ fn to_retire_ends_the_call_and_frees_the_id() {
 fn to_retire_twice_is_no_fault() {
     let mut hub = hub();
     assert_eq!(ask(&mut hub, ALICE, retire()), []);
-    ask(&mut hub, ALICE, meet(true));
+    ask(&mut hub, ALICE, meet(Flow::Sends));
     assert_eq!(ask(&mut hub, BOB, retire()), [], "the id is of another connection");
     assert_eq!(hub.counts().peers, 1);
 }
@@ -136,10 +197,10 @@ fn only_those_who_may_call_a_peer_find_it() {
     let found = Notice::Found(Box::new(Found { key: Key::from("q"), uid: uid("s") }));
     let mut hub = hub();
     assert_eq!(refusal(&ask(&mut hub, BOB, find())), &Refusal::PeerNotFound("s".into()));
-    ask(&mut hub, ALICE, meet(true));
+    ask(&mut hub, ALICE, meet(Flow::Sends));
     assert_eq!(ask(&mut hub, BOB, find()), [(BOB, found.clone())]);
     assert_eq!(ask(&mut hub, ALICE, find()), [(ALICE, found.clone())], "its own");
-    ask(&mut hub, BOB, meet(false));
+    ask(&mut hub, BOB, meet(Flow::Both));
     assert_eq!(ask(&mut hub, CAROL, find()), [(CAROL, found)], "also a busy one");
     let mute = ConnId(9);
     open(&mut hub, mute, Grant { allow: Some(vec![Ability::Answer]), ..Grant::default() });
@@ -148,8 +209,13 @@ fn only_those_who_may_call_a_peer_find_it() {
 
 fn request() -> impl Strategy<Value = Request> {
     let name = || prop::sample::select(vec!["a", "b", "c"]);
-    let card = (any::<bool>(), any::<bool>(), any::<bool>())
-        .prop_map(|(is_shared, leads, only_sends)| Card { is_shared, leads, only_sends, ..Card::default() });
+    let flow = prop::sample::select(vec![Flow::Both, Flow::Sends, Flow::Receives, Flow::Awaits]);
+    let card = (any::<bool>(), any::<bool>(), flow).prop_map(|(is_shared, leads, flow)| Card {
+        is_shared,
+        leads,
+        flow,
+        meta: None,
+    });
     let start = prop::sample::select(vec![Start::AtOnce, Start::WhenAsked, Start::Never]);
     (0..8u8, name(), name(), card, start).prop_map(|(what, key, id, card, start)| {
         let (key, uid) = (Key::from(key), uid(id));

@@ -29,10 +29,13 @@ enum Role {
     Published,
     /// The page plays a waiting `callbin`.
     Plays,
+    /// The page waits for what it plays, and `callbin` calls it.
+    Played,
 }
 
 impl Role {
-    const ALL: [Self; 5] = [Self::Joins, Self::Joined, Self::Publishes, Self::Published, Self::Plays];
+    const ALL: [Self; 6] =
+        [Self::Joins, Self::Joined, Self::Publishes, Self::Published, Self::Plays, Self::Played];
 
     fn name(self) -> &'static str {
         match self {
@@ -41,6 +44,7 @@ impl Role {
             Self::Publishes => "publishes, offers",
             Self::Published => "publishes, answers",
             Self::Plays => "plays, answers",
+            Self::Played => "waits to play, answers",
         }
     }
 
@@ -49,12 +53,12 @@ impl Role {
         match self {
             Self::Joins | Self::Joined => "join",
             Self::Publishes | Self::Published => "publish",
-            Self::Plays => "play",
+            Self::Plays | Self::Played => "play",
         }
     }
 
     fn is_called(self) -> bool {
-        matches!(self, Self::Joined | Self::Published)
+        matches!(self, Self::Joined | Self::Published | Self::Played)
     }
 
     /// What the client has to be told.
@@ -62,7 +66,7 @@ impl Role {
         match self {
             Self::Joins | Self::Joined => "joined",
             Self::Publishes | Self::Published => "publish_started",
-            Self::Plays => "play_started",
+            Self::Plays | Self::Played => "play_started",
         }
     }
 
@@ -72,7 +76,7 @@ impl Role {
                 &[Way::PictureOut, Way::PictureIn, Way::SoundOut, Way::SoundIn, Way::TextOut, Way::TextIn]
             }
             Self::Publishes | Self::Published => &[Way::PictureOut, Way::SoundOut, Way::TextOut],
-            Self::Plays => &[Way::PictureIn, Way::SoundIn, Way::TextIn],
+            Self::Plays | Self::Played => &[Way::PictureIn, Way::SoundIn, Way::TextIn],
         }
     }
 }
@@ -122,18 +126,26 @@ fn row(server: &Server, browser: &Browser, role: Role, try_number: u8) -> Row {
 }
 
 /// Waits until the stream can be called: a publisher is not told.
-fn await_stream(server: &Server, stream: &str) {
+fn await_stream(server: &Server, peer: &mut Peer, role: Role, stream: &str) -> Result<(), String> {
+    if role == Role::Played {
+        return wait_for(peer, "no_stream_exist", |peer| {
+            peer.notices.iter().any(|it| it == "no_stream_exist")
+        });
+    }
     let mut socket = Socket::connect_to(&format!("{}LiveApp/websocket", server.ws_url()));
     wait_until(&format!("the stream {stream}"), PATIENCE, || {
         socket.send(&json!({ "command": "getStreamInfo", "streamId": stream }).to_string());
         socket.receive_text().contains("streamInformation").then_some(())
     });
+    Ok(())
 }
 
 /// Starts both ends and the call.
 fn place(server: &Server, browser: &Browser, role: Role, stream: &str) -> Result<(Call, Page), String> {
     let mut socket = Socket::register(server, &format!("{stream}-runner"));
-    let page = browser.open(&format!("{}antmedia.html?stream={stream}&do={}", server.url(), role.method()));
+    let waits = if role.is_called() { "&waits" } else { "" };
+    let query = format!("stream={stream}&do={}{waits}", role.method());
+    let page = browser.open(&format!("{}antmedia.html?{query}", server.url()));
     socket.set_deadline(PATIENCE);
     socket.try_receive_text().ok_or("Chromium shows no page")?;
     let mut peer = Peer::new(Link::Page(Box::new(socket)), log(stream)?);
@@ -142,7 +154,7 @@ fn place(server: &Server, browser: &Browser, role: Role, stream: &str) -> Result
     let begin = json!({ "do": role.method() });
     let client = if role.is_called() {
         peer.tell(&begin);
-        await_stream(server, stream);
+        await_stream(server, &mut peer, role, stream)?;
         Client::start(server, &[&["call", stream, "--id", "callbin"], &ours[..]].concat())
     } else {
         let mut client = Client::start(server, &[&["wait", "--id", stream], &ours[..]].concat());
