@@ -25,7 +25,7 @@ const ASKED: [(Start, bool, Option<Side>); 6] = [
     (Start::Never, true, Some(Side::Callee)),
 ];
 
-/// The side to ask for an offer, see [`ASKED`].
+/// The side to ask for an offer, by the table `ASKED`.
 pub fn asked(caller: Start, callee_leads: bool) -> Option<Side> {
     ASKED.iter().find(|(start, leads, _)| *start == caller && *leads == callee_leads).and_then(|row| row.2)
 }
