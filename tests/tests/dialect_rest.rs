@@ -411,12 +411,16 @@ fn malformed_requests_have_their_codes() {
     assert_eq!(rest.send("POST", "/offer", &json!({ "to": "cam", "sdp": sdp("offer") })).status, 409);
     assert_eq!(rest.get("/offer/cam").status, 409, "a WebSocket has the id");
     let long = json!("x".repeat(70_000));
-    for path in [&offer[..], &answer, &ice, "/offer"] {
+    let bodies = [&offer[..], &answer, &ice, "/offer"];
+    let mut slow = bodies.map(|path| {
         assert_eq!(rest.send("POST", path, &long).status, 413, "{path}");
         let mut slow = connect_from(Ipv4Addr::LOCALHOST.into(), server.address());
         write_head(&mut slow, "POST", path, &[("Content-Length", "1000")]);
         slow.write_all(b"{").expect("it is open");
-        assert_eq!(rest.read("POST", path, &mut slow).status, 408, "{path}");
+        (path, slow)
+    });
+    for (path, slow) in &mut slow {
+        assert_eq!(rest.read("POST", path, slow).status, 408, "{path}");
     }
     for (method, path) in
         [("PUT", "/offer/cam"), ("GET", "/offer"), ("DELETE", &answer), ("HEAD", &ice), ("PATCH", &ice)]
