@@ -70,7 +70,7 @@ fn a_call_from_its_offer_to_its_end() {
         assert!(response.body.ends_with(&candidates(2)), "{}", response.body);
         assert_eq!(response.exact("link"), "<stun:stun.example.org>; rel=\"ice-server\"");
         let (call, tag) = (response.exact("location"), response.exact("etag"));
-        let id = call.strip_prefix(&format!("{path}/")).expect("below the endpoint");
+        let id = call.strip_prefix(&format!("{path}/call.")).expect("below the endpoint");
         assert_eq!(id.len(), 22, "128 bits: {id}");
         assert!(tag.starts_with('"') && tag.ends_with('"'), "a strong tag: {tag}");
 

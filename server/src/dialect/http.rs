@@ -13,6 +13,9 @@ use crate::{
     hub::{About, Call, Card, Key, Notice, Payload, Refusal, Request, Start},
 };
 
+/// How the ids of calls begin, so that they are never taken for those of peers.
+pub const CALL: &str = "call.";
+
 /// The candidates of the other side that are kept for the client. Beyond this, the oldest are dropped.
 const MAX_CANDIDATES: usize = 256;
 

@@ -15,7 +15,7 @@ pub use self::{
 };
 use super::{
     Dialect,
-    http::{Client, Leg, Reply, Wanted, is_sdp, refused},
+    http::{CALL, Client, Leg, Reply, Wanted, is_sdp, refused},
 };
 
 /// The most candidates in one request.
@@ -136,14 +136,21 @@ pub fn candidates(body: &str) -> Result<Vec<Candidate>, Reply> {
 /// A caller for the peer of a request.
 pub fn caller(to: Option<&str>, offer: Option<String>) -> Result<Client, Reply> {
     let to = to.ok_or_else(|| Reply::error(400, "to is missing: the peer to call"))?;
-    let to = PeerId::new(to).map_err(|_| Reply::error(400, "the peer's id is invalid"))?;
+    let to = peer(to)?;
     Ok(Client::caller(Dialect::Rest, to, offer))
 }
 
 /// A registration for the id of a request.
 pub fn callee(id: &str) -> Result<Client, Reply> {
-    let id = PeerId::new(id).map_err(|_| Reply::error(400, "the id is invalid"))?;
-    Ok(Client::callee(id))
+    peer(id).map(Client::callee)
+}
+
+/// The id of a peer. One of a call is that of a call that has ended: it must neither be called nor registered.
+fn peer(id: &str) -> Result<PeerId, Reply> {
+    if id.starts_with(CALL) {
+        return Err(gone());
+    }
+    PeerId::new(id).map_err(|_| Reply::error(400, "the id is invalid"))
 }
 
 /// `201`: the call has started. It has the answer, if that came in time.
@@ -300,5 +307,7 @@ mod tests {
     #[test]
     fn ids_are_checked() {
         assert!(caller(None, None).is_err() && caller(Some("a b"), None).is_err() && callee("").is_err());
+        assert_eq!(callee("call.x").map(drop).map_err(|reply| reply.status), Err(404));
+        assert_eq!(caller(Some("call.x"), None).map(drop).map_err(|reply| reply.status), Err(404));
     }
 }

@@ -36,7 +36,7 @@ use crate::{
     connection::Presence,
     dialect::{
         Dialect,
-        http::{Client, Reply},
+        http::{CALL, Client, Reply},
     },
     edge::http::{Answer, BadBody, WithHeader, read_text, try_again, whole},
     runtime,
@@ -200,11 +200,11 @@ impl Table {
     }
 }
 
-/// 128 random bits in base64url.
+/// The id of a call: 128 random bits in base64url.
 fn random_id() -> Option<String> {
     let mut bytes = [0; 16];
     ring::default_provider().secure_random.fill(&mut bytes).ok()?;
-    Some(BASE64_URL_SAFE_NO_PAD.encode(bytes))
+    Some(format!("{CALL}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes)))
 }
 
 /// Answers a request other than `OPTIONS`.

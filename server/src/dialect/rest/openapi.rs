@@ -86,7 +86,11 @@ pub const OPERATIONS: [Operation; 9] = [
             BAD_BODY,
             NO_TOKEN,
             NOT_ALLOWED,
-            (404, "The registration or the call ended while the request waited.", Some("Error")),
+            (
+                404,
+                "There is no such call, or it or the registration ended while the request waited.",
+                Some("Error"),
+            ),
             (409, "Another client has the id.", Some("Error")),
             TOO_MANY,
             STOPPING,

@@ -21,7 +21,7 @@ use crate::{
         payload::Kind,
     },
     dialect::{Dialect, http::Client},
-    hub::{Event, Refusal, Request},
+    hub::{Event, Notice, Refusal, Request},
     runtime::Alarm,
 };
 
@@ -132,12 +132,14 @@ impl Line {
     fn take(self: &Arc<Self>, item: Item) {
         let Item::Notice(notice) = item else { return };
         let calls = &self.presence.app.calls;
-        let (request, gone, is_new) = {
+        let is_new = matches!(notice, Notice::Called(_));
+        let (request, is_new, gone) = {
             let mut inner = self.lock();
             let request = inner.client.take(notice);
-            let is_in_call = inner.client.leg().is_some();
-            let gone = if is_in_call || !inner.client.is_callee() { None } else { inner.call.take() };
-            (request, gone, is_in_call && inner.call.is_none())
+            // A caller's call has had its id from the start.
+            let is_callee = inner.client.is_callee();
+            let is_over = is_new || inner.client.leg().is_none();
+            (request, is_callee && is_new, if is_callee && is_over { inner.call.take() } else { None })
         };
         if let Some(gone) = gone {
             calls.remove(&gone);
