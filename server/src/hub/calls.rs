@@ -50,7 +50,9 @@ impl Hub {
     fn enter(&mut self, conn: ConnId, uid: &PeerId, card: Card) {
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.uids.push(uid.clone());
-            self.uids.insert(uid.clone(), Peer { conn, card, calls: 0 });
+            // It may have called by this name already.
+            let calls = connection.calls.values().filter(|leg| leg.uid == *uid).count();
+            self.uids.insert(uid.clone(), Peer { conn, card, calls });
         }
     }
 
@@ -87,6 +89,9 @@ impl Hub {
     ) -> Result<(), Refusal> {
         let partner = self.find_callee(conn, &to)?;
         let Some(connection) = self.connections.get(&conn) else { return Ok(()) };
+        if connection.seat.is_some() {
+            return Err(Refusal::AlreadyInRoom);
+        }
         if connection.calls.len() >= MAX_PER_CONNECTION {
             return Err(Refusal::TooManySessions);
         }
