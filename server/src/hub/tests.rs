@@ -1052,8 +1052,12 @@ mod properties {
 
 mod other_dialects {
     use callbin_protocol::Signal;
+    use proptest::prelude::*;
 
-    use super::*;
+    use super::{
+        super::invariants::{Model, SLOTS},
+        *,
+    };
 
     fn open(hub: &mut Hub, conn: ConnId) {
         let (grant, address) = (Arc::default(), [192, 0, 2, 1].into());
@@ -1092,5 +1096,122 @@ mod other_dialects {
         assert_eq!(hub.wish(ALICE, &join), None);
         ask(&mut hub, ALICE, Request::Register { uid: PeerId::new("alice").unwrap(), card: Card::default() });
         assert!(matches!(hub.wish(ALICE, &join), Some((Wish::Join(_), Some(_)))));
+    }
+
+    fn register(uid: &str) -> Request {
+        Request::Register { uid: PeerId::new(uid).unwrap(), card: Card::default() }
+    }
+
+    fn call(to: &str, from: &str) -> Request {
+        let (to, from) = (PeerId::new(to).unwrap(), PeerId::new(from).ok());
+        Request::Call { key: Key::default(), to, from, start: Start::AtOnce }
+    }
+
+    /// The refusal among the effects.
+    fn refusal(effects: &[super::super::Effect]) -> Option<&Refusal> {
+        effects.iter().find_map(|effect| match effect {
+            super::super::Effect::Tell(_, Notice::Refused(refused)) => Some(&refused.refusal),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn a_member_of_a_room_cannot_call() {
+        let mut hub = Hub::default();
+        [ALICE, BOB].into_iter().for_each(|conn| open(&mut hub, conn));
+        ask(&mut hub, ALICE, register("alice"));
+        ask(&mut hub, BOB, register("bob"));
+        ask(&mut hub, ALICE, Request::Join(RoomId::new("r").unwrap()));
+        assert_eq!(refusal(&ask(&mut hub, ALICE, call("bob", "alice"))), Some(&Refusal::AlreadyInRoom));
+    }
+
+    #[test]
+    fn an_id_that_calls_before_it_is_registered_is_busy() {
+        let mut hub = Hub::default();
+        [ALICE, BOB, CAROL].into_iter().for_each(|conn| open(&mut hub, conn));
+        ask(&mut hub, BOB, register("bob"));
+        ask(&mut hub, ALICE, call("bob", "alice"));
+        ask(&mut hub, ALICE, register("alice"));
+        let effects = ask(&mut hub, CAROL, call("alice", "carol"));
+        assert_eq!(refusal(&effects), Some(&Refusal::PeerBusy("alice".into())));
+    }
+
+    fn uid() -> impl Strategy<Value = PeerId> {
+        prop::sample::select(vec!["a", "b", "c", "d"]).prop_map(|text| PeerId::new(text).unwrap())
+    }
+
+    fn key() -> impl Strategy<Value = Key> {
+        prop::sample::select(vec!["", "a", "b", "call-1"]).prop_map(Key::from)
+    }
+
+    fn payload() -> impl Strategy<Value = Payload> {
+        prop::sample::select(vec![Dialect::Rooms, Dialect::Action])
+            .prop_map(|dialect| Payload::new(dialect, "{}".into(), Signal::OfferRequest))
+    }
+
+    fn start() -> impl Strategy<Value = Start> {
+        prop::sample::select(vec![Start::AtOnce, Start::WhenAsked, Start::Never])
+    }
+
+    fn card() -> impl Strategy<Value = Card> {
+        any::<(bool, bool)>().prop_map(|(is_shared, leads)| Card { is_shared, leads, ..Card::default() })
+    }
+
+    fn request() -> impl Strategy<Value = Request> {
+        let room = prop::sample::select(vec!["r", "s"]).prop_map(|text| RoomId::new(text).unwrap());
+        prop_oneof![
+            3 => (uid(), card()).prop_map(|(uid, card)| Request::Register { uid, card }),
+            1 => uid().prop_map(Request::Unregister),
+            2 => (key(), uid(), prop::option::of(uid()), start())
+                .prop_map(|(key, to, from, start)| Request::Call { key, to, from, start }),
+            2 => (key(), uid(), card(), start())
+                .prop_map(|(key, uid, card, start)| Request::Meet { key, uid, card, start }),
+            1 => (key(), payload()).prop_map(|(key, payload)| Request::Signal { key, payload }),
+            1 => key().prop_map(Request::End),
+            3 => room.prop_map(Request::Join),
+            1 => Just(Request::Leave),
+            2 => (prop::option::of(uid()), prop::option::of(uid()), payload())
+                .prop_map(|(to, hint, payload)| Request::Send { to, hint, payload }),
+            1 => Just(Request::Members),
+            1 => Just(Request::Close(CloseReason::NotJoined)),
+        ]
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        let dialect = prop::sample::select(vec![Dialect::Text, Dialect::Rooms, Dialect::Antmedia]);
+        let text = prop::sample::select(vec![
+            "HELLO a",
+            "HELLO b",
+            "SESSION a",
+            "ROOM r",
+            "ROOM_PEER_MSG a {}",
+            "x",
+        ]);
+        prop_oneof![
+            2 => dialect.prop_map(|dialect| Event::Opened {
+                grant: Arc::default(),
+                address: [192, 0, 2, 1].into(),
+                dialect,
+            }),
+            6 => request().prop_map(|request| Event::Asked { request, frame: None }),
+            2 => text.prop_map(|text| said(Message::text(text))),
+            1 => Just(Event::Closed),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn any_requests_in_any_order_keep_the_tables_consistent(
+            events in prop::collection::vec((0..SLOTS, event(), 0..4_usize), 0..120)
+        ) {
+            let mut model = Model::default();
+            for (slot, event, passed_on) in events {
+                model.step(slot, event);
+                model.pass_on(passed_on);
+            }
+            model.finish();
+        }
     }
 }
