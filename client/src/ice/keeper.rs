@@ -107,9 +107,8 @@ async fn keep(server: Server, uid: PeerId, go: Receiver<()>, tell: Sender<Option
         is_first = false;
         let Some(pause) = pause else { return };
         // After a failure, a new registration shows that the server is back.
-        match timeout(pause, or_never(failures.count > 0, go.recv())).await {
-            Ok(Err(_)) => return,
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(_)) = timeout(pause, or_never(failures.count > 0, go.recv())).await {
+            return;
         }
     }
 }
