@@ -56,7 +56,7 @@ const UNWELCOME = new Map([
 const TRY_AGAIN_LATER = 1013;
 const BUSY_MS = 5000;
 
-/** The server ignores our requests while somebody calls us, and a caller may stay silent: try this often. */
+/** The server ignores our requests during a call to us, and a caller may stay silent: try this often. */
 const UNANSWERED_ATTEMPTS = 2;
 
 /** Lasting reasons why no WebSocket opens: another attempt would not help. @type {NoticeCode[]} */

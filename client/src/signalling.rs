@@ -269,7 +269,7 @@ async fn register(tx: &mut Tx, rx: &mut Rx, server: &Server, uid: &PeerId) -> Re
 fn not_registered(uid: &PeerId, code: CloseCode, reason: &str) -> Option<Failure> {
     let why = match reason {
         "uid not allowed" => "the token does not allow it",
-        "invalid peer uid" => "somebody has it, or the server takes no such uid",
+        "invalid peer uid" => "it is taken, or the server does not accept it",
         "not available, try again later" => {
             let error = ErrorMessage::Other(NOT_AVAILABLE.into());
             return Some(refusal(&format!("our registration as {uid}"), &error).passing());
@@ -451,7 +451,10 @@ mod tests {
     fn what_a_webhook_refuses_is_not_a_matter_of_the_uid() {
         let uid = PeerId::new("me").unwrap();
         assert!(
-            not_registered(&uid, CloseCode::Protocol, "invalid peer uid").unwrap().message.contains("has it")
+            not_registered(&uid, CloseCode::Protocol, "invalid peer uid")
+                .unwrap()
+                .message
+                .contains("it is taken")
         );
         assert!(
             not_registered(&uid, CloseCode::Policy, "uid not allowed").unwrap().message.contains("token")
