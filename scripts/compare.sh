@@ -42,7 +42,7 @@ start() { # name
                 --max-byte-rate 0 >"$dir/listening" &
             ;;
         python)
-            # It prints each message, and waits for nobody to read that.
+            # It prints each message.
             port=$((20000 + $$ % 10000))
             taskset -c 0 /usr/bin/python3 "$python" --addr 127.0.0.1 --port "$port" --disable-ssl >/dev/null 2>&1 &
             server=$!

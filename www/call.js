@@ -16,17 +16,17 @@ import { Room } from "./room.js";
  *   | "leaving" | "refused"} State
  * @typedef {"uid-taken" | "refused" | "replaced" | "sent-away" | "peer-not-found" | "peer-busy" | "invalid-room" | "room-refused" | "server-error"
  *   | "peer-error" | "server-lost" | "server-restarts" | "no-answer" | "peer-left" | "not-taken" | "missed-call"
- *   | "call-lost" | "call-failed" | "room-too-large" | "back" | import("./why.js").Why} NoticeCode
+ *   | "call-goes-on" | "call-cut" | "call-lost" | "call-failed" | "room-too-large" | "back" | import("./why.js").Why} NoticeCode
  *
- * @typedef {{type: "register"} | {type: "opened"} | {type: "text", text: string} | {type: "closed", code: number, reason: string}
+ * @typedef {{type: "register"} | {type: "opened"} | {type: "text", text: string} | {type: "closed", code: number, reason: string, flows?: boolean}
  *   | {type: "call", peer: string, remoteOfferer: boolean} | {type: "join", room: string} | {type: "hang-up"}
  *   | {type: "rename", id: string} | {type: "send-signal", uid: string, signal: Signal}
  *   | {type: "accepting", ring: number} | {type: "accept", ring: number} | {type: "decline"}
  *   | {type: "ring-over", ring: number} | {type: "explained", id: string, why: import("./why.js").Why}
- *   | {type: "settle"} | {type: "unanswered", attempt: number} | {type: "peer-dead", uid: string}
+ *   | {type: "settle"} | {type: "unanswered", attempt: number} | {type: "peer-dead", uid: string, failed: boolean, hungUp: boolean}
  *   | {type: "uid-overdue", absence: number}} Event
  *
- * @typedef {import("./room.js").Effect | {do: "send", text: string} | {do: "connect"} | {do: "connect-later"}
+ * @typedef {import("./room.js").Effect | {do: "send", text: string} | {do: "connect"} | {do: "connect-later", leastMs?: number}
  *   | {do: "registered"} | {do: "succeeded"} | {do: "close"} | {do: "settle-later"} | {do: "expect-answer", attempt: number}
  *   | {do: "ring", ring: number} | {do: "ask-why"} | {do: "stay-away"} | {do: "expect-uid", absence: number}
  *   | {do: "notice", code: NoticeCode, subject?: string}} Effect
@@ -52,7 +52,11 @@ const UNWELCOME = new Map([
   ["closed by an operator", "sent-away"],
 ]);
 
-/** The server ignores our requests while somebody calls us, and a caller may stay silent: try this often. */
+/** The close code of a server that has too much to do, and how long we stay away after it at least. */
+const TRY_AGAIN_LATER = 1013;
+const BUSY_MS = 5000;
+
+/** The server ignores our requests during a call to us, and a caller may stay silent: try this often. */
 const UNANSWERED_ATTEMPTS = 2;
 
 /** Lasting reasons why no WebSocket opens: another attempt would not help. @type {NoticeCode[]} */
@@ -65,6 +69,7 @@ export class Call {
   /** @type {State} */ state = "offline";
   /** @type {string | null} The other side of a 1-1 call. */ peer = null;
   /** @type {string | null} The uid of the caller, if the server names it; also after we accepted. */ caller = null;
+  /** Whether a 1-1 call goes on although the server is gone: its media flow from peer to peer. */ isAlone = false;
   /** @type {Room | null} */ room = null;
   /** @type {Wish | null} What to do once registered; the wish for a room stays while we are in it. */ #wish = null;
   #wasRegistered = false;
@@ -98,7 +103,7 @@ export class Call {
       case "text":
         return this.#text(event.text);
       case "closed":
-        return this.#closed(event.code, event.reason);
+        return this.#closed(event.code, event.reason, event.flows ?? false);
       case "call":
         return this.#wishFor({ call: event.peer, remoteOfferer: event.remoteOfferer });
       case "join":
@@ -125,7 +130,7 @@ export class Call {
       case "unanswered":
         return event.attempt === this.#attempt ? this.#noAnswer() : [];
       case "peer-dead":
-        return this.#peerDead(event.uid);
+        return this.#peerDead(event);
       case "uid-overdue":
         this.#uidOverdue ||= event.absence === this.#absence;
         return [];
@@ -180,13 +185,18 @@ export class Call {
   }
 
   /**
-   * A connection failed. A page that takes calls by itself has no user to hang up or try again: it ends the call that
-   * it took, to be free for the next one.
-   * @param {string} uid @returns {Effect[]}
+   * A connection failed, or the peer ended it (`hungUp`). Without the server that ends the call. A page that takes calls
+   * by itself has no user to hang up or try again: it ends the call that it took, to be free for the next one.
+   * @param {{uid: string, failed: boolean, hungUp: boolean}} event @returns {Effect[]}
    */
-  #peerDead(uid) {
+  #peerDead({ uid, failed, hungUp }) {
+    if (this.isAlone && uid === this.peer) {
+      const subject = this.#partnerName();
+      return [...this.#leaveAlone(), { do: "notice", code: hungUp ? "peer-left" : "call-cut", subject }];
+    }
     if (this.room) return this.room.dropStale(uid);
-    const unattended = this.autoAnswer && this.state === "in-call" && uid === CALLER && uid === this.peer;
+    // With a server, a peer that ends the connection also closes its socket, or else starts over.
+    const unattended = failed && this.autoAnswer && this.state === "in-call" && uid === CALLER && uid === this.peer;
     return unattended ? [...this.#hangUp(), { do: "notice", code: "call-failed" }] : [];
   }
 
@@ -229,7 +239,7 @@ export class Call {
     this.#wasRegistered = true;
     this.#forgetRefusals();
     /** @type {Effect[]} */
-    const back = this.#told ? [{ do: "notice", code: "back" }] : [];
+    const back = this.#told && this.#told !== "call-goes-on" ? [{ do: "notice", code: "back" }] : [];
     this.#told = null;
     this.#forgetCaller();
     return [{ do: "registered" }, ...back, ...this.#pursue()];
@@ -379,8 +389,12 @@ export class Call {
     }
   }
 
-  /** @param {number} code @param {string} reason @returns {Effect[]} */
-  #closed(code, reason) {
+  /**
+   * @param {number} code @param {string} reason
+   * @param {boolean} flows whether media flow between us and the partner of a 1-1 call
+   * @returns {Effect[]}
+   */
+  #closed(code, reason, flows) {
     const before = this.state;
     const opened = this.#opened;
     this.#opened = false;
@@ -389,20 +403,41 @@ export class Call {
     const unwelcome = code === 1008 ? UNWELCOME.get(reason) : undefined;
     const missed = before === "ringing" ? [this.#missed()] : [];
     if (unwelcome) return [...missed, ...this.#giveUp(this.#whyUnwelcome(unwelcome))];
-    if (before === "leaving") return this.#connectAnew();
+    if (before === "leaving") return code === TRY_AGAIN_LATER ? this.#waitFor(code) : this.#connectAnew();
     if (before === "ringing" && code === 1000) return [...missed, ...this.#connectAnew()];
     if (before === "in-call" && code === 1000) {
-      const subject = this.peer === CALLER ? (this.caller ?? "") : (this.peer ?? "");
+      const subject = this.#partnerName();
       return [...this.#forgetAll(), { do: "notice", code: this.#heard ? "peer-left" : "not-taken", subject }, ...this.#connectAnew()];
+    }
+    if (before === "in-call" && flows) {
+      this.isAlone = true;
+      return this.#tell("call-goes-on");
     }
     const effects = before === "in-call" ? this.#forgetAll() : [];
     if (this.room) this.room.lost();
-    this.state = this.#wasRegistered ? "reconnecting" : "connecting";
     // A caller that stayed silent has left.
     const silent = code === 1000 && (before === "ready" || before === "calling");
     // The missed call stays on the page; that the server is gone, the status says.
     const news = silent ? [] : missed.length > 0 ? missed : opened ? this.#tell(this.#whyLost(before, code)) : [{ do: /** @type {const} */ ("ask-why") }];
-    return [...effects, ...news, { do: "connect-later" }];
+    return [...effects, ...news, ...this.#waitFor(code)];
+  }
+
+  /** Connects after a pause. @param {number} code of the last close @returns {Effect[]} */
+  #waitFor(code) {
+    this.state = this.#wasRegistered ? "reconnecting" : "connecting";
+    return [code === TRY_AGAIN_LATER ? { do: "connect-later", leastMs: BUSY_MS } : { do: "connect-later" }];
+  }
+
+  /** Ends a call that went on without the server, and returns to the server. @returns {Effect[]} */
+  #leaveAlone() {
+    this.isAlone = false;
+    this.state = "reconnecting";
+    return [...this.#forgetAll(), { do: "connect" }];
+  }
+
+  /** The name of the partner in a 1-1 call; empty if it is not known. */
+  #partnerName() {
+    return (this.peer === CALLER ? this.caller : this.peer) ?? "";
   }
 
   /** @param {NoticeCode} code @returns {Effect} */
@@ -414,7 +449,7 @@ export class Call {
   #whyLost(before, code) {
     if (before === "in-call") return "call-lost";
     if (code === 1001) return "server-restarts";
-    if (code === 1013) return "too-many";
+    if (code === TRY_AGAIN_LATER) return "too-many";
     return this.#wasRegistered ? "server-lost" : "server-unreachable";
   }
 
@@ -464,6 +499,10 @@ export class Call {
   /** @returns {Effect[]} */
   #hangUp() {
     this.#wish = null;
+    if (this.isAlone) {
+      this.#told = null; // the notice about the call is over
+      return this.#leaveAlone();
+    }
     const effects = this.#forgetAll();
     switch (this.state) {
       case "in-call":
@@ -510,6 +549,7 @@ export class Call {
 
   /** @param {string} uid @param {Signal} signal @returns {Effect[]} */
   #sendSignal(uid, signal) {
+    if (this.isAlone) return [];
     const text = formatSignal(signal);
     if (this.state === "in-call") return [{ do: "send", text }];
     return this.state === "in-room" ? [{ do: "send", text: format.roomPeerMsg(uid, text) }] : [];

@@ -30,16 +30,21 @@ export function isUsable(server, page) {
  * The URLs where the server may answer HTTP requests, the likeliest first: beside the WebSocket; below its path, if
  * that is a prefix without its slash; at the root. A proxy may serve callbin below a path: the ICE servers of
  * `wss://host/calls/` are at `https://host/calls/ice-servers`.
- * All are at the server's own origin, to which alone the token may go: `//other/x` as a path would name another host.
- * @param {string} server @param {string} name
+ * All are at the server's own origin: `//other/x` as a path would name another host. A token may go only below the
+ * server's own path: other paths of the host may be someone else's.
+ * @param {string} server @param {string} name @param {boolean} hasToken whether the request carries the token
  * @returns {string[]} try the next one if the resource is not there
  */
-export function httpUrls(server, name) {
+export function httpUrls(server, name, hasToken) {
   try {
     const url = new URL(server.replace(/^ws/, "http"));
-    const below = `${url.pathname.replace(/\/+$/, "")}/${name}`;
-    const paths = [name, below.replace(/^\/+/, "/"), `/${name}`];
-    const found = paths.map((path) => new URL(path, url)).filter(({ origin }) => origin === url.origin);
+    const folder = url.pathname.replace(/[^/]*$/, "");
+    const below = `${url.pathname.replace(/\/+$/, "")}/`;
+    const own = folder === "/" ? below : folder;
+    const paths = [name, `${below}${name}`.replace(/^\/+/, "/"), `/${name}`];
+    const found = paths
+      .map((path) => new URL(path, url))
+      .filter(({ origin, pathname }) => origin === url.origin && (!hasToken || pathname.startsWith(own)));
     return [...new Set(found.map(({ href }) => href))];
   } catch {
     return [];

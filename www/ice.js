@@ -25,7 +25,7 @@ export class IceServers {
    * @param {typeof fetch} request
    */
   constructor({ url, token, extra, relay = false }, request = fetch.bind(globalThis)) {
-    this.urls = httpUrls(url, "ice-servers");
+    this.urls = httpUrls(url, "ice-servers", token !== "");
     this.token = token;
     this.extra = usable(extra);
     this.policy = /** @type {RTCIceTransportPolicy} */ (relay ? "relay" : "all");

@@ -49,7 +49,7 @@ class App {
     this.socket = new Socket(socketUrl(parameters.server), subprotocols(parameters.token), {
       opened: () => this.do({ type: "opened" }),
       text: (text) => this.do({ type: "text", text }),
-      closed: (code, reason) => this.do({ type: "closed", code, reason }),
+      closed: (code, reason) => this.do({ type: "closed", code, reason, flows: this.#partner()?.flows }),
     });
     this.ui = new Ui(parameters, {
       renamed: (id) => this.#rename(id),
@@ -142,7 +142,7 @@ class App {
       case "connect":
         return this.socket.connect();
       case "connect-later":
-        return this.socket.connectLater();
+        return this.socket.connectLater(effect.leastMs);
       case "stay-away":
         return this.socket.stayAway();
       case "ask-why":
@@ -207,7 +207,9 @@ class App {
     if (this.peers.get(peer.uid) !== peer) return;
     tile.setState(peer);
     tile.setStream(peer.stream);
-    if (peer.state === "failed") this.do({ type: "peer-dead", uid: peer.uid });
+    const { uid, hungUp } = peer;
+    const failed = peer.state === "failed";
+    if (failed || hungUp) this.do({ type: "peer-dead", uid, failed, hungUp });
     if (peer.state === "connected") this.ui.clearNotice("call");
     if (this.#served().length !== this.shares) this.#shareCamera();
     this.#render();
@@ -307,7 +309,7 @@ class App {
   #render() {
     if (!this.ui) return;
     const { call } = this;
-    const partner = call.peer === null ? null : (this.peers.get(call.peer) ?? null);
+    const partner = this.#partner();
     this.ui.setStatus(statusText(call, partner), call.state, lamp(call, partner));
     this.ui.setRinging(call.state === "ringing", call.caller);
     this.ui.setOwnId(shown(call.id));
@@ -315,6 +317,12 @@ class App {
     this.ui.showStage(this.#stage());
     const alone = call.state === "in-room" && this.peers.size === 0;
     this.ui.setAlone(alone ? "Nobody else is here yet. Send somebody the invite link." : "");
+  }
+
+  /** The other side of a 1-1 call. */
+  #partner() {
+    const { peer } = this.call;
+    return peer === null ? null : (this.peers.get(peer) ?? null);
   }
 
   /** @param {string} uid */

@@ -44,6 +44,7 @@ export function openConnections() {
 export class Peer {
   /** @type {PeerState} */ state = "connecting";
   /** @type {Failure | null} Why it failed. */ reason = null;
+  /** Whether the peer has ended the connection (a DTLS alert): without a server, that is how it hangs up. */ hungUp = false;
   /** Whether the peer takes part. Before that, a person may have to accept the call. */ answered = false;
   /** The peer's media; each connection has a new stream. */
   stream = new MediaStream();
@@ -122,6 +123,11 @@ export class Peer {
   /** Whether a data channel is open. */
   get hasChat() {
     return [...this.#channels].some(({ readyState }) => readyState === "open");
+  }
+
+  /** Whether media flow, or may flow again by themselves. */
+  get flows() {
+    return (this.state === "connected" || this.state === "interrupted") && !this.hungUp;
   }
 
   /** The peer's present audio level, linear from 0 to 1. */
@@ -281,6 +287,7 @@ export class Peer {
       this.#handle({ type: "connected" });
       this.#become("connected");
       void this.limit(this.#peers);
+      this.#watchTransport();
       this.#keepSizeTimer ??= setTimeout(() => {
         this.#keepSize = false;
         void this.limit(this.#peers);
@@ -290,6 +297,18 @@ export class Peer {
     } else if (state === "failed") {
       this.#handle({ type: "give-up", reason: this.state === "interrupted" ? "lost" : "no-path" });
     }
+  }
+
+  /** Notices that the peer ends the connection, which `connectionState` does not show. */
+  #watchTransport() {
+    const connection = this.#connection;
+    const transport = connection?.getReceivers()[0]?.transport ?? connection?.sctp?.transport;
+    if (!transport) return;
+    transport.onstatechange = () => {
+      if (transport.state !== "closed" || connection !== this.#connection) return;
+      this.hungUp = true;
+      this.events.changed();
+    };
   }
 
   /**
@@ -354,6 +373,7 @@ export class Peer {
     this.stats = null;
     this.#sample = null;
     this.videoLive = false;
+    this.hungUp = false;
     this.#startDeadline();
     this.#become("connecting");
   }

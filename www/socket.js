@@ -8,7 +8,10 @@ const CLOSE_DEADLINE_MS = 1000;
 const OPEN_DEADLINE_MS = 10_000;
 /** How long an open connection may take to answer HELLO: a webhook has 5 s, a slow server more. */
 const HELLO_DEADLINE_MS = 20_000;
-/** How long a registration must last to reset the back-off: a server may register us and then refuse a join. */
+/**
+ * How long a registration, a call or a room must last to reset the back-off: a server may register us and refuse a join,
+ * or close each room that we have joined.
+ */
 const STABLE_MS = 30_000;
 /** How long after the registration the first heartbeat may come. */
 const PROMISE_MS = 5000;
@@ -118,11 +121,11 @@ export class Socket {
     }, ms);
   }
 
-  /** Connects after a pause that grows with every call until `succeeded`. */
-  connectLater() {
+  /** Connects after a pause that grows with every call until the back-off is reset. @param {number} leastMs added to it */
+  connectLater(leastMs = 0) {
     this.#drop();
     this.#waits = true;
-    this.#timer = setTimeout(() => this.connect(), backOffMs(this.#attempt, this.random));
+    this.#timer = setTimeout(() => this.connect(), leastMs + backOffMs(this.#attempt, this.random));
     this.#attempt += 1;
   }
 
@@ -138,14 +141,14 @@ export class Socket {
 
   /** The server answered HELLO, with the frame that is being handled. */
   registered() {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.succeeded(), STABLE_MS);
+    this.succeeded();
     this.#promiseDue = this.now() + PROMISE_MS;
   }
 
-  /** The server did what we asked for: resets the back-off. */
+  /** The server did what we asked for: resets the back-off if that lasts. */
   succeeded() {
-    this.#attempt = 0;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => (this.#attempt = 0), STABLE_MS);
   }
 
   /** @param {string} text */

@@ -41,7 +41,7 @@ export function statusText(call, partner) {
     case "calling":
       return "Calling…";
     case "in-call":
-      return partner === null ? "Setting up…" : callText(partner);
+      return partner === null ? "Setting up…" : callText(partner, call.isAlone);
     case "joining":
       return "Joining…";
     case "in-room":
@@ -53,9 +53,9 @@ export function statusText(call, partner) {
   }
 }
 
-/** @param {Partner} partner */
-function callText({ state, answered }) {
-  if (state === "connected") return "In a call";
+/** @param {Partner} partner @param {boolean} isAlone */
+function callText({ state, answered }, isAlone) {
+  if (state === "connected") return isAlone ? "In a call, server gone" : "In a call";
   if (state === "failed") return "Call failed";
   if (state === "interrupted") return "Interrupted";
   return answered ? "Setting up…" : "Calling…";
@@ -69,7 +69,7 @@ export function lamp(call, partner) {
     case "refused":
       return "bad";
     case "in-call":
-      return partner?.state === "connected" ? "good" : partner?.state === "failed" ? "bad" : "busy";
+      return partner?.state === "connected" ? (call.isAlone ? "busy" : "good") : partner?.state === "failed" ? "bad" : "busy";
     case "ready":
     case "in-room":
       return "good";
@@ -107,6 +107,8 @@ const NOTICES = {
   "peer-left": (id) => (id ? `“${id}” ended the call.` : "The caller ended the call."),
   "not-taken": (id) => `“${id}” did not take the call.`,
   "missed-call": (id) => (id ? `You missed a call from “${id}”.` : "You missed a call."),
+  "call-goes-on": () => "The server is gone. Your call goes on without it.",
+  "call-cut": (id) => `The connection to ${id ? `“${id}”` : "the caller"} was lost, and the server is gone, too.`,
   "call-lost": () => "The call ended because the server is gone. Reconnecting…",
   "call-failed": () => "A call failed and was ended.",
   "room-too-large": () => "The room is larger than this page can show: some participants are missing.",
@@ -133,6 +135,7 @@ const ABOUT_SERVER = [
   "server-full",
   "server-restarts",
   "server-lost",
+  "call-goes-on",
   "too-many",
   "no-websocket",
   "token-missing",

@@ -19,7 +19,7 @@ export async function askWhy({ url, token, uid }, request = fetch.bind(globalThi
   const headers = /** @type {Record<string, string>} */ (token ? { Authorization: `Bearer ${token}` } : {});
   const ask = async (/** @type {string} */ name, /** @type {string} */ query) => {
     let found = { status: 0, text: "" };
-    for (const address of httpUrls(url, name)) {
+    for (const address of httpUrls(url, name, token !== "")) {
       const answer = await request(`${address}${query}`, { headers, signal: AbortSignal.timeout(DEADLINE_MS) });
       found = { status: answer.status, text: answer.ok ? "" : await answer.text() };
       if (found.status !== 404) break;

@@ -82,14 +82,19 @@ impl Address {
     }
 
     /// The possible paths of `GET /ice-servers`, the likeliest first: beside the WebSocket, as a browser resolves a
-    /// relative URL; below the WebSocket's path, in case that is a prefix without its slash; at the root. Behind a
-    /// reverse proxy that serves callbin below a prefix, only the first two exist.
-    pub fn ice_paths(&self) -> Vec<String> {
+    /// relative URL; below the WebSocket's path, in case that is a prefix without its slash; at the root.
+    ///
+    /// With credentials only the paths below the server's own: other paths of the host may be someone else's.
+    pub fn ice_paths(&self, has_credentials: bool) -> Vec<String> {
         let beside = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let below = self.path.trim_end_matches('/');
+        let own = if beside.is_empty() { below } else { beside };
         let mut paths = Vec::new();
-        for folder in [beside, self.path.trim_end_matches('/'), ""] {
+        for folder in [beside, below, ""] {
             let path = format!("{folder}/ice-servers");
-            if !paths.contains(&path) {
+            let is_own =
+                folder.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            if (is_own || !has_credentials) && !paths.contains(&path) {
                 paths.push(path);
             }
         }
@@ -217,7 +222,19 @@ mod tests {
             ("ws://x/callbin/", &["/callbin/ice-servers", "/ice-servers"]),
             ("ws://x/callbin/ws", &["/callbin/ice-servers", "/callbin/ws/ice-servers", "/ice-servers"]),
         ] {
-            assert_eq!(address(text).ice_paths(), wanted, "{text}");
+            assert_eq!(address(text).ice_paths(false), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn credentials_go_nowhere_outside_of_the_servers_own_path() {
+        for (text, wanted) in [
+            ("ws://x", &["/ice-servers"][..]),
+            ("ws://x/ws", &["/ws/ice-servers"]),
+            ("ws://x/callbin/", &["/callbin/ice-servers"]),
+            ("ws://x/callbin/ws", &["/callbin/ice-servers", "/callbin/ws/ice-servers"]),
+        ] {
+            assert_eq!(address(text).ice_paths(true), wanted, "{text}");
         }
     }
 }

@@ -12,8 +12,10 @@ use async_std::{
     channel::{self, Receiver, Sender},
     task,
 };
+use callbin_foreign::rsa;
 use callbin_protocol::{PeerId, printable};
 use futures_util::{FutureExt, StreamExt, future, select};
+use gst::prelude::*;
 
 use crate::{
     backoff::{Backoff, WaitForServer},
@@ -348,8 +350,10 @@ fn start_media(
     let _ = checked.try_send(());
     tracing::debug!("plugins checked");
     let source = Source::start(&options.media)?;
-    drop(make("webrtcbin"));
     tracing::debug!("encoders started");
+    plugins::load();
+    drop(make("webrtcbin"));
+    tracing::debug!("plugins loaded");
     if let Ok(certificate) = certificate {
         let _ = certificate.join();
     }
@@ -377,7 +381,12 @@ fn sinks(options: &Options) -> Sinks {
     Sinks { video: options.video_sink.clone(), audio: options.audio_sink.clone() }
 }
 
-/// Makes the process's first dtlsdec early: it generates an RSA key, the slowest step of the start.
+/// Makes the process's first dtlsdec early: before GStreamer 1.28 it generates an RSA key, the slowest step of the start.
 fn warm_up() {
-    drop(make("dtlsdec"));
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Loads OpenSSL.
+        let _ = gst::ElementFactory::find("dtlsdec").map(|factory| factory.load());
+        rsa::with_three_primes(|| drop(make("dtlsdec")));
+    });
 }

@@ -533,7 +533,7 @@ impl Engine {
 
     fn fail_certificate(&mut self, key: u64) {
         let reason = "the peer's DTLS certificate is not the one its session description announced: \
-                      somebody may be in between";
+                      another party may have intercepted the call";
         self.fail(key, "securing", Failure::new(ExitCode::NegotiationFailed, reason));
     }
 

@@ -63,35 +63,37 @@ impl ExitCode {
     /// One line for `--help` and the README.
     fn meaning(self) -> &'static str {
         match self {
-            Self::Success => "success: the call ran its time, the expected frames came, or you hung up",
+            Self::Success => {
+                "success: --duration has passed, the expected frames have arrived, or you hung up"
+            }
             Self::Internal => "internal error: GStreamer or the system failed",
             Self::Usage => "usage: a flag or argument is wrong",
             Self::CannotConnect => {
                 "cannot connect: no connection to the signalling server, or it was lost before the call was connected"
             }
-            Self::Tls => "TLS: the server's certificate is not trusted, or --ca-file is no good",
+            Self::Tls => "TLS: the server's certificate is not trusted, or --ca-file is invalid",
             Self::RefusedUid => "refused uid: taken or not acceptable to the server",
-            Self::PeerNotFound => "peer not found: nobody is registered under that uid",
+            Self::PeerNotFound => "peer not found: the uid is not registered",
             Self::Busy => "busy: the peer is in another call or room",
             Self::NegotiationFailed => {
-                "negotiation failed: no usable offer or answer, no codec in common, the wrong certificate, or a silent peer"
+                "negotiation failed: no usable offer or answer, no common codec, the wrong certificate, or a silent peer"
             }
             Self::IceFailed => {
-                "ICE failed: no network path to the peer, it broke, or no TURN server where only that will do"
+                "ICE failed: no network path to the peer, a broken path, or no TURN server for --ice-transport-policy relay"
             }
             Self::NoMedia => "no media: the expected frames or packets did not arrive in time",
             Self::MissingPlugin => {
-                "missing plugin: a GStreamer plugin or the sink that was named is not installed"
+                "missing plugin: a GStreamer plugin is not installed, or a sink is an unknown element"
             }
             Self::PeerLeft => "peer left: the other side ended the call",
             Self::Misbehaved => {
-                "misbehaved peer: it sent more than anybody can take, or a message larger than the client reads"
+                "misbehaved peer: it floods, starts over too often, or sends a message larger than the client reads"
             }
             Self::NotAuthorised => {
-                "not authorised: the server or a proxy wants a token or password, or refuses us, the call or the room"
+                "not authorised: the server or a proxy requires a token or password, or refuses us, the call or the room"
             }
             Self::TextUnsent => {
-                "text not sent: the call is over, and the peer had no data channel for --send-text"
+                "text not sent: the call succeeded, but the peer had no data channel for --send-text"
             }
         }
     }

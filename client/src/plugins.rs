@@ -1,6 +1,8 @@
 //! The GStreamer elements that the client needs. They are checked at start, so that one message names all missing
 //! elements and their packages.
 
+use gst::prelude::*;
+
 use crate::exit::{ExitCode, Failure};
 
 /// A Debian package and its elements in use.
@@ -59,6 +61,14 @@ pub fn check(view: bool) -> Result<(), Failure> {
         names.join(" ")
     );
     Err(Failure::new(ExitCode::MissingPlugin, message))
+}
+
+/// Loads the plugins of all elements of a call. Otherwise the first peer loads them, one after the other; above all
+/// libsrtp, which tests its ciphers first (with NSS, as in Debian, that takes tens of milliseconds).
+pub fn load() {
+    for element in CALL.iter().flat_map(|(_, elements)| *elements) {
+        let _ = gst::ElementFactory::find(element).map(|factory| factory.load());
+    }
 }
 
 fn missing<'a>(

@@ -23,7 +23,9 @@ use async_tungstenite::{
         protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
     },
 };
-use callbin_protocol::{ClientMessage, ErrorMessage, MAX_ID_LEN, MAX_LIST_LEN, PeerId, ServerMessage};
+use callbin_protocol::{
+    ClientMessage, ErrorMessage, MAX_ID_LEN, MAX_LIST_LEN, PeerId, ServerMessage, printable,
+};
 use futures_util::{FutureExt, StreamExt, select};
 
 use crate::{
@@ -165,20 +167,51 @@ fn is_passing(status: StatusCode) -> bool {
     matches!(status, S::REQUEST_TIMEOUT | S::TOO_EARLY | S::TOO_MANY_REQUESTS) || status.is_server_error()
 }
 
-fn not_admitted<T>(server: &Server, response: &Response<T>) -> Failure {
+/// The failure for 401 and 403. It speaks of a token or a password only if the answer asks for one: a plain 403 may be
+/// a firewall's.
+fn not_admitted(server: &Server, response: &Response<Option<Vec<u8>>>) -> Failure {
     let (address, status) = (&server.address, response.status());
     let challenge = response.headers().get(WWW_AUTHENTICATE).and_then(|it| it.to_str().ok()).unwrap_or("");
     let wants_password = challenge.trim_start().to_ascii_lowercase().starts_with("basic");
+    let words = words_of(response);
+    let words = if repeats_secret(&words, server) { String::new() } else { words };
+    let is_about_token = words.to_ascii_lowercase().contains("token");
+    let wants_login = status == StatusCode::UNAUTHORIZED || !challenge.is_empty() || is_about_token;
+    let said = if words.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status}: {words}") };
+    if !wants_login {
+        let message = format!("{address} refuses the connection ({said})");
+        return Failure::new(ExitCode::NotAuthorised, message).if_known();
+    }
     let message = if address.login.is_some() {
-        format!("{address} refuses the user and password of its address (HTTP {status})")
+        format!("{address} refuses the user and password of its address ({said})")
     } else if server.token.is_some() {
-        format!("{address} refuses the token (HTTP {status}): it is wrong, expired, or for another server")
+        format!("{address} refuses the token ({said}): it is wrong, expired, or for another server")
     } else if wants_password {
-        format!("{address} wants a user and password (HTTP {status}), as in wss://user:password@host")
+        format!("{address} wants a user and password ({said}), as in wss://user:password@host")
     } else {
-        format!("{address} wants a token (HTTP {status}): give it one with --token-file or CALLBIN_TOKEN")
+        format!("{address} wants a token ({said}): give it one with --token-file or CALLBIN_TOKEN")
     };
     Failure::new(ExitCode::NotAuthorised, message)
+}
+
+/// Longest text in characters of an HTTP answer that is shown.
+const MAX_WORDS: usize = 200;
+
+/// Whether a text repeats the token or password that was sent.
+fn repeats_secret(words: &str, server: &Server) -> bool {
+    let Ok(Some(sent)) = server.authorization() else { return false };
+    sent.to_str().is_ok_and(|sent| sent.split(' ').next_back().is_some_and(|secret| words.contains(secret)))
+}
+
+/// The text of an answer, on one line. Empty if it has none, or a page for a browser.
+fn words_of(response: &Response<Option<Vec<u8>>>) -> String {
+    let body = response.body().as_deref().unwrap_or_default();
+    let Ok(text) = str::from_utf8(body) else { return String::new() };
+    if text.trim_start().starts_with('<') {
+        return String::new();
+    }
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    printable(&line.chars().take(MAX_WORDS).collect::<String>())
 }
 
 /// The failure if this close code and reason mean that we must not reconnect by ourselves.
@@ -236,7 +269,7 @@ async fn register(tx: &mut Tx, rx: &mut Rx, server: &Server, uid: &PeerId) -> Re
 fn not_registered(uid: &PeerId, code: CloseCode, reason: &str) -> Option<Failure> {
     let why = match reason {
         "uid not allowed" => "the token does not allow it",
-        "invalid peer uid" => "somebody has it, or the server takes no such uid",
+        "invalid peer uid" => "it is taken, or the server does not accept it",
         "not available, try again later" => {
             let error = ErrorMessage::Other(NOT_AVAILABLE.into());
             return Some(refusal(&format!("our registration as {uid}"), &error).passing());
@@ -378,26 +411,50 @@ mod tests {
             }
         };
         let token = Token::new("hush").unwrap();
-        let response = |challenge: &str| {
-            Response::builder().status(401).header(WWW_AUTHENTICATE, challenge).body(()).unwrap()
+        let response = |status: u16, challenge: &str, body: &str| {
+            let builder = Response::builder().status(status);
+            let builder =
+                if challenge.is_empty() { builder } else { builder.header(WWW_AUTHENTICATE, challenge) };
+            builder.body(Some(body.as_bytes().to_vec())).unwrap()
         };
-        for (server, challenge, words) in [
-            (server("ws://x", None), "Bearer", "wants a token"),
-            (server("ws://x", None), "Basic realm=\"hush\"", "wants a user and password"),
-            (server("ws://x", Some(token)), "Bearer", "refuses the token"),
-            (server("ws://me:hush@x", None), "Basic", "refuses the user and password"),
+        let firewall = "refuses the connection (HTTP 403 Forbidden: blocked by policy 7)";
+        for (server, status, challenge, body, words) in [
+            (server("ws://x", None), 401, "Bearer", "", "wants a token (HTTP 401 Unauthorized)"),
+            (server("ws://x", None), 401, "", "", "wants a token"),
+            (server("ws://x", None), 403, "", "a token is needed\n", "403 Forbidden: a token is needed)"),
+            (server("ws://x", None), 401, "Basic realm=\"hush\"", "", "wants a user and password"),
+            (
+                server("ws://x", Some(token.clone())),
+                401,
+                "Bearer",
+                "the token has expired\n",
+                "refuses the token",
+            ),
+            (server("ws://me:hush@x", None), 401, "Basic", "", "refuses the user and password"),
+            // Nothing here is about a token.
+            (server("ws://x", None), 403, "", "blocked by\n policy 7\n", firewall),
+            (server("ws://x", Some(token.clone())), 403, "", "blocked by policy 7", firewall),
+            (server("ws://x", Some(token)), 401, "", "no access for hush", "(HTTP 401 Unauthorized)"),
+            (server("ws://x", None), 403, "", "", "refuses the connection (HTTP 403 Forbidden)"),
+            (server("ws://x", None), 403, "", "<html>a token", "refuses the connection (HTTP 403 Forbidden)"),
+            (server("ws://x", None), 403, "", "a\u{1b}[2J", "(HTTP 403 Forbidden: a\\u001b[2J)"),
         ] {
-            let failure = not_admitted(&server, &response(challenge));
+            let failure = not_admitted(&server, &response(status, challenge, body));
             assert_eq!(failure.code, ExitCode::NotAuthorised);
             assert!(failure.message.contains(words) && !failure.message.contains("hush"), "{failure}");
         }
+        let long = not_admitted(&server("ws://x", None), &response(403, "", &"ä ".repeat(10_000)));
+        assert!(long.message.chars().count() < 300, "{long}");
     }
 
     #[test]
     fn what_a_webhook_refuses_is_not_a_matter_of_the_uid() {
         let uid = PeerId::new("me").unwrap();
         assert!(
-            not_registered(&uid, CloseCode::Protocol, "invalid peer uid").unwrap().message.contains("has it")
+            not_registered(&uid, CloseCode::Protocol, "invalid peer uid")
+                .unwrap()
+                .message
+                .contains("it is taken")
         );
         assert!(
             not_registered(&uid, CloseCode::Policy, "uid not allowed").unwrap().message.contains("token")

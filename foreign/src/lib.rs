@@ -2,4 +2,6 @@
 //! is here.
 
 pub mod ice;
+pub mod memory;
+pub mod rsa;
 pub mod text;

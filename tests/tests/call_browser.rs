@@ -233,7 +233,7 @@ fn a_killed_client_leaves_a_page_that_can_be_called_again() {
 }
 
 #[test]
-fn a_killed_server_is_survived_by_both() {
+fn a_call_goes_on_without_the_server_until_either_side_hangs_up() {
     let mut site = up();
     let mut client = waiting_client(&site, &[]);
     let page = site.open("id=web&call=gst");
@@ -241,18 +241,34 @@ fn a_killed_server_is_survived_by_both() {
     let port = site.server.port();
     site.server.process().signal("KILL");
     site.server.process().wait();
+    client.wait_for("signalling-lost");
+    page.wait_for("the page to notice", ALONE, DEADLINE);
+    client.forget();
+    assert_page_gets_red(&page, "gst");
+    assert_client_gets_camera(&mut client);
+    page.click("#hang-up");
+    client.wait_for("ended");
     client.wait_for("reconnecting");
-    page.wait_for("the page to notice", "callbin.state().state === 'reconnecting'", DEADLINE);
+    page.wait_for("the page to hang up", "callbin.state().state === 'reconnecting'", DEADLINE);
+
     site.server = Server::start_on(port, &["--disable-ssl"]);
     client.wait_for("waiting");
     page.wait_for_state("ready");
     page.type_text("#peer", "gst");
     page.click("#call");
-    client.forget();
     page.wait_for_peer("gst", "connected");
-    assert_page_gets_red(&page, "gst");
-    assert_client_gets_camera(&mut client);
+    site.server.process().signal("KILL");
+    client.wait_for("signalling-lost");
+    page.wait_for("the page to notice", ALONE, DEADLINE);
+    client.process().signal("INT");
+    let over = "document.querySelector('#notice-text').textContent === '“gst” ended the call.'";
+    page.wait_for("the client's goodbye", over, DEADLINE);
+    assert_eq!(page.eval("callbin.state().connections"), 0);
 }
+
+/// The page is in a call, and says that the server is gone.
+const ALONE: &str = "document.querySelector('#status').textContent === 'In a call, server gone' \
+    && document.querySelector('#notice-text').textContent === 'The server is gone. Your call goes on without it.'";
 
 #[test]
 fn addresses_hidden_behind_mdns_names_are_no_obstacle() {

@@ -90,6 +90,10 @@ fn nobody_waits_longer_than_told_or_for_what_does_not_come() {
         client.wait_for("reconnecting");
         expect_exit(&mut client, 3, "cannot connect");
     }
+    let firewall = "HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\n\r\nno VPN\n";
+    let firewall = Front::start(|_| Route::Answer(firewall.into()));
+    let mut barred = Client::spawn(&mut at(&format!("ws://{}", firewall.address()), &["wait"]));
+    expect_exit(&mut barred, 13, "refuses the connection (HTTP 403 Forbidden: no VPN)");
     let no_callbin = Front::start(|_| Route::status("404 Not Found"));
     let mut lost = Client::spawn(&mut at(&format!("ws://{}", no_callbin.address()), &["wait"]));
     expect_exit(&mut lost, 3, "HTTP 404");
@@ -257,6 +261,20 @@ fn ice_servers_are_found_below_a_prefix() {
         });
         client.hang_up();
     }
+    // Another program may answer at the root of the host: it does not get the token.
+    let before = beside.heads().len();
+    let url = format!("ws://{}/callbin/ws", beside.address());
+    let mut command = at(&url, &["room", "lobby", "--ice-transport-policy", "relay"]);
+    let mut client = Client::spawn(command.env("CALLBIN_TOKEN", "t0ken"));
+    expect_exit(&mut client, 9, "no TURN server");
+    let heads = beside.heads();
+    let with_token: Vec<_> = heads
+        .iter()
+        .skip(before)
+        .filter(|head| head.contains("t0ken"))
+        .filter_map(|head| head.split(['?', ' ']).nth(1))
+        .collect();
+    assert_eq!(with_token, ["/callbin/ws", "/callbin/ice-servers", "/callbin/ws/ice-servers"]);
 }
 
 #[test]

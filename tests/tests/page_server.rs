@@ -65,6 +65,33 @@ fn a_server_that_drains_is_not_called_unreachable_and_one_that_is_back_is_told()
     expect_notice(&page, "Connected to the server again.");
 }
 
+#[test]
+fn a_call_between_two_pages_goes_on_without_the_server() {
+    let mut site = Site::up();
+    let port = site.server.port();
+    let anna = site.waiting("anna");
+    let berta = site.open("id=berta&call=anna");
+    berta.wait_for_peer("anna", "connected");
+    anna.wait_for_peer(CALLER, "connected");
+    site.server.process().signal("KILL");
+    site.server.process().wait();
+    for page in [&anna, &berta] {
+        expect_notice(page, "The server is gone. Your call goes on without it.");
+        assert_eq!(page.text("#status"), "In a call, server gone");
+    }
+    anna.assert_sees_and_hears(CALLER);
+    berta.assert_sees_and_hears("anna");
+    berta.click("#hang-up");
+    expect_notice(&anna, "“berta” ended the call.");
+    expect_notice(&berta, "The server can't be reached. Trying again…");
+    // The page that waits for calls can be called again.
+    site.server = Server::start_on(port, &["--disable-ssl", "--www", WWW]);
+    anna.assert_idle();
+    berta.assert_idle();
+    berta.click("#call");
+    berta.wait_for_peer("anna", "connected");
+}
+
 /// The socket is not closed: only the missing heartbeats tell.
 #[test]
 fn a_connection_that_is_dead_without_a_word_is_noticed() {

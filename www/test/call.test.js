@@ -109,7 +109,7 @@ test("a caller that hangs up while it rings was missed", () => {
   const call = waiting();
   call.handle(text("CALLER anna"));
   assert.deepEqual(call.handle(closed(1000)), [{ do: "notice", code: "missed-call", subject: "anna" }, { do: "connect" }]);
-  for (const code of [1001, 1006, 1013]) {
+  for (const code of [1001, 1006, 1011]) {
     const lost = waiting();
     lost.handle(text("CALLER anna"));
     assert.deepEqual(lost.handle(closed(code)), [{ do: "notice", code: "missed-call", subject: "anna" }, { do: "connect-later" }]);
@@ -171,12 +171,12 @@ test("a page that takes calls by itself takes one at the caller's name, so that 
 test("a page that takes calls by itself ends one that failed, and is free for the next", () => {
   const call = registered();
   call.handle(text("CALLER anna"));
-  assert.deepEqual(kinds(call.handle({ type: "peer-dead", uid: CALLER })), ["remove-peer", "close", "notice"]);
+  assert.deepEqual(kinds(call.handle({ type: "peer-dead", uid: CALLER, failed: true, hungUp: false })), ["remove-peer", "close", "notice"]);
   assert.deepEqual(call.handle(closed(1000)), [{ do: "connect" }]);
   const attended = waiting();
   attended.handle(text(OFFER));
   attended.handle({ type: "accept", ring: 1 });
-  assert.deepEqual(attended.handle({ type: "peer-dead", uid: CALLER }), [], "the user may try again");
+  assert.deepEqual(attended.handle({ type: "peer-dead", uid: CALLER, failed: true, hungUp: false }), [], "the user may try again");
   assert.equal(attended.state, "in-call");
 });
 
@@ -239,6 +239,69 @@ test("the other side's hang-up is not taken for a lost server", () => {
   const lost = registered();
   lost.handle(text(OFFER));
   assert.deepEqual(lost.handle(closed(1006)).slice(1), [{ do: "notice", code: "call-lost" }, { do: "connect-later" }]);
+});
+
+/** A call that goes on without the server. */
+function alone(how = {}) {
+  const call = registeredWith({ autoAnswer: true, ...how });
+  call.handle(text("CALLER anna"));
+  assert.deepEqual(call.handle({ ...closed(1006), flows: true }), [{ do: "notice", code: "call-goes-on" }]);
+  assert.deepEqual([call.state, call.peer, call.isAlone], ["in-call", CALLER, true]);
+  return call;
+}
+const LEFT = { do: "remove-peer", uid: CALLER, reason: "left" };
+
+test("a call in which media flow goes on without the server, until one side ends it", () => {
+  const call = alone();
+  assert.deepEqual(call.handle({ type: "send-signal", uid: CALLER, signal: parseSignal(ICE) }), [], "there is nobody to send it");
+  assert.deepEqual(call.handle({ type: "call", peer: "you", remoteOfferer: false }), []);
+  assert.deepEqual(call.handle({ type: "hang-up" }), [LEFT, { do: "connect" }]);
+  assert.deepEqual([call.state, call.isAlone], ["reconnecting", false]);
+  // The page is not in a call any more, so it says that the server is gone.
+  assert.deepEqual(kinds(call.handle(closed(1006))), ["ask-why", "connect-later"]);
+  assert.deepEqual(kinds(call.handle({ type: "explained", id: "me", why: "server-unreachable" })), ["notice"]);
+
+  for (const [failed, hungUp, code] of [[false, true, "peer-left"], [true, true, "peer-left"], [true, false, "call-cut"]]) {
+    const ended = alone();
+    assert.deepEqual(ended.handle({ type: "peer-dead", uid: "other", failed, hungUp }), []);
+    const effects = ended.handle({ type: "peer-dead", uid: CALLER, failed, hungUp });
+    assert.deepEqual(effects, [LEFT, { do: "connect" }, { do: "notice", code, subject: "anna" }]);
+    ended.handle({ type: "opened" });
+    assert.deepEqual(ended.handle(text("HELLO")), [{ do: "registered" }], "the notice about the call stays");
+    assert.equal(ended.state, "ready");
+  }
+});
+
+test("who is sent away by the server does not go on with the call", () => {
+  const call = registered();
+  call.handle(text(OFFER));
+  assert.deepEqual(kinds(call.handle({ ...closed(1008, "closed by an operator"), flows: true })), ["remove-peer", "notice"]);
+  const ended = registered();
+  ended.handle(text(OFFER));
+  assert.deepEqual(kinds(ended.handle({ ...closed(1000), flows: true })), ["remove-peer", "notice", "connect"], "the other side hung up");
+});
+
+test("with a server, a peer that ends its connection may begin another", () => {
+  const call = registered();
+  call.handle(text(OFFER));
+  assert.deepEqual(call.handle({ type: "peer-dead", uid: CALLER, failed: false, hungUp: true }), []);
+  assert.equal(call.state, "in-call");
+  assert.deepEqual(kinds(call.handle({ type: "peer-dead", uid: CALLER, failed: true, hungUp: true })), ["remove-peer", "close", "notice"]);
+});
+
+test("a server that has too much to do is left alone for a while", () => {
+  const busy = { do: "connect-later", leastMs: 5000 };
+  const call = registered();
+  call.handle(JOIN);
+  call.handle(text("ROOM_OK"));
+  assert.deepEqual(call.handle(closed(1013)).at(-1), busy);
+  call.handle({ type: "opened" });
+  assert.deepEqual(call.handle(closed(1013)).at(-1), busy);
+  const leaving = registered();
+  leaving.handle(JOIN);
+  leaving.handle({ type: "hang-up" });
+  assert.deepEqual(leaving.handle(closed(1013)), [busy]);
+  assert.equal(leaving.state, "reconnecting");
 });
 
 test("a uid that is taken is given up, our own ghost's is not", () => {

@@ -15,7 +15,17 @@ test("HTTP is spoken beside the WebSocket, else at the root", () => {
     ["https://h/calls/", ["https://h/calls/x", "https://h/x"]],
     ["nonsense", []],
   ];
-  for (const [server, urls] of cases) assert.deepEqual(httpUrls(server, "x"), urls, server);
+  for (const [server, urls] of cases) assert.deepEqual(httpUrls(server, "x", false), urls, server);
+});
+
+test("a token goes nowhere outside of the server's own path: the rest of the host may be another's", () => {
+  const cases = [
+    ["wss://h/", ["https://h/x"]],
+    ["wss://h/calls/", ["https://h/calls/x"]],
+    ["wss://h/calls", ["https://h/calls/x"]],
+    ["wss://h/calls/ws", ["https://h/calls/x", "https://h/calls/ws/x"]],
+  ];
+  for (const [server, urls] of cases) assert.deepEqual(httpUrls(server, "x", true), urls, server);
 });
 
 test("the WebSocket's address asks for more than the protocol tells, and keeps what it had", () => {
@@ -43,8 +53,8 @@ test("an address that no WebSocket can be opened at is known beforehand", () => 
 
 test("requests, which carry the token, never go to another host than the server's", () => {
   for (const server of ["wss://own.host//evil.example/", "wss://own.host//evil.example", "wss://own.host///evil.example/a", "wss://own.host/\\evil.example/", "wss://own.host//"]) {
-    const urls = httpUrls(server, "x");
-    assert.ok(urls.length > 0, server);
+    const urls = [true, false].flatMap((hasToken) => httpUrls(server, "x", hasToken));
+    assert.ok(urls.length > 1, server);
     for (const url of urls) assert.equal(new URL(url).host, "own.host", `${server}: ${url}`);
   }
 });

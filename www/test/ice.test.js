@@ -12,7 +12,7 @@ function asked(answer, token = "") {
     if (answer instanceof Error) throw answer;
     return { ok: true, status: 200, json: async () => answer };
   };
-  return { requests, ice: new IceServers({ url: "wss://s:1/x?y", token, extra: [] }, request) };
+  return { requests, ice: new IceServers({ url: "wss://s:1/?y", token, extra: [] }, request) };
 }
 
 test("asks beside the WebSocket, with the token in a header", async (context) => {
@@ -116,6 +116,19 @@ test("behind a proxy's path the server is asked there, and at the root where tha
     assert.deepEqual(asked.splice(0), [`https://s/${folder}/ice-servers?uid=a`, "https://s/ice-servers?uid=a"]);
     assert.deepEqual(ice.configuration.iceServers, [TURN]);
   }
+});
+
+test("the token is not sent to the root of a host where the server has a path", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const asked = [];
+  const request = async (url) => {
+    asked.push(url);
+    return { ok: false, status: 404 };
+  };
+  const ice = new IceServers({ url: "wss://s/calls/", token: "t", extra: [] }, request);
+  ice.follow("a");
+  await ice.ready;
+  assert.deepEqual(asked, ["https://s/calls/ice-servers?uid=a"]);
 });
 
 test("what a browser does not take is left out, with a warning", (context) => {

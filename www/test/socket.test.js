@@ -55,7 +55,7 @@ test("each attempt names the subprotocols", (context) => {
   assert.deepEqual(made.map(({ url, protocols }) => [url, protocols]), Array(2).fill(["ws://x/", ["callbin", "token.x"]]));
 });
 
-test("each attempt waits longer until one succeeded", (context) => {
+test("each attempt waits longer until one succeeded for a while", (context) => {
   const { socket: s, made } = socket(context);
   s.connectLater();
   context.mock.timers.tick(500);
@@ -66,16 +66,31 @@ test("each attempt waits longer until one succeeded", (context) => {
   context.mock.timers.tick(1);
   assert.equal(made.length, 2);
   s.succeeded();
+  context.mock.timers.tick(30_000);
   s.connectLater();
   context.mock.timers.tick(500);
   assert.equal(made.length, 3);
 });
 
-test("a registration resets the back-off only if it lasts", (context) => {
+test("a pause after a busy server is added to the back-off", (context) => {
+  const { socket: s, made } = socket(context);
+  for (const pause of [5500, 6000]) {
+    const before = made.length;
+    s.connectLater(5000);
+    context.mock.timers.tick(pause - 1);
+    assert.equal(made.length, before);
+    context.mock.timers.tick(1);
+    assert.equal(made.length, before + 1);
+  }
+});
+
+test("a registration, a call or a room resets the back-off only if it lasts", (context) => {
   const { socket: s, made } = socket(context);
   const registerFor = (ms) => {
     made.at(-1).opens();
     made.at(-1).onmessage({ data: "HELLO" });
+    context.mock.timers.tick(20_000);
+    s.succeeded(); // a room was joined
     context.mock.timers.tick(ms);
     made.at(-1).onclose({ code: 1013, reason: "" });
     s.connectLater();

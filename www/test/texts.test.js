@@ -23,6 +23,8 @@ test("the lamp says what the words beside it say", () => {
   ]) {
     assert.deepEqual([statusText(call, other), lamp(call, other)], [words, colour]);
   }
+  call.isAlone = true;
+  assert.deepEqual([statusText(call, partner("connected")), lamp(call, partner("connected"))], ["In a call, server gone", "busy"]);
   for (const [state, colour] of [["offline", "off"], ["refused", "bad"], ["ready", "good"], ["in-room", "good"], ["ringing", "busy"], ["reconnecting", "busy"]]) {
     call.state = state;
     assert.equal(lamp(call, null), colour, state);

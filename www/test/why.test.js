@@ -41,13 +41,13 @@ test("the answer to another request says why", async () => {
 });
 
 test("a server that answers everything but WebSockets drains, or a proxy is in the way", async () => {
-  const { why: draining, asked } = await why({ "/ice-servers": [200], "/readyz": [503, "draining"] });
+  const { why: draining, asked } = await why({ "/ice-servers": [200], "/readyz": [503, "draining"] }, "");
   assert.equal(draining, "server-draining");
-  assert.deepEqual(asked, [
+  assert.deepEqual(asked, ["/calls/ice-servers", "/ice-servers", "/calls/readyz", "/readyz"].map((path) => [path, undefined]));
+  const withToken = await why({ "/ice-servers": [200], "/readyz": [503, "draining"] });
+  assert.deepEqual(withToken.asked, [
     ["/calls/ice-servers", "Bearer t"],
-    ["/ice-servers", "Bearer t"],
     ["/calls/readyz", "Bearer t"],
-    ["/readyz", "Bearer t"],
   ]);
   for (const readyz of [[200], [404], [0]]) {
     assert.equal((await why({ "/calls/ice-servers": [200], "/calls/readyz": readyz })).why, "no-websocket");

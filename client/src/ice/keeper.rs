@@ -3,11 +3,11 @@
 //! It connects at the same time as the WebSocket, but asks only after the registration: the server may name servers for
 //! registered uids only. A missing answer never delays a call for long: after `ASK_LIMIT` it counts as an empty one.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use async_std::{
     channel::{self, Receiver, Sender},
-    future::timeout,
+    future::{self, timeout},
     task,
 };
 use callbin_protocol::PeerId;
@@ -25,8 +25,11 @@ use crate::{
 
 /// Time limit for connecting, asking and the answer. The first call may wait for it.
 const ASK_LIMIT: Duration = Duration::from_secs(3);
-/// Pause before asking again after a failure.
+/// Pause before asking again after a failure. It doubles with each further one, up to `MAX_PAUSE`.
 const RETRY_PAUSE: Duration = Duration::from_secs(30);
+const MAX_PAUSE: Duration = Duration::from_secs(300);
+/// Most distinct failures that are warned about; they are texts of the server and of the system.
+const MAX_WARNINGS: usize = 8;
 /// Longest answer in bytes; a normal one is a few lines of JSON.
 const MAX_ANSWER: usize = 64 * 1024;
 
@@ -39,6 +42,7 @@ pub struct Keeper {
 }
 
 /// Why there is no usable answer.
+#[derive(Debug, Clone)]
 enum Refusal {
     /// The server does not offer `/ice-servers`, which is fine.
     Unknown,
@@ -61,9 +65,9 @@ impl Keeper {
         Self { registered, found }
     }
 
-    /// The uid is registered: ask now.
+    /// The uid is registered: ask now, the first time and after a failure.
     pub fn registered(&self) {
-        // Once is enough: if this fails, the keeper was notified before.
+        // If this fails, the keeper has not yet handled an earlier registration.
         let _ = self.registered.try_send(());
     }
 }
@@ -77,14 +81,14 @@ async fn keep(server: Server, uid: PeerId, go: Receiver<()>, tell: Sender<Option
     if go.recv().await.is_err() {
         return;
     }
-    let (mut is_first, mut is_known) = (true, false);
+    let (mut is_first, mut failures) = (true, Failures::default());
     loop {
         let question = ask(&server, &uid, early.take());
         let answer = timeout(ASK_LIMIT, question).await.unwrap_or_else(|_| Err(failed("no answer in time")));
         let pause = match answer {
             Ok(servers) => {
                 let pause = servers.refresh();
-                is_known = true;
+                failures = Failures::after_answer();
                 if tell.send(Some(servers)).await.is_err() {
                     return;
                 }
@@ -95,30 +99,64 @@ async fn keep(server: Server, uid: PeerId, go: Receiver<()>, tell: Sender<Option
                 if is_first && tell.send(known).await.is_err() {
                     return;
                 }
-                refusal.pause(is_known)
+                let (is_news, pause) = failures.add(&refusal);
+                report(&refusal, is_news);
+                pause
             }
         };
         is_first = false;
-        match pause {
-            Some(pause) => task::sleep(pause).await,
-            None => return,
+        let Some(pause) = pause else { return };
+        // After a failure, a new registration shows that the server is back.
+        if let Ok(Err(_)) = timeout(pause, or_never(failures.count > 0, go.recv())).await {
+            return;
         }
     }
 }
 
-impl Refusal {
-    /// When to ask again, if at all. A server that answered before (`is_known`) is always asked again.
-    fn pause(self, is_known: bool) -> Option<Duration> {
-        match self {
-            Self::Unknown => is_known.then_some(RETRY_PAUSE),
-            Self::Cut(why) => {
-                tracing::debug!("the signalling server does not answer GET /ice-servers: {why}");
-                is_known.then_some(RETRY_PAUSE)
-            }
-            Self::Strange(why) | Self::Failed(why) => {
-                tracing::warn!("no ICE servers from the signalling server: {why}");
-                Some(RETRY_PAUSE)
-            }
+async fn or_never<F: Future>(is_awaited: bool, future: F) -> F::Output {
+    if is_awaited { future.await } else { future::pending().await }
+}
+
+/// The failures in a row since the last answer: they decide about warnings and pauses. Pure.
+#[derive(Debug, Default)]
+struct Failures {
+    /// Whether the server has answered before. Then it is always asked again.
+    is_known: bool,
+    count: u32,
+    warned: HashSet<String>,
+}
+
+impl Failures {
+    /// The state after an answer.
+    fn after_answer() -> Self {
+        Self { is_known: true, ..Self::default() }
+    }
+
+    /// Adds a failure. Returns whether to warn about it, which is once for each distinct failure, and the pause before
+    /// asking again, if at all.
+    fn add(&mut self, refusal: &Refusal) -> (bool, Option<Duration>) {
+        let pause = RETRY_PAUSE.saturating_mul(1 << self.count.min(10)).min(MAX_PAUSE);
+        self.count = self.count.saturating_add(1);
+        let failure = match refusal {
+            Refusal::Unknown | Refusal::Cut(_) => return (false, self.is_known.then_some(pause)),
+            // The details depend on the answer's text, which may change each time.
+            Refusal::Strange(_) => "",
+            Refusal::Failed(why) => why,
+        };
+        let is_news = self.warned.len() < MAX_WARNINGS && self.warned.insert(failure.to_owned());
+        (is_news, Some(pause))
+    }
+}
+
+fn report(refusal: &Refusal, is_news: bool) {
+    match refusal {
+        Refusal::Unknown => {}
+        Refusal::Cut(why) => tracing::debug!("the signalling server does not answer GET /ice-servers: {why}"),
+        Refusal::Strange(why) | Refusal::Failed(why) if is_news => {
+            tracing::warn!("no ICE servers from the signalling server: {why}");
+        }
+        Refusal::Strange(why) | Refusal::Failed(why) => {
+            tracing::debug!("still no ICE servers from the signalling server: {why}");
         }
     }
 }
@@ -134,7 +172,8 @@ async fn ask(server: &Server, uid: &PeerId, early: Option<Early>) -> Result<IceS
         None => None,
     };
     let mut answer = Err(Refusal::Unknown);
-    for path in server.address.ice_paths() {
+    let has_credentials = server.authorization().map_err(failed)?.is_some();
+    for path in server.address.ice_paths(has_credentials) {
         answer = ask_at(&path, server, uid, early.take()).await;
         if !matches!(answer, Err(Refusal::Unknown | Refusal::Strange(_))) {
             break;
@@ -202,4 +241,41 @@ fn refusal(status: StatusCode) -> Refusal {
     let meant =
         matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS);
     if meant || status.is_server_error() { failed(format!("HTTP {status}")) } else { Refusal::Unknown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_is_warned_about_once_and_the_pauses_grow() {
+        let mut failures = Failures::default();
+        let strange = |why: &str| Refusal::Strange(why.into());
+        let seen: Vec<_> = ["line 1", "line 1", "line 2", "line 3", "line 4", "line 5", "line 6"]
+            .map(|why| failures.add(&strange(why)))
+            .map(|(is_news, pause)| (is_news, pause.map(|it| it.as_secs())))
+            .into();
+        let pauses = [30, 60, 120, 240, 300, 300, 300];
+        let wanted: Vec<_> = pauses.iter().enumerate().map(|(at, pause)| (at == 0, Some(*pause))).collect();
+        assert_eq!(seen, wanted);
+        assert_eq!(failures.add(&failed("HTTP 500")), (true, Some(MAX_PAUSE)));
+        assert_eq!(failures.add(&failed("HTTP 500")), (false, Some(MAX_PAUSE)));
+        failures = Failures::after_answer();
+        assert_eq!(failures.add(&failed("HTTP 500")), (true, Some(RETRY_PAUSE)), "it is news again");
+    }
+
+    #[test]
+    fn the_number_of_warnings_is_bounded() {
+        let mut failures = Failures::default();
+        let warnings = (0..1000).filter(|n| failures.add(&failed(n)).0).count();
+        assert_eq!((warnings, failures.warned.len()), (MAX_WARNINGS, MAX_WARNINGS));
+    }
+
+    #[test]
+    fn a_server_without_ice_servers_is_asked_once() {
+        for nothing in [Refusal::Unknown, Refusal::Cut("closed".into())] {
+            assert_eq!(Failures::default().add(&nothing), (false, None));
+            assert_eq!(Failures::after_answer().add(&nothing), (false, Some(RETRY_PAUSE)));
+        }
+    }
 }
