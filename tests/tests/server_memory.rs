@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use callbin_tests::{DEADLINE, Server, Socket, machine, socket::Received, wait_until};
+use callbin_tests::{DEADLINE, Server, Socket, machine, process::Usage, socket::Received, wait_until};
 
 #[test]
 fn a_slow_reader_costs_no_more_than_its_queue() {
@@ -61,6 +61,53 @@ fn many_slow_readers_share_one_budget_and_an_honest_pair_goes_on() {
     wait_until("the budget to be free", DEADLINE, || {
         (server.metric("callbin_queue_budget_used_bytes ")? == 0.0).then_some(())
     });
+}
+
+/// The peers of each protocol: the path, and what registers, with `#` for a number.
+const IDLE: [(&str, &str); 5] = [
+    ("", "HELLO p#"),
+    ("ws/rooms/r#/", ""),
+    ("WebRTCAppEE/websocket", r##"{"command":"join","streamId":"p#"}"##),
+    (
+        "signals",
+        r##"{"action":"join","data":{"s":"JOIN","ch":"p2p","ss":{"userId":"p#","sessionId":"s"},"rid":"r#"}}"##,
+    ),
+    ("webrtcsink", r##"{"type":"setPeerStatus","roles":["producer"],"meta":{"uid":"p#"}}"##),
+];
+
+#[test]
+fn an_idle_peer_of_each_protocol_is_small() {
+    let _machine = machine::shared();
+    const PEERS: u64 = 800;
+    for (path, first) in IDLE {
+        let server = Server::start(&["--max-registration-rate", "0", "--max-request-rate", "0"]);
+        let register = |number: u64| {
+            let number = number.to_string();
+            let mut socket =
+                Socket::connect_to(&format!("{}{}", server.ws_url(), path.replace('#', &number)));
+            if !first.is_empty() {
+                socket.send(&first.replace('#', &number));
+                socket.receive_text();
+            }
+            socket
+        };
+        let peers = |range: std::ops::Range<u64>| range.map(register).collect::<Vec<Socket>>();
+        // The first ones make the server load what it needs.
+        let some = peers(0..20);
+        let all = |count: u64| {
+            wait_until("all to be registered", DEADLINE, || {
+                (server.metric("callbin_peers ")? == count as f64).then_some(())
+            });
+        };
+        all(20);
+        let before = Usage::of(server.pid()).memory;
+        let many = peers(20..20 + PEERS);
+        all(20 + PEERS);
+        let each = Usage::of(server.pid()).memory.saturating_sub(before) / PEERS;
+        println!("{path}: {each} bytes");
+        assert!(each < 8 << 10, "{path}: {each} bytes");
+        drop((some, many));
+    }
 }
 
 /// The header of a client's frame, with a zero mask.
