@@ -27,6 +27,7 @@ pub mod patience;
 pub mod peer;
 pub mod plugins;
 pub mod proxy;
+pub mod resume;
 pub mod room;
 pub mod sdp;
 pub mod session;
