@@ -226,7 +226,8 @@ impl Engine {
         if let Some(slot) = self.slots.remove(&key)
             && let Some(peer) = slot.peer
         {
-            peer.close(&self.reaper, self.is_cut_off);
+            // Before DTLS is connected there is nobody to notify, and GStreamer has nothing to do it with.
+            peer.close(&self.reaper, self.is_cut_off && slot.connected.is_some());
         }
     }
 
