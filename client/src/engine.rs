@@ -226,7 +226,7 @@ impl Engine {
         if let Some(slot) = self.slots.remove(&key)
             && let Some(peer) = slot.peer
         {
-            // Before DTLS is connected there is nobody to notify, and GStreamer has nothing to do it with.
+            // GStreamer can send the alert only after the DTLS handshake.
             peer.close(&self.reaper, self.is_cut_off && slot.connected.is_some());
         }
     }

@@ -419,7 +419,7 @@ impl Call {
 
     async fn close(&mut self, app: &mut App) {
         if self.resumption.is_agreed() {
-            // The end of the session alone does not tell the peer that the call is over.
+            // For this peer the end of the session alone does not mean the end of the call.
             app.engine.set_cut_off(true);
         }
         app.engine.close(self.key);

@@ -1,9 +1,10 @@
 //! Resumes a connected call at the signalling server after the connection to it is lost. Pure: inputs in, effects out; each
 //! input comes with its time.
 //!
-//! Only with a peer that can do the same: the offer has a random key, and the answer repeats it. Both sides register again
-//! under their uids; the caller calls again, and each side proves to the other that it knows the key. Media are not
-//! touched. Whoever else answers or calls meanwhile is left, and until the call is resumed it goes on without a server.
+//! This needs a peer that can do the same: the offer has a random key, and the answer repeats it. Both sides register again
+//! under their uids. The caller calls again, and each side proves to the other that it knows the key. Media are not touched.
+//! Sessions with other clients are closed. Until the call is resumed, it goes on without a server. PROTOCOL.md has the
+//! messages.
 
 mod message;
 
@@ -66,10 +67,10 @@ pub enum Effect {
     PeerLeft,
 }
 
-/// Whether and how a call is at the server.
+/// Where a call is on its way back to the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
-    /// It is there.
+    /// It has its session.
     Attached,
     /// The server has ended the session. Until this time the peer may show that it still lives.
     Doubt(Duration),
