@@ -92,7 +92,8 @@ pub struct Engine {
     next: u64,
     out: VecDeque<(u64, Out)>,
     reaper: Reaper,
-    /// Signalling is lost: a closed peer is notified with a DTLS alert instead.
+    /// Signalling is lost, or does not tell the end of a call from the loss of a connection: a closed peer is notified with
+    /// a DTLS alert.
     is_cut_off: bool,
 }
 
@@ -205,7 +206,7 @@ impl Engine {
         }
     }
 
-    /// Sets whether signalling is lost, so that peers learn from DTLS alone that we are gone.
+    /// Sets whether signalling is lost or ambiguous, so that peers learn from DTLS that we are gone.
     pub fn set_cut_off(&mut self, is_cut_off: bool) {
         self.is_cut_off = is_cut_off;
     }
@@ -225,7 +226,8 @@ impl Engine {
         if let Some(slot) = self.slots.remove(&key)
             && let Some(peer) = slot.peer
         {
-            peer.close(&self.reaper, self.is_cut_off);
+            // GStreamer can send the alert only after the DTLS handshake.
+            peer.close(&self.reaper, self.is_cut_off && slot.connected.is_some());
         }
     }
 
@@ -267,6 +269,12 @@ impl Engine {
     /// The number of video frames decoded from the peer.
     pub fn frames(&self, key: u64) -> u64 {
         self.slots.get(&key).and_then(|slot| slot.peer.as_ref()).map_or(0, |peer| peer.meter().frames())
+    }
+
+    /// The time since the last packet of any kind from the peer; `None` without a pipeline.
+    pub fn silence(&self, key: u64) -> Option<Duration> {
+        let peer = self.slots.get(&key).and_then(|slot| slot.peer.as_ref());
+        peer.map(|peer| peer.meter().silence())
     }
 
     /// Since when the peer has been connected.
@@ -485,7 +493,8 @@ impl Engine {
             if keeps_channels {
                 slot.channels = peer.lasting_channels();
             }
-            peer.close(&self.reaper, self.is_cut_off);
+            // The call goes on.
+            peer.close(&self.reaper, false);
         }
         self.out.push_back((key, Out::Rebuilt));
     }

@@ -100,6 +100,8 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// The call has its session at the server again.
+    SignallingBack,
     /// A call ended, or a peer left, before the text of `--send-text` was sent.
     TextUnsent {
         /// Why.
@@ -260,6 +262,7 @@ impl fmt::Display for Event {
                 write!(f, "no connection to the server ({}), next attempt in {in_ms} ms", printable(reason))
             }
             Self::ViewLost { part, reason } => write!(f, "{part} lost: {}", printable(reason)),
+            Self::SignallingBack => f.write_str("the call has its session at the server again"),
             Self::SignallingLost { reason } => {
                 write!(
                     f,

@@ -28,6 +28,7 @@ pub mod peer;
 pub mod plugins;
 pub mod program;
 pub mod proxy;
+pub mod resume;
 pub mod room;
 pub mod sdp;
 pub mod session;

@@ -357,13 +357,14 @@ impl Negotiation {
             return self.lose_patience();
         }
         let mut effects = vec![Effect::Report(Milestone::OfferReceived)];
+        let mut agreement = Agreement::from_offer(self.wishes, remote);
         if rebuild {
-            let known = self.agreement.as_ref().and_then(Agreement::remote);
-            let keeps_channels = known.is_some_and(|known| known.is_same_connection(&remote));
+            let old = self.agreement.take().filter(|old| agreement.follows(old));
+            let keeps_channels = old.is_some();
+            agreement = old.iter().fold(agreement, Agreement::after);
             self.forget_the_old_transport();
             effects.push(Effect::Rebuild { keeps_channels });
         }
-        let agreement = Agreement::from_offer(self.wishes, remote);
         if let Err(disagreement) = agreement.check() {
             effects.extend(agreement.rejection().map(answer));
             effects.extend(self.disagree(&disagreement));

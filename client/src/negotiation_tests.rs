@@ -267,6 +267,7 @@ fn a_peer_that_starts_over_gets_a_new_transport() {
 fn a_peer_that_only_moves_its_transport_keeps_its_data_channels() {
     let moved = |session: &str| {
         let sdp = sdp(SdpType::Offer, "theirs").replace("audio0", "audio1");
+        let sdp = sdp.replace("s=-", "s=-\r\na=msid-semantic: WMS");
         Input::Signal(Signal::Sdp { kind: SdpType::Offer, sdp: sdp.replace("o=- 1 1", session) })
     };
     let rebuilds = |session: &str, keeps_channels: bool| {

@@ -1,20 +1,24 @@
 //! One-to-one calls: `callbin call` and `callbin wait`.
 //!
 //! In this protocol a connection to the server serves one call; the next call needs a new connection. The server closes
-//! the connection when the peer's is gone. A connected call survives the loss of the server.
+//! the connection when the peer's is gone. A connected call survives the loss of the server, and is resumed there if the
+//! peer can do that, too (**resume**).
+
+mod again;
 
 use std::time::{Duration, Instant};
 
 use callbin_protocol::{ClientMessage, ErrorMessage, PeerId, ServerMessage, Signal};
 
 use crate::{
-    app::{App, Wake},
+    app::{App, Connecting, Wake},
     backoff::{Backoff, WaitForServer},
     ending::Ending,
     engine::Out,
     events::Event,
     exit::{ExitCode, Failure},
     negotiation::Start,
+    resume::{Input, Random, Resumption, Role},
     signalling::{Connection, Incoming, closing, refusal},
 };
 
@@ -29,8 +33,8 @@ pub async fn call(app: &mut App, peer: &PeerId, remote_offerer: bool) -> Result<
     let mut unreached = None;
     loop {
         app.start_media();
-        let mut call = Call::new(app, Some(peer.clone()), start);
-        let ending = call.run(app, &uid).await?;
+        let mut call = Call::new(app, &uid, Some(peer.clone()), start);
+        let ending = call.run(app).await?;
         if call.was_registered {
             unreached = None;
         }
@@ -52,8 +56,8 @@ pub async fn wait(app: &mut App, once: bool) -> Result<(), Failure> {
     // Check all elements and flags now, and do the slow parts of the first call's setup.
     app.start_media();
     loop {
-        let mut call = Call::new(app, None, Start::BeCalled);
-        let ending = call.run(app, &uid).await?;
+        let mut call = Call::new(app, &uid, None, Start::BeCalled);
+        let ending = call.run(app).await?;
         if call.was_registered {
             backoff.let_in();
             unreached = None;
@@ -96,15 +100,20 @@ async fn pause_or_interrupt(app: &mut App, pause: Duration) -> Result<bool, Fail
     Ok(false)
 }
 
-/// One connection and the one call it can have.
+/// One call, and its connection to the server.
 struct Call {
     key: u64,
+    uid: PeerId,
     /// The peer that we call. `None`: we are called; the protocol does not name the caller.
     peer: Option<PeerId>,
     connection: Option<Connection>,
+    connecting: Option<Connecting>,
+    resumption: Resumption,
     /// Whether the server has connected us with the peer. Until then output waits in `held`.
     session: bool,
     held: Vec<Out>,
+    /// Signals for a peer that we have no session with any more, but may have again.
+    unsent: Vec<Signal>,
     was_registered: bool,
     was_called: bool,
     was_connected: bool,
@@ -112,26 +121,31 @@ struct Call {
 }
 
 impl Call {
-    fn new(app: &mut App, peer: Option<PeerId>, start: Start) -> Self {
+    fn new(app: &mut App, uid: &PeerId, peer: Option<PeerId>, start: Start) -> Self {
         // If both sides offer, the caller's offer wins.
         let polite = peer.is_none();
         let ring = if peer.is_some() { app.options.ring_limit() } else { Duration::ZERO };
         let key = app.engine.open(peer.clone(), start, polite, ring);
+        let role = if peer.is_some() { Role::Caller } else { Role::Callee };
         Self {
             key,
+            uid: uid.clone(),
             was_called: peer.is_some(),
             peer,
             connection: None,
+            connecting: None,
+            resumption: Resumption::new(role, Random::fresh()),
             session: false,
             held: Vec::new(),
+            unsent: Vec::new(),
             was_registered: false,
             was_connected: false,
             next_second: None,
         }
     }
 
-    async fn run(&mut self, app: &mut App, uid: &PeerId) -> Result<Ending, Failure> {
-        let mut connecting = Some(app.connect(uid));
+    async fn run(&mut self, app: &mut App) -> Result<Ending, Failure> {
+        self.connecting = Some(app.connect(&self.uid));
         if let Some(text) = app.options.send_text.clone() {
             app.engine.say(self.key, text);
         }
@@ -140,13 +154,10 @@ impl Call {
                 return Ok(ending);
             }
             let until = self.wake_time(app);
-            let ending = match app.wake(self.connection.as_ref(), &mut connecting, until).await? {
-                Wake::Connected(Ok(connection)) => {
-                    self.registered(app, connection, uid);
-                    None
-                }
-                Wake::Connected(Err(failure)) => Some(Ending::Failed(failure)),
-                Wake::Incoming(incoming) => self.incoming(app, incoming),
+            let ending = match app.wake(self.connection.as_ref(), &mut self.connecting, until).await? {
+                Wake::Connected(result) => self.connected(app, result),
+                Wake::Incoming(incoming) if self.resumption.is_attached() => self.incoming(app, incoming),
+                Wake::Incoming(incoming) => self.incoming_again(app, incoming),
                 Wake::Interrupted => Some(Ending::Interrupted),
                 Wake::Engine | Wake::Time => {
                     self.rest_the_encoders(app);
@@ -159,10 +170,26 @@ impl Call {
         }
     }
 
-    fn registered(&mut self, app: &mut App, connection: Connection, uid: &PeerId) {
+    fn connected(&mut self, app: &mut App, result: Result<Connection, Failure>) -> Option<Ending> {
+        match result {
+            Ok(connection) if self.resumption.is_attached() => {
+                self.registered(app, connection);
+                None
+            }
+            Err(failure) if self.resumption.is_attached() => Some(Ending::Failed(failure)),
+            Ok(connection) => {
+                app.registered(&self.uid);
+                self.connection = Some(connection);
+                self.resume(app, Input::Registered(Random::fresh()))
+            }
+            Err(failure) => self.resume(app, Input::Refused(failure)),
+        }
+    }
+
+    fn registered(&mut self, app: &mut App, connection: Connection) {
         self.was_registered = true;
         app.engine.set_cut_off(false);
-        app.registered(uid);
+        app.registered(&self.uid);
         if let Some(peer) = &self.peer {
             connection.send(ClientMessage::Session(peer.clone()).to_string());
             app.reporter.tell(Some(peer), &Event::Calling);
@@ -184,6 +211,9 @@ impl Call {
         let text = match incoming {
             Incoming::Text(text) => text,
             // 1000: the peer is gone. Any other code concerns the server itself.
+            Incoming::Closed { code: 1000, .. } if self.is_resumable(app) => {
+                return self.resume(app, Input::Gone);
+            }
             Incoming::Closed { code: 1000, .. } if self.session => {
                 // The peer may only have lost its server: only DTLS can tell it that the call is over.
                 app.engine.set_cut_off(true);
@@ -211,6 +241,8 @@ impl Call {
                 }
                 None
             }
+            // A peer wants to go on with a call that we do not have: wait for another call.
+            _ if self.session && !self.was_called && Resumption::is_request(&text) => Some(Ending::PeerLeft),
             _ if self.session => {
                 self.peer_says(app, &text);
                 None
@@ -222,13 +254,10 @@ impl Call {
     /// The server is gone. Media flow from peer to peer without it: a connected call goes on until the peer hangs up
     /// or falls silent. (If the peer had left, the server would have closed the connection with 1000.)
     fn server_lost(&mut self, app: &mut App, reason: String) -> Option<Ending> {
-        self.connection = None;
         if app.engine.connected(self.key).is_none() {
             return Some(Ending::ServerLost(reason));
         }
-        app.engine.set_cut_off(true);
-        app.reporter.tell(self.peer.as_ref(), &Event::SignallingLost { reason });
-        None
+        self.resume(app, Input::Lost(reason))
     }
 
     /// The failure for an `ERROR` message: the server's before there is a session, the peer's within it.
@@ -245,6 +274,7 @@ impl Call {
     fn peer_says(&mut self, app: &mut App, text: &str) {
         match Signal::parse(text) {
             Ok(signal) => {
+                self.resumption.hear(&signal);
                 if !std::mem::replace(&mut self.was_called, true) {
                     app.start_media();
                 }
@@ -281,9 +311,7 @@ impl Call {
     fn carry_out(&mut self, app: &mut App, out: Out) {
         let peer = self.peer.as_ref();
         match out {
-            Out::Send(signal) => {
-                self.connection.iter().for_each(|connection| connection.send(signal.to_string()));
-            }
+            Out::Send(signal) => self.send_signal(signal),
             Out::Tell(event) => app.reporter.tell(peer, &event),
             Out::Connected => {
                 self.was_connected = true;
@@ -297,6 +325,9 @@ impl Call {
     /// Handles all deadlines: the next second, `--duration` and the probe.
     fn look_at_clock(&mut self, app: &mut App) -> Option<Ending> {
         let now = Instant::now();
+        if let Some(ending) = self.look_at_resumption(app, now) {
+            return Some(ending);
+        }
         if let Some(next) = self.next_second.filter(|next| *next <= now) {
             self.next_second = Some((next + Duration::from_secs(1)).max(now));
             app.engine.every_second();
@@ -340,7 +371,8 @@ impl Call {
             .duration
             .zip(app.engine.connected(self.key))
             .map(|(duration, since)| since + duration);
-        [self.next_second, probe, look, over].into_iter().flatten().min()
+        let resume = self.resumption.deadline().map(|at| app.started + at);
+        [self.next_second, probe, look, over, resume].into_iter().flatten().min()
     }
 
     /// The pause before another attempt, after one that did not become a call. `None`: no other attempt.
@@ -386,10 +418,17 @@ impl Call {
     }
 
     async fn close(&mut self, app: &mut App) {
+        if self.resumption.is_agreed() {
+            // For this peer the end of the session alone does not mean the end of the call.
+            app.engine.set_cut_off(true);
+        }
         app.engine.close(self.key);
         app.engine.set_cut_off(false);
         while app.engine.next_out().is_some() {}
         drop(app.engine.drop_source());
+        if let Some(connecting) = self.connecting.take() {
+            connecting.cancel().await;
+        }
         if let Some(connection) = self.connection.take() {
             connection.close().await;
         }

@@ -58,6 +58,9 @@ pub struct VideoStats {
     /// Decoded frames per second, over the last second; none before its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fps: Option<f64>,
+    /// The longest time without a decoded frame since the last event, in milliseconds; none before the first frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap_ms: Option<u64>,
     /// Pixels from left to right; none before the first frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<u32>,

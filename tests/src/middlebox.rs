@@ -1,4 +1,5 @@
-//! A box between clients and a server. It can record what clients send, remove a path prefix, and silently stop forwarding.
+//! A box between clients and a server. It can record what clients send, remove a path prefix, silently stop forwarding, and
+//! cut clients off without the server's notice.
 
 use std::{
     io::{Read, Write},
@@ -26,6 +27,8 @@ struct Shared {
     sent: Mutex<Vec<Vec<u8>>>,
     /// For each connection: set once it no longer forwards.
     frozen: Mutex<Arc<AtomicBool>>,
+    /// The connections of clients.
+    clients: Mutex<Vec<TcpStream>>,
 }
 
 impl Middlebox {
@@ -43,6 +46,7 @@ impl Middlebox {
             prefix: prefix.into(),
             sent: Mutex::default(),
             frozen: Mutex::default(),
+            clients: Mutex::default(),
         });
         let acceptor = shared.clone();
         thread::spawn(move || {
@@ -69,6 +73,18 @@ impl Middlebox {
         let mut frozen = self.shared.frozen.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *frozen).store(true, Ordering::Relaxed);
     }
+
+    /// Cuts all clients off. For the server their connections are still there.
+    pub fn cut_off(&self) {
+        self.freeze();
+        let mut clients = self.shared.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.drain(..).for_each(|client| drop(client.shutdown(Shutdown::Both)));
+    }
+
+    /// The address of the WebSocket there.
+    pub fn ws_url(&self) -> String {
+        self.url().replacen("http", "ws", 1)
+    }
 }
 
 impl Shared {
@@ -80,6 +96,8 @@ impl Shared {
             sent.len() - 1
         };
         let frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = client.try_clone().expect("ours");
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).push(known);
         let (from, to) = (upstream.try_clone().expect("ours"), client.try_clone().expect("ours"));
         let is_frozen = frozen.clone();
         thread::spawn(move || copy(from, to, &is_frozen, |chunk| chunk.to_vec()));

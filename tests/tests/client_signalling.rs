@@ -7,8 +7,8 @@ use std::{
 };
 
 use callbin_tests::{
-    Client, DEADLINE, Front, Network, Route, Server, Socket, client::forget_proxies, hook::Hook, program,
-    wait_until,
+    Client, DEADLINE, Front, Middlebox, Network, Route, Server, Socket, client::forget_proxies, hook::Hook,
+    machine, program, wait_until,
 };
 use tempfile::TempDir;
 
@@ -372,4 +372,132 @@ fn a_call_outlives_the_server() {
     callee.wait_for("waiting");
     let mut caller = Client::start(&server, &["call", "callee", "--expect-video-frames", "5"]);
     assert_eq!(caller.exit_code(), 0, "{}", caller.errors());
+}
+
+/// A frame takes 33 ms; a longer gap looks like a stall.
+const MAX_GAP_MS: f64 = 500.0;
+
+/// A caller and a callee with video in both directions; `caller` and `callee` are their servers' addresses.
+fn in_a_call(caller: &str, callee: &str, args: &[&str]) -> (Client, Client) {
+    let small = ["--size", "320x240"];
+    let mut callee = Client::spawn(&mut at(callee, &[&["wait", "--once"][..], &small].concat()));
+    let uid = callee.wait_for("registered").text("/id").to_owned();
+    callee.wait_for("waiting");
+    let mut caller = Client::spawn(&mut at(caller, &[&["call", &uid][..], &small, args].concat()));
+    for client in [&mut caller, &mut callee] {
+        client.wait_for("first-video");
+        client.forget();
+    }
+    (caller, callee)
+}
+
+/// Media go on after `signalling-lost`.
+fn assert_goes_on(client: &mut Client) {
+    let lost = client.wait_for("signalling-lost").ms();
+    let stats = client.wait_for_stats("measurements", |stats| stats.ms() > lost);
+    assert!(stats.number("/video/gap_ms") < MAX_GAP_MS, "{stats:?}");
+}
+
+/// Waits for `signalling-back`: media have gone on without a gap, and nothing was negotiated.
+fn assert_resumes(client: &mut Client) {
+    let wanted = ["stats", "signalling-back", "offer-sent", "offer-received", "dtls-connected", "ended"];
+    loop {
+        let event = client.wait_for_any("signalling-back", DEADLINE, |event| wanted.contains(&event.name()));
+        match event.name() {
+            "stats" => assert!(event.number("/video/gap_ms") < MAX_GAP_MS, "{event:?}"),
+            "signalling-back" => return,
+            other => panic!("{other}"),
+        }
+    }
+}
+
+/// The caller hangs up, and both ends end well.
+fn hang_up(caller: Client, mut callee: Client) {
+    caller.hang_up();
+    assert_eq!(callee.exit_code(), 0, "{}", callee.errors());
+    let events = callee.rest();
+    assert!(events.iter().any(|event| event.text("/reason") == "peer-left"), "{events:?}");
+    let again = ["signalling-lost", "offer-received", "dtls-connected"];
+    assert!(events.iter().all(|event| !again.contains(&event.name())), "{events:?}");
+}
+
+#[test]
+fn a_call_has_its_session_again_when_the_server_is_back() {
+    let _machine = machine::alone();
+    for args in [&[][..], &["--remote-offerer"]] {
+        let mut server = Server::start(&[]);
+        let (port, url) = (server.port(), server.ws_url());
+        let (mut caller, mut callee) = in_a_call(&url, &url, args);
+        server.process().signal("KILL");
+        server.process().wait();
+        for client in [&mut caller, &mut callee] {
+            assert_goes_on(client);
+        }
+        let _server = Server::start_on(port, &["--disable-ssl"]);
+        for client in [&mut caller, &mut callee] {
+            assert_resumes(client);
+        }
+        hang_up(caller, callee);
+    }
+}
+
+/// The server takes a while to notice, and then ends the session for the other side.
+#[test]
+fn a_call_has_its_session_again_after_one_side_was_cut_off() {
+    let _machine = machine::alone();
+    let server = Server::start(&["--keepalive-timeout", "1", "--pong-timeout", "1"]);
+    let (near, far) = (server.ws_url(), Middlebox::start(server.address()));
+    let mut calls = [(&near, &far.ws_url()), (&far.ws_url(), &near)]
+        .map(|(caller, callee)| in_a_call(caller, callee, &[]));
+    far.cut_off();
+    for (caller, callee) in &mut calls {
+        for client in [caller, callee] {
+            assert_goes_on(client);
+            assert_resumes(client);
+        }
+    }
+    calls.into_iter().for_each(|(caller, callee)| hang_up(caller, callee));
+}
+
+#[test]
+fn a_call_that_waits_for_its_session_is_not_there_for_others() {
+    let mut server = Server::start(&[]);
+    let (port, url) = (server.port(), server.ws_url());
+    let (mut caller, mut callee) = in_a_call(&url, &url, &[]);
+    caller.process().signal("STOP");
+    server.process().signal("KILL");
+    server.process().wait();
+    callee.wait_for("signalling-lost");
+    let server = Server::start_on(port, &["--disable-ssl"]);
+    for words in ["OFFER_REQUEST", "{\"resume\":{\"nonce\":\"0123456789012345678901\"}}"] {
+        let uid = callee.wait_for("registered").text("/id").to_owned();
+        let mut stranger = Socket::register(&server, "stranger");
+        stranger.expect_nothing(&format!("SESSION {uid}"), "SESSION_OK");
+        stranger.send(words);
+        if words.starts_with('{') {
+            assert!(stranger.receive_text().contains("proof"));
+            stranger.send(words);
+        }
+        stranger.expect_close(1000, "");
+        assert!(callee.wait_for("reconnecting").text("/reason").contains("not the peer"));
+    }
+    caller.process().signal("CONT");
+    for client in [&mut caller, &mut callee] {
+        client.wait_for("signalling-back");
+    }
+    hang_up(caller, callee);
+}
+
+/// Nobody else is asked for a proof, or can end a call by it.
+#[test]
+fn a_request_to_resume_an_unknown_call_is_declined() {
+    let server = Server::start(&[]);
+    let mut callee = Client::start(&server, &["wait", "--id", "callee"]);
+    callee.wait_for("waiting");
+    let mut stranger = Socket::register(&server, "stranger");
+    stranger.expect_nothing("SESSION callee", "SESSION_OK");
+    stranger.send("{\"resume\":{\"nonce\":\"0123456789012345678901\"}}");
+    stranger.expect_close(1000, "");
+    callee.wait_for("waiting");
+    callee.hang_up();
 }

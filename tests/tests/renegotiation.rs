@@ -1,7 +1,9 @@
 //! Changes that a browser may make during a call: each is answered, and the wanted media flow, checked at both
 //! ends. The browser's peer uses nothing of callbin's page.
 
-use callbin_tests::{Bare, BrowserOptions, Client, DEADLINE, Site, client::Event, host::Callee, machine};
+use callbin_tests::{
+    Bare, BrowserOptions, Client, DEADLINE, Server, Site, client::Event, host::Callee, machine,
+};
 
 /// A frame takes 33 ms; a longer gap looks like a stall.
 const MAX_GAP_MS: f64 = 500.0;
@@ -156,6 +158,34 @@ fn media_are_removed_and_added_again() {
             assert_both_play(&mut client, &bare);
         }
     }
+}
+
+/// Another client that does as PROTOCOL.md says.
+#[test]
+fn a_call_is_negotiated_anew_after_its_session_is_resumed() {
+    const KEY: &str = "0123456789abcdef0123456789abcdef";
+    let _machine = machine::shared();
+    let (mut site, mut client, bare) = session(&[]);
+    bare.run(&format!(
+        "bare.mangle = (sdp) => sdp.replace('m=', 'a=callbin-resume:{KEY}\\r\\nm='); \
+         bare.connect(); await bare.addMedia(); await bare.negotiate()"
+    ));
+    assert_both_play(&mut client, &bare);
+    assert!(bare.eval("bare.lastSdp").as_str().is_some_and(|answer| answer.contains(KEY)));
+    let port = site.server.port();
+    site.server.process().signal("KILL");
+    site.server.process().wait();
+    client.wait_for("signalling-lost");
+    client.forget();
+    let server = Server::start_on(port, &["--disable-ssl"]);
+    client.wait_for("registered");
+    bare.eval(&format!("bare.open({:?}, 'bare')", server.ws_url()));
+    bare.run(&format!("bare.mangle = (sdp) => sdp; await bare.call('gst'); await bare.resume({KEY:?})"));
+    client.wait_for("signalling-back");
+    bare.run("for (const t of pc.getTransceivers()) t.direction = 'inactive'; await bare.negotiate()");
+    assert_client_sees_nothing(&mut client);
+    bare.run("for (const t of pc.getTransceivers()) t.direction = 'sendrecv'; await bare.negotiate()");
+    assert_both_play(&mut client, &bare);
 }
 
 /// A browser starts a new transport when the m-line that named it is gone, and keeps its data channels open.

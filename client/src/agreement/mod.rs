@@ -46,6 +46,8 @@ pub struct Agreement {
     places: Vec<Option<usize>>,
     /// Our DTLS role, which stays for the whole call (RFC 8842, section 5.5).
     setup: Option<Setup>,
+    /// The ICE user fragment and password that our next webrtcbin has to use.
+    inherited: Option<(String, String)>,
     /// Local candidates, with their seat.
     local: Vec<(usize, String)>,
     /// SSRCs that later offers added. webrtcbin keeps all of them.
@@ -130,6 +132,7 @@ impl Agreement {
             remote: None,
             places: Vec::new(),
             setup: None,
+            inherited: None,
             local: Vec::new(),
             ssrcs: 0,
             version: 1,
@@ -152,6 +155,27 @@ impl Agreement {
         }
         it.remote = Some(offer);
         it
+    }
+
+    /// Whether the peer's connection is still that of `old`, with another transport.
+    pub fn follows(&self, old: &Self) -> bool {
+        self.remote.as_ref().zip(old.remote.as_ref()).is_some_and(|(new, old)| new.is_same_connection(old))
+    }
+
+    /// Takes over what stays if the peer has only replaced its transport: our DTLS role and, without an ICE restart, our ICE
+    /// credentials. Firefox refuses others.
+    #[must_use]
+    pub fn after(self, old: &Self) -> Self {
+        let used = |it: &Self| {
+            let remote = it.remote.as_ref()?;
+            remote.usable().next().and_then(|first| remote.transport(first).cloned())
+        };
+        let same_ice = used(&self).zip(used(old)).is_some_and(|(new, old)| new.is_same_ice(&old));
+        let ours = old.transport().filter(|_| same_ice);
+        let ours = ours.map(|ours| (ours.ufrag.clone(), ours.password.clone()));
+        // No answer may have come from `old` itself.
+        let inherited = ours.or_else(|| old.inherited.clone().filter(|_| same_ice));
+        Self { setup: old.setup, inherited, ..self }
     }
 
     /// Starts with our own offer: the seats are the m-lines of webrtcbin's offer `text`.

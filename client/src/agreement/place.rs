@@ -96,7 +96,7 @@ impl Agreement {
         };
         // An offer that rejects all m-lines needs no transport.
         let Some(new) = transport(offer) else { return Some(false) };
-        if self.bundled && self.moves_transport(old, offer) {
+        if self.bundled && offer.is_browser && self.moves_transport(old, offer) {
             return None;
         }
         let old = transport(old)?;
@@ -107,8 +107,8 @@ impl Agreement {
         follows.then_some(restarts)
     }
 
-    /// Whether the bundle has a new transport. Browsers use a new one if the m-line that named it is gone, or if a new
-    /// m-line names it; a different order of the group does not matter.
+    /// Whether another m-line names the bundle's transport. Browsers start a new one if the m-line that named it is gone, or
+    /// if a new m-line names it; a different order of the group does not matter.
     pub(super) fn moves_transport(&self, old: &Remote, offer: &Remote) -> bool {
         let mid =
             |remote: &Remote, position: usize| remote.sections.get(position).and_then(|it| it.mid.clone());

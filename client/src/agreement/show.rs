@@ -104,12 +104,13 @@ impl Agreement {
         if all.len() != self.seats.len() || all.iter().all(|own| own.transport.ufrag.is_empty()) {
             return Err(Disagreement("webrtcbin answers with other m-lines than offered".into()));
         }
-        let known = self.transport().cloned();
+        let known = self.transport().map(|known| (known.ufrag.clone(), known.password.clone()));
+        let known = known.or_else(|| self.inherited.take());
         for (seat, mut own) in self.seats.iter_mut().zip(all) {
-            if let (Some(known), true) = (&known, self.bundled) {
-                // webrtcbin does not know of ICE restarts.
-                own.transport.ufrag.clone_from(&known.ufrag);
-                own.transport.password.clone_from(&known.password);
+            if let (Some((ufrag, password)), true) = (&known, self.bundled) {
+                // webrtcbin knows neither of ICE restarts nor of what was before it.
+                own.transport.ufrag.clone_from(ufrag);
+                own.transport.password.clone_from(password);
             }
             seat.own = Some(own);
         }

@@ -26,6 +26,10 @@ pub struct Meter {
     /// RTP packets of the audio.
     pub audio: Rtp,
     frames: AtomicU64,
+    /// Milliseconds since `born`.
+    last_frame: AtomicU64,
+    /// The longest time between two frames since the last statistics, in milliseconds.
+    gap: AtomicU64,
     buffers: AtomicU64,
     picture: Mutex<Picture>,
     sound: Mutex<Sound>,
@@ -77,6 +81,8 @@ impl Default for Meter {
             video: Rtp::default(),
             audio: Rtp::default(),
             frames: AtomicU64::new(0),
+            last_frame: AtomicU64::new(0),
+            gap: AtomicU64::new(0),
             buffers: AtomicU64::new(0),
             picture: Mutex::default(),
             sound: Mutex::default(),
@@ -100,8 +106,12 @@ impl Rtp {
 impl Meter {
     /// Records that a packet of any kind arrived from the network.
     pub fn packet(&self) {
-        let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_packet.store(now, Relaxed);
+        self.last_packet.store(self.now(), Relaxed);
+    }
+
+    /// Milliseconds since `born`.
+    fn now(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Time since the last packet.
@@ -111,7 +121,19 @@ impl Meter {
 
     /// Counts a frame; returns whether it is the first.
     pub fn frame(&self) -> bool {
-        self.frames.fetch_add(1, Relaxed) == 0
+        let now = self.now();
+        let before = self.last_frame.swap(now, Relaxed);
+        let is_first = self.frames.fetch_add(1, Relaxed) == 0;
+        if !is_first {
+            self.gap.fetch_max(now.saturating_sub(before), Relaxed);
+        }
+        is_first
+    }
+
+    /// The longest time without a frame since the last call, in milliseconds; `None` before the first frame.
+    fn longest_gap(&self) -> Option<u64> {
+        let open = self.now().saturating_sub(self.last_frame.load(Relaxed));
+        (self.frames() > 0).then(|| self.gap.swap(0, Relaxed).max(open))
     }
 
     /// Frames so far.
@@ -172,6 +194,7 @@ impl Meter {
             rtp: self.video.stats(),
             frames,
             fps: fps.map(round),
+            gap_ms: self.longest_gap(),
             width: Some(picture.width).filter(|width| *width > 0),
             height: Some(picture.height).filter(|height| *height > 0),
             color: picture.yuv.map(rgb),
@@ -242,6 +265,22 @@ mod tests {
         let y = vec![101u8; 64 * 48];
         meter.look(64, 48, Planes { y: (&y, 64), u: (&u, 32), v: (&v, 32) });
         assert_eq!(meter.video_stats().motion, Some(20.0));
+    }
+
+    #[test]
+    fn a_gap_is_told_once() {
+        let later = |mut meter: Meter| {
+            meter.born -= Duration::from_secs(2);
+            meter
+        };
+        let meter = later(Meter::default());
+        assert_eq!(meter.video_stats().gap_ms, None);
+        assert!(meter.frame());
+        let meter = later(meter);
+        assert!(meter.video_stats().gap_ms >= Some(2000), "it still lasts");
+        assert!(!meter.frame());
+        let gaps = [(); 2].map(|()| meter.video_stats().gap_ms.unwrap());
+        assert!(gaps[0] >= 2000 && gaps[1] < gaps[0], "{gaps:?}");
     }
 
     #[test]

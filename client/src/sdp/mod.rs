@@ -52,6 +52,10 @@ pub struct Remote {
     /// The session ID in `o=`, which all descriptions of one `RTCPeerConnection` share (RFC 8829, sections 5.2.1 and
     /// 5.2.2).
     pub session: Option<String>,
+    /// Whether the peer is libwebrtc (Chromium, Safari, mobile apps) or Firefox. They start a new transport, with the same ICE
+    /// credentials, when the m-line that names the bundle's transport goes. Other stacks keep the transport (RFC 8843,
+    /// section 7.5), and nothing else in the description shows the difference.
+    pub is_browser: bool,
     /// The m-lines, in order.
     pub sections: Vec<Section>,
     /// The positions of the m-lines that share a transport (RFC 8843), in the group's order; the candidates of the
@@ -184,8 +188,10 @@ impl Remote {
         read::check_mids(&sections)?;
         let bundle = read::bundle(&raw.session, &sections);
         let candidates = read::candidates(&raw);
-        let (session, ice_lite) = (raw.id.map(String::from), raw.session.has("ice-lite"));
-        let remote = Self { kind, session, sections, bundle, ice_lite, candidates };
+        let session = raw.origin.split_ascii_whitespace().nth(1).map(String::from);
+        let ice_lite = raw.session.has("ice-lite");
+        let is_browser = read::is_browser(&raw);
+        let remote = Self { kind, session, is_browser, sections, bundle, ice_lite, candidates };
         remote.check_transports()?;
         Ok(remote)
     }

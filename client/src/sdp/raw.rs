@@ -9,8 +9,8 @@ const MAX_SECTIONS: usize = 64;
 
 /// A description: the session part and the media parts.
 pub(super) struct Raw<'a> {
-    /// The session ID in `o=`.
-    pub(super) id: Option<&'a str>,
+    /// The line `o=`: user name, session ID and more.
+    pub(super) origin: &'a str,
     pub(super) session: Part<'a>,
     pub(super) media: Vec<Part<'a>>,
 }
@@ -32,7 +32,7 @@ impl<'a> Raw<'a> {
         if lines.next().map(str::trim) != Some("v=0") {
             return Err(Refused::Syntax("it does not begin with v=0"));
         }
-        let mut raw = Self { id: None, session: Part::default(), media: Vec::new() };
+        let mut raw = Self { origin: "", session: Part::default(), media: Vec::new() };
         for line in lines {
             raw.read_line(line)?;
         }
@@ -58,7 +58,7 @@ impl<'a> Raw<'a> {
                 let part = self.media.last_mut().unwrap_or(&mut self.session);
                 part.attributes.push(value.split_once(':').unwrap_or((value, "")));
             }
-            "o" => self.id = value.split_ascii_whitespace().nth(1),
+            "o" => self.origin = value,
             _ => {}
         }
         Ok(())

@@ -76,6 +76,12 @@ pub(super) fn section(session: &Part<'_>, media: &Part<'_>) -> Result<Section, R
     })
 }
 
+/// libwebrtc alone writes a space before `WMS`; Firefox has its name in `o=`.
+pub(super) fn is_browser(raw: &Raw<'_>) -> bool {
+    let is_libwebrtc = raw.session.first("msid-semantic").is_some_and(|value| value.starts_with(" WMS"));
+    is_libwebrtc || raw.origin.starts_with("mozilla")
+}
+
 pub(super) fn check_mids(sections: &[Section]) -> Result<(), Refused> {
     let mids: Vec<&str> = sections.iter().filter_map(|section| section.mid.as_deref()).collect();
     for (position, mid) in mids.iter().enumerate() {

@@ -54,6 +54,9 @@ fn reads_a_browser() {
     assert_eq!(audio.ssrcs, [1]);
     assert_eq!(remote.bundle, [0, 1, 2]);
     assert_eq!(remote.session.as_deref(), Some("1"));
+    let is_browser = |text: &str| offer(text).unwrap().is_browser;
+    let other = chrome().replace(" WMS", "WMS");
+    assert!(remote.is_browser && !is_browser(&other) && is_browser(&other.replace("o=-", "o=mozilla")));
     assert_eq!(remote.transport(2).unwrap().fingerprints.len(), 1);
     assert_eq!(video.codecs, ["AV1", "VP8", "H264"]);
 }

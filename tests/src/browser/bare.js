@@ -52,7 +52,8 @@
   bare.signal = async (text) => {
     if (text === 'OFFER_REQUEST') return bare.negotiate();
     if (text.startsWith('ERROR')) throw new Error(text);
-    const { sdp, ice } = JSON.parse(text);
+    const { sdp, ice, resume } = JSON.parse(text);
+    if (resume) return bare.replied(resume);
     if (!bare.pc) bare.connect();
     if (ice) return ice.candidate && bare.pc.addIceCandidate(ice);
     bare.lastSdp = sdp.sdp;
@@ -61,6 +62,22 @@
     await bare.prepareAnswer?.();
     await bare.pc.setLocalDescription();
     bare.send({ sdp: bare.pc.localDescription });
+  };
+
+  // Resumes a call, as PROTOCOL.md has it: the other side answers our nonce, and both prove that they know the key.
+  bare.resume = async (key) => {
+    const nonce = crypto.randomUUID();
+    const reply = new Promise((done) => { bare.replied = done; });
+    bare.send({ resume: { nonce } });
+    const theirs = await reply;
+    const proof = async (role) => {
+      const text = new TextEncoder().encode(`${role}:${nonce}:${theirs.nonce}:${key}`);
+      const bytes = [...new Uint8Array(await crypto.subtle.digest('SHA-256', text))];
+      return bytes.map((byte) => byte.toString(16).padStart(2, '0')).join('');
+    };
+    if (theirs.proof !== (await proof('callee'))) throw new Error('not the peer of this call');
+    bare.send({ resume: { proof: await proof('caller') } });
+    return null;
   };
 
   bare.offer = async () => {

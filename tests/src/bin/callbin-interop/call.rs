@@ -153,6 +153,19 @@ impl Call {
         self.demand(wanted)
     }
 
+    /// Lets the peer send a text, and waits for it.
+    pub fn say(&mut self, text: &str) -> Result<(), String> {
+        self.peer.tell(&json!({ "do": "say", "text": text }));
+        let until = Instant::now() + PATIENCE;
+        while !self.texts.iter().any(|heard| heard == text) {
+            if Instant::now() > until || self.ended.is_some() {
+                return Err(format!("text → does not come{}", self.troubles()));
+            }
+            self.watch();
+        }
+        Ok(())
+    }
+
     /// Lets the peer restart ICE; fails unless both descriptions have new ICE credentials.
     pub fn restart_ice(&mut self, media: Value, wanted: &[(Way, bool)]) -> Result<(), String> {
         let fragments = |peer: &Peer| {

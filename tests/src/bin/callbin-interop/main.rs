@@ -181,9 +181,13 @@ fn hold(call: &mut Call) -> Result<(), String> {
     call.renegotiate(media(BOTH, BOTH), &ways(true, true, true))
 }
 
-/// The video m-line rejected, then a new one.
+/// The video m-line rejected, then a new one. The same for audio, whose m-line names the transport of all; the data channel
+/// remains.
 fn removed(call: &mut Call) -> Result<(), String> {
     call.renegotiate(media(BOTH, "stopped"), &ways(false, false, true))?;
+    call.renegotiate(media(BOTH, BOTH), &ways(true, true, true))?;
+    call.renegotiate(media("stopped", BOTH), &ways(true, true, false))?;
+    call.say("still here")?;
     call.renegotiate(media(BOTH, BOTH), &ways(true, true, true))
 }
 
