@@ -160,7 +160,7 @@ fn media_are_removed_and_added_again() {
     }
 }
 
-/// Another client that does as PROTOCOL.md says.
+/// Another client that does as docs/protocols/text.md says.
 #[test]
 fn a_call_is_negotiated_anew_after_its_session_is_resumed() {
     const KEY: &str = "0123456789abcdef0123456789abcdef";

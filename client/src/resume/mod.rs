@@ -3,7 +3,7 @@
 //!
 //! This needs a peer that can do the same: the offer has a random key, and the answer repeats it. Both sides register again
 //! under their uids. The caller calls again, and each side proves to the other that it knows the key. Media are not touched.
-//! Sessions with other clients are closed. Until the call is resumed, it goes on without a server. PROTOCOL.md has the
+//! Sessions with other clients are closed. Until the call is resumed, it goes on without a server. docs/protocols/text.md has the
 //! messages.
 
 mod message;

@@ -64,7 +64,7 @@
     bare.send({ sdp: bare.pc.localDescription });
   };
 
-  // Resumes a call, as PROTOCOL.md has it: the other side answers our nonce, and both prove that they know the key.
+  // Resumes a call, as docs/protocols/text.md has it: the other side answers our nonce, and both prove that they know the key.
   bare.resume = async (key) => {
     const nonce = crypto.randomUUID();
     const reply = new Promise((done) => { bare.replied = done; });
