@@ -8,7 +8,7 @@ pub mod rest;
 pub mod rooms;
 pub mod routes;
 #[cfg(test)]
-mod table;
+mod testing;
 pub mod text;
 pub mod webrtcsink;
 pub mod whip;

@@ -407,6 +407,4 @@ fn choose(servers: &[Value]) -> Option<IceServer> {
 }
 
 #[cfg(test)]
-mod net;
-#[cfg(test)]
 mod tests;

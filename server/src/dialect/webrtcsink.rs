@@ -429,6 +429,4 @@ fn uuid(random: &RandomState, number: u64) -> String {
 }
 
 #[cfg(test)]
-mod stage;
-#[cfg(test)]
 mod tests;
