@@ -162,6 +162,11 @@ pub fn translator(dialect: Dialect, opening: &Opening) -> Box<dyn Translator> {
     }
 }
 
+/// A message as a text frame.
+fn to_frame(message: &impl fmt::Display) -> Message {
+    Message::text(message.to_string())
+}
+
 /// A connection's translator. It keeps only what its own protocol needs.
 pub trait Translator: Send {
     /// The dialect.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use callbin_protocol::Signal;
+use callbin_protocol::{SdpType, Signal};
 use serde_json::json;
 
 use super::*;

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use async_tungstenite::tungstenite::Message;
+use callbin_protocol::MAX_ID_LEN;
 use serde_json::{Value, json};
 
 use super::*;
