@@ -16,6 +16,9 @@ use crate::{
     hub::{ConnId, Effect, Event, Hub, Request, Rules},
 };
 
+/// A description with two m-lines, whose mids are `a` and `v`.
+pub(super) const SDP: &str = "v=0\r\nm=audio 9 x 0\r\na=mid:a\r\nm=video 9 x 0\r\na=mid:v\r\n";
+
 /// A hub and its clients.
 #[derive(Default)]
 pub(super) struct Net {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     super::{
         Dialect::{self, Rooms},
-        testing::Net,
+        testing::{Net, SDP},
     },
     OFFLINE,
 };
@@ -15,8 +15,6 @@ use crate::{
     close::CloseReason,
     hub::{About, ConnId, Event, Key, Refusal, Rules},
 };
-
-const SDP: &str = "v=0\r\nm=audio 9 x 0\r\na=mid:a\r\nm=video 9 x 0\r\na=mid:v\r\n";
 
 fn signal(s: &str, user: &str, more: Value) -> Value {
     let session = json!({

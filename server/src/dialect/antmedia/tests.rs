@@ -7,11 +7,9 @@ use super::*;
 use crate::{
     access::{Ability, Grant},
     close::CloseReason,
-    dialect::testing::Net,
+    dialect::testing::{Net, SDP},
     hub::{ConnId, Event, Rules},
 };
-
-const SDP: &str = "v=0\r\nm=audio 9 x 0\r\na=mid:a\r\nm=video 9 x 0\r\na=mid:v\r\n";
 
 fn open(net: &mut Net) -> ConnId {
     net.open(Dialect::Antmedia, "")

@@ -3,7 +3,10 @@
 use async_tungstenite::tungstenite::Message;
 use serde_json::{Value, json};
 
-use super::super::{Dialect::Rooms, testing::Net};
+use super::super::{
+    Dialect::Rooms,
+    testing::{Net, SDP},
+};
 use crate::{
     access::Grant,
     close::CloseReason,
@@ -30,8 +33,6 @@ fn code(error: &Value) -> &str {
     assert!(!error["message"].as_str().unwrap().is_empty());
     error["code"].as_str().unwrap()
 }
-
-const SDP: &str = "v=0\r\nm=audio 9 x 0\r\na=mid:a\r\nm=video 9 x 0\r\na=mid:v\r\n";
 
 #[test]
 fn the_common_process_of_the_document() {

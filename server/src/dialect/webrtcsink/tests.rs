@@ -10,11 +10,9 @@ use super::*;
 use crate::{
     access::{Ability, Grant},
     close::CloseReason,
-    dialect::testing::Net,
+    dialect::testing::{Net, SDP},
     hub::{ConnId, Counts, Event},
 };
-
-const SDP: &str = "v=0\r\nm=audio 9 x 0\r\na=mid:a\r\nm=video 9 x 0\r\na=mid:v\r\n";
 
 impl Net {
     /// Opens a connection. Returns it and the id in its welcome.
