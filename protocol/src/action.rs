@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
-use crate::{PeerId, RoomId, SdpType, Signal};
+use crate::{PeerId, RoomId, SdpType, Signal, ice_urls};
 
 /// What a signal is about: its `s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -336,12 +336,7 @@ fn text(signal: &Signal) -> Option<&str> {
 
 /// The URLs that need no credentials: the list of the protocol has no place for any.
 fn stun(ice_servers: &[Value]) -> Vec<&str> {
-    let urls = ice_servers.iter().filter_map(|server| server.get("urls"));
-    let texts = urls.flat_map(|urls| match urls {
-        Value::Array(urls) => urls.iter().filter_map(Value::as_str).collect(),
-        url => Vec::from_iter(url.as_str()),
-    });
-    texts.filter(|url| url.starts_with("stun")).collect()
+    ice_urls(ice_servers).map(|(url, _)| url).filter(|url| url.starts_with("stun")).collect()
 }
 
 #[cfg(test)]

@@ -11,6 +11,11 @@ pub(crate) fn is_white_space(c: char) -> bool {
 /// logs.
 pub const MAX_ID_LEN: usize = 1024;
 
+/// Cuts an invalid id to the longest valid length before it is quoted: it may be as long as a message.
+pub fn cut_id(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_ID_LEN)).unwrap_or(text)
+}
+
 /// The text is empty, too long, contains white space, or is reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an id is not empty, has no white space and at most {MAX_ID_LEN} bytes")]

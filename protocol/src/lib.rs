@@ -10,6 +10,7 @@ pub mod action;
 pub mod antmedia;
 mod client;
 mod fragment;
+mod ice;
 mod id;
 mod printable;
 mod repr;
@@ -20,7 +21,8 @@ pub mod webrtcsink;
 
 pub use client::{ClientMessage, ParseError};
 pub use fragment::{Fragment, InvalidFragment, fold_candidates, ufrags};
-pub use id::{InvalidId, MAX_ID_LEN, MAX_LIST_LEN, PeerId, RoomId};
+pub use ice::ice_urls;
+pub use id::{InvalidId, MAX_ID_LEN, MAX_LIST_LEN, PeerId, RoomId, cut_id};
 pub use printable::printable;
 pub use server::{ErrorMessage, ServerMessage, UnknownMessage};
 pub use signal::{Candidate, InvalidSignal, SdpType, Signal};

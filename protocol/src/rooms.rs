@@ -5,10 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt};
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::{Value, json, value::RawValue};
 
-use crate::{
-    Candidate, InvalidSignal, PeerId, Signal,
-    signal::{read_candidate, read_description},
-};
+use crate::{Candidate, InvalidSignal, PeerId, Signal, signal::read_description};
 
 /// A frame of a client: a signal, for one member or for all others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,10 +54,7 @@ impl ClientFrame {
             serde_json::from_str(text).map_err(|_| InvalidFrame::Json)?;
         let signal = match &*kind {
             "sdp" => read_description(sdp.unwrap_or_default())?,
-            "ice_candidate" => match candidate {
-                Some(candidate) => Signal::Ice(read_candidate(candidate)?),
-                None => Signal::Ice(Candidate::default()),
-            },
+            "ice_candidate" => Signal::Ice(Candidate::read(candidate.unwrap_or_default())?),
             "offer_request" => Signal::OfferRequest,
             _ => return Err(InvalidFrame::Type),
         };

@@ -68,10 +68,19 @@ impl Signal {
             return read_description(sdp);
         }
         match object.remove("ice") {
-            Some(Value::Null) => Ok(Self::Ice(Candidate::default())),
-            Some(ice) => read_candidate(ice).map(Self::Ice),
+            Some(ice) => Candidate::read(ice).map(Self::Ice),
             None => Err(shape("neither is there")),
         }
+    }
+
+    /// Whether it is an offer.
+    pub fn is_offer(&self) -> bool {
+        matches!(self, Self::Sdp { kind: SdpType::Offer, .. })
+    }
+
+    /// Whether it is an answer.
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::Sdp { kind: SdpType::Answer, .. })
     }
 }
 
@@ -79,41 +88,32 @@ fn shape(what: &str) -> InvalidSignal {
     InvalidSignal::Shape(what.into())
 }
 
-/// Some peers write the type in upper case.
 pub(crate) fn read_description(value: Value) -> Result<Signal, InvalidSignal> {
     let Value::Object(mut object) = value else { return Err(shape("the description is no object")) };
-    let kind = object.get("type").and_then(Value::as_str).unwrap_or_default();
-    let kind = match kind.to_ascii_lowercase().as_str() {
-        "offer" => SdpType::Offer,
-        "answer" => SdpType::Answer,
-        _ => return Err(shape("the description's type is neither offer nor answer")),
-    };
+    let kind = object.get("type").and_then(read_kind);
+    let kind = kind.ok_or_else(|| shape("the description's type is neither offer nor answer"))?;
     match object.remove("sdp") {
         Some(Value::String(sdp)) => Ok(Signal::Sdp { kind, sdp }),
         _ => Err(shape("the description has no text")),
     }
 }
 
-/// Mid and index identify the same m-line, so one valid value is enough; an invalid other one is ignored.
-pub(crate) fn read_candidate(value: Value) -> Result<Candidate, InvalidSignal> {
-    let Value::Object(mut object) = value else { return Err(shape("the candidate is no object")) };
-    let candidate = match object.remove("candidate") {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text,
-        Some(_) => return Err(shape("the candidate is no text")),
-    };
-    let given = |value: Option<&Value>| value.is_some_and(|value| !value.is_null());
-    let sdp_mid = match object.get("sdpMid") {
-        Some(Value::String(mid)) => Some(mid.clone()),
-        Some(Value::Number(number)) => Some(number.to_string()),
+/// Some peers write the type in upper case.
+pub(crate) fn read_kind(value: &Value) -> Option<SdpType> {
+    match value.as_str()?.to_ascii_lowercase().as_str() {
+        "offer" => Some(SdpType::Offer),
+        "answer" => Some(SdpType::Answer),
         _ => None,
-    };
-    let index = object.get("sdpMLineIndex");
-    let sdp_m_line_index = index.and_then(read_index);
-    if sdp_mid.is_none() && sdp_m_line_index.is_none() && (given(index) || given(object.get("sdpMid"))) {
-        return Err(shape("the candidate's m-line is neither a mid nor an index"));
     }
-    Ok(Candidate { candidate, sdp_mid, sdp_m_line_index })
+}
+
+/// A name: a text, or a number as its digits.
+pub(crate) fn read_name(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
 }
 
 /// Accepts `1`, but also `1.0` and `"1"`.
@@ -146,17 +146,40 @@ impl fmt::Display for Signal {
 }
 
 impl Candidate {
+    /// Reads an `RTCIceCandidateInit`. Null and an empty candidate mean end of candidates. Mid and index identify the same
+    /// m-line, so one valid value is enough; an invalid other one is ignored.
+    pub fn read(value: Value) -> Result<Self, InvalidSignal> {
+        let mut object = match value {
+            Value::Null => return Ok(Self::default()),
+            Value::Object(object) => object,
+            _ => return Err(shape("the candidate is no object")),
+        };
+        let candidate = match object.remove("candidate") {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text,
+            Some(_) => return Err(shape("the candidate is no text")),
+        };
+        let (mid, index) = (object.remove("sdpMid"), object.get("sdpMLineIndex"));
+        let is_given = mid.iter().chain(index).any(|value| !value.is_null());
+        let (sdp_mid, sdp_m_line_index) = (mid.and_then(read_name), index.and_then(read_index));
+        if is_given && sdp_mid.is_none() && sdp_m_line_index.is_none() {
+            return Err(shape("the candidate's m-line is neither a mid nor an index"));
+        }
+        Ok(Self { candidate, sdp_mid, sdp_m_line_index })
+    }
+
     /// Whether this is the end of candidates (RFC 8838, section 8.2).
     pub fn is_end(&self) -> bool {
         self.candidate.trim().is_empty()
     }
 }
 
-#[derive(Serialize)]
-struct SdpInit {
+/// A description as it is written.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct SdpInit {
     #[serde(rename = "type")]
-    kind: SdpType,
-    sdp: String,
+    pub(crate) kind: SdpType,
+    pub(crate) sdp: String,
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::{borrow::Cow, fmt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Candidate, SdpType, Signal};
+use crate::{Candidate, Signal, signal::SdpInit};
 
 /// The longest explanation of a malformed frame, in bytes: it may quote the frame.
 const MAX_DETAILS: usize = 200;
@@ -152,7 +152,7 @@ struct Wire {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ice: Option<Ice>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    sdp: Option<Sdp>,
+    sdp: Option<SdpInit>,
 }
 
 /// A candidate. GStreamer sends and reads the index only; browsers send `sdpMid`, too, which is not needed then.
@@ -163,13 +163,6 @@ struct Ice {
     sdp_m_line_index: u32,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
-struct Sdp {
-    #[serde(rename = "type")]
-    kind: SdpType,
-    sdp: String,
-}
-
 impl TryFrom<Wire> for PeerMessage {
     type Error = &'static str;
 
@@ -178,7 +171,7 @@ impl TryFrom<Wire> for PeerMessage {
             (Some(Ice { candidate, sdp_m_line_index }), None) => {
                 Signal::Ice(Candidate { candidate, sdp_mid: None, sdp_m_line_index: Some(sdp_m_line_index) })
             }
-            (None, Some(Sdp { kind, sdp })) => Signal::Sdp { kind, sdp },
+            (None, Some(SdpInit { kind, sdp })) => Signal::Sdp { kind, sdp },
             (None, None) => return Err("neither ice nor sdp"),
             (Some(_), Some(_)) => return Err("both ice and sdp"),
         };
@@ -189,7 +182,7 @@ impl TryFrom<Wire> for PeerMessage {
 impl From<PeerMessage> for Wire {
     fn from(message: PeerMessage) -> Self {
         let (ice, sdp) = match message.signal {
-            Signal::Sdp { kind, sdp } => (None, Some(Sdp { kind, sdp })),
+            Signal::Sdp { kind, sdp } => (None, Some(SdpInit { kind, sdp })),
             Signal::Ice(Candidate { candidate, sdp_m_line_index, .. }) => {
                 (Some(Ice { candidate, sdp_m_line_index: sdp_m_line_index.unwrap_or(0) }), None)
             }
@@ -244,6 +237,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::SdpType;
 
     fn read(text: &str) -> ClientMessage {
         let message = ClientMessage::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));

@@ -8,7 +8,7 @@ pub mod rest;
 pub mod rooms;
 pub mod routes;
 #[cfg(test)]
-mod table;
+mod testing;
 pub mod text;
 pub mod webrtcsink;
 pub mod whip;
@@ -160,6 +160,11 @@ pub fn translator(dialect: Dialect, opening: &Opening) -> Box<dyn Translator> {
             Box::new(Text::new(opening.wants.caller))
         }
     }
+}
+
+/// A message as a text frame.
+fn to_frame(message: &impl fmt::Display) -> Message {
+    Message::text(message.to_string())
 }
 
 /// A connection's translator. It keeps only what its own protocol needs.

@@ -6,7 +6,11 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::{Written, with_members};
-use crate::{Candidate, SdpType, antmedia::Reply, signal::read_index};
+use crate::{
+    Candidate, SdpType,
+    antmedia::Reply,
+    signal::{read_index, read_kind, read_name},
+};
 
 /// A frame of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,12 +127,12 @@ impl Frame {
         let command = match &*raw.command {
             "takeConfiguration" => description(&mut raw),
             "takeCandidate" => candidate(&mut raw),
-            "getRoomInfo" => Command::RoomInfo(raw.room.take().and_then(name).unwrap_or_default()),
+            "getRoomInfo" => Command::RoomInfo(raw.room.take().and_then(read_name).unwrap_or_default()),
             other => command(other),
         };
         let id = raw.stream_id.filter(|id| !id.is_null());
         let by_name = id.is_none() && raw.stream_name.as_ref().is_some_and(|name| !name.is_null());
-        let stream = id.or(raw.stream_name).and_then(name).filter(|name| !name.is_empty());
+        let stream = id.or(raw.stream_name).and_then(read_name).filter(|name| !name.is_empty());
         Ok(Self { command, stream, by_name, members })
     }
 
@@ -201,14 +205,8 @@ fn command(name: &str) -> Command {
 }
 
 fn description(raw: &mut Raw<'_>) -> Command {
-    let kind = raw.kind.as_ref().and_then(Value::as_str).unwrap_or_default();
-    let kind = match kind.to_ascii_lowercase().as_str() {
-        "offer" => SdpType::Offer,
-        "answer" => SdpType::Answer,
-        _ => return Command::InvalidDescription,
-    };
-    match raw.sdp.take() {
-        Some(Value::String(sdp)) => Command::Description { kind, sdp },
+    match (raw.kind.as_ref().and_then(read_kind), raw.sdp.take()) {
+        (Some(kind), Some(Value::String(sdp))) => Command::Description { kind, sdp },
         _ => Command::InvalidDescription,
     }
 }
@@ -217,14 +215,5 @@ fn description(raw: &mut Raw<'_>) -> Command {
 fn candidate(raw: &mut Raw<'_>) -> Command {
     let Some(Value::String(candidate)) = raw.candidate.take() else { return Command::InvalidCandidate };
     let sdp_m_line_index = raw.label.as_ref().and_then(read_index);
-    Command::Candidate(Candidate { candidate, sdp_mid: raw.id.take().and_then(name), sdp_m_line_index })
-}
-
-/// A name: a string, or a number as its digits.
-fn name(value: Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
+    Command::Candidate(Candidate { candidate, sdp_mid: raw.id.take().and_then(read_name), sdp_m_line_index })
 }

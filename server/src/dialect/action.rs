@@ -12,7 +12,7 @@ use callbin_protocol::{
 use serde_json::Value;
 
 use self::stay::Stay;
-use super::{Dialect, Opening, Step, Translator};
+use super::{Dialect, Opening, Step, Translator, to_frame};
 use crate::{
     close::CloseReason,
     hub::{About, Card, Notice, Payload, Refusal, Refused, Request},
@@ -189,7 +189,7 @@ impl Action {
         let was_refused = joining.is_refused;
         let (code, message) = explain(&refused.refusal);
         let verb = Some(Verb::Join);
-        let frame = text(&ServerFrame::Error { code, verb, data: Some(&joining.data), message });
+        let frame = to_frame(&ServerFrame::Error { code, verb, data: Some(&joining.data), message });
         match refused.about {
             About::Register => joining.is_refused = true,
             _ => {
@@ -210,7 +210,7 @@ impl Action {
             }
             _ => explain(refusal),
         };
-        text(&ServerFrame::Error { code, verb, data: Some(&data), message })
+        to_frame(&ServerFrame::Error { code, verb, data: Some(&data), message })
     }
 }
 
@@ -252,7 +252,7 @@ impl Translator for Action {
                 let Stage::Joining(joining) = &mut self.stage else { return };
                 let members = joined.members.get(..MAX_LISTED).unwrap_or(&joined.members);
                 let (can_offer, ice_servers) = (self.can_offer, std::mem::take(&mut joining.ice_servers));
-                frames.push(text(&ServerFrame::Joined {
+                frames.push(to_frame(&ServerFrame::Joined {
                     room: &joined.room,
                     members,
                     can_offer,
@@ -264,7 +264,7 @@ impl Translator for Action {
             Notice::Change(change) => {
                 let Stage::In(stay) = &mut self.stage else { return };
                 stay.change(&change.uid, change.is_there);
-                frames.push(text(&match change.is_there {
+                frames.push(to_frame(&match change.is_there {
                     true => ServerFrame::MemberJoined(&stay.room, &change.uid),
                     false => ServerFrame::MemberLeft(&stay.room, &change.uid),
                 }));
@@ -304,10 +304,6 @@ impl Translator for Action {
 fn part(frame: &Utf8Bytes, part: &str) -> Utf8Bytes {
     let bytes: &Bytes = frame.as_ref();
     Utf8Bytes::try_from(bytes.slice_ref(part.as_bytes())).unwrap_or_default()
-}
-
-fn text(frame: &ServerFrame<'_>) -> Message {
-    Message::text(frame.to_string())
 }
 
 fn refuse(code: Code, verb: Option<Verb>, data: Option<&str>, message: &str) -> Step {

@@ -10,8 +10,9 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use async_tungstenite::tungstenite::{Message, Utf8Bytes};
 use callbin_protocol::{
-    MAX_ID_LEN, PeerId, SdpType, Signal,
+    PeerId, Signal,
     antmedia::{Command, Definition, Frame, IceServer, Reply, Written, named},
+    cut_id, ice_urls,
 };
 use serde_json::Value;
 
@@ -82,7 +83,7 @@ impl Antmedia {
             Command::Ping => return steps.push(Step::Say(answer(&Reply::Pong, None))),
             Command::IceServers => return steps.push(Step::IceServers),
             Command::RoomInfo(room) => {
-                let reply = Reply::RoomInformation(cut(room).into());
+                let reply = Reply::RoomInformation(cut_id(room).into());
                 return steps.push(Step::Say(answer(&reply, Some(&frame))));
             }
             Command::Other(name) => {
@@ -188,7 +189,7 @@ impl Antmedia {
             Command::Candidate(candidate) => Signal::Ice(candidate.clone()),
             _ => return,
         };
-        let answers = matches!(signal, Signal::Sdp { kind: SdpType::Answer, .. });
+        let answers = signal.is_answer();
         // Others read the signal only.
         let text = if call.is_own { changed(frame.relayed(text, uid.as_str()), text) } else { text.clone() };
         let started = if answers { call.start() } else { None };
@@ -288,8 +289,7 @@ impl Antmedia {
         } else if let Some(signal) = payload.into_signal() {
             signals.extend(call.inbound.take(signal));
         }
-        let is_answer = |signal: &Signal| matches!(signal, Signal::Sdp { kind: SdpType::Answer, .. });
-        let started = if signals.iter().any(is_answer) { call.start() } else { None };
+        let started = if signals.iter().any(Signal::is_answer) { call.start() } else { None };
         if !call.is_own {
             let replies = signals.into_iter().filter_map(|signal| reply(call.role, signal));
             frames.extend(replies.map(|reply| names.frame(&uid, &reply)));
@@ -372,14 +372,14 @@ fn changed(text: Cow<'_, str>, frame: &Utf8Bytes) -> Utf8Bytes {
 
 /// An error that needs no other peer's state. The hub counts it and gives it back.
 fn refuse(definition: Definition, information: Option<&str>, frame: Option<&Frame>) -> Step {
-    let reply = Reply::Error(definition, information.map(|text| cut(text).into()));
+    let reply = Reply::Error(definition, information.map(|text| cut_id(text).into()));
     let text = answer(&reply, frame).to_string();
     Step::Ask(Request::Reject { about: About::Send, refusal: Refusal::Other(text) })
 }
 
 /// The text of a frame about the stream of the client's frame.
 fn answer(reply: &Reply, frame: Option<&Frame>) -> Utf8Bytes {
-    let stream = frame.and_then(|frame| frame.stream.as_deref()).map(cut);
+    let stream = frame.and_then(|frame| frame.stream.as_deref()).map(cut_id);
     print(reply, stream, frame.is_some_and(|frame| frame.by_name))
 }
 
@@ -387,26 +387,14 @@ fn print(reply: &Reply, stream: Option<&str>, by_name: bool) -> Utf8Bytes {
     Written { reply, stream, by_name }.to_string().into()
 }
 
-/// Cuts a name to the longest valid length before it is repeated: it may be as long as a message.
-fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MAX_ID_LEN)).unwrap_or(text)
-}
-
 /// The one server that the protocol can name: TURN without TLS, which is all that the stock client reads, or else STUN.
 fn choose(servers: &[Value]) -> Option<IceServer> {
-    let uris = servers.iter().flat_map(|server| {
-        let urls = &server["urls"];
-        let all = urls.as_array().map_or(std::slice::from_ref(urls), Vec::as_slice);
-        all.iter().filter_map(Value::as_str).map(move |uri| (uri, server))
-    });
-    let first = |scheme: &str| uris.clone().find(|(uri, _)| uri.starts_with(scheme));
+    let first = |scheme: &str| ice_urls(servers).find(|(uri, _)| uri.starts_with(scheme));
     let (uri, server) = first("turn:").or_else(|| first("stun:"))?;
     let text = |member: &str| server[member].as_str().map(String::from);
     let credentials = text("username").zip(text("credential"));
     Some(IceServer { uri: uri.into(), credentials })
 }
 
-#[cfg(test)]
-mod net;
 #[cfg(test)]
 mod tests;

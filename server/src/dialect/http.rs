@@ -387,15 +387,8 @@ pub fn media_type(value: &str) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::sync::Arc;
-
-    use async_tungstenite::tungstenite::Message;
-
-    use super::{
-        super::{Step, Text, Translator},
-        *,
-    };
-    use crate::hub::{ConnId, Effect, Ended, Event, Hub, Incoming, Refused};
+    use super::{super::testing::Net, *};
+    use crate::hub::{Ended, Incoming, Refused};
 
     pub(crate) const OFFER: &str =
         "v=0\r\nm=audio 9 x 0\r\na=mid:a\r\na=ice-ufrag:EsAw\r\nm=video 9 x 0\r\na=mid:v\r\n";
@@ -538,111 +531,48 @@ pub(crate) mod tests {
         assert!(client.is_over() && client.refusal() == Some(&Refusal::PeerBusy("cam".into())));
     }
 
-    /// A hub with an HTTP client at 1 and a text peer at 2, and what the text peer was sent.
-    struct Pair {
-        hub: Hub,
-        client: Client,
-        text: Text,
-        sent: Vec<String>,
-        is_closed: bool,
-    }
-
-    const HTTP: ConnId = ConnId(1);
-    const TEXT: ConnId = ConnId(2);
-
-    impl Pair {
-        fn new(client: Client) -> Self {
-            let (text, sent) = (Text::new(false), Vec::new());
-            let mut pair = Self { hub: Hub::default(), client, text, sent, is_closed: false };
-            for (conn, dialect) in [(HTTP, pair.client.dialect()), (TEXT, Dialect::Text)] {
-                let address = std::net::Ipv4Addr::LOCALHOST.into();
-                pair.handle(conn, Event::Opened { grant: Arc::default(), address, dialect });
-            }
-            pair
-        }
-
-        fn handle(&mut self, conn: ConnId, event: Event) {
-            let mut effects = Vec::new();
-            self.hub.handle(conn, event, &mut effects);
-            for effect in effects {
-                match effect {
-                    Effect::Tell(HTTP, notice) => {
-                        if let Some(request) = self.client.take(notice) {
-                            self.ask(request);
-                        }
-                    }
-                    Effect::Tell(_, notice) => {
-                        let mut frames = Vec::new();
-                        self.text.write(notice, &mut frames);
-                        self.sent.extend(frames.iter().map(ToString::to_string));
-                    }
-                    Effect::Close(TEXT, _) => self.is_closed = true,
-                    _ => {}
-                }
-            }
-        }
-
-        fn ask(&mut self, request: Request) {
-            self.handle(HTTP, Event::Asked { request, frame: None });
-        }
-
-        fn says(&mut self, text: &str) {
-            let mut steps = Vec::new();
-            let frame = Message::text(text);
-            self.text.read(frame.clone(), &mut steps);
-            for step in steps {
-                if let Step::Ask(request) = step {
-                    self.handle(TEXT, Event::Asked { request, frame: Some(frame.clone()) });
-                }
-            }
-        }
-    }
-
     #[test]
     fn an_http_client_calls_a_text_peer() {
-        let mut pair = Pair::new(Client::caller(Dialect::Whip, id("cam"), Some(OFFER.into())));
-        pair.says("HELLO cam");
-        let opening = pair.client.opening().clone();
-        pair.ask(opening);
-        assert_eq!(pair.sent, ["HELLO", &sdp("offer")]);
-        pair.says(r#"{"ice":{"candidate":"candidate:1","sdpMLineIndex":1}}"#);
-        pair.says(&sdp("answer"));
-        let leg = pair.client.leg().unwrap();
+        let mut net = Net::default();
+        let text = net.text("cam");
+        let http = net.open_http(Client::caller(Dialect::Whip, id("cam"), Some(OFFER.into())));
+        assert_eq!(net.heard(text), [sdp("offer")]);
+        net.say(text, r#"{"ice":{"candidate":"candidate:1","sdpMLineIndex":1}}"#);
+        net.say(text, sdp("answer"));
+        let leg = net.http(http).leg().unwrap();
         assert_eq!((leg.answer(), leg.candidates(0).1, leg.peer().as_str()), (Some(OFFER), 1, "cam"));
         let mine =
             Candidate { candidate: "candidate:2".into(), sdp_mid: Some("v".into()), sdp_m_line_index: None };
-        pair.client.trickle(vec![mine]).into_iter().for_each(|request| pair.ask(request));
-        let last: Value = serde_json::from_str(pair.sent.last().unwrap()).unwrap();
-        assert_eq!(last["ice"], json!({ "candidate": "candidate:2", "sdpMid": "v", "sdpMLineIndex": 1 }));
-        pair.handle(HTTP, Event::Closed);
-        assert!(pair.is_closed && pair.hub.counts().sessions == 0);
+        net.http(http).trickle(vec![mine]).into_iter().for_each(|request| net.ask(http, request));
+        let ice = json!({ "candidate": "candidate:2", "sdpMid": "v", "sdpMLineIndex": 1 });
+        assert_eq!(net.only(text)["ice"], ice);
+        net.leave(http);
+        assert!(net.closed(text).is_some() && net.hub.counts().sessions == 0);
     }
 
     #[test]
     fn a_text_peer_calls_an_http_client_that_offers() {
-        let mut pair = Pair::new(Client::callee(id("door")));
-        let opening = pair.client.opening().clone();
-        pair.ask(opening);
-        pair.says("HELLO alice");
-        pair.says("SESSION door");
-        pair.says("OFFER_REQUEST");
-        assert_eq!(pair.client.leg().unwrap().wanted(), Some((1, &Wanted::Offer)));
-        let offer = pair.client.offer(OFFER.into()).unwrap();
-        pair.ask(offer);
-        assert_eq!(pair.sent, ["HELLO", "SESSION_OK", &sdp("offer")]);
-        pair.says(&sdp("answer"));
-        assert!(pair.client.leg().unwrap().was_answered());
-        pair.handle(TEXT, Event::Closed);
-        assert!(pair.client.leg().is_none() && pair.client.is_registered());
-        assert_eq!((pair.hub.counts().sessions, pair.hub.counts().peers), (0, 1));
+        let mut net = Net::default();
+        let http = net.open_http(Client::callee(id("door")));
+        let text = net.text("alice");
+        net.say(text, "SESSION door");
+        net.say(text, "OFFER_REQUEST");
+        assert_eq!(net.http(http).leg().unwrap().wanted(), Some((1, &Wanted::Offer)));
+        let offer = net.http(http).offer(OFFER.into()).unwrap();
+        net.ask(http, offer);
+        assert_eq!(net.heard(text), ["SESSION_OK", &sdp("offer")]);
+        net.say(text, sdp("answer"));
+        assert!(net.http(http).leg().unwrap().was_answered());
+        net.leave(text);
+        assert!(net.http(http).leg().is_none() && net.http(http).is_registered());
+        assert_eq!((net.hub.counts().sessions, net.hub.counts().peers), (0, 1));
     }
 
     #[test]
     fn one_without_a_peer_is_refused() {
-        let mut pair = Pair::new(Client::caller(Dialect::Rest, id("nobody"), None));
-        let opening = pair.client.opening().clone();
-        pair.ask(opening);
-        assert_eq!(pair.client.refusal(), Some(&Refusal::PeerNotFound("nobody".into())));
+        let mut net = Net::default();
+        let http = net.open_http(Client::caller(Dialect::Rest, id("nobody"), None));
+        assert_eq!(net.http(http).refusal(), Some(&Refusal::PeerNotFound("nobody".into())));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 mod openapi;
 mod watch;
 
-use callbin_protocol::{Candidate, Fragment, PeerId, Signal};
+use callbin_protocol::{Candidate, Fragment, PeerId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -124,13 +124,7 @@ pub fn candidates(body: &str) -> Result<Vec<Candidate>, Reply> {
     if list.len() > MAX_CANDIDATES {
         return Err(invalid(format!("more than {MAX_CANDIDATES}")));
     }
-    list.into_iter()
-        .map(|ice| match Signal::parse(&json!({ "ice": ice }).to_string()) {
-            Ok(Signal::Ice(candidate)) => Ok(candidate),
-            Ok(_) => Err(invalid("not a candidate".into())),
-            Err(error) => Err(invalid(error.to_string())),
-        })
-        .collect()
+    list.into_iter().map(|ice| Candidate::read(ice).map_err(|error| invalid(error.to_string()))).collect()
 }
 
 /// A caller for the peer of a request.

@@ -6,13 +6,13 @@ use std::collections::HashMap;
 
 use async_tungstenite::tungstenite::{Message, Utf8Bytes};
 use callbin_protocol::{
-    PeerId, RoomId, SdpType, Signal,
+    PeerId, RoomId,
     rooms::{ClientFrame, ServerFrame, with_sender},
 };
 use percent_encoding::percent_decode_str;
 
 use self::exchange::{Exchange, Others};
-use super::{Dialect, Opening, Step, Translator};
+use super::{Dialect, Opening, Step, Translator, to_frame};
 use crate::{
     bridge::Inbound,
     close::CloseReason,
@@ -91,14 +91,16 @@ impl Rooms {
         let is_own = payload.dialect() == Dialect::Rooms;
         let verbatim = is_own.then(|| Message::text(with_sender(payload.text(), from)));
         let Some(signal) = payload.into_signal() else { return Vec::new() };
-        if matches!(signal, Signal::Sdp { kind: SdpType::Offer, .. }) {
+        if signal.is_offer() {
             self.exchange.got_offer(from);
         }
         match verbatim {
             Some(frame) => vec![frame],
             None => {
                 let signals = self.foreign.entry(from.clone()).or_default().take(signal);
-                signals.map(|signal| text(&ServerFrame::Signal { signal: &signal, sender: from })).collect()
+                signals
+                    .map(|signal| to_frame(&ServerFrame::Signal { signal: &signal, sender: from }))
+                    .collect()
             }
         }
     }
@@ -122,7 +124,7 @@ impl Rooms {
             self.is_refused = true;
             self.next = Some(Request::Close(reason));
         }
-        text(&ServerFrame::Error { code, message })
+        to_frame(&ServerFrame::Error { code, message })
     }
 }
 
@@ -166,7 +168,7 @@ impl Translator for Rooms {
         match notice {
             Notice::Joined(joined) => {
                 if let (true, Some(uid)) = (self.wants_notices, &self.uid) {
-                    frames.push(text(&ServerFrame::Room { you: uid, members: &joined.members }));
+                    frames.push(to_frame(&ServerFrame::Room { you: uid, members: &joined.members }));
                 }
             }
             Notice::Change(change) => {
@@ -174,7 +176,7 @@ impl Translator for Rooms {
                     self.left(&change.uid);
                 }
                 if self.wants_notices {
-                    frames.push(text(&match change.is_there {
+                    frames.push(to_frame(&match change.is_there {
                         true => ServerFrame::Joined(&change.uid),
                         false => ServerFrame::Left(&change.uid),
                     }));
@@ -192,10 +194,6 @@ impl Translator for Rooms {
     fn follow(&mut self, steps: &mut Vec<Step>) {
         steps.extend(self.next.take().map(Step::Ask));
     }
-}
-
-fn text(frame: &ServerFrame<'_>) -> Message {
-    Message::text(frame.to_string())
 }
 
 fn refuse(code: &'static str, message: &str) -> Step {

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use async_tungstenite::tungstenite::{Message, Utf8Bytes};
-use callbin_protocol::{ClientMessage, ErrorMessage, MAX_ID_LEN, ParseError, PeerId, ServerMessage, Signal};
+use callbin_protocol::{ClientMessage, ErrorMessage, ParseError, PeerId, ServerMessage, Signal, cut_id};
 
-use super::{Dialect, Step, Translator};
+use super::{Dialect, Step, Translator, to_frame};
 use crate::{
     bridge::Inbound,
     close::CloseReason,
@@ -72,7 +72,7 @@ impl Translator for Text {
             Notice::Called(call) if call.is_caller => ServerMessage::SessionOk,
             Notice::Called(call) => {
                 if self.wants_caller {
-                    frames.push(text(&ServerMessage::Caller(call.peer)));
+                    frames.push(to_frame(&ServerMessage::Caller(call.peer)));
                 }
                 if call.is_asked {
                     frames.push(Message::text(Signal::OfferRequest.to_string()));
@@ -98,7 +98,7 @@ impl Translator for Text {
                 let from = message.from;
                 return for msg in self.payloads(Some(&from), message.payload) {
                     let msg = msg.as_str().into();
-                    frames.push(text(&ServerMessage::RoomPeerMsg { from: from.clone(), msg }));
+                    frames.push(to_frame(&ServerMessage::RoomPeerMsg { from: from.clone(), msg }));
                 };
             }
             Notice::Members(members) => ServerMessage::RoomPeerList(members),
@@ -107,7 +107,7 @@ impl Translator for Text {
             // It asks no such questions.
             Notice::Found(_) | Notice::Peers(_) | Notice::Presence(_) => return,
         };
-        frames.push(text(&message));
+        frames.push(to_frame(&message));
     }
 }
 
@@ -138,13 +138,13 @@ pub fn request(frame: &Message) -> Request {
             Request::Reject { about: About::Register, refusal: Refusal::UidInvalid }
         }
         Err(ParseError::InvalidCallee(id)) => {
-            Request::Reject { about: About::Call, refusal: Refusal::PeerNotFound(cut(id)) }
+            Request::Reject { about: About::Call, refusal: Refusal::PeerNotFound(cut_id(&id).into()) }
         }
         Err(ParseError::InvalidRoom(id)) => {
-            Request::Reject { about: About::Join, refusal: Refusal::InvalidRoomId(cut(id)) }
+            Request::Reject { about: About::Join, refusal: Refusal::InvalidRoomId(cut_id(&id).into()) }
         }
         Err(ParseError::InvalidAddressee(id)) => {
-            Request::Reject { about: About::Send, refusal: Refusal::PeerNotFound(cut(id)) }
+            Request::Reject { about: About::Send, refusal: Refusal::PeerNotFound(cut_id(&id).into()) }
         }
         Err(ParseError::UnknownVerb | ParseError::NoMessage(_)) => Request::Unknown,
     }
@@ -171,16 +171,6 @@ fn error(refusal: Refusal) -> Option<ErrorMessage> {
         | Refusal::TooManyIds
         | Refusal::NobodyOffers => return None,
     })
-}
-
-fn text(message: &ServerMessage<'_>) -> Message {
-    Message::Text(message.to_string().into())
-}
-
-/// Cuts an invalid id to the longest valid length before it is quoted: it may be as long as a message.
-fn cut(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(MAX_ID_LEN));
-    text
 }
 
 /// The longest list of names, as the text protocol writes it: clients have to read it as one message.

@@ -11,12 +11,12 @@ use std::{
 
 use async_tungstenite::tungstenite::{Message, Utf8Bytes};
 use callbin_protocol::{
-    InvalidId, MAX_ID_LEN, PeerId, SdpType, Signal,
+    InvalidId, PeerId, SdpType, Signal, cut_id,
     webrtcsink::{ClientMessage, Listed, PeerMessage, Role, ServerMessage},
 };
 use serde_json::Value;
 
-use super::{Dialect, Opening, Step, Translator};
+use super::{Dialect, Opening, Step, Translator, to_frame};
 use crate::{
     bridge::Inbound,
     hub::{About, Call, Card, Flow, Key, Notice, Payload, Peers, Refusal, Refused, Request, Start},
@@ -208,8 +208,7 @@ impl Webrtcsink {
 
     fn start_session(&mut self, peer: &str, offer: Option<String>, steps: &mut Vec<Step>) {
         let Ok(to) = PeerId::new(peer) else {
-            let id = peer.get(..peer.floor_char_boundary(MAX_ID_LEN)).unwrap_or_default();
-            return steps.push(reject(Refusal::PeerNotFound(id.into())));
+            return steps.push(reject(Refusal::PeerNotFound(cut_id(peer).into())));
         };
         self.last_session += 1;
         let key = Key::from(uuid(&self.random, self.last_session).as_str());
@@ -230,8 +229,7 @@ impl Webrtcsink {
     fn peer_message(&self, message: PeerMessage, steps: &mut Vec<Step>) {
         let key = Key::from(message.session_id.as_str());
         let Some(session) = self.sessions.get(&key) else { return };
-        let is_offer = matches!(message.signal, Signal::Sdp { kind: SdpType::Offer, .. });
-        if is_offer && !session.produces && session.dialect == Dialect::Webrtcsink {
+        if message.signal.is_offer() && !session.produces && session.dialect == Dialect::Webrtcsink {
             return steps.push(reject(Refusal::Other("only the producer of a session offers in it".into())));
         }
         steps.push(send(key, message.signal));
@@ -245,7 +243,7 @@ impl Webrtcsink {
                 start(&call.peer, &call.key, None)
             } else {
                 let (peer_id, session_id) = (call.peer.as_str().into(), call.key.as_str().into());
-                text(&ServerMessage::SessionStarted { peer_id, session_id })
+                to_frame(&ServerMessage::SessionStarted { peer_id, session_id })
             });
         }
         let Call { key, peer, dialect, .. } = call;
@@ -270,7 +268,7 @@ impl Webrtcsink {
                 Signal::Ice(candidate) if candidate.is_end() => {}
                 Signal::Sdp { .. } | Signal::Ice(_) if session.is_started => {
                     let session_id = key.as_str().into();
-                    frames.push(text(&ServerMessage::Peer(PeerMessage { session_id, signal })));
+                    frames.push(to_frame(&ServerMessage::Peer(PeerMessage { session_id, signal })));
                 }
                 _ => {}
             }
@@ -287,7 +285,7 @@ impl Webrtcsink {
             }
             About::Call | About::Find | About::Join | About::Send => {}
         }
-        frames.push(text(&ServerMessage::Error { details: details(refused.refusal).into() }));
+        frames.push(to_frame(&ServerMessage::Error { details: details(refused.refusal).into() }));
     }
 }
 
@@ -338,10 +336,10 @@ impl Translator for Webrtcsink {
             Notice::Ended(ended) => {
                 if self.sessions.remove(&ended.key).is_some() {
                     let session_id = ended.key.as_str().into();
-                    frames.push(text(&ServerMessage::EndSession { session_id }));
+                    frames.push(to_frame(&ServerMessage::EndSession { session_id }));
                 }
             }
-            Notice::Peers(peers) => frames.push(text(&list(&peers))),
+            Notice::Peers(peers) => frames.push(to_frame(&list(&peers))),
             Notice::Presence(presence) => {
                 if self.uid.as_ref() != Some(&presence.uid) {
                     frames.push(Message::Text(presence.text.clone()));
@@ -388,7 +386,7 @@ fn meta(text: Option<&str>) -> Option<Value> {
 
 fn start(peer: &PeerId, key: &Key, offer: Option<&str>) -> Message {
     let (peer_id, session_id) = (peer.as_str().into(), key.as_str().into());
-    text(&ServerMessage::StartSession { peer_id, session_id, offer: offer.map(Into::into) })
+    to_frame(&ServerMessage::StartSession { peer_id, session_id, offer: offer.map(Into::into) })
 }
 
 fn send(key: Key, signal: Signal) -> Step {
@@ -415,10 +413,6 @@ fn details(refusal: Refusal) -> String {
     }
 }
 
-fn text(message: &ServerMessage<'_>) -> Message {
-    Message::Text(message.to_string().into())
-}
-
 /// A random id in the form of a UUID, version 4 (RFC 9562).
 fn uuid(random: &RandomState, number: u64) -> String {
     let half = |which: u8| u128::from(random.hash_one((number, which)));
@@ -428,7 +422,5 @@ fn uuid(random: &RandomState, number: u64) -> String {
     parts.join("-")
 }
 
-#[cfg(test)]
-mod stage;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 //! The server has no media: the peer with the id in the URL answers. It trickles and the HTTP client cannot receive
 //! candidates later, so the answer carries the peer's candidates.
 
-use callbin_protocol::{Candidate, Fragment, PeerId, fold_candidates};
+use callbin_protocol::{Candidate, Fragment, PeerId, fold_candidates, ice_urls};
 use serde_json::Value;
 
 use super::{
@@ -112,23 +112,14 @@ fn allowed(is_call: bool) -> &'static str {
 /// ICE servers as `Link` headers (RFC 9725, section 4.6).
 fn links(servers: &[Value]) -> Vec<String> {
     let mut links = Vec::new();
-    for server in servers {
-        let urls = match server.get("urls") {
-            Some(Value::Array(urls)) => urls.iter().filter_map(Value::as_str).collect(),
-            Some(Value::String(url)) => vec![url.as_str()],
-            _ => Vec::new(),
-        };
+    for (url, server) in ice_urls(servers).filter(|(url, _)| !url.contains(['<', '>', ' '])) {
         let text = |name| server.get(name).and_then(Value::as_str).map(quoted);
-        for url in urls.into_iter().filter(|url| !url.contains(['<', '>', ' '])) {
-            let mut link = format!("<{url}>; rel=\"ice-server\"");
-            let is_turn = url.starts_with("turn");
-            if let (true, Some(username), Some(credential)) = (is_turn, text("username"), text("credential"))
-            {
-                link +=
-                    &format!("; username={username}; credential={credential}; credential-type=\"password\"");
-            }
-            links.push(link);
+        let mut link = format!("<{url}>; rel=\"ice-server\"");
+        let is_turn = url.starts_with("turn");
+        if let (true, Some(username), Some(credential)) = (is_turn, text("username"), text("credential")) {
+            link += &format!("; username={username}; credential={credential}; credential-type=\"password\"");
         }
+        links.push(link);
     }
     links
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     super::{
         Dialect::{self, Rooms},
-        table::Table,
+        testing::{Net, SDP},
     },
     OFFLINE,
 };
@@ -15,8 +15,6 @@ use crate::{
     close::CloseReason,
     hub::{About, ConnId, Event, Key, Refusal, Rules},
 };
-
-const SDP: &str = "v=0\r\nm=audio 9 x 0\r\na=mid:a\r\nm=video 9 x 0\r\na=mid:v\r\n";
 
 fn signal(s: &str, user: &str, more: Value) -> Value {
     let session = json!({
@@ -31,37 +29,37 @@ fn action(s: &str) -> String {
     if s == "ICE" { "iceCandidate".into() } else { s.to_lowercase() }
 }
 
-fn say(table: &mut Table, conn: ConnId, data: &Value) {
+fn say(net: &mut Net, conn: ConnId, data: &Value) {
     let frame = json!({"action": action(data["s"].as_str().unwrap()), "data": data});
-    table.say(conn, &frame.to_string());
+    net.say(conn, &frame);
 }
 
 /// Sends a signal, and expects that it is refused with this code. Returns the message.
 #[track_caller]
-fn refused(table: &mut Table, conn: ConnId, data: &Value, code: u32) -> String {
-    say(table, conn, data);
-    let error = table.only(conn);
+fn refused(net: &mut Net, conn: ConnId, data: &Value, code: u32) -> String {
+    say(net, conn, data);
+    let error = net.only(conn);
     assert_eq!((&error["c"], &error["s"], &error["b"]["req"]), (&json!(code), &data["s"], data), "{error}");
     error["b"]["msg"].as_str().unwrap().to_owned()
 }
 
-fn open(table: &mut Table) -> ConnId {
-    table.open(Dialect::Action, "")
+fn open(net: &mut Net) -> ConnId {
+    net.open(Dialect::Action, "")
 }
 
 /// A user in the room `r`.
 #[track_caller]
-fn join(table: &mut Table, user: &str) -> ConnId {
-    let conn = open(table);
-    say(table, conn, &signal("JOIN", user, json!({})));
-    assert_eq!(table.only(conn)["c"], 200);
+fn join(net: &mut Net, user: &str) -> ConnId {
+    let conn = open(net);
+    say(net, conn, &signal("JOIN", user, json!({})));
+    assert_eq!(net.only(conn)["c"], 200);
     conn
 }
 
 /// Two users in the room `r`.
-fn pair(table: &mut Table) -> (ConnId, ConnId) {
-    let (ann, bob) = (join(table, "ann"), join(table, "bob"));
-    table.heard(ann);
+fn pair(net: &mut Net) -> (ConnId, ConnId) {
+    let (ann, bob) = (join(net, "ann"), join(net, "bob"));
+    net.heard(ann);
     (ann, bob)
 }
 
@@ -71,31 +69,31 @@ fn member(id: &str) -> Value {
 
 #[test]
 fn a_join_is_acknowledged_and_announced() {
-    let mut table = Table::default();
-    let ann = open(&mut table);
-    say(&mut table, ann, &signal("JOIN", "ann", json!({"op": {"roomCreating": true}})));
+    let mut net = Net::default();
+    let ann = open(&mut net);
+    say(&mut net, ann, &signal("JOIN", "ann", json!({"op": {"roomCreating": true}})));
     let servers = json!({"is": ["stun:192.0.2.1:3478"], "iceServers": [{"urls": "stun:192.0.2.1:3478"}]});
     let body = |pps: Value| json!({"pps": pps, "rid": "r", "pt": "publisher", "icfg": servers});
-    assert_eq!(table.only(ann), json!({"c": 200, "s": "JOIN", "b": body(json!([]))}));
-    let bob = open(&mut table);
-    say(&mut table, bob, &signal("JOIN", "bob", json!({})));
-    assert_eq!(table.only(bob), json!({"c": 200, "s": "JOIN", "b": body(json!([member("ann")]))}));
+    assert_eq!(net.only(ann), json!({"c": 200, "s": "JOIN", "b": body(json!([]))}));
+    let bob = open(&mut net);
+    say(&mut net, bob, &signal("JOIN", "bob", json!({})));
+    assert_eq!(net.only(bob), json!({"c": 200, "s": "JOIN", "b": body(json!([member("ann")]))}));
     let changed = json!({"rid": "r", "joined": [member("bob")], "left": []});
-    assert_eq!(table.only(ann), json!({"c": 200, "s": "PUBLISH_LIST_CHANGED", "b": changed}));
-    say(&mut table, bob, &signal("LEAVE", "bob", json!({})));
-    assert_eq!(table.only(bob), json!({"c": 200, "s": "LEAVE", "b": {"rid": "r"}}));
+    assert_eq!(net.only(ann), json!({"c": 200, "s": "PUBLISH_LIST_CHANGED", "b": changed}));
+    say(&mut net, bob, &signal("LEAVE", "bob", json!({})));
+    assert_eq!(net.only(bob), json!({"c": 200, "s": "LEAVE", "b": {"rid": "r"}}));
     let changed = json!({"rid": "r", "joined": [], "left": ["bob"]});
-    assert_eq!(table.only(ann), json!({"c": 200, "s": "PUBLISH_LIST_CHANGED", "b": changed}));
-    say(&mut table, bob, &signal("JOIN", "bobby", json!({})));
-    assert_eq!(table.only(bob)["c"], 200, "it can join again, as someone else");
-    let next = join(&mut table, "bob");
-    assert_eq!(table.closed(next), None, "its first id is free");
+    assert_eq!(net.only(ann), json!({"c": 200, "s": "PUBLISH_LIST_CHANGED", "b": changed}));
+    say(&mut net, bob, &signal("JOIN", "bobby", json!({})));
+    assert_eq!(net.only(bob)["c"], 200, "it can join again, as someone else");
+    let next = join(&mut net, "bob");
+    assert_eq!(net.closed(next), None, "its first id is free");
 }
 
 #[test]
 fn peers_get_the_bare_signal_as_it_was() {
-    let mut table = Table::default();
-    let (ann, bob) = pair(&mut table);
+    let mut net = Net::default();
+    let (ann, bob) = pair(&mut net);
     let object = json!({"userId": "ann", "sessionId": "ann-1"});
     for (from, to, data) in [
         (bob, ann, signal("OFFER", "bob", json!({"to": "ann", "sdp": SDP, "op": {"restarting": false}}))),
@@ -107,16 +105,16 @@ fn peers_get_the_bare_signal_as_it_was() {
     ] {
         let text =
             format!("{{ \"action\" : \"{}\",\"data\": {data:#} }}", action(data["s"].as_str().unwrap()));
-        table.say(from, &text);
-        assert_eq!(table.heard(to), [format!("{data:#}")]);
-        assert!(table.heard(from).is_empty(), "no acknowledgement in p2p");
+        net.say(from, &text);
+        assert_eq!(net.heard(to), [format!("{data:#}")]);
+        assert!(net.heard(from).is_empty(), "no acknowledgement in p2p");
     }
 }
 
 #[test]
 fn each_error_quotes_the_signal() {
-    let mut table = Table::default();
-    let (ann, bob) = pair(&mut table);
+    let mut net = Net::default();
+    let (ann, bob) = pair(&mut net);
     let sdp = json!({"to": "bob", "sdp": "x"});
     for s in ["OFFER", "ANSWER", "ICE"] {
         let with = |name: &str, value: Value| {
@@ -124,74 +122,74 @@ fn each_error_quotes_the_signal() {
             data[name] = value;
             data
         };
-        refused(&mut table, ann, &with("ss", json!({})), 2001);
-        refused(&mut table, ann, &with("ch", json!("x2x")), 2001);
-        refused(&mut table, ann, &with("sdp", json!({})), 2001);
-        refused(&mut table, ann, &with("sdp", Value::Null), 2001);
-        refused(&mut table, ann, &with("to", json!("ann")), 2001);
-        refused(&mut table, ann, &with("to", json!(1)), 2001);
-        refused(&mut table, ann, &signal(s, "bob", sdp.clone()), 2001);
-        refused(&mut table, ann, &with("ch", json!("m2m")), 2002);
-        refused(&mut table, ann, &with("ch", json!("a2m")), 2002);
-        refused(&mut table, ann, &with("rid", json!("s")), 4001);
+        refused(&mut net, ann, &with("ss", json!({})), 2001);
+        refused(&mut net, ann, &with("ch", json!("x2x")), 2001);
+        refused(&mut net, ann, &with("sdp", json!({})), 2001);
+        refused(&mut net, ann, &with("sdp", Value::Null), 2001);
+        refused(&mut net, ann, &with("to", json!("ann")), 2001);
+        refused(&mut net, ann, &with("to", json!(1)), 2001);
+        refused(&mut net, ann, &signal(s, "bob", sdp.clone()), 2001);
+        refused(&mut net, ann, &with("ch", json!("m2m")), 2002);
+        refused(&mut net, ann, &with("ch", json!("a2m")), 2002);
+        refused(&mut net, ann, &with("rid", json!("s")), 4001);
         for nobody in [json!("carol"), json!({"userId": "carol"}), json!("a b"), json!("x".repeat(5000))] {
-            refused(&mut table, ann, &with("to", nobody), 4003);
+            refused(&mut net, ann, &with("to", nobody), 4003);
         }
-        let stranger = open(&mut table);
-        refused(&mut table, stranger, &signal(s, "ann", sdp.clone()), 4001);
+        let stranger = open(&mut net);
+        refused(&mut net, stranger, &signal(s, "ann", sdp.clone()), 4001);
     }
     for ch in ["m2m", "a2m", "p2p"] {
         let to = json!({"userId": "bob", "sessionId": "bob-1"});
-        refused(&mut table, ann, &signal("WATCH", "ann", json!({"ch": ch, "to": to})), 2002);
+        refused(&mut net, ann, &signal("WATCH", "ann", json!({"ch": ch, "to": to})), 2002);
     }
-    refused(&mut table, ann, &signal("KICK", "ann", json!({"to": "bob"})), 4051);
-    assert!(table.heard(bob).is_empty());
-    assert!(table.refusals(ann).contains(&"unsupported channel"), "they are counted");
+    refused(&mut net, ann, &signal("KICK", "ann", json!({"to": "bob"})), 4051);
+    assert!(net.heard(bob).is_empty());
+    assert!(net.refusals(ann).contains(&"unsupported channel"), "they are counted");
 }
 
 #[test]
 fn whom_a_signal_without_an_address_is_for() {
-    let mut table = Table::default();
-    let ann = join(&mut table, "ann");
+    let mut net = Net::default();
+    let ann = join(&mut net, "ann");
     let offer = signal("OFFER", "ann", json!({"sdp": "x"}));
-    refused(&mut table, ann, &offer, 4003);
-    let bob = join(&mut table, "bob");
-    table.heard(ann);
-    say(&mut table, ann, &offer);
-    assert_eq!(table.only(bob), offer);
-    let carol = join(&mut table, "carol");
-    table.heard(ann);
-    refused(&mut table, ann, &offer, 2001);
-    table.leave(carol);
-    table.heard(bob);
-    table.heard(ann);
-    say(&mut table, ann, &offer);
-    assert_eq!(table.only(bob), offer);
+    refused(&mut net, ann, &offer, 4003);
+    let bob = join(&mut net, "bob");
+    net.heard(ann);
+    say(&mut net, ann, &offer);
+    assert_eq!(net.only(bob), offer);
+    let carol = join(&mut net, "carol");
+    net.heard(ann);
+    refused(&mut net, ann, &offer, 2001);
+    net.leave(carol);
+    net.heard(bob);
+    net.heard(ann);
+    say(&mut net, ann, &offer);
+    assert_eq!(net.only(bob), offer);
 }
 
 #[test]
 fn who_has_left_is_known_to_an_answer() {
-    let mut table = Table::default();
-    let (ann, bob) = pair(&mut table);
-    table.leave(bob);
-    table.heard(ann);
+    let mut net = Net::default();
+    let (ann, bob) = pair(&mut net);
+    net.leave(bob);
+    net.heard(ann);
     let more = json!({"to": "bob", "sdp": "x"});
-    refused(&mut table, ann, &signal("ANSWER", "ann", more.clone()), 4024);
-    refused(&mut table, ann, &signal("ANSWER", "ann", json!({"sdp": "x"})), 4024);
-    refused(&mut table, ann, &signal("ICE", "ann", more.clone()), 4003);
-    refused(&mut table, ann, &signal("ANSWER", "ann", json!({"to": "carol", "sdp": "x"})), 4003);
-    say(&mut table, ann, &signal("LEAVE", "ann", json!({})));
-    table.heard(ann);
-    refused(&mut table, ann, &signal("ANSWER", "ann", more.clone()), 4024);
-    refused(&mut table, ann, &signal("OFFER", "ann", more), 4001);
-    refused(&mut table, ann, &signal("LEAVE", "ann", json!({})), 4001);
+    refused(&mut net, ann, &signal("ANSWER", "ann", more.clone()), 4024);
+    refused(&mut net, ann, &signal("ANSWER", "ann", json!({"sdp": "x"})), 4024);
+    refused(&mut net, ann, &signal("ICE", "ann", more.clone()), 4003);
+    refused(&mut net, ann, &signal("ANSWER", "ann", json!({"to": "carol", "sdp": "x"})), 4003);
+    say(&mut net, ann, &signal("LEAVE", "ann", json!({})));
+    net.heard(ann);
+    refused(&mut net, ann, &signal("ANSWER", "ann", more.clone()), 4024);
+    refused(&mut net, ann, &signal("OFFER", "ann", more), 4001);
+    refused(&mut net, ann, &signal("LEAVE", "ann", json!({})), 4001);
 }
 
 #[test]
 fn a_join_can_be_refused_and_tried_again() {
-    let mut table = Table::new(Rules { max_members: 1, ..Rules::default() });
-    let ann = join(&mut table, "ann");
-    let bob = open(&mut table);
+    let mut net = Net::new(Rules { max_members: 1, ..Rules::default() });
+    let ann = join(&mut net, "ann");
+    let bob = open(&mut net);
     for (user, rid, code) in [
         ("ann", "s", 2001),
         ("", "s", 2001),
@@ -203,32 +201,32 @@ fn a_join_can_be_refused_and_tried_again() {
     ] {
         let mut data = signal("JOIN", user, json!({}));
         data["rid"] = rid.into();
-        refused(&mut table, bob, &data, code);
+        refused(&mut net, bob, &data, code);
     }
     for ch in ["m2m", "a2m"] {
-        refused(&mut table, bob, &signal("JOIN", "bob", json!({"ch": ch})), 2002);
+        refused(&mut net, bob, &signal("JOIN", "bob", json!({"ch": ch})), 2002);
     }
-    assert!(table.heard(ann).is_empty());
-    say(&mut table, bob, &signal("JOIN", "bob", json!({"rid": "s"})));
-    assert_eq!(table.only(bob)["c"], 200);
-    refused(&mut table, bob, &signal("JOIN", "bob", json!({"rid": "s"})), 2001);
-    let carol = table.text("carol");
-    table.say(carol, "SESSION bob");
-    assert!(table.heard(carol)[0].contains("busy"));
+    assert!(net.heard(ann).is_empty());
+    say(&mut net, bob, &signal("JOIN", "bob", json!({"rid": "s"})));
+    assert_eq!(net.only(bob)["c"], 200);
+    refused(&mut net, bob, &signal("JOIN", "bob", json!({"rid": "s"})), 2001);
+    let carol = net.text("carol");
+    net.say(carol, "SESSION bob");
+    assert!(net.heard(carol)[0].contains("busy"));
 }
 
 #[test]
 fn a_refused_user_gives_its_id_back() {
-    let mut table = Table::new(Rules { max_members: 1, ..Rules::default() });
-    join(&mut table, "ann");
-    let bob = open(&mut table);
-    refused(&mut table, bob, &signal("JOIN", "bob", json!({})), 500);
-    table.text("bob");
+    let mut net = Net::new(Rules { max_members: 1, ..Rules::default() });
+    join(&mut net, "ann");
+    let bob = open(&mut net);
+    refused(&mut net, bob, &signal("JOIN", "bob", json!({})), 500);
+    net.text("bob");
 }
 
 #[test]
 fn the_token_and_the_webhook_have_their_say() {
-    let mut table = Table::default();
+    let mut net = Net::default();
     let grant = Grant {
         identity: Some("ann".into()),
         uid: Some("ann".into()),
@@ -236,70 +234,70 @@ fn the_token_and_the_webhook_have_their_say() {
         allow: Some(vec![Ability::Answer]),
         ..Grant::default()
     };
-    let ann = table.open_with(Dialect::Action, "", grant);
-    refused(&mut table, ann, &signal("JOIN", "bob", json!({})), 4051);
-    refused(&mut table, ann, &signal("JOIN", "ann", json!({"rid": "s"})), 4051);
-    say(&mut table, ann, &signal("JOIN", "ann", json!({})));
-    assert_eq!(table.only(ann)["b"]["pt"], "viewer");
-    let bob = join(&mut table, "bob");
-    table.heard(ann);
-    refused(&mut table, ann, &signal("OFFER", "ann", json!({"sdp": "x"})), 4051);
-    say(&mut table, ann, &signal("ANSWER", "ann", json!({"sdp": "x"})));
-    assert_eq!(table.only(bob)["s"], "ANSWER", "a viewer may answer");
+    let ann = net.open_with(Dialect::Action, "", grant);
+    refused(&mut net, ann, &signal("JOIN", "bob", json!({})), 4051);
+    refused(&mut net, ann, &signal("JOIN", "ann", json!({"rid": "s"})), 4051);
+    say(&mut net, ann, &signal("JOIN", "ann", json!({})));
+    assert_eq!(net.only(ann)["b"]["pt"], "viewer");
+    let bob = join(&mut net, "bob");
+    net.heard(ann);
+    refused(&mut net, ann, &signal("OFFER", "ann", json!({"sdp": "x"})), 4051);
+    say(&mut net, ann, &signal("ANSWER", "ann", json!({"sdp": "x"})));
+    assert_eq!(net.only(bob)["s"], "ANSWER", "a viewer may answer");
     for (refusal, code) in [(Refusal::Other("no".into()), 4051), (Refusal::Unavailable, 500)] {
-        let carol = open(&mut table);
+        let carol = open(&mut net);
         let data = signal("JOIN", "carol", json!({}));
         let frame = Message::text(json!({"action": "join", "data": data}).to_string());
         // Its steps wait for the webhook.
-        table.translator(carol).read(frame, &mut Vec::new());
-        table.handle(carol, Event::Denied { about: About::Register, key: Key::default(), refusal });
-        let error = table.only(carol);
+        net.translator(carol).read(frame, &mut Vec::new());
+        net.handle(carol, Event::Denied { about: About::Register, key: Key::default(), refusal });
+        let error = net.only(carol);
         assert_eq!((&error["c"], &error["b"]["req"]), (&json!(code), &data));
     }
 }
 
 #[test]
 fn who_sends_heartbeats_has_to_go_on() {
-    let mut table = Table::default();
-    let (ann, bob) = pair(&mut table);
-    assert_eq!(table.translator(bob).silence(), None, "a client without heartbeats stays");
+    let mut net = Net::default();
+    let (ann, bob) = pair(&mut net);
+    assert_eq!(net.translator(bob).silence(), None, "a client without heartbeats stays");
     let beat = |more: Value| {
         let mut data = json!({"s": "HEARTBEAT", "bid": "7"});
         data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         data
     };
-    say(&mut table, bob, &beat(json!({})));
-    assert!(table.heard(bob).is_empty(), "it wants no acknowledgement");
-    say(&mut table, bob, &beat(json!({"send_ack": true, "rid": "r"})));
-    assert_eq!(table.only(bob), json!({"c": 200, "s": "HEARTBEAT", "b": {"bid": "7"}}));
-    assert_eq!(table.translator(bob).silence(), Some(OFFLINE));
-    refused(&mut table, bob, &beat(json!({"rid": "s"})), 4001);
-    table.lapse(bob);
-    assert_eq!(table.only(bob)["c"], 4024);
-    assert_eq!(table.only(ann)["b"]["left"], json!(["bob"]));
-    assert_eq!(table.translator(bob).silence(), None);
-    refused(&mut table, bob, &beat(json!({})), 4024);
-    say(&mut table, bob, &signal("JOIN", "bob", json!({})));
-    assert_eq!(table.only(bob)["c"], 200, "it comes back");
-    assert_eq!(table.translator(bob).silence(), None);
+    say(&mut net, bob, &beat(json!({})));
+    assert!(net.heard(bob).is_empty(), "it wants no acknowledgement");
+    say(&mut net, bob, &beat(json!({"send_ack": true, "rid": "r"})));
+    assert_eq!(net.only(bob), json!({"c": 200, "s": "HEARTBEAT", "b": {"bid": "7"}}));
+    assert_eq!(net.translator(bob).silence(), Some(OFFLINE));
+    refused(&mut net, bob, &beat(json!({"rid": "s"})), 4001);
+    net.lapse(bob);
+    assert_eq!(net.only(bob)["c"], 4024);
+    assert_eq!(net.only(ann)["b"]["left"], json!(["bob"]));
+    assert_eq!(net.translator(bob).silence(), None);
+    refused(&mut net, bob, &beat(json!({})), 4024);
+    say(&mut net, bob, &signal("JOIN", "bob", json!({})));
+    assert_eq!(net.only(bob)["c"], 200, "it comes back");
+    assert_eq!(net.translator(bob).silence(), None);
 }
 
 #[test]
 fn garbage_is_refused_and_disturbs_nobody() {
-    let mut table = Table::default();
-    let (ann, bob) = pair(&mut table);
+    let mut net = Net::default();
+    let (ann, bob) = pair(&mut net);
     let deep = "[".repeat(10_000);
     for text in ["", "HELLO x", "[]", "{\"action\":\"offer\"}", "{\"action\":\"dance\",\"data\":{}}", &deep] {
-        table.say(ann, text);
-        assert_eq!(table.only(ann)["c"], 2001, "{text}");
+        net.say(ann, text);
+        assert_eq!(net.only(ann)["c"], 2001, "{text}");
     }
-    table.send(ann, Message::binary(vec![1]));
-    assert_eq!(table.only(ann)["c"], 2001);
+    net.send(ann, Message::binary(vec![1]));
+    assert_eq!(net.only(ann)["c"], 2001);
     let long =
         json!({"action": "offer", "data": signal("OFFER", "ann", json!({"sdp": "x".repeat(128 << 10)}))});
-    table.say(ann, &long.to_string());
-    assert_eq!(table.closed(ann), Some(CloseReason::TooBig));
-    assert_eq!(table.only(bob)["b"]["left"], json!(["ann"]));
+    net.say(ann, &long);
+    assert_eq!(net.closed(ann), Some(CloseReason::TooBig));
+    assert_eq!(net.only(bob)["b"]["left"], json!(["ann"]));
 }
 
 /// A member of a room, in any dialect, with its signals in the form of the text protocol.
@@ -311,25 +309,25 @@ struct Peer {
 
 impl Peer {
     /// Joins the room `r`. Returns the members that it was told, if it was.
-    fn join(table: &mut Table, dialect: Dialect, name: &str) -> Self {
+    fn join(net: &mut Net, dialect: Dialect, name: &str) -> Self {
         let conn = match dialect {
             Dialect::Text => {
-                let conn = table.text(name);
-                table.say(conn, "ROOM r");
-                assert!(table.heard(conn)[0].starts_with("ROOM_OK"));
+                let conn = net.text(name);
+                net.say(conn, "ROOM r");
+                assert!(net.heard(conn)[0].starts_with("ROOM_OK"));
                 conn
             }
-            Dialect::Rooms => table.open(Rooms, &format!("r?username={name}")),
-            _ => join(table, name),
+            Dialect::Rooms => net.open(Rooms, &format!("r?username={name}")),
+            _ => join(net, name),
         };
         Self { dialect, name: name.into(), conn }
     }
 
-    fn send(&self, table: &mut Table, to: Option<&Self>, message: &Value) {
+    fn send(&self, net: &mut Net, to: Option<&Self>, message: &Value) {
         let to_name = to.map(|to| to.name.clone());
         let sdp = message.get("sdp");
         match self.dialect {
-            Dialect::Text => table.say(self.conn, &format!("ROOM_PEER_MSG {} {message}", to_name.unwrap())),
+            Dialect::Text => net.say(self.conn, format!("ROOM_PEER_MSG {} {message}", to_name.unwrap())),
             Dialect::Rooms => {
                 let mut frame = match sdp {
                     Some(sdp) => json!({"type": "sdp", "sdp": sdp}),
@@ -338,7 +336,7 @@ impl Peer {
                 if let Some(to) = to_name {
                     frame["to"] = to.into();
                 }
-                table.say(self.conn, &frame.to_string());
+                net.say(self.conn, &frame);
             }
             _ => {
                 let (s, sdp) = match sdp {
@@ -349,14 +347,14 @@ impl Peer {
                 if let Some(to) = to_name {
                     data["to"] = to.into();
                 }
-                say(table, self.conn, &data);
+                say(net, self.conn, &data);
             }
         }
     }
 
     /// What it got: senders and messages.
-    fn heard(&self, table: &mut Table) -> Vec<(String, Value)> {
-        let heard = table.heard(self.conn);
+    fn heard(&self, net: &mut Net) -> Vec<(String, Value)> {
+        let heard = net.heard(self.conn);
         let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap();
         heard
             .iter()
@@ -402,10 +400,10 @@ fn every_pair_of_dialects_negotiates_in_one_room() {
     let dialects = [Dialect::Text, Dialect::Rooms, Dialect::Action];
     for (one, other) in dialects.into_iter().flat_map(|one| dialects.map(|other| (one, other))) {
         for is_addressed in [true, false] {
-            let mut table = Table::default();
-            let first = Peer::join(&mut table, one, "first");
-            let second = Peer::join(&mut table, other, "second");
-            table.heard(first.conn);
+            let mut net = Net::default();
+            let first = Peer::join(&mut net, one, "first");
+            let second = Peer::join(&mut net, other, "second");
+            net.heard(first.conn);
             let negotiation = [
                 (&second, &first, json!({"sdp": {"type": "offer", "sdp": SDP}})),
                 (&second, &first, json!({"ice": {"candidate": "candidate:1", "sdpMid": "v"}})),
@@ -414,39 +412,39 @@ fn every_pair_of_dialects_negotiates_in_one_room() {
             ];
             for (from, to, message) in negotiation {
                 let is_addressed = is_addressed || from.dialect == Dialect::Text;
-                from.send(&mut table, is_addressed.then_some(to), &message);
+                from.send(&mut net, is_addressed.then_some(to), &message);
                 let expected = match message["ice"]["candidate"].as_str() {
                     Some(candidate) => seen(from, to, candidate),
                     None => message,
                 };
-                assert_eq!(to.heard(&mut table), [(from.name.clone(), expected)], "{one:?} and {other:?}");
-                assert_eq!(from.heard(&mut table), [], "{one:?} and {other:?}");
+                assert_eq!(to.heard(&mut net), [(from.name.clone(), expected)], "{one:?} and {other:?}");
+                assert_eq!(from.heard(&mut net), [], "{one:?} and {other:?}");
             }
-            table.leave(second.conn);
+            net.leave(second.conn);
             let left: &[String] = match one {
                 Dialect::Text => &["ROOM_PEER_LEFT second".into()],
                 Dialect::Rooms => &[],
                 _ => &[json!({"c": 200, "s": "PUBLISH_LIST_CHANGED", "b": {"rid": "r", "joined": [], "left": ["second"]}}).to_string()],
             };
-            assert_eq!(table.heard(first.conn), left);
+            assert_eq!(net.heard(first.conn), left);
         }
     }
 }
 
 #[test]
 fn what_the_protocol_cannot_say_is_left_out() {
-    let mut table = Table::default();
-    let ann = join(&mut table, "ann");
-    let tina = Peer::join(&mut table, Dialect::Text, "tina");
-    table.heard(ann);
-    table.say(tina.conn, "ROOM_PEER_MSG ann OFFER_REQUEST");
+    let mut net = Net::default();
+    let ann = join(&mut net, "ann");
+    let tina = Peer::join(&mut net, Dialect::Text, "tina");
+    net.heard(ann);
+    net.say(tina.conn, "ROOM_PEER_MSG ann OFFER_REQUEST");
     tina.send(
-        &mut table,
+        &mut net,
         Some(&Peer { dialect: Dialect::Action, name: "ann".into(), conn: ann }),
         &json!({"sdp": {"type": "offer", "sdp": SDP}}),
     );
-    table.say(tina.conn, r#"ROOM_PEER_MSG ann {"ice":{"candidate":""}}"#);
-    let offer = table.only(ann);
+    net.say(tina.conn, r#"ROOM_PEER_MSG ann {"ice":{"candidate":""}}"#);
+    let offer = net.only(ann);
     let session = json!({"userId": "tina", "sessionId": "tina", "category": "stream", "host": "Web", "deviceId": "tina"});
     assert_eq!(offer, json!({"s": "OFFER", "ch": "p2p", "ss": session, "rid": "r", "to": "ann", "sdp": SDP}));
 }

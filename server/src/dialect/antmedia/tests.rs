@@ -1,20 +1,18 @@
 use std::sync::Arc;
 
-use callbin_protocol::Signal;
+use callbin_protocol::{SdpType, Signal};
 use serde_json::json;
 
 use super::*;
 use crate::{
     access::{Ability, Grant},
     close::CloseReason,
-    dialect::antmedia::net::Net,
-    hub::{ConnId, Rules},
+    dialect::testing::{Net, SDP},
+    hub::{ConnId, Event, Rules},
 };
 
-const SDP: &str = "v=0\r\nm=audio 9 x 0\r\na=mid:a\r\nm=video 9 x 0\r\na=mid:v\r\n";
-
 fn open(net: &mut Net) -> ConnId {
-    net.open(Dialect::Antmedia)
+    net.open(Dialect::Antmedia, "")
 }
 
 /// The stock client's command.
@@ -23,8 +21,8 @@ fn ask(net: &mut Net, conn: ConnId, command: &str, stream: &str) -> Vec<Value> {
 }
 
 fn send(net: &mut Net, conn: ConnId, message: Value) -> Vec<Value> {
-    net.say(conn, &message.to_string());
-    net.heard_json(conn)
+    net.say(conn, &message);
+    net.json(conn)
 }
 
 fn description(kind: &str) -> Value {
@@ -78,7 +76,7 @@ mod two_peers {
         let (first, second) = (open(net), open(net));
         assert_eq!(ask(net, first, "join", "s"), [notice("joined")]);
         assert_eq!(ask(net, second, "join", "s"), [notice("joined")]);
-        assert_eq!(net.heard_json(first), [command("start")], "the first one offers");
+        assert_eq!(net.json(first), [command("start")], "the first one offers");
         (first, second)
     }
 
@@ -87,9 +85,9 @@ mod two_peers {
         let mut net = Net::default();
         let (first, second) = joined(&mut net);
         assert_eq!(send(&mut net, first, description("offer")), [] as [Value; 0]);
-        assert_eq!(net.heard_json(second), [received("offer")]);
+        assert_eq!(net.json(second), [received("offer")]);
         send(&mut net, second, description("answer"));
-        assert_eq!(net.heard_json(first), [received("answer")], "no notification among two");
+        assert_eq!(net.json(first), [received("answer")], "no notification among two");
         let text = candidate(1, "v").to_string();
         net.say(second, &text);
         assert_eq!(net.heard(first), [text]);
@@ -103,9 +101,9 @@ mod two_peers {
         assert_eq!(ask(&mut net, third, "join", "s"), [error("NoSpaceForNewPeer")]);
         assert_eq!(ask(&mut net, third, "join", "s"), [error("NoSpaceForNewPeer")]);
         ask(&mut net, second, "leave", "s");
-        assert_eq!(net.heard_json(first), [command("stop")]);
+        assert_eq!(net.json(first), [command("stop")]);
         assert_eq!(ask(&mut net, third, "join", "s"), [notice("joined")]);
-        assert_eq!(net.heard_json(first), [command("start")]);
+        assert_eq!(net.json(first), [command("start")]);
     }
 
     #[test]
@@ -115,9 +113,9 @@ mod two_peers {
             let (first, second) = joined(&mut net);
             let (leaves, stays) = if leaves_first { (first, second) } else { (second, first) };
             assert_eq!(ask(&mut net, leaves, "leave", "s"), [notice("leaved")]);
-            assert_eq!(net.heard_json(stays), [command("stop")]);
+            assert_eq!(net.json(stays), [command("stop")]);
             assert_eq!(ask(&mut net, leaves, "join", "s"), [notice("joined")]);
-            assert_eq!(net.heard_json(stays), [command("start")], "it has become the first");
+            assert_eq!(net.json(stays), [command("start")], "it has become the first");
         }
     }
 
@@ -126,9 +124,9 @@ mod two_peers {
         let mut net = Net::default();
         let (first, second) = joined(&mut net);
         net.leave(first);
-        assert_eq!(net.heard_json(second), [command("stop")]);
+        assert_eq!(net.json(second), [command("stop")]);
         assert_eq!(ask(&mut net, second, "leave", "s"), [notice("leaved")]);
-        assert_eq!(net.hub().counts().peers, 0);
+        assert_eq!(net.hub.counts().peers, 0);
     }
 
     #[test]
@@ -168,7 +166,7 @@ mod two_peers {
             json!({ "command": "peerMessageCommand", "streamId": "s", "definition": "d", "data": [1] });
         let (first, second) = joined(&mut net);
         assert_eq!(send(&mut net, first, message.clone()), [] as [Value; 0]);
-        assert_eq!(net.heard_json(second), std::slice::from_ref(&message));
+        assert_eq!(net.json(second), std::slice::from_ref(&message));
         ask(&mut net, first, "leave", "s");
         ask(&mut net, second, "leave", "s");
         assert_eq!(send(&mut net, first, message.clone())[0]["definition"], "no_peer_associated_before");
@@ -190,16 +188,16 @@ mod two_peers {
         let join = json!({ "command": "join", "streamName": "s" });
         assert_eq!(send(&mut net, old, join), [by_name(notice("joined"))]);
         ask(&mut net, new, "join", "s");
-        assert_eq!(net.heard_json(old), [by_name(command("start"))]);
+        assert_eq!(net.json(old), [by_name(command("start"))]);
         let offer = json!({ "command": "takeConfiguration", "streamName": "s", "type": "offer", "sdp": SDP });
         send(&mut net, old, offer);
-        assert_eq!(net.heard_json(new), [by_name(received("offer"))]);
+        assert_eq!(net.json(new), [by_name(received("offer"))]);
         send(&mut net, new, description("answer"));
-        assert_eq!(net.heard_json(old), [by_name(received("answer"))]);
+        assert_eq!(net.json(old), [by_name(received("answer"))]);
         send(&mut net, new, candidate(1, "v"));
-        assert_eq!(net.heard_json(old), [by_name(candidate(1, "v"))]);
+        assert_eq!(net.json(old), [by_name(candidate(1, "v"))]);
         assert_eq!(send(&mut net, old, json!({ "command": "leave" })), [by_name(notice("leaved"))]);
-        assert_eq!(net.heard_json(new), [command("stop")]);
+        assert_eq!(net.json(new), [command("stop")]);
         assert_eq!(send(&mut net, old, json!({ "command": "leave" })), [] as [Value; 0]);
     }
 }
@@ -220,15 +218,11 @@ mod with_text {
         let got = signals(&mut net, text);
         assert!(is_sdp(&got[0], SdpType::Offer) && matches!(got[1], Signal::Ice(_)), "{got:?}");
         net.say(text, TEXT_ICE);
-        net.say(text, &text_sdp("answer"));
-        assert_eq!(
-            net.heard_json(page),
-            [received("answer"), candidate(1, "v")],
-            "with the mid of its index"
-        );
+        net.say(text, text_sdp("answer"));
+        assert_eq!(net.json(page), [received("answer"), candidate(1, "v")], "with the mid of its index");
         assert_eq!(ask(&mut net, page, "leave", "s"), [notice("leaved")]);
         assert_eq!(net.closed(text), Some(CloseReason::PartnerLeft));
-        assert_eq!(net.hub().counts().peers, 0);
+        assert_eq!(net.hub.counts().peers, 0);
     }
 
     #[test]
@@ -238,12 +232,12 @@ mod with_text {
         ask(&mut net, page, "join", "s");
         net.say(text, "SESSION s");
         assert_eq!((net.heard(text), net.heard(page)), (vec!["SESSION_OK".to_owned()], vec![]), "no start");
-        net.say(text, &text_sdp("offer"));
-        assert_eq!(net.heard_json(page), [received("offer")]);
+        net.say(text, text_sdp("offer"));
+        assert_eq!(net.json(page), [received("offer")]);
         send(&mut net, page, description("answer"));
         assert!(is_sdp(&signals(&mut net, text)[0], SdpType::Answer));
         net.leave(text);
-        assert_eq!(net.heard_json(page), [command("stop")]);
+        assert_eq!(net.json(page), [command("stop")]);
         let next = net.text("next");
         net.say(next, "SESSION s");
         assert_eq!(net.heard(next), ["SESSION_OK"]);
@@ -256,7 +250,7 @@ mod with_text {
         ask(&mut net, page, "join", "s");
         net.say(text, "SESSION s");
         net.say(text, "OFFER_REQUEST");
-        assert_eq!(net.heard_json(page), [command("start")]);
+        assert_eq!(net.json(page), [command("start")]);
     }
 
     #[test]
@@ -267,12 +261,12 @@ mod with_text {
         assert_eq!(ask(&mut net, page, "publish", "s"), [command("start")]);
         send(&mut net, page, description("offer"));
         assert!(is_sdp(&signals(&mut net, text)[0], SdpType::Offer));
-        net.say(text, &text_sdp("answer"));
-        assert_eq!(net.heard_json(page), [received("answer"), notice("publish_started")]);
-        net.say(text, &text_sdp("answer"));
-        assert_eq!(net.heard_json(page), [received("answer")], "once");
+        net.say(text, text_sdp("answer"));
+        assert_eq!(net.json(page), [received("answer"), notice("publish_started")]);
+        net.say(text, text_sdp("answer"));
+        assert_eq!(net.json(page), [received("answer")], "once");
         net.leave(text);
-        assert_eq!(net.heard_json(page), [notice("publish_finished")]);
+        assert_eq!(net.json(page), [notice("publish_finished")]);
         let again = net.text("s");
         assert_eq!(ask(&mut net, page, "publish", "s"), [command("start")], "the id was free");
         assert_eq!(ask(&mut net, page, "stop", "s"), [notice("publish_finished")]);
@@ -287,8 +281,8 @@ mod with_text {
         for _ in 0..2 {
             let text = net.text("t");
             net.say(text, "SESSION s");
-            net.say(text, &text_sdp("offer"));
-            assert_eq!(net.heard_json(page), [received("offer")]);
+            net.say(text, text_sdp("offer"));
+            assert_eq!(net.json(page), [received("offer")]);
             let answers = send(&mut net, page, description("answer"));
             assert_eq!(answers, [notice("publish_started")]);
             let other = net.text("other");
@@ -296,11 +290,7 @@ mod with_text {
             assert_eq!(net.heard(other), ["ERROR peer 's' busy"]);
             net.leave(other);
             net.leave(text);
-            assert_eq!(
-                net.heard_json(page),
-                [notice("publish_finished"), command("stop")],
-                "for a new connection"
-            );
+            assert_eq!(net.json(page), [notice("publish_finished"), command("stop")], "for a new connection");
         }
         assert_eq!(ask(&mut net, page, "stop", "s"), [notice("publish_finished")]);
         let late = net.text("late");
@@ -316,13 +306,13 @@ mod with_text {
         assert_eq!(ask(&mut net, page, "play", "s"), [] as [Value; 0]);
         assert_eq!(net.heard(text), ["OFFER_REQUEST"]);
         net.say(text, TEXT_ICE);
-        net.say(text, &text_sdp("offer"));
-        assert_eq!(net.heard_json(page), [received("offer"), candidate(1, "v")]);
+        net.say(text, text_sdp("offer"));
+        assert_eq!(net.json(page), [received("offer"), candidate(1, "v")]);
         assert_eq!(send(&mut net, page, description("answer")), [notice("play_started")]);
         assert!(is_sdp(&signals(&mut net, text)[0], SdpType::Answer));
         assert_eq!(send(&mut net, page, description("answer")), [] as [Value; 0], "once");
         net.leave(text);
-        assert_eq!(net.heard_json(page), [notice("play_finished")]);
+        assert_eq!(net.json(page), [notice("play_finished")]);
         assert_eq!(ask(&mut net, page, "play", "s"), [error("no_stream_exist")]);
     }
 
@@ -336,13 +326,13 @@ mod with_text {
         net.say(text, "SESSION s");
         assert_eq!(net.heard(text), ["SESSION_OK"]);
         net.say(text, "OFFER_REQUEST");
-        net.say(text, &text_sdp("offer"));
-        assert_eq!(net.heard_json(page), [received("offer")]);
+        net.say(text, text_sdp("offer"));
+        assert_eq!(net.json(page), [received("offer")]);
         assert_eq!(send(&mut net, page, description("answer")), [notice("play_started")]);
         assert!(is_sdp(&signals(&mut net, text)[0], SdpType::Answer));
         assert_eq!(ask(&mut net, other, "play", "s"), [error("viewerLimitReached")]);
         net.leave(text);
-        assert_eq!(net.heard_json(page), [notice("play_finished")]);
+        assert_eq!(net.json(page), [notice("play_finished")]);
         let late = net.text("late");
         net.say(late, "SESSION s");
         assert_eq!(net.heard(late), ["ERROR peer 's' not found"], "it waits no more");
@@ -395,19 +385,19 @@ mod publishing {
         let (publisher, player) = (open(&mut net), open(&mut net));
         ask(&mut net, publisher, "publish", "s");
         assert_eq!(ask(&mut net, player, "play", "s"), [] as [Value; 0]);
-        assert_eq!(net.heard_json(publisher), [command("start")]);
+        assert_eq!(net.json(publisher), [command("start")]);
         send(&mut net, publisher, description("offer"));
-        assert_eq!(net.heard_json(player), [received("offer")]);
+        assert_eq!(net.json(player), [received("offer")]);
         assert_eq!(send(&mut net, player, description("answer")), [notice("play_started")]);
-        assert_eq!(net.heard_json(publisher), [received("answer"), notice("publish_started")]);
+        assert_eq!(net.json(publisher), [received("answer"), notice("publish_started")]);
         let second = open(&mut net);
         assert_eq!(ask(&mut net, second, "play", "s"), [error("viewerLimitReached")]);
         assert_eq!(ask(&mut net, player, "stop", "s"), [notice("play_finished")]);
-        assert_eq!(net.heard_json(publisher), [notice("publish_finished"), command("stop")]);
+        assert_eq!(net.json(publisher), [notice("publish_finished"), command("stop")]);
         assert_eq!(ask(&mut net, second, "play", "s"), [] as [Value; 0]);
-        assert_eq!(net.heard_json(publisher), [command("start")]);
+        assert_eq!(net.json(publisher), [command("start")]);
         assert_eq!(ask(&mut net, publisher, "stop", "s"), [notice("publish_finished")]);
-        assert_eq!(net.heard_json(second), [notice("play_finished")]);
+        assert_eq!(net.json(second), [notice("play_finished")]);
         assert_eq!(ask(&mut net, second, "play", "s"), [error("no_stream_exist")]);
     }
 
@@ -421,16 +411,16 @@ mod publishing {
         assert_eq!(ask(&mut net, player, "getStreamInfo", "s"), [error("no_stream_exist")]);
         assert_eq!(ask(&mut net, publisher, "publish", "s"), [command("start")]);
         send(&mut net, publisher, description("offer"));
-        assert_eq!(net.heard_json(player), [received("offer")]);
+        assert_eq!(net.json(player), [received("offer")]);
         assert_eq!(send(&mut net, player, description("answer")), [notice("play_started")]);
-        assert_eq!(net.heard_json(publisher), [received("answer"), notice("publish_started")]);
+        assert_eq!(net.json(publisher), [received("answer"), notice("publish_started")]);
         let second = open(&mut net);
         assert_eq!(ask(&mut net, second, "play", "s"), [error("viewerLimitReached")]);
         assert_eq!(ask(&mut net, second, "publish", "s"), [error("streamIdInUse")]);
         net.leave(player);
-        assert_eq!(net.heard_json(publisher), [notice("publish_finished"), command("stop")], "it waits");
+        assert_eq!(net.json(publisher), [notice("publish_finished"), command("stop")], "it waits");
         assert_eq!(ask(&mut net, second, "play", "s"), [] as [Value; 0]);
-        assert_eq!(net.heard_json(publisher), [command("start")]);
+        assert_eq!(net.json(publisher), [command("start")]);
     }
 
     #[test]
@@ -469,14 +459,14 @@ mod publishing {
             assert_eq!(ask(&mut net, publisher, "stop", "s"), [notice("publish_finished")]);
             assert_eq!(ask(&mut net, publisher, "stop", "s"), [] as [Value; 0]);
         }
-        let counts = net.hub().counts();
+        let counts = net.hub.counts();
         assert_eq!((counts.peers, counts.sessions), (0, 0));
         ask(&mut net, publisher, "publish", "s");
         for _ in 0..50 {
             ask(&mut net, player, "play", "s");
-            assert_eq!(net.heard_json(publisher), [command("start")]);
+            assert_eq!(net.json(publisher), [command("start")]);
             assert_eq!(ask(&mut net, player, "stop", "s"), [notice("play_finished")]);
-            assert_eq!(net.heard_json(publisher), [notice("publish_finished"), command("stop")]);
+            assert_eq!(net.json(publisher), [notice("publish_finished"), command("stop")]);
         }
     }
 
@@ -490,20 +480,20 @@ mod publishing {
         assert_eq!(net.heard(text), ["OFFER_REQUEST"]);
         let caller = net.text("caller");
         net.say(caller, "SESSION mine");
-        net.say(caller, &text_sdp("offer"));
-        net.say(text, &text_sdp("offer"));
-        let streams: Vec<_> = net.heard_json(page).iter().map(|it| it["streamId"].clone()).collect();
+        net.say(caller, text_sdp("offer"));
+        net.say(text, text_sdp("offer"));
+        let streams: Vec<_> = net.json(page).iter().map(|it| it["streamId"].clone()).collect();
         assert_eq!(streams, ["mine", "cam"]);
         net.leave(text);
         assert_eq!(
-            net.heard_json(page)[0],
+            net.json(page)[0],
             json!({ "command": "notification", "definition": "play_finished", "streamId": "cam" })
         );
         let stopped = send(&mut net, page, json!({ "command": "stop" }));
         assert_eq!(stopped.len(), 1, "publishing only: {stopped:?}");
         assert_eq!(net.closed(caller), Some(CloseReason::PartnerLeft));
         assert_eq!(send(&mut net, page, json!({ "command": "leave" }))[0]["streamId"], "two");
-        assert_eq!(net.hub().counts().peers, 0);
+        assert_eq!(net.hub.counts().peers, 0);
     }
 }
 
@@ -520,9 +510,9 @@ mod crossing {
         net.say(text, "SESSION s");
         ask(&mut net, page, "stop", "s");
         assert_eq!(net.closed(text), Some(CloseReason::PartnerLeft));
-        assert_eq!(net.hub().counts().sessions, 0);
+        assert_eq!(net.hub.counts().sessions, 0);
         net.release(page);
-        assert_eq!(net.heard(page), [] as [String; 0]);
+        assert_eq!(net.json(page), [notice("publish_finished")], "to the stop only");
     }
 
     #[test]
@@ -532,16 +522,17 @@ mod crossing {
         ask(&mut net, page, "publish", "s");
         net.hold(page);
         net.say(text, "SESSION s");
-        net.say(text, &text_sdp("offer"));
+        net.say(text, text_sdp("offer"));
         net.say(text, "OFFER_REQUEST");
         ask(&mut net, page, "stop", "s");
         ask(&mut net, page, "publish", "s");
         send(&mut net, page, description("answer"));
         net.release(page);
-        assert_eq!(net.heard_json(page), [error("no_peer_associated_before")], "to the answer");
+        let expected = [notice("publish_finished"), error("no_peer_associated_before")];
+        assert_eq!(net.json(page), expected, "to the stop and to the answer");
         let player = open(&mut net);
         ask(&mut net, player, "play", "s");
-        assert_eq!(net.heard_json(page), [command("start")], "it waits again");
+        assert_eq!(net.json(page), [command("start")], "it waits again");
     }
 
     #[test]
@@ -555,9 +546,10 @@ mod crossing {
         ask(&mut net, holder, "stop", "s");
         ask(&mut net, page, "publish", "s");
         net.release(page);
+        assert_eq!(net.json(page), [notice("publish_finished")], "no error");
         let player = open(&mut net);
         ask(&mut net, player, "play", "s");
-        assert_eq!(net.heard_json(page), [command("start")]);
+        assert_eq!(net.json(page), [command("start")]);
     }
 
     #[test]
@@ -569,7 +561,7 @@ mod crossing {
         net.leave(text);
         send(&mut net, page, candidate(0, "a"));
         net.release(page);
-        assert_eq!(net.heard_json(page), [notice("play_finished")]);
+        assert_eq!(net.json(page), [notice("play_finished")]);
     }
 }
 
@@ -602,12 +594,12 @@ mod refusals {
             (r#"{"command":"takeCandidate","streamId":"s"}"#, "missingParameter"),
         ] {
             net.say(page, text);
-            let heard = net.heard_json(page);
+            let heard = net.json(page);
             assert_eq!(definitions(&heard), [definition], "{text}");
             assert_eq!(heard[0]["command"], "error");
         }
         net.send(page, Message::binary(&b"{}"[..]));
-        assert_eq!(definitions(&net.heard_json(page)), ["invalid_message"]);
+        assert_eq!(definitions(&net.json(page)), ["invalid_message"]);
         assert_eq!(net.closed(page), None);
         let refused = send(&mut net, page, json!({ "command": "join", "streamName": "a b" }));
         assert_eq!((&refused[0]["streamId"], &refused[0]["streamName"]), (&json!("a b"), &json!("a b")));
@@ -615,7 +607,7 @@ mod refusals {
 
     #[test]
     fn what_is_too_long_is_not_repeated_at_any_length() {
-        let mut net = Net::with_rules(Rules { max_uid: 10, ..Rules::default() });
+        let mut net = Net::new(Rules { max_uid: 10, ..Rules::default() });
         let page = open(&mut net);
         let long = "ü".repeat(100_000);
         for message in [
@@ -623,7 +615,7 @@ mod refusals {
             json!({ "command": long, "streamId": long }),
             json!({ "command": "getRoomInfo", "streamId": long, "room": long }),
         ] {
-            net.say(page, &message.to_string());
+            net.say(page, &message);
             assert!(net.heard(page)[0].len() < 2300);
         }
         for begin in ["join", "publish"] {
@@ -641,10 +633,10 @@ mod refusals {
             uid: Some(uids.into()),
             ..Grant::default()
         };
-        let only_a = net.open_with(Dialect::Antmedia, grant(None, "a"));
+        let only_a = net.open_with(Dialect::Antmedia, "", grant(None, "a"));
         assert_eq!(ask(&mut net, only_a, "publish", "s"), [error("unauthorized_access")]);
         assert_eq!(ask(&mut net, only_a, "join", "s"), [error("unauthorized_access")]);
-        let mute = net.open_with(Dialect::Antmedia, grant(Some(vec![Ability::Answer]), "*"));
+        let mute = net.open_with(Dialect::Antmedia, "", grant(Some(vec![Ability::Answer]), "*"));
         let text = net.text("s");
         assert_eq!(ask(&mut net, mute, "play", "s"), [error("no_stream_exist")]);
         assert_eq!(ask(&mut net, mute, "publish", "s"), [error("unauthorized_access")]);
@@ -671,14 +663,14 @@ mod refusals {
             assert_eq!((&error["definition"], &error["information"]), (&json!(definition), &reason));
             assert!(antmedia.streams.is_empty());
             // One that was not asked for.
-            net.deny(page, "s", refusal);
+            net.handle(page, Event::Denied { about, key: Key::from("s"), refusal });
             assert_eq!(net.heard(page), [] as [String; 0]);
         }
     }
 
     #[test]
     fn there_are_limits() {
-        let mut net = Net::with_rules(Rules { max_sessions: 1, ..Rules::default() });
+        let mut net = Net::new(Rules { max_sessions: 1, ..Rules::default() });
         let (page, _one, _two) = (open(&mut net), net.text("one"), net.text("two"));
         ask(&mut net, page, "play", "one");
         let refused = ask(&mut net, page, "play", "two");
@@ -755,10 +747,10 @@ mod questions {
     fn a_caller_is_named_by_its_token() {
         let mut net = Net::default();
         let grant = Grant { identity: Some(Arc::from("erin")), ..Grant::default() };
-        let (page, _text) = (net.open_with(Dialect::Antmedia, grant), net.text("s"));
+        let (page, _text) = (net.open_with(Dialect::Antmedia, "", grant), net.text("s"));
         ask(&mut net, page, "play", "s");
         let sessions: Vec<_> =
-            net.hub().sessions().map(|(caller, callee)| (caller.to_string(), callee.to_string())).collect();
+            net.hub.sessions().map(|(caller, callee)| (caller.to_string(), callee.to_string())).collect();
         assert_eq!(sessions, [("erin".to_owned(), "s".to_owned())]);
     }
 }
@@ -814,7 +806,7 @@ mod properties {
                     (Some(page), 0 | 1) if holds[who] => { net.release(*page); holds[who] = false; }
                     (Some(page), _) => net.say(*page, &frame),
                     (None, 0 | 1) => net.say(text, "SESSION a"),
-                    (None, _) => net.say(text, &text_sdp("offer")),
+                    (None, _) => net.say(text, text_sdp("offer")),
                 }
             }
             for (page, holds) in pages.iter().zip(holds) {
@@ -828,7 +820,7 @@ mod properties {
                 }
             }
             net.leave(text);
-            let counts = net.hub().counts();
+            let counts = net.hub.counts();
             prop_assert_eq!((counts.peers, counts.sessions), (0, 0));
             // A fresh start works for everybody.
             for page in &pages {
@@ -837,7 +829,7 @@ mod properties {
             ask(&mut net, pages[0], "publish", "a");
             ask(&mut net, pages[1], "play", "a");
             let started = json!({ "command": "start", "streamId": "a" });
-            prop_assert_eq!(net.heard_json(pages[0]), [started]);
+            prop_assert_eq!(net.json(pages[0]), [started]);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use callbin_protocol::{PeerId, SdpType, Signal};
+use callbin_protocol::{PeerId, Signal};
 
 /// The most unanswered offers that are remembered.
 const MAX_OFFERS: usize = 64;
@@ -52,7 +52,7 @@ impl Exchange {
 
     /// The client sent a signal to one member.
     pub(super) fn sent_to(&mut self, member: &PeerId, signal: &Signal) {
-        if is_sdp(signal, SdpType::Answer) {
+        if signal.is_answer() {
             self.forget(member);
         }
     }
@@ -61,8 +61,8 @@ impl Exchange {
     ///
     /// An answer is one to the oldest offer; candidates belong to the last description, or to the answer to come.
     pub(super) fn sent_to_all(&mut self, signal: &Signal) -> Others {
-        let is_answer = is_sdp(signal, SdpType::Answer);
-        if is_sdp(signal, SdpType::Offer) {
+        let is_answer = signal.is_answer();
+        if signal.is_offer() {
             self.partner = Partner::All;
         } else if is_answer && let Some(member) = self.offers.pop_front() {
             self.partner = Partner::One(member);
@@ -85,13 +85,9 @@ impl Exchange {
     }
 }
 
-fn is_sdp(signal: &Signal, wanted: SdpType) -> bool {
-    matches!(signal, Signal::Sdp { kind, .. } if *kind == wanted)
-}
-
 #[cfg(test)]
 mod tests {
-    use callbin_protocol::Candidate;
+    use callbin_protocol::{Candidate, SdpType};
 
     use super::*;
 
