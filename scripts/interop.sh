@@ -25,10 +25,10 @@ if ! cmp -s "$sources/package-lock.json" "$cache/node_modules/installed.json"; t
     cp "$sources/package-lock.json" "$cache/node_modules/installed.json"
 fi
 
-# GStreamer's webrtcsink, webrtcsrc, whipsink and whepsrc: a large build, made once for each version. Without it their rows
-# say so.
+# GStreamer's webrtcsink, webrtcsrc, whipclientsink, whipsink and whepsrc: a large build, made once for each version. Without it
+# their rows say so.
 if ! cmp -s "$sources/gst-plugins-rs/Cargo.lock" "$cache/gst-plugins-rs/built.lock"; then
-    echo "callbin: building webrtcsink and whipsink, which takes some minutes" >&2
+    echo "callbin: building webrtcsink, whipclientsink, whipsink and whepsrc, which takes some minutes" >&2
     if cargo build --quiet --locked --package gst-plugin-webrtc --package gst-plugin-webrtchttp --target-dir "$cache/gst-plugins-rs" \
         --manifest-path "$sources/gst-plugins-rs/Cargo.toml"; then
         cp "$sources/gst-plugins-rs/Cargo.lock" "$cache/gst-plugins-rs/built.lock"

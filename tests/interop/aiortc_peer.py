@@ -137,7 +137,10 @@ class Peer:
         await self.pc.setLocalDescription(description)
         ours = self.pc.localDescription
         report("sdp", whose="ours", type=ours.type, sdp=ours.sdp)
-        await self.socket.send(json.dumps({"sdp": {"type": ours.type, "sdp": ours.sdp}}))
+        await self.send({"sdp": {"type": ours.type, "sdp": ours.sdp}})
+
+    async def send(self, signal):
+        await self.socket.send(json.dumps(signal))
 
     async def offer(self):
         async with self.turn:

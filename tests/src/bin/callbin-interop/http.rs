@@ -41,6 +41,8 @@ pub enum HttpClient {
     WhipSink,
     /// GStreamer's `whepsrc`.
     WhepSrc,
+    /// GStreamer's `whipclientsink`: `webrtcsink` with WHIP.
+    WhipClientSink,
     /// `@eyevinn/whip-web-client`, in Chromium.
     WhipWebClient,
     /// `whip-whep`'s WHIP client, in Chromium.
@@ -53,14 +55,22 @@ pub enum HttpClient {
 
 impl HttpClient {
     /// All clients.
-    pub const ALL: [Self; 6] =
-        [Self::WhipSink, Self::WhepSrc, Self::WhipWebClient, Self::Publish, Self::View, Self::Rest];
+    pub const ALL: [Self; 7] = [
+        Self::WhipSink,
+        Self::WhepSrc,
+        Self::WhipClientSink,
+        Self::WhipWebClient,
+        Self::Publish,
+        Self::View,
+        Self::Rest,
+    ];
 
     /// The name in the table and in uids.
     pub fn name(self) -> &'static str {
         match self {
             Self::WhipSink => "whipsink",
             Self::WhepSrc => "whepsrc",
+            Self::WhipClientSink => "whipclientsink",
             Self::WhipWebClient => "whip-web-client",
             Self::Publish => "whip-whep-publish",
             Self::View => "whip-whep-view",
@@ -71,16 +81,31 @@ impl HttpClient {
     /// The media that it has. `whepsrc` only has video here.
     fn ways(self) -> &'static [Way] {
         match self {
-            Self::WhipSink | Self::WhipWebClient | Self::Publish => &[Way::PictureOut, Way::SoundOut],
+            Self::WhipSink | Self::WhipClientSink | Self::WhipWebClient | Self::Publish => {
+                &[Way::PictureOut, Way::SoundOut]
+            }
             Self::WhepSrc => &[Way::PictureIn],
             Self::View => &[Way::PictureIn, Way::SoundIn],
             Self::Rest => &Way::MEDIA,
         }
     }
+
+    /// The reason not to run it: the plugin that has its element is not built.
+    fn missing_plugin(self, packages: &Path) -> Option<&'static str> {
+        let (file, reason) = match self {
+            Self::WhipSink | Self::WhepSrc => ("libgstwebrtchttp.so", "gst-plugin-webrtchttp is not built"),
+            Self::WhipClientSink => ("libgstrswebrtc.so", "gst-plugin-webrtc is not built"),
+            Self::WhipWebClient | Self::Publish | Self::View | Self::Rest => return None,
+        };
+        (!plugins(packages).join(file).exists()).then_some(reason)
+    }
 }
 
 /// Runs one client.
 pub fn run(client: HttpClient, packages: &Path) -> Vec<Row> {
+    if let Some(reason) = client.missing_plugin(packages) {
+        return vec![Row::not_run(client.name(), reason)];
+    }
     let row = || {
         let mut row = Row::new(client.name(), Role::CallsOffers);
         let looks = crate::guarded(|| call(client, packages));
@@ -218,6 +243,15 @@ impl Far {
                     command.arg(endpoint).stdout(Stdio::null()).stderr(Stdio::null()),
                 ))
             }
+            HttpClient::WhipClientSink => {
+                let pipeline = format!(
+                    "whipclientsink name=w stun-server=NULL signaller::whip-endpoint={url}whip/{uid} video-caps=video/x-vp8 \
+                    videotestsrc is-live=true pattern=green ! video/x-raw,width=320,height=240,framerate=15/1 ! w. \
+                    audiotestsrc is-live=true freq=1000 ! w."
+                );
+                let mut command = gst_launch(packages, &pipeline);
+                Self::Silent(Process::spawn(command.stdout(Stdio::null()).stderr(Stdio::null())))
+            }
             HttpClient::WhepSrc => {
                 let mut command = gst_launch(packages, "");
                 command.args(["whepsrc", "name=w", &format!("whep-endpoint={url}whep/{uid}")]);
@@ -288,10 +322,39 @@ impl Far {
     }
 }
 
-/// A pipeline with the plugin that scripts/interop.sh has built.
+/// Where scripts/interop.sh has built the plugins.
+fn plugins(packages: &Path) -> PathBuf {
+    packages.join("gst-plugins-rs/debug")
+}
+
+/// A pipeline with the plugins that scripts/interop.sh has built.
 fn gst_launch(packages: &Path, pipeline: &str) -> Command {
     let mut command = Command::new("gst-launch-1.0");
-    let plugins: PathBuf = packages.join("gst-plugins-rs/debug");
-    command.env("GST_PLUGIN_PATH", plugins).arg("-q").args(pipeline.split_whitespace()).stdin(Stdio::null());
     command
+        .env("GST_PLUGIN_PATH", plugins(packages))
+        .arg("-q")
+        .args(pipeline.split_whitespace())
+        .stdin(Stdio::null());
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Table;
+
+    #[test]
+    fn a_client_whose_plugin_is_not_built_is_not_run() {
+        let packages = TempDir::new().unwrap();
+        for (client, plugin) in [
+            (HttpClient::WhipSink, "gst-plugin-webrtchttp"),
+            (HttpClient::WhepSrc, "gst-plugin-webrtchttp"),
+            (HttpClient::WhipClientSink, "gst-plugin-webrtc"),
+        ] {
+            let mut table = Table::new(&[]);
+            table.extend(run(client, packages.path()));
+            let row = format!("| {} | not run: {plugin} is not built |", client.name());
+            assert!(!table.has_failed() && table.to_string().contains(&row), "{table}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ mod http;
 mod link;
 mod machine;
 mod peer;
+mod rooms;
 mod stack;
 mod table;
 mod webrtcsink;
@@ -54,7 +55,7 @@ fn main() {
         .map(Kind::name)
         .into_iter()
         .chain(HttpClient::ALL.map(HttpClient::name))
-        .chain([antmedia::NAME])
+        .chain([rooms::NAME, antmedia::NAME])
         .chain(Example::ALL.map(Example::name))
         .chain(Element::ALL.map(Element::name))
         .chain([gstwebrtc::NAME])
@@ -82,6 +83,9 @@ fn main() {
     });
     let over_http = HttpClient::ALL.into_iter().filter(|it| is_wanted(it.name()));
     table.extend(over_http.flat_map(|client| http::run(client, &packages)));
+    if is_wanted(rooms::NAME) {
+        table.extend(rooms::rows(&server, &packages));
+    }
     table.extend(Example::ALL.into_iter().filter(|it| is_wanted(it.name())).flat_map(examples::run));
     let elements = Element::ALL.into_iter().filter(|it| is_wanted(it.name()));
     table.extend(elements.flat_map(|element| webrtcsink::run(&server, &packages, element)));
