@@ -1,7 +1,7 @@
 //! SDP fragments for trickle ICE over HTTP (`application/trickle-ice-sdpfrag`, RFC 8840), and candidates inside session
 //! descriptions (RFC 8839).
 
-use std::fmt::Write;
+use std::{collections::HashSet, fmt::Write};
 
 use crate::Candidate;
 
@@ -91,6 +91,7 @@ pub fn fold_candidates(sdp: &str, candidates: &[Candidate], is_complete: bool) -
         }
         let Some(index) = place.checked_sub(1) else { continue };
         let mid = section.lines().find_map(|line| line.strip_prefix("a=mid:")).map(str::trim);
+        let known: HashSet<&str> = section.lines().filter_map(|line| line.strip_prefix("a=")).collect();
         let own = candidates.iter().filter(|candidate| is_of(candidate, index, mid));
         let (mut has_end, mut has_any) = (false, section.contains("a=candidate:"));
         for candidate in own {
@@ -98,7 +99,7 @@ pub fn fold_candidates(sdp: &str, candidates: &[Candidate], is_complete: bool) -
             let line = candidate.candidate.trim();
             let line = line.strip_prefix("a=").unwrap_or(line);
             let is_one = line.starts_with("candidate:") && !line.contains(['\r', '\n']);
-            if is_one && !section.lines().any(|known| known.strip_prefix("a=") == Some(line)) {
+            if is_one && !known.contains(line) {
                 has_any = true;
                 let _ = write!(text, "a={line}\r\n");
             }

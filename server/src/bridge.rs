@@ -2,7 +2,7 @@
 
 mod inbound;
 
-pub use inbound::Inbound;
+pub use inbound::{Inbound, Members};
 
 use crate::{
     delivery::payload::Side,
@@ -46,7 +46,7 @@ enum Callee {
 impl From<&Card> for Callee {
     fn from(card: &Card) -> Self {
         match (card.flow, card.leads) {
-            (Flow::Receives | Flow::Awaits, _) => Self::Answers,
+            (Flow::Receives | Flow::Awaits | Flow::None, _) => Self::Answers,
             (Flow::Both | Flow::Sends, true) => Self::Leads,
             (Flow::Both | Flow::Sends, false) => Self::Offers,
         }

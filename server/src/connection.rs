@@ -356,9 +356,9 @@ impl Pump {
                     self.presence.outbox.push(Message::Text(text));
                 }
                 Some(Step::IceServers) => self.write_ice_servers(),
-                Some(Step::Ask(request)) => {
+                Some(Step::Ask(mut request)) => {
                     self.admit_request(&request)?;
-                    match self.presence.question(&request) {
+                    match self.presence.question(&mut request) {
                         Some(asking) => self.waiting = Some(Box::new(Waiting { request, asking, paid: 0 })),
                         None => self.carry_out(request, 0)?,
                     }

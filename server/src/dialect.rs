@@ -78,7 +78,12 @@ impl Dialect {
 
     /// The longest frame and the longest message that it knows, in bytes, if it has limits of its own.
     pub fn max_sizes(self) -> Option<(usize, usize)> {
-        (self == Self::Action).then_some((32 << 10, 128 << 10))
+        match self {
+            Self::Action => Some((32 << 10, 128 << 10)),
+            // A message goes to all members of a room.
+            Self::Rooms => Some((256 << 10, 256 << 10)),
+            _ => None,
+        }
     }
 }
 

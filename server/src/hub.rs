@@ -169,6 +169,8 @@ struct Seat {
 struct Peer {
     conn: ConnId,
     card: Card,
+    /// It was registered by a meeting, and may be met again by whichever of the two stays.
+    meets: bool,
 }
 
 impl Connection {
@@ -367,22 +369,19 @@ impl Hub {
     /// The cost of a request beyond itself if it were carried out now: the notices it causes and the names in its answer.
     ///
     /// Of two members, the one that joined later pays for both notices between them: its joining and the first leaving.
-    /// So leaving is free, also when a whole network leaves. In the same way, who registers pays for the watchers.
+    /// So leaving is free, also when a whole network leaves. News for
+    /// watchers cost nobody: they are delivered as time allows, and dropped if there are too many.
     pub fn fan_out(&self, conn: ConnId, request: &Request) -> usize {
         let Some(connection) = self.connections.get(&conn) else { return 0 };
         let members = |room| self.rooms.get(room).map_or(0, Room::len);
-        let is_registered = connection.dialect.is_single() && !connection.uids.is_empty();
         match (request, &connection.seat) {
             (Request::Join(id), None) if connection.is_idle() && connection.grant.allows_room(id) => {
                 let members = members(id);
                 if members < self.rules.max_members { 2 * members } else { 0 }
             }
             (Request::Members | Request::Send { to: None, .. }, Some(seat)) => members(&seat.room),
-            (Request::Register { .. } | Request::Meet { .. }, _) if !is_registered => {
-                2 * self.directory.len()
-            }
-            (Request::Describe { .. }, _) => self.directory.len(),
-            (Request::List(_), _) => self.uids.len(),
+            // Each id is looked up, and so are its calls.
+            (Request::List(_), _) => self.uids.len() + 2 * self.sessions,
             _ => 0,
         }
     }
@@ -515,7 +514,9 @@ impl Hub {
             }
             Request::Find { key, uid } => self.find_peer(conn, key, uid, effects),
             Request::Call { key, to, from, start } => self.call(conn, &key, to, from, start, None, effects),
-            Request::Meet { key, uid, card, start } => self.meet(conn, &key, uid, card, start, effects),
+            Request::Meet { key, uid, card, start, only } => {
+                self.meet(conn, &key, (uid, card), start, only, effects)
+            }
             Request::Signal { key, payload } => self.signal(conn, &key, payload, effects),
             Request::End(key) => self.end(conn, &key, effects),
             Request::Join(room) => self.join(conn, room, effects),

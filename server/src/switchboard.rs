@@ -172,13 +172,9 @@ impl Switchboard {
     pub fn fan_out(&self, conn: ConnId, request: &Request) -> usize {
         // Fast path without the lock: only these requests cost extra, and most messages in a room are for one member.
         match request {
-            Request::Join(_)
-            | Request::Members
-            | Request::Send { to: None, .. }
-            | Request::Register { .. }
-            | Request::Meet { .. }
-            | Request::Describe { .. }
-            | Request::List(_) => self.lock().hub.fan_out(conn, request),
+            Request::Join(_) | Request::Members | Request::Send { to: None, .. } | Request::List(_) => {
+                self.lock().hub.fan_out(conn, request)
+            }
             _ => 0,
         }
     }

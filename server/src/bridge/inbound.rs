@@ -1,17 +1,24 @@
 //! One direction of a call between two dialects, at its receiver.
 
-use std::vec;
+use std::{collections::HashMap, vec};
 
-use callbin_protocol::{Candidate, Signal};
+use callbin_protocol::{Candidate, PeerId, Signal};
 
 /// The most candidates kept until their description comes. A browser on a machine with many addresses gathers some dozens.
 const MAX_HELD: usize = 256;
 
-/// The longest candidate that is kept, in bytes. The longest of a browser has some 200.
-const MAX_HELD_LEN: usize = 4096;
+/// The longest candidate that is delivered, in bytes. The longest of a browser has some 200.
+const MAX_CANDIDATE: usize = 4096;
 
-/// The most mids that are remembered of a description.
+/// The most mids that are remembered of a description, and the longest one in bytes.
 const MAX_MIDS: usize = 256;
+const MAX_MID: usize = 64;
+
+/// The most bytes kept of one sender, and of all members of a room together.
+const ROOM: usize = 64 * 1024;
+
+/// What a kept candidate or mid counts beyond its text.
+const ENTRY: usize = 64;
 
 /// Brings the signals of one peer into the form and order that every receiver reads.
 ///
@@ -24,22 +31,36 @@ pub struct Inbound {
     /// The sender's mids by m-line. `None`: no description was delivered yet.
     mids: Option<Vec<Option<Box<str>>>>,
     held: Vec<Candidate>,
+    /// What both count.
+    bytes: usize,
 }
 
 impl Inbound {
     /// Takes a signal, and returns the signals to deliver now, in order.
     pub fn take(&mut self, signal: Signal) -> vec::IntoIter<Signal> {
+        self.take_within(signal, ROOM)
+    }
+
+    /// Takes a signal, and keeps no more than so many bytes.
+    fn take_within(&mut self, signal: Signal, room: usize) -> vec::IntoIter<Signal> {
         let mut ready = Vec::new();
         match signal {
+            Signal::Ice(candidate) if len(&candidate) > MAX_CANDIDATE => {}
             Signal::Ice(candidate) if self.mids.is_none() => {
-                let len = candidate.candidate.len() + candidate.sdp_mid.as_deref().map_or(0, str::len);
-                if self.held.len() < MAX_HELD && len <= MAX_HELD_LEN {
+                let bytes = self.bytes + len(&candidate) + ENTRY;
+                if self.held.len() < MAX_HELD && bytes <= room {
+                    self.bytes = bytes;
                     self.held.push(candidate);
                 }
             }
             Signal::Ice(candidate) => ready.push(Signal::Ice(self.complete(candidate))),
             Signal::Sdp { kind, sdp } => {
-                self.mids = Some(mids(&sdp));
+                let mids = mids(&sdp);
+                self.bytes = mids.iter().map(|mid| mid.as_deref().map_or(0, str::len) + ENTRY).sum();
+                // Without its mids, candidates of a description belong to the m-lines of their indices.
+                let fits = self.bytes <= room;
+                self.bytes = if fits { self.bytes } else { 0 };
+                self.mids = Some(if fits { mids } else { Vec::new() });
                 ready.push(Signal::Sdp { kind, sdp });
                 for candidate in std::mem::take(&mut self.held) {
                     ready.push(Signal::Ice(self.complete(candidate)));
@@ -70,6 +91,37 @@ impl Inbound {
     }
 }
 
+/// The signals of the members of a room, at one of them.
+#[derive(Debug, Default)]
+pub struct Members {
+    senders: HashMap<PeerId, Inbound>,
+    /// What is kept of all of them.
+    bytes: usize,
+}
+
+impl Members {
+    /// Takes a signal of a member, see [`Inbound::take`].
+    pub fn take(&mut self, from: &PeerId, signal: Signal) -> vec::IntoIter<Signal> {
+        let inbound = self.senders.entry(from.clone()).or_default();
+        let others = self.bytes.saturating_sub(inbound.bytes);
+        let ready = inbound.take_within(signal, ROOM.saturating_sub(others));
+        self.bytes = others + inbound.bytes;
+        ready
+    }
+
+    /// A member has left.
+    pub fn forget(&mut self, member: &PeerId) {
+        if let Some(inbound) = self.senders.remove(member) {
+            self.bytes = self.bytes.saturating_sub(inbound.bytes);
+        }
+    }
+}
+
+/// The bytes of a candidate.
+fn len(candidate: &Candidate) -> usize {
+    candidate.candidate.len() + candidate.sdp_mid.as_deref().map_or(0, str::len)
+}
+
 /// The mid of each m-line (RFC 5888, section 4), in order.
 fn mids(sdp: &str) -> Vec<Option<Box<str>>> {
     let mut mids: Vec<Option<Box<str>>> = Vec::new();
@@ -80,7 +132,7 @@ fn mids(sdp: &str) -> Vec<Option<Box<str>>> {
             }
             mids.push(None);
         } else if let (Some(mid), Some(last)) = (line.strip_prefix("a=mid:"), mids.last_mut()) {
-            *last = Some(mid.trim().into());
+            *last = Some(mid.trim()).filter(|mid| mid.len() <= MAX_MID).map(Into::into);
         }
     }
     mids
@@ -137,15 +189,43 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_bounded() {
+    fn what_is_kept_is_bounded() {
         let mut inbound = Inbound::default();
-        for _ in 0..10_000 {
-            inbound.take(ice("x", None, None));
-        }
+        (0..10_000).for_each(|_| drop(inbound.take(ice("x", None, None))));
         assert_eq!(inbound.take(offer()).count(), 1 + MAX_HELD);
         let mut inbound = Inbound::default();
-        inbound.take(ice(&"x".repeat(MAX_HELD_LEN + 1), None, None));
+        let long = "x".repeat(MAX_CANDIDATE);
+        (0..10_000).for_each(|_| drop(inbound.take(ice(&long, None, None))));
+        assert_eq!(inbound.take(offer()).count(), 1 + ROOM / (MAX_CANDIDATE + ENTRY));
+        let mids = "v=0\r\n".to_owned() + &format!("m=audio\r\na=mid:{long}\r\n").repeat(500);
+        let mut inbound = Inbound::default();
+        assert_eq!(inbound.take(Signal::Sdp { kind: SdpType::Offer, sdp: mids }).count(), 1);
+        assert!(inbound.bytes <= ROOM, "{}", inbound.bytes);
+    }
+
+    #[test]
+    fn no_candidate_is_delivered_that_is_too_long() {
+        let long = "x".repeat(MAX_CANDIDATE + 1);
+        let mut inbound = Inbound::default();
+        assert_eq!(inbound.take(ice(&long, None, None)).count(), 0);
         assert_eq!(inbound.take(offer()).count(), 1);
+        assert_eq!(inbound.take(ice(&long, None, None)).count(), 0, "also later");
+    }
+
+    #[test]
+    fn all_members_of_a_room_share_one_bound() {
+        let mut members = Members::default();
+        let uid = |number: u32| PeerId::new(&format!("m{number}")).unwrap();
+        let text = "x".repeat(1000);
+        for number in 0..100 {
+            (0..100).for_each(|_| drop(members.take(&uid(number), ice(&text, None, None))));
+        }
+        let kept: usize = members.senders.values().map(|it| it.held.len() * (text.len() + ENTRY)).sum();
+        assert!(kept <= ROOM && members.bytes == kept, "{kept}");
+        (0..100).for_each(|number| members.forget(&uid(number)));
+        assert_eq!(members.bytes, 0);
+        assert_eq!(members.take(&uid(1), ice(&text, None, None)).count(), 0, "there is room again");
+        assert_eq!(members.take(&uid(1), offer()).count(), 2);
     }
 
     proptest! {

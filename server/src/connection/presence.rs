@@ -14,7 +14,7 @@ use crate::{
     },
     app::App,
     delivery::outbox::Outbox,
-    hub::{ConnId, Event, Request, Wish},
+    hub::{About, ConnId, Event, Request, Wish},
 };
 
 /// What has to come before a request is carried out: the webhook's verdict, or a pause for the rate limit.
@@ -57,11 +57,15 @@ impl Presence {
     }
 
     /// The question to the webhook about a request, if it has to be asked.
-    pub fn question(&self, request: &Request) -> Option<Asking> {
+    pub fn question(&self, request: &mut Request) -> Option<Asking> {
         let settings = self.app.settings();
         let webhook = settings.webhook.as_ref()?;
         let Presence { conn, address, ticket, grant, app, .. } = self;
         let (wish, uid) = app.switchboard.wish(*conn, request)?;
+        // Until it is carried out, the id may be registered or given up: then the verdict is about something else.
+        if let Request::Meet { only, .. } = request {
+            *only = Some(if matches!(wish, Wish::Call(_)) { About::Call } else { About::Register });
+        }
         if !may_ask(grant, &wish, uid.as_ref()) {
             return None;
         }

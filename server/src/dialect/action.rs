@@ -15,7 +15,7 @@ use self::stay::Stay;
 use super::{Dialect, Opening, Step, Translator, to_frame};
 use crate::{
     close::CloseReason,
-    hub::{About, Card, Notice, Payload, Refusal, Refused, Request},
+    hub::{About, Card, Flow, Notice, Payload, Refusal, Refused, Request},
 };
 
 /// A client that sends heartbeats is offline after this time without a frame.
@@ -106,7 +106,8 @@ impl Action {
         let room = room.and_then(|room| RoomId::new(room).ok());
         let room =
             room.ok_or((Code::InvalidSignal, "the rid is empty, reserved, too long or has white space"))?;
-        let register = Request::Register { uid: uid.clone(), card: Card::default() };
+        let register =
+            Request::Register { uid: uid.clone(), card: Card { flow: Flow::None, ..Card::default() } };
         steps.extend([register, Request::Join(room.clone())].map(Step::Ask));
         steps.push(Step::IceServers);
         let joining = Joining { uid, room, data, is_refused: false, ice_servers: Vec::new() };

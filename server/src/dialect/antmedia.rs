@@ -340,7 +340,7 @@ impl Role {
             Self::Publish => (Start::WhenAsked, Card { flow: Flow::Sends, ..Card::default() }),
             Self::Play => (Start::Never, Card { flow: Flow::Awaits, ..Card::default() }),
         };
-        Request::Meet { key: Key::from(uid.as_str()), uid: uid.clone(), card, start }
+        Request::Meet { key: Key::from(uid.as_str()), uid: uid.clone(), card, start, only: None }
     }
 }
 

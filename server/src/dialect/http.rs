@@ -19,6 +19,9 @@ pub const CALL: &str = "call.";
 /// The candidates of the other side that are kept for the client. Beyond this, the oldest are dropped.
 const MAX_CANDIDATES: usize = 256;
 
+/// The most bytes of candidates that are kept for a client.
+const MAX_KEPT: usize = 64 * 1024;
+
 /// The ICE user name fragments that are remembered of an offer.
 const MAX_UFRAGS: usize = 16;
 
@@ -53,6 +56,8 @@ pub struct Leg {
     /// An offer of either side was answered.
     was_answered: bool,
     candidates: VecDeque<Candidate>,
+    /// The bytes of the candidates.
+    kept: usize,
     /// The number of the first of them.
     first: u64,
     /// The m-lines whose candidates have ended.
@@ -226,6 +231,7 @@ impl Leg {
             is_offering: false,
             was_answered: false,
             candidates: VecDeque::new(),
+            kept: 0,
             first: 0,
             ended: Vec::new(),
         }
@@ -255,11 +261,13 @@ impl Leg {
         if candidate.is_end() && self.ended.len() < MAX_CANDIDATES {
             self.ended.push(candidate.sdp_m_line_index);
         }
-        if self.candidates.len() == MAX_CANDIDATES {
-            self.candidates.pop_front();
+        self.kept += candidate.candidate.len();
+        self.candidates.push_back(candidate);
+        while self.candidates.len() > MAX_CANDIDATES || self.kept > MAX_KEPT {
+            let Some(oldest) = self.candidates.pop_front() else { break };
+            self.kept -= oldest.candidate.len();
             self.first += 1;
         }
-        self.candidates.push_back(candidate);
     }
 
     /// This side's name for the call.

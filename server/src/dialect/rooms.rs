@@ -2,7 +2,7 @@
 
 mod exchange;
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 
 use async_tungstenite::tungstenite::{Message, Utf8Bytes};
 use callbin_protocol::{
@@ -14,9 +14,9 @@ use percent_encoding::percent_decode_str;
 use self::exchange::{Exchange, Others};
 use super::{Dialect, Opening, Step, Translator, to_frame};
 use crate::{
-    bridge::Inbound,
+    bridge::Members,
     close::CloseReason,
-    hub::{self, About, Card, Notice, Payload, Refusal, Request},
+    hub::{self, About, Card, Flow, Notice, Payload, Refusal, Request},
 };
 
 /// A connection of a member.
@@ -34,7 +34,7 @@ pub struct Rooms {
     next: Option<Request>,
     exchange: Exchange,
     /// What came from members of other dialects.
-    foreign: HashMap<PeerId, Inbound>,
+    foreign: Members,
 }
 
 impl Rooms {
@@ -44,7 +44,7 @@ impl Rooms {
         let by_token = || opening.identity.as_deref().and_then(|subject| PeerId::new(subject).ok());
         let uid = match name {
             Some(name) => PeerId::new(&name).ok(),
-            None => by_token().or_else(|| Some(PeerId::guest(opening.number))),
+            None => by_token().or_else(|| guest(opening.number)),
         };
         let room = percent_decode_str(&opening.rest).decode_utf8().ok();
         Self {
@@ -54,7 +54,7 @@ impl Rooms {
             is_refused: false,
             next: None,
             exchange: Exchange::default(),
-            foreign: HashMap::new(),
+            foreign: Members::default(),
         }
     }
 
@@ -97,7 +97,7 @@ impl Rooms {
         match verbatim {
             Some(frame) => vec![frame],
             None => {
-                let signals = self.foreign.entry(from.clone()).or_default().take(signal);
+                let signals = self.foreign.take(from, signal);
                 signals
                     .map(|signal| to_frame(&ServerFrame::Signal { signal: &signal, sender: from }))
                     .collect()
@@ -106,7 +106,7 @@ impl Rooms {
     }
 
     fn left(&mut self, member: &PeerId) {
-        self.foreign.remove(member);
+        self.foreign.forget(member);
         self.exchange.left(member);
     }
 
@@ -136,7 +136,10 @@ impl Translator for Rooms {
     fn open(&mut self, steps: &mut Vec<Step>) {
         let (problem, reason) = match (&self.uid, &self.room) {
             (Some(uid), Some(room)) => {
-                let register = Request::Register { uid: uid.clone(), card: Card::default() };
+                let register = Request::Register {
+                    uid: uid.clone(),
+                    card: Card { flow: Flow::None, ..Card::default() },
+                };
                 return steps.extend([register, Request::Join(room.clone())].map(Step::Ask));
             }
             (None, _) => (Refusal::UidInvalid, CloseReason::InvalidUid),
@@ -223,6 +226,11 @@ fn explain(refusal: &Refusal) -> (&'static str, &str) {
         Refusal::Other(text) => ("refused", text),
         _ => ("refused", refusal.kind()),
     }
+}
+
+/// A name for a member that has chosen none. Nobody can guess it, and be there first.
+fn guest(number: u64) -> Option<PeerId> {
+    PeerId::new(&format!("guest-{number}-{:08x}", RandomState::new().hash_one(number) >> 32)).ok()
 }
 
 #[cfg(test)]

@@ -1,13 +1,11 @@
 //! The text protocol: `HELLO`, `SESSION`, `ROOM`, and everything else as payload between peers.
 
-use std::collections::HashMap;
-
 use async_tungstenite::tungstenite::{Message, Utf8Bytes};
 use callbin_protocol::{ClientMessage, ErrorMessage, ParseError, PeerId, ServerMessage, Signal, cut_id};
 
 use super::{Dialect, Step, Translator, to_frame};
 use crate::{
-    bridge::Inbound,
+    bridge::{Inbound, Members},
     close::CloseReason,
     hub::{About, Card, Key, Notice, Payload, Refusal, Request, Start},
 };
@@ -24,7 +22,7 @@ pub struct Text {
 #[derive(Debug, Default)]
 struct Foreign {
     session: Inbound,
-    members: HashMap<PeerId, Inbound>,
+    members: Members,
 }
 
 impl Text {
@@ -43,16 +41,16 @@ impl Text {
             return vec![payload.text().into()];
         }
         let Some(signal) = payload.into_signal() else { return Vec::new() };
-        let inbound = match from {
-            None => &mut self.foreign().session,
-            Some(from) => self.foreign().members.entry(from.clone()).or_default(),
+        let ready = match from {
+            None => self.foreign().session.take(signal),
+            Some(from) => self.foreign().members.take(from, signal),
         };
-        inbound.take(signal).map(|signal| signal.to_string().into()).collect()
+        ready.map(|signal| signal.to_string().into()).collect()
     }
 
     fn forget(&mut self, member: &PeerId) {
         if let Some(foreign) = &mut self.foreign {
-            foreign.members.remove(member);
+            foreign.members.forget(member);
         }
     }
 }

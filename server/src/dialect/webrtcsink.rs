@@ -150,10 +150,11 @@ impl Webrtcsink {
         if status.is_producer && status.is_consumer {
             return Err(Refusal::Other("a peer is either a producer or a consumer".into()));
         }
-        let Some(card) = status.card() else { return Ok(None) };
-        if card.meta.as_deref().is_some_and(|meta| meta.len() > MAX_META) {
+        // The description of a listener, too, is kept and echoed.
+        if status.meta.as_ref().is_some_and(|meta| meta.to_string().len() > MAX_META) {
             return Err(Refusal::Other(format!("meta is longer than {MAX_META} bytes")));
         }
+        let Some(card) = status.card() else { return Ok(None) };
         let uid = match (status.uid(), &self.wish) {
             (Some(uid), _) => PeerId::new(uid),
             (None, Some(wish)) => wish.clone(),
@@ -334,7 +335,8 @@ impl Translator for Webrtcsink {
             Notice::Refused(refused) => self.refused(*refused, frames),
             Notice::Signal(signal) => self.signal(&signal.key, signal.payload, frames),
             Notice::Ended(ended) => {
-                if self.sessions.remove(&ended.key).is_some() {
+                // A session that has no offer yet was never announced.
+                if self.sessions.remove(&ended.key).is_some_and(|session| session.is_started) {
                     let session_id = ended.key.as_str().into();
                     frames.push(to_frame(&ServerMessage::EndSession { session_id }));
                 }
@@ -359,7 +361,7 @@ impl Translator for Webrtcsink {
 pub fn presence(uid: &PeerId, card: &Card, is_there: bool) -> Utf8Bytes {
     let role = match card.flow {
         Flow::Both | Flow::Sends => Role::Producer,
-        Flow::Receives | Flow::Awaits => Role::Consumer,
+        Flow::Receives | Flow::Awaits | Flow::None => Role::Consumer,
     };
     let roles = if is_there { vec![role] } else { Vec::new() };
     let message = ServerMessage::PeerStatusChanged {
@@ -376,7 +378,7 @@ fn list(peers: &Peers) -> ServerMessage<'_> {
         each.map(|peer| Listed { id: peer.uid.as_str().into(), meta: meta(peer.meta.as_deref()) }).collect();
     match peers.flow {
         Flow::Both | Flow::Sends => ServerMessage::List { producers: listed },
-        Flow::Receives | Flow::Awaits => ServerMessage::ListConsumers { consumers: listed },
+        Flow::Receives | Flow::Awaits | Flow::None => ServerMessage::ListConsumers { consumers: listed },
     }
 }
 

@@ -4,13 +4,16 @@ use async_tungstenite::tungstenite;
 use callbin_protocol::PeerId;
 
 use super::{
-    Ability, Call, Card, ConnId, Connection, Effect, Ended, Flow, Found, Hub, Incoming, Key, Leg, Note,
-    Notice, Payload, Peer, Refusal, Start,
+    Ability, About, Call, Card, ConnId, Connection, Effect, Ended, Flow, Found, Hub, Incoming, Key, Leg,
+    Note, Notice, Payload, Peer, Refusal, Start,
 };
-use crate::{bridge, close::CloseReason, delivery::payload::Side};
+use crate::{bridge, close::CloseReason, delivery::payload::Side, dialect::Dialect};
 
 /// The most ids and the most calls of one connection.
 const MAX_PER_CONNECTION: usize = 256;
+
+/// The most calls that callers of one address have with one connection: others need places, too.
+const MAX_FROM_ADDRESS: usize = 64;
 
 impl Hub {
     pub(super) fn register(
@@ -58,7 +61,7 @@ impl Hub {
     fn enter(&mut self, conn: ConnId, uid: &PeerId, card: Card) {
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.uids.push(uid.clone());
-            self.uids.insert(uid.clone(), Peer { conn, card: card.clone() });
+            self.uids.insert(uid.clone(), Peer { conn, card: card.clone(), meets: false });
             self.announce(conn, uid, &card, true);
         }
     }
@@ -210,6 +213,8 @@ impl Hub {
         let theirs = match (is_single(partner), is_shared) {
             (true, _) => Key::default(),
             (false, true) => number,
+            // A request about an ended call must not hit the next one.
+            (false, false) if self.dialect(partner) == Some(Dialect::Rest) => number,
             (false, false) => Key::from(to.as_str()),
         };
         (own, theirs)
@@ -219,27 +224,46 @@ impl Hub {
         &mut self,
         conn: ConnId,
         key: &Key,
-        uid: PeerId,
-        card: Card,
+        (uid, card): (PeerId, Card),
         start: Start,
+        only: Option<About>,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
-        let Some(peer) = self.uids.get(&uid) else { return self.register(conn, uid, card, effects) };
-        let (theirs, is_busy) = (peer.card.flow, !self.is_free(&uid, peer));
-        if theirs == Flow::Awaits && card.flow == Flow::Awaits && is_busy {
+        if let Some(returns) = self.meets_somebody(conn, &uid, &card)? {
+            if only == Some(About::Register) {
+                return Err(Refusal::UidTaken);
+            }
+            let returns_as = returns.then(|| Box::new(card));
+            return self.call(conn, key, uid, None, start, returns_as, effects);
+        }
+        if only == Some(About::Call) {
+            return Err(Refusal::PeerNotFound(uid.to_string()));
+        }
+        self.register(conn, uid.clone(), card, effects)?;
+        if let Some(peer) = self.uids.get_mut(&uid) {
+            peer.meets = true;
+        }
+        Ok(())
+    }
+
+    /// Whether a meeting is a call, and if so, whether the id is registered for the caller when the callee leaves. That of a
+    /// peer that registered it for itself is not.
+    fn meets_somebody(&self, conn: ConnId, uid: &PeerId, card: &Card) -> Result<Option<bool>, Refusal> {
+        let Some(peer) = self.uids.get(uid) else { return Ok(None) };
+        let theirs = peer.card.flow;
+        if theirs == Flow::Awaits && card.flow == Flow::Awaits && !self.is_free(uid, peer) {
             return Err(Refusal::PeerBusy(uid.to_string()));
         }
         // They do not meet, but one may take the other one's place.
         if peer.conn == conn || (theirs == card.flow && theirs != Flow::Both) {
-            return self.register(conn, uid, card, effects);
+            return Ok(None);
         }
         let returns = match card.flow {
             Flow::Both => true,
             Flow::Sends => theirs == Flow::Awaits,
-            Flow::Receives | Flow::Awaits => false,
+            Flow::Receives | Flow::Awaits | Flow::None => false,
         };
-        let returns_as = returns.then(|| Box::new(card));
-        self.call(conn, key, uid, None, start, returns_as, effects)
+        Ok(Some(returns && peer.meets))
     }
 
     pub(super) fn find_peer(
@@ -278,11 +302,23 @@ impl Hub {
         // A peer that calls itself gets "busy".
         if peer.conn == conn
             || !self.is_free(callee, peer)
+            || self.calls_from_address_of(conn, peer.conn) >= MAX_FROM_ADDRESS
             || self.connections.get(&peer.conn).is_some_and(is_full)
         {
             return Err(Refusal::PeerBusy(callee.to_string()));
         }
         Ok(peer.conn)
+    }
+
+    /// How many calls a connection has with callers of this one's address.
+    fn calls_from_address_of(&self, caller: ConnId, callee: ConnId) -> usize {
+        let address = |conn: ConnId| self.connections.get(&conn).map(|connection| connection.address);
+        let calls = self.connections.get(&callee).map(|connection| connection.calls.values());
+        let mut count = 0;
+        for leg in calls.into_iter().flatten() {
+            count += usize::from(!leg.is_caller && address(leg.partner) == address(caller));
+        }
+        count
     }
 
     pub(super) fn may_call(&self, caller: ConnId, callee: ConnId) -> bool {
@@ -369,6 +405,9 @@ impl Hub {
             return is_registered(self, &leg.peer);
         }
         self.enter(conn, &leg.peer, (**card).clone());
+        if let Some(peer) = self.uids.get_mut(&leg.peer) {
+            peer.meets = true;
+        }
         effects.push(Effect::Note(conn, Note::Registered(leg.peer.clone())));
         true
     }

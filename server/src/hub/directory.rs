@@ -26,7 +26,10 @@ impl Item for Presence {
 impl Hub {
     /// Queues the news that an id can be called from now on, or no longer. Costs nothing without watchers.
     pub(super) fn announce(&mut self, conn: ConnId, uid: &PeerId, card: &Card, is_there: bool) {
-        if self.directory.is_empty() || card.flow == Flow::Awaits || !self.may(conn, Ability::Answer) {
+        if self.directory.is_empty()
+            || matches!(card.flow, Flow::Awaits | Flow::None)
+            || !self.may(conn, Ability::Answer)
+        {
             return;
         }
         let text = webrtcsink::presence(uid, card, is_there);
@@ -123,7 +126,8 @@ impl Hub {
         self.connections.get(&peer.conn).is_some_and(|connection| {
             let takes_more = peer.card.is_shared && !connection.dialect.is_single();
             let is_taken = || connection.calls.values().any(|leg| connection.is_taken_by(leg, uid));
-            connection.seat.is_none() && (takes_more || !is_taken())
+            let is_there = connection.seat.is_none() && peer.card.flow != Flow::None;
+            is_there && (takes_more || !is_taken())
         })
     }
 
@@ -137,7 +141,7 @@ fn is_listed(card: &Card, flow: Flow) -> bool {
     match card.flow {
         Flow::Both | Flow::Sends => flow == Flow::Sends,
         Flow::Receives => flow == Flow::Receives,
-        Flow::Awaits => false,
+        Flow::Awaits | Flow::None => false,
     }
 }
 

@@ -72,6 +72,8 @@ pub enum Request {
         card: Card,
         /// How the one that comes second gets to an offer.
         start: Start,
+        /// The only one of the two that is allowed, if the webhook was asked about one. `None`: both.
+        only: Option<About>,
     },
     /// A signal for the other side of a call.
     Signal {
@@ -192,6 +194,8 @@ pub enum Flow {
     /// It waits to receive one call, and never offers. Any other peer that registers the id gets it, and nobody finds this
     /// one there.
     Awaits,
+    /// It cannot be called: its id is for a room.
+    None,
 }
 
 /// How a caller gets to an offer.
@@ -253,14 +257,9 @@ impl Payload {
         }
     }
 
-    /// Its size in bytes, as it counts in queues.
+    /// Its size in bytes, as it counts in queues. All receivers share the frame and its meaning, which is a part of it.
     pub fn len(&self) -> usize {
-        let signal = self.signal.as_deref().map_or(0, |signal| match signal {
-            Signal::Sdp { sdp, .. } => sdp.len(),
-            Signal::Ice(candidate) => candidate.candidate.len(),
-            Signal::OfferRequest => 0,
-        });
-        self.frame.len() + signal
+        self.frame.len()
     }
 
     /// Whether it has no bytes.

@@ -54,6 +54,10 @@ impl Hub {
         let (Some(seat), Some(uid)) = (connection.seat.take(), connection.uid().cloned()) else {
             return Err(Refusal::NotInRoom);
         };
+        // What happened before its request comes first.
+        if let Some(room) = self.rooms.get_mut(&seat.room) {
+            room.catch_up(seat.place, effects);
+        }
         self.leave_room(&seat, &uid, effects);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! A user's stay in a room: who else is there, and what came from whom.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
 use async_tungstenite::tungstenite::Utf8Bytes;
 use callbin_protocol::{
@@ -9,7 +9,7 @@ use callbin_protocol::{
 };
 
 use super::Fault;
-use crate::{bridge::Inbound, dialect::Dialect, hub::Payload};
+use crate::{bridge::Members, dialect::Dialect, hub::Payload};
 
 /// The most members that are remembered after they left.
 const MAX_GONE: usize = 16;
@@ -26,12 +26,12 @@ pub(super) struct Stay {
     /// The members that left, the last one last.
     gone: VecDeque<PeerId>,
     /// What came from members of other dialects.
-    foreign: HashMap<PeerId, Inbound>,
+    foreign: Members,
 }
 
 impl Stay {
     pub(super) fn new(uid: PeerId, room: RoomId, members: Vec<PeerId>) -> Self {
-        let (gone, foreign) = (VecDeque::new(), HashMap::new());
+        let (gone, foreign) = (VecDeque::new(), Members::default());
         Self { uid, room, sends_heartbeats: false, members: HashSet::from_iter(members), gone, foreign }
     }
 
@@ -43,7 +43,7 @@ impl Stay {
             return;
         }
         self.members.remove(member);
-        self.foreign.remove(member);
+        self.foreign.forget(member);
         if self.gone.len() == MAX_GONE {
             self.gone.pop_front();
         }
@@ -84,7 +84,7 @@ impl Stay {
         if payload.dialect() == Dialect::Action {
             signals.push(payload.text().into());
         } else if let Some(signal) = payload.into_signal() {
-            let ready = self.foreign.entry(from.clone()).or_default().take(signal);
+            let ready = self.foreign.take(from, signal);
             let (room, to) = (&self.room, &self.uid);
             signals.extend(
                 ready

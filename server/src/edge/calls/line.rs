@@ -169,8 +169,8 @@ impl Line {
     }
 
     /// Carries out a request, after the webhook has allowed it.
-    pub async fn ask(&self, request: Request) {
-        let Some(asking) = self.presence.question(&request) else { return self.handle(request) };
+    pub async fn ask(&self, mut request: Request) {
+        let Some(asking) = self.presence.question(&mut request) else { return self.handle(request) };
         let refusal = match asking.await {
             Verdict::Allowed(ice_servers) => {
                 if !ice_servers.is_empty() {

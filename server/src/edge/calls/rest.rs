@@ -283,6 +283,10 @@ async fn trickle(visitor: &Visitor, line: &Arc<Line>, call: &str, body: Incoming
     }
     match rest::candidates(&text) {
         Ok(candidates) => {
+            // The body was admitted as one message, and has as many as there are candidates.
+            if !candidates.iter().skip(1).all(|_| line.admit(Kind::Ice, 0)) {
+                return too_many();
+            }
             let requests = line.look(|inner| inner.in_call(call).map(|client| client.trickle(candidates)));
             let Some(requests) = requests else { return respond(rest::gone()) };
             requests.into_iter().for_each(|request| line.handle(request));

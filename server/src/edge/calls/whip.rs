@@ -134,6 +134,9 @@ async fn patch(visitor: &Visitor, line: &Arc<Line>, request: Request<Incoming>) 
         line.look(|inner| whip::patch(&inner.client, content_type.as_deref(), condition.as_deref(), &body));
     match requests {
         Ok(requests) => {
+            if !requests.iter().skip(1).all(|_| line.admit(Kind::Ice, 0)) {
+                return too_many();
+            }
             requests.into_iter().for_each(|request| line.handle(request));
             respond(Reply::empty(204))
         }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     access::{Ability, Grant},
     dialect::Dialect,
-    hub::{Card, Flow, PeerId, Request, Start},
+    hub::{About, Card, Flow, PeerId, Request, Start},
 };
 
 fn uid(text: &str) -> PeerId {
@@ -45,7 +45,7 @@ fn ask(hub: &mut Hub, conn: ConnId, request: Request) -> Vec<(ConnId, Notice)> {
 fn meet(flow: Flow) -> Request {
     let card = Card { flow, ..Card::default() };
     let start = if flow == Flow::Awaits { Start::Never } else { Start::WhenAsked };
-    Request::Meet { key: Key::from("s"), uid: uid("s"), card, start }
+    Request::Meet { key: Key::from("s"), uid: uid("s"), card, start, only: None }
 }
 
 fn retire() -> Request {
@@ -207,6 +207,41 @@ fn only_those_who_may_call_a_peer_find_it() {
     assert_eq!(refusal(&ask(&mut hub, mute, find())), &Refusal::PeerNotFound("s".into()));
 }
 
+#[test]
+fn the_id_of_a_peer_that_registered_it_for_itself_is_not_taken_over() {
+    let mut hub = hub();
+    ask(&mut hub, ALICE, Request::Register { uid: uid("s"), card: Card::default() });
+    assert_eq!(called(&ask(&mut hub, BOB, meet(Flow::Both))), 2);
+    let mut effects = Vec::new();
+    hub.handle(ALICE, Event::Closed, &mut effects);
+    assert!(effects.contains(&Effect::Tell(BOB, ended(false, "s"))), "{effects:?}");
+    assert!(hub.find("s").is_none(), "its owner can register again");
+}
+
+#[test]
+fn a_meeting_is_only_what_was_allowed() {
+    let meet_only = |only| {
+        let (key, card) = (Key::from("s"), Card::default());
+        Request::Meet { key, uid: uid("s"), card, start: Start::WhenAsked, only: Some(only) }
+    };
+    let mut hub = hub();
+    assert_eq!(refusal(&ask(&mut hub, BOB, meet_only(About::Call))), &Refusal::PeerNotFound("s".into()));
+    ask(&mut hub, ALICE, meet_only(About::Register));
+    assert_eq!(refusal(&ask(&mut hub, BOB, meet_only(About::Register))), &Refusal::UidTaken);
+    assert_eq!(called(&ask(&mut hub, BOB, meet_only(About::Call))), 2);
+}
+
+#[test]
+fn nobody_calls_an_id_that_is_for_a_room() {
+    let mut hub = hub();
+    let card = Card { flow: Flow::None, ..Card::default() };
+    ask(&mut hub, ALICE, Request::Register { uid: uid("s"), card });
+    let call = Request::Call { key: Key::from("k"), to: uid("s"), from: None, start: Start::AtOnce };
+    assert_eq!(refusal(&ask(&mut hub, BOB, call)), &Refusal::PeerBusy("s".into()));
+    let joined = ask(&mut hub, ALICE, Request::Join("r".parse().unwrap()));
+    assert!(matches!(joined.as_slice(), [(ALICE, Notice::Joined(_))]), "{joined:?}");
+}
+
 fn request() -> impl Strategy<Value = Request> {
     let name = || prop::sample::select(vec!["a", "b", "c"]);
     let flow = prop::sample::select(vec![Flow::Both, Flow::Sends, Flow::Receives, Flow::Awaits]);
@@ -226,7 +261,7 @@ fn request() -> impl Strategy<Value = Request> {
             3 => Request::End(key),
             4 => Request::Find { key, uid },
             5 => Request::Retire { key, uid },
-            _ => Request::Meet { key, uid, card, start },
+            _ => Request::Meet { key, uid, card, start, only: None },
         }
     })
 }
