@@ -113,7 +113,8 @@ impl Site {
         let path = request.uri().path();
         if let Some((dialect, rest)) = settings.routes.http(path) {
             let place = calls::Place::new(dialect, path, rest);
-            return self.call(&settings, place, request).await;
+            // Boxed, so that other requests do not carry the state of one that waits.
+            return Box::pin(self.call(&settings, place, request)).await;
         }
         if path == ICE_SERVERS {
             return self.ice_servers(&request);
