@@ -67,7 +67,8 @@ pub enum Event {
     Asked {
         /// The request.
         request: Request,
-        /// Its frame, if the connection is single. In the call of a single connection every frame is payload, whatever request it seems to be.
+        /// Its frame, if the connection is single. In the call of such a connection every frame is payload, whatever
+        /// request it seems to be.
         frame: Option<tungstenite::Message>,
     },
     /// A request is not carried out: the webhook refused it for the reason, or did not answer.

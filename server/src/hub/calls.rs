@@ -23,14 +23,9 @@ impl Hub {
         card: Card,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
-        if uid.as_str().len() > self.rules.max_uid {
-            return Err(Refusal::UidInvalid);
-        }
         let Some(connection) = self.connections.get(&conn) else { return Ok(()) };
         // Check the permission first: a peer that may not have a uid must not learn whether it is taken.
-        if !connection.grant.allows_uid(&uid) {
-            return Err(Refusal::UidNotAllowed);
-        }
+        self.permit(connection, &uid)?;
         if connection.uids.len() >= MAX_PER_CONNECTION {
             return Err(Refusal::TooManyIds);
         }
@@ -55,6 +50,17 @@ impl Hub {
         self.enter(conn, &uid, card);
         self.tell(conn, Notice::Registered(uid), effects);
         Ok(())
+    }
+
+    /// Whether a connection may have this id.
+    fn permit(&self, connection: &Connection, uid: &PeerId) -> Result<(), Refusal> {
+        if uid.as_str().len() > self.rules.max_uid {
+            Err(Refusal::UidInvalid)
+        } else if !connection.grant.allows_uid(uid) {
+            Err(Refusal::UidNotAllowed)
+        } else {
+            Ok(())
+        }
     }
 
     /// Adds an id to the tables. It is free. Calls that it had before it was unregistered still count.
@@ -120,7 +126,7 @@ impl Hub {
             return Err(Refusal::TooManySessions);
         }
         let from = match from {
-            Some(from) => self.may_be(conn, from)?,
+            Some(from) => self.may_be(conn, connection, from)?,
             None => connection.name(conn),
         };
         let (key, partner_key) = self.keys(conn, key, partner, &to);
@@ -150,14 +156,8 @@ impl Hub {
     }
 
     /// Checks a name that a caller chose: it may be its own id, or one that it could register.
-    fn may_be(&self, conn: ConnId, name: PeerId) -> Result<PeerId, Refusal> {
-        let grant = self.connections.get(&conn).map(|connection| &connection.grant);
-        if name.as_str().len() > self.rules.max_uid {
-            return Err(Refusal::UidInvalid);
-        }
-        if !grant.is_some_and(|grant| grant.allows_uid(&name)) {
-            return Err(Refusal::UidNotAllowed);
-        }
+    fn may_be(&self, conn: ConnId, connection: &Connection, name: PeerId) -> Result<PeerId, Refusal> {
+        self.permit(connection, &name)?;
         match self.uids.get(&name) {
             Some(peer) if peer.conn != conn => Err(Refusal::UidTaken),
             _ => Ok(name),
@@ -205,16 +205,16 @@ impl Hub {
     /// The names of a new call for both sides.
     fn keys(&mut self, conn: ConnId, key: &Key, partner: ConnId, to: &PeerId) -> (Key, Key) {
         self.last_call += 1;
-        let number = Key::from(format!("call-{}", self.last_call).as_str());
-        let is_single =
-            |conn| self.connections.get(&conn).is_some_and(|connection| connection.dialect.is_single());
-        let own = if *key == Key::default() && !is_single(conn) { number.clone() } else { key.clone() };
+        let last = self.last_call;
+        let number = || Key::from(format!("call-{last}").as_str());
+        let is_single = |conn| self.dialect(conn).is_some_and(Dialect::is_single);
+        let own = if *key == Key::default() && !is_single(conn) { number() } else { key.clone() };
         let is_shared = self.uids.get(to).is_some_and(|peer| peer.card.is_shared);
         let theirs = match (is_single(partner), is_shared) {
             (true, _) => Key::default(),
-            (false, true) => number,
+            (false, true) => number(),
             // A request about an ended call must not hit the next one.
-            (false, false) if self.dialect(partner) == Some(Dialect::Rest) => number,
+            (false, false) if self.dialect(partner) == Some(Dialect::Rest) => number(),
             (false, false) => Key::from(to.as_str()),
         };
         (own, theirs)
@@ -322,10 +322,11 @@ impl Hub {
     }
 
     pub(super) fn may_call(&self, caller: ConnId, callee: ConnId) -> bool {
-        let may = |conn, ability| {
-            self.connections.get(&conn).is_some_and(|connection| connection.grant.allows(ability))
-        };
-        may(caller, Ability::Call) && may(callee, Ability::Answer)
+        self.may(caller, Ability::Call) && self.may(callee, Ability::Answer)
+    }
+
+    pub(super) fn may(&self, conn: ConnId, ability: Ability) -> bool {
+        self.connections.get(&conn).is_some_and(|connection| connection.grant.allows(ability))
     }
 
     /// A frame of a single connection in its call.

@@ -130,10 +130,6 @@ impl Hub {
             is_there && (takes_more || !is_taken())
         })
     }
-
-    fn may(&self, conn: ConnId, ability: Ability) -> bool {
-        self.connections.get(&conn).is_some_and(|connection| connection.grant.allows(ability))
-    }
 }
 
 /// Whether a peer is in the list of those that can send, or of those that only receive.
