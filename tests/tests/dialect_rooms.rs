@@ -1,17 +1,13 @@
 //! JSON rooms over real sockets.
 
-use std::fs;
-
 use callbin_tests::{
-    Browser, BrowserOptions, Client, DEADLINE, Server, Socket,
-    docs::code,
+    Server, Socket,
+    docs::the_pages_client_meets_callbin,
     hook::Hook,
     keys::{Algorithm, Keys},
-    machine,
     socket::Received,
 };
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 const PAGE: &str = include_str!("../../docs/protocols/rooms.md");
 
@@ -242,28 +238,5 @@ fn a_server_that_ends_says_so() {
 /// The client on the protocol's page, in a browser, with `callbin` in its room: each of them joins second once.
 #[test]
 fn the_client_of_the_page_sees_a_peer_of_the_text_protocol() {
-    let _machine = machine::shared();
-    let folder = TempDir::new().expect("a folder");
-    for (name, language) in [("index.html", "html"), ("call.js", "js")] {
-        fs::write(folder.path().join(name), code(PAGE, language)).expect("the folder is ours");
-    }
-    let server = Server::start(&["--www", folder.path().to_str().expect("text")]);
-    let browser = Browser::start(BrowserOptions::default());
-    let join = |room: &str| {
-        let mut client = Client::start(&server, &["room", room, "--id", &format!("in-{room}")]);
-        client.wait_for("joined");
-        client
-    };
-    let open = |room: &str| browser.open(&format!("{}?room={room}", server.url()));
-    let _first = join("r");
-    let second = open("r");
-    let first = open("s");
-    first.wait_for("the room", "document.querySelector('#state').textContent.startsWith('in')", DEADLINE);
-    let _second = join("s");
-    for page in [second, first] {
-        page.wait_for("pictures", "document.querySelector('video').currentTime > 0.5", DEADLINE);
-        assert_eq!(page.text("#state"), "connected");
-        assert_eq!(page.eval("document.querySelector('video').srcObject.getTracks().length"), 2);
-        page.assert_no_console_errors();
-    }
+    the_pages_client_meets_callbin(PAGE);
 }

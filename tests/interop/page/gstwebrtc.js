@@ -1,30 +1,10 @@
 // The unmodified library gstwebrtc-api: ?produce=UID sends a green picture and a tone, ?consume=UID receives from a peer.
 
+import { picture, tone } from "./media.js";
+
 const query = new URLSearchParams(location.search);
-const sound = new AudioContext({ sampleRate: 48000 });
 const seen = { state: "connecting", errors: [], producers: [] };
 window.seen = seen;
-
-function picture() {
-  const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 240 });
-  const context = canvas.getContext("2d");
-  let count = 0;
-  setInterval(() => {
-    context.fillStyle = "rgb(0, 200, 0)";
-    context.fillRect(0, 0, 320, 240);
-    context.fillStyle = "white"; // something that moves
-    context.fillRect((count++ * 8) % 320, 0, 16, 16);
-  }, 66);
-  return canvas.captureStream(15).getVideoTracks()[0];
-}
-
-function tone() {
-  const oscillator = new OscillatorNode(sound, { frequency: 1000 });
-  const destination = new MediaStreamAudioDestinationNode(sound, { channelCount: 1 });
-  oscillator.connect(new GainNode(sound, { gain: 0.4 })).connect(destination);
-  oscillator.start();
-  return destination.stream.getAudioTracks()[0];
-}
 
 function note(session) {
   session.addEventListener("error", ({ message, error }) => seen.errors.push(`${message}: ${error}`));
