@@ -2,14 +2,14 @@
 
 use std::{
     pin::pin,
-    sync::Once,
+    sync::{Arc, Once, OnceLock},
     thread,
     time::{Duration, Instant},
 };
 
 use async_signal::{Signal as Unix, Signals};
 use async_std::{
-    channel::{self, Receiver, Sender},
+    channel::{self, Receiver},
     task,
 };
 use callbin_foreign::rsa;
@@ -25,7 +25,7 @@ use crate::{
     exit::Failure,
     hangup,
     ice::{IceServers, keeper::Keeper, no_relay},
-    media::{make, source::Source},
+    media::{encode::codec::Formats, make, source::Source},
     peer::{PeerConfig, Said},
     plugins,
     signalling::{Connection, Incoming, Server, unwelcome},
@@ -55,6 +55,8 @@ pub struct App {
     signals: Signals,
     /// Whether media are only decoded and counted, without window and sound.
     pub headless: bool,
+    /// The codecs to negotiate, once it is known what is installed.
+    codecs: Arc<OnceLock<Formats>>,
     media: Option<Receiver<Result<(Source, View), Failure>>>,
     /// Resolves to whether all needed GStreamer elements are installed.
     complete: Option<Complete>,
@@ -88,6 +90,7 @@ impl App {
         let (to_lookups, lookups) = channel::unbounded();
         // Each part of the view can be lost only once.
         let (news, losses) = channel::bounded(4);
+        let codecs = Arc::new(OnceLock::new());
         let config = PeerConfig {
             stun: options.stun.clone(),
             turn: options.turn.clone(),
@@ -95,6 +98,7 @@ impl App {
             latency: options.media.latency,
             audio: options.media.audio(),
             video: options.media.video(),
+            codecs: codecs.clone(),
         };
         let hangup = (!hangup::is_ignored()).then_some(Unix::Hup);
         let signals = [Unix::Int, Unix::Term].into_iter().chain(hangup);
@@ -111,6 +115,7 @@ impl App {
             losses,
             signals,
             headless,
+            codecs,
             media: None,
             complete: None,
             ice: None,
@@ -198,8 +203,13 @@ impl App {
         let (done, media) = channel::bounded(1);
         let (checked, complete) = channel::bounded(1);
         let (options, headless, news) = (self.options.clone(), self.headless, self.news.clone());
+        let codecs = self.codecs.clone();
         let spawned = thread::Builder::new().name("start".into()).spawn(move || {
-            let _ = done.try_send(start_media(&options, headless, &news, &checked));
+            let known = |formats| {
+                let _ = codecs.set(formats);
+                let _ = checked.try_send(());
+            };
+            let _ = done.try_send(start_media(&options, headless, &news, known));
         });
         if let Err(error) = spawned {
             tracing::error!("no thread to start GStreamer on: {error}");
@@ -338,7 +348,7 @@ fn start_media(
     options: &Options,
     headless: bool,
     news: &News,
-    checked: &Sender<()>,
+    known: impl FnOnce(Formats),
 ) -> Result<(Source, View), Failure> {
     gst::init().map_err(Failure::internal)?;
     tracing::debug!("GStreamer initialised");
@@ -347,11 +357,12 @@ fn start_media(
     }
     let certificate = thread::Builder::new().name("certificate".into()).spawn(warm_up);
     plugins::check(!headless)?;
-    let _ = checked.try_send(());
+    let formats = plugins::codecs(&options.media)?;
+    known(formats);
     tracing::debug!("plugins checked");
-    let source = Source::start(&options.media)?;
+    let source = Source::start(&options.media, formats)?;
     tracing::debug!("encoders started");
-    plugins::load();
+    plugins::load(formats);
     drop(make("webrtcbin"));
     tracing::debug!("plugins loaded");
     if let Ok(certificate) = certificate {

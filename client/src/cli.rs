@@ -14,6 +14,7 @@ use crate::{
     address::Address,
     backoff::WaitForServer,
     exit::ExitCode,
+    media::encode::codec::Format,
     token::{Token, TokenSource},
     view::window,
 };
@@ -267,6 +268,10 @@ pub struct Media {
     /// Frames per second.
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=120))]
     pub fps: u16,
+    /// The codecs to negotiate, in order of preference: vp8, h264, vp9, av1, h265, opus, pcmu, pcma. For a kind that the
+    /// list does not name, and without the flag, all that this machine has elements for [see `callbin codecs`].
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub codecs: Vec<Format>,
     /// The video encoder's target in kbit/s.
     #[arg(long, value_name = "KBIT/S", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(16..=100_000))]
     pub bitrate: u32,

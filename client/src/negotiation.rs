@@ -8,7 +8,7 @@ use std::{net::IpAddr, time::Duration};
 use callbin_protocol::{Candidate, SdpType, Signal};
 
 use crate::{
-    agreement::{Agreement, Applied, Change, Disagreement, Flow, Wishes, offer_for_peer},
+    agreement::{Agreement, Applied, Change, Disagreement, Flow, Wishes},
     candidate::{Address, RemoteCandidate, Unusable},
     exit::ExitCode,
     patience::Patience,
@@ -477,13 +477,14 @@ impl Negotiation {
         if self.state != State::Offering {
             return Vec::new();
         }
-        match Agreement::from_own_offer(self.wishes, &sdp) {
-            Ok(agreement) => self.agreement = Some(agreement),
+        let agreement = match Agreement::from_own_offer(self.wishes, &sdp) {
+            Ok(agreement) => agreement,
             Err(refused) => return self.refuse(&refused),
-        }
+        };
+        let signal = Signal::Sdp { kind: SdpType::Offer, sdp: agreement.offer_for_peer(&sdp) };
+        self.agreement = Some(agreement);
         self.state = State::OfferSent;
         self.announced = true;
-        let signal = Signal::Sdp { kind: SdpType::Offer, sdp: offer_for_peer(&sdp) };
         vec![
             Effect::Send(signal),
             Effect::Report(Milestone::OfferSent),

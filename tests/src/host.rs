@@ -11,7 +11,7 @@ use callbin::{
     cli::{Cli, Command, IcePolicy},
     engine::{Engine, Lookup, Out},
     events::Event,
-    media::source::Source,
+    media::{encode::codec::Formats, source::Source},
     negotiation::Start,
     peer::{PeerConfig, Said},
     view::View,
@@ -57,9 +57,13 @@ impl Host {
             latency: 100,
             audio: media,
             video: media,
+            codecs: std::sync::Arc::default(),
         };
         let mut engine = Engine::new(config, setup_limit, true, to_inbox, to_lookups);
-        engine.set_source(Source::start(&options.media).expect("the encoders start"), View::none());
+        engine.set_source(
+            Source::start(&options.media, Formats::USUAL).expect("the encoders start"),
+            View::none(),
+        );
         Self { engine, inbox, lookups }
     }
 

@@ -1,9 +1,13 @@
 //! How media are encoded: once per input and codec, whatever the number of peers.
 
+pub mod codec;
 pub mod feed;
 pub mod keyframes;
+pub mod trial;
 
 mod encoder;
+
+use std::time::{Duration, Instant};
 
 pub use encoder::AUDIO_BITRATE;
 use gst::prelude::*;
@@ -12,7 +16,11 @@ use gst_utils::{
     streamproducer::{ConsumerSettings, ProducerSettings},
 };
 
-use self::feed::{Feed, Peers};
+use self::{
+    codec::Format,
+    encoder::Chain,
+    feed::{Feed, Peers},
+};
 use super::{input::Input, timing::Timing};
 use crate::{cli::Media, exit::Failure, sdp::Kind};
 
@@ -22,41 +30,42 @@ const PEER_QUEUE: gst::ClockTime = gst::ClockTime::from_mseconds(500);
 /// A running encoder, in a pipeline of its own.
 #[derive(Debug)]
 pub struct Encoding {
+    format: Format,
     pipeline: gst::Pipeline,
     producer: StreamProducer,
-    caps: gst::Caps,
+    chain: Chain,
     peers: Peers,
     link: ConsumptionLink,
 }
 
 impl Encoding {
-    /// Builds and starts the encoder of `input`.
-    pub fn start(kind: Kind, input: &Input, media: &Media, timing: &Timing) -> Result<Self, Failure> {
-        let (encoder, caps) = if kind == Kind::Audio { encoder::opus()? } else { encoder::vp8(media)? };
+    /// Builds and starts the best encoder of `input` for `format`.
+    pub fn start(format: Format, input: &Input, media: &Media, timing: &Timing) -> Result<Self, Failure> {
+        let encoder = trial::best(format, media)
+            .ok_or_else(|| Failure::internal(format!("no encoder for {format}")))?;
+        let chain = Chain::make(format, encoder, media)?;
         let entry = gst_app::AppSrc::builder().caps(input.caps()).build();
         let sink = gst_app::AppSink::builder().async_(false).max_buffers(8).build();
         sink.set_property("enable-last-sample", false);
-        let pipeline = gst::Pipeline::new();
-        let chain = [entry.upcast_ref(), &encoder, sink.upcast_ref()];
-        pipeline.add_many(chain).map_err(Failure::internal)?;
-        gst::Element::link_many(chain).map_err(Failure::internal)?;
+        let pipeline = assemble(&entry, &chain, &sink)?;
         let producer = StreamProducer::with(&sink, ProducerSettings { sync: false });
         let peers = Peers::default();
-        if kind == Kind::Video {
+        if format.kind() == Kind::Video {
             // Only video: audio costs next to nothing, and its encoder does not like gaps.
-            peers.rest(&encoder);
+            peers.rest(chain.elements.first().unwrap_or(&chain.encoder));
         }
         timing.apply(&pipeline);
         let link = input.feed(&entry)?;
-        let encoding = Self { pipeline, producer, caps, peers, link };
+        let encoding = Self { format, pipeline, producer, chain, peers, link };
         let started = encoding.pipeline.set_state(gst::State::Playing);
         started.map_err(|_| Failure::internal("an encoder does not start"))?;
+        tracing::debug!(%format, element = encoder.element.factory, "an encoder starts");
         Ok(encoding)
     }
 
-    /// The caps of the encoded media.
-    pub fn caps(&self) -> &gst::Caps {
-        &self.caps
+    /// The codec.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// Feeds `appsrc`, the entry of a peer.
@@ -69,11 +78,21 @@ impl Encoding {
         Some(Feed::new(link, peers))
     }
 
+    /// Changes the target of the encoder while it runs.
+    pub fn set_bitrate(&self, bits_per_second: u32) {
+        self.chain.set_bitrate(bits_per_second);
+    }
+
     /// Requests a key frame.
     pub fn request_key_frame(&self) {
         if let Some(pad) = self.producer.appsink().static_pad("sink") {
             pad.push_event(keyframes::request());
         }
+    }
+
+    /// Whether no peer has used it for this long.
+    pub fn is_unused_for(&self, time: Duration) -> bool {
+        self.peers.none_since().is_some_and(|since| Instant::now().duration_since(since) >= time)
     }
 
     /// The first error of the encoder that was not returned yet.
@@ -87,6 +106,20 @@ impl Drop for Encoding {
         self.link.disconnect();
         let _ = self.pipeline.set_state(gst::State::Null);
     }
+}
+
+fn assemble(
+    entry: &gst_app::AppSrc,
+    chain: &Chain,
+    sink: &gst_app::AppSink,
+) -> Result<gst::Pipeline, Failure> {
+    let pipeline = gst::Pipeline::new();
+    let between = chain.elements.iter();
+    let all: Vec<&gst::Element> =
+        std::iter::once(entry.upcast_ref()).chain(between).chain([sink.upcast_ref()]).collect();
+    pipeline.add_many(&all).map_err(Failure::internal)?;
+    gst::Element::link_many(&all).map_err(Failure::internal)?;
+    Ok(pipeline)
 }
 
 /// Configures `appsrc` for a peer's encoded media: live, bounded, dropping the oldest buffer.

@@ -7,6 +7,7 @@ use gst_utils::{
     ConsumptionLink, StreamProducer,
     streamproducer::{ConsumerSettings, ProducerSettings},
 };
+pub(crate) use test::caps as test_caps;
 
 use super::{make, timing::Timing};
 use crate::{cli::Media, exit::Failure, sdp::Kind};

@@ -6,6 +6,7 @@ use crate::{
     cli::Media,
     exit::{ExitCode, Failure},
     media::{make, set_nick},
+    sdp::Kind,
 };
 
 /// The test picture and its raw caps.
@@ -13,13 +14,7 @@ pub(super) fn video(media: &Media) -> Result<(gst::Element, gst::Caps), Failure>
     let src = make("videotestsrc")?;
     src.set_property("is-live", true);
     set_nick(&src, "pattern", &media.video_pattern).map_err(|e| usage("--video-pattern", e))?;
-    let caps = gst_video::VideoCapsBuilder::new()
-        .format(gst_video::VideoFormat::I420)
-        .width(i32::from(media.size.width))
-        .height(i32::from(media.size.height))
-        .framerate(gst::Fraction::new(i32::from(media.fps), 1))
-        .build();
-    Ok((src, caps))
+    Ok((src, caps(Kind::Video, media)))
 }
 
 /// The test sound and its raw caps.
@@ -31,12 +26,21 @@ pub(super) fn audio(media: &Media) -> Result<(gst::Element, gst::Caps), Failure>
     // One Opus frame per buffer.
     src.set_property("samplesperbuffer", 960i32);
     set_nick(&src, "wave", &media.audio_wave).map_err(|e| usage("--audio-wave", e))?;
-    let caps = gst_audio::AudioCapsBuilder::new_interleaved()
-        .format(gst_audio::AudioFormat::S16le)
-        .rate(48_000)
-        .channels(1)
-        .build();
-    Ok((src, caps))
+    Ok((src, caps(Kind::Audio, media)))
+}
+
+/// The raw caps of either.
+pub(crate) fn caps(kind: Kind, media: &Media) -> gst::Caps {
+    if kind == Kind::Audio {
+        let audio = gst_audio::AudioCapsBuilder::new_interleaved().format(gst_audio::AudioFormat::S16le);
+        return audio.rate(48_000).channels(1).build();
+    }
+    gst_video::VideoCapsBuilder::new()
+        .format(gst_video::VideoFormat::I420)
+        .width(i32::from(media.size.width))
+        .height(i32::from(media.size.height))
+        .framerate(gst::Fraction::new(i32::from(media.fps), 1))
+        .build()
 }
 
 fn usage(flag: &str, problem: String) -> Failure {
