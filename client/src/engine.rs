@@ -371,7 +371,10 @@ impl Engine {
 
     fn input(&mut self, key: u64, input: Input) {
         let now = self.started.elapsed();
+        let formats = self.config.formats();
         let Some(slot) = self.slots.get_mut(&key) else { return };
+        // They may have been unknown when the slot was made; no signal comes before they are known.
+        slot.negotiation.set_codecs(formats);
         let effects = slot.negotiation.handle(now, input);
         self.carry_out(key, effects);
     }
