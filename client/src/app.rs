@@ -28,6 +28,7 @@ use crate::{
     media::{make, source::Source},
     peer::{PeerConfig, Said},
     plugins,
+    service::Service,
     signalling::{Connection, Incoming, Server, unwelcome},
     tls,
     view::{self, Lost, News, Sinks, View},
@@ -59,6 +60,7 @@ pub struct App {
     /// Resolves to whether all needed GStreamer elements are installed.
     complete: Option<Complete>,
     ice: Option<Keeper>,
+    service: Service,
 }
 
 type Complete = future::Shared<task::JoinHandle<bool>>;
@@ -114,11 +116,13 @@ impl App {
             media: None,
             complete: None,
             ice: None,
+            service: Service::start(Instant::now()),
         })
     }
 
     /// Ends all calls, and gives the teardown a limited time.
     pub fn close(&mut self) {
+        self.service.stopping();
         self.engine.close_all();
         self.engine.view().close(VIEW_LIMIT);
         if !self.engine.wait_for_teardown(GOODBYE_LIMIT) {
@@ -215,7 +219,8 @@ impl App {
         connecting: &mut Option<Connecting>,
         until: Option<Instant>,
     ) -> Result<Wake, Failure> {
-        let until = [until, self.engine.deadline()].into_iter().flatten().min();
+        self.service.alive(Instant::now());
+        let until = [until, self.engine.deadline(), self.service.due()].into_iter().flatten().min();
         match self.next_raw(connection, connecting, until).await {
             Raw::Incoming(incoming) => return Ok(Wake::Incoming(incoming)),
             Raw::Connected(result) => {

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
-use callbin_options::{OptionsError, Special};
+use callbin_options::{OptionsError, Shell, Special};
 use callbin_protocol::{PeerId, RoomId};
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser,
@@ -92,7 +92,7 @@ impl Command {
             Self::Call { options, .. } | Self::Wait { options, .. } | Self::Room { options, .. } => {
                 Some(options)
             }
-            Self::Window(_) => None,
+            Self::Man { .. } | Self::Completions { .. } | Self::Window(_) => None,
         }
     }
 }
@@ -142,6 +142,17 @@ pub enum Command {
         /// What the modes have in common.
         #[command(flatten)]
         options: Options,
+    },
+    /// Write the manual pages.
+    Man {
+        /// The folder; it is created if it is missing.
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Print the completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
     },
     /// Internal: the process that shows the window.
     #[command(hide = true)]

@@ -9,7 +9,7 @@ use std::{
 use callbin_protocol::{PeerId, printable};
 use serde::Serialize;
 
-use crate::{cli, stats::PeerStats};
+use crate::{cli, service, stats::PeerStats};
 
 /// An event. The names are part of the interface.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -206,6 +206,9 @@ impl Reporter {
             cli::Events::Json => json(ms, peer, event),
             cli::Events::Human => human(ms, peer, event),
         };
+        if !matches!(event, Event::Stats(_) | Event::Data { .. }) {
+            service::status(human(ms, peer, event).trim_start());
+        }
         let mut out = io::stdout().lock();
         let _ = writeln!(out, "{line}").and_then(|()| out.flush());
     }

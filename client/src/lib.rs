@@ -31,6 +31,7 @@ pub mod proxy;
 pub mod resume;
 pub mod room;
 pub mod sdp;
+pub mod service;
 pub mod session;
 pub mod signalling;
 pub mod stats;

@@ -405,10 +405,11 @@ pub enum LogFormat {
 
 const COMMANDS: &str = "\
 Commands:
-  token   Make a token (JWT) for a peer
-  admin   Look at or close peers, sessions and rooms of a running server
-  health  Ask a running server whether it is alive
-  man     Write the manual pages
+  token        Make a token (JWT) for a peer
+  admin        Look at or close peers, sessions and rooms of a running server
+  health       Ask a running server whether it is alive
+  man          Write the manual pages
+  completions  Print the completions for a shell
 `callbin-server COMMAND --help` has their options.";
 
 /// The text about exit codes.
