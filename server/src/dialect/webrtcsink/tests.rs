@@ -535,7 +535,11 @@ mod directory {
     #[test]
     fn news_cost_the_same_with_a_thousand_listeners() {
         let mut net = Net::default();
-        let listeners: Vec<ConnId> = (0..1000).map(|_| net.listener().0).collect();
+        let mut listeners = Vec::new();
+        for host in 0..4 {
+            net.host = host;
+            listeners.extend((0..250).map(|_| net.listener().0));
+        }
         net.holds_news = true;
         let conn = ConnId(0);
         let mut effects = Vec::new();
