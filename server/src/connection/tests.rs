@@ -109,7 +109,7 @@ impl Translator for Eager {
     }
 
     fn open(&mut self, steps: &mut Vec<Step>) {
-        let uid = PeerId::guest(1);
+        let uid = PeerId::guest(1, 1);
         steps.push(Step::Ask(Request::Register { uid, card: Card::default() }));
     }
 
