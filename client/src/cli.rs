@@ -131,7 +131,7 @@ pub enum Command {
     },
     /// Join a room: one call of many.
     Room {
-        /// The room to join; made if it is not there.
+        /// The room to join; created if it does not exist.
         room: RoomId,
         /// How to watch and listen to the others.
         #[arg(long, value_enum, default_value_t = View::Auto)]
@@ -188,8 +188,8 @@ pub struct Options {
     )]
     pub server: Address,
     /// Retry while the signalling server is not reachable yet: for this many seconds, or for ever; 0 means no retry
-    /// [default: for ever with `wait`, else 0]. Lasting errors end the program at once, such as an untrusted
-    /// certificate, a refusal, or an address without callbin.
+    /// [default: for ever with `wait`, else 0]. Permanent failures end the program at once: an
+    /// untrusted certificate, a refusal, another service at the address.
     #[arg(long, value_name = "SECONDS|forever", num_args = 0..=1, require_equals = true, default_missing_value = "forever", value_parser = wait_for_server)]
     pub wait_for_server: Option<WaitForServer>,
     /// The uid to register as [default: a random name].
@@ -321,7 +321,7 @@ pub enum Which {
 pub enum Events {
     /// Lines for people.
     Human,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

@@ -1,4 +1,4 @@
-//! `callbin-load`: puts load on a signalling server and says what it cost.
+//! `callbin-load`: puts load on a signalling server and measures what that costs.
 
 mod honest;
 mod peer;
@@ -24,7 +24,7 @@ use crate::{
     scenario::Run,
 };
 
-/// Puts load on a signalling server and says what it cost.
+/// Puts load on a signalling server and measures what that costs.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {

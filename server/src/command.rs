@@ -31,7 +31,7 @@ enum Command {
     Token(token::Options),
     /// Look at or close peers, sessions and rooms of a running server.
     Admin(admin::Options),
-    /// Ask a running server whether it is alive.
+    /// Check that a running server is alive.
     Health(health::Options),
     /// Write the manual pages.
     Man {
