@@ -4,11 +4,11 @@ mod data;
 
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
+use callbin_options::{OptionsError, Special};
 use callbin_protocol::{PeerId, RoomId};
 use clap::{
-    Args, CommandFactory, Parser, Subcommand, ValueEnum,
-    builder::PossibleValuesParser,
-    error::{ContextKind, ContextValue, ErrorKind},
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser,
+    error::ErrorKind,
 };
 use rand::seq::IndexedRandom;
 
@@ -77,11 +77,13 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Parses arguments and environment. Its error messages hold no secret.
-    pub fn read(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
-        let cli = Self::try_parse_from(args).map_err(without_secrets)?;
+    /// Reads arguments, environment and `--config`. Its error messages hold no secret.
+    pub fn read(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self, OptionsError> {
+        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        let special = Special { not_in_file: &NOT_IN_FILE, secret: &SECRET };
+        let cli = Self::from_arg_matches(&callbin_options::parse(&Self::command(), &args, special)?)?;
         match cli.command.options().and_then(Options::conflict) {
-            Some(words) => Err(Self::command().error(ErrorKind::ArgumentConflict, words)),
+            Some(words) => Err(Self::command().error(ErrorKind::ArgumentConflict, words).into()),
             None => Ok(cli),
         }
     }
@@ -98,20 +100,10 @@ impl Command {
     }
 }
 
-/// The flags whose values are or may hold secrets.
-const SECRETS: [&str; 3] = ["--token ", "--turn ", "--server "];
-
-/// Removes secrets from an error: clap quotes the invalid value, and stderr often ends up in a log.
-fn without_secrets(mut error: clap::Error) -> clap::Error {
-    let is_secret = matches!(
-        error.get(ContextKind::InvalidArg),
-        Some(ContextValue::String(arg)) if SECRETS.iter().any(|secret| arg.starts_with(secret))
-    );
-    if is_secret && error.get(ContextKind::InvalidValue).is_some() {
-        error.insert(ContextKind::InvalidValue, ContextValue::String("…".into()));
-    }
-    error
-}
+/// Options whose values are or may hold secrets.
+const SECRET: [&str; 3] = ["token", "turn", "server"];
+/// Options that cannot be set in a file.
+const NOT_IN_FILE: [&str; 3] = ["config", "help", "version"];
 
 fn after_help() -> String {
     format!("Exit codes:\n{}", ExitCode::table())
@@ -173,6 +165,9 @@ pub enum View {
 /// What the modes have in common.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
+    /// A TOML file with options of this command, as in `fps = 15`. The command line and the environment come first.
+    #[arg(long, env = "CALLBIN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The signalling server, ws:// or wss://. A user and password, as in wss://user:password@host, are sent as
     /// HTTP Basic authentication. The environment names proxies as for curl: http_proxy, https_proxy, all_proxy,
     /// no_proxy.
@@ -500,7 +495,7 @@ fn with_port(host: &str) -> String {
 mod tests {
     use super::*;
 
-    fn options(args: &[&str]) -> Result<Options, clap::Error> {
+    fn options(args: &[&str]) -> Result<Options, OptionsError> {
         let all = ["callbin", "call", "someone"].iter().chain(args);
         match Cli::read(all)?.command {
             Command::Call { options, .. } => Ok(options),
@@ -573,6 +568,19 @@ mod tests {
         }
         let words = options(&["--fps", "many"]).unwrap_err().to_string();
         assert!(words.contains("many"), "{words}");
+    }
+
+    #[test]
+    fn a_file_may_hold_the_options() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        std::fs::write(path, "fps = 15\nid = \"robot\"\nreceive-only = \"audio\"\ninsecure = true").unwrap();
+        let given = options(&["--config", path, "--id", "other"]).unwrap();
+        assert_eq!((given.media.fps, given.uid().as_str(), given.insecure), (15, "other", true));
+        assert_eq!(given.media.receive_only, Some(Which::Audio));
+        std::fs::write(path, "\nserver = \"http://me:hush@x\"").unwrap();
+        let words = options(&["--config", path]).unwrap_err().to_string();
+        assert!(words.contains("line 2: invalid value '…' for '--server <URL>'"), "{words}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The options. Their names are the same on the command line, in the environment and in the file.
 
-mod file;
 mod guards;
+mod sources;
 mod values;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -11,7 +11,7 @@ use clap::{Args, Parser};
 use hyper::header::HeaderName;
 use ipnet::IpNet;
 
-pub use file::{ConfigError, parse};
+pub use sources::parse;
 pub use values::normal_origin;
 
 use self::values::{
