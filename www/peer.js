@@ -28,6 +28,8 @@ const DEVICES_DEADLINE_MS = 15_000;
  */
 const KEEP_SIZE_MS = 5000;
 const MAX_CHAT_LENGTH = 4000;
+/** The protocol of data channels that carry no texts. */
+const DATA_PROTOCOL = "callbin-data";
 /** Most bytes buffered for a peer that does not read its data channel. */
 const MAX_CHAT_BUFFER = 1 << 20;
 /** @type {Kind[]} */
@@ -345,6 +347,8 @@ export class Peer {
 
   /** @param {RTCDataChannel} channel */
   #adopt(channel) {
+    // Joined to something else at the other side, and not for texts.
+    if (channel.protocol === DATA_PROTOCOL) return;
     this.#channels.add(channel);
     channel.onopen = () => this.events.changed();
     channel.onclose = () => {

@@ -1,5 +1,7 @@
 //! The command line: flags, environment variables, and their checks.
 
+mod data;
+
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
 use callbin_options::{OptionsError, Shell, Special};
@@ -10,6 +12,7 @@ use clap::{
 };
 use rand::seq::IndexedRandom;
 
+pub use self::data::Data;
 use crate::{
     address::Address,
     backoff::WaitForServer,
@@ -249,6 +252,9 @@ pub struct Options {
     /// The form of the events: lines for people, or one JSON object per line.
     #[arg(long, value_enum, default_value_t = Events::Human)]
     pub events: Events,
+    /// Data channels joined to something else.
+    #[command(flatten)]
+    pub data: Data,
     /// What to send and receive.
     #[command(flatten)]
     pub media: Media,
@@ -352,7 +358,11 @@ impl std::fmt::Display for Size {
 
 impl Options {
     /// The error message for flags that contradict each other.
-    fn conflict(&self) -> Option<&'static str> {
+    fn conflict(&self) -> Option<String> {
+        self.data.conflict().or_else(|| self.contradiction().map(String::from))
+    }
+
+    fn contradiction(&self) -> Option<&'static str> {
         if self.expects_the_impossible() {
             return Some("--expect-video-frames needs a picture to receive: see --no-video and --send-only");
         }
@@ -547,6 +557,9 @@ mod tests {
             &["--server", "ws://me:hush@x", "--token", "a"],
             &["--wait-for-server=-1"],
             &["--wait-for-server=soon"],
+            &["--data", "x"],
+            &["--data", "x=stdio", "--data", "x=tcp:a:1"],
+            &["--data", "x=stdio", "--on-stale", "true"],
             &["--nonsense"],
         ] {
             assert!(options(bad).is_err(), "{bad:?}");

@@ -46,7 +46,7 @@ fn print(result: Result<String, String>) -> ExitCode {
 }
 
 fn run_call(command: &Command, options: &Options, started: Instant) -> ExitCode {
-    let reporter = Reporter::new(started, options.events);
+    let reporter = Reporter::new(started, options.events).on_stderr(options.data.uses_stdout());
     match task::block_on(run_mode(command, options, started)) {
         Ok(()) => ExitCode::Success,
         Err(failure) => {
