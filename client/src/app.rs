@@ -25,7 +25,14 @@ use crate::{
     exit::Failure,
     hangup,
     ice::{IceServers, keeper::Keeper, no_relay},
-    media::{make, source::Source},
+    media::{
+        input::{
+            elements,
+            news::{News as SourceNews, Notice},
+        },
+        make,
+        source::Source,
+    },
     peer::{PeerConfig, Said},
     plugins,
     signalling::{Connection, Incoming, Server, unwelcome},
@@ -52,6 +59,8 @@ pub struct App {
     lookups: Receiver<Lookup>,
     news: News,
     losses: Receiver<Lost>,
+    source_news: SourceNews,
+    notices: Receiver<Notice>,
     signals: Signals,
     /// Whether media are only decoded and counted, without window and sound.
     pub headless: bool,
@@ -88,6 +97,7 @@ impl App {
         let (to_lookups, lookups) = channel::unbounded();
         // Each part of the view can be lost only once.
         let (news, losses) = channel::bounded(4);
+        let (source_news, notices) = SourceNews::new();
         let config = PeerConfig {
             stun: options.stun.clone(),
             turn: options.turn.clone(),
@@ -109,6 +119,8 @@ impl App {
             lookups,
             news,
             losses,
+            source_news,
+            notices,
             signals,
             headless,
             media: None,
@@ -197,7 +209,8 @@ impl App {
         }
         let (done, media) = channel::bounded(1);
         let (checked, complete) = channel::bounded(1);
-        let (options, headless, news) = (self.options.clone(), self.headless, self.news.clone());
+        let (options, headless) = (self.options.clone(), self.headless);
+        let news = (self.news.clone(), self.source_news.clone());
         let spawned = thread::Builder::new().name("start".into()).spawn(move || {
             let _ = done.try_send(start_media(&options, headless, &news, &checked));
         });
@@ -231,6 +244,7 @@ impl App {
             Raw::Peer(said) => self.engine.peer_event(said.slot, said.generation, said.event),
             Raw::Lookup(lookup) => self.engine.looked_up(lookup),
             Raw::Lost(lost) => self.tell_loss(lost),
+            Raw::Notice(notice) => self.reporter.tell(None, &notice.into()),
             Raw::Interrupted => return Ok(Wake::Interrupted),
             Raw::Time => {
                 self.engine.tick();
@@ -272,6 +286,7 @@ impl App {
         let mut peer = pin!(or_ended(self.inbox.recv()).fuse());
         let mut lookup = pin!(or_ended(self.lookups.recv()).fuse());
         let mut lost = pin!(or_ended(self.losses.recv()).fuse());
+        let mut notice = pin!(or_ended(self.notices.recv()).fuse());
         let mut time = pin!(or_never(until.map(async_io::Timer::at)).fuse());
         select! {
             frame = incoming => {
@@ -285,6 +300,7 @@ impl App {
             said = peer => Raw::Peer(said),
             it = lookup => Raw::Lookup(it),
             it = lost => Raw::Lost(it),
+            it = notice => Raw::Notice(it),
             _ = self.signals.next().fuse() => Raw::Interrupted,
             _ = time => Raw::Time,
         }
@@ -300,6 +316,7 @@ enum Raw {
     Peer(Said),
     Lookup(Lookup),
     Lost(Lost),
+    Notice(Notice),
     Interrupted,
     Time,
 }
@@ -337,7 +354,7 @@ async fn or_never<F: Future>(future: Option<F>) -> F::Output {
 fn start_media(
     options: &Options,
     headless: bool,
-    news: &News,
+    (news, source_news): &(News, SourceNews),
     checked: &Sender<()>,
 ) -> Result<(Source, View), Failure> {
     gst::init().map_err(Failure::internal)?;
@@ -347,9 +364,10 @@ fn start_media(
     }
     let certificate = thread::Builder::new().name("certificate".into()).spawn(warm_up);
     plugins::check(!headless)?;
+    check_sources(options)?;
     let _ = checked.try_send(());
     tracing::debug!("plugins checked");
-    let source = Source::start(&options.media)?;
+    let source = Source::start(&options.media, source_news)?;
     tracing::debug!("encoders started");
     plugins::load();
     drop(make("webrtcbin"));
@@ -359,6 +377,12 @@ fn start_media(
     }
     tracing::debug!("certificate made");
     Ok((source, open_view(options, headless, news)))
+}
+
+fn check_sources(options: &Options) -> Result<(), Failure> {
+    let sources = &options.media.sources;
+    sources.videos().iter().try_for_each(|it| elements::check("--video", &it.spec))?;
+    sources.sound().iter().try_for_each(|it| elements::check("--audio", &it.spec))
 }
 
 /// Opens window and sound. Media that cannot be played are decoded and counted.

@@ -11,6 +11,7 @@ use crate::{
     conference,
     events::{Event, Reporter},
     exit::{ExitCode, Failure},
+    media::input::grab,
     session,
     view::{self, detect::has_display},
 };
@@ -22,6 +23,7 @@ pub fn run(cli: &Cli, started: Instant) -> ExitCode {
             run_call(&cli.command, options, started)
         }
         Command::Window(options) => view::window::run(options),
+        Command::Grab(options) => grab::run(options),
     }
 }
 
@@ -49,7 +51,7 @@ async fn run_mode(command: &Command, options: &Options, started: Instant) -> Res
             app.headless |= *view == cli::View::Auto && app.options.video_sink.is_none() && !has_display();
             conference::run(&mut app, room, *max_peers).await
         }
-        Command::Window(_) => Ok(()),
+        Command::Window(_) | Command::Grab(_) => Ok(()),
     };
     app.close();
     result
