@@ -26,7 +26,14 @@ use crate::{
     exit::Failure,
     hangup,
     ice::{IceServers, keeper::Keeper, no_relay},
-    media::{make, source::Source},
+    media::{
+        input::{
+            elements,
+            news::{News as SourceNews, Notice},
+        },
+        make,
+        source::Source,
+    },
     peer::{PeerConfig, Said},
     plugins,
     service::Service,
@@ -59,6 +66,8 @@ pub struct App {
     losses: Receiver<Lost>,
     joins: Arc<Joins>,
     data_news: Receiver<Told>,
+    source_news: SourceNews,
+    notices: Receiver<Notice>,
     signals: Signals,
     /// Whether media are only decoded and counted, without window and sound.
     pub headless: bool,
@@ -99,6 +108,7 @@ impl App {
         let (to_data_news, data_news) = channel::bounded(MAX_DATA_NEWS);
         let data = &options.data;
         let joins = Arc::new(Joins::new(&data.joins, data.on_stale.as_deref(), &to_data_news)?);
+        let (source_news, notices) = SourceNews::new();
         let config = PeerConfig {
             stun: options.stun.clone(),
             turn: options.turn.clone(),
@@ -123,6 +133,8 @@ impl App {
             losses,
             joins,
             data_news,
+            source_news,
+            notices,
             signals,
             headless,
             media: None,
@@ -217,7 +229,8 @@ impl App {
         }
         let (done, media) = channel::bounded(1);
         let (checked, complete) = channel::bounded(1);
-        let (options, headless, news) = (self.options.clone(), self.headless, self.news.clone());
+        let (options, headless) = (self.options.clone(), self.headless);
+        let news = (self.news.clone(), self.source_news.clone());
         let spawned = thread::Builder::new().name("start".into()).spawn(move || {
             let _ = done.try_send(start_media(&options, headless, &news, &checked));
         });
@@ -253,6 +266,7 @@ impl App {
             Raw::Lookup(lookup) => self.engine.looked_up(lookup),
             Raw::Lost(lost) => self.tell_loss(lost),
             Raw::Data((who, event)) => self.reporter.tell(who.as_ref(), &event),
+            Raw::Notice(notice) => self.reporter.tell(None, &notice.into()),
             Raw::Interrupted => return Ok(Wake::Interrupted),
             Raw::Time => {
                 self.engine.tick();
@@ -295,6 +309,7 @@ impl App {
         let mut lookup = pin!(or_ended(self.lookups.recv()).fuse());
         let mut lost = pin!(or_ended(self.losses.recv()).fuse());
         let mut data = pin!(or_ended(self.data_news.recv()).fuse());
+        let mut notice = pin!(or_ended(self.notices.recv()).fuse());
         let mut time = pin!(or_never(until.map(async_io::Timer::at)).fuse());
         select! {
             frame = incoming => {
@@ -309,6 +324,7 @@ impl App {
             it = lookup => Raw::Lookup(it),
             it = lost => Raw::Lost(it),
             it = data => Raw::Data(it),
+            it = notice => Raw::Notice(it),
             _ = self.signals.next().fuse() => Raw::Interrupted,
             _ = time => Raw::Time,
         }
@@ -325,6 +341,7 @@ enum Raw {
     Lookup(Lookup),
     Lost(Lost),
     Data(Told),
+    Notice(Notice),
     Interrupted,
     Time,
 }
@@ -362,7 +379,7 @@ async fn or_never<F: Future>(future: Option<F>) -> F::Output {
 fn start_media(
     options: &Options,
     headless: bool,
-    news: &News,
+    (news, source_news): &(News, SourceNews),
     checked: &Sender<()>,
 ) -> Result<(Source, View), Failure> {
     gst::init().map_err(Failure::internal)?;
@@ -372,9 +389,10 @@ fn start_media(
     }
     let certificate = thread::Builder::new().name("certificate".into()).spawn(warm_up);
     plugins::check(!headless)?;
+    check_sources(options)?;
     let _ = checked.try_send(());
     tracing::debug!("plugins checked");
-    let source = Source::start(&options.media)?;
+    let source = Source::start(&options.media, source_news)?;
     tracing::debug!("encoders started");
     plugins::load();
     drop(make("webrtcbin"));
@@ -384,6 +402,12 @@ fn start_media(
     }
     tracing::debug!("certificate made");
     Ok((source, open_view(options, headless, news)))
+}
+
+fn check_sources(options: &Options) -> Result<(), Failure> {
+    let sources = &options.media.sources;
+    sources.videos().iter().try_for_each(|it| elements::check("--video", &it.spec))?;
+    sources.sound().iter().try_for_each(|it| elements::check("--audio", &it.spec))
 }
 
 /// Opens window and sound. Media that cannot be played are decoded and counted.

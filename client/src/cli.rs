@@ -1,71 +1,24 @@
 //! The command line: flags, environment variables, and their checks.
 
 mod data;
+mod sources;
 
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
 use callbin_options::{OptionsError, Shell, Special};
 use callbin_protocol::{PeerId, RoomId};
-use clap::{
-    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser,
-    error::ErrorKind,
-};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use rand::seq::IndexedRandom;
 
-pub use self::data::Data;
+pub use self::{data::Data, sources::Sources};
 use crate::{
     address::Address,
     backoff::WaitForServer,
     exit::ExitCode,
+    media::input::grab,
     token::{Token, TokenSource},
     view::window,
 };
-
-/// The patterns of videotestsrc in GStreamer 1.22.
-const PATTERNS: [&str; 26] = [
-    "smpte",
-    "snow",
-    "black",
-    "white",
-    "red",
-    "green",
-    "blue",
-    "checkers-1",
-    "checkers-2",
-    "checkers-4",
-    "checkers-8",
-    "circular",
-    "blink",
-    "smpte75",
-    "zone-plate",
-    "gamut",
-    "chroma-zone-plate",
-    "solid-color",
-    "ball",
-    "smpte100",
-    "bar",
-    "pinwheel",
-    "spokes",
-    "gradient",
-    "colors",
-    "smpte-rp-219",
-];
-/// The waves of audiotestsrc in GStreamer 1.22.
-const WAVES: [&str; 13] = [
-    "sine",
-    "square",
-    "saw",
-    "triangle",
-    "silence",
-    "white-noise",
-    "pink-noise",
-    "sine-table",
-    "ticks",
-    "gaussian-noise",
-    "red-noise",
-    "blue-noise",
-    "violet-noise",
-];
 
 /// Makes and takes WebRTC calls with GStreamer.
 #[derive(Debug, Parser)]
@@ -95,13 +48,13 @@ impl Command {
             Self::Call { options, .. } | Self::Wait { options, .. } | Self::Room { options, .. } => {
                 Some(options)
             }
-            Self::Man { .. } | Self::Completions { .. } | Self::Window(_) => None,
+            Self::Man { .. } | Self::Completions { .. } | Self::Window(_) | Self::Grab(_) => None,
         }
     }
 }
 
 /// Options whose values are or may hold secrets.
-const SECRET: [&str; 3] = ["token", "turn", "server"];
+const SECRET: [&str; 5] = ["token", "turn", "server", "video", "audio"];
 /// Options that cannot be set in a file.
 const NOT_IN_FILE: [&str; 3] = ["config", "help", "version"];
 
@@ -160,6 +113,9 @@ pub enum Command {
     /// Internal: the process that shows the window.
     #[command(hide = true)]
     Window(window::Options),
+    /// Internal: the process that grabs a screen.
+    #[command(hide = true)]
+    Grab(grab::Options),
 }
 
 /// How received media is shown.
@@ -264,15 +220,9 @@ pub struct Options {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Media")]
 pub struct Media {
-    /// The picture to send: a pattern of videotestsrc (smpte, ball, red, green, blue, snow, …).
-    #[arg(long, value_name = "NAME", default_value = "smpte", value_parser = PossibleValuesParser::new(PATTERNS), hide_possible_values = true)]
-    pub video_pattern: String,
-    /// The sound to send: a wave of audiotestsrc (sine, square, ticks, silence, …).
-    #[arg(long, value_name = "NAME", default_value = "sine", value_parser = PossibleValuesParser::new(WAVES), hide_possible_values = true)]
-    pub audio_wave: String,
-    /// The pitch of the sound in Hz.
-    #[arg(long, value_name = "HZ", default_value_t = 440, value_parser = clap::value_parser!(u32).range(1..=20_000))]
-    pub audio_freq: u32,
+    /// Where the media come from.
+    #[command(flatten)]
+    pub sources: Sources,
     /// The size of the picture.
     #[arg(long, value_name = "WxH", default_value = "640x480")]
     pub size: Size,
@@ -372,6 +322,9 @@ impl Options {
                  sent (see --server, --token, --token-file and their environment variables)",
             );
         }
+        if let Some(words) = self.media.sources.conflict() {
+            return Some(words);
+        }
         let relay = self.ice_transport_policy == IcePolicy::Relay;
         (relay && self.no_ice_servers && self.turn.is_empty())
             .then_some("--ice-transport-policy relay needs a TURN server: see --turn and --no-ice-servers")
@@ -427,12 +380,14 @@ impl Which {
 impl Media {
     /// Whether audio is sent, and whether it is received.
     pub fn audio(&self) -> (bool, bool) {
-        self.directions(Which::Audio, self.no_audio)
+        let (sends, receives) = self.directions(Which::Audio, self.no_audio);
+        (sends && self.sources.sound().is_some(), receives)
     }
 
     /// Whether video is sent, and whether it is received.
     pub fn video(&self) -> (bool, bool) {
-        self.directions(Which::Video, self.no_video)
+        let (sends, receives) = self.directions(Which::Video, self.no_video);
+        (sends && !self.sources.videos().is_empty(), receives)
     }
 
     fn directions(&self, medium: Which, off: bool) -> (bool, bool) {
@@ -505,6 +460,7 @@ fn with_port(host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::input::spec::Named;
 
     fn options(args: &[&str]) -> Result<Options, OptionsError> {
         let all = ["callbin", "call", "someone"].iter().chain(args);
@@ -546,6 +502,19 @@ mod tests {
             &["--id", "a b"],
             &["--video-pattern", "nonsense"],
             &["--audio-wave", "nonsense"],
+            &["--video", "nonsense"],
+            &["--video", "microphone"],
+            &["--audio", "camera"],
+            &["--video", "test", "--no-video"],
+            &["--audio", "test", "--no-audio"],
+            &["--video", "camera", "--video", "none"],
+            &["--video", "a=camera", "--video", "a=screen"],
+            &["--video", "camera", "--video", "camera"],
+            &["--video", "a=-", "--video", "b=fd:0"],
+            &[
+                "--video", "a=test", "--video", "b=test", "--video", "c=test", "--video", "d=test",
+                "--video", "e=test",
+            ],
             &["--receive-only", "--send-only"],
             &["--expect-video-frames", "1", "--no-video"],
             &["--expect-video-frames", "1", "--send-only"],
@@ -573,6 +542,8 @@ mod tests {
             (["--turn", "turn://me:hush@"], "want turn:"),
             (["--turn", "turns://me:hush@x"], "without TLS"),
             (["--server", "http://x/?token=hush"], "want ws:"),
+            (["--video", "rtsp://me:hush@/"], "want rtsp:"),
+            (["--audio", "rtsp://me:hush@/"], "want rtsp:"),
         ] {
             let words = options(&args).unwrap_err().to_string();
             assert!(!words.contains("hush") && words.contains(args[0]) && words.contains(reason), "{words}");
@@ -617,6 +588,17 @@ mod tests {
         assert_eq!(directions(&["--no-audio"]), ((false, false), (true, true)));
         assert_eq!(directions(&["--receive-only"]), ((false, true), (false, true)));
         assert_eq!(directions(&["--send-only=video"]), ((true, true), (true, false)));
+        assert_eq!(directions(&["--video", "none"]), ((true, true), (false, true)));
+        assert_eq!(directions(&["--audio", "none"]), ((false, true), (true, true)));
+    }
+
+    #[test]
+    fn several_cameras_have_names() {
+        let media = options(&["--video", "front=camera", "--video", "rear=test:red"]).unwrap().media;
+        let labels: Vec<String> = media.sources.videos().iter().map(Named::label).collect();
+        assert_eq!(labels, ["front", "rear"]);
+        let media = options(&["--video", "-", "--audio", "-"]).unwrap().media;
+        assert_eq!(media.sources.sound().unwrap().spec, media.sources.videos()[0].spec);
     }
 
     #[test]

@@ -131,6 +131,22 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A source of ours delivers nothing; peers see a card, or hear silence.
+    SourceLost {
+        /// The source's name.
+        source: String,
+        /// `video` or `audio`.
+        kind: String,
+        /// Why.
+        reason: String,
+    },
+    /// A source of ours delivers again.
+    SourceBack {
+        /// The source's name.
+        source: String,
+        /// `video` or `audio`.
+        kind: String,
+    },
     /// The connection to the server is lost; the connected call goes on without it.
     SignallingLost {
         /// Why.
@@ -321,6 +337,10 @@ impl fmt::Display for Event {
                 write!(f, "no connection to the server ({}), next attempt in {in_ms} ms", printable(reason))
             }
             Self::ViewLost { part, reason } => write!(f, "{part} lost: {}", printable(reason)),
+            Self::SourceLost { source, kind, reason } => {
+                write!(f, "{kind} source {} lost: {}", printable(source), printable(reason))
+            }
+            Self::SourceBack { source, kind } => write!(f, "{kind} source {} is back", printable(source)),
             Self::SignallingBack => f.write_str("the call has its session at the server again"),
             Self::SignallingLost { reason } => {
                 write!(
