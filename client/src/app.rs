@@ -20,14 +20,24 @@ use gst::prelude::*;
 use crate::{
     backoff::{Backoff, WaitForServer},
     cli::{IcePolicy, Options},
+    data::{Joins, Told},
     engine::{Engine, Lookup},
     events::{Event, Reporter},
     exit::Failure,
     hangup,
     ice::{IceServers, keeper::Keeper, no_relay},
-    media::{encode::codec::Formats, make, source::Source},
+    media::{
+        encode::codec::Formats,
+        input::{
+            elements,
+            news::{News as SourceNews, Notice},
+        },
+        make,
+        source::Source,
+    },
     peer::{PeerConfig, Said},
     plugins,
+    service::Service,
     signalling::{Connection, Incoming, Server, unwelcome},
     tls,
     view::{self, Lost, News, Sinks, View},
@@ -37,6 +47,9 @@ use crate::{
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
 /// At the end of the process: time limit for closing the window and the sound card, each.
 const VIEW_LIMIT: Duration = Duration::from_millis(500);
+
+/// Events about data channels that may wait to be written.
+const MAX_DATA_NEWS: usize = 256;
 
 /// The state that the modes share.
 pub struct App {
@@ -52,6 +65,10 @@ pub struct App {
     lookups: Receiver<Lookup>,
     news: News,
     losses: Receiver<Lost>,
+    joins: Arc<Joins>,
+    data_news: Receiver<Told>,
+    source_news: SourceNews,
+    notices: Receiver<Notice>,
     signals: Signals,
     /// Whether media are only decoded and counted, without window and sound.
     pub headless: bool,
@@ -61,6 +78,7 @@ pub struct App {
     /// Resolves to whether all needed GStreamer elements are installed.
     complete: Option<Complete>,
     ice: Option<Keeper>,
+    service: Service,
 }
 
 type Complete = future::Shared<task::JoinHandle<bool>>;
@@ -91,6 +109,10 @@ impl App {
         // Each part of the view can be lost only once.
         let (news, losses) = channel::bounded(4);
         let codecs = Arc::new(OnceLock::new());
+        let (to_data_news, data_news) = channel::bounded(MAX_DATA_NEWS);
+        let data = &options.data;
+        let joins = Arc::new(Joins::new(&data.joins, data.on_stale.as_deref(), &to_data_news)?);
+        let (source_news, notices) = SourceNews::new();
         let config = PeerConfig {
             stun: options.stun.clone(),
             turn: options.turn.clone(),
@@ -99,13 +121,14 @@ impl App {
             audio: options.media.audio(),
             video: options.media.video(),
             codecs: codecs.clone(),
+            joins: joins.clone(),
         };
         let hangup = (!hangup::is_ignored()).then_some(Unix::Hup);
         let signals = [Unix::Int, Unix::Term].into_iter().chain(hangup);
         let signals = Signals::new(signals).map_err(Failure::internal)?;
         let headless = options.headless;
         Ok(Self {
-            reporter: Reporter::new(started, options.events),
+            reporter: Reporter::new(started, options.events).on_stderr(options.data.uses_stdout()),
             engine: Engine::new(config, options.setup_limit(), options.no_ice_servers, to_inbox, to_lookups),
             options,
             started,
@@ -113,23 +136,33 @@ impl App {
             lookups,
             news,
             losses,
+            joins,
+            data_news,
+            source_news,
+            notices,
             signals,
             headless,
             codecs,
             media: None,
             complete: None,
             ice: None,
+            service: Service::start(Instant::now()),
         })
     }
 
     /// Ends all calls, and gives the teardown a limited time.
     pub fn close(&mut self) {
+        self.service.stopping();
         self.engine.close_all();
         self.engine.view().close(VIEW_LIMIT);
         if !self.engine.wait_for_teardown(GOODBYE_LIMIT) {
             tracing::warn!("a pipeline does not end; leaving it behind");
         }
         drop(self.engine.drop_source());
+        self.joins.close();
+        while let Ok((who, event)) = self.data_news.try_recv() {
+            self.reporter.tell(who.as_ref(), &event);
+        }
     }
 
     /// The server's address, the trusted certificates and the token.
@@ -202,7 +235,8 @@ impl App {
         }
         let (done, media) = channel::bounded(1);
         let (checked, complete) = channel::bounded(1);
-        let (options, headless, news) = (self.options.clone(), self.headless, self.news.clone());
+        let (options, headless) = (self.options.clone(), self.headless);
+        let news = (self.news.clone(), self.source_news.clone());
         let codecs = self.codecs.clone();
         let spawned = thread::Builder::new().name("start".into()).spawn(move || {
             let known = |formats| {
@@ -225,7 +259,8 @@ impl App {
         connecting: &mut Option<Connecting>,
         until: Option<Instant>,
     ) -> Result<Wake, Failure> {
-        let until = [until, self.engine.deadline()].into_iter().flatten().min();
+        self.service.alive(Instant::now());
+        let until = [until, self.engine.deadline(), self.service.due()].into_iter().flatten().min();
         match self.next_raw(connection, connecting, until).await {
             Raw::Incoming(incoming) => return Ok(Wake::Incoming(incoming)),
             Raw::Connected(result) => {
@@ -241,6 +276,8 @@ impl App {
             Raw::Peer(said) => self.engine.peer_event(said.slot, said.generation, said.event),
             Raw::Lookup(lookup) => self.engine.looked_up(lookup),
             Raw::Lost(lost) => self.tell_loss(lost),
+            Raw::Data((who, event)) => self.reporter.tell(who.as_ref(), &event),
+            Raw::Notice(notice) => self.reporter.tell(None, &notice.into()),
             Raw::Interrupted => return Ok(Wake::Interrupted),
             Raw::Time => {
                 self.engine.tick();
@@ -282,6 +319,8 @@ impl App {
         let mut peer = pin!(or_ended(self.inbox.recv()).fuse());
         let mut lookup = pin!(or_ended(self.lookups.recv()).fuse());
         let mut lost = pin!(or_ended(self.losses.recv()).fuse());
+        let mut data = pin!(or_ended(self.data_news.recv()).fuse());
+        let mut notice = pin!(or_ended(self.notices.recv()).fuse());
         let mut time = pin!(or_never(until.map(async_io::Timer::at)).fuse());
         select! {
             frame = incoming => {
@@ -295,6 +334,8 @@ impl App {
             said = peer => Raw::Peer(said),
             it = lookup => Raw::Lookup(it),
             it = lost => Raw::Lost(it),
+            it = data => Raw::Data(it),
+            it = notice => Raw::Notice(it),
             _ = self.signals.next().fuse() => Raw::Interrupted,
             _ = time => Raw::Time,
         }
@@ -310,6 +351,8 @@ enum Raw {
     Peer(Said),
     Lookup(Lookup),
     Lost(Lost),
+    Data(Told),
+    Notice(Notice),
     Interrupted,
     Time,
 }
@@ -347,7 +390,7 @@ async fn or_never<F: Future>(future: Option<F>) -> F::Output {
 fn start_media(
     options: &Options,
     headless: bool,
-    news: &News,
+    (news, source_news): &(News, SourceNews),
     known: impl FnOnce(Formats),
 ) -> Result<(Source, View), Failure> {
     gst::init().map_err(Failure::internal)?;
@@ -357,10 +400,11 @@ fn start_media(
     }
     let certificate = thread::Builder::new().name("certificate".into()).spawn(warm_up);
     plugins::check(!headless)?;
+    check_sources(options)?;
     let formats = plugins::codecs(&options.media)?;
     known(formats);
     tracing::debug!("plugins checked");
-    let source = Source::start(&options.media, formats)?;
+    let source = Source::start(&options.media, formats, source_news)?;
     tracing::debug!("encoders started");
     plugins::load(formats);
     drop(make("webrtcbin"));
@@ -370,6 +414,12 @@ fn start_media(
     }
     tracing::debug!("certificate made");
     Ok((source, open_view(options, headless, news)))
+}
+
+fn check_sources(options: &Options) -> Result<(), Failure> {
+    let sources = &options.media.sources;
+    sources.videos().iter().try_for_each(|it| elements::check("--video", &it.spec))?;
+    sources.sound().iter().try_for_each(|it| elements::check("--audio", &it.spec))
 }
 
 /// Opens window and sound. Media that cannot be played are decoded and counted.

@@ -1,69 +1,24 @@
 //! The command line: flags, environment variables, and their checks.
 
+mod data;
+mod sources;
+
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
+use callbin_options::{OptionsError, Shell, Special};
 use callbin_protocol::{PeerId, RoomId};
-use clap::{
-    Args, CommandFactory, Parser, Subcommand, ValueEnum,
-    builder::PossibleValuesParser,
-    error::{ContextKind, ContextValue, ErrorKind},
-};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use rand::seq::IndexedRandom;
 
+pub use self::{data::Data, sources::Sources};
 use crate::{
     address::Address,
     backoff::WaitForServer,
     exit::ExitCode,
-    media::encode::codec::Format,
+    media::{encode::codec::Format, input::grab},
     token::{Token, TokenSource},
     view::window,
 };
-
-/// The patterns of videotestsrc in GStreamer 1.22.
-const PATTERNS: [&str; 26] = [
-    "smpte",
-    "snow",
-    "black",
-    "white",
-    "red",
-    "green",
-    "blue",
-    "checkers-1",
-    "checkers-2",
-    "checkers-4",
-    "checkers-8",
-    "circular",
-    "blink",
-    "smpte75",
-    "zone-plate",
-    "gamut",
-    "chroma-zone-plate",
-    "solid-color",
-    "ball",
-    "smpte100",
-    "bar",
-    "pinwheel",
-    "spokes",
-    "gradient",
-    "colors",
-    "smpte-rp-219",
-];
-/// The waves of audiotestsrc in GStreamer 1.22.
-const WAVES: [&str; 13] = [
-    "sine",
-    "square",
-    "saw",
-    "triangle",
-    "silence",
-    "white-noise",
-    "pink-noise",
-    "sine-table",
-    "ticks",
-    "gaussian-noise",
-    "red-noise",
-    "blue-noise",
-    "violet-noise",
-];
 
 /// Makes and takes WebRTC calls with GStreamer.
 #[derive(Debug, Parser)]
@@ -75,11 +30,13 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Parses arguments and environment. Its error messages hold no secret.
-    pub fn read(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
-        let cli = Self::try_parse_from(args).map_err(without_secrets)?;
+    /// Reads arguments, environment and `--config`. Its error messages hold no secret.
+    pub fn read(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self, OptionsError> {
+        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        let special = Special { not_in_file: &NOT_IN_FILE, secret: &SECRET };
+        let cli = Self::from_arg_matches(&callbin_options::parse(&Self::command(), &args, special)?)?;
         match cli.command.options().and_then(Options::conflict) {
-            Some(words) => Err(Self::command().error(ErrorKind::ArgumentConflict, words)),
+            Some(words) => Err(Self::command().error(ErrorKind::ArgumentConflict, words).into()),
             None => Ok(cli),
         }
     }
@@ -91,25 +48,19 @@ impl Command {
             Self::Call { options, .. } | Self::Wait { options, .. } | Self::Room { options, .. } => {
                 Some(options)
             }
-            Self::Window(_) => None,
+            Self::Codecs { .. }
+            | Self::Man { .. }
+            | Self::Completions { .. }
+            | Self::Window(_)
+            | Self::Grab(_) => None,
         }
     }
 }
 
-/// The flags whose values are or may hold secrets.
-const SECRETS: [&str; 3] = ["--token ", "--turn ", "--server "];
-
-/// Removes secrets from an error: clap quotes the invalid value, and stderr often ends up in a log.
-fn without_secrets(mut error: clap::Error) -> clap::Error {
-    let is_secret = matches!(
-        error.get(ContextKind::InvalidArg),
-        Some(ContextValue::String(arg)) if SECRETS.iter().any(|secret| arg.starts_with(secret))
-    );
-    if is_secret && error.get(ContextKind::InvalidValue).is_some() {
-        error.insert(ContextKind::InvalidValue, ContextValue::String("…".into()));
-    }
-    error
-}
+/// Options whose values are or may hold secrets.
+const SECRET: [&str; 5] = ["token", "turn", "server", "video", "audio"];
+/// Options that cannot be set in a file.
+const NOT_IN_FILE: [&str; 3] = ["config", "help", "version"];
 
 fn after_help() -> String {
     format!("Exit codes:\n{}", ExitCode::table())
@@ -140,7 +91,7 @@ pub enum Command {
     },
     /// Join a room: one call of many.
     Room {
-        /// The room to join; made if it is not there.
+        /// The room to join; created if it does not exist.
         room: RoomId,
         /// How to watch and listen to the others.
         #[arg(long, value_enum, default_value_t = View::Auto)]
@@ -152,9 +103,29 @@ pub enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// List the codecs that this machine encodes and decodes.
+    Codecs {
+        /// Write one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write the manual pages.
+    Man {
+        /// The folder; it is created if it is missing.
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Print the completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
     /// Internal: the process that shows the window.
     #[command(hide = true)]
     Window(window::Options),
+    /// Internal: the process that grabs a screen.
+    #[command(hide = true)]
+    Grab(grab::Options),
 }
 
 /// How received media is shown.
@@ -171,6 +142,9 @@ pub enum View {
 /// What the modes have in common.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
+    /// A TOML file with options of this command, as in `fps = 15`. The command line and the environment come first.
+    #[arg(long, env = "CALLBIN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The signalling server, ws:// or wss://. A user and password, as in wss://user:password@host, are sent as
     /// HTTP Basic authentication. The environment names proxies as for curl: http_proxy, https_proxy, all_proxy,
     /// no_proxy.
@@ -183,8 +157,8 @@ pub struct Options {
     )]
     pub server: Address,
     /// Retry while the signalling server is not reachable yet: for this many seconds, or for ever; 0 means no retry
-    /// [default: for ever with `wait`, else 0]. Lasting errors end the program at once, such as an untrusted
-    /// certificate, a refusal, or an address without callbin.
+    /// [default: for ever with `wait`, else 0]. Permanent failures end the program at once: an
+    /// untrusted certificate, a refusal, another service at the address.
     #[arg(long, value_name = "SECONDS|forever", num_args = 0..=1, require_equals = true, default_missing_value = "forever", value_parser = wait_for_server)]
     pub wait_for_server: Option<WaitForServer>,
     /// The uid to register as [default: a random name].
@@ -244,6 +218,9 @@ pub struct Options {
     /// The form of the events: lines for people, or one JSON object per line.
     #[arg(long, value_enum, default_value_t = Events::Human)]
     pub events: Events,
+    /// Data channels joined to something else.
+    #[command(flatten)]
+    pub data: Data,
     /// What to send and receive.
     #[command(flatten)]
     pub media: Media,
@@ -253,23 +230,17 @@ pub struct Options {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Media")]
 pub struct Media {
-    /// The picture to send: a pattern of videotestsrc (smpte, ball, red, green, blue, snow, …).
-    #[arg(long, value_name = "NAME", default_value = "smpte", value_parser = PossibleValuesParser::new(PATTERNS), hide_possible_values = true)]
-    pub video_pattern: String,
-    /// The sound to send: a wave of audiotestsrc (sine, square, ticks, silence, …).
-    #[arg(long, value_name = "NAME", default_value = "sine", value_parser = PossibleValuesParser::new(WAVES), hide_possible_values = true)]
-    pub audio_wave: String,
-    /// The pitch of the sound in Hz.
-    #[arg(long, value_name = "HZ", default_value_t = 440, value_parser = clap::value_parser!(u32).range(1..=20_000))]
-    pub audio_freq: u32,
+    /// Where the media come from.
+    #[command(flatten)]
+    pub sources: Sources,
     /// The size of the picture.
     #[arg(long, value_name = "WxH", default_value = "640x480")]
     pub size: Size,
     /// Frames per second.
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=120))]
     pub fps: u16,
-    /// The codecs to negotiate, in order of preference: vp8, h264, vp9, av1, h265, opus, pcmu, pcma. For a kind that the
-    /// list does not name, and without the flag, all that this machine has elements for [see `callbin codecs`].
+    /// The codecs to negotiate, in order of preference: vp8, h264, vp9, av1, h265, opus, pcmu, pcma. If the list has no
+    /// codec for video, or none for sound, all that are installed are negotiated. `callbin codecs` lists them.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub codecs: Vec<Format>,
     /// The video encoder's target in kbit/s.
@@ -320,7 +291,7 @@ pub enum Which {
 pub enum Events {
     /// Lines for people.
     Human,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -351,7 +322,11 @@ impl std::fmt::Display for Size {
 
 impl Options {
     /// The error message for flags that contradict each other.
-    fn conflict(&self) -> Option<&'static str> {
+    fn conflict(&self) -> Option<String> {
+        self.data.conflict().or_else(|| self.contradiction().map(String::from))
+    }
+
+    fn contradiction(&self) -> Option<&'static str> {
         if self.expects_the_impossible() {
             return Some("--expect-video-frames needs a picture to receive: see --no-video and --send-only");
         }
@@ -360,6 +335,9 @@ impl Options {
                 "the server's address has a user and password, and there is a token, too: only one of them can be \
                  sent (see --server, --token, --token-file and their environment variables)",
             );
+        }
+        if let Some(words) = self.media.sources.conflict() {
+            return Some(words);
         }
         let relay = self.ice_transport_policy == IcePolicy::Relay;
         (relay && self.no_ice_servers && self.turn.is_empty())
@@ -414,14 +392,26 @@ impl Which {
 }
 
 impl Media {
+    /// The media without any flags.
+    pub fn usual() -> Result<Self, clap::Error> {
+        #[derive(Parser)]
+        struct Flags {
+            #[command(flatten)]
+            media: Media,
+        }
+        Flags::try_parse_from(["callbin"]).map(|flags| flags.media)
+    }
+
     /// Whether audio is sent, and whether it is received.
     pub fn audio(&self) -> (bool, bool) {
-        self.directions(Which::Audio, self.no_audio)
+        let (sends, receives) = self.directions(Which::Audio, self.no_audio);
+        (sends && self.sources.sound().is_some(), receives)
     }
 
     /// Whether video is sent, and whether it is received.
     pub fn video(&self) -> (bool, bool) {
-        self.directions(Which::Video, self.no_video)
+        let (sends, receives) = self.directions(Which::Video, self.no_video);
+        (sends && !self.sources.videos().is_empty(), receives)
     }
 
     fn directions(&self, medium: Which, off: bool) -> (bool, bool) {
@@ -494,8 +484,9 @@ fn with_port(host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::input::spec::Named;
 
-    fn options(args: &[&str]) -> Result<Options, clap::Error> {
+    fn options(args: &[&str]) -> Result<Options, OptionsError> {
         let all = ["callbin", "call", "someone"].iter().chain(args);
         match Cli::read(all)?.command {
             Command::Call { options, .. } => Ok(options),
@@ -535,6 +526,19 @@ mod tests {
             &["--id", "a b"],
             &["--video-pattern", "nonsense"],
             &["--audio-wave", "nonsense"],
+            &["--video", "nonsense"],
+            &["--video", "microphone"],
+            &["--audio", "camera"],
+            &["--video", "test", "--no-video"],
+            &["--audio", "test", "--no-audio"],
+            &["--video", "camera", "--video", "none"],
+            &["--video", "a=camera", "--video", "a=screen"],
+            &["--video", "camera", "--video", "camera"],
+            &["--video", "a=-", "--video", "b=fd:0"],
+            &[
+                "--video", "a=test", "--video", "b=test", "--video", "c=test", "--video", "d=test",
+                "--video", "e=test",
+            ],
             &["--receive-only", "--send-only"],
             &["--expect-video-frames", "1", "--no-video"],
             &["--expect-video-frames", "1", "--send-only"],
@@ -546,6 +550,9 @@ mod tests {
             &["--server", "ws://me:hush@x", "--token", "a"],
             &["--wait-for-server=-1"],
             &["--wait-for-server=soon"],
+            &["--data", "x"],
+            &["--data", "x=stdio", "--data", "x=tcp:a:1"],
+            &["--data", "x=stdio", "--on-stale", "true"],
             &["--nonsense"],
         ] {
             assert!(options(bad).is_err(), "{bad:?}");
@@ -559,12 +566,27 @@ mod tests {
             (["--turn", "turn://me:hush@"], "want turn:"),
             (["--turn", "turns://me:hush@x"], "without TLS"),
             (["--server", "http://x/?token=hush"], "want ws:"),
+            (["--video", "rtsp://me:hush@/"], "want rtsp:"),
+            (["--audio", "rtsp://me:hush@/"], "want rtsp:"),
         ] {
             let words = options(&args).unwrap_err().to_string();
             assert!(!words.contains("hush") && words.contains(args[0]) && words.contains(reason), "{words}");
         }
         let words = options(&["--fps", "many"]).unwrap_err().to_string();
         assert!(words.contains("many"), "{words}");
+    }
+
+    #[test]
+    fn a_file_may_hold_the_options() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        std::fs::write(path, "fps = 15\nid = \"robot\"\nreceive-only = \"audio\"\ninsecure = true").unwrap();
+        let given = options(&["--config", path, "--id", "other"]).unwrap();
+        assert_eq!((given.media.fps, given.uid().as_str(), given.insecure), (15, "other", true));
+        assert_eq!(given.media.receive_only, Some(Which::Audio));
+        std::fs::write(path, "\nserver = \"http://me:hush@x\"").unwrap();
+        let words = options(&["--config", path]).unwrap_err().to_string();
+        assert!(words.contains("line 2: invalid value '…' for '--server <URL>'"), "{words}");
     }
 
     #[test]
@@ -590,6 +612,17 @@ mod tests {
         assert_eq!(directions(&["--no-audio"]), ((false, false), (true, true)));
         assert_eq!(directions(&["--receive-only"]), ((false, true), (false, true)));
         assert_eq!(directions(&["--send-only=video"]), ((true, true), (true, false)));
+        assert_eq!(directions(&["--video", "none"]), ((true, true), (false, true)));
+        assert_eq!(directions(&["--audio", "none"]), ((false, true), (true, true)));
+    }
+
+    #[test]
+    fn several_cameras_have_names() {
+        let media = options(&["--video", "front=camera", "--video", "rear=test:red"]).unwrap().media;
+        let labels: Vec<String> = media.sources.videos().iter().map(Named::label).collect();
+        assert_eq!(labels, ["front", "rear"]);
+        let media = options(&["--video", "-", "--audio", "-"]).unwrap().media;
+        assert_eq!(media.sources.sound().unwrap().spec, media.sources.videos()[0].spec);
     }
 
     #[test]

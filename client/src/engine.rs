@@ -436,10 +436,11 @@ impl Engine {
         if config.policy == IcePolicy::Relay && config.turn.is_empty() {
             return Err(no_relay());
         }
+        source.open();
         let voice = Voice::new(key, slot.generation, self.inbox.clone());
         let name = slot.uid.as_ref().map_or("caller", PeerId::as_str);
         let seat = slot.seat.insert(self.view.seat(name, config.video.1));
-        let peer = slot.peer.insert(Peer::new(config, source, voice)?);
+        let peer = slot.peer.insert(Peer::new(config, source, voice, slot.uid.clone())?);
         match effect {
             Effect::ApplyOffer(offer) => {
                 if slot.negotiation.has_data() {
@@ -622,6 +623,8 @@ fn first_event(first: First) -> Event {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use async_std::channel;
     use callbin_protocol::SdpType;
 
@@ -637,7 +640,8 @@ mod tests {
             latency: 100,
             audio: (true, true),
             video: (true, true),
-            codecs: std::sync::Arc::default(),
+            codecs: Arc::default(),
+            joins: Arc::default(),
         };
         Engine::new(config, Duration::from_secs(10), true, channel::unbounded().0, channel::unbounded().0)
     }

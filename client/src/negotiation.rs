@@ -11,6 +11,7 @@ use crate::{
     agreement::{Agreement, Applied, Change, Disagreement, Flow, Wishes},
     candidate::{Address, RemoteCandidate, Unusable},
     exit::ExitCode,
+    media::encode::codec::Formats,
     patience::Patience,
     sdp::{Refused, Remote},
 };
@@ -235,6 +236,11 @@ impl Negotiation {
     #[must_use]
     pub fn with_ring(self, ring: Duration) -> Self {
         Self { ring, ..self }
+    }
+
+    /// Sets the codecs of descriptions that are made from now on.
+    pub fn set_codecs(&mut self, codecs: Formats) {
+        self.wishes.codecs = codecs;
     }
 
     /// When to call [`Negotiation::handle`] with [`Input::Deadline`].

@@ -1,6 +1,7 @@
 //! The client's engine in this process, for what `callbin` does not do at a test's request.
 
 use std::{
+    sync::Arc,
     sync::mpsc::{self, Receiver, Sender, TryRecvError},
     thread::{self, JoinHandle},
     time::Duration,
@@ -11,7 +12,7 @@ use callbin::{
     cli::{Cli, Command, IcePolicy},
     engine::{Engine, Lookup, Out},
     events::Event,
-    media::{encode::codec::Formats, source::Source},
+    media::{encode::codec::Formats, input::news::News, source::Source},
     negotiation::Start,
     peer::{PeerConfig, Said},
     view::View,
@@ -57,11 +58,12 @@ impl Host {
             latency: 100,
             audio: media,
             video: media,
-            codecs: std::sync::Arc::default(),
+            codecs: Arc::default(),
+            joins: Arc::default(),
         };
         let mut engine = Engine::new(config, setup_limit, true, to_inbox, to_lookups);
         engine.set_source(
-            Source::start(&options.media, Formats::USUAL).expect("the encoders start"),
+            Source::start(&options.media, Formats::USUAL, &News::new().0).expect("the encoders start"),
             View::none(),
         );
         Self { engine, inbox, lookups }

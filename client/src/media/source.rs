@@ -14,7 +14,7 @@ use super::{
         feed::Feed,
         trial,
     },
-    input::Input,
+    input::{self, Input, news::News},
     target::Target,
     timing::Timing,
 };
@@ -44,16 +44,21 @@ struct Track {
 }
 
 impl Source {
-    /// Builds and starts the inputs that `media` asks for, and the encoder of the preferred codec of each.
-    pub fn start(media: &Media, formats: Formats) -> Result<Self, Failure> {
+    /// Builds and starts the encoder of the preferred codec of each medium that `media` asks for, and prepares the inputs.
+    pub fn start(media: &Media, formats: Formats, news: &News) -> Result<Self, Failure> {
         let timing = Timing::now();
-        let wanted = [(Kind::Video, media.video().0), (Kind::Audio, media.audio().0)];
-        let wanted = wanted.into_iter().filter(|(_, is_sent)| *is_sent);
-        let start = |(kind, _)| Track::start(kind, formats.of(kind).next(), media, &timing);
-        let tracks = wanted.map(start).collect::<Result<Vec<Track>, _>>()?;
+        let inputs = input::make_all(media, &timing, news)?;
+        let tracks = inputs.into_iter().map(|input| Track::start(input, formats, media, &timing));
+        let tracks = tracks.collect::<Result<Vec<_>, _>>()?;
         let is_sent = |format: &Format| tracks.iter().any(|track| track.kind == format.kind());
         trial::prepare(formats.iter().filter(is_sent).collect(), media);
         Ok(Self { tracks, target: Target::of(media, formats), timing, media: media.clone() })
+    }
+
+    /// Opens cameras and other sources, if that was not done before. Until then only encoders run, so that a client that
+    /// waits uses no device.
+    pub fn open(&self) {
+        self.tracks.iter().for_each(|track| track.input.open());
     }
 
     /// Whether media of this kind are sent.
@@ -113,9 +118,10 @@ impl Source {
 }
 
 impl Track {
-    fn start(kind: Kind, format: Option<Format>, media: &Media, timing: &Timing) -> Result<Self, Failure> {
-        let input = Input::start(kind, media, timing)?;
-        let format = format.ok_or_else(|| Failure::internal("no codec for a medium that is sent"))?;
+    fn start(input: Input, formats: Formats, media: &Media, timing: &Timing) -> Result<Self, Failure> {
+        let kind = input.kind();
+        let format =
+            formats.of(kind).next().ok_or_else(|| Failure::internal("no codec for a medium that is sent"))?;
         let first = Encoding::start(format, &input, media, timing)?;
         Ok(Self { kind, encodings: Mutex::new(vec![first]), input })
     }
@@ -147,7 +153,7 @@ mod tests {
         gst::init().unwrap();
         let media = media(&["--size", "160x120"]);
         let formats: Formats = [Format::Vp8, Format::Vp9, Format::Opus].into_iter().collect();
-        let source = Source::start(&media, formats).unwrap();
+        let source = Source::start(&media, formats, &News::new().0).unwrap();
         let running = || source.formats().iter().collect::<Vec<_>>();
         assert_eq!(running(), [Format::Vp8, Format::Opus]);
         let entry = || {

@@ -3,6 +3,7 @@
 pub mod codec;
 pub mod feed;
 pub mod keyframes;
+pub mod list;
 pub mod trial;
 
 mod encoder;

@@ -16,7 +16,7 @@ use super::{
     codec::{Encoder, Format, Formats, TABLE},
     encoder::Chain,
 };
-use crate::{cli::Media, exit::Failure, media::input::test_caps, plugins::has};
+use crate::{cli::Media, exit::Failure, media::input::video_caps, plugins::has};
 
 /// For the first picture of a hardware encoder.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -67,7 +67,7 @@ pub fn works(format: Format, encoder: &'static Encoder, media: &Media) -> bool {
 }
 
 fn encode_one(format: Format, encoder: &Encoder, media: &Media) -> Result<bool, Failure> {
-    let caps = test_caps(format.kind(), media);
+    let caps = video_caps(media);
     let entry = gst_app::AppSrc::builder().caps(&caps).format(gst::Format::Time).build();
     let sink = gst_app::AppSink::builder().sync(false).async_(false).build();
     let pipeline = assemble(&entry, &Chain::make(format, encoder, media)?, &sink)?;
