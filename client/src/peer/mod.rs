@@ -472,11 +472,15 @@ impl Peer {
             ..PeerStats::default()
         };
         for medium in &self.media {
-            let Some(feed) = medium.output.as_ref().and_then(Output::feed) else { continue };
+            let Some(output) = &medium.output else { continue };
+            let (Some(feed), codec) = (output.feed(), output.format()) else { continue };
+            let codec = codec.map(|format| format.row().name);
             if medium.kind == Kind::Video {
                 (stats.sent.video_frames, stats.sent.video_dropped) = (feed.pushed(), feed.dropped());
+                stats.sent.video_codec = codec;
             } else {
                 stats.sent.audio_frames = feed.pushed();
+                stats.sent.audio_codec = codec;
             }
         }
         rtcp::fill_in(&self.webrtcbin, &mut stats);

@@ -67,6 +67,11 @@ impl Output {
         self.feed.as_ref()
     }
 
+    /// The codec of what is sent.
+    pub(super) fn format(&self) -> Option<Format> {
+        self.chain.as_ref().filter(|_| self.feed.is_some()).map(|chain| chain.format)
+    }
+
     /// Gives the pad its caps, unless it has them already. The pipeline has to be running.
     pub(super) fn announce(&self) {
         if self.pad.current_caps().is_none() {

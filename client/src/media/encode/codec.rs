@@ -410,7 +410,7 @@ const fn vaapi(factory: &'static str) -> Element {
 }
 /// GStreamer's plugins in Rust: Debian 12 has none of them.
 const fn rust(factory: &'static str) -> Element {
-    Element { factory, package: "gst-plugins-rs (not in Debian 12)" }
+    Element { factory, package: "gst-plugins-rs, not in Debian 12" }
 }
 const fn nvidia(factory: &'static str) -> Element {
     Element { factory, package: "nvidia-l4t-gstreamer" }
