@@ -1,11 +1,12 @@
 //! Sent and received media: encoders, decoders, and measurements.
 
-pub mod feed;
-pub mod keyframes;
+pub mod encode;
+pub mod input;
 pub mod meter;
 pub mod receive;
 pub mod source;
 pub mod target;
+pub mod timing;
 
 use gst::prelude::*;
 
@@ -14,6 +15,15 @@ use crate::exit::Failure;
 /// Creates an element; fails if GStreamer does not have it.
 pub(crate) fn make(factory: &str) -> Result<gst::Element, Failure> {
     gst::ElementFactory::make(factory).build().map_err(Failure::internal)
+}
+
+/// The first error of a pipeline that was not returned yet.
+fn error_of(pipeline: &gst::Pipeline) -> Option<String> {
+    let message = pipeline.bus()?.pop_filtered(&[gst::MessageType::Error])?;
+    match message.view() {
+        gst::MessageView::Error(error) => Some(error.error().to_string()),
+        _ => None,
+    }
 }
 
 /// Sets an enum property by nick; the error names the allowed ones.

@@ -6,7 +6,8 @@ use gst::prelude::*;
 use gst_video::VideoFrameExt;
 
 use super::{
-    keyframes, make,
+    encode::keyframes,
+    make,
     meter::{Meter, Planes},
 };
 use crate::{exit::Failure, sdp::Kind};

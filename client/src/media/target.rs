@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
+use super::encode::AUDIO_BITRATE;
 use crate::cli::Media;
 
-/// Bit rate of the audio encoder, in bit/s.
-pub const AUDIO_BITRATE: u32 = 32_000;
 /// An Opus frame lasts 20 ms.
 const AUDIO_PACKETS: u64 = 50;
 /// Overhead per packet in bytes: IP (20) and UDP (8), RTP (12) with header extensions (12), the payload descriptor (3

@@ -38,11 +38,11 @@ use crate::{
     exit::Failure,
     ice::IceServers,
     media::{
-        feed::Feed,
+        encode::{self, feed::Feed},
         make,
         meter::Meter,
         receive,
-        source::{self, Source},
+        source::Source,
     },
     sdp::{Codec, EXTENSION_MID, EXTENSION_TWCC, Fingerprint, Kind},
     stats::{Path, PeerStats},
@@ -544,7 +544,7 @@ impl Peer {
         caps: &gst::Caps,
     ) -> Result<Output, Failure> {
         let appsrc = gst_app::AppSrc::builder().caps(media).build();
-        source::configure(&appsrc);
+        encode::configure(&appsrc);
         let payloader = payloader(kind, codec)?;
         let extensions = Extensions::add(&payloader, codec)?;
         let chain = [appsrc.upcast_ref(), &payloader];
