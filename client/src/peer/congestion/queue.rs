@@ -9,7 +9,7 @@ const MEMORY: f64 = 12.0;
 /// Times of this length each keep their fastest packet.
 const SLOT: f64 = 0.5;
 /// The fastest of the last packets shows the queue; the others show jitter.
-const RECENT: usize = 5;
+const RECENT: usize = 6;
 
 /// Follows the time that packets take.
 #[derive(Debug, Default)]

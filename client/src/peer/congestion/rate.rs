@@ -9,12 +9,14 @@ const LEAST: f64 = 80_000.0;
 /// The first estimate is not above this.
 const START: f64 = 1_500_000.0;
 /// The estimate after a queue has grown, in parts of what arrives.
-const BACK_OFF: f64 = 0.85;
+const BACK_OFF: f64 = 0.87;
 /// A queue that is found is emptied within about this time.
 const EMPTIES: f64 = 0.8;
 const LEAST_BACK_OFF: f64 = 0.4;
 /// A queue that packets wait in for this long is emptied, even if it does not grow.
 const LONG_QUEUE: Duration = Duration::from_millis(120);
+/// Growing delays are believed if at least this is a queue, not jitter.
+const SOME_QUEUE: Duration = Duration::from_millis(12);
 /// A queue this short counts as empty.
 const SHORT_QUEUE: Duration = Duration::from_millis(35);
 /// Growth per second: at first, more each second, and at most.
@@ -23,6 +25,8 @@ const MORE_GROWTH: f64 = 0.06;
 const MOST_GROWTH: f64 = 0.40;
 /// Near the capacity found last, the estimate grows by a packet per round trip, as in the draft.
 const PACKET: f64 = 1200.0 * 8.0;
+/// What arrived under losses, less this, would arrive without.
+const ALL_ARRIVES: f64 = 0.95;
 /// How far the estimate may exceed what arrives.
 const AHEAD: f64 = 1.5;
 const AHEAD_ALWAYS: f64 = 20_000.0;
@@ -40,6 +44,8 @@ pub(super) struct Rate {
     round_trip: Duration,
     capacity: Capacity,
     state: State,
+    /// What arrived when the queue was found that is being emptied.
+    found: f64,
     /// When the estimate was last looked at, when it last fell, and since when it has grown.
     looked: Option<Duration>,
     fell: Option<Duration>,
@@ -68,6 +74,7 @@ impl Rate {
             round_trip: FEEDBACK,
             capacity: Capacity::default(),
             state: State::Grow,
+            found: 0.0,
             looked: None,
             fell: None,
             grows_since: None,
@@ -95,8 +102,8 @@ impl Rate {
         let passed = now.saturating_sub(self.looked.replace(now).unwrap_or(now)).min(Duration::from_secs(1));
         let Some(arriving) = arriving else { return };
         let may_fall = self.fell.is_none_or(|fell| now.saturating_sub(fell) >= self.round_trip + FEEDBACK);
-        if usage == Usage::Over || queue >= LONG_QUEUE {
-            self.grows_since = None;
+        if usage == Usage::Over && queue >= SOME_QUEUE || queue >= LONG_QUEUE {
+            self.pause();
             if may_fall {
                 self.fall(now, queue, arriving);
             }
@@ -104,19 +111,23 @@ impl Rate {
             if usage == Usage::Normal && queue <= SHORT_QUEUE && may_fall {
                 self.state = State::Grow;
                 // It was lowered further than to the capacity, to empty the queue.
-                let found = self.capacity.mean.map_or(0.0, |mean| mean * 0.92);
-                self.set(self.now.max(found));
+                self.set(self.now.max(self.found * BACK_OFF));
             }
         } else if usage == Usage::Normal {
             self.grow(now, passed, arriving);
         }
     }
 
-    /// Losses depend on the rate.
+    /// This share is lost, perhaps because of the rate.
     pub(super) fn lose(&mut self, now: Duration, share: f64) {
         self.fell = Some(now);
+        self.pause();
+        self.set(self.now * (1.0 - share) * ALL_ARRIVES);
+    }
+
+    /// Growth begins again, slowly.
+    pub(super) fn pause(&mut self) {
         self.grows_since = None;
-        self.set(self.now * (1.0 - 0.5 * share));
     }
 
     /// The rate was not the cause of losses.
@@ -126,14 +137,14 @@ impl Rate {
 
     /// There is no feedback.
     pub(super) fn silence(&mut self) {
-        self.grows_since = None;
+        self.pause();
         self.set(self.now / 2.0);
     }
 
     /// A receiver report, for a peer that sends nothing better.
     pub(super) fn receiver_report(&mut self, now: Duration, lost: f64) {
         if lost > MUCH_LOST {
-            self.lose(now, lost);
+            self.lose(now, lost / 2.0);
         } else if lost < LITTLE_LOST {
             let passed = now.saturating_sub(self.looked.replace(now).unwrap_or(now)).min(Duration::from_secs(5));
             self.set(self.now * (1.0 + GROWTH).powf(passed.as_secs_f64()));
@@ -144,6 +155,8 @@ impl Rate {
         self.capacity.found(arriving);
         let excess = queue.saturating_sub(SHORT_QUEUE).as_secs_f64();
         let factor = (BACK_OFF - excess / EMPTIES).max(LEAST_BACK_OFF);
+        // While a queue is emptied, what arrives is what the line carries only at first.
+        self.found = if self.state == State::Empty { self.found.min(arriving) } else { arriving };
         self.set(self.now.min(arriving * factor));
         (self.state, self.fell) = (State::Empty, Some(now));
     }

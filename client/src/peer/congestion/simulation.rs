@@ -88,8 +88,13 @@ impl Sender {
 
     /// The receiver's report.
     fn report(&mut self) -> Option<Vec<u8>> {
-        self.arrived.sort_by_key(|(number, _)| number.wrapping_sub(self.expected));
-        let last = self.arrived.last()?.0;
+        // Some are late: they are reported after all.
+        let order = |number: u16| i32::from(number.wrapping_sub(self.expected).cast_signed());
+        self.arrived.sort_by_key(|(number, _)| order(*number));
+        let ((first, _), (last, _)) = (*self.arrived.first()?, *self.arrived.last()?);
+        if order(first) < 0 {
+            self.expected = first;
+        }
         let count = last.wrapping_sub(self.expected).wrapping_add(1);
         let mut arrivals = vec![None; usize::from(count)];
         for (number, at) in self.arrived.drain(..) {
