@@ -58,7 +58,8 @@ impl Loss {
 
     /// The share of packets lost in the last second.
     pub(super) fn share(&self) -> f64 {
-        let add = |sum: Count, it: &Count| Count { received: sum.received + it.received, lost: sum.lost + it.lost };
+        let add =
+            |sum: Count, it: &Count| Count { received: sum.received + it.received, lost: sum.lost + it.lost };
         self.windows.iter().fold(Count::default(), add).share()
     }
 
@@ -114,7 +115,13 @@ mod tests {
     const RATE: f64 = 1_000_000.0;
 
     /// Packets each 100 ms, of which `lost` of a hundred are lost; returns the least and the last rate.
-    fn run(loss: &mut Loss, rate: &mut Rate, from: u64, to: u64, lost: impl Fn(u64, f64) -> i64) -> (f64, f64) {
+    fn run(
+        loss: &mut Loss,
+        rate: &mut Rate,
+        from: u64,
+        to: u64,
+        lost: impl Fn(u64, f64) -> i64,
+    ) -> (f64, f64) {
         let mut least = f64::MAX;
         for tick in from..to {
             let lost = lost(tick, rate.now() as f64);

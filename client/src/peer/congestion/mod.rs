@@ -9,6 +9,7 @@
 //! All of it is pure: packets, reports and times in, bits per second out. The tests run it over [`callbin_line`] in
 //! simulated time.
 
+mod heard;
 mod history;
 mod loss;
 mod queue;
@@ -21,7 +22,10 @@ mod trend;
 
 use std::time::Duration;
 
-use self::{history::History, loss::Loss, queue::Queue, rate::Rate, throughput::Throughput, trend::Trend};
+use self::{
+    heard::Heard, history::History, loss::Loss, queue::Queue, rate::Rate, throughput::Throughput,
+    trend::Trend,
+};
 
 /// Without a report for this time, the path may be dead: the estimate falls, and again after each further such time.
 const SILENCE: Duration = Duration::from_millis(1500);
@@ -46,7 +50,7 @@ pub(super) struct Congestion {
     rate: Rate,
     /// Whether the peer sends transport-wide reports.
     reports: bool,
-    /// The peer's own estimate, in bit/s.
+    /// The peer's own estimate in bit/s. Counts only for a peer without transport-wide reports.
     remb: Option<f64>,
     /// When the last report came, or the first packet was sent after it.
     heard: Option<Duration>,
@@ -78,8 +82,22 @@ impl Congestion {
         }
     }
 
-    /// The peer sends a transport-wide report: the body of the RTCP packet after both SSRCs.
-    pub(super) fn report(&mut self, now: Duration, body: &[u8]) {
+    /// The peer sends RTCP.
+    pub(super) fn hear(&mut self, now: Duration, rtcp: &[u8]) {
+        for heard in heard::all(rtcp) {
+            match heard {
+                Heard::Report(body) => self.report(now, body),
+                Heard::Remb(bits) => self.remb = Some(bits as f64),
+                // Nothing better is known.
+                Heard::Lost(share) if !self.reports && self.remb.is_none() => {
+                    self.rate.receiver_report(now, share)
+                }
+                Heard::Lost(_) => {}
+            }
+        }
+    }
+
+    fn report(&mut self, now: Duration, body: &[u8]) {
         let Some(report) = report::parse(body) else { return };
         let outcome = self.history.resolve(&report);
         let Some(last) = outcome.arrivals.last() else { return };
@@ -97,18 +115,6 @@ impl Congestion {
         self.loss.judge(now, &mut self.rate);
     }
 
-    /// The peer's own estimate (REMB) in bit/s. Counts only for a peer without transport-wide reports.
-    pub(super) fn remb(&mut self, bits: u64) {
-        self.remb = Some(bits as f64);
-    }
-
-    /// A receiver report with this share of packets lost. Counts only for a peer without transport-wide reports.
-    pub(super) fn receiver_report(&mut self, now: Duration, lost: f64) {
-        if !self.reports && self.remb.is_none() {
-            self.rate.receiver_report(now, lost);
-        }
-    }
-
     /// How much may be sent, in bit/s on the wire.
     pub(super) fn estimate(&self) -> u64 {
         match self.remb.filter(|_| !self.reports) {
@@ -117,7 +123,7 @@ impl Congestion {
         }
     }
 
-    /// The share of packets that the path loses whatever we send, 0 to 1.
+    /// The share of packets lost lately, 0 to 1.
     pub(super) fn lost(&self) -> f64 {
         self.loss.share()
     }

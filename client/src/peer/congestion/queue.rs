@@ -42,7 +42,8 @@ impl Queue {
     /// How long packets wait now.
     pub(super) fn wait(&self) -> Duration {
         let least = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::MAX, f64::min);
-        let wait = least(&mut self.recent.iter().copied()) - least(&mut self.fastest.iter().map(|(_, took)| *took));
+        let wait =
+            least(&mut self.recent.iter().copied()) - least(&mut self.fastest.iter().map(|(_, took)| *took));
         Duration::try_from_secs_f64(wait).unwrap_or_default()
     }
 }

@@ -146,7 +146,8 @@ impl Rate {
         if lost > MUCH_LOST {
             self.lose(now, lost / 2.0);
         } else if lost < LITTLE_LOST {
-            let passed = now.saturating_sub(self.looked.replace(now).unwrap_or(now)).min(Duration::from_secs(5));
+            let passed =
+                now.saturating_sub(self.looked.replace(now).unwrap_or(now)).min(Duration::from_secs(5));
             self.set(self.now * (1.0 + GROWTH).powf(passed.as_secs_f64()));
         }
     }

@@ -258,16 +258,20 @@ fn a_dead_line_is_left_alone() {
 
 #[test]
 fn a_peer_without_reports_is_judged_by_what_it_sends() {
+    let receiver_report = |lost: u8| [&[0x81, 201, 0, 7][..], &[0; 8], &[lost, 0, 0, 0], &[0; 16]].concat();
+    let remb = |exponent: u8| {
+        [&[0x8f, 206, 0, 4, 0, 0, 0, 1, 0, 0, 0, 0][..], b"REMB", &[0, exponent << 2 | 1, 0, 0]].concat()
+    };
     let mut congestion = Congestion::new(MOST);
     assert_eq!(congestion.estimate(), MOST);
-    (1..=20).for_each(|second| congestion.receiver_report(ms(second * 1000), 0.3));
+    (1..=20).for_each(|second| congestion.hear(ms(second * 1000), &receiver_report(80)));
     assert!(congestion.estimate() < MOST / 5, "{}", congestion.estimate());
-    (21..=80).for_each(|second| congestion.receiver_report(ms(second * 1000), 0.0));
+    (21..=80).for_each(|second| congestion.hear(ms(second * 1000), &receiver_report(0)));
     assert_eq!(congestion.estimate(), MOST);
-    congestion.remb(300_000);
-    assert_eq!(congestion.estimate(), 300_000);
-    congestion.remb(u64::MAX);
+    congestion.hear(ms(90_000), &remb(2));
+    assert_eq!(congestion.estimate(), 0x1_0000 << 2);
+    congestion.hear(ms(91_000), &remb(40));
     assert_eq!(congestion.estimate(), MOST);
-    congestion.remb(0);
+    congestion.hear(ms(92_000), &remb(0));
     assert_eq!(congestion.estimate(), 80_000);
 }

@@ -171,7 +171,8 @@ impl Group {
     /// Whether a packet belongs to the group: sent with it, or held up together with it by the network.
     fn takes(&self, sent: f64, arrived: f64) -> bool {
         let since = arrived - self.last_arrived;
-        let held_up = since - (sent - self.last_sent) < 0.0 && since <= GROUP && arrived - self.first_arrived < 0.1;
+        let held_up =
+            since - (sent - self.last_sent) < 0.0 && since <= GROUP && arrived - self.first_arrived < 0.1;
         sent - self.first_sent <= GROUP || held_up
     }
 }
@@ -196,7 +197,8 @@ mod tests {
     fn run(trend: &mut Trend, from: u32, to: u32, delay: impl Fn(f64) -> f64) -> Vec<Usage> {
         let usages = (from..to).map(|n| {
             let sent = f64::from(n) * 0.01;
-            let arrival = Arrival { sent: Duration::from_secs_f64(sent), arrived: sent + delay(sent), bytes: 1000 };
+            let arrival =
+                Arrival { sent: Duration::from_secs_f64(sent), arrived: sent + delay(sent), bytes: 1000 };
             trend.add(&arrival);
             trend.usage()
         });

@@ -79,7 +79,8 @@ fn lines() -> Vec<(&'static str, Conditions)> {
     let perfect = Conditions::default();
     let loss = |percent: f64| Conditions { loss: percent / 100.0, ..perfect };
     let far = |delay| Conditions { delay: ms(delay), ..loss(3.0) };
-    let rate = |kbits: u64| Conditions { rate: Some(kbits * 1000), delay: ms(20), ..perfect };
+    let rate =
+        |kbits: u64| Conditions { rate: Some(kbits * 1000), delay: ms(20), queue: ms(1000), ..perfect };
     let outage = Some(Outage { every: ms(5000), lasts: ms(200) });
     vec![
         ("perfect", perfect),
@@ -272,6 +273,9 @@ impl End {
                 let stats: Vec<_> =
                     std::iter::from_fn(|| client.find(Instant::now(), |event| event.name() == "stats"))
                         .collect();
+                if std::env::var_os("CALLBIN_BENCH_TRACE").is_some() {
+                    stats.iter().for_each(|stats| eprintln!("{}", stats.json()));
+                }
                 let (first, last) =
                     (stats.first().expect("a second has passed"), stats.last().expect("see above"));
                 let frames = last.number("/video/frames") - first.number("/video/frames");
