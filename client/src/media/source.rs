@@ -1,7 +1,7 @@
 //! The media that this process sends: each medium is captured once and encoded once for any number of peers.
 
 use super::{
-    encode::{Encoding, feed::Feed},
+    encode::{Encoding, feed::Feed, share::Share},
     input::{self, Input, news::News},
     target::Target,
     timing::Timing,
@@ -48,9 +48,9 @@ impl Source {
         self.track(kind).map(|track| track.encoding.caps())
     }
 
-    /// Feeds `appsrc` with the medium, and requests a key frame for it. `None` if the medium is not sent.
-    pub fn attach(&self, kind: Kind, appsrc: &gst_app::AppSrc) -> Option<Feed> {
-        let feed = self.track(kind)?.encoding.attach(appsrc)?;
+    /// Feeds `appsrc`, of a peer whose path is good for `share`, with the medium, and requests a key frame for it. `None` if the medium is not sent.
+    pub fn attach(&self, kind: Kind, appsrc: &gst_app::AppSrc, share: Share) -> Option<Feed> {
+        let feed = self.track(kind)?.encoding.attach(appsrc, share)?;
         if kind == Kind::Video {
             self.request_key_frame();
         }
