@@ -9,7 +9,10 @@ use gst_webrtc::{
     WebRTCPeerConnectionState, WebRTCRTPTransceiver, WebRTCSessionDescription,
 };
 
-use super::{PeerEvent, Voice, certificate::Certificate, clock_rate, dtls::Gate, outflow::Outflow};
+use super::{
+    PeerEvent, Voice, certificate::Certificate, channels::Channels, clock_rate, dtls::Gate, intake,
+    outflow::Outflow,
+};
 use crate::{
     media::{
         meter::Meter,
@@ -29,6 +32,7 @@ pub(super) struct Shared<'a> {
     pub(super) meter: &'a Arc<Meter>,
     pub(super) outflow: &'a Arc<Outflow>,
     pub(super) routes: &'a Arc<Routes>,
+    pub(super) channels: &'a Channels,
     /// Certificate and key for DTLS, in PEM.
     pub(super) certificate: &'a str,
 }
@@ -38,7 +42,7 @@ pub(super) fn connect(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, shared
     watch_bus(pipeline, shared.voice);
     watch_candidates(webrtcbin, shared.voice);
     watch_states(webrtcbin, shared.voice);
-    watch_channels(webrtcbin, shared.voice, shared.gate);
+    watch_channels(webrtcbin, shared);
     watch_insides(webrtcbin, shared);
     watch_streams(pipeline, webrtcbin, shared);
 }
@@ -95,13 +99,15 @@ fn watch_states(webrtcbin: &gst::Element, voice: &Voice) {
     });
 }
 
-fn watch_channels(webrtcbin: &gst::Element, voice: &Voice, gate: &Arc<Gate>) {
-    let (voice, gate) = (voice.clone(), gate.clone());
+fn watch_channels(webrtcbin: &gst::Element, shared: &Shared<'_>) {
+    let (voice, gate, channels) = (shared.voice.clone(), shared.gate.clone(), shared.channels.clone());
     webrtcbin.connect("on-data-channel", false, move |args| {
         let channel = args.get(1).and_then(|arg| arg.get::<WebRTCDataChannel>().ok());
-        if let Some(channel) = channel.filter(|_| voice.channel()) {
-            connect_channel(&channel, &voice, &gate);
-            voice.tell(PeerEvent::Channel(channel));
+        if let Some(channel) = channel {
+            channels.keep(channel.clone());
+            if voice.channel() {
+                connect_channel(&channel, &voice, &gate);
+            }
         }
         None
     });
@@ -138,6 +144,7 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
                 watch_dtls(element, &voice, &gate);
             }
             "nicesrc" => watch_arrivals(element, &meter),
+            "sctpdec" => intake::guard(element, &voice, &gate),
             "rtpsession" => clock_rate::tell(element),
             // Its input is live: a second wait for the clock would only add delay and work.
             "clocksync" => element.set_property("sync", false),

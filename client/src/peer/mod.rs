@@ -10,6 +10,7 @@ mod channels;
 mod clock_rate;
 mod dtls;
 mod extensions;
+mod intake;
 mod outflow;
 mod path;
 mod reaper;
@@ -26,7 +27,9 @@ use gst_webrtc::{
     WebRTCSessionDescription,
 };
 
-use self::{certificate::Certificate, dtls::Gate, extensions::Extensions, outflow::Outflow};
+use self::{
+    certificate::Certificate, channels::Channels, dtls::Gate, extensions::Extensions, outflow::Outflow,
+};
 pub use self::{
     channels::Lasting,
     reaper::Reaper,
@@ -79,8 +82,6 @@ pub enum PeerEvent {
     DtlsClosed,
     /// The first decoded sound or frame.
     First(receive::First),
-    /// The peer opened a data channel.
-    Channel(WebRTCDataChannel),
     /// A data channel is open.
     ChannelOpen,
     /// A text message arrived.
@@ -147,7 +148,7 @@ pub struct Peer {
     /// The kind of each receiving branch.
     inputs: Vec<Kind>,
     routes: Arc<receive::Routes>,
-    channels: Vec<WebRTCDataChannel>,
+    channels: Channels,
     gate: Arc<Gate>,
     certificate: Certificate,
     meter: Arc<Meter>,
@@ -212,12 +213,14 @@ impl Peer {
         let certificate = Certificate::generate()?;
         let outflow = Outflow::new(source.target);
         let routes = Arc::new(receive::Routes::default());
+        let channels = Channels::default();
         let shared = callbacks::Shared {
             voice: &voice,
             gate: &gate,
             meter: &meter,
             outflow: &outflow,
             routes: &routes,
+            channels: &channels,
             certificate: &certificate.pem,
         };
         callbacks::connect(&pipeline, &webrtcbin, &shared);
@@ -241,7 +244,7 @@ impl Peer {
             media: Vec::new(),
             inputs: Vec::new(),
             routes,
-            channels: Vec::new(),
+            channels,
             gate,
             certificate,
             meter,
@@ -416,7 +419,7 @@ impl Peer {
 
     /// The data channels that the peer goes on to use after it has replaced its transport.
     pub fn lasting_channels(&self) -> Vec<Lasting> {
-        self.channels.iter().filter_map(Lasting::of).collect()
+        self.channels.all().iter().filter_map(Lasting::of).collect()
     }
 
     /// Takes over the data channels of this peer's last pipeline. Call it before the offer is applied.
@@ -426,27 +429,25 @@ impl Peer {
         counted.into_iter().try_for_each(|it| self.open_channel(Some(it.options())))
     }
 
-    fn open_channel(&mut self, options: Option<gst::Structure>) -> Result<(), Failure> {
+    fn open_channel(&self, options: Option<gst::Structure>) -> Result<(), Failure> {
         let channel = self
             .webrtcbin
             .emit_by_name::<Option<WebRTCDataChannel>>("create-data-channel", &[&"chat", &options])
             .ok_or_else(|| Failure::internal("webrtcbin makes no data channel"))?;
         callbacks::connect_channel(&channel, &self.voice, &self.gate);
-        self.channels.push(channel);
+        self.channels.keep(channel);
         Ok(())
-    }
-
-    /// Keeps a data channel that the peer opened.
-    pub fn add_channel(&mut self, channel: WebRTCDataChannel) {
-        self.channels.push(channel);
     }
 
     /// Sends `text` on the first open data channel; false if there is none or sending fails.
     pub fn say(&self, text: &str) -> bool {
         let open =
             |channel: &&WebRTCDataChannel| channel.ready_state() == gst_webrtc::WebRTCDataChannelState::Open;
-        let channel = self.channels.iter().find(open);
-        channel.is_some_and(|channel| channel.send_string_full(Some(text)).is_ok())
+        self.channels
+            .all()
+            .iter()
+            .find(open)
+            .is_some_and(|channel| channel.send_string_full(Some(text)).is_ok())
     }
 
     /// The peer's measurements.
@@ -493,7 +494,6 @@ impl Peer {
         self.outflow.close();
         // Stop the buffers: they would delay the teardown.
         self.media.clear();
-        self.channels.clear();
         if let Some(bus) = self.pipeline.bus() {
             bus.unset_sync_handler();
         }
