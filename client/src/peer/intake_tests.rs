@@ -217,7 +217,7 @@ fn a_peer_that_begins_streams_without_end_is_ended() {
         !association.voice.is_silent()
     });
     assert_eq!(begun.count(), 32);
-    assert!(matches!(association.said.try_recv().unwrap().event, PeerEvent::Flood("too many data streams")));
+    assert!(matches!(association.said.try_recv().unwrap().event, PeerEvent::Flood("too many data channels")));
 }
 
 /// The peer sends a message too early, then closes the association, and says that nothing is missing.

@@ -122,7 +122,7 @@ impl Voice {
     /// Counts a stream that the peer began: webrtcbin creates elements and threads also for those that are no channel.
     pub(super) fn stream(&self) {
         if self.load.streams.fetch_add(1, Relaxed) >= MAX_STREAMS {
-            self.flood("too many data streams");
+            self.flood("too many data channels");
         }
     }
 
