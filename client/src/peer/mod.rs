@@ -12,6 +12,7 @@ mod compound;
 mod congestion;
 mod dtls;
 mod extensions;
+mod intake;
 mod outflow;
 mod path;
 mod reaper;
@@ -28,7 +29,9 @@ use gst_webrtc::{
     WebRTCSessionDescription,
 };
 
-use self::{certificate::Certificate, dtls::Gate, extensions::Extensions, outflow::Outflow};
+use self::{
+    certificate::Certificate, channels::Channels, dtls::Gate, extensions::Extensions, outflow::Outflow,
+};
 pub use self::{
     channels::Lasting,
     reaper::Reaper,
@@ -82,8 +85,6 @@ pub enum PeerEvent {
     DtlsClosed,
     /// The first decoded sound or frame.
     First(receive::First),
-    /// The peer opened a data channel.
-    Channel(WebRTCDataChannel),
     /// A data channel is open.
     ChannelOpen,
     /// A text message arrived.
@@ -152,7 +153,7 @@ pub struct Peer {
     /// The kind of each receiving branch.
     inputs: Vec<Kind>,
     routes: Arc<receive::Routes>,
-    channels: Vec<WebRTCDataChannel>,
+    channels: Channels,
     desk: Arc<Desk>,
     gate: Arc<Gate>,
     certificate: Certificate,
@@ -227,6 +228,7 @@ impl Peer {
         let outflow = Outflow::new(source.target, !config.joins.is_empty());
         let routes = Arc::new(receive::Routes::default());
         let desk = config.joins.desk(uid);
+        let channels = Channels::default();
         let shared = callbacks::Shared {
             voice: &voice,
             gate: &gate,
@@ -234,6 +236,7 @@ impl Peer {
             outflow: &outflow,
             routes: &routes,
             desk: &desk,
+            channels: &channels,
             certificate: &certificate.pem,
         };
         callbacks::connect(&pipeline, &webrtcbin, &shared);
@@ -257,7 +260,7 @@ impl Peer {
             media: Vec::new(),
             inputs: Vec::new(),
             routes,
-            channels: Vec::new(),
+            channels,
             desk,
             gate,
             certificate,
@@ -439,7 +442,7 @@ impl Peer {
 
     /// The data channels that the peer goes on to use after it has replaced its transport.
     pub fn lasting_channels(&self) -> Vec<Lasting> {
-        self.channels.iter().filter_map(Lasting::of).collect()
+        self.channels.all().iter().filter_map(Lasting::of).collect()
     }
 
     /// Takes over the data channels of this peer's last pipeline. Call it before the offer is applied.
@@ -449,26 +452,22 @@ impl Peer {
         counted.into_iter().try_for_each(|it| self.open_channel(it.label(), Some(it.options())))
     }
 
-    fn open_channel(&mut self, label: &str, options: Option<gst::Structure>) -> Result<(), Failure> {
+    fn open_channel(&self, label: &str, options: Option<gst::Structure>) -> Result<(), Failure> {
         let channel = self
             .webrtcbin
             .emit_by_name::<Option<WebRTCDataChannel>>("create-data-channel", &[&label, &options])
             .ok_or_else(|| Failure::internal("webrtcbin makes no data channel"))?;
         callbacks::connect_channel(&channel, &self.voice, &self.gate, &self.desk);
-        self.channels.push(channel);
+        self.channels.keep(channel);
         Ok(())
-    }
-
-    /// Keeps a data channel that the peer opened.
-    pub fn add_channel(&mut self, channel: WebRTCDataChannel) {
-        self.channels.push(channel);
     }
 
     /// Sends `text` on the first open data channel; false if there is none or sending fails.
     pub fn say(&self, text: &str) -> bool {
         let open =
             |channel: &&WebRTCDataChannel| channel.ready_state() == gst_webrtc::WebRTCDataChannelState::Open;
-        let channel = self.channels.iter().filter(open).find(|channel| !self.desk.has(channel));
+        let channels = self.channels.all();
+        let channel = channels.iter().filter(open).find(|channel| !self.desk.has(channel));
         channel.is_some_and(|channel| channel.send_string_full(Some(text)).is_ok())
     }
 
@@ -517,7 +516,6 @@ impl Peer {
         self.desk.close();
         // Stop the buffers: they would delay the teardown.
         self.media.clear();
-        self.channels.clear();
         if let Some(bus) = self.pipeline.bus() {
             bus.unset_sync_handler();
         }
