@@ -630,7 +630,7 @@ mod tests {
             stun: None,
             turn: Vec::new(),
             policy: IcePolicy::All,
-            latency: 100,
+            latency: None,
             audio: (true, true),
             video: (true, true),
         };

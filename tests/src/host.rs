@@ -54,7 +54,7 @@ impl Host {
             stun: None,
             turn: Vec::new(),
             policy: IcePolicy::All,
-            latency: 100,
+            latency: Some(100),
             audio: media,
             video: media,
         };

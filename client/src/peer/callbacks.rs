@@ -9,7 +9,7 @@ use gst_webrtc::{
     WebRTCPeerConnectionState, WebRTCRTPTransceiver, WebRTCSessionDescription,
 };
 
-use super::{PeerEvent, Voice, certificate::Certificate, clock_rate, dtls::Gate, outflow::Outflow};
+use super::{PeerEvent, Voice, certificate::Certificate, clock_rate, dtls::Gate, outflow::Outflow, rtcp};
 use crate::{
     media::{
         meter::Meter,
@@ -139,6 +139,7 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
             }
             "nicesrc" => watch_arrivals(element, &meter),
             "rtpsession" => clock_rate::tell(element),
+            "rtpjitterbuffer" => rtcp::prepare_buffer(element),
             // Its input is live: a second wait for the clock would only add delay and work.
             "clocksync" => element.set_property("sync", false),
             _ => {}

@@ -14,7 +14,7 @@ const BACK_OFF: f64 = 0.87;
 const EMPTIES: f64 = 0.8;
 const LEAST_BACK_OFF: f64 = 0.4;
 /// A queue that packets wait in for this long is emptied, even if it does not grow.
-const LONG_QUEUE: Duration = Duration::from_millis(120);
+const LONG_QUEUE: Duration = Duration::from_millis(90);
 /// Growing delays are believed if at least this is a queue, not jitter.
 const SOME_QUEUE: Duration = Duration::from_millis(12);
 /// A queue this short counts as empty.
@@ -32,6 +32,13 @@ const AHEAD: f64 = 1.5;
 const AHEAD_ALWAYS: f64 = 20_000.0;
 /// Time in which feedback comes at the latest, after a round trip.
 const FEEDBACK: Duration = Duration::from_millis(100);
+/// Each time without feedback leaves this much of the estimate; after a longer silence the path may be another one.
+const SILENT: f64 = 0.6;
+const FORGOTTEN: Duration = Duration::from_secs(6);
+/// The effect of a lower rate is awaited, but not longer than this: the queue itself makes round trips long.
+const LONG_ROUND_TRIP: Duration = Duration::from_millis(400);
+/// A line that carries less than this part of what it seemed to carry has become thinner.
+const THINNER: f64 = 0.85;
 /// Less than this share of the packets lost, without better feedback, lets the rate grow; more than the second lowers it.
 const LITTLE_LOST: f64 = 0.02;
 const MUCH_LOST: f64 = 0.10;
@@ -50,6 +57,16 @@ pub(super) struct Rate {
     looked: Option<Duration>,
     fell: Option<Duration>,
     grows_since: Option<Duration>,
+    /// Since when there has been no feedback, and the estimate then.
+    silent: Option<(Duration, f64)>,
+}
+
+/// What arrives, in bit/s.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arriving {
+    pub(super) steady: f64,
+    /// In the last moment, if that is less.
+    pub(super) latest: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +95,7 @@ impl Rate {
             looked: None,
             fell: None,
             grows_since: None,
+            silent: None,
         }
     }
 
@@ -98,14 +116,17 @@ impl Rate {
     }
 
     /// Follows the delays, the queue, and what arrives.
-    pub(super) fn delay(&mut self, now: Duration, usage: Usage, queue: Duration, arriving: Option<f64>) {
+    pub(super) fn delay(&mut self, now: Duration, usage: Usage, queue: Duration, arriving: Arriving) {
         let passed = now.saturating_sub(self.looked.replace(now).unwrap_or(now)).min(Duration::from_secs(1));
-        let Some(arriving) = arriving else { return };
-        let may_fall = self.fell.is_none_or(|fell| now.saturating_sub(fell) >= self.round_trip + FEEDBACK);
+        self.end_silence(now, queue);
+        let responds = self.round_trip.min(LONG_ROUND_TRIP) + FEEDBACK;
+        let may_fall = self.fell.is_none_or(|fell| now.saturating_sub(fell) >= responds);
+        // What arrived was still what the line carried before.
+        let is_thinner = self.state == State::Empty && arriving.latest < self.found * THINNER;
         if usage == Usage::Over && queue >= SOME_QUEUE || queue >= LONG_QUEUE {
             self.pause();
-            if may_fall {
-                self.fall(now, queue, arriving);
+            if may_fall || is_thinner {
+                self.fall(now, queue, arriving.latest);
             }
         } else if self.state == State::Empty {
             if usage == Usage::Normal && queue <= SHORT_QUEUE && may_fall {
@@ -114,7 +135,7 @@ impl Rate {
                 self.set(self.now.max(self.found * BACK_OFF));
             }
         } else if usage == Usage::Normal {
-            self.grow(now, passed, arriving);
+            self.grow(now, passed, arriving.steady);
         }
     }
 
@@ -136,9 +157,21 @@ impl Rate {
     }
 
     /// There is no feedback.
-    pub(super) fn silence(&mut self) {
+    pub(super) fn silence(&mut self, now: Duration) {
         self.pause();
-        self.set(self.now / 2.0);
+        let (since, before) = self.silent.unwrap_or((now, self.now));
+        self.silent = Some((since, before));
+        self.set(self.now * SILENT);
+    }
+
+    /// Feedback comes again. If there is no queue, it was not our packets that it waited behind.
+    fn end_silence(&mut self, now: Duration, queue: Duration) {
+        if let Some((since, before)) = self.silent.take()
+            && queue < SHORT_QUEUE
+            && now.saturating_sub(since) < FORGOTTEN
+        {
+            self.set(self.now.max(before));
+        }
     }
 
     /// A receiver report, for a peer that sends nothing better.
