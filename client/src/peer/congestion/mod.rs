@@ -119,12 +119,10 @@ impl Congestion {
         }
         if let Some(arriving) = self.throughput.now() {
             let latest = self.throughput.latest().map_or(arriving, |latest| latest.min(arriving));
-            self.rate.delay(
-                now,
-                self.trend.usage(),
-                self.queue.wait(),
-                rate::Arriving { steady: arriving, latest },
-            );
+            let arriving = rate::Arriving { steady: arriving, latest };
+            if self.rate.delay(now, self.trend.usage(), self.queue.wait(), arriving) {
+                self.queue.forget();
+            }
         }
         self.loss.add(now, outcome.arrivals.len() as u64, outcome.lost);
         self.loss.judge(now, &mut self.rate);

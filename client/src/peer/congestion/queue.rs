@@ -60,6 +60,11 @@ impl Queue {
         Duration::try_from_secs_f64(wait).unwrap_or_default()
     }
 
+    /// The path has become longer: what packets take now is what the fastest take.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
     /// The shortest round trip.
     pub(super) fn round_trip(&self) -> Option<Duration> {
         Duration::try_from_secs_f64(self.round_trips.least()).ok()

@@ -39,6 +39,9 @@ const FORGOTTEN: Duration = Duration::from_secs(6);
 const LONG_ROUND_TRIP: Duration = Duration::from_millis(400);
 /// A line that carries less than this part of what it seemed to carry has become thinner.
 const THINNER: f64 = 0.85;
+/// A queue that is none shows in this time. Then no more than this arrives, in parts of the estimate.
+const CONSTANT: Duration = Duration::from_millis(500);
+const PASSED: f64 = 1.15;
 /// Less than this share of the packets lost, without better feedback, lets the rate grow; more than the second lowers it.
 const LITTLE_LOST: f64 = 0.02;
 const MUCH_LOST: f64 = 0.10;
@@ -51,8 +54,11 @@ pub(super) struct Rate {
     round_trip: Duration,
     capacity: Capacity,
     state: State,
-    /// What arrived when the queue was found that is being emptied.
+    /// What arrived when the queue was found that is being emptied, and the estimate before.
     found: f64,
+    before: f64,
+    /// Since when packets have waited for the same time, although all that is sent arrives.
+    constant: Option<(Duration, Duration)>,
     /// When the estimate was last looked at, when it last fell, and since when it has grown.
     looked: Option<Duration>,
     fell: Option<Duration>,
@@ -92,6 +98,8 @@ impl Rate {
             capacity: Capacity::default(),
             state: State::Grow,
             found: 0.0,
+            before: most,
+            constant: None,
             looked: None,
             fell: None,
             grows_since: None,
@@ -115,8 +123,8 @@ impl Rate {
         self.round_trip = (self.round_trip * 7 + sample) / 8;
     }
 
-    /// Follows the delays, the queue, and what arrives.
-    pub(super) fn delay(&mut self, now: Duration, usage: Usage, queue: Duration, arriving: Arriving) {
+    /// Follows the delays, the queue, and what arrives. Returns whether the queue is none: the path has become longer.
+    pub(super) fn delay(&mut self, now: Duration, usage: Usage, queue: Duration, arriving: Arriving) -> bool {
         let passed = now.saturating_sub(self.looked.replace(now).unwrap_or(now)).min(Duration::from_secs(1));
         self.end_silence(now, queue);
         let responds = self.round_trip.min(LONG_ROUND_TRIP) + FEEDBACK;
@@ -137,6 +145,20 @@ impl Rate {
         } else if usage == Usage::Normal {
             self.grow(now, passed, arriving.steady);
         }
+        self.is_longer(now, queue, arriving.latest)
+    }
+
+    /// A queue would become shorter: what arrives would be more than what is sent.
+    fn is_longer(&mut self, now: Duration, queue: Duration, arriving: f64) -> bool {
+        let is_passed = self.state == State::Empty && queue > SHORT_QUEUE && arriving <= self.now * PASSED;
+        let same = self.constant.filter(|(_, wait)| is_passed && queue.abs_diff(*wait) <= *wait / 5);
+        self.constant = same.or(is_passed.then_some((now, queue)));
+        let is_longer = same.is_some_and(|(since, _)| now.saturating_sub(since) >= CONSTANT);
+        if is_longer {
+            (self.state, self.constant) = (State::Grow, None);
+            self.set(self.now.max(self.before));
+        }
+        is_longer
     }
 
     /// This share is lost, perhaps because of the rate.
@@ -190,7 +212,11 @@ impl Rate {
         let excess = queue.saturating_sub(SHORT_QUEUE).as_secs_f64();
         let factor = (BACK_OFF - excess / EMPTIES).max(LEAST_BACK_OFF);
         // While a queue is emptied, what arrives is what the line carries only at first.
-        self.found = if self.state == State::Empty { self.found.min(arriving) } else { arriving };
+        if self.state == State::Empty {
+            self.found = self.found.min(arriving);
+        } else {
+            (self.found, self.before) = (arriving, self.now);
+        }
         self.set(self.now.min(arriving * factor));
         (self.state, self.fell) = (State::Empty, Some(now));
     }

@@ -211,6 +211,18 @@ fn a_line_that_becomes_thin_is_followed_within_three_seconds_and_left_within_ten
 }
 
 #[test]
+fn a_longer_path_is_no_queue() {
+    for delay in [30, 60, 150, 400] {
+        let mut wire = Wire::new(perfect(), 1);
+        wire.run(5.0);
+        wire.change(Conditions { delay: ms(20 + delay), loss: 0.03, ..perfect() });
+        wire.run(4.0);
+        let shown = wire.run(10.0)[0];
+        assert!(shown.rate > 0.8 * MOST as f64 / 1000.0, "{delay} ms: {shown:?}");
+    }
+}
+
+#[test]
 fn losses_that_do_not_depend_on_the_rate_do_not_lower_it() {
     for percent in [1, 3, 5, 10, 15] {
         for delay in [0, 50, 150] {
