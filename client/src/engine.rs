@@ -629,7 +629,7 @@ mod tests {
             stun: None,
             turn: Vec::new(),
             policy: IcePolicy::All,
-            latency: 100,
+            latency: None,
             audio: (true, true),
             video: (true, true),
             joins: Arc::default(),

@@ -55,7 +55,7 @@ impl Host {
             stun: None,
             turn: Vec::new(),
             policy: IcePolicy::All,
-            latency: 100,
+            latency: Some(100),
             audio: media,
             video: media,
             joins: Arc::default(),

@@ -11,7 +11,7 @@ use gst_webrtc::{
 
 use super::{
     PeerEvent, Voice, certificate::Certificate, channels::Channels, clock_rate, dtls::Gate, intake,
-    outflow::Outflow,
+    outflow::Outflow, rtcp,
 };
 use crate::{
     data::Desk,
@@ -160,6 +160,7 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
             "nicesrc" => watch_arrivals(element, &meter),
             "sctpdec" => intake::guard(element, &voice, &gate),
             "rtpsession" => clock_rate::tell(element),
+            "rtpjitterbuffer" => rtcp::prepare_buffer(element),
             // Its input is live: a second wait for the clock would only add delay and work.
             "clocksync" => element.set_property("sync", false),
             _ => {}

@@ -15,12 +15,13 @@ mod extensions;
 mod intake;
 mod outflow;
 mod path;
+mod playout;
 mod reaper;
 mod renumber;
 mod rtcp;
 mod voice;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use callbin_protocol::{PeerId, SdpType};
 use gst::prelude::*;
@@ -31,6 +32,7 @@ use gst_webrtc::{
 
 use self::{
     certificate::Certificate, channels::Channels, dtls::Gate, extensions::Extensions, outflow::Outflow,
+    playout::Playout,
 };
 pub use self::{
     channels::Lasting,
@@ -118,8 +120,8 @@ pub struct PeerConfig {
     pub turn: Vec<String>,
     /// Which candidates to use.
     pub policy: IcePolicy,
-    /// Jitter buffer in milliseconds.
-    pub latency: u32,
+    /// Jitter buffer in milliseconds; `None` follows the line.
+    pub latency: Option<u32>,
     /// Whether sound is sent, and received.
     pub audio: (bool, bool),
     /// Whether a picture is sent, and received.
@@ -164,6 +166,7 @@ pub struct Peer {
     /// Payload types that the answer changed.
     renumbered: Vec<renumber::Pair>,
     path: Option<Path>,
+    playout: Playout,
     /// How often [`Peer::stats`] was called.
     looks: u32,
 }
@@ -218,7 +221,8 @@ impl Peer {
         source.timing.apply(&pipeline);
         let webrtcbin = make("webrtcbin")?;
         webrtcbin.set_property_from_str("bundle-policy", "max-bundle");
-        webrtcbin.set_property("latency", config.latency);
+        let playout = Playout::new(config.latency);
+        webrtcbin.set_property("latency", playout.start());
         if config.policy == IcePolicy::Relay {
             webrtcbin.set_property_from_str("ice-transport-policy", "relay");
         }
@@ -269,6 +273,7 @@ impl Peer {
             deferred: None,
             renumbered: Vec::new(),
             path: None,
+            playout,
             looks: 0,
         };
         peer.set_state(gst::State::Ready)?;
@@ -505,7 +510,23 @@ impl Peer {
         }
         rtcp::fill_in(&self.webrtcbin, &mut stats);
         self.outflow.fill_in(&mut stats);
+        self.follow_line(&mut stats);
         stats
+    }
+
+    /// Sets the jitter buffers to what the line needs.
+    fn follow_line(&mut self, stats: &mut PeerStats) {
+        let ms = |ms: f64| Duration::try_from_secs_f64(ms / 1000.0).ok();
+        let rtp = &stats.video.rtp;
+        let line = playout::Line {
+            round_trip: stats.rtt_ms.and_then(ms),
+            jitter: rtp.jitter_ms.and_then(ms),
+            received: rtp.packets,
+            lost: rtp.lost,
+        };
+        let buffer = self.playout.follow(line);
+        rtcp::set_buffers(&self.webrtcbin, buffer);
+        stats.video.buffer_ms = Some(buffer.latency);
     }
 
     /// Ends the pipeline on its own thread, not on this one or a streaming thread. With `goodbye`, the peer gets a DTLS
@@ -631,7 +652,7 @@ fn rtp_caps(kind: Kind, codec: &Codec) -> gst::Caps {
     caps = if kind == Kind::Audio {
         // RFC 7587, section 7: two channels in the description, whatever is sent.
         let opus = caps.field("media", "audio").field("encoding-name", "OPUS").field("clock-rate", 48_000i32);
-        opus.field("encoding-params", "2")
+        opus.field("encoding-params", "2").field("useinbandfec", "1")
     } else {
         caps.field("media", "video").field("encoding-name", "VP8").field("clock-rate", 90_000i32)
     };
