@@ -11,7 +11,7 @@ use callbin::{
     cli::{Cli, Command, IcePolicy},
     engine::{Engine, Lookup, Out},
     events::Event,
-    media::source::Source,
+    media::{input::news::News, source::Source},
     negotiation::Start,
     peer::{PeerConfig, Said},
     view::View,
@@ -59,7 +59,10 @@ impl Host {
             video: media,
         };
         let mut engine = Engine::new(config, setup_limit, true, to_inbox, to_lookups);
-        engine.set_source(Source::start(&options.media).expect("the encoders start"), View::none());
+        engine.set_source(
+            Source::start(&options.media, &News::new().0).expect("the encoders start"),
+            View::none(),
+        );
         Self { engine, inbox, lookups }
     }
 
