@@ -2,7 +2,7 @@
 
 use std::{
     pin::pin,
-    sync::Once,
+    sync::{Arc, Once},
     thread,
     time::{Duration, Instant},
 };
@@ -20,6 +20,7 @@ use gst::prelude::*;
 use crate::{
     backoff::{Backoff, WaitForServer},
     cli::{IcePolicy, Options},
+    data::{Joins, Told},
     engine::{Engine, Lookup},
     events::{Event, Reporter},
     exit::Failure,
@@ -35,6 +36,7 @@ use crate::{
     },
     peer::{PeerConfig, Said},
     plugins,
+    service::Service,
     signalling::{Connection, Incoming, Server, unwelcome},
     tls,
     view::{self, Lost, News, Sinks, View},
@@ -44,6 +46,9 @@ use crate::{
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
 /// At the end of the process: time limit for closing the window and the sound card, each.
 const VIEW_LIMIT: Duration = Duration::from_millis(500);
+
+/// Events about data channels that may wait to be written.
+const MAX_DATA_NEWS: usize = 256;
 
 /// The state that the modes share.
 pub struct App {
@@ -59,6 +64,8 @@ pub struct App {
     lookups: Receiver<Lookup>,
     news: News,
     losses: Receiver<Lost>,
+    joins: Arc<Joins>,
+    data_news: Receiver<Told>,
     source_news: SourceNews,
     notices: Receiver<Notice>,
     signals: Signals,
@@ -68,6 +75,7 @@ pub struct App {
     /// Resolves to whether all needed GStreamer elements are installed.
     complete: Option<Complete>,
     ice: Option<Keeper>,
+    service: Service,
 }
 
 type Complete = future::Shared<task::JoinHandle<bool>>;
@@ -97,6 +105,9 @@ impl App {
         let (to_lookups, lookups) = channel::unbounded();
         // Each part of the view can be lost only once.
         let (news, losses) = channel::bounded(4);
+        let (to_data_news, data_news) = channel::bounded(MAX_DATA_NEWS);
+        let data = &options.data;
+        let joins = Arc::new(Joins::new(&data.joins, data.on_stale.as_deref(), &to_data_news)?);
         let (source_news, notices) = SourceNews::new();
         let config = PeerConfig {
             stun: options.stun.clone(),
@@ -105,13 +116,14 @@ impl App {
             latency: options.media.latency,
             audio: options.media.audio(),
             video: options.media.video(),
+            joins: joins.clone(),
         };
         let hangup = (!hangup::is_ignored()).then_some(Unix::Hup);
         let signals = [Unix::Int, Unix::Term].into_iter().chain(hangup);
         let signals = Signals::new(signals).map_err(Failure::internal)?;
         let headless = options.headless;
         Ok(Self {
-            reporter: Reporter::new(started, options.events),
+            reporter: Reporter::new(started, options.events).on_stderr(options.data.uses_stdout()),
             engine: Engine::new(config, options.setup_limit(), options.no_ice_servers, to_inbox, to_lookups),
             options,
             started,
@@ -119,6 +131,8 @@ impl App {
             lookups,
             news,
             losses,
+            joins,
+            data_news,
             source_news,
             notices,
             signals,
@@ -126,17 +140,23 @@ impl App {
             media: None,
             complete: None,
             ice: None,
+            service: Service::start(Instant::now()),
         })
     }
 
     /// Ends all calls, and gives the teardown a limited time.
     pub fn close(&mut self) {
+        self.service.stopping();
         self.engine.close_all();
         self.engine.view().close(VIEW_LIMIT);
         if !self.engine.wait_for_teardown(GOODBYE_LIMIT) {
             tracing::warn!("a pipeline does not end; leaving it behind");
         }
         drop(self.engine.drop_source());
+        self.joins.close();
+        while let Ok((who, event)) = self.data_news.try_recv() {
+            self.reporter.tell(who.as_ref(), &event);
+        }
     }
 
     /// The server's address, the trusted certificates and the token.
@@ -228,7 +248,8 @@ impl App {
         connecting: &mut Option<Connecting>,
         until: Option<Instant>,
     ) -> Result<Wake, Failure> {
-        let until = [until, self.engine.deadline()].into_iter().flatten().min();
+        self.service.alive(Instant::now());
+        let until = [until, self.engine.deadline(), self.service.due()].into_iter().flatten().min();
         match self.next_raw(connection, connecting, until).await {
             Raw::Incoming(incoming) => return Ok(Wake::Incoming(incoming)),
             Raw::Connected(result) => {
@@ -244,6 +265,7 @@ impl App {
             Raw::Peer(said) => self.engine.peer_event(said.slot, said.generation, said.event),
             Raw::Lookup(lookup) => self.engine.looked_up(lookup),
             Raw::Lost(lost) => self.tell_loss(lost),
+            Raw::Data((who, event)) => self.reporter.tell(who.as_ref(), &event),
             Raw::Notice(notice) => self.reporter.tell(None, &notice.into()),
             Raw::Interrupted => return Ok(Wake::Interrupted),
             Raw::Time => {
@@ -286,6 +308,7 @@ impl App {
         let mut peer = pin!(or_ended(self.inbox.recv()).fuse());
         let mut lookup = pin!(or_ended(self.lookups.recv()).fuse());
         let mut lost = pin!(or_ended(self.losses.recv()).fuse());
+        let mut data = pin!(or_ended(self.data_news.recv()).fuse());
         let mut notice = pin!(or_ended(self.notices.recv()).fuse());
         let mut time = pin!(or_never(until.map(async_io::Timer::at)).fuse());
         select! {
@@ -300,6 +323,7 @@ impl App {
             said = peer => Raw::Peer(said),
             it = lookup => Raw::Lookup(it),
             it = lost => Raw::Lost(it),
+            it = data => Raw::Data(it),
             it = notice => Raw::Notice(it),
             _ = self.signals.next().fuse() => Raw::Interrupted,
             _ = time => Raw::Time,
@@ -316,6 +340,7 @@ enum Raw {
     Peer(Said),
     Lookup(Lookup),
     Lost(Lost),
+    Data(Told),
     Notice(Notice),
     Interrupted,
     Time,

@@ -1,17 +1,16 @@
 //! The command line: flags, environment variables, and their checks.
 
+mod data;
 mod sources;
 
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
+use callbin_options::{OptionsError, Shell, Special};
 use callbin_protocol::{PeerId, RoomId};
-use clap::{
-    Args, CommandFactory, Parser, Subcommand, ValueEnum,
-    error::{ContextKind, ContextValue, ErrorKind},
-};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use rand::seq::IndexedRandom;
 
-pub use self::sources::Sources;
+pub use self::{data::Data, sources::Sources};
 use crate::{
     address::Address,
     backoff::WaitForServer,
@@ -31,11 +30,13 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Parses arguments and environment. Its error messages hold no secret.
-    pub fn read(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
-        let cli = Self::try_parse_from(args).map_err(without_secrets)?;
+    /// Reads arguments, environment and `--config`. Its error messages hold no secret.
+    pub fn read(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self, OptionsError> {
+        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        let special = Special { not_in_file: &NOT_IN_FILE, secret: &SECRET };
+        let cli = Self::from_arg_matches(&callbin_options::parse(&Self::command(), &args, special)?)?;
         match cli.command.options().and_then(Options::conflict) {
-            Some(words) => Err(Self::command().error(ErrorKind::ArgumentConflict, words)),
+            Some(words) => Err(Self::command().error(ErrorKind::ArgumentConflict, words).into()),
             None => Ok(cli),
         }
     }
@@ -47,25 +48,15 @@ impl Command {
             Self::Call { options, .. } | Self::Wait { options, .. } | Self::Room { options, .. } => {
                 Some(options)
             }
-            Self::Window(_) | Self::Grab(_) => None,
+            Self::Man { .. } | Self::Completions { .. } | Self::Window(_) | Self::Grab(_) => None,
         }
     }
 }
 
-/// The flags whose values are or may hold secrets.
-const SECRETS: [&str; 5] = ["--token ", "--turn ", "--server ", "--video ", "--audio "];
-
-/// Removes secrets from an error: clap quotes the invalid value, and stderr often ends up in a log.
-fn without_secrets(mut error: clap::Error) -> clap::Error {
-    let is_secret = matches!(
-        error.get(ContextKind::InvalidArg),
-        Some(ContextValue::String(arg)) if SECRETS.iter().any(|secret| arg.starts_with(secret))
-    );
-    if is_secret && error.get(ContextKind::InvalidValue).is_some() {
-        error.insert(ContextKind::InvalidValue, ContextValue::String("…".into()));
-    }
-    error
-}
+/// Options whose values are or may hold secrets.
+const SECRET: [&str; 5] = ["token", "turn", "server", "video", "audio"];
+/// Options that cannot be set in a file.
+const NOT_IN_FILE: [&str; 3] = ["config", "help", "version"];
 
 fn after_help() -> String {
     format!("Exit codes:\n{}", ExitCode::table())
@@ -96,7 +87,7 @@ pub enum Command {
     },
     /// Join a room: one call of many.
     Room {
-        /// The room to join; made if it is not there.
+        /// The room to join; created if it does not exist.
         room: RoomId,
         /// How to watch and listen to the others.
         #[arg(long, value_enum, default_value_t = View::Auto)]
@@ -107,6 +98,17 @@ pub enum Command {
         /// What the modes have in common.
         #[command(flatten)]
         options: Options,
+    },
+    /// Write the manual pages.
+    Man {
+        /// The folder; it is created if it is missing.
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Print the completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
     },
     /// Internal: the process that shows the window.
     #[command(hide = true)]
@@ -130,6 +132,9 @@ pub enum View {
 /// What the modes have in common.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
+    /// A TOML file with options of this command, as in `fps = 15`. The command line and the environment come first.
+    #[arg(long, env = "CALLBIN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The signalling server, ws:// or wss://. A user and password, as in wss://user:password@host, are sent as
     /// HTTP Basic authentication. The environment names proxies as for curl: http_proxy, https_proxy, all_proxy,
     /// no_proxy.
@@ -142,8 +147,8 @@ pub struct Options {
     )]
     pub server: Address,
     /// Retry while the signalling server is not reachable yet: for this many seconds, or for ever; 0 means no retry
-    /// [default: for ever with `wait`, else 0]. Lasting errors end the program at once, such as an untrusted
-    /// certificate, a refusal, or an address without callbin.
+    /// [default: for ever with `wait`, else 0]. Permanent failures end the program at once: an
+    /// untrusted certificate, a refusal, another service at the address.
     #[arg(long, value_name = "SECONDS|forever", num_args = 0..=1, require_equals = true, default_missing_value = "forever", value_parser = wait_for_server)]
     pub wait_for_server: Option<WaitForServer>,
     /// The uid to register as [default: a random name].
@@ -203,6 +208,9 @@ pub struct Options {
     /// The form of the events: lines for people, or one JSON object per line.
     #[arg(long, value_enum, default_value_t = Events::Human)]
     pub events: Events,
+    /// Data channels joined to something else.
+    #[command(flatten)]
+    pub data: Data,
     /// What to send and receive.
     #[command(flatten)]
     pub media: Media,
@@ -269,7 +277,7 @@ pub enum Which {
 pub enum Events {
     /// Lines for people.
     Human,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -300,7 +308,11 @@ impl std::fmt::Display for Size {
 
 impl Options {
     /// The error message for flags that contradict each other.
-    fn conflict(&self) -> Option<&'static str> {
+    fn conflict(&self) -> Option<String> {
+        self.data.conflict().or_else(|| self.contradiction().map(String::from))
+    }
+
+    fn contradiction(&self) -> Option<&'static str> {
         if self.expects_the_impossible() {
             return Some("--expect-video-frames needs a picture to receive: see --no-video and --send-only");
         }
@@ -450,7 +462,7 @@ mod tests {
     use super::*;
     use crate::media::input::spec::Named;
 
-    fn options(args: &[&str]) -> Result<Options, clap::Error> {
+    fn options(args: &[&str]) -> Result<Options, OptionsError> {
         let all = ["callbin", "call", "someone"].iter().chain(args);
         match Cli::read(all)?.command {
             Command::Call { options, .. } => Ok(options),
@@ -514,6 +526,9 @@ mod tests {
             &["--server", "ws://me:hush@x", "--token", "a"],
             &["--wait-for-server=-1"],
             &["--wait-for-server=soon"],
+            &["--data", "x"],
+            &["--data", "x=stdio", "--data", "x=tcp:a:1"],
+            &["--data", "x=stdio", "--on-stale", "true"],
             &["--nonsense"],
         ] {
             assert!(options(bad).is_err(), "{bad:?}");
@@ -535,6 +550,19 @@ mod tests {
         }
         let words = options(&["--fps", "many"]).unwrap_err().to_string();
         assert!(words.contains("many"), "{words}");
+    }
+
+    #[test]
+    fn a_file_may_hold_the_options() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        std::fs::write(path, "fps = 15\nid = \"robot\"\nreceive-only = \"audio\"\ninsecure = true").unwrap();
+        let given = options(&["--config", path, "--id", "other"]).unwrap();
+        assert_eq!((given.media.fps, given.uid().as_str(), given.insecure), (15, "other", true));
+        assert_eq!(given.media.receive_only, Some(Which::Audio));
+        std::fs::write(path, "\nserver = \"http://me:hush@x\"").unwrap();
+        let words = options(&["--config", path]).unwrap_err().to_string();
+        assert!(words.contains("line 2: invalid value '…' for '--server <URL>'"), "{words}");
     }
 
     #[test]

@@ -436,7 +436,7 @@ impl Engine {
         let voice = Voice::new(key, slot.generation, self.inbox.clone());
         let name = slot.uid.as_ref().map_or("caller", PeerId::as_str);
         let seat = slot.seat.insert(self.view.seat(name, config.video.1));
-        let peer = slot.peer.insert(Peer::new(config, source, voice)?);
+        let peer = slot.peer.insert(Peer::new(config, source, voice, slot.uid.clone())?);
         match effect {
             Effect::ApplyOffer(offer) => {
                 if slot.negotiation.has_data() {
@@ -619,6 +619,8 @@ fn first_event(first: First) -> Event {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use async_std::channel;
     use callbin_protocol::SdpType;
 
@@ -634,6 +636,7 @@ mod tests {
             latency: 100,
             audio: (true, true),
             video: (true, true),
+            joins: Arc::default(),
         };
         Engine::new(config, Duration::from_secs(10), true, channel::unbounded().0, channel::unbounded().0)
     }

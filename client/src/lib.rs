@@ -1,7 +1,7 @@
 //! callbin's client: WebRTC calls with GStreamer's webrtcbin, one to one or in rooms.
 //!
 //! Pure modules make the decisions ([`negotiation`], [`sdp`], [`candidate`], [`backoff`]). Others connect to the server
-//! ([`dial`], [`signalling`]) and run GStreamer ([`media`], [`peer`]). [`engine`] combines them for any number of
+//! ([`dial`], [`signalling`]) and run GStreamer ([`media`], [`peer`]), or join data channels to something else ([`data`]). [`engine`] combines them for any number of
 //! peers, [`view`] shows and plays the peers. [`session`] and [`conference`] are the modes; [`app`] is what they share, and
 //! [`program`] chooses between them.
 
@@ -12,6 +12,7 @@ pub mod backoff;
 pub mod candidate;
 pub mod cli;
 pub mod conference;
+pub mod data;
 pub mod dial;
 pub mod ending;
 pub mod engine;
@@ -31,6 +32,7 @@ pub mod proxy;
 pub mod resume;
 pub mod room;
 pub mod sdp;
+pub mod service;
 pub mod session;
 pub mod signalling;
 pub mod stats;

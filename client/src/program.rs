@@ -1,9 +1,14 @@
 //! The program: from the flags to the exit code.
 
-use std::time::Instant;
+use std::{
+    io::{self, Write},
+    time::Instant,
+};
 
 use async_std::task;
+use callbin_options::manual;
 use callbin_protocol::printable;
+use clap::CommandFactory;
 
 use crate::{
     app::App,
@@ -22,13 +27,28 @@ pub fn run(cli: &Cli, started: Instant) -> ExitCode {
         Command::Call { options, .. } | Command::Wait { options, .. } | Command::Room { options, .. } => {
             run_call(&cli.command, options, started)
         }
+        Command::Man { dir } => print(manual::write_pages(Cli::command(), dir)),
+        Command::Completions { shell } => print(manual::completions(Cli::command(), *shell)),
         Command::Window(options) => view::window::run(options),
         Command::Grab(options) => grab::run(options),
     }
 }
 
+fn print(result: Result<String, String>) -> ExitCode {
+    match result {
+        Ok(text) => {
+            let _ = writeln!(io::stdout(), "{}", text.trim_end());
+            ExitCode::Success
+        }
+        Err(error) => {
+            eprintln!("callbin: {error}");
+            ExitCode::Internal
+        }
+    }
+}
+
 fn run_call(command: &Command, options: &Options, started: Instant) -> ExitCode {
-    let reporter = Reporter::new(started, options.events);
+    let reporter = Reporter::new(started, options.events).on_stderr(options.data.uses_stdout());
     match task::block_on(run_mode(command, options, started)) {
         Ok(()) => ExitCode::Success,
         Err(failure) => {
@@ -51,7 +71,7 @@ async fn run_mode(command: &Command, options: &Options, started: Instant) -> Res
             app.headless |= *view == cli::View::Auto && app.options.video_sink.is_none() && !has_display();
             conference::run(&mut app, room, *max_peers).await
         }
-        Command::Window(_) | Command::Grab(_) => Ok(()),
+        Command::Man { .. } | Command::Completions { .. } | Command::Window(_) | Command::Grab(_) => Ok(()),
     };
     app.close();
     result

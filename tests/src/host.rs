@@ -1,6 +1,7 @@
 //! The client's engine in this process, for what `callbin` does not do at a test's request.
 
 use std::{
+    sync::Arc,
     sync::mpsc::{self, Receiver, Sender, TryRecvError},
     thread::{self, JoinHandle},
     time::Duration,
@@ -57,6 +58,7 @@ impl Host {
             latency: 100,
             audio: media,
             video: media,
+            joins: Arc::default(),
         };
         let mut engine = Engine::new(config, setup_limit, true, to_inbox, to_lookups);
         engine.set_source(

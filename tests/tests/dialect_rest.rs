@@ -374,6 +374,29 @@ fn an_id_belongs_to_one_client() {
 }
 
 #[test]
+fn a_request_with_a_later_token_keeps_a_registration() {
+    let keys = Keys::new(Algorithm::Hs256);
+    let file = keys.public();
+    let server = Server::start(&["--token-key-file", &file, "--token-leeway", "0"]);
+    let bearer = |claims: Value| format!("Bearer {}", keys.token(claims));
+    let get = |path: &str, token: &str| {
+        let response = http::send(&server, "GET", path, &[("Authorization", token)], "");
+        assert_eq!(response.status, 204, "{response:?}");
+    };
+    let first = bearer(json!({ "sub": "alice", "exp": now() + 4 }));
+    let later = bearer(json!({ "sub": "alice", "exp": now() + 600 }));
+    get("/offer/cam?wait=0", &first);
+    get("/offer/cam?wait=0", &later);
+    get("/offer/door?wait=0", &first);
+    wait_until("the end of the other registration", DEADLINE, || {
+        (server.metric("callbin_closes_total{reason=\"token expired\"}")? == 1.0).then_some(())
+    });
+    assert_eq!(server.metric("callbin_peers "), Some(1.0));
+    get("/offer/cam?wait=0", &later);
+    assert_eq!(server.metric("callbin_registrations_total"), Some(2.0), "it was there all the time");
+}
+
+#[test]
 fn malformed_requests_have_their_codes() {
     let server = Server::start(&["--hello-timeout", "1"]);
     let rest = Rest::new(&server);

@@ -11,6 +11,7 @@ use gst_webrtc::{
 
 use super::{PeerEvent, Voice, certificate::Certificate, clock_rate, dtls::Gate, outflow::Outflow};
 use crate::{
+    data::Desk,
     media::{
         meter::Meter,
         receive::{self, Routes},
@@ -29,6 +30,7 @@ pub(super) struct Shared<'a> {
     pub(super) meter: &'a Arc<Meter>,
     pub(super) outflow: &'a Arc<Outflow>,
     pub(super) routes: &'a Arc<Routes>,
+    pub(super) desk: &'a Arc<Desk>,
     /// Certificate and key for DTLS, in PEM.
     pub(super) certificate: &'a str,
 }
@@ -38,7 +40,7 @@ pub(super) fn connect(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, shared
     watch_bus(pipeline, shared.voice);
     watch_candidates(webrtcbin, shared.voice);
     watch_states(webrtcbin, shared.voice);
-    watch_channels(webrtcbin, shared.voice, shared.gate);
+    watch_channels(webrtcbin, shared);
     watch_insides(webrtcbin, shared);
     watch_streams(pipeline, webrtcbin, shared);
 }
@@ -95,20 +97,29 @@ fn watch_states(webrtcbin: &gst::Element, voice: &Voice) {
     });
 }
 
-fn watch_channels(webrtcbin: &gst::Element, voice: &Voice, gate: &Arc<Gate>) {
-    let (voice, gate) = (voice.clone(), gate.clone());
+fn watch_channels(webrtcbin: &gst::Element, shared: &Shared<'_>) {
+    let (voice, gate, desk) = (shared.voice.clone(), shared.gate.clone(), shared.desk.clone());
     webrtcbin.connect("on-data-channel", false, move |args| {
         let channel = args.get(1).and_then(|arg| arg.get::<WebRTCDataChannel>().ok());
         if let Some(channel) = channel.filter(|_| voice.channel()) {
-            connect_channel(&channel, &voice, &gate);
+            connect_channel(&channel, &voice, &gate, &desk);
             voice.tell(PeerEvent::Channel(channel));
         }
         None
     });
 }
 
-/// Connects the callbacks of a data channel.
-pub(super) fn connect_channel(channel: &WebRTCDataChannel, voice: &Voice, gate: &Arc<Gate>) {
+/// Connects the callbacks of a data channel: it is joined to something else, or it is for texts.
+pub(super) fn connect_channel(
+    channel: &WebRTCDataChannel,
+    voice: &Voice,
+    gate: &Arc<Gate>,
+    desk: &Arc<Desk>,
+) {
+    let is_open = gate.clone();
+    if desk.join(channel, move || is_open.is_open()) {
+        return;
+    }
     let (text, gate) = (voice.clone(), gate.clone());
     // Not `connect_on_message_string`: it assumes that the peer's bytes are UTF-8, unchecked.
     channel.connect("on-message-string", false, move |args| {
@@ -129,6 +140,7 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
     let Some(bin) = webrtcbin.downcast_ref::<gst::Bin>() else { return };
     let (voice, gate, meter) = (shared.voice.clone(), shared.gate.clone(), shared.meter.clone());
     let (outflow, certificate) = (shared.outflow.clone(), shared.certificate.to_owned());
+    let desk = shared.desk.clone();
     bin.connect_deep_element_added(move |_, _, element| {
         let Some(factory) = element.factory() else { return };
         outflow.watch(&factory.name(), element, &voice);
@@ -137,6 +149,7 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
                 element.set_property("pem", &certificate);
                 watch_dtls(element, &voice, &gate);
             }
+            "sctpenc" => desk.watch(element),
             "nicesrc" => watch_arrivals(element, &meter),
             "rtpsession" => clock_rate::tell(element),
             // Its input is live: a second wait for the clock would only add delay and work.

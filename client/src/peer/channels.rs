@@ -6,9 +6,10 @@
 
 use gst_webrtc::{WebRTCDataChannel, WebRTCDataChannelState as State};
 
-/// A data channel that a new webrtcbin takes over. Its label is only part of the opening, and is not needed.
+/// A data channel that a new webrtcbin takes over. Its label decides what it is joined to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lasting {
+    label: String,
     /// The SCTP stream; `None` if the peer does not know the channel yet, and it has to be opened.
     stream: Option<i32>,
     ordered: bool,
@@ -26,11 +27,17 @@ impl Lasting {
             _ => return None,
         };
         Some(Self {
+            label: channel.label().map(String::from).unwrap_or_default(),
             stream,
             ordered: channel.is_ordered(),
             max_lifetime: channel.max_packet_lifetime(),
             max_retransmits: channel.max_retransmits(),
         })
+    }
+
+    /// Its label.
+    pub(super) fn label(&self) -> &str {
+        &self.label
     }
 
     /// The options for webrtcbin's `create-data-channel`.

@@ -19,7 +19,7 @@ mod voice;
 
 use std::sync::Arc;
 
-use callbin_protocol::SdpType;
+use callbin_protocol::{PeerId, SdpType};
 use gst::prelude::*;
 use gst_webrtc::{
     WebRTCDataChannel, WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection as Direction, WebRTCSDPType,
@@ -35,6 +35,7 @@ pub use self::{
 use crate::{
     agreement::{Applied, Flow},
     cli::IcePolicy,
+    data::{Desk, Joins},
     exit::Failure,
     ice::IceServers,
     media::{
@@ -120,6 +121,8 @@ pub struct PeerConfig {
     pub audio: (bool, bool),
     /// Whether a picture is sent, and received.
     pub video: (bool, bool),
+    /// What data channels are joined to.
+    pub joins: Arc<Joins>,
 }
 
 impl PeerConfig {
@@ -148,6 +151,7 @@ pub struct Peer {
     inputs: Vec<Kind>,
     routes: Arc<receive::Routes>,
     channels: Vec<WebRTCDataChannel>,
+    desk: Arc<Desk>,
     gate: Arc<Gate>,
     certificate: Certificate,
     meter: Arc<Meter>,
@@ -185,6 +189,9 @@ struct Output {
 /// ones.
 const MAX_SSRCS: u32 = 32;
 
+/// The label of the data channel for texts.
+const CHAT: &str = "chat";
+
 /// Calls of [`Peer::stats`] between two queries for the path: webrtcbin's `get-stats` collects all statistics, and only
 /// the path is needed.
 const LOOKS_PER_PATH: u32 = 10;
@@ -198,7 +205,12 @@ fn own_codec(kind: Kind) -> Codec {
 
 impl Peer {
     /// A pipeline that has only a webrtcbin so far.
-    pub fn new(config: PeerConfig, source: &Source, voice: Voice) -> Result<Self, Failure> {
+    pub fn new(
+        config: PeerConfig,
+        source: &Source,
+        voice: Voice,
+        uid: Option<PeerId>,
+    ) -> Result<Self, Failure> {
         let pipeline = gst::Pipeline::with_name(&format!("peer-{}", voice.generation()));
         source.timing.apply(&pipeline);
         let webrtcbin = make("webrtcbin")?;
@@ -210,14 +222,16 @@ impl Peer {
         let gate = Arc::new(Gate::default());
         let meter = Arc::new(Meter::default());
         let certificate = Certificate::generate()?;
-        let outflow = Outflow::new(source.target);
+        let outflow = Outflow::new(source.target, !config.joins.is_empty());
         let routes = Arc::new(receive::Routes::default());
+        let desk = config.joins.desk(uid);
         let shared = callbacks::Shared {
             voice: &voice,
             gate: &gate,
             meter: &meter,
             outflow: &outflow,
             routes: &routes,
+            desk: &desk,
             certificate: &certificate.pem,
         };
         callbacks::connect(&pipeline, &webrtcbin, &shared);
@@ -242,6 +256,7 @@ impl Peer {
             inputs: Vec::new(),
             routes,
             channels: Vec::new(),
+            desk,
             gate,
             certificate,
             meter,
@@ -266,7 +281,10 @@ impl Peer {
                 self.receive(kind, &[self.media.len() - 1], sink)?;
             }
         }
-        self.open_channel(None)?;
+        self.open_channel(CHAT, None)?;
+        for (label, options) in self.desk.offers() {
+            self.open_channel(&label, Some(options))?;
+        }
         self.set_state(gst::State::Playing)
     }
 
@@ -423,15 +441,15 @@ impl Peer {
     pub fn take_over(&mut self, channels: &[Lasting]) -> Result<(), Failure> {
         // They count like those that the peer opens.
         let counted = channels.iter().take_while(|_| self.voice.channel()).collect::<Vec<_>>();
-        counted.into_iter().try_for_each(|it| self.open_channel(Some(it.options())))
+        counted.into_iter().try_for_each(|it| self.open_channel(it.label(), Some(it.options())))
     }
 
-    fn open_channel(&mut self, options: Option<gst::Structure>) -> Result<(), Failure> {
+    fn open_channel(&mut self, label: &str, options: Option<gst::Structure>) -> Result<(), Failure> {
         let channel = self
             .webrtcbin
-            .emit_by_name::<Option<WebRTCDataChannel>>("create-data-channel", &[&"chat", &options])
+            .emit_by_name::<Option<WebRTCDataChannel>>("create-data-channel", &[&label, &options])
             .ok_or_else(|| Failure::internal("webrtcbin makes no data channel"))?;
-        callbacks::connect_channel(&channel, &self.voice, &self.gate);
+        callbacks::connect_channel(&channel, &self.voice, &self.gate, &self.desk);
         self.channels.push(channel);
         Ok(())
     }
@@ -445,7 +463,7 @@ impl Peer {
     pub fn say(&self, text: &str) -> bool {
         let open =
             |channel: &&WebRTCDataChannel| channel.ready_state() == gst_webrtc::WebRTCDataChannelState::Open;
-        let channel = self.channels.iter().find(open);
+        let channel = self.channels.iter().filter(open).find(|channel| !self.desk.has(channel));
         channel.is_some_and(|channel| channel.send_string_full(Some(text)).is_ok())
     }
 
@@ -491,6 +509,7 @@ impl Peer {
     pub fn close(mut self, reaper: &Reaper, goodbye: bool) {
         self.voice.silence();
         self.outflow.close();
+        self.desk.close();
         // Stop the buffers: they would delay the teardown.
         self.media.clear();
         self.channels.clear();

@@ -52,6 +52,8 @@ pub(super) struct Outflow {
 struct State {
     closed: bool,
     budget: Budget,
+    /// Whether data channels are joined to something: SCTP limits their rate, and they must not displace media.
+    carries_data: bool,
     history: History,
     feedback: Feedback,
     key_frames: KeyFrames,
@@ -69,11 +71,12 @@ struct Counts {
 }
 
 impl Outflow {
-    /// For a peer to which the encoders send at `target`.
-    pub(super) fn new(target: Target) -> Arc<Self> {
+    /// For a peer to which the encoders send at `target`. With `carries_data`, data channels are outside the budget.
+    pub(super) fn new(target: Target, carries_data: bool) -> Arc<Self> {
         let state = State {
             closed: false,
             budget: Budget::new(target),
+            carries_data,
             history: History::default(),
             feedback: Feedback::default(),
             key_frames: KeyFrames::default(),
@@ -248,12 +251,14 @@ impl Outflow {
         let this = self.clone();
         pad.add_probe(DATA, move |_, info| {
             let (mut state, now, bytes) = (this.state(), this.now(), bytes(info));
-            let State { budget, counts, .. } = &mut *state;
+            let State { budget, counts, carries_data, .. } = &mut *state;
             let leaves = match kind(info) {
                 Packet::Media => budget.leaves(now, bytes),
                 Packet::Reports => budget.reports(now, bytes),
                 Packet::Other => {
-                    budget.other(now, bytes);
+                    if !*carries_data {
+                        budget.other(now, bytes);
+                    }
                     true
                 }
             };
