@@ -12,6 +12,7 @@ use super::{
         Encoding,
         codec::{Format, Formats},
         feed::Feed,
+        share::Share,
         trial,
     },
     input::{self, Input, news::News},
@@ -66,8 +67,14 @@ impl Source {
         self.track(kind).is_some()
     }
 
-    /// Feeds `appsrc` with the medium in this codec, and requests a key frame for it. `None` if the medium is not sent.
-    pub fn attach(&self, format: Format, appsrc: &gst_app::AppSrc) -> Result<Option<Feed>, Failure> {
+    /// Feeds `appsrc`, of a peer whose path is good for `share`, with the medium in this codec, and requests a key frame for
+    /// it. `None` if the medium is not sent.
+    pub fn attach(
+        &self,
+        format: Format,
+        appsrc: &gst_app::AppSrc,
+        share: Share,
+    ) -> Result<Option<Feed>, Failure> {
         let Some(track) = self.track(format.kind()) else { return Ok(None) };
         let mut encodings = track.encodings();
         let encoding = match encodings.iter().position(|it| it.format() == format) {
@@ -78,7 +85,7 @@ impl Source {
             }
         };
         let Some(encoding) = encoding else { return Ok(None) };
-        let feed = encoding.attach(appsrc);
+        let feed = encoding.attach(appsrc, share);
         if format.kind() == Kind::Video {
             encoding.request_key_frame();
         }
@@ -162,7 +169,9 @@ mod tests {
             entry
         };
         let entries = [entry(), entry()];
-        let feeds = entries.each_ref().map(|it| source.attach(Format::Vp9, it).unwrap().unwrap());
+        let feeds = entries
+            .each_ref()
+            .map(|it| source.attach(Format::Vp9, it, Share::new(100_000)).unwrap().unwrap());
         assert_eq!(running(), [Format::Vp8, Format::Vp9, Format::Opus]);
         assert_eq!(source.tracks[0].encodings().len(), 2, "one encoder serves both peers");
         source.tracks[0].free_unused(Duration::ZERO);

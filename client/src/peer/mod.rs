@@ -8,17 +8,24 @@ mod callbacks;
 mod certificate;
 mod channels;
 mod clock_rate;
+mod compound;
+mod congestion;
 mod dtls;
 mod extensions;
+mod intake;
 mod outflow;
 mod output;
 mod path;
+mod playout;
 mod reaper;
 mod renumber;
 mod rtcp;
 mod voice;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use callbin_protocol::{PeerId, SdpType};
 use gst::prelude::*;
@@ -27,7 +34,10 @@ use gst_webrtc::{
     WebRTCSessionDescription,
 };
 
-use self::{certificate::Certificate, dtls::Gate, outflow::Outflow, output::Output};
+use self::{
+    certificate::Certificate, channels::Channels, dtls::Gate, outflow::Outflow, output::Output,
+    playout::Playout,
+};
 pub use self::{
     channels::Lasting,
     reaper::Reaper,
@@ -79,8 +89,6 @@ pub enum PeerEvent {
     DtlsClosed,
     /// The first decoded sound or frame.
     First(receive::First),
-    /// The peer opened a data channel.
-    Channel(WebRTCDataChannel),
     /// A data channel is open.
     ChannelOpen,
     /// A text message arrived.
@@ -114,8 +122,8 @@ pub struct PeerConfig {
     pub turn: Vec<String>,
     /// Which candidates to use.
     pub policy: IcePolicy,
-    /// Jitter buffer in milliseconds.
-    pub latency: u32,
+    /// Jitter buffer in milliseconds; `None` follows the line.
+    pub latency: Option<u32>,
     /// Whether sound is sent, and received.
     pub audio: (bool, bool),
     /// Whether a picture is sent, and received.
@@ -156,7 +164,7 @@ pub struct Peer {
     /// The kind of each receiving branch.
     inputs: Vec<Kind>,
     routes: Arc<receive::Routes>,
-    channels: Vec<WebRTCDataChannel>,
+    channels: Channels,
     desk: Arc<Desk>,
     gate: Arc<Gate>,
     certificate: Certificate,
@@ -165,6 +173,7 @@ pub struct Peer {
     /// Payload types that the answer changed.
     renumbered: Vec<renumber::Pair>,
     path: Option<Path>,
+    playout: Playout,
     /// How often [`Peer::stats`] was called.
     looks: u32,
 }
@@ -207,7 +216,8 @@ impl Peer {
         source.timing.apply(&pipeline);
         let webrtcbin = make("webrtcbin")?;
         webrtcbin.set_property_from_str("bundle-policy", "max-bundle");
-        webrtcbin.set_property("latency", config.latency);
+        let playout = Playout::new(config.latency);
+        webrtcbin.set_property("latency", playout.start());
         if config.policy == IcePolicy::Relay {
             webrtcbin.set_property_from_str("ice-transport-policy", "relay");
         }
@@ -217,6 +227,7 @@ impl Peer {
         let outflow = Outflow::new(source.target, !config.joins.is_empty());
         let routes = Arc::new(receive::Routes::default());
         let desk = config.joins.desk(uid);
+        let channels = Channels::default();
         let shared = callbacks::Shared {
             voice: &voice,
             gate: &gate,
@@ -224,6 +235,7 @@ impl Peer {
             outflow: &outflow,
             routes: &routes,
             desk: &desk,
+            channels: &channels,
             certificate: &certificate.pem,
         };
         callbacks::connect(&pipeline, &webrtcbin, &shared);
@@ -247,7 +259,7 @@ impl Peer {
             media: Vec::new(),
             inputs: Vec::new(),
             routes,
-            channels: Vec::new(),
+            channels,
             desk,
             gate,
             certificate,
@@ -255,6 +267,7 @@ impl Peer {
             outflow,
             renumbered: Vec::new(),
             path: None,
+            playout,
             looks: 0,
         };
         peer.set_state(gst::State::Ready)?;
@@ -366,7 +379,12 @@ impl Peer {
             let Some(output) = &mut medium.output else { continue };
             match flow {
                 None => output.stop(),
-                Some(flow) => output.send(&self.pipeline, source, flow)?,
+                Some(flow) => {
+                    if medium.kind == Kind::Video {
+                        self.outflow.count_by(flow.codec.extension(EXTENSION_TWCC));
+                    }
+                    output.send(&self.pipeline, source, flow, self.outflow.share())?;
+                }
             }
         }
         Ok(())
@@ -414,7 +432,7 @@ impl Peer {
 
     /// The data channels that the peer goes on to use after it has replaced its transport.
     pub fn lasting_channels(&self) -> Vec<Lasting> {
-        self.channels.iter().filter_map(Lasting::of).collect()
+        self.channels.all().iter().filter_map(Lasting::of).collect()
     }
 
     /// Takes over the data channels of this peer's last pipeline. Call it before the offer is applied.
@@ -424,26 +442,22 @@ impl Peer {
         counted.into_iter().try_for_each(|it| self.open_channel(it.label(), Some(it.options())))
     }
 
-    fn open_channel(&mut self, label: &str, options: Option<gst::Structure>) -> Result<(), Failure> {
+    fn open_channel(&self, label: &str, options: Option<gst::Structure>) -> Result<(), Failure> {
         let channel = self
             .webrtcbin
             .emit_by_name::<Option<WebRTCDataChannel>>("create-data-channel", &[&label, &options])
             .ok_or_else(|| Failure::internal("webrtcbin makes no data channel"))?;
         callbacks::connect_channel(&channel, &self.voice, &self.gate, &self.desk);
-        self.channels.push(channel);
+        self.channels.keep(channel);
         Ok(())
-    }
-
-    /// Keeps a data channel that the peer opened.
-    pub fn add_channel(&mut self, channel: WebRTCDataChannel) {
-        self.channels.push(channel);
     }
 
     /// Sends `text` on the first open data channel; false if there is none or sending fails.
     pub fn say(&self, text: &str) -> bool {
         let open =
             |channel: &&WebRTCDataChannel| channel.ready_state() == gst_webrtc::WebRTCDataChannelState::Open;
-        let channel = self.channels.iter().filter(open).find(|channel| !self.desk.has(channel));
+        let channels = self.channels.all();
+        let channel = channels.iter().filter(open).find(|channel| !self.desk.has(channel));
         channel.is_some_and(|channel| channel.send_string_full(Some(text)).is_ok())
     }
 
@@ -485,7 +499,23 @@ impl Peer {
         }
         rtcp::fill_in(&self.webrtcbin, &mut stats);
         self.outflow.fill_in(&mut stats);
+        self.follow_line(&mut stats);
         stats
+    }
+
+    /// Sets the jitter buffers to what the line needs.
+    fn follow_line(&mut self, stats: &mut PeerStats) {
+        let ms = |ms: f64| Duration::try_from_secs_f64(ms / 1000.0).ok();
+        let rtp = &stats.video.rtp;
+        let line = playout::Line {
+            round_trip: stats.rtt_ms.and_then(ms),
+            jitter: rtp.jitter_ms.and_then(ms),
+            received: rtp.packets,
+            lost: rtp.lost,
+        };
+        let buffer = self.playout.follow(line);
+        rtcp::set_buffers(&self.webrtcbin, buffer);
+        stats.video.buffer_ms = Some(buffer.latency);
     }
 
     /// Ends the pipeline on its own thread, not on this one or a streaming thread. With `goodbye`, the peer gets a DTLS
@@ -496,7 +526,6 @@ impl Peer {
         self.desk.close();
         // Stop the buffers: they would delay the teardown.
         self.media.clear();
-        self.channels.clear();
         if let Some(bus) = self.pipeline.bus() {
             bus.unset_sync_handler();
         }

@@ -12,7 +12,7 @@ use crate::{
     agreement::Flow,
     exit::Failure,
     media::{
-        encode::{self, codec::Format, feed::Feed},
+        encode::{self, codec::Format, feed::Feed, share::Share},
         make,
         source::Source,
     },
@@ -91,6 +91,7 @@ impl Output {
         pipeline: &gst::Pipeline,
         source: &Source,
         flow: &Flow,
+        share: Share,
     ) -> Result<(), Failure> {
         let is_used =
             |it: &Chain| (it.format, it.payload_type) == (flow.codec.format, flow.codec.payload_type);
@@ -108,7 +109,7 @@ impl Output {
             self.feed = None;
         }
         if self.feed.is_none() {
-            self.feed = source.attach(flow.codec.format, &chain.appsrc)?;
+            self.feed = source.attach(flow.codec.format, &chain.appsrc, share)?;
         }
         Ok(())
     }
@@ -130,6 +131,9 @@ impl Chain {
         let caps = codec.format.row().caps.parse::<gst::Caps>().map_err(Failure::internal)?;
         let appsrc = gst_app::AppSrc::builder().caps(&caps).build();
         encode::configure(&appsrc);
+        if codec.format.kind() == Kind::Video {
+            encode::gap::watch(&appsrc);
+        }
         let payloader = payloader(codec)?;
         payloader.set_property("ssrc", ssrc);
         let extensions = Extensions::add(&payloader, codec)?;

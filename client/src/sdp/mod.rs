@@ -170,6 +170,11 @@ impl Codec {
         self.h264.map_or_else(|| self.format.row().parameters.into(), H264::text)
     }
 
+    /// The ID of the header extension with this URI.
+    pub fn extension(&self, uri: &str) -> Option<u8> {
+        self.extensions.iter().find(|(_, it)| *it == uri).map(|(id, _)| *id)
+    }
+
     /// With our payload types, what both sides support.
     #[must_use]
     pub fn agreed(&self, theirs: &Self) -> Self {

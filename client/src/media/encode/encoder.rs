@@ -19,7 +19,7 @@ pub(super) struct Chain {
     pub(super) elements: Vec<gst::Element>,
     /// The element that encodes.
     pub(super) encoder: gst::Element,
-    rate: Rate,
+    pub(super) rate: Rate,
 }
 
 impl Chain {
@@ -83,7 +83,8 @@ fn set(element: &gst::Element, name: &str, value: &str) {
     }
 }
 
-fn set_bitrate(encoder: &gst::Element, rate: Rate, bits_per_second: u32) {
+/// Changes the bit rate of an encoder, also while it runs.
+pub(super) fn set_bitrate(encoder: &gst::Element, rate: Rate, bits_per_second: u32) {
     match rate {
         Rate::Bits(name) => set(encoder, name, &bits_per_second.to_string()),
         Rate::Kilobits(name) => set(encoder, name, &(bits_per_second / 1000).max(1).to_string()),

@@ -11,6 +11,8 @@ use std::{
 use gst::prelude::*;
 use gst_utils::ConsumptionLink;
 
+use super::{control::Shares, share::Share};
+
 /// Frames that are encoded without any peer: the first ones make the encoder allocate its memory, which would otherwise
 /// delay the first peer.
 const WARM_UP: usize = 3;
@@ -34,6 +36,8 @@ impl Default for Peers {
 pub struct Feed {
     link: ConsumptionLink,
     peers: Peers,
+    shares: Shares,
+    share: Share,
 }
 
 impl Peers {
@@ -72,8 +76,9 @@ impl Peers {
 }
 
 impl Feed {
-    pub(super) fn new(link: ConsumptionLink, peers: Peers) -> Self {
-        Self { link, peers }
+    pub(super) fn new(link: ConsumptionLink, peers: Peers, shares: Shares, share: Share) -> Self {
+        shares.add(&share);
+        Self { link, peers, shares, share }
     }
 
     /// Frames handed to the peer.
@@ -91,5 +96,6 @@ impl Drop for Feed {
     fn drop(&mut self) {
         self.link.disconnect();
         self.peers.remove();
+        self.shares.remove(&self.share);
     }
 }

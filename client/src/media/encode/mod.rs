@@ -2,11 +2,15 @@
 
 pub mod codec;
 pub mod feed;
+pub mod gap;
 pub mod keyframes;
 pub mod list;
+pub mod share;
 pub mod trial;
 
+mod control;
 mod encoder;
+mod steps;
 
 use std::time::{Duration, Instant};
 
@@ -19,10 +23,12 @@ use gst_utils::{
 
 use self::{
     codec::Format,
+    control::Shares,
     encoder::Chain,
     feed::{Feed, Peers},
+    share::Share,
 };
-use super::{input::Input, timing::Timing};
+use super::{input::Input, make, timing::Timing};
 use crate::{cli::Media, exit::Failure, sdp::Kind};
 
 /// The most encoded media that wait for one peer. A peer with more does not keep up.
@@ -36,6 +42,7 @@ pub struct Encoding {
     producer: StreamProducer,
     chain: Chain,
     peers: Peers,
+    shares: Shares,
     link: ConsumptionLink,
 }
 
@@ -48,16 +55,25 @@ impl Encoding {
         let entry = gst_app::AppSrc::builder().caps(input.caps()).build();
         let sink = gst_app::AppSink::builder().async_(false).max_buffers(8).build();
         sink.set_property("enable-last-sample", false);
-        let pipeline = assemble(&entry, &chain, &sink)?;
+        let (scaler, filter) = (make("videoscale")?, make("capsfilter")?);
+        let scaling = if format.kind() == Kind::Video { &[scaler, filter.clone()][..] } else { &[] };
+        let pipeline = assemble(&entry, &[scaling, &chain.elements].concat(), &sink)?;
         let producer = StreamProducer::with(&sink, ProducerSettings { sync: false });
-        let peers = Peers::default();
+        let (peers, shares) = (Peers::default(), Shares::default());
         if format.kind() == Kind::Video {
             // Only video: audio costs next to nothing, and its encoder does not like gaps.
-            peers.rest(chain.elements.first().unwrap_or(&chain.encoder));
+            peers.rest(&chain.encoder);
+            let followers = control::Chain {
+                entry: entry.clone().upcast(),
+                filter,
+                encoder: chain.encoder.clone(),
+                rate: chain.rate,
+            };
+            control::follow(followers, input.caps(), shares.clone(), u64::from(media.bitrate) * 1000);
         }
         timing.apply(&pipeline);
         let link = input.feed(&entry)?;
-        let encoding = Self { format, pipeline, producer, chain, peers, link };
+        let encoding = Self { format, pipeline, producer, chain, peers, shares, link };
         let started = encoding.pipeline.set_state(gst::State::Playing);
         started.map_err(|_| Failure::internal("an encoder does not start"))?;
         tracing::debug!(%format, element = encoder.element.factory, "an encoder starts");
@@ -69,14 +85,14 @@ impl Encoding {
         self.format
     }
 
-    /// Feeds `appsrc`, the entry of a peer.
-    pub fn attach(&self, appsrc: &gst_app::AppSrc) -> Option<Feed> {
+    /// Feeds `appsrc`, the entry of a peer whose path is good for `share`.
+    pub fn attach(&self, appsrc: &gst_app::AppSrc, share: Share) -> Option<Feed> {
         let peers = self.peers.add();
         let Ok(link) = self.producer.add_consumer_with(appsrc, settings()) else {
             peers.remove();
             return None;
         };
-        Some(Feed::new(link, peers))
+        Some(Feed::new(link, peers, self.shares.clone(), share))
     }
 
     /// Changes the target of the encoder while it runs.
@@ -111,13 +127,11 @@ impl Drop for Encoding {
 
 fn assemble(
     entry: &gst_app::AppSrc,
-    chain: &Chain,
+    between: &[gst::Element],
     sink: &gst_app::AppSink,
 ) -> Result<gst::Pipeline, Failure> {
     let pipeline = gst::Pipeline::new();
-    let between = chain.elements.iter();
-    let all: Vec<&gst::Element> =
-        std::iter::once(entry.upcast_ref()).chain(between).chain([sink.upcast_ref()]).collect();
+    let all = [&[entry.clone().upcast()], between, &[sink.clone().upcast()]].concat();
     pipeline.add_many(&all).map_err(Failure::internal)?;
     gst::Element::link_many(&all).map_err(Failure::internal)?;
     Ok(pipeline)

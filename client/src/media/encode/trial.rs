@@ -70,7 +70,7 @@ fn encode_one(format: Format, encoder: &Encoder, media: &Media) -> Result<bool, 
     let caps = video_caps(media);
     let entry = gst_app::AppSrc::builder().caps(&caps).format(gst::Format::Time).build();
     let sink = gst_app::AppSink::builder().sync(false).async_(false).build();
-    let pipeline = assemble(&entry, &Chain::make(format, encoder, media)?, &sink)?;
+    let pipeline = assemble(&entry, &Chain::make(format, encoder, media)?.elements, &sink)?;
     let result = (|| {
         pipeline.set_state(gst::State::Playing).map_err(Failure::internal)?;
         let bytes = usize::from(media.size.width) * usize::from(media.size.height) * 3 / 2;
