@@ -25,12 +25,12 @@ use crate::{
     events::{Event, Reporter},
     exit::Failure,
     hangup,
-    ice::{IceServers, keeper::Keeper, no_relay},
+    ice::{IceServers, keeper::Keeper, no_relay, tunnel::Tunnels},
     media::{make, source::Source},
     peer::{PeerConfig, Said},
     plugins,
+    record::Archive,
     signalling::{Connection, Incoming, Server, unwelcome},
-    tls,
     view::{self, Lost, News, Sinks, View},
 };
 
@@ -57,6 +57,7 @@ pub struct App {
     news: News,
     losses: Receiver<Lost>,
     joins: Arc<Joins>,
+    archive: Arc<Archive>,
     data_news: Receiver<Told>,
     signals: Signals,
     /// Whether media are only decoded and counted, without window and sound.
@@ -97,6 +98,7 @@ impl App {
         let (to_data_news, data_news) = channel::bounded(MAX_DATA_NEWS);
         let data = &options.data;
         let joins = Arc::new(Joins::new(&data.joins, data.on_stale.as_deref(), &to_data_news)?);
+        let archive = Arc::new(Archive::new(&options.record, &to_data_news)?);
         let config = PeerConfig {
             stun: options.stun.clone(),
             turn: options.turn.clone(),
@@ -105,9 +107,14 @@ impl App {
             audio: options.media.audio(),
             video: options.media.video(),
             joins: joins.clone(),
+            archive: archive.clone(),
+            channels: !options.no_channels,
+            hides: options.hide_addresses.then(Arc::default),
+            tunnels: Arc::new(Tunnels::new(options.trust())),
         };
         let hangup = (!hangup::is_ignored()).then_some(Unix::Hup);
-        let signals = [Unix::Int, Unix::Term].into_iter().chain(hangup);
+        let snap = options.record.snapshot.is_some().then_some(Unix::Usr1);
+        let signals = [Unix::Int, Unix::Term].into_iter().chain(hangup).chain(snap);
         let signals = Signals::new(signals).map_err(Failure::internal)?;
         let headless = options.headless;
         Ok(Self {
@@ -120,6 +127,7 @@ impl App {
             news,
             losses,
             joins,
+            archive,
             data_news,
             signals,
             headless,
@@ -138,6 +146,7 @@ impl App {
         }
         drop(self.engine.drop_source());
         self.joins.close();
+        self.archive.close();
         while let Ok((who, event)) = self.data_news.try_recv() {
             self.reporter.tell(who.as_ref(), &event);
         }
@@ -145,17 +154,14 @@ impl App {
 
     /// The server's address, the trusted certificates and the token.
     pub fn server(&self) -> Server {
-        let trust = match (&self.options.ca_file, self.options.insecure) {
-            (_, true) => tls::Trust::Anybody,
-            (Some(file), false) => tls::Trust::Also(file.clone()),
-            (None, false) => tls::Trust::System,
-        };
+        let trust = self.options.trust();
         Server { address: self.options.server.clone(), trust, token: self.options.token_source() }
     }
 
     /// Connects and registers, and starts asking for ICE servers. If a needed GStreamer element is missing, it never
     /// connects, so that nobody can be called, and the process ends.
     pub fn connect(&mut self, uid: &PeerId) -> Connecting {
+        self.engine.set_uid(uid);
         let (server, me) = (self.server(), uid.clone());
         if self.ice.is_none() && !self.options.no_ice_servers {
             self.ice = Some(Keeper::start(server.clone(), me.clone()));
@@ -248,6 +254,7 @@ impl App {
             Raw::Lookup(lookup) => self.engine.looked_up(lookup),
             Raw::Lost(lost) => self.tell_loss(lost),
             Raw::Data((who, event)) => self.reporter.tell(who.as_ref(), &event),
+            Raw::Snap => self.archive.snap(),
             Raw::Interrupted => return Ok(Wake::Interrupted),
             Raw::Time => {
                 self.engine.tick();
@@ -304,7 +311,10 @@ impl App {
             it = lookup => Raw::Lookup(it),
             it = lost => Raw::Lost(it),
             it = data => Raw::Data(it),
-            _ = self.signals.next().fuse() => Raw::Interrupted,
+            signal = self.signals.next().fuse() => match signal {
+                Some(Ok(Unix::Usr1)) => Raw::Snap,
+                _ => Raw::Interrupted,
+            },
             _ = time => Raw::Time,
         }
     }
@@ -320,6 +330,7 @@ enum Raw {
     Lookup(Lookup),
     Lost(Lost),
     Data(Told),
+    Snap,
     Interrupted,
     Time,
 }

@@ -13,6 +13,7 @@ use crate::{
     exit::{ExitCode, Failure},
     session,
     view::{self, detect::has_display},
+    whip,
 };
 
 /// Runs the program and returns its exit code. Event times count from `started`.
@@ -21,6 +22,9 @@ pub fn run(cli: &Cli, started: Instant) -> ExitCode {
         Command::Call { options, .. } | Command::Wait { options, .. } | Command::Room { options, .. } => {
             run_call(&cli.command, options, started)
         }
+        Command::Record { options, .. } => run_call(&cli.command, &options.for_recording(), started),
+        Command::Publish { options, .. } => run_call(&cli.command, &options.for_publishing(), started),
+        Command::Play { options, .. } => run_call(&cli.command, &options.for_playing(), started),
         Command::Window(options) => view::window::run(options),
     }
 }
@@ -49,6 +53,8 @@ async fn run_mode(command: &Command, options: &Options, started: Instant) -> Res
             app.headless |= *view == cli::View::Auto && app.options.video_sink.is_none() && !has_display();
             conference::run(&mut app, room, *max_peers).await
         }
+        Command::Record { room, max_peers, .. } => conference::run(&mut app, room, *max_peers).await,
+        Command::Publish { url, .. } | Command::Play { url, .. } => whip::run(&mut app, url).await,
         Command::Window(_) => Ok(()),
     };
     app.close();

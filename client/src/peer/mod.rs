@@ -37,7 +37,8 @@ use crate::{
     cli::IcePolicy,
     data::{Desk, Joins},
     exit::Failure,
-    ice::IceServers,
+    ice::{IceServers, tunnel::Tunnels},
+    mdns::Responder,
     media::{
         encode::{self, feed::Feed},
         make,
@@ -45,6 +46,7 @@ use crate::{
         receive,
         source::Source,
     },
+    record::{Archive, Taps},
     sdp::{Codec, EXTENSION_MID, EXTENSION_TWCC, Fingerprint, Kind},
     stats::{Path, PeerStats},
 };
@@ -123,6 +125,14 @@ pub struct PeerConfig {
     pub video: (bool, bool),
     /// What data channels are joined to.
     pub joins: Arc<Joins>,
+    /// Recordings and snapshots.
+    pub archive: Arc<Archive>,
+    /// Whether our offers have data channels.
+    pub channels: bool,
+    /// Gives names to our addresses, if peers must not learn them.
+    pub hides: Option<Arc<Responder>>,
+    /// Tunnels to TURN servers with TLS.
+    pub tunnels: Arc<Tunnels>,
 }
 
 impl PeerConfig {
@@ -152,6 +162,7 @@ pub struct Peer {
     routes: Arc<receive::Routes>,
     channels: Vec<WebRTCDataChannel>,
     desk: Arc<Desk>,
+    taps: Taps,
     gate: Arc<Gate>,
     certificate: Certificate,
     meter: Arc<Meter>,
@@ -224,7 +235,8 @@ impl Peer {
         let certificate = Certificate::generate()?;
         let outflow = Outflow::new(source.target, !config.joins.is_empty());
         let routes = Arc::new(receive::Routes::default());
-        let desk = config.joins.desk(uid);
+        let desk = config.joins.desk(uid.clone());
+        let taps = config.archive.taps(uid);
         let shared = callbacks::Shared {
             voice: &voice,
             gate: &gate,
@@ -257,6 +269,7 @@ impl Peer {
             routes,
             channels: Vec::new(),
             desk,
+            taps,
             gate,
             certificate,
             meter,
@@ -281,9 +294,11 @@ impl Peer {
                 self.receive(kind, &[self.media.len() - 1], sink)?;
             }
         }
-        self.open_channel(CHAT, None)?;
-        for (label, options) in self.desk.offers() {
-            self.open_channel(&label, Some(options))?;
+        if self.config.channels {
+            self.open_channel(CHAT, None)?;
+            for (label, options) in self.desk.offers() {
+                self.open_channel(&label, Some(options))?;
+            }
         }
         self.set_state(gst::State::Playing)
     }
@@ -417,6 +432,7 @@ impl Peer {
                 number,
                 sink: if is_first { sink(kind)? } else { receive::null_sink()? },
                 meter: if is_first { self.meter.clone() } else { Arc::default() },
+                taps: self.taps.clone(),
             };
             let voice = self.voice.clone();
             let tell: receive::Tell = Arc::new(move |first| voice.tell(PeerEvent::First(first)));
@@ -510,6 +526,7 @@ impl Peer {
         self.voice.silence();
         self.outflow.close();
         self.desk.close();
+        self.taps = Taps::default();
         // Stop the buffers: they would delay the teardown.
         self.media.clear();
         self.channels.clear();
