@@ -17,6 +17,7 @@ use callbin::{
     peer::{PeerConfig, Said},
     view::View,
 };
+use callbin::{ice::tunnel::Tunnels, tls::Trust};
 use callbin_protocol::Signal;
 
 use crate::{DEADLINE, Server, Socket};
@@ -59,6 +60,10 @@ impl Host {
             audio: media,
             video: media,
             joins: Arc::default(),
+            archive: Arc::default(),
+            channels: true,
+            hides: None,
+            tunnels: Arc::new(Tunnels::new(Trust::System)),
         };
         let mut engine = Engine::new(config, setup_limit, true, to_inbox, to_lookups);
         let source = Source::start(&options.media, &News::new().0).expect("the encoders start");

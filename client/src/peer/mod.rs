@@ -44,7 +44,8 @@ use crate::{
     cli::IcePolicy,
     data::{Desk, Joins},
     exit::Failure,
-    ice::IceServers,
+    ice::{IceServers, tunnel::Tunnels},
+    mdns::Responder,
     media::{
         encode::{self, feed::Feed},
         make,
@@ -52,6 +53,7 @@ use crate::{
         receive,
         source::Source,
     },
+    record::{Archive, Taps},
     sdp::{Codec, EXTENSION_MID, EXTENSION_TWCC, Fingerprint, Kind},
     stats::{Path, PeerStats},
 };
@@ -128,6 +130,14 @@ pub struct PeerConfig {
     pub video: (bool, bool),
     /// What data channels are joined to.
     pub joins: Arc<Joins>,
+    /// Recordings and snapshots.
+    pub archive: Arc<Archive>,
+    /// Whether our offers have data channels.
+    pub channels: bool,
+    /// Gives names to our addresses, if peers must not learn them.
+    pub hides: Option<Arc<Responder>>,
+    /// Tunnels to TURN servers with TLS.
+    pub tunnels: Arc<Tunnels>,
 }
 
 impl PeerConfig {
@@ -157,6 +167,7 @@ pub struct Peer {
     routes: Arc<receive::Routes>,
     channels: Channels,
     desk: Arc<Desk>,
+    taps: Taps,
     gate: Arc<Gate>,
     certificate: Certificate,
     meter: Arc<Meter>,
@@ -231,8 +242,9 @@ impl Peer {
         let certificate = Certificate::generate()?;
         let outflow = Outflow::new(source.target, !config.joins.is_empty());
         let routes = Arc::new(receive::Routes::default());
-        let desk = config.joins.desk(uid);
         let channels = Channels::default();
+        let desk = config.joins.desk(uid.clone());
+        let taps = config.archive.taps(uid);
         let shared = callbacks::Shared {
             voice: &voice,
             gate: &gate,
@@ -266,6 +278,7 @@ impl Peer {
             routes,
             channels,
             desk,
+            taps,
             gate,
             certificate,
             meter,
@@ -291,9 +304,11 @@ impl Peer {
                 self.receive(kind, &[self.media.len() - 1], sink)?;
             }
         }
-        self.open_channel(CHAT, None)?;
-        for (label, options) in self.desk.offers() {
-            self.open_channel(&label, Some(options))?;
+        if self.config.channels {
+            self.open_channel(CHAT, None)?;
+            for (label, options) in self.desk.offers() {
+                self.open_channel(&label, Some(options))?;
+            }
         }
         self.set_state(gst::State::Playing)
     }
@@ -430,6 +445,7 @@ impl Peer {
                 number,
                 sink: if is_first { sink(kind)? } else { receive::null_sink()? },
                 meter: if is_first { self.meter.clone() } else { Arc::default() },
+                taps: self.taps.clone(),
             };
             let voice = self.voice.clone();
             let tell: receive::Tell = Arc::new(move |first| voice.tell(PeerEvent::First(first)));
@@ -535,6 +551,7 @@ impl Peer {
         self.voice.silence();
         self.outflow.close();
         self.desk.close();
+        self.taps = Taps::default();
         // Stop the buffers: they would delay the teardown.
         self.media.clear();
         if let Some(bus) = self.pipeline.bus() {
