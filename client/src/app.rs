@@ -25,7 +25,7 @@ use crate::{
     events::{Event, Reporter},
     exit::Failure,
     hangup,
-    ice::{IceServers, keeper::Keeper, no_relay},
+    ice::{IceServers, keeper::Keeper, no_relay, tunnel::Tunnels},
     media::{
         encode::codec::Formats,
         input::{
@@ -37,9 +37,9 @@ use crate::{
     },
     peer::{PeerConfig, Said},
     plugins,
+    record::Archive,
     service::Service,
     signalling::{Connection, Incoming, Server, unwelcome},
-    tls,
     view::{self, Lost, News, Sinks, View},
 };
 
@@ -66,6 +66,7 @@ pub struct App {
     news: News,
     losses: Receiver<Lost>,
     joins: Arc<Joins>,
+    archive: Arc<Archive>,
     data_news: Receiver<Told>,
     source_news: SourceNews,
     notices: Receiver<Notice>,
@@ -113,6 +114,7 @@ impl App {
         let data = &options.data;
         let joins = Arc::new(Joins::new(&data.joins, data.on_stale.as_deref(), &to_data_news)?);
         let (source_news, notices) = SourceNews::new();
+        let archive = Arc::new(Archive::new(&options.record, &to_data_news)?);
         let config = PeerConfig {
             stun: options.stun.clone(),
             turn: options.turn.clone(),
@@ -122,9 +124,14 @@ impl App {
             video: options.media.video(),
             codecs: codecs.clone(),
             joins: joins.clone(),
+            archive: archive.clone(),
+            channels: !options.no_channels,
+            hides: options.hide_addresses.then(Arc::default),
+            tunnels: Arc::new(Tunnels::new(options.trust())),
         };
         let hangup = (!hangup::is_ignored()).then_some(Unix::Hup);
-        let signals = [Unix::Int, Unix::Term].into_iter().chain(hangup);
+        let snap = options.record.snapshot.is_some().then_some(Unix::Usr1);
+        let signals = [Unix::Int, Unix::Term].into_iter().chain(hangup).chain(snap);
         let signals = Signals::new(signals).map_err(Failure::internal)?;
         let headless = options.headless;
         Ok(Self {
@@ -137,6 +144,7 @@ impl App {
             news,
             losses,
             joins,
+            archive,
             data_news,
             source_news,
             notices,
@@ -160,6 +168,7 @@ impl App {
         }
         drop(self.engine.drop_source());
         self.joins.close();
+        self.archive.close();
         while let Ok((who, event)) = self.data_news.try_recv() {
             self.reporter.tell(who.as_ref(), &event);
         }
@@ -167,17 +176,14 @@ impl App {
 
     /// The server's address, the trusted certificates and the token.
     pub fn server(&self) -> Server {
-        let trust = match (&self.options.ca_file, self.options.insecure) {
-            (_, true) => tls::Trust::Anybody,
-            (Some(file), false) => tls::Trust::Also(file.clone()),
-            (None, false) => tls::Trust::System,
-        };
+        let trust = self.options.trust();
         Server { address: self.options.server.clone(), trust, token: self.options.token_source() }
     }
 
     /// Connects and registers, and starts asking for ICE servers. If a needed GStreamer element is missing, it never
     /// connects, so that nobody can be called, and the process ends.
     pub fn connect(&mut self, uid: &PeerId) -> Connecting {
+        self.engine.set_uid(uid);
         let (server, me) = (self.server(), uid.clone());
         if self.ice.is_none() && !self.options.no_ice_servers {
             self.ice = Some(Keeper::start(server.clone(), me.clone()));
@@ -278,6 +284,7 @@ impl App {
             Raw::Lost(lost) => self.tell_loss(lost),
             Raw::Data((who, event)) => self.reporter.tell(who.as_ref(), &event),
             Raw::Notice(notice) => self.reporter.tell(None, &notice.into()),
+            Raw::Snap => self.archive.snap(),
             Raw::Interrupted => return Ok(Wake::Interrupted),
             Raw::Time => {
                 self.engine.tick();
@@ -336,7 +343,10 @@ impl App {
             it = lost => Raw::Lost(it),
             it = data => Raw::Data(it),
             it = notice => Raw::Notice(it),
-            _ = self.signals.next().fuse() => Raw::Interrupted,
+            signal = self.signals.next().fuse() => match signal {
+                Some(Ok(Unix::Usr1)) => Raw::Snap,
+                _ => Raw::Interrupted,
+            },
             _ = time => Raw::Time,
         }
     }
@@ -353,6 +363,7 @@ enum Raw {
     Lost(Lost),
     Data(Told),
     Notice(Notice),
+    Snap,
     Interrupted,
     Time,
 }

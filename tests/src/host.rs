@@ -17,6 +17,7 @@ use callbin::{
     peer::{PeerConfig, Said},
     view::View,
 };
+use callbin::{ice::tunnel::Tunnels, tls::Trust};
 use callbin_protocol::Signal;
 
 use crate::{DEADLINE, Server, Socket};
@@ -60,6 +61,10 @@ impl Host {
             video: media,
             codecs: Arc::default(),
             joins: Arc::default(),
+            archive: Arc::default(),
+            channels: true,
+            hides: None,
+            tunnels: Arc::new(Tunnels::new(Trust::System)),
         };
         let mut engine = Engine::new(config, setup_limit, true, to_inbox, to_lookups);
         let source = Source::start(&options.media, Formats::USUAL, &News::new().0);

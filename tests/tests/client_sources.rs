@@ -230,7 +230,9 @@ fn streams_of_the_network_are_sent() {
         let mut call = Call::start(&["--video", &source, "--audio", "none"]);
         call.shows(&format!("{color:?} from {source}"), |stats| is_of(stats, color));
     }
-    senders.iter().for_each(|sender| drop(sender.set_state(gst::State::Null)));
+    senders.iter().for_each(|sender| {
+        let _ = sender.set_state(gst::State::Null);
+    });
 }
 
 /// Serves a camera of JPEG pictures over HTTP, as many of them do.

@@ -56,7 +56,7 @@ const MAX_DATAGRAM: usize = 65_535;
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);
 
-/// An event about a joined channel, and the peer that it is about.
+/// An event, and the peer that it is about.
 pub type Told = (Who, Event);
 
 /// All joins of this process.
@@ -184,6 +184,11 @@ impl Desk {
     fn lines(&self) -> MutexGuard<'_, Vec<(Arc<Join>, Arc<Line>)>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The uid of a peer, or what stands for it if it is not known.
+pub fn name_of(who: &Who) -> &str {
+    who.as_ref().map_or("caller", |uid| uid.as_str())
 }
 
 /// Connects the callbacks of a joined channel.
@@ -364,7 +369,7 @@ impl Join {
         }
         let label = self.spec.label.clone();
         let event = match change {
-            Change::Held => Event::DataHeld { label, by: own::name(&who).into(), you: false },
+            Change::Held => Event::DataHeld { label, by: name_of(&who).into(), you: false },
             Change::Free => Event::DataFree { label },
             Change::Stale => Event::DataStale { label },
             Change::Live => Event::DataLive { label },

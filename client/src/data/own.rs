@@ -13,8 +13,8 @@ use std::{
 use super::{
     Join,
     end::{self, Reader, Writer},
-    floor::Who,
     line::{Line, Sent},
+    name_of,
     spec::End,
 };
 
@@ -79,16 +79,12 @@ fn open(join: &Join, line: &Arc<Line>) -> io::Result<(Reader, Writer, Cut)> {
             Ok((Box::new(stream.try_clone()?), Box::new(stream.try_clone()?), Cut::Unix(stream)))
         }
         End::Exec(command) => {
-            let (child, from, to) = end::exec(command, &join.spec.label, name(&line.who))?;
+            let (child, from, to) = end::exec(command, &join.spec.label, name_of(&line.who))?;
             reap(child, line.clone())?;
             Ok((from, to, Cut::Child))
         }
         _ => Err(io::Error::other("it is shared")),
     }
-}
-
-pub(super) fn name(who: &Who) -> &str {
-    who.as_ref().map_or("caller", |uid| uid.as_str())
 }
 
 /// Waits for the command's end; it may finish its work after its channel is closed.

@@ -14,7 +14,7 @@ use super::{
     make,
     meter::{Meter, Planes},
 };
-use crate::{exit::Failure, plugins, sdp::Kind};
+use crate::{exit::Failure, plugins, record::Taps, sdp::Kind};
 
 /// Called on a streaming thread for the first decoded buffer: it must not wait.
 pub type Tell = Arc<dyn Fn(First) + Send + Sync>;
@@ -44,6 +44,8 @@ pub struct Branch {
     pub sink: gst::Element,
     /// Measures the decoded media.
     pub meter: Arc<Meter>,
+    /// Recordings and snapshots of the stream.
+    pub taps: Taps,
 }
 
 /// Which of webrtcbin's m-lines goes to which branch: kind, m-line and branch. Callbacks read it.
@@ -51,9 +53,25 @@ pub struct Branch {
 pub struct Routes {
     all: Mutex<Vec<(Kind, usize, usize)>>,
     linking: Mutex<()>,
+    taps: Mutex<Taps>,
 }
 
 impl Routes {
+    /// No routes yet; the streams are recorded by `taps`.
+    pub fn new(taps: Taps) -> Self {
+        Self { taps: Mutex::new(taps), ..Self::default() }
+    }
+
+    /// The recordings of the streams.
+    pub fn taps(&self) -> Taps {
+        self.taps.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the recordings.
+    pub fn end_taps(&self) {
+        *self.taps.lock().unwrap_or_else(PoisonError::into_inner) = Taps::default();
+    }
+
     /// To be held while pads are linked: a new stream is linked on a streaming thread, new routes on another one. Without
     /// it, one thread would take the other's link for that of an older stream.
     pub fn linking(&self) -> MutexGuard<'_, ()> {
@@ -108,7 +126,7 @@ pub fn received(name: &str) -> Option<(Kind, usize, Format)> {
 
 /// Adds a branch to `pipeline`, which may be running. It has no decoder yet: see [`door`].
 pub fn add(pipeline: &gst::Pipeline, branch: Branch, tell: Option<Tell>) -> Result<(), Failure> {
-    let Branch { kind, number, sink, meter } = branch;
+    let Branch { kind, number, sink, meter, taps } = branch;
     // It sends the caps again whenever another decoder has a turn.
     let funnel =
         gst::ElementFactory::make("funnel").name(joint(kind, number)).build().map_err(Failure::internal)?;
@@ -123,6 +141,9 @@ pub fn add(pipeline: &gst::Pipeline, branch: Branch, tell: Option<Tell>) -> Resu
         }
         gst::PadProbeReturn::Ok
     });
+    if kind == Kind::Video {
+        taps.decoded(&pad);
+    }
     start(pipeline, &[&funnel, &sink])
 }
 
@@ -130,9 +151,9 @@ pub fn add(pipeline: &gst::Pipeline, branch: Branch, tell: Option<Tell>) -> Resu
 /// is no such branch.
 pub fn door(
     pipeline: &gst::Pipeline,
-    kind: Kind,
-    number: usize,
+    (kind, number): (Kind, usize),
     format: Format,
+    taps: &Taps,
 ) -> Result<Option<gst::Pad>, Failure> {
     let name = entry(kind, number, format);
     if let Some(depay) = pipeline.by_name(&name) {
@@ -148,6 +169,9 @@ pub fn door(
         // Whole pictures: only then the depayloader waits for key frames.
         filter.set_property("caps", format.row().caps.parse::<gst::Caps>().map_err(Failure::internal)?);
     }
+    if let Some(encoded) = filter.static_pad("src") {
+        taps.encoded(&encoded, kind == Kind::Video);
+    }
     let decoder = decoder(format)?;
     if kind == Kind::Video {
         wait_for_key_frames(&depay, &decoder);
@@ -161,7 +185,7 @@ pub fn door(
 }
 
 /// The existing pads of a branch, one per codec.
-pub fn doors(pipeline: &gst::Pipeline, kind: Kind, number: usize) -> Vec<gst::Pad> {
+pub fn doors(pipeline: &gst::Pipeline, (kind, number): (Kind, usize)) -> Vec<gst::Pad> {
     let of_kind = TABLE.iter().filter(|row| row.kind == kind);
     let depay = |format| pipeline.by_name(&entry(kind, number, format));
     of_kind.filter_map(|row| depay(row.format)?.static_pad("sink")).collect()

@@ -213,7 +213,7 @@ fn watch_streams(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, shared: &Sh
         let stream = stream(pad).filter(|_| !is_one_too_many);
         let branch = kind.and_then(|kind| Some((kind, routes.find(kind, seat(pad, kind))?)));
         match stream.zip(branch) {
-            Some((stream, (kind, branch))) => play(&pipeline, pad, stream, kind, branch),
+            Some((stream, branch)) => play(&pipeline, pad, stream, branch, &routes),
             None => swallow(&pipeline, pad),
         }
     });
@@ -280,14 +280,20 @@ pub(super) fn follow_routes(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, 
     }
     for ((kind, seat), pads) in newest {
         let Some(branch) = routes.find(kind, Some(seat)) else { continue };
-        pads.into_iter().for_each(|(pad, stream)| play(pipeline, &pad, stream, kind, branch));
+        pads.into_iter().for_each(|(pad, stream)| play(pipeline, &pad, stream, (kind, branch), routes));
     }
 }
 
 /// Links a stream to its branch. Earlier streams of the branch end: a peer that starts over uses a new SSRC. The same stream
 /// with another payload type does not end: a peer may change between those that were negotiated.
-fn play(pipeline: &gst::Pipeline, pad: &gst::Pad, (ssrc, format): (u32, Format), kind: Kind, branch: usize) {
-    let Ok(Some(door)) = receive::door(pipeline, kind, branch, format) else {
+fn play(
+    pipeline: &gst::Pipeline,
+    pad: &gst::Pad,
+    (ssrc, format): (u32, Format),
+    branch: (Kind, usize),
+    routes: &Routes,
+) {
+    let Ok(Some(door)) = receive::door(pipeline, branch, format, &routes.taps()) else {
         if pad.peer().is_none() {
             swallow(pipeline, pad);
         }
@@ -300,7 +306,7 @@ fn play(pipeline: &gst::Pipeline, pad: &gst::Pad, (ssrc, format): (u32, Format),
         let _ = pad.unlink(&other);
         remove_if_unwanted(pipeline, &other);
     }
-    for other in receive::doors(pipeline, kind, branch) {
+    for other in receive::doors(pipeline, branch) {
         let Some(old) = other.peer() else { continue };
         if other == door || stream(&old).is_none_or(|(it, _)| it != ssrc) {
             let _ = old.unlink(&other);

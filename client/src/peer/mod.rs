@@ -48,7 +48,8 @@ use crate::{
     cli::IcePolicy,
     data::{Desk, Joins},
     exit::Failure,
-    ice::IceServers,
+    ice::{IceServers, tunnel::Tunnels},
+    mdns::Responder,
     media::{
         encode::codec::{Format, Formats},
         make,
@@ -56,6 +57,7 @@ use crate::{
         receive,
         source::Source,
     },
+    record::Archive,
     sdp::{Codec, EXTENSION_MID, EXTENSION_TWCC, Fingerprint, Kind},
     stats::{Path, PeerStats},
 };
@@ -132,6 +134,14 @@ pub struct PeerConfig {
     pub codecs: Arc<OnceLock<Formats>>,
     /// What data channels are joined to.
     pub joins: Arc<Joins>,
+    /// Recordings and snapshots.
+    pub archive: Arc<Archive>,
+    /// Whether our offers have data channels.
+    pub channels: bool,
+    /// Gives names to our addresses, if peers must not learn them.
+    pub hides: Option<Arc<Responder>>,
+    /// Tunnels to TURN servers with TLS.
+    pub tunnels: Arc<Tunnels>,
 }
 
 impl PeerConfig {
@@ -225,9 +235,9 @@ impl Peer {
         let meter = Arc::new(Meter::default());
         let certificate = Certificate::generate()?;
         let outflow = Outflow::new(source.target, !config.joins.is_empty());
-        let routes = Arc::new(receive::Routes::default());
-        let desk = config.joins.desk(uid);
+        let routes = Arc::new(receive::Routes::new(config.archive.taps(uid.clone())));
         let channels = Channels::default();
+        let desk = config.joins.desk(uid);
         let shared = callbacks::Shared {
             voice: &voice,
             gate: &gate,
@@ -285,9 +295,11 @@ impl Peer {
                 self.receive(kind, &[(self.media.len() - 1, format)], sink)?;
             }
         }
-        self.open_channel(CHAT, None)?;
-        for (label, options) in self.desk.offers() {
-            self.open_channel(&label, Some(options))?;
+        if self.config.channels {
+            self.open_channel(CHAT, None)?;
+            for (label, options) in self.desk.offers() {
+                self.open_channel(&label, Some(options))?;
+            }
         }
         self.play()
     }
@@ -410,16 +422,18 @@ impl Peer {
                 number,
                 sink: if is_first { sink(kind)? } else { receive::null_sink()? },
                 meter: if is_first { self.meter.clone() } else { Arc::default() },
+                taps: self.routes.taps(),
             };
             let voice = self.voice.clone();
             let tell: receive::Tell = Arc::new(move |first| voice.tell(PeerEvent::First(first)));
             receive::add(&self.pipeline, branch, is_first.then_some(tell))?;
             self.inputs.push(kind);
         }
+        let taps = self.routes.taps();
         // The decoder is ready before the first packet comes.
         for (seat, format) in seats {
             let branch = self.routes.find(kind, Some(*seat));
-            branch.map(|branch| receive::door(&self.pipeline, kind, branch, *format)).transpose()?;
+            branch.map(|branch| receive::door(&self.pipeline, (kind, branch), *format, &taps)).transpose()?;
         }
         callbacks::follow_routes(&self.pipeline, &self.webrtcbin, &self.routes);
         Ok(())
@@ -524,6 +538,7 @@ impl Peer {
         self.voice.silence();
         self.outflow.close();
         self.desk.close();
+        self.routes.end_taps();
         // Stop the buffers: they would delay the teardown.
         self.media.clear();
         if let Some(bus) = self.pipeline.bus() {
