@@ -115,15 +115,6 @@ fn entry(kind: Kind, number: usize, format: Format) -> String {
     format!("{}-{format}", joint(kind, number))
 }
 
-/// What the element with this name takes apart, if it is the depayloader of a branch: kind, branch and codec. Its source pad has
-/// the encoded stream: whoever wants that waits for `element-added` of the pipeline.
-pub fn received(name: &str) -> Option<(Kind, usize, Format)> {
-    let mut words = name.strip_prefix("receive-")?.splitn(3, '-');
-    let number = words.nth(1)?.parse().ok()?;
-    let format: Format = words.next()?.parse().ok()?;
-    (name == entry(format.kind(), number, format)).then_some((format.kind(), number, format))
-}
-
 /// Adds a branch to `pipeline`, which may be running. It has no decoder yet: see [`door`].
 pub fn add(pipeline: &gst::Pipeline, branch: Branch, tell: Option<Tell>) -> Result<(), Failure> {
     let Branch { kind, number, sink, meter, taps } = branch;
@@ -266,35 +257,26 @@ fn hear(pad: &gst::Pad, buffer: &gst::BufferRef, meter: &Meter) -> Option<First>
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_depayloader_says_what_it_receives() {
-        let of = |kind, number, format| received(&entry(kind, number, format));
-        assert_eq!(of(Kind::Video, 2, Format::H264), Some((Kind::Video, 2, Format::H264)));
-        assert_eq!(of(Kind::Audio, 0, Format::Pcmu), Some((Kind::Audio, 0, Format::Pcmu)));
-        for other in ["receive-video-0", "receive-audio-0-h264", "receive-video--h264", "webrtcbin0"] {
-            assert_eq!(received(other), None, "{other}");
-        }
-    }
-
     /// All decoders that are here, behind one joint.
     #[test]
     fn each_codec_has_a_door_and_the_same_one_again() {
         gst::init().unwrap();
         let pipeline = gst::Pipeline::new();
-        let branch =
-            Branch { kind: Kind::Video, number: 0, sink: null_sink().unwrap(), meter: Arc::default() };
+        let (kind, sink) = (Kind::Video, null_sink().unwrap());
+        let (meter, taps) = (Arc::default(), Taps::default());
+        let branch = Branch { kind, number: 0, sink, meter, taps: Taps::default() };
         add(&pipeline, branch, None).unwrap();
         let here = TABLE.iter().filter(|row| row.kind == Kind::Video).map(|row| row.format);
         let here: Vec<Format> =
             here.filter(|format| format.check(false, true, &plugins::has).is_ok()).collect();
         assert!(here.contains(&Format::Vp8) && here.contains(&Format::H264));
         for format in &here {
-            let one = door(&pipeline, Kind::Video, 0, *format).unwrap().unwrap();
-            assert_eq!(door(&pipeline, Kind::Video, 0, *format).unwrap(), Some(one));
+            let one = door(&pipeline, (kind, 0), *format, &taps).unwrap().unwrap();
+            assert_eq!(door(&pipeline, (kind, 0), *format, &taps).unwrap(), Some(one));
         }
-        assert_eq!(doors(&pipeline, Kind::Video, 0).len(), here.len());
-        assert_eq!(door(&pipeline, Kind::Video, 1, Format::Vp8).unwrap(), None, "there is no such branch");
-        assert_eq!(door(&pipeline, Kind::Video, 0, Format::Opus).unwrap(), None);
+        assert_eq!(doors(&pipeline, (kind, 0)).len(), here.len());
+        assert_eq!(door(&pipeline, (kind, 1), Format::Vp8, &taps).unwrap(), None, "there is no such branch");
+        assert_eq!(door(&pipeline, (kind, 0), Format::Opus, &taps).unwrap(), None);
         pipeline.set_state(gst::State::Null).unwrap();
     }
 
