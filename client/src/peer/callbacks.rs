@@ -9,7 +9,9 @@ use gst_webrtc::{
     WebRTCPeerConnectionState, WebRTCRTPTransceiver, WebRTCSessionDescription,
 };
 
-use super::{PeerEvent, Voice, certificate::Certificate, clock_rate, dtls::Gate, outflow::Outflow, rtcp};
+use super::{
+    PeerEvent, Voice, certificate::Certificate, clock_rate, dtls::Gate, nack, outflow::Outflow, rtcp,
+};
 use crate::{
     media::{
         meter::Meter,
@@ -138,8 +140,14 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
                 watch_dtls(element, &voice, &gate);
             }
             "nicesrc" => watch_arrivals(element, &meter),
-            "rtpsession" => clock_rate::tell(element),
-            "rtpjitterbuffer" => rtcp::prepare_buffer(element),
+            "rtpsession" => {
+                clock_rate::tell(element);
+                nack::watch_session(element);
+            }
+            "rtpjitterbuffer" => {
+                rtcp::prepare_buffer(element);
+                nack::watch_buffer(element);
+            }
             // Its input is live: a second wait for the clock would only add delay and work.
             "clocksync" => element.set_property("sync", false),
             _ => {}

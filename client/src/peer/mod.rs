@@ -12,6 +12,7 @@ mod compound;
 mod congestion;
 mod dtls;
 mod extensions;
+mod nack;
 mod outflow;
 mod path;
 mod playout;
