@@ -10,7 +10,8 @@ use gst_webrtc::{
 };
 
 use super::{
-    PeerEvent, Voice, certificate::Certificate, clock_rate, dtls::Gate, nack, outflow::Outflow, rtcp,
+    PeerEvent, Voice, certificate::Certificate, clock_rate, dtls::Gate, nack, nack::Requests,
+    outflow::Outflow, rtcp,
 };
 use crate::{
     media::{
@@ -30,6 +31,7 @@ pub(super) struct Shared<'a> {
     pub(super) gate: &'a Arc<Gate>,
     pub(super) meter: &'a Arc<Meter>,
     pub(super) outflow: &'a Arc<Outflow>,
+    pub(super) requests: &'a Arc<Requests>,
     pub(super) routes: &'a Arc<Routes>,
     /// Certificate and key for DTLS, in PEM.
     pub(super) certificate: &'a str,
@@ -131,6 +133,7 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
     let Some(bin) = webrtcbin.downcast_ref::<gst::Bin>() else { return };
     let (voice, gate, meter) = (shared.voice.clone(), shared.gate.clone(), shared.meter.clone());
     let (outflow, certificate) = (shared.outflow.clone(), shared.certificate.to_owned());
+    let requests = shared.requests.clone();
     bin.connect_deep_element_added(move |_, _, element| {
         let Some(factory) = element.factory() else { return };
         outflow.watch(&factory.name(), element, &voice);
@@ -142,7 +145,7 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
             "nicesrc" => watch_arrivals(element, &meter),
             "rtpsession" => {
                 clock_rate::tell(element);
-                nack::watch_session(element);
+                requests.watch_session(element);
             }
             "rtpjitterbuffer" => {
                 rtcp::prepare_buffer(element);

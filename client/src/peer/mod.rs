@@ -31,7 +31,8 @@ use gst_webrtc::{
 };
 
 use self::{
-    certificate::Certificate, dtls::Gate, extensions::Extensions, outflow::Outflow, playout::Playout,
+    certificate::Certificate, dtls::Gate, extensions::Extensions, nack::Requests, outflow::Outflow,
+    playout::Playout,
 };
 pub use self::{
     channels::Lasting,
@@ -158,6 +159,7 @@ pub struct Peer {
     certificate: Certificate,
     meter: Arc<Meter>,
     outflow: Arc<Outflow>,
+    requests: Arc<Requests>,
     /// The description to create once every sending pad has caps.
     deferred: Option<SdpType>,
     /// Payload types that the answer changed.
@@ -219,12 +221,13 @@ impl Peer {
         let meter = Arc::new(Meter::default());
         let certificate = Certificate::generate()?;
         let outflow = Outflow::new(source.target);
-        let routes = Arc::new(receive::Routes::default());
+        let (requests, routes) = (Requests::new(), Arc::new(receive::Routes::default()));
         let shared = callbacks::Shared {
             voice: &voice,
             gate: &gate,
             meter: &meter,
             outflow: &outflow,
+            requests: &requests,
             routes: &routes,
             certificate: &certificate.pem,
         };
@@ -254,6 +257,7 @@ impl Peer {
             certificate,
             meter,
             outflow,
+            requests,
             deferred: None,
             renumbered: Vec::new(),
             path: None,
@@ -509,6 +513,7 @@ impl Peer {
             received: rtp.packets,
             lost: rtp.lost,
         };
+        line.round_trip.iter().for_each(|round_trip| self.requests.set_round_trip(*round_trip));
         let buffer = self.playout.follow(line);
         rtcp::set_buffers(&self.webrtcbin, buffer);
         stats.video.buffer_ms = Some(buffer.latency);
