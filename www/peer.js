@@ -3,7 +3,7 @@
 
 import { AUDIO_BITRATE, videoEncoding } from "./bitrate.js";
 import { MAX_WAITING, Negotiation } from "./negotiation.js";
-import { readStats } from "./stats.js";
+import { readStats, received } from "./stats.js";
 
 /**
  * @typedef {import("./protocol.js").Signal} Signal
@@ -28,6 +28,8 @@ const DEVICES_DEADLINE_MS = 15_000;
  */
 const KEEP_SIZE_MS = 5000;
 const MAX_CHAT_LENGTH = 4000;
+/** The protocol of data channels that carry no texts. */
+const DATA_PROTOCOL = "callbin-data";
 /** Most bytes buffered for a peer that does not read its data channel. */
 const MAX_CHAT_BUFFER = 1 << 20;
 /** @type {Kind[]} */
@@ -134,6 +136,12 @@ export class Peer {
   get level() {
     const receiver = this.#connection?.getReceivers().find(({ track }) => track.kind === "audio");
     return receiver?.getSynchronizationSources()[0]?.audioLevel ?? this.stats?.audioIn?.level ?? 0;
+  }
+
+  /** What has arrived from the peer so far: bytes, and checks of the path. */
+  async received() {
+    const report = await this.#connection?.getStats().catch(() => null);
+    return report ? received(report.values()) : 0;
   }
 
   async updateStats() {
@@ -339,6 +347,8 @@ export class Peer {
 
   /** @param {RTCDataChannel} channel */
   #adopt(channel) {
+    // Joined to something else at the other side, and not for texts.
+    if (channel.protocol === DATA_PROTOCOL) return;
     this.#channels.add(channel);
     channel.onopen = () => this.events.changed();
     channel.onclose = () => {

@@ -2,7 +2,7 @@
 
 use std::{
     pin::pin,
-    sync::Once,
+    sync::{Arc, Once},
     thread,
     time::{Duration, Instant},
 };
@@ -20,16 +20,25 @@ use gst::prelude::*;
 use crate::{
     backoff::{Backoff, WaitForServer},
     cli::{IcePolicy, Options},
+    data::{Joins, Told},
     engine::{Engine, Lookup},
     events::{Event, Reporter},
     exit::Failure,
     hangup,
-    ice::{IceServers, keeper::Keeper, no_relay},
-    media::{make, source::Source},
+    ice::{IceServers, keeper::Keeper, no_relay, tunnel::Tunnels},
+    media::{
+        input::{
+            elements,
+            news::{News as SourceNews, Notice},
+        },
+        make,
+        source::Source,
+    },
     peer::{PeerConfig, Said},
     plugins,
+    record::Archive,
+    service::Service,
     signalling::{Connection, Incoming, Server, unwelcome},
-    tls,
     view::{self, Lost, News, Sinks, View},
 };
 
@@ -37,6 +46,9 @@ use crate::{
 const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
 /// At the end of the process: time limit for closing the window and the sound card, each.
 const VIEW_LIMIT: Duration = Duration::from_millis(500);
+
+/// Events about data channels that may wait to be written.
+const MAX_DATA_NEWS: usize = 256;
 
 /// The state that the modes share.
 pub struct App {
@@ -52,6 +64,11 @@ pub struct App {
     lookups: Receiver<Lookup>,
     news: News,
     losses: Receiver<Lost>,
+    joins: Arc<Joins>,
+    archive: Arc<Archive>,
+    data_news: Receiver<Told>,
+    source_news: SourceNews,
+    notices: Receiver<Notice>,
     signals: Signals,
     /// Whether media are only decoded and counted, without window and sound.
     pub headless: bool,
@@ -59,6 +76,7 @@ pub struct App {
     /// Resolves to whether all needed GStreamer elements are installed.
     complete: Option<Complete>,
     ice: Option<Keeper>,
+    service: Service,
 }
 
 type Complete = future::Shared<task::JoinHandle<bool>>;
@@ -88,6 +106,11 @@ impl App {
         let (to_lookups, lookups) = channel::unbounded();
         // Each part of the view can be lost only once.
         let (news, losses) = channel::bounded(4);
+        let (to_data_news, data_news) = channel::bounded(MAX_DATA_NEWS);
+        let data = &options.data;
+        let joins = Arc::new(Joins::new(&data.joins, data.on_stale.as_deref(), &to_data_news)?);
+        let (source_news, notices) = SourceNews::new();
+        let archive = Arc::new(Archive::new(&options.record, &to_data_news)?);
         let config = PeerConfig {
             stun: options.stun.clone(),
             turn: options.turn.clone(),
@@ -95,13 +118,19 @@ impl App {
             latency: options.media.latency.0,
             audio: options.media.audio(),
             video: options.media.video(),
+            joins: joins.clone(),
+            archive: archive.clone(),
+            channels: !options.no_channels,
+            hides: options.hide_addresses.then(Arc::default),
+            tunnels: Arc::new(Tunnels::new(options.trust())),
         };
         let hangup = (!hangup::is_ignored()).then_some(Unix::Hup);
-        let signals = [Unix::Int, Unix::Term].into_iter().chain(hangup);
+        let snap = options.record.snapshot.is_some().then_some(Unix::Usr1);
+        let signals = [Unix::Int, Unix::Term].into_iter().chain(hangup).chain(snap);
         let signals = Signals::new(signals).map_err(Failure::internal)?;
         let headless = options.headless;
         Ok(Self {
-            reporter: Reporter::new(started, options.events),
+            reporter: Reporter::new(started, options.events).on_stderr(options.data.uses_stdout()),
             engine: Engine::new(config, options.setup_limit(), options.no_ice_servers, to_inbox, to_lookups),
             options,
             started,
@@ -109,37 +138,46 @@ impl App {
             lookups,
             news,
             losses,
+            joins,
+            archive,
+            data_news,
+            source_news,
+            notices,
             signals,
             headless,
             media: None,
             complete: None,
             ice: None,
+            service: Service::start(Instant::now()),
         })
     }
 
     /// Ends all calls, and gives the teardown a limited time.
     pub fn close(&mut self) {
+        self.service.stopping();
         self.engine.close_all();
         self.engine.view().close(VIEW_LIMIT);
         if !self.engine.wait_for_teardown(GOODBYE_LIMIT) {
             tracing::warn!("a pipeline does not end; leaving it behind");
         }
         drop(self.engine.drop_source());
+        self.joins.close();
+        self.archive.close();
+        while let Ok((who, event)) = self.data_news.try_recv() {
+            self.reporter.tell(who.as_ref(), &event);
+        }
     }
 
     /// The server's address, the trusted certificates and the token.
     pub fn server(&self) -> Server {
-        let trust = match (&self.options.ca_file, self.options.insecure) {
-            (_, true) => tls::Trust::Anybody,
-            (Some(file), false) => tls::Trust::Also(file.clone()),
-            (None, false) => tls::Trust::System,
-        };
+        let trust = self.options.trust();
         Server { address: self.options.server.clone(), trust, token: self.options.token_source() }
     }
 
     /// Connects and registers, and starts asking for ICE servers. If a needed GStreamer element is missing, it never
     /// connects, so that nobody can be called, and the process ends.
     pub fn connect(&mut self, uid: &PeerId) -> Connecting {
+        self.engine.set_uid(uid);
         let (server, me) = (self.server(), uid.clone());
         if self.ice.is_none() && !self.options.no_ice_servers {
             self.ice = Some(Keeper::start(server.clone(), me.clone()));
@@ -197,7 +235,8 @@ impl App {
         }
         let (done, media) = channel::bounded(1);
         let (checked, complete) = channel::bounded(1);
-        let (options, headless, news) = (self.options.clone(), self.headless, self.news.clone());
+        let (options, headless) = (self.options.clone(), self.headless);
+        let news = (self.news.clone(), self.source_news.clone());
         let spawned = thread::Builder::new().name("start".into()).spawn(move || {
             let _ = done.try_send(start_media(&options, headless, &news, &checked));
         });
@@ -215,7 +254,8 @@ impl App {
         connecting: &mut Option<Connecting>,
         until: Option<Instant>,
     ) -> Result<Wake, Failure> {
-        let until = [until, self.engine.deadline()].into_iter().flatten().min();
+        self.service.alive(Instant::now());
+        let until = [until, self.engine.deadline(), self.service.due()].into_iter().flatten().min();
         match self.next_raw(connection, connecting, until).await {
             Raw::Incoming(incoming) => return Ok(Wake::Incoming(incoming)),
             Raw::Connected(result) => {
@@ -231,6 +271,9 @@ impl App {
             Raw::Peer(said) => self.engine.peer_event(said.slot, said.generation, said.event),
             Raw::Lookup(lookup) => self.engine.looked_up(lookup),
             Raw::Lost(lost) => self.tell_loss(lost),
+            Raw::Data((who, event)) => self.reporter.tell(who.as_ref(), &event),
+            Raw::Notice(notice) => self.reporter.tell(None, &notice.into()),
+            Raw::Snap => self.archive.snap(),
             Raw::Interrupted => return Ok(Wake::Interrupted),
             Raw::Time => {
                 self.engine.tick();
@@ -272,6 +315,8 @@ impl App {
         let mut peer = pin!(or_ended(self.inbox.recv()).fuse());
         let mut lookup = pin!(or_ended(self.lookups.recv()).fuse());
         let mut lost = pin!(or_ended(self.losses.recv()).fuse());
+        let mut data = pin!(or_ended(self.data_news.recv()).fuse());
+        let mut notice = pin!(or_ended(self.notices.recv()).fuse());
         let mut time = pin!(or_never(until.map(async_io::Timer::at)).fuse());
         select! {
             frame = incoming => {
@@ -285,7 +330,12 @@ impl App {
             said = peer => Raw::Peer(said),
             it = lookup => Raw::Lookup(it),
             it = lost => Raw::Lost(it),
-            _ = self.signals.next().fuse() => Raw::Interrupted,
+            it = data => Raw::Data(it),
+            it = notice => Raw::Notice(it),
+            signal = self.signals.next().fuse() => match signal {
+                Some(Ok(Unix::Usr1)) => Raw::Snap,
+                _ => Raw::Interrupted,
+            },
             _ = time => Raw::Time,
         }
     }
@@ -300,6 +350,9 @@ enum Raw {
     Peer(Said),
     Lookup(Lookup),
     Lost(Lost),
+    Data(Told),
+    Notice(Notice),
+    Snap,
     Interrupted,
     Time,
 }
@@ -337,7 +390,7 @@ async fn or_never<F: Future>(future: Option<F>) -> F::Output {
 fn start_media(
     options: &Options,
     headless: bool,
-    news: &News,
+    (news, source_news): &(News, SourceNews),
     checked: &Sender<()>,
 ) -> Result<(Source, View), Failure> {
     gst::init().map_err(Failure::internal)?;
@@ -347,9 +400,10 @@ fn start_media(
     }
     let certificate = thread::Builder::new().name("certificate".into()).spawn(warm_up);
     plugins::check(!headless)?;
+    check_sources(options)?;
     let _ = checked.try_send(());
     tracing::debug!("plugins checked");
-    let source = Source::start(&options.media)?;
+    let source = Source::start(&options.media, source_news)?;
     tracing::debug!("encoders started");
     plugins::load();
     drop(make("webrtcbin"));
@@ -359,6 +413,12 @@ fn start_media(
     }
     tracing::debug!("certificate made");
     Ok((source, open_view(options, headless, news)))
+}
+
+fn check_sources(options: &Options) -> Result<(), Failure> {
+    let sources = &options.media.sources;
+    sources.videos().iter().try_for_each(|it| elements::check("--video", &it.spec))?;
+    sources.sound().iter().try_for_each(|it| elements::check("--audio", &it.spec))
 }
 
 /// Opens window and sound. Media that cannot be played are decoded and counted.

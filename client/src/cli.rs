@@ -1,68 +1,26 @@
 //! The command line: flags, environment variables, and their checks.
 
+mod data;
+mod record;
+mod sources;
+
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
+use callbin_options::{OptionsError, Shell, Special};
 use callbin_protocol::{PeerId, RoomId};
-use clap::{
-    Args, CommandFactory, Parser, Subcommand, ValueEnum,
-    builder::PossibleValuesParser,
-    error::{ContextKind, ContextValue, ErrorKind},
-};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use rand::seq::IndexedRandom;
 
+pub use self::{data::Data, record::Recording, sources::Sources};
 use crate::{
-    address::Address,
+    address::{self, Address},
     backoff::WaitForServer,
     exit::ExitCode,
+    media::input::grab,
+    tls::Trust,
     token::{Token, TokenSource},
     view::window,
 };
-
-/// The patterns of videotestsrc in GStreamer 1.22.
-const PATTERNS: [&str; 26] = [
-    "smpte",
-    "snow",
-    "black",
-    "white",
-    "red",
-    "green",
-    "blue",
-    "checkers-1",
-    "checkers-2",
-    "checkers-4",
-    "checkers-8",
-    "circular",
-    "blink",
-    "smpte75",
-    "zone-plate",
-    "gamut",
-    "chroma-zone-plate",
-    "solid-color",
-    "ball",
-    "smpte100",
-    "bar",
-    "pinwheel",
-    "spokes",
-    "gradient",
-    "colors",
-    "smpte-rp-219",
-];
-/// The waves of audiotestsrc in GStreamer 1.22.
-const WAVES: [&str; 13] = [
-    "sine",
-    "square",
-    "saw",
-    "triangle",
-    "silence",
-    "white-noise",
-    "pink-noise",
-    "sine-table",
-    "ticks",
-    "gaussian-noise",
-    "red-noise",
-    "blue-noise",
-    "violet-noise",
-];
 
 /// Makes and takes WebRTC calls with GStreamer.
 #[derive(Debug, Parser)]
@@ -74,11 +32,13 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Parses arguments and environment. Its error messages hold no secret.
-    pub fn read(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
-        let cli = Self::try_parse_from(args).map_err(without_secrets)?;
+    /// Reads arguments, environment and `--config`. Its error messages hold no secret.
+    pub fn read(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self, OptionsError> {
+        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        let special = Special { not_in_file: &NOT_IN_FILE, secret: &SECRET };
+        let cli = Self::from_arg_matches(&callbin_options::parse(&Self::command(), &args, special)?)?;
         match cli.command.options().and_then(Options::conflict) {
-            Some(words) => Err(Self::command().error(ErrorKind::ArgumentConflict, words)),
+            Some(words) => Err(Self::command().error(ErrorKind::ArgumentConflict, words).into()),
             None => Ok(cli),
         }
     }
@@ -87,28 +47,21 @@ impl Cli {
 impl Command {
     fn options(&self) -> Option<&Options> {
         match self {
-            Self::Call { options, .. } | Self::Wait { options, .. } | Self::Room { options, .. } => {
-                Some(options)
-            }
-            Self::Window(_) => None,
+            Self::Call { options, .. }
+            | Self::Wait { options, .. }
+            | Self::Room { options, .. }
+            | Self::Record { options, .. }
+            | Self::Publish { options, .. }
+            | Self::Play { options, .. } => Some(options),
+            Self::Man { .. } | Self::Completions { .. } | Self::Window(_) | Self::Grab(_) => None,
         }
     }
 }
 
-/// The flags whose values are or may hold secrets.
-const SECRETS: [&str; 3] = ["--token ", "--turn ", "--server "];
-
-/// Removes secrets from an error: clap quotes the invalid value, and stderr often ends up in a log.
-fn without_secrets(mut error: clap::Error) -> clap::Error {
-    let is_secret = matches!(
-        error.get(ContextKind::InvalidArg),
-        Some(ContextValue::String(arg)) if SECRETS.iter().any(|secret| arg.starts_with(secret))
-    );
-    if is_secret && error.get(ContextKind::InvalidValue).is_some() {
-        error.insert(ContextKind::InvalidValue, ContextValue::String("…".into()));
-    }
-    error
-}
+/// Options whose values are or may hold secrets.
+const SECRET: [&str; 6] = ["token", "turn", "server", "url", "video", "audio"];
+/// Options that cannot be set in a file.
+const NOT_IN_FILE: [&str; 3] = ["config", "help", "version"];
 
 fn after_help() -> String {
     format!("Exit codes:\n{}", ExitCode::table())
@@ -139,7 +92,7 @@ pub enum Command {
     },
     /// Join a room: one call of many.
     Room {
-        /// The room to join; made if it is not there.
+        /// The room to join; created if it does not exist.
         room: RoomId,
         /// How to watch and listen to the others.
         #[arg(long, value_enum, default_value_t = View::Auto)]
@@ -151,9 +104,52 @@ pub enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Record the members of a room: receive their media, send nothing, and show nothing.
+    Record {
+        /// The room to join; made if it is not there.
+        room: RoomId,
+        /// Refuse peers beyond this number.
+        #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+        max_peers: u16,
+        /// What the modes have in common. Without --record, the folder is the current one.
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Send to a media server with WHIP.
+    Publish {
+        /// The WHIP endpoint, https:// or http://.
+        #[arg(value_parser = http_url)]
+        url: Address,
+        /// What the modes have in common. --server and --id have no effect.
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Receive from a media server with WHEP.
+    Play {
+        /// The WHEP endpoint, https:// or http://.
+        #[arg(value_parser = http_url)]
+        url: Address,
+        /// What the modes have in common. --server and --id have no effect.
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Write the manual pages.
+    Man {
+        /// The folder; it is created if it is missing.
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Print the completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
     /// Internal: the process that shows the window.
     #[command(hide = true)]
     Window(window::Options),
+    /// Internal: the process that grabs a screen.
+    #[command(hide = true)]
+    Grab(grab::Options),
 }
 
 /// How received media is shown.
@@ -170,6 +166,9 @@ pub enum View {
 /// What the modes have in common.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
+    /// A TOML file with options of this command, as in `fps = 15`. The command line and the environment come first.
+    #[arg(long, env = "CALLBIN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The signalling server, ws:// or wss://. A user and password, as in wss://user:password@host, are sent as
     /// HTTP Basic authentication. The environment names proxies as for curl: http_proxy, https_proxy, all_proxy,
     /// no_proxy.
@@ -182,8 +181,8 @@ pub struct Options {
     )]
     pub server: Address,
     /// Retry while the signalling server is not reachable yet: for this many seconds, or for ever; 0 means no retry
-    /// [default: for ever with `wait`, else 0]. Lasting errors end the program at once, such as an untrusted
-    /// certificate, a refusal, or an address without callbin.
+    /// [default: for ever with `wait`, else 0]. Permanent failures end the program at once: an
+    /// untrusted certificate, a refusal, another service at the address.
     #[arg(long, value_name = "SECONDS|forever", num_args = 0..=1, require_equals = true, default_missing_value = "forever", value_parser = wait_for_server)]
     pub wait_for_server: Option<WaitForServer>,
     /// The uid to register as [default: a random name].
@@ -205,7 +204,7 @@ pub struct Options {
     /// A STUN server, stun://host:port, in place of the one that the signalling server names.
     #[arg(long, value_name = "URL", value_parser = stun_url)]
     pub stun: Option<String>,
-    /// A TURN server, turn://user:password@host:port, besides those that the signalling server names; may be
+    /// A TURN server, turn://user:password@host:port, or turns:// with TLS, besides those that the signalling server names; may be
     /// repeated.
     #[arg(long, value_name = "URL", value_parser = turn_url)]
     pub turn: Vec<String>,
@@ -215,6 +214,9 @@ pub struct Options {
     /// Which paths to look for: any, or only those through a TURN server.
     #[arg(long, value_enum, value_name = "POLICY", default_value_t = IcePolicy::All)]
     pub ice_transport_policy: IcePolicy,
+    /// Hide our addresses behind mDNS names, as browsers do: only peers in our own network can look them up.
+    #[arg(long)]
+    pub hide_addresses: bool,
     /// Decode and count what arrives, without a window or a sound card.
     #[arg(long)]
     pub headless: bool,
@@ -243,6 +245,15 @@ pub struct Options {
     /// The form of the events: lines for people, or one JSON object per line.
     #[arg(long, value_enum, default_value_t = Events::Human)]
     pub events: Events,
+    /// Whether data channels are left out of offers.
+    #[arg(skip)]
+    pub no_channels: bool,
+    /// Data channels joined to something else.
+    #[command(flatten)]
+    pub data: Data,
+    /// Recordings and snapshots.
+    #[command(flatten)]
+    pub record: Recording,
     /// What to send and receive.
     #[command(flatten)]
     pub media: Media,
@@ -252,15 +263,9 @@ pub struct Options {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Media")]
 pub struct Media {
-    /// The picture to send: a pattern of videotestsrc (smpte, ball, red, green, blue, snow, …).
-    #[arg(long, value_name = "NAME", default_value = "smpte", value_parser = PossibleValuesParser::new(PATTERNS), hide_possible_values = true)]
-    pub video_pattern: String,
-    /// The sound to send: a wave of audiotestsrc (sine, square, ticks, silence, …).
-    #[arg(long, value_name = "NAME", default_value = "sine", value_parser = PossibleValuesParser::new(WAVES), hide_possible_values = true)]
-    pub audio_wave: String,
-    /// The pitch of the sound in Hz.
-    #[arg(long, value_name = "HZ", default_value_t = 440, value_parser = clap::value_parser!(u32).range(1..=20_000))]
-    pub audio_freq: u32,
+    /// Where the media come from.
+    #[command(flatten)]
+    pub sources: Sources,
     /// The size of the picture.
     #[arg(long, value_name = "WxH", default_value = "640x480")]
     pub size: Size,
@@ -331,7 +336,7 @@ pub enum Which {
 pub enum Events {
     /// Lines for people.
     Human,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -362,7 +367,11 @@ impl std::fmt::Display for Size {
 
 impl Options {
     /// The error message for flags that contradict each other.
-    fn conflict(&self) -> Option<&'static str> {
+    fn conflict(&self) -> Option<String> {
+        self.data.conflict().or_else(|| self.contradiction().map(String::from))
+    }
+
+    fn contradiction(&self) -> Option<&'static str> {
         if self.expects_the_impossible() {
             return Some("--expect-video-frames needs a picture to receive: see --no-video and --send-only");
         }
@@ -372,14 +381,53 @@ impl Options {
                  sent (see --server, --token, --token-file and their environment variables)",
             );
         }
+        if let Some(words) = self.media.sources.conflict() {
+            return Some(words);
+        }
         let relay = self.ice_transport_policy == IcePolicy::Relay;
         (relay && self.no_ice_servers && self.turn.is_empty())
             .then_some("--ice-transport-policy relay needs a TURN server: see --turn and --no-ice-servers")
     }
 
+    /// For `callbin publish`: send, and show nothing.
+    pub fn for_publishing(&self) -> Self {
+        let mut options = self.clone();
+        options.headless = true;
+        options.no_channels = true;
+        options.media.send_only = Some(Which::Both);
+        options
+    }
+
+    /// For `callbin play`: receive only.
+    pub fn for_playing(&self) -> Self {
+        let mut options = self.clone();
+        options.no_channels = true;
+        options.media.receive_only = Some(Which::Both);
+        options
+    }
+
+    /// For `callbin record`: receive, send and show nothing, and record.
+    pub fn for_recording(&self) -> Self {
+        let mut options = self.clone();
+        options.headless = true;
+        options.media.receive_only = Some(Which::Both);
+        options.media.send_only = None;
+        options.record.folder.get_or_insert_with(|| ".".into());
+        options
+    }
+
     /// The uid given, or a readable random one.
     pub fn uid(&self) -> PeerId {
         self.id.clone().unwrap_or_else(random_uid)
+    }
+
+    /// The certificates to trust.
+    pub fn trust(&self) -> Trust {
+        match (&self.ca_file, self.insecure) {
+            (_, true) => Trust::Anybody,
+            (Some(file), false) => Trust::Also(file.clone()),
+            (None, false) => Trust::System,
+        }
     }
 
     /// The source of the token, if there is one.
@@ -427,12 +475,14 @@ impl Which {
 impl Media {
     /// Whether audio is sent, and whether it is received.
     pub fn audio(&self) -> (bool, bool) {
-        self.directions(Which::Audio, self.no_audio)
+        let (sends, receives) = self.directions(Which::Audio, self.no_audio);
+        (sends && self.sources.sound().is_some(), receives)
     }
 
     /// Whether video is sent, and whether it is received.
     pub fn video(&self) -> (bool, bool) {
-        self.directions(Which::Video, self.no_video)
+        let (sends, receives) = self.directions(Which::Video, self.no_video);
+        (sends && !self.sources.videos().is_empty(), receives)
     }
 
     fn directions(&self, medium: Which, off: bool) -> (bool, bool) {
@@ -475,6 +525,10 @@ fn wait_for_server(text: &str) -> Result<WaitForServer, String> {
     }
 }
 
+fn http_url(text: &str) -> Result<Address, String> {
+    Address::parse(text, address::HTTP).ok_or_else(|| "want https://host/path".into())
+}
+
 fn stun_url(text: &str) -> Result<String, String> {
     let host = text.strip_prefix("stun://").or_else(|| text.strip_prefix("stun:"));
     host.filter(|host| is_host(host))
@@ -483,14 +537,13 @@ fn stun_url(text: &str) -> Result<String, String> {
 }
 
 fn turn_url(text: &str) -> Result<String, String> {
-    if text.starts_with("turns:") {
-        return Err("libnice would speak to it without TLS: want turn://user:password@host:port".into());
-    }
-    text.strip_prefix("turn:")
+    let (scheme, rest) = text.split_once(':').unwrap_or_default();
+    Some(rest)
+        .filter(|_| matches!(scheme, "turn" | "turns"))
         .map(|rest| rest.trim_start_matches('/'))
         .filter(|rest| rest.split_once('@').is_some_and(|(who, host)| who.contains(':') && is_host(host)))
-        .map(|rest| format!("turn://{rest}"))
-        .ok_or_else(|| "want turn://user:password@host:port".into())
+        .map(|rest| format!("{scheme}://{rest}"))
+        .ok_or_else(|| "want turn://user:password@host:port, or turns:// with TLS".into())
 }
 
 fn is_host(text: &str) -> bool {
@@ -505,8 +558,9 @@ fn with_port(host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::input::spec::Named;
 
-    fn options(args: &[&str]) -> Result<Options, clap::Error> {
+    fn options(args: &[&str]) -> Result<Options, OptionsError> {
         let all = ["callbin", "call", "someone"].iter().chain(args);
         match Cli::read(all)?.command {
             Command::Call { options, .. } => Ok(options),
@@ -542,10 +596,22 @@ mod tests {
             &["--server", "ws://"],
             &["--stun", "example.org"],
             &["--turn", "turn://example.org"],
-            &["--turn", "turns://u:p@example.org:5349"],
             &["--id", "a b"],
             &["--video-pattern", "nonsense"],
             &["--audio-wave", "nonsense"],
+            &["--video", "nonsense"],
+            &["--video", "microphone"],
+            &["--audio", "camera"],
+            &["--video", "test", "--no-video"],
+            &["--audio", "test", "--no-audio"],
+            &["--video", "camera", "--video", "none"],
+            &["--video", "a=camera", "--video", "a=screen"],
+            &["--video", "camera", "--video", "camera"],
+            &["--video", "a=-", "--video", "b=fd:0"],
+            &[
+                "--video", "a=test", "--video", "b=test", "--video", "c=test", "--video", "d=test",
+                "--video", "e=test",
+            ],
             &["--receive-only", "--send-only"],
             &["--expect-video-frames", "1", "--no-video"],
             &["--expect-video-frames", "1", "--send-only"],
@@ -557,6 +623,9 @@ mod tests {
             &["--server", "ws://me:hush@x", "--token", "a"],
             &["--wait-for-server=-1"],
             &["--wait-for-server=soon"],
+            &["--data", "x"],
+            &["--data", "x=stdio", "--data", "x=tcp:a:1"],
+            &["--data", "x=stdio", "--on-stale", "true"],
             &["--nonsense"],
         ] {
             assert!(options(bad).is_err(), "{bad:?}");
@@ -568,14 +637,28 @@ mod tests {
         for (args, reason) in [
             (["--token", "hush hush"], "want a token"),
             (["--turn", "turn://me:hush@"], "want turn:"),
-            (["--turn", "turns://me:hush@x"], "without TLS"),
             (["--server", "http://x/?token=hush"], "want ws:"),
+            (["--video", "rtsp://me:hush@/"], "want rtsp:"),
+            (["--audio", "rtsp://me:hush@/"], "want rtsp:"),
         ] {
             let words = options(&args).unwrap_err().to_string();
             assert!(!words.contains("hush") && words.contains(args[0]) && words.contains(reason), "{words}");
         }
         let words = options(&["--fps", "many"]).unwrap_err().to_string();
         assert!(words.contains("many"), "{words}");
+    }
+
+    #[test]
+    fn a_file_may_hold_the_options() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        std::fs::write(path, "fps = 15\nid = \"robot\"\nreceive-only = \"audio\"\ninsecure = true").unwrap();
+        let given = options(&["--config", path, "--id", "other"]).unwrap();
+        assert_eq!((given.media.fps, given.uid().as_str(), given.insecure), (15, "other", true));
+        assert_eq!(given.media.receive_only, Some(Which::Audio));
+        std::fs::write(path, "\nserver = \"http://me:hush@x\"").unwrap();
+        let words = options(&["--config", path]).unwrap_err().to_string();
+        assert!(words.contains("line 2: invalid value '…' for '--server <URL>'"), "{words}");
     }
 
     #[test]
@@ -601,6 +684,17 @@ mod tests {
         assert_eq!(directions(&["--no-audio"]), ((false, false), (true, true)));
         assert_eq!(directions(&["--receive-only"]), ((false, true), (false, true)));
         assert_eq!(directions(&["--send-only=video"]), ((true, true), (true, false)));
+        assert_eq!(directions(&["--video", "none"]), ((true, true), (false, true)));
+        assert_eq!(directions(&["--audio", "none"]), ((false, true), (true, true)));
+    }
+
+    #[test]
+    fn several_cameras_have_names() {
+        let media = options(&["--video", "front=camera", "--video", "rear=test:red"]).unwrap().media;
+        let labels: Vec<String> = media.sources.videos().iter().map(Named::label).collect();
+        assert_eq!(labels, ["front", "rear"]);
+        let media = options(&["--video", "-", "--audio", "-"]).unwrap().media;
+        assert_eq!(media.sources.sound().unwrap().spec, media.sources.videos()[0].spec);
     }
 
     #[test]
@@ -614,6 +708,7 @@ mod tests {
     fn completes_stun_and_turn() {
         assert_eq!(stun_url("stun:example.org"), Ok("stun://example.org:3478".into()));
         assert_eq!(turn_url("turn:u:p@example.org:3478"), Ok("turn://u:p@example.org:3478".into()));
+        assert_eq!(turn_url("turns:u:p@example.org"), Ok("turns://u:p@example.org".into()));
     }
 
     #[test]

@@ -6,22 +6,26 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     net::{IpAddr, ToSocketAddrs},
+    pin::pin,
     time::{Duration, Instant},
 };
 
 use async_std::{channel::Sender, future::timeout, task};
 use callbin_protocol::{PeerId, Signal};
+use futures_util::{FutureExt, select};
 
 use crate::{
     agreement::{Applied, Flow, Wishes},
-    candidate::{RemoteCandidate, only_relayed},
+    candidate::{RemoteCandidate, hidden, only_relayed},
     cli::IcePolicy,
     events::Event,
     exit::{ExitCode, Failure},
     ice::{IceServers, no_relay},
+    mdns,
     media::{receive::First, source::Source},
     negotiation::{Effect, Input, Milestone, Negotiation, NegotiationFailure, Start},
     peer::{Inbox, Lasting, Peer, PeerConfig, PeerEvent, Reaper, Voice},
+    record::Own,
     sdp::Direction,
     view::{Seat, View},
 };
@@ -85,6 +89,9 @@ pub struct Engine {
     inbox: Inbox,
     lookups: Sender<Lookup>,
     source: Option<Source>,
+    /// Our uid, once it is known, and the recording of our media while a peer is connected.
+    me: Option<PeerId>,
+    own: Option<Own>,
     /// What the signalling server named, once it is known.
     ice: Option<IceServers>,
     view: View,
@@ -114,6 +121,8 @@ impl Engine {
             inbox,
             lookups,
             source: None,
+            me: None,
+            own: None,
             ice: no_ice_servers.then(IceServers::default),
             view: View::none(),
             slots: BTreeMap::new(),
@@ -129,6 +138,11 @@ impl Engine {
         self.view = view;
         self.source = Some(source);
         self.go_on();
+    }
+
+    /// Sets our uid.
+    pub fn set_uid(&mut self, uid: &PeerId) {
+        self.me = Some(uid.clone());
     }
 
     /// Sets the ICE servers of peers that start from now on.
@@ -164,6 +178,7 @@ impl Engine {
 
     /// Stops the encoders.
     pub fn drop_source(&mut self) -> Option<Source> {
+        self.own = None;
         self.source.take()
     }
 
@@ -228,6 +243,16 @@ impl Engine {
         {
             // GStreamer can send the alert only after the DTLS handshake.
             peer.close(&self.reaper, self.is_cut_off && slot.connected.is_some());
+        }
+        if !self.slots.values().any(|slot| slot.connected.is_some()) {
+            self.own = None;
+        }
+    }
+
+    /// Records our media while a peer gets them, if that is wanted.
+    fn record_own(&mut self) {
+        if let (None, Some(source)) = (&self.own, &self.source) {
+            self.own = self.config.archive.own(source, self.me.clone());
         }
     }
 
@@ -340,10 +365,6 @@ impl Engine {
             }
             PeerEvent::DtlsClosed => self.dtls_closed(key),
             PeerEvent::First(first) => self.out.push_back((key, Out::Tell(first_event(first)))),
-            PeerEvent::Channel(channel) => {
-                slot.peer.iter_mut().for_each(|peer| peer.add_channel(channel.clone()));
-                slot.say_what_waits();
-            }
             PeerEvent::ChannelOpen => {
                 slot.say_what_waits();
                 if !std::mem::replace(&mut slot.data_open, true) {
@@ -428,14 +449,16 @@ impl Engine {
     /// Builds the pipeline, then creates an offer or applies the peer's.
     fn begin(&mut self, key: u64, effect: Effect) -> Result<(), Failure> {
         let (Some(slot), Some(source)) = (self.slots.get_mut(&key), &self.source) else { return Ok(()) };
-        let config = self.ice.iter().fold(self.config.clone(), PeerConfig::with);
+        let mut config = self.ice.iter().fold(self.config.clone(), PeerConfig::with);
+        config.turn = config.turn.iter().filter_map(|uri| config.tunnels.uri(uri)).collect();
         if config.policy == IcePolicy::Relay && config.turn.is_empty() {
             return Err(no_relay());
         }
+        source.open();
         let voice = Voice::new(key, slot.generation, self.inbox.clone());
         let name = slot.uid.as_ref().map_or("caller", PeerId::as_str);
         let seat = slot.seat.insert(self.view.seat(name, config.video.1));
-        let peer = slot.peer.insert(Peer::new(config, source, voice)?);
+        let peer = slot.peer.insert(Peer::new(config, source, voice, slot.uid.clone())?);
         match effect {
             Effect::ApplyOffer(offer) => {
                 if slot.negotiation.has_data() {
@@ -510,6 +533,7 @@ impl Engine {
                 if let Some(slot) = self.slots.get_mut(&key) {
                     slot.connected = Some(Instant::now());
                 }
+                self.record_own();
                 self.out.push_back((key, Out::Connected));
                 return;
             }
@@ -519,8 +543,11 @@ impl Engine {
 
     fn local_candidate(&mut self, key: u64, index: u32, candidate: String) {
         let told = match self.config.policy {
-            IcePolicy::All => Some(candidate),
             IcePolicy::Relay => only_relayed(&candidate),
+            IcePolicy::All => match &self.config.hides {
+                Some(responder) => hidden(&candidate, |address| responder.name_of(address)),
+                None => Some(candidate),
+            },
         };
         if let Some(candidate) = told {
             self.input(key, Input::LocalCandidate(index, candidate));
@@ -599,14 +626,35 @@ fn has_vanished(silence_ms: u64, flows: &[Flow]) -> bool {
 }
 
 async fn address_of(name: String) -> Option<IpAddr> {
-    let find = task::spawn_blocking(move || (name.as_str(), 0).to_socket_addrs().ok()?.next());
-    timeout(LOOKUP_LIMIT, find).await.ok().flatten().map(|at| at.ip())
+    let ours = name.clone();
+    let system = task::spawn_blocking(move || (name.as_str(), 0).to_socket_addrs().ok()?.next());
+    let system = async { timeout(LOOKUP_LIMIT, system).await.ok().flatten().map(|at| at.ip()) };
+    if !is_mdns(&ours) {
+        return system.await;
+    }
+    // Not every system knows mDNS, and one that does not may take long to say so.
+    let ours = task::spawn_blocking(move || mdns::resolve(&ours, LOOKUP_LIMIT));
+    let (mut system, mut ours) = (pin!(system.fuse()), pin!(ours.fuse()));
+    select! {
+        ip = ours => match ip {
+            Some(ip) => Some(ip),
+            None => system.await,
+        },
+        ip = system => match ip {
+            Some(ip) => Some(ip),
+            None => ours.await,
+        },
+    }
 }
 
 /// With the policy `relay`, only mDNS names are looked up: they are asked for in our own network only, while the DNS
 /// server of any other name would learn our address.
 fn may_look_up(name: &str, policy: IcePolicy) -> bool {
-    policy == IcePolicy::All || name.to_ascii_lowercase().ends_with(".local")
+    policy == IcePolicy::All || is_mdns(name)
+}
+
+fn is_mdns(name: &str) -> bool {
+    name.to_ascii_lowercase().ends_with(".local")
 }
 
 fn first_event(first: First) -> Event {
@@ -618,11 +666,16 @@ fn first_event(first: First) -> Event {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use async_std::channel;
     use callbin_protocol::SdpType;
 
     use super::*;
-    use crate::sdp::{Codec, Kind};
+    use crate::{
+        ice::tunnel::Tunnels,
+        sdp::{Codec, Kind},
+    };
 
     /// An engine whose GStreamer is not started yet.
     fn starting() -> Engine {
@@ -633,6 +686,11 @@ mod tests {
             latency: None,
             audio: (true, true),
             video: (true, true),
+            joins: Arc::default(),
+            archive: Arc::default(),
+            channels: true,
+            hides: None,
+            tunnels: Arc::new(Tunnels::new(crate::tls::Trust::System)),
         };
         Engine::new(config, Duration::from_secs(10), true, channel::unbounded().0, channel::unbounded().0)
     }

@@ -1,4 +1,4 @@
-//! The events on stdout: one per line, as JSON or as text for people.
+//! The events on stdout (on stderr, if stdout is for data): one per line, as JSON or as text for people.
 
 use std::{
     fmt,
@@ -9,7 +9,7 @@ use std::{
 use callbin_protocol::{PeerId, printable};
 use serde::Serialize;
 
-use crate::{cli, stats::PeerStats};
+use crate::{cli, service, stats::PeerStats};
 
 /// An event. The names are part of the interface.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -61,6 +61,64 @@ pub enum Event {
     },
     /// The data channel is open: texts can be sent.
     DataOpen,
+    /// A data channel and its end (`--data`) are joined; without a peer: the end is back.
+    DataJoined {
+        /// The channel.
+        label: String,
+    },
+    /// A joined data channel is closed; without a peer: its end is away.
+    DataEnded {
+        /// The channel.
+        label: String,
+        /// Why.
+        reason: String,
+    },
+    /// A peer holds an exclusive channel.
+    DataHeld {
+        /// The channel.
+        label: String,
+        /// The uid of the peer that holds it.
+        by: String,
+        /// Whether that is us.
+        you: bool,
+    },
+    /// No peer holds the exclusive channel any more.
+    DataFree {
+        /// The channel.
+        label: String,
+    },
+    /// The messages on a channel have stopped.
+    DataStale {
+        /// The channel.
+        label: String,
+    },
+    /// Messages come on the channel, for the first time or again.
+    DataLive {
+        /// The channel.
+        label: String,
+    },
+    /// A recording has begun.
+    RecordStarted {
+        /// The file.
+        file: String,
+    },
+    /// A recording has ended; the call goes on.
+    RecordEnded {
+        /// The file; empty if there is none.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// A picture was written.
+    Snapshot {
+        /// The file.
+        file: String,
+    },
+    /// A picture could not be written.
+    SnapshotFailed {
+        /// Why.
+        reason: String,
+    },
     /// A peer joined the room.
     PeerJoined,
     /// In a room, what `dtls-connected` is in a call.
@@ -94,6 +152,22 @@ pub enum Event {
         part: String,
         /// Why.
         reason: String,
+    },
+    /// A source of ours delivers nothing; peers see a card, or hear silence.
+    SourceLost {
+        /// The source's name.
+        source: String,
+        /// `video` or `audio`.
+        kind: String,
+        /// Why.
+        reason: String,
+    },
+    /// A source of ours delivers again.
+    SourceBack {
+        /// The source's name.
+        source: String,
+        /// `video` or `audio`.
+        kind: String,
     },
     /// The connection to the server is lost; the connected call goes on without it.
     SignallingLost {
@@ -190,12 +264,18 @@ struct Line<'a> {
 pub struct Reporter {
     started: Instant,
     form: cli::Events,
+    to_stderr: bool,
 }
 
 impl Reporter {
     /// A reporter; the times of events count from `started`.
     pub fn new(started: Instant, form: cli::Events) -> Self {
-        Self { started, form }
+        Self { started, form, to_stderr: false }
+    }
+
+    /// Writes to stderr: stdout is for data.
+    pub fn on_stderr(self, to_stderr: bool) -> Self {
+        Self { to_stderr, ..self }
     }
 
     /// Writes one event, about `peer` if its uid is known.
@@ -206,7 +286,11 @@ impl Reporter {
             cli::Events::Json => json(ms, peer, event),
             cli::Events::Human => human(ms, peer, event),
         };
-        let mut out = io::stdout().lock();
+        if !matches!(event, Event::Stats(_) | Event::Data { .. }) {
+            service::status(human(ms, peer, event).trim_start());
+        }
+        let mut out: Box<dyn Write> =
+            if self.to_stderr { Box::new(io::stderr().lock()) } else { Box::new(io::stdout().lock()) };
         let _ = writeln!(out, "{line}").and_then(|()| out.flush());
     }
 
@@ -254,6 +338,25 @@ impl fmt::Display for Event {
             Self::Stats(stats) => stats.fmt(f),
             Self::Data { text } => write!(f, "says: {}", printable(text)),
             Self::DataOpen => f.write_str("data channel open"),
+            Self::DataJoined { label } => write!(f, "data channel {} joined", printable(label)),
+            Self::DataEnded { label, reason } => {
+                write!(f, "data channel {} ended: {}", printable(label), printable(reason))
+            }
+            Self::DataHeld { label, you: true, .. } => {
+                write!(f, "data channel {} is ours", printable(label))
+            }
+            Self::DataHeld { label, by, .. } => {
+                write!(f, "data channel {} is held by {}", printable(label), printable(by))
+            }
+            Self::DataFree { label } => write!(f, "data channel {} is free", printable(label)),
+            Self::DataStale { label } => write!(f, "data channel {}: no more messages", printable(label)),
+            Self::DataLive { label } => write!(f, "data channel {}: messages come", printable(label)),
+            Self::RecordStarted { file } => write!(f, "recording into {}", printable(file)),
+            Self::RecordEnded { file, reason } => {
+                write!(f, "recording {} ended: {}", printable(file), printable(reason))
+            }
+            Self::Snapshot { file } => write!(f, "picture written into {}", printable(file)),
+            Self::SnapshotFailed { reason } => write!(f, "no picture written: {}", printable(reason)),
             Self::PeerJoined => f.write_str("joined the room"),
             Self::PeerConnected => f.write_str("connected"),
             Self::PeerLeft => f.write_str("left the room"),
@@ -262,6 +365,10 @@ impl fmt::Display for Event {
                 write!(f, "no connection to the server ({}), next attempt in {in_ms} ms", printable(reason))
             }
             Self::ViewLost { part, reason } => write!(f, "{part} lost: {}", printable(reason)),
+            Self::SourceLost { source, kind, reason } => {
+                write!(f, "{kind} source {} lost: {}", printable(source), printable(reason))
+            }
+            Self::SourceBack { source, kind } => write!(f, "{kind} source {} is back", printable(source)),
             Self::SignallingBack => f.write_str("the call has its session at the server again"),
             Self::SignallingLost { reason } => {
                 write!(

@@ -2,12 +2,21 @@
 
 use std::{env, time::Instant};
 
-use callbin::{cli::Cli, logging, program};
+use callbin::{cli::Cli, exit::ExitCode, logging, program};
 use callbin_foreign::memory;
+use callbin_options::OptionsError;
+use callbin_protocol::printable;
 
 fn main() {
     let started = Instant::now();
-    let cli = Cli::read(env::args_os()).unwrap_or_else(|error| error.exit());
+    let cli = match Cli::read(env::args_os()) {
+        Ok(cli) => cli,
+        Err(OptionsError::CommandLine(error)) => error.exit(),
+        Err(error) => {
+            eprintln!("callbin: {}", printable(&error.to_string()));
+            std::process::exit(ExitCode::Usage as i32);
+        }
+    };
     memory::use_one_arena();
     logging::init();
     let code = program::run(&cli, started);

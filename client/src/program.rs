@@ -1,9 +1,14 @@
 //! The program: from the flags to the exit code.
 
-use std::time::Instant;
+use std::{
+    io::{self, Write},
+    time::Instant,
+};
 
 use async_std::task;
+use callbin_options::manual;
 use callbin_protocol::printable;
+use clap::CommandFactory;
 
 use crate::{
     app::App,
@@ -11,8 +16,10 @@ use crate::{
     conference,
     events::{Event, Reporter},
     exit::{ExitCode, Failure},
+    media::input::grab,
     session,
     view::{self, detect::has_display},
+    whip,
 };
 
 /// Runs the program and returns its exit code. Event times count from `started`.
@@ -21,12 +28,31 @@ pub fn run(cli: &Cli, started: Instant) -> ExitCode {
         Command::Call { options, .. } | Command::Wait { options, .. } | Command::Room { options, .. } => {
             run_call(&cli.command, options, started)
         }
+        Command::Man { dir } => print(manual::write_pages(Cli::command(), dir)),
+        Command::Completions { shell } => print(manual::completions(Cli::command(), *shell)),
+        Command::Record { options, .. } => run_call(&cli.command, &options.for_recording(), started),
+        Command::Publish { options, .. } => run_call(&cli.command, &options.for_publishing(), started),
+        Command::Play { options, .. } => run_call(&cli.command, &options.for_playing(), started),
         Command::Window(options) => view::window::run(options),
+        Command::Grab(options) => grab::run(options),
+    }
+}
+
+fn print(result: Result<String, String>) -> ExitCode {
+    match result {
+        Ok(text) => {
+            let _ = writeln!(io::stdout(), "{}", text.trim_end());
+            ExitCode::Success
+        }
+        Err(error) => {
+            eprintln!("callbin: {error}");
+            ExitCode::Internal
+        }
     }
 }
 
 fn run_call(command: &Command, options: &Options, started: Instant) -> ExitCode {
-    let reporter = Reporter::new(started, options.events);
+    let reporter = Reporter::new(started, options.events).on_stderr(options.data.uses_stdout());
     match task::block_on(run_mode(command, options, started)) {
         Ok(()) => ExitCode::Success,
         Err(failure) => {
@@ -49,7 +75,9 @@ async fn run_mode(command: &Command, options: &Options, started: Instant) -> Res
             app.headless |= *view == cli::View::Auto && app.options.video_sink.is_none() && !has_display();
             conference::run(&mut app, room, *max_peers).await
         }
-        Command::Window(_) => Ok(()),
+        Command::Record { room, max_peers, .. } => conference::run(&mut app, room, *max_peers).await,
+        Command::Publish { url, .. } | Command::Play { url, .. } => whip::run(&mut app, url).await,
+        Command::Man { .. } | Command::Completions { .. } | Command::Window(_) | Command::Grab(_) => Ok(()),
     };
     app.close();
     result

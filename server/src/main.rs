@@ -2,13 +2,8 @@
 
 use std::{error::Error, process::ExitCode};
 
-use callbin_server::{
-    StartError, check, command,
-    config::{self, ConfigError},
-    edge::listener,
-    operate::logging,
-    run, runtime,
-};
+use callbin_options::OptionsError;
+use callbin_server::{StartError, check, command, config, edge::listener, operate::logging, run, runtime};
 
 fn main() -> ExitCode {
     if let Some(code) = command::run_if_asked() {
@@ -20,7 +15,7 @@ fn main() -> ExitCode {
     };
     let config = match config::parse(std::env::args_os()) {
         Ok(config) => config,
-        Err(ConfigError::CommandLine(error)) => error.exit(),
+        Err(OptionsError::CommandLine(error)) => error.exit(),
         Err(error) => return fail(&error, 2),
     };
     if config.check_config {

@@ -1,21 +1,23 @@
 //! The client's engine in this process, for what `callbin` does not do at a test's request.
 
 use std::{
+    sync::Arc,
     sync::mpsc::{self, Receiver, Sender, TryRecvError},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use async_std::channel;
+use async_std::{channel, future::timeout, task};
 use callbin::{
     cli::{Cli, Command, IcePolicy},
     engine::{Engine, Lookup, Out},
     events::Event,
-    media::source::Source,
+    media::{input::news::News, source::Source},
     negotiation::Start,
     peer::{PeerConfig, Said},
     view::View,
 };
+use callbin::{ice::tunnel::Tunnels, tls::Trust};
 use callbin_protocol::Signal;
 
 use crate::{DEADLINE, Server, Socket};
@@ -57,14 +59,23 @@ impl Host {
             latency: Some(100),
             audio: media,
             video: media,
+            joins: Arc::default(),
+            archive: Arc::default(),
+            channels: true,
+            hides: None,
+            tunnels: Arc::new(Tunnels::new(Trust::System)),
         };
         let mut engine = Engine::new(config, setup_limit, true, to_inbox, to_lookups);
-        engine.set_source(Source::start(&options.media).expect("the encoders start"), View::none());
+        let source = Source::start(&options.media, &News::new().0).expect("the encoders start");
+        engine.set_source(source, View::none());
         Self { engine, inbox, lookups }
     }
 
-    /// Handles what the pipelines and lookups report.
-    fn turn(&mut self) {
+    /// Waits for an event of a pipeline, for `limit` at most, and handles all that the pipelines and lookups report.
+    pub fn turn(&mut self, limit: Duration) {
+        if let Ok(Ok(said)) = task::block_on(timeout(limit, self.inbox.recv())) {
+            self.engine.peer_event(said.slot, said.generation, said.event);
+        }
         while let Ok(Said { slot, generation, event, .. }) = self.inbox.try_recv() {
             self.engine.peer_event(slot, generation, event);
         }
@@ -111,7 +122,7 @@ fn serve(socket: &mut Socket, saying: &Receiver<String>, hears: &Sender<String>)
     let mut host = Host::start((true, true), DEADLINE);
     let key = host.engine.open(None, Start::BeCalled, true, Duration::ZERO);
     loop {
-        host.turn();
+        host.turn(Duration::ZERO);
         while let Some((_, out)) = host.engine.next_out() {
             match out {
                 Out::Send(signal) => socket.send(&signal.to_string()),

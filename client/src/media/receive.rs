@@ -10,7 +10,7 @@ use super::{
     make,
     meter::{Meter, Planes},
 };
-use crate::{exit::Failure, sdp::Kind};
+use crate::{exit::Failure, record::Taps, sdp::Kind};
 
 /// Called on a streaming thread for the first decoded buffer: it must not wait.
 pub type Tell = Arc<dyn Fn(First) + Send + Sync>;
@@ -40,6 +40,8 @@ pub struct Branch {
     pub sink: gst::Element,
     /// Measures the decoded media.
     pub meter: Arc<Meter>,
+    /// Recordings and snapshots of the stream.
+    pub taps: Taps,
 }
 
 /// Which of webrtcbin's m-lines goes to which branch: kind, m-line and branch. Callbacks read it.
@@ -91,11 +93,14 @@ fn entry(kind: Kind, number: usize) -> String {
 
 /// Adds a branch to `pipeline`, which may be running.
 pub fn add(pipeline: &gst::Pipeline, branch: Branch, tell: Option<Tell>) -> Result<(), Failure> {
-    let Branch { kind, number, sink, meter } = branch;
+    let Branch { kind, number, sink, meter, taps } = branch;
     let factory = if kind == Kind::Audio { "rtpopusdepay" } else { "rtpvp8depay" };
     let depay =
         gst::ElementFactory::make(factory).name(entry(kind, number)).build().map_err(Failure::internal)?;
     let decoder = if kind == Kind::Audio { audio_decoder()? } else { video_decoder(&depay)? };
+    if let Some(encoded) = depay.static_pad("src") {
+        taps.encoded(&encoded, kind == Kind::Video);
+    }
     let pad = decoder.static_pad("src").ok_or_else(|| Failure::internal("a decoder without a pad"))?;
     pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         if let Some(buffer) = info.buffer() {
@@ -107,6 +112,9 @@ pub fn add(pipeline: &gst::Pipeline, branch: Branch, tell: Option<Tell>) -> Resu
         }
         gst::PadProbeReturn::Ok
     });
+    if kind == Kind::Video {
+        taps.decoded(&pad);
+    }
     let chain = [&depay, &decoder, &sink];
     pipeline.add_many(chain).map_err(Failure::internal)?;
     gst::Element::link_many(chain).map_err(Failure::internal)?;

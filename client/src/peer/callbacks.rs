@@ -10,10 +10,11 @@ use gst_webrtc::{
 };
 
 use super::{
-    PeerEvent, Voice, certificate::Certificate, clock_rate, dtls::Gate, nack, nack::Requests,
-    outflow::Outflow, rtcp,
+    PeerEvent, Voice, certificate::Certificate, channels::Channels, clock_rate, dtls::Gate, intake, nack,
+    nack::Requests, outflow::Outflow, rtcp,
 };
 use crate::{
+    data::Desk,
     media::{
         meter::Meter,
         receive::{self, Routes},
@@ -33,6 +34,8 @@ pub(super) struct Shared<'a> {
     pub(super) outflow: &'a Arc<Outflow>,
     pub(super) requests: &'a Arc<Requests>,
     pub(super) routes: &'a Arc<Routes>,
+    pub(super) desk: &'a Arc<Desk>,
+    pub(super) channels: &'a Channels,
     /// Certificate and key for DTLS, in PEM.
     pub(super) certificate: &'a str,
 }
@@ -42,7 +45,7 @@ pub(super) fn connect(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, shared
     watch_bus(pipeline, shared.voice);
     watch_candidates(webrtcbin, shared.voice);
     watch_states(webrtcbin, shared.voice);
-    watch_channels(webrtcbin, shared.voice, shared.gate);
+    watch_channels(webrtcbin, shared);
     watch_insides(webrtcbin, shared);
     watch_streams(pipeline, webrtcbin, shared);
 }
@@ -99,20 +102,32 @@ fn watch_states(webrtcbin: &gst::Element, voice: &Voice) {
     });
 }
 
-fn watch_channels(webrtcbin: &gst::Element, voice: &Voice, gate: &Arc<Gate>) {
-    let (voice, gate) = (voice.clone(), gate.clone());
+fn watch_channels(webrtcbin: &gst::Element, shared: &Shared<'_>) {
+    let (voice, gate, desk) = (shared.voice.clone(), shared.gate.clone(), shared.desk.clone());
+    let channels = shared.channels.clone();
     webrtcbin.connect("on-data-channel", false, move |args| {
         let channel = args.get(1).and_then(|arg| arg.get::<WebRTCDataChannel>().ok());
-        if let Some(channel) = channel.filter(|_| voice.channel()) {
-            connect_channel(&channel, &voice, &gate);
-            voice.tell(PeerEvent::Channel(channel));
+        if let Some(channel) = channel {
+            channels.keep(channel.clone());
+            if voice.channel() {
+                connect_channel(&channel, &voice, &gate, &desk);
+            }
         }
         None
     });
 }
 
-/// Connects the callbacks of a data channel.
-pub(super) fn connect_channel(channel: &WebRTCDataChannel, voice: &Voice, gate: &Arc<Gate>) {
+/// Connects the callbacks of a data channel: it is joined to something else, or it is for texts.
+pub(super) fn connect_channel(
+    channel: &WebRTCDataChannel,
+    voice: &Voice,
+    gate: &Arc<Gate>,
+    desk: &Arc<Desk>,
+) {
+    let is_open = gate.clone();
+    if desk.join(channel, move || is_open.is_open()) {
+        return;
+    }
     let (text, gate) = (voice.clone(), gate.clone());
     // Not `connect_on_message_string`: it assumes that the peer's bytes are UTF-8, unchecked.
     channel.connect("on-message-string", false, move |args| {
@@ -134,6 +149,7 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
     let (voice, gate, meter) = (shared.voice.clone(), shared.gate.clone(), shared.meter.clone());
     let (outflow, certificate) = (shared.outflow.clone(), shared.certificate.to_owned());
     let requests = shared.requests.clone();
+    let desk = shared.desk.clone();
     bin.connect_deep_element_added(move |_, _, element| {
         let Some(factory) = element.factory() else { return };
         outflow.watch(&factory.name(), element, &voice);
@@ -142,7 +158,9 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
                 element.set_property("pem", &certificate);
                 watch_dtls(element, &voice, &gate);
             }
+            "sctpenc" => desk.watch(element),
             "nicesrc" => watch_arrivals(element, &meter),
+            "sctpdec" => intake::guard(element, &voice, &gate),
             "rtpsession" => {
                 clock_rate::tell(element);
                 requests.watch_session(element);

@@ -12,6 +12,7 @@ mod compound;
 mod congestion;
 mod dtls;
 mod extensions;
+mod intake;
 mod nack;
 mod outflow;
 mod path;
@@ -23,7 +24,7 @@ mod voice;
 
 use std::{sync::Arc, time::Duration};
 
-use callbin_protocol::SdpType;
+use callbin_protocol::{PeerId, SdpType};
 use gst::prelude::*;
 use gst_webrtc::{
     WebRTCDataChannel, WebRTCRTPTransceiver, WebRTCRTPTransceiverDirection as Direction, WebRTCSDPType,
@@ -31,8 +32,8 @@ use gst_webrtc::{
 };
 
 use self::{
-    certificate::Certificate, dtls::Gate, extensions::Extensions, nack::Requests, outflow::Outflow,
-    playout::Playout,
+    certificate::Certificate, channels::Channels, dtls::Gate, extensions::Extensions, nack::Requests,
+    outflow::Outflow, playout::Playout,
 };
 pub use self::{
     channels::Lasting,
@@ -42,8 +43,10 @@ pub use self::{
 use crate::{
     agreement::{Applied, Flow},
     cli::IcePolicy,
+    data::{Desk, Joins},
     exit::Failure,
-    ice::IceServers,
+    ice::{IceServers, tunnel::Tunnels},
+    mdns::Responder,
     media::{
         encode::{self, feed::Feed},
         make,
@@ -51,6 +54,7 @@ use crate::{
         receive,
         source::Source,
     },
+    record::{Archive, Taps},
     sdp::{Codec, EXTENSION_MID, EXTENSION_TWCC, Fingerprint, Kind},
     stats::{Path, PeerStats},
 };
@@ -86,8 +90,6 @@ pub enum PeerEvent {
     DtlsClosed,
     /// The first decoded sound or frame.
     First(receive::First),
-    /// The peer opened a data channel.
-    Channel(WebRTCDataChannel),
     /// A data channel is open.
     ChannelOpen,
     /// A text message arrived.
@@ -127,6 +129,16 @@ pub struct PeerConfig {
     pub audio: (bool, bool),
     /// Whether a picture is sent, and received.
     pub video: (bool, bool),
+    /// What data channels are joined to.
+    pub joins: Arc<Joins>,
+    /// Recordings and snapshots.
+    pub archive: Arc<Archive>,
+    /// Whether our offers have data channels.
+    pub channels: bool,
+    /// Gives names to our addresses, if peers must not learn them.
+    pub hides: Option<Arc<Responder>>,
+    /// Tunnels to TURN servers with TLS.
+    pub tunnels: Arc<Tunnels>,
 }
 
 impl PeerConfig {
@@ -154,7 +166,9 @@ pub struct Peer {
     /// The kind of each receiving branch.
     inputs: Vec<Kind>,
     routes: Arc<receive::Routes>,
-    channels: Vec<WebRTCDataChannel>,
+    channels: Channels,
+    desk: Arc<Desk>,
+    taps: Taps,
     gate: Arc<Gate>,
     certificate: Certificate,
     meter: Arc<Meter>,
@@ -194,6 +208,9 @@ struct Output {
 /// ones.
 const MAX_SSRCS: u32 = 32;
 
+/// The label of the data channel for texts.
+const CHAT: &str = "chat";
+
 /// Calls of [`Peer::stats`] between two queries for the path: webrtcbin's `get-stats` collects all statistics, and only
 /// the path is needed.
 const LOOKS_PER_PATH: u32 = 10;
@@ -207,7 +224,12 @@ fn own_codec(kind: Kind) -> Codec {
 
 impl Peer {
     /// A pipeline that has only a webrtcbin so far.
-    pub fn new(config: PeerConfig, source: &Source, voice: Voice) -> Result<Self, Failure> {
+    pub fn new(
+        config: PeerConfig,
+        source: &Source,
+        voice: Voice,
+        uid: Option<PeerId>,
+    ) -> Result<Self, Failure> {
         let pipeline = gst::Pipeline::with_name(&format!("peer-{}", voice.generation()));
         source.timing.apply(&pipeline);
         let webrtcbin = make("webrtcbin")?;
@@ -220,8 +242,11 @@ impl Peer {
         let gate = Arc::new(Gate::default());
         let meter = Arc::new(Meter::default());
         let certificate = Certificate::generate()?;
-        let outflow = Outflow::new(source.target);
+        let outflow = Outflow::new(source.target, !config.joins.is_empty());
         let (requests, routes) = (Requests::new(), Arc::new(receive::Routes::default()));
+        let channels = Channels::default();
+        let desk = config.joins.desk(uid.clone());
+        let taps = config.archive.taps(uid);
         let shared = callbacks::Shared {
             voice: &voice,
             gate: &gate,
@@ -229,6 +254,8 @@ impl Peer {
             outflow: &outflow,
             requests: &requests,
             routes: &routes,
+            desk: &desk,
+            channels: &channels,
             certificate: &certificate.pem,
         };
         callbacks::connect(&pipeline, &webrtcbin, &shared);
@@ -252,7 +279,9 @@ impl Peer {
             media: Vec::new(),
             inputs: Vec::new(),
             routes,
-            channels: Vec::new(),
+            channels,
+            desk,
+            taps,
             gate,
             certificate,
             meter,
@@ -279,7 +308,12 @@ impl Peer {
                 self.receive(kind, &[self.media.len() - 1], sink)?;
             }
         }
-        self.open_channel(None)?;
+        if self.config.channels {
+            self.open_channel(CHAT, None)?;
+            for (label, options) in self.desk.offers() {
+                self.open_channel(&label, Some(options))?;
+            }
+        }
         self.set_state(gst::State::Playing)
     }
 
@@ -415,6 +449,7 @@ impl Peer {
                 number,
                 sink: if is_first { sink(kind)? } else { receive::null_sink()? },
                 meter: if is_first { self.meter.clone() } else { Arc::default() },
+                taps: self.taps.clone(),
             };
             let voice = self.voice.clone();
             let tell: receive::Tell = Arc::new(move |first| voice.tell(PeerEvent::First(first)));
@@ -432,36 +467,32 @@ impl Peer {
 
     /// The data channels that the peer goes on to use after it has replaced its transport.
     pub fn lasting_channels(&self) -> Vec<Lasting> {
-        self.channels.iter().filter_map(Lasting::of).collect()
+        self.channels.all().iter().filter_map(Lasting::of).collect()
     }
 
     /// Takes over the data channels of this peer's last pipeline. Call it before the offer is applied.
     pub fn take_over(&mut self, channels: &[Lasting]) -> Result<(), Failure> {
         // They count like those that the peer opens.
         let counted = channels.iter().take_while(|_| self.voice.channel()).collect::<Vec<_>>();
-        counted.into_iter().try_for_each(|it| self.open_channel(Some(it.options())))
+        counted.into_iter().try_for_each(|it| self.open_channel(it.label(), Some(it.options())))
     }
 
-    fn open_channel(&mut self, options: Option<gst::Structure>) -> Result<(), Failure> {
+    fn open_channel(&self, label: &str, options: Option<gst::Structure>) -> Result<(), Failure> {
         let channel = self
             .webrtcbin
-            .emit_by_name::<Option<WebRTCDataChannel>>("create-data-channel", &[&"chat", &options])
+            .emit_by_name::<Option<WebRTCDataChannel>>("create-data-channel", &[&label, &options])
             .ok_or_else(|| Failure::internal("webrtcbin makes no data channel"))?;
-        callbacks::connect_channel(&channel, &self.voice, &self.gate);
-        self.channels.push(channel);
+        callbacks::connect_channel(&channel, &self.voice, &self.gate, &self.desk);
+        self.channels.keep(channel);
         Ok(())
-    }
-
-    /// Keeps a data channel that the peer opened.
-    pub fn add_channel(&mut self, channel: WebRTCDataChannel) {
-        self.channels.push(channel);
     }
 
     /// Sends `text` on the first open data channel; false if there is none or sending fails.
     pub fn say(&self, text: &str) -> bool {
         let open =
             |channel: &&WebRTCDataChannel| channel.ready_state() == gst_webrtc::WebRTCDataChannelState::Open;
-        let channel = self.channels.iter().find(open);
+        let channels = self.channels.all();
+        let channel = channels.iter().filter(open).find(|channel| !self.desk.has(channel));
         channel.is_some_and(|channel| channel.send_string_full(Some(text)).is_ok())
     }
 
@@ -524,9 +555,10 @@ impl Peer {
     pub fn close(mut self, reaper: &Reaper, goodbye: bool) {
         self.voice.silence();
         self.outflow.close();
+        self.desk.close();
+        self.taps = Taps::default();
         // Stop the buffers: they would delay the teardown.
         self.media.clear();
-        self.channels.clear();
         if let Some(bus) = self.pipeline.bus() {
             bus.unset_sync_handler();
         }

@@ -130,7 +130,9 @@ mod tests {
     #[test]
     fn it_grows_at_once_and_shrinks_slowly() {
         let mut playout = Playout::new(None);
-        (1..30).for_each(|second| drop(playout.follow(line(100, 2, second, 0))));
+        (1..30).for_each(|second| {
+            playout.follow(line(100, 2, second, 0));
+        });
         let before = playout.follow(line(100, 2, 30, 0)).latency;
         let hole = playout.follow(Line { lost: 10, ..line(100, 2, 31, 0) }).latency;
         assert_eq!(hole, before, "an outage");

@@ -59,6 +59,8 @@ pub(super) struct Outflow {
 struct State {
     closed: bool,
     budget: Budget,
+    /// Whether data channels are joined to something: SCTP limits their rate, and they must not displace media.
+    carries_data: bool,
     congestion: Congestion,
     /// The estimate and the share of losses that budget and encoder follow.
     aim: (u64, f64),
@@ -81,11 +83,12 @@ struct Counts {
 }
 
 impl Outflow {
-    /// For a peer to which the encoders send at `target`.
-    pub(super) fn new(target: Target) -> Arc<Self> {
+    /// For a peer to which the encoders send at `target`. With `carries_data`, data channels are outside the budget.
+    pub(super) fn new(target: Target, carries_data: bool) -> Arc<Self> {
         let state = State {
             closed: false,
             budget: Budget::new(target),
+            carries_data,
             congestion: Congestion::new(target.most()),
             aim: (target.most(), 0.0),
             numbers: None,
@@ -297,7 +300,7 @@ impl Outflow {
         let this = self.clone();
         pad.add_probe(DATA, move |_, info| {
             let (mut state, now, bytes) = (this.state(), this.now(), bytes(info));
-            let State { budget, congestion, numbers, counts, .. } = &mut *state;
+            let State { budget, congestion, numbers, counts, carries_data, .. } = &mut *state;
             let leaves = match kind(info) {
                 Packet::Media => {
                     let leaves = budget.leaves(now, bytes);
@@ -308,7 +311,9 @@ impl Outflow {
                 }
                 Packet::Reports => budget.reports(now, bytes),
                 Packet::Other => {
-                    budget.other(now, bytes);
+                    if !*carries_data {
+                        budget.other(now, bytes);
+                    }
                     true
                 }
             };

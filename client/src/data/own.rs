@@ -1,0 +1,158 @@
+//! An end of a channel's own: opened with the channel, closed with it, and the other way round.
+
+use std::{
+    io::{self, ErrorKind, Write},
+    net::{Shutdown, TcpStream},
+    os::unix::net::UnixStream,
+    process::{Child, Command},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Join,
+    end::{self, Reader, Writer},
+    line::{Line, Sent},
+    name_of,
+    spec::End,
+};
+
+/// How long a command may run on after its channel is closed.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How often a command is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// What ends an end.
+enum Cut {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Child,
+}
+
+impl Cut {
+    /// Nothing more is written.
+    fn finish(&self, how: Shutdown) {
+        let _ = match self {
+            Self::Tcp(stream) => stream.shutdown(how),
+            Self::Unix(stream) => stream.shutdown(how),
+            // The end of its stdin.
+            Self::Child => Ok(()),
+        };
+    }
+}
+
+/// Opens the end of an open channel, and moves messages until one of both is closed.
+pub(super) fn run(join: &Arc<Join>, line: &Arc<Line>) {
+    let (from, to, cut) = match open(join, line) {
+        Ok(end) => end,
+        Err(error) => return join.end(line, &format!("cannot open its end: {error}")),
+    };
+    join.joined(line);
+    let (writer, counted, text) = (line.clone(), join.clone(), join.spec.text);
+    join.writers.fetch_add(1, Relaxed);
+    let spawned = thread::Builder::new().name("data-out".into()).spawn(move || {
+        write(&writer, to, text);
+        cut.finish(Shutdown::Write);
+        counted.writers.fetch_sub(1, Relaxed);
+        if writer.wait_closed(FOREVER) {
+            thread::sleep(LOOK);
+            cut.finish(Shutdown::Both);
+        }
+    });
+    match spawned {
+        Ok(_) => join.end(line, &read(join, line, from)),
+        Err(error) => join.end(line, &error.to_string()),
+    }
+}
+
+fn open(join: &Join, line: &Arc<Line>) -> io::Result<(Reader, Writer, Cut)> {
+    match &join.spec.end {
+        End::Tcp(address) => {
+            let stream = end::connect(address)?;
+            let (from, to) = end::halves(&stream)?;
+            Ok((from, to, Cut::Tcp(stream)))
+        }
+        End::Unix(path) => {
+            let stream = end::unix(path)?;
+            Ok((Box::new(stream.try_clone()?), Box::new(stream.try_clone()?), Cut::Unix(stream)))
+        }
+        End::Exec(command) => {
+            let (child, from, to) = end::exec(command, &join.spec.label, name_of(&line.who))?;
+            reap(child, line.clone())?;
+            Ok((from, to, Cut::Child))
+        }
+        _ => Err(io::Error::other("it is shared")),
+    }
+}
+
+/// Waits for the command's end; it may finish its work after its channel is closed.
+fn reap(mut child: Child, line: Arc<Line>) -> io::Result<()> {
+    let work = move || {
+        line.wait_closed(FOREVER);
+        let until = Instant::now() + LAST_WORDS;
+        while let Ok(None) = child.try_wait() {
+            if Instant::now() > until {
+                let group = format!("-{}", child.id());
+                let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+                let _ = child.wait();
+                return;
+            }
+            thread::sleep(LOOK);
+        }
+    };
+    thread::Builder::new().name("data-exec".into()).spawn(work).map(drop)
+}
+
+/// Writes messages to the end until the channel is closed and all are written.
+fn write(line: &Line, mut to: Writer, text: bool) {
+    while let Some(message) = line.queue.pop() {
+        let mut bytes = &*message.bytes;
+        let mut written = write_all(line, &mut to, &mut bytes);
+        if text && !message.bytes.ends_with(b"\n") {
+            written = written.and_then(|()| write_all(line, &mut to, &mut &b"\n"[..]));
+        }
+        if written.and_then(|()| to.flush()).is_err() {
+            // The reader notices the same, and says why.
+            line.hang_up();
+            return;
+        }
+    }
+}
+
+/// Waits for a slow end, but not after the channel is closed.
+fn write_all(line: &Line, to: &mut Writer, bytes: &mut &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match to.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(n) => *bytes = bytes.get(n..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if is_slow(&error) && !line.is_closed() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn is_slow(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+/// Sends what the end says to the peer, until the end of it. Returns the reason of the end.
+fn read(join: &Join, line: &Line, mut from: Reader) -> String {
+    let mut cutter = join.cutter();
+    loop {
+        let (messages, why) = cutter.read(&mut from);
+        for message in messages {
+            // A closed channel does not end the reading: unread bytes would reset the connection under what is
+            // written.
+            if line.send(&message, None) == Sent::Full {
+                break;
+            }
+        }
+        if let Some(why) = why {
+            return why;
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! An end that all channels of a label share: what it says goes to each peer, and it hears all of them.
+
+use std::{
+    io::{self, Write},
+    net::{TcpListener, UdpSocket},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use super::{
+    Join,
+    end::{self, Reader, Writer},
+    line::{Line, Outgoing, Sent},
+    spec::End,
+};
+use crate::exit::{ExitCode, Failure};
+
+/// How long the others wait for one slow peer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Pauses between attempts to open a device again.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What a shared end is before it is opened: addresses are bound at the start, so that errors are seen then.
+#[derive(Debug)]
+pub(super) enum Bound {
+    Nothing,
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+}
+
+/// Binds the address of an end that listens.
+pub(super) fn bind(end: &End) -> Result<Bound, Failure> {
+    let bound = match end {
+        End::TcpListen(address) => TcpListener::bind(address).map(Bound::Tcp),
+        End::UdpListen(address) => UdpSocket::bind(address).map(Bound::Udp),
+        _ => Ok(Bound::Nothing),
+    };
+    bound.map_err(|error| Failure::new(ExitCode::Usage, format!("--data: cannot listen: {error}")))
+}
+
+/// The writing side; empty while the end is away.
+#[derive(Debug, Default)]
+struct Port {
+    to: Mutex<Slot>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Slot(Option<Writer>);
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Slot").field(&self.0.is_some()).finish()
+    }
+}
+
+impl Port {
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.to.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, to: Option<Writer>) {
+        self.slot().0 = to;
+        self.changed.notify_all();
+    }
+
+    /// Writes when the end is there. What an end that goes away does not take is lost.
+    fn write(&self, bytes: &[u8]) {
+        let slot = self.changed.wait_while(self.slot(), |slot| slot.0.is_none());
+        let mut slot = slot.unwrap_or_else(PoisonError::into_inner);
+        let written = slot.0.as_mut().map(|to| to.write_all(bytes).and_then(|()| to.flush()));
+        if written.is_some_and(|result| result.is_err()) {
+            slot.0 = None;
+        }
+    }
+}
+
+/// Starts the two threads of the end.
+pub(super) fn start(join: &Arc<Join>, bound: Bound) {
+    let port = Arc::new(Port::default());
+    let (writer, out) = (join.clone(), port.clone());
+    let write = move || {
+        while let Some(mut message) = writer.shared.pop() {
+            let is_line = writer.spec.text && !writer.spec.end.has_messages();
+            if is_line && !message.bytes.ends_with(b"\n") {
+                message.bytes.push(b'\n');
+            }
+            out.write(&message.bytes);
+        }
+    };
+    let reader = join.clone();
+    let read = move || run(&reader, bound, &port);
+    let spawn =
+        |name: &str, work: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name.into()).spawn(work);
+    if spawn("data-out", Box::new(write)).and_then(|_| spawn("data-in", Box::new(read))).is_err() {
+        tracing::error!("no thread for --data {}", join.spec.label);
+    }
+}
+
+fn run(join: &Arc<Join>, bound: Bound, port: &Port) {
+    match (&join.spec.end, bound) {
+        (End::Stdio, _) => {
+            port.set(Some(Box::new(io::stdout())));
+            read(join, Box::new(io::stdin()));
+        }
+        (_, Bound::Udp(socket)) => {
+            let (from, to) = end::udp_listen(socket);
+            port.set(Some(to));
+            read(join, from);
+        }
+        (_, Bound::Tcp(listener)) => serve(join, &listener, port),
+        (End::Udp(address), _) => keep_open(join, port, || end::udp(address)),
+        (End::Serial { device, baud }, _) => keep_open(join, port, || end::serial(device, *baud)),
+        _ => {}
+    }
+}
+
+/// One connection after the other. A client that has sent everything still gets answers, until the next one comes.
+fn serve(join: &Join, listener: &TcpListener, port: &Port) {
+    loop {
+        let halves = listener.accept().and_then(|(stream, _)| {
+            stream.set_nodelay(true)?;
+            Ok((Box::new(stream.try_clone()?), Box::new(stream)))
+        });
+        match halves {
+            Ok((from, to)) => {
+                port.set(Some(to));
+                read(join, from);
+            }
+            Err(error) => {
+                tracing::warn!("--data {}: {error}", join.spec.label);
+                thread::sleep(FIRST_PAUSE);
+            }
+        }
+    }
+}
+
+/// Opens a device again and again, while there are peers for it.
+fn keep_open(join: &Join, port: &Port, open: impl Fn() -> io::Result<(Reader, Writer)>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        join.wait_for_lines();
+        match open() {
+            Ok((from, to)) => {
+                port.set(Some(to));
+                join.end_is_back();
+                pause = FIRST_PAUSE;
+                let why = read(join, from);
+                port.set(None);
+                join.end_is_gone(&why);
+            }
+            Err(error) => {
+                join.end_is_gone(&error.to_string());
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+        thread::sleep(pause);
+    }
+}
+
+/// Sends what the end says to all peers. While there are none, nothing is read.
+fn read(join: &Join, mut from: Reader) -> String {
+    let mut cutter = join.cutter();
+    loop {
+        join.wait_for_lines();
+        let (messages, why) = cutter.read(&mut from);
+        messages.iter().for_each(|message| broadcast(join, message));
+        if let Some(why) = why {
+            return why;
+        }
+    }
+}
+
+/// A single peer may be as slow as it wants. Of several, one that is too slow loses its channel.
+fn broadcast(join: &Join, message: &Outgoing) {
+    let lines = join.lines();
+    let limit = (lines.len() > 1).then_some(PATIENCE);
+    for line in &lines {
+        if line.send(message, limit) == Sent::Full {
+            too_slow(join, line);
+        }
+    }
+}
+
+fn too_slow(join: &Join, line: &Arc<Line>) {
+    join.end(line, "the peer reads too slowly, and others wait");
+}
