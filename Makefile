@@ -24,14 +24,15 @@ build: setup ## Build server, client and load generator in release mode
 install: ## Install the programs that `make build` built in PREFIX (/usr/local); DESTDIR=… for packages
 	install -d "$(DESTDIR)$(PREFIX)/bin"
 	install -m 755 $(BIN)/callbin-server $(BIN)/callbin $(BIN)/callbin-load "$(DESTDIR)$(PREFIX)/bin"
-	$(BIN)/callbin-server man "$(DESTDIR)$(PREFIX)/share/man/man1"
+	@BIN="$(BIN)" scripts/manual.sh "$(DESTDIR)$(PREFIX)/share" callbin-server callbin callbin-load
 
-deb: ## Build a Debian package of the server; MAINTAINER="Name <address>" sets its maintainer
+deb: ## Build Debian packages of server and client; MAINTAINER="Name <address>" sets their maintainer
 	@command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
-	cargo build --release --locked --package callbin-server
-	rm -rf target/man
-	target/release/callbin-server man target/man
+	cargo build --release --locked --package callbin-server --package callbin --package callbin-load
+	rm -rf target/package
+	@for name in callbin-server callbin; do BIN=target/release scripts/manual.sh target/package/$$name $$name; done
 	cargo deb --package callbin-server --no-build --locked $(if $(MAINTAINER),--maintainer "$(MAINTAINER)")
+	cargo deb --package callbin --no-build --locked $(if $(MAINTAINER),--maintainer "$(MAINTAINER)")
 
 demo: build ## Run server, page and a GStreamer client that answers; TLS=1 for other machines, PORT=… for another port
 	@scripts/demo.sh "$(PORT)" "$(TLS)"

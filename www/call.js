@@ -8,6 +8,7 @@
 import { isRoomId } from "./ids.js";
 import { MAX_WAITING } from "./negotiation.js";
 import { format, formatSignal, parseServerMessage, parseSignal } from "./protocol.js";
+import { Resumption, parseResume } from "./resume.js";
 import { Room } from "./room.js";
 
 /**
@@ -24,10 +25,11 @@ import { Room } from "./room.js";
  *   | {type: "accepting", ring: number} | {type: "accept", ring: number} | {type: "decline"}
  *   | {type: "ring-over", ring: number} | {type: "explained", id: string, why: import("./why.js").Why}
  *   | {type: "settle"} | {type: "unanswered", attempt: number} | {type: "peer-dead", uid: string, failed: boolean, hungUp: boolean}
- *   | {type: "uid-overdue", absence: number}} Event
+ *   | {type: "uid-overdue", absence: number} | {type: "listened", step: number, lives: boolean} | {type: "overdue", step: number}} Event
  *
  * @typedef {import("./room.js").Effect | {do: "send", text: string} | {do: "connect"} | {do: "connect-later", leastMs?: number}
  *   | {do: "registered"} | {do: "succeeded"} | {do: "close"} | {do: "settle-later"} | {do: "expect-answer", attempt: number}
+ *   | {do: "listen", uid: string, step: number} | {do: "expect-peer", step: number}
  *   | {do: "ring", ring: number} | {do: "ask-why"} | {do: "stay-away"} | {do: "expect-uid", absence: number}
  *   | {do: "notice", code: NoticeCode, subject?: string}} Effect
  *
@@ -69,7 +71,7 @@ export class Call {
   /** @type {State} */ state = "offline";
   /** @type {string | null} The other side of a 1-1 call. */ peer = null;
   /** @type {string | null} The uid of the caller, if the server names it; also after we accepted. */ caller = null;
-  /** Whether a 1-1 call goes on although the server is gone: its media flow from peer to peer. */ isAlone = false;
+  /** @type {Resumption | null} The present 1-1 call's way back to the server. */ #resumption = null;
   /** @type {Room | null} */ room = null;
   /** @type {Wish | null} What to do once registered; the wish for a room stays while we are in it. */ #wish = null;
   #wasRegistered = false;
@@ -134,7 +136,20 @@ export class Call {
       case "uid-overdue":
         this.#uidOverdue ||= event.absence === this.#absence;
         return [];
+      case "listened":
+      case "overdue":
+        return this.#resume(event);
     }
+  }
+
+  /** Whether a 1-1 call goes on although the server is gone: its media flow from peer to peer. */
+  get isAlone() {
+    return this.#resumption?.isAlone ?? false;
+  }
+
+  /** Whether the present 1-1 call has no session at the server. */
+  get #isCutOff() {
+    return this.#resumption?.isAttached === false;
   }
 
   get #awaitsServer() {
@@ -145,7 +160,7 @@ export class Call {
   #hello() {
     this.#opened = true;
     this.#objection = "";
-    return this.#awaitsServer ? [{ do: "send", text: format.hello(this.id) }] : [];
+    return this.#awaitsServer || this.#resumption?.isConnecting ? [{ do: "send", text: format.hello(this.id) }] : [];
   }
 
   /** @param {Wish} wish @returns {Effect[]} */
@@ -190,7 +205,7 @@ export class Call {
    * @param {{uid: string, failed: boolean, hungUp: boolean}} event @returns {Effect[]}
    */
   #peerDead({ uid, failed, hungUp }) {
-    if (this.isAlone && uid === this.peer) {
+    if (this.#isCutOff && uid === this.peer) {
       const subject = this.#partnerName();
       return [...this.#leaveAlone(), { do: "notice", code: hungUp ? "peer-left" : "call-cut", subject }];
     }
@@ -209,6 +224,7 @@ export class Call {
 
   /** @param {string} text @returns {Effect[]} */
   #text(text) {
+    if (this.#isCutOff) return this.#resume({ type: "text", text });
     const message = parseServerMessage(text);
     if (message?.verb === "ERROR") return this.#error(message);
     switch (this.state) {
@@ -220,11 +236,11 @@ export class Call {
       case "calling":
         return message?.verb === "SESSION_OK" ? this.#calledPeer() : this.#fromCaller(message, text);
       case "ringing":
-        return this.#keep(text);
+        return parseResume(text) ? this.#reconnect() : this.#keep(text);
       case "joining":
         return message?.verb === "ROOM_OK" ? this.#entered(message.peers) : this.#calledInstead(message, text);
       case "in-call":
-        return this.#fromPartner(text);
+        return this.#fromPartner(parseSignal(text));
       case "in-room":
         return this.#inRoom(message);
       default:
@@ -264,10 +280,12 @@ export class Call {
    */
   #fromCaller(message, text) {
     const signal = parseSignal(text);
+    // The peer of a call that this page no longer has, perhaps since a reload.
+    if (parseResume(text)) return this.#reconnect();
     if (message?.verb === "CALLER") this.caller = message.peer;
     else if (!signal) return [];
     // The peer has a deadline: a caller that stays silent does not hold a page that nobody attends.
-    if (this.autoAnswer) return signal ? [...this.#take(), { do: "signal", uid: CALLER, signal }] : this.#take();
+    if (this.autoAnswer) return [...this.#take(), ...this.#fromPartner(signal)];
     this.state = "ringing";
     this.ring += 1;
     return [{ do: "ring", ring: this.ring }, ...this.#keep(text)];
@@ -289,7 +307,7 @@ export class Call {
   /** @returns {Effect[]} */
   #accept() {
     const early = this.#early;
-    return [...this.#take(), ...early.map((signal) => /** @type {Effect} */ ({ do: "signal", uid: CALLER, signal }))];
+    return [...this.#take(), ...early.flatMap((signal) => this.#fromPartner(signal))];
   }
 
   /** @returns {Effect[]} */
@@ -318,6 +336,7 @@ export class Call {
     this.peer = uid;
     this.#heard = uid === CALLER;
     this.#wish = null;
+    this.#resumption = new Resumption(uid === CALLER ? null : uid);
   }
 
   /**
@@ -325,14 +344,15 @@ export class Call {
    * @param {import("./protocol.js").ServerMessage | null} message @param {string} text @returns {Effect[]}
    */
   #calledInstead(message, text) {
-    return message?.verb === "CALLER" || parseSignal(text) ? this.#reconnect() : [];
+    return message?.verb === "CALLER" || parseSignal(text) || parseResume(text) ? this.#reconnect() : [];
   }
 
-  /** @param {string} text @returns {Effect[]} */
-  #fromPartner(text) {
-    const signal = parseSignal(text);
-    if (signal) this.#heard = true;
-    return signal && this.peer !== null ? [{ do: "signal", uid: this.peer, signal }] : [];
+  /** @param {Signal | null} signal @returns {Effect[]} */
+  #fromPartner(signal) {
+    if (!signal || this.peer === null) return [];
+    this.#heard = true;
+    this.#resumption?.hear(signal);
+    return [{ do: "signal", uid: this.peer, signal }];
   }
 
   /** @param {string[]} uids @returns {Effect[]} */
@@ -398,6 +418,7 @@ export class Call {
     const before = this.state;
     const opened = this.#opened;
     this.#opened = false;
+    if (this.#isCutOff) return this.#closedAgain(code, reason);
     if (code === 1002 && this.#awaitsServer) return this.#refused(reason);
     if (before === "refused") return [];
     const unwelcome = code === 1008 ? UNWELCOME.get(reason) : undefined;
@@ -405,14 +426,8 @@ export class Call {
     if (unwelcome) return [...missed, ...this.#giveUp(this.#whyUnwelcome(unwelcome))];
     if (before === "leaving") return code === TRY_AGAIN_LATER ? this.#waitFor(code) : this.#connectAnew();
     if (before === "ringing" && code === 1000) return [...missed, ...this.#connectAnew()];
-    if (before === "in-call" && code === 1000) {
-      const subject = this.#partnerName();
-      return [...this.#forgetAll(), { do: "notice", code: this.#heard ? "peer-left" : "not-taken", subject }, ...this.#connectAnew()];
-    }
-    if (before === "in-call" && flows) {
-      this.isAlone = true;
-      return this.#tell("call-goes-on");
-    }
+    if (before === "in-call" && code === 1000) return flows ? this.#resume({ type: "gone" }) : this.#partnerLeft();
+    if (before === "in-call" && flows) return this.#resume({ type: "lost" });
     const effects = before === "in-call" ? this.#forgetAll() : [];
     if (this.room) this.room.lost();
     // A caller that stayed silent has left.
@@ -428,11 +443,49 @@ export class Call {
     return [code === TRY_AGAIN_LATER ? { do: "connect-later", leastMs: BUSY_MS } : { do: "connect-later" }];
   }
 
+  /** The server has ended the session. @returns {Effect[]} */
+  #partnerLeft() {
+    const subject = this.#partnerName();
+    return [...this.#forgetAll(), { do: "notice", code: this.#heard ? "peer-left" : "not-taken", subject }, ...this.#connectAnew()];
+  }
+
+  /** Handles an event of a 1-1 call that loses its session, or has lost it. @param {import("./resume.js").Event} event @returns {Effect[]} */
+  #resume(event) {
+    const wasAlone = this.isAlone;
+    const effects = this.#resumption?.handle(event) ?? [];
+    const news = this.isAlone && !wasAlone ? this.#tell("call-goes-on") : [];
+    return [...news, ...effects.flatMap((effect) => this.#resumeEffect(effect))];
+  }
+
+  /** @param {import("./resume.js").Effect} effect @returns {Effect[]} */
+  #resumeEffect(effect) {
+    switch (effect.do) {
+      case "listen":
+        return [{ ...effect, uid: this.peer ?? "" }];
+      case "peer-left":
+        return this.#partnerLeft();
+      case "resumed": {
+        this.#told = null;
+        const unsent = this.#resumption?.takeUnsent() ?? [];
+        return [{ do: "notice", code: "back" }, ...unsent.flatMap((signal) => this.#sendSignal(this.peer ?? "", signal))];
+      }
+      default:
+        return [effect];
+    }
+  }
+
+  /** A connection closed on which the call was to be resumed. @param {number} code @param {string} reason @returns {Effect[]} */
+  #closedAgain(code, reason) {
+    if (code === 1008 && UNWELCOME.has(reason)) return this.#resume({ type: "sent-away" });
+    const effects = this.#resume({ type: code === 1000 ? "gone" : "lost" });
+    return effects.map((effect) => (effect.do === "connect-later" && code === TRY_AGAIN_LATER ? { ...effect, leastMs: BUSY_MS } : effect));
+  }
+
   /** Ends a call that went on without the server, and returns to the server. @returns {Effect[]} */
   #leaveAlone() {
-    this.isAlone = false;
-    this.state = "reconnecting";
-    return [...this.#forgetAll(), { do: "connect" }];
+    const isRegistered = this.#resumption?.isRegistered;
+    this.state = isRegistered ? "leaving" : "reconnecting";
+    return [...this.#forgetAll(), { do: isRegistered ? "close" : "connect" }];
   }
 
   /** The name of the partner in a 1-1 call; empty if it is not known. */
@@ -499,7 +552,7 @@ export class Call {
   /** @returns {Effect[]} */
   #hangUp() {
     this.#wish = null;
-    if (this.isAlone) {
+    if (this.#isCutOff) {
       this.#told = null; // the notice about the call is over
       return this.#leaveAlone();
     }
@@ -543,15 +596,18 @@ export class Call {
     if (this.peer !== null) effects.push({ do: "remove-peer", uid: this.peer, reason: "left" });
     this.room = null;
     this.peer = null;
+    this.#resumption = null;
     this.#forgetCaller();
     return effects;
   }
 
   /** @param {string} uid @param {Signal} signal @returns {Effect[]} */
   #sendSignal(uid, signal) {
-    if (this.isAlone) return [];
+    if (this.state === "in-call") {
+      const said = this.#resumption?.say(signal);
+      return said ? [{ do: "send", text: formatSignal(said) }] : [];
+    }
     const text = formatSignal(signal);
-    if (this.state === "in-call") return [{ do: "send", text }];
     return this.state === "in-room" ? [{ do: "send", text: format.roomPeerMsg(uid, text) }] : [];
   }
 }

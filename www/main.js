@@ -23,6 +23,12 @@ const ANSWER_MS = 20_000;
 const RING_MS = 30_000;
 /** How long after a loss our own old connection may still hold the uid: until the server has noticed its death. */
 const UID_MS = 60_000;
+/** How long the server and the peer may take for each step when a call is resumed. */
+const RESUME_MS = 10_000;
+/** When we look for packets of a peer whose session the server has ended: those under way have arrived, and a check of the
+ * path (RFC 7675) is among the later ones. */
+const LISTEN_FROM_MS = 500;
+const LISTEN_MS = 2500;
 /** How long an accepted call waits for the camera: the browser may ask the user first. */
 const CAMERA_MS = 15_000;
 const STATS_MS = 1000;
@@ -70,7 +76,7 @@ class App {
     setInterval(() => void this.#updateStats(), STATS_MS);
     setInterval(() => this.#updateLevels(), LEVELS_MS);
     addEventListener("online", () => this.socket.hurry());
-    addEventListener("pagehide", () => this.socket.close());
+    addEventListener("pagehide", () => this.#leave());
     this.#start();
   }
 
@@ -83,6 +89,12 @@ class App {
     if (room && join) this.#join(room);
     else if (peer) this.#callPeer(peer, remoteOfferer);
     else if (!room) this.do({ type: "register" });
+  }
+
+  /** The page goes. A partner that can resume the call takes only the end of DTLS for a hangup. */
+  #leave() {
+    this.#partner()?.close();
+    this.socket.close();
   }
 
   /** @param {string} id */
@@ -119,6 +131,16 @@ class App {
     const turn = camera === null ? null : this.media.turnCamera(camera);
     await Promise.race([turn, new Promise((done) => setTimeout(done, CAMERA_MS))]);
     this.do({ type: "accept", ring });
+  }
+
+  /** Finds out whether the partner still sends. @param {string} uid @param {number} step */
+  async #listen(uid, step) {
+    const received = async () => (await this.peers.get(uid)?.received()) ?? 0;
+    const pause = (/** @type {number} */ ms) => new Promise((done) => setTimeout(done, ms));
+    await pause(LISTEN_FROM_MS);
+    const before = await received();
+    await pause(LISTEN_MS);
+    this.do({ type: "listened", step, lives: (await received()) > before });
   }
 
   async #askWhy() {
@@ -170,6 +192,11 @@ class App {
         return;
       case "expect-answer":
         setTimeout(() => this.do({ type: "unanswered", attempt: effect.attempt }), ANSWER_MS);
+        return;
+      case "listen":
+        return void this.#listen(effect.uid, effect.step);
+      case "expect-peer":
+        setTimeout(() => this.do({ type: "overdue", step: effect.step }), RESUME_MS);
         return;
       case "expect-uid":
         setTimeout(() => this.do({ type: "uid-overdue", absence: effect.absence }), UID_MS);

@@ -3,7 +3,7 @@
 
 import { AUDIO_BITRATE, videoEncoding } from "./bitrate.js";
 import { MAX_WAITING, Negotiation } from "./negotiation.js";
-import { readStats } from "./stats.js";
+import { readStats, received } from "./stats.js";
 
 /**
  * @typedef {import("./protocol.js").Signal} Signal
@@ -136,6 +136,12 @@ export class Peer {
   get level() {
     const receiver = this.#connection?.getReceivers().find(({ track }) => track.kind === "audio");
     return receiver?.getSynchronizationSources()[0]?.audioLevel ?? this.stats?.audioIn?.level ?? 0;
+  }
+
+  /** What has arrived from the peer so far: bytes, and checks of the path. */
+  async received() {
+    const report = await this.#connection?.getStats().catch(() => null);
+    return report ? received(report.values()) : 0;
   }
 
   async updateStats() {

@@ -85,6 +85,8 @@ export const format = {
   session: (/** @type {string} */ uid) => `SESSION ${uid}`,
   room: (/** @type {string} */ id) => `ROOM ${id}`,
   roomPeerMsg: (/** @type {string} */ uid, /** @type {string} */ msg) => `ROOM_PEER_MSG ${uid} ${msg}`,
+  /** To the partner of a session that is resumed. */
+  resume: (/** @type {{nonce?: string, proof?: string}} */ members) => JSON.stringify({ resume: members }),
 };
 
 /** Parses one message of a peer; null for anything else, which must not disturb a call. @param {string} text @returns {Signal | null} */

@@ -43,6 +43,13 @@ export function readStats(report, before) {
   };
 }
 
+/** What has arrived on all paths: bytes, and checks of the paths. @param {Iterable<any>} report the values of an RTCStatsReport */
+export function received(report) {
+  const pairs = [...report].filter((entry) => entry.type === "candidate-pair");
+  const counts = pairs.flatMap((pair) => [pair.bytesReceived, pair.requestsReceived, pair.responsesReceived]);
+  return counts.reduce((sum, count) => sum + (count ?? 0), 0);
+}
+
 /** The stream in use is the one with the most bytes: replaced streams stay in the report. */
 function busiest(/** @type {any[]} */ all, /** @type {string} */ type, /** @type {string} */ kind, /** @type {string} */ bytes) {
   const found = all.filter((entry) => entry.type === type && entry.kind === kind);

@@ -26,10 +26,18 @@ use crate::{
     exit::Failure,
     hangup,
     ice::{IceServers, keeper::Keeper, no_relay, tunnel::Tunnels},
-    media::{make, source::Source},
+    media::{
+        input::{
+            elements,
+            news::{News as SourceNews, Notice},
+        },
+        make,
+        source::Source,
+    },
     peer::{PeerConfig, Said},
     plugins,
     record::Archive,
+    service::Service,
     signalling::{Connection, Incoming, Server, unwelcome},
     view::{self, Lost, News, Sinks, View},
 };
@@ -59,6 +67,8 @@ pub struct App {
     joins: Arc<Joins>,
     archive: Arc<Archive>,
     data_news: Receiver<Told>,
+    source_news: SourceNews,
+    notices: Receiver<Notice>,
     signals: Signals,
     /// Whether media are only decoded and counted, without window and sound.
     pub headless: bool,
@@ -66,6 +76,7 @@ pub struct App {
     /// Resolves to whether all needed GStreamer elements are installed.
     complete: Option<Complete>,
     ice: Option<Keeper>,
+    service: Service,
 }
 
 type Complete = future::Shared<task::JoinHandle<bool>>;
@@ -99,6 +110,7 @@ impl App {
         let data = &options.data;
         let joins = Arc::new(Joins::new(&data.joins, data.on_stale.as_deref(), &to_data_news)?);
         let archive = Arc::new(Archive::new(&options.record, &to_data_news)?);
+        let (source_news, notices) = SourceNews::new();
         let config = PeerConfig {
             stun: options.stun.clone(),
             turn: options.turn.clone(),
@@ -129,16 +141,20 @@ impl App {
             joins,
             archive,
             data_news,
+            source_news,
+            notices,
             signals,
             headless,
             media: None,
             complete: None,
             ice: None,
+            service: Service::start(Instant::now()),
         })
     }
 
     /// Ends all calls, and gives the teardown a limited time.
     pub fn close(&mut self) {
+        self.service.stopping();
         self.engine.close_all();
         self.engine.view().close(VIEW_LIMIT);
         if !self.engine.wait_for_teardown(GOODBYE_LIMIT) {
@@ -219,7 +235,8 @@ impl App {
         }
         let (done, media) = channel::bounded(1);
         let (checked, complete) = channel::bounded(1);
-        let (options, headless, news) = (self.options.clone(), self.headless, self.news.clone());
+        let (options, headless) = (self.options.clone(), self.headless);
+        let news = (self.news.clone(), self.source_news.clone());
         let spawned = thread::Builder::new().name("start".into()).spawn(move || {
             let _ = done.try_send(start_media(&options, headless, &news, &checked));
         });
@@ -237,7 +254,8 @@ impl App {
         connecting: &mut Option<Connecting>,
         until: Option<Instant>,
     ) -> Result<Wake, Failure> {
-        let until = [until, self.engine.deadline()].into_iter().flatten().min();
+        self.service.alive(Instant::now());
+        let until = [until, self.engine.deadline(), self.service.due()].into_iter().flatten().min();
         match self.next_raw(connection, connecting, until).await {
             Raw::Incoming(incoming) => return Ok(Wake::Incoming(incoming)),
             Raw::Connected(result) => {
@@ -255,6 +273,7 @@ impl App {
             Raw::Lost(lost) => self.tell_loss(lost),
             Raw::Data((who, event)) => self.reporter.tell(who.as_ref(), &event),
             Raw::Snap => self.archive.snap(),
+            Raw::Notice(notice) => self.reporter.tell(None, &notice.into()),
             Raw::Interrupted => return Ok(Wake::Interrupted),
             Raw::Time => {
                 self.engine.tick();
@@ -297,6 +316,7 @@ impl App {
         let mut lookup = pin!(or_ended(self.lookups.recv()).fuse());
         let mut lost = pin!(or_ended(self.losses.recv()).fuse());
         let mut data = pin!(or_ended(self.data_news.recv()).fuse());
+        let mut notice = pin!(or_ended(self.notices.recv()).fuse());
         let mut time = pin!(or_never(until.map(async_io::Timer::at)).fuse());
         select! {
             frame = incoming => {
@@ -315,6 +335,7 @@ impl App {
                 Some(Ok(Unix::Usr1)) => Raw::Snap,
                 _ => Raw::Interrupted,
             },
+            it = notice => Raw::Notice(it),
             _ = time => Raw::Time,
         }
     }
@@ -331,6 +352,7 @@ enum Raw {
     Lost(Lost),
     Data(Told),
     Snap,
+    Notice(Notice),
     Interrupted,
     Time,
 }
@@ -368,7 +390,7 @@ async fn or_never<F: Future>(future: Option<F>) -> F::Output {
 fn start_media(
     options: &Options,
     headless: bool,
-    news: &News,
+    (news, source_news): &(News, SourceNews),
     checked: &Sender<()>,
 ) -> Result<(Source, View), Failure> {
     gst::init().map_err(Failure::internal)?;
@@ -378,9 +400,10 @@ fn start_media(
     }
     let certificate = thread::Builder::new().name("certificate".into()).spawn(warm_up);
     plugins::check(!headless)?;
+    check_sources(options)?;
     let _ = checked.try_send(());
     tracing::debug!("plugins checked");
-    let source = Source::start(&options.media)?;
+    let source = Source::start(&options.media, source_news)?;
     tracing::debug!("encoders started");
     plugins::load();
     drop(make("webrtcbin"));
@@ -390,6 +413,12 @@ fn start_media(
     }
     tracing::debug!("certificate made");
     Ok((source, open_view(options, headless, news)))
+}
+
+fn check_sources(options: &Options) -> Result<(), Failure> {
+    let sources = &options.media.sources;
+    sources.videos().iter().try_for_each(|it| elements::check("--video", &it.spec))?;
+    sources.sound().iter().try_for_each(|it| elements::check("--audio", &it.spec))
 }
 
 /// Opens window and sound. Media that cannot be played are decoded and counted.

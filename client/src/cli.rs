@@ -2,72 +2,25 @@
 
 mod data;
 mod record;
+mod sources;
 
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
-use callbin_options::{OptionsError, Special};
+use callbin_options::{OptionsError, Shell, Special};
 use callbin_protocol::{PeerId, RoomId};
-use clap::{
-    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser,
-    error::ErrorKind,
-};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use rand::seq::IndexedRandom;
 
-pub use self::{data::Data, record::Recording};
+pub use self::{data::Data, record::Recording, sources::Sources};
 use crate::{
     address::{self, Address},
     backoff::WaitForServer,
     exit::ExitCode,
+    media::input::grab,
     tls::Trust,
     token::{Token, TokenSource},
     view::window,
 };
-
-/// The patterns of videotestsrc in GStreamer 1.22.
-const PATTERNS: [&str; 26] = [
-    "smpte",
-    "snow",
-    "black",
-    "white",
-    "red",
-    "green",
-    "blue",
-    "checkers-1",
-    "checkers-2",
-    "checkers-4",
-    "checkers-8",
-    "circular",
-    "blink",
-    "smpte75",
-    "zone-plate",
-    "gamut",
-    "chroma-zone-plate",
-    "solid-color",
-    "ball",
-    "smpte100",
-    "bar",
-    "pinwheel",
-    "spokes",
-    "gradient",
-    "colors",
-    "smpte-rp-219",
-];
-/// The waves of audiotestsrc in GStreamer 1.22.
-const WAVES: [&str; 13] = [
-    "sine",
-    "square",
-    "saw",
-    "triangle",
-    "silence",
-    "white-noise",
-    "pink-noise",
-    "sine-table",
-    "ticks",
-    "gaussian-noise",
-    "red-noise",
-    "blue-noise",
-    "violet-noise",
-];
 
 /// Makes and takes WebRTC calls with GStreamer.
 #[derive(Debug, Parser)]
@@ -100,13 +53,13 @@ impl Command {
             | Self::Record { options, .. }
             | Self::Publish { options, .. }
             | Self::Play { options, .. } => Some(options),
-            Self::Window(_) => None,
+            Self::Man { .. } | Self::Completions { .. } | Self::Window(_) | Self::Grab(_) => None,
         }
     }
 }
 
 /// Options whose values are or may hold secrets.
-const SECRET: [&str; 4] = ["token", "turn", "server", "url"];
+const SECRET: [&str; 6] = ["token", "turn", "server", "video", "audio", "url"];
 /// Options that cannot be set in a file.
 const NOT_IN_FILE: [&str; 3] = ["config", "help", "version"];
 
@@ -139,7 +92,7 @@ pub enum Command {
     },
     /// Join a room: one call of many.
     Room {
-        /// The room to join; made if it is not there.
+        /// The room to join; created if it does not exist.
         room: RoomId,
         /// How to watch and listen to the others.
         #[arg(long, value_enum, default_value_t = View::Auto)]
@@ -180,9 +133,23 @@ pub enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Write the manual pages.
+    Man {
+        /// The folder; it is created if it is missing.
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Print the completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
     /// Internal: the process that shows the window.
     #[command(hide = true)]
     Window(window::Options),
+    /// Internal: the process that grabs a screen.
+    #[command(hide = true)]
+    Grab(grab::Options),
 }
 
 /// How received media is shown.
@@ -214,8 +181,8 @@ pub struct Options {
     )]
     pub server: Address,
     /// Retry while the signalling server is not reachable yet: for this many seconds, or for ever; 0 means no retry
-    /// [default: for ever with `wait`, else 0]. Lasting errors end the program at once, such as an untrusted
-    /// certificate, a refusal, or an address without callbin.
+    /// [default: for ever with `wait`, else 0]. Permanent failures end the program at once: an
+    /// untrusted certificate, a refusal, another service at the address.
     #[arg(long, value_name = "SECONDS|forever", num_args = 0..=1, require_equals = true, default_missing_value = "forever", value_parser = wait_for_server)]
     pub wait_for_server: Option<WaitForServer>,
     /// The uid to register as [default: a random name].
@@ -296,15 +263,9 @@ pub struct Options {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Media")]
 pub struct Media {
-    /// The picture to send: a pattern of videotestsrc (smpte, ball, red, green, blue, snow, …).
-    #[arg(long, value_name = "NAME", default_value = "smpte", value_parser = PossibleValuesParser::new(PATTERNS), hide_possible_values = true)]
-    pub video_pattern: String,
-    /// The sound to send: a wave of audiotestsrc (sine, square, ticks, silence, …).
-    #[arg(long, value_name = "NAME", default_value = "sine", value_parser = PossibleValuesParser::new(WAVES), hide_possible_values = true)]
-    pub audio_wave: String,
-    /// The pitch of the sound in Hz.
-    #[arg(long, value_name = "HZ", default_value_t = 440, value_parser = clap::value_parser!(u32).range(1..=20_000))]
-    pub audio_freq: u32,
+    /// Where the media come from.
+    #[command(flatten)]
+    pub sources: Sources,
     /// The size of the picture.
     #[arg(long, value_name = "WxH", default_value = "640x480")]
     pub size: Size,
@@ -359,7 +320,7 @@ pub enum Which {
 pub enum Events {
     /// Lines for people.
     Human,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -403,6 +364,9 @@ impl Options {
                 "the server's address has a user and password, and there is a token, too: only one of them can be \
                  sent (see --server, --token, --token-file and their environment variables)",
             );
+        }
+        if let Some(words) = self.media.sources.conflict() {
+            return Some(words);
         }
         let relay = self.ice_transport_policy == IcePolicy::Relay;
         (relay && self.no_ice_servers && self.turn.is_empty())
@@ -495,12 +459,14 @@ impl Which {
 impl Media {
     /// Whether audio is sent, and whether it is received.
     pub fn audio(&self) -> (bool, bool) {
-        self.directions(Which::Audio, self.no_audio)
+        let (sends, receives) = self.directions(Which::Audio, self.no_audio);
+        (sends && self.sources.sound().is_some(), receives)
     }
 
     /// Whether video is sent, and whether it is received.
     pub fn video(&self) -> (bool, bool) {
-        self.directions(Which::Video, self.no_video)
+        let (sends, receives) = self.directions(Which::Video, self.no_video);
+        (sends && !self.sources.videos().is_empty(), receives)
     }
 
     fn directions(&self, medium: Which, off: bool) -> (bool, bool) {
@@ -576,6 +542,7 @@ fn with_port(host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::input::spec::Named;
 
     fn options(args: &[&str]) -> Result<Options, OptionsError> {
         let all = ["callbin", "call", "someone"].iter().chain(args);
@@ -616,6 +583,19 @@ mod tests {
             &["--id", "a b"],
             &["--video-pattern", "nonsense"],
             &["--audio-wave", "nonsense"],
+            &["--video", "nonsense"],
+            &["--video", "microphone"],
+            &["--audio", "camera"],
+            &["--video", "test", "--no-video"],
+            &["--audio", "test", "--no-audio"],
+            &["--video", "camera", "--video", "none"],
+            &["--video", "a=camera", "--video", "a=screen"],
+            &["--video", "camera", "--video", "camera"],
+            &["--video", "a=-", "--video", "b=fd:0"],
+            &[
+                "--video", "a=test", "--video", "b=test", "--video", "c=test", "--video", "d=test",
+                "--video", "e=test",
+            ],
             &["--receive-only", "--send-only"],
             &["--expect-video-frames", "1", "--no-video"],
             &["--expect-video-frames", "1", "--send-only"],
@@ -642,6 +622,8 @@ mod tests {
             (["--token", "hush hush"], "want a token"),
             (["--turn", "turn://me:hush@"], "want turn:"),
             (["--server", "http://x/?token=hush"], "want ws:"),
+            (["--video", "rtsp://me:hush@/"], "want rtsp:"),
+            (["--audio", "rtsp://me:hush@/"], "want rtsp:"),
         ] {
             let words = options(&args).unwrap_err().to_string();
             assert!(!words.contains("hush") && words.contains(args[0]) && words.contains(reason), "{words}");
@@ -686,6 +668,17 @@ mod tests {
         assert_eq!(directions(&["--no-audio"]), ((false, false), (true, true)));
         assert_eq!(directions(&["--receive-only"]), ((false, true), (false, true)));
         assert_eq!(directions(&["--send-only=video"]), ((true, true), (true, false)));
+        assert_eq!(directions(&["--video", "none"]), ((true, true), (false, true)));
+        assert_eq!(directions(&["--audio", "none"]), ((false, true), (true, true)));
+    }
+
+    #[test]
+    fn several_cameras_have_names() {
+        let media = options(&["--video", "front=camera", "--video", "rear=test:red"]).unwrap().media;
+        let labels: Vec<String> = media.sources.videos().iter().map(Named::label).collect();
+        assert_eq!(labels, ["front", "rear"]);
+        let media = options(&["--video", "-", "--audio", "-"]).unwrap().media;
+        assert_eq!(media.sources.sound().unwrap().spec, media.sources.videos()[0].spec);
     }
 
     #[test]

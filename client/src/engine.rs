@@ -458,6 +458,7 @@ impl Engine {
         if config.policy == IcePolicy::Relay && config.turn.is_empty() {
             return Err(no_relay());
         }
+        source.open();
         let voice = Voice::new(key, slot.generation, self.inbox.clone());
         let name = slot.uid.as_ref().map_or("caller", PeerId::as_str);
         let seat = slot.seat.insert(self.view.seat(name, config.video.1));

@@ -9,7 +9,7 @@ use std::{
 use callbin_protocol::{PeerId, printable};
 use serde::Serialize;
 
-use crate::{cli, stats::PeerStats};
+use crate::{cli, service, stats::PeerStats};
 
 /// An event. The names are part of the interface.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -153,6 +153,22 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A source of ours delivers nothing; peers see a card, or hear silence.
+    SourceLost {
+        /// The source's name.
+        source: String,
+        /// `video` or `audio`.
+        kind: String,
+        /// Why.
+        reason: String,
+    },
+    /// A source of ours delivers again.
+    SourceBack {
+        /// The source's name.
+        source: String,
+        /// `video` or `audio`.
+        kind: String,
+    },
     /// The connection to the server is lost; the connected call goes on without it.
     SignallingLost {
         /// Why.
@@ -270,6 +286,9 @@ impl Reporter {
             cli::Events::Json => json(ms, peer, event),
             cli::Events::Human => human(ms, peer, event),
         };
+        if !matches!(event, Event::Stats(_) | Event::Data { .. }) {
+            service::status(human(ms, peer, event).trim_start());
+        }
         let mut out: Box<dyn Write> =
             if self.to_stderr { Box::new(io::stderr().lock()) } else { Box::new(io::stdout().lock()) };
         let _ = writeln!(out, "{line}").and_then(|()| out.flush());
@@ -346,6 +365,10 @@ impl fmt::Display for Event {
                 write!(f, "no connection to the server ({}), next attempt in {in_ms} ms", printable(reason))
             }
             Self::ViewLost { part, reason } => write!(f, "{part} lost: {}", printable(reason)),
+            Self::SourceLost { source, kind, reason } => {
+                write!(f, "{kind} source {} lost: {}", printable(source), printable(reason))
+            }
+            Self::SourceBack { source, kind } => write!(f, "{kind} source {} is back", printable(source)),
             Self::SignallingBack => f.write_str("the call has its session at the server again"),
             Self::SignallingLost { reason } => {
                 write!(

@@ -35,6 +35,7 @@ pub mod record;
 pub mod resume;
 pub mod room;
 pub mod sdp;
+pub mod service;
 pub mod session;
 pub mod signalling;
 pub mod stats;

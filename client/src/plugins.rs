@@ -6,7 +6,7 @@ use gst::prelude::*;
 use crate::exit::{ExitCode, Failure};
 
 /// A Debian package and its elements in use.
-type Package = (&'static str, &'static [&'static str]);
+pub type Package = (&'static str, &'static [&'static str]);
 
 const CALL: &[Package] = &[
     ("libgstreamer1.0-0", &["capsfilter", "fakesink", "fdsink", "queue"]),
@@ -47,8 +47,13 @@ const VIEW: &[Package] = &[
 
 /// Fails if elements are missing, and names each and its package.
 pub fn check(view: bool) -> Result<(), Failure> {
-    let wanted = CALL.iter().chain(if view { VIEW } else { &[] });
-    let missing = missing(wanted, |element| gst::ElementFactory::find(element).is_some());
+    let wanted: Vec<Package> = CALL.iter().chain(if view { VIEW } else { &[] }).copied().collect();
+    check_all(&wanted)
+}
+
+/// Fails if elements of these packages are missing, and names each and its package.
+pub fn check_all(wanted: &[Package]) -> Result<(), Failure> {
+    let missing = missing(wanted.iter(), |element| gst::ElementFactory::find(element).is_some());
     if missing.is_empty() {
         return Ok(());
     }

@@ -1,9 +1,14 @@
 //! The program: from the flags to the exit code.
 
-use std::time::Instant;
+use std::{
+    io::{self, Write},
+    time::Instant,
+};
 
 use async_std::task;
+use callbin_options::manual;
 use callbin_protocol::printable;
+use clap::CommandFactory;
 
 use crate::{
     app::App,
@@ -11,6 +16,7 @@ use crate::{
     conference,
     events::{Event, Reporter},
     exit::{ExitCode, Failure},
+    media::input::grab,
     session,
     view::{self, detect::has_display},
     whip,
@@ -25,7 +31,23 @@ pub fn run(cli: &Cli, started: Instant) -> ExitCode {
         Command::Record { options, .. } => run_call(&cli.command, &options.for_recording(), started),
         Command::Publish { options, .. } => run_call(&cli.command, &options.for_publishing(), started),
         Command::Play { options, .. } => run_call(&cli.command, &options.for_playing(), started),
+        Command::Man { dir } => print(manual::write_pages(Cli::command(), dir)),
+        Command::Completions { shell } => print(manual::completions(Cli::command(), *shell)),
         Command::Window(options) => view::window::run(options),
+        Command::Grab(options) => grab::run(options),
+    }
+}
+
+fn print(result: Result<String, String>) -> ExitCode {
+    match result {
+        Ok(text) => {
+            let _ = writeln!(io::stdout(), "{}", text.trim_end());
+            ExitCode::Success
+        }
+        Err(error) => {
+            eprintln!("callbin: {error}");
+            ExitCode::Internal
+        }
     }
 }
 
@@ -55,7 +77,7 @@ async fn run_mode(command: &Command, options: &Options, started: Instant) -> Res
         }
         Command::Record { room, max_peers, .. } => conference::run(&mut app, room, *max_peers).await,
         Command::Publish { url, .. } | Command::Play { url, .. } => whip::run(&mut app, url).await,
-        Command::Window(_) => Ok(()),
+        Command::Man { .. } | Command::Completions { .. } | Command::Window(_) | Command::Grab(_) => Ok(()),
     };
     app.close();
     result

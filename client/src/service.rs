@@ -37,15 +37,15 @@ impl Service {
         }
     }
 
-    /// Reports in one line what the program does, for `systemctl status`.
-    pub fn status(&self, words: &str) {
-        send(NotifyState::Status(words));
-    }
-
     /// Reports that the program ends.
     pub fn stopping(&self) {
         send(NotifyState::Stopping);
     }
+}
+
+/// Reports in one line what the program does, for `systemctl status`.
+pub fn status(words: &str) {
+    send(NotifyState::Status(words));
 }
 
 fn send(state: NotifyState<'_>) {

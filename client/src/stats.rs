@@ -111,6 +111,9 @@ pub struct SentStats {
     pub feedback_ignored: u64,
     /// Packets dropped because they exceeded the budget.
     pub withheld: u64,
+    /// What the path to the peer carries, in bit/s: an estimate, not above what may be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<u64>,
     /// The peer's latest transport-wide feedback, for all media together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feedback: Option<Feedback>,

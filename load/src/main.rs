@@ -1,4 +1,4 @@
-//! `callbin-load`: puts load on a signalling server and says what it cost.
+//! `callbin-load`: puts load on a signalling server and measures what that costs.
 
 mod honest;
 mod peer;
@@ -8,9 +8,14 @@ mod report;
 mod runtime;
 mod scenario;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
-use clap::{Args, Parser, Subcommand};
+use callbin_options::{Shell, manual};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::{
     peer::{Place, Target},
@@ -19,7 +24,7 @@ use crate::{
     scenario::Run,
 };
 
-/// Puts load on a signalling server and says what it cost.
+/// Puts load on a signalling server and measures what that costs.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -63,10 +68,29 @@ enum Scenario {
     Attack(scenario::attack::Options),
     /// Only the attackers of `attack`, for example on another machine.
     Attackers(scenario::attackers::Options),
+    /// Write the manual pages.
+    Man {
+        /// The folder; it is created if it is missing.
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Print the completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
 }
 
 fn main() -> ExitCode {
     let Cli { common, scenario } = Cli::parse();
+    let done = match &scenario {
+        Scenario::Man { dir } => Some(manual::write_pages(Cli::command(), dir)),
+        Scenario::Completions { shell } => Some(manual::completions(Cli::command(), *shell)),
+        _ => None,
+    };
+    if let Some(result) = done {
+        return print(result);
+    }
     match runtime::block_on(run(&common, scenario)) {
         Ok(report) => {
             report.print(common.json);
@@ -74,6 +98,19 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("callbin-load: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print(result: Result<String, String>) -> ExitCode {
+    match result {
+        Ok(text) => {
+            let _ = writeln!(io::stdout(), "{}", text.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("callbin-load: {error}");
             ExitCode::FAILURE
         }
     }
@@ -96,6 +133,7 @@ async fn run(common: &Common, scenario: Scenario) -> anyhow::Result<Report> {
         Scenario::Slow(options) => scenario::slow::run(&mut run, &options).await?,
         Scenario::Attack(options) => scenario::attack::run(&mut run, &options).await?,
         Scenario::Attackers(options) => scenario::attackers::run(&mut run, &options).await?,
+        Scenario::Man { .. } | Scenario::Completions { .. } => {}
     }
     Ok(run.report)
 }

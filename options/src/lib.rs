@@ -2,6 +2,7 @@
 //! the file, the line or the variable.
 
 mod file;
+pub mod manual;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -9,6 +10,8 @@ use clap::{
     ArgMatches, Command,
     error::{ContextKind, ContextValue},
 };
+
+pub use clap_complete::Shell;
 
 use self::file::File;
 

@@ -188,6 +188,20 @@ mod tests {
 
     use super::*;
 
+    /// As they are printed there, indented; the document leaves out parts of them.
+    #[test]
+    fn the_examples_of_the_document_are_read() {
+        for (kind, name) in [(SdpType::Offer, "offer"), (SdpType::Answer, "answer")] {
+            let text = format!(
+                "{{\n    \"sdp\": {{\n                \"sdp\": \"o=- [....]\",\n                \"type\": \"{name}\"\n    }}\n}}"
+            );
+            assert_eq!(Signal::parse(&text), Ok(Signal::Sdp { kind, sdp: "o=- [....]".into() }));
+        }
+        let text = "{\n    \"ice\": {\n                \"candidate\": \"...\",\n                \"sdpMLineIndex\": 0,\n                \"more\": {}\n    }\n}";
+        let candidate = Candidate { candidate: "...".into(), sdp_mid: None, sdp_m_line_index: Some(0) };
+        assert_eq!(Signal::parse(text), Ok(Signal::Ice(candidate)));
+    }
+
     #[test]
     fn reads_what_browsers_and_gstreamer_send() {
         let chrome = r#"{"ice":{"candidate":"candidate:1 1 udp 1 x.local 9 typ host","sdpMid":"0","sdpMLineIndex":0,"usernameFragment":"ab"}}"#;

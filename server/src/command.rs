@@ -2,15 +2,16 @@
 
 mod admin;
 mod health;
-mod man;
 mod printable;
 mod token;
 
 use std::{
     io::{self, Write},
+    path::PathBuf,
     process::ExitCode,
 };
 
+use callbin_options::{Shell, manual};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::printable::printable;
@@ -30,10 +31,19 @@ enum Command {
     Token(token::Options),
     /// Look at or close peers, sessions and rooms of a running server.
     Admin(admin::Options),
-    /// Ask a running server whether it is alive.
+    /// Check that a running server is alive.
     Health(health::Options),
     /// Write the manual pages.
-    Man(man::Options),
+    Man {
+        /// The folder; it is created if it is missing.
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Print the completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
 }
 
 /// Runs a command if the first argument names one. Serving has no command, as in the reference server.
@@ -44,7 +54,8 @@ pub fn run_if_asked() -> Option<ExitCode> {
         Command::Token(options) => token::run(&options),
         Command::Admin(options) => admin::run(&options),
         Command::Health(options) => health::run(&options),
-        Command::Man(options) => man::run(&options),
+        Command::Man { dir } => manual::write_pages(everything(), &dir).map_err(Into::into),
+        Command::Completions { shell } => return Some(print_completions(shell)),
     };
     Some(match result {
         Ok(text) => {
@@ -57,6 +68,13 @@ pub fn run_if_asked() -> Option<ExitCode> {
             ExitCode::FAILURE
         }
     })
+}
+
+/// Prints them as they are: a shell reads them.
+fn print_completions(shell: Shell) -> ExitCode {
+    let script = manual::completions(everything(), shell).unwrap_or_default();
+    let _ = io::stdout().write_all(script.as_bytes());
+    ExitCode::SUCCESS
 }
 
 /// All options and commands, for the manual.

@@ -116,7 +116,7 @@ pub struct Listen {
     #[arg(long, env = "CALLBIN_PORT", default_value_t = 8443)]
     pub port: u16,
 
-    /// Path that answers 200 OK as long as the server runs, also while it drains, as the reference server does; on
+    /// Path that answers 200 OK as long as the server runs, also while it drains, like the Python server; on
     /// --admin-addr, too. Load balancers should ask /readyz instead.
     #[arg(long, env = "CALLBIN_HEALTH", default_value = "/health", value_name = "PATH", value_parser = path)]
     pub health: String,
@@ -357,7 +357,7 @@ pub struct LimitArgs {
     pub max_room_members: usize,
 
     /// Notices per second that one owner may cause in rooms, with bursts of twice as many: two per present member when
-    /// another one joins, and one per name in a list. Beyond that, requests wait; a connection whose request would wait
+    /// another one joins, one per name in a list, and one per member and KiB of a message to a whole room. Beyond that, requests wait; a connection whose request would wait
     /// longer than ten seconds is closed.
     #[arg(long, env = "CALLBIN_MAX_NOTICE_RATE", default_value_t = 50_000, value_name = "N")]
     pub max_notice_rate: u32,
@@ -399,26 +399,27 @@ pub struct Operations {
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 const COMMANDS: &str = "\
 Commands:
-  token   Make a token (JWT) for a peer
-  admin   Look at or close peers, sessions and rooms of a running server
-  health  Ask a running server whether it is alive
-  man     Write the manual pages
+  token        Make a token (JWT) for a peer
+  admin        Look at or close peers, sessions and rooms of a running server
+  health       Check that a running server is alive
+  man          Write the manual pages
+  completions  Print the completions for a shell
 `callbin-server COMMAND --help` has their options.";
 
 /// The text about exit codes.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0  ended by SIGTERM or SIGINT, or nothing to complain about with --check-config
+  0  ended by SIGTERM or SIGINT, or --check-config found no error
   1  no usable certificate
   2  wrong flag, value, configuration or key file
-  3  cannot listen: port taken, address not ours, no permission
-  4  any other fault at start";
+  3  cannot listen: port taken, address not of this machine, no permission
+  4  any other error at start";
 
 /// The limits of one connection, copied from the options.
 #[derive(Debug, Clone, Copy)]

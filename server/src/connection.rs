@@ -520,6 +520,7 @@ impl Pump {
             match self.phase {
                 Phase::Greeting => return Poll::Ready(End::Closing(CloseReason::HelloTimeout)),
                 Phase::Quiet => {
+                    self.incoming.rest();
                     self.presence.outbox.push(Message::Ping(tungstenite::Bytes::new()));
                     self.beat();
                     self.set_alarm(Phase::Pinged, self.limits().pong_timeout);
@@ -540,7 +541,9 @@ impl Pump {
             if self.unwritten > 0 {
                 match Pin::new(&mut self.socket).poll_flush(cx) {
                     Poll::Ready(Ok(())) => {
-                        self.presence.outbox.written(mem::take(&mut self.unwritten));
+                        let written = mem::take(&mut self.unwritten);
+                        self.presence.outbox.written(written);
+                        self.incoming.wrote(written);
                         if self.incoming.is_swollen() {
                             // The buffers are replaced when reading.
                             cx.waker().wake_by_ref();

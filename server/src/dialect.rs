@@ -76,6 +76,11 @@ impl Dialect {
         self == Self::Text
     }
 
+    /// Whether its clients send HTTP requests. All others have a WebSocket, whose pings show whether they are still there.
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Rest | Self::Whip | Self::Whep)
+    }
+
     /// The longest frame and the longest message that it knows, in bytes, if it has limits of its own.
     pub fn max_sizes(self) -> Option<(usize, usize)> {
         match self {

@@ -5,6 +5,8 @@ mod antmedia;
 mod edge;
 mod http;
 mod hub;
+#[cfg(test)]
+mod mutate;
 mod rooms;
 mod webrtcsink;
 
@@ -60,7 +62,7 @@ fn translate(dialect: Dialect, opening: &Opening, text: &str) -> Vec<Utf8Bytes> 
     for line in text.lines().take(256) {
         translator.read(Message::text(line), &mut steps);
         if let Some(room) = room.clone() {
-            let members = vec![PeerId::guest(2)];
+            let members = vec![PeerId::guest(2, 1)];
             translator.write(Notice::Joined(Box::new(Joined { room, members })), &mut frames);
         }
     }
@@ -78,19 +80,65 @@ fn translate(dialect: Dialect, opening: &Opening, text: &str) -> Vec<Utf8Bytes> 
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::{
+        env, fs,
+        panic::catch_unwind,
+        path::{Path, PathBuf},
+        time::{Duration, Instant},
+    };
 
-    use super::*;
+    use super::{mutate::Random, *};
+
+    type Target = fn(&[u8]);
+
+    fn folder(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name)
+    }
 
     /// Runs every file of a target's corpus.
     #[track_caller]
-    fn replay(name: &str, target: fn(&[u8])) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
+    fn replay(name: &str, target: Target) {
+        let folder = folder(name);
         let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
         assert!(!files.is_empty(), "{} is empty", folder.display());
         for file in files {
             println!("{}", file.display());
             target(&fs::read(file).unwrap());
+        }
+    }
+
+    /// For machines without libFuzzer: `FUZZ_SECONDS` for each target, `FUZZ_SEED` to repeat a run.
+    #[test]
+    #[ignore = "runs for as long as it is asked to"]
+    fn mutations_of_the_corpus() {
+        let number = |name, default| env::var(name).map_or(default, |text| text.parse().unwrap());
+        let (time, seed) = (Duration::from_secs(number("FUZZ_SECONDS", 10)), number("FUZZ_SEED", 1));
+        let targets: [(&str, Target); 10] = [
+            ("protocol", protocol),
+            ("antmedia", antmedia),
+            ("http_dialects", http_dialects),
+            ("upgrade", upgrade),
+            ("token", token),
+            ("proxy", proxy),
+            ("rooms", rooms),
+            ("action", action),
+            ("webrtcsink", webrtcsink),
+            ("hub", hub),
+        ];
+        for (name, target) in targets {
+            let files = fs::read_dir(folder(name)).unwrap();
+            let corpus: Vec<_> = files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect();
+            let (mut random, start, mut runs) = (Random::new(seed), Instant::now(), 0);
+            while start.elapsed() < time {
+                let input = mutate::mutated(&corpus, &mut random);
+                if catch_unwind(|| target(&input)).is_err() {
+                    let found = folder(name).join(format!("found-{seed}-{runs}"));
+                    fs::write(&found, &input).unwrap();
+                    panic!("see {}", found.display());
+                }
+                runs += 1;
+            }
+            println!("{name}: {runs} runs");
         }
     }
 

@@ -12,6 +12,7 @@
 mod calls;
 mod directory;
 mod feed;
+mod guest;
 mod notice;
 mod request;
 mod room;
@@ -27,6 +28,7 @@ use async_tungstenite::tungstenite;
 use callbin_protocol::{PeerId, RoomId};
 
 pub use self::{
+    guest::guest,
     notice::{
         Call, Change, Ended, Found, Incoming, Joined, Listed, Message, Notice, Peers, Presence, Refusal,
         Refused,
@@ -44,6 +46,9 @@ use crate::{
 use directory::Directory;
 use feed::Place;
 use room::{News, Room};
+
+/// The bytes of a message to a whole room that count as one more notice for each member.
+const NOTICE: usize = 1024;
 
 /// The number of a connection, from its WebSocket handshake to its end. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -183,7 +188,7 @@ impl Connection {
     /// Its name in logs and for its partners.
     fn name(&self, conn: ConnId) -> PeerId {
         let by_token = || PeerId::new(self.grant.identity.as_deref()?).ok();
-        self.uid().cloned().or_else(by_token).unwrap_or_else(|| PeerId::guest(conn.0))
+        self.uid().cloned().or_else(by_token).unwrap_or_else(|| guest(conn.0))
     }
 
     /// Whether a call keeps an id from being called. A caller of a single connection is busy itself; others can be called
@@ -202,11 +207,12 @@ impl Connection {
     }
 }
 
-/// The sessions and rooms of one owner.
+/// The sessions, rooms and watching connections of one owner.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Usage {
     sessions: usize,
     rooms: usize,
+    watchers: usize,
 }
 
 /// Limits of sessions, rooms, members and uids.
@@ -380,7 +386,11 @@ impl Hub {
                 let members = members(id);
                 if members < self.rules.max_members { 2 * members } else { 0 }
             }
-            (Request::Members | Request::Send { to: None, .. }, Some(seat)) => members(&seat.room),
+            (Request::Members, Some(seat)) => members(&seat.room),
+            // Each member gets a copy.
+            (Request::Send { to: None, payload, .. }, Some(seat)) => {
+                members(&seat.room) * (1 + payload.len() / NOTICE)
+            }
             // Each id is looked up, and so are its calls.
             (Request::List(_), _) => self.uids.len() + 2 * self.sessions,
             _ => 0,
@@ -540,10 +550,7 @@ impl Hub {
             Request::Members => self.list_members(conn, effects),
             Request::Describe { uid, card } => self.describe(conn, uid, card, effects),
             Request::List(media) => self.list(conn, media, effects),
-            Request::Watch => {
-                self.watch(conn);
-                Ok(())
-            }
+            Request::Watch => self.watch(conn),
             Request::Unwatch => {
                 self.unwatch(conn, effects);
                 Ok(())

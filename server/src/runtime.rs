@@ -16,8 +16,9 @@ use std::{
 
 use futures_util::{AsyncRead, AsyncWrite};
 use hyper::rt::{Sleep, Timer};
+use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
+    io::{AsyncRead as _, AsyncWrite as _, Interest, ReadBuf},
     net,
     runtime::Builder,
     signal::unix::{Signal, SignalKind, signal},
@@ -28,6 +29,9 @@ use tokio::{
 /// The number of tasks that run before sockets and timers are polled. It is small, so that an honest peer waits behind few
 /// tasks; flooding peers wait for one another (see `fair`).
 const TASKS_AT_A_STRETCH: u32 = 16;
+
+/// Linux's flag of `send` for bytes that more follow on: the kernel waits for these, or for the end of the connection.
+const MSG_MORE: i32 = 0x8000;
 
 /// Runs a future and the tasks that it spawns. When the future ends, the remaining tasks are dropped.
 ///
@@ -89,9 +93,10 @@ pub(crate) async fn timeout<T>(time: Duration, future: impl Future<Output = T>) 
 pub(crate) struct TcpListener(net::TcpListener);
 
 impl TcpListener {
-    /// Wraps a bound and listening socket.
+    /// Wraps a bound and listening socket. Its connections inherit `TCP_NODELAY`: signalling messages are small and urgent.
     pub(crate) fn new(socket: std::net::TcpListener) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
+        SockRef::from(&socket).set_tcp_nodelay(true)?;
         net::TcpListener::from_std(socket).map(Self)
     }
 
@@ -101,46 +106,61 @@ impl TcpListener {
 
     pub(crate) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, address) = self.0.accept().await?;
-        Ok((TcpStream(stream), address))
+        Ok((TcpStream { stream, is_ending: false }, address))
     }
 }
 
 /// A connected socket. After a read that does not fill its buffer, or a write that takes only a part, no further system
 /// call is made until the system reports that the socket is readable or writable.
 #[derive(Debug)]
-pub struct TcpStream(net::TcpStream);
+pub struct TcpStream {
+    stream: net::TcpStream,
+    is_ending: bool,
+}
 
 impl TcpStream {
-    pub(crate) fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.0.set_nodelay(nodelay)
+    /// From now on the kernel holds written bytes, and sends them together with the end of the connection. The connection
+    /// must end soon.
+    pub(crate) fn begin_end(&mut self) {
+        self.is_ending = true;
     }
 
     /// Waits for bytes and copies them without taking them out of the socket.
     pub(crate) async fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.0.peek(bytes).await
+        self.stream.peek(bytes).await
     }
 }
 
 impl AsyncRead for TcpStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(buf);
-        ready!(Pin::new(&mut self.0).poll_read(cx, &mut buf))?;
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
         Poll::Ready(Ok(buf.filled().len()))
     }
 }
 
 impl AsyncWrite for TcpStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        if !self.is_ending {
+            return Pin::new(&mut self.stream).poll_write(cx, buf);
+        }
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            let send = || SockRef::from(&self.stream).send_with_flags(buf, MSG_MORE);
+            match self.stream.try_io(Interest::WRITABLE, send) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     /// Ends our direction of the connection; the other end may still send.
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -220,9 +240,9 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{ErrorKind, Read, Write};
 
-    use futures_util::{AsyncReadExt, FutureExt};
+    use futures_util::{AsyncReadExt, AsyncWriteExt, FutureExt};
 
     use super::*;
 
@@ -231,7 +251,7 @@ mod tests {
     fn after_a_read_that_does_not_fill_its_buffer_nobody_asks_again() {
         block_on(async {
             let listener = TcpListener::new(std::net::TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
-            let mut client = std::net::TcpStream::connect(listener.0.local_addr().unwrap()).unwrap();
+            let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut buf = [0; 100];
             client.write_all(b"first").unwrap();
@@ -239,6 +259,34 @@ mod tests {
             client.write_all(b"second").unwrap();
             assert!(stream.read(&mut buf).now_or_never().is_none());
             assert_eq!(stream.read(&mut buf).await.unwrap(), 6);
+        });
+    }
+
+    #[test]
+    fn connections_inherit_nodelay() {
+        block_on(async {
+            let listener = TcpListener::new(std::net::TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+            let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            assert!(stream.stream.nodelay().unwrap());
+        });
+    }
+
+    #[test]
+    fn the_last_bytes_are_sent_with_the_end() {
+        block_on(async {
+            let listener = TcpListener::new(std::net::TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+            let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            client.set_nonblocking(true).unwrap();
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.begin_end();
+            stream.write_all(b"bye").await.unwrap();
+            assert_eq!(client.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
+            drop(stream);
+            client.set_nonblocking(false).unwrap();
+            let mut received = Vec::new();
+            client.read_to_end(&mut received).unwrap();
+            assert_eq!(received, b"bye");
         });
     }
 }

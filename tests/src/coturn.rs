@@ -31,7 +31,8 @@ impl Coturn {
     pub fn start() -> Self {
         let folder = TempDir::new().expect("a folder");
         let (port, tls_port) = (free_port(), free_port());
-        let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+        let certificate =
+            rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
         let file = |name| folder.path().join(name);
         fs::write(file("cert.pem"), certificate.cert.pem()).expect("the folder is ours");
         fs::write(file("key.pem"), certificate.signing_key.serialize_pem()).expect("the folder is ours");

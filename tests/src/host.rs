@@ -12,7 +12,7 @@ use callbin::{
     cli::{Cli, Command, IcePolicy},
     engine::{Engine, Lookup, Out},
     events::Event,
-    media::source::Source,
+    media::{input::news::News, source::Source},
     negotiation::Start,
     peer::{PeerConfig, Said},
     view::View,
@@ -66,7 +66,8 @@ impl Host {
             tunnels: Arc::new(Tunnels::new(Trust::System)),
         };
         let mut engine = Engine::new(config, setup_limit, true, to_inbox, to_lookups);
-        engine.set_source(Source::start(&options.media).expect("the encoders start"), View::none());
+        let source = Source::start(&options.media, &News::new().0).expect("the encoders start");
+        engine.set_source(source, View::none());
         Self { engine, inbox, lookups }
     }
 

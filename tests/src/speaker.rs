@@ -2,6 +2,7 @@
 //! test writes it once. They are written from the protocols' documents, not from the server's code.
 
 mod antmedia;
+mod idle;
 mod rest;
 mod text;
 mod webrtcsink;
@@ -9,7 +10,7 @@ mod whip;
 
 use serde_json::Value;
 
-pub use self::{antmedia::Antmedia, rest::Rest, text::Text, webrtcsink::Webrtcsink, whip::Whip};
+pub use self::{antmedia::Antmedia, idle::Idle, rest::Rest, text::Text, webrtcsink::Webrtcsink, whip::Whip};
 
 /// What a peer receives from the other side of its call.
 #[derive(Debug, Clone, PartialEq, Eq)]

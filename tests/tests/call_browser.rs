@@ -233,17 +233,30 @@ fn a_killed_client_leaves_a_page_that_can_be_called_again() {
 }
 
 #[test]
-fn a_call_goes_on_without_the_server_until_either_side_hangs_up() {
+fn a_call_is_resumed_and_goes_on_without_the_server_until_either_side_hangs_up() {
     let mut site = up();
     let mut client = waiting_client(&site, &[]);
     let page = site.open("id=web&call=gst");
     page.wait_for_peer("gst", "connected");
     let port = site.server.port();
-    site.server.process().signal("KILL");
-    site.server.process().wait();
-    client.wait_for("signalling-lost");
-    page.wait_for("the page to notice", ALONE, DEADLINE);
-    client.forget();
+    let lose_server = |site: &mut Site, client: &mut Client| {
+        site.server.process().signal("KILL");
+        site.server.process().wait();
+        client.wait_for("signalling-lost");
+        page.wait_for("the page to notice", ALONE, DEADLINE);
+        client.forget();
+    };
+    lose_server(&mut site, &mut client);
+    site.server = Server::start_on(port, &["--disable-ssl"]);
+    let names = ["signalling-back", "dtls-connected"];
+    let back = client.wait_for_any("signalling-back", DEADLINE, |event| names.contains(&event.name()));
+    assert_eq!(back.name(), "signalling-back", "media are not touched");
+    page.wait_for(
+        "the page to be back",
+        "document.querySelector('#status').textContent === 'In a call'",
+        DEADLINE,
+    );
+    lose_server(&mut site, &mut client);
     assert_page_gets_red(&page, "gst");
     assert_client_gets_camera(&mut client);
     page.click("#hang-up");

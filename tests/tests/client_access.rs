@@ -96,8 +96,10 @@ fn two_clients_call_through_a_relay_with_tls() {
     let (url, secret, certificate) = (coturn.tls_url(), coturn.secret_file(), coturn.certificate());
     let server = Server::start(&["--turn-url", &url, "--turn-secret-file", &secret]);
     let relay = ["--ice-transport-policy", "relay", "--ca-file", &certificate, "--size", "160x120"];
-    let mut callee =
-        Client::start(&server, &[&["wait", "--id", "callee", "--video-pattern", "blue"], &relay[..]].concat());
+    let mut callee = Client::start(
+        &server,
+        &[&["wait", "--id", "callee", "--video-pattern", "blue"], &relay[..]].concat(),
+    );
     callee.wait_for("waiting");
     let mut caller =
         Client::start(&server, &[&["call", "callee", "--video-pattern", "red"], &relay[..]].concat());
@@ -122,8 +124,10 @@ fn two_clients_that_hide_their_addresses_call_each_other() {
     assert!(offer.contains("offer") && !offer.contains("candidate:"), "{offer}");
     assert!(first.contains(".local") && first.contains("typ host"), "{first}");
     shown.hang_up();
-    let mut callee =
-        Client::start(&server, &[&["wait", "--id", "callee", "--video-pattern", "blue"], &hidden[..]].concat());
+    let mut callee = Client::start(
+        &server,
+        &[&["wait", "--id", "callee", "--video-pattern", "blue"], &hidden[..]].concat(),
+    );
     callee.wait_for("waiting");
     let mut caller = Client::start(&server, &[&["call", "callee"], &hidden[..]].concat());
     let stats = caller.wait_for_stats("blue", |stats| shows(stats, [0, 0, 255]));

@@ -3,6 +3,7 @@
 
 use std::{
     net::TcpListener,
+    os::unix::net::UnixDatagram,
     process::{Command, Stdio},
 };
 
@@ -500,4 +501,29 @@ fn a_request_to_resume_an_unknown_call_is_declined() {
     stranger.expect_close(1000, "");
     callee.wait_for("waiting");
     callee.hang_up();
+}
+
+/// The client starts without a server, so that systemd does not wait for one.
+#[test]
+fn systemd_hears_that_the_client_runs_what_it_does_and_that_it_is_not_stuck() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("notify");
+    let systemd = UnixDatagram::bind(&path).expect("a socket");
+    systemd.set_read_timeout(Some(DEADLINE)).expect("a deadline");
+    let hear = || {
+        let mut text = [0; 1024];
+        let length = systemd.recv(&mut text).expect("a notice");
+        String::from_utf8_lossy(&text[..length]).trim_end().to_owned()
+    };
+    let port = free_port();
+    let mut command = at(&format!("ws://127.0.0.1:{port}"), &["wait", "--id", "robot"]);
+    let client = Client::spawn(command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "600000"));
+    assert_eq!(hear(), "READY=1");
+    assert_eq!(hear(), "WATCHDOG=1");
+    while !hear().starts_with("STATUS=") {}
+    let _server = Server::start_on(port, &["--disable-ssl"]);
+    while !hear().ends_with("registered as robot") {}
+    while hear() != "WATCHDOG=1" {}
+    client.hang_up();
+    while hear() != "STOPPING=1" {}
 }

@@ -132,6 +132,15 @@ fn each_error_of_the_document() {
 }
 
 #[test]
+fn a_full_room_is_an_error_of_the_server() {
+    let server = Server::start(&["--max-room-members", "1"]);
+    let _ann = join(&server, "ann");
+    let mut bob = open(&server);
+    expect_error(&mut bob, &signal("JOIN", "bob", json!({})), 500);
+    expect_error(&mut bob, &signal("OFFER", "bob", json!({"sdp": "x"})), 4001);
+}
+
+#[test]
 fn frames_and_messages_are_bounded() {
     let server = Server::start(&[]);
     let mut ann = join(&server, "ann");

@@ -10,7 +10,7 @@ use std::{
 use callbin_tests::{
     Client, DEADLINE, Server, Socket,
     http::{self, Response, connect_from, read_answer, write_head},
-    keys::{Algorithm, Keys},
+    keys::{Algorithm, Keys, now},
     process::workspace,
     wait_until,
 };
@@ -371,6 +371,29 @@ fn an_id_belongs_to_one_client() {
     );
     assert_eq!(get(&format!("/answer/{mine}?wait=0"), &alice), 404, "the call of another subject");
     assert_eq!(get(&format!("/answer/{mine}?wait=0"), &bob), 204);
+}
+
+#[test]
+fn a_request_with_a_later_token_keeps_a_registration() {
+    let keys = Keys::new(Algorithm::Hs256);
+    let file = keys.public();
+    let server = Server::start(&["--token-key-file", &file, "--token-leeway", "0"]);
+    let bearer = |claims: Value| format!("Bearer {}", keys.token(claims));
+    let get = |path: &str, token: &str| {
+        let response = http::send(&server, "GET", path, &[("Authorization", token)], "");
+        assert_eq!(response.status, 204, "{response:?}");
+    };
+    let first = bearer(json!({ "sub": "alice", "exp": now() + 4 }));
+    let later = bearer(json!({ "sub": "alice", "exp": now() + 600 }));
+    get("/offer/cam?wait=0", &first);
+    get("/offer/cam?wait=0", &later);
+    get("/offer/door?wait=0", &first);
+    wait_until("the end of the other registration", DEADLINE, || {
+        (server.metric("callbin_closes_total{reason=\"token expired\"}")? == 1.0).then_some(())
+    });
+    assert_eq!(server.metric("callbin_peers "), Some(1.0));
+    get("/offer/cam?wait=0", &later);
+    assert_eq!(server.metric("callbin_registrations_total"), Some(2.0), "it was there all the time");
 }
 
 #[test]

@@ -97,6 +97,19 @@ fn a_call_from_its_offer_to_its_end() {
 }
 
 #[test]
+fn a_location_is_a_uri() {
+    let server = Server::start(&[]);
+    for path in ["/whip/tür|1", "/whip/t%C3%BCr|1"] {
+        let mut peer = Socket::register(&server, "tür|1");
+        let response = call(&server, path, &mut peer);
+        let location = response.exact("location");
+        assert!(location.starts_with("/whip/t%C3%BCr%7C1/call."), "{location}");
+        assert_eq!(send(&server, "DELETE", location, &[], "").status, 200);
+        peer.expect_close(1000, "");
+    }
+}
+
+#[test]
 fn a_peer_that_ends_the_call_ends_it_once() {
     let server = Server::start(&[]);
     let mut peer = Socket::register(&server, "cam");
@@ -337,8 +350,9 @@ fn the_calls_of_one_client_are_bounded() {
 }
 
 #[test]
-fn a_thousand_calls_are_bounded_and_leave_nothing() {
-    let limits = ["--max-owner-connections", "0", "--max-request-rate", "0", "--max-registration-rate", "0"];
+fn hundreds_of_calls_are_bounded_and_leave_nothing() {
+    // The peers read nothing for a while, and answer no pings.
+    let limits = ["--max-owner-connections", "0", "--max-request-rate", "0", "--keepalive-timeout", "600"];
     let server = Server::start(&[&limits[..], &["--max-sessions", "20"]].concat());
     let mut peers: Vec<Socket> =
         (0..30).map(|number| Socket::register(&server, &format!("cam{number}"))).collect();
@@ -349,7 +363,7 @@ fn a_thousand_calls_are_bounded_and_leave_nothing() {
         .enumerate()
         .map(|(number, peer)| call(&server, &path(number), peer).exact("location").to_owned())
         .collect();
-    let numbers: Vec<usize> = (20..1000).collect();
+    let numbers: Vec<usize> = (20..320).collect();
     for some in numbers.chunks(100) {
         let requests =
             some.iter().map(|number| start(&server, "POST", &path(*number), &[SDP], &sdp("offer")));

@@ -66,21 +66,41 @@ fn a_server_that_drains_is_not_called_unreachable_and_one_that_is_back_is_told()
 }
 
 #[test]
-fn a_call_between_two_pages_goes_on_without_the_server() {
+fn a_call_between_two_pages_goes_on_without_the_server_and_is_resumed() {
     let mut site = Site::up();
     let port = site.server.port();
     let anna = site.waiting("anna");
     let berta = site.open("id=berta&call=anna");
     berta.wait_for_peer("anna", "connected");
     anna.wait_for_peer(CALLER, "connected");
-    site.server.process().signal("KILL");
-    site.server.process().wait();
+    let lose_server = |site: &mut Site| {
+        site.server.process().signal("KILL");
+        site.server.process().wait();
+        for page in [&anna, &berta] {
+            expect_notice(page, "The server is gone. Your call goes on without it.");
+            assert_eq!(page.text("#status"), "In a call, server gone");
+        }
+    };
+    // Only the same connection still has this mark.
+    let mark = "document.querySelector('video[data-peer]').srcObject.isMarked";
     for page in [&anna, &berta] {
-        expect_notice(page, "The server is gone. Your call goes on without it.");
-        assert_eq!(page.text("#status"), "In a call, server gone");
+        page.eval(&format!("{mark} = true"));
     }
+    lose_server(&mut site);
     anna.assert_sees_and_hears(CALLER);
     berta.assert_sees_and_hears("anna");
+
+    site.server = Server::start_on(port, &["--disable-ssl", "--www", WWW]);
+    for page in [&anna, &berta] {
+        expect_notice(page, "Connected to the server again.");
+        assert_eq!((page.text("#status"), page.eval(mark)), ("In a call".into(), json!(true)));
+    }
+    anna.assert_sees_and_hears(CALLER);
+    let mut other = Socket::register(&site.server, "other");
+    other.send("SESSION anna");
+    other.expect("ERROR peer 'anna' busy");
+
+    lose_server(&mut site);
     berta.click("#hang-up");
     expect_notice(&anna, "“berta” ended the call.");
     expect_notice(&berta, "The server can't be reached. Trying again…");

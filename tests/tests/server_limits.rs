@@ -574,7 +574,7 @@ mod proxies {
         // A client writes the start, and a proxy appends to it.
         for forged in ["for=\", for=192.0.2.1", "for=203.0.113.9\", for=192.0.2.1;host=\"test\""] {
             let refused = from(forged);
-            let words = "Forwarded is not as RFC 7239 has it\n";
+            let words = "malformed Forwarded header (RFC 7239)\n";
             assert_eq!((refused.status, refused.body.as_str()), (400, words), "{forged}");
         }
         assert_eq!(from("for=192.0.2.2;host=\"a, for=192.0.2.1\"").status, 101);

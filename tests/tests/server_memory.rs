@@ -1,8 +1,11 @@
 //! The memory that peers can make the server hold is bounded, per peer and in total.
 
-use std::io::Write;
+use std::{io::Write, ops::Range};
 
-use callbin_tests::{DEADLINE, Server, Socket, machine, process::Usage, socket::Received, wait_until};
+use callbin_tests::{
+    DEADLINE, Server, Socket, http, machine, process::Usage, socket::Received, speaker::Idle, wait_until,
+};
+use serde_json::json;
 
 #[test]
 fn a_slow_reader_costs_no_more_than_its_queue() {
@@ -63,35 +66,15 @@ fn many_slow_readers_share_one_budget_and_an_honest_pair_goes_on() {
     });
 }
 
-/// The peers of each protocol: the path, and what registers, with `#` for a number.
-const IDLE: [(&str, &str); 5] = [
-    ("", "HELLO p#"),
-    ("ws/rooms/r#/", ""),
-    ("WebRTCAppEE/websocket", r##"{"command":"join","streamId":"p#"}"##),
-    (
-        "signals",
-        r##"{"action":"join","data":{"s":"JOIN","ch":"p2p","ss":{"userId":"p#","sessionId":"s"},"rid":"r#"}}"##,
-    ),
-    ("webrtcsink", r##"{"type":"setPeerStatus","roles":["producer"],"meta":{"uid":"p#"}}"##),
-];
-
 #[test]
 fn an_idle_peer_of_each_protocol_is_small() {
     let _machine = machine::shared();
     const PEERS: u64 = 800;
-    for (path, first) in IDLE {
+    for idle in Idle::ALL {
         let server = Server::start(&["--max-registration-rate", "0", "--max-request-rate", "0"]);
-        let register = |number: u64| {
-            let number = number.to_string();
-            let mut socket =
-                Socket::connect_to(&format!("{}{}", server.ws_url(), path.replace('#', &number)));
-            if !first.is_empty() {
-                socket.send(&first.replace('#', &number));
-                socket.receive_text();
-            }
-            socket
+        let peers = |range: Range<u64>| -> Vec<Socket> {
+            range.map(|number| idle.start(&server, number, "")).collect()
         };
-        let peers = |range: std::ops::Range<u64>| range.map(register).collect::<Vec<Socket>>();
         // The first ones make the server load what it needs.
         let some = peers(0..20);
         let all = |count: u64| {
@@ -104,10 +87,62 @@ fn an_idle_peer_of_each_protocol_is_small() {
         let many = peers(20..20 + PEERS);
         all(20 + PEERS);
         let each = Usage::of(server.pid()).memory.saturating_sub(before) / PEERS;
-        println!("{path}: {each} bytes");
-        assert!(each < 8 << 10, "{path}: {each} bytes");
+        println!("{}: {each} bytes", idle.dialect);
+        assert!(each < 8 << 10, "{}: {each} bytes", idle.dialect);
         drop((some, many));
     }
+}
+
+#[test]
+fn an_http_client_that_waits_is_small() {
+    let _machine = machine::shared();
+    const CLIENTS: usize = 400;
+    let unlimited = ["--max-registration-rate", "0", "--max-request-rate", "0", "--keepalive-timeout", "600"];
+    let server = Server::start(&unlimited);
+    let register = |number: usize| {
+        assert_eq!(http::send(&server, "GET", &format!("/offer/p{number}?wait=0"), &[], "").status, 204);
+    };
+    (0..20).for_each(register);
+    let before = Usage::of(server.pid()).memory;
+    (20..20 + CLIENTS).for_each(register);
+    assert_eq!(server.metric("callbin_peers "), Some((20 + CLIENTS) as f64));
+    let each = Usage::of(server.pid()).memory.saturating_sub(before) / CLIENTS as u64;
+    println!("rest: {each} bytes");
+    assert!(each < 8 << 10, "{each} bytes");
+}
+
+/// Small messages that were written together leave a large buffer, which is given up when nothing more comes.
+#[test]
+fn many_news_leave_nothing_behind() {
+    let _machine = machine::shared();
+    const LISTENERS: u64 = 200;
+    let server = Server::start(&["--keepalive-timeout", "1"]);
+    let meta = json!({ "uid": "door", "name": "x".repeat(3000) });
+    let mut listeners: Vec<Socket> = (0..LISTENERS)
+        .map(|_| {
+            let mut socket = Socket::connect_to(&format!("{}webrtcsink", server.ws_url()));
+            socket.receive_text();
+            socket.send(r#"{"type":"setPeerStatus","roles":["listener"]}"#);
+            socket.receive_text();
+            socket
+        })
+        .collect();
+    let before = Usage::of(server.pid()).memory;
+    let mut producer = Socket::connect_to(&format!("{}webrtcsink", server.ws_url()));
+    const NEWS: usize = 30;
+    for number in 0..NEWS {
+        let roles = if number % 2 == 0 { "producer" } else { "consumer" };
+        producer.send(&json!({ "type": "setPeerStatus", "roles": [roles], "meta": meta }).to_string());
+    }
+    for listener in &mut listeners {
+        (0..NEWS).for_each(|_| drop(listener.receive_text()));
+    }
+    wait_until("the memory to be free", DEADLINE, || {
+        // They answer the pings that they get meanwhile.
+        listeners.iter_mut().for_each(Socket::answer_pings);
+        let grown = Usage::of(server.pid()).memory.saturating_sub(before) / LISTENERS;
+        (grown < 4 << 10).then_some(())
+    });
 }
 
 /// The header of a client's frame, with a zero mask.

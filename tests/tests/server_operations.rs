@@ -273,7 +273,7 @@ mod drain {
 
     #[test]
     fn closes_those_who_talk_to_nobody_a_few_at_a_time() {
-        let mut server = Server::start(&["--drain-timeout", "8"]);
+        let mut server = Server::start(&["--drain-timeout", "4"]);
         let mut idle: Vec<Socket> = (0..20).map(|i| Socket::register(&server, &format!("p{i}"))).collect();
         let mut member = Socket::register(&server, "member");
         member.expect_nothing("ROOM r", "ROOM_OK ");
@@ -296,14 +296,14 @@ mod drain {
         assert!(last - first > Duration::from_millis(800), "spread, not at once: {first:?} to {last:?}");
         member.expect_nothing("ROOM_PEER_LIST", "ROOM_PEER_LIST ");
         member.expect_close(1001, "server is shutting down");
-        assert!(start.elapsed() >= Duration::from_secs(8), "the room had its time");
+        assert!(start.elapsed() >= Duration::from_secs(4), "the room had its time");
         drop(idle);
         assert_eq!(server.process().wait().code(), Some(0));
     }
 
     #[test]
     fn closes_those_who_are_left_a_few_at_a_time_too() {
-        let mut server = Server::start(&["--drain-timeout", "0.5", "--shutdown-timeout", "8"]);
+        let mut server = Server::start(&["--drain-timeout", "0.5", "--shutdown-timeout", "5"]);
         let mut sessions: Vec<(Socket, Socket)> =
             (0..20).map(|i| Socket::session(&server, &i.to_string())).collect();
         let mut members = ["m1", "m2"].map(|uid| Socket::register(&server, uid));

@@ -159,7 +159,7 @@ mod tls {
     fn a_new_certificate_serves_new_connections_and_drops_nobody() {
         let dir = TempDir::new().expect("a folder");
         let old = write_certificate(dir.path(), "cert.pem", "key.pem");
-        let server = start(&dir, &["--restart-on-cert-change"]);
+        let server = start(&dir, &["--restart-on-cert-change", "--watch-interval", "0.1"]);
         let (mut a, mut b) = (Socket::register(&server, "a"), Socket::register(&server, "b"));
         a.send("SESSION b");
         a.expect("SESSION_OK");

@@ -16,6 +16,12 @@ export class ModelPage {
     this.closing = false;
     this.settle = false;
     this.attempt = 0;
+    /** Whether media flow in a 1-1 call. */
+    this.flows = false;
+    /** @type {{step: number, expects: boolean}[]} The timers of a call that is resumed. */
+    this.timers = [];
+    /** Whether that time may pass at any moment; the partner still sends. */
+    this.hasTime = false;
     this.notices = [];
     /** Whether the user accepts calls that ring. */
     this.accepts = true;
@@ -35,6 +41,7 @@ export class ModelPage {
     else if (connection?.closed) moves.push(() => this.#closed(connection.closed));
     if (connection && this.closing && !connection.closed) moves.push(() => this.#closeNow());
     if (this.call.state === "ringing") moves.push(() => this.do({ type: this.accepts ? "accept" : "decline", ring: this.call.ring }));
+    if (this.hasTime && this.timers.length > 0) moves.push(() => this.letTimePass(true));
     for (const peer of this.peers.values()) if (!peer.settled) moves.push(() => peer.step());
     return moves;
   }
@@ -54,7 +61,12 @@ export class ModelPage {
   #closed({ code, reason }) {
     this.connection = null;
     this.closing = false;
-    this.do({ type: "closed", code, reason });
+    this.do({ type: "closed", code, reason, flows: this.flows });
+  }
+
+  /** Lets the time for each step of a resumption pass. */
+  letTimePass(lives) {
+    for (const { step, expects } of this.timers.splice(0)) this.do(expects ? { type: "overdue", step } : { type: "listened", step, lives });
   }
 
   #run(effect) {
@@ -64,6 +76,8 @@ export class ModelPage {
         break;
       case "connect":
       case "connect-later":
+        if (this.connection) this.server.left(this.connection);
+        this.connection = null;
         this.wantsConnection = true;
         break;
       case "close":
@@ -89,6 +103,10 @@ export class ModelPage {
         break;
       case "notice":
         this.notices.push(effect.code);
+        break;
+      case "listen":
+      case "expect-peer":
+        this.timers.push({ step: effect.step, expects: effect.do === "expect-peer" });
         break;
       case "registered":
       case "succeeded":

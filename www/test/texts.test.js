@@ -6,7 +6,7 @@ import { lamp, noticeText, peerText, ringText, shown, statusText } from "../text
 
 function inCall() {
   const call = new Call("me", { autoAnswer: true });
-  call.state = "in-call";
+  for (const event of [{ type: "register" }, { type: "opened" }, { type: "text", text: "HELLO" }, { type: "text", text: "CALLER anna" }]) call.handle(event);
   return call;
 }
 const partner = (state, answered = true) => ({ state, answered });
@@ -23,7 +23,7 @@ test("the lamp says what the words beside it say", () => {
   ]) {
     assert.deepEqual([statusText(call, other), lamp(call, other)], [words, colour]);
   }
-  call.isAlone = true;
+  call.handle({ type: "closed", code: 1006, reason: "", flows: true });
   assert.deepEqual([statusText(call, partner("connected")), lamp(call, partner("connected"))], ["In a call, server gone", "busy"]);
   for (const [state, colour] of [["offline", "off"], ["refused", "bad"], ["ready", "good"], ["in-room", "good"], ["ringing", "busy"], ["reconnecting", "busy"]]) {
     call.state = state;

@@ -1,8 +1,8 @@
 //! The media that this process sends: each medium is captured once and encoded once for any number of peers.
 
 use super::{
-    encode::{Encoding, feed::Feed},
-    input::Input,
+    encode::{Encoding, feed::Feed, share::Share},
+    input::{self, Input, news::News},
     target::Target,
     timing::Timing,
 };
@@ -28,13 +28,19 @@ struct Track {
 }
 
 impl Source {
-    /// Builds and starts the inputs and encoders that `media` asks for.
-    pub fn start(media: &Media) -> Result<Self, Failure> {
+    /// Builds and starts the encoders that `media` asks for, and prepares their inputs.
+    pub fn start(media: &Media, news: &News) -> Result<Self, Failure> {
         let timing = Timing::now();
-        let wanted = [(Kind::Video, media.video().0), (Kind::Audio, media.audio().0)];
-        let wanted = wanted.into_iter().filter(|(_, is_sent)| *is_sent);
-        let tracks = wanted.map(|(kind, _)| Track::start(kind, media, &timing)).collect::<Result<_, _>>()?;
+        let inputs = input::make_all(media, &timing, news)?;
+        let tracks = inputs.into_iter().map(|input| Track::start(input, media, &timing));
+        let tracks = tracks.collect::<Result<_, _>>()?;
         Ok(Self { tracks, target: Target::of(media), timing })
+    }
+
+    /// Opens cameras and other sources, if that was not done before. Until then only encoders run, so that a client that
+    /// waits uses no device.
+    pub fn open(&self) {
+        self.tracks.iter().for_each(|track| track.input.open());
     }
 
     /// The caps of the encoded medium, if it is sent.
@@ -42,9 +48,9 @@ impl Source {
         self.track(kind).map(|track| track.encoding.caps())
     }
 
-    /// Feeds `appsrc` with the medium, and requests a key frame for it. `None` if the medium is not sent.
-    pub fn attach(&self, kind: Kind, appsrc: &gst_app::AppSrc) -> Option<Feed> {
-        let feed = self.track(kind)?.encoding.attach(appsrc)?;
+    /// Feeds `appsrc`, of a peer whose path is good for `share`, with the medium, and requests a key frame for it. `None` if the medium is not sent.
+    pub fn attach(&self, kind: Kind, appsrc: &gst_app::AppSrc, share: Share) -> Option<Feed> {
+        let feed = self.track(kind)?.encoding.attach(appsrc, share)?;
         if kind == Kind::Video {
             self.request_key_frame();
         }
@@ -67,8 +73,8 @@ impl Source {
 }
 
 impl Track {
-    fn start(kind: Kind, media: &Media, timing: &Timing) -> Result<Self, Failure> {
-        let input = Input::start(kind, media, timing)?;
+    fn start(input: Input, media: &Media, timing: &Timing) -> Result<Self, Failure> {
+        let kind = input.kind();
         let encoding = Encoding::start(kind, &input, media, timing)?;
         Ok(Self { kind, encoding, input })
     }

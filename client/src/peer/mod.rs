@@ -8,6 +8,8 @@ mod callbacks;
 mod certificate;
 mod channels;
 mod clock_rate;
+mod compound;
+mod congestion;
 mod dtls;
 mod extensions;
 mod outflow;
@@ -404,8 +406,11 @@ impl Peer {
                         output.settled = Some(terms);
                         output.feed = None;
                     }
+                    if medium.kind == Kind::Video {
+                        self.outflow.count_by(flow.codec.extension(EXTENSION_TWCC));
+                    }
                     if output.feed.is_none() {
-                        output.feed = source.attach(medium.kind, &output.appsrc);
+                        output.feed = source.attach(medium.kind, &output.appsrc, self.outflow.share());
                     }
                 }
             }
@@ -581,6 +586,9 @@ impl Peer {
     ) -> Result<Output, Failure> {
         let appsrc = gst_app::AppSrc::builder().caps(media).build();
         encode::configure(&appsrc);
+        if kind == Kind::Video {
+            encode::gap::watch(&appsrc);
+        }
         let payloader = payloader(kind, codec)?;
         let extensions = Extensions::add(&payloader, codec)?;
         let chain = [appsrc.upcast_ref(), &payloader];

@@ -8,7 +8,7 @@ use super::Recorder;
 use crate::{
     exit::Failure,
     media::{
-        encode::{self, feed::Feed},
+        encode::{self, feed::Feed, share::Share},
         make,
         source::Source,
     },
@@ -42,7 +42,9 @@ impl Own {
             entries.push((kind, appsrc));
         }
         pipeline.set_state(gst::State::Playing).map_err(Failure::internal)?;
-        let feeds = entries.iter().filter_map(|(kind, appsrc)| source.attach(*kind, appsrc)).collect();
+        // No share of its own: the encoder follows the peers' paths.
+        let attach = |(kind, appsrc): &(Kind, gst_app::AppSrc)| source.attach(*kind, appsrc, Share::new(0));
+        let feeds = entries.iter().filter_map(attach).collect();
         Ok(Self { pipeline, feeds, _recorder: recorder })
     }
 }

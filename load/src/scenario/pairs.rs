@@ -23,8 +23,8 @@ pub(crate) struct Options {
     size: usize,
     #[command(flatten)]
     time: Time,
-    /// Messages per second of all pairs together, counted in both directions. None: every pair plays ping-pong as fast
-    /// as it can.
+    /// Messages per second of all pairs together, counted in both directions [default: each pair sends as fast as it
+    /// can].
     #[arg(long)]
     rate: Option<f64>,
     /// Between a caller of the text protocol and a callee of Ant Media's: the messages are candidates, which the server

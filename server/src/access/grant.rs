@@ -77,6 +77,14 @@ impl Grant {
         self.allow.as_ref().is_none_or(|allow| allow.contains(&ability))
     }
 
+    /// Whether another grant has the same permissions for longer.
+    pub fn is_extended_by(&self, other: &Self) -> bool {
+        let permissions = |grant: &Self| {
+            (grant.identity.clone(), grant.uid.clone(), grant.rooms.clone(), grant.allow.clone())
+        };
+        other.time_left() > self.time_left() && permissions(self) == permissions(other)
+    }
+
     /// Whether both have the same identity. Grants without an identity never do.
     pub fn is_same_identity(&self, other: &Self) -> bool {
         self.identity.is_some() && self.identity == other.identity
@@ -106,6 +114,27 @@ mod tests {
         let none = Grant { rooms: Some(vec![]), allow: Some(vec![]), ..Grant::default() };
         assert!(!none.allows_room(&RoomId::new("x").unwrap()));
         assert!(!none.allows(Ability::Call));
+    }
+
+    #[test]
+    fn only_a_later_token_with_the_same_permissions_extends_a_grant() {
+        let until = |seconds| Some(SystemTime::now() + Duration::from_secs(seconds));
+        let grant = Grant { identity: Some("alice".into()), expires: until(10), ..Grant::default() };
+        assert!(grant.is_extended_by(&Grant { expires: until(20), ..grant.clone() }));
+        assert!(grant.is_extended_by(&Grant { expires: None, ..grant.clone() }));
+        assert!(!grant.is_extended_by(&Grant { expires: until(5), ..grant.clone() }));
+        assert!(
+            !Grant { expires: None, ..grant.clone() }
+                .is_extended_by(&Grant { expires: None, ..grant.clone() })
+        );
+        for other in [
+            Grant { identity: None, ..Grant::default() },
+            Grant { uid: Some("a".into()), expires: None, ..grant.clone() },
+            Grant { rooms: Some(vec![]), expires: None, ..grant.clone() },
+            Grant { allow: Some(vec![Ability::Call]), expires: None, ..grant.clone() },
+        ] {
+            assert!(!grant.is_extended_by(&other), "{other:?}");
+        }
     }
 
     #[test]

@@ -20,19 +20,19 @@ pub(super) struct Options {
     #[arg(long, value_name = "NAME")]
     sub: Option<String>,
 
-    /// The uid it may register, or a prefix followed by *. None: any.
+    /// The uid that the peer may register, or a prefix followed by * [default: any].
     #[arg(long, value_name = "UID")]
     uid: Option<String>,
 
-    /// A room it may join, or a prefix followed by *. None: any.
+    /// A room that the peer may join, or a prefix followed by * [default: any].
     #[arg(long, value_name = "ROOM")]
     room: Vec<String>,
 
-    /// It may join no room.
+    /// Allow no room.
     #[arg(long, conflicts_with = "room")]
     no_rooms: bool,
 
-    /// Only to call, or only to be called. None: both.
+    /// Allow only calls by the peer, or only calls to it [default: both].
     #[arg(long, value_name = "WHAT")]
     allow: Vec<Ability>,
 

@@ -7,6 +7,9 @@ use async_tungstenite::tungstenite::Message;
 
 use crate::delivery::budget::SHARE;
 
+/// The size of buffers that a connection may keep while nothing happens on it.
+const KEPT: usize = 4 * 1024;
+
 /// Bytes of a control frame before its payload: header and mask (RFC 6455, section 5.2).
 const CONTROL_HEAD: u64 = 6;
 
@@ -22,6 +25,10 @@ pub struct Incoming {
     largest: usize,
     /// The same, if the buffers could not be replaced after it.
     kept: usize,
+    /// The most bytes that were in the write buffer at once.
+    batch: usize,
+    /// Nothing has happened for a while.
+    rests: bool,
 }
 
 impl Incoming {
@@ -35,9 +42,19 @@ impl Incoming {
         self.largest = self.largest.max(length);
     }
 
+    /// So many bytes of frames were in the write buffer, and are written now.
+    pub fn wrote(&mut self, bytes: usize) {
+        self.batch = self.batch.max(bytes);
+    }
+
+    /// Nothing has happened for a while: smaller buffers will do.
+    pub fn rest(&mut self) {
+        self.rests = true;
+    }
+
     /// Whether the buffers have grown.
     pub fn is_swollen(&self) -> bool {
-        self.largest > SHARE
+        self.largest > SHARE || (self.rests && self.largest.max(self.batch) > KEPT)
     }
 
     /// Whether all bytes received certainly belong to complete frames: the read buffer is empty.
@@ -47,7 +64,7 @@ impl Incoming {
 
     /// The WebSocket has new buffers.
     pub fn renewed(&mut self) {
-        (self.largest, self.kept) = (0, 0);
+        (self.largest, self.kept, self.batch, self.rests) = (0, 0, 0, false);
     }
 
     /// The WebSocket has to keep its buffers, so they count from now on. Until now their contents counted in the queue.
@@ -137,6 +154,20 @@ mod tests {
         assert_eq!(incoming.held(100_014), 0);
         incoming.send(SHARE + 1);
         assert!(incoming.is_swollen());
+    }
+
+    #[test]
+    fn many_small_messages_leave_a_buffer_that_is_given_up_at_rest() {
+        let mut incoming = Incoming::default();
+        incoming.wrote(KEPT + 1);
+        incoming.wrote(10);
+        assert!(!incoming.is_swollen(), "the next ones may follow soon");
+        incoming.rest();
+        assert!(incoming.is_swollen());
+        incoming.renewed();
+        incoming.wrote(KEPT);
+        incoming.rest();
+        assert!(!incoming.is_swollen());
     }
 
     #[test]

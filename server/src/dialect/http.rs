@@ -46,6 +46,8 @@ pub struct Leg {
     key: Key,
     uid: PeerId,
     peer: PeerId,
+    /// The other side is an HTTP client, too.
+    is_peer_http: bool,
     inbound: Inbound,
     wanted: Option<Wanted>,
     /// The number of offers and requests for one.
@@ -224,6 +226,7 @@ impl Leg {
             key: call.key,
             uid: call.uid,
             peer: call.peer,
+            is_peer_http: call.dialect.is_http(),
             inbound: Inbound::default(),
             wants: u64::from(wanted.is_some()),
             wanted,
@@ -283,6 +286,11 @@ impl Leg {
     /// The id of the other side.
     pub fn peer(&self) -> &PeerId {
         &self.peer
+    }
+
+    /// Whether the end of the other side's connection will end the call. No connection shows that an HTTP client is gone.
+    pub fn is_bound_to_peer(&self) -> bool {
+        !self.is_peer_http
     }
 
     /// What the other side waits for, and its number.
@@ -379,6 +387,7 @@ pub fn refused(refusal: &Refusal) -> (u16, String, Option<u32>) {
         | Refusal::AlreadyInRoom
         | Refusal::NotInRoom
         | Refusal::RoomFull(_)
+        | Refusal::TooManyWatchers
         | Refusal::TooManyRooms => (404, "there is no such call".into(), None),
     }
 }

@@ -2,8 +2,6 @@
 
 mod exchange;
 
-use std::hash::{BuildHasher, RandomState};
-
 use async_tungstenite::tungstenite::{Message, Utf8Bytes};
 use callbin_protocol::{
     PeerId, RoomId,
@@ -44,7 +42,7 @@ impl Rooms {
         let by_token = || opening.identity.as_deref().and_then(|subject| PeerId::new(subject).ok());
         let uid = match name {
             Some(name) => PeerId::new(&name).ok(),
-            None => by_token().or_else(|| guest(opening.number)),
+            None => by_token().or_else(|| Some(hub::guest(opening.number))),
         };
         let room = percent_decode_str(&opening.rest).decode_utf8().ok();
         Self {
@@ -226,11 +224,6 @@ fn explain(refusal: &Refusal) -> (&'static str, &str) {
         Refusal::Other(text) => ("refused", text),
         _ => ("refused", refusal.kind()),
     }
-}
-
-/// A name for a member that has chosen none. Nobody can guess it, and be there first.
-fn guest(number: u64) -> Option<PeerId> {
-    PeerId::new(&format!("guest-{number}-{:08x}", RandomState::new().hash_one(number) >> 32)).ok()
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ pub(super) struct Net {
     queue: VecDeque<(ConnId, Item)>,
     /// The hub keeps its news until [`Net::pass_on`].
     pub(super) holds_news: bool,
+    /// The last byte of the address of new clients.
+    pub(super) host: u8,
 }
 
 /// A client and what it received.
@@ -102,7 +104,7 @@ impl Net {
         let conn = self.next();
         let (heard, refusals) = (Vec::new(), Vec::new());
         self.clients.insert(conn, Client { side, heard, refusals, closed: None, held: None });
-        let address = [192, 0, 2, 1].into();
+        let address = [192, 0, 2, self.host].into();
         self.handle(conn, Event::Opened { grant: Arc::new(grant), address, dialect });
         conn
     }

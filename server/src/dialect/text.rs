@@ -167,6 +167,7 @@ fn error(refusal: Refusal) -> Option<ErrorMessage> {
         | Refusal::NotInRoom
         | Refusal::NoSuchCall
         | Refusal::TooManyIds
+        | Refusal::TooManyWatchers
         | Refusal::NobodyOffers => return None,
     })
 }

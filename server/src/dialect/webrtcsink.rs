@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::{Dialect, Opening, Step, Translator, to_frame};
 use crate::{
     bridge::Inbound,
-    hub::{About, Call, Card, Flow, Key, Notice, Payload, Peers, Refusal, Refused, Request, Start},
+    hub::{About, Call, Card, Flow, Key, Notice, Payload, Peers, Refusal, Refused, Request, Start, guest},
 };
 
 /// The longest description of a peer, as JSON in bytes: it is kept, and in every list.
@@ -109,9 +109,8 @@ impl Webrtcsink {
         let identity = || PeerId::new(opening.identity.as_deref()?).ok();
         let given = wish.clone().and_then(Result::ok).or_else(identity);
         let is_own_choice = given.is_none();
-        let id = given.unwrap_or_else(|| {
-            PeerId::new(&uuid(&random, 0)).unwrap_or_else(|_| PeerId::guest(opening.number))
-        });
+        let id =
+            given.unwrap_or_else(|| PeerId::new(&uuid(&random, 0)).unwrap_or_else(|_| guest(opening.number)));
         Self {
             id,
             wish,
@@ -136,12 +135,13 @@ impl Webrtcsink {
         };
         self.end_sessions(&status, steps);
         let registers = self.register(wanted, steps);
-        if status.is_listener != self.status.is_listener {
-            steps.push(Step::Ask(if status.is_listener { Request::Watch } else { Request::Unwatch }));
-        }
-        self.status = status;
-        if !registers && self.status.is_listener {
+        let was_listener = std::mem::replace(&mut self.status, status).is_listener;
+        let is_listener = self.status.is_listener;
+        if !registers && is_listener {
             steps.push(Step::Say(self.echo()));
+        }
+        if is_listener != was_listener {
+            steps.push(Step::Ask(if is_listener { Request::Watch } else { Request::Unwatch }));
         }
     }
 
@@ -277,6 +277,9 @@ impl Webrtcsink {
     }
 
     fn refused(&mut self, refused: Refused, frames: &mut Vec<Message>) {
+        if refused.refusal == Refusal::TooManyWatchers {
+            self.status.is_listener = false;
+        }
         match refused.about {
             // The session has ended; the client hears of it, or has ended it itself.
             About::Signal => return,
@@ -408,6 +411,7 @@ fn details(refusal: Refusal) -> String {
         Refusal::UidTaken => "another peer has the id".into(),
         Refusal::UidNotAllowed => "the token does not allow the id".into(),
         Refusal::TooManyIds | Refusal::TooManySessions => "too many sessions".into(),
+        Refusal::TooManyWatchers => "too many listeners from here".into(),
         Refusal::NobodyOffers => "the peer only receives, and only a producer can call it".into(),
         Refusal::Unavailable => "not available, try again later".into(),
         Refusal::Other(text) => text,

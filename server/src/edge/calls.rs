@@ -23,6 +23,7 @@ use hyper::{
     body::Incoming,
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 pub use self::line::Line;
 use crate::{
@@ -55,7 +56,22 @@ pub struct Visitor {
     pub grant: Arc<Grant>,
 }
 
-/// The resource of a request.
+/// Bytes that hyper accepts in a path, but that a URI has percent-encoded (RFC 3986, section 3.3).
+const NOT_IN_URIS: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// The resource of a request: a path as a URI has it, so that it can be sent back as a location.
 pub struct Place {
     dialect: Dialect,
     /// The dialect's own path.
@@ -68,7 +84,8 @@ impl Place {
     /// For a request at `path`, of which `rest` follows the dialect's own path.
     pub fn new(dialect: Dialect, path: &str, rest: &str) -> Self {
         let base = path.trim_end_matches('/').strip_suffix(rest).unwrap_or_default();
-        Self { dialect, base: base.trim_end_matches('/').into(), rest: rest.into() }
+        let encode = |path| utf8_percent_encode(path, NOT_IN_URIS).to_string();
+        Self { dialect, base: encode(base.trim_end_matches('/')), rest: encode(rest) }
     }
 }
 
@@ -99,7 +116,9 @@ impl Calls {
     fn find(&self, visitor: &Visitor, dialect: Dialect, id: &str) -> Option<Arc<Line>> {
         let line = self.lock().calls.get(id).cloned()?;
         let is_theirs = line.dialect() == dialect && line.presence.grant.identity == visitor.grant.identity;
-        (is_theirs && line.is_open()).then_some(line)
+        let line = (is_theirs && line.is_open()).then_some(line)?;
+        line.renew(&visitor.grant);
+        Some(line)
     }
 
     /// The line that has registered an id, if it is this client's.
@@ -126,7 +145,10 @@ impl Calls {
         let mut table = self.lock();
         match table.registered.get(uid) {
             Some(line) if !line.is_open() => {}
-            Some(line) if line.is_of(visitor) => return Ok((line.clone(), false)),
+            Some(line) if line.is_of(visitor) => {
+                line.renew(&visitor.grant);
+                return Ok((line.clone(), false));
+            }
             Some(_) => return Err(NotOpened::Taken),
             None => {}
         }
@@ -308,4 +330,21 @@ async fn read_body(visitor: &Visitor, body: Incoming) -> Result<String, Answer> 
 /// The text of a header.
 fn text_of(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(String::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_encoded_as_in_a_uri() {
+        for (path, rest, base, encoded) in [
+            ("/whip/cam", "cam", "/whip", "cam"),
+            ("/öffnung/tür|1/", "tür|1", "/%C3%B6ffnung", "t%C3%BCr%7C1"),
+            ("/whip/t%C3%BCr", "t%C3%BCr", "/whip", "t%C3%BCr"),
+        ] {
+            let place = Place::new(Dialect::Whip, path, rest);
+            assert_eq!((&place.base[..], &place.rest[..]), (base, encoded));
+        }
+    }
 }

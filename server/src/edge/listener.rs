@@ -127,8 +127,6 @@ impl Listener {
                     if std::mem::take(&mut self.in_trouble) {
                         info!("accepting connections again");
                     }
-                    // Signalling messages are small and urgent.
-                    let _ = stream.set_nodelay(true);
                     return (stream, canonical(address));
                 }
                 // The client gave up before it was accepted.

@@ -23,7 +23,7 @@ pub enum Forged {
     #[error("Forwarded and X-Forwarded-For name different clients")]
     Different,
     /// Its `Forwarded` header is malformed or ambiguous.
-    #[error("Forwarded is not as RFC 7239 has it")]
+    #[error("malformed Forwarded header (RFC 7239)")]
     Malformed,
 }
 

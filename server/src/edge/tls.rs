@@ -29,7 +29,7 @@ pub enum CertificateError {
     #[error("{0} holds no usable {1} in PEM form")]
     NotPem(PathBuf, &'static str),
     /// The key does not match the certificate, or rustls does not support it.
-    #[error("{0} and {1} are no pair: {2}")]
+    #[error("the certificate {0} and the key {1} do not match: {2}")]
     Mismatch(PathBuf, PathBuf, rustls::Error),
     /// A self-signed certificate can't be saved.
     #[error("cannot keep a self-signed certificate in {0}: {1}")]

@@ -20,12 +20,12 @@ pub fn http_dialects(bytes: &[u8]) {
     let kind = Some("application/trickle-ice-sdpfrag");
     let mut client = match whip::offer(Dialect::Whip, path, Some("application/sdp"), body) {
         Ok(client) => client,
-        Err(_) => Client::caller(Dialect::Whip, PeerId::guest(1), None),
+        Err(_) => Client::caller(Dialect::Whip, PeerId::guest(1, 1), None),
     };
-    let (key, peer) = (Key::from("call"), PeerId::guest(2));
+    let (key, peer) = (Key::from("call"), PeerId::guest(2, 1));
     let call = Call {
         key: key.clone(),
-        uid: PeerId::guest(1),
+        uid: PeerId::guest(1, 1),
         peer,
         dialect: Dialect::Text,
         is_caller: true,

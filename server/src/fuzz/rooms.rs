@@ -16,7 +16,7 @@ struct Sent {
 /// Frames of a member of a JSON room, one per line. What is forwarded and what is written must be read as the same.
 pub fn rooms(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
-    let sender = PeerId::guest(1);
+    let sender = PeerId::guest(1, 1);
     for line in text.lines() {
         let Ok(frame) = rooms::ClientFrame::parse(line) else { continue };
         let forwarded = rooms::with_sender(frame.cleaned.as_deref().unwrap_or(line), &sender);

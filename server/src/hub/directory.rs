@@ -9,13 +9,16 @@ use std::sync::Arc;
 use callbin_protocol::{MAX_LIST_LEN, PeerId};
 
 use super::{
-    Ability, Card, ConnId, Effect, Flow, Hub, Listed, Notice, Peer, Peers, Presence, Refusal,
+    Ability, Card, ConnId, Connection, Effect, Flow, Hub, Listed, Notice, Peer, Peers, Presence, Refusal,
     feed::{Feed, Item},
 };
 use crate::dialect::webrtcsink;
 
 /// What a peer counts in a list beyond its id and its description, in bytes, and what a list counts beyond its peers.
 const ENTRY: usize = 32;
+
+/// The most watchers of one owner: each of them gets all news.
+const MAX_WATCHERS: usize = 256;
 
 impl Item for Presence {
     fn notice(this: &Arc<Self>) -> Notice {
@@ -39,14 +42,21 @@ impl Hub {
         }
     }
 
-    pub(super) fn watch(&mut self, conn: ConnId) {
-        let is_allowed = self.may(conn, Ability::Call);
-        if let Some(connection) = self.connections.get_mut(&conn)
-            && connection.watch.is_none()
-            && is_allowed
-        {
-            connection.watch = Some(self.directory.add(conn));
+    pub(super) fn watch(&mut self, conn: ConnId) -> Result<(), Refusal> {
+        let is_watching = |connection: &Connection| connection.watch.is_some();
+        if self.connections.get(&conn).is_none_or(is_watching) || !self.may(conn, Ability::Call) {
+            return Ok(());
         }
+        let owners = self.owners(conn);
+        if self.is_any_at(&owners, MAX_WATCHERS, |usage| usage.watchers) {
+            return Err(Refusal::TooManyWatchers);
+        }
+        self.count(&owners, |usage| usage.watchers += 1);
+        let place = self.directory.add(conn);
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.watch = Some(place);
+        }
+        Ok(())
     }
 
     /// What has happened so far is delivered.
@@ -61,6 +71,8 @@ impl Hub {
         let place = self.connections.get_mut(&conn).and_then(|connection| connection.watch.take());
         if let Some(place) = place {
             self.directory.remove(place);
+            let owners = self.owners(conn);
+            self.count(&owners, |usage| usage.watchers -= 1);
         }
     }
 

@@ -37,6 +37,7 @@ impl Hub {
             if connection.dialect.is_single() {
                 assert!(connection.uids.len() <= 1 && connection.calls.len() <= 1, "one id and one call");
             }
+            counted += if connection.watch.is_some() { connection.owners().len() } else { 0 };
             for uid in &connection.uids {
                 registered += 1;
                 assert_eq!(hub.uids[uid].conn, *conn, "a uid leads to its connection");
@@ -48,8 +49,9 @@ impl Hub {
         assert_eq!(members.len(), in_rooms, "a connection is in one room");
         assert_eq!(members.iter().collect::<HashSet<_>>().len(), in_rooms, "and there once");
         assert_eq!(hub.sessions, callers, "sessions are counted");
-        let usage: usize = hub.usage.values().map(|usage| usage.sessions + usage.rooms).sum();
-        assert_eq!(usage, counted, "sessions and rooms are counted once for each of their owners");
+        let usage: usize =
+            hub.usage.values().map(|usage| usage.sessions + usage.rooms + usage.watchers).sum();
+        assert_eq!(usage, counted, "each thing is counted once for each of its owners");
         let watching = hub.connections.iter().filter(|(_, connection)| connection.watch.is_some());
         let watching: HashSet<_> = watching.map(|(conn, _)| *conn).collect();
         assert_eq!(hub.directory.followers().collect::<HashSet<_>>(), watching, "who watches gets news");

@@ -199,6 +199,8 @@ pub enum Refusal {
     TooManyRooms,
     /// The address or identity has started too many calls.
     TooManySessions,
+    /// The address or identity watches with too many connections.
+    TooManyWatchers,
     /// Neither of the two offers: the caller only answers, and so does the callee.
     NobodyOffers,
     /// The webhook did not answer.
@@ -225,6 +227,7 @@ impl Refusal {
             Self::RoomFull(_) => "room is full",
             Self::TooManyRooms => "too many rooms",
             Self::TooManySessions => "too many sessions",
+            Self::TooManyWatchers => "too many listeners",
             Self::NobodyOffers => "neither peer offers",
             Self::Unavailable | Self::Other(_) => "other",
         }

@@ -585,6 +585,12 @@ mod notices {
         assert_eq!(cost(&fixture, "ROOM r"), 0, "in a room already");
         assert_eq!(cost(&fixture, "ROOM_PEER_LIST"), 51);
         assert_eq!(cost(&fixture, "ROOM_PEER_MSG p100 hi"), 0);
+        let send = |bytes: usize| {
+            let signal = callbin_protocol::Signal::OfferRequest;
+            let payload = Payload::new(Dialect::Rooms, "x".repeat(bytes).into(), signal);
+            fixture.hub.fan_out(ALICE, &Request::Send { to: None, hint: None, payload })
+        };
+        assert_eq!((send(100), send(10 * 1024)), (51, 11 * 51), "each member gets a copy");
         assert_eq!(fixture.fan_out(BOB, "ROOM r"), 0, "a full room refuses");
         assert_eq!(fixture.fan_out(ConnId(9), "ROOM r"), 0);
     }

@@ -113,26 +113,28 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("callbin");
         let build = vec![("version", env!("CARGO_PKG_VERSION"))];
-        registry.register("build", "What is running", Info::new(build));
+        registry.register("build", "Version of the running server", Info::new(build));
         let mut gauge = |name: &str, help: &str| register(&mut registry, name, help, Gauge::default());
         let connections = gauge("connections", "Open WebSockets");
         let peers = gauge("peers", "Registered uids");
-        let sessions = gauge("sessions", "Sessions of two");
-        let rooms = gauge("rooms", "Rooms with somebody in them");
+        let sessions = gauge("sessions", "Sessions of two peers");
+        let rooms = gauge("rooms", "Rooms with at least one member");
         let queued_bytes = gauge("queued_bytes", "Bytes waiting to be sent");
-        let longest_queue = gauge("longest_queue_bytes", "Bytes waiting to be sent to the slowest reader");
-        let queue_budget =
-            gauge("queue_budget_bytes", "Bytes that may be kept for peers, above 16 KiB for each");
-        let queue_budget_used =
-            gauge("queue_budget_used_bytes", "Bytes that are kept for peers, above 16 KiB for each");
-        let ready = gauge("ready", "1 while new registrations are taken");
+        let longest_queue =
+            gauge("longest_queue_bytes", "Bytes waiting to be sent to the peer with the longest queue");
+        let queue_budget = gauge(
+            "queue_budget_bytes",
+            "Common budget for queues and incomplete messages above 16 KiB per peer, in bytes",
+        );
+        let queue_budget_used = gauge("queue_budget_used_bytes", "Bytes of the common budget in use");
+        let ready = gauge("ready", "1 while new registrations are accepted");
         let mut counter = |name: &str, help: &str| register(&mut registry, name, help, Counter::default());
         let accepted = counter("accepted_connections", "TCP connections accepted");
         let accept_errors = counter("accept_errors", "TCP connections that could not be accepted");
-        let registrations = counter("registrations", "HELLOs accepted");
-        let calls = counter("calls", "SESSIONs accepted");
-        let joins = counter("joins", "ROOMs accepted");
-        let unanswered_offers = counter("unanswered_offers", "Sessions that ended with an offer unanswered");
+        let registrations = counter("registrations", "Accepted registrations");
+        let calls = counter("calls", "Accepted calls");
+        let joins = counter("joins", "Accepted joins");
+        let unanswered_offers = counter("unanswered_offers", "Sessions that ended with an unanswered offer");
         let (messages, bytes) =
             (Family::<KindLabel, Counter>::default(), Family::<KindLabel, Counter>::default());
         registry.register("messages", "Messages received, by kind", messages.clone());
@@ -156,7 +158,7 @@ impl Default for Metrics {
         );
         let buckets = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
         let offer_to_answer = Histogram::new(buckets);
-        let help = "From an offer to its answer, in sessions";
+        let help = "Time from an offer to its answer, in sessions";
         registry.register_with_unit("offer_to_answer", help, Unit::Seconds, offer_to_answer.clone());
         let traffic = KINDS.map(|kind| Traffic {
             messages: messages.get_or_create(&KindLabel { kind }).clone(),

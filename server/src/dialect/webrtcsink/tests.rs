@@ -450,6 +450,27 @@ mod directory {
     }
 
     #[test]
+    fn listeners_of_one_address_are_bounded() {
+        let mut net = Net::default();
+        let listeners: Vec<ConnId> = (0..256).map(|_| net.listener().0).collect();
+        let (conn, id) = net.sink();
+        net.say(conn, status(&["listener"]));
+        let error = json!({ "type": "error", "details": "too many listeners from here" });
+        assert_eq!(net.json(conn), [changed(&id, &["listener"], Value::Null), error]);
+        net.leave(listeners[0]);
+        net.say(listeners[1], status(&[]));
+        for _ in 0..2 {
+            let (listener, _) = net.listener();
+            net.text(&format!("text{}", listener.0));
+            net.pass_on(usize::MAX);
+            assert_eq!(net.json(listener).len(), 1, "it hears of the text peer");
+        }
+        assert_eq!(net.json(conn), [] as [Value; 0], "it listens to nothing");
+        net.say(conn, status(&["listener"]));
+        assert_eq!(net.json(conn).len(), 2, "it may try again");
+    }
+
+    #[test]
     fn listeners_hear_who_comes_changes_and_goes() {
         let mut net = Net::default();
         let (listener, _) = net.listener();
@@ -514,7 +535,11 @@ mod directory {
     #[test]
     fn news_cost_the_same_with_a_thousand_listeners() {
         let mut net = Net::default();
-        let listeners: Vec<ConnId> = (0..1000).map(|_| net.listener().0).collect();
+        let mut listeners = Vec::new();
+        for host in 0..4 {
+            net.host = host;
+            listeners.extend((0..250).map(|_| net.listener().0));
+        }
         net.holds_news = true;
         let conn = ConnId(0);
         let mut effects = Vec::new();
@@ -599,7 +624,7 @@ mod ids {
         net.welcome(claims);
         net.say(claims, start_session(&id));
         let start = net.only(producer);
-        assert_eq!(start["peerId"], PeerId::guest(claims.0).as_str());
+        assert_eq!(start["peerId"], guest(claims.0).as_str());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::Visitor;
 use crate::{
-    access::{owner::network, webhook::Verdict},
+    access::{Grant, owner::network, webhook::Verdict},
     close::CloseReason,
     connection::Presence,
     delivery::{
@@ -25,8 +25,8 @@ use crate::{
     runtime::Alarm,
 };
 
-/// The longest time without any request in a call that was answered. Its media go on without requests, and the other
-/// side ends it when they stop.
+/// The longest time without any request in an answered call of two HTTP clients. Media go on without requests, and neither
+/// has a connection whose end would show that it is gone.
 const LONGEST_SILENCE: Duration = Duration::from_secs(12 * 3600);
 
 /// The most requests that wait for news of one line.
@@ -50,6 +50,8 @@ pub struct Inner {
     pub call: Option<String>,
     /// Why the line is closed.
     pub closed: Option<CloseReason>,
+    /// The permissions of the latest token with the same permissions: the line ends when that expires.
+    grant: Arc<Grant>,
     wakers: Vec<Waker>,
     /// Requests that wait.
     polls: usize,
@@ -59,8 +61,8 @@ pub struct Inner {
 
 impl Line {
     pub(super) fn new(presence: Presence, client: Client, call: Option<String>) -> Self {
-        let (closed, wakers, polls, touched) = (None, Vec::new(), 0, Instant::now());
-        Self { presence, inner: Mutex::new(Inner { client, call, closed, wakers, polls, touched }) }
+        let grant = presence.grant.clone();
+        Self { presence, inner: Mutex::new(Inner::new(client, call, grant)) }
     }
 
     /// The client's dialect.
@@ -78,6 +80,14 @@ impl Line {
         let Presence { grant, address, .. } = &self.presence;
         grant.identity == visitor.grant.identity
             && (grant.identity.is_some() || network(address.ip()) == network(visitor.address.ip()))
+    }
+
+    /// Takes note of a request's token.
+    pub(super) fn renew(&self, grant: &Arc<Grant>) {
+        let mut inner = self.lock();
+        if inner.grant.is_extended_by(grant) {
+            inner.grant = grant.clone();
+        }
     }
 
     /// Empties the outbox until the line ends.
@@ -119,7 +129,7 @@ impl Line {
                 }
                 Some(Next::Close(reason)) => return reason,
                 Some(Next::Pending) => {}
-                None if self.presence.grant.time_left().is_zero() => return CloseReason::TokenExpired,
+                None if self.lock().grant.time_left().is_zero() => return CloseReason::TokenExpired,
                 None if self.is_abandoned() => return CloseReason::Abandoned,
                 None => {}
             }
@@ -159,7 +169,7 @@ impl Line {
         let inner = self.lock();
         let patience = inner.patience(self.presence.app.settings().limits.keepalive);
         let own = if inner.polls > 0 { patience } else { patience.saturating_sub(inner.touched.elapsed()) };
-        own.max(Duration::from_millis(1)).min(self.presence.grant.time_left())
+        own.max(Duration::from_millis(1)).min(inner.grant.time_left())
     }
 
     fn is_abandoned(&self) -> bool {
@@ -265,6 +275,11 @@ impl Line {
 }
 
 impl Inner {
+    fn new(client: Client, call: Option<String>, grant: Arc<Grant>) -> Self {
+        let (closed, wakers, polls, touched) = (None, Vec::new(), 0, Instant::now());
+        Self { client, call, closed, grant, wakers, polls, touched }
+    }
+
     /// The state, if this is still its call: a registration may have another one meanwhile.
     pub fn in_call(&mut self, call: &str) -> Option<&mut Client> {
         let is_there = self.client.leg().is_some() && self.call.as_deref() == Some(call);
@@ -274,6 +289,7 @@ impl Inner {
     /// How long it may go without a request. `keepalive` is the time between polls of a client that is there.
     fn patience(&self, keepalive: Duration) -> Duration {
         match self.client.leg() {
+            Some(leg) if leg.was_answered() && leg.is_bound_to_peer() => Duration::MAX,
             Some(leg) if leg.was_answered() => LONGEST_SILENCE,
             // Somebody may have to be asked whether to take the call.
             Some(_) => 2 * keepalive,
@@ -323,6 +339,34 @@ impl Drop for Hold {
     fn drop(&mut self) {
         if let Some(line) = self.0.take() {
             line.close();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use callbin_protocol::PeerId;
+
+    use super::*;
+    use crate::{
+        dialect::http::tests::{OFFER, from_text, sdp},
+        hub::Call,
+    };
+
+    #[test]
+    fn patience_depends_on_who_else_shows_that_the_call_goes_on() {
+        let keepalive = Duration::from_secs(30);
+        for (dialect, patience) in [(Dialect::Text, Duration::MAX), (Dialect::Rest, LONGEST_SILENCE)] {
+            let peer = PeerId::new("cam").unwrap();
+            let client = Client::caller(Dialect::Whip, peer.clone(), Some(OFFER.into()));
+            let mut inner = Inner::new(client, None, Arc::default());
+            assert_eq!(inner.patience(keepalive), keepalive);
+            let (key, uid) = ("call".into(), PeerId::new("me").unwrap());
+            let call = Call { key, uid, peer, dialect, is_caller: true, is_asked: false };
+            inner.client.take(Notice::Called(Box::new(call)));
+            assert_eq!(inner.patience(keepalive), 2 * keepalive);
+            inner.client.take(from_text("call", &sdp("answer")));
+            assert_eq!(inner.patience(keepalive), patience);
         }
     }
 }

@@ -57,24 +57,20 @@ impl WebhookMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("webhook");
         let questions = Family::<OutcomeLabel, Counter>::default();
-        registry.register("questions", "Questions to the webhook, by what became of them", questions.clone());
+        registry.register("questions", "Questions to the webhook, by outcome", questions.clone());
         // Create all of them at the start; otherwise the first failure would not show as an increase.
         for outcome in [Outcome::Allowed, Outcome::Refused, Outcome::Failed, Outcome::Crowded] {
             drop(questions.get_or_create(&OutcomeLabel { outcome }));
         }
         let requests = Counter::default();
-        registry.register(
-            "requests",
-            "HTTP requests to the webhook, those that ask again included",
-            requests.clone(),
-        );
+        registry.register("requests", "HTTP requests to the webhook, retries included", requests.clone());
         let (places_used, waiting, places) = (Gauge::default(), Gauge::default(), Gauge::<i64>::default());
-        registry.register("places_used", "Questions to the webhook under way", places_used.clone());
-        registry.register("waiting", "Questions to the webhook that wait for a place", waiting.clone());
-        registry.register("places", "Questions to the webhook that may be under way", places.clone());
+        registry.register("places_used", "Questions to the webhook in progress", places_used.clone());
+        registry.register("waiting", "Questions to the webhook that wait for a free place", waiting.clone());
+        registry.register("places", "Maximum of concurrent questions to the webhook", places.clone());
         places.set(PLACES.try_into().unwrap_or(i64::MAX));
         let seconds = Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
-        let help = "From a question to the webhook to what became of it";
+        let help = "Time from a question to the webhook to its outcome";
         registry.register_with_unit("question", help, Unit::Seconds, seconds.clone());
         Self { requests, places_used, waiting, questions, seconds }
     }

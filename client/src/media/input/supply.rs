@@ -1,0 +1,273 @@
+//! One source that may fail: a thread that follows [`Healing`], opens and closes the source, and shows its cards.
+//!
+//! Devices and networks may hang while they are opened or closed. That happens on a second thread, so that cards and
+//! reports go on; an attempt begins only when the one before has gone.
+
+use std::{
+    sync::{
+        Arc, Mutex, Once, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    attempt::{Attempt, Said, Tell},
+    card,
+    healing::{AtEnd, Effect, Healing, Input},
+    news::{Change, News, Notice},
+    relay::{Relay, Tap},
+    spec::Spec,
+};
+use crate::{cli::Size, exit::Failure, sdp::Kind};
+
+/// Time between two looks at a live source.
+const TICK: Duration = Duration::from_millis(200);
+/// Time between two pictures of a card. GStreamer's receivers take a frame for lost if the frames become much rarer.
+const CARD: Duration = Duration::from_millis(66);
+/// Length of one buffer of sound.
+const SOUND: Duration = Duration::from_millis(20);
+/// Bytes of one buffer of sound: 48 kHz, 16 bits, one channel.
+const SOUND_BYTES: usize = 960 * 2;
+/// Time limit for the end of the thread.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// What to open, and for which inputs.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) spec: Spec,
+    /// What events and cards call it.
+    pub(super) label: String,
+    pub(super) size: Size,
+    pub(super) fps: u16,
+    pub(super) parts: Vec<(Kind, Arc<Relay>)>,
+}
+
+/// A source. Dropping it closes the source; a source that hangs is left behind.
+#[derive(Debug)]
+pub(super) struct Supply {
+    notes: SyncSender<Said>,
+    begun: Once,
+    over: Mutex<Receiver<()>>,
+}
+
+impl Supply {
+    /// A source that is not opened yet.
+    pub(super) fn new(plan: Plan, news: News) -> Result<Self, Failure> {
+        let (notes, inbox) = sync_channel(16);
+        let (ending, over) = channel();
+        let tell = notes.clone();
+        let (orders, todo) = channel();
+        let for_worker = plan.clone();
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new().name(name.into()).spawn(work).map_err(Failure::internal)
+        };
+        spawn("source-open", Box::new(move || work(&for_worker, &todo, &tell)))?;
+        spawn(
+            "source",
+            Box::new(move || {
+                Keeper::new(plan, news, orders).run(&inbox);
+                drop(ending);
+            }),
+        )?;
+        Ok(Self { notes, begun: Once::new(), over: Mutex::new(over) })
+    }
+}
+
+impl Supply {
+    /// Opens the source, if that was not done before.
+    pub(super) fn begin(&self) {
+        self.begun.call_once(|| {
+            let _ = self.notes.try_send(Said::Begin);
+        });
+    }
+}
+
+impl Drop for Supply {
+    fn drop(&mut self) {
+        let _ = self.notes.try_send(Said::Quit);
+        // The other end is only ever dropped.
+        let over = self.over.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = over.recv_timeout(GOODBYE);
+    }
+}
+
+/// An order to the second thread.
+enum Order {
+    Open(u64, Vec<Arc<Tap>>),
+    Close,
+}
+
+/// Opens and closes the source, one attempt after the other.
+fn work(plan: &Plan, todo: &Receiver<Order>, notes: &SyncSender<Said>) {
+    let mut attempt = None;
+    for order in todo {
+        // Close the old one first: a device can be opened only once.
+        drop(attempt.take());
+        if let Order::Open(number, taps) = order {
+            let tell = Tell::new(number, notes.clone());
+            match Attempt::open(plan, &taps, &tell) {
+                Ok(opened) => attempt = Some(opened),
+                Err(reason) => tell.failed(&reason),
+            }
+        }
+    }
+}
+
+/// The state of the first thread.
+struct Keeper {
+    plan: Plan,
+    news: News,
+    orders: Sender<Order>,
+    healing: Healing,
+    began: Instant,
+    /// Number of the attempt under way.
+    number: u64,
+    taps: Vec<Arc<Tap>>,
+    /// Buffers that each tap had at the last look.
+    seen: Vec<u64>,
+    cards: Vec<Card>,
+}
+
+/// The card of one part, once it was needed, and when its next buffer is due.
+#[derive(Default)]
+struct Card {
+    buffer: Option<gst::Buffer>,
+    due: Option<Duration>,
+}
+
+impl Keeper {
+    fn new(plan: Plan, news: News, orders: Sender<Order>) -> Self {
+        let names: Vec<_> = plan.parts.iter().map(|(kind, _)| part_name(*kind)).collect();
+        let at_end = match () {
+            () if plan.spec.repeats() => AtEnd::Repeat,
+            () if plan.spec.ends() => AtEnd::Stay,
+            () => AtEnd::Fail,
+        };
+        let cards = plan.parts.iter().map(|_| Card::default()).collect();
+        Self {
+            healing: Healing::new(&names, at_end),
+            began: Instant::now(),
+            number: 0,
+            taps: Vec::new(),
+            seen: Vec::new(),
+            plan,
+            news,
+            orders,
+            cards,
+        }
+    }
+
+    fn run(mut self, inbox: &Receiver<Said>) {
+        if inbox.recv() != Ok(Said::Begin) {
+            return;
+        }
+        self.began = Instant::now();
+        loop {
+            let now = self.began.elapsed();
+            self.look(now);
+            self.handle(now, Input::Time);
+            self.show_cards(now);
+            let wait = self.next_due(now).saturating_sub(self.began.elapsed());
+            match inbox.recv_timeout(wait) {
+                Ok(Said::Failed(number, reason)) if number == self.number => {
+                    self.look(self.began.elapsed());
+                    self.handle(self.began.elapsed(), Input::Failed(reason));
+                }
+                Ok(Said::Ended(number)) if number == self.number => {
+                    self.look(self.began.elapsed());
+                    self.handle(self.began.elapsed(), Input::Ended);
+                }
+                Ok(Said::Failed(..) | Said::Ended(_) | Said::Begin) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(Said::Quit) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.close();
+    }
+
+    /// Looks which parts got buffers.
+    fn look(&mut self, now: Duration) {
+        for part in 0..self.taps.len() {
+            let fed = self.taps.get(part).map_or(0, |tap| tap.fed());
+            if let Some(seen) = self.seen.get_mut(part)
+                && std::mem::replace(seen, fed) != fed
+            {
+                self.handle(now, Input::Fed(part));
+            }
+        }
+    }
+
+    fn handle(&mut self, now: Duration, input: Input) {
+        for effect in self.healing.handle(now, input) {
+            match effect {
+                Effect::Open => self.open(),
+                Effect::Close => self.close(),
+                Effect::Lost(part, reason) => self.report(part, Change::Lost(reason)),
+                Effect::Back(part) => {
+                    self.cards.get_mut(part).into_iter().for_each(|card| card.due = None);
+                    self.report(part, Change::Back);
+                }
+            }
+        }
+    }
+
+    fn open(&mut self) {
+        self.number += 1;
+        self.taps = self.plan.parts.iter().map(|(_, relay)| Arc::new(Tap::new(relay.clone()))).collect();
+        self.seen = vec![0; self.taps.len()];
+        let _ = self.orders.send(Order::Open(self.number, self.taps.clone()));
+    }
+
+    fn close(&mut self) {
+        self.taps.drain(..).for_each(|tap| tap.close());
+        let _ = self.orders.send(Order::Close);
+    }
+
+    fn report(&self, part: usize, change: Change) {
+        let Some((kind, _)) = self.plan.parts.get(part) else { return };
+        self.news.tell(Notice { source: self.plan.label.clone(), kind: *kind, change });
+    }
+
+    /// Pushes the cards of lost parts that are due. A thread that was late does not make up for more than a few.
+    fn show_cards(&mut self, now: Duration) {
+        for (part, card) in self.cards.iter_mut().enumerate() {
+            let Some((kind, relay)) = self.plan.parts.get(part) else { continue };
+            if !self.healing.is_lost(part) {
+                continue;
+            }
+            let interval = interval(*kind);
+            let mut due = card.due.filter(|due| *due + 10 * interval > now).unwrap_or(now);
+            while due <= now {
+                let buffer = card.buffer.get_or_insert_with(|| buffer(*kind, &self.plan));
+                let age = gst::ClockTime::try_from(now.saturating_sub(due)).unwrap_or_default();
+                relay.push(buffer.copy(), Some(relay.timing().running_time().saturating_sub(age)));
+                due += interval;
+            }
+            card.due = Some(due);
+        }
+    }
+
+    fn next_due(&self, now: Duration) -> Duration {
+        let cards = self.cards.iter().filter_map(|card| card.due);
+        cards.chain(self.healing.deadline()).chain([now + TICK]).min().unwrap_or(now + TICK)
+    }
+}
+
+fn part_name(kind: Kind) -> &'static str {
+    if kind == Kind::Audio { "sound" } else { "picture" }
+}
+
+fn interval(kind: Kind) -> Duration {
+    if kind == Kind::Audio { SOUND } else { CARD }
+}
+
+/// The picture of a card, or silence.
+fn buffer(kind: Kind, plan: &Plan) -> gst::Buffer {
+    let bytes = if kind == Kind::Audio { vec![0; SOUND_BYTES] } else { card::draw(plan.size, &plan.label) };
+    let mut buffer = gst::Buffer::from_slice(bytes);
+    if let (Kind::Audio, Some(buffer)) = (kind, buffer.get_mut()) {
+        buffer.set_duration(gst::ClockTime::try_from(SOUND).ok());
+    }
+    buffer
+}
