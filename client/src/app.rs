@@ -109,13 +109,13 @@ impl App {
         let (to_data_news, data_news) = channel::bounded(MAX_DATA_NEWS);
         let data = &options.data;
         let joins = Arc::new(Joins::new(&data.joins, data.on_stale.as_deref(), &to_data_news)?);
-        let archive = Arc::new(Archive::new(&options.record, &to_data_news)?);
         let (source_news, notices) = SourceNews::new();
+        let archive = Arc::new(Archive::new(&options.record, &to_data_news)?);
         let config = PeerConfig {
             stun: options.stun.clone(),
             turn: options.turn.clone(),
             policy: options.ice_transport_policy,
-            latency: options.media.latency,
+            latency: options.media.latency.0,
             audio: options.media.audio(),
             video: options.media.video(),
             joins: joins.clone(),
@@ -272,8 +272,8 @@ impl App {
             Raw::Lookup(lookup) => self.engine.looked_up(lookup),
             Raw::Lost(lost) => self.tell_loss(lost),
             Raw::Data((who, event)) => self.reporter.tell(who.as_ref(), &event),
-            Raw::Snap => self.archive.snap(),
             Raw::Notice(notice) => self.reporter.tell(None, &notice.into()),
+            Raw::Snap => self.archive.snap(),
             Raw::Interrupted => return Ok(Wake::Interrupted),
             Raw::Time => {
                 self.engine.tick();
@@ -331,11 +331,11 @@ impl App {
             it = lookup => Raw::Lookup(it),
             it = lost => Raw::Lost(it),
             it = data => Raw::Data(it),
+            it = notice => Raw::Notice(it),
             signal = self.signals.next().fuse() => match signal {
                 Some(Ok(Unix::Usr1)) => Raw::Snap,
                 _ => Raw::Interrupted,
             },
-            it = notice => Raw::Notice(it),
             _ = time => Raw::Time,
         }
     }
@@ -351,8 +351,8 @@ enum Raw {
     Lookup(Lookup),
     Lost(Lost),
     Data(Told),
-    Snap,
     Notice(Notice),
+    Snap,
     Interrupted,
     Time,
 }

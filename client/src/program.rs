@@ -28,11 +28,11 @@ pub fn run(cli: &Cli, started: Instant) -> ExitCode {
         Command::Call { options, .. } | Command::Wait { options, .. } | Command::Room { options, .. } => {
             run_call(&cli.command, options, started)
         }
+        Command::Man { dir } => print(manual::write_pages(Cli::command(), dir)),
+        Command::Completions { shell } => print(manual::completions(Cli::command(), *shell)),
         Command::Record { options, .. } => run_call(&cli.command, &options.for_recording(), started),
         Command::Publish { options, .. } => run_call(&cli.command, &options.for_publishing(), started),
         Command::Play { options, .. } => run_call(&cli.command, &options.for_playing(), started),
-        Command::Man { dir } => print(manual::write_pages(Cli::command(), dir)),
-        Command::Completions { shell } => print(manual::completions(Cli::command(), *shell)),
         Command::Window(options) => view::window::run(options),
         Command::Grab(options) => grab::run(options),
     }

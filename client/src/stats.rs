@@ -61,6 +61,9 @@ pub struct VideoStats {
     /// The longest time without a decoded frame since the last event, in milliseconds; none before the first frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gap_ms: Option<u64>,
+    /// How long a missing packet is waited for, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buffer_ms: Option<u32>,
     /// Pixels from left to right; none before the first frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<u32>,

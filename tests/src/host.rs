@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use async_std::channel;
+use async_std::{channel, future::timeout, task};
 use callbin::{
     cli::{Cli, Command, IcePolicy},
     engine::{Engine, Lookup, Out},
@@ -56,7 +56,7 @@ impl Host {
             stun: None,
             turn: Vec::new(),
             policy: IcePolicy::All,
-            latency: 100,
+            latency: Some(100),
             audio: media,
             video: media,
             joins: Arc::default(),
@@ -71,8 +71,11 @@ impl Host {
         Self { engine, inbox, lookups }
     }
 
-    /// Handles what the pipelines and lookups report.
-    fn turn(&mut self) {
+    /// Waits for an event of a pipeline, for `limit` at most, and handles all that the pipelines and lookups report.
+    pub fn turn(&mut self, limit: Duration) {
+        if let Ok(Ok(said)) = task::block_on(timeout(limit, self.inbox.recv())) {
+            self.engine.peer_event(said.slot, said.generation, said.event);
+        }
         while let Ok(Said { slot, generation, event, .. }) = self.inbox.try_recv() {
             self.engine.peer_event(slot, generation, event);
         }
@@ -119,7 +122,7 @@ fn serve(socket: &mut Socket, saying: &Receiver<String>, hears: &Sender<String>)
     let mut host = Host::start((true, true), DEADLINE);
     let key = host.engine.open(None, Start::BeCalled, true, Duration::ZERO);
     loop {
-        host.turn();
+        host.turn(Duration::ZERO);
         while let Some((_, out)) = host.engine.next_out() {
             match out {
                 Out::Send(signal) => socket.send(&signal.to_string()),

@@ -12,14 +12,16 @@ mod compound;
 mod congestion;
 mod dtls;
 mod extensions;
+mod intake;
 mod outflow;
 mod path;
+mod playout;
 mod reaper;
 mod renumber;
 mod rtcp;
 mod voice;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use callbin_protocol::{PeerId, SdpType};
 use gst::prelude::*;
@@ -28,7 +30,10 @@ use gst_webrtc::{
     WebRTCSessionDescription,
 };
 
-use self::{certificate::Certificate, dtls::Gate, extensions::Extensions, outflow::Outflow};
+use self::{
+    certificate::Certificate, channels::Channels, dtls::Gate, extensions::Extensions, outflow::Outflow,
+    playout::Playout,
+};
 pub use self::{
     channels::Lasting,
     reaper::Reaper,
@@ -84,8 +89,6 @@ pub enum PeerEvent {
     DtlsClosed,
     /// The first decoded sound or frame.
     First(receive::First),
-    /// The peer opened a data channel.
-    Channel(WebRTCDataChannel),
     /// A data channel is open.
     ChannelOpen,
     /// A text message arrived.
@@ -119,8 +122,8 @@ pub struct PeerConfig {
     pub turn: Vec<String>,
     /// Which candidates to use.
     pub policy: IcePolicy,
-    /// Jitter buffer in milliseconds.
-    pub latency: u32,
+    /// Jitter buffer in milliseconds; `None` follows the line.
+    pub latency: Option<u32>,
     /// Whether sound is sent, and received.
     pub audio: (bool, bool),
     /// Whether a picture is sent, and received.
@@ -162,7 +165,7 @@ pub struct Peer {
     /// The kind of each receiving branch.
     inputs: Vec<Kind>,
     routes: Arc<receive::Routes>,
-    channels: Vec<WebRTCDataChannel>,
+    channels: Channels,
     desk: Arc<Desk>,
     taps: Taps,
     gate: Arc<Gate>,
@@ -174,6 +177,7 @@ pub struct Peer {
     /// Payload types that the answer changed.
     renumbered: Vec<renumber::Pair>,
     path: Option<Path>,
+    playout: Playout,
     /// How often [`Peer::stats`] was called.
     looks: u32,
 }
@@ -228,7 +232,8 @@ impl Peer {
         source.timing.apply(&pipeline);
         let webrtcbin = make("webrtcbin")?;
         webrtcbin.set_property_from_str("bundle-policy", "max-bundle");
-        webrtcbin.set_property("latency", config.latency);
+        let playout = Playout::new(config.latency);
+        webrtcbin.set_property("latency", playout.start());
         if config.policy == IcePolicy::Relay {
             webrtcbin.set_property_from_str("ice-transport-policy", "relay");
         }
@@ -237,6 +242,7 @@ impl Peer {
         let certificate = Certificate::generate()?;
         let outflow = Outflow::new(source.target, !config.joins.is_empty());
         let routes = Arc::new(receive::Routes::default());
+        let channels = Channels::default();
         let desk = config.joins.desk(uid.clone());
         let taps = config.archive.taps(uid);
         let shared = callbacks::Shared {
@@ -246,6 +252,7 @@ impl Peer {
             outflow: &outflow,
             routes: &routes,
             desk: &desk,
+            channels: &channels,
             certificate: &certificate.pem,
         };
         callbacks::connect(&pipeline, &webrtcbin, &shared);
@@ -269,7 +276,7 @@ impl Peer {
             media: Vec::new(),
             inputs: Vec::new(),
             routes,
-            channels: Vec::new(),
+            channels,
             desk,
             taps,
             gate,
@@ -279,6 +286,7 @@ impl Peer {
             deferred: None,
             renumbered: Vec::new(),
             path: None,
+            playout,
             looks: 0,
         };
         peer.set_state(gst::State::Ready)?;
@@ -455,7 +463,7 @@ impl Peer {
 
     /// The data channels that the peer goes on to use after it has replaced its transport.
     pub fn lasting_channels(&self) -> Vec<Lasting> {
-        self.channels.iter().filter_map(Lasting::of).collect()
+        self.channels.all().iter().filter_map(Lasting::of).collect()
     }
 
     /// Takes over the data channels of this peer's last pipeline. Call it before the offer is applied.
@@ -465,26 +473,22 @@ impl Peer {
         counted.into_iter().try_for_each(|it| self.open_channel(it.label(), Some(it.options())))
     }
 
-    fn open_channel(&mut self, label: &str, options: Option<gst::Structure>) -> Result<(), Failure> {
+    fn open_channel(&self, label: &str, options: Option<gst::Structure>) -> Result<(), Failure> {
         let channel = self
             .webrtcbin
             .emit_by_name::<Option<WebRTCDataChannel>>("create-data-channel", &[&label, &options])
             .ok_or_else(|| Failure::internal("webrtcbin makes no data channel"))?;
         callbacks::connect_channel(&channel, &self.voice, &self.gate, &self.desk);
-        self.channels.push(channel);
+        self.channels.keep(channel);
         Ok(())
-    }
-
-    /// Keeps a data channel that the peer opened.
-    pub fn add_channel(&mut self, channel: WebRTCDataChannel) {
-        self.channels.push(channel);
     }
 
     /// Sends `text` on the first open data channel; false if there is none or sending fails.
     pub fn say(&self, text: &str) -> bool {
         let open =
             |channel: &&WebRTCDataChannel| channel.ready_state() == gst_webrtc::WebRTCDataChannelState::Open;
-        let channel = self.channels.iter().filter(open).find(|channel| !self.desk.has(channel));
+        let channels = self.channels.all();
+        let channel = channels.iter().filter(open).find(|channel| !self.desk.has(channel));
         channel.is_some_and(|channel| channel.send_string_full(Some(text)).is_ok())
     }
 
@@ -522,7 +526,23 @@ impl Peer {
         }
         rtcp::fill_in(&self.webrtcbin, &mut stats);
         self.outflow.fill_in(&mut stats);
+        self.follow_line(&mut stats);
         stats
+    }
+
+    /// Sets the jitter buffers to what the line needs.
+    fn follow_line(&mut self, stats: &mut PeerStats) {
+        let ms = |ms: f64| Duration::try_from_secs_f64(ms / 1000.0).ok();
+        let rtp = &stats.video.rtp;
+        let line = playout::Line {
+            round_trip: stats.rtt_ms.and_then(ms),
+            jitter: rtp.jitter_ms.and_then(ms),
+            received: rtp.packets,
+            lost: rtp.lost,
+        };
+        let buffer = self.playout.follow(line);
+        rtcp::set_buffers(&self.webrtcbin, buffer);
+        stats.video.buffer_ms = Some(buffer.latency);
     }
 
     /// Ends the pipeline on its own thread, not on this one or a streaming thread. With `goodbye`, the peer gets a DTLS
@@ -534,7 +554,6 @@ impl Peer {
         self.taps = Taps::default();
         // Stop the buffers: they would delay the teardown.
         self.media.clear();
-        self.channels.clear();
         if let Some(bus) = self.pipeline.bus() {
             bus.unset_sync_handler();
         }
@@ -650,7 +669,7 @@ fn rtp_caps(kind: Kind, codec: &Codec) -> gst::Caps {
     caps = if kind == Kind::Audio {
         // RFC 7587, section 7: two channels in the description, whatever is sent.
         let opus = caps.field("media", "audio").field("encoding-name", "OPUS").field("clock-rate", 48_000i32);
-        opus.field("encoding-params", "2")
+        opus.field("encoding-params", "2").field("useinbandfec", "1")
     } else {
         caps.field("media", "video").field("encoding-name", "VP8").field("clock-rate", 90_000i32)
     };

@@ -23,6 +23,9 @@ use crate::{media::make, sdp::Kind};
 /// Frames that may wait between two threads of a live source; older ones are dropped.
 const LIVE_QUEUE: u32 = 3;
 
+/// How late the pictures of a live network source are shown, so that they come at an even pace.
+const BURST: gst::ClockTime = gst::ClockTime::from_mseconds(100);
+
 /// What the thread of a source hears. The number is that of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Said {
@@ -118,7 +121,10 @@ impl Running {
         let is_live = is_live || paused == Ok(gst::StateChangeSuccess::NoPreroll);
         if is_live {
             pace.live.store(true, Relaxed);
-            tails.iter().for_each(Tail::make_live);
+            // Pictures of a network come in bursts, of which receivers would take a part for lost.
+            let smooths = matches!(plan.spec, Spec::Address(_));
+            pipeline.set_latency(smooths.then_some(BURST));
+            tails.iter().for_each(|tail| tail.make_live(smooths));
         }
         if paused.is_ok() && pipeline.set_state(gst::State::Playing).is_ok() {
             return Ok(running);
@@ -239,8 +245,8 @@ impl Tail {
     }
 
     /// A live source sets the pace itself, and does not wait for a slow reader.
-    fn make_live(&self) {
-        self.sink.set_property("sync", false);
+    fn make_live(&self, smooths: bool) {
+        self.sink.set_property("sync", smooths);
         self.entry.set_property_from_str("leaky", "downstream");
     }
 

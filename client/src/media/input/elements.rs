@@ -61,7 +61,8 @@ fn parse(elements: &str) -> Result<gst::Element, Failure> {
         Some(gst::ParseError::NoSuchElement) => ExitCode::MissingPlugin,
         _ => ExitCode::Usage,
     };
-    let bin = gst::parse::bin_from_description(elements, true)
+    // With the last element, caps at the end are what the one before has to make.
+    let bin = gst::parse::bin_from_description(&format!("{elements} ! identity"), true)
         .map_err(|error| Failure::new(code(&error), error.to_string()))?;
     if bin.src_pads().len() != 1 || !bin.sink_pads().is_empty() {
         let words =
@@ -244,12 +245,16 @@ mod tests {
     fn elements_that_cannot_be_a_source_are_an_error() {
         gst::init().unwrap();
         let checked = |elements: &str| check("--video", &Spec::Pipeline(elements.into()));
-        assert_eq!(checked("videotestsrc ! queue"), Ok(()));
+        for good in ["videotestsrc ! queue", "videotestsrc ! video/x-raw,width=64", "videotestsrc name=a a."]
+        {
+            assert_eq!(checked(good), Ok(()), "{good}");
+        }
         for (elements, code, words) in [
             ("nosuch ! queue", ExitCode::MissingPlugin, "--video pipeline: no element"),
             ("videotestsrc nosuch=1", ExitCode::Usage, "nosuch"),
             ("videotestsrc !", ExitCode::Usage, "--video pipeline"),
-            ("videotestsrc ! fakesink", ExitCode::Usage, "without a sink"),
+            ("videotestsrc ! fakesink", ExitCode::Usage, "link"),
+            ("videotestsrc name=a videotestsrc name=b", ExitCode::Usage, "without a sink"),
             ("queue", ExitCode::Usage, "begin with a source"),
         ] {
             let failure = checked(elements).unwrap_err();

@@ -11,7 +11,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 const OPENING: Duration = Duration::from_secs(10);
 /// The first and the longest pause before the source is opened again.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A source that was open for this long is stable: the pauses begin anew.
 const STABLE: Duration = Duration::from_secs(10);
 
@@ -292,7 +292,7 @@ mod tests {
             now = until;
             assert_eq!(it.handle(now, Time), [Open]);
         }
-        assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 5000, 5000]);
+        assert_eq!(pauses, [250, 500, 1000, 2000, 2000, 2000, 2000]);
         it.handle(now + STABLE, Fed(0));
         it.handle(now + STABLE, Failed("gone".into()));
         assert_eq!(it.deadline(), Some(now + STABLE + FIRST_PAUSE));

@@ -27,8 +27,13 @@ use self::{
     trend::Trend,
 };
 
-/// Without a report for this time, the path may be dead: the estimate falls, and again after each further such time.
-const SILENCE: Duration = Duration::from_millis(1500);
+/// Without a report for this time, a long queue holds up our packets or the reports, or the path is dead: the estimate
+/// falls, and again after each further such time.
+const SILENCE: Duration = Duration::from_millis(450);
+/// The same if packets waited already according to the last report.
+const SILENCE_IN_QUEUE: Duration = Duration::from_millis(200);
+const SOME_QUEUE: Duration = Duration::from_millis(30);
+
 /// A packet that the peer has received.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Arrival {
@@ -76,8 +81,9 @@ impl Congestion {
     pub(super) fn sent(&mut self, now: Duration, number: u16, bytes: u64) {
         self.history.sent(now, number, bytes);
         let heard = *self.heard.get_or_insert(now);
-        if self.reports && now.saturating_sub(heard) > SILENCE {
-            self.rate.silence();
+        let patience = if self.queue.wait() >= SOME_QUEUE { SILENCE_IN_QUEUE } else { SILENCE };
+        if self.reports && now.saturating_sub(heard) > patience {
+            self.rate.silence(now);
             self.heard = Some(now);
         }
     }
@@ -103,14 +109,21 @@ impl Congestion {
         let Some(last) = outcome.arrivals.last() else { return };
         self.reports = true;
         self.heard = Some(now);
-        self.rate.set_round_trip(now.saturating_sub(last.sent));
+        let round_trip = now.saturating_sub(last.sent);
+        self.rate.set_round_trip(round_trip);
+        self.queue.report(now, round_trip);
         for arrival in &outcome.arrivals {
             self.throughput.add(arrival);
             self.queue.add(arrival);
             self.trend.add(arrival);
         }
-        let arriving = self.throughput.now();
-        self.rate.delay(now, self.trend.usage(), self.queue.wait(), arriving);
+        if let Some(arriving) = self.throughput.now() {
+            let latest = self.throughput.latest().map_or(arriving, |latest| latest.min(arriving));
+            let arriving = rate::Arriving { steady: arriving, latest };
+            if self.rate.delay(now, self.trend.usage(), self.queue.wait(), arriving) {
+                self.queue.forget();
+            }
+        }
         self.loss.add(now, outcome.arrivals.len() as u64, outcome.lost);
         self.loss.judge(now, &mut self.rate);
     }
@@ -121,6 +134,11 @@ impl Congestion {
             Some(remb) => self.rate.bound(remb),
             None => self.rate.now(),
         }
+    }
+
+    /// The shortest round trip of the last seconds; `None` if the peer sends no such reports.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.queue.round_trip()
     }
 
     /// The share of packets lost lately, 0 to 1.

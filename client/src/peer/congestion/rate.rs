@@ -14,7 +14,7 @@ const BACK_OFF: f64 = 0.87;
 const EMPTIES: f64 = 0.8;
 const LEAST_BACK_OFF: f64 = 0.4;
 /// A queue that packets wait in for this long is emptied, even if it does not grow.
-const LONG_QUEUE: Duration = Duration::from_millis(120);
+const LONG_QUEUE: Duration = Duration::from_millis(90);
 /// Growing delays are believed if at least this is a queue, not jitter.
 const SOME_QUEUE: Duration = Duration::from_millis(12);
 /// A queue this short counts as empty.
@@ -32,6 +32,16 @@ const AHEAD: f64 = 1.5;
 const AHEAD_ALWAYS: f64 = 20_000.0;
 /// Time in which feedback comes at the latest, after a round trip.
 const FEEDBACK: Duration = Duration::from_millis(100);
+/// Each time without feedback leaves this much of the estimate; after a longer silence the path may be another one.
+const SILENT: f64 = 0.6;
+const FORGOTTEN: Duration = Duration::from_secs(6);
+/// The effect of a lower rate is awaited, but not longer than this: the queue itself makes round trips long.
+const LONG_ROUND_TRIP: Duration = Duration::from_millis(400);
+/// A line that carries less than this part of what it seemed to carry has become thinner.
+const THINNER: f64 = 0.85;
+/// A queue that is none shows in this time. Then no more than this arrives, in parts of the estimate.
+const CONSTANT: Duration = Duration::from_millis(500);
+const PASSED: f64 = 1.15;
 /// Less than this share of the packets lost, without better feedback, lets the rate grow; more than the second lowers it.
 const LITTLE_LOST: f64 = 0.02;
 const MUCH_LOST: f64 = 0.10;
@@ -44,12 +54,25 @@ pub(super) struct Rate {
     round_trip: Duration,
     capacity: Capacity,
     state: State,
-    /// What arrived when the queue was found that is being emptied.
+    /// What arrived when the queue was found that is being emptied, and the estimate before.
     found: f64,
+    before: f64,
+    /// Since when packets have waited for the same time, although all that is sent arrives.
+    constant: Option<(Duration, Duration)>,
     /// When the estimate was last looked at, when it last fell, and since when it has grown.
     looked: Option<Duration>,
     fell: Option<Duration>,
     grows_since: Option<Duration>,
+    /// Since when there has been no feedback, and the estimate then.
+    silent: Option<(Duration, f64)>,
+}
+
+/// What arrives, in bit/s.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arriving {
+    pub(super) steady: f64,
+    /// In the last moment, if that is less.
+    pub(super) latest: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,9 +98,12 @@ impl Rate {
             capacity: Capacity::default(),
             state: State::Grow,
             found: 0.0,
+            before: most,
+            constant: None,
             looked: None,
             fell: None,
             grows_since: None,
+            silent: None,
         }
     }
 
@@ -97,15 +123,18 @@ impl Rate {
         self.round_trip = (self.round_trip * 7 + sample) / 8;
     }
 
-    /// Follows the delays, the queue, and what arrives.
-    pub(super) fn delay(&mut self, now: Duration, usage: Usage, queue: Duration, arriving: Option<f64>) {
+    /// Follows the delays, the queue, and what arrives. Returns whether the queue is none: the path has become longer.
+    pub(super) fn delay(&mut self, now: Duration, usage: Usage, queue: Duration, arriving: Arriving) -> bool {
         let passed = now.saturating_sub(self.looked.replace(now).unwrap_or(now)).min(Duration::from_secs(1));
-        let Some(arriving) = arriving else { return };
-        let may_fall = self.fell.is_none_or(|fell| now.saturating_sub(fell) >= self.round_trip + FEEDBACK);
+        self.end_silence(now, queue);
+        let responds = self.round_trip.min(LONG_ROUND_TRIP) + FEEDBACK;
+        let may_fall = self.fell.is_none_or(|fell| now.saturating_sub(fell) >= responds);
+        // What arrived was still what the line carried before.
+        let is_thinner = self.state == State::Empty && arriving.latest < self.found * THINNER;
         if usage == Usage::Over && queue >= SOME_QUEUE || queue >= LONG_QUEUE {
             self.pause();
-            if may_fall {
-                self.fall(now, queue, arriving);
+            if may_fall || is_thinner {
+                self.fall(now, queue, arriving.latest);
             }
         } else if self.state == State::Empty {
             if usage == Usage::Normal && queue <= SHORT_QUEUE && may_fall {
@@ -114,8 +143,22 @@ impl Rate {
                 self.set(self.now.max(self.found * BACK_OFF));
             }
         } else if usage == Usage::Normal {
-            self.grow(now, passed, arriving);
+            self.grow(now, passed, arriving.steady);
         }
+        self.is_longer(now, queue, arriving.latest)
+    }
+
+    /// A queue would become shorter: what arrives would be more than what is sent.
+    fn is_longer(&mut self, now: Duration, queue: Duration, arriving: f64) -> bool {
+        let is_passed = self.state == State::Empty && queue > SHORT_QUEUE && arriving <= self.now * PASSED;
+        let same = self.constant.filter(|(_, wait)| is_passed && queue.abs_diff(*wait) <= *wait / 5);
+        self.constant = same.or(is_passed.then_some((now, queue)));
+        let is_longer = same.is_some_and(|(since, _)| now.saturating_sub(since) >= CONSTANT);
+        if is_longer {
+            (self.state, self.constant) = (State::Grow, None);
+            self.set(self.now.max(self.before));
+        }
+        is_longer
     }
 
     /// This share is lost, perhaps because of the rate.
@@ -136,9 +179,21 @@ impl Rate {
     }
 
     /// There is no feedback.
-    pub(super) fn silence(&mut self) {
+    pub(super) fn silence(&mut self, now: Duration) {
         self.pause();
-        self.set(self.now / 2.0);
+        let (since, before) = self.silent.unwrap_or((now, self.now));
+        self.silent = Some((since, before));
+        self.set(self.now * SILENT);
+    }
+
+    /// Feedback comes again. If there is no queue, it was not our packets that it waited behind.
+    fn end_silence(&mut self, now: Duration, queue: Duration) {
+        if let Some((since, before)) = self.silent.take()
+            && queue < SHORT_QUEUE
+            && now.saturating_sub(since) < FORGOTTEN
+        {
+            self.set(self.now.max(before));
+        }
     }
 
     /// A receiver report, for a peer that sends nothing better.
@@ -157,7 +212,11 @@ impl Rate {
         let excess = queue.saturating_sub(SHORT_QUEUE).as_secs_f64();
         let factor = (BACK_OFF - excess / EMPTIES).max(LEAST_BACK_OFF);
         // While a queue is emptied, what arrives is what the line carries only at first.
-        self.found = if self.state == State::Empty { self.found.min(arriving) } else { arriving };
+        if self.state == State::Empty {
+            self.found = self.found.min(arriving);
+        } else {
+            (self.found, self.before) = (arriving, self.now);
+        }
         self.set(self.now.min(arriving * factor));
         (self.state, self.fell) = (State::Empty, Some(now));
     }

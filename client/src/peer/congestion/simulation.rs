@@ -32,12 +32,17 @@ struct Sender {
     uses: f64,
 }
 
-/// A packet of a sender, or a report to it.
+/// A line with senders at both ends, whose reports pass the queue of the other direction.
 struct Wire {
-    there: Line<(usize, u16, u64)>,
-    back: Line<(usize, Vec<u8>)>,
+    lines: [Line<Packet>; 2],
     senders: Vec<Sender>,
     now: u64,
+}
+
+/// What is on the line. Senders with even numbers are at one end, the others at the other one.
+enum Packet {
+    Media { to: usize, number: u16, bytes: u64 },
+    Report { to: usize, report: Vec<u8> },
 }
 
 impl Sender {
@@ -120,59 +125,68 @@ struct Shown {
 }
 
 impl Wire {
+    /// As many senders at each end.
     fn new(conditions: Conditions, senders: usize) -> Self {
-        let back = Conditions { loss: conditions.loss, delay: conditions.delay, ..Conditions::default() };
         Self {
-            there: Line::new(conditions, 1),
-            back: Line::new(back, 2),
-            senders: (0..senders).map(|_| Sender::new()).collect(),
+            lines: [1, 2].map(|seed| Line::new(conditions, seed)),
+            senders: (0..2 * senders).map(|_| Sender::new()).collect(),
             now: 0,
         }
     }
 
     fn change(&mut self, conditions: Conditions) {
-        self.there.change(ms(self.now), conditions);
+        self.lines.iter_mut().for_each(|line| line.change(ms(self.now), conditions));
     }
 
     /// Runs for some seconds; returns what each sender showed.
     fn run(&mut self, seconds: f64) -> Vec<Shown> {
         let time = (seconds * 1000.0) as u64;
-        self.there.take_longest();
+        self.lines.iter_mut().for_each(|line| {
+            line.take_longest();
+        });
         self.senders.iter_mut().for_each(|sender| sender.received = 0);
         for now in self.now..self.now + time {
-            for (index, sender) in self.senders.iter_mut().enumerate() {
+            for (to, sender) in self.senders.iter_mut().enumerate() {
                 for (number, bytes) in sender.send(now) {
-                    self.there.push(ms(now), bytes, (index, number, bytes));
+                    self.lines[to % 2].push(ms(now), bytes, Packet::Media { to, number, bytes });
                 }
-                if now % REPORTS == index as u64 * 37 % REPORTS
+                if now % REPORTS == to as u64 * 37 % REPORTS
                     && let Some(report) = sender.report()
                 {
-                    self.back.push(ms(now), 100, (index, report));
+                    self.lines[1 - to % 2].push(ms(now), 110, Packet::Report { to, report });
                 }
             }
-            while let Some((index, number, bytes)) = self.there.pop(ms(now)) {
-                // The receiver's clock is another one.
-                self.senders[index].arrived.push((number, now as i64 * 4 + 1_000_000));
-                self.senders[index].received += bytes;
-            }
-            while let Some((index, report)) = self.back.pop(ms(now)) {
-                self.senders[index].congestion.report(ms(now), &report);
+            for way in [0, 1] {
+                while let Some(packet) = self.lines[way].pop(ms(now)) {
+                    self.take(now, packet);
+                }
             }
         }
         self.now += time;
-        let queue = self.there.take_longest();
-        let shown = self.senders.iter().map(|sender| Shown {
+        let queues = self.lines.each_mut().map(Line::take_longest);
+        let shown = self.senders.iter().enumerate().map(|(number, sender)| Shown {
             rate: sender.received as f64 * 8.0 / time as f64,
             estimate: sender.congestion.estimate() as f64 / 1000.0,
-            queue,
+            queue: queues[number % 2],
         });
         shown.collect()
+    }
+
+    fn take(&mut self, now: u64, packet: Packet) {
+        match packet {
+            Packet::Media { to, number, bytes } => {
+                // The receiver's clock is another one.
+                self.senders[to].arrived.push((number, now as i64 * 4 + 1_000_000));
+                self.senders[to].received += bytes;
+            }
+            Packet::Report { to, report } => self.senders[to].congestion.report(ms(now), &report),
+        }
     }
 }
 
 /// A line with a long queue, as those of mobile networks are.
 fn thin(kbits: u64) -> Conditions {
-    Conditions { rate: Some(kbits * 1000), delay: ms(20), queue: ms(1500), ..Conditions::default() }
+    Conditions { rate: Some(kbits * 1000), delay: ms(20), queue: ms(1000), ..Conditions::default() }
 }
 
 fn perfect() -> Conditions {
@@ -186,13 +200,27 @@ fn a_line_that_becomes_thin_is_followed_within_three_seconds_and_left_within_ten
         wire.run(5.0);
         wire.change(thin(kbits));
         wire.run(3.0);
-        let used = wire.run(10.0)[0];
-        assert!(used.rate >= 0.75 * kbits as f64, "{kbits}: {used:?}");
-        assert!(used.queue < ms(400), "{kbits}: {used:?}");
+        for used in wire.run(10.0) {
+            assert!(used.rate >= 0.7 * kbits as f64, "{kbits}: {used:?}");
+            assert!(used.queue < ms(400), "{kbits}: {used:?}");
+        }
         wire.change(perfect());
         wire.run(10.0);
-        let after = wire.run(1.0)[0];
-        assert!(after.estimate >= 0.9 * MOST as f64 / 1000.0, "{kbits}: {after:?}");
+        for after in wire.run(1.0) {
+            assert!(after.estimate >= 0.9 * MOST as f64 / 1000.0, "{kbits}: {after:?}");
+        }
+    }
+}
+
+#[test]
+fn a_longer_path_is_no_queue() {
+    for delay in [30, 60, 150, 400] {
+        let mut wire = Wire::new(perfect(), 1);
+        wire.run(5.0);
+        wire.change(Conditions { delay: ms(20 + delay), loss: 0.03, ..perfect() });
+        wire.run(4.0);
+        let shown = wire.run(10.0)[0];
+        assert!(shown.rate > 0.8 * MOST as f64 / 1000.0, "{delay} ms: {shown:?}");
     }
 }
 
@@ -204,7 +232,7 @@ fn losses_that_do_not_depend_on_the_rate_do_not_lower_it() {
             let mut wire = Wire::new(Conditions { loss, delay: ms(delay), ..Conditions::default() }, 1);
             wire.run(4.0);
             let shown = wire.run(20.0)[0];
-            let least = 0.9 * (1.0 - loss) * MOST as f64 / 1000.0;
+            let least = 0.88 * (1.0 - loss) * MOST as f64 / 1000.0;
             assert!(shown.rate > least, "{percent} %, {delay} ms: {shown:?} of {least}");
         }
     }
@@ -215,7 +243,7 @@ fn losses_of_a_short_queue_lower_the_rate() {
     let mut wire = Wire::new(Conditions { queue: ms(25), ..thin(400) }, 1);
     wire.run(6.0);
     let shown = wire.run(10.0)[0];
-    assert!(shown.estimate < 560.0 && shown.rate > 250.0, "{shown:?}");
+    assert!(shown.estimate < 560.0 && shown.rate > 200.0, "{shown:?}");
 }
 
 #[test]
@@ -234,12 +262,12 @@ fn jitter_and_holes_keep_the_rate() {
 fn two_senders_share_a_line() {
     let mut wire = Wire::new(thin(1000), 2);
     // One is there first.
-    wire.senders[1].uses = 0.0;
+    wire.senders[2].uses = 0.0;
     wire.run(10.0);
-    wire.senders[1].uses = 1.0;
+    wire.senders[2].uses = 1.0;
     wire.run(20.0);
     let shown = wire.run(20.0);
-    let (one, other) = (shown[0].rate, shown[1].rate);
+    let (one, other) = (shown[0].rate, shown[2].rate);
     assert!((0.3..0.7).contains(&(one / (one + other))), "{shown:?}");
     assert!(one + other > 700.0, "{shown:?}");
 }

@@ -6,6 +6,8 @@ use super::Arrival;
 
 /// The time over which arrivals are counted, in seconds.
 const WINDOW: f64 = 0.4;
+/// The last moment.
+const MOMENT: f64 = 0.2;
 /// Less than this is no measurement.
 const LEAST: f64 = 0.15;
 const MOST_ENTRIES: usize = 4096;
@@ -39,6 +41,19 @@ impl Throughput {
         let span = self.newest() - first;
         // The first packet only begins the time.
         (span >= LEAST).then(|| (self.bytes - bytes) as f64 * 8.0 / span)
+    }
+
+    /// The same for the last moment only: less exact, but it shows at once that the line has become thin.
+    pub(super) fn latest(&self) -> Option<f64> {
+        let newest = self.newest();
+        let mut first = newest;
+        let recent = self.arrivals.iter().rev().take_while(|(at, _)| *at > newest - MOMENT);
+        let (bytes, last) = recent.fold((0, 0), |(sum, _), (at, bytes)| {
+            first = first.min(*at);
+            (sum + bytes, *bytes)
+        });
+        let span = newest - first;
+        (span >= LEAST).then(|| (bytes - last) as f64 * 8.0 / span)
     }
 
     fn newest(&self) -> f64 {
