@@ -10,8 +10,8 @@ use gst_webrtc::{
 };
 
 use super::{
-    PeerEvent, Voice, certificate::Certificate, channels::Channels, clock_rate, dtls::Gate, intake,
-    outflow::Outflow, rtcp,
+    PeerEvent, Voice, certificate::Certificate, channels::Channels, clock_rate, dtls::Gate, intake, nack,
+    nack::Requests, outflow::Outflow, rtcp,
 };
 use crate::{
     data::Desk,
@@ -33,6 +33,7 @@ pub(super) struct Shared<'a> {
     pub(super) gate: &'a Arc<Gate>,
     pub(super) meter: &'a Arc<Meter>,
     pub(super) outflow: &'a Arc<Outflow>,
+    pub(super) requests: &'a Arc<Requests>,
     pub(super) routes: &'a Arc<Routes>,
     pub(super) desk: &'a Arc<Desk>,
     pub(super) channels: &'a Channels,
@@ -148,6 +149,7 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
     let Some(bin) = webrtcbin.downcast_ref::<gst::Bin>() else { return };
     let (voice, gate, meter) = (shared.voice.clone(), shared.gate.clone(), shared.meter.clone());
     let (outflow, certificate) = (shared.outflow.clone(), shared.certificate.to_owned());
+    let requests = shared.requests.clone();
     let desk = shared.desk.clone();
     bin.connect_deep_element_added(move |_, _, element| {
         let Some(factory) = element.factory() else { return };
@@ -160,8 +162,14 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
             "sctpenc" => desk.watch(element),
             "nicesrc" => watch_arrivals(element, &meter),
             "sctpdec" => intake::guard(element, &voice, &gate),
-            "rtpsession" => clock_rate::tell(element),
-            "rtpjitterbuffer" => rtcp::prepare_buffer(element),
+            "rtpsession" => {
+                clock_rate::tell(element);
+                requests.watch_session(element);
+            }
+            "rtpjitterbuffer" => {
+                rtcp::prepare_buffer(element);
+                nack::watch_buffer(element);
+            }
             // Its input is live: a second wait for the clock would only add delay and work.
             "clocksync" => element.set_property("sync", false),
             _ => {}

@@ -13,6 +13,7 @@ mod congestion;
 mod dtls;
 mod extensions;
 mod intake;
+mod nack;
 mod outflow;
 mod output;
 mod path;
@@ -35,8 +36,8 @@ use gst_webrtc::{
 };
 
 use self::{
-    certificate::Certificate, channels::Channels, dtls::Gate, outflow::Outflow, output::Output,
-    playout::Playout,
+    certificate::Certificate, channels::Channels, dtls::Gate, nack::Requests, outflow::Outflow,
+    output::Output, playout::Playout,
 };
 pub use self::{
     channels::Lasting,
@@ -180,6 +181,7 @@ pub struct Peer {
     certificate: Certificate,
     meter: Arc<Meter>,
     outflow: Arc<Outflow>,
+    requests: Arc<Requests>,
     /// Payload types that the answer changed.
     renumbered: Vec<renumber::Pair>,
     path: Option<Path>,
@@ -235,6 +237,7 @@ impl Peer {
         let meter = Arc::new(Meter::default());
         let certificate = Certificate::generate()?;
         let outflow = Outflow::new(source.target, !config.joins.is_empty());
+        let requests = Requests::new();
         let routes = Arc::new(receive::Routes::new(config.archive.taps(uid.clone())));
         let channels = Channels::default();
         let desk = config.joins.desk(uid);
@@ -243,6 +246,7 @@ impl Peer {
             gate: &gate,
             meter: &meter,
             outflow: &outflow,
+            requests: &requests,
             routes: &routes,
             desk: &desk,
             channels: &channels,
@@ -275,6 +279,7 @@ impl Peer {
             certificate,
             meter,
             outflow,
+            requests,
             renumbered: Vec::new(),
             path: None,
             playout,
@@ -529,6 +534,7 @@ impl Peer {
             received: rtp.packets,
             lost: rtp.lost,
         };
+        line.round_trip.iter().for_each(|round_trip| self.requests.set_round_trip(*round_trip));
         let buffer = self.playout.follow(line);
         rtcp::set_buffers(&self.webrtcbin, buffer);
         stats.video.buffer_ms = Some(buffer.latency);

@@ -8,7 +8,7 @@ use super::Recorder;
 use crate::{
     exit::Failure,
     media::{
-        encode::{self, feed::Feed, share::Share},
+        encode::{self, codec::Format, feed::Feed, share::Share},
         make,
         source::Source,
     },
@@ -44,12 +44,11 @@ impl Own {
             entries.push((format, appsrc));
         }
         pipeline.set_state(gst::State::Playing).map_err(Failure::internal)?;
-        // A file takes the whole picture.
-        let share = || Share::new(source.target.encoder());
-        let feeds = entries
-            .iter()
-            .filter_map(|(format, appsrc)| source.attach(*format, appsrc, share()).transpose())
-            .collect::<Result<_, _>>()?;
+        // No share of its own: the encoder follows the peers' paths.
+        let attach = |(format, appsrc): &(Format, gst_app::AppSrc)| {
+            source.attach(*format, appsrc, Share::new(0)).transpose()
+        };
+        let feeds = entries.iter().filter_map(attach).collect::<Result<_, _>>()?;
         Ok(Self { pipeline, feeds, _recorder: recorder })
     }
 }

@@ -1,6 +1,6 @@
 //! Sessions with media servers over HTTP: `callbin publish` (WHIP, RFC 9725) and `callbin play` (WHEP).
 //!
-//! [`exchange`] (pure) decides when to send what, `links` (pure) reads headers, `http` sends. A session whose path is lost is
+//! `exchange` (pure) decides when to send what, `links` (pure) reads headers, `http` sends. A session whose path is lost is
 //! replaced by a new one, which also restarts ICE.
 
 mod exchange;
