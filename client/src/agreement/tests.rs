@@ -491,7 +491,10 @@ fn numbers_of_an_answer_may_differ() {
 fn nothing_in_common_is_said_with_both_lists() {
     let g722 = camera("0", "sendrecv", 5).replace("VP8", "H264");
     let it = Agreement::from_offer(WISHES, offer(&with("0", std::slice::from_ref(&g722))));
-    assert_eq!(it.check().unwrap_err().0, "no codec in common: the peer has H264; we have VP8, opus");
+    assert_eq!(
+        it.check().unwrap_err().0,
+        "no codec in common: the peer has H264 with other parameters; we have VP8, opus"
+    );
     let rejection = it.rejection().unwrap();
     assert!(
         rejection.contains("m=video 0 UDP/TLS/RTP/SAVPF 96\r\n") && rejection.contains("a=mid:0"),

@@ -74,8 +74,8 @@ pub(super) fn section(session: &Part<'_>, media: &Part<'_>) -> Result<Section, R
         sends,
         receives,
         codec: menu.first().cloned().or_else(data),
+        codecs: names(media, &menu),
         menu,
-        codecs: names(media),
         transport,
         rtcp_mux: media.has("rtcp-mux"),
         ssrcs: ssrcs(media),
@@ -239,15 +239,17 @@ fn extensions(media: &Part<'_>) -> Vec<(u8, &'static str)> {
     known
 }
 
-/// Codec names for an error message.
-fn names(media: &Part<'_>) -> Vec<String> {
+/// Codec names for an error message. A codec that callbin knows may have parameters that it cannot use.
+fn names(media: &Part<'_>, menu: &[Codec]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for map in media.all("rtpmap") {
-        let name = map.split_once(' ').map_or("", |(_, name)| name.split('/').next().unwrap_or(""));
+    for map in media.all("rtpmap").filter_map(|map| Some(map.split_once(' ')?.1.trim())) {
+        let name = map.split('/').next().unwrap_or("");
         let is_name = (1..=24).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
         let is_media = !["rtx", "red", "ulpfec", "flexfec-03", "telephone-event", "CN"].contains(&name);
-        if is_name && is_media && names.len() < MAX_NAMES && !names.iter().any(|it| it == name) {
-            names.push(name.to_owned());
+        let is_unfit = Format::of_map(map).is_some_and(|it| menu.iter().all(|codec| codec.format != it));
+        let name = if is_unfit { format!("{name} with other parameters") } else { name.to_owned() };
+        if is_name && is_media && names.len() < MAX_NAMES && !names.contains(&name) {
+            names.push(name);
         }
     }
     names
