@@ -58,7 +58,7 @@ fn reads_a_browser() {
     let other = chrome().replace(" WMS", "WMS");
     assert!(remote.is_browser && !is_browser(&other) && is_browser(&other.replace("o=-", "o=mozilla")));
     assert_eq!(remote.transport(2).unwrap().fingerprints.len(), 1);
-    assert_eq!(video.codecs, ["AV1", "VP8", "H264 with other parameters"]);
+    assert_eq!(video.codecs, ["AV1 with other parameters", "VP8", "H264 with other parameters"]);
 }
 
 #[test]
