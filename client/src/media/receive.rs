@@ -155,6 +155,9 @@ pub fn door(
     };
     let depay = gst::ElementFactory::make(format.row().depayloader.factory).name(name).build();
     let depay = depay.map_err(Failure::internal)?;
+    if format == Format::Vp9 {
+        depay.static_pad("sink").iter().for_each(hide_losses);
+    }
     let filter = make("capsfilter")?;
     if matches!(format, Format::H264 | Format::H265) {
         // Whole pictures: only then the depayloader waits for key frames.
@@ -173,6 +176,17 @@ pub fn door(
         funnel.request_pad_simple("sink_%u").ok_or_else(|| Failure::internal("a funnel without a pad"))?;
     src.link(&sink).map_err(Failure::internal)?;
     Ok(depay.static_pad("sink"))
+}
+
+/// rtpvp9depay of GStreamer 1.22 ends the process when the jitter buffer reports a lost packet within a picture. It also sees
+/// losses in the packets that follow.
+fn hide_losses(sink: &gst::Pad) {
+    sink.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
+        let structure = info.event().and_then(|event| event.structure());
+        let is_loss = structure.is_some_and(|it| it.name() == "GstRTPPacketLost");
+        // Not `Drop`: GStreamer 1.22 would free the event a second time.
+        if is_loss { gst::PadProbeReturn::Handled } else { gst::PadProbeReturn::Ok }
+    });
 }
 
 /// The existing pads of a branch, one per codec.
@@ -277,6 +291,34 @@ mod tests {
         assert_eq!(doors(&pipeline, (kind, 0)).len(), here.len());
         assert_eq!(door(&pipeline, (kind, 1), Format::Vp8, &taps).unwrap(), None, "there is no such branch");
         assert_eq!(door(&pipeline, (kind, 0), Format::Opus, &taps).unwrap(), None);
+        pipeline.set_state(gst::State::Null).unwrap();
+    }
+
+    #[test]
+    fn a_loss_within_a_picture_of_vp9_is_survived() {
+        gst::init().unwrap();
+        let pipeline = gst::Pipeline::new();
+        let (sink, meter, taps) = (null_sink().unwrap(), Arc::default(), Taps::default());
+        let branch = Branch { kind: Kind::Video, number: 0, sink, meter, taps: Taps::default() };
+        add(&pipeline, branch, None).unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let door = door(&pipeline, (Kind::Video, 0), Format::Vp9, &taps).unwrap().unwrap();
+        let caps = "application/x-rtp,media=video,payload=100,clock-rate=90000,encoding-name=VP9";
+        door.send_event(gst::event::StreamStart::new("test"));
+        door.send_event(gst::event::Caps::new(&caps.parse::<gst::Caps>().unwrap()));
+        door.send_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
+        // The first packet of a picture with a number.
+        let packet = [0x80, 100, 0, 1, 0, 0, 0, 9, 0, 0, 0, 7, 0x88, 0x80, 1, 0x82, 0x49, 0x83, 0x42, 0];
+        let mut packet = gst::Buffer::from_slice(packet);
+        packet.get_mut().unwrap().set_pts(gst::ClockTime::ZERO);
+        assert_eq!(door.chain(packet), Ok(gst::FlowSuccess::Ok));
+        let lost = gst::Structure::builder("GstRTPPacketLost")
+            .field("seqnum", 2u32)
+            .field("timestamp", 0u64)
+            .field("duration", 0u64)
+            .field("might-have-been-fec", true)
+            .build();
+        assert!(door.send_event(gst::event::CustomDownstream::new(lost)));
         pipeline.set_state(gst::State::Null).unwrap();
     }
 
