@@ -116,6 +116,7 @@ impl App {
             latency: options.media.latency,
             audio: options.media.audio(),
             video: options.media.video(),
+            cameras: options.media.sources.videos().len(),
             joins: joins.clone(),
         };
         let hangup = (!hangup::is_ignored()).then_some(Unix::Hup);

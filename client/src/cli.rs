@@ -48,7 +48,7 @@ impl Command {
             Self::Call { options, .. } | Self::Wait { options, .. } | Self::Room { options, .. } => {
                 Some(options)
             }
-            Self::Man { .. } | Self::Completions { .. } | Self::Window(_) | Self::Grab(_) => None,
+            _ => None,
         }
     }
 }
@@ -98,6 +98,12 @@ pub enum Command {
         /// What the modes have in common.
         #[command(flatten)]
         options: Options,
+    },
+    /// List the cameras, microphones and screens of this machine.
+    Devices {
+        /// Print one JSON array.
+        #[arg(long)]
+        json: bool,
     },
     /// Write the manual pages.
     Man {

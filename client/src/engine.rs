@@ -189,7 +189,11 @@ impl Engine {
 
     fn wishes(&self) -> Wishes {
         let direction = |(sends, receives)| Direction { sends, receives };
-        Wishes { audio: direction(self.config.audio), video: direction(self.config.video) }
+        Wishes {
+            audio: direction(self.config.audio),
+            video: direction(self.config.video),
+            cameras: self.config.cameras,
+        }
     }
 
     /// Handles a signal from the peer.
@@ -442,8 +446,9 @@ impl Engine {
                 if slot.negotiation.has_data() {
                     peer.take_over(&std::mem::take(&mut slot.channels))?;
                 }
-                peer.apply_offer(source, &offer)?;
-                peer.add_inputs(&slot.negotiation.flows(), &|kind| seat.sink(kind))
+                let flows = slot.negotiation.flows();
+                peer.apply_offer(source, &offer, &flows)?;
+                peer.add_inputs(&flows, &|kind| seat.sink(kind))
             }
             _ => {
                 peer.prepare_offer(source, &|kind| seat.sink(kind))?;
@@ -457,8 +462,9 @@ impl Engine {
     fn extend(&mut self, key: u64, offer: &Applied) -> Result<(), Failure> {
         let (Some(slot), Some(source)) = (self.slots.get_mut(&key), &self.source) else { return Ok(()) };
         let (Some(peer), Some(seat)) = (&mut slot.peer, &slot.seat) else { return Ok(()) };
-        peer.apply_offer(source, offer)?;
-        peer.add_inputs(&slot.negotiation.flows(), &|kind| seat.sink(kind))
+        let flows = slot.negotiation.flows();
+        peer.apply_offer(source, offer, &flows)?;
+        peer.add_inputs(&flows, &|kind| seat.sink(kind))
     }
 
     /// Sets the media flows; before the peer's certificate is verified, nothing flows.
@@ -636,6 +642,7 @@ mod tests {
             latency: 100,
             audio: (true, true),
             video: (true, true),
+            cameras: 1,
             joins: Arc::default(),
         };
         Engine::new(config, Duration::from_secs(10), true, channel::unbounded().0, channel::unbounded().0)
@@ -656,6 +663,7 @@ mod tests {
             kind: Kind::Video,
             direction: Direction { sends, receives: false },
             mid: String::new(),
+            track: None,
             codec: Codec::default(),
         };
         assert!(!has_vanished(30_000, &[flow(true)]));

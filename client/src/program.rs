@@ -16,7 +16,7 @@ use crate::{
     conference,
     events::{Event, Reporter},
     exit::{ExitCode, Failure},
-    media::input::grab,
+    media::input::{devices, grab},
     session,
     view::{self, detect::has_display},
 };
@@ -29,6 +29,7 @@ pub fn run(cli: &Cli, started: Instant) -> ExitCode {
         }
         Command::Man { dir } => print(manual::write_pages(Cli::command(), dir)),
         Command::Completions { shell } => print(manual::completions(Cli::command(), *shell)),
+        Command::Devices { json } => print(devices::list(*json)),
         Command::Window(options) => view::window::run(options),
         Command::Grab(options) => grab::run(options),
     }
@@ -71,7 +72,7 @@ async fn run_mode(command: &Command, options: &Options, started: Instant) -> Res
             app.headless |= *view == cli::View::Auto && app.options.video_sink.is_none() && !has_display();
             conference::run(&mut app, room, *max_peers).await
         }
-        Command::Man { .. } | Command::Completions { .. } | Command::Window(_) | Command::Grab(_) => Ok(()),
+        _ => Ok(()),
     };
     app.close();
     result

@@ -15,7 +15,7 @@ use crate::{
 
 const T0: Duration = Duration::ZERO;
 const BOTH: Direction = Direction { sends: true, receives: true };
-const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH };
+const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH, cameras: 1 };
 
 fn peer(name: &str) -> PeerId {
     PeerId::new(name).unwrap()

@@ -58,6 +58,7 @@ impl Host {
             latency: 100,
             audio: media,
             video: media,
+            cameras: 1,
             joins: Arc::default(),
         };
         let mut engine = Engine::new(config, setup_limit, true, to_inbox, to_lookups);

@@ -169,7 +169,7 @@ impl Agreement {
     pub(super) fn add_seat(&mut self, kind: Kind, codec: Codec) -> usize {
         let index = self.seats.len();
         let mid = format!("seat{index}");
-        self.seats.push(Seat { mid, kind, codec, own: None, served: None, dead: false });
+        self.seats.push(Seat { mid, kind, codec, own: None, served: None, dead: false, track: None });
         index
     }
 

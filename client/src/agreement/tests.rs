@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 const BOTH: Direction = Direction { sends: true, receives: true };
-const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH };
+const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH, cameras: 1 };
 
 /// Offers of real peers, each of which once failed.
 const DATA_FIRST: &str = include_str!("../../descriptions/offer-data-first.sdp");
@@ -416,7 +416,7 @@ fn browsers(text: &str) -> String {
 fn media_never_join_a_data_channel_that_leads() {
     let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:d\r\na=sctp-port:5000\r\n";
     let own = with("d", &[data.into()]);
-    let none = Wishes { audio: Direction::default(), video: Direction::default() };
+    let none = Wishes { audio: Direction::default(), video: Direction::default(), cameras: 0 };
     let mut it = Agreement::from_own_offer(none, &own).unwrap();
     it.take_answer(Remote::parse(SdpType::Answer, &own.replace("actpass", "active")).unwrap()).unwrap();
     let media = with("d 1", &[data.into(), camera("1", "sendrecv", 5)]);
@@ -493,7 +493,7 @@ fn nothing_in_common_is_said_with_both_lists() {
         "{rejection}"
     );
     // A call for which we want no media goes on with the data channel.
-    let none = Wishes { audio: Direction::default(), video: Direction::default() };
+    let none = Wishes { audio: Direction::default(), video: Direction::default(), cameras: 0 };
     let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:d\r\na=sctp-port:5000\r\n";
     let both = with("0 d", &[g722, data.into()]);
     assert!(Agreement::from_offer(none, offer(&both)).check().is_ok());
@@ -589,4 +589,38 @@ fn data_channels_are_there_if_both_want_them() {
         BUNDLE_ORDER.replace("m=application 9", "m=application 0").replace(" 0\r\na=ice", "\r\na=ice");
     assert!(!answered(&without).0.has_data());
     assert!(!Agreement::new(WISHES).has_data());
+}
+
+const TWO_CAMERAS: Wishes = Wishes { audio: BOTH, video: BOTH, cameras: 2 };
+
+/// Our track on each m-line of the peer that we send on, by mid.
+fn tracks(it: &Agreement) -> Vec<(String, usize)> {
+    it.flows()
+        .into_iter()
+        .filter(|flow| flow.direction.sends)
+        .map(|flow| (flow.mid, flow.track.unwrap()))
+        .collect()
+}
+
+#[test]
+fn our_cameras_take_the_m_lines_that_the_peer_wants_to_receive_on_in_order() {
+    let lines = [camera("a", "sendonly", 5), camera("b", "recvonly", 6), camera("c", "sendrecv", 7)];
+    let it = Agreement::from_offer(TWO_CAMERAS, offer(&with("a b c", &lines)));
+    assert_eq!(tracks(&it), [("b".into(), 0), ("c".into(), 1)]);
+    let it = Agreement::from_offer(WISHES, offer(&with("a b c", &lines)));
+    assert_eq!(tracks(&it), [("b".into(), 0)], "one camera is sent once");
+}
+
+#[test]
+fn in_our_offer_each_camera_keeps_its_m_line() {
+    let own = with("x y", &[camera("x", "sendrecv", 1), camera("y", "sendrecv", 2)]);
+    let answer = |x: &str, y: &str| {
+        let text = with("x y", &[camera("x", x, 3), camera("y", y, 4)]).replace("actpass", "active");
+        let mut it = Agreement::from_own_offer(TWO_CAMERAS, &own).unwrap();
+        it.take_answer(Remote::parse(SdpType::Answer, &text).unwrap()).unwrap();
+        tracks(&it)
+    };
+    assert_eq!(answer("recvonly", "recvonly"), [("x".into(), 0), ("y".into(), 1)]);
+    assert_eq!(answer("inactive", "recvonly"), [("y".into(), 1)], "the name is that of the second camera");
+    assert_eq!(answer("sendrecv", "sendonly"), [("x".into(), 0)]);
 }

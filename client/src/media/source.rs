@@ -32,7 +32,11 @@ impl Source {
     pub fn start(media: &Media, news: &News) -> Result<Self, Failure> {
         let timing = Timing::now();
         let inputs = input::make_all(media, &timing, news)?;
-        let tracks = inputs.into_iter().map(|input| Track::start(input, media, &timing));
+        // The cameras share the bit rate.
+        let cameras = inputs.iter().filter(|input| input.kind() == Kind::Video).count();
+        let shares = u32::try_from(cameras.max(1)).unwrap_or(u32::MAX);
+        let one = Media { bitrate: (media.bitrate / shares).max(16), ..media.clone() };
+        let tracks = inputs.into_iter().map(|input| Track::start(input, &one, &timing));
         let tracks = tracks.collect::<Result<_, _>>()?;
         Ok(Self { tracks, target: Target::of(media), timing })
     }
@@ -45,25 +49,27 @@ impl Source {
 
     /// The caps of the encoded medium, if it is sent.
     pub fn caps(&self, kind: Kind) -> Option<&gst::Caps> {
-        self.track(kind).map(|track| track.encoding.caps())
+        self.track(kind, 0).map(|track| track.encoding.caps())
     }
 
-    /// Feeds `appsrc` with the medium, and requests a key frame for it. `None` if the medium is not sent.
-    pub fn attach(&self, kind: Kind, appsrc: &gst_app::AppSrc) -> Option<Feed> {
-        let feed = self.track(kind)?.encoding.attach(appsrc)?;
+    /// Feeds `appsrc` with a track of the medium, and requests a key frame for it. `None` if the medium is not sent.
+    pub fn attach(&self, kind: Kind, track: usize, appsrc: &gst_app::AppSrc) -> Option<Feed> {
+        let encoding = &self.track(kind, track)?.encoding;
+        let feed = encoding.attach(appsrc)?;
         if kind == Kind::Video {
-            self.request_key_frame();
+            encoding.request_key_frame();
         }
         Some(feed)
     }
 
-    /// Requests a key frame from the video encoder.
-    pub fn request_key_frame(&self) {
-        self.track(Kind::Video).iter().for_each(|track| track.encoding.request_key_frame());
+    /// The name that the user gave to a track.
+    pub fn name(&self, kind: Kind, track: usize) -> Option<&str> {
+        self.track(kind, track)?.input.name()
     }
 
-    fn track(&self, kind: Kind) -> Option<&Track> {
-        self.tracks.iter().find(|track| track.kind == kind)
+    /// The tracks of a kind have numbers from 0, in the order of the flags.
+    fn track(&self, kind: Kind, number: usize) -> Option<&Track> {
+        self.tracks.iter().filter(|track| track.kind == kind).nth(number)
     }
 
     /// The first error of an input or encoder that was not returned yet.

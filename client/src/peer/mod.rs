@@ -121,6 +121,8 @@ pub struct PeerConfig {
     pub audio: (bool, bool),
     /// Whether a picture is sent, and received.
     pub video: (bool, bool),
+    /// How many cameras are sent.
+    pub cameras: usize,
     /// What data channels are joined to.
     pub joins: Arc<Joins>,
 }
@@ -180,8 +182,8 @@ struct Output {
     appsrc: gst_app::AppSrc,
     pad: gst::Pad,
     extensions: Extensions,
-    /// The mid and codec that the extensions are set up for.
-    settled: Option<(String, Codec)>,
+    /// The mid and codec that the extensions are set up for, and our track.
+    settled: Option<(String, Codec, Option<usize>)>,
     feed: Option<Feed>,
 }
 
@@ -274,11 +276,13 @@ impl Peer {
     pub fn prepare_offer(&mut self, source: &Source, sink: MakeSink<'_>) -> Result<(), Failure> {
         for kind in [Kind::Audio, Kind::Video] {
             let (send, receive) = self.directions(kind);
-            if send || receive {
-                self.add_medium(source, self.media.len(), kind, &own_codec(kind))?;
+            let first = self.media.len();
+            let lines = if kind == Kind::Video && send { self.config.cameras.max(1) } else { 1 };
+            for track in (0..lines).filter(|_| send || receive) {
+                self.add_medium(source, first + track, kind, Some(track), &own_codec(kind))?;
             }
             if receive {
-                self.receive(kind, &[self.media.len() - 1], sink)?;
+                self.receive(kind, &[first], sink)?;
             }
         }
         self.open_channel(CHAT, None)?;
@@ -289,11 +293,12 @@ impl Peer {
     }
 
     /// Adds the media of `offer` that webrtcbin does not have yet, and sets the offer as its remote description.
-    pub fn apply_offer(&mut self, source: &Source, offer: &Applied) -> Result<(), Failure> {
+    pub fn apply_offer(&mut self, source: &Source, offer: &Applied, flows: &[Flow]) -> Result<(), Failure> {
         for (seat, kind, codec) in &offer.media {
             let seat = usize::try_from(*seat).map_err(Failure::internal)?;
             if !self.media.iter().any(|medium| medium.seat == seat) {
-                self.add_medium(source, seat, *kind, codec)?;
+                let track = flows.iter().find(|flow| flow.seat == seat).and_then(|flow| flow.track);
+                self.add_medium(source, seat, *kind, track, codec)?;
             }
         }
         self.set_state(gst::State::Playing)?;
@@ -383,14 +388,15 @@ impl Peer {
                 None => output.feed = None,
                 Some(flow) => {
                     // Another m-line of the peer, with another mid, may have been placed on this seat.
-                    let terms = (flow.mid.clone(), flow.codec.clone());
+                    let terms = (flow.mid.clone(), flow.codec.clone(), flow.track);
                     if output.settled.as_ref() != Some(&terms) {
                         output.extensions.settle(&flow.mid, &flow.codec);
                         output.settled = Some(terms);
                         output.feed = None;
                     }
                     if output.feed.is_none() {
-                        output.feed = source.attach(medium.kind, &output.appsrc);
+                        let track = flow.track.unwrap_or_default();
+                        output.feed = source.attach(medium.kind, track, &output.appsrc);
                     }
                 }
             }
@@ -494,7 +500,8 @@ impl Peer {
         for medium in &self.media {
             let Some(feed) = medium.output.as_ref().and_then(|output| output.feed.as_ref()) else { continue };
             if medium.kind == Kind::Video {
-                (stats.sent.video_frames, stats.sent.video_dropped) = (feed.pushed(), feed.dropped());
+                stats.sent.video_frames += feed.pushed();
+                stats.sent.video_dropped += feed.dropped();
             } else {
                 stats.sent.audio_frames = feed.pushed();
             }
@@ -530,7 +537,14 @@ impl Peer {
     }
 
     /// Adds webrtcbin's m-line number `seat`, with all directions that our user wants.
-    fn add_medium(&mut self, source: &Source, seat: usize, kind: Kind, codec: &Codec) -> Result<(), Failure> {
+    fn add_medium(
+        &mut self,
+        source: &Source,
+        seat: usize,
+        kind: Kind,
+        track: Option<usize>,
+        codec: &Codec,
+    ) -> Result<(), Failure> {
         let (send, receive) = self.directions(kind);
         let direction = match (send, receive) {
             (true, true) => Direction::Sendrecv,
@@ -542,6 +556,10 @@ impl Peer {
         let (transceiver, output) = match source.caps(kind).filter(|_| send) {
             Some(media) => {
                 let output = self.add_output(kind, seat, media, codec, &caps)?;
+                let name = track.and_then(|track| source.name(kind, track));
+                if let Some(name) = name.filter(|_| output.pad.has_property("msid")) {
+                    output.pad.set_property("msid", name);
+                }
                 let transceiver = output.pad.property::<WebRTCRTPTransceiver>("transceiver");
                 transceiver.set_direction(direction);
                 transceiver.set_codec_preferences(Some(&caps));
