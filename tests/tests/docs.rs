@@ -110,6 +110,7 @@ fn flags_in_the_pages_are_those_of_the_programs() {
         ("callbin", &["call", "--help"]),
         ("callbin", &["wait", "--help"]),
         ("callbin", &["room", "--help"]),
+        ("callbin", &["devices", "--help"]),
         ("callbin-load", &["--help"]),
         ("callbin-load", &["idle", "--help"]),
     ];
