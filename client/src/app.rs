@@ -113,7 +113,7 @@ impl App {
             stun: options.stun.clone(),
             turn: options.turn.clone(),
             policy: options.ice_transport_policy,
-            latency: options.media.latency,
+            latency: options.media.latency.0,
             audio: options.media.audio(),
             video: options.media.video(),
             cameras: options.media.sources.videos().len(),

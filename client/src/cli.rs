@@ -250,12 +250,28 @@ pub struct Media {
     /// Receive nothing; with a value, only do not receive this medium.
     #[arg(long, value_enum, value_name = "MEDIUM", num_args = 0..=1, require_equals = true, default_missing_value = "both")]
     pub send_only: Option<Which>,
-    /// The receiver's jitter buffer, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=10_000))]
-    pub latency: u32,
+    /// How long a missing packet is waited for, in milliseconds; `auto` follows the line, from 10 to 500.
+    #[arg(long, value_name = "MS|auto", default_value = "auto")]
+    pub latency: Latency,
     /// At most one key frame on request per encoder in this many milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(0..=60_000))]
     pub keyframe_interval: u32,
+}
+
+/// How long a missing packet is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Latency(pub Option<u32>);
+
+impl std::str::FromStr for Latency {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            _ if text == "auto" => Ok(Self(None)),
+            Ok(ms @ 0..=10_000) => Ok(Self(Some(ms))),
+            _ => Err("neither `auto` nor a number from 0 to 10000"),
+        }
+    }
 }
 
 /// Which paths ICE may take, as in an `RTCConfiguration`.

@@ -344,10 +344,6 @@ impl Engine {
             }
             PeerEvent::DtlsClosed => self.dtls_closed(key),
             PeerEvent::First(first) => self.out.push_back((key, Out::Tell(first_event(first)))),
-            PeerEvent::Channel(channel) => {
-                slot.peer.iter_mut().for_each(|peer| peer.add_channel(channel.clone()));
-                slot.say_what_waits();
-            }
             PeerEvent::ChannelOpen => {
                 slot.say_what_waits();
                 if !std::mem::replace(&mut slot.data_open, true) {
@@ -639,7 +635,7 @@ mod tests {
             stun: None,
             turn: Vec::new(),
             policy: IcePolicy::All,
-            latency: 100,
+            latency: None,
             audio: (true, true),
             video: (true, true),
             cameras: 1,

@@ -61,6 +61,9 @@ pub struct VideoStats {
     /// The longest time without a decoded frame since the last event, in milliseconds; none before the first frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gap_ms: Option<u64>,
+    /// How long a missing packet is waited for, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buffer_ms: Option<u32>,
     /// Pixels from left to right; none before the first frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<u32>,
@@ -111,6 +114,9 @@ pub struct SentStats {
     pub feedback_ignored: u64,
     /// Packets dropped because they exceeded the budget.
     pub withheld: u64,
+    /// What the path to the peer carries, in bit/s: an estimate, not above what may be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<u64>,
     /// The peer's latest transport-wide feedback, for all media together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feedback: Option<Feedback>,

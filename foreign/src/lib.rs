@@ -5,3 +5,4 @@ pub mod ice;
 pub mod memory;
 pub mod rsa;
 pub mod text;
+pub mod tun;

@@ -10,6 +10,7 @@ mod page;
 
 use std::{
     fs::DirBuilder,
+    net::TcpStream,
     os::unix::{fs::DirBuilderExt, process::CommandExt},
     path::Path,
     process::{Command, Stdio},
@@ -20,6 +21,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
+    Network,
     process::Process,
     wait::{DEADLINE, wait_until},
 };
@@ -45,6 +47,8 @@ pub struct BrowserOptions {
     pub autoplay: bool,
     /// Width and height of each window's content.
     pub window: (u32, u32),
+    /// Frames per second of the fake cameras. A low rate leaves more CPU time to other programs.
+    pub fps: u32,
 }
 
 impl Default for BrowserOptions {
@@ -56,6 +60,7 @@ impl Default for BrowserOptions {
             accept_insecure_certs: false,
             autoplay: true,
             window: (1280, 800),
+            fps: 10,
         }
     }
 }
@@ -73,10 +78,24 @@ pub struct Browser {
 impl Browser {
     /// Starts `$CHROMIUM`, or else `chromium` from the path, and waits until DevTools answers.
     pub fn start(options: BrowserOptions) -> Self {
+        Self::launch(options, None)
+    }
+
+    /// Starts it in another network, where pages of this origin may use camera and microphone without TLS.
+    pub fn start_in(network: &Network, origin: &str, options: BrowserOptions) -> Self {
+        Self::launch(options, Some((network, origin)))
+    }
+
+    fn launch(options: BrowserOptions, network: Option<(&Network, &str)>) -> Self {
         let profile = tempfile::Builder::new().prefix("callbin-chromium-").tempdir().expect("there is room");
-        let process = Process::spawn(&mut command(&options, profile.path()));
+        let process = Process::spawn(&mut command(&options, profile.path(), network));
         let address = wait_until("Chromium's DevTools", DEADLINE, || devtools_address(profile.path()));
-        let devtools = Arc::new(DevTools::connect(&address));
+        let authority = address.split('/').nth(2).expect("a WebSocket address has one");
+        let stream = match network {
+            Some((network, _)) => network.connect(authority),
+            None => TcpStream::connect(authority),
+        };
+        let devtools = Arc::new(DevTools::over(stream.expect("Chromium listens"), &address));
         let browser = Self { devtools, options, process, profile };
         if options.block_devices {
             browser.forbid_devices();
@@ -128,8 +147,15 @@ impl Drop for Browser {
     }
 }
 
-fn command(options: &BrowserOptions, profile: &Path) -> Command {
-    let mut command = Command::new(std::env::var_os("CHROMIUM").unwrap_or_else(|| "chromium".into()));
+fn command(options: &BrowserOptions, profile: &Path, network: Option<(&Network, &str)>) -> Command {
+    let program = std::env::var_os("CHROMIUM").unwrap_or_else(|| "chromium".into());
+    let mut command = match network {
+        Some((network, _)) => network.command(program.into()),
+        None => Command::new(program),
+    };
+    if let Some((_, origin)) = network {
+        command.arg(format!("--unsafely-treat-insecure-origin-as-secure={origin}"));
+    }
     let (width, height) = options.window;
     command
         .args(["--headless=new", "--no-sandbox", "--no-first-run", "--no-default-browser-check"])
@@ -141,9 +167,8 @@ fn command(options: &BrowserOptions, profile: &Path) -> Command {
         .arg(format!("--window-size={width},{height}"))
         .arg(format!("--user-data-dir={}", profile.display()));
     if options.fake_devices {
-        // The second device is a depth camera, whose pictures cannot be sent. A low frame rate leaves more CPU time to
-        // other programs.
-        command.arg("--use-fake-device-for-media-stream=device-count=3,fps=10");
+        // The second device is a depth camera, whose pictures cannot be sent.
+        command.arg(format!("--use-fake-device-for-media-stream=device-count=3,fps={}", options.fps));
     }
     if options.fake_devices && !options.block_devices {
         command.arg("--use-fake-ui-for-media-stream");

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use async_std::channel;
+use async_std::{channel, future::timeout, task};
 use callbin::{
     cli::{Cli, Command, IcePolicy},
     engine::{Engine, Lookup, Out},
@@ -55,22 +55,23 @@ impl Host {
             stun: None,
             turn: Vec::new(),
             policy: IcePolicy::All,
-            latency: 100,
+            latency: Some(100),
             audio: media,
             video: media,
             cameras: 1,
             joins: Arc::default(),
         };
         let mut engine = Engine::new(config, setup_limit, true, to_inbox, to_lookups);
-        engine.set_source(
-            Source::start(&options.media, &News::new().0).expect("the encoders start"),
-            View::none(),
-        );
+        let source = Source::start(&options.media, &News::new().0).expect("the encoders start");
+        engine.set_source(source, View::none());
         Self { engine, inbox, lookups }
     }
 
-    /// Handles what the pipelines and lookups report.
-    fn turn(&mut self) {
+    /// Waits for an event of a pipeline, for `limit` at most, and handles all that the pipelines and lookups report.
+    pub fn turn(&mut self, limit: Duration) {
+        if let Ok(Ok(said)) = task::block_on(timeout(limit, self.inbox.recv())) {
+            self.engine.peer_event(said.slot, said.generation, said.event);
+        }
         while let Ok(Said { slot, generation, event, .. }) = self.inbox.try_recv() {
             self.engine.peer_event(slot, generation, event);
         }
@@ -117,7 +118,7 @@ fn serve(socket: &mut Socket, saying: &Receiver<String>, hears: &Sender<String>)
     let mut host = Host::start((true, true), DEADLINE);
     let key = host.engine.open(None, Start::BeCalled, true, Duration::ZERO);
     loop {
-        host.turn();
+        host.turn(Duration::ZERO);
         while let Some((_, out)) = host.engine.next_out() {
             match out {
                 Out::Send(signal) => socket.send(&signal.to_string()),

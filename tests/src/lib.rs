@@ -29,6 +29,7 @@ pub mod speaker;
 pub mod strangers;
 pub mod wait;
 pub mod webrtc;
+pub mod wire;
 
 pub use browser::{Bare, Browser, BrowserOptions, Page, VideoProbe};
 pub use client::Client;
@@ -44,3 +45,4 @@ pub use server::Server;
 pub use site::{CALLER, Site, WWW};
 pub use socket::Socket;
 pub use wait::{DEADLINE, wait_until};
+pub use wire::Wire;

@@ -3,13 +3,18 @@
 //! It is a network namespace with one link (a veth pair) to this machine. Needs root, or `sudo` without a password.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    fs::File,
+    io::{self, BufRead, BufReader, Write},
+    net::TcpStream,
+    os::fd::AsFd,
     path::PathBuf,
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::{
     process::{Process, as_root},
@@ -56,6 +61,19 @@ impl Network {
         command
     }
 
+    /// Connects to a server in the network. Needs root.
+    pub fn connect(&self, address: &str) -> io::Result<TcpStream> {
+        let space = File::open(format!("/run/netns/{}", self.name))?;
+        // A socket stays in the network of the thread that made it, and this thread ends.
+        thread::scope(|scope| {
+            let connecting = scope.spawn(|| {
+                move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network))?;
+                TcpStream::connect(address)
+            });
+            connecting.join().expect("it does not panic")
+        })
+    }
+
     /// Gives the program there another table of names.
     pub fn set_hosts(&self, text: &str) {
         let mut command = as_root("sh");
@@ -75,6 +93,13 @@ impl Network {
         ip(&["-n", name, "addr", "add", &own, "dev", &device, "nodad"]);
         let nobody = ["lladdr", "02:00:00:00:00:01", "nud", "permanent", "dev", &device];
         ip(&[&["-n", name, "neigh", "add", address], &nobody[..]].concat());
+    }
+
+    /// Moves a device of this machine into the network, and gives it an address there.
+    pub(crate) fn adopt(&self, device: &str, address: &str) {
+        ip(&["link", "set", device, "netns", &self.name]);
+        ip(&["-n", &self.name, "addr", "add", address, "dev", device]);
+        ip(&["-n", &self.name, "link", "set", device, "up"]);
     }
 
     /// Where `ip netns exec` looks for files to put in the place of those in /etc.
@@ -165,7 +190,7 @@ impl Drop for Network {
 }
 
 #[track_caller]
-fn ip(args: &[&str]) {
+pub(crate) fn ip(args: &[&str]) {
     let status = as_root("ip").args(args).status().expect("ip is installed: make setup");
     assert!(status.success(), "ip {args:?} failed: this test needs root, or sudo without a password");
 }

@@ -185,14 +185,6 @@ impl Socket {
         }
     }
 
-    /// Answers the pings that have come, and drops all other frames.
-    pub fn answer_pings(&mut self) {
-        self.tcp().set_nonblocking(true).expect("a socket has options");
-        while self.0.read().is_ok() {}
-        let _ = self.0.flush();
-        self.tcp().set_nonblocking(false).expect("a socket has options");
-    }
-
     /// Sends a text frame; false if the socket is not open.
     pub fn try_send(&mut self, text: &str) -> bool {
         self.0.send(Message::text(text)).is_ok()

@@ -48,7 +48,7 @@ fn split(text: &str) -> (&str, &str) {
 /// Passes a signal to webrtcbin. Returns the signals to reply with.
 pub fn react(webrtcbin: &gst::Element, message: &str) -> Vec<Signal> {
     match Signal::parse(message) {
-        Ok(Signal::Sdp { kind: SdpType::Offer, sdp }) => return answer(webrtcbin, &sdp),
+        Ok(Signal::Sdp { kind: SdpType::Offer, sdp }) => return answer_fully(webrtcbin, &sdp),
         Ok(Signal::Ice(Candidate { candidate, sdp_m_line_index: Some(index), .. })) => {
             webrtcbin.emit_by_name::<()>("add-ice-candidate", &[&index, &candidate]);
         }
@@ -58,13 +58,8 @@ pub fn react(webrtcbin: &gst::Element, message: &str) -> Vec<Signal> {
 }
 
 /// The answer and all candidates.
-fn answer(webrtcbin: &gst::Element, offer: &str) -> Vec<Signal> {
-    let offer = gst_sdp::SDPMessage::parse_buffer(offer.as_bytes()).expect("callbin makes sound offers");
-    let offer = WebRTCSessionDescription::new(WebRTCSDPType::Offer, offer);
-    ask(webrtcbin, "set-remote-description", &[&offer]);
-    let answer = ask(webrtcbin, "create-answer", &[&None::<gst::Structure>]).expect("there is an answer");
-    let answer = answer.get::<WebRTCSessionDescription>("answer").expect("there is an answer");
-    ask(webrtcbin, "set-local-description", &[&answer]);
+fn answer_fully(webrtcbin: &gst::Element, offer: &str) -> Vec<Signal> {
+    answer(webrtcbin, offer);
     wait_until("candidates", DEADLINE, || {
         let state = webrtcbin.property::<WebRTCICEGatheringState>("ice-gathering-state");
         (state == WebRTCICEGatheringState::Complete).then_some(())
@@ -84,6 +79,17 @@ fn answer(webrtcbin: &gst::Element, offer: &str) -> Vec<Signal> {
     let mut all = vec![Signal::Sdp { kind: SdpType::Answer, sdp }];
     all.extend(candidates);
     all
+}
+
+/// Lets webrtcbin answer an offer, and begin to gather candidates. Returns the answer.
+pub fn answer(webrtcbin: &gst::Element, offer: &str) -> String {
+    let offer = gst_sdp::SDPMessage::parse_buffer(offer.as_bytes()).expect("callbin makes sound offers");
+    let offer = WebRTCSessionDescription::new(WebRTCSDPType::Offer, offer);
+    ask(webrtcbin, "set-remote-description", &[&offer]);
+    let answer = ask(webrtcbin, "create-answer", &[&None::<gst::Structure>]).expect("there is an answer");
+    let answer = answer.get::<WebRTCSessionDescription>("answer").expect("there is an answer");
+    ask(webrtcbin, "set-local-description", &[&answer]);
+    answer.sdp().as_text().expect("it is text")
 }
 
 /// Emits a signal that replies through a promise, and waits for the reply.

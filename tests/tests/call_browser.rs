@@ -239,7 +239,7 @@ fn a_call_is_resumed_and_goes_on_without_the_server_until_either_side_hangs_up()
     let page = site.open("id=web&call=gst");
     page.wait_for_peer("gst", "connected");
     let port = site.server.port();
-    let mut lose_server = |site: &mut Site, client: &mut Client| {
+    let lose_server = |site: &mut Site, client: &mut Client| {
         site.server.process().signal("KILL");
         site.server.process().wait();
         client.wait_for("signalling-lost");

@@ -232,7 +232,9 @@ fn streams_of_the_network_are_sent() {
         let mut call = Call::start(&["--video", &source, "--audio", "none"]);
         call.shows(&format!("{color:?} from {source}"), |stats| is_of(stats, color));
     }
-    senders.iter().for_each(|sender| drop(sender.set_state(gst::State::Null)));
+    for sender in senders {
+        sender.set_state(gst::State::Null).unwrap();
+    }
 }
 
 /// Serves a camera of JPEG pictures over HTTP, as many of them do.
@@ -272,7 +274,7 @@ fn two_cameras_are_two_tracks_in_a_browser() {
     let site = Site::up();
     let page = site.waiting("web");
     let args = ["call", "web", "--id", "gst", "--video", "front=test:red", "--video", "rear=test:blue"];
-    let mut client = Client::start(&site.server, &args);
+    let client = Client::start(&site.server, &args);
     page.wait_for_peer(CALLER, "connected");
     // One element for each track of the page's stream.
     page.eval(

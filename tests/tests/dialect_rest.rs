@@ -10,7 +10,7 @@ use std::{
 use callbin_tests::{
     Client, DEADLINE, Server, Socket,
     http::{self, Response, connect_from, read_answer, write_head},
-    keys::{Algorithm, Keys},
+    keys::{Algorithm, Keys, now},
     process::workspace,
     wait_until,
 };

@@ -82,28 +82,30 @@ fn a_subject_that_comes_again_takes_its_id_over() {
     let server = Server::start(&["--token-key-file", &keys.public()]);
     let token = keys.token(json!({ "sub": "p1" }));
     let other = keys.token(json!({ "sub": "other" }));
-    let mut before: Option<(Idle, Socket)> = None;
-    // Each protocol from each, and HTTP at the end.
-    for idle in Idle::ALL.into_iter().chain(Idle::ALL).chain(Idle::ALL.into_iter().rev()) {
-        let next = idle.start(&server, 1, &format!("?token={token}"));
-        if let Some((old, mut socket)) = before.replace((idle, next)) {
-            let expected = Some((1008, "replaced by a new connection".to_owned()));
-            assert_eq!(closes(&mut socket), expected, "{} replaces {}", idle.dialect, old.dialect);
-        }
+    let start = |idle: Idle| idle.start(&server, 1, &format!("?token={token}"));
+    let replaced = Some((1008, "replaced by a new connection".to_owned()));
+    for idle in Idle::ALL {
+        let mut first = start(idle);
         peers(&server, 1);
+        let second = start(idle);
+        assert_eq!(closes(&mut first), replaced, "{}", idle.dialect);
+        peers(&server, 1);
+        second.close();
+        peers(&server, 0);
     }
-    let (_, mut socket) = before.expect("the last one");
+    // By plain HTTP, and from HTTP.
+    let mut socket = start(Idle::ALL[0]);
+    peers(&server, 1);
     let get = |token: &str| {
         let bearer = format!("Bearer {token}");
         http::send(&server, "GET", "/offer/p1?wait=0", &[("Authorization", &bearer)], "").status
     };
     assert_eq!(get(&other), 409, "another subject");
     assert_eq!(get(&token), 204);
-    assert_eq!(closes(&mut socket), Some((1008, "replaced by a new connection".into())));
-    let text = Idle::ALL[0].start(&server, 1, &format!("?token={token}"));
-    peers(&server, 1);
+    assert_eq!(closes(&mut socket), replaced);
+    let mut socket = start(Idle::ALL[0]);
+    socket.expect("HELLO");
     assert_eq!(get(&other), 409, "the text peer has it");
-    drop(text);
 }
 
 #[test]
@@ -127,11 +129,13 @@ fn an_expired_token_and_an_operator_close_a_client_of_each_protocol() {
     for (idle, socket) in &mut expire {
         assert_eq!(closes(socket), Some((1008, "token expired".into())), "{}", idle.dialect);
     }
-    peers(&server, Idle::ALL.len());
     for (number, (idle, socket)) in (10..).zip(&mut stay) {
         let path = format!("/admin/peers/p{number}");
-        let bearer = ("Authorization", "Bearer secret");
-        assert_eq!(http::request(server.admin_address(), "DELETE", &path, &[bearer]).status, 200);
+        wait_until("the peer", DEADLINE, || {
+            let bearer = ("Authorization", "Bearer secret");
+            let answer = http::request(server.admin_address(), "DELETE", &path, &[bearer]);
+            (answer.status == 200).then_some(())
+        });
         assert_eq!(closes(socket), Some((1008, "closed by an operator".into())), "{}", idle.dialect);
     }
 }

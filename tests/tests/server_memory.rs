@@ -5,7 +5,6 @@ use std::{io::Write, ops::Range};
 use callbin_tests::{
     DEADLINE, Server, Socket, http, machine, process::Usage, socket::Received, speaker::Idle, wait_until,
 };
-use serde_json::json;
 
 #[test]
 fn a_slow_reader_costs_no_more_than_its_queue() {
@@ -109,40 +108,6 @@ fn an_http_client_that_waits_is_small() {
     let each = Usage::of(server.pid()).memory.saturating_sub(before) / CLIENTS as u64;
     println!("rest: {each} bytes");
     assert!(each < 8 << 10, "{each} bytes");
-}
-
-/// Small messages that were written together leave a large buffer, which is given up when nothing more comes.
-#[test]
-fn many_news_leave_nothing_behind() {
-    let _machine = machine::shared();
-    const LISTENERS: u64 = 200;
-    let server = Server::start(&["--keepalive-timeout", "1"]);
-    let meta = json!({ "uid": "door", "name": "x".repeat(3000) });
-    let mut listeners: Vec<Socket> = (0..LISTENERS)
-        .map(|_| {
-            let mut socket = Socket::connect_to(&format!("{}webrtcsink", server.ws_url()));
-            socket.receive_text();
-            socket.send(r#"{"type":"setPeerStatus","roles":["listener"]}"#);
-            socket.receive_text();
-            socket
-        })
-        .collect();
-    let before = Usage::of(server.pid()).memory;
-    let mut producer = Socket::connect_to(&format!("{}webrtcsink", server.ws_url()));
-    const NEWS: usize = 30;
-    for number in 0..NEWS {
-        let roles = if number % 2 == 0 { "producer" } else { "consumer" };
-        producer.send(&json!({ "type": "setPeerStatus", "roles": [roles], "meta": meta }).to_string());
-    }
-    for listener in &mut listeners {
-        (0..NEWS).for_each(|_| drop(listener.receive_text()));
-    }
-    wait_until("the memory to be free", DEADLINE, || {
-        // They answer the pings that they get meanwhile.
-        listeners.iter_mut().for_each(Socket::answer_pings);
-        let grown = Usage::of(server.pid()).memory.saturating_sub(before) / LISTENERS;
-        (grown < 4 << 10).then_some(())
-    });
 }
 
 /// The header of a client's frame, with a zero mask.

@@ -195,6 +195,7 @@ impl Meter {
             frames,
             fps: fps.map(round),
             gap_ms: self.longest_gap(),
+            buffer_ms: None,
             width: Some(picture.width).filter(|width| *width > 0),
             height: Some(picture.height).filter(|height| *height > 0),
             color: picture.yuv.map(rgb),

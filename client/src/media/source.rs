@@ -1,7 +1,7 @@
 //! The media that this process sends: each medium is captured once and encoded once for any number of peers.
 
 use super::{
-    encode::{Encoding, feed::Feed},
+    encode::{Encoding, feed::Feed, share::Share},
     input::{self, Input, news::News},
     target::Target,
     timing::Timing,
@@ -52,10 +52,11 @@ impl Source {
         self.track(kind, 0).map(|track| track.encoding.caps())
     }
 
-    /// Feeds `appsrc` with a track of the medium, and requests a key frame for it. `None` if the medium is not sent.
-    pub fn attach(&self, kind: Kind, track: usize, appsrc: &gst_app::AppSrc) -> Option<Feed> {
+    /// Feeds `appsrc`, of a peer whose path is good for `share`, with a track of the medium, and requests a key frame for
+    /// it. `None` if the medium is not sent.
+    pub fn attach(&self, kind: Kind, track: usize, appsrc: &gst_app::AppSrc, share: Share) -> Option<Feed> {
         let encoding = &self.track(kind, track)?.encoding;
-        let feed = encoding.attach(appsrc)?;
+        let feed = encoding.attach(appsrc, share)?;
         if kind == Kind::Video {
             encoding.request_key_frame();
         }

@@ -16,6 +16,11 @@ const PAYLOAD: u64 = 1150;
 /// most one part in `MEDIA_PER_CONTROL`.
 const CONTROL: u64 = 64_000;
 const MEDIA_PER_CONTROL: u64 = 20;
+/// What a thin path leaves to the picture and to RTCP, in bit/s.
+const LEAST_VIDEO: u64 = 30_000;
+const LEAST_CONTROL: u64 = 24_000;
+/// What may be sent including retransmissions, in percent of the media.
+const AGAIN: u64 = 116;
 
 /// The rates of what is sent to one peer in a steady state, in bit/s on the wire, with all overhead.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,6 +31,8 @@ pub struct Target {
     audio: u64,
     /// RTCP.
     control: u64,
+    /// Frames per second, each of which has a packet that is not full.
+    frames: u64,
 }
 
 impl Target {
@@ -33,7 +40,29 @@ impl Target {
     pub fn of(media: &Media) -> Self {
         let audio = if media.audio().0 { u64::from(AUDIO_BITRATE) + AUDIO_PACKETS * AROUND * 8 } else { 0 };
         let video = if media.video().0 { video(media) } else { 0 };
-        Self { video, audio, control: CONTROL.max((video + audio) / MEDIA_PER_CONTROL) }
+        let control = CONTROL.max((video + audio) / MEDIA_PER_CONTROL);
+        Self { video, audio, control, frames: u64::from(media.fps) }
+    }
+
+    /// The rate of the media, with room for retransmissions: no peer gets more.
+    pub fn most(self) -> u64 {
+        (self.video + self.audio) * AGAIN / 100
+    }
+
+    /// The target for a path that carries `bits` of media, of which the share `lost` is lost and sent again. Only the
+    /// picture shrinks.
+    pub fn within(self, bits: u64, lost: f64) -> Self {
+        let arrives = (bits as f64 * (1.0 - lost.clamp(0.0, 0.5))) as u64;
+        let video = arrives.saturating_sub(self.audio).max(LEAST_VIDEO).min(self.video);
+        let (media, all) = (video + self.audio, (self.video + self.audio).max(1));
+        let control = (self.control * media / all).max(LEAST_CONTROL).min(self.control);
+        Self { video, control, ..self }
+    }
+
+    /// The rate of the video encoder, without what is around its packets.
+    pub fn encoder(self) -> u64 {
+        let frames = self.frames * AROUND * 8;
+        self.video.saturating_sub(frames) * PAYLOAD / (PAYLOAD + AROUND)
     }
 
     /// Bytes of all media and RTCP within `time`, times `percent` / 100.
@@ -91,6 +120,26 @@ pub(crate) mod tests {
         assert_eq!(all.total(100, SECOND), bits / 8);
         assert_eq!(all.picture(100, SECOND), (1_000_000 + 138 * 66 * 8) / 8);
         assert_eq!(all.total(130, SECOND / 2), bits * 130 / 100 / 16);
+    }
+
+    #[test]
+    fn a_thin_path_takes_from_the_picture_only() {
+        let all = target(&[]);
+        assert_eq!(all.within(all.most(), 0.0), all);
+        assert_eq!(all.within(all.most(), 0.1), all, "there is room for retransmissions");
+        let thin = all.within(400_000, 0.0);
+        assert_eq!((thin.video, thin.audio), (400_000 - 58_400, 58_400));
+        assert!(thin.control >= 24_000 && thin.control < all.control);
+        assert_eq!(all.within(400_000, 0.25).video, 300_000 - 58_400);
+        assert_eq!(all.within(0, 1.0).video, 30_000);
+        assert_eq!(all.within(u64::MAX, 0.0), all);
+    }
+
+    #[test]
+    fn the_encoder_gets_what_is_left_in_its_packets() {
+        let rate = target(&[]).encoder();
+        assert!((995_000..=1_000_000).contains(&rate), "{rate}");
+        assert_eq!(target(&["--no-video"]).encoder(), 0);
     }
 
     #[test]

@@ -9,7 +9,10 @@ use gst_webrtc::{
     WebRTCPeerConnectionState, WebRTCRTPTransceiver, WebRTCSessionDescription,
 };
 
-use super::{PeerEvent, Voice, certificate::Certificate, clock_rate, dtls::Gate, outflow::Outflow};
+use super::{
+    PeerEvent, Voice, certificate::Certificate, channels::Channels, clock_rate, dtls::Gate, intake,
+    outflow::Outflow, rtcp,
+};
 use crate::{
     data::Desk,
     media::{
@@ -31,6 +34,7 @@ pub(super) struct Shared<'a> {
     pub(super) outflow: &'a Arc<Outflow>,
     pub(super) routes: &'a Arc<Routes>,
     pub(super) desk: &'a Arc<Desk>,
+    pub(super) channels: &'a Channels,
     /// Certificate and key for DTLS, in PEM.
     pub(super) certificate: &'a str,
 }
@@ -99,11 +103,14 @@ fn watch_states(webrtcbin: &gst::Element, voice: &Voice) {
 
 fn watch_channels(webrtcbin: &gst::Element, shared: &Shared<'_>) {
     let (voice, gate, desk) = (shared.voice.clone(), shared.gate.clone(), shared.desk.clone());
+    let channels = shared.channels.clone();
     webrtcbin.connect("on-data-channel", false, move |args| {
         let channel = args.get(1).and_then(|arg| arg.get::<WebRTCDataChannel>().ok());
-        if let Some(channel) = channel.filter(|_| voice.channel()) {
-            connect_channel(&channel, &voice, &gate, &desk);
-            voice.tell(PeerEvent::Channel(channel));
+        if let Some(channel) = channel {
+            channels.keep(channel.clone());
+            if voice.channel() {
+                connect_channel(&channel, &voice, &gate, &desk);
+            }
         }
         None
     });
@@ -151,7 +158,9 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
             }
             "sctpenc" => desk.watch(element),
             "nicesrc" => watch_arrivals(element, &meter),
+            "sctpdec" => intake::guard(element, &voice, &gate),
             "rtpsession" => clock_rate::tell(element),
+            "rtpjitterbuffer" => rtcp::prepare_buffer(element),
             // Its input is live: a second wait for the clock would only add delay and work.
             "clocksync" => element.set_property("sync", false),
             _ => {}

@@ -1,10 +1,29 @@
-//! Data channels that outlast their webrtcbin.
+//! The data channels of a pipeline, and those that outlast it.
 //!
 //! A browser that replaces its transport (see [`Agreement`](crate::agreement)) starts new ICE, DTLS and SCTP, but its
 //! channels stay open: it goes on to use their streams in the new association, and does not open them again with DCEP
 //! (RFC 8832). So the new webrtcbin gets them as negotiated channels.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use gst_webrtc::{WebRTCDataChannel, WebRTCDataChannelState as State};
+
+/// All data channels that a pipeline ever had, closed ones too: their elements stay in webrtcbin and point to them
+/// without a reference. webrtcbin's callbacks share the list, so the channels live as long as webrtcbin.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Channels(Arc<Mutex<Vec<WebRTCDataChannel>>>);
+
+impl Channels {
+    /// Adds a channel.
+    pub(super) fn keep(&self, channel: WebRTCDataChannel) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
+    }
+
+    /// The channels. No lock is held while they are used.
+    pub(super) fn all(&self) -> Vec<WebRTCDataChannel> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 /// A data channel that a new webrtcbin takes over. Its label decides what it is joined to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,16 +8,20 @@ mod callbacks;
 mod certificate;
 mod channels;
 mod clock_rate;
+mod compound;
+mod congestion;
 mod dtls;
 mod extensions;
+mod intake;
 mod outflow;
 mod path;
+mod playout;
 mod reaper;
 mod renumber;
 mod rtcp;
 mod voice;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use callbin_protocol::{PeerId, SdpType};
 use gst::prelude::*;
@@ -26,7 +30,10 @@ use gst_webrtc::{
     WebRTCSessionDescription,
 };
 
-use self::{certificate::Certificate, dtls::Gate, extensions::Extensions, outflow::Outflow};
+use self::{
+    certificate::Certificate, channels::Channels, dtls::Gate, extensions::Extensions, outflow::Outflow,
+    playout::Playout,
+};
 pub use self::{
     channels::Lasting,
     reaper::Reaper,
@@ -80,8 +87,6 @@ pub enum PeerEvent {
     DtlsClosed,
     /// The first decoded sound or frame.
     First(receive::First),
-    /// The peer opened a data channel.
-    Channel(WebRTCDataChannel),
     /// A data channel is open.
     ChannelOpen,
     /// A text message arrived.
@@ -115,8 +120,8 @@ pub struct PeerConfig {
     pub turn: Vec<String>,
     /// Which candidates to use.
     pub policy: IcePolicy,
-    /// Jitter buffer in milliseconds.
-    pub latency: u32,
+    /// Jitter buffer in milliseconds; `None` follows the line.
+    pub latency: Option<u32>,
     /// Whether sound is sent, and received.
     pub audio: (bool, bool),
     /// Whether a picture is sent, and received.
@@ -152,7 +157,7 @@ pub struct Peer {
     /// The kind of each receiving branch.
     inputs: Vec<Kind>,
     routes: Arc<receive::Routes>,
-    channels: Vec<WebRTCDataChannel>,
+    channels: Channels,
     desk: Arc<Desk>,
     gate: Arc<Gate>,
     certificate: Certificate,
@@ -163,6 +168,7 @@ pub struct Peer {
     /// Payload types that the answer changed.
     renumbered: Vec<renumber::Pair>,
     path: Option<Path>,
+    playout: Playout,
     /// How often [`Peer::stats`] was called.
     looks: u32,
 }
@@ -217,7 +223,8 @@ impl Peer {
         source.timing.apply(&pipeline);
         let webrtcbin = make("webrtcbin")?;
         webrtcbin.set_property_from_str("bundle-policy", "max-bundle");
-        webrtcbin.set_property("latency", config.latency);
+        let playout = Playout::new(config.latency);
+        webrtcbin.set_property("latency", playout.start());
         if config.policy == IcePolicy::Relay {
             webrtcbin.set_property_from_str("ice-transport-policy", "relay");
         }
@@ -227,6 +234,7 @@ impl Peer {
         let outflow = Outflow::new(source.target, !config.joins.is_empty());
         let routes = Arc::new(receive::Routes::default());
         let desk = config.joins.desk(uid);
+        let channels = Channels::default();
         let shared = callbacks::Shared {
             voice: &voice,
             gate: &gate,
@@ -234,6 +242,7 @@ impl Peer {
             outflow: &outflow,
             routes: &routes,
             desk: &desk,
+            channels: &channels,
             certificate: &certificate.pem,
         };
         callbacks::connect(&pipeline, &webrtcbin, &shared);
@@ -257,7 +266,7 @@ impl Peer {
             media: Vec::new(),
             inputs: Vec::new(),
             routes,
-            channels: Vec::new(),
+            channels,
             desk,
             gate,
             certificate,
@@ -266,6 +275,7 @@ impl Peer {
             deferred: None,
             renumbered: Vec::new(),
             path: None,
+            playout,
             looks: 0,
         };
         peer.set_state(gst::State::Ready)?;
@@ -394,9 +404,12 @@ impl Peer {
                         output.settled = Some(terms);
                         output.feed = None;
                     }
+                    if medium.kind == Kind::Video {
+                        self.outflow.count_by(flow.codec.extension(EXTENSION_TWCC));
+                    }
                     if output.feed.is_none() {
                         let track = flow.track.unwrap_or_default();
-                        output.feed = source.attach(medium.kind, track, &output.appsrc);
+                        output.feed = source.attach(medium.kind, track, &output.appsrc, self.outflow.share());
                     }
                 }
             }
@@ -440,7 +453,7 @@ impl Peer {
 
     /// The data channels that the peer goes on to use after it has replaced its transport.
     pub fn lasting_channels(&self) -> Vec<Lasting> {
-        self.channels.iter().filter_map(Lasting::of).collect()
+        self.channels.all().iter().filter_map(Lasting::of).collect()
     }
 
     /// Takes over the data channels of this peer's last pipeline. Call it before the offer is applied.
@@ -450,26 +463,22 @@ impl Peer {
         counted.into_iter().try_for_each(|it| self.open_channel(it.label(), Some(it.options())))
     }
 
-    fn open_channel(&mut self, label: &str, options: Option<gst::Structure>) -> Result<(), Failure> {
+    fn open_channel(&self, label: &str, options: Option<gst::Structure>) -> Result<(), Failure> {
         let channel = self
             .webrtcbin
             .emit_by_name::<Option<WebRTCDataChannel>>("create-data-channel", &[&label, &options])
             .ok_or_else(|| Failure::internal("webrtcbin makes no data channel"))?;
         callbacks::connect_channel(&channel, &self.voice, &self.gate, &self.desk);
-        self.channels.push(channel);
+        self.channels.keep(channel);
         Ok(())
-    }
-
-    /// Keeps a data channel that the peer opened.
-    pub fn add_channel(&mut self, channel: WebRTCDataChannel) {
-        self.channels.push(channel);
     }
 
     /// Sends `text` on the first open data channel; false if there is none or sending fails.
     pub fn say(&self, text: &str) -> bool {
         let open =
             |channel: &&WebRTCDataChannel| channel.ready_state() == gst_webrtc::WebRTCDataChannelState::Open;
-        let channel = self.channels.iter().filter(open).find(|channel| !self.desk.has(channel));
+        let channels = self.channels.all();
+        let channel = channels.iter().filter(open).find(|channel| !self.desk.has(channel));
         channel.is_some_and(|channel| channel.send_string_full(Some(text)).is_ok())
     }
 
@@ -508,7 +517,23 @@ impl Peer {
         }
         rtcp::fill_in(&self.webrtcbin, &mut stats);
         self.outflow.fill_in(&mut stats);
+        self.follow_line(&mut stats);
         stats
+    }
+
+    /// Sets the jitter buffers to what the line needs.
+    fn follow_line(&mut self, stats: &mut PeerStats) {
+        let ms = |ms: f64| Duration::try_from_secs_f64(ms / 1000.0).ok();
+        let rtp = &stats.video.rtp;
+        let line = playout::Line {
+            round_trip: stats.rtt_ms.and_then(ms),
+            jitter: rtp.jitter_ms.and_then(ms),
+            received: rtp.packets,
+            lost: rtp.lost,
+        };
+        let buffer = self.playout.follow(line);
+        rtcp::set_buffers(&self.webrtcbin, buffer);
+        stats.video.buffer_ms = Some(buffer.latency);
     }
 
     /// Ends the pipeline on its own thread, not on this one or a streaming thread. With `goodbye`, the peer gets a DTLS
@@ -519,7 +544,6 @@ impl Peer {
         self.desk.close();
         // Stop the buffers: they would delay the teardown.
         self.media.clear();
-        self.channels.clear();
         if let Some(bus) = self.pipeline.bus() {
             bus.unset_sync_handler();
         }
@@ -582,6 +606,9 @@ impl Peer {
     ) -> Result<Output, Failure> {
         let appsrc = gst_app::AppSrc::builder().caps(media).build();
         encode::configure(&appsrc);
+        if kind == Kind::Video {
+            encode::gap::watch(&appsrc);
+        }
         let payloader = payloader(kind, codec)?;
         let extensions = Extensions::add(&payloader, codec)?;
         let chain = [appsrc.upcast_ref(), &payloader];
@@ -643,7 +670,7 @@ fn rtp_caps(kind: Kind, codec: &Codec) -> gst::Caps {
     caps = if kind == Kind::Audio {
         // RFC 7587, section 7: two channels in the description, whatever is sent.
         let opus = caps.field("media", "audio").field("encoding-name", "OPUS").field("clock-rate", 48_000i32);
-        opus.field("encoding-params", "2")
+        opus.field("encoding-params", "2").field("useinbandfec", "1")
     } else {
         caps.field("media", "video").field("encoding-name", "VP8").field("clock-rate", 90_000i32)
     };

@@ -8,6 +8,8 @@ use std::{
 
 use gst::prelude::*;
 
+use super::intake;
+
 /// A teardown that takes longer is logged. One that never ends leaks its memory; everything else goes on.
 const TEARDOWN_LIMIT: Duration = Duration::from_secs(5);
 
@@ -22,17 +24,23 @@ pub struct Reaper(Arc<(Mutex<usize>, Condvar)>);
 
 /// How long webrtcbin may take to finish its pending tasks.
 const FINISH_LIMIT: Duration = Duration::from_secs(2);
+/// Tasks of which each queues the next one. The reset of a data channel takes that many.
+const TASKS_IN_A_ROW: usize = 3;
 
 /// Waits until webrtcbin's own thread has finished its pending tasks. It creates transports there; one that is added
-/// while the pipeline ends is never freed, nor are its sockets.
+/// while the pipeline ends is never freed, nor are its sockets. And it resets SCTP streams there, which must not happen
+/// while the association ends.
 fn let_it_finish(webrtcbin: &gst::Element) {
-    let (done, all_done) = mpsc::channel();
-    let promise = gst::Promise::with_change_func(move |_| {
-        let _ = done.send(());
-    });
-    // Tasks run in order: when this one has replied, all earlier ones are done.
-    webrtcbin.emit_by_name::<()>("get-stats", &[&None::<gst::Pad>, &promise]);
-    let _ = all_done.recv_timeout(FINISH_LIMIT);
+    let until = Instant::now() + FINISH_LIMIT;
+    for _ in 0..TASKS_IN_A_ROW {
+        let (done, all_done) = mpsc::channel();
+        let promise = gst::Promise::with_change_func(move |_| {
+            let _ = done.send(());
+        });
+        // Tasks run in order: when this one has replied, all earlier ones are done.
+        webrtcbin.emit_by_name::<()>("get-stats", &[&None::<gst::Pad>, &promise]);
+        let _ = all_done.recv_timeout(until.saturating_duration_since(Instant::now()));
+    }
 }
 
 /// Sends the DTLS alert `close_notify` (RFC 6347, section 4.1.2.7): the call is over.
@@ -67,6 +75,7 @@ impl Reaper {
             if goodbye {
                 say_goodbye(&webrtcbin);
             }
+            intake::shut(&webrtcbin);
             let_it_finish(&webrtcbin);
             drop(webrtcbin);
             if let Err(error) = pipeline.set_state(gst::State::Null) {

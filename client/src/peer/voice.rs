@@ -25,6 +25,8 @@ const MAX_TEXTS: u32 = 200;
 const SECOND: Duration = Duration::from_secs(1);
 /// Data channels of one peer: webrtcbin creates elements and threads for each.
 const MAX_CHANNELS: usize = 16;
+/// SCTP streams that the peer begins, each time that it does: to send, or to reset one that it never used.
+const MAX_STREAMS: usize = 2 * MAX_CHANNELS;
 
 /// The channel to the app's loop.
 pub type Inbox = Sender<Said>;
@@ -58,6 +60,7 @@ struct Load {
     events: AtomicUsize,
     bytes: AtomicUsize,
     channels: AtomicUsize,
+    streams: AtomicUsize,
     texts: Mutex<Window>,
 }
 
@@ -88,7 +91,7 @@ impl Voice {
 
     /// Sends an event to the loop.
     pub fn tell(&self, event: PeerEvent) {
-        if self.load.silent.load(Relaxed) {
+        if self.is_silent() {
             return;
         }
         match Place::take(&self.load, event.bytes()) {
@@ -114,6 +117,18 @@ impl Voice {
             self.flood("too many data channels");
         }
         welcome
+    }
+
+    /// Counts a stream that the peer began: webrtcbin creates elements and threads also for those that are no channel.
+    pub(super) fn stream(&self) {
+        if self.load.streams.fetch_add(1, Relaxed) >= MAX_STREAMS {
+            self.flood("too many data channels");
+        }
+    }
+
+    /// Whether the last event was sent: the peer is ending.
+    pub(super) fn is_silent(&self) -> bool {
+        self.load.silent.load(Relaxed)
     }
 
     /// Stops sending events, for good.
@@ -224,5 +239,14 @@ mod tests {
         assert!((0..MAX_CHANNELS).all(|_| voice.channel()));
         assert!(said.is_empty() && !voice.channel());
         assert!(matches!(last(&said), PeerEvent::Flood(_)));
+    }
+
+    #[test]
+    fn streams_are_counted() {
+        let (voice, said) = voice();
+        (0..MAX_STREAMS).for_each(|_| voice.stream());
+        assert!(said.is_empty() && !voice.is_silent());
+        voice.stream();
+        assert!(voice.is_silent() && matches!(last(&said), PeerEvent::Flood(_)));
     }
 }

@@ -124,6 +124,13 @@ pub struct Codec {
     pub extensions: Vec<(u8, &'static str)>,
 }
 
+impl Codec {
+    /// The ID of the header extension with this URI.
+    pub fn extension(&self, uri: &str) -> Option<u8> {
+        self.extensions.iter().find(|(_, it)| *it == uri).map(|(id, _)| *id)
+    }
+}
+
 /// Parameters of the data channels (RFC 8841).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sctp {

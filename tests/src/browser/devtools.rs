@@ -35,10 +35,8 @@ struct Inbox {
 }
 
 impl DevTools {
-    /// Connects, and reads until the browser ends.
-    pub(super) fn connect(url: &str) -> Self {
-        let authority = url.split('/').nth(2).expect("a WebSocket address has one");
-        let stream = TcpStream::connect(authority).expect("Chromium listens");
+    /// Uses a connection to the browser, and reads until the browser ends.
+    pub(super) fn over(stream: TcpStream, url: &str) -> Self {
         stream.set_nodelay(true).expect("a socket has options");
         let second = stream.try_clone().expect("a socket can be shared");
         let (reader, _) = tungstenite::client(url, stream).expect("Chromium speaks WebSocket");

@@ -8,6 +8,8 @@ use std::sync::{
 use gst::prelude::*;
 use gst_utils::ConsumptionLink;
 
+use super::{control::Shares, share::Share};
+
 /// Frames that are encoded without any peer: the first ones make the encoder allocate its memory, which would otherwise
 /// delay the first peer.
 const WARM_UP: usize = 3;
@@ -21,6 +23,8 @@ pub(super) struct Peers(Arc<AtomicUsize>);
 pub struct Feed {
     link: ConsumptionLink,
     peers: Peers,
+    shares: Shares,
+    share: Share,
 }
 
 impl Peers {
@@ -52,8 +56,9 @@ impl Peers {
 }
 
 impl Feed {
-    pub(super) fn new(link: ConsumptionLink, peers: Peers) -> Self {
-        Self { link, peers }
+    pub(super) fn new(link: ConsumptionLink, peers: Peers, shares: Shares, share: Share) -> Self {
+        shares.add(&share);
+        Self { link, peers, shares, share }
     }
 
     /// Frames handed to the peer.
@@ -71,5 +76,6 @@ impl Drop for Feed {
     fn drop(&mut self) {
         self.link.disconnect();
         self.peers.remove();
+        self.shares.remove(&self.share);
     }
 }

@@ -1,9 +1,13 @@
 //! How media are encoded: once per input and codec, whatever the number of peers.
 
 pub mod feed;
+pub mod gap;
 pub mod keyframes;
+pub mod share;
 
+mod control;
 mod encoder;
+mod steps;
 
 pub use encoder::AUDIO_BITRATE;
 use gst::prelude::*;
@@ -12,8 +16,12 @@ use gst_utils::{
     streamproducer::{ConsumerSettings, ProducerSettings},
 };
 
-use self::feed::{Feed, Peers};
-use super::{input::Input, timing::Timing};
+use self::{
+    control::{Chain, Shares},
+    feed::{Feed, Peers},
+    share::Share,
+};
+use super::{input::Input, make, timing::Timing};
 use crate::{cli::Media, exit::Failure, sdp::Kind};
 
 /// The most encoded media that wait for one peer. A peer with more does not keep up.
@@ -26,6 +34,7 @@ pub struct Encoding {
     producer: StreamProducer,
     caps: gst::Caps,
     peers: Peers,
+    shares: Shares,
     link: ConsumptionLink,
 }
 
@@ -37,18 +46,25 @@ impl Encoding {
         let sink = gst_app::AppSink::builder().async_(false).max_buffers(8).build();
         sink.set_property("enable-last-sample", false);
         let pipeline = gst::Pipeline::new();
-        let chain = [entry.upcast_ref(), &encoder, sink.upcast_ref()];
-        pipeline.add_many(chain).map_err(Failure::internal)?;
+        let (scaler, filter) = (make("videoscale")?, make("capsfilter")?);
+        let mut chain = vec![entry.upcast_ref(), &encoder, sink.upcast_ref()];
+        if kind == Kind::Video {
+            chain.splice(1..1, [&scaler, &filter]);
+        }
+        pipeline.add_many(chain.iter().copied()).map_err(Failure::internal)?;
         gst::Element::link_many(chain).map_err(Failure::internal)?;
         let producer = StreamProducer::with(&sink, ProducerSettings { sync: false });
-        let peers = Peers::default();
+        let (peers, shares) = (Peers::default(), Shares::default());
         if kind == Kind::Video {
             // Only video: audio costs next to nothing, and its encoder does not like gaps.
             peers.rest(&encoder);
+            let chain = Chain { entry: entry.clone().upcast(), filter, encoder };
+            let (most, cameras) = (u64::from(media.bitrate) * 1000, media.sources.videos().len() as u64);
+            control::follow(chain, input.caps(), shares.clone(), most, cameras);
         }
         timing.apply(&pipeline);
         let link = input.feed(&entry)?;
-        let encoding = Self { pipeline, producer, caps, peers, link };
+        let encoding = Self { pipeline, producer, caps, peers, shares, link };
         let started = encoding.pipeline.set_state(gst::State::Playing);
         started.map_err(|_| Failure::internal("an encoder does not start"))?;
         Ok(encoding)
@@ -59,14 +75,14 @@ impl Encoding {
         &self.caps
     }
 
-    /// Feeds `appsrc`, the entry of a peer.
-    pub fn attach(&self, appsrc: &gst_app::AppSrc) -> Option<Feed> {
+    /// Feeds `appsrc`, the entry of a peer whose path is good for `share`.
+    pub fn attach(&self, appsrc: &gst_app::AppSrc, share: Share) -> Option<Feed> {
         let peers = self.peers.add();
         let Ok(link) = self.producer.add_consumer_with(appsrc, settings()) else {
             peers.remove();
             return None;
         };
-        Some(Feed::new(link, peers))
+        Some(Feed::new(link, peers, self.shares.clone(), share))
     }
 
     /// Requests a key frame.

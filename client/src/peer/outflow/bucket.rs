@@ -16,6 +16,13 @@ impl Bucket {
         Self { left: at_once, at_once, per_second, since: Duration::ZERO }
     }
 
+    /// Changes burst and rate.
+    pub(super) fn change(&mut self, now: Duration, at_once: f64, per_second: f64) {
+        self.wait(now, 0.0);
+        (self.at_once, self.per_second) = (at_once, per_second);
+        self.left = self.left.min(at_once);
+    }
+
     /// Takes `count` tokens if the bucket holds them; returns whether it did.
     pub(super) fn take(&mut self, now: Duration, count: f64) -> bool {
         let enough = self.holds(now, count);
@@ -63,6 +70,8 @@ mod tests {
         assert_eq!(taken(60_000), 3, "no more than at first");
         assert_eq!(bucket.wait(Duration::from_secs(60), 1.0).as_millis(), 500);
         assert_eq!(bucket.wait(Duration::from_secs(60), 9.0).as_millis(), 1500);
+        bucket.change(Duration::from_secs(60), 3.0, 1.0);
+        assert_eq!(bucket.wait(Duration::from_secs(60), 1.0).as_millis(), 1000);
         bucket.give(2.0);
         assert!(!bucket.take(Duration::from_secs(60), 3.0) && bucket.take(Duration::from_secs(60), 2.0));
     }

@@ -28,7 +28,7 @@ const KEY_FRAME: Duration = Duration::from_millis(100);
 /// The limit for everything, below the promised 130. It is a safeguard: the limits above keep media below it.
 const ALL: u64 = 126;
 /// IP and UDP headers, in bytes.
-const AROUND: u64 = 28;
+pub(super) const AROUND: u64 = 28;
 /// SRTP's authentication tag.
 const TAG: u64 = 10;
 /// The original sequence number in a retransmission.
@@ -52,17 +52,28 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(target: Target) -> Self {
-        let second = Duration::from_secs(1);
-        let bucket = |at_once: u64, rate: u64| Bucket::new(at_once.max(TWO_PACKETS) as f64, rate as f64);
-        let share = |percent| target.total(percent, second);
-        Self {
+        let empty = || Bucket::new(f64::MAX, 1.0);
+        let mut budget = Self {
             target,
             picture: Window::default(),
-            pace: bucket(target.picture(100, KEY_FRAME), target.picture(EVENLY, second)),
-            again: bucket(share(AGAIN_AT_ONCE), share(AGAIN_PER_SECOND)),
+            pace: empty(),
+            again: empty(),
             reports: Window::default(),
             left: Window::default(),
-        }
+        };
+        budget.aim(Duration::ZERO, target);
+        budget
+    }
+
+    /// Changes the rates of pacing and retransmissions to those of another target. The limits, which nothing exceeds in
+    /// any half second, stay: a lower one would stop everything for half a second.
+    pub(super) fn aim(&mut self, now: Duration, target: Target) {
+        let second = Duration::from_secs(1);
+        let at_once = |bytes: u64| bytes.max(TWO_PACKETS) as f64;
+        let (burst, rate) = (target.picture(100, KEY_FRAME), target.picture(EVENLY, second));
+        self.pace.change(now, at_once(burst), rate as f64);
+        let (burst, rate) = (target.total(AGAIN_AT_ONCE, second), target.total(AGAIN_PER_SECOND, second));
+        self.again.change(now, at_once(burst), rate as f64);
     }
 
     /// How long a new video packet of `bytes`, not encrypted yet, has to wait. With zero it counts as sent.

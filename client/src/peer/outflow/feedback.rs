@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::bucket::Bucket;
+use crate::peer::compound::{self, PSFB, RTPFB, TWCC};
 
 /// Reports and requests. In the worst case Chromium sends about 50 NACKs, 20 transport-wide reports and 60 key frame
 /// requests per second, each in a compound with two or three more packets; GStreamer sends a NACK for each lost packet.
@@ -17,11 +18,8 @@ const REQUESTS: Rate = Rate { per_second: 100.0, per_packet: 50.0, at_once: 5000
 /// A transport-wide report counts as one message per this many packets.
 const PACKETS_PER_MESSAGE: u32 = 64;
 
-/// Types of RTCP packets, and their feedback formats.
-const RTPFB: u8 = 205;
-const PSFB: u8 = 206;
+/// Formats of feedback.
 const NACK: u8 = 1;
-const TWCC: u8 = 15;
 const FIR: u8 = 4;
 
 /// What to do with a compound packet.
@@ -120,26 +118,18 @@ impl Allowance {
 }
 
 impl Load {
-    fn of(compound: &[u8]) -> Self {
-        let (mut load, mut rest) = (Self::default(), compound);
-        while let [first, kind, high, low, ..] = *rest {
-            // The length field counts 32-bit words, without the first.
-            let length = (usize::from(u16::from_be_bytes([high, low])) + 1) * 4;
-            let packet = rest.get(..length).unwrap_or(rest);
-            load.add(first & 0x1f, kind, packet);
-            rest = rest.get(length..).unwrap_or_default();
-        }
+    fn of(rtcp: &[u8]) -> Self {
+        let mut load = Self::default();
+        compound::packets(rtcp).for_each(|packet| load.add(&packet));
         // A packet that is not RTCP costs work, too.
         load.messages = load.messages.max(1);
         load
     }
 
-    /// Adds an RTCP packet of type `kind`; `format` is its count or feedback format. The feedback follows the two
-    /// SSRCs.
-    fn add(&mut self, format: u8, kind: u8, packet: &[u8]) {
-        let body = packet.get(12..).unwrap_or_default();
+    fn add(&mut self, packet: &compound::Packet<'_>) {
+        let body = packet.body();
         self.messages += 1;
-        match (kind, format) {
+        match (packet.kind, packet.format) {
             (RTPFB, NACK) => self.requests += body.chunks_exact(4).map(requests).sum::<u32>(),
             (RTPFB, TWCC) => self.messages += packets(body) / PACKETS_PER_MESSAGE,
             (PSFB, FIR) => self.messages += u32::try_from(body.len() / 8).unwrap_or(u32::MAX),

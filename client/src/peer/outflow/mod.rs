@@ -16,6 +16,7 @@ mod bucket;
 mod budget;
 mod feedback;
 mod keyframes;
+mod number;
 mod resend;
 mod window;
 
@@ -32,8 +33,11 @@ use self::{
     keyframes::KeyFrames,
     resend::History,
 };
-use super::Voice;
-use crate::{media::target::Target, stats::PeerStats};
+use super::{Voice, congestion::Congestion};
+use crate::{
+    media::{encode::share::Share, target::Target},
+    stats::PeerStats,
+};
 
 const DATA: gst::PadProbeType = gst::PadProbeType::BUFFER.union(gst::PadProbeType::BUFFER_LIST);
 
@@ -44,6 +48,9 @@ const REPORT_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 #[derive(Debug)]
 pub(super) struct Outflow {
     born: Instant,
+    /// What the encoders aim at, without regard to the path.
+    target: Target,
+    share: Share,
     state: Mutex<State>,
     closed: Condvar,
 }
@@ -54,6 +61,11 @@ struct State {
     budget: Budget,
     /// Whether data channels are joined to something: SCTP limits their rate, and they must not displace media.
     carries_data: bool,
+    congestion: Congestion,
+    /// The estimate and the share of losses that budget and encoder follow.
+    aim: (u64, f64),
+    /// The ID of the header extension with transport-wide sequence numbers.
+    numbers: Option<u8>,
     history: History,
     feedback: Feedback,
     key_frames: KeyFrames,
@@ -77,13 +89,28 @@ impl Outflow {
             closed: false,
             budget: Budget::new(target),
             carries_data,
+            congestion: Congestion::new(target.most()),
+            aim: (target.most(), 0.0),
+            numbers: None,
             history: History::default(),
             feedback: Feedback::default(),
             key_frames: KeyFrames::default(),
             put_off: None,
             counts: Counts::default(),
         };
-        Arc::new(Self { born: Instant::now(), state: Mutex::new(state), closed: Condvar::new() })
+        let share = Share::new(target.encoder());
+        let (state, closed) = (Mutex::new(state), Condvar::new());
+        Arc::new(Self { born: Instant::now(), target, share, state, closed })
+    }
+
+    /// Sets the ID of the header extension with transport-wide sequence numbers.
+    pub(super) fn count_by(&self, id: Option<u8>) {
+        self.state().numbers = id;
+    }
+
+    /// The part of the picture that this peer can get.
+    pub(super) fn share(&self) -> Share {
+        self.share.clone()
     }
 
     /// Adds probes to an element that webrtcbin has added inside itself.
@@ -110,14 +137,19 @@ impl Outflow {
     /// Adds this module's counts to `stats`, and takes the round-trip time from it.
     pub(super) fn fill_in(&self, stats: &mut PeerStats) {
         let mut state = self.state();
-        if let Some(round_trip) = stats.rtt_ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok()) {
+        let reported = stats.rtt_ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok());
+        let found = state.congestion.round_trip();
+        // The one in receiver reports may be old, the other one has the time of a report in it.
+        if let Some(round_trip) = reported.into_iter().chain(found).min() {
             state.history.set_round_trip(round_trip);
+            stats.rtt_ms = stats.rtt_ms.or(Some((round_trip.as_secs_f64() * 100_000.0).round() / 100.0));
         }
         let Counts { again, refused, ignored, withheld } = state.counts;
         stats.sent.retransmitted = again;
         stats.sent.retransmissions_refused = refused;
         stats.sent.feedback_ignored = ignored;
         stats.sent.withheld = withheld;
+        stats.sent.estimate = Some(state.congestion.estimate());
     }
 
     /// Delays video packets beyond the limit. Here they have a thread of their own, before the funnel joins them with
@@ -236,14 +268,31 @@ impl Outflow {
 
     fn judge(&self, info: &gst::PadProbeInfo<'_>) -> Verdict {
         let (mut state, now) = (self.state(), self.now());
-        let State { feedback, counts, .. } = &mut *state;
+        let State { feedback, congestion, counts, .. } = &mut *state;
         let mut worst = Verdict::Take;
         each(info, |buffer| {
-            let bytes = buffer.map_readable();
-            worst = worst.max(bytes.map_or(Verdict::Take, |bytes| feedback.judge(now, &bytes)));
+            let Ok(bytes) = buffer.map_readable() else { return };
+            let verdict = feedback.judge(now, &bytes);
+            if verdict == Verdict::Take {
+                congestion.hear(now, &bytes);
+            }
+            worst = worst.max(verdict);
         });
         counts.ignored += u64::from(worst != Verdict::Take);
+        self.aim(&mut state, now);
         worst
+    }
+
+    /// Lets budget and encoder follow the estimate.
+    fn aim(&self, state: &mut State, now: Duration) {
+        let State { congestion, budget, aim, .. } = state;
+        let found = (congestion.estimate(), congestion.lost());
+        if std::mem::replace(aim, found) == found {
+            return;
+        }
+        let target = self.target.within(found.0, found.1);
+        budget.aim(now, target);
+        self.share.set(target.encoder());
     }
 
     /// Counts all packets that leave, and drops those beyond the last limit.
@@ -251,9 +300,15 @@ impl Outflow {
         let this = self.clone();
         pad.add_probe(DATA, move |_, info| {
             let (mut state, now, bytes) = (this.state(), this.now(), bytes(info));
-            let State { budget, counts, carries_data, .. } = &mut *state;
+            let State { budget, congestion, numbers, counts, carries_data, .. } = &mut *state;
             let leaves = match kind(info) {
-                Packet::Media => budget.leaves(now, bytes),
+                Packet::Media => {
+                    let leaves = budget.leaves(now, bytes);
+                    if let Some(id) = numbers.filter(|_| leaves) {
+                        each(info, |buffer| count(congestion, now, buffer, id));
+                    }
+                    leaves
+                }
                 Packet::Reports => budget.reports(now, bytes),
                 Packet::Other => {
                     if !*carries_data {
@@ -263,6 +318,7 @@ impl Outflow {
                 }
             };
             counts.withheld += u64::from(!leaves);
+            this.aim(&mut state, now);
             // Not `Drop`: GStreamer 1.22 would free the buffer a second time.
             if leaves { gst::PadProbeReturn::Ok } else { gst::PadProbeReturn::Handled }
         });
@@ -300,6 +356,19 @@ fn bytes(info: &gst::PadProbeInfo<'_>) -> u64 {
     let mut bytes = 0;
     each(info, |buffer| bytes += u64::try_from(buffer.size()).unwrap_or(u64::MAX));
     bytes
+}
+
+/// Tells the congestion control about a packet that leaves.
+fn count(congestion: &mut Congestion, now: Duration, packet: &gst::BufferRef, id: u8) {
+    let mut start = [0; number::LOOK];
+    let length = packet.size().min(number::LOOK);
+    let Some(start) = start.get_mut(..length) else { return };
+    if packet.copy_to_slice(0, start).is_err() {
+        return;
+    }
+    if let Some(number) = number::read(start, id) {
+        congestion.sent(now, number, packet.size() as u64 + budget::AROUND);
+    }
 }
 
 /// SSRC and sequence number (RFC 3550, section 5.1).

@@ -5,9 +5,11 @@
 //! ```text
 //! callbin-bench [call | wait | room | peers | joins | line | flood]…
 //! callbin-bench compare [NAME COMMAND]…
+//! callbin-bench network [callbin | mixed | chromium | part of a line's name]…
 //! ```
 
 mod first_frame;
+mod network;
 
 use std::{
     io::{BufRead, BufReader},
@@ -33,6 +35,11 @@ fn main() {
         && command == "compare"
     {
         return first_frame::compare(others);
+    }
+    if let [command, lines @ ..] = wanted.as_slice()
+        && command == "network"
+    {
+        return network::network(lines);
     }
     let all = wanted.is_empty();
     for (name, bench) in [

@@ -1,0 +1,74 @@
+//! The transport-wide sequence number of a packet, from its header extensions (RFC 8285). SRTP does not encrypt them.
+
+/// Bytes of a packet that are looked at: the header with its extensions.
+pub(super) const LOOK: usize = 96;
+
+const ONE_BYTE: u16 = 0xbede;
+
+/// The number in the extension `id` of an RTP packet, of which `packet` is the beginning.
+pub(super) fn read(packet: &[u8], id: u8) -> Option<u16> {
+    let first = *packet.first()?;
+    if first & 0x10 == 0 {
+        return None;
+    }
+    let sources = usize::from(first & 0x0f) * 4;
+    let [high, low, words_high, words_low, rest @ ..] = packet.get(12 + sources..)? else { return None };
+    let length = usize::from(u16::from_be_bytes([*words_high, *words_low])) * 4;
+    let mut elements = rest.get(..length).unwrap_or(rest);
+    let is_short = u16::from_be_bytes([*high, *low]) == ONE_BYTE;
+    while let [head, after @ ..] = elements {
+        if *head == 0 {
+            elements = after;
+            continue;
+        }
+        let (found, size, after) = if is_short {
+            (head >> 4, usize::from(head & 0x0f) + 1, after)
+        } else {
+            let (size, after) = after.split_first()?;
+            (*head, usize::from(*size), after)
+        };
+        let content = after.get(..size)?;
+        if found == id {
+            return content.try_into().ok().map(u16::from_be_bytes);
+        }
+        elements = after.get(size..)?;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn packet(profile: u16, sources: u8, elements: &[u8]) -> Vec<u8> {
+        let words = u16::try_from(elements.len() / 4).unwrap();
+        let mut packet = vec![0x90 | sources, 96, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3];
+        packet.extend(vec![9; usize::from(sources) * 4]);
+        packet.extend([profile.to_be_bytes(), words.to_be_bytes()].concat());
+        packet.extend(elements);
+        packet.extend([0x51, 9, 9, 9]);
+        packet
+    }
+
+    #[test]
+    fn finds_the_number_among_others_in_both_forms() {
+        let short = [0x32, 1, 2, 3, 0, 0x51, 0xab, 0xcd];
+        assert_eq!(read(&packet(0xbede, 0, &short), 5), Some(0xabcd));
+        assert_eq!(read(&packet(0xbede, 2, &short), 5), Some(0xabcd));
+        assert_eq!(read(&packet(0xbede, 0, &short), 3), None, "it has another size");
+        assert_eq!(read(&packet(0xbede, 0, &short[..4]), 5), None, "this is payload");
+        assert_eq!(read(&packet(0x1000, 0, &[3, 1, 7, 0, 5, 2, 0xab, 0xcd]), 5), Some(0xabcd));
+        let mut none = packet(0xbede, 0, &short);
+        none[0] = 0x80;
+        assert_eq!(read(&none, 5), None);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..LOOK), id: u8) {
+            read(&bytes, id);
+        }
+    }
+}
