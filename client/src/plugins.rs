@@ -98,9 +98,10 @@ fn check_codec(format: Format, sends: bool, receives: bool, media: &Media) -> Re
     let missing = |words: String| Failure::new(ExitCode::MissingPlugin, words);
     format.check(sends, receives, &has).map_err(|lacking| missing(lacking.to_string()))?;
     // Without software, the hardware has to work.
-    let software = format.row().encoders.iter().filter(|it| !it.is_hardware);
+    let mut software = format.row().encoders.iter().filter(|it| !it.is_hardware);
     if sends && !software.clone().any(|it| has(it.element.factory)) && trial::best(format, media).is_none() {
-        let Element { factory, package } = software.last().map_or(format.row().payloader, |it| it.element);
+        let Element { factory, package } =
+            software.next_back().map_or(format.row().payloader, |it| it.element);
         return Err(missing(format!(
             "{format}: the hardware encoder does not work: {factory} (Debian: {package}) would do"
         )));

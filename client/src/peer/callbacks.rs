@@ -253,7 +253,9 @@ fn kind(pad: &gst::Pad) -> Option<Kind> {
 }
 
 /// SSRC and codec of a stream.
-fn stream(pad: &gst::Pad) -> Option<(u32, Format)> {
+type Stream = (u32, Format);
+
+fn stream(pad: &gst::Pad) -> Option<Stream> {
     let caps = pad.current_caps()?;
     let structure = caps.structure(0)?;
     let (name, clock_rate) =
@@ -277,7 +279,7 @@ fn seat(pad: &gst::Pad, kind: Kind) -> Option<usize> {
 /// peer has used for it.
 pub(super) fn follow_routes(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, routes: &Routes) {
     let _linking = routes.linking();
-    let mut newest: BTreeMap<(Kind, usize), Vec<(gst::Pad, (u32, Format))>> = BTreeMap::new();
+    let mut newest: BTreeMap<(Kind, usize), Vec<(gst::Pad, Stream)>> = BTreeMap::new();
     for pad in webrtcbin.src_pads() {
         let place = kind(&pad).and_then(|kind| Some((kind, seat(&pad, kind)?)));
         if let Some((place, stream)) = place.zip(stream(&pad)) {
@@ -297,7 +299,7 @@ pub(super) fn follow_routes(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, 
 fn play(
     pipeline: &gst::Pipeline,
     pad: &gst::Pad,
-    (ssrc, format): (u32, Format),
+    (ssrc, format): Stream,
     branch: (Kind, usize),
     routes: &Routes,
 ) {
