@@ -7,10 +7,13 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use percent_encoding::percent_decode_str;
 
 /// A URL scheme: its name, whether it uses TLS, and its default port.
-type Scheme = (&'static str, bool, u16);
+pub type Scheme = (&'static str, bool, u16);
 
 /// The schemes of a signalling server.
 const WEBSOCKET: &[Scheme] = &[("ws", false, 80), ("wss", true, 443)];
+
+/// The schemes of WHIP and WHEP.
+pub const HTTP: &[Scheme] = &[("http", false, 80), ("https", true, 443)];
 
 /// A parsed address.
 #[derive(Clone, PartialEq, Eq)]
@@ -77,8 +80,18 @@ impl Address {
 
     /// The URL for a WebSocket handshake: everything but user and password.
     pub fn url(&self) -> String {
+        format!("{}{}", self.origin(), self.target())
+    }
+
+    /// Scheme, host and port, as written.
+    pub fn origin(&self) -> String {
+        format!("{}://{}", self.scheme, self.authority)
+    }
+
+    /// Path and query.
+    pub fn target(&self) -> String {
         let query = self.query.as_ref().map_or_else(String::new, |query| format!("?{query}"));
-        format!("{}://{}{}{query}", self.scheme, self.authority, self.path)
+        format!("{}{query}", self.path)
     }
 
     /// The possible paths of `GET /ice-servers`, the likeliest first: beside the WebSocket, as a browser resolves a

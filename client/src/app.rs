@@ -2,14 +2,14 @@
 
 use std::{
     pin::pin,
-    sync::{Arc, Once},
+    sync::{Arc, Once, OnceLock},
     thread,
     time::{Duration, Instant},
 };
 
 use async_signal::{Signal as Unix, Signals};
 use async_std::{
-    channel::{self, Receiver, Sender},
+    channel::{self, Receiver},
     task,
 };
 use callbin_foreign::rsa;
@@ -25,8 +25,9 @@ use crate::{
     events::{Event, Reporter},
     exit::Failure,
     hangup,
-    ice::{IceServers, keeper::Keeper, no_relay},
+    ice::{IceServers, keeper::Keeper, no_relay, tunnel::Tunnels},
     media::{
+        encode::codec::Formats,
         input::{
             elements,
             news::{News as SourceNews, Notice},
@@ -36,9 +37,9 @@ use crate::{
     },
     peer::{PeerConfig, Said},
     plugins,
+    record::Archive,
     service::Service,
     signalling::{Connection, Incoming, Server, unwelcome},
-    tls,
     view::{self, Lost, News, Sinks, View},
 };
 
@@ -65,12 +66,15 @@ pub struct App {
     news: News,
     losses: Receiver<Lost>,
     joins: Arc<Joins>,
+    archive: Arc<Archive>,
     data_news: Receiver<Told>,
     source_news: SourceNews,
     notices: Receiver<Notice>,
     signals: Signals,
     /// Whether media are only decoded and counted, without window and sound.
     pub headless: bool,
+    /// The codecs to negotiate, once it is known what is installed.
+    codecs: Arc<OnceLock<Formats>>,
     media: Option<Receiver<Result<(Source, View), Failure>>>,
     /// Resolves to whether all needed GStreamer elements are installed.
     complete: Option<Complete>,
@@ -105,10 +109,12 @@ impl App {
         let (to_lookups, lookups) = channel::unbounded();
         // Each part of the view can be lost only once.
         let (news, losses) = channel::bounded(4);
+        let codecs = Arc::new(OnceLock::new());
         let (to_data_news, data_news) = channel::bounded(MAX_DATA_NEWS);
         let data = &options.data;
         let joins = Arc::new(Joins::new(&data.joins, data.on_stale.as_deref(), &to_data_news)?);
         let (source_news, notices) = SourceNews::new();
+        let archive = Arc::new(Archive::new(&options.record, &to_data_news)?);
         let config = PeerConfig {
             stun: options.stun.clone(),
             turn: options.turn.clone(),
@@ -117,10 +123,16 @@ impl App {
             audio: options.media.audio(),
             video: options.media.video(),
             cameras: options.media.sources.videos().len(),
+            codecs: codecs.clone(),
             joins: joins.clone(),
+            archive: archive.clone(),
+            channels: !options.no_channels,
+            hides: options.hide_addresses.then(Arc::default),
+            tunnels: Arc::new(Tunnels::new(options.trust())),
         };
         let hangup = (!hangup::is_ignored()).then_some(Unix::Hup);
-        let signals = [Unix::Int, Unix::Term].into_iter().chain(hangup);
+        let snap = options.record.snapshot.is_some().then_some(Unix::Usr1);
+        let signals = [Unix::Int, Unix::Term].into_iter().chain(hangup).chain(snap);
         let signals = Signals::new(signals).map_err(Failure::internal)?;
         let headless = options.headless;
         Ok(Self {
@@ -133,11 +145,13 @@ impl App {
             news,
             losses,
             joins,
+            archive,
             data_news,
             source_news,
             notices,
             signals,
             headless,
+            codecs,
             media: None,
             complete: None,
             ice: None,
@@ -155,6 +169,7 @@ impl App {
         }
         drop(self.engine.drop_source());
         self.joins.close();
+        self.archive.close();
         while let Ok((who, event)) = self.data_news.try_recv() {
             self.reporter.tell(who.as_ref(), &event);
         }
@@ -162,17 +177,14 @@ impl App {
 
     /// The server's address, the trusted certificates and the token.
     pub fn server(&self) -> Server {
-        let trust = match (&self.options.ca_file, self.options.insecure) {
-            (_, true) => tls::Trust::Anybody,
-            (Some(file), false) => tls::Trust::Also(file.clone()),
-            (None, false) => tls::Trust::System,
-        };
+        let trust = self.options.trust();
         Server { address: self.options.server.clone(), trust, token: self.options.token_source() }
     }
 
     /// Connects and registers, and starts asking for ICE servers. If a needed GStreamer element is missing, it never
     /// connects, so that nobody can be called, and the process ends.
     pub fn connect(&mut self, uid: &PeerId) -> Connecting {
+        self.engine.set_uid(uid);
         let (server, me) = (self.server(), uid.clone());
         if self.ice.is_none() && !self.options.no_ice_servers {
             self.ice = Some(Keeper::start(server.clone(), me.clone()));
@@ -232,8 +244,13 @@ impl App {
         let (checked, complete) = channel::bounded(1);
         let (options, headless) = (self.options.clone(), self.headless);
         let news = (self.news.clone(), self.source_news.clone());
+        let codecs = self.codecs.clone();
         let spawned = thread::Builder::new().name("start".into()).spawn(move || {
-            let _ = done.try_send(start_media(&options, headless, &news, &checked));
+            let known = |formats| {
+                let _ = codecs.set(formats);
+                let _ = checked.try_send(());
+            };
+            let _ = done.try_send(start_media(&options, headless, &news, known));
         });
         if let Err(error) = spawned {
             tracing::error!("no thread to start GStreamer on: {error}");
@@ -268,6 +285,7 @@ impl App {
             Raw::Lost(lost) => self.tell_loss(lost),
             Raw::Data((who, event)) => self.reporter.tell(who.as_ref(), &event),
             Raw::Notice(notice) => self.reporter.tell(None, &notice.into()),
+            Raw::Snap => self.archive.snap(),
             Raw::Interrupted => return Ok(Wake::Interrupted),
             Raw::Time => {
                 self.engine.tick();
@@ -326,7 +344,10 @@ impl App {
             it = lost => Raw::Lost(it),
             it = data => Raw::Data(it),
             it = notice => Raw::Notice(it),
-            _ = self.signals.next().fuse() => Raw::Interrupted,
+            signal = self.signals.next().fuse() => match signal {
+                Some(Ok(Unix::Usr1)) => Raw::Snap,
+                _ => Raw::Interrupted,
+            },
             _ = time => Raw::Time,
         }
     }
@@ -343,6 +364,7 @@ enum Raw {
     Lost(Lost),
     Data(Told),
     Notice(Notice),
+    Snap,
     Interrupted,
     Time,
 }
@@ -381,7 +403,7 @@ fn start_media(
     options: &Options,
     headless: bool,
     (news, source_news): &(News, SourceNews),
-    checked: &Sender<()>,
+    known: impl FnOnce(Formats),
 ) -> Result<(Source, View), Failure> {
     gst::init().map_err(Failure::internal)?;
     tracing::debug!("GStreamer initialised");
@@ -391,11 +413,12 @@ fn start_media(
     let certificate = thread::Builder::new().name("certificate".into()).spawn(warm_up);
     plugins::check(!headless)?;
     check_sources(options)?;
-    let _ = checked.try_send(());
+    let formats = plugins::codecs(&options.media)?;
+    known(formats);
     tracing::debug!("plugins checked");
-    let source = Source::start(&options.media, source_news)?;
+    let source = Source::start(&options.media, formats, source_news)?;
     tracing::debug!("encoders started");
-    plugins::load();
+    plugins::load(formats);
     drop(make("webrtcbin"));
     tracing::debug!("plugins loaded");
     if let Ok(certificate) = certificate {

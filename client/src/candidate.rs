@@ -95,6 +95,32 @@ pub fn only_relayed(line: &str) -> Option<String> {
     Some(words.join(" "))
 }
 
+/// A local candidate for a peer that must not learn our addresses: `name_of` gives the mDNS name of a host candidate's
+/// address (`None`: leave the candidate out). In other candidates the related address, which is ours, is blanked. The
+/// empty line, end of candidates, stays.
+pub fn hidden(line: &str, name_of: impl FnOnce(IpAddr) -> Option<String>) -> Option<String> {
+    if line.is_empty() {
+        return Some(String::new());
+    }
+    let mut words: Vec<String> = line.split(' ').map(String::from).collect();
+    let address: IpAddr = words.get(4)?.parse().ok()?;
+    if words.get(7)? == "host" {
+        *words.get_mut(4)? = name_of(address)?;
+    }
+    let mut related = None;
+    for position in 8..words.len() {
+        match words.get(position).map(String::as_str) {
+            Some("raddr") => related = Some(position),
+            Some("rport") => words.get_mut(position + 1).into_iter().for_each(|port| *port = "0".into()),
+            _ => {}
+        }
+    }
+    if let Some(value) = related.and_then(|position| words.get_mut(position + 1)) {
+        *value = if address.is_ipv6() { "::" } else { "0.0.0.0" }.into();
+    }
+    Some(words.join(" "))
+}
+
 fn check(foundation: &str, component: &str, priority: &str, port: &str, kind: &str) -> Result<(), Unusable> {
     let ok = !foundation.is_empty()
         && foundation.len() <= 32
@@ -195,5 +221,23 @@ mod tests {
         fn never_panics(line in "(candidate:)?\\PC{0,80}") {
             let _ = RemoteCandidate::parse(&line);
         }
+    }
+
+    #[test]
+    fn hidden_candidates_have_names_and_no_address_of_ours() {
+        let name = |ip: IpAddr| Some(format!("for-{ip}.local"));
+        let host = "candidate:1 1 UDP 2015363327 10.0.0.7 40000 typ host";
+        assert_eq!(
+            hidden(host, name).as_deref(),
+            Some("candidate:1 1 UDP 2015363327 for-10.0.0.7.local 40000 typ host")
+        );
+        assert_eq!(hidden(host, |_| None), None);
+        let found = "candidate:2 1 UDP 1679819263 192.0.2.1 5 typ srflx raddr 10.0.0.7 rport 40000 ufrag x";
+        assert_eq!(
+            hidden(found, name).as_deref(),
+            Some("candidate:2 1 UDP 1679819263 192.0.2.1 5 typ srflx raddr 0.0.0.0 rport 0 ufrag x")
+        );
+        assert_eq!(hidden("", name).as_deref(), Some(""));
+        assert_eq!(hidden("candidate:1 1 UDP 1 x.local 9 typ host", name), None);
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: flags, environment variables, and their checks.
 
 mod data;
+mod record;
 mod sources;
 
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
@@ -10,12 +11,13 @@ use callbin_protocol::{PeerId, RoomId};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use rand::seq::IndexedRandom;
 
-pub use self::{data::Data, sources::Sources};
+pub use self::{data::Data, record::Recording, sources::Sources};
 use crate::{
-    address::Address,
+    address::{self, Address},
     backoff::WaitForServer,
     exit::ExitCode,
-    media::input::grab,
+    media::{encode::codec::Format, input::grab},
+    tls::Trust,
     token::{Token, TokenSource},
     view::window,
 };
@@ -45,16 +47,19 @@ impl Cli {
 impl Command {
     fn options(&self) -> Option<&Options> {
         match self {
-            Self::Call { options, .. } | Self::Wait { options, .. } | Self::Room { options, .. } => {
-                Some(options)
-            }
+            Self::Call { options, .. }
+            | Self::Wait { options, .. }
+            | Self::Room { options, .. }
+            | Self::Record { options, .. }
+            | Self::Publish { options, .. }
+            | Self::Play { options, .. } => Some(options),
             _ => None,
         }
     }
 }
 
 /// Options whose values are or may hold secrets.
-const SECRET: [&str; 5] = ["token", "turn", "server", "video", "audio"];
+const SECRET: [&str; 6] = ["token", "turn", "server", "url", "video", "audio"];
 /// Options that cannot be set in a file.
 const NOT_IN_FILE: [&str; 3] = ["config", "help", "version"];
 
@@ -99,9 +104,44 @@ pub enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Record the members of a room: receive their media, send nothing, and show nothing.
+    Record {
+        /// The room to join; made if it is not there.
+        room: RoomId,
+        /// Refuse peers beyond this number.
+        #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+        max_peers: u16,
+        /// What the modes have in common. Without --record, the folder is the current one.
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Send to a media server with WHIP.
+    Publish {
+        /// The WHIP endpoint, https:// or http://.
+        #[arg(value_parser = http_url)]
+        url: Address,
+        /// What the modes have in common. --server and --id have no effect.
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Receive from a media server with WHEP.
+    Play {
+        /// The WHEP endpoint, https:// or http://.
+        #[arg(value_parser = http_url)]
+        url: Address,
+        /// What the modes have in common. --server and --id have no effect.
+        #[command(flatten)]
+        options: Options,
+    },
     /// List the cameras, microphones and screens of this machine.
     Devices {
-        /// Print one JSON array.
+        /// Write one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the codecs that this machine encodes and decodes.
+    Codecs {
+        /// Write one JSON array.
         #[arg(long)]
         json: bool,
     },
@@ -176,7 +216,7 @@ pub struct Options {
     /// A STUN server, stun://host:port, in place of the one that the signalling server names.
     #[arg(long, value_name = "URL", value_parser = stun_url)]
     pub stun: Option<String>,
-    /// A TURN server, turn://user:password@host:port, besides those that the signalling server names; may be
+    /// A TURN server, turn://user:password@host:port, or turns:// with TLS, besides those that the signalling server names; may be
     /// repeated.
     #[arg(long, value_name = "URL", value_parser = turn_url)]
     pub turn: Vec<String>,
@@ -186,6 +226,9 @@ pub struct Options {
     /// Which paths to look for: any, or only those through a TURN server.
     #[arg(long, value_enum, value_name = "POLICY", default_value_t = IcePolicy::All)]
     pub ice_transport_policy: IcePolicy,
+    /// Hide our addresses behind mDNS names, as browsers do: only peers in our own network can look them up.
+    #[arg(long)]
+    pub hide_addresses: bool,
     /// Decode and count what arrives, without a window or a sound card.
     #[arg(long)]
     pub headless: bool,
@@ -214,9 +257,15 @@ pub struct Options {
     /// The form of the events: lines for people, or one JSON object per line.
     #[arg(long, value_enum, default_value_t = Events::Human)]
     pub events: Events,
+    /// Whether data channels are left out of offers.
+    #[arg(skip)]
+    pub no_channels: bool,
     /// Data channels joined to something else.
     #[command(flatten)]
     pub data: Data,
+    /// Recordings and snapshots.
+    #[command(flatten)]
+    pub record: Recording,
     /// What to send and receive.
     #[command(flatten)]
     pub media: Media,
@@ -235,6 +284,10 @@ pub struct Media {
     /// Frames per second.
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=120))]
     pub fps: u16,
+    /// The codecs to negotiate, in order of preference: vp8, h264, vp9, av1, h265, opus, pcmu, pcma. If the list has no
+    /// codec for video, or none for sound, all that are installed are negotiated. `callbin codecs` lists them.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub codecs: Vec<Format>,
     /// The video encoder's target in kbit/s.
     #[arg(long, value_name = "KBIT/S", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(16..=100_000))]
     pub bitrate: u32,
@@ -352,9 +405,45 @@ impl Options {
             .then_some("--ice-transport-policy relay needs a TURN server: see --turn and --no-ice-servers")
     }
 
+    /// For `callbin publish`: send, and show nothing.
+    pub fn for_publishing(&self) -> Self {
+        let mut options = self.clone();
+        options.headless = true;
+        options.no_channels = true;
+        options.media.send_only = Some(Which::Both);
+        options
+    }
+
+    /// For `callbin play`: receive only.
+    pub fn for_playing(&self) -> Self {
+        let mut options = self.clone();
+        options.no_channels = true;
+        options.media.receive_only = Some(Which::Both);
+        options
+    }
+
+    /// For `callbin record`: receive, send and show nothing, and record.
+    pub fn for_recording(&self) -> Self {
+        let mut options = self.clone();
+        options.headless = true;
+        options.media.receive_only = Some(Which::Both);
+        options.media.send_only = None;
+        options.record.folder.get_or_insert_with(|| ".".into());
+        options
+    }
+
     /// The uid given, or a readable random one.
     pub fn uid(&self) -> PeerId {
         self.id.clone().unwrap_or_else(random_uid)
+    }
+
+    /// The certificates to trust.
+    pub fn trust(&self) -> Trust {
+        match (&self.ca_file, self.insecure) {
+            (_, true) => Trust::Anybody,
+            (Some(file), false) => Trust::Also(file.clone()),
+            (None, false) => Trust::System,
+        }
     }
 
     /// The source of the token, if there is one.
@@ -400,6 +489,16 @@ impl Which {
 }
 
 impl Media {
+    /// The media without any flags.
+    pub fn usual() -> Result<Self, clap::Error> {
+        #[derive(Parser)]
+        struct Flags {
+            #[command(flatten)]
+            media: Media,
+        }
+        Flags::try_parse_from(["callbin"]).map(|flags| flags.media)
+    }
+
     /// Whether audio is sent, and whether it is received.
     pub fn audio(&self) -> (bool, bool) {
         let (sends, receives) = self.directions(Which::Audio, self.no_audio);
@@ -452,6 +551,10 @@ fn wait_for_server(text: &str) -> Result<WaitForServer, String> {
     }
 }
 
+fn http_url(text: &str) -> Result<Address, String> {
+    Address::parse(text, address::HTTP).ok_or_else(|| "want https://host/path".into())
+}
+
 fn stun_url(text: &str) -> Result<String, String> {
     let host = text.strip_prefix("stun://").or_else(|| text.strip_prefix("stun:"));
     host.filter(|host| is_host(host))
@@ -460,14 +563,13 @@ fn stun_url(text: &str) -> Result<String, String> {
 }
 
 fn turn_url(text: &str) -> Result<String, String> {
-    if text.starts_with("turns:") {
-        return Err("libnice would speak to it without TLS: want turn://user:password@host:port".into());
-    }
-    text.strip_prefix("turn:")
+    let (scheme, rest) = text.split_once(':').unwrap_or_default();
+    Some(rest)
+        .filter(|_| matches!(scheme, "turn" | "turns"))
         .map(|rest| rest.trim_start_matches('/'))
         .filter(|rest| rest.split_once('@').is_some_and(|(who, host)| who.contains(':') && is_host(host)))
-        .map(|rest| format!("turn://{rest}"))
-        .ok_or_else(|| "want turn://user:password@host:port".into())
+        .map(|rest| format!("{scheme}://{rest}"))
+        .ok_or_else(|| "want turn://user:password@host:port, or turns:// with TLS".into())
 }
 
 fn is_host(text: &str) -> bool {
@@ -520,7 +622,6 @@ mod tests {
             &["--server", "ws://"],
             &["--stun", "example.org"],
             &["--turn", "turn://example.org"],
-            &["--turn", "turns://u:p@example.org:5349"],
             &["--id", "a b"],
             &["--video-pattern", "nonsense"],
             &["--audio-wave", "nonsense"],
@@ -562,7 +663,6 @@ mod tests {
         for (args, reason) in [
             (["--token", "hush hush"], "want a token"),
             (["--turn", "turn://me:hush@"], "want turn:"),
-            (["--turn", "turns://me:hush@x"], "without TLS"),
             (["--server", "http://x/?token=hush"], "want ws:"),
             (["--video", "rtsp://me:hush@/"], "want rtsp:"),
             (["--audio", "rtsp://me:hush@/"], "want rtsp:"),
@@ -634,6 +734,7 @@ mod tests {
     fn completes_stun_and_turn() {
         assert_eq!(stun_url("stun:example.org"), Ok("stun://example.org:3478".into()));
         assert_eq!(turn_url("turn:u:p@example.org:3478"), Ok("turn://u:p@example.org:3478".into()));
+        assert_eq!(turn_url("turns:u:p@example.org"), Ok("turns://u:p@example.org".into()));
     }
 
     #[test]

@@ -6,22 +6,26 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     net::{IpAddr, ToSocketAddrs},
+    pin::pin,
     time::{Duration, Instant},
 };
 
 use async_std::{channel::Sender, future::timeout, task};
 use callbin_protocol::{PeerId, Signal};
+use futures_util::{FutureExt, select};
 
 use crate::{
     agreement::{Applied, Flow, Wishes},
-    candidate::{RemoteCandidate, only_relayed},
+    candidate::{RemoteCandidate, hidden, only_relayed},
     cli::IcePolicy,
     events::Event,
     exit::{ExitCode, Failure},
     ice::{IceServers, no_relay},
+    mdns,
     media::{receive::First, source::Source},
     negotiation::{Effect, Input, Milestone, Negotiation, NegotiationFailure, Start},
     peer::{Inbox, Lasting, Peer, PeerConfig, PeerEvent, Reaper, Voice},
+    record::Own,
     sdp::Direction,
     view::{Seat, View},
 };
@@ -85,6 +89,9 @@ pub struct Engine {
     inbox: Inbox,
     lookups: Sender<Lookup>,
     source: Option<Source>,
+    /// Our uid, once it is known, and the recording of our media while a peer is connected.
+    me: Option<PeerId>,
+    own: Option<Own>,
     /// What the signalling server named, once it is known.
     ice: Option<IceServers>,
     view: View,
@@ -114,6 +121,8 @@ impl Engine {
             inbox,
             lookups,
             source: None,
+            me: None,
+            own: None,
             ice: no_ice_servers.then(IceServers::default),
             view: View::none(),
             slots: BTreeMap::new(),
@@ -129,6 +138,11 @@ impl Engine {
         self.view = view;
         self.source = Some(source);
         self.go_on();
+    }
+
+    /// Sets our uid.
+    pub fn set_uid(&mut self, uid: &PeerId) {
+        self.me = Some(uid.clone());
     }
 
     /// Sets the ICE servers of peers that start from now on.
@@ -164,6 +178,7 @@ impl Engine {
 
     /// Stops the encoders.
     pub fn drop_source(&mut self) -> Option<Source> {
+        self.own = None;
         self.source.take()
     }
 
@@ -189,11 +204,8 @@ impl Engine {
 
     fn wishes(&self) -> Wishes {
         let direction = |(sends, receives)| Direction { sends, receives };
-        Wishes {
-            audio: direction(self.config.audio),
-            video: direction(self.config.video),
-            cameras: self.config.cameras,
-        }
+        let (audio, video) = (direction(self.config.audio), direction(self.config.video));
+        Wishes { audio, video, cameras: self.config.cameras, codecs: self.config.formats() }
     }
 
     /// Handles a signal from the peer.
@@ -232,6 +244,16 @@ impl Engine {
         {
             // GStreamer can send the alert only after the DTLS handshake.
             peer.close(&self.reaper, self.is_cut_off && slot.connected.is_some());
+        }
+        if !self.slots.values().any(|slot| slot.connected.is_some()) {
+            self.own = None;
+        }
+    }
+
+    /// Records our media while a peer gets them, if that is wanted.
+    fn record_own(&mut self) {
+        if let (None, Some(source)) = (&self.own, &self.source) {
+            self.own = self.config.archive.own(source, self.me.clone());
         }
     }
 
@@ -303,6 +325,7 @@ impl Engine {
         if let Some(error) = self.source.as_ref().and_then(Source::error) {
             tracing::error!("the encoders failed: {error}");
         }
+        self.source.iter().for_each(Source::free_unused);
         self.view.check();
         for key in self.keys() {
             let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.connected.is_some()) else {
@@ -332,7 +355,6 @@ impl Engine {
             PeerEvent::LocalSet => self.input(key, Input::LocalSet),
             PeerEvent::Refused(reason) => self.input(key, Input::Refused(reason)),
             PeerEvent::LocalCandidate(index, it) => self.local_candidate(key, index, it),
-            PeerEvent::CapsKnown => slot.peer.iter_mut().for_each(Peer::caps_known),
             PeerEvent::IceConnected => self.input(key, Input::IceConnected),
             PeerEvent::IceFailed => self.input(key, Input::IceFailed),
             PeerEvent::Certificate(true) => {}
@@ -370,7 +392,10 @@ impl Engine {
 
     fn input(&mut self, key: u64, input: Input) {
         let now = self.started.elapsed();
+        let formats = self.config.formats();
         let Some(slot) = self.slots.get_mut(&key) else { return };
+        // They may have been unknown when the slot was made; no signal comes before they are known.
+        slot.negotiation.set_codecs(formats);
         let effects = slot.negotiation.handle(now, input);
         self.carry_out(key, effects);
     }
@@ -410,7 +435,7 @@ impl Engine {
             Effect::Flow(flows) => return self.set_flows(key, &flows),
             Effect::RestartIce(ufrag, password) => return self.restart_ice(key, &ufrag, &password),
             Effect::CreateAnswer => {
-                slot.peer.iter_mut().for_each(|peer| peer.create(callbin_protocol::SdpType::Answer));
+                slot.peer.iter().for_each(|peer| peer.create(callbin_protocol::SdpType::Answer));
             }
             Effect::ApplyAnswer(answer) => {
                 return slot.peer.as_mut().map_or(Ok(()), |peer| peer.apply_answer(&answer));
@@ -428,7 +453,8 @@ impl Engine {
     /// Builds the pipeline, then creates an offer or applies the peer's.
     fn begin(&mut self, key: u64, effect: Effect) -> Result<(), Failure> {
         let (Some(slot), Some(source)) = (self.slots.get_mut(&key), &self.source) else { return Ok(()) };
-        let config = self.ice.iter().fold(self.config.clone(), PeerConfig::with);
+        let mut config = self.ice.iter().fold(self.config.clone(), PeerConfig::with);
+        config.turn = config.turn.iter().filter_map(|uri| config.tunnels.uri(uri)).collect();
         if config.policy == IcePolicy::Relay && config.turn.is_empty() {
             return Err(no_relay());
         }
@@ -513,6 +539,7 @@ impl Engine {
                 if let Some(slot) = self.slots.get_mut(&key) {
                     slot.connected = Some(Instant::now());
                 }
+                self.record_own();
                 self.out.push_back((key, Out::Connected));
                 return;
             }
@@ -522,8 +549,11 @@ impl Engine {
 
     fn local_candidate(&mut self, key: u64, index: u32, candidate: String) {
         let told = match self.config.policy {
-            IcePolicy::All => Some(candidate),
             IcePolicy::Relay => only_relayed(&candidate),
+            IcePolicy::All => match &self.config.hides {
+                Some(responder) => hidden(&candidate, |address| responder.name_of(address)),
+                None => Some(candidate),
+            },
         };
         if let Some(candidate) = told {
             self.input(key, Input::LocalCandidate(index, candidate));
@@ -602,14 +632,35 @@ fn has_vanished(silence_ms: u64, flows: &[Flow]) -> bool {
 }
 
 async fn address_of(name: String) -> Option<IpAddr> {
-    let find = task::spawn_blocking(move || (name.as_str(), 0).to_socket_addrs().ok()?.next());
-    timeout(LOOKUP_LIMIT, find).await.ok().flatten().map(|at| at.ip())
+    let ours = name.clone();
+    let system = task::spawn_blocking(move || (name.as_str(), 0).to_socket_addrs().ok()?.next());
+    let system = async { timeout(LOOKUP_LIMIT, system).await.ok().flatten().map(|at| at.ip()) };
+    if !is_mdns(&ours) {
+        return system.await;
+    }
+    // Not every system knows mDNS, and one that does not may take long to say so.
+    let ours = task::spawn_blocking(move || mdns::resolve(&ours, LOOKUP_LIMIT));
+    let (mut system, mut ours) = (pin!(system.fuse()), pin!(ours.fuse()));
+    select! {
+        ip = ours => match ip {
+            Some(ip) => Some(ip),
+            None => system.await,
+        },
+        ip = system => match ip {
+            Some(ip) => Some(ip),
+            None => ours.await,
+        },
+    }
 }
 
 /// With the policy `relay`, only mDNS names are looked up: they are asked for in our own network only, while the DNS
 /// server of any other name would learn our address.
 fn may_look_up(name: &str, policy: IcePolicy) -> bool {
-    policy == IcePolicy::All || name.to_ascii_lowercase().ends_with(".local")
+    policy == IcePolicy::All || is_mdns(name)
+}
+
+fn is_mdns(name: &str) -> bool {
+    name.to_ascii_lowercase().ends_with(".local")
 }
 
 fn first_event(first: First) -> Event {
@@ -627,7 +678,10 @@ mod tests {
     use callbin_protocol::SdpType;
 
     use super::*;
-    use crate::sdp::{Codec, Kind};
+    use crate::{
+        ice::tunnel::Tunnels,
+        sdp::{Codec, Kind},
+    };
 
     /// An engine whose GStreamer is not started yet.
     fn starting() -> Engine {
@@ -639,7 +693,12 @@ mod tests {
             audio: (true, true),
             video: (true, true),
             cameras: 1,
+            codecs: Arc::default(),
             joins: Arc::default(),
+            archive: Arc::default(),
+            channels: true,
+            hides: None,
+            tunnels: Arc::new(Tunnels::new(crate::tls::Trust::System)),
         };
         Engine::new(config, Duration::from_secs(10), true, channel::unbounded().0, channel::unbounded().0)
     }

@@ -97,6 +97,28 @@ pub enum Event {
         /// The channel.
         label: String,
     },
+    /// A recording has begun.
+    RecordStarted {
+        /// The file.
+        file: String,
+    },
+    /// A recording has ended; the call goes on.
+    RecordEnded {
+        /// The file; empty if there is none.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// A picture was written.
+    Snapshot {
+        /// The file.
+        file: String,
+    },
+    /// A picture could not be written.
+    SnapshotFailed {
+        /// Why.
+        reason: String,
+    },
     /// A peer joined the room.
     PeerJoined,
     /// In a room, what `dtls-connected` is in a call.
@@ -329,6 +351,12 @@ impl fmt::Display for Event {
             Self::DataFree { label } => write!(f, "data channel {} is free", printable(label)),
             Self::DataStale { label } => write!(f, "data channel {}: no more messages", printable(label)),
             Self::DataLive { label } => write!(f, "data channel {}: messages come", printable(label)),
+            Self::RecordStarted { file } => write!(f, "recording into {}", printable(file)),
+            Self::RecordEnded { file, reason } => {
+                write!(f, "recording {} ended: {}", printable(file), printable(reason))
+            }
+            Self::Snapshot { file } => write!(f, "picture written into {}", printable(file)),
+            Self::SnapshotFailed { reason } => write!(f, "no picture written: {}", printable(reason)),
             Self::PeerJoined => f.write_str("joined the room"),
             Self::PeerConnected => f.write_str("connected"),
             Self::PeerLeft => f.write_str("left the room"),

@@ -1,7 +1,8 @@
 //! callbin's client: WebRTC calls with GStreamer's webrtcbin, one to one or in rooms.
 //!
 //! Pure modules make the decisions ([`negotiation`], [`sdp`], [`candidate`], [`backoff`]). Others connect to the server
-//! ([`dial`], [`signalling`]) and run GStreamer ([`media`], [`peer`]), or join data channels to something else ([`data`]). [`engine`] combines them for any number of
+//! ([`dial`], [`signalling`]) and run GStreamer ([`media`], [`peer`]), join data channels to something else ([`data`]),
+//! or keep what arrives ([`record`]). [`engine`] combines them for any number of
 //! peers, [`view`] shows and plays the peers. [`session`] and [`conference`] are the modes; [`app`] is what they share, and
 //! [`program`] chooses between them.
 
@@ -22,6 +23,7 @@ pub mod hangup;
 pub mod ice;
 pub mod layout;
 pub mod logging;
+pub mod mdns;
 pub mod media;
 pub mod negotiation;
 pub mod patience;
@@ -29,6 +31,7 @@ pub mod peer;
 pub mod plugins;
 pub mod program;
 pub mod proxy;
+pub mod record;
 pub mod resume;
 pub mod room;
 pub mod sdp;
@@ -39,3 +42,4 @@ pub mod stats;
 pub mod tls;
 pub mod token;
 pub mod view;
+pub mod whip;

@@ -16,9 +16,13 @@ use crate::{
     conference,
     events::{Event, Reporter},
     exit::{ExitCode, Failure},
-    media::input::{devices, grab},
+    media::{
+        encode::list,
+        input::{devices, grab},
+    },
     session,
     view::{self, detect::has_display},
+    whip,
 };
 
 /// Runs the program and returns its exit code. Event times count from `started`.
@@ -27,9 +31,13 @@ pub fn run(cli: &Cli, started: Instant) -> ExitCode {
         Command::Call { options, .. } | Command::Wait { options, .. } | Command::Room { options, .. } => {
             run_call(&cli.command, options, started)
         }
+        Command::Codecs { json } => print(list::codecs(*json)),
         Command::Man { dir } => print(manual::write_pages(Cli::command(), dir)),
         Command::Completions { shell } => print(manual::completions(Cli::command(), *shell)),
         Command::Devices { json } => print(devices::list(*json)),
+        Command::Record { options, .. } => run_call(&cli.command, &options.for_recording(), started),
+        Command::Publish { options, .. } => run_call(&cli.command, &options.for_publishing(), started),
+        Command::Play { options, .. } => run_call(&cli.command, &options.for_playing(), started),
         Command::Window(options) => view::window::run(options),
         Command::Grab(options) => grab::run(options),
     }
@@ -72,6 +80,8 @@ async fn run_mode(command: &Command, options: &Options, started: Instant) -> Res
             app.headless |= *view == cli::View::Auto && app.options.video_sink.is_none() && !has_display();
             conference::run(&mut app, room, *max_peers).await
         }
+        Command::Record { room, max_peers, .. } => conference::run(&mut app, room, *max_peers).await,
+        Command::Publish { url, .. } | Command::Play { url, .. } => whip::run(&mut app, url).await,
         _ => Ok(()),
     };
     app.close();

@@ -20,6 +20,8 @@ const SECRET: &str = "shared-with-coturn-0123456789";
 pub struct Coturn {
     _process: Process,
     port: u16,
+    /// The port for TLS.
+    tls_port: u16,
     folder: TempDir,
 }
 
@@ -28,33 +30,40 @@ impl Coturn {
     #[track_caller]
     pub fn start() -> Self {
         let folder = TempDir::new().expect("a folder");
-        let port = {
-            // It needs the port for TCP and UDP.
-            let free = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-            let address = free.local_addr().expect("bound");
-            UdpSocket::bind(address)
-                .expect("a port of TCP's is seldom one of UDP's")
-                .local_addr()
-                .expect("bound")
-                .port()
-        };
+        let (port, tls_port) = (free_port(), free_port());
+        let certificate =
+            rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
         let file = |name| folder.path().join(name);
+        fs::write(file("cert.pem"), certificate.cert.pem()).expect("the folder is ours");
+        fs::write(file("key.pem"), certificate.signing_key.serialize_pem()).expect("the folder is ours");
         let mut command = Command::new("turnserver");
         command.args(["-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1"]);
         command.args(["--listening-port", &port.to_string(), "--realm", "callbin.test", "--use-auth-secret"]);
-        command.args(["--static-auth-secret", SECRET, "--no-tls", "--no-dtls", "--no-cli", "--verbose"]);
+        command.args(["--static-auth-secret", SECRET, "--no-dtls", "--no-cli", "--verbose"]);
+        command.args(["--tls-listening-port", &tls_port.to_string()]);
+        command.arg("--cert").arg(file("cert.pem")).arg("--pkey").arg(file("key.pem"));
         command.args(["--allow-loopback-peers", "--simple-log", "--log-file"]).arg(file("log"));
         command.arg("--pidfile").arg(file("pid")).arg("--userdb").arg(file("users"));
         command.current_dir(folder.path()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = Process::spawn(&mut command);
         wait_until("coturn", DEADLINE, || TcpStream::connect(("127.0.0.1", port)).ok().map(drop));
         fs::write(file("secret"), format!("{SECRET}\n")).expect("the folder is ours");
-        Self { _process: process, port, folder }
+        Self { _process: process, port, tls_port, folder }
     }
 
     /// Its URL, as in an `RTCIceServer`.
     pub fn url(&self) -> String {
         format!("turn:127.0.0.1:{}", self.port)
+    }
+
+    /// Its URL with TLS.
+    pub fn tls_url(&self) -> String {
+        format!("turns:127.0.0.1:{}", self.tls_port)
+    }
+
+    /// The path of its certificate.
+    pub fn certificate(&self) -> String {
+        self.folder.path().join("cert.pem").to_str().expect("the path is text").to_owned()
     }
 
     /// The path of the file with its secret, for a signalling server.
@@ -76,4 +85,12 @@ impl Coturn {
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
+}
+
+/// A port that is free for TCP and UDP.
+fn free_port() -> u16 {
+    let free = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    let address = free.local_addr().expect("bound");
+    let both = UdpSocket::bind(address).expect("a port of TCP's is seldom one of UDP's");
+    both.local_addr().expect("bound").port()
 }

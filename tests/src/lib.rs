@@ -21,6 +21,7 @@ pub mod middlebox;
 pub mod mirror;
 pub mod network;
 pub mod process;
+pub mod recording;
 pub mod rtsp;
 pub mod server;
 pub mod site;

@@ -89,6 +89,53 @@ fn a_caller_that_is_only_to_be_relayed_tells_no_address_of_its_own() {
     caller.hang_up();
 }
 
+/// The server names the relay only with `turns:`.
+#[test]
+fn two_clients_call_through_a_relay_with_tls() {
+    let coturn = Coturn::start();
+    let (url, secret, certificate) = (coturn.tls_url(), coturn.secret_file(), coturn.certificate());
+    let server = Server::start(&["--turn-url", &url, "--turn-secret-file", &secret]);
+    let relay = ["--ice-transport-policy", "relay", "--ca-file", &certificate, "--size", "160x120"];
+    let mut callee = Client::start(
+        &server,
+        &[&["wait", "--id", "callee", "--video-pattern", "blue"], &relay[..]].concat(),
+    );
+    callee.wait_for("waiting");
+    let mut caller =
+        Client::start(&server, &[&["call", "callee", "--video-pattern", "red"], &relay[..]].concat());
+    callee.wait_for_stats("red through the relay", |s| is_relayed(s) && shows(s, [255, 0, 0]));
+    caller.wait_for_stats("blue through the relay", |s| is_relayed(s) && shows(s, [0, 0, 255]));
+    assert!(coturn.log().contains("method=TLSv1"), "{}", coturn.log());
+    caller.hang_up();
+    // Without the certificate nothing is sent to it.
+    let mut stranger = Client::start(&server, &["call", "callee", "--ice-transport-policy", "relay"]);
+    assert_ne!(stranger.exit_code(), 0, "{}", stranger.errors());
+    assert!(stranger.errors().contains("no TLS to the TURN server"), "{}", stranger.errors());
+}
+
+/// The two know only names of each other, which they look up themselves.
+#[test]
+fn two_clients_that_hide_their_addresses_call_each_other() {
+    let server = Server::start(&[]);
+    let hidden = ["--hide-addresses", "--no-ice-servers", "--size", "160x120"];
+    let mut witness = Socket::register(&server, "witness");
+    let shown = Client::start(&server, &[&["call", "witness"], &hidden[..]].concat());
+    let (offer, first) = (witness.receive_text(), witness.receive_text());
+    assert!(offer.contains("offer") && !offer.contains("candidate:"), "{offer}");
+    assert!(first.contains(".local") && first.contains("typ host"), "{first}");
+    shown.hang_up();
+    let mut callee = Client::start(
+        &server,
+        &[&["wait", "--id", "callee", "--video-pattern", "blue"], &hidden[..]].concat(),
+    );
+    callee.wait_for("waiting");
+    let mut caller = Client::start(&server, &[&["call", "callee"], &hidden[..]].concat());
+    let knows_path = |stats: &Event| shows(stats, [0, 0, 255]) && !stats.text("/path/remote").is_empty();
+    let stats = caller.wait_for_stats("blue, and a path", knows_path);
+    assert_eq!(stats.text("/path/remote"), "host", "{stats:?}");
+    caller.hang_up();
+}
+
 #[test]
 fn the_page_and_a_client_call_through_the_relay() {
     let (keys, coturn) = (Keys::new(Algorithm::EdDsa), Coturn::start());

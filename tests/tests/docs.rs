@@ -79,6 +79,7 @@ fn each_member_of_stats_is_on_its_page() {
         ..PeerStats::default()
     };
     stats.sent.feedback = Some(Feedback::default());
+    (stats.sent.video_codec, stats.sent.audio_codec) = (Some("vp8"), Some("opus"));
     let mut found = BTreeSet::new();
     members(&json!(stats), "", &mut found);
     assert!(found.contains("sent.feedback.bitrate_sent"), "{found:?}");
@@ -111,6 +112,8 @@ fn flags_in_the_pages_are_those_of_the_programs() {
         ("callbin", &["wait", "--help"]),
         ("callbin", &["room", "--help"]),
         ("callbin", &["devices", "--help"]),
+        ("callbin", &["record", "--help"]),
+        ("callbin", &["publish", "--help"]),
         ("callbin-load", &["--help"]),
         ("callbin-load", &["idle", "--help"]),
     ];

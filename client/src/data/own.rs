@@ -13,13 +13,16 @@ use std::{
 use super::{
     Join,
     end::{self, Reader, Writer},
-    floor::Who,
+    farewell::Farewell,
     line::{Line, Sent},
+    name_of,
     spec::End,
 };
 
 /// How long a command may run on after its channel is closed.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long a peer has to close a channel whose end is closed, if it does not know of ends.
+const LINGER: Duration = Duration::from_secs(5);
 /// How often a command is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
@@ -62,7 +65,12 @@ pub(super) fn run(join: &Arc<Join>, line: &Arc<Line>) {
         }
     });
     match spawned {
-        Ok(_) => join.end(line, &read(join, line, from)),
+        Ok(_) => {
+            let why = read(join, line, from);
+            join.part(line, Farewell::we_end);
+            line.wait_for_peer(LINGER);
+            join.end(line, &why);
+        }
         Err(error) => join.end(line, &error.to_string()),
     }
 }
@@ -79,16 +87,12 @@ fn open(join: &Join, line: &Arc<Line>) -> io::Result<(Reader, Writer, Cut)> {
             Ok((Box::new(stream.try_clone()?), Box::new(stream.try_clone()?), Cut::Unix(stream)))
         }
         End::Exec(command) => {
-            let (child, from, to) = end::exec(command, &join.spec.label, name(&line.who))?;
+            let (child, from, to) = end::exec(command, &join.spec.label, name_of(&line.who))?;
             reap(child, line.clone())?;
             Ok((from, to, Cut::Child))
         }
         _ => Err(io::Error::other("it is shared")),
     }
-}
-
-pub(super) fn name(who: &Who) -> &str {
-    who.as_ref().map_or("caller", |uid| uid.as_str())
 }
 
 /// Waits for the command's end; it may finish its work after its channel is closed.

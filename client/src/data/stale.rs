@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use super::{end, floor::Who, own::name};
+use super::{end, floor::Who, name_of};
 
 /// Runs one command at a time. Of those that become due meanwhile, the last one is run afterwards.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Runner {
     }
 
     fn start(&self, who: &Who) -> Option<Child> {
-        let mut shell = end::shell(&self.command, &self.label, name(who));
+        let mut shell = end::shell(&self.command, &self.label, name_of(who));
         // Our stdout is for events, or for data.
         let child = shell.stdin(Stdio::null()).stdout(io::stderr()).spawn();
         child.inspect_err(|error| tracing::error!("cannot run the command of --on-stale: {error}")).ok()

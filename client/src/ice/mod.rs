@@ -3,6 +3,7 @@
 //! This file is pure; [`keeper`] asks, and asks again before the credentials expire.
 
 pub mod keeper;
+pub mod tunnel;
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 pub struct IceServers {
     /// `stun://host:port`; webrtcbin takes one.
     pub stun: Option<String>,
-    /// `turn://user:password@host:port`, with the query `transport` if there is one.
+    /// `turn://user:password@host:port`, or `turns://` (see [`tunnel`]), with the query `transport` if there is one.
     pub turn: Vec<String>,
     /// How long the credentials are valid.
     pub ttl: Option<Duration>,
@@ -54,6 +55,15 @@ enum Urls {
     Many(Vec<String>),
 }
 
+impl Server {
+    fn urls(&self) -> &[String] {
+        match &self.urls {
+            Urls::One(url) => std::slice::from_ref(url),
+            Urls::Many(urls) => urls,
+        }
+    }
+}
+
 /// The failure for the policy `relay` without a TURN server.
 pub fn no_relay() -> Failure {
     let message = "there is no TURN server for --ice-transport-policy relay: the signalling server has named none, \
@@ -68,27 +78,23 @@ impl IceServers {
         let mut all = Self { ttl: seconds(answer.ttl), ..Self::default() };
         for server in answer.ice_servers {
             match serde_json::from_value::<Server>(server) {
-                Ok(server) => all.add(&server),
+                Ok(server) => all.add(server.urls(), &server.username, &server.credential),
                 Err(error) => tracing::debug!("an ICE server is malformed: {error}"),
             }
         }
         Ok(all)
     }
 
-    fn add(&mut self, server: &Server) {
-        let urls = match &server.urls {
-            Urls::One(url) => std::slice::from_ref(url),
-            Urls::Many(urls) => urls,
-        };
+    /// Adds a server. URLs that cannot be used here are left out.
+    pub fn add(&mut self, urls: &[String], username: &str, credential: &str) {
         for url in urls {
             if let Some(stun) = stun_uri(url) {
                 self.stun.get_or_insert(stun);
-            } else if let Some(turn) = turn_uri(url, &server.username, &server.credential) {
+            } else if let Some(turn) = turn_uri(url, username, credential) {
                 if self.turn.len() < MAX_TURN {
                     self.turn.push(turn);
                 }
             } else {
-                // For example `turns:`: libnice would accept it, but connect without TLS.
                 tracing::debug!("an ICE server of a kind that is not used");
             }
         }
@@ -111,15 +117,17 @@ fn stun_uri(url: &str) -> Option<String> {
 }
 
 fn turn_uri(url: &str, username: &str, credential: &str) -> Option<String> {
-    let rest = url.strip_prefix("turn:")?;
+    let (scheme, rest) = url.split_once(':').filter(|(scheme, _)| matches!(*scheme, "turn" | "turns"))?;
     let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
     let host = host(address)?;
     let escape = |text| utf8_percent_encode(text, ESCAPED);
-    let transport = match query {
-        "transport=udp" | "transport=tcp" => format!("?{query}"),
+    let transport = match (scheme, query) {
+        // DTLS.
+        ("turns", "transport=udp") => return None,
+        (_, "transport=udp" | "transport=tcp") => format!("?{query}"),
         _ => String::new(),
     };
-    Some(format!("turn://{}:{}@{host}{transport}", escape(username), escape(credential)))
+    Some(format!("{scheme}://{}:{}@{host}{transport}", escape(username), escape(credential)))
 }
 
 /// A host with or without a port, if no character in it has another meaning in a URI.
@@ -138,7 +146,8 @@ mod tests {
     fn reads_what_servers_name() {
         let body = br#"{"ttl": 3600, "iceServers": [
             {"urls": "stun:stun.example.org"},
-            {"urls": ["stun:second.example.org:1", "turns:secure.example.org"]},
+            {"urls": ["stun:second.example.org:1", "turns:secure.example.org", "turns:x?transport=udp"],
+             "username": "u", "credential": "c"},
             {"urls": ["turn:turn.example.org:3478?transport=udp", "turn:[::1]"], "username": "1:a@b", "credential": "x/y+z="},
             {"nonsense": 1}, 7, {"urls": "turn:a/b@c", "username": "u", "credential": "c"}]}"#;
         let servers = IceServers::parse(body).unwrap();
@@ -146,7 +155,11 @@ mod tests {
         let user = "1%3Aa%40b:x%2Fy%2Bz%3D";
         assert_eq!(
             servers.turn,
-            [format!("turn://{user}@turn.example.org:3478?transport=udp"), format!("turn://{user}@[::1]")]
+            [
+                "turns://u:c@secure.example.org".into(),
+                format!("turn://{user}@turn.example.org:3478?transport=udp"),
+                format!("turn://{user}@[::1]")
+            ]
         );
         assert_eq!(servers.refresh(), Some(Duration::from_secs(2700)));
     }

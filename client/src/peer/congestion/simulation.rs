@@ -141,7 +141,9 @@ impl Wire {
     /// Runs for some seconds; returns what each sender showed.
     fn run(&mut self, seconds: f64) -> Vec<Shown> {
         let time = (seconds * 1000.0) as u64;
-        self.lines.iter_mut().for_each(|line| drop(line.take_longest()));
+        self.lines.iter_mut().for_each(|line| {
+            line.take_longest();
+        });
         self.senders.iter_mut().for_each(|sender| sender.received = 0);
         for now in self.now..self.now + time {
             for (to, sender) in self.senders.iter_mut().enumerate() {

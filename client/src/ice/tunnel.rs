@@ -1,0 +1,146 @@
+//! TURN over TLS (`turns:`): libnice speaks no TLS, so it speaks TURN over TCP with us, and we speak TLS with the server.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{Ipv4Addr, TcpListener as Listener},
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use async_std::{
+    future::timeout,
+    net::{TcpListener, TcpStream},
+    task,
+};
+use futures_util::{AsyncReadExt, FutureExt, select};
+
+use crate::{
+    address::{Address, HTTP},
+    dial::connect,
+    tls::Trust,
+};
+
+/// Time limit for TCP and TLS to the server.
+const CONNECT_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+/// Most servers, and most connections to one of them at once.
+const MAX_SERVERS: usize = 8;
+const MAX_CONNECTIONS: usize = 64;
+/// The port of TURN over TLS.
+const PORT: u16 = 5349;
+
+/// The tunnels of this process.
+#[derive(Debug)]
+pub struct Tunnels {
+    trust: Trust,
+    /// The local port for each server.
+    ports: Mutex<BTreeMap<String, u16>>,
+}
+
+impl Tunnels {
+    /// No tunnels yet. `trust` says which certificates of servers are accepted.
+    pub fn new(trust: Trust) -> Self {
+        Self { trust, ports: Mutex::default() }
+    }
+
+    /// The URI for webrtcbin: that of a tunnel if it is `turns://`, else unchanged. `None` if there can be no tunnel.
+    pub fn uri(&self, turn: &str) -> Option<String> {
+        let Some((user, server)) = parts(turn) else { return Some(turn.into()) };
+        let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        let port = match ports.get(&server) {
+            Some(port) => *port,
+            None if ports.len() >= MAX_SERVERS => return None,
+            None => {
+                let port = open(&server, self.trust.clone());
+                let port =
+                    port.inspect_err(|error| tracing::warn!("no tunnel to a TURN server: {error}")).ok()?;
+                ports.insert(server, port);
+                port
+            }
+        };
+        Some(format!("turn://{user}@127.0.0.1:{port}?transport=tcp"))
+    }
+}
+
+/// User and password, and host and port, of a `turns://` URI.
+fn parts(turn: &str) -> Option<(&str, String)> {
+    let (user, rest) = turn.strip_prefix("turns://")?.rsplit_once('@')?;
+    let host = rest.split('?').next().unwrap_or_default();
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let server = if has_port { host.to_owned() } else { format!("{host}:{PORT}") };
+    Some((user, server))
+}
+
+/// Listens on the loopback address; returns the port.
+fn open(server: &str, trust: Trust) -> io::Result<u16> {
+    let address = Address::parse(&format!("https://{server}"), HTTP).ok_or(io::ErrorKind::InvalidInput)?;
+    let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = listener.local_addr()?.port();
+    task::spawn(serve(TcpListener::from(listener), address, trust));
+    Ok(port)
+}
+
+async fn serve(listener: TcpListener, address: Address, trust: Trust) {
+    let open = Arc::new(AtomicUsize::new(0));
+    while let Ok((local, _)) = listener.accept().await {
+        if open.load(Relaxed) >= MAX_CONNECTIONS {
+            continue;
+        }
+        open.fetch_add(1, Relaxed);
+        let (open, address, trust) = (open.clone(), address.clone(), trust.clone());
+        task::spawn(async move {
+            tunnel(local, &address, &trust).await;
+            open.fetch_sub(1, Relaxed);
+        });
+    }
+}
+
+/// Moves bytes in both directions until one side ends.
+async fn tunnel(local: TcpStream, address: &Address, trust: &Trust) {
+    let server = match timeout(CONNECT_LIMIT, connect(address, trust)).await {
+        Ok(Ok(server)) => server,
+        Ok(Err(failure)) => {
+            tracing::warn!("no TLS to the TURN server {}: {failure}", address.authority);
+            return;
+        }
+        Err(_) => {
+            tracing::warn!("no TLS to the TURN server {} in time", address.authority);
+            return;
+        }
+    };
+    let _ = local.set_nodelay(true);
+    let (from, mut to) = server.split();
+    let (local_from, mut local_to) = (local.clone(), local);
+    let mut up = pin!(futures_util::io::copy(local_from, &mut to).fuse());
+    let mut down = pin!(futures_util::io::copy(from, &mut local_to).fuse());
+    select! {
+        _ = up => {}
+        _ = down => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_turns_goes_through_a_tunnel_and_a_server_has_one() {
+        let tunnels = Tunnels::new(Trust::System);
+        let plain = "turn://u:p@turn.example.org:3478?transport=udp";
+        assert_eq!(tunnels.uri(plain).as_deref(), Some(plain));
+        let first = tunnels.uri("turns://u%40:p@turn.example.org").unwrap();
+        assert!(
+            first.starts_with("turn://u%40:p@127.0.0.1:") && first.ends_with("?transport=tcp"),
+            "{first}"
+        );
+        let again = tunnels.uri("turns://x:y@turn.example.org:5349?transport=tcp").unwrap();
+        assert_eq!(first.rsplit_once('@').unwrap().1, again.rsplit_once('@').unwrap().1);
+        let other = tunnels.uri("turns://u:p@turn.example.org:443").unwrap();
+        assert_ne!(first, other);
+        let all = (0..20).filter_map(|n| tunnels.uri(&format!("turns://u:p@host{n}"))).count();
+        assert_eq!(all, MAX_SERVERS - 2);
+    }
+}
