@@ -257,6 +257,29 @@ fn hear(pad: &gst::Pad, buffer: &gst::BufferRef, meter: &Meter) -> Option<First>
 mod tests {
     use super::*;
 
+    /// All decoders that are here, behind one joint.
+    #[test]
+    fn each_codec_has_a_door_and_the_same_one_again() {
+        gst::init().unwrap();
+        let pipeline = gst::Pipeline::new();
+        let (kind, sink) = (Kind::Video, null_sink().unwrap());
+        let (meter, taps) = (Arc::default(), Taps::default());
+        let branch = Branch { kind, number: 0, sink, meter, taps: Taps::default() };
+        add(&pipeline, branch, None).unwrap();
+        let here = TABLE.iter().filter(|row| row.kind == Kind::Video).map(|row| row.format);
+        let here: Vec<Format> =
+            here.filter(|format| format.check(false, true, &plugins::has).is_ok()).collect();
+        assert!(here.contains(&Format::Vp8) && here.contains(&Format::H264));
+        for format in &here {
+            let one = door(&pipeline, (kind, 0), *format, &taps).unwrap().unwrap();
+            assert_eq!(door(&pipeline, (kind, 0), *format, &taps).unwrap(), Some(one));
+        }
+        assert_eq!(doors(&pipeline, (kind, 0)).len(), here.len());
+        assert_eq!(door(&pipeline, (kind, 1), Format::Vp8, &taps).unwrap(), None, "there is no such branch");
+        assert_eq!(door(&pipeline, (kind, 0), Format::Opus, &taps).unwrap(), None);
+        pipeline.set_state(gst::State::Null).unwrap();
+    }
+
     #[test]
     fn streams_keep_their_branch_and_new_ones_take_the_first_that_is_free() {
         let routes = Routes::default();

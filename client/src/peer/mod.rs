@@ -444,10 +444,12 @@ impl Peer {
         }
         let taps = self.routes.taps();
         // The decoder is ready before the first packet comes.
+        let linking = self.routes.linking();
         for (seat, format) in seats {
             let branch = self.routes.find(kind, Some(*seat));
             branch.map(|branch| receive::door(&self.pipeline, (kind, branch), *format, &taps)).transpose()?;
         }
+        drop(linking);
         callbacks::follow_routes(&self.pipeline, &self.webrtcbin, &self.routes);
         Ok(())
     }
