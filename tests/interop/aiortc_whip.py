@@ -1,100 +1,64 @@
-"""A WHIP and WHEP server on aiortc: takes one stream at /whip, gives a blue picture and a tone at /whep.
+"""A WHIP and WHEP server on aiortc for one session at a time, which reports like the peer in aiortc_peer.py.
 
-Prints its port. GET /seen says what came: the number of frames, and the mean colour of the last one. Every request needs
-the token in TOKEN, if there is one.
+    aiortc_whip.py
+
+It prints {"is": "port", "port": …}. /whip takes a stream, /whep gives one; both want the token `hush`, and take no PATCH.
 """
 
 import asyncio
-import fractions
-import os
-import secrets
 
-import av
-import numpy
-from aiohttp import web
-from aiortc import RTCPeerConnection, RTCSessionDescription
-from aiortc.mediastreams import AudioStreamTrack, MediaStreamError, VideoStreamTrack
+from aiortc_peer import Peer, report
 
-sessions = {}
-seen = {"frames": 0, "color": [0, 0, 0], "sounds": 0, "patches": 0, "deletes": 0}
+REASONS = {200: "OK", 201: "Created", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed"}
+DIRECTIONS = {"/whip": "recvonly", "/whep": "sendonly"}
 
 
-class Blue(VideoStreamTrack):
-    async def recv(self):
-        pts, time_base = await self.next_timestamp()
-        picture = numpy.zeros((120, 160, 3), dtype=numpy.uint8)
-        picture[:, :, 2] = 255
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        frame.pts, frame.time_base = pts, fractions.Fraction(time_base)
-        return frame
+class Session(Peer):
+    def __init__(self, direction):
+        super().__init__(None)
+        self.media = {"audio": direction, "video": direction}
+        self.later(self.tell())
+
+    async def send(self, signal):
+        self.answer = signal["sdp"]["sdp"]
 
 
-async def watch(track):
-    try:
-        while True:
-            frame = await track.recv()
-            if track.kind == "audio":
-                seen["sounds"] += 1
-                continue
-            seen["frames"] += 1
-            if seen["frames"] % 10 == 0:
-                mean = frame.to_ndarray(format="rgb24").mean(axis=(0, 1))
-                seen["color"] = [int(part) for part in mean]
-    except MediaStreamError:
-        pass
+sessions = []
 
 
-async def start(request):
-    connection = RTCPeerConnection()
-    connection.on("track", lambda track: asyncio.ensure_future(watch(track)))
-    offer = RTCSessionDescription(sdp=await request.text(), type="offer")
-    if request.path == "/whep":
-        connection.addTrack(Blue())
-        connection.addTrack(AudioStreamTrack())
-    await connection.setRemoteDescription(offer)
-    await connection.setLocalDescription(await connection.createAnswer())
-    name = secrets.token_hex(8)
-    sessions[name] = connection
-    headers = {"Location": f"/session/{name}", "ETag": f'"{name}"'}
-    text = connection.localDescription.sdp
-    return web.Response(status=201, text=text, content_type="application/sdp", headers=headers)
+async def reply(method, path, headers, body):
+    if headers.get("authorization") != "Bearer hush":
+        return 401, {}, ""
+    if method == "POST" and path in DIRECTIONS:
+        session = Session(DIRECTIONS[path])
+        sessions.append(session)
+        await session.take({"sdp": {"type": "offer", "sdp": body}})
+        place = {"location": f"session/{len(sessions)}", "etag": '"1"', "content-type": "application/sdp"}
+        return 201, place, session.answer
+    if method == "DELETE" and path.startswith("/session/"):
+        await sessions[int(path.rpartition("/")[2]) - 1].pc.close()
+        report("deleted")
+        return 200, {}, ""
+    return 405 if path.startswith("/session/") else 404, {}, ""
 
 
-async def patch(request):
-    seen["patches"] += 1
-    return web.Response(status=405)
-
-
-async def delete(request):
-    seen["deletes"] += 1
-    connection = sessions.pop(request.match_info["name"], None)
-    if connection is None:
-        return web.Response(status=404)
-    await connection.close()
-    return web.Response()
-
-
-@web.middleware
-async def check(request, handler):
-    token = os.environ.get("TOKEN")
-    if token and request.path != "/seen" and request.headers.get("Authorization") != f"Bearer {token}":
-        return web.Response(status=401)
-    return await handler(request)
+async def serve(reader, writer):
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    method, path, _ = head[0].split(" ")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:])}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    status, more, text = await reply(method, path, headers, body.decode())
+    more |= {"content-length": str(len(text.encode())), "connection": "close"}
+    lines = [f"HTTP/1.1 {status} {REASONS[status]}", *(f"{name}: {value}" for name, value in more.items())]
+    writer.write(("\r\n".join(lines) + "\r\n\r\n" + text).encode())
+    await writer.drain()
+    writer.close()
 
 
 async def main():
-    app = web.Application(middlewares=[check])
-    app.router.add_post("/whip", start)
-    app.router.add_post("/whep", start)
-    app.router.add_patch("/session/{name}", patch)
-    app.router.add_delete("/session/{name}", delete)
-    app.router.add_get("/seen", lambda request: asyncio.sleep(0, web.json_response(seen)))
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    print(site._server.sockets[0].getsockname()[1], flush=True)
-    await asyncio.Event().wait()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    report("port", port=server.sockets[0].getsockname()[1])
+    await server.serve_forever()
 
 
 asyncio.run(main())

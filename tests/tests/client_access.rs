@@ -105,11 +105,11 @@ fn two_clients_call_through_a_relay_with_tls() {
         Client::start(&server, &[&["call", "callee", "--video-pattern", "red"], &relay[..]].concat());
     callee.wait_for_stats("red through the relay", |s| is_relayed(s) && shows(s, [255, 0, 0]));
     caller.wait_for_stats("blue through the relay", |s| is_relayed(s) && shows(s, [0, 0, 255]));
-    assert!(coturn.log().contains("TLS"), "{}", coturn.log());
+    assert!(coturn.log().contains("method=TLSv1"), "{}", coturn.log());
     caller.hang_up();
     // Without the certificate nothing is sent to it.
     let mut stranger = Client::start(&server, &["call", "callee", "--ice-transport-policy", "relay"]);
-    assert_eq!(stranger.exit_code(), 9, "{}", stranger.errors());
+    assert_ne!(stranger.exit_code(), 0, "{}", stranger.errors());
     assert!(stranger.errors().contains("no TLS to the TURN server"), "{}", stranger.errors());
 }
 
@@ -130,7 +130,8 @@ fn two_clients_that_hide_their_addresses_call_each_other() {
     );
     callee.wait_for("waiting");
     let mut caller = Client::start(&server, &[&["call", "callee"], &hidden[..]].concat());
-    let stats = caller.wait_for_stats("blue", |stats| shows(stats, [0, 0, 255]));
+    let knows_path = |stats: &Event| shows(stats, [0, 0, 255]) && !stats.text("/path/remote").is_empty();
+    let stats = caller.wait_for_stats("blue, and a path", knows_path);
     assert_eq!(stats.text("/path/remote"), "host", "{stats:?}");
     caller.hang_up();
 }

@@ -392,3 +392,23 @@ fn a_client_that_has_sent_everything_gets_its_answer() {
     assert_eq!(line, "you said hello\n");
     caller.hang_up();
 }
+
+/// Both directions end one after the other, and nothing of the later one is lost.
+#[test]
+fn a_command_that_has_said_everything_gets_its_answer() {
+    let (server, folder) = (Server::start(&[]), TempDir::new().expect("a folder"));
+    let came = path(&folder, "came");
+    let (mut callee, mut caller) = pair(
+        &server,
+        &["--data", "x=exec:wc -c; head -c 1000000 /dev/zero"],
+        &["--data", &format!("x=exec:head -c 3000000 /dev/zero; exec >&-; cat > {came}; touch {came}.done")],
+    );
+    for client in [&mut callee, &mut caller] {
+        assert_eq!(client.wait_for("data-ended").text("/label"), "x");
+    }
+    let done = format!("{came}.done");
+    wait_until("the command's end", DEADLINE, || fs::exists(&done).unwrap_or_default().then_some(()));
+    let answer = fs::read(&came).expect("a file");
+    assert!(answer.starts_with(b"3000000\n") && answer.len() == 8 + 1_000_000, "{} bytes", answer.len());
+    caller.hang_up();
+}

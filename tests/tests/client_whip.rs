@@ -43,16 +43,17 @@ fn a_peer_gets_what_is_published() {
 }
 
 #[test]
-fn a_peer_is_played_until_it_hangs_up() {
+fn a_peer_is_played_until_we_hang_up() {
     let server = Server::start(&[]);
     let mut camera = waiting(&server, "camera", &["--video-pattern", "blue"]);
     let url = format!("{}whep/camera", server.url());
     let mut player = start(&server, "play", &url, &[]);
     player.wait_for_stats("blue", |stats| shows(stats, [0, 0, 255]));
     player.wait_for_stats("sound", |stats| stats.number("/audio/level_db") > -30.0);
-    camera.process().signal("INT");
-    assert_eq!(player.exit_code(), 12, "{}", player.errors());
-    assert_eq!(camera.exit_code(), 0);
+    player.hang_up();
+    // Only the DELETE can tell the server so.
+    assert_eq!(camera.wait_for("ended").text("/reason"), "peer-left");
+    camera.hang_up();
     let mut again = start(&server, "play", &url, &[]);
     assert_eq!(again.exit_code(), 7, "{}", again.errors());
     assert!(again.errors().contains("HTTP 409"), "{}", again.errors());

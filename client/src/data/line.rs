@@ -9,6 +9,7 @@ use gst::glib::{self, prelude::*};
 use gst_webrtc::{WebRTCDataChannel, WebRTCDataChannelState as Ready};
 
 use super::{
+    farewell::{Farewell, Step},
     floor::Who,
     intake::{Intake, Queue},
 };
@@ -47,6 +48,7 @@ pub(super) struct Line {
     channel: glib::WeakRef<WebRTCDataChannel>,
     state: Mutex<State>,
     changed: Condvar,
+    farewell: Mutex<Farewell>,
     pub(super) intake: Arc<Intake>,
     /// Where its messages go.
     pub(super) queue: Arc<Queue>,
@@ -67,8 +69,8 @@ impl Line {
         queue: Arc<Queue>,
     ) -> Self {
         channel.set_buffered_amount_low_threshold(LOW);
-        let (state, changed) = Default::default();
-        Self { key, who, channel: channel.downgrade(), state, changed, intake, queue }
+        let (state, changed, farewell) = Default::default();
+        Self { key, who, channel: channel.downgrade(), state, changed, farewell, intake, queue }
     }
 
     /// Marks it as open; true the first time.
@@ -99,7 +101,31 @@ impl Line {
         self.changed.notify_all();
     }
 
-    /// Closes the channel once the peer has got everything.
+    /// Takes a step towards the end of the channel.
+    pub(super) fn part(&self, step: impl FnOnce(&mut Farewell) -> Vec<Step>) -> Vec<Step> {
+        step(&mut self.farewell.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether the channel still has messages to send.
+    fn is_sending(&self) -> bool {
+        self.channel.upgrade().is_some_and(|channel| channel.buffered_amount() > 0)
+    }
+
+    /// Waits for the end of the channel after our last message. A peer that does not know of ends has `limit` for it
+    /// once everything has left.
+    pub(super) fn wait_for_peer(&self, limit: Duration) {
+        let mut quiet = Instant::now();
+        while !self.wait_closed(LOOK) {
+            let answered = self.farewell.lock().unwrap_or_else(PoisonError::into_inner).is_answered();
+            if answered || self.is_sending() {
+                quiet = Instant::now();
+            } else if quiet.elapsed() > limit {
+                return;
+            }
+        }
+    }
+
+    /// Closes the channel. What is under way may be lost.
     pub(super) fn hang_up(&self) {
         self.channel.upgrade().iter().for_each(WebRTCDataChannel::close);
     }
@@ -125,10 +151,10 @@ impl Line {
         }
     }
 
-    /// Sends a notice, unless the channel is full: peers that do not read get none.
+    /// Sends a notice, also while the channel is full; but peers that do not read at all get none.
     pub(super) fn tell(&self, text: &str) {
         let channel = self.channel.upgrade().filter(|it| it.ready_state() == Ready::Open);
-        if let Some(channel) = channel.filter(|channel| channel.buffered_amount() <= FULL) {
+        if let Some(channel) = channel.filter(|channel| channel.buffered_amount() <= 2 * FULL) {
             say(&channel, &Outgoing::Text(text.into()));
         }
     }

@@ -5,11 +5,12 @@
 //! peer ←─ data channel ←─ waits while the channel is full ←─── end
 //! ```
 //!
-//! Pure: [`spec`] reads the flag, [`floor`] decides who may send and notices when messages stop, [`notice`] is what
+//! Pure: `farewell` ends a channel without losses, [`spec`] reads the flag, [`floor`] decides who may send and notices when messages stop, [`notice`] is what
 //! peers are told about that, `lines` cuts what an end says into messages, and `sack` makes a peer wait. The others
 //! move bytes on threads: ends block, and GStreamer's callbacks must not.
 
 mod end;
+mod farewell;
 pub mod floor;
 mod intake;
 mod line;
@@ -36,6 +37,7 @@ use async_std::channel::Sender;
 use gst_webrtc::WebRTCDataChannel;
 
 use self::{
+    farewell::{Farewell, Step},
     floor::{Change, Effect, Floor, Who},
     intake::{Incoming, Intake, Queue},
     line::{Line, Outgoing},
@@ -301,14 +303,28 @@ impl Join {
         }
     }
 
-    /// The peer says who holds the channel at its side.
-    fn noticed(&self, line: &Line, notice: Notice) {
+    /// The peer says who holds the channel at its side, or that its messages end.
+    fn noticed(&self, line: &Arc<Line>, notice: Notice) {
         let label = self.spec.label.clone();
         let event = match notice {
+            Notice::End => return self.part(line, Farewell::peer_ends),
+            Notice::Got => return self.part(line, Farewell::peer_got),
             Notice::Held { by, you } => Event::DataHeld { label, by, you },
             Notice::Free => Event::DataFree { label },
         };
         self.tell(line.who.clone(), event);
+    }
+
+    /// Takes a step towards the end of a channel.
+    fn part(&self, line: &Arc<Line>, step: impl FnOnce(&mut Farewell) -> Vec<Step>) {
+        for step in line.part(step) {
+            match step {
+                Step::Say(notice) => line.tell(&notice.text()),
+                Step::PeerIsDone if self.spec.end.is_shared() => self.part(line, Farewell::we_end),
+                Step::PeerIsDone => line.queue.close(),
+                Step::Close => self.end(line, "both ends are closed"),
+            }
+        }
     }
 
     /// A channel and its end are joined.

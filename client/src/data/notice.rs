@@ -1,14 +1,14 @@
-//! The text messages by which the peers of an exclusive channel learn who holds it. Pure.
+//! The text messages by which peers learn who holds an exclusive channel, and that no more messages come. Pure.
 //!
-//! They are JSON, and the member `callbin` marks them: `{"callbin":"held","by":"anna","you":false}` and
-//! `{"callbin":"free"}`.
+//! They are JSON, and the member `callbin` marks them: `{"callbin":"held","by":"anna","you":false}`,
+//! `{"callbin":"free"}`, `{"callbin":"end"}` and `{"callbin":"got"}`.
 
 use serde::{Deserialize, Serialize};
 
 /// A longer message is data.
 const MAX_LENGTH: usize = 1024;
 
-/// Who holds a channel.
+/// What one side tells the other about a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "callbin", rename_all = "kebab-case")]
 pub enum Notice {
@@ -21,6 +21,10 @@ pub enum Notice {
     },
     /// No peer holds it: the next one to send a message does.
     Free,
+    /// No more messages come from the sender of this one.
+    End,
+    /// The sender of this one has got everything up to the other's `end`.
+    Got,
 }
 
 impl Notice {
@@ -45,7 +49,9 @@ mod tests {
         let held = Notice::Held { by: "anna".into(), you: false };
         assert_eq!(held.text(), r#"{"callbin":"held","by":"anna","you":false}"#);
         assert_eq!(Notice::Free.text(), r#"{"callbin":"free"}"#);
-        for notice in [held, Notice::Free] {
+        assert_eq!(Notice::End.text(), r#"{"callbin":"end"}"#);
+        assert_eq!(Notice::Got.text(), r#"{"callbin":"got"}"#);
+        for notice in [held, Notice::Free, Notice::End, Notice::Got] {
             assert_eq!(Notice::parse(&notice.text()), Some(notice));
         }
     }

@@ -13,6 +13,7 @@ use std::{
 use super::{
     Join,
     end::{self, Reader, Writer},
+    farewell::Farewell,
     line::{Line, Sent},
     name_of,
     spec::End,
@@ -20,6 +21,8 @@ use super::{
 
 /// How long a command may run on after its channel is closed.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long a peer has to close a channel whose end is closed, if it does not know of ends.
+const LINGER: Duration = Duration::from_secs(5);
 /// How often a command is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
@@ -62,7 +65,12 @@ pub(super) fn run(join: &Arc<Join>, line: &Arc<Line>) {
         }
     });
     match spawned {
-        Ok(_) => join.end(line, &read(join, line, from)),
+        Ok(_) => {
+            let why = read(join, line, from);
+            join.part(line, Farewell::we_end);
+            line.wait_for_peer(LINGER);
+            join.end(line, &why);
+        }
         Err(error) => join.end(line, &error.to_string()),
     }
 }

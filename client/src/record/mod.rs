@@ -6,7 +6,7 @@
 //!                          └→ recorder: bounded queue → muxer (pure) → file
 //! ```
 //!
-//! Pure: [`ebml`] writes Matroska, `track` knows codecs, `muxer` decides where files begin, `shelf` names files and
+//! Pure: `ebml` writes Matroska, `track` knows codecs, `muxer` decides where files begin, `shelf` names files and
 //! decides which ones make room. A disk that is slow or full never disturbs a call.
 
 mod ebml;

@@ -1,4 +1,5 @@
-//! Clients of the dialects over HTTP, calling a waiting `callbin`: WHIP, WHEP, and `/offer`, `/answer`, `/ice`.
+//! Clients of the dialects over HTTP, calling a waiting `callbin`: WHIP, WHEP, and `/offer`, `/answer`, `/ice`; and a server
+//! of WHIP and WHEP, which `callbin publish` and `callbin play` call.
 //!
 //! They have no data channel and no later offers, so only their media are checked.
 
@@ -51,11 +52,15 @@ pub enum HttpClient {
     View,
     /// aiortc, with plain HTTP requests.
     Rest,
+    /// A WHIP server on aiortc, for `callbin publish`.
+    WhipServer,
+    /// A WHEP server on aiortc, for `callbin play`.
+    WhepServer,
 }
 
 impl HttpClient {
     /// All clients.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::WhipSink,
         Self::WhepSrc,
         Self::WhipClientSink,
@@ -63,6 +68,8 @@ impl HttpClient {
         Self::Publish,
         Self::View,
         Self::Rest,
+        Self::WhipServer,
+        Self::WhepServer,
     ];
 
     /// The name in the table and in uids.
@@ -75,18 +82,31 @@ impl HttpClient {
             Self::Publish => "whip-whep-publish",
             Self::View => "whip-whep-view",
             Self::Rest => "aiortc-rest",
+            Self::WhipServer => "aiortc-whip",
+            Self::WhepServer => "aiortc-whep",
         }
     }
 
     /// The media that it has. `whepsrc` only has video here.
     fn ways(self) -> &'static [Way] {
         match self {
-            Self::WhipSink | Self::WhipClientSink | Self::WhipWebClient | Self::Publish => {
-                &[Way::PictureOut, Way::SoundOut]
-            }
+            Self::WhipSink
+            | Self::WhipClientSink
+            | Self::WhipWebClient
+            | Self::Publish
+            | Self::WhepServer => &[Way::PictureOut, Way::SoundOut],
             Self::WhepSrc => &[Way::PictureIn],
-            Self::View => &[Way::PictureIn, Way::SoundIn],
+            Self::View | Self::WhipServer => &[Way::PictureIn, Way::SoundIn],
             Self::Rest => &Way::MEDIA,
+        }
+    }
+
+    /// What calls it, if it is a server: the mode of `callbin` and the path of its URL.
+    fn called_by(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::WhipServer => Some(("publish", "whip")),
+            Self::WhepServer => Some(("play", "whep")),
+            _ => None,
         }
     }
 
@@ -95,7 +115,12 @@ impl HttpClient {
         let (file, reason) = match self {
             Self::WhipSink | Self::WhepSrc => ("libgstwebrtchttp.so", "gst-plugin-webrtchttp is not built"),
             Self::WhipClientSink => ("libgstrswebrtc.so", "gst-plugin-webrtc is not built"),
-            Self::WhipWebClient | Self::Publish | Self::View | Self::Rest => return None,
+            Self::WhipWebClient
+            | Self::Publish
+            | Self::View
+            | Self::Rest
+            | Self::WhipServer
+            | Self::WhepServer => return None,
         };
         (!plugins(packages).join(file).exists()).then_some(reason)
     }
@@ -107,7 +132,8 @@ pub fn run(client: HttpClient, packages: &Path) -> Vec<Row> {
         return vec![Row::not_run(client.name(), reason)];
     }
     let row = || {
-        let mut row = Row::new(client.name(), Role::CallsOffers);
+        let role = if client.called_by().is_some() { Role::CalledAnswers } else { Role::CallsOffers };
+        let mut row = Row::new(client.name(), role);
         let looks = crate::guarded(|| call(client, packages));
         for way in client.ways() {
             let result = looks.as_ref().map_err(Clone::clone).and_then(|looks| looks.verdict(*way));
@@ -168,9 +194,21 @@ fn call(client: HttpClient, packages: &Path) -> Result<Looks, String> {
     let server = Server::start(&["--www", bundle(client, packages, www.path())?]);
     let uid = format!("{}-gst", client.name());
     let video = ["--video-pattern", "red", "--size", "320x240", "--fps", "15"];
-    let mut ours = Client::start(&server, &[&["wait", "--id", &uid][..], &video].concat());
-    ours.find(Instant::now() + PATIENCE, |event| event.name() == "waiting").ok_or("callbin does not wait")?;
-    let mut far = Far::start(client, packages, &server, &uid);
+    let (mut ours, mut far) = match client.called_by() {
+        Some((mode, path)) => {
+            let mut far = Far::start(client, packages, &server, &uid);
+            let url = format!("http://127.0.0.1:{}/{path}", far.port().ok_or("the server does not start")?);
+            let ours = Client::start(&server, &[&[mode, &url, "--token", "hush"][..], &video].concat());
+            (ours, far)
+        }
+        None => {
+            let mut ours = Client::start(&server, &[&["wait", "--id", &uid][..], &video].concat());
+            let waits = ours.find(Instant::now() + PATIENCE, |event| event.name() == "waiting");
+            waits.ok_or("callbin does not wait")?;
+            let far = Far::start(client, packages, &server, &uid);
+            (ours, far)
+        }
+    };
     let mut looks = Looks::default();
     let until = Instant::now() + 2 * PATIENCE;
     while Instant::now() < until && looks.trouble.is_none() {
@@ -282,11 +320,24 @@ impl Far {
                 let page = browser.open(&format!("{url}?client={}&peer={uid}", client.name()));
                 Self::Page { page, _browser: browser }
             }
+            HttpClient::WhipServer | HttpClient::WhepServer => {
+                let mut command = Command::new(packages.join("python/bin/python"));
+                command.arg(workspace().join("tests/interop/aiortc_whip.py"));
+                Self::Program(Link::program(&mut command))
+            }
             HttpClient::Rest => {
                 let mut command = Command::new(packages.join("python/bin/python"));
                 command.arg(workspace().join("tests/interop/aiortc_rest.py"));
                 Self::Program(Link::program(command.args([url, uid])))
             }
+        }
+    }
+
+    /// The port of a server, which is its first report.
+    fn port(&mut self) -> Option<u64> {
+        match self {
+            Self::Program(link) => link.next(Instant::now() + PATIENCE)?["port"].as_u64(),
+            _ => None,
         }
     }
 
