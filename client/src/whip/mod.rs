@@ -118,8 +118,8 @@ struct Session {
     server: Server,
     key: u64,
     exchange: Exchange,
-    replies: Receiver<Result<Reply, Failure>>,
-    to: Sender<Result<Reply, Failure>>,
+    replies: Receiver<Result<Box<Reply>, Failure>>,
+    to: Sender<Result<Box<Reply>, Failure>>,
     /// The session's own URL, and the tag of its ICE session.
     resource: Option<(Address, Option<String>)>,
     /// What the answer's `Link` headers name.
@@ -132,7 +132,7 @@ struct Session {
 /// Why a session wakes up.
 enum Woken {
     App(Wake),
-    Reply(Result<Reply, Failure>),
+    Reply(Result<Box<Reply>, Failure>),
 }
 
 impl Session {
@@ -210,7 +210,7 @@ impl Session {
             }
         };
         task::spawn(async move {
-            let _ = to.send(send(&server, &at, &question).await).await;
+            let _ = to.send(send(&server, &at, &question).await.map(Box::new)).await;
         });
     }
 
