@@ -2,14 +2,14 @@
 
 use std::{
     pin::pin,
-    sync::{Arc, Once},
+    sync::{Arc, Once, OnceLock},
     thread,
     time::{Duration, Instant},
 };
 
 use async_signal::{Signal as Unix, Signals};
 use async_std::{
-    channel::{self, Receiver, Sender},
+    channel::{self, Receiver},
     task,
 };
 use callbin_foreign::rsa;
@@ -27,6 +27,7 @@ use crate::{
     hangup,
     ice::{IceServers, keeper::Keeper, no_relay, tunnel::Tunnels},
     media::{
+        encode::codec::Formats,
         input::{
             elements,
             news::{News as SourceNews, Notice},
@@ -72,6 +73,8 @@ pub struct App {
     signals: Signals,
     /// Whether media are only decoded and counted, without window and sound.
     pub headless: bool,
+    /// The codecs to negotiate, once it is known what is installed.
+    codecs: Arc<OnceLock<Formats>>,
     media: Option<Receiver<Result<(Source, View), Failure>>>,
     /// Resolves to whether all needed GStreamer elements are installed.
     complete: Option<Complete>,
@@ -106,6 +109,7 @@ impl App {
         let (to_lookups, lookups) = channel::unbounded();
         // Each part of the view can be lost only once.
         let (news, losses) = channel::bounded(4);
+        let codecs = Arc::new(OnceLock::new());
         let (to_data_news, data_news) = channel::bounded(MAX_DATA_NEWS);
         let data = &options.data;
         let joins = Arc::new(Joins::new(&data.joins, data.on_stale.as_deref(), &to_data_news)?);
@@ -118,6 +122,7 @@ impl App {
             latency: options.media.latency.0,
             audio: options.media.audio(),
             video: options.media.video(),
+            codecs: codecs.clone(),
             joins: joins.clone(),
             archive: archive.clone(),
             channels: !options.no_channels,
@@ -145,6 +150,7 @@ impl App {
             notices,
             signals,
             headless,
+            codecs,
             media: None,
             complete: None,
             ice: None,
@@ -237,8 +243,13 @@ impl App {
         let (checked, complete) = channel::bounded(1);
         let (options, headless) = (self.options.clone(), self.headless);
         let news = (self.news.clone(), self.source_news.clone());
+        let codecs = self.codecs.clone();
         let spawned = thread::Builder::new().name("start".into()).spawn(move || {
-            let _ = done.try_send(start_media(&options, headless, &news, &checked));
+            let known = |formats| {
+                let _ = codecs.set(formats);
+                let _ = checked.try_send(());
+            };
+            let _ = done.try_send(start_media(&options, headless, &news, known));
         });
         if let Err(error) = spawned {
             tracing::error!("no thread to start GStreamer on: {error}");
@@ -391,7 +402,7 @@ fn start_media(
     options: &Options,
     headless: bool,
     (news, source_news): &(News, SourceNews),
-    checked: &Sender<()>,
+    known: impl FnOnce(Formats),
 ) -> Result<(Source, View), Failure> {
     gst::init().map_err(Failure::internal)?;
     tracing::debug!("GStreamer initialised");
@@ -401,11 +412,12 @@ fn start_media(
     let certificate = thread::Builder::new().name("certificate".into()).spawn(warm_up);
     plugins::check(!headless)?;
     check_sources(options)?;
-    let _ = checked.try_send(());
+    let formats = plugins::codecs(&options.media)?;
+    known(formats);
     tracing::debug!("plugins checked");
-    let source = Source::start(&options.media, source_news)?;
+    let source = Source::start(&options.media, formats, source_news)?;
     tracing::debug!("encoders started");
-    plugins::load();
+    plugins::load(formats);
     drop(make("webrtcbin"));
     tracing::debug!("plugins loaded");
     if let Ok(certificate) = certificate {

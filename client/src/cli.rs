@@ -16,7 +16,7 @@ use crate::{
     address::{self, Address},
     backoff::WaitForServer,
     exit::ExitCode,
-    media::input::grab,
+    media::{encode::codec::Format, input::grab},
     tls::Trust,
     token::{Token, TokenSource},
     view::window,
@@ -53,7 +53,11 @@ impl Command {
             | Self::Record { options, .. }
             | Self::Publish { options, .. }
             | Self::Play { options, .. } => Some(options),
-            Self::Man { .. } | Self::Completions { .. } | Self::Window(_) | Self::Grab(_) => None,
+            Self::Codecs { .. }
+            | Self::Man { .. }
+            | Self::Completions { .. }
+            | Self::Window(_)
+            | Self::Grab(_) => None,
         }
     }
 }
@@ -132,6 +136,12 @@ pub enum Command {
         /// What the modes have in common. --server and --id have no effect.
         #[command(flatten)]
         options: Options,
+    },
+    /// List the codecs that this machine encodes and decodes.
+    Codecs {
+        /// Write one JSON array.
+        #[arg(long)]
+        json: bool,
     },
     /// Write the manual pages.
     Man {
@@ -272,6 +282,10 @@ pub struct Media {
     /// Frames per second.
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=120))]
     pub fps: u16,
+    /// The codecs to negotiate, in order of preference: vp8, h264, vp9, av1, h265, opus, pcmu, pcma. If the list has no
+    /// codec for video, or none for sound, all that are installed are negotiated. `callbin codecs` lists them.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub codecs: Vec<Format>,
     /// The video encoder's target in kbit/s.
     #[arg(long, value_name = "KBIT/S", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(16..=100_000))]
     pub bitrate: u32,
@@ -473,6 +487,16 @@ impl Which {
 }
 
 impl Media {
+    /// The media without any flags.
+    pub fn usual() -> Result<Self, clap::Error> {
+        #[derive(Parser)]
+        struct Flags {
+            #[command(flatten)]
+            media: Media,
+        }
+        Flags::try_parse_from(["callbin"]).map(|flags| flags.media)
+    }
+
     /// Whether audio is sent, and whether it is received.
     pub fn audio(&self) -> (bool, bool) {
         let (sends, receives) = self.directions(Which::Audio, self.no_audio);

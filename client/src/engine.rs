@@ -204,7 +204,8 @@ impl Engine {
 
     fn wishes(&self) -> Wishes {
         let direction = |(sends, receives)| Direction { sends, receives };
-        Wishes { audio: direction(self.config.audio), video: direction(self.config.video) }
+        let (audio, video) = (direction(self.config.audio), direction(self.config.video));
+        Wishes { audio, video, codecs: self.config.formats() }
     }
 
     /// Handles a signal from the peer.
@@ -324,6 +325,7 @@ impl Engine {
         if let Some(error) = self.source.as_ref().and_then(Source::error) {
             tracing::error!("the encoders failed: {error}");
         }
+        self.source.iter().for_each(Source::free_unused);
         self.view.check();
         for key in self.keys() {
             let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.connected.is_some()) else {
@@ -353,7 +355,6 @@ impl Engine {
             PeerEvent::LocalSet => self.input(key, Input::LocalSet),
             PeerEvent::Refused(reason) => self.input(key, Input::Refused(reason)),
             PeerEvent::LocalCandidate(index, it) => self.local_candidate(key, index, it),
-            PeerEvent::CapsKnown => slot.peer.iter_mut().for_each(Peer::caps_known),
             PeerEvent::IceConnected => self.input(key, Input::IceConnected),
             PeerEvent::IceFailed => self.input(key, Input::IceFailed),
             PeerEvent::Certificate(true) => {}
@@ -391,7 +392,10 @@ impl Engine {
 
     fn input(&mut self, key: u64, input: Input) {
         let now = self.started.elapsed();
+        let formats = self.config.formats();
         let Some(slot) = self.slots.get_mut(&key) else { return };
+        // They may have been unknown when the slot was made; no signal comes before they are known.
+        slot.negotiation.set_codecs(formats);
         let effects = slot.negotiation.handle(now, input);
         self.carry_out(key, effects);
     }
@@ -431,7 +435,7 @@ impl Engine {
             Effect::Flow(flows) => return self.set_flows(key, &flows),
             Effect::RestartIce(ufrag, password) => return self.restart_ice(key, &ufrag, &password),
             Effect::CreateAnswer => {
-                slot.peer.iter_mut().for_each(|peer| peer.create(callbin_protocol::SdpType::Answer));
+                slot.peer.iter().for_each(|peer| peer.create(callbin_protocol::SdpType::Answer));
             }
             Effect::ApplyAnswer(answer) => {
                 return slot.peer.as_mut().map_or(Ok(()), |peer| peer.apply_answer(&answer));
@@ -686,6 +690,7 @@ mod tests {
             latency: None,
             audio: (true, true),
             video: (true, true),
+            codecs: Arc::default(),
             joins: Arc::default(),
             archive: Arc::default(),
             channels: true,

@@ -8,9 +8,10 @@ use std::{net::IpAddr, time::Duration};
 use callbin_protocol::{Candidate, SdpType, Signal};
 
 use crate::{
-    agreement::{Agreement, Applied, Change, Disagreement, Flow, Wishes, offer_for_peer},
+    agreement::{Agreement, Applied, Change, Disagreement, Flow, Wishes},
     candidate::{Address, RemoteCandidate, Unusable},
     exit::ExitCode,
+    media::encode::codec::Formats,
     patience::Patience,
     sdp::{Refused, Remote},
 };
@@ -235,6 +236,11 @@ impl Negotiation {
     #[must_use]
     pub fn with_ring(self, ring: Duration) -> Self {
         Self { ring, ..self }
+    }
+
+    /// Sets the codecs of descriptions that are made from now on.
+    pub fn set_codecs(&mut self, codecs: Formats) {
+        self.wishes.codecs = codecs;
     }
 
     /// When to call [`Negotiation::handle`] with [`Input::Deadline`].
@@ -477,13 +483,14 @@ impl Negotiation {
         if self.state != State::Offering {
             return Vec::new();
         }
-        match Agreement::from_own_offer(self.wishes, &sdp) {
-            Ok(agreement) => self.agreement = Some(agreement),
+        let agreement = match Agreement::from_own_offer(self.wishes, &sdp) {
+            Ok(agreement) => agreement,
             Err(refused) => return self.refuse(&refused),
-        }
+        };
+        let signal = Signal::Sdp { kind: SdpType::Offer, sdp: agreement.offer_for_peer(&sdp) };
+        self.agreement = Some(agreement);
         self.state = State::OfferSent;
         self.announced = true;
-        let signal = Signal::Sdp { kind: SdpType::Offer, sdp: offer_for_peer(&sdp) };
         vec![
             Effect::Send(signal),
             Effect::Report(Milestone::OfferSent),

@@ -1,12 +1,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::sdp::Direction;
+use crate::{media::encode::codec::Formats, sdp::Direction};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const T0: Duration = Duration::ZERO;
 
-const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH };
+const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH, codecs: Formats::USUAL };
 const BOTH: Direction = Direction { sends: true, receives: true };
 
 /// A description like webrtcbin's, of a peer with this ICE user fragment.
@@ -100,11 +100,12 @@ fn offers_and_takes_the_answer() {
     let mut it = idle();
     assert_eq!(it.handle(T0, Input::Start(Start::Offer)), [Effect::CreateOffer]);
     let text = sdp(SdpType::Offer, "mine");
+    let for_peer = Agreement::from_own_offer(WISHES, &text).unwrap().offer_for_peer(&text);
     // The description is sent before `SetLocal`: candidates must not overtake it.
     assert_eq!(
         it.handle(T0, Input::Created(SdpType::Offer, text.clone())),
         [
-            Effect::Send(Signal::Sdp { kind: SdpType::Offer, sdp: text.clone() }),
+            Effect::Send(Signal::Sdp { kind: SdpType::Offer, sdp: for_peer }),
             Effect::Report(Milestone::OfferSent),
             Effect::SetLocal(SdpType::Offer, text),
         ]
@@ -422,7 +423,7 @@ fn a_peer_without_a_common_codec_gets_a_rejection() {
     assert!(answer_in(&effects).unwrap().contains("m=audio 0 "), "{effects:?}");
     let failure = failure(&effects).unwrap();
     assert_eq!(failure.code(), ExitCode::NegotiationFailed);
-    assert!(failure.reason.contains("G722") && failure.reason.contains("opus, VP8"), "{}", failure.reason);
+    assert!(failure.reason.contains("G722") && failure.reason.contains("VP8, opus"), "{}", failure.reason);
 }
 
 #[test]

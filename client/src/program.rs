@@ -16,7 +16,7 @@ use crate::{
     conference,
     events::{Event, Reporter},
     exit::{ExitCode, Failure},
-    media::input::grab,
+    media::{encode::list, input::grab},
     session,
     view::{self, detect::has_display},
     whip,
@@ -28,6 +28,7 @@ pub fn run(cli: &Cli, started: Instant) -> ExitCode {
         Command::Call { options, .. } | Command::Wait { options, .. } | Command::Room { options, .. } => {
             run_call(&cli.command, options, started)
         }
+        Command::Codecs { json } => print(list::codecs(*json)),
         Command::Man { dir } => print(manual::write_pages(Cli::command(), dir)),
         Command::Completions { shell } => print(manual::completions(Cli::command(), *shell)),
         Command::Record { options, .. } => run_call(&cli.command, &options.for_recording(), started),
@@ -77,7 +78,11 @@ async fn run_mode(command: &Command, options: &Options, started: Instant) -> Res
         }
         Command::Record { room, max_peers, .. } => conference::run(&mut app, room, *max_peers).await,
         Command::Publish { url, .. } | Command::Play { url, .. } => whip::run(&mut app, url).await,
-        Command::Man { .. } | Command::Completions { .. } | Command::Window(_) | Command::Grab(_) => Ok(()),
+        Command::Codecs { .. }
+        | Command::Man { .. }
+        | Command::Completions { .. }
+        | Command::Window(_)
+        | Command::Grab(_) => Ok(()),
     };
     app.close();
     result

@@ -9,13 +9,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     agreement::Wishes,
+    media::encode::codec::Formats,
     negotiation::{self, Negotiation, Phase},
     sdp::Direction,
 };
 
 const T0: Duration = Duration::ZERO;
 const BOTH: Direction = Direction { sends: true, receives: true };
-const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH };
+const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH, codecs: Formats::USUAL };
 
 fn peer(name: &str) -> PeerId {
     PeerId::new(name).unwrap()

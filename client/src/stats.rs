@@ -97,6 +97,12 @@ pub struct AudioStats {
 /// Sent media.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct SentStats {
+    /// The codec of the video, while it is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video_codec: Option<&'static str>,
+    /// The codec of the audio, while it is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio_codec: Option<&'static str>,
     /// Encoded video frames for this peer.
     pub video_frames: u64,
     /// Video frames of these that were dropped because the peer's queue was full.

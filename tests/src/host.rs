@@ -12,7 +12,7 @@ use callbin::{
     cli::{Cli, Command, IcePolicy},
     engine::{Engine, Lookup, Out},
     events::Event,
-    media::{input::news::News, source::Source},
+    media::{encode::codec::Formats, input::news::News, source::Source},
     negotiation::Start,
     peer::{PeerConfig, Said},
     view::View,
@@ -59,6 +59,7 @@ impl Host {
             latency: Some(100),
             audio: media,
             video: media,
+            codecs: Arc::default(),
             joins: Arc::default(),
             archive: Arc::default(),
             channels: true,
@@ -66,8 +67,8 @@ impl Host {
             tunnels: Arc::new(Tunnels::new(Trust::System)),
         };
         let mut engine = Engine::new(config, setup_limit, true, to_inbox, to_lookups);
-        let source = Source::start(&options.media, &News::new().0).expect("the encoders start");
-        engine.set_source(source, View::none());
+        let source = Source::start(&options.media, Formats::USUAL, &News::new().0);
+        engine.set_source(source.expect("the encoders start"), View::none());
         Self { engine, inbox, lookups }
     }
 

@@ -79,6 +79,7 @@ fn each_member_of_stats_is_on_its_page() {
         ..PeerStats::default()
     };
     stats.sent.feedback = Some(Feedback::default());
+    (stats.sent.video_codec, stats.sent.audio_codec) = (Some("vp8"), Some("opus"));
     let mut found = BTreeSet::new();
     members(&json!(stats), "", &mut found);
     assert!(found.contains("sent.feedback.bitrate_sent"), "{found:?}");

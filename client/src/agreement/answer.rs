@@ -3,21 +3,50 @@
 use callbin_protocol::{Candidate, SdpType};
 
 use super::{Agreement, MAX_LOCAL};
-use crate::sdp::{AnswerLine, Answered, Remote, Sctp, Section, Setup, UsedLine, answer};
+use crate::sdp::{
+    AnswerLine, Answered, Codec, Remote, Sctp, Section, Setup, UsedLine, answer, codec_lines, payload_types,
+};
 
-/// Rewrites webrtcbin's offer for the peer. webrtcbin marks all m-lines but the first as `bundle-only` with port 0,
-/// which older stacks take for a rejection. Without the mark the offer means the same to peers that bundle (RFC 8843,
-/// section 7.2.1).
-pub fn offer_for_peer(text: &str) -> String {
-    let bundle_only = text.lines().any(|line| line == "a=bundle-only");
-    let line = |line: &str| match line.split_once(" 0 ") {
-        Some((media, rest)) if bundle_only && media.starts_with("m=") => format!("{media} 9 {rest}\r\n"),
-        _ => format!("{line}\r\n"),
-    };
-    text.lines().filter(|line| *line != "a=bundle-only").map(line).collect()
+/// An m-line with the formats of `menu`. With `bundle_only` it gets a port.
+fn m_line(line: &str, menu: &[Codec], bundle_only: bool) -> String {
+    let mut words = line.splitn(4, ' ');
+    let [media, port, protocol, formats] = [(); 4].map(|()| words.next().unwrap_or_default());
+    let port = if bundle_only && port == "0" { "9" } else { port };
+    let formats = if menu.is_empty() { formats.to_owned() } else { payload_types(menu) };
+    format!("{media} {port} {protocol} {formats}\r\n")
 }
 
 impl Agreement {
+    /// Rewrites webrtcbin's offer for the peer: with all our codecs, and without `bundle-only`.
+    ///
+    /// webrtcbin marks all m-lines but the first as `bundle-only` with port 0, which older stacks take for a rejection.
+    /// Without the mark the offer means the same to peers that bundle (RFC 8843, section 7.2.1).
+    pub fn offer_for_peer(&self, text: &str) -> String {
+        let bundle_only = text.lines().any(|line| line == "a=bundle-only");
+        let mut seats = self.seats.iter();
+        let mut menu: &[Codec] = &[];
+        let mut to_write: &[Codec] = &[];
+        let mut out = String::with_capacity(text.len() * 2);
+        for line in text.lines().filter(|line| *line != "a=bundle-only") {
+            let is_codec = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"].iter().any(|it| line.starts_with(it));
+            if line.starts_with("m=") {
+                menu = seats.next().map_or(&[], |seat| &seat.menu);
+                to_write = menu;
+                out.push_str(&m_line(line, menu, bundle_only));
+                continue;
+            }
+            if line.starts_with("a=") {
+                // Attributes follow all other lines.
+                std::mem::take(&mut to_write).iter().for_each(|codec| out.push_str(&codec_lines(codec)));
+            }
+            if menu.is_empty() || !is_codec {
+                out.push_str(line);
+                out.push_str("\r\n");
+            }
+        }
+        out
+    }
+
     /// Writes our answer to the peer's offer.
     pub fn answer(&mut self) -> Option<String> {
         self.version += 1;

@@ -12,9 +12,11 @@ mod show;
 
 use callbin_protocol::SdpType;
 
-pub use self::answer::offer_for_peer;
 use self::seat::{Seat, anchor};
-use crate::sdp::{Codec, Direction, Fingerprint, Kind, Own, Refused, Remote, Section, Setup};
+use crate::{
+    media::encode::codec::{Format, Formats},
+    sdp::{Codec, Direction, Fingerprint, Kind, Own, Refused, Remote, Section, Setup},
+};
 
 /// Seats of one webrtcbin; a peer that needs more gets a new webrtcbin.
 const MAX_SEATS: usize = 16;
@@ -25,13 +27,15 @@ const MAX_SSRCS: usize = 256;
 /// Local candidates kept for the answer.
 const MAX_LOCAL: usize = 64;
 
-/// The directions that our user wants.
+/// The directions and codecs that our user wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wishes {
     /// Audio.
     pub audio: Direction,
     /// Video.
     pub video: Direction,
+    /// The codecs, in order of preference.
+    pub codecs: Formats,
 }
 
 /// The negotiated state of one connection.
@@ -103,7 +107,7 @@ pub struct Flow {
     pub direction: Direction,
     /// The peer's mid.
     pub mid: String,
-    /// The codec with the options that both sides support.
+    /// The codec with the options that both sides support, and our payload types.
     pub codec: Codec,
 }
 
@@ -140,8 +144,9 @@ impl Agreement {
     }
 
     /// Starts with an offer of the peer: a seat for each m-line that both sides support.
-    pub fn from_offer(wishes: Wishes, offer: Remote) -> Self {
+    pub fn from_offer(wishes: Wishes, mut offer: Remote) -> Self {
         let mut it = Self::new(wishes);
+        offer.prefer(wishes.codecs);
         it.bundled = !offer.bundle.is_empty() || offer.usable().count() == 1;
         let (media, rest): (Vec<_>, Vec<_>) =
             offer.usable().partition(|position| offer.sections.get(*position).is_some_and(Section::is_media));
@@ -183,11 +188,19 @@ impl Agreement {
         let mut it = Self::new(wishes);
         for own in Own::parse(text)? {
             let (mid, kind) = (own.mid.clone(), own.kind);
-            let codec = own.codec.clone().unwrap_or_default();
+            // webrtcbin knows one codec only. What the others share with it is taken from there.
+            let first = own.codec.clone().unwrap_or_default();
+            let menu: Vec<Codec> = wishes.codecs.of(kind).map(|format| offered(format, &first)).collect();
+            let codec = menu.first().cloned().unwrap_or(first);
             let served = Some(mid.clone());
-            it.seats.push(Seat { mid, kind, codec, own: Some(own), served, dead: false });
+            it.seats.push(Seat { mid, kind, codec, menu, own: Some(own), served, dead: false });
         }
         Ok(it)
+    }
+
+    /// The codecs that we have, for messages.
+    fn ours(&self) -> String {
+        self.wishes.codecs.names()
     }
 
     /// The peer's current description.
@@ -207,13 +220,15 @@ impl Agreement {
             theirs.dedup();
             let theirs = if theirs.is_empty() { "none that we recognise".into() } else { theirs.join(", ") };
             return Err(Disagreement(format!(
-                "no codec in common: the peer has {theirs}; we have opus, VP8"
+                "no codec in common: the peer has {theirs}; we have {}",
+                self.ours()
             )));
         }
         if self.places.iter().flatten().next().is_none() && !remote.sections.iter().all(|it| it.rejected) {
-            return Err(Disagreement(
-                "the peer offers nothing that we support: we have opus, VP8 and data channels".into(),
-            ));
+            return Err(Disagreement(format!(
+                "the peer offers nothing that we support: we have {} and data channels",
+                self.ours()
+            )));
         }
         Ok(())
     }
@@ -257,16 +272,23 @@ impl Agreement {
         let Some(remote) = &self.remote else { return Vec::new() };
         let placed = remote.sections.iter().enumerate().filter(|(_, section)| section.is_media());
         let flow = |(position, section): (usize, &Section)| {
+            let seat = self.seat(position)?;
             Some(Flow {
-                seat: self.seat(position)?,
+                seat,
                 kind: section.kind,
                 direction: self.direction(position),
                 mid: section.mid.clone().unwrap_or_default(),
-                codec: section.codec.clone()?,
+                codec: self.seats.get(seat)?.codec.agreed(section.codec.as_ref()?),
             })
         };
         placed.filter_map(flow).collect()
     }
+}
+
+/// A codec of our offer, with the feedback and extensions of webrtcbin's.
+fn offered(format: Format, webrtcbins: &Codec) -> Codec {
+    let Codec { feedback, extensions, .. } = webrtcbins.clone();
+    Codec { feedback, extensions, ..Codec::ours(format) }
 }
 
 impl Section {

@@ -5,11 +5,15 @@ use crate::sdp::{Codec, Kind, Remote, Section, Setup};
 
 impl Agreement {
     /// Applies the peer's answer to our offer.
-    pub fn take_answer(&mut self, answer: Remote) -> Result<(), Disagreement> {
+    pub fn take_answer(&mut self, mut answer: Remote) -> Result<(), Disagreement> {
+        self.choose_as_answered(&mut answer);
         let places = self.places_of_answer(&answer)?;
         let used = places.iter().flatten().count();
         if used == 0 {
-            return Err(Disagreement("the peer rejects all that we offer (opus, VP8, data channel)".into()));
+            return Err(Disagreement(format!(
+                "the peer rejects all that we offer ({}, data channel)",
+                self.ours()
+            )));
         }
         if used > 1 && answer.bundle.is_empty() {
             return Err(Disagreement(
@@ -29,9 +33,38 @@ impl Agreement {
         for (index, seat) in self.seats.iter_mut().enumerate() {
             seat.dead = seat.kind == Kind::Data && !places.contains(&Some(index));
         }
+        for (section, place) in answer.sections.iter().zip(&places) {
+            let seat = place.and_then(|seat| self.seats.get_mut(seat));
+            if let (Some(seat), Some(theirs)) = (seat, &section.codec)
+                && let Some(chosen) = seat.offered(theirs).cloned()
+            {
+                seat.codec = chosen;
+            }
+        }
         self.places = places;
         self.remote = Some(answer);
         Ok(())
+    }
+
+    /// The peer's choice is the first codec of its answer that we offered (RFC 3264, section 7).
+    fn choose_as_answered(&self, answer: &mut Remote) {
+        for (position, section) in answer.sections.iter_mut().enumerate().filter(|(_, it)| it.is_media()) {
+            let named = section.mid.as_ref().and_then(|mid| self.seats.iter().find(|seat| seat.mid == *mid));
+            let Some(seat) = named.or_else(|| self.seats.get(position)) else { continue };
+            section.codec = section.menu.iter().find(|theirs| seat.offered(theirs).is_some()).cloned();
+        }
+    }
+
+    /// A later offer keeps the codec of an m-line if it still has it.
+    fn choose_as_before(&self, offer: &mut Remote) {
+        offer.prefer(self.wishes.codecs);
+        for (position, section) in offer.sections.iter_mut().enumerate().filter(|(_, it)| it.is_media()) {
+            let seats = self.seats.iter().enumerate();
+            let mut served =
+                seats.filter(|(index, seat)| seat.serves(section, *index, position)).map(|(_, seat)| seat);
+            let same = served.find_map(|seat| section.menu.iter().find(|it| seat.fits(section.kind, it)));
+            section.codec = same.cloned().or_else(|| section.codec.take());
+        }
     }
 
     /// The seats that an answer refers to: by mid, or by position if an m-line has no mid.
@@ -53,7 +86,8 @@ impl Agreement {
     }
 
     /// Applies a later offer of the peer. With [`Change::NewConnection`] the agreement stays unchanged.
-    pub fn take_offer(&mut self, offer: Remote) -> Change {
+    pub fn take_offer(&mut self, mut offer: Remote) -> Change {
+        self.choose_as_before(&mut offer);
         let Some(restarts_ice) = self.continues(&offer) else { return Change::NewConnection };
         let before = self.seats.len();
         let mut next = self.clone();
@@ -169,7 +203,7 @@ impl Agreement {
     pub(super) fn add_seat(&mut self, kind: Kind, codec: Codec) -> usize {
         let index = self.seats.len();
         let mid = format!("seat{index}");
-        self.seats.push(Seat { mid, kind, codec, own: None, served: None, dead: false });
+        self.seats.push(Seat { mid, kind, codec, menu: Vec::new(), own: None, served: None, dead: false });
         index
     }
 

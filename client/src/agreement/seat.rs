@@ -7,7 +7,10 @@ use crate::sdp::{Codec, Kind, Own, Section};
 pub(super) struct Seat {
     pub(super) mid: String,
     pub(super) kind: Kind,
+    /// The codec in use.
     pub(super) codec: Codec,
+    /// All codecs of our own offer, the one in use included: the peer may send any that its answer has.
+    pub(super) menu: Vec<Codec>,
     pub(super) own: Option<Own>,
     /// The mid of the peer's m-line that was placed here last.
     pub(super) served: Option<String>,
@@ -18,7 +21,7 @@ pub(super) struct Seat {
 impl Seat {
     /// Whether it can carry this kind and codec unchanged.
     pub(super) fn fits(&self, kind: Kind, codec: &Codec) -> bool {
-        let same = self.has_numbers_of(codec);
+        let same = self.codec.is_same(codec) && self.has_numbers_of(codec);
         let known = codec.extensions.iter().all(|(id, uri)| {
             self.codec.extensions.iter().all(|(our_id, our_uri)| (our_id == id) == (our_uri == uri))
         });
@@ -41,7 +44,7 @@ impl Seat {
         let numbers = |it: &Codec| [Some(it.payload_type), it.repair];
         let shares =
             numbers(&self.codec).into_iter().flatten().any(|number| numbers(codec).contains(&Some(number)));
-        shares && !(self.kind == kind && self.has_numbers_of(codec))
+        shares && !(self.kind == kind && self.codec.is_same(codec) && self.has_numbers_of(codec))
     }
 
     /// Whether the payload types match. The peer need not support retransmissions.
@@ -50,15 +53,14 @@ impl Seat {
         self.codec.payload_type == codec.payload_type && repairs.is_none_or(|(ours, theirs)| ours == theirs)
     }
 
+    /// The codec of our offer that means the same as one of the peer's answer.
+    pub(super) fn offered(&self, theirs: &Codec) -> Option<&Codec> {
+        self.menu.iter().find(|ours| ours.is_same(theirs))
+    }
+
     /// The codec with the options that both sides support, with our payload types.
     pub(super) fn agreed(&self, theirs: &Codec) -> Codec {
-        let Codec { payload_type, repair, feedback, extensions } = &self.codec;
-        Codec {
-            payload_type: *payload_type,
-            repair: repair.filter(|_| theirs.repair.is_some()),
-            feedback: feedback.iter().copied().filter(|it| theirs.feedback.contains(it)).collect(),
-            extensions: extensions.iter().copied().filter(|it| theirs.extensions.contains(it)).collect(),
-        }
+        self.codec.agreed(theirs)
     }
 }
 

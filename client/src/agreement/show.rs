@@ -4,7 +4,8 @@ use callbin_protocol::SdpType;
 
 use super::{Agreement, Applied, Disagreement, seat::Seat};
 use crate::sdp::{
-    Direction, Fingerprint, Kind, Own, Remote, Sctp, Setup, Shown, ShownLine, Transport, shown,
+    Codec, Direction, Fingerprint, Kind, Own, Remote, Sctp, Section, Setup, Shown, ShownLine, Transport,
+    shown,
 };
 
 impl Agreement {
@@ -49,9 +50,7 @@ impl Agreement {
         ShownLine {
             mid: &seat.mid,
             kind: seat.kind,
-            codec: section
-                .and_then(|it| it.codec.as_ref())
-                .map_or_else(|| seat.codec.clone(), |it| seat.agreed(it)),
+            codecs: self.shown_codecs(remote, seat, section),
             direction: Direction { sends: wishes.receives, receives: wishes.sends },
             transport,
             setup: self.shown_setup(remote.kind, transport),
@@ -61,6 +60,17 @@ impl Agreement {
             sctp: section.map_or_else(|| Some(usual_sctp()), |section| section.sctp),
             rejected: seat.dead,
         }
+    }
+
+    /// The codec in use, and after our offer those that the peer may change to. webrtcbin 1.22 takes all payload types from
+    /// an answer, whatever its own offer had; with several codecs, its own offer has wrong numbers for retransmissions.
+    fn shown_codecs(&self, remote: &Remote, seat: &Seat, section: Option<&Section>) -> Vec<Codec> {
+        let Some((section, used)) = section.and_then(|it| Some((it, it.codec.as_ref()?))) else {
+            return vec![seat.codec.clone()];
+        };
+        let others = section.menu.iter().filter(|it| remote.kind == SdpType::Answer && !it.is_same(used));
+        let others = others.filter_map(|theirs| Some(seat.offered(theirs)?.agreed(theirs)));
+        std::iter::once(seat.agreed(used)).chain(others).collect()
     }
 
     /// The peer's DTLS role as webrtcbin gets it, so that webrtcbin takes the role in `self.setup`.

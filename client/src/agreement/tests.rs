@@ -1,9 +1,13 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::{
+    media::encode::codec::{Format, TABLE},
+    sdp::H264,
+};
 
 const BOTH: Direction = Direction { sends: true, receives: true };
-const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH };
+const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH, codecs: Formats::USUAL };
 
 /// Offers of real peers, each of which once failed.
 const DATA_FIRST: &str = include_str!("../../descriptions/offer-data-first.sdp");
@@ -356,9 +360,10 @@ fn answers_to_our_offer() {
 fn our_offer_marks_nothing_as_bundle_only() {
     let own = "v=0\r\nm=audio 9 X 1\r\na=mid:0\r\nm=video 0 X 2\r\na=bundle-only\r\na=mid:1\r\n";
     let peers = "v=0\r\nm=audio 9 X 1\r\na=mid:0\r\nm=video 9 X 2\r\na=mid:1\r\n";
-    assert_eq!(offer_for_peer(own), peers);
+    let for_peer = |own: &str| Agreement::from_own_offer(WISHES, own).unwrap().offer_for_peer(own);
+    assert_eq!(for_peer(own), peers);
     let rejected = "v=0\r\nm=audio 0 X 1\r\n";
-    assert_eq!(offer_for_peer(rejected), rejected);
+    assert_eq!(for_peer(rejected), rejected);
 }
 
 /// Browsers start a new transport when the m-line that names it goes; other stacks keep it.
@@ -416,7 +421,7 @@ fn browsers(text: &str) -> String {
 fn media_never_join_a_data_channel_that_leads() {
     let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:d\r\na=sctp-port:5000\r\n";
     let own = with("d", &[data.into()]);
-    let none = Wishes { audio: Direction::default(), video: Direction::default() };
+    let none = Wishes { audio: Direction::default(), video: Direction::default(), ..WISHES };
     let mut it = Agreement::from_own_offer(none, &own).unwrap();
     it.take_answer(Remote::parse(SdpType::Answer, &own.replace("actpass", "active")).unwrap()).unwrap();
     let media = with("d 1", &[data.into(), camera("1", "sendrecv", 5)]);
@@ -486,14 +491,14 @@ fn numbers_of_an_answer_may_differ() {
 fn nothing_in_common_is_said_with_both_lists() {
     let g722 = camera("0", "sendrecv", 5).replace("VP8", "H264");
     let it = Agreement::from_offer(WISHES, offer(&with("0", std::slice::from_ref(&g722))));
-    assert_eq!(it.check().unwrap_err().0, "no codec in common: the peer has H264; we have opus, VP8");
+    assert_eq!(it.check().unwrap_err().0, "no codec in common: the peer has H264; we have VP8, opus");
     let rejection = it.rejection().unwrap();
     assert!(
         rejection.contains("m=video 0 UDP/TLS/RTP/SAVPF 96\r\n") && rejection.contains("a=mid:0"),
         "{rejection}"
     );
     // A call for which we want no media goes on with the data channel.
-    let none = Wishes { audio: Direction::default(), video: Direction::default() };
+    let none = Wishes { audio: Direction::default(), video: Direction::default(), ..WISHES };
     let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:d\r\na=sctp-port:5000\r\n";
     let both = with("0 d", &[g722, data.into()]);
     assert!(Agreement::from_offer(none, offer(&both)).check().is_ok());
@@ -589,4 +594,255 @@ fn data_channels_are_there_if_both_want_them() {
         BUNDLE_ORDER.replace("m=application 9", "m=application 0").replace(" 0\r\na=ice", "\r\na=ice");
     assert!(!answered(&without).0.has_data());
     assert!(!Agreement::new(WISHES).has_data());
+}
+
+/// Wishes with these codecs.
+fn with_codecs(formats: &[Format]) -> Wishes {
+    Wishes { codecs: formats.iter().copied().collect(), ..WISHES }
+}
+
+/// What webrtcbin 1.22 offers for the first codec of each kind.
+fn webrtcbins_offer(wishes: Wishes) -> String {
+    let mut media = Vec::new();
+    for (mid, kind) in [("0", Kind::Audio), ("1", Kind::Video)] {
+        let Some(format) = wishes.codecs.of(kind).next() else { continue };
+        let (name, number) = (if kind == Kind::Audio { "audio" } else { "video" }, format.row().payload_type);
+        let repair = if kind == Kind::Video { " 97" } else { "" };
+        media.push(format!(
+            "m={name} 9 UDP/TLS/RTP/SAVPF {number}{repair}\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na=sendrecv\r\na=rtcp-mux\r\n\
+             a=rtpmap:{number} {}\r\na=rtcp-fb:{number} nack pli\r\na=rtcp-fb:{number} transport-cc\r\n\
+             a=extmap:1 {}\r\na=ssrc:7 cname:mine\r\n",
+            format.map(),
+            crate::sdp::EXTENSION_TWCC,
+        ));
+    }
+    with("0 1", &media)
+}
+
+/// The part of a description for video.
+fn video(text: &str) -> String {
+    let start = text.find("m=video").unwrap();
+    text[start..].to_owned()
+}
+
+#[test]
+fn all_our_codecs_are_offered_each_with_its_own_retransmissions() {
+    let wishes =
+        with_codecs(&[Format::H264, Format::Vp8, Format::Vp9, Format::H265, Format::Pcmu, Format::Opus]);
+    let own = webrtcbins_offer(wishes);
+    let offer = Agreement::from_own_offer(wishes, &own).unwrap().offer_for_peer(&own);
+    assert_eq!(
+        m_lines(&offer),
+        ["m=audio 9 UDP/TLS/RTP/SAVPF 0 111", "m=video 9 UDP/TLS/RTP/SAVPF 98 99 96 97 100 101 104 105"]
+    );
+    let video = video(&offer);
+    for line in [
+        "a=rtpmap:98 H264/90000",
+        "a=fmtp:98 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+        "a=rtpmap:99 rtx/90000",
+        "a=fmtp:99 apt=98",
+        "a=fmtp:97 apt=96",
+        "a=fmtp:100 profile-id=0",
+        "a=fmtp:101 apt=100",
+        "a=rtcp-fb:104 nack pli",
+        "a=rtcp-fb:96 transport-cc",
+    ] {
+        assert_eq!(values(&video, line), [""], "{line} once in {video}");
+    }
+    assert!(offer.contains("a=rtpmap:0 PCMU/8000\r\n") && offer.contains("a=fmtp:111 useinbandfec=1\r\n"));
+    // No attribute precedes the connection line.
+    assert!(offer.contains("105\r\nc=IN IP4 0.0.0.0\r\na="), "{offer}");
+    let parsed = Remote::parse(SdpType::Offer, &offer).unwrap();
+    let menu: Vec<_> = parsed.sections[1].menu.iter().map(|it| (it.format, it.repair)).collect();
+    assert_eq!(
+        menu,
+        [
+            (Format::H264, Some(99)),
+            (Format::Vp8, Some(97)),
+            (Format::Vp9, Some(101)),
+            (Format::H265, Some(105))
+        ]
+    );
+}
+
+/// An answer to [`webrtcbins_offer`] with these codecs for video.
+fn answer_with(codecs: &[&str]) -> String {
+    let lines: String = codecs
+        .iter()
+        .map(|codec| {
+            let (number, map) = codec.split_once(' ').unwrap();
+            let (map, fmtp) = map.split_once(' ').unwrap_or((map, ""));
+            let fmtp = if fmtp.is_empty() { String::new() } else { format!("a=fmtp:{number} {fmtp}\r\n") };
+            format!("a=rtpmap:{number} {map}\r\n{fmtp}")
+        })
+        .collect();
+    let numbers: Vec<&str> = codecs.iter().map(|codec| codec.split(' ').next().unwrap()).collect();
+    let video = format!(
+        "m=video 9 UDP/TLS/RTP/SAVPF {}\r\na=mid:1\r\na=sendrecv\r\na=rtcp-mux\r\n{lines}",
+        numbers.join(" ")
+    );
+    let audio = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=sendrecv\r\na=rtpmap:111 opus/48000/2\r\n";
+    with("0 1", &[audio.into(), video]).replace("actpass", "active")
+}
+
+#[test]
+fn the_answers_first_codec_that_we_offered_is_used_and_the_others_may_follow() {
+    let wishes = with_codecs(&[Format::Vp8, Format::H264, Format::Vp9, Format::Opus]);
+    let mode_1 = "packetization-mode=1;profile-level-id";
+    for (answer, used, shown) in [
+        (&["96 VP8/90000", "98 H264/90000"][..], Some(Format::Vp8), "96"),
+        (
+            &["100 VP9/90000 profile-id=0", "96 VP8/90000", "101 rtx/90000 apt=100"],
+            Some(Format::Vp9),
+            "100 101 96",
+        ),
+        (
+            &["98 H264/90000 packetization-mode=1;profile-level-id=42e015", "99 rtx/90000 apt=98"],
+            Some(Format::H264),
+            "98 99",
+        ),
+        // Main with set 0 is constrained baseline, too; plain baseline is not.
+        (&["98 H264/90000 packetization-mode=1;profile-level-id=4d801f"], Some(Format::H264), "98"),
+        (
+            &["98 H264/90000 packetization-mode=1;profile-level-id=42001f", "96 VP8/90000"],
+            Some(Format::Vp8),
+            "96",
+        ),
+        (
+            &["98 H264/90000 packetization-mode=0;profile-level-id=42e01f", "96 VP8/90000"],
+            Some(Format::Vp8),
+            "96",
+        ),
+        (&["104 H265/90000", "96 VP8/90000"], Some(Format::Vp8), "96"),
+        (&["104 H265/90000"], None, ""),
+    ] {
+        let own = webrtcbins_offer(wishes);
+        let mut it = Agreement::from_own_offer(wishes, &own).unwrap();
+        it.take_answer(Remote::parse(SdpType::Answer, &answer_with(answer)).unwrap()).unwrap();
+        let flow = it.flows().into_iter().find(|flow| flow.kind == Kind::Video);
+        assert_eq!(flow.map(|flow| flow.codec.format), used, "{answer:?} {mode_1}");
+        if used.is_some() {
+            let text = it.applied().unwrap().text;
+            assert!(text.contains(&format!("m=video 9 UDP/TLS/RTP/SAVPF {shown}\r\n")), "{answer:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn other_numbers_of_an_answer_are_ours_for_webrtcbin() {
+    let wishes = with_codecs(&[Format::Vp8, Format::Vp9, Format::Opus]);
+    let own = webrtcbins_offer(wishes);
+    let mut it = Agreement::from_own_offer(wishes, &own).unwrap();
+    let answer = answer_with(&["120 VP9/90000", "121 rtx/90000 apt=120", "96 VP8/90000"]);
+    it.take_answer(Remote::parse(SdpType::Answer, &answer).unwrap()).unwrap();
+    let applied = it.applied().unwrap();
+    assert!(applied.text.contains("SAVPF 100 101 96\r\n"), "{}", applied.text);
+    assert_eq!(applied.renumbered, [(100, 120), (101, 121)]);
+    assert_eq!(it.flows()[1].codec.payload_type, 100);
+}
+
+/// The video section of an offer like Chromium's.
+fn many() -> String {
+    let camera = camera("0", "sendrecv", 5);
+    let numbers = "SAVPF 96 97 103 104 107 109 110 98 100";
+    let codecs = "a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n\
+         a=rtpmap:103 H264/90000\r\na=fmtp:103 packetization-mode=1;profile-level-id=42001f\r\n\
+         a=rtpmap:104 rtx/90000\r\na=fmtp:104 apt=103\r\n\
+         a=rtpmap:107 H264/90000\r\na=fmtp:107 packetization-mode=0;profile-level-id=42e01f\r\n\
+         a=rtpmap:109 H264/90000\r\na=fmtp:109 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n\
+         a=rtpmap:110 rtx/90000\r\na=fmtp:110 apt=109\r\n\
+         a=rtpmap:98 VP9/90000\r\na=fmtp:98 profile-id=0\r\n\
+         a=rtpmap:100 VP9/90000\r\na=fmtp:100 profile-id=2\r\na=ssrc:";
+    with("0", &[camera.replace("SAVPF 96", numbers).replace("a=ssrc:", codecs)])
+}
+
+#[test]
+fn an_answer_has_our_favourite_of_the_peers_codecs_with_its_numbers() {
+    for (formats, numbers, line) in [
+        (&[Format::Vp8, Format::H264][..], "96 97", "a=rtpmap:96 VP8/90000"),
+        (
+            &[Format::H265, Format::H264, Format::Vp8],
+            "109 110",
+            "a=fmtp:109 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
+        ),
+        (&[Format::Vp9], "98", "a=fmtp:98 profile-id=0"),
+    ] {
+        let mut it = Agreement::from_offer(with_codecs(formats), offer(&many()));
+        it.take_own_answer(&webrtcbins(&it.applied().unwrap().text)).unwrap();
+        let answer = it.answer().unwrap();
+        assert!(answer.contains(&format!("m=video 9 UDP/TLS/RTP/SAVPF {numbers}\r\n")), "{answer}");
+        assert_eq!(values(&answer, line), [""], "{answer}");
+    }
+    let plain = many().replace("a=rtpmap:109 H264", "a=rtpmap:109 X264");
+    let mut it = Agreement::from_offer(with_codecs(&[Format::H264]), offer(&plain));
+    it.take_own_answer(&webrtcbins(&it.applied().unwrap().text)).unwrap();
+    let answer = it.answer().unwrap();
+    assert!(answer.contains("SAVPF 103 104\r\n") && answer.contains("profile-level-id=42001f"), "{answer}");
+}
+
+/// Our preference must not move an m-line to another codec because the peer offers again.
+#[test]
+fn a_later_offer_keeps_the_codec_in_use() {
+    let wishes = with_codecs(&[Format::Vp8, Format::H264, Format::Opus]);
+    let own = webrtcbins_offer(wishes);
+    let mut it = Agreement::from_own_offer(wishes, &own).unwrap();
+    let answer = answer_with(&["98 H264/90000 packetization-mode=1;profile-level-id=42e01f", "96 VP8/90000"]);
+    it.take_answer(Remote::parse(SdpType::Answer, &answer).unwrap()).unwrap();
+    let again = answer.replace("active", "actpass").replace("sendrecv", "sendonly");
+    assert_eq!(it.take_offer(offer(&again)), Change::Flows { restarts_ice: false });
+    assert_eq!(it.flows()[1].codec.format, Format::H264);
+    assert!(it.answer().unwrap().contains("SAVPF 98\r\n"));
+    // Without it, another codec takes another seat.
+    let other = answer_with(&["96 VP8/90000"]).replace("active", "actpass");
+    assert_eq!(it.take_offer(offer(&other)), Change::Renegotiation { restarts_ice: false });
+    assert_eq!(it.flows()[1].codec.format, Format::Vp8);
+}
+
+#[test]
+fn static_payload_types_need_no_map() {
+    let audio =
+        "m=audio 9 UDP/TLS/RTP/SAVPF 111 0 8\r\na=mid:0\r\na=sendrecv\r\na=rtpmap:111 opus/48000/2\r\n";
+    let text = with("0", &[audio.into()]);
+    for (formats, number) in
+        [(&[Format::Pcmu, Format::Opus][..], 0), (&[Format::Pcma], 8), (&[Format::Opus], 111)]
+    {
+        let it = Agreement::from_offer(with_codecs(formats), offer(&text));
+        assert_eq!(it.flows()[0].codec.payload_type, number);
+        let shown = it.applied().unwrap().text;
+        assert!(shown.contains(&format!("a=rtpmap:{number} {}\r\n", formats[0].map())), "{shown}");
+    }
+    assert!(Agreement::from_offer(with_codecs(&[Format::Vp8]), offer(&text)).flows().is_empty());
+}
+
+/// Whatever the orders are, the choice is one that both have, and webrtcbin is shown no number twice.
+#[test]
+fn every_pair_of_lists_has_a_choice_that_both_have() {
+    let formats: Vec<Format> =
+        TABLE.iter().filter(|row| row.kind == Kind::Video).map(|row| row.format).collect();
+    for mine in 1u32..32 {
+        for theirs in 1u32..32 {
+            let pick = |bits: u32| {
+                formats
+                    .iter()
+                    .copied()
+                    .enumerate()
+                    .filter(move |(bit, _)| bits >> bit & 1 == 1)
+                    .map(|(_, it)| it)
+            };
+            let wishes = with_codecs(&pick(mine).collect::<Vec<_>>());
+            let own = webrtcbins_offer(wishes);
+            let peer = with_codecs(&pick(theirs).collect::<Vec<_>>());
+            let sent = Agreement::from_own_offer(wishes, &own).unwrap().offer_for_peer(&own);
+            let chosen =
+                Agreement::from_offer(peer, offer(&sent)).flows().first().map(|flow| flow.codec.clone());
+            assert_eq!(chosen.as_ref().map(|it| it.format), pick(mine & theirs).next());
+            if let Some(codec) = chosen {
+                assert_eq!(codec.payload_type, codec.format.row().payload_type);
+                assert_eq!(
+                    codec.h264.is_some_and(|it| it.matches(H264::ours())),
+                    codec.format == Format::H264
+                );
+            }
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! The receiving side of one medium of one peer: depayloader, decoder, and a sink, with measurements.
+//! The receiving side of one medium of one peer: for each codec in use a depayloader and a decoder, and one sink, with
+//! measurements.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,11 +7,14 @@ use gst::prelude::*;
 use gst_video::VideoFrameExt;
 
 use super::{
-    encode::keyframes,
+    encode::{
+        codec::{Format, TABLE},
+        keyframes,
+    },
     make,
     meter::{Meter, Planes},
 };
-use crate::{exit::Failure, record::Taps, sdp::Kind};
+use crate::{exit::Failure, plugins, record::Taps, sdp::Kind};
 
 /// Called on a streaming thread for the first decoded buffer: it must not wait.
 pub type Tell = Arc<dyn Fn(First) + Send + Sync>;
@@ -49,9 +53,25 @@ pub struct Branch {
 pub struct Routes {
     all: Mutex<Vec<(Kind, usize, usize)>>,
     linking: Mutex<()>,
+    taps: Mutex<Taps>,
 }
 
 impl Routes {
+    /// No routes yet; the streams are recorded by `taps`.
+    pub fn new(taps: Taps) -> Self {
+        Self { taps: Mutex::new(taps), ..Self::default() }
+    }
+
+    /// The recordings of the streams.
+    pub fn taps(&self) -> Taps {
+        self.taps.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the recordings.
+    pub fn end_taps(&self) {
+        *self.taps.lock().unwrap_or_else(PoisonError::into_inner) = Taps::default();
+    }
+
     /// To be held while pads are linked: a new stream is linked on a streaming thread, new routes on another one. Without
     /// it, one thread would take the other's link for that of an older stream.
     pub fn linking(&self) -> MutexGuard<'_, ()> {
@@ -74,34 +94,34 @@ impl Routes {
         all.iter().filter(|(other, ..)| *other == kind).map(|(_, _, branch)| branch + 1).max().unwrap_or(0)
     }
 
-    /// The branch in `pipeline` for a stream: that of its m-line, or the first of its kind if the m-line is not known.
-    pub fn find(&self, pipeline: &gst::Pipeline, kind: Kind, seat: Option<usize>) -> Option<gst::Element> {
+    /// The branch for a stream: that of its m-line, or the first of its kind if the m-line is not known.
+    pub fn find(&self, kind: Kind, seat: Option<usize>) -> Option<usize> {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let branch = match seat {
-            Some(seat) => all.iter().find(|(other, it, _)| *other == kind && *it == seat)?.2,
-            None => 0,
-        };
-        pipeline.by_name(&entry(kind, branch))
+        match seat {
+            Some(seat) => Some(all.iter().find(|(other, it, _)| *other == kind && *it == seat)?.2),
+            None => Some(0),
+        }
     }
 }
 
-/// The name of a branch's first element, to which the stream's pad is linked.
-fn entry(kind: Kind, number: usize) -> String {
+/// The name of the element that joins the decoders of a branch.
+fn joint(kind: Kind, number: usize) -> String {
     let kind = if kind == Kind::Audio { "audio" } else { "video" };
     format!("receive-{kind}-{number}")
 }
 
-/// Adds a branch to `pipeline`, which may be running.
+/// The name of a branch's depayloader for one codec, to which the stream's pad is linked.
+fn entry(kind: Kind, number: usize, format: Format) -> String {
+    format!("{}-{format}", joint(kind, number))
+}
+
+/// Adds a branch to `pipeline`, which may be running. It has no decoder yet: see [`door`].
 pub fn add(pipeline: &gst::Pipeline, branch: Branch, tell: Option<Tell>) -> Result<(), Failure> {
     let Branch { kind, number, sink, meter, taps } = branch;
-    let factory = if kind == Kind::Audio { "rtpopusdepay" } else { "rtpvp8depay" };
-    let depay =
-        gst::ElementFactory::make(factory).name(entry(kind, number)).build().map_err(Failure::internal)?;
-    let decoder = if kind == Kind::Audio { audio_decoder()? } else { video_decoder(&depay)? };
-    if let Some(encoded) = depay.static_pad("src") {
-        taps.encoded(&encoded, kind == Kind::Video);
-    }
-    let pad = decoder.static_pad("src").ok_or_else(|| Failure::internal("a decoder without a pad"))?;
+    // It sends the caps again whenever another decoder has a turn.
+    let funnel =
+        gst::ElementFactory::make("funnel").name(joint(kind, number)).build().map_err(Failure::internal)?;
+    let pad = funnel.static_pad("src").ok_or_else(|| Failure::internal("a funnel without a pad"))?;
     pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         if let Some(buffer) = info.buffer() {
             let first =
@@ -115,10 +135,58 @@ pub fn add(pipeline: &gst::Pipeline, branch: Branch, tell: Option<Tell>) -> Resu
     if kind == Kind::Video {
         taps.decoded(&pad);
     }
-    let chain = [&depay, &decoder, &sink];
+    start(pipeline, &[&funnel, &sink])
+}
+
+/// The pad of a branch for a stream of this codec. Its depayloader and decoder are made at the first call. `None` if there
+/// is no such branch.
+pub fn door(
+    pipeline: &gst::Pipeline,
+    (kind, number): (Kind, usize),
+    format: Format,
+    taps: &Taps,
+) -> Result<Option<gst::Pad>, Failure> {
+    let name = entry(kind, number, format);
+    if let Some(depay) = pipeline.by_name(&name) {
+        return Ok(depay.static_pad("sink"));
+    }
+    let Some(funnel) = pipeline.by_name(&joint(kind, number)).filter(|_| format.kind() == kind) else {
+        return Ok(None);
+    };
+    let depay = gst::ElementFactory::make(format.row().depayloader.factory).name(name).build();
+    let depay = depay.map_err(Failure::internal)?;
+    let filter = make("capsfilter")?;
+    if matches!(format, Format::H264 | Format::H265) {
+        // Whole pictures: only then the depayloader waits for key frames.
+        filter.set_property("caps", format.row().caps.parse::<gst::Caps>().map_err(Failure::internal)?);
+    }
+    if let Some(encoded) = filter.static_pad("src") {
+        taps.encoded(&encoded, kind == Kind::Video);
+    }
+    let decoder = decoder(format)?;
+    if kind == Kind::Video {
+        wait_for_key_frames(&depay, &decoder);
+    }
+    start(pipeline, &[&depay, &filter, &decoder])?;
+    let src = decoder.static_pad("src").ok_or_else(|| Failure::internal("a decoder without a pad"))?;
+    let sink =
+        funnel.request_pad_simple("sink_%u").ok_or_else(|| Failure::internal("a funnel without a pad"))?;
+    src.link(&sink).map_err(Failure::internal)?;
+    Ok(depay.static_pad("sink"))
+}
+
+/// The existing pads of a branch, one per codec.
+pub fn doors(pipeline: &gst::Pipeline, (kind, number): (Kind, usize)) -> Vec<gst::Pad> {
+    let of_kind = TABLE.iter().filter(|row| row.kind == kind);
+    let depay = |format| pipeline.by_name(&entry(kind, number, format));
+    of_kind.filter_map(|row| depay(row.format)?.static_pad("sink")).collect()
+}
+
+/// Adds and links elements, and starts them as the pipeline is.
+fn start(pipeline: &gst::Pipeline, chain: &[&gst::Element]) -> Result<(), Failure> {
     pipeline.add_many(chain).map_err(Failure::internal)?;
     gst::Element::link_many(chain).map_err(Failure::internal)?;
-    chain.into_iter().rev().try_for_each(gst::Element::sync_state_with_parent).map_err(Failure::internal)
+    chain.iter().rev().try_for_each(|it| it.sync_state_with_parent()).map_err(Failure::internal)
 }
 
 /// A sink that discards its input.
@@ -130,20 +198,35 @@ pub fn null_sink() -> Result<gst::Element, Failure> {
     Ok(sink)
 }
 
-fn audio_decoder() -> Result<gst::Element, Failure> {
-    let decoder = make("opusdec")?;
-    decoder.set_property("use-inband-fec", true);
-    decoder.set_property("plc", true);
+/// The best decoder that is here.
+fn decoder(format: Format) -> Result<gst::Element, Failure> {
+    let found = format.row().decoders.iter().find(|it| plugins::has(it.factory));
+    let decoder = make(found.ok_or_else(|| Failure::internal(format!("no decoder for {format}")))?.factory)?;
+    for (name, value) in [("use-inband-fec", "true"), ("plc", "true")] {
+        set_if_there(&decoder, name, value);
+    }
+    // One picture is decoded before the next one comes; a thread per core for each peer would only cost memory.
+    set_if_there(&decoder, "threads", "1");
+    set_if_there(&decoder, "max-threads", "1");
     Ok(decoder)
 }
 
-fn video_decoder(depay: &gst::Element) -> Result<gst::Element, Failure> {
-    depay.set_property("request-keyframe", true);
-    depay.set_property("wait-for-keyframe", true);
+/// After a loss, nothing is shown until a key frame comes, which is requested.
+fn wait_for_key_frames(depay: &gst::Element, decoder: &gst::Element) {
+    if depay.has_property("request-keyframe") {
+        depay.set_property("request-keyframe", true);
+        depay.set_property("wait-for-keyframe", true);
+    } else {
+        set_if_there(decoder, "automatic-request-sync-points", "true");
+        set_if_there(decoder, "discard-corrupted-frames", "true");
+    }
     keyframes::ask_rarely(depay);
-    let decoder = make("vp8dec")?;
-    decoder.set_property("threads", 1u32);
-    Ok(decoder)
+}
+
+fn set_if_there(element: &gst::Element, name: &str, value: &str) {
+    if element.has_property(name) {
+        element.set_property_from_str(name, value);
+    }
 }
 
 fn see(pad: &gst::Pad, buffer: &gst::BufferRef, meter: &Meter) -> Option<First> {

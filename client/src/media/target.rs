@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use super::encode::AUDIO_BITRATE;
-use crate::cli::Media;
+use super::encode::{
+    AUDIO_BITRATE,
+    codec::{Format, Formats},
+};
+use crate::{cli::Media, sdp::Kind};
 
-/// An Opus frame lasts 20 ms.
+/// G.711 has eight bits per sample.
+const G711_BITRATE: u32 = 64_000;
+/// A frame of sound lasts 20 ms.
 const AUDIO_PACKETS: u64 = 50;
 /// Overhead per packet in bytes: IP (20) and UDP (8), RTP (12) with header extensions (12), the payload descriptor (3
 /// or 4), and SRTP's tag (10).
@@ -36,9 +41,13 @@ pub struct Target {
 }
 
 impl Target {
-    /// The target for the media that `media` configures.
-    pub fn of(media: &Media) -> Self {
-        let audio = if media.audio().0 { u64::from(AUDIO_BITRATE) + AUDIO_PACKETS * AROUND * 8 } else { 0 };
+    /// The target for the media that `media` configures, with sound in the preferred codec.
+    pub fn of(media: &Media, formats: Formats) -> Self {
+        let sound = match formats.of(Kind::Audio).next() {
+            Some(Format::Pcmu | Format::Pcma) => G711_BITRATE,
+            _ => AUDIO_BITRATE,
+        };
+        let audio = if media.audio().0 { u64::from(sound) + AUDIO_PACKETS * AROUND * 8 } else { 0 };
         let video = if media.video().0 { video(media) } else { 0 };
         let control = CONTROL.max((video + audio) / MEDIA_PER_CONTROL);
         Self { video, audio, control, frames: u64::from(media.fps) }
@@ -105,9 +114,14 @@ pub(crate) mod tests {
         media: Media,
     }
 
+    /// The media that these flags ask for.
+    pub(crate) fn media(flags: &[&str]) -> Media {
+        Flags::parse_from(["callbin"].iter().chain(flags)).media
+    }
+
     /// The target of a client with these flags.
     pub(crate) fn target(flags: &[&str]) -> Target {
-        Target::of(&Flags::parse_from(["callbin"].iter().chain(flags)).media)
+        Target::of(&media(flags), Formats::default())
     }
 
     #[test]

@@ -10,12 +10,13 @@ use gst_webrtc::{
 };
 
 use super::{
-    PeerEvent, Voice, certificate::Certificate, channels::Channels, clock_rate, dtls::Gate, intake,
-    outflow::Outflow, rtcp,
+    PeerEvent, Voice, certificate::Certificate, channels::Channels, clock_rate, dtls::Gate, intake, nack,
+    nack::Requests, outflow::Outflow, rtcp,
 };
 use crate::{
     data::Desk,
     media::{
+        encode::codec::Format,
         meter::Meter,
         receive::{self, Routes},
     },
@@ -32,6 +33,7 @@ pub(super) struct Shared<'a> {
     pub(super) gate: &'a Arc<Gate>,
     pub(super) meter: &'a Arc<Meter>,
     pub(super) outflow: &'a Arc<Outflow>,
+    pub(super) requests: &'a Arc<Requests>,
     pub(super) routes: &'a Arc<Routes>,
     pub(super) desk: &'a Arc<Desk>,
     pub(super) channels: &'a Channels,
@@ -147,6 +149,7 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
     let Some(bin) = webrtcbin.downcast_ref::<gst::Bin>() else { return };
     let (voice, gate, meter) = (shared.voice.clone(), shared.gate.clone(), shared.meter.clone());
     let (outflow, certificate) = (shared.outflow.clone(), shared.certificate.to_owned());
+    let requests = shared.requests.clone();
     let desk = shared.desk.clone();
     bin.connect_deep_element_added(move |_, _, element| {
         let Some(factory) = element.factory() else { return };
@@ -159,8 +162,14 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
             "sctpenc" => desk.watch(element),
             "nicesrc" => watch_arrivals(element, &meter),
             "sctpdec" => intake::guard(element, &voice, &gate),
-            "rtpsession" => clock_rate::tell(element),
-            "rtpjitterbuffer" => rtcp::prepare_buffer(element),
+            "rtpsession" => {
+                clock_rate::tell(element);
+                requests.watch_session(element);
+            }
+            "rtpjitterbuffer" => {
+                rtcp::prepare_buffer(element);
+                nack::watch_buffer(element);
+            }
             // Its input is live: a second wait for the clock would only add delay and work.
             "clocksync" => element.set_property("sync", false),
             _ => {}
@@ -209,10 +218,10 @@ fn watch_streams(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, shared: &Sh
         guard(pad, kind, &gate, &meter);
         let is_one_too_many = webrtcbin.src_pads().len() > MAX_STREAMS;
         let _linking = routes.linking();
-        let branch =
-            kind.filter(|_| !is_one_too_many).and_then(|kind| routes.find(&pipeline, kind, seat(pad, kind)));
-        match branch.and_then(|branch| branch.static_pad("sink")) {
-            Some(sink) => relink(&pipeline, pad, &sink),
+        let stream = stream(pad).filter(|_| !is_one_too_many);
+        let branch = kind.and_then(|kind| Some((kind, routes.find(kind, seat(pad, kind))?)));
+        match stream.zip(branch) {
+            Some((stream, branch)) => play(&pipeline, pad, stream, branch, &routes),
             None => swallow(&pipeline, pad),
         }
     });
@@ -243,6 +252,18 @@ fn kind(pad: &gst::Pad) -> Option<Kind> {
     }
 }
 
+/// SSRC and codec of a stream.
+type Stream = (u32, Format);
+
+fn stream(pad: &gst::Pad) -> Option<Stream> {
+    let caps = pad.current_caps()?;
+    let structure = caps.structure(0)?;
+    let (name, clock_rate) =
+        (structure.get::<&str>("encoding-name").ok()?, structure.get::<i32>("clock-rate").ok()?);
+    let format = Format::of_map(&format!("{name}/{clock_rate}"))?;
+    Some((structure.get::<u32>("ssrc").unwrap_or(0), format))
+}
+
 /// The m-line of the stream. If webrtcbin does not know it, it names the first m-line, of either kind; hence the check.
 fn seat(pad: &gst::Pad, kind: Kind) -> Option<usize> {
     let transceiver = pad.property::<Option<WebRTCRTPTransceiver>>("transceiver")?;
@@ -254,36 +275,55 @@ fn seat(pad: &gst::Pad, kind: Kind) -> Option<usize> {
     usize::try_from(transceiver.mlineindex()).ok().filter(|_| is_of_kind)
 }
 
-/// Links existing streams according to the new routes: the newest stream of each m-line.
+/// Links existing streams according to the new routes: the newest stream of each m-line, with all payload types that the
+/// peer has used for it.
 pub(super) fn follow_routes(pipeline: &gst::Pipeline, webrtcbin: &gst::Element, routes: &Routes) {
     let _linking = routes.linking();
-    let mut newest = BTreeMap::new();
+    let mut newest: BTreeMap<(Kind, usize), Vec<(gst::Pad, Stream)>> = BTreeMap::new();
     for pad in webrtcbin.src_pads() {
-        let kind = kind(&pad);
-        if let Some((kind, seat)) = kind.and_then(|kind| Some((kind, seat(&pad, kind)?))) {
-            newest.insert((kind, seat), pad);
+        let place = kind(&pad).and_then(|kind| Some((kind, seat(&pad, kind)?)));
+        if let Some((place, stream)) = place.zip(stream(&pad)) {
+            let pads = newest.entry(place).or_default();
+            pads.retain(|(_, (ssrc, _))| *ssrc == stream.0);
+            pads.push((pad, stream));
         }
     }
-    for ((kind, seat), pad) in newest {
-        let branch = routes.find(pipeline, kind, Some(seat));
-        let Some(sink) = branch.and_then(|branch| branch.static_pad("sink")) else { continue };
-        if pad.peer().as_ref() != Some(&sink) {
-            if let Some(other) = pad.peer() {
-                let _ = pad.unlink(&other);
-                remove_if_unwanted(pipeline, &other);
-            }
-            relink(pipeline, &pad, &sink);
-        }
+    for ((kind, seat), pads) in newest {
+        let Some(branch) = routes.find(kind, Some(seat)) else { continue };
+        pads.into_iter().for_each(|(pad, stream)| play(pipeline, &pad, stream, (kind, branch), routes));
     }
 }
 
-/// Plays the newest stream of a medium: a peer that starts over uses a new SSRC.
-fn relink(pipeline: &gst::Pipeline, pad: &gst::Pad, sink: &gst::Pad) {
-    if let Some(old) = sink.peer() {
-        let _ = old.unlink(sink);
-        swallow(pipeline, &old);
+/// Links a stream to its branch. Earlier streams of the branch end: a peer that starts over uses a new SSRC. The same stream
+/// with another payload type does not end: a peer may change between those that were negotiated.
+fn play(
+    pipeline: &gst::Pipeline,
+    pad: &gst::Pad,
+    (ssrc, format): Stream,
+    branch: (Kind, usize),
+    routes: &Routes,
+) {
+    let Ok(Some(door)) = receive::door(pipeline, branch, format, &routes.taps()) else {
+        if pad.peer().is_none() {
+            swallow(pipeline, pad);
+        }
+        return;
+    };
+    if pad.peer().as_ref() == Some(&door) {
+        return;
     }
-    let _ = pad.link(sink);
+    if let Some(other) = pad.peer() {
+        let _ = pad.unlink(&other);
+        remove_if_unwanted(pipeline, &other);
+    }
+    for other in receive::doors(pipeline, branch) {
+        let Some(old) = other.peer() else { continue };
+        if other == door || stream(&old).is_none_or(|(it, _)| it != ssrc) {
+            let _ = old.unlink(&other);
+            swallow(pipeline, &old);
+        }
+    }
+    let _ = pad.link(&door);
 }
 
 /// Links an unwanted stream to a fakesink: an unlinked pad would stop with an error.
@@ -304,12 +344,6 @@ fn remove_if_unwanted(pipeline: &gst::Pipeline, entry: &gst::Pad) {
         let _ = pipeline.remove(&sink);
         let _ = sink.set_state(gst::State::Null);
     }
-}
-
-/// Reports when a sending pad gets its caps.
-pub(super) fn watch_caps(pad: &gst::Pad, voice: &Voice) {
-    let voice = voice.clone();
-    pad.connect_notify(Some("caps"), move |_, _| voice.tell(PeerEvent::CapsKnown));
 }
 
 /// Forwards the description that webrtcbin creates.

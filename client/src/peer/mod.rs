@@ -13,7 +13,9 @@ mod congestion;
 mod dtls;
 mod extensions;
 mod intake;
+mod nack;
 mod outflow;
+mod output;
 mod path;
 mod playout;
 mod reaper;
@@ -21,7 +23,10 @@ mod renumber;
 mod rtcp;
 mod voice;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use callbin_protocol::{PeerId, SdpType};
 use gst::prelude::*;
@@ -31,8 +36,8 @@ use gst_webrtc::{
 };
 
 use self::{
-    certificate::Certificate, channels::Channels, dtls::Gate, extensions::Extensions, outflow::Outflow,
-    playout::Playout,
+    certificate::Certificate, channels::Channels, dtls::Gate, nack::Requests, outflow::Outflow,
+    output::Output, playout::Playout,
 };
 pub use self::{
     channels::Lasting,
@@ -47,13 +52,13 @@ use crate::{
     ice::{IceServers, tunnel::Tunnels},
     mdns::Responder,
     media::{
-        encode::{self, feed::Feed},
+        encode::codec::{Format, Formats},
         make,
         meter::Meter,
         receive,
         source::Source,
     },
-    record::{Archive, Taps},
+    record::Archive,
     sdp::{Codec, EXTENSION_MID, EXTENSION_TWCC, Fingerprint, Kind},
     stats::{Path, PeerStats},
 };
@@ -71,8 +76,6 @@ pub enum PeerEvent {
     Refused(String),
     /// libnice found a candidate.
     LocalCandidate(u32, String),
-    /// A sending pad has its caps now.
-    CapsKnown,
     /// ICE has found a path.
     IceConnected,
     /// ICE has found no path, or lost it.
@@ -128,6 +131,8 @@ pub struct PeerConfig {
     pub audio: (bool, bool),
     /// Whether a picture is sent, and received.
     pub video: (bool, bool),
+    /// The codecs to negotiate, once GStreamer has started and it is known what is installed.
+    pub codecs: Arc<OnceLock<Formats>>,
     /// What data channels are joined to.
     pub joins: Arc<Joins>,
     /// Recordings and snapshots.
@@ -141,6 +146,11 @@ pub struct PeerConfig {
 }
 
 impl PeerConfig {
+    /// The codecs to negotiate; before they are known, those that every installation has.
+    pub fn formats(&self) -> Formats {
+        self.codecs.get().copied().unwrap_or(Formats::USUAL)
+    }
+
     /// Adds the ICE servers that the signalling server names: the STUN server only if none is set, because webrtcbin
     /// takes only one; the TURN servers in addition to those of the configuration.
     pub fn with(mut self, servers: &IceServers) -> Self {
@@ -167,13 +177,11 @@ pub struct Peer {
     routes: Arc<receive::Routes>,
     channels: Channels,
     desk: Arc<Desk>,
-    taps: Taps,
     gate: Arc<Gate>,
     certificate: Certificate,
     meter: Arc<Meter>,
     outflow: Arc<Outflow>,
-    /// The description to create once every sending pad has caps.
-    deferred: Option<SdpType>,
+    requests: Arc<Requests>,
     /// Payload types that the answer changed.
     renumbered: Vec<renumber::Pair>,
     path: Option<Path>,
@@ -191,17 +199,6 @@ struct Medium {
     output: Option<Output>,
 }
 
-/// One medium on its way to the peer.
-#[derive(Debug)]
-struct Output {
-    appsrc: gst_app::AppSrc,
-    pad: gst::Pad,
-    extensions: Extensions,
-    /// The mid and codec that the extensions are set up for.
-    settled: Option<(String, Codec)>,
-    feed: Option<Feed>,
-}
-
 /// Most SSRCs of one peer; packets of further ones are dropped. A camera that is removed and added again has two new
 /// ones.
 const MAX_SSRCS: u32 = 32;
@@ -213,11 +210,10 @@ const CHAT: &str = "chat";
 /// the path is needed.
 const LOOKS_PER_PATH: u32 = 10;
 
-/// Codec of our own offers, with the payload types that browsers usually choose.
-fn own_codec(kind: Kind) -> Codec {
-    let payload_type = if kind == Kind::Audio { 111 } else { 96 };
+/// The codec of webrtcbin's own offers. It takes only one; the agreement adds the others.
+fn own_codec(format: Format) -> Codec {
     let extensions = vec![(1, EXTENSION_TWCC), (2, EXTENSION_MID)];
-    Codec { payload_type, extensions, ..Codec::default() }
+    Codec { extensions, ..Codec::ours(format) }
 }
 
 impl Peer {
@@ -241,15 +237,16 @@ impl Peer {
         let meter = Arc::new(Meter::default());
         let certificate = Certificate::generate()?;
         let outflow = Outflow::new(source.target, !config.joins.is_empty());
-        let routes = Arc::new(receive::Routes::default());
+        let requests = Requests::new();
+        let routes = Arc::new(receive::Routes::new(config.archive.taps(uid.clone())));
         let channels = Channels::default();
-        let desk = config.joins.desk(uid.clone());
-        let taps = config.archive.taps(uid);
+        let desk = config.joins.desk(uid);
         let shared = callbacks::Shared {
             voice: &voice,
             gate: &gate,
             meter: &meter,
             outflow: &outflow,
+            requests: &requests,
             routes: &routes,
             desk: &desk,
             channels: &channels,
@@ -278,12 +275,11 @@ impl Peer {
             routes,
             channels,
             desk,
-            taps,
             gate,
             certificate,
             meter,
             outflow,
-            deferred: None,
+            requests,
             renumbered: Vec::new(),
             path: None,
             playout,
@@ -297,11 +293,11 @@ impl Peer {
     pub fn prepare_offer(&mut self, source: &Source, sink: MakeSink<'_>) -> Result<(), Failure> {
         for kind in [Kind::Audio, Kind::Video] {
             let (send, receive) = self.directions(kind);
-            if send || receive {
-                self.add_medium(source, self.media.len(), kind, &own_codec(kind))?;
-            }
+            let first = self.config.formats().of(kind).next().filter(|_| send || receive);
+            let Some(format) = first else { continue };
+            self.add_medium(source, self.media.len(), kind, &own_codec(format))?;
             if receive {
-                self.receive(kind, &[self.media.len() - 1], sink)?;
+                self.receive(kind, &[(self.media.len() - 1, format)], sink)?;
             }
         }
         if self.config.channels {
@@ -310,7 +306,7 @@ impl Peer {
                 self.open_channel(&label, Some(options))?;
             }
         }
-        self.set_state(gst::State::Playing)
+        self.play()
     }
 
     /// Adds the media of `offer` that webrtcbin does not have yet, and sets the offer as its remote description.
@@ -321,7 +317,7 @@ impl Peer {
                 self.add_medium(source, seat, *kind, codec)?;
             }
         }
-        self.set_state(gst::State::Playing)?;
+        self.play()?;
         self.set_remote(offer)
     }
 
@@ -331,24 +327,18 @@ impl Peer {
         self.set_remote(answer)
     }
 
-    /// Lets webrtcbin create an offer or answer as soon as all sending pads have caps: earlier, webrtcbin would leave
-    /// those m-lines out of the description or out of the call.
-    pub fn create(&mut self, kind: SdpType) {
-        if self.outputs().any(|output| output.pad.current_caps().is_none()) {
-            self.deferred = Some(kind);
-            return;
-        }
-        self.deferred = None;
+    /// Starts the pipeline. webrtcbin leaves out of its descriptions what it has no caps for.
+    fn play(&self) -> Result<(), Failure> {
+        self.set_state(gst::State::Playing)?;
+        self.outputs().for_each(Output::announce);
+        Ok(())
+    }
+
+    /// Lets webrtcbin create an offer or answer.
+    pub fn create(&self, kind: SdpType) {
         let signal = if kind == SdpType::Offer { "create-offer" } else { "create-answer" };
         let promise = callbacks::on_created(kind, &self.voice, self.certificate.clone());
         self.webrtcbin.emit_by_name::<()>(signal, &[&None::<gst::Structure>, &promise]);
-    }
-
-    /// Called when a sending pad gets its caps: creates a deferred description.
-    pub fn caps_known(&mut self) {
-        if let Some(kind) = self.deferred {
-            self.create(kind);
-        }
     }
 
     /// Sets webrtcbin's own description as its local one; gathering of candidates starts.
@@ -405,21 +395,12 @@ impl Peer {
             let flow = flows.iter().find(|flow| flow.seat == medium.seat).filter(|flow| flow.direction.sends);
             let Some(output) = &mut medium.output else { continue };
             match flow {
-                None => output.feed = None,
+                None => output.stop(),
                 Some(flow) => {
-                    // Another m-line of the peer, with another mid, may have been placed on this seat.
-                    let terms = (flow.mid.clone(), flow.codec.clone());
-                    if output.settled.as_ref() != Some(&terms) {
-                        output.extensions.settle(&flow.mid, &flow.codec);
-                        output.settled = Some(terms);
-                        output.feed = None;
-                    }
                     if medium.kind == Kind::Video {
                         self.outflow.count_by(flow.codec.extension(EXTENSION_TWCC));
                     }
-                    if output.feed.is_none() {
-                        output.feed = source.attach(medium.kind, &output.appsrc, self.outflow.share());
-                    }
+                    output.send(&self.pipeline, source, flow, self.outflow.share())?;
                 }
             }
         }
@@ -430,14 +411,15 @@ impl Peer {
     pub fn add_inputs(&mut self, flows: &[Flow], sink: MakeSink<'_>) -> Result<(), Failure> {
         for kind in [Kind::Audio, Kind::Video] {
             let received = flows.iter().filter(|flow| flow.kind == kind && flow.direction.receives);
-            self.receive(kind, &received.map(|flow| flow.seat).collect::<Vec<_>>(), sink)?;
+            let received = received.map(|flow| (flow.seat, flow.codec.format));
+            self.receive(kind, &received.collect::<Vec<_>>(), sink)?;
         }
         Ok(())
     }
 
     /// The first stream of a kind is played and measured; further streams are only decoded.
-    fn receive(&mut self, kind: Kind, seats: &[usize], sink: MakeSink<'_>) -> Result<(), Failure> {
-        let needed = self.routes.set(kind, seats);
+    fn receive(&mut self, kind: Kind, seats: &[(usize, Format)], sink: MakeSink<'_>) -> Result<(), Failure> {
+        let needed = self.routes.set(kind, &seats.iter().map(|(seat, _)| *seat).collect::<Vec<_>>());
         for number in self.inputs(kind)..needed {
             let is_first = number == 0;
             let branch = receive::Branch {
@@ -445,12 +427,18 @@ impl Peer {
                 number,
                 sink: if is_first { sink(kind)? } else { receive::null_sink()? },
                 meter: if is_first { self.meter.clone() } else { Arc::default() },
-                taps: self.taps.clone(),
+                taps: self.routes.taps(),
             };
             let voice = self.voice.clone();
             let tell: receive::Tell = Arc::new(move |first| voice.tell(PeerEvent::First(first)));
             receive::add(&self.pipeline, branch, is_first.then_some(tell))?;
             self.inputs.push(kind);
+        }
+        let taps = self.routes.taps();
+        // The decoder is ready before the first packet comes.
+        for (seat, format) in seats {
+            let branch = self.routes.find(kind, Some(*seat));
+            branch.map(|branch| receive::door(&self.pipeline, (kind, branch), *format, &taps)).transpose()?;
         }
         callbacks::follow_routes(&self.pipeline, &self.webrtcbin, &self.routes);
         Ok(())
@@ -517,11 +505,15 @@ impl Peer {
             ..PeerStats::default()
         };
         for medium in &self.media {
-            let Some(feed) = medium.output.as_ref().and_then(|output| output.feed.as_ref()) else { continue };
+            let Some(output) = &medium.output else { continue };
+            let (Some(feed), codec) = (output.feed(), output.format()) else { continue };
+            let codec = codec.map(|format| format.row().name);
             if medium.kind == Kind::Video {
                 (stats.sent.video_frames, stats.sent.video_dropped) = (feed.pushed(), feed.dropped());
+                stats.sent.video_codec = codec;
             } else {
                 stats.sent.audio_frames = feed.pushed();
+                stats.sent.audio_codec = codec;
             }
         }
         rtcp::fill_in(&self.webrtcbin, &mut stats);
@@ -540,6 +532,7 @@ impl Peer {
             received: rtp.packets,
             lost: rtp.lost,
         };
+        line.round_trip.iter().for_each(|round_trip| self.requests.set_round_trip(*round_trip));
         let buffer = self.playout.follow(line);
         rtcp::set_buffers(&self.webrtcbin, buffer);
         stats.video.buffer_ms = Some(buffer.latency);
@@ -551,7 +544,7 @@ impl Peer {
         self.voice.silence();
         self.outflow.close();
         self.desk.close();
-        self.taps = Taps::default();
+        self.routes.end_taps();
         // Stop the buffers: they would delay the teardown.
         self.media.clear();
         if let Some(bus) = self.pipeline.bus() {
@@ -579,56 +572,16 @@ impl Peer {
             (false, true) => Direction::Recvonly,
             (false, false) => Direction::Inactive,
         };
-        let caps = rtp_caps(kind, codec);
-        let (transceiver, output) = match source.caps(kind).filter(|_| send) {
-            Some(media) => {
-                let output = self.add_output(kind, seat, media, codec, &caps)?;
-                let transceiver = output.pad.property::<WebRTCRTPTransceiver>("transceiver");
-                transceiver.set_direction(direction);
-                transceiver.set_codec_preferences(Some(&caps));
-                (transceiver, Some(output))
-            }
-            None => (self.webrtcbin.emit_by_name("add-transceiver", &[&direction, &caps]), None),
+        let (transceiver, output): (WebRTCRTPTransceiver, _) = if send && source.sends(kind) {
+            let output = Output::new(&self.webrtcbin, seat, codec)?;
+            output.transceiver().set_direction(direction);
+            (output.transceiver().clone(), Some(output))
+        } else {
+            (self.webrtcbin.emit_by_name("add-transceiver", &[&direction, &output::rtp_caps(codec)]), None)
         };
         transceiver.set_property("do-nack", kind == Kind::Video);
         self.media.push(Medium { seat, kind, output });
         Ok(())
-    }
-
-    fn add_output(
-        &self,
-        kind: Kind,
-        seat: usize,
-        media: &gst::Caps,
-        codec: &Codec,
-        caps: &gst::Caps,
-    ) -> Result<Output, Failure> {
-        let appsrc = gst_app::AppSrc::builder().caps(media).build();
-        encode::configure(&appsrc);
-        if kind == Kind::Video {
-            encode::gap::watch(&appsrc);
-        }
-        let payloader = payloader(kind, codec)?;
-        let extensions = Extensions::add(&payloader, codec)?;
-        let chain = [appsrc.upcast_ref(), &payloader];
-        self.pipeline.add_many(chain).map_err(Failure::internal)?;
-        gst::Element::link_many(chain).map_err(Failure::internal)?;
-        let template = self.webrtcbin.pad_template("sink_%u");
-        let name = format!("sink_{seat}");
-        let pad = template
-            .and_then(|template| self.webrtcbin.request_pad(&template, Some(&name), Some(caps)))
-            .ok_or_else(|| Failure::internal("webrtcbin gives no pad"))?;
-        callbacks::watch_caps(&pad, &self.voice);
-        let src =
-            payloader.static_pad("src").ok_or_else(|| Failure::internal("a payloader without a pad"))?;
-        src.link(&pad).map_err(Failure::internal)?;
-        // The pipeline may be running already, if the peer adds media to a call.
-        chain
-            .into_iter()
-            .rev()
-            .try_for_each(gst::Element::sync_state_with_parent)
-            .map_err(Failure::internal)?;
-        Ok(Output { appsrc, pad, extensions, settled: None, feed: None })
     }
 }
 
@@ -662,36 +615,6 @@ fn configure_ice(webrtcbin: &gst::Element) {
             }
         }
     }
-}
-
-fn rtp_caps(kind: Kind, codec: &Codec) -> gst::Caps {
-    let mut caps = gst::Caps::builder("application/x-rtp").field("payload", i32::from(codec.payload_type));
-    caps = if kind == Kind::Audio {
-        // RFC 7587, section 7: two channels in the description, whatever is sent.
-        let opus = caps.field("media", "audio").field("encoding-name", "OPUS").field("clock-rate", 48_000i32);
-        opus.field("encoding-params", "2").field("useinbandfec", "1")
-    } else {
-        caps.field("media", "video").field("encoding-name", "VP8").field("clock-rate", 90_000i32)
-    };
-    for (id, uri) in &codec.extensions {
-        caps = caps.field(format!("extmap-{id}"), *uri);
-    }
-    if codec.extensions.iter().any(|(_, uri)| *uri == EXTENSION_TWCC) {
-        caps = caps.field("rtcp-fb-transport-cc", true);
-    }
-    caps.build()
-}
-
-fn payloader(kind: Kind, codec: &Codec) -> Result<gst::Element, Failure> {
-    let payloader = if kind == Kind::Audio { make("rtpopuspay")? } else { make("rtpvp8pay")? };
-    payloader.set_property("pt", u32::from(codec.payload_type));
-    payloader.set_property("mtu", 1200u32);
-    // The module `extensions` adds them.
-    payloader.set_property("auto-header-extension", false);
-    if kind == Kind::Video {
-        payloader.set_property_from_str("picture-id-mode", "15-bit");
-    }
-    Ok(payloader)
 }
 
 fn description(kind: SdpType, sdp: &str) -> Result<WebRTCSessionDescription, Failure> {

@@ -52,14 +52,15 @@ pub(super) struct Playout {
     fixed: Option<u32>,
     wait: Duration,
     last: Line,
-    /// The share of packets lost on the way.
+    /// The share of packets lost on the way, in the last second and in the long run.
+    second: f64,
     lost: f64,
 }
 
 impl Playout {
     /// A fixed wait in milliseconds, or one that follows the line.
     pub(super) fn new(fixed: Option<u32>) -> Self {
-        Self { fixed, wait: START, last: Line::default(), lost: 0.0 }
+        Self { fixed, wait: START, last: Line::default(), second: 0.0, lost: 0.0 }
     }
 
     /// The wait before anything is known, in milliseconds.
@@ -73,7 +74,8 @@ impl Playout {
         let all = lost + line.received.saturating_sub(self.last.received);
         if all > 0 {
             let share = lost as f64 / all as f64;
-            // Losses are believed at once, their end later.
+            // A single outage is no reason to wait longer for packets.
+            let share = std::mem::replace(&mut self.second, share).min(share);
             let weight = if share > self.lost { 2.0 * SECOND } else { SECOND };
             self.lost += weight * (share - self.lost);
         }
@@ -132,9 +134,11 @@ mod tests {
             playout.follow(line(100, 2, second, 0));
         });
         let before = playout.follow(line(100, 2, 30, 0)).latency;
-        let worse = playout.follow(Line { lost: 10, ..line(100, 2, 31, 0) }).latency;
+        let hole = playout.follow(Line { lost: 10, ..line(100, 2, 31, 0) }).latency;
+        assert_eq!(hole, before, "an outage");
+        let worse = playout.follow(Line { lost: 20, ..line(100, 2, 32, 0) }).latency;
         assert!(worse >= before + 100, "{before} {worse}");
-        let soon = playout.follow(Line { lost: 10, ..line(100, 2, 32, 0) }).latency;
+        let soon = playout.follow(Line { lost: 20, ..line(100, 2, 33, 0) }).latency;
         assert!(soon > worse * 9 / 10, "{worse} {soon}");
     }
 

@@ -194,10 +194,10 @@ mod tests {
     #[test]
     fn what_waits_is_bounded_and_the_bound_ends_the_peer() {
         let (voice, said) = voice();
-        (0..100_000).for_each(|_| voice.tell(PeerEvent::CapsKnown));
+        (0..100_000).for_each(|_| voice.tell(PeerEvent::LocalSet));
         assert_eq!(said.len(), MAX_WAITING + 1);
         assert!(matches!(last(&said), PeerEvent::Flood(_)));
-        voice.tell(PeerEvent::CapsKnown);
+        voice.tell(PeerEvent::LocalSet);
         assert!(said.is_empty(), "it is silent for good");
     }
 
@@ -205,7 +205,7 @@ mod tests {
     fn whoever_is_heard_in_time_may_speak_on() {
         let (voice, said) = voice();
         for _ in 0..10 * MAX_WAITING {
-            voice.tell(PeerEvent::CapsKnown);
+            voice.tell(PeerEvent::LocalSet);
             voice.tell(PeerEvent::Error("x".repeat(MAX_BYTES / 2)));
             assert!(matches!(last(&said), PeerEvent::Error(_)));
         }

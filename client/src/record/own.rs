@@ -8,7 +8,7 @@ use super::Recorder;
 use crate::{
     exit::Failure,
     media::{
-        encode::{self, feed::Feed, share::Share},
+        encode::{self, codec::Format, feed::Feed, share::Share},
         make,
         source::Source,
     },
@@ -30,8 +30,10 @@ impl Own {
         source.timing.apply(&pipeline);
         let mut entries = Vec::new();
         for kind in [Kind::Audio, Kind::Video] {
-            let Some(caps) = source.caps(kind) else { continue };
-            let appsrc = gst_app::AppSrc::builder().caps(caps).build();
+            // The codec that is encoded anyway.
+            let Some(format) = source.formats().of(kind).next() else { continue };
+            let caps = format.row().caps.parse::<gst::Caps>().map_err(Failure::internal)?;
+            let appsrc = gst_app::AppSrc::builder().caps(&caps).build();
             encode::configure(&appsrc);
             let sink = make("fakesink")?;
             sink.set_property("sync", false);
@@ -39,12 +41,14 @@ impl Own {
             pipeline.add_many([appsrc.upcast_ref(), &sink]).map_err(Failure::internal)?;
             appsrc.link(&sink).map_err(Failure::internal)?;
             appsrc.static_pad("src").iter().for_each(|pad| recorder.tap(pad, kind == Kind::Video));
-            entries.push((kind, appsrc));
+            entries.push((format, appsrc));
         }
         pipeline.set_state(gst::State::Playing).map_err(Failure::internal)?;
         // No share of its own: the encoder follows the peers' paths.
-        let attach = |(kind, appsrc): &(Kind, gst_app::AppSrc)| source.attach(*kind, appsrc, Share::new(0));
-        let feeds = entries.iter().filter_map(attach).collect();
+        let attach = |(format, appsrc): &(Format, gst_app::AppSrc)| {
+            source.attach(*format, appsrc, Share::new(0)).transpose()
+        };
+        let feeds = entries.iter().filter_map(attach).collect::<Result<_, _>>()?;
         Ok(Self { pipeline, feeds, _recorder: recorder })
     }
 }

@@ -4,6 +4,7 @@
 //! unknown codec ends up in the answer. So it never gets the peer's text. [`Remote`] is the parsed description; the
 //! [agreement](crate::agreement) writes a new one for webrtcbin from it.
 
+mod h264;
 mod raw;
 mod read;
 mod write;
@@ -12,10 +13,17 @@ use callbin_protocol::SdpType;
 
 use self::raw::Raw;
 pub use self::{
+    h264::{H264, Profile},
     read::Own,
-    write::{AnswerLine, Answered, Direction, Shown, ShownLine, UsedLine, answer, shown},
+    write::{
+        AnswerLine, Answered, Direction, Shown, ShownLine, UsedLine, answer, codec_lines, payload_types,
+        shown,
+    },
 };
-use crate::candidate::RemoteCandidate;
+use crate::{
+    candidate::RemoteCandidate,
+    media::encode::codec::{Format, Formats},
+};
 
 /// URI of the header extension for transport-wide sequence numbers.
 pub const EXTENSION_TWCC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
@@ -82,8 +90,10 @@ pub struct Section {
     pub sends: bool,
     /// The peer wants to receive.
     pub receives: bool,
-    /// The codec that both sides support.
+    /// The codec in use: the first one that callbin knows, until one is chosen.
     pub codec: Option<Codec>,
+    /// All codecs that callbin knows, in the peer's order.
+    pub menu: Vec<Codec>,
     /// The names of the offered codecs, for error messages.
     pub codecs: Vec<String>,
     /// ICE and DTLS. In a bundle use [`Remote::transport`].
@@ -111,9 +121,13 @@ pub enum Kind {
     Other,
 }
 
-/// The codec of an m-line, with the peer's payload types and extension IDs.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// A codec of an m-line, with its payload types and extension IDs.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Codec {
+    /// The codec; of no meaning for data channels.
+    pub format: Format,
+    /// Its parameters if it is H264.
+    pub h264: Option<H264>,
     /// The payload type.
     pub payload_type: u8,
     /// The payload type of retransmissions (RFC 4588), for video.
@@ -124,10 +138,54 @@ pub struct Codec {
     pub extensions: Vec<(u8, &'static str)>,
 }
 
+impl Default for Codec {
+    fn default() -> Self {
+        Self {
+            format: Format::Opus,
+            h264: None,
+            payload_type: 0,
+            repair: None,
+            feedback: Vec::new(),
+            extensions: Vec::new(),
+        }
+    }
+}
+
 impl Codec {
+    /// A codec of our own offers.
+    pub fn ours(format: Format) -> Self {
+        let row = format.row();
+        let h264 = (format == Format::H264).then(H264::ours);
+        Self { format, h264, payload_type: row.payload_type, repair: row.repair, ..Self::default() }
+    }
+
+    /// Whether both mean the same streams, whatever their payload types are.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let matches = |(one, two): (H264, H264)| one.matches(two);
+        self.format == other.format && self.h264.zip(other.h264).is_none_or(matches)
+    }
+
+    /// The value of `a=fmtp`; empty if there is none.
+    pub fn parameters(&self) -> String {
+        self.h264.map_or_else(|| self.format.row().parameters.into(), H264::text)
+    }
+
     /// The ID of the header extension with this URI.
     pub fn extension(&self, uri: &str) -> Option<u8> {
         self.extensions.iter().find(|(_, it)| *it == uri).map(|(id, _)| *id)
+    }
+
+    /// With our payload types, what both sides support.
+    #[must_use]
+    pub fn agreed(&self, theirs: &Self) -> Self {
+        Self {
+            format: self.format,
+            h264: theirs.h264.map(H264::answered),
+            payload_type: self.payload_type,
+            repair: self.repair.filter(|_| theirs.repair.is_some()),
+            feedback: self.feedback.iter().copied().filter(|it| theirs.feedback.contains(it)).collect(),
+            extensions: self.extensions.iter().copied().filter(|it| theirs.extensions.contains(it)).collect(),
+        }
     }
 }
 
@@ -203,6 +261,13 @@ impl Remote {
         Ok(remote)
     }
 
+    /// Chooses the codec of each audio and video m-line by our order of preference.
+    pub fn prefer(&mut self, formats: Formats) {
+        for section in self.sections.iter_mut().filter(|section| section.is_media()) {
+            section.codec = section.preferred(formats).cloned();
+        }
+    }
+
     /// ICE and DTLS parameters of an m-line. In a bundle they are those of the first m-line, which may be the only one
     /// to have them (RFC 8843, section 7.1.3; RFC 8829, section 5.2.1).
     pub fn transport(&self, position: usize) -> Option<&Transport> {
@@ -256,6 +321,13 @@ impl Section {
     /// Whether it is not rejected and has a codec that both sides support.
     pub fn is_known(&self) -> bool {
         !self.rejected && self.codec.is_some()
+    }
+
+    /// The codec that we prefer among the peer's; of several H264 profiles the one that we encode, or the closest.
+    pub fn preferred(&self, formats: Formats) -> Option<&Codec> {
+        let rank = |codec: &&Codec| codec.h264.and_then(H264::profile);
+        let of = |format| self.menu.iter().filter(move |codec| codec.format == format).min_by_key(rank);
+        formats.iter().find_map(of)
     }
 
     /// Whether it is audio or video.

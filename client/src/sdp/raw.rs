@@ -93,9 +93,9 @@ impl<'a> Part<'a> {
         self.words().skip(3)
     }
 
-    /// The dynamic payload types (RFC 3551, section 6): GStreamer's payloaders accept no others.
+    /// The payload types (RFC 3550, section 5.1).
     pub(super) fn payload_types(&self) -> impl Iterator<Item = u8> {
-        self.formats().filter_map(|format| format.parse().ok()).filter(|number| (96..128).contains(number))
+        self.formats().filter_map(|format| format.parse().ok()).filter(|number| *number < 128)
     }
 
     pub(super) fn port(&self) -> Option<u16> {

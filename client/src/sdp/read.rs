@@ -1,10 +1,11 @@
 //! Reads sections from the lines of a description.
 
 use super::{
-    Codec, EXTENSION_MID, EXTENSION_TWCC, Fingerprint, Hash, Kind, Refused, Sctp, Section, Setup, Transport,
+    Codec, EXTENSION_MID, EXTENSION_TWCC, Fingerprint, H264, Hash, Kind, Refused, Sctp, Section, Setup,
+    Transport,
     raw::{Part, Raw},
 };
-use crate::candidate::RemoteCandidate;
+use crate::{candidate::RemoteCandidate, media::encode::codec::Format};
 
 const MAX_MID: usize = 64;
 /// SSRCs of one m-line, and pairs of SSRCs.
@@ -12,6 +13,8 @@ const MAX_SSRCS: usize = 16;
 const MAX_REPAIRS: usize = 4;
 /// The kinds of RTCP feedback that webrtcbin supports.
 const FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "transport-cc"];
+/// Payload types of one m-line that are looked at: Chromium has some 20.
+const MAX_MENU: usize = 48;
 /// Codecs named in an error message.
 const MAX_NAMES: usize = 12;
 
@@ -45,7 +48,7 @@ fn own(session: &Part<'_>, media: &Part<'_>) -> Result<Own, Refused> {
         mid: section.mid.unwrap_or_default(),
         transport: section.transport,
         kind: section.kind,
-        codec: section.codec,
+        codec: media.payload_types().next().map(|first| codec(section.kind, media, first)),
         sources: line("ssrc-group").chain(line("ssrc")).collect(),
     })
 }
@@ -59,6 +62,10 @@ pub(super) fn section(session: &Part<'_>, media: &Part<'_>) -> Result<Section, R
     let mut words = media.words();
     let line = [words.next().unwrap_or_default(), words.nth(1).unwrap_or_default()].map(String::from);
     let [name, protocol] = line;
+    let menu = menu(kind, media);
+    // webrtcbin 1.22 sends to no other SCTP port.
+    let data =
+        || sctp(media).filter(|sctp| kind == Kind::Data && sctp.port == 5000).map(|_| Codec::default());
     Ok(Section {
         mid: media.first("mid").map(String::from),
         line: [name, protocol, media.formats().collect::<Vec<_>>().join(" ")],
@@ -66,7 +73,8 @@ pub(super) fn section(session: &Part<'_>, media: &Part<'_>) -> Result<Section, R
         rejected,
         sends,
         receives,
-        codec: codec(kind, media),
+        codec: menu.first().cloned().or_else(data),
+        menu,
         codecs: names(media),
         transport,
         rtcp_mux: media.has("rtcp-mux"),
@@ -160,27 +168,55 @@ fn direction(session: &Part<'_>, media: &Part<'_>) -> (bool, bool) {
     find(media).or_else(|| find(session)).unwrap_or((true, true))
 }
 
-fn codec(kind: Kind, media: &Part<'_>) -> Option<Codec> {
-    let name = match kind {
-        Kind::Audio => "opus/48000",
-        Kind::Video => "VP8/90000",
-        // webrtcbin 1.22 sends to no other SCTP port.
-        Kind::Data => return sctp(media).filter(|sctp| sctp.port == 5000).map(|_| Codec::default()),
-        Kind::Other => return None,
+/// The codecs that callbin knows, in the peer's order.
+fn menu(kind: Kind, media: &Part<'_>) -> Vec<Codec> {
+    if !matches!(kind, Kind::Audio | Kind::Video) {
+        return Vec::new();
+    }
+    let known = |payload_type: u8| {
+        let mut maps = media.of_payload("rtpmap", payload_type);
+        let format = match maps.next() {
+            Some(map) => Format::of_map(map),
+            None => Format::of_static(payload_type),
+        };
+        let format = format.filter(|format| format.kind() == kind && fits(*format, payload_type))?;
+        let fmtp = media.of_payload("fmtp", payload_type).next().unwrap_or("");
+        let h264 = if format == Format::H264 { Some(H264::parse(fmtp)?) } else { None };
+        takes(format, fmtp).then(|| Codec { format, h264, ..codec(kind, media, payload_type) })
     };
-    let payload_type = media.payload_types().find(|pt| {
-        let starts = |map: &str| map.get(..name.len()).is_some_and(|it| it.eq_ignore_ascii_case(name));
-        media.of_payload("rtpmap", *pt).any(starts)
-    })?;
+    media.payload_types().take(MAX_MENU).filter_map(known).collect()
+}
+
+/// GStreamer's payloaders accept static payload types only for the codecs that have them (RFC 3551, section 6).
+fn fits(format: Format, payload_type: u8) -> bool {
+    payload_type >= 96 || format.row().payload_type == payload_type
+}
+
+/// Whether these parameters allow what callbin encodes.
+fn takes(format: Format, fmtp: &str) -> bool {
+    let is = |name: &str, wanted: &[&str]| {
+        let mut all = fmtp.split(';').filter_map(|it| it.trim().split_once('='));
+        all.find(|(key, _)| *key == name).is_none_or(|(_, value)| wanted.contains(&value.trim()))
+    };
+    match format {
+        Format::Vp9 => is("profile-id", &["0"]),
+        Format::Av1 => is("profile", &["0"]),
+        Format::H265 => is("profile-id", &["1"]) && is("tx-mode", &["SRST"]),
+        _ => true,
+    }
+}
+
+/// What a payload type has besides its codec.
+fn codec(kind: Kind, media: &Part<'_>, payload_type: u8) -> Codec {
     let repair = repair(media, payload_type).filter(|pt| kind == Kind::Video && *pt != payload_type);
     let known = |name: &&str| media.of_payload("rtcp-fb", payload_type).any(|it| it == *name);
     let feedback = FEEDBACK.into_iter().filter(known).collect();
-    Some(Codec { payload_type, repair, feedback, extensions: extensions(media) })
+    Codec { payload_type, repair, feedback, extensions: extensions(media), ..Codec::default() }
 }
 
 /// The payload type of retransmissions (RFC 4588) of `payload_type`.
 fn repair(media: &Part<'_>, payload_type: u8) -> Option<u8> {
-    media.payload_types().find(|pt| {
+    media.payload_types().filter(|pt| *pt >= 96).find(|pt| {
         let is_rtx = media.of_payload("rtpmap", *pt).any(|map| map.eq_ignore_ascii_case("rtx/90000"));
         let apt = format!("apt={payload_type}");
         is_rtx && media.of_payload("fmtp", *pt).any(|fmtp| fmtp.split(';').any(|p| p.trim() == apt))

@@ -39,8 +39,8 @@ pub struct ShownLine<'a> {
     pub mid: &'a str,
     /// Audio, video or data.
     pub kind: Kind,
-    /// The codec.
-    pub codec: Codec,
+    /// The codecs, the one in use first.
+    pub codecs: Vec<Codec>,
     /// The peer's directions.
     pub direction: Direction,
     /// Its transport.
@@ -122,8 +122,8 @@ pub fn shown(it: &Shown<'_>) -> String {
 fn write_shown(out: &mut String, line: &ShownLine<'_>) {
     let port = if line.rejected { 0 } else { 9 };
     let (name, protocol, formats) = match line.kind {
-        Kind::Audio => ("audio", "UDP/TLS/RTP/SAVPF", payload_types(&line.codec)),
-        Kind::Video => ("video", "UDP/TLS/RTP/SAVPF", payload_types(&line.codec)),
+        Kind::Audio => ("audio", "UDP/TLS/RTP/SAVPF", payload_types(&line.codecs)),
+        Kind::Video => ("video", "UDP/TLS/RTP/SAVPF", payload_types(&line.codecs)),
         Kind::Data | Kind::Other => ("application", "UDP/DTLS/SCTP", "webrtc-datachannel".into()),
     };
     let _ = write!(out, "m={name} {port} {protocol} {formats}\r\nc=IN IP4 0.0.0.0\r\na=mid:{}\r\n", line.mid);
@@ -133,7 +133,7 @@ fn write_shown(out: &mut String, line: &ShownLine<'_>) {
         write_sctp(out, line.sctp.map(|sctp| Sctp { old_form: false, ..sctp }));
         return;
     }
-    write_media(out, line.kind, &line.codec, line.direction, line.rtcp_mux);
+    write_media(out, &line.codecs, line.direction, line.rtcp_mux);
     for (media, repair) in line.repairs {
         let _ = write!(out, "a=ssrc-group:FID {media} {repair}\r\n");
     }
@@ -156,7 +156,7 @@ pub fn answer(it: &Answered<'_>) -> String {
 fn write_answer(out: &mut String, line: &AnswerLine<'_>) {
     let [name, protocol, formats] = line.line;
     let (port, formats) = match &line.used {
-        Some(used) if used.kind != Kind::Data => (9, payload_types(&used.codec)),
+        Some(used) if used.kind != Kind::Data => (9, payload_types(std::slice::from_ref(&used.codec))),
         Some(_) => (9, formats.clone()),
         None => (0, formats.clone()),
     };
@@ -172,7 +172,7 @@ fn write_answer(out: &mut String, line: &AnswerLine<'_>) {
     if used.kind == Kind::Data {
         write_sctp(out, used.sctp);
     } else {
-        write_media(out, used.kind, &used.codec, used.direction, used.rtcp_mux);
+        write_media(out, std::slice::from_ref(&used.codec), used.direction, used.rtcp_mux);
         for source in used.sources {
             let _ = write!(out, "a={source}\r\n");
         }
@@ -186,8 +186,10 @@ fn head(version: u64) -> String {
     format!("v=0\r\no=- 1 {version} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n")
 }
 
-fn payload_types(codec: &Codec) -> String {
-    codec.repair.iter().fold(codec.payload_type.to_string(), |list, repair| format!("{list} {repair}"))
+/// The formats of an m-line: each codec's payload type, and that of its retransmissions.
+pub fn payload_types(codecs: &[Codec]) -> String {
+    let numbers = codecs.iter().flat_map(|codec| [Some(codec.payload_type), codec.repair]).flatten();
+    numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(" ")
 }
 
 fn write_transport(out: &mut String, transport: &Transport, setup: Setup) {
@@ -216,7 +218,7 @@ fn write_sctp(out: &mut String, sctp: Option<Sctp>) {
     }
 }
 
-fn write_media(out: &mut String, kind: Kind, codec: &Codec, direction: Direction, rtcp_mux: bool) {
+fn write_media(out: &mut String, codecs: &[Codec], direction: Direction, rtcp_mux: bool) {
     let direction = match (direction.sends, direction.receives) {
         (true, true) => "sendrecv",
         (true, false) => "sendonly",
@@ -227,22 +229,27 @@ fn write_media(out: &mut String, kind: Kind, codec: &Codec, direction: Direction
     if rtcp_mux {
         out.push_str("a=rtcp-mux\r\n");
     }
+    codecs.iter().for_each(|codec| out.push_str(&codec_lines(codec)));
+    for (id, uri) in codecs.first().iter().flat_map(|codec| &codec.extensions) {
+        let _ = write!(out, "a=extmap:{id} {uri}\r\n");
+    }
+}
+
+/// The lines of a codec and its retransmissions: `a=rtpmap`, `a=rtcp-fb` and `a=fmtp`.
+pub fn codec_lines(codec: &Codec) -> String {
     let number = codec.payload_type;
-    // RFC 7587, section 7: always two channels in the description.
-    let name = if kind == Kind::Audio { "opus/48000/2" } else { "VP8/90000" };
-    let _ = write!(out, "a=rtpmap:{number} {name}\r\n");
+    let mut out = format!("a=rtpmap:{number} {}\r\n", codec.format.map());
     for feedback in &codec.feedback {
         let _ = write!(out, "a=rtcp-fb:{number} {feedback}\r\n");
     }
-    if kind == Kind::Audio {
-        let _ = write!(out, "a=fmtp:{number} useinbandfec=1\r\n");
+    let parameters = codec.parameters();
+    if !parameters.is_empty() {
+        let _ = write!(out, "a=fmtp:{number} {parameters}\r\n");
     }
     if let Some(repair) = codec.repair {
         let _ = write!(out, "a=rtpmap:{repair} rtx/90000\r\na=fmtp:{repair} apt={number}\r\n");
     }
-    for (id, uri) in &codec.extensions {
-        let _ = write!(out, "a=extmap:{id} {uri}\r\n");
-    }
+    out
 }
 
 fn colons(hex: &str) -> String {

@@ -145,6 +145,23 @@
     return packets;
   };
 
+  // Sends the picture in another of the negotiated codecs, without a new description.
+  bare.change = async (mimeType) => {
+    const sender = bare.pc.getSenders().find(({ track }) => track?.kind === 'video');
+    const parameters = sender.getParameters();
+    const codec = parameters.codecs.find((it) => it.mimeType === mimeType);
+    if (!codec) throw new Error(`${mimeType} is not negotiated`);
+    parameters.encodings.forEach((it) => { it.codec = codec; });
+    await sender.setParameters(parameters);
+    return null;
+  };
+
+  // Whether the picture is sent in this codec.
+  bare.sends = async (mimeType) => {
+    const all = await bare.pc.getStats();
+    return [...all.values()].some((it) => it.type === 'outbound-rtp' && it.kind === 'video' && all.get(it.codecId)?.mimeType === mimeType);
+  };
+
   bare.mark = () => { bare.marked = performance.now(); return null; };
 
   // The longest time without a new frame since the mark.

@@ -9,6 +9,8 @@ use std::{
 use gst::prelude::*;
 
 use super::{
+    codec::Rate,
+    encoder,
     share::Share,
     steps::{Step, Steps},
 };
@@ -61,6 +63,8 @@ pub(super) struct Chain {
     pub(super) filter: gst::Element,
     /// The encoder.
     pub(super) encoder: gst::Element,
+    /// How it takes its bit rate.
+    pub(super) rate: Rate,
 }
 
 /// Lets the encoder in `chain` follow the largest of `shares`, up to `most` bit/s.
@@ -88,7 +92,7 @@ pub(super) fn follow(chain: Chain, raw: &gst::Caps, shares: Shares, most: u64) {
             return gst::PadProbeReturn::Ok;
         };
         if let Some(bits) = control.new_bits() {
-            encoder.set_property("target-bitrate", i32::try_from(bits).unwrap_or(i32::MAX));
+            encoder::set_bitrate(&encoder, chain.rate, u32::try_from(bits).unwrap_or(u32::MAX));
         }
         if let Some(size) = control.new_size() {
             filter.set_property("caps", size_caps(width, height, size));

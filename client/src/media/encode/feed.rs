@@ -1,8 +1,11 @@
 //! Encoded media for one peer, and the encoder that rests while there are no peers.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Instant,
 };
 
 use gst::prelude::*;
@@ -15,8 +18,18 @@ use super::{control::Shares, share::Share};
 const WARM_UP: usize = 3;
 
 /// Counts the peers of an encoder.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Peers(Arc<AtomicUsize>);
+#[derive(Debug, Clone)]
+pub(super) struct Peers {
+    count: Arc<AtomicUsize>,
+    /// When the last one left.
+    left: Arc<Mutex<Instant>>,
+}
+
+impl Default for Peers {
+    fn default() -> Self {
+        Self { count: Arc::default(), left: Arc::new(Mutex::new(Instant::now())) }
+    }
+}
 
 /// Feeds one peer until it is dropped.
 #[derive(Debug)]
@@ -30,19 +43,26 @@ pub struct Feed {
 impl Peers {
     /// Counts one more, before its link is made, so that the key frame requested then is encoded.
     pub(super) fn add(&self) -> Self {
-        self.0.fetch_add(1, Relaxed);
+        self.count.fetch_add(1, Relaxed);
         self.clone()
     }
 
     /// Counts one less.
     pub(super) fn remove(&self) {
-        self.0.fetch_sub(1, Relaxed);
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.count.fetch_sub(1, Relaxed);
     }
 
-    /// Drops the frames in front of `encoder` while it has no peers.
+    /// Since when there has been no peer; `None` if there is one.
+    pub(super) fn none_since(&self) -> Option<Instant> {
+        let left = *self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.count.load(Relaxed) == 0).then_some(left)
+    }
+
+    /// Drops the frames in front of `encoder`, or what precedes it, while it has no peers.
     pub(super) fn rest(&self, encoder: &gst::Element) {
         let Some(sink) = encoder.static_pad("sink") else { return };
-        let (peers, frames) = (self.0.clone(), AtomicUsize::new(0));
+        let (peers, frames) = (self.count.clone(), AtomicUsize::new(0));
         sink.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
             let idle = peers.load(Relaxed) == 0 && frames.load(Relaxed) >= WARM_UP;
             if idle {

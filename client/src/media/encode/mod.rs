@@ -1,13 +1,18 @@
 //! How media are encoded: once per input and codec, whatever the number of peers.
 
+pub mod codec;
 pub mod feed;
 pub mod gap;
 pub mod keyframes;
+pub mod list;
 pub mod share;
+pub mod trial;
 
 mod control;
 mod encoder;
 mod steps;
+
+use std::time::{Duration, Instant};
 
 pub use encoder::AUDIO_BITRATE;
 use gst::prelude::*;
@@ -17,7 +22,9 @@ use gst_utils::{
 };
 
 use self::{
-    control::{Chain, Shares},
+    codec::Format,
+    control::Shares,
+    encoder::Chain,
     feed::{Feed, Peers},
     share::Share,
 };
@@ -30,48 +37,52 @@ const PEER_QUEUE: gst::ClockTime = gst::ClockTime::from_mseconds(500);
 /// A running encoder, in a pipeline of its own.
 #[derive(Debug)]
 pub struct Encoding {
+    format: Format,
     pipeline: gst::Pipeline,
     producer: StreamProducer,
-    caps: gst::Caps,
+    chain: Chain,
     peers: Peers,
     shares: Shares,
     link: ConsumptionLink,
 }
 
 impl Encoding {
-    /// Builds and starts the encoder of `input`.
-    pub fn start(kind: Kind, input: &Input, media: &Media, timing: &Timing) -> Result<Self, Failure> {
-        let (encoder, caps) = if kind == Kind::Audio { encoder::opus()? } else { encoder::vp8(media)? };
+    /// Builds and starts the best encoder of `input` for `format`.
+    pub fn start(format: Format, input: &Input, media: &Media, timing: &Timing) -> Result<Self, Failure> {
+        let encoder = trial::best(format, media)
+            .ok_or_else(|| Failure::internal(format!("no encoder for {format}")))?;
+        let chain = Chain::make(format, encoder, media)?;
         let entry = gst_app::AppSrc::builder().caps(input.caps()).build();
         let sink = gst_app::AppSink::builder().async_(false).max_buffers(8).build();
         sink.set_property("enable-last-sample", false);
-        let pipeline = gst::Pipeline::new();
         let (scaler, filter) = (make("videoscale")?, make("capsfilter")?);
-        let mut chain = vec![entry.upcast_ref(), &encoder, sink.upcast_ref()];
-        if kind == Kind::Video {
-            chain.splice(1..1, [&scaler, &filter]);
-        }
-        pipeline.add_many(chain.iter().copied()).map_err(Failure::internal)?;
-        gst::Element::link_many(chain).map_err(Failure::internal)?;
+        let scaling = if format.kind() == Kind::Video { &[scaler, filter.clone()][..] } else { &[] };
+        let pipeline = assemble(&entry, &[scaling, &chain.elements].concat(), &sink)?;
         let producer = StreamProducer::with(&sink, ProducerSettings { sync: false });
         let (peers, shares) = (Peers::default(), Shares::default());
-        if kind == Kind::Video {
+        if format.kind() == Kind::Video {
             // Only video: audio costs next to nothing, and its encoder does not like gaps.
-            peers.rest(&encoder);
-            let chain = Chain { entry: entry.clone().upcast(), filter, encoder };
-            control::follow(chain, input.caps(), shares.clone(), u64::from(media.bitrate) * 1000);
+            peers.rest(&chain.encoder);
+            let followers = control::Chain {
+                entry: entry.clone().upcast(),
+                filter,
+                encoder: chain.encoder.clone(),
+                rate: chain.rate,
+            };
+            control::follow(followers, input.caps(), shares.clone(), u64::from(media.bitrate) * 1000);
         }
         timing.apply(&pipeline);
         let link = input.feed(&entry)?;
-        let encoding = Self { pipeline, producer, caps, peers, shares, link };
+        let encoding = Self { format, pipeline, producer, chain, peers, shares, link };
         let started = encoding.pipeline.set_state(gst::State::Playing);
         started.map_err(|_| Failure::internal("an encoder does not start"))?;
+        tracing::debug!(%format, element = encoder.element.factory, "an encoder starts");
         Ok(encoding)
     }
 
-    /// The caps of the encoded media.
-    pub fn caps(&self) -> &gst::Caps {
-        &self.caps
+    /// The codec.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// Feeds `appsrc`, the entry of a peer whose path is good for `share`.
@@ -84,11 +95,21 @@ impl Encoding {
         Some(Feed::new(link, peers, self.shares.clone(), share))
     }
 
+    /// Changes the target of the encoder while it runs.
+    pub fn set_bitrate(&self, bits_per_second: u32) {
+        self.chain.set_bitrate(bits_per_second);
+    }
+
     /// Requests a key frame.
     pub fn request_key_frame(&self) {
         if let Some(pad) = self.producer.appsink().static_pad("sink") {
             pad.push_event(keyframes::request());
         }
+    }
+
+    /// Whether no peer has used it for this long.
+    pub fn is_unused_for(&self, time: Duration) -> bool {
+        self.peers.none_since().is_some_and(|since| Instant::now().duration_since(since) >= time)
     }
 
     /// The first error of the encoder that was not returned yet.
@@ -102,6 +123,18 @@ impl Drop for Encoding {
         self.link.disconnect();
         let _ = self.pipeline.set_state(gst::State::Null);
     }
+}
+
+fn assemble(
+    entry: &gst_app::AppSrc,
+    between: &[gst::Element],
+    sink: &gst_app::AppSink,
+) -> Result<gst::Pipeline, Failure> {
+    let pipeline = gst::Pipeline::new();
+    let all = [&[entry.clone().upcast()], between, &[sink.clone().upcast()]].concat();
+    pipeline.add_many(&all).map_err(Failure::internal)?;
+    gst::Element::link_many(&all).map_err(Failure::internal)?;
+    Ok(pipeline)
 }
 
 /// Configures `appsrc` for a peer's encoded media: live, bounded, dropping the oldest buffer.

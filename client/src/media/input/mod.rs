@@ -190,7 +190,7 @@ impl Drop for Input {
 }
 
 /// The picture that encoders take.
-fn video_caps(media: &Media) -> gst::Caps {
+pub(crate) fn video_caps(media: &Media) -> gst::Caps {
     gst_video::VideoCapsBuilder::new()
         .format(gst_video::VideoFormat::I420)
         .width(i32::from(media.size.width))

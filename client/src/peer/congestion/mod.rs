@@ -136,9 +136,9 @@ impl Congestion {
         }
     }
 
-    /// The shortest round trip of the last seconds; `None` if the peer sends no such reports.
-    pub(super) fn round_trip(&self) -> Option<Duration> {
-        self.queue.round_trip()
+    /// The shortest round trip of the last seconds, and the last one; `None` if the peer sends no such reports.
+    pub(super) fn round_trips(&self) -> Option<(Duration, Duration)> {
+        self.queue.round_trip().zip(self.queue.last())
     }
 
     /// The share of packets lost lately, 0 to 1.

@@ -65,6 +65,11 @@ impl Queue {
         *self = Self::default();
     }
 
+    /// The last round trip.
+    pub(super) fn last(&self) -> Option<Duration> {
+        Duration::try_from_secs_f64(self.round_trip).ok().filter(|last| !last.is_zero())
+    }
+
     /// The shortest round trip.
     pub(super) fn round_trip(&self) -> Option<Duration> {
         Duration::try_from_secs_f64(self.round_trips.least()).ok()

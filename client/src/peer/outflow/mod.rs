@@ -138,12 +138,12 @@ impl Outflow {
     pub(super) fn fill_in(&self, stats: &mut PeerStats) {
         let mut state = self.state();
         let reported = stats.rtt_ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok());
-        let found = state.congestion.round_trip();
-        // The one in receiver reports may be old, the other one has the time of a report in it.
-        if let Some(round_trip) = reported.into_iter().chain(found).min() {
+        // Receiver reports come seldom.
+        let (shortest, last) = state.congestion.round_trips().unzip();
+        if let Some(round_trip) = shortest.or(reported) {
             state.history.set_round_trip(round_trip);
-            stats.rtt_ms = stats.rtt_ms.or(Some((round_trip.as_secs_f64() * 100_000.0).round() / 100.0));
         }
+        stats.rtt_ms = last.map(|last| (last.as_secs_f64() * 100_000.0).round() / 100.0).or(stats.rtt_ms);
         let Counts { again, refused, ignored, withheld } = state.counts;
         stats.sent.retransmitted = again;
         stats.sent.retransmissions_refused = refused;
