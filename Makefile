@@ -10,7 +10,7 @@ MAINTAINER ?=
 
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup build install deb demo test lint unit page-test doc interop compare bench audit clean
+.PHONY: help setup build install deb demo test lint unit page-test doc interop compare bench bench-network audit clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -67,6 +67,10 @@ compare: build ## Compare with what callbin replaces, on this machine; EXAMPLES=
 bench: build ## Measure server and client on this machine
 	@scripts/setup.sh test
 	@scripts/bench.sh
+
+bench-network: build ## Measure calls over bad lines, between clients and with Chromium; needs root
+	@scripts/setup.sh test
+	cargo run --release --locked --quiet --package callbin-tests --bin callbin-bench -- network
 
 audit: ## Check dependencies: bans, licences, sources; advisories if there is a network
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

@@ -122,6 +122,7 @@ impl App {
             latency: options.media.latency.0,
             audio: options.media.audio(),
             video: options.media.video(),
+            cameras: options.media.sources.videos().len(),
             codecs: codecs.clone(),
             joins: joins.clone(),
             archive: archive.clone(),

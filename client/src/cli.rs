@@ -53,11 +53,7 @@ impl Command {
             | Self::Record { options, .. }
             | Self::Publish { options, .. }
             | Self::Play { options, .. } => Some(options),
-            Self::Codecs { .. }
-            | Self::Man { .. }
-            | Self::Completions { .. }
-            | Self::Window(_)
-            | Self::Grab(_) => None,
+            _ => None,
         }
     }
 }
@@ -136,6 +132,12 @@ pub enum Command {
         /// What the modes have in common. --server and --id have no effect.
         #[command(flatten)]
         options: Options,
+    },
+    /// List the cameras, microphones and screens of this machine.
+    Devices {
+        /// Write one JSON array.
+        #[arg(long)]
+        json: bool,
     },
     /// List the codecs that this machine encodes and decodes.
     Codecs {

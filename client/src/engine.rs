@@ -205,7 +205,7 @@ impl Engine {
     fn wishes(&self) -> Wishes {
         let direction = |(sends, receives)| Direction { sends, receives };
         let (audio, video) = (direction(self.config.audio), direction(self.config.video));
-        Wishes { audio, video, codecs: self.config.formats() }
+        Wishes { audio, video, cameras: self.config.cameras, codecs: self.config.formats() }
     }
 
     /// Handles a signal from the peer.
@@ -468,8 +468,9 @@ impl Engine {
                 if slot.negotiation.has_data() {
                     peer.take_over(&std::mem::take(&mut slot.channels))?;
                 }
-                peer.apply_offer(source, &offer)?;
-                peer.add_inputs(&slot.negotiation.flows(), &|kind| seat.sink(kind))
+                let flows = slot.negotiation.flows();
+                peer.apply_offer(source, &offer, &flows)?;
+                peer.add_inputs(&flows, &|kind| seat.sink(kind))
             }
             _ => {
                 peer.prepare_offer(source, &|kind| seat.sink(kind))?;
@@ -483,8 +484,9 @@ impl Engine {
     fn extend(&mut self, key: u64, offer: &Applied) -> Result<(), Failure> {
         let (Some(slot), Some(source)) = (self.slots.get_mut(&key), &self.source) else { return Ok(()) };
         let (Some(peer), Some(seat)) = (&mut slot.peer, &slot.seat) else { return Ok(()) };
-        peer.apply_offer(source, offer)?;
-        peer.add_inputs(&slot.negotiation.flows(), &|kind| seat.sink(kind))
+        let flows = slot.negotiation.flows();
+        peer.apply_offer(source, offer, &flows)?;
+        peer.add_inputs(&flows, &|kind| seat.sink(kind))
     }
 
     /// Sets the media flows; before the peer's certificate is verified, nothing flows.
@@ -690,6 +692,7 @@ mod tests {
             latency: None,
             audio: (true, true),
             video: (true, true),
+            cameras: 1,
             codecs: Arc::default(),
             joins: Arc::default(),
             archive: Arc::default(),
@@ -715,6 +718,7 @@ mod tests {
             kind: Kind::Video,
             direction: Direction { sends, receives: false },
             mid: String::new(),
+            track: None,
             codec: Codec::default(),
         };
         assert!(!has_vanished(30_000, &[flow(true)]));

@@ -6,7 +6,7 @@ use crate::{media::encode::codec::Formats, sdp::Direction};
 const LIMIT: Duration = Duration::from_secs(10);
 const T0: Duration = Duration::ZERO;
 
-const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH, codecs: Formats::USUAL };
+const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH, cameras: 1, codecs: Formats::USUAL };
 const BOTH: Direction = Direction { sends: true, receives: true };
 
 /// A description like webrtcbin's, of a peer with this ICE user fragment.

@@ -16,7 +16,10 @@ use crate::{
     conference,
     events::{Event, Reporter},
     exit::{ExitCode, Failure},
-    media::{encode::list, input::grab},
+    media::{
+        encode::list,
+        input::{devices, grab},
+    },
     session,
     view::{self, detect::has_display},
     whip,
@@ -31,6 +34,7 @@ pub fn run(cli: &Cli, started: Instant) -> ExitCode {
         Command::Codecs { json } => print(list::codecs(*json)),
         Command::Man { dir } => print(manual::write_pages(Cli::command(), dir)),
         Command::Completions { shell } => print(manual::completions(Cli::command(), *shell)),
+        Command::Devices { json } => print(devices::list(*json)),
         Command::Record { options, .. } => run_call(&cli.command, &options.for_recording(), started),
         Command::Publish { options, .. } => run_call(&cli.command, &options.for_publishing(), started),
         Command::Play { options, .. } => run_call(&cli.command, &options.for_playing(), started),
@@ -78,11 +82,7 @@ async fn run_mode(command: &Command, options: &Options, started: Instant) -> Res
         }
         Command::Record { room, max_peers, .. } => conference::run(&mut app, room, *max_peers).await,
         Command::Publish { url, .. } | Command::Play { url, .. } => whip::run(&mut app, url).await,
-        Command::Codecs { .. }
-        | Command::Man { .. }
-        | Command::Completions { .. }
-        | Command::Window(_)
-        | Command::Grab(_) => Ok(()),
+        _ => Ok(()),
     };
     app.close();
     result

@@ -16,7 +16,7 @@ use crate::{
 
 const T0: Duration = Duration::ZERO;
 const BOTH: Direction = Direction { sends: true, receives: true };
-const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH, codecs: Formats::USUAL };
+const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH, cameras: 1, codecs: Formats::USUAL };
 
 fn peer(name: &str) -> PeerId {
     PeerId::new(name).unwrap()

@@ -59,6 +59,7 @@ impl Host {
             latency: Some(100),
             audio: media,
             video: media,
+            cameras: 1,
             codecs: Arc::default(),
             joins: Arc::default(),
             archive: Arc::default(),

@@ -111,6 +111,7 @@ fn flags_in_the_pages_are_those_of_the_programs() {
         ("callbin", &["call", "--help"]),
         ("callbin", &["wait", "--help"]),
         ("callbin", &["room", "--help"]),
+        ("callbin", &["devices", "--help"]),
         ("callbin", &["record", "--help"]),
         ("callbin", &["publish", "--help"]),
         ("callbin-load", &["--help"]),

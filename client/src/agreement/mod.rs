@@ -34,6 +34,8 @@ pub struct Wishes {
     pub audio: Direction,
     /// Video.
     pub video: Direction,
+    /// How many cameras we send, if we send video.
+    pub cameras: usize,
     /// The codecs, in order of preference.
     pub codecs: Formats,
 }
@@ -107,6 +109,8 @@ pub struct Flow {
     pub direction: Direction,
     /// The peer's mid.
     pub mid: String,
+    /// Which of our tracks of this kind we send, if we send.
+    pub track: Option<usize>,
     /// The codec with the options that both sides support, and our payload types.
     pub codec: Codec,
 }
@@ -119,6 +123,16 @@ impl Wishes {
             Kind::Video => self.video,
             Kind::Data => Direction { sends: true, receives: true },
             Kind::Other => Direction::default(),
+        }
+    }
+
+    /// How many tracks of a kind we send.
+    fn tracks(&self, kind: Kind) -> usize {
+        match kind {
+            _ if !self.of(kind).sends => 0,
+            Kind::Video => self.cameras,
+            Kind::Audio => 1,
+            Kind::Data | Kind::Other => 0,
         }
     }
 
@@ -193,7 +207,8 @@ impl Agreement {
             let menu: Vec<Codec> = wishes.codecs.of(kind).map(|format| offered(format, &first)).collect();
             let codec = menu.first().cloned().unwrap_or(first);
             let served = Some(mid.clone());
-            it.seats.push(Seat { mid, kind, codec, menu, own: Some(own), served, dead: false });
+            let track = Some(it.seats.iter().filter(|seat| seat.kind == kind).count());
+            it.seats.push(Seat { mid, kind, codec, menu, own: Some(own), served, dead: false, track });
         }
         Ok(it)
     }
@@ -242,8 +257,7 @@ impl Agreement {
         remote.bundle.iter().copied().find(|position| self.seat(*position).is_some())
     }
 
-    /// Our directions on an m-line of the peer. We send on the first m-line of a kind that the peer wants to receive
-    /// on.
+    /// Our directions on an m-line of the peer.
     fn direction(&self, position: usize) -> Direction {
         let Some(remote) = &self.remote else { return Direction::default() };
         let Some(section) = remote.sections.get(position).filter(|_| self.seat(position).is_some()) else {
@@ -252,12 +266,33 @@ impl Agreement {
         let wishes = self.wishes.of(section.kind);
         let same_kind = |it: &(usize, &Section)| it.1.kind == section.kind && self.seat(it.0).is_some();
         let all = || remote.sections.iter().enumerate().filter(same_kind);
-        let receiver = all().find(|(_, it)| it.receives).map(|(position, _)| position);
         let rank = all().take_while(|(at, _)| *at < position).filter(|(_, it)| it.sends).count();
         Direction {
-            sends: wishes.sends && receiver == Some(position),
+            sends: wishes.sends
+                && (section.kind == Kind::Data && section.receives || self.track(position).is_some()),
             receives: wishes.receives && section.sends && rank < MAX_RECEIVED,
         }
+    }
+
+    /// Which of our tracks an m-line of the peer carries. In our own offer each m-line has its track; in an offer of the
+    /// peer, the m-lines of a kind that it wants to receive on take our tracks in order.
+    fn track(&self, position: usize) -> Option<usize> {
+        let remote = self.remote.as_ref()?;
+        let kind = remote.sections.get(position)?.kind;
+        let count = self.wishes.tracks(kind);
+        let receives = |(_, section): &(usize, &Section)| section.kind == kind && section.receives;
+        let all = remote.sections.iter().enumerate().filter(receives);
+        let seats = all.filter_map(|(position, _)| Some((position, self.seats.get(self.seat(position)?)?)));
+        let fixed = |seat: &Seat| seat.track.filter(|track| *track < count);
+        let mut taken: Vec<usize> = seats.clone().filter_map(|(_, seat)| fixed(seat)).collect();
+        for (at, seat) in seats {
+            let track = fixed(seat).or_else(|| (0..count).find(|track| !taken.contains(track)));
+            if at == position {
+                return track;
+            }
+            taken.extend(track);
+        }
+        None
     }
 
     /// Whether the peer has an m-line for data channels that we serve.
@@ -278,6 +313,7 @@ impl Agreement {
                 kind: section.kind,
                 direction: self.direction(position),
                 mid: section.mid.clone().unwrap_or_default(),
+                track: self.track(position),
                 codec: self.seats.get(seat)?.codec.agreed(section.codec.as_ref()?),
             })
         };

@@ -203,7 +203,8 @@ impl Agreement {
     pub(super) fn add_seat(&mut self, kind: Kind, codec: Codec) -> usize {
         let index = self.seats.len();
         let mid = format!("seat{index}");
-        self.seats.push(Seat { mid, kind, codec, menu: Vec::new(), own: None, served: None, dead: false });
+        let (menu, own, served, track) = (Vec::new(), None, None, None);
+        self.seats.push(Seat { mid, kind, codec, menu, own, served, dead: false, track });
         index
     }
 

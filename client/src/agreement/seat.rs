@@ -16,6 +16,8 @@ pub(super) struct Seat {
     pub(super) served: Option<String>,
     /// The peer rejected it in our offer: webrtcbin has no transport for it.
     pub(super) dead: bool,
+    /// The track that our own offer has here.
+    pub(super) track: Option<usize>,
 }
 
 impl Seat {

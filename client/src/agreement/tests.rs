@@ -7,7 +7,7 @@ use crate::{
 };
 
 const BOTH: Direction = Direction { sends: true, receives: true };
-const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH, codecs: Formats::USUAL };
+const WISHES: Wishes = Wishes { audio: BOTH, video: BOTH, cameras: 1, codecs: Formats::USUAL };
 
 /// Offers of real peers, each of which once failed.
 const DATA_FIRST: &str = include_str!("../../descriptions/offer-data-first.sdp");
@@ -597,6 +597,40 @@ fn data_channels_are_there_if_both_want_them() {
         BUNDLE_ORDER.replace("m=application 9", "m=application 0").replace(" 0\r\na=ice", "\r\na=ice");
     assert!(!answered(&without).0.has_data());
     assert!(!Agreement::new(WISHES).has_data());
+}
+
+const TWO_CAMERAS: Wishes = Wishes { cameras: 2, ..WISHES };
+
+/// Our track on each m-line of the peer that we send on, by mid.
+fn tracks(it: &Agreement) -> Vec<(String, usize)> {
+    it.flows()
+        .into_iter()
+        .filter(|flow| flow.direction.sends)
+        .map(|flow| (flow.mid, flow.track.unwrap()))
+        .collect()
+}
+
+#[test]
+fn our_cameras_take_the_m_lines_that_the_peer_wants_to_receive_on_in_order() {
+    let lines = [camera("a", "sendonly", 5), camera("b", "recvonly", 6), camera("c", "sendrecv", 7)];
+    let it = Agreement::from_offer(TWO_CAMERAS, offer(&with("a b c", &lines)));
+    assert_eq!(tracks(&it), [("b".into(), 0), ("c".into(), 1)]);
+    let it = Agreement::from_offer(WISHES, offer(&with("a b c", &lines)));
+    assert_eq!(tracks(&it), [("b".into(), 0)], "one camera is sent once");
+}
+
+#[test]
+fn in_our_offer_each_camera_keeps_its_m_line() {
+    let own = with("x y", &[camera("x", "sendrecv", 1), camera("y", "sendrecv", 2)]);
+    let answer = |x: &str, y: &str| {
+        let text = with("x y", &[camera("x", x, 3), camera("y", y, 4)]).replace("actpass", "active");
+        let mut it = Agreement::from_own_offer(TWO_CAMERAS, &own).unwrap();
+        it.take_answer(Remote::parse(SdpType::Answer, &text).unwrap()).unwrap();
+        tracks(&it)
+    };
+    assert_eq!(answer("recvonly", "recvonly"), [("x".into(), 0), ("y".into(), 1)]);
+    assert_eq!(answer("inactive", "recvonly"), [("y".into(), 1)], "the name is that of the second camera");
+    assert_eq!(answer("sendrecv", "sendonly"), [("x".into(), 0)]);
 }
 
 /// Wishes with these codecs.

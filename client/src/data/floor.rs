@@ -202,7 +202,7 @@ mod tests {
         let mut floor = Floor::new(true, Some(500 * MS));
         floor.opened(1, who("a"));
         floor.opened(2, who("b"));
-        floor.message(0 * MS, 1);
+        floor.message(Duration::ZERO, 1);
         assert!(!floor.message(400 * MS, 2).0, "others do not keep it alive");
         assert_eq!(
             floor.tick(500 * MS),
@@ -222,7 +222,7 @@ mod tests {
         let mut floor = Floor::new(true, Some(500 * MS));
         floor.opened(1, who("a"));
         floor.opened(2, who("b"));
-        floor.message(0 * MS, 1);
+        floor.message(Duration::ZERO, 1);
         floor.closed(1);
         let (passes, effects) = floor.message(300 * MS, 2);
         assert!(passes && !effects.contains(&Effect::Report(who("b"), Change::Live)));

@@ -49,11 +49,15 @@ impl Source {
     pub fn start(media: &Media, formats: Formats, news: &News) -> Result<Self, Failure> {
         let timing = Timing::now();
         let inputs = input::make_all(media, &timing, news)?;
-        let tracks = inputs.into_iter().map(|input| Track::start(input, formats, media, &timing));
+        // The cameras share the bit rate.
+        let cameras = inputs.iter().filter(|input| input.kind() == Kind::Video).count();
+        let cameras = u32::try_from(cameras.max(1)).unwrap_or(u32::MAX);
+        let one = Media { bitrate: (media.bitrate / cameras).max(16), ..media.clone() };
+        let tracks = inputs.into_iter().map(|input| Track::start(input, formats, &one, &timing));
         let tracks = tracks.collect::<Result<Vec<_>, _>>()?;
         let is_sent = |format: &Format| tracks.iter().any(|track| track.kind == format.kind());
-        trial::prepare(formats.iter().filter(is_sent).collect(), media);
-        Ok(Self { tracks, target: Target::of(media, formats), timing, media: media.clone() })
+        trial::prepare(formats.iter().filter(is_sent).collect(), &one);
+        Ok(Self { tracks, target: Target::of(media, formats), timing, media: one })
     }
 
     /// Opens cameras and other sources, if that was not done before. Until then only encoders run, so that a client that
@@ -64,18 +68,19 @@ impl Source {
 
     /// Whether media of this kind are sent.
     pub fn sends(&self, kind: Kind) -> bool {
-        self.track(kind).is_some()
+        self.track(kind, 0).is_some()
     }
 
-    /// Feeds `appsrc`, of a peer whose path is good for `share`, with the medium in this codec, and requests a key frame for
-    /// it. `None` if the medium is not sent.
+    /// Feeds `appsrc`, of a peer whose path is good for `share`, with a track of the medium in this codec, and requests a
+    /// key frame for it. `None` if the track is not sent.
     pub fn attach(
         &self,
         format: Format,
+        track: usize,
         appsrc: &gst_app::AppSrc,
         share: Share,
     ) -> Result<Option<Feed>, Failure> {
-        let Some(track) = self.track(format.kind()) else { return Ok(None) };
+        let Some(track) = self.track(format.kind(), track) else { return Ok(None) };
         let mut encodings = track.encodings();
         let encoding = match encodings.iter().position(|it| it.format() == format) {
             Some(at) => encodings.get(at),
@@ -92,11 +97,20 @@ impl Source {
         Ok(feed)
     }
 
+    /// The name that the user gave to a track.
+    pub fn name(&self, kind: Kind, track: usize) -> Option<&str> {
+        self.track(kind, track)?.input.name()
+    }
+
     /// Changes the target of all running encoders of this codec.
     pub fn set_bitrate(&self, format: Format, bits_per_second: u32) {
-        let Some(track) = self.track(format.kind()) else { return };
-        let encodings = track.encodings();
-        encodings.iter().filter(|it| it.format() == format).for_each(|it| it.set_bitrate(bits_per_second));
+        for track in self.tracks.iter().filter(|track| track.kind == format.kind()) {
+            let encodings = track.encodings();
+            encodings
+                .iter()
+                .filter(|it| it.format() == format)
+                .for_each(|it| it.set_bitrate(bits_per_second));
+        }
     }
 
     /// Frees encoders that no peer has used for a while.
@@ -112,8 +126,9 @@ impl Source {
             .collect()
     }
 
-    fn track(&self, kind: Kind) -> Option<&Track> {
-        self.tracks.iter().find(|track| track.kind == kind)
+    /// The tracks of a kind have numbers from 0, in the order of the flags.
+    fn track(&self, kind: Kind, number: usize) -> Option<&Track> {
+        self.tracks.iter().filter(|track| track.kind == kind).nth(number)
     }
 
     /// The first error of an input or encoder that was not returned yet.
@@ -171,7 +186,7 @@ mod tests {
         let entries = [entry(), entry()];
         let feeds = entries
             .each_ref()
-            .map(|it| source.attach(Format::Vp9, it, Share::new(100_000)).unwrap().unwrap());
+            .map(|it| source.attach(Format::Vp9, 0, it, Share::new(100_000)).unwrap().unwrap());
         assert_eq!(running(), [Format::Vp8, Format::Vp9, Format::Opus]);
         assert_eq!(source.tracks[0].encodings().len(), 2, "one encoder serves both peers");
         source.tracks[0].free_unused(Duration::ZERO);

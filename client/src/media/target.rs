@@ -92,7 +92,9 @@ impl Target {
 
 fn video(media: &Media) -> u64 {
     let bits = u64::from(media.bitrate) * 1000;
-    let packets = bits / 8 / PAYLOAD + u64::from(media.fps);
+    // The cameras share the bits, but not the packets that are not full.
+    let frames = u64::from(media.fps) * media.sources.videos().len() as u64;
+    let packets = bits / 8 / PAYLOAD + frames;
     bits + packets * AROUND * 8
 }
 

@@ -252,7 +252,7 @@ fn kind(pad: &gst::Pad) -> Option<Kind> {
     }
 }
 
-/// SSRC and codec.
+/// SSRC and codec of a stream.
 type Stream = (u32, Format);
 
 fn stream(pad: &gst::Pad) -> Option<Stream> {

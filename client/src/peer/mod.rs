@@ -131,6 +131,8 @@ pub struct PeerConfig {
     pub audio: (bool, bool),
     /// Whether a picture is sent, and received.
     pub video: (bool, bool),
+    /// How many cameras are sent.
+    pub cameras: usize,
     /// The codecs to negotiate, once GStreamer has started and it is known what is installed.
     pub codecs: Arc<OnceLock<Formats>>,
     /// What data channels are joined to.
@@ -293,11 +295,16 @@ impl Peer {
     pub fn prepare_offer(&mut self, source: &Source, sink: MakeSink<'_>) -> Result<(), Failure> {
         for kind in [Kind::Audio, Kind::Video] {
             let (send, receive) = self.directions(kind);
-            let first = self.config.formats().of(kind).next().filter(|_| send || receive);
-            let Some(format) = first else { continue };
-            self.add_medium(source, self.media.len(), kind, &own_codec(format))?;
+            let Some(format) = self.config.formats().of(kind).next().filter(|_| send || receive) else {
+                continue;
+            };
+            let first = self.media.len();
+            let lines = if kind == Kind::Video && send { self.config.cameras.max(1) } else { 1 };
+            for track in 0..lines {
+                self.add_medium(source, first + track, kind, Some(track), &own_codec(format))?;
+            }
             if receive {
-                self.receive(kind, &[(self.media.len() - 1, format)], sink)?;
+                self.receive(kind, &[(first, format)], sink)?;
             }
         }
         if self.config.channels {
@@ -310,11 +317,12 @@ impl Peer {
     }
 
     /// Adds the media of `offer` that webrtcbin does not have yet, and sets the offer as its remote description.
-    pub fn apply_offer(&mut self, source: &Source, offer: &Applied) -> Result<(), Failure> {
+    pub fn apply_offer(&mut self, source: &Source, offer: &Applied, flows: &[Flow]) -> Result<(), Failure> {
         for (seat, kind, codec) in &offer.media {
             let seat = usize::try_from(*seat).map_err(Failure::internal)?;
             if !self.media.iter().any(|medium| medium.seat == seat) {
-                self.add_medium(source, seat, *kind, codec)?;
+                let track = flows.iter().find(|flow| flow.seat == seat).and_then(|flow| flow.track);
+                self.add_medium(source, seat, *kind, track, codec)?;
             }
         }
         self.play()?;
@@ -511,7 +519,8 @@ impl Peer {
             let (Some(feed), codec) = (output.feed(), output.format()) else { continue };
             let codec = codec.map(|format| format.row().name);
             if medium.kind == Kind::Video {
-                (stats.sent.video_frames, stats.sent.video_dropped) = (feed.pushed(), feed.dropped());
+                stats.sent.video_frames += feed.pushed();
+                stats.sent.video_dropped += feed.dropped();
                 stats.sent.video_codec = codec;
             } else {
                 stats.sent.audio_frames = feed.pushed();
@@ -566,7 +575,14 @@ impl Peer {
     }
 
     /// Adds webrtcbin's m-line number `seat`, with all directions that our user wants.
-    fn add_medium(&mut self, source: &Source, seat: usize, kind: Kind, codec: &Codec) -> Result<(), Failure> {
+    fn add_medium(
+        &mut self,
+        source: &Source,
+        seat: usize,
+        kind: Kind,
+        track: Option<usize>,
+        codec: &Codec,
+    ) -> Result<(), Failure> {
         let (send, receive) = self.directions(kind);
         let direction = match (send, receive) {
             (true, true) => Direction::Sendrecv,
@@ -575,7 +591,8 @@ impl Peer {
             (false, false) => Direction::Inactive,
         };
         let (transceiver, output): (WebRTCRTPTransceiver, _) = if send && source.sends(kind) {
-            let output = Output::new(&self.webrtcbin, seat, codec)?;
+            let name = track.and_then(|track| source.name(kind, track));
+            let output = Output::new(&self.webrtcbin, seat, name, codec)?;
             output.transceiver().set_direction(direction);
             (output.transceiver().clone(), Some(output))
         } else {

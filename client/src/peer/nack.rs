@@ -21,6 +21,9 @@ const KEPT: usize = 512;
 /// A round trip is assumed to be this short at least.
 const SHORTEST: Duration = Duration::from_millis(8);
 
+/// A stream and the numbers of packets.
+type Batch = (u32, Vec<u16>);
+
 /// Requests of one peer's session.
 #[derive(Debug)]
 pub(super) struct Requests {
@@ -41,7 +44,7 @@ struct State {
 
 impl State {
     /// Adds a request, unless its answer may be on the way. Returns those that have to go first.
-    fn add(&mut self, now: Duration, stream: u32, number: u16) -> Option<Vec<u16>> {
+    fn add(&mut self, now: Duration, stream: u32, number: u16) -> Option<Batch> {
         let wait = self.round_trip.max(SHORTEST);
         let is_asked =
             |(it, no, at): &(u32, u16, Duration)| *it == stream && *no == number && now < *at + wait;
@@ -52,7 +55,8 @@ impl State {
         let excess = self.asked.len().saturating_sub(KEPT);
         self.asked.drain(..excess);
         let is_full = self.waiting.len() >= AT_ONCE || (self.stream != stream && !self.waiting.is_empty());
-        let first = is_full.then(|| std::mem::take(&mut self.waiting));
+        let first = is_full.then(|| (self.stream, std::mem::take(&mut self.waiting)));
+        self.stream = stream;
         if self.waiting.is_empty() {
             self.since = now;
         }
@@ -61,9 +65,9 @@ impl State {
     }
 
     /// Those that have waited long enough.
-    fn due(&mut self, now: Duration) -> Option<Vec<u16>> {
+    fn due(&mut self, now: Duration) -> Option<Batch> {
         let is_due = !self.waiting.is_empty() && now.saturating_sub(self.since) >= GATHERS;
-        is_due.then(|| std::mem::take(&mut self.waiting))
+        is_due.then(|| (self.stream, std::mem::take(&mut self.waiting)))
     }
 }
 
@@ -119,24 +123,14 @@ impl Requests {
 
     fn take(&self, session: &gst::Element, (stream, number): (u32, u16)) -> bool {
         let Some(exit) = exit(session) else { return false };
-        let first = {
-            let mut state = self.state();
-            let before = state.stream;
-            let first = state.add(self.born.elapsed(), stream, number);
-            state.stream = stream;
-            first.map(|numbers| (before, numbers))
-        };
+        let first = self.state().add(self.born.elapsed(), stream, number);
         // Not under the lock: the packet passes other elements.
         first.iter().for_each(|(stream, numbers)| exit.send(*stream, numbers));
         true
     }
 
     fn send_due(&self, session: &gst::glib::WeakRef<gst::Element>) {
-        let due = {
-            let mut state = self.state();
-            let stream = state.stream;
-            state.due(self.born.elapsed()).map(|numbers| (stream, numbers))
-        };
+        let due = self.state().due(self.born.elapsed());
         let Some((stream, numbers)) = due else { return };
         let exit = session.upgrade().and_then(|session| exit(&session));
         exit.iter().for_each(|exit| exit.send(stream, &numbers));
@@ -214,9 +208,9 @@ mod tests {
         let mut state = State::default();
         assert!((0..20).all(|number| state.add(ms(0), 1, number).is_none()));
         assert_eq!(state.due(ms(3)), None);
-        assert_eq!(state.due(ms(4)).map(|due| due.len()), Some(20));
+        assert_eq!(state.due(ms(4)).map(|due| due.1.len()), Some(20));
         assert_eq!(state.due(ms(100)), None);
-        let first = (100..200).filter_map(|number| state.add(ms(100), 1, number)).map(|first| first.len());
+        let first = (100..200).filter_map(|number| state.add(ms(100), 1, number)).map(|first| first.1.len());
         assert_eq!(first.collect::<Vec<_>>(), [32, 32, 32], "what does not fit goes at once");
     }
 

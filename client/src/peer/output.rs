@@ -28,8 +28,8 @@ pub(super) struct Output {
     /// The codec with all extensions whose IDs webrtcbin knows.
     codec: Codec,
     chain: Option<Chain>,
-    /// The mid and codec of what is sent.
-    settled: Option<(String, Codec)>,
+    /// The mid and codec of what is sent, and our track.
+    settled: Option<(String, Codec, Option<usize>)>,
     feed: Option<Feed>,
 }
 
@@ -44,14 +44,22 @@ struct Chain {
 }
 
 impl Output {
-    /// Requests webrtcbin's pad for m-line `seat`.
-    pub(super) fn new(webrtcbin: &gst::Element, seat: usize, codec: &Codec) -> Result<Self, Failure> {
+    /// Requests webrtcbin's pad for m-line `seat`; the track's name is its stream ID.
+    pub(super) fn new(
+        webrtcbin: &gst::Element,
+        seat: usize,
+        name: Option<&str>,
+        codec: &Codec,
+    ) -> Result<Self, Failure> {
         let ssrc = rand::random_range(1..=u32::MAX);
         let caps = with_ssrc(rtp_caps(codec), ssrc);
         let template = webrtcbin.pad_template("sink_%u");
         let pad = template
             .and_then(|template| webrtcbin.request_pad(&template, Some(&format!("sink_{seat}")), Some(&caps)))
             .ok_or_else(|| Failure::internal("webrtcbin gives no pad"))?;
+        if let Some(name) = name.filter(|_| pad.has_property("msid")) {
+            pad.set_property("msid", name);
+        }
         let transceiver = pad.property::<WebRTCRTPTransceiver>("transceiver");
         transceiver.set_codec_preferences(Some(&rtp_caps(codec)));
         let codec = codec.clone();
@@ -102,14 +110,14 @@ impl Output {
         }
         let Some(chain) = &self.chain else { return Ok(()) };
         // Another m-line of the peer, with another mid, may have been placed on this seat.
-        let terms = (flow.mid.clone(), flow.codec.clone());
+        let terms = (flow.mid.clone(), flow.codec.clone(), flow.track);
         if self.settled.as_ref() != Some(&terms) {
             chain.extensions.settle(&flow.mid, &flow.codec);
             self.settled = Some(terms);
             self.feed = None;
         }
         if self.feed.is_none() {
-            self.feed = source.attach(flow.codec.format, &chain.appsrc, share)?;
+            self.feed = source.attach(flow.codec.format, flow.track.unwrap_or(0), &chain.appsrc, share)?;
         }
         Ok(())
     }

@@ -184,13 +184,13 @@ mod tests {
     #[test]
     fn an_offer_does_not_wait_for_ever_and_not_at_all_for_nothing() {
         let mut exchange = Exchange::default();
-        exchange.signal(0 * MS, offer());
+        exchange.signal(Duration::ZERO, offer());
         for ms in (100..2000).step_by(100) {
             exchange.signal(ms * MS, candidate("candidate:x"));
         }
         assert_eq!(exchange.deadline(), Some(1000 * MS));
         let mut exchange = Exchange::default();
-        exchange.signal(0 * MS, offer());
+        exchange.signal(Duration::ZERO, offer());
         exchange.signal(1 * MS, candidate(""));
         let Some(Request::Post(sdp)) = exchange.next(1 * MS) else { panic!("no offer") };
         assert!(sdp.contains("a=end-of-candidates"), "{sdp}");
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn later_candidates_follow_one_request_at_a_time() {
         let mut exchange = Exchange::default();
-        exchange.signal(0 * MS, offer());
+        exchange.signal(Duration::ZERO, offer());
         exchange.next(200 * MS);
         exchange.signal(300 * MS, candidate("candidate:1"));
         assert_eq!(exchange.next(300 * MS), None);

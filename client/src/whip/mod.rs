@@ -132,7 +132,7 @@ struct Session {
 /// Why a session wakes up.
 enum Woken {
     App(Wake),
-    Reply(Result<Reply, Failure>),
+    Reply(Box<Result<Reply, Failure>>),
 }
 
 impl Session {
@@ -170,7 +170,7 @@ impl Session {
                 select! {
                     wake = wake => Woken::App(wake?),
                     reply = reply => match reply {
-                        Ok(reply) => Woken::Reply(reply),
+                        Ok(reply) => Woken::Reply(Box::new(reply)),
                         Err(_) => return Err(Failure::internal("no more answers")),
                     },
                 }
@@ -178,19 +178,27 @@ impl Session {
             match woken {
                 Woken::App(Wake::Interrupted) => return Ok(Ending::Interrupted),
                 Woken::App(_) => {}
-                Woken::Reply(Err(failure)) if !self.is_made => return Ok(Ending::Failed(failure)),
-                Woken::Reply(Err(failure)) => {
-                    tracing::debug!("a candidate was not sent: {failure}");
-                    self.exchange.answered(true);
-                }
-                Woken::Reply(Ok(reply)) if self.is_made => self.patched(&reply),
-                Woken::Reply(Ok(reply)) => {
-                    if let Err(failure) = self.posted(app, &reply) {
+                Woken::Reply(reply) => {
+                    if let Err(failure) = self.replied(app, *reply) {
                         return Ok(Ending::Failed(failure));
                     }
                 }
             }
         }
+    }
+
+    /// The first reply is that to the offer; further ones are those to candidates, which may fail.
+    fn replied(&mut self, app: &mut App, reply: Result<Reply, Failure>) -> Result<(), Failure> {
+        match reply {
+            Ok(reply) if self.is_made => self.patched(&reply),
+            Ok(reply) => self.posted(app, &reply)?,
+            Err(failure) if self.is_made => {
+                tracing::debug!("a candidate was not sent: {failure}");
+                self.exchange.answered(true);
+            }
+            Err(failure) => return Err(failure),
+        }
+        Ok(())
     }
 
     fn ask(&mut self, request: Request) {

@@ -47,6 +47,8 @@ struct Control {
     shares: Shares,
     /// The configured bit rate.
     most: u64,
+    /// How many encoders share the path of a peer.
+    cameras: u64,
     bits: u64,
     steps: Steps,
     step: Step,
@@ -67,8 +69,8 @@ pub(super) struct Chain {
     pub(super) rate: Rate,
 }
 
-/// Lets the encoder in `chain` follow the largest of `shares`, up to `most` bit/s.
-pub(super) fn follow(chain: Chain, raw: &gst::Caps, shares: Shares, most: u64) {
+/// Lets the encoder in `chain`, one of `cameras`, follow its part of the largest of `shares`, up to `most` bit/s.
+pub(super) fn follow(chain: Chain, raw: &gst::Caps, shares: Shares, most: u64, cameras: u64) {
     let Some((pad, info)) = chain.entry.static_pad("src").zip(gst_video::VideoInfo::from_caps(raw).ok())
     else {
         return;
@@ -79,6 +81,7 @@ pub(super) fn follow(chain: Chain, raw: &gst::Caps, shares: Shares, most: u64) {
         born: Instant::now(),
         shares,
         most,
+        cameras: cameras.max(1),
         bits: most,
         steps: Steps::new(width, height, fps, most),
         step: Step { size: 1, frames: 1 },
@@ -105,7 +108,7 @@ pub(super) fn follow(chain: Chain, raw: &gst::Caps, shares: Shares, most: u64) {
 impl Control {
     /// The bit rate, if it changes now.
     fn new_bits(&mut self) -> Option<u64> {
-        let bits = self.shares.bits().unwrap_or(self.most).min(self.most);
+        let bits = self.shares.bits().map_or(self.most, |bits| bits / self.cameras).min(self.most);
         let changes = bits.abs_diff(self.bits) > self.bits / GRAIN || bits == self.most && self.bits != bits;
         if changes {
             self.bits = bits;

@@ -69,7 +69,8 @@ impl Encoding {
                 encoder: chain.encoder.clone(),
                 rate: chain.rate,
             };
-            control::follow(followers, input.caps(), shares.clone(), u64::from(media.bitrate) * 1000);
+            let (most, cameras) = (u64::from(media.bitrate) * 1000, media.sources.videos().len() as u64);
+            control::follow(followers, input.caps(), shares.clone(), most, cameras);
         }
         timing.apply(&pipeline);
         let link = input.feed(&entry)?;

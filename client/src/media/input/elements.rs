@@ -19,6 +19,9 @@ const RTSP_LATENCY: u32 = 100;
 /// Microseconds until a silent RTSP source is asked for TCP, or given up.
 const RTSP_PATIENCE: u64 = 3_000_000;
 
+/// The name of the last element of a pipeline that the user writes.
+const LAST: &str = "callbin-end";
+
 /// The beginning of a pipeline.
 pub(super) struct Head {
     pub(super) element: gst::Element,
@@ -62,14 +65,19 @@ fn parse(elements: &str) -> Result<gst::Element, Failure> {
         _ => ExitCode::Usage,
     };
     // With the last element, caps at the end are what the one before has to make.
-    let bin = gst::parse::bin_from_description(&format!("{elements} ! identity"), true)
+    let bin = gst::parse::bin_from_description(&format!("{elements} ! identity name={LAST}"), false)
         .map_err(|error| Failure::new(code(&error), error.to_string()))?;
-    if bin.src_pads().len() != 1 || !bin.sink_pads().is_empty() {
-        let words =
-            "the elements must begin with a source and end without a sink, as in videotestsrc ! queue";
-        return Err(Failure::new(ExitCode::Usage, words));
+    let ends = |pad: &gst::Pad| !pad.is_linked();
+    let pads = bin.children().into_iter().flat_map(|element| element.pads()).filter(ends).collect::<Vec<_>>();
+    let end = bin.by_name(LAST).and_then(|last| last.static_pad("src"));
+    let ghost = end.filter(|end| pads == [end.clone()]).map(|end| gst::GhostPad::with_target(&end));
+    if let Some(Ok(ghost)) = ghost
+        && bin.add_pad(&ghost).is_ok()
+    {
+        return Ok(bin.upcast());
     }
-    Ok(bin.upcast())
+    let words = "the elements must begin with a source and end without a sink, as in videotestsrc ! queue";
+    Err(Failure::new(ExitCode::Usage, words))
 }
 
 /// Everything that GStreamer opens by an address.

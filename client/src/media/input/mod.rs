@@ -3,6 +3,7 @@
 //! The test picture and sound are made in that pipeline. Every other source may fail: it has a pipeline per attempt
 //! (`attempt`), a thread that opens it again (`supply`, with `healing`), and a card in its place meanwhile (`card`).
 
+pub mod devices;
 pub mod elements;
 pub mod grab;
 pub mod news;
@@ -10,7 +11,6 @@ pub mod spec;
 
 mod attempt;
 mod card;
-mod devices;
 mod font;
 mod healing;
 mod relay;
@@ -44,7 +44,8 @@ const ENCODER_QUEUE: gst::ClockTime = gst::ClockTime::from_mseconds(200);
 #[derive(Debug)]
 pub struct Input {
     kind: Kind,
-    label: String,
+    /// The name that the user gave it.
+    name: Option<String>,
     pipeline: gst::Pipeline,
     producer: StreamProducer,
     caps: gst::Caps,
@@ -140,7 +141,7 @@ impl Input {
         // The source is live: a second wait for the clock would only add delay.
         let producer = StreamProducer::with(&sink, ProducerSettings { sync: false });
         timing.apply(&pipeline);
-        let input = Self { kind, label: named.label(), pipeline, producer, caps, supply: None };
+        let input = Self { kind, name: named.name.clone(), pipeline, producer, caps, supply: None };
         input
             .pipeline
             .set_state(gst::State::Playing)
@@ -158,9 +159,9 @@ impl Input {
         self.supply.iter().for_each(|supply| supply.begin());
     }
 
-    /// What events call the source.
-    pub fn label(&self) -> &str {
-        &self.label
+    /// The name that the user gave it.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// The caps of the raw media.

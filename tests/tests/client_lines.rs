@@ -1,0 +1,77 @@
+//! Calls over bad lines. `make bench-network` measures more of them, and for longer.
+
+use std::time::Duration;
+
+use callbin_line::Conditions;
+use callbin_tests::{Client, Network, Server, Wire, client::Event, machine, process::program};
+
+/// Two clients in networks of their own, connected by a line.
+struct Call {
+    caller: Client,
+    waiting: Client,
+    wire: Wire,
+    networks: [Network; 2],
+    _server: Server,
+}
+
+fn call() -> Call {
+    let server = Server::spawn_reachable(&[]);
+    let networks = [Network::start(), Network::start()];
+    let wire = Wire::between(&networks[0], &networks[1], Conditions::default(), 1);
+    let client = |network: &Network, args: &[&str]| {
+        let mut command = network.command(program("callbin"));
+        let url = format!("ws://{}:{}", network.host(), server.port());
+        command.args(args).args(["--server", &url, "--events", "json", "--headless"]);
+        Client::spawn(command.args(["--bitrate", "1000", "--fps", "30", "--size", "640x480"]))
+    };
+    let mut waiting = client(&networks[1], &["wait", "--id", "waiting"]);
+    waiting.wait_for("registered");
+    let mut caller = client(&networks[0], &["call", "waiting"]);
+    caller.wait_for("first-video");
+    waiting.wait_for("first-video");
+    Call { caller, waiting, wire, networks, _server: server }
+}
+
+fn estimate(stats: &Event) -> f64 {
+    stats.number("/sent/estimate")
+}
+
+#[test]
+fn a_line_thinner_than_the_bit_rate_shows_a_smaller_picture_and_recovers() {
+    let _machine = machine::alone();
+    let Call { mut caller, mut waiting, wire, networks, _server } = call();
+    caller.wait_for_stats("room for all", |stats| estimate(stats) > 1_000_000.0);
+    let thin = Conditions {
+        rate: Some(400_000),
+        delay: Duration::from_millis(20),
+        queue: Duration::from_millis(500),
+        ..Conditions::default()
+    };
+    wire.change_both(thin);
+    caller.forget();
+    caller.wait_for_stats("the line's rate", |stats| (80_000.0..500_000.0).contains(&estimate(stats)));
+    waiting.forget();
+    waiting.wait_for_stats("a smaller picture", |stats| {
+        stats.number("/video/fps") >= 15.0 && stats.number("/video/width") < 640.0
+    });
+    let rates = networks[0].meter().rates(Duration::from_secs(1), 3);
+    let mean = rates.iter().sum::<f64>() / rates.len() as f64;
+    assert!(mean < 1.3 * 400.0, "{rates:.0?} kbit/s");
+    wire.change_both(Conditions::default());
+    waiting.wait_for_stats("the whole picture", |stats| stats.number("/video/width") == 640.0);
+    caller.hang_up();
+}
+
+#[test]
+fn lost_packets_are_sent_again_and_the_picture_goes_on() {
+    let _machine = machine::alone();
+    let Call { mut caller, mut waiting, wire, .. } = call();
+    wire.change_both(Conditions { loss: 0.05, ..Conditions::default() });
+    let before = caller.wait_for("stats").number("/sent/retransmitted");
+    caller.wait_for_stats("retransmissions", |stats| stats.number("/sent/retransmitted") > before + 20.0);
+    waiting.forget();
+    waiting.wait_for_stats("a picture without gaps", |stats| {
+        stats.number("/video/lost") > 0.0 && stats.number("/video/fps") > 28.0
+    });
+    caller.hang_up();
+}
