@@ -71,6 +71,9 @@ impl Encoding {
             };
             control::follow(followers, input.caps(), shares.clone(), u64::from(media.bitrate) * 1000);
         }
+        if format.kind() == Kind::Audio {
+            control::expect_losses(&chain.encoder, shares.clone());
+        }
         timing.apply(&pipeline);
         let link = input.feed(&entry)?;
         let encoding = Self { format, pipeline, producer, chain, peers, shares, link };
