@@ -2,7 +2,10 @@
 //! frames.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -38,6 +41,30 @@ impl Shares {
     fn bits(&self) -> Option<u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(Share::bits).max()
     }
+
+    /// The losses of the worst path, in percent.
+    fn lost(&self) -> u32 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(Share::lost).max().unwrap_or(0)
+    }
+}
+
+/// Opus packets carry a copy of the packet before only if losses are expected; more than this makes the sound itself worse.
+const MOST_LOST: u32 = 25;
+
+/// Lets an Opus encoder expect the losses of the worst path.
+pub(super) fn expect_losses(encoder: &gst::Element, shares: Shares) {
+    let name = "packet-loss-percentage";
+    let Some(pad) = encoder.static_pad("sink").filter(|_| encoder.has_property(name)) else { return };
+    let (encoder, expected) = (encoder.downgrade(), AtomicU32::new(0));
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        let lost = shares.lost().min(MOST_LOST);
+        if expected.swap(lost, Relaxed) != lost
+            && let Some(encoder) = encoder.upgrade()
+        {
+            encoder.set_property(name, i32::try_from(lost).unwrap_or(0));
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 /// What an encoder is set to.
@@ -137,4 +164,52 @@ fn size_caps(width: u32, height: u32, size: u32) -> gst::Caps {
         return caps.build();
     }
     caps.field("width", side(width)).field("height", side(height)).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sound_is_protected_as_much_as_the_worst_path_needs() {
+        gst::init().unwrap();
+        let pipeline = gst::parse::launch(
+            "audiotestsrc num-buffers=50 samplesperbuffer=960 ! audio/x-raw,rate=48000,channels=1 \
+             ! opusenc name=opus inband-fec=true ! fakesink",
+        );
+        let pipeline = pipeline.unwrap().downcast::<gst::Pipeline>().unwrap();
+        let encoder = pipeline.by_name("opus").unwrap();
+        let (shares, good, bad) = (Shares::default(), Share::new(1), Share::new(1));
+        bad.set(1, 7);
+        [&good, &bad].into_iter().for_each(|share| shares.add(share));
+        expect_losses(&encoder, shares.clone());
+        let run = || {
+            pipeline.set_state(gst::State::Playing).unwrap();
+            let end = pipeline.bus().unwrap().timed_pop_filtered(
+                gst::ClockTime::from_seconds(20),
+                &[gst::MessageType::Eos, gst::MessageType::Error],
+            );
+            assert_eq!(end.expect("an end").type_(), gst::MessageType::Eos);
+            pipeline.set_state(gst::State::Null).unwrap();
+            encoder.property::<i32>("packet-loss-percentage")
+        };
+        assert_eq!(run(), 7);
+        bad.set(1, 90);
+        assert_eq!(run(), 25);
+        shares.remove(&bad);
+        assert_eq!(run(), 0);
+    }
+
+    #[test]
+    fn the_best_path_decides_the_bit_rate() {
+        let (shares, good, bad) = (Shares::default(), Share::new(900), Share::new(100));
+        [&good, &bad].into_iter().for_each(|share| shares.add(share));
+        assert_eq!(shares.bits(), Some(900));
+        good.set(500, 0);
+        assert_eq!(shares.bits(), Some(500));
+        shares.remove(&good);
+        assert_eq!(shares.bits(), Some(100));
+        shares.remove(&bad);
+        assert_eq!(shares.bits(), None);
+    }
 }

@@ -72,6 +72,9 @@ impl Encoding {
             let (most, cameras) = (u64::from(media.bitrate) * 1000, media.sources.videos().len() as u64);
             control::follow(followers, input.caps(), shares.clone(), most, cameras);
         }
+        if format.kind() == Kind::Audio {
+            control::expect_losses(&chain.encoder, shares.clone());
+        }
         timing.apply(&pipeline);
         let link = input.feed(&entry)?;
         let encoding = Self { format, pipeline, producer, chain, peers, shares, link };

@@ -292,7 +292,7 @@ impl Outflow {
         }
         let target = self.target.within(found.0, found.1);
         budget.aim(now, target);
-        self.share.set(target.encoder());
+        self.share.set(target.encoder(), (found.1 * 100.0).ceil() as u32);
     }
 
     /// Counts all packets that leave, and drops those beyond the last limit.
