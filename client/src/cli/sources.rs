@@ -10,13 +10,13 @@ const MAX_CAMERAS: usize = 4;
 /// The sources of picture and sound.
 #[derive(Debug, Clone, Args)]
 pub struct Sources {
-    /// The picture to send: test[:PATTERN], camera[:DEVICE or NAME], screen[:DISPLAY], file:PATH[?loop], an address
-    /// (rtsp://, http://, https://, srt://, udp://), fd:N or - (a stream on stdin), pipeline:ELEMENTS as for
-    /// gst-launch-1.0, or none [default: test]. Repeated, with a name before each: several cameras, as in
+    /// The picture to send: test or test:PATTERN, camera or camera:DEVICE, screen or screen:DISPLAY, file:PATH or
+    /// file:PATH?loop, an address (rtsp://, http://, https://, srt://, udp://), fd:N or - (a stream on stdin),
+    /// pipeline:ELEMENTS as for gst-launch-1.0, or none [default: test]. Repeated, with a name before each: several cameras, as in
     /// --video front=camera:/dev/video0 --video rear=rtsp://192.0.2.7/1. docs/sources.md describes them.
     #[arg(id = "video_source", long = "video", value_name = "[NAME=]SOURCE", value_parser = spec::video, conflicts_with = "no_video")]
     pub video: Vec<Named>,
-    /// The sound to send: test[:WAVE], microphone[:NAME], none, or the same file, address, stream or pipeline as for
+    /// The sound to send: test or test:WAVE, microphone or microphone:NAME, none, or the same file, address, stream or pipeline as for
     /// --video [default: test].
     #[arg(id = "audio_source", long = "audio", value_name = "[NAME=]SOURCE", value_parser = spec::audio, conflicts_with = "no_audio")]
     pub audio: Option<Named>,
