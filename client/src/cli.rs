@@ -1,22 +1,29 @@
 //! The command line: flags, environment variables, and their checks.
 
 mod data;
+mod media;
 mod record;
 mod sources;
+mod values;
 
-use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use callbin_options::{OptionsError, Shell, Special};
 use callbin_protocol::{PeerId, RoomId};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
-use rand::seq::IndexedRandom;
 
-pub use self::{data::Data, record::Recording, sources::Sources};
+use self::values::{http_url, random_uid, seconds, stun_url, turn_url, wait_for_server};
+pub use self::{
+    data::Data,
+    media::{Latency, Media, Size, Which},
+    record::Recording,
+    sources::Sources,
+};
 use crate::{
-    address::{self, Address},
+    address::Address,
     backoff::WaitForServer,
     exit::ExitCode,
-    media::{encode::codec::Format, input::grab},
+    media::input::grab,
     tls::Trust,
     token::{Token, TokenSource},
     view::window,
@@ -271,62 +278,6 @@ pub struct Options {
     pub media: Media,
 }
 
-/// The media sent and received.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Media")]
-pub struct Media {
-    /// Where the media come from.
-    #[command(flatten)]
-    pub sources: Sources,
-    /// The size of the picture.
-    #[arg(long, value_name = "WxH", default_value = "640x480")]
-    pub size: Size,
-    /// Frames per second.
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=120))]
-    pub fps: u16,
-    /// The codecs to negotiate, in order of preference: vp8, h264, vp9, av1, h265, opus, pcmu, pcma. If the list has no
-    /// codec for video, or none for sound, all that are installed are negotiated. `callbin codecs` lists them.
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub codecs: Vec<Format>,
-    /// The video encoder's target in kbit/s.
-    #[arg(long, value_name = "KBIT/S", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(16..=100_000))]
-    pub bitrate: u32,
-    /// Neither send nor receive audio.
-    #[arg(long)]
-    pub no_audio: bool,
-    /// Neither send nor receive video.
-    #[arg(long)]
-    pub no_video: bool,
-    /// Send nothing; with a value, only do not send this medium.
-    #[arg(long, value_enum, value_name = "MEDIUM", num_args = 0..=1, require_equals = true, default_missing_value = "both", conflicts_with = "send_only")]
-    pub receive_only: Option<Which>,
-    /// Receive nothing; with a value, only do not receive this medium.
-    #[arg(long, value_enum, value_name = "MEDIUM", num_args = 0..=1, require_equals = true, default_missing_value = "both")]
-    pub send_only: Option<Which>,
-    /// How long a missing packet is waited for, in milliseconds; `auto` follows the line, from 10 to 500.
-    #[arg(long, value_name = "MS|auto", default_value = "auto")]
-    pub latency: Latency,
-    /// At most one key frame on request per encoder in this many milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(0..=60_000))]
-    pub keyframe_interval: u32,
-}
-
-/// How long a missing packet is waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Latency(pub Option<u32>);
-
-impl std::str::FromStr for Latency {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.parse() {
-            _ if text == "auto" => Ok(Self(None)),
-            Ok(ms @ 0..=10_000) => Ok(Self(Some(ms))),
-            _ => Err("neither `auto` nor a number from 0 to 10000"),
-        }
-    }
-}
-
 /// Which paths ICE may take, as in an `RTCConfiguration`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum IcePolicy {
@@ -336,17 +287,6 @@ pub enum IcePolicy {
     Relay,
 }
 
-/// Which media a flag is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Which {
-    /// Only sound.
-    Audio,
-    /// Only the picture.
-    Video,
-    /// All of it.
-    Both,
-}
-
 /// The form of the events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Events {
@@ -354,31 +294,6 @@ pub enum Events {
     Human,
     /// One JSON object per line.
     Json,
-}
-
-/// Width and height in pixels, both even and within limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
-    /// Pixels from left to right.
-    pub width: u16,
-    /// Pixels from top to bottom.
-    pub height: u16,
-}
-
-impl FromStr for Size {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parse = |part: &str| part.parse::<u16>().ok().filter(|n| (16..=4096).contains(n) && n % 2 == 0);
-        text.split_once(['x', 'X', '×'])
-            .and_then(|(width, height)| Some(Self { width: parse(width)?, height: parse(height)? }))
-            .ok_or_else(|| "want WIDTHxHEIGHT, even numbers from 16 to 4096, as in 640x480".into())
-    }
-}
-
-impl std::fmt::Display for Size {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}x{}", self.width, self.height)
-    }
 }
 
 impl Options {
@@ -480,105 +395,6 @@ impl Options {
     pub fn probe_limit(&self) -> Option<Duration> {
         self.expect_video_frames.map(|_| self.timeout.unwrap_or(Duration::from_secs(30)))
     }
-}
-
-impl Which {
-    fn covers(this: Option<Self>, medium: Self) -> bool {
-        this.is_some_and(|which| which == Self::Both || which == medium)
-    }
-}
-
-impl Media {
-    /// The media without any flags.
-    pub fn usual() -> Result<Self, clap::Error> {
-        #[derive(Parser)]
-        struct Flags {
-            #[command(flatten)]
-            media: Media,
-        }
-        Flags::try_parse_from(["callbin"]).map(|flags| flags.media)
-    }
-
-    /// Whether audio is sent, and whether it is received.
-    pub fn audio(&self) -> (bool, bool) {
-        let (sends, receives) = self.directions(Which::Audio, self.no_audio);
-        (sends && self.sources.sound().is_some(), receives)
-    }
-
-    /// Whether video is sent, and whether it is received.
-    pub fn video(&self) -> (bool, bool) {
-        let (sends, receives) = self.directions(Which::Video, self.no_video);
-        (sends && !self.sources.videos().is_empty(), receives)
-    }
-
-    fn directions(&self, medium: Which, off: bool) -> (bool, bool) {
-        (!off && !Which::covers(self.receive_only, medium), !off && !Which::covers(self.send_only, medium))
-    }
-}
-
-fn random_uid() -> PeerId {
-    const FIRST: [&str; 16] = [
-        "amber", "brisk", "calm", "clever", "copper", "early", "fond", "gentle", "keen", "lucky", "merry",
-        "quiet", "ruby", "silver", "swift", "warm",
-    ];
-    const SECOND: [&str; 16] = [
-        "badger", "beaver", "crane", "falcon", "finch", "fox", "hare", "heron", "lynx", "marten", "otter",
-        "owl", "robin", "stork", "swan", "wren",
-    ];
-    let mut rng = rand::rng();
-    let first = FIRST.choose(&mut rng).unwrap_or(&"some");
-    let second = SECOND.choose(&mut rng).unwrap_or(&"body");
-    let number: u16 = rand::random_range(100..1000);
-    let uid = format!("{first}-{second}-{number}");
-    PeerId::new(&uid).unwrap_or_else(|_| unreachable!("words, hyphens and digits make a uid"))
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse::<f64>()
-        .ok()
-        .filter(|seconds| *seconds > 0.0 && *seconds <= 1e9)
-        .map(Duration::from_secs_f64)
-        .ok_or_else(|| "want a positive number of seconds".into())
-}
-
-fn wait_for_server(text: &str) -> Result<WaitForServer, String> {
-    match text {
-        "forever" => Ok(WaitForServer::Forever),
-        "0" => Ok(WaitForServer::Limit(Duration::ZERO)),
-        text => {
-            seconds(text).map(WaitForServer::Limit).map_err(|_| "want a number of seconds, or forever".into())
-        }
-    }
-}
-
-fn http_url(text: &str) -> Result<Address, String> {
-    Address::parse(text, address::HTTP).ok_or_else(|| "want https://host/path".into())
-}
-
-fn stun_url(text: &str) -> Result<String, String> {
-    let host = text.strip_prefix("stun://").or_else(|| text.strip_prefix("stun:"));
-    host.filter(|host| is_host(host))
-        .map(|host| format!("stun://{}", with_port(host)))
-        .ok_or_else(|| "want stun://host:port".into())
-}
-
-fn turn_url(text: &str) -> Result<String, String> {
-    let (scheme, rest) = text.split_once(':').unwrap_or_default();
-    Some(rest)
-        .filter(|_| matches!(scheme, "turn" | "turns"))
-        .map(|rest| rest.trim_start_matches('/'))
-        .filter(|rest| rest.split_once('@').is_some_and(|(who, host)| who.contains(':') && is_host(host)))
-        .map(|rest| format!("{scheme}://{rest}"))
-        .ok_or_else(|| "want turn://user:password@host:port, or turns:// with TLS".into())
-}
-
-fn is_host(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/')
-}
-
-fn with_port(host: &str) -> String {
-    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    if has_port { host.into() } else { format!("{host}:3478") }
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ mod errors {
         let flags = ["--port", "0", "--cert-path", path(&dir)];
         write_certificate(dir.path(), "cert.pem", "key.pem");
         write_certificate(dir.path(), "other.pem", "key.pem");
-        assert_fails(&flags, 1, &["cert.pem", "key.pem", "no pair"]);
+        assert_fails(&flags, 1, &["cert.pem", "key.pem", "do not match"]);
         fs::write(dir.path().join("key.pem"), "garbage").expect("the folder is ours");
         assert_fails(&flags, 1, &["key.pem", "private key"]);
         fs::write(dir.path().join("cert.pem"), "").expect("the folder is ours");

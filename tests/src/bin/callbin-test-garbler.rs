@@ -1,4 +1,5 @@
-//! `callbin-test-garbler URL UID SEED [ROOM]`: a peer that answers calls and sends garbled packets.
+//! `callbin-test-garbler URL UID SEED [ROOM [CODEC]]`: a peer that answers calls and sends garbled packets. CODEC is vp8
+//! (as without it), vp9, h264 or h265.
 //!
 //! It is a real peer with GStreamer's webrtcbin. Its ICE and DTLS are correct, so the other side decrypts its packets and
 //! reads them. RTP, RTCP and the SCTP of a data channel are changed just before they are encrypted; the SCTP checksum is
@@ -17,13 +18,28 @@ use gst::prelude::*;
 use gst_webrtc::WebRTCDataChannel;
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 
-/// The payload types are those that callbin offers.
-const SENDER: &str = "webrtcbin name=peer bundle-policy=max-bundle \
-    videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=30/1 \
-    ! vp8enc deadline=1 keyframe-max-dist=10 ! rtpvp8pay pt=96 mtu=600 \
-    ! application/x-rtp,media=video,encoding-name=VP8,payload=96 ! peer. \
-    audiotestsrc is-live=true ! opusenc ! rtpopuspay pt=111 \
-    ! application/x-rtp,media=audio,encoding-name=OPUS,payload=111 ! peer.";
+/// A pipeline with this encoder and payloader.
+fn sender(codec: &str) -> String {
+    // The payload types are those that callbin offers.
+    let (encoder, name, number) = match codec {
+        "vp8" => ("vp8enc deadline=1 keyframe-max-dist=10 ! rtpvp8pay", "VP8", 96),
+        "vp9" => ("vp9enc deadline=1 cpu-used=8 keyframe-max-dist=10 ! rtpvp9pay", "VP9", 100),
+        "h264" => ("x264enc tune=zerolatency key-int-max=10 ! rtph264pay config-interval=-1", "H264", 98),
+        "h265" => (
+            "x265enc tune=zerolatency speed-preset=ultrafast key-int-max=10 ! rtph265pay config-interval=-1",
+            "H265",
+            104,
+        ),
+        other => panic!("{other} is not a codec of this program"),
+    };
+    format!(
+        "webrtcbin name=peer bundle-policy=max-bundle \
+        videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=320,height=240,framerate=30/1 \
+        ! {encoder} pt={number} mtu=600 ! application/x-rtp,media=video,encoding-name={name},payload={number} ! peer. \
+        audiotestsrc is-live=true ! opusenc ! rtpopuspay pt=111 \
+        ! application/x-rtp,media=audio,encoding-name=OPUS,payload=111 ! peer."
+    )
+}
 
 /// The first packets of each kind are not changed, so that media and data channel work before they are disturbed.
 const SOUND: u32 = 40;
@@ -36,17 +52,18 @@ type Random = Arc<Mutex<StdRng>>;
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [url, uid, seed, room @ ..] = args.as_slice() else {
-        panic!("usage: callbin-test-garbler URL UID SEED [ROOM]")
+        panic!("usage: callbin-test-garbler URL UID SEED [ROOM [CODEC]]")
     };
     gst::init().expect("GStreamer is installed");
     let seed = seed.parse().expect("the seed is a number");
+    let sender = sender(room.get(1).map_or("vp8", String::as_str));
     let random: Random = Arc::new(Mutex::new(StdRng::seed_from_u64(seed)));
     // By the prefix of the peer's messages.
     let mut peers = HashMap::new();
     take_calls(url, uid, room.first(), |from, message| {
         // An offer begins a connection: the garbage may have ended the one before.
         if matches!(Signal::parse(message), Ok(Signal::Sdp { kind: SdpType::Offer, .. })) {
-            peers.insert(from.to_owned(), Sender(pipeline(&random)));
+            peers.insert(from.to_owned(), Sender(pipeline(&sender, &random)));
         }
         let Some(Sender(peer)) = peers.get(from) else { return Vec::new() };
         react(&peer.by_name("peer").expect("it is named so"), message)
@@ -62,8 +79,8 @@ impl Drop for Sender {
     }
 }
 
-fn pipeline(random: &Random) -> gst::Pipeline {
-    let pipeline = gst::parse::launch(SENDER).expect("the plugins are there");
+fn pipeline(sender: &str, random: &Random) -> gst::Pipeline {
+    let pipeline = gst::parse::launch(sender).expect("the plugins are there");
     let pipeline = pipeline.downcast::<gst::Pipeline>().expect("it is a pipeline");
     let webrtcbin = pipeline.by_name("peer").expect("it is named so");
     let own = random.clone();
