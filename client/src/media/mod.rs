@@ -3,6 +3,7 @@
 pub mod encode;
 pub mod input;
 pub mod meter;
+mod payload;
 pub mod receive;
 pub mod source;
 pub mod target;

@@ -13,6 +13,7 @@ use super::{
     },
     make,
     meter::{Meter, Planes},
+    payload::Payloads,
 };
 use crate::{exit::Failure, plugins, record::Taps, sdp::Kind};
 
@@ -167,6 +168,7 @@ pub fn door(
         taps.encoded(&encoded, kind == Kind::Video);
     }
     let decoder = decoder(format)?;
+    check_payloads(&depay, format);
     if kind == Kind::Video {
         wait_for_key_frames(&depay, &decoder);
     }
@@ -186,6 +188,23 @@ fn hide_losses(sink: &gst::Pad) {
         let is_loss = structure.is_some_and(|it| it.name() == "GstRTPPacketLost");
         // Not `Drop`: GStreamer 1.22 would free the event a second time.
         if is_loss { gst::PadProbeReturn::Handled } else { gst::PadProbeReturn::Ok }
+    });
+}
+
+/// Drops the packets that the depayloader would not survive.
+fn check_payloads(depay: &gst::Element, format: Format) {
+    let Some(pad) = depay.static_pad("sink").filter(|_| matches!(format, Format::H264 | Format::H265)) else {
+        return;
+    };
+    let payloads = Mutex::new(Payloads::new(format));
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let packet = info.buffer().and_then(|buffer| gst_rtp::RTPBuffer::from_buffer_readable(buffer).ok());
+        let takes = packet.is_some_and(|packet| {
+            let payload = packet.payload().unwrap_or_default();
+            payloads.lock().unwrap_or_else(PoisonError::into_inner).take(packet.seq(), payload)
+        });
+        // Not `Drop`: GStreamer 1.22 would free the buffer a second time.
+        if takes { gst::PadProbeReturn::Ok } else { gst::PadProbeReturn::Handled }
     });
 }
 
