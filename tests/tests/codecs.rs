@@ -49,12 +49,12 @@ fn assert_call(callers: &str, callees: &[&str], chosen: [&str; 2]) {
 
 #[test]
 fn h264_and_pcmu() {
-    assert_call("h264,pcmu", &["--codecs", "h264,pcmu"], ["h264", "pcmu"]);
+    assert_call("h264,pcmu", &[], ["h264", "pcmu"]);
 }
 
 #[test]
 fn h265_and_pcma() {
-    assert_call("h265,pcma", &["--codecs", "h265,pcma"], ["h265", "pcma"]);
+    assert_call("h265,pcma", &[], ["h265", "pcma"]);
 }
 
 #[test]
