@@ -69,8 +69,8 @@ pub fn has(element: &str) -> bool {
     gst::ElementFactory::find(element).is_some()
 }
 
-/// The codecs of `--codecs` in their order, each of which must be usable here; without the flag all that are usable, except
-/// PCMU and PCMA. A kind that the flag does not name keeps its default.
+/// The codecs of `--codecs` in their order, each of which must be usable here; without the flag all that are usable. A
+/// kind that the flag does not name keeps its default.
 pub fn codecs(media: &Media) -> Result<Formats, Failure> {
     let mut formats = Vec::new();
     for (kind, (sends, receives)) in [(Kind::Video, media.video()), (Kind::Audio, media.audio())] {
@@ -84,9 +84,7 @@ pub fn codecs(media: &Media) -> Result<Formats, Failure> {
             formats.extend(named);
             continue;
         }
-        // Peers on libdatachannel lose the sound if they are offered a second codec for it.
-        let is_usual = |it: &Format| it.kind() == kind && !matches!(it, Format::Pcmu | Format::Pcma);
-        let all = TABLE.iter().map(|row| row.format).filter(is_usual);
+        let all = TABLE.iter().map(|row| row.format).filter(|it| it.kind() == kind);
         let before = formats.len();
         formats.extend(all.clone().filter(|format| usable(*format).is_ok()));
         if formats.len() == before {

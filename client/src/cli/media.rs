@@ -21,7 +21,7 @@ pub struct Media {
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=120))]
     pub fps: u16,
     /// The codecs to negotiate, in order of preference: vp8, h264, vp9, av1, h265, opus, pcmu, pcma. If the list has no
-    /// codec for video, or none for sound, all that are installed are negotiated, except pcmu and pcma. `callbin codecs` lists them.
+    /// codec for video, or none for sound, all that are installed are negotiated. `callbin codecs` lists them.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub codecs: Vec<Format>,
     /// The video encoder's target in kbit/s.
