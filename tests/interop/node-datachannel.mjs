@@ -100,7 +100,7 @@ class Peer {
     for (const section of this.theirs.split(/^m=/m).slice(1)) {
       const kind = KINDS.find((kind) => section.startsWith(kind));
       const number = Number(new RegExp(`^a=rtpmap:(\\d+) ${kind === "video" ? "VP8" : "opus"}/`, "im").exec(section)?.[1]);
-      const isRejected = / 0 /.test(section.split("\r", 1)[0]) && !section.includes("a=bundle-only");
+      const isRejected = /^\w+ 0 /.test(section) && !section.includes("a=bundle-only");
       if (!kind || !number || isRejected) continue;
       const mid = /^a=mid:(\S+)/m.exec(section)[1];
       this.use(kind, this.pc.addTrack(this.describe(kind, mid, DIRECTIONS[this.media[kind]] ?? "Inactive", number)), number);
