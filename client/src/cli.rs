@@ -186,7 +186,7 @@ pub enum View {
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// A TOML file with options of this command, as in `fps = 15`. The command line and the environment come first.
-    #[arg(long, env = "CALLBIN_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "CALLBIN_CLIENT_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The signalling server, ws:// or wss://. A user and password, as in wss://user:password@host, are sent as
     /// HTTP Basic authentication. The environment names proxies as for curl: http_proxy, https_proxy, all_proxy,
