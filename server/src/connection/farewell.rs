@@ -9,7 +9,7 @@ use async_tungstenite::{
 use futures_util::{AsyncRead, AsyncReadExt, AsyncWriteExt, Sink, Stream};
 use tracing::info;
 
-use super::{End, Phase, Presence, Pump};
+use super::{End, Presence, Pump};
 use crate::{close::CloseReason, edge::stream::Connected};
 
 /// What the peer sends after our close frame.
@@ -27,8 +27,7 @@ pub(super) async fn say(pump: &mut Pump, end: End) {
     match end {
         End::Gone => {}
         End::PeerClosed => {
-            // A pong may still come, although it was sent after the close frame.
-            let can_end = pump.phase != Phase::Pinged && pump.socket.get_mut().begin_end();
+            let can_end = pump.socket.get_mut().begin_end();
             // tungstenite has queued the reply to the peer's close frame, and accepts no other one.
             let _ = poll_fn(|cx| Pin::new(&mut pump.socket).poll_flush(cx)).await;
             if !can_end || has_more(pump.socket.get_mut()).await {
