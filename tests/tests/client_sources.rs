@@ -11,7 +11,9 @@ use std::{
 };
 
 use callbin_tests::{
-    CALLER, Client, DEADLINE, Display, Rtsp, Server, Site, Socket, client::Event, machine, program,
+    CALLER, Client, DEADLINE, Display, Rtsp, Server, Site, Socket,
+    client::{Event, STATS_OFTEN},
+    machine, program,
 };
 use gst::prelude::*;
 use tempfile::TempDir;
@@ -56,7 +58,8 @@ impl Call {
 
     fn of(server: Server, mut command: Command) -> Self {
         command.env("CALLBIN_SERVER", server.ws_url());
-        let mut sender = Client::spawn(command.args(["--headless", "--events", "json", "--size", "320x240"]));
+        command.args(["--headless", "--events", "json", "--size", "320x240"]);
+        let mut sender = Client::spawn(command.args(STATS_OFTEN));
         sender.wait_for("waiting");
         let watcher = Client::start(&server, &["call", "camera", "--receive-only"]);
         Self { sender, watcher, last: 0, _server: server }

@@ -126,7 +126,6 @@ struct Session {
     ice: IceServers,
     is_made: bool,
     was_connected: bool,
-    next_second: Option<Instant>,
 }
 
 /// Why a session wakes up.
@@ -150,7 +149,6 @@ impl Session {
             ice: IceServers::default(),
             is_made: false,
             was_connected: false,
-            next_second: None,
         }
     }
 
@@ -260,7 +258,6 @@ impl Session {
                 Out::Tell(event) => app.reporter.tell(None, &event),
                 Out::Connected => {
                     self.was_connected = true;
-                    self.next_second = Some(Instant::now() + Duration::from_secs(1));
                     app.reporter.tell(None, &Event::DtlsConnected);
                 }
                 Out::Failed { failure, .. } => return Some(Ending::Failed(failure)),
@@ -273,13 +270,6 @@ impl Session {
 
     fn look_at_clock(&mut self, app: &mut App) -> Option<Ending> {
         let now = Instant::now();
-        if let Some(next) = self.next_second.filter(|next| *next <= now) {
-            self.next_second = Some((next + Duration::from_secs(1)).max(now));
-            app.engine.every_second();
-            if let Some(ending) = self.look_at_engine(app) {
-                return Some(ending);
-            }
-        }
         let over = app.options.duration.zip(app.engine.connected(self.key));
         let is_over = over.is_some_and(|(duration, since)| now >= since + duration);
         if let Some(wanted) = app.options.expect_video_frames {
@@ -302,7 +292,7 @@ impl Session {
             (probe.is_some() && self.was_connected).then(|| Instant::now() + Duration::from_millis(20));
         let over = app.options.duration.zip(app.engine.connected(self.key)).map(|(it, since)| since + it);
         let request = self.exchange.deadline().map(|at| app.started + at);
-        [self.next_second, probe, look, over, request].into_iter().flatten().min()
+        [probe, look, over, request].into_iter().flatten().min()
     }
 
     /// Ends the session here and at the server.
