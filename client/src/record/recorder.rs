@@ -1,7 +1,7 @@
 //! Writes the media of one peer: streaming threads hand over frames and never wait, one thread writes.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Write as _},
     path::PathBuf,
     sync::{
@@ -18,7 +18,6 @@ use gst::prelude::*;
 use super::{
     Shared,
     muxer::{Frame, Limits, Muxer, Write},
-    shelf,
 };
 use crate::{data::floor::Who, events::Event};
 
@@ -190,7 +189,7 @@ impl Writer {
     fn begin(&mut self) -> io::Result<()> {
         self.close("a new file begins");
         self.make_room();
-        let (file, path) = self.shared.create(&self.name, shelf::EXTENSION)?;
+        let (file, path) = self.shared.create(&self.name)?;
         self.shared.open().insert(path.clone());
         let event = Event::RecordStarted { file: path.display().to_string() };
         self.shared.tell(self.who.clone(), event);
@@ -227,11 +226,6 @@ impl Writer {
     fn tell_end(&self, file: String, reason: &str) {
         self.shared.tell(self.who.clone(), Event::RecordEnded { file, reason: reason.into() });
     }
-}
-
-/// A new file that nobody else has, for writing.
-pub(super) fn create_new(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).open(path)
 }
 
 /// The lock of a mutex, whatever happened to its last owner.

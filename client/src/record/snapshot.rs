@@ -12,7 +12,7 @@ use std::{
 
 use gst::prelude::*;
 
-use super::{Shared, shelf};
+use super::{Shared, seconds, shelf, under_a_free_name};
 use crate::{data::floor::Who, events::Event};
 
 /// What snapshots end with.
@@ -64,7 +64,8 @@ impl Camera {
     fn store(&self, jpeg: &[u8]) -> io::Result<PathBuf> {
         let Some(to) = &self.shared.snapshot else { return Err(io::ErrorKind::NotFound.into()) };
         if to.is_dir() {
-            let (file, path) = self.shared.create_in(to, &self.name, EXTENSION)?;
+            let make = |path: &Path| fs::File::create_new(path);
+            let (file, path) = under_a_free_name(to, &self.name, seconds(), EXTENSION, make)?;
             drop(file);
             fs::write(&path, jpeg)?;
             return Ok(path);
