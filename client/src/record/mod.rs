@@ -63,6 +63,8 @@ struct Shared {
     told: Sender<Told>,
     /// The number of the latest picture that was asked for.
     wanted: AtomicU64,
+    /// Held while a picture is stored.
+    storing: Mutex<()>,
     /// The files that are written to.
     open: Mutex<BTreeSet<PathBuf>>,
     running: AtomicUsize,
@@ -94,6 +96,7 @@ impl Archive {
             snapshot: flags.snapshot.clone(),
             told: told.clone(),
             wanted: AtomicU64::new(1),
+            storing: Mutex::default(),
             open: Mutex::default(),
             running: AtomicUsize::new(0),
         }))))
