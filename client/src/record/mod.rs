@@ -164,6 +164,11 @@ impl Shared {
         under_a_free_name(folder, name, seconds(), shelf::EXTENSION, |path| File::create_new(path))
     }
 
+    /// The most bytes of one file, if all recordings together have a limit.
+    fn most_of_a_file(&self) -> Option<u64> {
+        self.max_disk.map(|limit| shelf::share(limit, self.running.load(Relaxed)))
+    }
+
     /// Removes the oldest finished recordings if there are too many.
     fn make_room(&self, limit: u64) {
         let Some(folder) = &self.folder else { return };

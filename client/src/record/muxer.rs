@@ -143,6 +143,11 @@ impl Muxer {
         Self { limits, streams: Vec::new(), gathered: VecDeque::new(), file: None, began: None }
     }
 
+    /// The most bytes of a file from now on.
+    pub(super) fn limit_bytes(&mut self, bytes: Option<u64>) {
+        self.limits.bytes = bytes;
+    }
+
     /// A stream will come; frames of others wait for it a little.
     pub(super) fn expect(&mut self, id: usize, is_video: bool) {
         if !self.streams.iter().any(|stream| stream.id == id) {

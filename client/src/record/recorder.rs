@@ -24,8 +24,6 @@ use crate::{data::floor::Who, events::Event};
 /// Frames and bytes that may wait for the disk. Further ones are dropped.
 const MAX_FRAMES: usize = 4096;
 const MAX_BYTES: usize = 32 << 20;
-/// With a limit for the disk, a file is at most this part of it, so that finished files can make room.
-const FILES_PER_DISK: u64 = 8;
 /// Bytes between two looks at the folder.
 const LOOK_AFTER: u64 = 1 << 20;
 
@@ -142,8 +140,7 @@ struct Writer {
 
 impl Writer {
     fn new(shared: Arc<Shared>, name: &str, who: Who, recorder: &Recorder) -> Self {
-        let bytes = shared.max_disk.map(|limit| limit / FILES_PER_DISK);
-        let muxer = Muxer::new(Limits { time: shared.segment, bytes });
+        let muxer = Muxer::new(Limits { time: shared.segment, bytes: None });
         let (waiting, taps) = (recorder.waiting.clone(), recorder.taps.clone());
         Self { shared, name: name.into(), who, waiting, taps, muxer, file: None, unseen: 0 }
     }
@@ -165,6 +162,7 @@ impl Writer {
             for (stream, tap) in lock(&self.taps).iter().enumerate() {
                 self.muxer.expect(stream, tap.is_video);
             }
+            self.muxer.limit_bytes(self.shared.most_of_a_file());
             let writes = self.muxer.frame(frame)?;
             self.carry_out(writes)?;
         }
@@ -201,8 +199,7 @@ impl Writer {
         let Some((file, _)) = &mut self.file else { return Ok(()) };
         file.write_all(bytes)?;
         self.unseen += bytes.len() as u64;
-        let most = self.shared.max_disk.map_or(LOOK_AFTER, |limit| LOOK_AFTER.min(limit / FILES_PER_DISK));
-        if self.unseen > most {
+        if self.unseen > self.shared.most_of_a_file().map_or(LOOK_AFTER, |most| LOOK_AFTER.min(most)) {
             self.make_room();
         }
         Ok(())
