@@ -115,26 +115,28 @@ fn redirects_are_followed_and_the_token_stays_where_it_belongs() {
     let server = Server::start(&[]);
     let mut studio = waiting(&server, "studio", &[]);
     let real = format!("{}whip/studio", server.url());
+    let foreign = Scripted::start(vec![status("307 Temporary Redirect", &format!("location: {real}\r\n"))]);
     let answers = vec![
         status("307 Temporary Redirect", "location: ./elsewhere\r\n"),
-        status("308 Permanent Redirect", &format!("location: {real}\r\n")),
+        status("308 Permanent Redirect", &format!("location: http://{}/foreign\r\n", foreign.address)),
     ];
     let scripted = Scripted::start(answers);
     let url = format!("http://{}/live/one", scripted.address);
     let publisher = start(&server, "publish", &url, &["--token", "hush", "--video-pattern", "red"]);
     studio.wait_for_stats("red", |stats| shows(stats, [255, 0, 0]));
     publisher.hang_up();
-    let requests = scripted.requests("POST");
-    assert_eq!(requests.len(), 2, "{requests:?}");
-    for (request, path) in requests.iter().zip(["/live/one", "/live/elsewhere"]) {
+    let (own, others) = (scripted.requests("POST"), foreign.requests("POST"));
+    assert_eq!((own.len(), others.len()), (2, 1), "{own:?} {others:?}");
+    for (request, path) in own.iter().chain(&others).zip(["/live/one", "/live/elsewhere", "/foreign"]) {
         let lower = request.to_lowercase();
         assert!(lower.starts_with(&format!("post {path} ")), "{request}");
-        assert!(
-            lower.contains("authorization: bearer hush") && lower.contains("content-type: application/sdp")
-        );
+        assert!(lower.contains("content-type: application/sdp"), "{request}");
         assert!(request.contains("a=candidate:") && request.contains("a=sendonly"), "{request}");
         assert!(!request.contains("m=application"), "{request}");
     }
+    assert!(own.iter().all(|it| it.to_lowercase().contains("authorization: bearer hush")), "{own:?}");
+    let others = foreign.requests("");
+    assert!(!others.iter().any(|it| it.contains("hush") || it.contains("authorization")), "{others:?}");
 }
 
 #[test]

@@ -54,8 +54,7 @@ impl Reply {
     }
 }
 
-/// Sends a request to `to`, and follows redirects that keep method and body (307, 308; RFC 9725, section 4.5), but none
-/// from TLS to none. The token goes to the origin of `server.address` only.
+/// Sends a request to `to`, and follows redirects that keep method and body (307, 308; RFC 9725, section 4.5). The token goes to the origin of `server.address` only.
 pub(super) async fn send(server: &Server, to: &Address, question: &Question) -> Result<Reply, Failure> {
     let mut at = to.clone();
     for _ in 0..=MAX_REDIRECTS {
@@ -66,7 +65,7 @@ pub(super) async fn send(server: &Server, to: &Address, question: &Question) -> 
             return Ok(reply);
         }
         let next = reply.header("location").and_then(|to| links::resolve(&at, to));
-        match next.filter(|next| next.secure || !at.secure) {
+        match next {
             Some(next) => at = next,
             None => return Ok(reply),
         }
@@ -85,7 +84,7 @@ async fn ask(server: &Server, at: &Address, question: &Question) -> Result<Reply
 
 fn request(server: &Server, at: &Address, question: &Question) -> Result<Request<Full<Bytes>>, Failure> {
     let mut request = http::request(question.method.clone(), at, &at.target());
-    if at.origin() == server.address.origin()
+    if at.is_same_origin(&server.address)
         && let Some(authorization) = server.authorization()?
     {
         request = request.header(header::AUTHORIZATION, authorization);

@@ -6,9 +6,15 @@ use crate::{
     ice::IceServers,
 };
 
-/// The URL that a `Location` names, relative to the URL that was asked (RFC 3986, section 5.2).
+/// The URL that a `Location` names, relative to the URL that was asked (RFC 3986, section 5.2). `None` also if it leaves TLS.
 pub(super) fn resolve(base: &Address, location: &str) -> Option<Address> {
-    if location.contains("://") {
+    absolute(base, location).filter(|to| to.secure || !base.secure)
+}
+
+fn absolute(base: &Address, location: &str) -> Option<Address> {
+    // Other schemes are none of ours. A query may contain a URL.
+    let path = location.find(['/', '?', '#']).unwrap_or(location.len());
+    if location.get(..path).is_some_and(|start| start.contains(':')) {
         return Address::parse(location, HTTP);
     }
     let origin = base.origin();
@@ -137,12 +143,23 @@ mod tests {
             ("../../../s", "https://a.example:8443/s"),
             ("?s=1", "https://a.example:8443/whip/studio?s=1"),
             ("", "https://a.example:8443/whip/studio?x=1"),
+            ("s?next=http://b.example/", "https://a.example:8443/whip/s?next=http://b.example/"),
         ] {
             assert_eq!(at(base, location).as_deref(), Some(wanted), "{location}");
         }
-        for bad in ["ftp://b/s", "https://", "http://a b/"] {
+        for bad in ["ftp://b/s", "https://", "https://a b/", "mailto:b"] {
             assert_eq!(at(base, bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn no_location_leads_from_tls_to_plain_text() {
+        assert_eq!(at("https://a.example/whip", "http://a.example/s"), None);
+        assert_eq!(
+            at("http://a.example/whip", "https://a.example/s").as_deref(),
+            Some("https://a.example/s")
+        );
+        assert_eq!(at("http://a.example/whip", "http://b.example/s").as_deref(), Some("http://b.example/s"));
     }
 
     #[test]
