@@ -44,8 +44,8 @@ use crate::{
 /// At the end of the process: how long the last frames may take, and how often that is looked at.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);
-/// Recordings of peers of one name that begin in the same second, and pictures.
-const MAX_AGAIN: u32 = 16;
+/// Recordings, or pictures, of one name and second. Uids that differ may have the same name, and a room has up to 256 peers.
+const MAX_AGAIN: u32 = 256;
 
 /// All recordings and snapshots of this process.
 #[derive(Debug, Default)]
@@ -220,13 +220,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_of_one_peer_and_second_are_few_and_none_is_replaced() {
+    fn files_of_one_name_and_second_are_bounded_and_none_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let make =
             |second| under_a_free_name(folder.path(), "anna", second, ".mkv", |path| File::create_new(path));
-        assert_eq!((0..100).filter(|_| make(0).is_ok()).count(), 16);
+        assert_eq!((0..500).filter(|_| make(0).is_ok()).count(), 256);
         assert!(make(0).unwrap_err().to_string().contains("too many files of anna"));
         assert!(make(1).is_ok());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 17);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 257);
     }
 }
