@@ -64,6 +64,11 @@ pub(super) fn ice_servers<'a>(headers: impl Iterator<Item = &'a str>) -> IceServ
     servers
 }
 
+/// The ICE servers for the next session, after one whose answer named these.
+pub(super) fn renewed(known: IceServers, named: &IceServers, are_ignored: bool) -> IceServers {
+    if are_ignored || *named == IceServers::default() { known } else { named.clone() }
+}
+
 /// Splits at a separator outside of quotes and angle brackets.
 fn split(text: &str, separator: char) -> Vec<&str> {
     let (mut quoted, mut escaped, mut in_url) = (false, false, false);
@@ -174,6 +179,16 @@ mod tests {
         );
         assert_eq!(servers.stun.as_deref(), Some("stun://stun.example.net:3478"));
         assert_eq!(servers.turn, ["turn://a%3Bb%2Cc:x%22y@turn.example.net?transport=udp"]);
+    }
+
+    #[test]
+    fn the_last_ice_servers_count_unless_those_of_the_server_are_ignored() {
+        let [old, new] = ["<stun:old.example>;rel=ice-server", "<stun:new.example>;rel=ice-server"]
+            .map(|link| ice_servers([link].into_iter()));
+        let none = IceServers::default();
+        assert_eq!(renewed(old.clone(), &new, false), new);
+        assert_eq!(renewed(old.clone(), &none, false), old);
+        assert_eq!(renewed(none.clone(), &new, true), none);
     }
 
     #[test]

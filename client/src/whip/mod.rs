@@ -61,9 +61,7 @@ pub async fn run(app: &mut App, url: &Address) -> Result<(), Failure> {
         let mut session = Session::new(app, &server);
         let ending = session.run(app).await;
         session.close(app).await;
-        if session.ice != IceServers::default() {
-            servers = session.ice.clone();
-        }
+        servers = links::renewed(servers, &session.ice, app.options.no_ice_servers);
         if session.was_connected {
             lost = Some(Instant::now());
             recovery = app.backoff(WaitForServer::Limit(RECOVERY));
