@@ -147,6 +147,18 @@ fn no_file_is_larger_than_its_limit_and_none_is_tiny() {
 }
 
 #[test]
+fn without_a_key_frame_a_file_ends_at_its_size_and_sound_goes_on() {
+    let mut muxer = recording(Limits { time: None, bytes: Some(4000) }, &[AUDIO, VIDEO]);
+    let mut writes = Vec::new();
+    for ms in (20..8000).step_by(20) {
+        writes.extend(muxer.frame(frame(AUDIO, ms, false)).unwrap());
+        writes.extend(muxer.frame(frame(VIDEO, ms, false)).unwrap());
+    }
+    assert!(files(&writes) > 0, "it waits {KEY_WAIT:?} for the key frame");
+    assert!(muxer.file.is_some_and(|file| file.tracks == [AUDIO]));
+}
+
+#[test]
 fn a_frame_too_large_for_a_file_is_a_loss() {
     let mut muxer = recording(Limits { time: None, bytes: Some(4000) }, &[AUDIO, VIDEO]);
     assert_eq!(muxer.frame(large(VIDEO, 33, true, 5000)).unwrap(), [Write::AskKeyFrame(VIDEO)]);
