@@ -61,9 +61,7 @@ pub async fn run(app: &mut App, url: &Address) -> Result<(), Failure> {
         let mut session = Session::new(app, &server);
         let ending = session.run(app).await;
         session.close(app).await;
-        if session.ice != IceServers::default() {
-            servers = session.ice.clone();
-        }
+        servers = links::renewed(servers, &session.ice, app.options.no_ice_servers);
         if session.was_connected {
             lost = Some(Instant::now());
             recovery = app.backoff(WaitForServer::Limit(RECOVERY));
@@ -111,6 +109,11 @@ async fn ask_for_ice_servers(app: &App, server: &Server) -> IceServers {
         Ok(Ok(reply)) if reply.status < 300 => links::ice_servers(reply.all("link")),
         _ => IceServers::default(),
     }
+}
+
+/// Whether the server has made a session.
+fn is_made(reply: &Reply) -> bool {
+    matches!(reply.status, 200 | 201)
 }
 
 /// One session.
@@ -187,14 +190,16 @@ impl Session {
 
     /// The first reply is that to the offer; further ones are those to candidates, which may fail.
     fn replied(&mut self, app: &mut App, reply: Result<Reply, Failure>) -> Result<(), Failure> {
+        if !self.is_made {
+            self.exchange.answered(false);
+            return self.posted(app, &reply?);
+        }
         match reply {
-            Ok(reply) if self.is_made => self.patched(&reply),
-            Ok(reply) => self.posted(app, &reply)?,
-            Err(failure) if self.is_made => {
+            Ok(reply) => self.patched(&reply),
+            Err(failure) => {
                 tracing::debug!("a candidate was not sent: {failure}");
                 self.exchange.answered(true);
             }
-            Err(failure) => return Err(failure),
         }
         Ok(())
     }
@@ -221,9 +226,20 @@ impl Session {
     }
 
     fn posted(&mut self, app: &mut App, reply: &Reply) -> Result<(), Failure> {
-        if !matches!(reply.status, 200 | 201) {
+        if !is_made(reply) {
             return Err(links::refusal(reply.status, reply.header("retry-after")));
         }
+        self.made(reply);
+        self.exchange.answered(self.resource.is_some());
+        let Ok(sdp) = String::from_utf8(reply.body.clone()) else {
+            return Err(Failure::new(ExitCode::NegotiationFailed, "the server's answer is no text"));
+        };
+        app.engine.signal(self.key, Signal::Sdp { kind: SdpType::Answer, sdp });
+        Ok(())
+    }
+
+    /// Notes what the headers say about the new session.
+    fn made(&mut self, reply: &Reply) {
         self.is_made = true;
         self.ice = links::ice_servers(reply.all("link"));
         let location = reply.header("location").and_then(|to| links::resolve(&reply.from, to));
@@ -232,12 +248,6 @@ impl Session {
         }
         let etag = reply.header("etag").map(String::from);
         self.resource = location.map(|location| (location, etag));
-        self.exchange.answered(self.resource.is_some());
-        let Ok(sdp) = String::from_utf8(reply.body.clone()) else {
-            return Err(Failure::new(ExitCode::NegotiationFailed, "the server's answer is no text"));
-        };
-        app.engine.signal(self.key, Signal::Sdp { kind: SdpType::Answer, sdp });
-        Ok(())
     }
 
     fn patched(&mut self, reply: &Reply) {
@@ -299,6 +309,14 @@ impl Session {
     async fn close(&mut self, app: &mut App) {
         app.engine.close(self.key);
         while app.engine.next_out().is_some() {}
+        // The server may make the session that was asked for, and only its answer says how to end it.
+        if self.exchange.is_asking() && !self.is_made {
+            match timeout(DELETE_LIMIT, self.replies.recv()).await {
+                Ok(Ok(Ok(reply))) if is_made(&reply) => self.made(&reply),
+                Ok(_) => {}
+                Err(_) => tracing::warn!("the server may make a session that is not wanted any more"),
+            }
+        }
         let Some((resource, _)) = self.resource.take() else { return };
         let question = Question { method: Method::DELETE, body: None, etag: None };
         match timeout(DELETE_LIMIT, send(&self.server, &resource, &question)).await {
