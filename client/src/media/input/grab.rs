@@ -57,7 +57,7 @@ impl Grab {
         let pipes = (child.stdout.take(), child.stderr.take());
         let grab = Self(child);
         let (Some(frames), Some(errors)) = pipes else { return Err("a process without pipes".into()) };
-        let bytes = usize::from(plan.size.width) * usize::from(plan.size.height) * 3 / 2;
+        let bytes = plan.layout.size();
         let (tap, tell) = (tap.clone(), tell.clone());
         let work = move || read(frames, errors, bytes, &tap, &tell);
         thread::Builder::new().name("grab".into()).spawn(work).map_err(|error| error.to_string())?;

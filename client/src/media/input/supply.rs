@@ -40,6 +40,8 @@ pub(super) struct Plan {
     /// What events and cards call it.
     pub(super) label: String,
     pub(super) size: Size,
+    /// Of raw pictures of this size.
+    pub(super) layout: gst_video::VideoInfo,
     pub(super) fps: u16,
     pub(super) parts: Vec<(Kind, Arc<Relay>)>,
 }
@@ -264,7 +266,8 @@ fn interval(kind: Kind) -> Duration {
 
 /// The picture of a card, or silence.
 fn buffer(kind: Kind, plan: &Plan) -> gst::Buffer {
-    let bytes = if kind == Kind::Audio { vec![0; SOUND_BYTES] } else { card::draw(plan.size, &plan.label) };
+    let bytes =
+        if kind == Kind::Audio { vec![0; SOUND_BYTES] } else { card::draw(&plan.layout, &plan.label) };
     let mut buffer = gst::Buffer::from_slice(bytes);
     if let (Kind::Audio, Some(buffer)) = (kind, buffer.get_mut()) {
         buffer.set_duration(gst::ClockTime::try_from(SOUND).ok());
