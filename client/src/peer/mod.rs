@@ -408,7 +408,7 @@ impl Peer {
                     if medium.kind == Kind::Video {
                         self.outflow.count_by(flow.codec.extension(EXTENSION_TWCC));
                     }
-                    output.send(&self.pipeline, source, flow, self.outflow.share())?;
+                    output.send(&self.pipeline, source, flow, &self.outflow)?;
                 }
             }
         }

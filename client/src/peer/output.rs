@@ -4,15 +4,17 @@
 //! once, and a payloader as soon as something is sent; another one if the codec changes. All have the same SSRC, which is
 //! in our description.
 
+use std::sync::Arc;
+
 use gst::prelude::*;
 use gst_webrtc::WebRTCRTPTransceiver;
 
-use super::extensions::Extensions;
+use super::{extensions::Extensions, outflow::Outflow};
 use crate::{
     agreement::Flow,
     exit::Failure,
     media::{
-        encode::{self, codec::Format, feed::Feed, share::Share},
+        encode::{self, codec::Format, feed::Feed},
         make,
         source::Source,
     },
@@ -99,14 +101,14 @@ impl Output {
         pipeline: &gst::Pipeline,
         source: &Source,
         flow: &Flow,
-        share: Share,
+        outflow: &Arc<Outflow>,
     ) -> Result<(), Failure> {
         let is_used =
             |it: &Chain| (it.format, it.payload_type) == (flow.codec.format, flow.codec.payload_type);
         if !self.chain.as_ref().is_some_and(is_used) {
             self.feed = None;
             self.settled = None;
-            self.replace_chain(pipeline, &flow.codec)?;
+            self.replace_chain(pipeline, &flow.codec, outflow)?;
         }
         let Some(chain) = &self.chain else { return Ok(()) };
         // Another m-line of the peer, with another mid, may have been placed on this seat.
@@ -117,30 +119,43 @@ impl Output {
             self.feed = None;
         }
         if self.feed.is_none() {
-            self.feed = source.attach(flow.codec.format, flow.track.unwrap_or(0), &chain.appsrc, share)?;
+            let (format, track) = (flow.codec.format, flow.track.unwrap_or(0));
+            self.feed = source.attach(format, track, &chain.appsrc, outflow.share())?;
         }
         Ok(())
     }
 
-    fn replace_chain(&mut self, pipeline: &gst::Pipeline, codec: &Codec) -> Result<(), Failure> {
+    fn replace_chain(
+        &mut self,
+        pipeline: &gst::Pipeline,
+        codec: &Codec,
+        outflow: &Arc<Outflow>,
+    ) -> Result<(), Failure> {
         if let Some(old) = self.chain.take() {
             old.remove(pipeline, &self.pad);
         }
         let codec = Codec { extensions: self.codec.extensions.clone(), ..codec.clone() };
         // The pad refuses caps of any other codec.
         self.transceiver.set_codec_preferences(Some(&rtp_caps(&codec)));
-        self.chain = Some(Chain::add(pipeline, &self.pad, &codec, self.ssrc)?);
+        self.chain = Some(Chain::add(pipeline, &self.pad, &codec, self.ssrc, outflow)?);
         Ok(())
     }
 }
 
 impl Chain {
-    fn add(pipeline: &gst::Pipeline, pad: &gst::Pad, codec: &Codec, ssrc: u32) -> Result<Self, Failure> {
+    fn add(
+        pipeline: &gst::Pipeline,
+        pad: &gst::Pad,
+        codec: &Codec,
+        ssrc: u32,
+        outflow: &Arc<Outflow>,
+    ) -> Result<Self, Failure> {
         let caps = codec.format.row().caps.parse::<gst::Caps>().map_err(Failure::internal)?;
         let appsrc = gst_app::AppSrc::builder().caps(&caps).build();
         encode::configure(&appsrc);
         if codec.format.kind() == Kind::Video {
-            encode::gap::watch(&appsrc);
+            let outflow = outflow.clone();
+            encode::gap::watch(&appsrc, move || outflow.may_ask());
         }
         let payloader = payloader(codec)?;
         payloader.set_property("ssrc", ssrc);
