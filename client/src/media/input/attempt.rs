@@ -300,7 +300,7 @@ fn sink(tap: &Arc<Tap>, pace: &Arc<Pace>) -> gst_app::AppSink {
             gst::PadProbeReturn::Ok
         });
     }
-    let (tap, pace) = (tap.clone(), pace.clone());
+    let (tap, pace, ending) = (tap.clone(), pace.clone(), tap.clone());
     let on_sample = move |sink: &gst_app::AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
         let Some(buffer) = sample.buffer_owned() else { return Ok(gst::FlowSuccess::Ok) };
@@ -314,7 +314,8 @@ fn sink(tap: &Arc<Tap>, pace: &Arc<Pace>) -> gst_app::AppSink {
         tap.push(buffer, claimed);
         Ok(gst::FlowSuccess::Ok)
     };
-    sink.set_callbacks(gst_app::AppSinkCallbacks::builder().new_sample(on_sample).build());
+    let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(on_sample);
+    sink.set_callbacks(callbacks.eos(move |_| ending.end()).build());
     sink
 }
 

@@ -127,9 +127,16 @@ struct Keeper {
     /// Number of the attempt under way.
     number: u64,
     taps: Vec<Arc<Tap>>,
-    /// Buffers that each tap had at the last look.
-    seen: Vec<u64>,
+    /// What each tap had at the last look.
+    seen: Vec<Seen>,
     cards: Vec<Card>,
+}
+
+/// What a tap had.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    fed: u64,
+    ended: bool,
 }
 
 /// The card of one part, once it was needed, and when its next buffer is due.
@@ -188,14 +195,18 @@ impl Keeper {
         self.close();
     }
 
-    /// Looks which parts got buffers.
+    /// Looks which parts got buffers, and which ended.
     fn look(&mut self, now: Duration) {
         for part in 0..self.taps.len() {
-            let fed = self.taps.get(part).map_or(0, |tap| tap.fed());
-            if let Some(seen) = self.seen.get_mut(part)
-                && std::mem::replace(seen, fed) != fed
-            {
+            let Some((tap, seen)) = self.taps.get(part).zip(self.seen.get_mut(part)) else { return };
+            // In this order: the last buffer comes before the end.
+            let found = Seen { ended: tap.has_ended(), fed: tap.fed() };
+            let before = std::mem::replace(seen, found);
+            if found.fed != before.fed {
                 self.handle(now, Input::Fed(part));
+            }
+            if found.ended && !before.ended {
+                self.handle(now, Input::PartEnded(part));
             }
         }
     }
@@ -217,7 +228,7 @@ impl Keeper {
     fn open(&mut self) {
         self.number += 1;
         self.taps = self.plan.parts.iter().map(|(_, relay)| Arc::new(Tap::new(relay.clone()))).collect();
-        self.seen = vec![0; self.taps.len()];
+        self.seen = vec![Seen::default(); self.taps.len()];
         let _ = self.orders.send(Order::Open(self.number, self.taps.clone()));
     }
 
@@ -273,4 +284,52 @@ fn buffer(kind: Kind, plan: &Plan) -> gst::Buffer {
         buffer.set_duration(gst::ClockTime::try_from(SOUND).ok());
     }
     buffer
+}
+
+#[cfg(test)]
+mod tests {
+    use gst::prelude::*;
+
+    use super::*;
+    use crate::media::{input, timing::Timing};
+
+    /// Writes a file whose picture ends after a third of a second, and its sound after three seconds.
+    fn film(file: &std::path::Path) {
+        let pipeline = gst::parse::launch(&format!(
+            "videotestsrc num-buffers=10 ! video/x-raw,width=64,height=48,framerate=30/1 ! jpegenc ! matroskamux name=mux \
+             ! filesink location={} audiotestsrc num-buffers=150 samplesperbuffer=960 ! audio/x-raw,rate=48000,channels=1 ! mux.",
+            file.display()
+        ));
+        let pipeline = pipeline.unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let ends = [gst::MessageType::Eos, gst::MessageType::Error];
+        let end = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(60), &ends);
+        assert_eq!(end.expect("an end").type_(), gst::MessageType::Eos);
+        pipeline.set_state(gst::State::Null).unwrap();
+    }
+
+    #[test]
+    fn the_sound_of_a_file_outlives_its_picture() {
+        gst::init().unwrap();
+        let folder = tempfile::TempDir::new().unwrap();
+        let file = folder.path().join("film.mkv");
+        film(&file);
+        let (timing, size) = (Timing::now(), Size { width: 64, height: 48 });
+        let relay = || Arc::new(Relay::new(&gst::Caps::new_any(), &timing));
+        let plan = Plan {
+            spec: Spec::File { path: file.display().to_string(), repeats: false },
+            label: "film".into(),
+            size,
+            layout: input::layout(size).unwrap(),
+            fps: 30,
+            parts: vec![(Kind::Video, relay()), (Kind::Audio, relay())],
+        };
+        let (news, notices) = News::new();
+        let supply = Supply::new(plan, news).unwrap();
+        supply.begin();
+        let lost = [(); 2].map(|()| notices.recv_blocking().unwrap());
+        let ended =
+            |kind| Notice { source: "film".into(), kind, change: Change::Lost("it has ended".into()) };
+        assert_eq!(lost, [Kind::Video, Kind::Audio].map(ended));
+    }
 }
