@@ -71,14 +71,14 @@ impl Source {
         self.track(kind, 0).is_some()
     }
 
-    /// Feeds `appsrc`, of a peer whose path is good for `share`, with a track of the medium in this codec, and requests a
+    /// Feeds `appsrc`, of a peer whose path is good for `share` or of a recording without one, with a track of the medium in this codec, and requests a
     /// key frame for it. `None` if the track is not sent.
     pub fn attach(
         &self,
         format: Format,
         track: usize,
         appsrc: &gst_app::AppSrc,
-        share: Share,
+        share: Option<Share>,
     ) -> Result<Option<Feed>, Failure> {
         let Some(track) = self.track(format.kind(), track) else { return Ok(None) };
         let mut encodings = track.encodings();
@@ -186,7 +186,7 @@ mod tests {
         let entries = [entry(), entry()];
         let feeds = entries
             .each_ref()
-            .map(|it| source.attach(Format::Vp9, 0, it, Share::new(100_000)).unwrap().unwrap());
+            .map(|it| source.attach(Format::Vp9, 0, it, Some(Share::new(100_000))).unwrap().unwrap());
         assert_eq!(running(), [Format::Vp8, Format::Vp9, Format::Opus]);
         assert_eq!(source.tracks[0].encodings().len(), 2, "one encoder serves both peers");
         source.tracks[0].free_unused(Duration::ZERO);

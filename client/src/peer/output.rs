@@ -120,7 +120,7 @@ impl Output {
         }
         if self.feed.is_none() {
             let (format, track) = (flow.codec.format, flow.track.unwrap_or(0));
-            self.feed = source.attach(format, track, &chain.appsrc, outflow.share())?;
+            self.feed = source.attach(format, track, &chain.appsrc, Some(outflow.share()))?;
         }
         Ok(())
     }

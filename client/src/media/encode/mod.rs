@@ -89,8 +89,8 @@ impl Encoding {
         self.format
     }
 
-    /// Feeds `appsrc`, the entry of a peer whose path is good for `share`.
-    pub fn attach(&self, appsrc: &gst_app::AppSrc, share: Share) -> Option<Feed> {
+    /// Feeds `appsrc`, the entry of a peer whose path is good for `share`. A recording has no path, and takes what is encoded.
+    pub fn attach(&self, appsrc: &gst_app::AppSrc, share: Option<Share>) -> Option<Feed> {
         let peers = self.peers.add();
         let Ok(link) = self.producer.add_consumer_with(appsrc, settings()) else {
             peers.remove();
@@ -148,4 +148,34 @@ pub fn configure(appsrc: &gst_app::AppSrc) {
 
 fn settings() -> ConsumerSettings {
     ConsumerSettings { max_time: PEER_QUEUE, ..ConsumerSettings::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::{
+        input::{self, news::News},
+        target::tests::media,
+    };
+
+    #[test]
+    fn a_recording_does_not_lower_the_bit_rate() {
+        gst::init().unwrap();
+        let media = media(&["--size", "160x120", "--no-audio"]);
+        let timing = Timing::now();
+        let inputs = input::make_all(&media, &timing, &News::new().0).unwrap();
+        let encoding = Encoding::start(Format::Vp8, &inputs[0], &media, &timing).unwrap();
+        let entry = || {
+            let entry = gst_app::AppSrc::builder().build();
+            configure(&entry);
+            entry
+        };
+        let entries = [entry(), entry()];
+        let recording = encoding.attach(&entries[0], None).unwrap();
+        assert_eq!(encoding.shares.bits(), None, "it is the only one");
+        let peer = encoding.attach(&entries[1], Some(Share::new(0))).unwrap();
+        assert_eq!(encoding.shares.bits(), Some(0), "a path that carries nothing");
+        drop((recording, peer));
+        assert_eq!(encoding.shares.bits(), None);
+    }
 }
