@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc, Mutex, Once, PoisonError,
-        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -60,7 +60,7 @@ impl Supply {
         let (notes, inbox) = sync_channel(16);
         let (ending, over) = channel();
         let tell = notes.clone();
-        let (orders, todo) = channel();
+        let (orders, todo) = orders();
         let for_worker = plan.clone();
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             thread::Builder::new().name(name.into()).spawn(work).map_err(Failure::internal)
@@ -96,15 +96,49 @@ impl Drop for Supply {
 }
 
 /// An order to the second thread.
+#[derive(Debug)]
 enum Order {
     Open(u64, Vec<Arc<Tap>>),
     Close,
 }
 
+/// Gives orders to the second thread. While that hangs, a new order replaces the one before.
+struct Orders {
+    latest: Arc<Mutex<Option<Order>>>,
+    wake: SyncSender<()>,
+}
+
+/// What the second thread has to do.
+struct Todo {
+    latest: Arc<Mutex<Option<Order>>>,
+    wakes: Receiver<()>,
+}
+
+fn orders() -> (Orders, Todo) {
+    let (wake, wakes) = sync_channel(1);
+    let latest = Arc::default();
+    (Orders { latest: Arc::clone(&latest), wake }, Todo { latest, wakes })
+}
+
+impl Orders {
+    fn give(&self, order: Order) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
+        // If it is full, the thread looks anyway.
+        let _ = self.wake.try_send(());
+    }
+}
+
+impl Todo {
+    /// The orders, until the other end is dropped.
+    fn orders(&self) -> impl Iterator<Item = Order> {
+        self.wakes.iter().filter_map(|()| self.latest.lock().unwrap_or_else(PoisonError::into_inner).take())
+    }
+}
+
 /// Opens and closes the source, one attempt after the other.
-fn work(plan: &Plan, todo: &Receiver<Order>, notes: &SyncSender<Said>) {
+fn work(plan: &Plan, todo: &Todo, notes: &SyncSender<Said>) {
     let mut attempt = None;
-    for order in todo {
+    for order in todo.orders() {
         // Close the old one first: a device can be opened only once.
         drop(attempt.take());
         if let Order::Open(number, taps) = order {
@@ -121,7 +155,7 @@ fn work(plan: &Plan, todo: &Receiver<Order>, notes: &SyncSender<Said>) {
 struct Keeper {
     plan: Plan,
     news: News,
-    orders: Sender<Order>,
+    orders: Orders,
     healing: Healing,
     began: Instant,
     /// Number of the attempt under way.
@@ -147,7 +181,7 @@ struct Card {
 }
 
 impl Keeper {
-    fn new(plan: Plan, news: News, orders: Sender<Order>) -> Self {
+    fn new(plan: Plan, news: News, orders: Orders) -> Self {
         let names: Vec<_> = plan.parts.iter().map(|(kind, _)| part_name(*kind)).collect();
         let at_end = match () {
             () if plan.spec.repeats() => AtEnd::Repeat,
@@ -229,12 +263,12 @@ impl Keeper {
         self.number += 1;
         self.taps = self.plan.parts.iter().map(|(_, relay)| Arc::new(Tap::new(relay.clone()))).collect();
         self.seen = vec![Seen::default(); self.taps.len()];
-        let _ = self.orders.send(Order::Open(self.number, self.taps.clone()));
+        self.orders.give(Order::Open(self.number, self.taps.clone()));
     }
 
     fn close(&mut self) {
         self.taps.drain(..).for_each(|tap| tap.close());
-        let _ = self.orders.send(Order::Close);
+        self.orders.give(Order::Close);
     }
 
     fn report(&self, part: usize, change: Change) {
@@ -306,6 +340,19 @@ mod tests {
         let end = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(60), &ends);
         assert_eq!(end.expect("an end").type_(), gst::MessageType::Eos);
         pipeline.set_state(gst::State::Null).unwrap();
+    }
+
+    #[test]
+    fn a_thread_that_hangs_finds_only_the_latest_order() {
+        let (orders, todo) = orders();
+        for number in 1..=1000 {
+            orders.give(Order::Open(number, Vec::new()));
+            orders.give(Order::Close);
+        }
+        orders.give(Order::Open(7, Vec::new()));
+        drop(orders);
+        let found: Vec<Order> = todo.orders().collect();
+        assert!(matches!(found[..], [Order::Open(7, _)]), "{found:?}");
     }
 
     #[test]
