@@ -338,6 +338,10 @@ impl Engine {
                 continue;
             };
             let Some(peer) = &mut slot.peer else { continue };
+            if let Some(Err(failure)) = self.source.as_ref().map(|source| peer.go_on(source)) {
+                self.fail(key, "connected", failure);
+                continue;
+            }
             slot.seat.iter().for_each(Seat::look);
             let stats = peer.stats();
             let has_vanished = has_vanished(stats.silence_ms, &slot.negotiation.flows());

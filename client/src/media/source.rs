@@ -3,6 +3,7 @@
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
+    task::Poll,
     thread,
     time::Duration,
 };
@@ -72,7 +73,7 @@ impl Source {
     }
 
     /// Feeds `appsrc`, of a peer whose path is good for `share` or of a recording without one, with a track of the medium in this codec, and requests a
-    /// key frame for it. `None` if the track is not sent.
+    /// key frame for it. `None` if the track is not sent, or if its encoder is still being tried: try again later.
     pub fn attach(
         &self,
         format: Format,
@@ -85,7 +86,9 @@ impl Source {
         let encoding = match encodings.iter().position(|it| it.format() == format) {
             Some(at) => encodings.get(at),
             None => {
-                encodings.push(Encoding::start(format, &track.input, &self.media, &self.timing)?);
+                // This runs on the app's loop, which must not wait for a driver.
+                let Poll::Ready(encoder) = trial::known(format) else { return Ok(None) };
+                encodings.push(Encoding::start(format, encoder, &track.input, &self.media, &self.timing)?);
                 encodings.last()
             }
         };
@@ -144,7 +147,7 @@ impl Track {
         let kind = input.kind();
         let format =
             formats.of(kind).next().ok_or_else(|| Failure::internal("no codec for a medium that is sent"))?;
-        let first = Encoding::start(format, &input, media, timing)?;
+        let first = Encoding::start(format, trial::best(format, media), &input, media, timing)?;
         Ok(Self { kind, encodings: Mutex::new(vec![first]), input })
     }
 

@@ -415,6 +415,12 @@ impl Peer {
         Ok(())
     }
 
+    /// Begins to send what waits for its encoder. Called once per second.
+    pub fn go_on(&mut self, source: &Source) -> Result<(), Failure> {
+        let mut outputs = self.media.iter_mut().filter_map(|medium| medium.output.as_mut());
+        outputs.try_for_each(|output| output.go_on(source, &self.outflow))
+    }
+
     /// Adds the branches that receive the peer's streams.
     pub fn add_inputs(&mut self, flows: &[Flow], sink: MakeSink<'_>) -> Result<(), Failure> {
         for kind in [Kind::Audio, Kind::Video] {

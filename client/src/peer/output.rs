@@ -33,6 +33,8 @@ pub(super) struct Output {
     /// The mid and codec of what is sent, and our track.
     settled: Option<(String, Codec, Option<usize>)>,
     feed: Option<Feed>,
+    /// Whether something is to be sent, and its encoder was not ready.
+    waits: bool,
 }
 
 /// The elements in front of webrtcbin.
@@ -65,7 +67,7 @@ impl Output {
         let transceiver = pad.property::<WebRTCRTPTransceiver>("transceiver");
         transceiver.set_codec_preferences(Some(&rtp_caps(codec)));
         let codec = codec.clone();
-        Ok(Self { pad, transceiver, ssrc, codec, chain: None, settled: None, feed: None })
+        Ok(Self { pad, transceiver, ssrc, codec, chain: None, settled: None, feed: None, waits: false })
     }
 
     pub(super) fn transceiver(&self) -> &WebRTCRTPTransceiver {
@@ -92,7 +94,7 @@ impl Output {
 
     /// Sends nothing more, until [`Output::send`].
     pub(super) fn stop(&mut self) {
-        self.feed = None;
+        (self.feed, self.waits) = (None, false);
     }
 
     /// Sends as negotiated.
@@ -118,10 +120,20 @@ impl Output {
             self.settled = Some(terms);
             self.feed = None;
         }
-        if self.feed.is_none() {
-            let (format, track) = (flow.codec.format, flow.track.unwrap_or(0));
-            self.feed = source.attach(format, track, &chain.appsrc, Some(outflow.share()))?;
-        }
+        if self.feed.is_none() { self.attach(source, outflow) } else { Ok(()) }
+    }
+
+    /// Begins to send what waits for its encoder.
+    pub(super) fn go_on(&mut self, source: &Source, outflow: &Outflow) -> Result<(), Failure> {
+        if self.waits { self.attach(source, outflow) } else { Ok(()) }
+    }
+
+    fn attach(&mut self, source: &Source, outflow: &Outflow) -> Result<(), Failure> {
+        let Some((chain, (.., track))) = self.chain.as_ref().zip(self.settled.as_ref()) else {
+            return Ok(());
+        };
+        self.feed = source.attach(chain.format, track.unwrap_or(0), &chain.appsrc, Some(outflow.share()))?;
+        self.waits = self.feed.is_none();
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use gst_utils::{
 };
 
 use self::{
-    codec::Format,
+    codec::{Encoder, Format},
     control::Shares,
     encoder::Chain,
     feed::{Feed, Peers},
@@ -47,10 +47,15 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    /// Builds and starts the best encoder of `input` for `format`.
-    pub fn start(format: Format, input: &Input, media: &Media, timing: &Timing) -> Result<Self, Failure> {
-        let encoder = trial::best(format, media)
-            .ok_or_else(|| Failure::internal(format!("no encoder for {format}")))?;
+    /// Builds and starts `encoder` for `format`, fed by `input`.
+    pub fn start(
+        format: Format,
+        encoder: Option<&Encoder>,
+        input: &Input,
+        media: &Media,
+        timing: &Timing,
+    ) -> Result<Self, Failure> {
+        let encoder = encoder.ok_or_else(|| Failure::internal(format!("no encoder for {format}")))?;
         let chain = Chain::make(format, encoder, media)?;
         let entry = gst_app::AppSrc::builder().caps(input.caps()).build();
         let sink = gst_app::AppSink::builder().async_(false).max_buffers(8).build();
@@ -164,7 +169,8 @@ mod tests {
         let media = media(&["--size", "160x120", "--no-audio"]);
         let timing = Timing::now();
         let inputs = input::make_all(&media, &timing, &News::new().0).unwrap();
-        let encoding = Encoding::start(Format::Vp8, &inputs[0], &media, &timing).unwrap();
+        let encoder = trial::best(Format::Vp8, &media);
+        let encoding = Encoding::start(Format::Vp8, encoder, &inputs[0], &media, &timing).unwrap();
         let entry = || {
             let entry = gst_app::AppSrc::builder().build();
             configure(&entry);

@@ -5,6 +5,7 @@
 
 use std::{
     sync::{OnceLock, mpsc},
+    task::Poll,
     thread,
     time::Duration,
 };
@@ -39,16 +40,32 @@ pub fn best(format: Format, media: &Media) -> Option<&'static Encoder> {
     *CHOSEN.get(position)?.get_or_init(choose)
 }
 
+/// The best encoder of a codec that works here, without waiting for a trial. It is pending until [`prepare`] has tried the
+/// hardware.
+pub fn known(format: Format) -> Poll<Option<&'static Encoder>> {
+    let chosen = TABLE.iter().position(|row| row.format == format).and_then(|at| CHOSEN.get(at)?.get());
+    chosen.map_or_else(|| untried(format.row().encoders, &has), |encoder| Poll::Ready(*encoder))
+}
+
+/// What is chosen without a trial.
+fn untried(encoders: &'static [Encoder], has: &dyn Fn(&str) -> bool) -> Poll<Option<&'static Encoder>> {
+    match encoders.iter().find(|it| has(it.element.factory)) {
+        Some(first) if first.is_hardware => Poll::Pending,
+        first => Poll::Ready(first),
+    }
+}
+
 /// Tries the encoders of these codecs in the background, before a peer needs one.
 pub fn prepare(formats: Formats, media: &Media) {
     let media = media.clone();
-    let spawned = thread::Builder::new().name("trials".into()).spawn(move || {
+    let work = move || {
         for format in formats.iter() {
             let _ = best(format, &media);
         }
-    });
-    if let Err(error) = spawned {
-        tracing::debug!("encoders are not tried early: {error}");
+    };
+    if let Err(error) = thread::Builder::new().name("trials".into()).spawn(work.clone()) {
+        tracing::debug!("encoders are tried in the foreground: {error}");
+        work();
     }
 }
 
@@ -122,6 +139,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn only_hardware_has_to_be_waited_for() {
+        let encoders = |format: Format| format.row().encoders;
+        let name = |it: Poll<Option<&'static Encoder>>| it.map(|it| it.map(|it| it.element.factory));
+        assert_eq!(name(untried(encoders(Format::H264), &|_| true)), Poll::Pending);
+        let software = |element: &str| ["x264enc", "openh264enc"].contains(&element);
+        assert_eq!(name(untried(encoders(Format::H264), &software)), Poll::Ready(Some("x264enc")));
+        assert_eq!(name(untried(encoders(Format::Vp8), &|_| true)), Poll::Ready(Some("vp8enc")));
+        assert_eq!(name(untried(encoders(Format::Vp8), &|_| false)), Poll::Ready(None));
     }
 
     #[test]
