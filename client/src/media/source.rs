@@ -105,17 +105,6 @@ impl Source {
         self.track(kind, track)?.input.name()
     }
 
-    /// Changes the target of all running encoders of this codec.
-    pub fn set_bitrate(&self, format: Format, bits_per_second: u32) {
-        for track in self.tracks.iter().filter(|track| track.kind == format.kind()) {
-            let encodings = track.encodings();
-            encodings
-                .iter()
-                .filter(|it| it.format() == format)
-                .for_each(|it| it.set_bitrate(bits_per_second));
-        }
-    }
-
     /// Frees encoders that no peer has used for a while.
     pub fn free_unused(&self) {
         self.tracks.iter().for_each(|track| track.free_unused(KEPT));

@@ -35,22 +35,14 @@ impl Chain {
         }
         let element = make(encoder.element.factory)?;
         encoder.settings.iter().for_each(|(name, value)| set(&element, name, &text(*value, media)));
-        let chain = Self { elements: Vec::new(), encoder: element.clone(), rate: encoder.rate };
-        chain.set_bitrate(match row.kind {
-            Kind::Audio => AUDIO_BITRATE,
-            _ => media.bitrate.saturating_mul(1000),
-        });
+        let bits = if row.kind == Kind::Audio { AUDIO_BITRATE } else { media.bitrate.saturating_mul(1000) };
+        set_bitrate(&element, encoder.rate, bits);
         if row.kind == Kind::Video {
             keyframes::limit(&element, Duration::from_millis(u64::from(media.keyframe_interval)));
         }
-        elements.push(element);
+        elements.push(element.clone());
         elements.extend(behind(row, encoder)?);
-        Ok(Self { elements, ..chain })
-    }
-
-    /// Changes the bit rate, also while the encoder runs.
-    pub(super) fn set_bitrate(&self, bits_per_second: u32) {
-        set_bitrate(&self.encoder, self.rate, bits_per_second);
+        Ok(Self { elements, encoder: element, rate: encoder.rate })
     }
 }
 
@@ -155,7 +147,7 @@ mod tests {
             let is =
                 || chain.encoder.property_value(name).serialize().unwrap().parse::<u32>().unwrap() * unit;
             assert_eq!(is(), if row.kind == Kind::Audio { AUDIO_BITRATE } else { 700_000 }, "{encoder:?}");
-            chain.set_bitrate(96_000);
+            set_bitrate(&chain.encoder, chain.rate, 96_000);
             assert_eq!(is(), 96_000, "{encoder:?}");
         }
     }

@@ -40,7 +40,6 @@ pub struct Encoding {
     format: Format,
     pipeline: gst::Pipeline,
     producer: StreamProducer,
-    chain: Chain,
     peers: Peers,
     shares: Shares,
     link: ConsumptionLink,
@@ -82,7 +81,7 @@ impl Encoding {
         }
         timing.apply(&pipeline);
         let link = input.feed(&entry)?;
-        let encoding = Self { format, pipeline, producer, chain, peers, shares, link };
+        let encoding = Self { format, pipeline, producer, peers, shares, link };
         let started = encoding.pipeline.set_state(gst::State::Playing);
         started.map_err(|_| Failure::internal("an encoder does not start"))?;
         tracing::debug!(%format, element = encoder.element.factory, "an encoder starts");
@@ -102,11 +101,6 @@ impl Encoding {
             return None;
         };
         Some(Feed::new(link, peers, self.shares.clone(), share))
-    }
-
-    /// Changes the target of the encoder while it runs.
-    pub fn set_bitrate(&self, bits_per_second: u32) {
-        self.chain.set_bitrate(bits_per_second);
     }
 
     /// Requests a key frame.
