@@ -202,9 +202,8 @@ impl Chain {
 /// The caps of a codec's packets, as webrtcbin describes them.
 pub(super) fn rtp_caps(codec: &Codec) -> gst::Caps {
     let row = codec.format.row();
-    let media = if row.kind == Kind::Audio { "audio" } else { "video" };
     let mut caps = gst::Caps::builder("application/x-rtp")
-        .field("media", media)
+        .field("media", row.kind.name())
         .field("payload", i32::from(codec.payload_type))
         .field("encoding-name", row.encoding.to_ascii_uppercase())
         .field("clock-rate", i32::try_from(row.clock_rate).unwrap_or(i32::MAX));
