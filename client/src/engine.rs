@@ -366,6 +366,10 @@ impl Engine {
                 continue;
             };
             let Some(peer) = &mut slot.peer else { continue };
+            if let Some(Err(failure)) = self.source.as_ref().map(|source| peer.go_on(source)) {
+                self.fail(key, "connected", failure);
+                continue;
+            }
             slot.seat.iter().for_each(Seat::look);
             peer.look();
             if has_vanished(peer.meter().silence(), &slot.negotiation.flows()) {

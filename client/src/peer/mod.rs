@@ -436,11 +436,17 @@ impl Peer {
                     if medium.kind == Kind::Video {
                         self.outflow.count_by(flow.codec.extension(EXTENSION_TWCC));
                     }
-                    output.send(&self.pipeline, source, flow, self.outflow.share())?;
+                    output.send(&self.pipeline, source, flow, &self.outflow)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Begins to send what waits for its encoder. Called once per second.
+    pub fn go_on(&mut self, source: &Source) -> Result<(), Failure> {
+        let mut outputs = self.media.iter_mut().filter_map(|medium| medium.output.as_mut());
+        outputs.try_for_each(|output| output.go_on(source, &self.outflow))
     }
 
     /// Adds the branches that receive the peer's streams.
