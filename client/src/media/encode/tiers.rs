@@ -10,6 +10,9 @@ use std::time::Duration;
 /// A peer stays with an encoder while its path carries this much of what the best one there carries, in percent; so no
 /// peer lowers the bit rate of another by more than this.
 const KEEP: u64 = 60;
+/// With less than that it gets a worse one after this time, because an estimate may fall for a moment; with less than half of that
+/// at once, because the peer would lose frames.
+const MOMENT: Duration = Duration::from_millis(500);
 /// It gets a better encoder when its path has carried this much of what the best one there carries, for this long.
 const BACK: u64 = 75;
 const LONG: Duration = Duration::from_secs(5);
@@ -94,6 +97,8 @@ pub(in crate::media) struct Tiers {
 struct Member {
     id: u64,
     tier: Tier,
+    /// Since when the tier is too much.
+    worse: Option<Duration>,
     /// Since when a better tier is possible, and the worst one that was.
     better: Option<(Duration, Tier)>,
     /// When it last got a better tier, and how long the next one has to be possible.
@@ -122,15 +127,15 @@ impl Tiers {
     ) -> Vec<(u64, Tier)> {
         self.members.retain(|member| lines.iter().any(|line| line.id == member.id));
         let wishes = self.wishes(lines, sent);
-        for (id, wish) in &wishes {
-            match self.members.iter_mut().find(|member| member.id == *id) {
+        for wish in &wishes {
+            match self.members.iter_mut().find(|member| member.id == wish.id) {
                 Some(member) => member.follow(now, *wish),
-                None => self.members.push(Member::new(*id, *wish)),
+                None => self.members.push(Member::new(wish.id, wish.tier)),
             }
         }
         // The encoder of the whole picture never waits for its first peer.
         if !self.members.iter().any(|member| member.tier == Tier::Full) {
-            let best = |id: u64| wishes.contains(&(id, Tier::Full));
+            let best = |id: u64| wishes.iter().any(|wish| (wish.id, wish.tier) == (id, Tier::Full));
             let best = self.members.iter_mut().filter(|member| best(member.id));
             best.for_each(|member| *member = Member::new(member.id, Tier::Full));
         }
@@ -139,54 +144,79 @@ impl Tiers {
 
     /// The tier that suits each peer at the moment: those that are nearly as good as the best one, then the same among the
     /// rest.
-    fn wishes(&self, lines: &[Line], sent: Sent) -> Vec<(u64, Tier)> {
-        let mut rest = lines.to_vec();
+    fn wishes(&self, lines: &[Line], sent: Sent) -> Vec<Wish> {
+        let mut rest: Vec<Wish> = lines.iter().map(Wish::new).collect();
         let mut wishes = Vec::new();
         for tier in Tier::ALL.into_iter().filter(|tier| *tier <= self.last) {
-            let best = rest.iter().map(|line| line.bits).max().unwrap_or(0);
+            let best = rest.iter().map(|wish| wish.bits).max().unwrap_or(0);
             let needs = sent.of(tier).map_or(best, |sent| best.min(sent * MORE / 100));
-            let (fits, others) = rest.into_iter().partition::<Vec<_>, _>(|line| {
-                tier == self.last || line.bits == best || self.suits(line, tier, needs, sent)
+            let (fits, others) = rest.into_iter().partition::<Vec<_>, _>(|wish| {
+                tier == self.last || wish.bits == best || self.suits(wish, tier, needs, sent)
             });
-            wishes.extend(fits.iter().map(|line| (line.id, tier)));
+            wishes.extend(fits.into_iter().map(|wish| Wish { tier, ..wish }));
             rest = others;
+            for wish in rest.iter_mut().filter(|wish| self.tier(wish.id) == Some(tier)) {
+                wish.is_urgent = wish.bits * 200 < needs * KEEP;
+            }
         }
         wishes
     }
 
-    fn suits(&self, line: &Line, tier: Tier, needs: u64, sent: Sent) -> bool {
-        let is = self.members.iter().find(|member| member.id == line.id).map(|member| member.tier);
-        match is {
+    fn tier(&self, id: u64) -> Option<Tier> {
+        self.members.iter().find(|member| member.id == id).map(|member| member.tier)
+    }
+
+    fn suits(&self, wish: &Wish, tier: Tier, needs: u64, sent: Sent) -> bool {
+        match self.tier(wish.id) {
             Some(is) if is > tier => {
-                let is_unknown = sent.of(is).is_some_and(|sent| line.bits >= sent * UNUSED / 100);
-                let carries = if is_unknown { line.bits * UNKNOWN / 100 } else { line.bits };
+                let is_unknown = sent.of(is).is_some_and(|sent| wish.bits >= sent * UNUSED / 100);
+                let carries = if is_unknown { wish.bits * UNKNOWN / 100 } else { wish.bits };
                 carries * 100 >= needs * BACK
             }
-            _ => line.bits * 100 >= needs * KEEP,
+            _ => wish.bits * 100 >= needs * KEEP,
         }
+    }
+}
+
+/// What suits a peer.
+#[derive(Debug, Clone, Copy)]
+struct Wish {
+    id: u64,
+    bits: u64,
+    tier: Tier,
+    /// Whether its tier is far too much.
+    is_urgent: bool,
+}
+
+impl Wish {
+    fn new(line: &Line) -> Self {
+        Self { id: line.id, bits: line.bits, tier: Tier::Full, is_urgent: false }
     }
 }
 
 impl Member {
     fn new(id: u64, tier: Tier) -> Self {
-        Self { id, tier, better: None, rose: None, patience: LONG }
+        Self { id, tier, worse: None, better: None, rose: None, patience: LONG }
     }
 
-    /// A worse tier at once, a better one after it has been possible for a while.
-    fn follow(&mut self, now: Duration, wish: Tier) {
-        if wish > self.tier {
-            let soon = self.rose.is_some_and(|rose| now.saturating_sub(rose) < SOON);
-            self.patience = if soon { (self.patience * 2).min(LONGEST) } else { LONG };
-            (self.tier, self.better, self.rose) = (wish, None, None);
-        } else if wish == self.tier {
-            self.better = None;
+    /// A worse tier soon, a better one after it has been possible for a while.
+    fn follow(&mut self, now: Duration, wish: Wish) {
+        let passed = |since: Duration| now.saturating_sub(since);
+        self.worse = if wish.tier > self.tier { self.worse.or(Some(now)) } else { None };
+        self.better = if wish.tier < self.tier {
+            let (since, worst) = self.better.unwrap_or((now, wish.tier));
+            Some((since, worst.max(wish.tier)))
         } else {
-            let (since, worst) = self.better.unwrap_or((now, wish));
-            let worst = worst.max(wish);
-            self.better = Some((since, worst));
-            if now.saturating_sub(since) >= self.patience {
-                (self.tier, self.better, self.rose) = (worst, None, Some(now));
-            }
+            None
+        };
+        if self.worse.is_some_and(|since| wish.is_urgent || passed(since) >= MOMENT) {
+            let soon = self.rose.is_some_and(|rose| passed(rose) < SOON);
+            self.patience = if soon { (self.patience * 2).min(LONGEST) } else { LONG };
+            (self.tier, self.worse, self.rose) = (wish.tier, None, None);
+        } else if let Some((since, worst)) = self.better
+            && passed(since) >= self.patience
+        {
+            (self.tier, self.better, self.rose) = (worst, None, Some(now));
         }
     }
 }
@@ -252,11 +282,23 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_path_goes_down_at_once_and_up_after_a_while() {
+    fn a_path_that_is_far_worse_goes_down_at_once() {
+        let mut room = Room::new(Quarter);
+        room.after(0, &[1000, 1000]);
+        assert_eq!(room.after(0, &[1000, 290]), [Full, Half]);
+        room.after(0, &[1000, 290, 290]);
+        assert_eq!(room.after(0, &[1000, 290, 80]), [Full, Half, Quarter]);
+    }
+
+    #[test]
+    fn a_worse_path_goes_down_soon_and_up_after_a_while() {
         let mut room = Room::new(Quarter);
         assert_eq!(room.after(10_000, &[1000, 1000]), [Full, Full]);
         assert_eq!(room.after(0, &[1000, 601]), [Full, Full]);
-        assert_eq!(room.after(0, &[1000, 590]), [Full, Half]);
+        assert_eq!(room.after(400, &[1000, 310]), [Full, Full], "for a moment");
+        assert_eq!(room.after(10_000, &[1000, 600]), [Full, Full]);
+        assert_eq!(room.after(400, &[1000, 590]), [Full, Full]);
+        assert_eq!(room.after(200, &[1000, 590]), [Full, Half]);
         assert_eq!(room.after(30_000, &[1000, 740]), [Full, Half], "nearly enough");
         assert_eq!(room.after(4_800, &[1000, 760]), [Full, Half]);
         assert_eq!(room.after(0, &[1000, 700]), [Full, Half]);
@@ -284,7 +326,7 @@ mod tests {
     fn three_kinds_of_paths_have_three_encoders_and_no_more() {
         let mut room = Room::new(Quarter);
         assert_eq!(room.after(0, &[60, 1000, 300, 900, 200]), [Quarter, Full, Half, Full, Half]);
-        assert_eq!(room.after(0, &[60, 1000, 300, 900, 100]), [Quarter, Full, Half, Full, Quarter]);
+        assert_eq!(room.after(600, &[60, 1000, 300, 900, 100]), [Quarter, Full, Half, Full, Quarter]);
         let mut small = Room::new(Half);
         assert_eq!(small.after(0, &[1000, 300, 60]), [Full, Half, Half]);
         let mut tiny = Room::new(Full);
