@@ -21,6 +21,8 @@ mod sack;
 mod shared;
 pub mod spec;
 mod stale;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,
@@ -268,11 +270,18 @@ impl Join {
 
     /// A channel is open.
     fn open(self: &Arc<Self>, line: &Arc<Line>, may_open: &dyn Fn() -> bool) {
-        if !may_open() || !line.open() {
+        if !may_open() {
             return;
         }
-        let effects = self.floor().opened(line.key, line.who.clone());
-        self.all_lines().insert(line.key, line.clone());
+        let effects = {
+            // Under this lock no channel is closed in between: it would stay for ever.
+            let mut floor = self.floor();
+            if !line.open() {
+                return;
+            }
+            self.all_lines().insert(line.key, line.clone());
+            floor.opened(line.key, line.who.clone())
+        };
         self.has_lines.notify_all();
         self.carry_out(effects);
         if self.spec.end.is_shared() {
@@ -288,10 +297,14 @@ impl Join {
 
     /// A message came from the peer.
     fn hear(&self, line: &Arc<Line>, bytes: &[u8]) {
-        if line.is_closed() {
-            return;
-        }
-        let (passes, effects) = self.floor().message(self.born.elapsed(), line.key);
+        let (passes, effects) = {
+            // Under this lock, as in `open`: a channel that is closed must not become the holder.
+            let mut floor = self.floor();
+            if line.is_closed() {
+                return;
+            }
+            floor.message(self.born.elapsed(), line.key)
+        };
         self.changed.notify_all();
         self.carry_out(effects);
         if !passes || (bytes.is_empty() && !self.spec.text) {
@@ -341,8 +354,10 @@ impl Join {
         if !self.spec.end.is_shared() {
             line.queue.close();
         }
-        let was_open = self.all_lines().remove(&line.key).is_some();
-        let effects = self.floor().closed(line.key);
+        let (was_open, effects) = {
+            let mut floor = self.floor();
+            (self.all_lines().remove(&line.key).is_some(), floor.closed(line.key))
+        };
         self.carry_out(effects);
         if was_open {
             self.ended(line.who.clone(), reason);
