@@ -28,7 +28,7 @@ install: ## Install the programs that `make build` built in PREFIX (/usr/local);
 
 deb: ## Build Debian packages of server and client; MAINTAINER="Name <address>" sets their maintainer
 	@command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
-	cargo build --release --locked --package callbin-server --package callbin --package callbin-load
+	cargo build --release --locked --package callbin-server --package callbin
 	rm -rf target/package
 	@for name in callbin-server callbin; do BIN=target/release scripts/manual.sh target/package/$$name $$name; done
 	cargo deb --package callbin-server --no-build --locked $(if $(MAINTAINER),--maintainer "$(MAINTAINER)")

@@ -5,7 +5,7 @@ set -eu
 bin=${BIN:-target/release}
 share=$1
 shift
-bash=$share/bash-completion/completions zsh=$share/zsh/vendor-completions fish=$share/fish/vendor_completions.d
+bash=$share/bash-completion/completions zsh=$share/zsh/site-functions fish=$share/fish/vendor_completions.d
 mkdir -p "$bash" "$zsh" "$fish"
 for program; do
     "$bin/$program" man "$share/man/man1"

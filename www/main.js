@@ -25,10 +25,12 @@ const RING_MS = 30_000;
 const UID_MS = 60_000;
 /** How long the server and the peer may take for each step when a call is resumed. */
 const RESUME_MS = 10_000;
-/** When we look for packets of a peer whose session the server has ended: those under way have arrived, and a check of the
- * path (RFC 7675) is among the later ones. */
+/** When we look for packets of a peer whose session the server has ended: those under way have arrived. A peer without media
+ * sends only checks of the path, every 4 to 6 s (RFC 7675, section 5.1). */
 const LISTEN_FROM_MS = 500;
 const LISTEN_MS = 2500;
+const LISTEN_QUIET_MS = 6500;
+const LISTEN_STEP_MS = 250;
 /** How long an accepted call waits for the camera: the browser may ask the user first. */
 const CAMERA_MS = 15_000;
 const STATS_MS = 1000;
@@ -137,10 +139,15 @@ class App {
   async #listen(uid, step) {
     const received = async () => (await this.peers.get(uid)?.received()) ?? 0;
     const pause = (/** @type {number} */ ms) => new Promise((done) => setTimeout(done, ms));
+    const until = performance.now() + LISTEN_FROM_MS + (this.peers.get(uid)?.receivesMedia ? LISTEN_MS : LISTEN_QUIET_MS);
     await pause(LISTEN_FROM_MS);
     const before = await received();
-    await pause(LISTEN_MS);
-    this.do({ type: "listened", step, lives: (await received()) > before });
+    let lives = false;
+    while (!lives && performance.now() < until) {
+      await pause(LISTEN_STEP_MS);
+      lives = (await received()) > before;
+    }
+    this.do({ type: "listened", step, lives });
   }
 
   async #askWhy() {

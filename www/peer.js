@@ -132,6 +132,12 @@ export class Peer {
     return (this.state === "connected" || this.state === "interrupted") && !this.hungUp;
   }
 
+  /** Whether the peer sends media. */
+  get receivesMedia() {
+    const directions = this.#connection?.getTransceivers().map((transceiver) => transceiver.currentDirection) ?? [];
+    return directions.some((direction) => direction === "sendrecv" || direction === "recvonly");
+  }
+
   /** The peer's present audio level, linear from 0 to 1. */
   get level() {
     const receiver = this.#connection?.getReceivers().find(({ track }) => track.kind === "audio");

@@ -303,6 +303,12 @@ impl Engine {
         peer.map(|peer| peer.meter().silence())
     }
 
+    /// Whether media are received from the peer, which would arrive all the time.
+    pub fn receives(&self, key: u64) -> bool {
+        let flows = self.slots.get(&key).map(|slot| slot.negotiation.flows()).unwrap_or_default();
+        flows.iter().any(|flow| flow.direction.receives)
+    }
+
     /// Since when the peer has been connected.
     pub fn connected(&self, key: u64) -> Option<Instant> {
         self.slots.get(&key).and_then(|slot| slot.connected)

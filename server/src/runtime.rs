@@ -18,7 +18,7 @@ use futures_util::{AsyncRead, AsyncWrite};
 use hyper::rt::{Sleep, Timer};
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead as _, AsyncWrite as _, Interest, ReadBuf},
+    io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
     net,
     runtime::Builder,
     signal::unix::{Signal, SignalKind, signal},
@@ -29,9 +29,6 @@ use tokio::{
 /// The number of tasks that run before sockets and timers are polled. It is small, so that an honest peer waits behind few
 /// tasks; flooding peers wait for one another (see `fair`).
 const TASKS_AT_A_STRETCH: u32 = 16;
-
-/// Linux's flag of `send` for bytes that more follow on: the kernel waits for these, or for the end of the connection.
-const MSG_MORE: i32 = 0x8000;
 
 /// Runs a future and the tasks that it spawns. When the future ends, the remaining tasks are dropped.
 ///
@@ -106,61 +103,42 @@ impl TcpListener {
 
     pub(crate) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, address) = self.0.accept().await?;
-        Ok((TcpStream { stream, is_ending: false }, address))
+        Ok((TcpStream(stream), address))
     }
 }
 
 /// A connected socket. After a read that does not fill its buffer, or a write that takes only a part, no further system
 /// call is made until the system reports that the socket is readable or writable.
 #[derive(Debug)]
-pub struct TcpStream {
-    stream: net::TcpStream,
-    is_ending: bool,
-}
+pub struct TcpStream(net::TcpStream);
 
 impl TcpStream {
-    /// From now on the kernel holds written bytes, and sends them together with the end of the connection. The connection
-    /// must end soon.
-    pub(crate) fn begin_end(&mut self) {
-        self.is_ending = true;
-    }
-
     /// Waits for bytes and copies them without taking them out of the socket.
     pub(crate) async fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.stream.peek(bytes).await
+        self.0.peek(bytes).await
     }
 }
 
 impl AsyncRead for TcpStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(buf);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut buf))?;
         Poll::Ready(Ok(buf.filled().len()))
     }
 }
 
 impl AsyncWrite for TcpStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if !self.is_ending {
-            return Pin::new(&mut self.stream).poll_write(cx, buf);
-        }
-        loop {
-            ready!(self.stream.poll_write_ready(cx))?;
-            let send = || SockRef::from(&self.stream).send_with_flags(buf, MSG_MORE);
-            match self.stream.try_io(Interest::WRITABLE, send) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                sent => return Poll::Ready(sent),
-            }
-        }
+        Pin::new(&mut self.0).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.0).poll_flush(cx)
     }
 
     /// Ends our direction of the connection; the other end may still send.
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 
@@ -240,9 +218,9 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{ErrorKind, Read, Write};
+    use std::io::Write;
 
-    use futures_util::{AsyncReadExt, AsyncWriteExt, FutureExt};
+    use futures_util::{AsyncReadExt, FutureExt};
 
     use super::*;
 
@@ -251,7 +229,7 @@ mod tests {
     fn after_a_read_that_does_not_fill_its_buffer_nobody_asks_again() {
         block_on(async {
             let listener = TcpListener::new(std::net::TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
-            let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let mut client = std::net::TcpStream::connect(listener.0.local_addr().unwrap()).unwrap();
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut buf = [0; 100];
             client.write_all(b"first").unwrap();
@@ -266,27 +244,9 @@ mod tests {
     fn connections_inherit_nodelay() {
         block_on(async {
             let listener = TcpListener::new(std::net::TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
-            let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let _client = std::net::TcpStream::connect(listener.0.local_addr().unwrap()).unwrap();
             let (stream, _) = listener.accept().await.unwrap();
-            assert!(stream.stream.nodelay().unwrap());
-        });
-    }
-
-    #[test]
-    fn the_last_bytes_are_sent_with_the_end() {
-        block_on(async {
-            let listener = TcpListener::new(std::net::TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
-            let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            client.set_nonblocking(true).unwrap();
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.begin_end();
-            stream.write_all(b"bye").await.unwrap();
-            assert_eq!(client.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
-            drop(stream);
-            client.set_nonblocking(false).unwrap();
-            let mut received = Vec::new();
-            client.read_to_end(&mut received).unwrap();
-            assert_eq!(received, b"bye");
+            assert!(stream.0.nodelay().unwrap());
         });
     }
 }

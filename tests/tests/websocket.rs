@@ -276,11 +276,10 @@ fn closing() {
     let echo = Echo::start(&[]);
     let close = |payload: &[u8]| {
         let mut raw = echo.connect();
-        // What comes with the close is ignored.
-        raw.write(
-            &[frame(true, CLOSE, payload), frame(true, TEXT, b"too late"), frame(true, PING, b"too late")]
-                .concat(),
-        );
+        raw.send(true, CLOSE, payload);
+        // Everything after a close is ignored.
+        raw.send(true, TEXT, b"too late");
+        raw.send(true, PING, b"too late");
         let (_, opcode, answer) = raw.receive().unwrap_or_else(|| panic!("no close frame for {payload:?}"));
         assert_eq!(opcode, CLOSE);
         raw.expect_end();

@@ -40,8 +40,9 @@ pub enum Input {
     Refused(Failure),
     /// A text frame came during an attempt.
     Frame(String),
-    /// [`Resumption::deadline`] has passed; how long the peer has been silent.
-    Deadline(Duration),
+    /// [`Resumption::deadline`] has passed; how long the peer has been silent. `None`: it sends no media, so its silence
+    /// means nothing. DTLS reports that it has hung up, ICE that its path is lost.
+    Deadline(Option<Duration>),
 }
 
 /// An effect, to be carried out by the caller.
@@ -210,12 +211,12 @@ impl Resumption {
         vec![Effect::Disconnect, Effect::ReportRetry(failure.message.clone(), pause)]
     }
 
-    fn deadline_passed(&mut self, now: Duration, silence: Duration) -> Vec<Effect> {
+    fn deadline_passed(&mut self, now: Duration, silence: Option<Duration>) -> Vec<Effect> {
         if self.deadline().is_none_or(|at| now < at) {
             return Vec::new();
         }
         match &self.state {
-            State::Doubt(_) if silence < SIGN_OF_LIFE => {
+            State::Doubt(_) if silence.is_none_or(|silence| silence < SIGN_OF_LIFE) => {
                 self.lost(now, "the peer has lost the connection to the server".into())
             }
             State::Doubt(_) => vec![Effect::PeerLeft],

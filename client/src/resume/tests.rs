@@ -28,8 +28,8 @@ fn agreed() -> (Resumption, Resumption) {
 
 fn pass_time(it: &mut Resumption) -> Vec<Effect> {
     let at = it.deadline().expect("it waits for a time");
-    assert_eq!(it.handle(at - Duration::from_millis(1), Input::Deadline(Duration::ZERO)), []);
-    it.handle(at, Input::Deadline(Duration::ZERO))
+    assert_eq!(it.handle(at - Duration::from_millis(1), Input::Deadline(Some(Duration::ZERO))), []);
+    it.handle(at, Input::Deadline(Some(Duration::ZERO)))
 }
 
 fn frame(it: &mut Resumption, text: &str) -> Vec<Effect> {
@@ -134,14 +134,20 @@ fn who_cannot_resume_is_not_waited_for() {
 fn the_server_may_end_a_session_whose_peer_lives() {
     let (mut caller, _) = agreed();
     assert_eq!(caller.handle(T0, Input::Gone), [Effect::Disconnect]);
-    assert_eq!(caller.handle(T0 + SECOND, Input::Deadline(SECOND)), []);
-    let lost = caller.handle(T0 + DOUBT, Input::Deadline(SIGN_OF_LIFE / 2));
+    assert_eq!(caller.handle(T0 + SECOND, Input::Deadline(Some(SECOND))), []);
+    let lost = caller.handle(T0 + DOUBT, Input::Deadline(Some(SIGN_OF_LIFE / 2)));
     assert!(matches!(&*lost, [Effect::Disconnect, Effect::ReportLost(_)]), "{lost:?}");
     assert_eq!(pass_time(&mut caller), [Effect::Connect]);
 
     let (mut caller, _) = agreed();
     caller.handle(T0, Input::Gone);
-    assert_eq!(caller.handle(T0 + DOUBT, Input::Deadline(SIGN_OF_LIFE)), [Effect::PeerLeft]);
+    assert_eq!(caller.handle(T0 + DOUBT, Input::Deadline(Some(SIGN_OF_LIFE))), [Effect::PeerLeft]);
+
+    // Without media nothing would have come from a peer that lives.
+    let (mut caller, _) = agreed();
+    caller.handle(T0, Input::Gone);
+    let lost = caller.handle(T0 + DOUBT, Input::Deadline(None));
+    assert!(matches!(&*lost, [Effect::Disconnect, Effect::ReportLost(_)]), "{lost:?}");
 }
 
 #[test]

@@ -40,7 +40,9 @@ impl Call {
     /// Checks the deadline of the resumption.
     pub(super) fn look_at_resumption(&mut self, app: &mut App, now: Instant) -> Option<Ending> {
         let is_due = self.resumption.deadline().is_some_and(|at| now >= app.started + at);
-        let silence = app.engine.silence(self.key).unwrap_or(Duration::MAX);
+        // Checks of the path do not count as packets.
+        let silence =
+            app.engine.receives(self.key).then(|| app.engine.silence(self.key).unwrap_or(Duration::MAX));
         if is_due { self.resume(app, Input::Deadline(silence)) } else { None }
     }
 

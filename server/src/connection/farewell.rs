@@ -6,10 +6,10 @@ use async_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, protocol::Role},
 };
-use futures_util::{AsyncRead, AsyncReadExt, AsyncWriteExt, Sink, Stream};
+use futures_util::{AsyncReadExt, AsyncWriteExt, Sink, Stream};
 use tracing::info;
 
-use super::{End, Phase, Presence, Pump};
+use super::{End, Presence, Pump};
 use crate::{close::CloseReason, edge::stream::Connected};
 
 /// What the peer sends after our close frame.
@@ -27,13 +27,9 @@ pub(super) async fn say(pump: &mut Pump, end: End) {
     match end {
         End::Gone => {}
         End::PeerClosed => {
-            // A pong may still come, although it was sent after the close frame.
-            let can_end = pump.phase != Phase::Pinged && pump.socket.get_mut().begin_end();
             // tungstenite has queued the reply to the peer's close frame, and accepts no other one.
             let _ = poll_fn(|cx| Pin::new(&mut pump.socket).poll_flush(cx)).await;
-            if !can_end || has_more(pump.socket.get_mut()).await {
-                drain(pump.socket.get_mut()).await;
-            }
+            drain(pump.socket.get_mut()).await;
         }
         End::Closing(reason) => {
             log(&pump.presence, reason);
@@ -74,16 +70,6 @@ async fn await_answer(pump: &mut Pump) {
             Answer::End => return,
         }
     }
-}
-
-/// Whether the peer has sent something after its close frame, as far as is known without a system call. Peers that keep to
-/// the protocol do not.
-async fn has_more(stream: &mut Connected) -> bool {
-    let mut scratch = [0];
-    poll_fn(|cx| {
-        Poll::Ready(matches!(Pin::new(&mut *stream).poll_read(cx, &mut scratch), Poll::Ready(Ok(1..))))
-    })
-    .await
 }
 
 /// Lets the peer read our close frame: closing a socket with unread data resets the connection, and the close frame would

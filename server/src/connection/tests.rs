@@ -1,11 +1,10 @@
 //! The pump around a translator whose times are short, over a real socket.
 
-use std::{net::TcpListener, pin::pin, thread};
+use std::{net::TcpListener, thread};
 
 use async_tungstenite::tungstenite::{Utf8Bytes, WebSocket};
 use callbin_protocol::PeerId;
 use clap::Parser;
-use futures_util::future::{Either, select};
 
 use super::*;
 use crate::{
@@ -38,48 +37,24 @@ fn serve(translator: impl Translator + 'static, client: fn(&mut WebSocket<std::n
         let _ = socket.close(None);
         while socket.read().is_ok() {}
     });
-    runtime::block_on(run_one(translator, listener));
-    client.join().unwrap();
-}
-
-/// Runs the next connection with this translator.
-async fn run_one(translator: impl Translator + 'static, listener: TcpListener) {
-    let app = app();
-    let lanes = app.lanes.clone();
-    runtime::spawn(async move { lanes.run().await });
-    let listener = runtime::TcpListener::new(listener).unwrap();
-    let (stream, peer) = listener.accept().await.unwrap();
-    let (visit, _) = app.visit(peer).unwrap();
-    let admission = Admission {
-        conn: visit.conn,
-        address: peer,
-        grant: Arc::default(),
-        wants: Wants::default(),
-        translator: Box::new(translator),
-        ticket: visit.entry.unwrap(),
-    };
-    run(Connected::plain(Fair::new(stream, app.lanes.clone())), Vec::new(), admission, app).await;
-}
-
-#[test]
-fn a_close_frame_is_answered_and_the_server_does_not_wait_for_the_clients_end() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
     runtime::block_on(async {
-        let client = runtime::unblock(move || {
-            let stream = std::net::TcpStream::connect(address).unwrap();
-            let mut socket = WebSocket::from_raw_socket(stream, Role::Client, None);
-            socket.close(None).unwrap();
-            let reply = socket.read();
-            while socket.read().is_ok() {}
-            // The socket stays open.
-            (reply, socket)
-        });
-        match select(pin!(run_one(Brief { may_be_silent: None }, listener)), pin!(client)).await {
-            Either::Left((_, client)) => assert!(matches!(client.await.0, Ok(Message::Close(_)))),
-            Either::Right(_) => panic!("the client knows the end first"),
-        }
+        let app = app();
+        let lanes = app.lanes.clone();
+        runtime::spawn(async move { lanes.run().await });
+        let listener = runtime::TcpListener::new(listener).unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let (visit, _) = app.visit(peer).unwrap();
+        let admission = Admission {
+            conn: visit.conn,
+            address: peer,
+            grant: Arc::default(),
+            wants: Wants::default(),
+            translator: Box::new(translator),
+            ticket: visit.entry.unwrap(),
+        };
+        run(Connected::plain(Fair::new(stream, app.lanes.clone())), Vec::new(), admission, app).await;
     });
+    client.join().unwrap();
 }
 
 /// A client may be silent for a moment after its first frame.

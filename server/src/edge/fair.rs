@@ -173,11 +173,6 @@ impl<S> Fair<S> {
         Self { stream, lanes, left: TURN, ticket: None, is_new: true, ahead: None }
     }
 
-    /// The stream itself.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.stream
-    }
-
     /// From now on it does not count as a new connection.
     pub fn settle(&mut self) {
         self.is_new = false;

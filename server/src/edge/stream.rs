@@ -44,14 +44,6 @@ impl Connected {
         self.received
     }
 
-    /// From now on written bytes are sent together with the end of the connection, which must follow. False, and without
-    /// effect, with TLS: a connection with TLS has to end that first.
-    pub fn begin_end(&mut self) -> bool {
-        let Some(MaybeTls::Plain(socket)) = &mut self.stream else { return false };
-        socket.get_mut().begin_end();
-        true
-    }
-
     /// From now on the client does not count, or wait, as a new connection.
     pub fn settle(&mut self) {
         match &mut self.stream {
