@@ -96,8 +96,12 @@ pub struct Desk {
     joins: Arc<Joins>,
     who: Who,
     intake: Arc<Intake>,
-    lines: Mutex<Vec<(Arc<Join>, Arc<Line>)>>,
+    /// `None` when the peer is gone: webrtcbin may still announce channels then.
+    lines: Mutex<Option<Joined>>,
 }
+
+/// Channels, each with its join.
+type Joined = Vec<(Arc<Join>, Arc<Line>)>;
 
 impl Joins {
     /// Prepares the joins, and binds the addresses of those that listen. `told` takes their events.
@@ -120,7 +124,8 @@ impl Joins {
 
     /// The place of a peer.
     pub fn desk(self: &Arc<Self>, who: Who) -> Arc<Desk> {
-        Arc::new(Desk { joins: self.clone(), who, intake: Arc::default(), lines: Mutex::default() })
+        let lines = Mutex::new(Some(Vec::new()));
+        Arc::new(Desk { joins: self.clone(), who, intake: Arc::default(), lines })
     }
 
     /// The process ends: no messages come any more. Waits until what has come is written, within a limit.
@@ -153,6 +158,7 @@ impl Desk {
         let label = channel.label().unwrap_or_default();
         let Some(join) = self.joins.all.iter().find(|join| *join.spec.label == *label) else { return false };
         let mut lines = self.lines();
+        let Some(lines) = &mut *lines else { return true };
         if lines.iter().any(|(other, line)| Arc::ptr_eq(other, join) && !line.is_closed()) {
             tracing::warn!("the peer opened a second channel {label:?}: it is not joined");
             return true;
@@ -180,12 +186,12 @@ impl Desk {
 
     /// The peer is gone.
     pub fn close(&self) {
-        for (join, line) in self.lines().drain(..) {
+        for (join, line) in self.lines().take().into_iter().flatten() {
             join.end(&line, "the connection to the peer is closed");
         }
     }
 
-    fn lines(&self) -> MutexGuard<'_, Vec<(Arc<Join>, Arc<Line>)>> {
+    fn lines(&self) -> MutexGuard<'_, Option<Joined>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -32,16 +32,26 @@ impl Scene {
     }
 
     /// Another channel, not open yet.
-    pub(super) fn line(&mut self) -> Arc<Line> {
-        let key = u64::try_from(self.channels.len()).unwrap();
-        let args: [&dyn ToValue; 2] = [&format!("x{key}"), &None::<gst::Structure>];
+    fn channel(&mut self, label: &str) -> WebRTCDataChannel {
+        let args: [&dyn ToValue; 2] = [&label, &None::<gst::Structure>];
         let channel =
             self.webrtcbin.emit_by_name::<Option<WebRTCDataChannel>>("create-data-channel", &args[..]);
         let channel = channel.unwrap();
+        self.channels.push(channel.clone());
+        channel
+    }
+
+    /// Another channel of the join, not open yet.
+    pub(super) fn line(&mut self) -> Arc<Line> {
+        let key = u64::try_from(self.channels.len()).unwrap();
+        let channel = self.channel("x");
         let queue = if self.join.spec.end.is_shared() { self.join.shared.clone() } else { Arc::default() };
-        let line = Arc::new(Line::new(key, None, &channel, Arc::default(), queue));
-        self.channels.push(channel);
-        line
+        Arc::new(Line::new(key, None, &channel, Arc::default(), queue))
+    }
+
+    /// The joins of a program that has only this one.
+    pub(super) fn joins(&self) -> Arc<Joins> {
+        Arc::new(Joins { all: vec![self.join.clone()], next: AtomicU64::new(100) })
     }
 }
 
@@ -95,4 +105,18 @@ fn a_channel_that_is_closed_while_it_opens_does_not_stay() {
     open.join().unwrap();
     end.join().unwrap();
     assert!(scene.join.lines().is_empty(), "a closed channel stays");
+}
+
+#[test]
+fn a_channel_of_a_peer_that_is_gone_is_not_joined() {
+    let mut scene = Scene::new("x=udp:127.0.0.1:9?exclusive");
+    let desk = scene.joins().desk(None);
+    let [early, late] = [scene.channel("x"), scene.channel("x")];
+    assert!(desk.join(&early, || true));
+    early.emit_by_name::<()>("on-open", &[]);
+    assert_eq!(scene.join.lines().len(), 1);
+    desk.close();
+    assert!(desk.join(&late, || true));
+    late.emit_by_name::<()>("on-open", &[]);
+    assert!(scene.join.lines().is_empty(), "it stays for ever");
 }
