@@ -28,7 +28,7 @@ use std::{
     collections::BTreeMap,
     io::{self, Read},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     thread,
@@ -86,6 +86,8 @@ struct Join {
     shared: Arc<Queue>,
     /// For a shared end: whether its absence was reported.
     is_gone: AtomicBool,
+    /// For a shared end that is gone for good: why.
+    over: OnceLock<String>,
     told: Sender<Told>,
     on_stale: Option<Arc<Runner>>,
 }
@@ -257,9 +259,9 @@ fn options(spec: &Spec) -> gst::Structure {
 impl Join {
     fn new(spec: Spec, on_stale: Option<Arc<Runner>>, told: Sender<Told>) -> Self {
         let floor = Mutex::new(Floor::new(spec.exclusive, spec.hold));
-        let (changed, lines, has_lines, writers, shared, is_gone) = Default::default();
+        let (changed, lines, has_lines, writers, shared, is_gone, over) = Default::default();
         let born = Instant::now();
-        Self { spec, born, floor, changed, lines, has_lines, writers, shared, is_gone, told, on_stale }
+        Self { spec, born, floor, changed, lines, has_lines, writers, shared, is_gone, over, told, on_stale }
     }
 
     fn start(self: &Arc<Self>, bound: Bound) -> Result<(), Failure> {
@@ -290,9 +292,11 @@ impl Join {
         };
         self.has_lines.notify_all();
         self.carry_out(effects);
+        if let Some(why) = self.over.get() {
+            return self.end(line, why);
+        }
         if self.spec.end.is_shared() {
-            self.joined(line);
-            return;
+            return self.joined(line);
         }
         let (join, of) = (self.clone(), line.clone());
         let spawned = thread::Builder::new().name("data-in".into()).spawn(move || own::run(&join, &of));
@@ -386,6 +390,16 @@ impl Join {
         if self.is_gone.swap(false, Relaxed) {
             self.tell(None, Event::DataJoined { label: self.spec.label.clone() });
         }
+    }
+
+    /// A shared end is gone for good: so are the channels, and those that open later.
+    fn end_is_over(&self, why: &str) {
+        let why = self.over.get_or_init(|| why.into());
+        self.lines().iter().for_each(|line| self.end(line, why));
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.get().is_some()
     }
 
     fn carry_out(&self, effects: Vec<Effect>) {

@@ -66,14 +66,16 @@ impl Port {
         self.changed.notify_all();
     }
 
-    /// Writes when the end is there. What an end that goes away does not take is lost.
-    fn write(&self, bytes: &[u8]) {
+    /// Writes when the end is there. What an end that goes away does not take is lost; returns whether it took all.
+    fn write(&self, bytes: &[u8]) -> bool {
         let slot = self.changed.wait_while(self.slot(), |slot| slot.0.is_none());
         let mut slot = slot.unwrap_or_else(PoisonError::into_inner);
         let written = slot.0.as_mut().map(|to| to.write_all(bytes).and_then(|()| to.flush()));
-        if written.is_some_and(|result| result.is_err()) {
+        let has_taken = written.is_some_and(|result| result.is_ok());
+        if !has_taken {
             slot.0 = None;
         }
+        has_taken
     }
 }
 
@@ -81,21 +83,29 @@ impl Port {
 pub(super) fn start(join: &Arc<Join>, bound: Bound) {
     let port = Arc::new(Port::default());
     let (writer, out) = (join.clone(), port.clone());
-    let write = move || {
-        while let Some(mut message) = writer.shared.pop() {
-            let is_line = writer.spec.text && !writer.spec.end.has_messages();
-            if is_line && !message.bytes.ends_with(b"\n") {
-                message.bytes.push(b'\n');
-            }
-            out.write(&message.bytes);
-        }
-    };
+    let write = move || write(&writer, &out);
     let reader = join.clone();
     let read = move || run(&reader, bound, &port);
     let spawn =
         |name: &str, work: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name.into()).spawn(work);
     if spawn("data-out", Box::new(write)).and_then(|_| spawn("data-in", Box::new(read))).is_err() {
         tracing::error!("no thread for --data {}", join.spec.label);
+    }
+}
+
+/// Writes what the peers send.
+fn write(join: &Join, port: &Port) {
+    let is_text = join.spec.text && !join.spec.end.has_messages();
+    while let Some(mut message) = join.shared.pop() {
+        if join.is_over() {
+            continue;
+        }
+        if is_text && !message.bytes.ends_with(b"\n") {
+            message.bytes.push(b'\n');
+        }
+        if !port.write(&message.bytes) && join.spec.end == End::Stdio {
+            join.end_is_over("nothing reads stdout any more");
+        }
     }
 }
 
@@ -186,4 +196,39 @@ fn broadcast(join: &Join, message: &Outgoing) {
 
 fn too_slow(join: &Join, line: &Arc<Line>) {
     join.end(line, "the peer reads too slowly, and others wait");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::Scene, *};
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// A pipe whose reader is gone.
+    struct Broken;
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_loss_of_stdout_closes_the_channels_of_all_peers() {
+        let mut scene = Scene::new("x=stdio");
+        let [first, second, late] = [scene.line(), scene.line(), scene.line()];
+        let (join, port) = (scene.join.clone(), Port::default());
+        port.set(Some(Box::new(Broken)));
+        thread::spawn(move || write(&join, &port));
+        scene.join.open(&first, &|| true);
+        scene.join.open(&second, &|| true);
+        (0..3).for_each(|_| scene.join.hear(&first, b"hello"));
+        assert!(first.wait_closed(LIMIT) && second.wait_closed(LIMIT));
+        scene.join.open(&late, &|| true);
+        assert!(late.is_closed() && scene.join.lines().is_empty());
+    }
 }
