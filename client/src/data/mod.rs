@@ -132,10 +132,7 @@ impl Joins {
 
     /// The process ends: no messages come any more. Waits until what has come is written, within a limit.
     pub fn close(&self) {
-        for join in &self.all {
-            let effects = join.floor().stop();
-            join.carry_out(effects);
-        }
+        self.all.iter().for_each(|join| join.stop());
         let until = Instant::now() + GOODBYE_LIMIT;
         while Instant::now() < until && !self.all.iter().all(|join| join.has_written()) {
             thread::sleep(LOOK);
@@ -305,15 +302,23 @@ impl Join {
         }
     }
 
+    /// Messages have stopped.
+    fn stop(&self) {
+        let effects = self.floor().stop(self.born.elapsed());
+        self.carry_out(effects);
+    }
+
     /// A message came from the peer.
     fn hear(&self, line: &Arc<Line>, bytes: &[u8]) {
-        let (passes, effects) = {
+        let (came, passes, effects) = {
             // Under this lock, as in `open`: a channel that is closed must not become the holder.
             let mut floor = self.floor();
             if line.is_closed() {
                 return;
             }
-            floor.message(self.born.elapsed(), line.key)
+            let came = self.born.elapsed();
+            let (passes, effects) = floor.message(came, line.key);
+            (came, passes, effects)
         };
         self.changed.notify_all();
         self.carry_out(effects);
@@ -321,7 +326,7 @@ impl Join {
             return;
         }
         match line.intake.take(bytes.len()) {
-            Some(share) => line.queue.push(Incoming { bytes: bytes.to_vec(), _share: share }),
+            Some(share) => line.queue.push(Incoming { bytes: bytes.to_vec(), came, _share: share }),
             None => self.end(line, "the end takes too little, and the peer sends on"),
         }
     }
@@ -452,6 +457,11 @@ impl Join {
                 None => self.changed.wait(floor).unwrap_or_else(PoisonError::into_inner),
             };
         }
+    }
+
+    /// Whether a message has waited for too long to be passed on.
+    fn is_late(&self, message: &Incoming) -> bool {
+        self.spec.hold.is_some() && self.floor().is_late(self.born.elapsed(), message.came)
     }
 
     fn has_written(&self) -> bool {

@@ -53,12 +53,12 @@ pub(super) fn run(join: &Arc<Join>, line: &Arc<Line>) {
         Err(error) => return join.end(line, &format!("cannot open its end: {error}")),
     };
     join.joined(line);
-    let (writer, counted, text) = (line.clone(), join.clone(), join.spec.text);
+    let (writer, of) = (line.clone(), join.clone());
     join.writers.fetch_add(1, Relaxed);
     let spawned = thread::Builder::new().name("data-out".into()).spawn(move || {
-        write(&writer, to, text);
+        write(&of, &writer, to);
         cut.finish(Shutdown::Write);
-        counted.writers.fetch_sub(1, Relaxed);
+        of.writers.fetch_sub(1, Relaxed);
         if writer.wait_closed(FOREVER) {
             thread::sleep(LOOK);
             cut.finish(Shutdown::Both);
@@ -114,11 +114,14 @@ fn reap(mut child: Child, line: Arc<Line>) -> io::Result<()> {
 }
 
 /// Writes messages to the end until the channel is closed and all are written.
-fn write(line: &Line, mut to: Writer, text: bool) {
+fn write(join: &Join, line: &Line, mut to: Writer) {
     while let Some(message) = line.queue.pop() {
+        if join.is_late(&message) {
+            continue;
+        }
         let mut bytes = &*message.bytes;
         let mut written = write_all(line, &mut to, &mut bytes);
-        if text && !message.bytes.ends_with(b"\n") {
+        if join.spec.text && !message.bytes.ends_with(b"\n") {
             written = written.and_then(|()| write_all(line, &mut to, &mut &b"\n"[..]));
         }
         if written.and_then(|()| to.flush()).is_err() {
@@ -162,5 +165,28 @@ fn read(join: &Join, line: &Line, mut from: Reader) -> String {
         if let Some(why) = why {
             return why;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::{
+        super::tests::{Scene, Sink},
+        *,
+    };
+
+    #[test]
+    fn messages_from_before_the_stop_are_not_written_after_it() {
+        let mut scene = Scene::new("x=exec:cat?text&hold=3600s");
+        let line = scene.line();
+        scene.join.hear(&line, b"old");
+        scene.join.stop();
+        scene.join.hear(&line, b"new");
+        line.queue.close();
+        let (to, written) = mpsc::channel();
+        write(&scene.join, &line, Box::new(Sink(to)));
+        assert_eq!(written.into_iter().collect::<Vec<_>>().concat(), b"new\n");
     }
 }

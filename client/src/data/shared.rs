@@ -56,6 +56,18 @@ impl std::fmt::Debug for Slot {
     }
 }
 
+impl Slot {
+    /// What an end that goes away does not take is lost. Returns whether it took everything.
+    fn write(&mut self, bytes: &[u8]) -> bool {
+        let written = self.0.as_mut().map(|to| to.write_all(bytes).and_then(|()| to.flush()));
+        let has_taken = written.is_some_and(|result| result.is_ok());
+        if !has_taken {
+            self.0 = None;
+        }
+        has_taken
+    }
+}
+
 impl Port {
     fn slot(&self) -> MutexGuard<'_, Slot> {
         self.to.lock().unwrap_or_else(PoisonError::into_inner)
@@ -66,16 +78,10 @@ impl Port {
         self.changed.notify_all();
     }
 
-    /// Writes when the end is there. What an end that goes away does not take is lost; returns whether it took all.
-    fn write(&self, bytes: &[u8]) -> bool {
+    /// Waits until the end is there.
+    fn wait(&self) -> MutexGuard<'_, Slot> {
         let slot = self.changed.wait_while(self.slot(), |slot| slot.0.is_none());
-        let mut slot = slot.unwrap_or_else(PoisonError::into_inner);
-        let written = slot.0.as_mut().map(|to| to.write_all(bytes).and_then(|()| to.flush()));
-        let has_taken = written.is_some_and(|result| result.is_ok());
-        if !has_taken {
-            slot.0 = None;
-        }
-        has_taken
+        slot.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -100,10 +106,16 @@ fn write(join: &Join, port: &Port) {
         if join.is_over() {
             continue;
         }
+        let mut slot = port.wait();
+        if join.is_late(&message) {
+            continue;
+        }
         if is_text && !message.bytes.ends_with(b"\n") {
             message.bytes.push(b'\n');
         }
-        if !port.write(&message.bytes) && join.spec.end == End::Stdio {
+        let has_taken = slot.write(&message.bytes);
+        drop(slot);
+        if !has_taken && join.spec.end == End::Stdio {
             join.end_is_over("nothing reads stdout any more");
         }
     }
@@ -200,7 +212,12 @@ fn too_slow(join: &Join, line: &Arc<Line>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::Scene, *};
+    use std::sync::mpsc;
+
+    use super::{
+        super::tests::{Scene, Sink},
+        *,
+    };
 
     const LIMIT: Duration = Duration::from_secs(30);
 
@@ -215,6 +232,20 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn messages_from_before_the_stop_are_not_written_after_it() {
+        let mut scene = Scene::new("x=stdio?hold=3600s");
+        let (line, join, port) = (scene.line(), scene.join.clone(), Port::default());
+        join.open(&line, &|| true);
+        join.hear(&line, b"old");
+        join.stop();
+        join.hear(&line, b"new");
+        let (to, written) = mpsc::channel();
+        port.set(Some(Box::new(Sink(to))));
+        thread::spawn(move || write(&join, &port));
+        assert_eq!(written.recv_timeout(LIMIT).unwrap(), b"new");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
     sync::mpsc,
 };
@@ -52,6 +53,20 @@ impl Scene {
     /// The joins of a program that has only this one.
     pub(super) fn joins(&self) -> Arc<Joins> {
         Arc::new(Joins { all: vec![self.join.clone()], next: AtomicU64::new(100) })
+    }
+}
+
+/// Hands on what is written.
+pub(super) struct Sink(pub(super) mpsc::Sender<Vec<u8>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send(bytes.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
