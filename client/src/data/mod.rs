@@ -112,7 +112,7 @@ impl Joins {
         for spec in specs {
             let bound = shared::bind(&spec.end)?;
             let runner = on_stale.filter(|_| spec.hold.is_some()).map(|it| Runner::new(it, &spec.label));
-            let join = Arc::new(Join::new(spec.clone(), runner, told.clone()));
+            let join = Arc::new(Join::new(spec.clone(), runner.transpose()?, told.clone()));
             join.start(bound)?;
             all.push(join);
         }
