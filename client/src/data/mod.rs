@@ -9,6 +9,7 @@
 //! peers are told about that, `lines` cuts what an end says into messages, and `sack` makes a peer wait. The others
 //! move bytes on threads: ends block, and GStreamer's callbacks must not.
 
+mod command;
 mod end;
 mod farewell;
 pub mod floor;
@@ -59,6 +60,8 @@ const MAX_DATAGRAM: usize = 65_535;
 /// At the end of the process: time limit for writing what has come, and how often that is looked at.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);
+/// At the end of the process: time limit for the end of commands, which are killed shortly before.
+const COMMANDS_LIMIT: Duration = command::LAST_WORDS.saturating_add(Duration::from_secs(1));
 
 /// An event, and the peer that it is about.
 pub type Told = (Who, Event);
@@ -82,6 +85,8 @@ struct Join {
     has_lines: Condvar,
     /// For other ends: how many are still written to.
     writers: AtomicUsize,
+    /// How many commands run.
+    commands: AtomicUsize,
     /// For a shared end: the messages of all peers.
     shared: Arc<Queue>,
     /// For a shared end: whether its absence was reported.
@@ -130,11 +135,17 @@ impl Joins {
         Arc::new(Desk { joins: self.clone(), who, intake: Arc::default(), lines })
     }
 
-    /// The process ends: no messages come any more. Waits until what has come is written, within a limit.
+    /// The process ends: no messages come any more. Waits until what has come is written and all commands have ended,
+    /// each within a limit.
     pub fn close(&self) {
         self.all.iter().for_each(|join| join.stop());
-        let until = Instant::now() + GOODBYE_LIMIT;
-        while Instant::now() < until && !self.all.iter().all(|join| join.has_written()) {
+        let now = Instant::now();
+        self.wait(now + GOODBYE_LIMIT, Join::has_written);
+        self.wait(now + COMMANDS_LIMIT, |join| join.commands.load(Relaxed) == 0);
+    }
+
+    fn wait(&self, until: Instant, is_done: impl Fn(&Join) -> bool) {
+        while Instant::now() < until && !self.all.iter().all(|join| is_done(join)) {
             thread::sleep(LOOK);
         }
     }
@@ -256,9 +267,23 @@ fn options(spec: &Spec) -> gst::Structure {
 impl Join {
     fn new(spec: Spec, on_stale: Option<Arc<Runner>>, told: Sender<Told>) -> Self {
         let floor = Mutex::new(Floor::new(spec.exclusive, spec.hold));
-        let (changed, lines, has_lines, writers, shared, is_gone, over) = Default::default();
+        let (changed, lines, has_lines, writers, commands, shared, is_gone, over) = Default::default();
         let born = Instant::now();
-        Self { spec, born, floor, changed, lines, has_lines, writers, shared, is_gone, over, told, on_stale }
+        Self {
+            spec,
+            born,
+            floor,
+            changed,
+            lines,
+            has_lines,
+            writers,
+            commands,
+            shared,
+            is_gone,
+            over,
+            told,
+            on_stale,
+        }
     }
 
     fn start(self: &Arc<Self>, bound: Bound) -> Result<(), Failure> {

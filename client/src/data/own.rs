@@ -4,28 +4,23 @@ use std::{
     io::{self, ErrorKind, Write},
     net::{Shutdown, TcpStream},
     os::unix::net::UnixStream,
-    process::{Child, Command},
     sync::{Arc, atomic::Ordering::Relaxed},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
-    Join,
+    Join, command,
     end::{self, Reader, Writer},
     farewell::Farewell,
     line::{Line, Sent},
-    name_of,
     spec::End,
 };
 
-/// How long a command may run on after its channel is closed.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long a peer has to close a channel whose end is closed, if it does not know of ends.
 const LINGER: Duration = Duration::from_secs(5);
-/// How often a command is looked at meanwhile.
+/// A connection is left open for this time, so that the last bytes are taken.
 const LOOK: Duration = Duration::from_millis(20);
-const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// What ends an end.
 enum Cut {
@@ -59,7 +54,7 @@ pub(super) fn run(join: &Arc<Join>, line: &Arc<Line>) {
         write(&of, &writer, to);
         cut.finish(Shutdown::Write);
         of.writers.fetch_sub(1, Relaxed);
-        if writer.wait_closed(FOREVER) {
+        if writer.wait_closed(Duration::MAX) {
             thread::sleep(LOOK);
             cut.finish(Shutdown::Both);
         }
@@ -75,7 +70,7 @@ pub(super) fn run(join: &Arc<Join>, line: &Arc<Line>) {
     }
 }
 
-fn open(join: &Join, line: &Arc<Line>) -> io::Result<(Reader, Writer, Cut)> {
+fn open(join: &Arc<Join>, line: &Arc<Line>) -> io::Result<(Reader, Writer, Cut)> {
     match &join.spec.end {
         End::Tcp(address) => {
             let stream = end::connect(address)?;
@@ -87,30 +82,11 @@ fn open(join: &Join, line: &Arc<Line>) -> io::Result<(Reader, Writer, Cut)> {
             Ok((Box::new(stream.try_clone()?), Box::new(stream.try_clone()?), Cut::Unix(stream)))
         }
         End::Exec(command) => {
-            let (child, from, to) = end::exec(command, &join.spec.label, name_of(&line.who))?;
-            reap(child, line.clone())?;
+            let (from, to) = command::start(join, line, command)?;
             Ok((from, to, Cut::Child))
         }
         _ => Err(io::Error::other("it is shared")),
     }
-}
-
-/// Waits for the command's end; it may finish its work after its channel is closed.
-fn reap(mut child: Child, line: Arc<Line>) -> io::Result<()> {
-    let work = move || {
-        line.wait_closed(FOREVER);
-        let until = Instant::now() + LAST_WORDS;
-        while let Ok(None) = child.try_wait() {
-            if Instant::now() > until {
-                let group = format!("-{}", child.id());
-                let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
-                let _ = child.wait();
-                return;
-            }
-            thread::sleep(LOOK);
-        }
-    };
-    thread::Builder::new().name("data-exec".into()).spawn(work).map(drop)
 }
 
 /// Writes messages to the end until the channel is closed and all are written.

@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use super::{end, floor::Who, name_of};
+use super::{command, floor::Who, name_of};
 use crate::exit::Failure;
 
 /// Runs one command at a time. Of those that become due meanwhile, the last one is run afterwards.
@@ -73,7 +73,7 @@ impl Runner {
     }
 
     fn start(&self, who: &Who) -> Option<Child> {
-        let mut shell = end::shell(&self.command, &self.label, name_of(who));
+        let mut shell = command::shell(&self.command, &self.label, name_of(who));
         // Our stdout is for events, or for data.
         let child = shell.stdin(Stdio::null()).stdout(io::stderr()).spawn();
         child.inspect_err(|error| tracing::error!("cannot run the command of --on-stale: {error}")).ok()
