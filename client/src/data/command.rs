@@ -23,9 +23,22 @@ pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How often a command is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Variables for us alone: credentials, and those of systemd's readiness and watchdog.
+const OURS: [&str; 6] = [
+    "CALLBIN_TOKEN",
+    "CALLBIN_TOKEN_FILE",
+    "CALLBIN_SERVER",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
+
 /// A command for `sh`, in a process group of its own: Ctrl-C is for us.
 pub(super) fn shell(command: &str, label: &str, who: &str) -> Command {
     let mut shell = Command::new("sh");
+    for name in OURS {
+        shell.env_remove(name);
+    }
     shell.args(["-c", command]).env("CALLBIN_LABEL", label).env("CALLBIN_PEER", who).process_group(0);
     shell
 }
@@ -127,6 +140,16 @@ mod tests {
     /// Whether a process runs; a zombie does not.
     fn runs(pid: &str) -> bool {
         fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
+    #[test]
+    fn commands_get_no_credentials_and_do_not_speak_to_systemd() {
+        let shell = shell("true", "x", "y");
+        let removed: Vec<_> =
+            shell.get_envs().filter_map(|(name, value)| value.is_none().then_some(name)).collect();
+        for name in ["CALLBIN_TOKEN", "CALLBIN_SERVER", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"] {
+            assert!(removed.iter().any(|it| *it == name), "{name}");
+        }
     }
 
     #[test]
