@@ -113,20 +113,10 @@ impl Drop for Running {
 mod tests {
     use std::{fs, path::Path};
 
-    use super::{super::tests::Scene, *};
-
-    const LIMIT: Duration = Duration::from_secs(30);
-
-    fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-        let until = Instant::now() + LIMIT;
-        loop {
-            if let Some(found) = condition() {
-                return found;
-            }
-            assert!(Instant::now() < until, "{what}");
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
+    use super::{
+        super::tests::{LIMIT, Scene, wait_until},
+        *,
+    };
 
     /// A command that leaves a process behind, and `rest`.
     fn with_child(file: &Path, rest: &str) -> String {

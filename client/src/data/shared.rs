@@ -2,11 +2,13 @@
 
 use std::{
     io::{self, Write},
-    net::{TcpListener, UdpSocket},
+    net::{Shutdown, TcpListener, TcpStream, UdpSocket},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
+
+use socket2::{SockRef, TcpKeepalive};
 
 use super::{
     Join,
@@ -21,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Pauses between attempts to open a device again.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A client that is quiet for this time is asked whether it is still there.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// What a shared end is before it is opened: addresses are bound at the start, so that errors are seen then.
 #[derive(Debug)]
@@ -141,13 +145,14 @@ fn run(join: &Arc<Join>, bound: Bound, port: &Port) {
 
 /// One connection after the other. A client that has sent everything still gets answers, until the next one comes.
 fn serve(join: &Join, listener: &TcpListener, port: &Port) {
+    let mut last: Option<TcpStream> = None;
     loop {
-        let halves = listener.accept().and_then(|(stream, _)| {
-            stream.set_nodelay(true)?;
-            Ok((Box::new(stream.try_clone()?), Box::new(stream)))
-        });
-        match halves {
-            Ok((from, to)) => {
+        match listener.accept().and_then(|(stream, _)| client(stream)) {
+            Ok((stream, from, to)) => {
+                // A client that does not read keeps the port until its connection ends.
+                if let Some(last) = last.replace(stream) {
+                    let _ = last.shutdown(Shutdown::Both);
+                }
                 port.set(Some(to));
                 read(join, from);
             }
@@ -157,6 +162,14 @@ fn serve(join: &Join, listener: &TcpListener, port: &Port) {
             }
         }
     }
+}
+
+/// A connection, and both directions of it. One whose client is gone without a word ends at last.
+fn client(stream: TcpStream) -> io::Result<(TcpStream, Reader, Writer)> {
+    stream.set_nodelay(true)?;
+    let alive = TcpKeepalive::new().with_time(QUIET).with_interval(QUIET / 3).with_retries(3);
+    SockRef::from(&stream).set_tcp_keepalive(&alive)?;
+    Ok((stream.try_clone()?, Box::new(stream.try_clone()?), Box::new(stream)))
 }
 
 /// Opens a device again and again, while there are peers for it.
@@ -212,14 +225,12 @@ fn too_slow(join: &Join, line: &Arc<Line>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::{io::Read, net::SocketAddr, sync::mpsc};
 
     use super::{
-        super::tests::{Scene, Sink},
+        super::tests::{LIMIT, Scene, Sink, blocked, wait_until},
         *,
     };
-
-    const LIMIT: Duration = Duration::from_secs(30);
 
     /// A pipe whose reader is gone.
     struct Broken;
@@ -232,6 +243,46 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    /// A client of `tcp-listen`.
+    fn client_of(address: SocketAddr) -> TcpStream {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream
+    }
+
+    #[test]
+    fn the_next_client_comes_after_one_that_does_not_read() {
+        let mut scene = Scene::new("x=tcp-listen:127.0.0.1:0");
+        let (line, join, port) = (scene.line(), scene.join.clone(), Arc::new(Port::default()));
+        join.open(&line, &|| true);
+        let Bound::Tcp(listener) = bind(&join.spec.end).unwrap() else { panic!("it does not listen") };
+        let address = listener.local_addr().unwrap();
+        let slot = port.clone();
+        thread::spawn(move || serve(&join, &listener, &slot));
+        let mut first = client_of(address);
+        let slot = port.clone();
+        let much = blocked(move || {
+            slot.wait().write(&vec![0; 64 << 20]);
+        });
+        first.read_exact(&mut [0]).unwrap();
+        first.shutdown(Shutdown::Write).unwrap();
+        let mut second = client_of(address);
+        much.join().unwrap();
+        assert!(port.wait().write(b"hello"));
+        let mut came = [0; 5];
+        second.read_exact(&mut came).unwrap();
+        assert_eq!(&came, b"hello");
+    }
+
+    #[test]
+    fn a_client_that_is_gone_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _client = client_of(listener.local_addr().unwrap());
+        let (stream, _, _) = client(listener.accept().unwrap().0).unwrap();
+        assert!(SockRef::from(&stream).keepalive().unwrap());
+        assert_eq!(SockRef::from(&stream).tcp_keepalive_time().unwrap(), QUIET);
     }
 
     #[test]
@@ -260,6 +311,7 @@ mod tests {
         (0..3).for_each(|_| scene.join.hear(&first, b"hello"));
         assert!(first.wait_closed(LIMIT) && second.wait_closed(LIMIT));
         scene.join.open(&late, &|| true);
-        assert!(late.is_closed() && scene.join.lines().is_empty());
+        assert!(late.is_closed());
+        wait_until("none of them stays", || scene.join.lines().is_empty().then_some(()));
     }
 }

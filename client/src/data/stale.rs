@@ -82,27 +82,18 @@ impl Runner {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        fs,
-        time::{Duration, Instant},
-    };
+    use std::fs;
 
     use callbin_protocol::PeerId;
 
-    use super::*;
-
-    const LIMIT: Duration = Duration::from_secs(30);
+    use super::{super::tests::wait_until, *};
 
     #[test]
     fn commands_run_one_after_the_other_and_the_last_one_is_not_forgotten() {
         let folder = tempfile::TempDir::new().unwrap();
         let (log, go) = (folder.path().join("log"), folder.path().join("go"));
         let wait_for = |text: &str| {
-            let until = Instant::now() + LIMIT;
-            while fs::read_to_string(&log).unwrap_or_default() != text {
-                assert!(Instant::now() < until, "not {text:?}");
-                thread::sleep(Duration::from_millis(1));
-            }
+            wait_until(text, || (fs::read_to_string(&log).unwrap_or_default() == text).then_some(()));
         };
         let command = format!(
             "echo $CALLBIN_LABEL $CALLBIN_PEER >> {}; until [ -e {} ]; do sleep 0.01; done",

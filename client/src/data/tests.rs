@@ -12,7 +12,7 @@ use gst::prelude::*;
 
 use super::*;
 
-const LIMIT: Duration = Duration::from_secs(30);
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
 const MS: Duration = Duration::from_millis(1);
 
 /// A join without threads, and its channels.
@@ -76,19 +76,26 @@ impl Drop for Scene {
     }
 }
 
+pub(super) fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + LIMIT;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(Instant::now() < until, "in vain: {what}");
+        thread::sleep(MS);
+    }
+}
+
 /// Starts a thread, and waits until it is blocked.
-fn blocked(work: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+pub(super) fn blocked(work: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
     let (to_here, path) = mpsc::channel();
     let thread = thread::spawn(move || {
         to_here.send(fs::read_link("/proc/thread-self").unwrap()).unwrap();
         work();
     });
     let stat: PathBuf = Path::new("/proc").join(path.recv_timeout(LIMIT).unwrap()).join("stat");
-    let until = Instant::now() + LIMIT;
-    while !fs::read_to_string(&stat).unwrap().contains(") S ") {
-        assert!(Instant::now() < until, "the thread goes on");
-        thread::sleep(MS);
-    }
+    wait_until("it is blocked", || fs::read_to_string(&stat).unwrap().contains(") S ").then_some(()));
     thread
 }
 
