@@ -16,10 +16,11 @@ use async_std::{
     net::{TcpListener, TcpStream},
     task,
 };
-use futures_util::{AsyncReadExt, FutureExt, select};
+use futures_util::{AsyncReadExt, FutureExt, Stream, StreamExt, select};
 
 use crate::{
     address::{Address, HTTP},
+    backoff::local_pause,
     dial::connect,
     tls::Trust,
 };
@@ -79,13 +80,26 @@ fn open(server: &str, trust: Trust) -> io::Result<u16> {
     let address = Address::parse(&format!("https://{server}"), HTTP).ok_or(io::ErrorKind::InvalidInput)?;
     let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
-    task::spawn(serve(TcpListener::from(listener), address, trust));
+    let listener = TcpListener::from(listener);
+    task::spawn(async move { serve(listener.incoming(), address, trust).await });
     Ok(port)
 }
 
-async fn serve(listener: TcpListener, address: Address, trust: Trust) {
+async fn serve(connections: impl Stream<Item = io::Result<TcpStream>>, address: Address, trust: Trust) {
+    let mut connections = pin!(connections);
     let open = Arc::new(AtomicUsize::new(0));
-    while let Ok((local, _)) = listener.accept().await {
+    let mut failures = 0;
+    while let Some(connection) = connections.next().await {
+        let local = match connection {
+            Ok(local) => local,
+            Err(error) => {
+                failures += 1;
+                tracing::warn!("a tunnel to {} accepts no connection: {error}", address.authority);
+                task::sleep(local_pause(failures)).await;
+                continue;
+            }
+        };
+        failures = 0;
         if open.load(Relaxed) >= MAX_CONNECTIONS {
             continue;
         }
@@ -124,7 +138,26 @@ async fn tunnel(local: TcpStream, address: &Address, trust: &Trust) {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::stream;
+
     use super::*;
+
+    const LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+
+    #[test]
+    fn a_tunnel_goes_on_after_errors() {
+        let listener = TcpListener::from(Listener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let port = listener.local_addr().unwrap().port();
+        // Nothing listens there: the tunnel closes the connection that it has accepted.
+        let address = Address::parse("https://127.0.0.1:1", HTTP).unwrap();
+        let failures = [(); 2].map(|()| Err(io::ErrorKind::ConnectionAborted.into()));
+        task::spawn(async move {
+            serve(stream::iter(failures).chain(listener.incoming()), address, Trust::System).await;
+        });
+        let mut stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        assert_eq!(io::Read::read(&mut stream, &mut [0]).unwrap(), 0, "it is not accepted");
+    }
 
     #[test]
     fn only_turns_goes_through_a_tunnel_and_a_server_has_one() {
