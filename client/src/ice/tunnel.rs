@@ -7,7 +7,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -39,12 +39,14 @@ pub struct Tunnels {
     trust: Trust,
     /// The local port for each server.
     ports: Mutex<BTreeMap<String, u16>>,
+    /// Whether it was reported that there are too many.
+    is_full: AtomicBool,
 }
 
 impl Tunnels {
     /// No tunnels yet. `trust` says which certificates of servers are accepted.
     pub fn new(trust: Trust) -> Self {
-        Self { trust, ports: Mutex::default() }
+        Self { trust, ports: Mutex::default(), is_full: AtomicBool::default() }
     }
 
     /// The URI for webrtcbin: that of a tunnel if it is `turns://`, else unchanged. `None` if there can be no tunnel.
@@ -53,7 +55,14 @@ impl Tunnels {
         let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         let port = match ports.get(&server) {
             Some(port) => *port,
-            None if ports.len() >= MAX_SERVERS => return None,
+            None if ports.len() >= MAX_SERVERS => {
+                if !self.is_full.swap(true, Relaxed) {
+                    tracing::warn!(
+                        "no tunnel to the TURN server {server}, nor to others: {MAX_SERVERS} have one"
+                    );
+                }
+                return None;
+            }
             None => {
                 let port = open(&server, self.trust.clone());
                 let port =
@@ -144,6 +153,19 @@ mod tests {
 
     const LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
 
+    #[derive(Default, Clone)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     #[test]
     fn a_tunnel_goes_on_after_errors() {
         let listener = TcpListener::from(Listener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
@@ -173,7 +195,12 @@ mod tests {
         assert_eq!(first.rsplit_once('@').unwrap().1, again.rsplit_once('@').unwrap().1);
         let other = tunnels.uri("turns://u:p@turn.example.org:443").unwrap();
         assert_ne!(first, other);
-        let all = (0..20).filter_map(|n| tunnels.uri(&format!("turns://u:p@host{n}"))).count();
-        assert_eq!(all, MAX_SERVERS - 2);
+        let log = Log::default();
+        let written = log.0.clone();
+        let logger = tracing_subscriber::fmt().with_writer(move || log.clone()).finish();
+        let more = || (0..20).filter_map(|n| tunnels.uri(&format!("turns://u:p@host{n}"))).count();
+        assert_eq!(tracing::subscriber::with_default(logger, more), MAX_SERVERS - 2);
+        let lines = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        assert!(lines.lines().count() == 1 && lines.contains("host6:5349"), "{lines}");
     }
 }
