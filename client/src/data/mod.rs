@@ -345,7 +345,10 @@ impl Join {
             let (passes, effects) = floor.message(came, line.key);
             (came, passes, effects)
         };
-        self.changed.notify_all();
+        // Only the first message after a pause sets an earlier deadline.
+        if !effects.is_empty() {
+            self.changed.notify_all();
+        }
         self.carry_out(effects);
         if !passes || (bytes.is_empty() && !self.spec.text) {
             return;
