@@ -228,7 +228,7 @@ mod tests {
     use std::{io::Read, net::SocketAddr, sync::mpsc};
 
     use super::{
-        super::tests::{LIMIT, Scene, Sink, blocked, wait_until},
+        super::tests::{LIMIT, Scene, Sink, blocked, finish, wait_until},
         *,
     };
 
@@ -269,7 +269,7 @@ mod tests {
         first.read_exact(&mut [0]).unwrap();
         first.shutdown(Shutdown::Write).unwrap();
         let mut second = client_of(address);
-        much.join().unwrap();
+        finish(much);
         assert!(port.wait().write(b"hello"));
         let mut came = [0; 5];
         second.read_exact(&mut came).unwrap();

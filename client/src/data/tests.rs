@@ -99,6 +99,12 @@ pub(super) fn blocked(work: impl FnOnce() + Send + 'static) -> thread::JoinHandl
     thread
 }
 
+/// Waits for the end of a thread.
+pub(super) fn finish(thread: thread::JoinHandle<()>) {
+    wait_until("its end", || thread.is_finished().then_some(()));
+    thread.join().unwrap();
+}
+
 #[test]
 fn a_message_that_comes_while_its_channel_is_closed_does_not_hold_the_channel() {
     let mut scene = Scene::new("x=udp:127.0.0.1:9?exclusive");
@@ -110,7 +116,7 @@ fn a_message_that_comes_while_its_channel_is_closed_does_not_hold_the_channel() 
     assert!(lines[0].close());
     assert_eq!(floor.closed(0), []);
     drop(floor);
-    hear.join().unwrap();
+    finish(hear);
     assert!(scene.join.floor().message(MS, 1).0, "a closed channel holds it");
 }
 
@@ -124,8 +130,8 @@ fn a_channel_that_is_closed_while_it_opens_does_not_stay() {
     let (join, of) = (scene.join.clone(), line.clone());
     let end = blocked(move || join.end(&of, "the test closes it"));
     drop(floor);
-    open.join().unwrap();
-    end.join().unwrap();
+    finish(open);
+    finish(end);
     assert!(scene.join.lines().is_empty(), "a closed channel stays");
 }
 
