@@ -355,7 +355,7 @@ impl Join {
         }
         match line.intake.take(bytes.len()) {
             Some(share) => line.queue.push(Incoming { bytes: bytes.to_vec(), came, _share: share }),
-            None => self.end(line, "the end takes too little, and the peer sends on"),
+            None => self.end(line, "its end does not keep up, and the peer does not wait"),
         }
     }
 
