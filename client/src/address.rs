@@ -88,6 +88,12 @@ impl Address {
         format!("{}://{}", self.scheme, self.authority)
     }
 
+    /// Whether both have the same scheme, host and port (RFC 6454, section 5), however they are written.
+    pub fn is_same_origin(&self, other: &Self) -> bool {
+        let is_same_host = self.host.eq_ignore_ascii_case(&other.host);
+        self.scheme == other.scheme && is_same_host && self.port == other.port
+    }
+
     /// Path and query.
     pub fn target(&self) -> String {
         let query = self.query.as_ref().map_or_else(String::new, |query| format!("?{query}"));
@@ -202,6 +208,26 @@ mod tests {
             let refused = bad.parse::<Address>();
             assert!(refused.is_err_and(|words| !words.contains("hush")), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let parse = |text| Address::parse(text, HTTP).unwrap();
+        let is_same = |a, b| parse(a).is_same_origin(&parse(b));
+        for same in ["https://a.example/x", "https://A.example:443/", "HTTPS://me:hush@a.Example:0443?y"] {
+            assert!(is_same("https://a.example", same), "{same}");
+        }
+        for other in [
+            "http://a.example",
+            "http://a.example:443",
+            "https://a.example:8443",
+            "https://b.example",
+            "https://a.example.b",
+            "https://a.example@b.example",
+        ] {
+            assert!(!is_same("https://a.example", other), "{other}");
+        }
+        assert!(is_same("http://[::1]:80", "http://[::1]"));
     }
 
     #[test]

@@ -129,6 +129,7 @@ impl App {
             channels: !options.no_channels,
             hides: options.hide_addresses.then(Arc::default),
             tunnels: Arc::new(Tunnels::new(options.trust())),
+            stats_interval: options.stats_interval,
         };
         let hangup = (!hangup::is_ignored()).then_some(Unix::Hup);
         let snap = options.record.snapshot.is_some().then_some(Unix::Usr1);
@@ -268,11 +269,12 @@ impl App {
     ) -> Result<Wake, Failure> {
         self.service.alive(Instant::now());
         let until = [until, self.engine.deadline(), self.service.due()].into_iter().flatten().min();
+        let mut wake = Wake::Engine;
         match self.next_raw(connection, connecting, until).await {
-            Raw::Incoming(incoming) => return Ok(Wake::Incoming(incoming)),
+            Raw::Incoming(incoming) => wake = Wake::Incoming(incoming),
             Raw::Connected(result) => {
                 *connecting = None;
-                return Ok(Wake::Connected(result));
+                wake = Wake::Connected(result);
             }
             Raw::Source(source) => {
                 self.media = None;
@@ -286,13 +288,11 @@ impl App {
             Raw::Data((who, event)) => self.reporter.tell(who.as_ref(), &event),
             Raw::Notice(notice) => self.reporter.tell(None, &notice.into()),
             Raw::Snap => self.archive.snap(),
-            Raw::Interrupted => return Ok(Wake::Interrupted),
-            Raw::Time => {
-                self.engine.tick();
-                return Ok(Wake::Time);
-            }
+            Raw::Interrupted => wake = Wake::Interrupted,
+            Raw::Time => wake = Wake::Time,
         }
-        Ok(Wake::Engine)
+        self.engine.tick();
+        Ok(wake)
     }
 
     /// `None`: the server did not answer. With the policy `relay`, a first answer without a TURN server is an error.

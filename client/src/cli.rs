@@ -12,7 +12,7 @@ use callbin_options::{OptionsError, Shell, Special};
 use callbin_protocol::{PeerId, RoomId};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
-use self::values::{http_url, random_uid, seconds, stun_url, turn_url, wait_for_server};
+use self::values::{http_url, random_uid, seconds, stats_interval, stun_url, turn_url, wait_for_server};
 pub use self::{
     data::Data,
     media::{Latency, Media, Size, Which},
@@ -264,6 +264,9 @@ pub struct Options {
     /// The form of the events: lines for people, or one JSON object per line.
     #[arg(long, value_enum, default_value_t = Events::Human)]
     pub events: Events,
+    /// The time between two `stats` events of a peer: 0.1 to 3600 seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = stats_interval, default_value = "1")]
+    pub stats_interval: Duration,
     /// Whether data channels are left out of offers.
     #[arg(skip)]
     pub no_channels: bool,
@@ -434,6 +437,9 @@ mod tests {
             &["--fps", "0"],
             &["--timeout", "-1"],
             &["--timeout", "nan"],
+            &["--stats-interval", "0"],
+            &["--stats-interval", "0.09"],
+            &["--stats-interval", "3601"],
             &["--server", "http://x"],
             &["--server", "ws://"],
             &["--stun", "example.org"],

@@ -38,7 +38,6 @@ pub async fn run(app: &mut App, room: &RoomId, max_peers: u16) -> Result<(), Fai
         retry: None,
         unreached: None,
         retries: BTreeMap::new(),
-        next_second: Instant::now() + Duration::from_secs(1),
         frames_gone: 0,
     };
     let reason = conference.run(app).await?;
@@ -74,7 +73,6 @@ struct Conference {
     unreached: Option<Failure>,
     /// Members to offer to again: when (`None`: an attempt is under way), and the pause before that attempt.
     retries: BTreeMap<PeerId, (Option<Instant>, Duration)>,
-    next_second: Instant,
     /// Video frames decoded from members that are gone, for the probe.
     frames_gone: u64,
 }
@@ -240,8 +238,7 @@ impl Conference {
         self.retries.insert(peer, (Some(Instant::now() + pause), pause));
     }
 
-    fn retry_members(&mut self, app: &mut App) {
-        let now = Instant::now();
+    fn retry_members(&mut self, app: &mut App, now: Instant) {
         let mut due = Vec::new();
         for (peer, (at, _)) in &mut self.retries {
             if at.is_some_and(|at| at <= now) {
@@ -314,12 +311,7 @@ impl Conference {
 
     fn look_at_clock(&mut self, app: &mut App) -> Result<Option<EndReason>, Failure> {
         let now = Instant::now();
-        if self.next_second <= now {
-            self.next_second = (self.next_second + Duration::from_secs(1)).max(now);
-            app.engine.every_second();
-            self.look_at_engine(app);
-            self.retry_members(app);
-        }
+        self.retry_members(app, now);
         if let Some(wanted) = app.options.expect_video_frames {
             let frames =
                 self.frames_gone + self.members.keys().map(|key| app.engine.frames(*key)).sum::<u64>();
@@ -353,6 +345,7 @@ impl Conference {
         // The frame counter does not wake us: poll it.
         let look = probe.map(|_| Instant::now() + Duration::from_millis(20));
         let over = app.options.duration.zip(self.since).map(|(duration, since)| since + duration);
-        [Some(self.next_second), self.retry, probe, look, over].into_iter().flatten().min()
+        let member = self.retries.values().filter_map(|(at, _)| *at).min();
+        [self.retry, member, probe, look, over].into_iter().flatten().min()
     }
 }

@@ -32,6 +32,8 @@ use crate::{
 
 /// Time limit for a lookup: nobody answers for an mDNS name that does not exist.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(3);
+/// The time between two looks at lines, encoders and vanished peers.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A connected peer has vanished if neither RTP nor RTCP came from it for this long. It is the lifetime of consent to
 /// send (RFC 7675, section 5.1); a network may fail for less.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
@@ -71,6 +73,8 @@ struct Slot {
     /// The peer's place in the view; it is freed when dropped.
     seat: Option<Seat>,
     connected: Option<Instant>,
+    /// When its statistics are reported next, while it is connected.
+    next_stats: Option<Instant>,
     /// Texts that wait for a data channel.
     to_say: Vec<String>,
     data_open: bool,
@@ -102,6 +106,7 @@ pub struct Engine {
     /// Signalling is lost, or does not tell the end of a call from the loss of a connection: a closed peer is notified with
     /// a DTLS alert.
     is_cut_off: bool,
+    next_look: Instant,
 }
 
 impl Engine {
@@ -130,6 +135,7 @@ impl Engine {
             out: VecDeque::new(),
             reaper: Reaper::default(),
             is_cut_off: false,
+            next_look: Instant::now(),
         }
     }
 
@@ -192,6 +198,7 @@ impl Engine {
             peer: None,
             seat: None,
             connected: None,
+            next_stats: None,
             to_say: Vec::new(),
             data_open: false,
             channels: Vec::new(),
@@ -314,20 +321,41 @@ impl Engine {
         self.slots.get(&key).and_then(|slot| slot.connected)
     }
 
-    /// When to call [`Engine::tick`]: the next deadline of any negotiation.
+    /// When to call [`Engine::tick`]: the next deadline of any negotiation, report or look.
     pub fn deadline(&self) -> Option<Instant> {
-        self.slots.values().filter_map(|slot| slot.negotiation.deadline()).min().map(|at| self.started + at)
+        let slots = self.slots.values();
+        let negotiations =
+            slots.clone().filter_map(|slot| slot.negotiation.deadline()).map(|at| self.started + at);
+        let reports = slots.filter_map(|slot| slot.next_stats);
+        let look = self.source.is_some().then_some(self.next_look);
+        negotiations.chain(reports).chain(look).min()
     }
 
-    /// Checks the deadlines of all negotiations.
+    /// Handles what is due: deadlines of negotiations, the statistics of connected peers, and a look at everything each
+    /// second.
     pub fn tick(&mut self) {
+        let now = Instant::now();
         for key in self.keys() {
             self.input(key, Input::Deadline);
+            self.report_stats(key, now);
+        }
+        if self.next_look <= now {
+            self.next_look = now + LOOK_EVERY;
+            self.look();
         }
     }
 
-    /// Reports the statistics of connected peers, and fails those that have vanished.
-    pub fn every_second(&mut self) {
+    fn report_stats(&mut self, key: u64, now: Instant) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let Some(due) = slot.next_stats.filter(|due| *due <= now) else { return };
+        slot.next_stats = Some((due + self.config.stats_interval).max(now));
+        if let Some(peer) = &mut slot.peer {
+            self.out.push_back((key, Out::Tell(Event::Stats(Box::new(peer.stats())))));
+        }
+    }
+
+    /// Follows each peer's line, frees encoders without peers, and fails peers that have vanished.
+    fn look(&mut self) {
         if let Some(error) = self.source.as_ref().and_then(Source::error) {
             tracing::error!("the encoders failed: {error}");
         }
@@ -338,11 +366,13 @@ impl Engine {
                 continue;
             };
             let Some(peer) = &mut slot.peer else { continue };
+            if let Some(Err(failure)) = self.source.as_ref().map(|source| peer.go_on(source)) {
+                self.fail(key, "connected", failure);
+                continue;
+            }
             slot.seat.iter().for_each(Seat::look);
-            let stats = peer.stats();
-            let has_vanished = has_vanished(stats.silence_ms, &slot.negotiation.flows());
-            self.out.push_back((key, Out::Tell(Event::Stats(Box::new(stats)))));
-            if has_vanished {
+            peer.look();
+            if has_vanished(peer.meter().silence(), &slot.negotiation.flows()) {
                 let seconds = SILENCE_LIMIT.as_secs();
                 let reason = format!("nothing came from the peer for {seconds} s: it has vanished");
                 self.fail(key, "connected", Failure::new(ExitCode::NoMedia, reason));
@@ -520,6 +550,7 @@ impl Engine {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         slot.generation = generation;
         slot.connected = None;
+        slot.next_stats = None;
         slot.seat = None;
         if !keeps_channels {
             slot.channels.clear();
@@ -543,7 +574,9 @@ impl Engine {
             Milestone::IceConnected => Event::IceConnected,
             Milestone::Connected => {
                 if let Some(slot) = self.slots.get_mut(&key) {
-                    slot.connected = Some(Instant::now());
+                    let now = Instant::now();
+                    slot.connected = Some(now);
+                    slot.next_stats = Some(now + self.config.stats_interval);
                 }
                 self.record_own();
                 self.out.push_back((key, Out::Connected));
@@ -632,9 +665,9 @@ impl Slot {
 }
 
 /// Whether a peer with media flows was silent for too long. Without media, only libnice's checks watch the path.
-fn has_vanished(silence_ms: u64, flows: &[Flow]) -> bool {
+fn has_vanished(silence: Duration, flows: &[Flow]) -> bool {
     let is_used = |flow: &Flow| flow.direction.sends || flow.direction.receives;
-    Duration::from_millis(silence_ms) > SILENCE_LIMIT && flows.iter().any(is_used)
+    silence > SILENCE_LIMIT && flows.iter().any(is_used)
 }
 
 async fn address_of(name: String) -> Option<IpAddr> {
@@ -678,35 +711,21 @@ fn first_event(first: First) -> Event {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use async_std::channel;
     use callbin_protocol::SdpType;
 
     use super::*;
-    use crate::{
-        ice::tunnel::Tunnels,
-        sdp::{Codec, Kind},
-    };
+    use crate::sdp::{Codec, Kind};
 
     /// An engine whose GStreamer is not started yet.
     fn starting() -> Engine {
-        let config = PeerConfig {
-            stun: None,
-            turn: Vec::new(),
-            policy: IcePolicy::All,
-            latency: None,
-            audio: (true, true),
-            video: (true, true),
-            cameras: 1,
-            codecs: Arc::default(),
-            joins: Arc::default(),
-            archive: Arc::default(),
-            channels: true,
-            hides: None,
-            tunnels: Arc::new(Tunnels::new(crate::tls::Trust::System)),
-        };
-        Engine::new(config, Duration::from_secs(10), true, channel::unbounded().0, channel::unbounded().0)
+        Engine::new(
+            PeerConfig::default(),
+            Duration::from_secs(10),
+            true,
+            channel::unbounded().0,
+            channel::unbounded().0,
+        )
     }
 
     #[test]
@@ -727,10 +746,10 @@ mod tests {
             track: None,
             codec: Codec::default(),
         };
-        assert!(!has_vanished(30_000, &[flow(true)]));
-        assert!(has_vanished(30_001, &[flow(false), flow(true)]));
-        assert!(!has_vanished(1_000_000, &[flow(false)]), "nothing flows");
-        assert!(!has_vanished(1_000_000, &[]));
+        assert!(!has_vanished(Duration::from_millis(30_000), &[flow(true)]));
+        assert!(has_vanished(Duration::from_millis(30_001), &[flow(false), flow(true)]));
+        assert!(!has_vanished(Duration::from_millis(1_000_000), &[flow(false)]), "nothing flows");
+        assert!(!has_vanished(Duration::from_millis(1_000_000), &[]));
     }
 
     #[test]

@@ -1,9 +1,6 @@
 //! The program: from the flags to the exit code.
 
-use std::{
-    io::{self, Write},
-    time::Instant,
-};
+use std::time::Instant;
 
 use async_std::task;
 use callbin_options::manual;
@@ -44,16 +41,7 @@ pub fn run(cli: &Cli, started: Instant) -> ExitCode {
 }
 
 fn print(result: Result<String, String>) -> ExitCode {
-    match result {
-        Ok(text) => {
-            let _ = writeln!(io::stdout(), "{}", text.trim_end());
-            ExitCode::Success
-        }
-        Err(error) => {
-            eprintln!("callbin: {error}");
-            ExitCode::Internal
-        }
-    }
+    if manual::print("callbin", result) { ExitCode::Success } else { ExitCode::Internal }
 }
 
 fn run_call(command: &Command, options: &Options, started: Instant) -> ExitCode {

@@ -117,7 +117,6 @@ struct Call {
     was_registered: bool,
     was_called: bool,
     was_connected: bool,
-    next_second: Option<Instant>,
 }
 
 impl Call {
@@ -140,7 +139,6 @@ impl Call {
             unsent: Vec::new(),
             was_registered: false,
             was_connected: false,
-            next_second: None,
         }
     }
 
@@ -315,7 +313,6 @@ impl Call {
             Out::Tell(event) => app.reporter.tell(peer, &event),
             Out::Connected => {
                 self.was_connected = true;
-                self.next_second = Some(Instant::now() + Duration::from_secs(1));
                 app.reporter.tell(peer, &Event::DtlsConnected);
             }
             Out::Rebuilt | Out::Failed { .. } | Out::HungUp => {}
@@ -327,13 +324,6 @@ impl Call {
         let now = Instant::now();
         if let Some(ending) = self.look_at_resumption(app, now) {
             return Some(ending);
-        }
-        if let Some(next) = self.next_second.filter(|next| *next <= now) {
-            self.next_second = Some((next + Duration::from_secs(1)).max(now));
-            app.engine.every_second();
-            if let Some(ending) = self.look_at_engine(app) {
-                return Some(ending);
-            }
         }
         if let Some(wanted) = app.options.expect_video_frames {
             // The text of --send-text can still be sent: wait for that, too.
@@ -372,7 +362,7 @@ impl Call {
             .zip(app.engine.connected(self.key))
             .map(|(duration, since)| since + duration);
         let resume = self.resumption.deadline().map(|at| app.started + at);
-        [self.next_second, probe, look, over, resume].into_iter().flatten().min()
+        [probe, look, over, resume].into_iter().flatten().min()
     }
 
     /// The pause before another attempt, after one that did not become a call. `None`: no other attempt.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// The measurements of one peer, once a second. Counts are totals since the call began; levels and rates are for the
+/// The measurements of one peer at a time. Counts are totals since the call began; levels and rates are for the
 /// time since the last event. Values that are not known yet are left out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct PeerStats {
@@ -55,7 +55,7 @@ pub struct VideoStats {
     pub rtp: RtpStats,
     /// Decoded frames.
     pub frames: u64,
-    /// Decoded frames per second, over the last second; none before its end.
+    /// Decoded frames per second since the last event; none in the first one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fps: Option<f64>,
     /// The longest time without a decoded frame since the last event, in milliseconds; none before the first frame.

@@ -8,11 +8,7 @@ mod report;
 mod runtime;
 mod scenario;
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use callbin_options::{Shell, manual};
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -89,7 +85,7 @@ fn main() -> ExitCode {
         _ => None,
     };
     if let Some(result) = done {
-        return print(result);
+        return if manual::print("callbin-load", result) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     match runtime::block_on(run(&common, scenario)) {
         Ok(report) => {
@@ -98,19 +94,6 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("callbin-load: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn print(result: Result<String, String>) -> ExitCode {
-    match result {
-        Ok(text) => {
-            let _ = writeln!(io::stdout(), "{}", text.trim_end());
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("callbin-load: {error}");
             ExitCode::FAILURE
         }
     }

@@ -33,11 +33,15 @@ impl File {
             Ok(text) => text,
             Err(error) => return Err(OptionsError::Unreadable(path, error)),
         };
+        let line = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
         let table = match DeTable::parse(&text) {
             Ok(table) => table.into_inner(),
-            Err(error) => return Err(OptionsError::Invalid(path, one_line(&error.to_string()))),
+            Err(error) => {
+                // Its own text quotes the line, which may have a secret.
+                let at = error.span().map_or(1, |span| line(span.start));
+                return Err(OptionsError::InvalidLine(path, at, error.message().to_owned()));
+            }
         };
-        let line = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
         let entries = table.into_iter().map(|(name, value)| {
             let at = line(name.span().start);
             let invalid = |why| OptionsError::InvalidLine(path.clone(), at, why);
@@ -101,8 +105,4 @@ fn values(
         _ => return None,
     };
     Some(vec![(text, line(value.span().start))])
-}
-
-fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }

@@ -27,10 +27,7 @@ pub enum OptionsError {
     /// The file can't be read.
     #[error("cannot read --config {0}: {1}")]
     Unreadable(PathBuf, std::io::Error),
-    /// The file is not TOML.
-    #[error("--config {0}: {1}")]
-    Invalid(PathBuf, String),
-    /// A line has an unknown name or an invalid value.
+    /// A line is not TOML, or has an unknown name or an invalid value.
     #[error("--config {0}, line {1}: {2}")]
     InvalidLine(PathBuf, usize, String),
 }
@@ -93,15 +90,21 @@ fn find_file(command: &Command, args: &[OsString]) -> (Part, Option<PathBuf>) {
 /// Removes secrets from an error: clap quotes the invalid value, and stderr often ends up in a log.
 fn without_secrets(mut error: clap::Error, secret: &[&str]) -> clap::Error {
     let is_secret = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(arg)) => secret
-            .iter()
-            .any(|name| arg.strip_prefix("--").is_some_and(|arg| arg.split(' ').next() == Some(name))),
+        Some(ContextValue::String(arg)) => secret.iter().any(|name| is_named(arg, name)),
         _ => false,
     };
     if is_secret && error.get(ContextKind::InvalidValue).is_some() {
         error.insert(ContextKind::InvalidValue, ContextValue::String("…".into()));
     }
     error
+}
+
+/// Whether an argument as clap displays it, `--url <URL>` or `<URL>`, is the one of this name.
+fn is_named(arg: &str, name: &str) -> bool {
+    match arg.strip_prefix("--") {
+        Some(option) => option.split(' ').next() == Some(name),
+        None => arg.trim_matches(['<', '>', '[', ']']).eq_ignore_ascii_case(name),
+    }
 }
 
 /// Adds the source of a wrong value to clap's error, which names only the option.
@@ -148,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    /// A program with two subcommands, of which one takes a file.
+    /// A program with subcommands, of which one takes a file.
     fn program() -> Command {
         let config = Arg::new("config").long("config").value_parser(value_parser!(PathBuf));
         let fps = Arg::new("fps").long("fps").value_parser(value_parser!(u16));
@@ -157,6 +160,7 @@ mod tests {
         let camera = Arg::new("camera").long("camera").action(ArgAction::Append);
         Command::new("program")
             .subcommand(Command::new("wait").args([config, fps, token, quiet, camera]))
+            .subcommand(Command::new("play").arg(Arg::new("token").value_parser(value_parser!(u16))))
             .subcommand(Command::new("list").arg(Arg::new("quiet").long("quiet").action(ArgAction::SetTrue)))
     }
 
@@ -200,9 +204,17 @@ mod tests {
             ("fps = 1\n\ncolour = 1", "line 3: unknown option \"colour\""),
             ("config = \"x\"", "line 1: unknown option \"config\""),
             ("\ntoken = \"hush\"", "line 2: invalid value '…' for '--token <token>'"),
+            ("\ntoken = \"hush", "line 2: invalid basic string"),
         ] {
             let error = read(text, &[]).unwrap_err();
             assert!(error.contains(words) && !error.contains("hush"), "{error}");
         }
+    }
+    #[test]
+    fn an_error_quotes_no_secret_that_has_no_flag() {
+        let args = ["program", "play", "hush"].map(OsString::from);
+        let special = Special { secret: &["token"], ..Special::default() };
+        let error = parse(&program(), &args, special).unwrap_err().to_string();
+        assert!(error.contains("'…' for '[token]'") && !error.contains("hush"), "{error}");
     }
 }

@@ -1,6 +1,10 @@
 //! Manual pages and shell completions, from the same definitions as `--help`.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::{self, Write},
+    path::Path,
+};
 
 use clap::Command;
 use clap_complete::Shell;
@@ -21,6 +25,18 @@ pub fn completions(mut command: Command, shell: Shell) -> Result<String, String>
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, name, &mut script);
     String::from_utf8(script).map_err(|error| error.to_string())
+}
+
+/// Prints what a command made, or its error in the name of `program`. Returns whether it succeeded.
+pub fn print(program: &str, result: Result<String, String>) -> bool {
+    match &result {
+        // A reader that closes the pipe early has what it wants.
+        Ok(text) => {
+            let _ = writeln!(io::stdout(), "{}", text.trim_end());
+        }
+        Err(error) => eprintln!("{program}: {error}"),
+    }
+    result.is_ok()
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ id! {
 impl PeerId {
     /// The id of a peer that has chosen none: `guest-<number>-<secret>`. The secret keeps others from having it first.
     pub fn guest(number: u64, secret: u64) -> Self {
-        Self(format!("guest-{number}-{secret:x}").into())
+        Self(format!("guest-{number}-{secret:012x}").into())
     }
 }
 

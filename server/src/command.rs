@@ -55,7 +55,11 @@ pub fn run_if_asked() -> Option<ExitCode> {
         Command::Admin(options) => admin::run(&options),
         Command::Health(options) => health::run(&options),
         Command::Man { dir } => manual::write_pages(everything(), &dir).map_err(Into::into),
-        Command::Completions { shell } => return Some(print_completions(shell)),
+        Command::Completions { shell } => {
+            // As they are: a shell reads them.
+            let is_done = manual::print("callbin-server", manual::completions(everything(), shell));
+            return Some(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
     };
     Some(match result {
         Ok(text) => {
@@ -68,13 +72,6 @@ pub fn run_if_asked() -> Option<ExitCode> {
             ExitCode::FAILURE
         }
     })
-}
-
-/// Prints them as they are: a shell reads them.
-fn print_completions(shell: Shell) -> ExitCode {
-    let script = manual::completions(everything(), shell).unwrap_or_default();
-    let _ = io::stdout().write_all(script.as_bytes());
-    ExitCode::SUCCESS
 }
 
 /// All options and commands, for the manual.

@@ -357,8 +357,8 @@ pub struct LimitArgs {
     pub max_room_members: usize,
 
     /// Notices per second that one owner may cause in rooms, with bursts of twice as many: two per present member when
-    /// another one joins, one per name in a list, and one per member and KiB of a message to a whole room. Beyond that, requests wait; a connection whose request would wait
-    /// longer than ten seconds is closed.
+    /// another one joins, one per name in a list, and one per member and KiB of a message to a whole room. Beyond that,
+    /// requests of this owner wait; a connection whose request would wait longer than ten seconds is closed.
     #[arg(long, env = "CALLBIN_MAX_NOTICE_RATE", default_value_t = 50_000, value_name = "N")]
     pub max_notice_rate: u32,
 

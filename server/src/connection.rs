@@ -520,7 +520,9 @@ impl Pump {
             match self.phase {
                 Phase::Greeting => return Poll::Ready(End::Closing(CloseReason::HelloTimeout)),
                 Phase::Quiet => {
-                    self.incoming.rest();
+                    if !self.heard {
+                        self.incoming.rest();
+                    }
                     self.presence.outbox.push(Message::Ping(tungstenite::Bytes::new()));
                     self.beat();
                     self.set_alarm(Phase::Pinged, self.limits().pong_timeout);

@@ -126,8 +126,10 @@ mod tests {
             ("hub", hub),
         ];
         for (name, target) in targets {
-            let files = fs::read_dir(folder(name)).unwrap();
-            let corpus: Vec<_> = files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect();
+            let mut files: Vec<_> =
+                fs::read_dir(folder(name)).unwrap().map(|file| file.unwrap().path()).collect();
+            files.sort();
+            let corpus: Vec<_> = files.iter().map(|file| fs::read(file).unwrap()).collect();
             let (mut random, start, mut runs) = (Random::new(seed), Instant::now(), 0);
             while start.elapsed() < time {
                 let input = mutate::mutated(&corpus, &mut random);

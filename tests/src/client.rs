@@ -88,11 +88,17 @@ pub fn forget_proxies(command: &mut Command) {
     }
 }
 
+/// Statistics four times a second: a test that awaits some has them sooner.
+pub const STATS_OFTEN: [&str; 2] = ["--stats-interval", "0.25"];
+
 impl Client {
-    /// Starts a client with these arguments for this server, headless, with events in JSON.
+    /// Starts a client with these arguments for this server, headless, with events in JSON and frequent statistics.
     pub fn start(server: &Server, args: &[&str]) -> Self {
         let mut command = Command::new(program("callbin"));
         command.args(args).args(["--server", &server.ws_url(), "--events", "json", "--headless"]);
+        if !args.contains(&STATS_OFTEN[0]) {
+            command.args(STATS_OFTEN);
+        }
         Self::spawn(&mut command)
     }
 

@@ -1,7 +1,6 @@
 //! The client's engine in this process, for what `callbin` does not do at a test's request.
 
 use std::{
-    sync::Arc,
     sync::mpsc::{self, Receiver, Sender, TryRecvError},
     thread::{self, JoinHandle},
     time::Duration,
@@ -9,7 +8,7 @@ use std::{
 
 use async_std::{channel, future::timeout, task};
 use callbin::{
-    cli::{Cli, Command, IcePolicy},
+    cli::{Cli, Command},
     engine::{Engine, Lookup, Out},
     events::Event,
     media::{encode::codec::Formats, input::news::News, source::Source},
@@ -17,7 +16,6 @@ use callbin::{
     peer::{PeerConfig, Said},
     view::View,
 };
-use callbin::{ice::tunnel::Tunnels, tls::Trust};
 use callbin_protocol::Signal;
 
 use crate::{DEADLINE, Server, Socket};
@@ -52,21 +50,7 @@ impl Host {
         let Command::Wait { options, .. } = cli.command else { unreachable!("wait was asked for") };
         let (to_inbox, inbox) = channel::unbounded();
         let (to_lookups, lookups) = channel::unbounded();
-        let config = PeerConfig {
-            stun: None,
-            turn: Vec::new(),
-            policy: IcePolicy::All,
-            latency: Some(100),
-            audio: media,
-            video: media,
-            cameras: 1,
-            codecs: Arc::default(),
-            joins: Arc::default(),
-            archive: Arc::default(),
-            channels: true,
-            hides: None,
-            tunnels: Arc::new(Tunnels::new(Trust::System)),
-        };
+        let config = PeerConfig { latency: Some(100), audio: media, video: media, ..PeerConfig::default() };
         let mut engine = Engine::new(config, setup_limit, true, to_inbox, to_lookups);
         let source = Source::start(&options.media, Formats::USUAL, &News::new().0);
         engine.set_source(source.expect("the encoders start"), View::none());

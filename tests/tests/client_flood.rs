@@ -82,7 +82,7 @@ fn a_peer_that_floods_is_ended_and_gets_no_more_than_the_budget_before() {
 fn beside_a_flooder(server: &Server) -> [Client; 2] {
     ["red", "green"].map(|uid| {
         let args = ["room", "r", "--id", uid, "--video-pattern", uid, "--size", "320x240", "--view", "none"];
-        let mut client = Client::start(server, &args);
+        let mut client = Client::start(server, &[&args[..], &["--stats-interval", "1"]].concat());
         client.wait_for("joined");
         client
     })

@@ -65,7 +65,8 @@ fn a_line_thinner_than_the_bit_rate_shows_a_smaller_picture_and_recovers() {
 #[test]
 fn lost_packets_are_sent_again_and_the_picture_goes_on() {
     let _machine = machine::alone();
-    let Call { mut caller, mut waiting, wire, .. } = call();
+    // Server and networks live as long as the call: `..` would drop them here.
+    let Call { mut caller, mut waiting, wire, networks: _networks, _server } = call();
     wire.change_both(Conditions { loss: 0.05, ..Conditions::default() });
     let before = caller.wait_for("stats").number("/sent/retransmitted");
     caller.wait_for_stats("retransmissions", |stats| stats.number("/sent/retransmitted") > before + 20.0);

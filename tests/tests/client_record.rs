@@ -80,9 +80,10 @@ fn a_recorder_of_a_room_begins_new_files_and_removes_old_ones() {
     );
     recorder.wait_for("joined");
     let member = |id: &str, pattern: &str| {
-        let args =
-            ["room", "r", "--id", id, "--view", "none", "--video-pattern", pattern, "--bitrate", "3000"];
-        Client::start(&server, &[&args[..], &SMALL].concat())
+        let args = ["room", "r", "--id", id, "--view", "none", "--video-pattern", pattern];
+        // Each request of the recorder gets its key frame.
+        let rates = ["--bitrate", "3000", "--keyframe-interval", "0"];
+        Client::start(&server, &[&args[..], &rates, &SMALL].concat())
     };
     let (mut anna, _ben) = (member("anna", "snow"), member("ben", "blue"));
     let first = recording(&mut recorder, "anna-");

@@ -7,7 +7,9 @@ use std::{
 };
 
 use callbin_tests::{
-    Browser, BrowserOptions, Client, DEADLINE, Flow, Network, Server, Socket, client::Event, flow::Pair,
+    Browser, BrowserOptions, Client, DEADLINE, Flow, Network, Server, Socket,
+    client::{Event, STATS_OFTEN},
+    flow::Pair,
     machine, program,
 };
 use serde_json::{Value, json};
@@ -201,7 +203,7 @@ fn one_whose_network_is_cut_costs_only_itself() {
     let mut command = network.command(program("callbin"));
     let url = format!("ws://{}:{}", network.host(), server.port());
     command.args(["room", "lobby", "--id", "blue", "--video-pattern", "blue", "--audio-freq", "880"]);
-    command.args(["--size", "320x240", "--server", &url, "--events", "json", "--headless"]);
+    command.args(["--size", "320x240", "--server", &url, "--events", "json", "--headless"]).args(STATS_OFTEN);
     let mut blue = Client::spawn(&mut command);
     expect(&mut red, BLUE);
     expect(&mut green, BLUE);

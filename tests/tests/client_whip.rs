@@ -2,12 +2,12 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket},
     sync::{Arc, Mutex, PoisonError},
     thread,
 };
 
-use callbin_tests::{Client, Server, client::Event};
+use callbin_tests::{Client, DEADLINE, Server, client::Event, wait_until};
 
 const SMALL: [&str; 2] = ["--size", "160x120"];
 
@@ -115,26 +115,73 @@ fn redirects_are_followed_and_the_token_stays_where_it_belongs() {
     let server = Server::start(&[]);
     let mut studio = waiting(&server, "studio", &[]);
     let real = format!("{}whip/studio", server.url());
+    let foreign = Scripted::start(vec![status("307 Temporary Redirect", &format!("location: {real}\r\n"))]);
     let answers = vec![
         status("307 Temporary Redirect", "location: ./elsewhere\r\n"),
-        status("308 Permanent Redirect", &format!("location: {real}\r\n")),
+        status("308 Permanent Redirect", &format!("location: http://{}/foreign\r\n", foreign.address)),
     ];
     let scripted = Scripted::start(answers);
     let url = format!("http://{}/live/one", scripted.address);
     let publisher = start(&server, "publish", &url, &["--token", "hush", "--video-pattern", "red"]);
     studio.wait_for_stats("red", |stats| shows(stats, [255, 0, 0]));
     publisher.hang_up();
-    let requests = scripted.requests("POST");
-    assert_eq!(requests.len(), 2, "{requests:?}");
-    for (request, path) in requests.iter().zip(["/live/one", "/live/elsewhere"]) {
+    let (own, others) = (scripted.requests("POST"), foreign.requests("POST"));
+    assert_eq!((own.len(), others.len()), (2, 1), "{own:?} {others:?}");
+    for (request, path) in own.iter().chain(&others).zip(["/live/one", "/live/elsewhere", "/foreign"]) {
         let lower = request.to_lowercase();
         assert!(lower.starts_with(&format!("post {path} ")), "{request}");
-        assert!(
-            lower.contains("authorization: bearer hush") && lower.contains("content-type: application/sdp")
-        );
+        assert!(lower.contains("content-type: application/sdp"), "{request}");
         assert!(request.contains("a=candidate:") && request.contains("a=sendonly"), "{request}");
         assert!(!request.contains("m=application"), "{request}");
     }
+    assert!(own.iter().all(|it| it.to_lowercase().contains("authorization: bearer hush")), "{own:?}");
+    let others = foreign.requests("");
+    assert!(!others.iter().any(|it| it.contains("hush") || it.contains("authorization")), "{others:?}");
+}
+
+/// The next request for a session, and where to answer it.
+#[track_caller]
+fn next_request(listener: &TcpListener) -> (String, TcpStream) {
+    listener.set_nonblocking(true).expect("a socket");
+    loop {
+        let (mut stream, _) = wait_until("a request", DEADLINE, || listener.accept().ok());
+        stream.set_nonblocking(false).expect("a socket");
+        let request = read(&stream);
+        if !request.starts_with("OPTIONS") {
+            return (request, stream);
+        }
+        stream.write_all(status("204 No Content", "").as_bytes()).expect("it waits");
+    }
+}
+
+/// The address of one of our sockets, in an offer.
+fn host_candidate(offer: &str) -> Option<SocketAddrV4> {
+    let mut candidates = offer.lines().filter_map(|line| line.strip_prefix("a=candidate:"));
+    candidates.find_map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
+        [_, "1", udp, _, ip, port, "typ", "host", ..] if udp.eq_ignore_ascii_case("udp") => {
+            Some(SocketAddrV4::new(ip.parse().ok()?, port.parse().ok()?))
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn a_session_that_is_made_while_we_hang_up_is_ended() {
+    let server = Server::start(&[]);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let url = format!("http://{}/whip", listener.local_addr().expect("it is bound"));
+    let mut publisher = start(&server, "publish", &url, &[]);
+    let (offer, mut stream) = next_request(&listener);
+    let socket = host_candidate(&offer).expect("a candidate");
+    assert!(UdpSocket::bind(socket).is_err(), "it is in use");
+    publisher.process().signal("INT");
+    wait_until("the end of the connection", DEADLINE, || UdpSocket::bind(socket).ok());
+    // Without an answer to its offer it does not know the session's URL.
+    stream.write_all(status("201 Created", "location: /session\r\n").as_bytes()).expect("it waits");
+    let (request, mut stream) = next_request(&listener);
+    assert!(request.starts_with("DELETE /session "), "{request}");
+    stream.write_all(status("200 OK", "").as_bytes()).expect("it waits");
+    assert_eq!(publisher.exit_code(), 0, "{}", publisher.errors());
 }
 
 #[test]

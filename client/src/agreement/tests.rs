@@ -643,7 +643,7 @@ fn webrtcbins_offer(wishes: Wishes) -> String {
     let mut media = Vec::new();
     for (mid, kind) in [("0", Kind::Audio), ("1", Kind::Video)] {
         let Some(format) = wishes.codecs.of(kind).next() else { continue };
-        let (name, number) = (if kind == Kind::Audio { "audio" } else { "video" }, format.row().payload_type);
+        let (name, number) = (kind.name(), format.row().payload_type);
         let repair = if kind == Kind::Video { " 97" } else { "" };
         media.push(format!(
             "m={name} 9 UDP/TLS/RTP/SAVPF {number}{repair}\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na=sendrecv\r\na=rtcp-mux\r\n\

@@ -39,7 +39,7 @@ pub struct Media {
     /// Receive nothing; with a value, only do not receive this medium.
     #[arg(long, value_enum, value_name = "MEDIUM", num_args = 0..=1, require_equals = true, default_missing_value = "both")]
     pub send_only: Option<Which>,
-    /// How long a missing packet is waited for, in milliseconds; `auto` follows the line, from 10 to 500.
+    /// How long a missing packet is waited for, in milliseconds; `auto` follows the line, from 50 to 500.
     #[arg(long, value_name = "MS|auto", default_value = "auto")]
     pub latency: Latency,
     /// At most one key frame on request per encoder in this many milliseconds.

@@ -36,6 +36,13 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "want a positive number of seconds".into())
 }
 
+pub(super) fn stats_interval(text: &str) -> Result<Duration, String> {
+    seconds(text)
+        .ok()
+        .filter(|it| (0.1..=3600.0).contains(&it.as_secs_f64()))
+        .ok_or_else(|| "want a number of seconds from 0.1 to 3600".into())
+}
+
 pub(super) fn wait_for_server(text: &str) -> Result<WaitForServer, String> {
     match text {
         "forever" => Ok(WaitForServer::Forever),

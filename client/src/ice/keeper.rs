@@ -11,15 +11,15 @@ use async_std::{
     task,
 };
 use callbin_protocol::PeerId;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header};
+use http_body_util::Full;
+use hyper::{Method, Request, StatusCode, body::Bytes, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use smol_hyper::rt::FuturesIo;
 
 use super::IceServers;
 use crate::{
     dial::{Stream, connect},
     exit::Failure,
+    http,
     signalling::Server,
 };
 
@@ -210,30 +210,24 @@ async fn ask_on(
         Ok(request) => request,
         Err(failure) => return Ok(Err(failed(failure))),
     };
-    let (mut sender, connection) = http1::handshake(FuturesIo::new(stream)).await?;
-    task::spawn(async move {
-        let _ = timeout(ASK_LIMIT, connection).await;
-    });
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    if status != StatusCode::OK {
-        return Ok(Err(refusal(status)));
+    let (head, body) = http::ask(stream, request, ASK_LIMIT, MAX_ANSWER).await?.into_parts();
+    if head.status != StatusCode::OK {
+        return Ok(Err(refusal(head.status)));
     }
-    let body = match Limited::new(response.into_body(), MAX_ANSWER).collect().await {
-        Ok(body) => body.to_bytes(),
+    let body = match body {
+        Ok(body) => body,
         Err(error) => return Ok(Err(failed(error))),
     };
     Ok(IceServers::parse(&body).map_err(|error| Refusal::Strange(format!("not what was expected: {error}"))))
 }
 
-fn request(path: &str, server: &Server, uid: &PeerId) -> Result<Request<Empty<Bytes>>, Failure> {
+fn request(path: &str, server: &Server, uid: &PeerId) -> Result<Request<Full<Bytes>>, Failure> {
     let uid = utf8_percent_encode(uid.as_str(), NON_ALPHANUMERIC);
-    let mut request =
-        Request::get(format!("{path}?uid={uid}")).header(header::HOST, &server.address.authority);
+    let mut request = http::request(Method::GET, &server.address, &format!("{path}?uid={uid}"));
     if let Some(authorization) = server.authorization()? {
         request = request.header(header::AUTHORIZATION, authorization);
     }
-    request.body(Empty::new()).map_err(Failure::internal)
+    request.body(Full::default()).map_err(Failure::internal)
 }
 
 /// The reason for a bad status. A server without this path answers 404; the Python one demands an upgrade (426).

@@ -18,6 +18,13 @@ pub(crate) fn make(factory: &str) -> Result<gst::Element, Failure> {
     gst::ElementFactory::make(factory).build().map_err(Failure::internal)
 }
 
+/// Sets a property if this version of the element has it.
+fn set_if_there(element: &gst::Element, name: &str, value: &str) {
+    if element.has_property(name) {
+        element.set_property_from_str(name, value);
+    }
+}
+
 /// The first error of a pipeline that was not returned yet.
 fn error_of(pipeline: &gst::Pipeline) -> Option<String> {
     let message = pipeline.bus()?.pop_filtered(&[gst::MessageType::Error])?;

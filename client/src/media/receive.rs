@@ -14,6 +14,7 @@ use super::{
     make,
     meter::{Meter, Planes},
     payload::Payloads,
+    set_if_there,
 };
 use crate::{exit::Failure, plugins, record::Taps, sdp::Kind};
 
@@ -107,8 +108,7 @@ impl Routes {
 
 /// The name of the element that joins the decoders of a branch.
 fn joint(kind: Kind, number: usize) -> String {
-    let kind = if kind == Kind::Audio { "audio" } else { "video" };
-    format!("receive-{kind}-{number}")
+    format!("receive-{}-{number}", kind.name())
 }
 
 /// The name of a branch's depayloader for one codec, to which the stream's pad is linked.
@@ -254,12 +254,6 @@ fn wait_for_key_frames(depay: &gst::Element, decoder: &gst::Element) {
         set_if_there(decoder, "discard-corrupted-frames", "true");
     }
     keyframes::ask_rarely(depay);
-}
-
-fn set_if_there(element: &gst::Element, name: &str, value: &str) {
-    if element.has_property(name) {
-        element.set_property_from_str(name, value);
-    }
 }
 
 fn see(pad: &gst::Pad, buffer: &gst::BufferRef, meter: &Meter) -> Option<First> {

@@ -3,6 +3,7 @@
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
+    task::Poll,
     thread,
     time::Duration,
 };
@@ -71,21 +72,23 @@ impl Source {
         self.track(kind, 0).is_some()
     }
 
-    /// Feeds `appsrc`, of a peer whose path is good for `share`, with a track of the medium in this codec, and requests a
-    /// key frame for it. `None` if the track is not sent.
+    /// Feeds `appsrc`, of a peer whose path is good for `share` or of a recording without one, with a track of the medium in this codec, and requests a
+    /// key frame for it. `None` if the track is not sent, or if its encoder is still being tried: try again later.
     pub fn attach(
         &self,
         format: Format,
         track: usize,
         appsrc: &gst_app::AppSrc,
-        share: Share,
+        share: Option<Share>,
     ) -> Result<Option<Feed>, Failure> {
         let Some(track) = self.track(format.kind(), track) else { return Ok(None) };
         let mut encodings = track.encodings();
         let encoding = match encodings.iter().position(|it| it.format() == format) {
             Some(at) => encodings.get(at),
             None => {
-                encodings.push(Encoding::start(format, &track.input, &self.media, &self.timing)?);
+                // This runs on the app's loop, which must not wait for a driver.
+                let Poll::Ready(encoder) = trial::known(format) else { return Ok(None) };
+                encodings.push(Encoding::start(format, encoder, &track.input, &self.media, &self.timing)?);
                 encodings.last()
             }
         };
@@ -100,17 +103,6 @@ impl Source {
     /// The name that the user gave to a track.
     pub fn name(&self, kind: Kind, track: usize) -> Option<&str> {
         self.track(kind, track)?.input.name()
-    }
-
-    /// Changes the target of all running encoders of this codec.
-    pub fn set_bitrate(&self, format: Format, bits_per_second: u32) {
-        for track in self.tracks.iter().filter(|track| track.kind == format.kind()) {
-            let encodings = track.encodings();
-            encodings
-                .iter()
-                .filter(|it| it.format() == format)
-                .for_each(|it| it.set_bitrate(bits_per_second));
-        }
     }
 
     /// Frees encoders that no peer has used for a while.
@@ -144,7 +136,7 @@ impl Track {
         let kind = input.kind();
         let format =
             formats.of(kind).next().ok_or_else(|| Failure::internal("no codec for a medium that is sent"))?;
-        let first = Encoding::start(format, &input, media, timing)?;
+        let first = Encoding::start(format, trial::best(format, media), &input, media, timing)?;
         Ok(Self { kind, encodings: Mutex::new(vec![first]), input })
     }
 
@@ -186,7 +178,7 @@ mod tests {
         let entries = [entry(), entry()];
         let feeds = entries
             .each_ref()
-            .map(|it| source.attach(Format::Vp9, 0, it, Share::new(100_000)).unwrap().unwrap());
+            .map(|it| source.attach(Format::Vp9, 0, it, Some(Share::new(100_000))).unwrap().unwrap());
         assert_eq!(running(), [Format::Vp8, Format::Vp9, Format::Opus]);
         assert_eq!(source.tracks[0].encodings().len(), 2, "one encoder serves both peers");
         source.tracks[0].free_unused(Duration::ZERO);

@@ -61,6 +61,7 @@ use crate::{
     record::Archive,
     sdp::{Codec, EXTENSION_MID, EXTENSION_TWCC, Fingerprint, Kind},
     stats::{Path, PeerStats},
+    tls::Trust,
 };
 
 /// An event of a peer's pipeline.
@@ -145,6 +146,30 @@ pub struct PeerConfig {
     pub hides: Option<Arc<Responder>>,
     /// Tunnels to TURN servers with TLS.
     pub tunnels: Arc<Tunnels>,
+    /// The time between two reports of statistics.
+    pub stats_interval: Duration,
+}
+
+/// No ICE servers, the test sources in both directions, and nothing beside them.
+impl Default for PeerConfig {
+    fn default() -> Self {
+        Self {
+            stun: None,
+            turn: Vec::new(),
+            policy: IcePolicy::All,
+            latency: None,
+            audio: (true, true),
+            video: (true, true),
+            cameras: 1,
+            codecs: Arc::default(),
+            joins: Arc::default(),
+            archive: Arc::default(),
+            channels: true,
+            hides: None,
+            tunnels: Arc::new(Tunnels::new(Trust::System)),
+            stats_interval: Duration::from_secs(1),
+        }
+    }
 }
 
 impl PeerConfig {
@@ -190,6 +215,8 @@ pub struct Peer {
     playout: Playout,
     /// How often [`Peer::stats`] was called.
     looks: u32,
+    /// The jitter buffer of the video in milliseconds, once it follows the line.
+    buffer: Option<u32>,
 }
 
 /// One m-line of webrtcbin.
@@ -286,6 +313,7 @@ impl Peer {
             path: None,
             playout,
             looks: 0,
+            buffer: None,
         };
         peer.set_state(gst::State::Ready)?;
         Ok(peer)
@@ -408,11 +436,17 @@ impl Peer {
                     if medium.kind == Kind::Video {
                         self.outflow.count_by(flow.codec.extension(EXTENSION_TWCC));
                     }
-                    output.send(&self.pipeline, source, flow, self.outflow.share())?;
+                    output.send(&self.pipeline, source, flow, &self.outflow)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Begins to send what waits for its encoder. Called once per second.
+    pub fn go_on(&mut self, source: &Source) -> Result<(), Failure> {
+        let mut outputs = self.media.iter_mut().filter_map(|medium| medium.output.as_mut());
+        outputs.try_for_each(|output| output.go_on(source, &self.outflow))
     }
 
     /// Adds the branches that receive the peer's streams.
@@ -501,12 +535,7 @@ impl Peer {
     }
 
     /// The statistics. Rates and levels cover the time since the last call. Called once per second.
-    pub fn stats(&mut self) -> PeerStats {
-        // ICE may still switch to a better path, but not every second.
-        if self.path.is_none() || self.looks.is_multiple_of(LOOKS_PER_PATH) {
-            path::ask(&self.webrtcbin, &self.voice);
-        }
-        self.looks = self.looks.wrapping_add(1);
+    pub fn stats(&self) -> PeerStats {
         let mut stats = PeerStats {
             video: self.meter.video_stats(),
             audio: self.meter.audio_stats(),
@@ -529,12 +558,19 @@ impl Peer {
         }
         rtcp::fill_in(&self.webrtcbin, &mut stats);
         self.outflow.fill_in(&mut stats);
-        self.follow_line(&mut stats);
+        stats.video.buffer_ms = self.buffer;
         stats
     }
 
-    /// Sets the jitter buffers to what the line needs.
-    fn follow_line(&mut self, stats: &mut PeerStats) {
+    /// Looks at the path and sets the jitter buffers to what the line needs. Call it once a second.
+    pub fn look(&mut self) {
+        // ICE may still switch to a better path, but not every second.
+        if self.path.is_none() || self.looks.is_multiple_of(LOOKS_PER_PATH) {
+            path::ask(&self.webrtcbin, &self.voice);
+        }
+        self.looks = self.looks.wrapping_add(1);
+        let mut stats = PeerStats::default();
+        rtcp::fill_in(&self.webrtcbin, &mut stats);
         let ms = |ms: f64| Duration::try_from_secs_f64(ms / 1000.0).ok();
         let rtp = &stats.video.rtp;
         let line = playout::Line {
@@ -546,7 +582,7 @@ impl Peer {
         line.round_trip.iter().for_each(|round_trip| self.requests.set_round_trip(*round_trip));
         let buffer = self.playout.follow(line);
         rtcp::set_buffers(&self.webrtcbin, buffer);
-        stats.video.buffer_ms = Some(buffer.latency);
+        self.buffer = Some(buffer.latency);
     }
 
     /// Ends the pipeline on its own thread, not on this one or a streaming thread. With `goodbye`, the peer gets a DTLS

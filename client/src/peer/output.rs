@@ -4,15 +4,17 @@
 //! once, and a payloader as soon as something is sent; another one if the codec changes. All have the same SSRC, which is
 //! in our description.
 
+use std::sync::Arc;
+
 use gst::prelude::*;
 use gst_webrtc::WebRTCRTPTransceiver;
 
-use super::extensions::Extensions;
+use super::{extensions::Extensions, outflow::Outflow};
 use crate::{
     agreement::Flow,
     exit::Failure,
     media::{
-        encode::{self, codec::Format, feed::Feed, share::Share},
+        encode::{self, codec::Format, feed::Feed},
         make,
         source::Source,
     },
@@ -31,6 +33,8 @@ pub(super) struct Output {
     /// The mid and codec of what is sent, and our track.
     settled: Option<(String, Codec, Option<usize>)>,
     feed: Option<Feed>,
+    /// Whether something is to be sent, and its encoder was not ready.
+    waits: bool,
 }
 
 /// The elements in front of webrtcbin.
@@ -63,7 +67,7 @@ impl Output {
         let transceiver = pad.property::<WebRTCRTPTransceiver>("transceiver");
         transceiver.set_codec_preferences(Some(&rtp_caps(codec)));
         let codec = codec.clone();
-        Ok(Self { pad, transceiver, ssrc, codec, chain: None, settled: None, feed: None })
+        Ok(Self { pad, transceiver, ssrc, codec, chain: None, settled: None, feed: None, waits: false })
     }
 
     pub(super) fn transceiver(&self) -> &WebRTCRTPTransceiver {
@@ -90,7 +94,7 @@ impl Output {
 
     /// Sends nothing more, until [`Output::send`].
     pub(super) fn stop(&mut self) {
-        self.feed = None;
+        (self.feed, self.waits) = (None, false);
     }
 
     /// Sends as negotiated.
@@ -99,14 +103,14 @@ impl Output {
         pipeline: &gst::Pipeline,
         source: &Source,
         flow: &Flow,
-        share: Share,
+        outflow: &Arc<Outflow>,
     ) -> Result<(), Failure> {
         let is_used =
             |it: &Chain| (it.format, it.payload_type) == (flow.codec.format, flow.codec.payload_type);
         if !self.chain.as_ref().is_some_and(is_used) {
             self.feed = None;
             self.settled = None;
-            self.replace_chain(pipeline, &flow.codec)?;
+            self.replace_chain(pipeline, &flow.codec, outflow)?;
         }
         let Some(chain) = &self.chain else { return Ok(()) };
         // Another m-line of the peer, with another mid, may have been placed on this seat.
@@ -116,31 +120,54 @@ impl Output {
             self.settled = Some(terms);
             self.feed = None;
         }
-        if self.feed.is_none() {
-            self.feed = source.attach(flow.codec.format, flow.track.unwrap_or(0), &chain.appsrc, share)?;
-        }
+        if self.feed.is_none() { self.attach(source, outflow) } else { Ok(()) }
+    }
+
+    /// Begins to send what waits for its encoder.
+    pub(super) fn go_on(&mut self, source: &Source, outflow: &Outflow) -> Result<(), Failure> {
+        if self.waits { self.attach(source, outflow) } else { Ok(()) }
+    }
+
+    fn attach(&mut self, source: &Source, outflow: &Outflow) -> Result<(), Failure> {
+        let Some((chain, (.., track))) = self.chain.as_ref().zip(self.settled.as_ref()) else {
+            return Ok(());
+        };
+        self.feed = source.attach(chain.format, track.unwrap_or(0), &chain.appsrc, Some(outflow.share()))?;
+        self.waits = self.feed.is_none();
         Ok(())
     }
 
-    fn replace_chain(&mut self, pipeline: &gst::Pipeline, codec: &Codec) -> Result<(), Failure> {
+    fn replace_chain(
+        &mut self,
+        pipeline: &gst::Pipeline,
+        codec: &Codec,
+        outflow: &Arc<Outflow>,
+    ) -> Result<(), Failure> {
         if let Some(old) = self.chain.take() {
             old.remove(pipeline, &self.pad);
         }
         let codec = Codec { extensions: self.codec.extensions.clone(), ..codec.clone() };
         // The pad refuses caps of any other codec.
         self.transceiver.set_codec_preferences(Some(&rtp_caps(&codec)));
-        self.chain = Some(Chain::add(pipeline, &self.pad, &codec, self.ssrc)?);
+        self.chain = Some(Chain::add(pipeline, &self.pad, &codec, self.ssrc, outflow)?);
         Ok(())
     }
 }
 
 impl Chain {
-    fn add(pipeline: &gst::Pipeline, pad: &gst::Pad, codec: &Codec, ssrc: u32) -> Result<Self, Failure> {
+    fn add(
+        pipeline: &gst::Pipeline,
+        pad: &gst::Pad,
+        codec: &Codec,
+        ssrc: u32,
+        outflow: &Arc<Outflow>,
+    ) -> Result<Self, Failure> {
         let caps = codec.format.row().caps.parse::<gst::Caps>().map_err(Failure::internal)?;
         let appsrc = gst_app::AppSrc::builder().caps(&caps).build();
         encode::configure(&appsrc);
         if codec.format.kind() == Kind::Video {
-            encode::gap::watch(&appsrc);
+            let outflow = outflow.clone();
+            encode::gap::watch(&appsrc, move || outflow.may_ask());
         }
         let payloader = payloader(codec)?;
         payloader.set_property("ssrc", ssrc);
@@ -175,9 +202,8 @@ impl Chain {
 /// The caps of a codec's packets, as webrtcbin describes them.
 pub(super) fn rtp_caps(codec: &Codec) -> gst::Caps {
     let row = codec.format.row();
-    let media = if row.kind == Kind::Audio { "audio" } else { "video" };
     let mut caps = gst::Caps::builder("application/x-rtp")
-        .field("media", media)
+        .field("media", row.kind.name())
         .field("payload", i32::from(codec.payload_type))
         .field("encoding-name", row.encoding.to_ascii_uppercase())
         .field("clock-rate", i32::try_from(row.clock_rate).unwrap_or(i32::MAX));

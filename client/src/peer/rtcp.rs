@@ -12,6 +12,9 @@ const SESSIONS: u32 = 3;
 /// Most jitter buffers that are set: one for each stream of a peer.
 const BUFFERS: usize = 64;
 
+/// The clock rate of every video codec; no sound has it.
+const VIDEO_RATE: i32 = 90_000;
+
 /// Sets the jitter buffers, those of later streams, too.
 pub(super) fn set_buffers(webrtcbin: &gst::Element, buffer: Buffer) {
     if webrtcbin.property::<u32>("latency") != buffer.latency {
@@ -93,10 +96,11 @@ fn read_source(source: &gst::Structure, stats: &mut PeerStats) {
     if !flag("is-sender") {
         return;
     }
-    let rate = source.get::<i32>("clock-rate").unwrap_or(-1);
-    let rtp = if rate == 48_000 { &mut stats.audio.rtp } else { &mut stats.video.rtp };
+    // It is unknown before the first packet that is accepted.
+    let Some(rate) = source.get::<i32>("clock-rate").ok().filter(|rate| *rate > 0) else { return };
+    let rtp = if rate == VIDEO_RATE { &mut stats.video.rtp } else { &mut stats.audio.rtp };
     rtp.lost += lost(source, "packets-lost");
-    if let (Ok(jitter), true) = (source.get::<u32>("jitter"), rate > 0) {
+    if let Ok(jitter) = source.get::<u32>("jitter") {
         rtp.jitter_ms = Some((f64::from(jitter) * 100_000.0 / f64::from(rate)).round() / 100.0);
     }
 }
@@ -109,6 +113,7 @@ fn lost(source: &gst::Structure, name: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{media::encode::codec::TABLE, sdp::Kind};
 
     fn report(lost: i32) -> gst::Structure {
         gst::Structure::builder("source").field("have-rb", true).field("rb-packetslost", lost).build()
@@ -124,5 +129,24 @@ mod tests {
         assert_eq!(stats.sent.lost, Some(0));
         read_source(&report(3), &mut stats);
         assert_eq!(stats.sent.lost, Some(3));
+    }
+
+    #[test]
+    fn each_codec_counts_as_what_it_is() {
+        gst::init().unwrap();
+        for row in &TABLE {
+            let mut stats = PeerStats::default();
+            let rate = i32::try_from(row.clock_rate).unwrap();
+            let source = gst::Structure::builder("source").field("is-sender", true).field("clock-rate", rate);
+            // Half a second of jitter.
+            let source = source.field("packets-lost", 5i32).field("jitter", row.clock_rate / 2).build();
+            read_source(&source, &mut stats);
+            let (own, other) = match row.kind {
+                Kind::Audio => (stats.audio.rtp, stats.video.rtp),
+                _ => (stats.video.rtp, stats.audio.rtp),
+            };
+            assert_eq!((own.lost, own.jitter_ms), (5, Some(500.0)), "{}", row.name);
+            assert_eq!((other.lost, other.jitter_ms), (0, None), "{}", row.name);
+        }
     }
 }

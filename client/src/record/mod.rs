@@ -44,8 +44,8 @@ use crate::{
 /// At the end of the process: how long the last frames may take, and how often that is looked at.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);
-/// Recordings of one peer that begin in the same second.
-const MAX_AGAIN: u32 = 1000;
+/// Recordings, or pictures, of one name and second. Uids that differ may have the same name, and a room has up to 256 peers.
+const MAX_AGAIN: u32 = 256;
 
 /// All recordings and snapshots of this process.
 #[derive(Debug, Default)]
@@ -63,6 +63,8 @@ struct Shared {
     told: Sender<Told>,
     /// The number of the latest picture that was asked for.
     wanted: AtomicU64,
+    /// Held while a picture is stored.
+    storing: Mutex<()>,
     /// The files that are written to.
     open: Mutex<BTreeSet<PathBuf>>,
     running: AtomicUsize,
@@ -94,6 +96,7 @@ impl Archive {
             snapshot: flags.snapshot.clone(),
             told: told.clone(),
             wanted: AtomicU64::new(1),
+            storing: Mutex::default(),
             open: Mutex::default(),
             running: AtomicUsize::new(0),
         }))))
@@ -155,23 +158,15 @@ impl Shared {
         recorder::lock(&self.open)
     }
 
-    fn create(&self, name: &str, extension: &str) -> io::Result<(File, PathBuf)> {
+    /// A new file for a recording of the peer `name`.
+    fn create(&self, name: &str) -> io::Result<(File, PathBuf)> {
         let folder = self.folder.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        self.create_in(folder, name, extension)
+        under_a_free_name(folder, name, seconds(), shelf::EXTENSION, |path| File::create_new(path))
     }
 
-    /// A new file named after the peer and the time.
-    fn create_in(&self, folder: &Path, name: &str, extension: &str) -> io::Result<(File, PathBuf)> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        for again in 0..MAX_AGAIN {
-            let path = folder.join(shelf::name(name, now, again, extension));
-            match recorder::create_new(&path) {
-                Ok(file) => return Ok((file, path)),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(io::ErrorKind::AlreadyExists.into())
+    /// The most bytes of one file, if all recordings together have a limit.
+    fn most_of_a_file(&self) -> Option<u64> {
+        self.max_disk.map(|limit| shelf::share(limit, self.running.load(Relaxed)))
     }
 
     /// Removes the oldest finished recordings if there are too many.
@@ -193,5 +188,45 @@ impl Shared {
                 tracing::warn!("{name} cannot be removed: {error}");
             }
         }
+    }
+}
+
+/// Seconds since 1970.
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Makes a file in this folder, named after the peer and the time. If `make` finds that it exists, it gets another name.
+fn under_a_free_name<T>(
+    folder: &Path,
+    name: &str,
+    seconds: u64,
+    extension: &str,
+    make: impl Fn(&Path) -> io::Result<T>,
+) -> io::Result<(T, PathBuf)> {
+    for again in 0..MAX_AGAIN {
+        let path = folder.join(shelf::name(name, seconds, again, extension));
+        match make(&path) {
+            Ok(made) => return Ok((made, path)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other(format!("too many files of {} in this second", shelf::sanitised(name))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_one_name_and_second_are_bounded_and_none_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let make =
+            |second| under_a_free_name(folder.path(), "anna", second, ".mkv", |path| File::create_new(path));
+        assert_eq!((0..500).filter(|_| make(0).is_ok()).count(), 256);
+        assert!(make(0).unwrap_err().to_string().contains("too many files of anna"));
+        assert!(make(1).is_ok());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 257);
     }
 }

@@ -10,20 +10,34 @@ use super::{
 
 /// How long the first frames wait for the first ones of other streams: all tracks are named at the start of a file.
 const GATHERING: Duration = Duration::from_secs(1);
-/// Bytes that may wait meanwhile.
-const MAX_GATHERED: usize = 8 << 20;
+/// How long they wait for the key frame of a stream whose other frames come.
+const KEY_WAIT: Duration = Duration::from_secs(3);
+/// Bytes and frames that may wait meanwhile.
+const MAX_GATHERED: u64 = 8 << 20;
+const MAX_FRAMES: usize = 1024;
+/// A peer that changes its streams begins no more files than one in this time.
+const SPACING: Duration = Duration::from_secs(1);
+/// A request for a key frame is repeated after this time.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// The longest cluster, in milliseconds.
 const CLUSTER: u64 = 1000;
+/// More than the bytes that a file has around a frame.
+const AROUND_FRAME: u64 = 64;
 
 /// An encoded frame.
 #[derive(Debug, Clone)]
 pub(super) struct Frame {
     /// Which stream it belongs to.
     pub(super) stream: usize,
+    pub(super) is_video: bool,
     pub(super) caps: gst::Caps,
-    /// Its time, on a clock that all streams share.
+    /// When it came.
+    pub(super) at: Duration,
+    /// Its time, on a clock that all streams share. It depends on what the peer sends.
     pub(super) time: Duration,
     pub(super) is_key: bool,
+    /// Frames between this one and the last one were dropped.
+    pub(super) follows_gap: bool,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -34,16 +48,23 @@ pub(super) enum Write {
     NewFile,
     /// Append to the file.
     Bytes(Vec<u8>),
-    /// Ask the sender of this stream for a key frame: a new file is due.
+    /// Ask the sender of this stream for a key frame.
     AskKeyFrame(usize),
+}
+
+impl Frame {
+    /// More than its bytes in a file.
+    fn size(&self) -> u64 {
+        self.bytes.len() as u64 + AROUND_FRAME
+    }
 }
 
 /// When a new file begins.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Limits {
-    /// After this time.
+    /// After this time, at a key frame; after twice this time in any case.
     pub(super) time: Option<Duration>,
-    /// After this many bytes.
+    /// No file becomes larger. It ends at a key frame after half of it.
     pub(super) bytes: Option<u64>,
 }
 
@@ -55,7 +76,8 @@ pub(super) struct Muxer {
     /// The first frames, before the file begins.
     gathered: VecDeque<Frame>,
     file: Option<File>,
-    asked: bool,
+    /// When the last file began, unless a limit ended it.
+    began: Option<Duration>,
 }
 
 /// What is known about a stream.
@@ -64,128 +86,220 @@ struct Stream {
     id: usize,
     is_video: bool,
     track: Option<(Track, Form)>,
-    /// A frame was lost: those up to the next key frame are useless.
-    is_broken: bool,
+    /// Frames up to the next key frame are useless.
+    awaits_key: bool,
+    /// When a key frame was requested.
+    asked: Option<Duration>,
+    /// When the last frame came.
+    seen: Option<Duration>,
 }
 
 #[derive(Debug)]
 struct File {
     /// The streams of its tracks, in their order.
     tracks: Vec<usize>,
+    /// When it began, and the time of its first frame.
+    began: Duration,
     start: Duration,
     bytes: u64,
     /// The start of the cluster, in milliseconds of the file.
     cluster: Option<u64>,
 }
 
+/// Whether a file has to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    No,
+    /// At a key frame.
+    AtKeyFrame,
+    Now,
+}
+
+impl Stream {
+    /// Requests a key frame, unless that was done a moment ago.
+    fn ask(&mut self, now: Duration) -> Option<Write> {
+        let is_due = self.asked.is_none_or(|asked| now.saturating_sub(asked) >= ASK_AGAIN);
+        is_due.then(|| {
+            self.asked = Some(now);
+            Write::AskKeyFrame(self.id)
+        })
+    }
+
+    /// Drops the frames of a video stream up to the next key frame, which is requested.
+    fn await_key(&mut self, now: Duration) -> Option<Write> {
+        self.awaits_key = self.is_video;
+        if self.is_video { self.ask(now) } else { None }
+    }
+
+    /// How long a file's start waits for this stream.
+    fn patience(&self, now: Duration) -> Duration {
+        let is_alive = self.seen.is_some_and(|seen| now.saturating_sub(seen) < GATHERING);
+        if self.awaits_key && is_alive { KEY_WAIT } else { GATHERING }
+    }
+}
+
 impl Muxer {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, streams: Vec::new(), gathered: VecDeque::new(), file: None, asked: false }
+        Self { limits, streams: Vec::new(), gathered: VecDeque::new(), file: None, began: None }
+    }
+
+    /// The most bytes of a file from now on.
+    pub(super) fn limit_bytes(&mut self, bytes: Option<u64>) {
+        self.limits.bytes = bytes;
     }
 
     /// A stream will come; frames of others wait for it a little.
     pub(super) fn expect(&mut self, id: usize, is_video: bool) {
         if !self.streams.iter().any(|stream| stream.id == id) {
-            self.streams.push(Stream { id, is_video, track: None, is_broken: false });
+            let (track, asked, seen) = (None, None, None);
+            self.streams.push(Stream { id, is_video, track, awaits_key: is_video, asked, seen });
         }
-    }
-
-    /// A frame of this stream was dropped.
-    pub(super) fn lost(&mut self, id: usize) {
-        let stream = self.streams.iter_mut().find(|stream| stream.id == id && stream.is_video);
-        stream.into_iter().for_each(|stream| stream.is_broken = true);
     }
 
     /// Takes a frame. An error if its codec cannot be recorded.
     pub(super) fn frame(&mut self, frame: Frame) -> Result<Vec<Write>, String> {
+        self.expect(frame.stream, frame.is_video);
         let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == frame.stream) else {
             return Ok(Vec::new());
         };
-        stream.is_broken &= !frame.is_key;
-        if stream.is_broken {
-            return Ok(Vec::new());
+        stream.seen = Some(frame.at);
+        let is_key = stream.is_video && frame.is_key;
+        stream.awaits_key |= stream.is_video && frame.follows_gap;
+        let is_too_large = self.limits.bytes.is_some_and(|limit| frame.size() > limit / 2);
+        if is_too_large || (stream.awaits_key && !is_key) {
+            return Ok(stream.await_key(frame.at).into_iter().collect());
         }
+        let mut writes = Vec::new();
         // The codec may change during a call, and a key frame may have other parameter sets.
-        if stream.track.is_none() || (stream.is_video && frame.is_key) {
+        if stream.track.is_none() || is_key {
             let new = describe(&frame.caps, &frame.bytes, frame.is_key)?;
-            let other = new
-                .as_ref()
-                .zip(stream.track.as_ref())
-                .is_some_and(|(new, old)| new.0.codec != old.0.codec || new.0.private != old.0.private);
-            if other {
-                self.file = None;
-            }
+            let is_other = |(old, _): &(Track, Form)| {
+                new.as_ref().is_some_and(|(new, _)| new.codec != old.codec || new.private != old.private)
+            };
+            let changes = stream.track.as_ref().is_some_and(is_other);
             stream.track = new.or(stream.track.take());
+            if stream.track.is_none() {
+                // A key frame without all that a decoder needs.
+                return Ok(stream.await_key(frame.at).into_iter().collect());
+            }
+            stream.awaits_key = false;
+            if changes {
+                // Frames of the old kind do not fit the new track.
+                self.gathered.retain(|gathered| gathered.stream != frame.stream);
+                writes = self.end_file(&frame);
+            }
         }
-        if stream.track.is_none() {
-            // Nothing to decode before the first key frame.
-            return Ok(Vec::new());
-        }
-        Ok(self.place(frame))
+        writes.extend(self.place(frame));
+        Ok(writes)
     }
 
     /// The recording ends: what was gathered is written.
     pub(super) fn finish(&mut self) -> Vec<Write> {
-        if self.file.is_none() { self.begin() } else { Vec::new() }
+        let last = self.gathered.back().map(|frame| frame.at);
+        last.map_or_else(Vec::new, |now| self.begin(now))
     }
 
     fn place(&mut self, frame: Frame) -> Vec<Write> {
         let mut writes = self.cut(&frame);
+        if self.streams.iter().any(|stream| stream.id == frame.stream && stream.awaits_key) {
+            return writes;
+        }
         match &self.file {
             Some(file) if file.tracks.contains(&frame.stream) => writes.extend(self.append(&frame)),
             _ => {
-                self.file = None;
-                self.gathered.push_back(frame);
-                if self.has_gathered() {
-                    writes.extend(self.begin());
-                }
+                writes.extend(self.end_file(&frame));
+                writes.extend(self.gather(frame));
             }
         }
         writes
     }
 
-    /// Ends the file if it is long enough, where a video frame can be decoded without those before it.
+    /// Ends the file at a limit. If possible, that is where a video frame can be decoded without those before it.
     fn cut(&mut self, frame: &Frame) -> Vec<Write> {
-        let Some(file) = &self.file else { return Vec::new() };
-        let is_due = self.limits.time.is_some_and(|limit| frame.time.saturating_sub(file.start) >= limit)
-            || self.limits.bytes.is_some_and(|limit| file.bytes >= limit);
-        let has_video = self.streams.iter().find(|it| it.is_video && file.tracks.contains(&it.id));
-        match has_video {
-            _ if !is_due => Vec::new(),
-            Some(video) if video.id == frame.stream && frame.is_key => {
-                self.file = None;
-                Vec::new()
+        let due = self.file.as_ref().map_or(Due::No, |file| self.due(file, frame));
+        let tracks = self.file.as_ref().map_or(&[][..], |file| &file.tracks);
+        let videos = self.streams.iter_mut().filter(|it| it.is_video && tracks.contains(&it.id));
+        let mut videos = videos.peekable();
+        match due {
+            Due::No => Vec::new(),
+            Due::AtKeyFrame if videos.peek().is_some() && !(frame.is_video && frame.is_key) => {
+                videos.filter_map(|stream| stream.ask(frame.at)).collect()
             }
-            Some(_) if self.asked => Vec::new(),
-            Some(video) => {
-                self.asked = true;
-                vec![Write::AskKeyFrame(video.id)]
-            }
-            None => {
-                self.file = None;
-                Vec::new()
+            _ => {
+                let writes = self.end_file(frame);
+                self.began = None;
+                writes
             }
         }
     }
 
-    fn has_gathered(&self) -> bool {
-        let all = self.streams.iter().all(|stream| self.gathered.iter().any(|it| it.stream == stream.id));
-        let first = self.gathered.iter().map(|it| it.time).min();
-        let last = self.gathered.iter().map(|it| it.time).max();
-        let waited = first.zip(last).is_some_and(|(first, last)| last - first >= GATHERING);
-        all || waited || self.gathered.iter().map(|it| it.bytes.len()).sum::<usize>() > MAX_GATHERED
+    fn due(&self, file: &File, frame: &Frame) -> Due {
+        let age = frame.at.saturating_sub(file.began);
+        let is_older = |times: u32| self.limits.time.is_some_and(|limit| age >= limit * times);
+        let is_full = self.limits.bytes.is_some_and(|limit| file.bytes + frame.size() > limit);
+        let is_half_full = self.limits.bytes.is_some_and(|limit| file.bytes >= limit / 2);
+        match () {
+            () if is_full || is_older(2) => Due::Now,
+            () if is_half_full || is_older(1) => Due::AtKeyFrame,
+            () => Due::No,
+        }
+    }
+
+    /// Ends the file, if there is one, before `frame`. In the next one, each video stream begins at a key frame.
+    fn end_file(&mut self, frame: &Frame) -> Vec<Write> {
+        if self.file.take().is_none() {
+            return Vec::new();
+        }
+        let is_key = frame.is_video && frame.is_key;
+        let others = self.streams.iter_mut().filter(|it| it.is_video && !(is_key && it.id == frame.stream));
+        others.filter_map(|stream| stream.await_key(frame.at)).collect()
+    }
+
+    /// Keeps a frame until the file begins.
+    fn gather(&mut self, frame: Frame) -> Vec<Write> {
+        let now = frame.at;
+        self.gathered.push_back(frame);
+        let is_soon = self.began.is_some_and(|began| now.saturating_sub(began) < SPACING);
+        match () {
+            () if is_soon && self.is_full() => {
+                self.gathered.clear();
+                let videos = self.streams.iter_mut().filter(|it| it.is_video);
+                videos.filter_map(|stream| stream.await_key(now)).collect()
+            }
+            () if !is_soon && (self.is_full() || self.has_gathered(now)) => self.begin(now),
+            () => Vec::new(),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        let bytes = self.gathered.iter().map(Frame::size).sum::<u64>();
+        let limit = self.limits.bytes.map_or(MAX_GATHERED, |limit| MAX_GATHERED.min(limit / 2));
+        bytes > limit || self.gathered.len() >= MAX_FRAMES
+    }
+
+    fn has_gathered(&self, now: Duration) -> bool {
+        let Some(first) = self.gathered.front() else { return false };
+        let waited = now.saturating_sub(first.at);
+        self.streams.iter().all(|stream| waited >= stream.patience(now) || self.is_here(stream))
+    }
+
+    fn is_here(&self, stream: &Stream) -> bool {
+        self.gathered.iter().any(|frame| frame.stream == stream.id)
     }
 
     /// Begins a file with the streams that frames have come of.
-    fn begin(&mut self) -> Vec<Write> {
+    fn begin(&mut self, now: Duration) -> Vec<Write> {
         let Some(start) = self.gathered.iter().map(|frame| frame.time).min() else { return Vec::new() };
-        let here = |stream: &&Stream| self.gathered.iter().any(|frame| frame.stream == stream.id);
-        let used: Vec<_> = self.streams.iter().filter(here).collect();
+        let used: Vec<_> = self.streams.iter().filter(|stream| self.is_here(stream)).collect();
         let tracks: Vec<Track> = used.iter().filter_map(|it| Some(it.track.as_ref()?.0.clone())).collect();
+        let ids: Vec<_> = used.iter().map(|it| it.id).collect();
+        // The others begin a file of their own when they come.
+        let others = self.streams.iter_mut().filter(|it| it.is_video && !ids.contains(&it.id));
+        others.for_each(|stream| stream.awaits_key = true);
         let header = ebml::header(&tracks);
         let bytes = header.len() as u64;
-        self.file = Some(File { tracks: used.iter().map(|it| it.id).collect(), start, bytes, cluster: None });
-        self.asked = false;
+        self.file = Some(File { tracks: ids, began: now, start, bytes, cluster: None });
+        self.began = Some(now);
         let mut writes = vec![Write::NewFile, Write::Bytes(header)];
         for frame in std::mem::take(&mut self.gathered) {
             writes.extend(self.append(&frame));
@@ -193,113 +307,37 @@ impl Muxer {
         writes
     }
 
+    /// Appends a frame to the file, if it fits.
     fn append(&mut self, frame: &Frame) -> Option<Write> {
-        let stream = self.streams.iter().find(|stream| stream.id == frame.stream)?;
+        let stream = self.streams.iter_mut().find(|stream| stream.id == frame.stream)?;
+        let is_key = frame.is_key || !stream.is_video;
         let file = self.file.as_mut()?;
         let position = file.tracks.iter().position(|id| *id == frame.stream)?;
         let track = u8::try_from(position + 1).ok()?;
         let time = u64::try_from(frame.time.saturating_sub(file.start).as_millis()).ok()?;
-        let starts = file.cluster.is_none_or(|cluster| {
-            time.saturating_sub(cluster) >= CLUSTER || (stream.is_video && frame.is_key)
-        });
+        let starts = file
+            .cluster
+            .is_none_or(|cluster| time.saturating_sub(cluster) >= CLUSTER || (stream.is_video && is_key));
+        let cluster = if starts { time } else { file.cluster? };
         let mut bytes = if starts { ebml::cluster(time) } else { Vec::new() };
-        if starts {
-            file.cluster = Some(time);
-        }
-        let cluster = i64::try_from(file.cluster?).ok()?;
         // A stream that is late by more than half a minute is not placed exactly.
-        let offset = (i64::try_from(time).ok()? - cluster).clamp(i16::MIN.into(), i16::MAX.into());
-        let offset = i16::try_from(offset).ok()?;
-        let is_key = frame.is_key || !stream.is_video;
+        let offset = i64::try_from(time).ok()? - i64::try_from(cluster).ok()?;
+        let offset = i16::try_from(offset.clamp(i16::MIN.into(), i16::MAX.into())).ok()?;
         let lengths = stream.track.as_ref().is_some_and(|(_, form)| *form == Form::Lengths);
         bytes.extend(match lengths {
             true => ebml::block(track, offset, is_key, &with_lengths(&frame.bytes)),
             false => ebml::block(track, offset, is_key, &frame.bytes),
         });
-        file.bytes += bytes.len() as u64;
+        let size = file.bytes + bytes.len() as u64;
+        if self.limits.bytes.is_some_and(|limit| size > limit) {
+            return stream.await_key(frame.at);
+        }
+        file.cluster = Some(cluster);
+        file.bytes = size;
         Some(Write::Bytes(bytes))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const VIDEO: usize = 0;
-    const AUDIO: usize = 1;
-
-    fn frame(stream: usize, ms: u64, is_key: bool) -> Frame {
-        gst::init().unwrap();
-        let name = if stream == VIDEO { "video/x-vp8" } else { "audio/x-opus" };
-        let caps = gst::Caps::builder(name).build();
-        Frame { stream, caps, time: Duration::from_millis(ms), is_key, bytes: vec![ms as u8; 20] }
-    }
-
-    fn muxer(limits: Limits) -> Muxer {
-        let mut muxer = Muxer::new(limits);
-        muxer.expect(VIDEO, true);
-        muxer.expect(AUDIO, false);
-        muxer
-    }
-
-    fn files(writes: &[Write]) -> usize {
-        writes.iter().filter(|write| **write == Write::NewFile).count()
-    }
-
-    #[test]
-    fn a_file_begins_when_all_streams_are_there() {
-        let mut muxer = muxer(Limits::default());
-        assert_eq!(muxer.frame(frame(AUDIO, 1000, false)).unwrap(), []);
-        assert_eq!(muxer.frame(frame(VIDEO, 1010, false)).unwrap(), [], "no key frame yet");
-        assert_eq!(muxer.frame(frame(AUDIO, 1020, false)).unwrap(), []);
-        let writes = muxer.frame(frame(VIDEO, 1040, true)).unwrap();
-        assert_eq!((files(&writes), writes.len()), (1, 5), "a header and three frames");
-        assert_eq!(muxer.frame(frame(VIDEO, 1073, false)).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn a_stream_that_does_not_come_is_not_waited_for_and_begins_a_file_later() {
-        let mut muxer = muxer(Limits::default());
-        let mut writes = Vec::new();
-        for ms in (0..=1000).step_by(20) {
-            writes.extend(muxer.frame(frame(AUDIO, ms, false)).unwrap());
-        }
-        assert_eq!(files(&writes), 1);
-        assert_eq!(muxer.frame(frame(VIDEO, 5000, true)).unwrap(), [], "waits for sound");
-        assert_eq!(files(&muxer.frame(frame(AUDIO, 5020, false)).unwrap()), 1);
-    }
-
-    #[test]
-    fn a_short_recording_is_written_at_its_end() {
-        let mut muxer = muxer(Limits::default());
-        muxer.frame(frame(AUDIO, 0, false)).unwrap();
-        assert_eq!(files(&muxer.finish()), 1);
-        assert_eq!(muxer.finish(), []);
-    }
-
-    #[test]
-    fn a_new_file_begins_with_a_key_frame_that_is_asked_for_once() {
-        let limits = Limits { time: Some(Duration::from_secs(2)), bytes: None };
-        let mut muxer = muxer(limits);
-        muxer.frame(frame(AUDIO, 0, false)).unwrap();
-        muxer.frame(frame(VIDEO, 0, true)).unwrap();
-        assert_eq!(muxer.frame(frame(VIDEO, 1900, true)).unwrap().len(), 1);
-        assert_eq!(muxer.frame(frame(VIDEO, 2000, false)).unwrap().first(), Some(&Write::AskKeyFrame(VIDEO)));
-        assert_eq!(muxer.frame(frame(AUDIO, 2010, false)).unwrap().len(), 1);
-        assert_eq!(muxer.frame(frame(VIDEO, 2033, true)).unwrap(), []);
-        let writes = muxer.frame(frame(AUDIO, 2040, false)).unwrap();
-        assert_eq!(files(&writes), 1);
-    }
-
-    #[test]
-    fn what_follows_a_lost_frame_is_dropped_up_to_the_next_key_frame() {
-        let mut muxer = muxer(Limits::default());
-        muxer.frame(frame(AUDIO, 0, false)).unwrap();
-        muxer.frame(frame(VIDEO, 0, true)).unwrap();
-        muxer.lost(VIDEO);
-        assert_eq!(muxer.frame(frame(VIDEO, 33, false)).unwrap(), []);
-        assert_eq!(muxer.frame(frame(VIDEO, 66, true)).unwrap().len(), 1);
-        muxer.lost(AUDIO);
-        assert_eq!(muxer.frame(frame(AUDIO, 70, false)).unwrap().len(), 1);
-    }
-}
+#[path = "muxer_tests.rs"]
+mod tests;

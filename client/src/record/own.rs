@@ -8,7 +8,7 @@ use super::Recorder;
 use crate::{
     exit::Failure,
     media::{
-        encode::{self, codec::Format, feed::Feed, share::Share},
+        encode::{self, codec::Format, feed::Feed},
         make,
         source::Source,
     },
@@ -46,7 +46,7 @@ impl Own {
         pipeline.set_state(gst::State::Playing).map_err(Failure::internal)?;
         // No share of its own: the encoder follows the peers' paths.
         let attach = |(format, appsrc): &(Format, gst_app::AppSrc)| {
-            source.attach(*format, 0, appsrc, Share::new(0)).transpose()
+            source.attach(*format, 0, appsrc, None).transpose()
         };
         let feeds = entries.iter().filter_map(attach).collect::<Result<_, _>>()?;
         Ok(Self { pipeline, feeds, _recorder: recorder })

@@ -1,16 +1,16 @@
 //! Writes the media of one peer: streaming threads hand over frames and never wait, one thread writes.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Write as _},
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use gst::prelude::*;
@@ -18,34 +18,37 @@ use gst::prelude::*;
 use super::{
     Shared,
     muxer::{Frame, Limits, Muxer, Write},
-    shelf,
 };
 use crate::{data::floor::Who, events::Event};
 
 /// Frames and bytes that may wait for the disk. Further ones are dropped.
 const MAX_FRAMES: usize = 4096;
 const MAX_BYTES: usize = 32 << 20;
-/// With a limit for the disk, a file is at most this part of it, so that finished files can make room.
-const FILES_PER_DISK: u64 = 8;
 /// Bytes between two looks at the folder.
 const LOOK_AFTER: u64 = 1 << 20;
 
-enum Message {
-    /// A stream will come.
-    Expect {
-        stream: usize,
-        is_video: bool,
-        pad: gst::glib::WeakRef<gst::Pad>,
-    },
-    Frame(Frame),
-    Lost(usize),
+/// A stream that is recorded, at the position of its number.
+struct Tap {
+    is_video: bool,
+    pad: gst::glib::WeakRef<gst::Pad>,
 }
 
 /// The recording of one peer. It ends when this is dropped.
 pub struct Recorder {
-    to: SyncSender<Message>,
+    to: SyncSender<Frame>,
     waiting: Arc<AtomicUsize>,
-    streams: AtomicUsize,
+    taps: Arc<Mutex<Vec<Tap>>>,
+    started: Instant,
+}
+
+/// What the streaming thread of one stream knows.
+struct Feed {
+    stream: usize,
+    is_video: bool,
+    /// Frames since the last one that was handed over were dropped.
+    has_gap: AtomicBool,
+    /// The recording has ended.
+    has_ended: AtomicBool,
 }
 
 impl std::fmt::Debug for Recorder {
@@ -57,58 +60,67 @@ impl std::fmt::Debug for Recorder {
 impl Recorder {
     /// Starts the recording of the peer `who`, under this name.
     pub(super) fn start(shared: &Arc<Shared>, name: &str, who: Who) -> Option<Arc<Self>> {
-        let (to, from) = sync_channel(MAX_FRAMES);
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let writer = Writer::new(shared.clone(), name, who, waiting.clone());
+        let (this, from) = Self::new();
+        let writer = Writer::new(shared.clone(), name, who, &this);
         shared.running.fetch_add(1, Relaxed);
         let work = move || writer.run(&from);
         let spawned = thread::Builder::new().name("record".into()).spawn(work);
         if spawned.is_err() {
             shared.running.fetch_sub(1, Relaxed);
         }
-        spawned.ok().map(|_| Arc::new(Self { to, waiting, streams: AtomicUsize::new(0) }))
+        spawned.ok().map(|_| Arc::new(this))
+    }
+
+    fn new() -> (Self, Receiver<Frame>) {
+        let (to, from) = sync_channel(MAX_FRAMES);
+        let (waiting, taps) = (Arc::default(), Arc::default());
+        (Self { to, waiting, taps, started: Instant::now() }, from)
     }
 
     /// Records the encoded media that pass this source pad.
     pub fn tap(self: &Arc<Self>, pad: &gst::Pad, is_video: bool) {
-        let stream = self.streams.fetch_add(1, Relaxed);
-        let _ = self.to.try_send(Message::Expect { stream, is_video, pad: pad.downgrade() });
-        let (this, ended) = (Arc::downgrade(self), AtomicBool::new(false));
+        let (this, feed) = (Arc::downgrade(self), self.feed(pad, is_video));
         pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-            if !ended.load(Relaxed)
-                && let (Some(this), Some(buffer)) = (this.upgrade(), info.buffer())
+            if let (Some(this), Some(buffer), Some(caps)) =
+                (this.upgrade(), info.buffer(), pad.current_caps())
             {
-                ended.store(!this.take(stream, pad, buffer), Relaxed);
+                this.take(&feed, caps, buffer);
             }
             gst::PadProbeReturn::Ok
         });
     }
 
-    /// Hands a frame over; false if the recording has ended.
-    fn take(&self, stream: usize, pad: &gst::Pad, buffer: &gst::BufferRef) -> bool {
-        let (Some(caps), Some(time)) = (pad.current_caps(), buffer.pts()) else { return true };
-        let Ok(bytes) = buffer.map_readable() else { return true };
-        let size = bytes.size();
-        let frame = Frame {
-            stream,
+    fn feed(&self, pad: &gst::Pad, is_video: bool) -> Feed {
+        let mut taps = lock(&self.taps);
+        let stream = taps.len();
+        taps.push(Tap { is_video, pad: pad.downgrade() });
+        Feed { stream, is_video, has_gap: AtomicBool::new(false), has_ended: AtomicBool::new(false) }
+    }
+
+    /// Hands a frame over, or notes that it is missing.
+    fn take(&self, feed: &Feed, caps: gst::Caps, buffer: &gst::BufferRef) {
+        let (Some(time), size) = (buffer.pts(), buffer.size()) else { return };
+        if feed.has_ended.load(Relaxed) {
+            return;
+        }
+        // Looked at before the frame is copied.
+        let fits = self.waiting.fetch_add(size, Relaxed) + size <= MAX_BYTES;
+        let bytes = buffer.map_readable().ok().filter(|_| fits).map(|bytes| bytes.to_vec());
+        let frame = bytes.map(|bytes| Frame {
+            stream: feed.stream,
+            is_video: feed.is_video,
             caps,
+            at: self.started.elapsed(),
             time: Duration::from_nanos(time.nseconds()),
             is_key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
-            bytes: bytes.to_vec(),
-        };
-        if self.waiting.fetch_add(size, Relaxed) + size > MAX_BYTES {
+            follows_gap: feed.has_gap.swap(false, Relaxed),
+            bytes,
+        });
+        let sent = frame.map(|frame| self.to.try_send(frame));
+        if !matches!(sent, Some(Ok(()))) {
             self.waiting.fetch_sub(size, Relaxed);
-            return !matches!(
-                self.to.try_send(Message::Lost(stream)),
-                Err(std::sync::mpsc::TrySendError::Disconnected(_))
-            );
-        }
-        match self.to.try_send(Message::Frame(frame)) {
-            Ok(()) => true,
-            Err(error) => {
-                self.waiting.fetch_sub(size, Relaxed);
-                matches!(error, std::sync::mpsc::TrySendError::Full(_))
-            }
+            feed.has_gap.store(true, Relaxed);
+            feed.has_ended.store(matches!(sent, Some(Err(TrySendError::Disconnected(_)))), Relaxed);
         }
     }
 }
@@ -119,21 +131,21 @@ struct Writer {
     name: String,
     who: Who,
     waiting: Arc<AtomicUsize>,
+    taps: Arc<Mutex<Vec<Tap>>>,
     muxer: Muxer,
-    pads: Vec<(usize, gst::glib::WeakRef<gst::Pad>)>,
     file: Option<(File, PathBuf)>,
     /// Bytes written since the folder was looked at.
     unseen: u64,
 }
 
 impl Writer {
-    fn new(shared: Arc<Shared>, name: &str, who: Who, waiting: Arc<AtomicUsize>) -> Self {
-        let bytes = shared.max_disk.map(|limit| limit / FILES_PER_DISK);
-        let muxer = Muxer::new(Limits { time: shared.segment, bytes });
-        Self { shared, name: name.into(), who, waiting, muxer, pads: Vec::new(), file: None, unseen: 0 }
+    fn new(shared: Arc<Shared>, name: &str, who: Who, recorder: &Recorder) -> Self {
+        let muxer = Muxer::new(Limits { time: shared.segment, bytes: None });
+        let (waiting, taps) = (recorder.waiting.clone(), recorder.taps.clone());
+        Self { shared, name: name.into(), who, waiting, taps, muxer, file: None, unseen: 0 }
     }
 
-    fn run(mut self, from: &Receiver<Message>) {
+    fn run(mut self, from: &Receiver<Frame>) {
         if let Err(why) = self.write_all(from) {
             if self.file.is_none() {
                 self.tell_end(String::new(), &why);
@@ -144,20 +156,15 @@ impl Writer {
         self.shared.running.fetch_sub(1, Relaxed);
     }
 
-    fn write_all(&mut self, from: &Receiver<Message>) -> Result<(), String> {
-        for message in from {
-            match message {
-                Message::Expect { stream, is_video, pad } => {
-                    self.muxer.expect(stream, is_video);
-                    self.pads.push((stream, pad));
-                }
-                Message::Lost(stream) => self.muxer.lost(stream),
-                Message::Frame(frame) => {
-                    self.waiting.fetch_sub(frame.bytes.len(), Relaxed);
-                    let writes = self.muxer.frame(frame)?;
-                    self.carry_out(writes)?;
-                }
+    fn write_all(&mut self, from: &Receiver<Frame>) -> Result<(), String> {
+        for frame in from {
+            self.waiting.fetch_sub(frame.bytes.len(), Relaxed);
+            for (stream, tap) in lock(&self.taps).iter().enumerate() {
+                self.muxer.expect(stream, tap.is_video);
             }
+            self.muxer.limit_bytes(self.shared.most_of_a_file());
+            let writes = self.muxer.frame(frame)?;
+            self.carry_out(writes)?;
         }
         let writes = self.muxer.finish();
         self.carry_out(writes)
@@ -169,11 +176,8 @@ impl Writer {
                 Write::NewFile => self.begin().map_err(|error| error.to_string())?,
                 Write::Bytes(bytes) => self.append(&bytes).map_err(|error| error.to_string())?,
                 Write::AskKeyFrame(stream) => {
-                    let pad =
-                        self.pads.iter().find(|(id, _)| *id == stream).and_then(|(_, pad)| pad.upgrade());
-                    if let Some(pad) = pad {
-                        pad.send_event(crate::media::encode::keyframes::request());
-                    }
+                    let pad = lock(&self.taps).get(stream).and_then(|tap| tap.pad.upgrade());
+                    pad.map(|pad| pad.send_event(crate::media::encode::keyframes::request()));
                 }
             }
         }
@@ -183,7 +187,7 @@ impl Writer {
     fn begin(&mut self) -> io::Result<()> {
         self.close("a new file begins");
         self.make_room();
-        let (file, path) = self.shared.create(&self.name, shelf::EXTENSION)?;
+        let (file, path) = self.shared.create(&self.name)?;
         self.shared.open().insert(path.clone());
         let event = Event::RecordStarted { file: path.display().to_string() };
         self.shared.tell(self.who.clone(), event);
@@ -195,8 +199,7 @@ impl Writer {
         let Some((file, _)) = &mut self.file else { return Ok(()) };
         file.write_all(bytes)?;
         self.unseen += bytes.len() as u64;
-        let most = self.shared.max_disk.map_or(LOOK_AFTER, |limit| LOOK_AFTER.min(limit / FILES_PER_DISK));
-        if self.unseen > most {
+        if self.unseen > self.shared.most_of_a_file().map_or(LOOK_AFTER, |most| LOOK_AFTER.min(most)) {
             self.make_room();
         }
         Ok(())
@@ -222,12 +225,56 @@ impl Writer {
     }
 }
 
-/// A new file that nobody else has, for writing.
-pub(super) fn create_new(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).open(path)
-}
-
 /// The lock of a mutex, whatever happened to its last owner.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer(recorder: &Recorder, feed: &Feed, bytes: usize) {
+        let mut buffer = gst::Buffer::with_size(bytes).unwrap();
+        buffer.get_mut().unwrap().set_pts(gst::ClockTime::ZERO);
+        recorder.take(feed, gst::Caps::new_empty_simple("video/x-vp8"), &buffer);
+    }
+
+    fn recorder() -> (Recorder, Receiver<Frame>, Feed, gst::Pad) {
+        gst::init().unwrap();
+        let (recorder, from) = Recorder::new();
+        let pad = gst::Pad::new(gst::PadDirection::Src);
+        let feed = recorder.feed(&pad, true);
+        (recorder, from, feed, pad)
+    }
+
+    #[test]
+    fn a_frame_after_dropped_ones_is_marked_and_nothing_waits_beyond_the_bounds() {
+        let (recorder, from, feed, _pad) = recorder();
+        offer(&recorder, &feed, MAX_BYTES);
+        offer(&recorder, &feed, 1);
+        assert_eq!(recorder.waiting.load(Relaxed), MAX_BYTES);
+        recorder.waiting.store(0, Relaxed);
+        for _ in 0..MAX_FRAMES {
+            offer(&recorder, &feed, 1);
+        }
+        let gaps: Vec<bool> = from.try_iter().map(|frame| frame.follows_gap).collect();
+        assert_eq!((gaps.len(), &gaps[..3]), (MAX_FRAMES, &[false, true, false][..]));
+        assert_eq!(recorder.waiting.load(Relaxed), MAX_FRAMES - 1, "the last one found no place");
+        offer(&recorder, &feed, 1);
+        assert!(from.recv().unwrap().follows_gap, "for frames as for bytes");
+    }
+
+    #[test]
+    fn streams_are_known_however_many_frames_wait() {
+        let (recorder, from, feed, pad) = recorder();
+        for _ in 0..=MAX_FRAMES {
+            offer(&recorder, &feed, 1);
+        }
+        let late = recorder.feed(&pad, false);
+        assert_eq!((late.stream, lock(&recorder.taps).len()), (1, 2));
+        drop(from);
+        offer(&recorder, &feed, 1);
+        assert!(feed.has_ended.load(Relaxed));
+    }
 }

@@ -59,6 +59,12 @@ pub(super) struct Recording {
     pub(super) is_open: bool,
 }
 
+/// The most bytes of a file, if this many recordings run: together they take half of `limit` at most, so that finished files
+/// can make room.
+pub(super) fn share(limit: u64, running: usize) -> u64 {
+    limit / (2 * running as u64).max(8)
+}
+
 /// The names of the recordings to remove, so that all together stay below `limit`: the oldest finished ones.
 pub(super) fn surplus(mut all: Vec<Recording>, limit: u64) -> Vec<String> {
     let mut total: u64 = all.iter().map(|it| it.bytes).sum();
@@ -108,6 +114,11 @@ mod tests {
         {
             assert!(!is_ours(other), "{other}");
         }
+    }
+
+    #[test]
+    fn all_files_that_are_written_to_have_room_together() {
+        assert_eq!([0, 1, 4, 5, 100].map(|running| share(8000, running)), [1000, 1000, 1000, 800, 40]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    process,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -12,7 +13,7 @@ use std::{
 
 use gst::prelude::*;
 
-use super::{Shared, shelf};
+use super::{Shared, recorder, seconds, under_a_free_name};
 use crate::{data::floor::Who, events::Event};
 
 /// What snapshots end with.
@@ -62,19 +63,36 @@ impl Camera {
     }
 
     fn store(&self, jpeg: &[u8]) -> io::Result<PathBuf> {
-        let Some(to) = &self.shared.snapshot else { return Err(io::ErrorKind::NotFound.into()) };
-        if to.is_dir() {
-            let (file, path) = self.shared.create_in(to, &self.name, EXTENSION)?;
-            drop(file);
-            fs::write(&path, jpeg)?;
-            return Ok(path);
-        }
-        // A reader of the file never sees half a picture.
-        let new = Path::new(to).with_extension(format!("{}.new", shelf::sanitised(&self.name)));
-        fs::write(&new, jpeg)?;
-        fs::rename(&new, to)?;
-        Ok(to.clone())
+        let to = self.shared.snapshot.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        // One at a time: all pictures are first written to the same file.
+        let _alone = recorder::lock(&self.shared.storing);
+        store(to, &self.name, seconds(), |new| fs::write(new, jpeg))
     }
+}
+
+/// Stores a picture as `to`, or in that folder. `write` writes it to a hidden file beside, which then gets its name: a reader never
+/// sees half a picture.
+fn store(
+    to: &Path,
+    name: &str,
+    seconds: u64,
+    write: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<PathBuf> {
+    let is_folder = to.is_dir();
+    let folder = if is_folder { to } else { to.parent().unwrap_or(Path::new("")) };
+    let new = folder.join(format!(".callbin-{}.new", process::id()));
+    let rename = |path: &Path| match is_folder && path.symlink_metadata().is_ok() {
+        true => Err(io::ErrorKind::AlreadyExists.into()),
+        false => fs::rename(&new, path),
+    };
+    let stored = write(&new).and_then(|()| match is_folder {
+        true => under_a_free_name(to, name, seconds, EXTENSION, rename).map(|((), path)| path),
+        false => rename(to).map(|()| to.to_owned()),
+    });
+    if stored.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    stored
 }
 
 fn encode(picture: &gst::Buffer, caps: &gst::Caps) -> io::Result<Vec<u8>> {
@@ -83,4 +101,49 @@ fn encode(picture: &gst::Buffer, caps: &gst::Caps) -> io::Result<Vec<u8>> {
     let sample = gst_video::convert_sample(&sample, &jpeg, Some(LIMIT)).map_err(io::Error::other)?;
     let buffer = sample.buffer().ok_or(io::ErrorKind::InvalidData)?;
     Ok(buffer.map_readable().map_err(io::Error::other)?.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(name).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn no_picture_is_visible_before_it_is_complete() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("now.jpg");
+        fs::write(&file, "old").unwrap();
+        for to in [folder.path(), &file] {
+            let stored = store(to, "anna", 0, |new| {
+                fs::write(new, "ne")?;
+                assert_eq!(names(folder.path()).iter().filter(|it| !it.starts_with('.')).count(), 1);
+                assert_eq!(fs::read(&file)?, b"old");
+                fs::write(new, "new")
+            });
+            let stored = stored.unwrap();
+            assert_eq!(fs::read(&stored).unwrap(), b"new");
+            if to == folder.path() {
+                fs::remove_file(stored).unwrap();
+            }
+        }
+        assert_eq!(names(folder.path()), ["now.jpg"]);
+    }
+
+    #[test]
+    fn in_a_folder_no_picture_is_replaced_and_a_failure_leaves_none() {
+        let folder = tempfile::tempdir().unwrap();
+        for text in ["a", "b"] {
+            store(folder.path(), "anna", 0, |new| fs::write(new, text)).unwrap();
+        }
+        let full = |new: &Path| fs::write(new, "half").and(Err(io::ErrorKind::StorageFull.into()));
+        assert!(store(folder.path(), "anna", 0, full).is_err());
+        assert_eq!(names(folder.path()), ["anna-19700101T000000Z-2.jpg", "anna-19700101T000000Z.jpg"]);
+        assert_eq!(fs::read(folder.path().join("anna-19700101T000000Z.jpg")).unwrap(), b"a");
+    }
 }

@@ -121,6 +121,18 @@ pub enum Kind {
     Other,
 }
 
+impl Kind {
+    /// The name in events, lists and caps.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Audio => "audio",
+            Self::Video => "video",
+            Self::Data => "data",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// A codec of an m-line, with its payload types and extension IDs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Codec {

@@ -93,20 +93,27 @@ impl<'a> Part<'a> {
         self.words().skip(3)
     }
 
-    /// The payload types (RFC 3550, section 5.1).
+    /// The payload types (RFC 3550, section 5.1), each once.
     pub(super) fn payload_types(&self) -> impl Iterator<Item = u8> {
-        self.formats().filter_map(|format| format.parse().ok()).filter(|number| *number < 128)
+        let mut seen = 0u128;
+        let is_new = move |number: &u8| {
+            let before = seen;
+            seen |= 1 << number;
+            seen != before
+        };
+        let numbers = self.formats().filter_map(|format| format.parse().ok());
+        numbers.filter(|number| *number < 128).filter(is_new)
     }
 
     pub(super) fn port(&self) -> Option<u16> {
         self.words().nth(1)?.split('/').next()?.parse().ok()
     }
 
-    /// The `<rest>` of each `a=NAME:<payload type> <rest>` with this payload type.
-    pub(super) fn of_payload(&self, name: &str, payload_type: u8) -> impl Iterator<Item = &'a str> {
-        self.all(name).filter_map(move |value| {
+    /// Payload type and `<rest>` of each `a=NAME:<payload type> <rest>`.
+    pub(super) fn by_payload(&self, name: &str) -> impl Iterator<Item = (u8, &'a str)> {
+        self.all(name).filter_map(|value| {
             let (number, rest) = value.split_once(' ')?;
-            (number.parse() == Ok(payload_type)).then_some(rest.trim())
+            Some((number.parse().ok()?, rest.trim()))
         })
     }
 }

@@ -1,5 +1,7 @@
 //! Reads sections from the lines of a description.
 
+use std::collections::BTreeMap;
+
 use super::{
     Codec, EXTENSION_MID, EXTENSION_TWCC, Fingerprint, H264, Hash, Kind, Refused, Sctp, Section, Setup,
     Transport,
@@ -15,6 +17,8 @@ const MAX_REPAIRS: usize = 4;
 const FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "transport-cc"];
 /// Payload types of one m-line that are looked at: Chromium has some 20.
 const MAX_MENU: usize = 48;
+/// Certificates of one m-line.
+const MAX_FINGERPRINTS: usize = 16;
 /// Codecs named in an error message.
 const MAX_NAMES: usize = 12;
 
@@ -48,7 +52,7 @@ fn own(session: &Part<'_>, media: &Part<'_>) -> Result<Own, Refused> {
         mid: section.mid.unwrap_or_default(),
         transport: section.transport,
         kind: section.kind,
-        codec: media.payload_types().next().map(|first| codec(section.kind, media, first)),
+        codec: Payloads::of(section.kind, media).all.into_iter().next().map(|(_, codec)| codec),
         sources: line("ssrc-group").chain(line("ssrc")).collect(),
     })
 }
@@ -173,18 +177,80 @@ fn menu(kind: Kind, media: &Part<'_>) -> Vec<Codec> {
     if !matches!(kind, Kind::Audio | Kind::Video) {
         return Vec::new();
     }
-    let known = |payload_type: u8| {
-        let mut maps = media.of_payload("rtpmap", payload_type);
-        let format = match maps.next() {
+    let known = |(line, codec): (Lines<'_>, Codec)| {
+        let payload_type = codec.payload_type;
+        let format = match line.maps.first() {
             Some(map) => Format::of_map(map),
             None => Format::of_static(payload_type),
         };
         let format = format.filter(|format| format.kind() == kind && fits(*format, payload_type))?;
-        let fmtp = media.of_payload("fmtp", payload_type).next().unwrap_or("");
+        let fmtp = line.fmtps.first().copied().unwrap_or("");
         let h264 = if format == Format::H264 { Some(H264::parse(fmtp)?) } else { None };
-        takes(format, fmtp).then(|| Codec { format, h264, ..codec(kind, media, payload_type) })
+        takes(format, fmtp).then_some(Codec { format, h264, ..codec })
     };
-    media.payload_types().take(MAX_MENU).filter_map(known).collect()
+    Payloads::of(kind, media).all.into_iter().take(MAX_MENU).filter_map(known).collect()
+}
+
+/// The payload types of an m-line, in its order. Reads each attribute once, however many payload types there are.
+struct Payloads<'a> {
+    all: Vec<(Lines<'a>, Codec)>,
+}
+
+/// The attributes of one payload type.
+#[derive(Default)]
+struct Lines<'a> {
+    /// `a=rtpmap`.
+    maps: Vec<&'a str>,
+    /// `a=fmtp`.
+    fmtps: Vec<&'a str>,
+    /// Which of [`FEEDBACK`] it has.
+    feedback: [bool; FEEDBACK.len()],
+}
+
+impl<'a> Payloads<'a> {
+    fn of(kind: Kind, media: &Part<'a>) -> Self {
+        let mut lines: BTreeMap<u8, Lines<'a>> = BTreeMap::new();
+        for (payload_type, map) in media.by_payload("rtpmap") {
+            lines.entry(payload_type).or_default().maps.push(map);
+        }
+        for (payload_type, fmtp) in media.by_payload("fmtp") {
+            lines.entry(payload_type).or_default().fmtps.push(fmtp);
+        }
+        for (payload_type, name) in media.by_payload("rtcp-fb") {
+            let known = &mut lines.entry(payload_type).or_default().feedback;
+            FEEDBACK.iter().zip(known).filter(|(it, _)| **it == name).for_each(|(_, known)| *known = true);
+        }
+        let repairs = if kind == Kind::Video { repairs_of(media, &lines) } else { BTreeMap::new() };
+        let extensions = extensions(media);
+        let read = |payload_type: u8| {
+            let line = lines.remove(&payload_type).unwrap_or_default();
+            let feedback = FEEDBACK.into_iter().zip(line.feedback).filter(|(_, known)| *known);
+            let codec = Codec {
+                payload_type,
+                repair: repairs.get(&payload_type).copied().filter(|pt| *pt != payload_type),
+                feedback: feedback.map(|(name, _)| name).collect(),
+                extensions: extensions.clone(),
+                ..Codec::default()
+            };
+            (line, codec)
+        };
+        Self { all: media.payload_types().map(read).collect() }
+    }
+}
+
+/// The payload types that have retransmissions, each with that of the first ones (RFC 4588).
+fn repairs_of(media: &Part<'_>, lines: &BTreeMap<u8, Lines<'_>>) -> BTreeMap<u8, u8> {
+    let mut repairs = BTreeMap::new();
+    for payload_type in media.payload_types().filter(|pt| *pt >= 96) {
+        let Some(line) = lines.get(&payload_type) else { continue };
+        if line.maps.iter().any(|map| map.eq_ignore_ascii_case("rtx/90000")) {
+            let words = line.fmtps.iter().flat_map(|fmtp| fmtp.split(';'));
+            for of in words.filter_map(|word| word.trim().strip_prefix("apt=")?.parse().ok()) {
+                repairs.entry(of).or_insert(payload_type);
+            }
+        }
+    }
+    repairs
 }
 
 /// GStreamer's payloaders accept static payload types only for the codecs that have them (RFC 3551, section 6).
@@ -204,23 +270,6 @@ fn takes(format: Format, fmtp: &str) -> bool {
         Format::H265 => is("profile-id", &["1"]) && is("tx-mode", &["SRST"]),
         _ => true,
     }
-}
-
-/// What a payload type has besides its codec.
-fn codec(kind: Kind, media: &Part<'_>, payload_type: u8) -> Codec {
-    let repair = repair(media, payload_type).filter(|pt| kind == Kind::Video && *pt != payload_type);
-    let known = |name: &&str| media.of_payload("rtcp-fb", payload_type).any(|it| it == *name);
-    let feedback = FEEDBACK.into_iter().filter(known).collect();
-    Codec { payload_type, repair, feedback, extensions: extensions(media), ..Codec::default() }
-}
-
-/// The payload type of retransmissions (RFC 4588) of `payload_type`.
-fn repair(media: &Part<'_>, payload_type: u8) -> Option<u8> {
-    media.payload_types().filter(|pt| *pt >= 96).find(|pt| {
-        let is_rtx = media.of_payload("rtpmap", *pt).any(|map| map.eq_ignore_ascii_case("rtx/90000"));
-        let apt = format!("apt={payload_type}");
-        is_rtx && media.of_payload("fmtp", *pt).any(|fmtp| fmtp.split(';').any(|p| p.trim() == apt))
-    })
 }
 
 fn extensions(media: &Part<'_>) -> Vec<(u8, &'static str)> {
@@ -285,7 +334,9 @@ fn fingerprints(session: &Part<'_>, media: &Part<'_>) -> Result<Vec<Fingerprint>
         if hex.len() != hash.hex_length() || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(Refused::Syntax("a malformed fingerprint"));
         }
-        known.push(Fingerprint { hash, hex });
+        if known.len() < MAX_FINGERPRINTS {
+            known.push(Fingerprint { hash, hex });
+        }
     }
     if known.is_empty() && part.has("fingerprint") { Err(Refused::WeakFingerprint) } else { Ok(known) }
 }

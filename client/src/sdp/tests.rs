@@ -61,6 +61,36 @@ fn reads_a_browser() {
     assert_eq!(video.codecs, ["AV1 with other parameters", "VP8", "H264 with other parameters"]);
 }
 
+/// What the largest description with all payload types, each many times, is reduced to.
+#[test]
+fn repeated_payload_types_and_attributes_count_once() {
+    let formats = (0..128).map(|pt| format!(" {pt}")).collect::<String>().repeat(10);
+    let line = format!("m=video 9 UDP/TLS/RTP/SAVPF{formats}\r\na=mid:0\r\na=rtcp-mux\r\n");
+    let credentials = format!(
+        "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=fingerprint:sha-256 {FINGERPRINT}\r\n"
+    );
+    let attributes = (96..128).map(|pt| {
+        let apt = (pt - 96) / 2 + 96;
+        format!("a=rtpmap:{pt} VP8/90000\r\na=rtpmap:{pt} rtx/90000\r\na=fmtp:{pt} apt={apt}\r\na=rtcp-fb:{pt} nack\r\n")
+    });
+    let mut text =
+        format!("v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n{line}{}", credentials.repeat(50));
+    text += &attributes.collect::<String>().repeat(85);
+    assert!((240 << 10..=256 << 10).contains(&text.len()), "{}", text.len());
+    let remote = offer(&text).unwrap();
+    let section = &remote.sections[0];
+    let menu: Vec<_> = section.menu.iter().map(|codec| (codec.payload_type, codec.repair)).collect();
+    // 48 payload types are looked at, of which none is of VP8 but those without a map.
+    assert_eq!(menu, []);
+    assert_eq!(section.transport.fingerprints.len(), 16);
+    // With those of VP8 in front, each is there once, with the first of its retransmissions.
+    let front = format!("{} 102 98 ", " 100 101".repeat(40));
+    let section = offer(&text.replacen("SAVPF", &format!("SAVPF{front}"), 1)).unwrap().sections.remove(0);
+    let menu: Vec<_> = section.menu.iter().map(|codec| (codec.payload_type, codec.repair)).collect();
+    assert_eq!(menu, [(100, Some(104)), (101, Some(106)), (102, Some(108)), (98, Some(100))]);
+    assert!(section.menu.iter().all(|codec| codec.feedback == ["nack"]));
+}
+
 #[test]
 fn refuses_what_would_crash_or_betray() {
     let good = chrome();

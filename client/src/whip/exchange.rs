@@ -86,6 +86,11 @@ impl Exchange {
         waits.then(|| (self.last + QUIET).min(self.since + LONGEST))
     }
 
+    /// Whether an answer is awaited.
+    pub(super) fn is_asking(&self) -> bool {
+        self.state == State::Asking
+    }
+
     /// A request was answered; `takes_more` says whether candidates may follow.
     pub(super) fn answered(&mut self, takes_more: bool) {
         self.state = if takes_more { State::Idle } else { State::Deaf };

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use async_std::{future::timeout, task};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{HeaderMap, Method, Request, body::Bytes, client::conn::http1, header};
-use smol_hyper::rt::FuturesIo;
+use async_std::future::timeout;
+use http_body_util::Full;
+use hyper::{HeaderMap, Method, Request, body::Bytes, header};
 
 use super::links;
 use crate::{
     address::Address,
     dial::{cannot_connect, connect},
     exit::Failure,
+    http,
     signalling::Server,
 };
 
@@ -54,8 +54,7 @@ impl Reply {
     }
 }
 
-/// Sends a request to `to`, and follows redirects that keep method and body (307, 308; RFC 9725, section 4.5), but none
-/// from TLS to none. The token goes to the origin of `server.address` only.
+/// Sends a request to `to`, and follows redirects that keep method and body (307, 308; RFC 9725, section 4.5). The token goes to the origin of `server.address` only.
 pub(super) async fn send(server: &Server, to: &Address, question: &Question) -> Result<Reply, Failure> {
     let mut at = to.clone();
     for _ in 0..=MAX_REDIRECTS {
@@ -66,7 +65,7 @@ pub(super) async fn send(server: &Server, to: &Address, question: &Question) -> 
             return Ok(reply);
         }
         let next = reply.header("location").and_then(|to| links::resolve(&at, to));
-        match next.filter(|next| next.secure || !at.secure) {
+        match next {
             Some(next) => at = next,
             None => return Ok(reply),
         }
@@ -77,26 +76,15 @@ pub(super) async fn send(server: &Server, to: &Address, question: &Question) -> 
 async fn ask(server: &Server, at: &Address, question: &Question) -> Result<Reply, Failure> {
     let failed = |error: hyper::Error| cannot_connect(at, &error.to_string()).passing();
     let stream = connect(at, &server.trust).await?;
-    let (mut sender, connection) = http1::handshake(FuturesIo::new(stream)).await.map_err(failed)?;
-    let connection = task::spawn(async move {
-        let _ = timeout(LIMIT, connection).await;
-    });
-    let response = sender.send_request(request(server, at, question)?).await.map_err(failed)?;
-    let (parts, body) = response.into_parts();
-    let too_long = |error: Box<dyn std::error::Error + Send + Sync>| cannot_connect(at, &error.to_string());
-    let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(too_long)?.to_bytes().to_vec();
-    drop(sender);
-    connection.cancel().await;
+    let answer = http::ask(stream, request(server, at, question)?, LIMIT, MAX_ANSWER).await;
+    let (parts, body) = answer.map_err(failed)?.into_parts();
+    let body = body.map_err(|error| cannot_connect(at, &error.to_string()))?.to_vec();
     Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body, from: at.clone() })
 }
 
 fn request(server: &Server, at: &Address, question: &Question) -> Result<Request<Full<Bytes>>, Failure> {
-    let mut request = Request::builder()
-        .method(question.method.clone())
-        .uri(at.target())
-        .header(header::HOST, &at.authority)
-        .header(header::USER_AGENT, concat!("callbin/", env!("CARGO_PKG_VERSION")));
-    if at.origin() == server.address.origin()
+    let mut request = http::request(question.method.clone(), at, &at.target());
+    if at.is_same_origin(&server.address)
         && let Some(authorization) = server.authorization()?
     {
         request = request.header(header::AUTHORIZATION, authorization);

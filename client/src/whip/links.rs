@@ -6,9 +6,15 @@ use crate::{
     ice::IceServers,
 };
 
-/// The URL that a `Location` names, relative to the URL that was asked (RFC 3986, section 5.2).
+/// The URL that a `Location` names, relative to the URL that was asked (RFC 3986, section 5.2). `None` also if it leaves TLS.
 pub(super) fn resolve(base: &Address, location: &str) -> Option<Address> {
-    if location.contains("://") {
+    absolute(base, location).filter(|to| to.secure || !base.secure)
+}
+
+fn absolute(base: &Address, location: &str) -> Option<Address> {
+    // Other schemes are none of ours. A query may contain a URL.
+    let path = location.find(['/', '?', '#']).unwrap_or(location.len());
+    if location.get(..path).is_some_and(|start| start.contains(':')) {
         return Address::parse(location, HTTP);
     }
     let origin = base.origin();
@@ -56,6 +62,11 @@ pub(super) fn ice_servers<'a>(headers: impl Iterator<Item = &'a str>) -> IceServ
         }
     }
     servers
+}
+
+/// The ICE servers for the next session, after one whose answer named these.
+pub(super) fn renewed(known: IceServers, named: &IceServers, are_ignored: bool) -> IceServers {
+    if are_ignored || *named == IceServers::default() { known } else { named.clone() }
 }
 
 /// Splits at a separator outside of quotes and angle brackets.
@@ -137,12 +148,23 @@ mod tests {
             ("../../../s", "https://a.example:8443/s"),
             ("?s=1", "https://a.example:8443/whip/studio?s=1"),
             ("", "https://a.example:8443/whip/studio?x=1"),
+            ("s?next=http://b.example/", "https://a.example:8443/whip/s?next=http://b.example/"),
         ] {
             assert_eq!(at(base, location).as_deref(), Some(wanted), "{location}");
         }
-        for bad in ["ftp://b/s", "https://", "http://a b/"] {
+        for bad in ["ftp://b/s", "https://", "https://a b/", "mailto:b"] {
             assert_eq!(at(base, bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn no_location_leads_from_tls_to_plain_text() {
+        assert_eq!(at("https://a.example/whip", "http://a.example/s"), None);
+        assert_eq!(
+            at("http://a.example/whip", "https://a.example/s").as_deref(),
+            Some("https://a.example/s")
+        );
+        assert_eq!(at("http://a.example/whip", "http://b.example/s").as_deref(), Some("http://b.example/s"));
     }
 
     #[test]
@@ -157,6 +179,16 @@ mod tests {
         );
         assert_eq!(servers.stun.as_deref(), Some("stun://stun.example.net:3478"));
         assert_eq!(servers.turn, ["turn://a%3Bb%2Cc:x%22y@turn.example.net?transport=udp"]);
+    }
+
+    #[test]
+    fn the_last_ice_servers_count_unless_those_of_the_server_are_ignored() {
+        let [old, new] = ["<stun:old.example>;rel=ice-server", "<stun:new.example>;rel=ice-server"]
+            .map(|link| ice_servers([link].into_iter()));
+        let none = IceServers::default();
+        assert_eq!(renewed(old.clone(), &new, false), new);
+        assert_eq!(renewed(old.clone(), &none, false), old);
+        assert_eq!(renewed(none.clone(), &new, true), none);
     }
 
     #[test]

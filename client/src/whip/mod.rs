@@ -61,9 +61,7 @@ pub async fn run(app: &mut App, url: &Address) -> Result<(), Failure> {
         let mut session = Session::new(app, &server);
         let ending = session.run(app).await;
         session.close(app).await;
-        if session.ice != IceServers::default() {
-            servers = session.ice.clone();
-        }
+        servers = links::renewed(servers, &session.ice, app.options.no_ice_servers);
         if session.was_connected {
             lost = Some(Instant::now());
             recovery = app.backoff(WaitForServer::Limit(RECOVERY));
@@ -113,6 +111,11 @@ async fn ask_for_ice_servers(app: &App, server: &Server) -> IceServers {
     }
 }
 
+/// Whether the server has made a session.
+fn is_made(reply: &Reply) -> bool {
+    matches!(reply.status, 200 | 201)
+}
+
 /// One session.
 struct Session {
     server: Server,
@@ -126,7 +129,6 @@ struct Session {
     ice: IceServers,
     is_made: bool,
     was_connected: bool,
-    next_second: Option<Instant>,
 }
 
 /// Why a session wakes up.
@@ -150,7 +152,6 @@ impl Session {
             ice: IceServers::default(),
             is_made: false,
             was_connected: false,
-            next_second: None,
         }
     }
 
@@ -189,14 +190,16 @@ impl Session {
 
     /// The first reply is that to the offer; further ones are those to candidates, which may fail.
     fn replied(&mut self, app: &mut App, reply: Result<Reply, Failure>) -> Result<(), Failure> {
+        if !self.is_made {
+            self.exchange.answered(false);
+            return self.posted(app, &reply?);
+        }
         match reply {
-            Ok(reply) if self.is_made => self.patched(&reply),
-            Ok(reply) => self.posted(app, &reply)?,
-            Err(failure) if self.is_made => {
+            Ok(reply) => self.patched(&reply),
+            Err(failure) => {
                 tracing::debug!("a candidate was not sent: {failure}");
                 self.exchange.answered(true);
             }
-            Err(failure) => return Err(failure),
         }
         Ok(())
     }
@@ -223,9 +226,20 @@ impl Session {
     }
 
     fn posted(&mut self, app: &mut App, reply: &Reply) -> Result<(), Failure> {
-        if !matches!(reply.status, 200 | 201) {
+        if !is_made(reply) {
             return Err(links::refusal(reply.status, reply.header("retry-after")));
         }
+        self.made(reply);
+        self.exchange.answered(self.resource.is_some());
+        let Ok(sdp) = String::from_utf8(reply.body.clone()) else {
+            return Err(Failure::new(ExitCode::NegotiationFailed, "the server's answer is no text"));
+        };
+        app.engine.signal(self.key, Signal::Sdp { kind: SdpType::Answer, sdp });
+        Ok(())
+    }
+
+    /// Notes what the headers say about the new session.
+    fn made(&mut self, reply: &Reply) {
         self.is_made = true;
         self.ice = links::ice_servers(reply.all("link"));
         let location = reply.header("location").and_then(|to| links::resolve(&reply.from, to));
@@ -234,12 +248,6 @@ impl Session {
         }
         let etag = reply.header("etag").map(String::from);
         self.resource = location.map(|location| (location, etag));
-        self.exchange.answered(self.resource.is_some());
-        let Ok(sdp) = String::from_utf8(reply.body.clone()) else {
-            return Err(Failure::new(ExitCode::NegotiationFailed, "the server's answer is no text"));
-        };
-        app.engine.signal(self.key, Signal::Sdp { kind: SdpType::Answer, sdp });
-        Ok(())
     }
 
     fn patched(&mut self, reply: &Reply) {
@@ -260,7 +268,6 @@ impl Session {
                 Out::Tell(event) => app.reporter.tell(None, &event),
                 Out::Connected => {
                     self.was_connected = true;
-                    self.next_second = Some(Instant::now() + Duration::from_secs(1));
                     app.reporter.tell(None, &Event::DtlsConnected);
                 }
                 Out::Failed { failure, .. } => return Some(Ending::Failed(failure)),
@@ -273,13 +280,6 @@ impl Session {
 
     fn look_at_clock(&mut self, app: &mut App) -> Option<Ending> {
         let now = Instant::now();
-        if let Some(next) = self.next_second.filter(|next| *next <= now) {
-            self.next_second = Some((next + Duration::from_secs(1)).max(now));
-            app.engine.every_second();
-            if let Some(ending) = self.look_at_engine(app) {
-                return Some(ending);
-            }
-        }
         let over = app.options.duration.zip(app.engine.connected(self.key));
         let is_over = over.is_some_and(|(duration, since)| now >= since + duration);
         if let Some(wanted) = app.options.expect_video_frames {
@@ -302,13 +302,21 @@ impl Session {
             (probe.is_some() && self.was_connected).then(|| Instant::now() + Duration::from_millis(20));
         let over = app.options.duration.zip(app.engine.connected(self.key)).map(|(it, since)| since + it);
         let request = self.exchange.deadline().map(|at| app.started + at);
-        [self.next_second, probe, look, over, request].into_iter().flatten().min()
+        [probe, look, over, request].into_iter().flatten().min()
     }
 
     /// Ends the session here and at the server.
     async fn close(&mut self, app: &mut App) {
         app.engine.close(self.key);
         while app.engine.next_out().is_some() {}
+        // The server may make the session that was asked for, and only its answer says how to end it.
+        if self.exchange.is_asking() && !self.is_made {
+            match timeout(DELETE_LIMIT, self.replies.recv()).await {
+                Ok(Ok(Ok(reply))) if is_made(&reply) => self.made(&reply),
+                Ok(_) => {}
+                Err(_) => tracing::warn!("the server may make a session that is not wanted any more"),
+            }
+        }
         let Some((resource, _)) = self.resource.take() else { return };
         let question = Question { method: Method::DELETE, body: None, etag: None };
         match timeout(DELETE_LIMIT, send(&self.server, &resource, &question)).await {

@@ -79,10 +79,11 @@ impl Grant {
 
     /// Whether another grant has the same permissions for longer.
     pub fn is_extended_by(&self, other: &Self) -> bool {
-        let permissions = |grant: &Self| {
-            (grant.identity.clone(), grant.uid.clone(), grant.rooms.clone(), grant.allow.clone())
-        };
-        other.time_left() > self.time_left() && permissions(self) == permissions(other)
+        let is_the_same = self.identity == other.identity
+            && self.uid == other.uid
+            && self.rooms == other.rooms
+            && self.allow == other.allow;
+        is_the_same && other.time_left() > self.time_left()
     }
 
     /// Whether both have the same identity. Grants without an identity never do.

@@ -27,7 +27,7 @@ pub struct Incoming {
     kept: usize,
     /// The most bytes that were in the write buffer at once.
     batch: usize,
-    /// Nothing has happened for a while.
+    /// The peer has sent nothing for a while.
     rests: bool,
 }
 
@@ -47,7 +47,7 @@ impl Incoming {
         self.batch = self.batch.max(bytes);
     }
 
-    /// Nothing has happened for a while: smaller buffers will do.
+    /// The peer has sent nothing for a while: smaller buffers will do.
     pub fn rest(&mut self) {
         self.rests = true;
     }

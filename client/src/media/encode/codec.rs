@@ -61,7 +61,7 @@ pub struct Row {
     pub payloader: Element,
     /// Takes RTP packets apart.
     pub depayloader: Element,
-    /// Between depayloader and decoder, and behind encoders.
+    /// Behind encoders, for the stream format that the payloader takes.
     pub parser: Option<Element>,
     /// The decoders, the best first.
     pub decoders: &'static [Element],
@@ -498,12 +498,12 @@ impl Format {
         };
         if sends {
             need(std::slice::from_ref(&row.payloader));
+            row.parser.iter().for_each(|parser| need(std::slice::from_ref(parser)));
         }
         if receives {
             need(std::slice::from_ref(&row.depayloader));
             need(row.decoders);
         }
-        row.parser.as_ref().into_iter().for_each(|parser| need(std::slice::from_ref(parser)));
         let no_encoder = sends && !row.encoders.iter().any(|it| has(it.element.factory));
         // The last encoder is the one that any machine can run.
         let encoder = row.encoders.iter().filter(|it| no_encoder && !it.is_hardware).map(|it| it.element);
@@ -650,6 +650,11 @@ mod tests {
         let words = Format::H264.check(true, false, &no_encoder).unwrap_err().to_string();
         assert_eq!(words, "h264 needs x264enc (Debian: gstreamer1.0-plugins-ugly)");
         assert!(Format::H264.check(false, true, &no_encoder).is_ok(), "it is only decoded");
+        // The parser is behind encoders only.
+        let no_parser = without(&["h264parse"]);
+        assert!(Format::H264.check(false, true, &no_parser).is_ok());
+        let words = Format::H264.check(true, false, &no_parser).unwrap_err().to_string();
+        assert_eq!(words, "h264 needs h264parse (Debian: gstreamer1.0-plugins-bad)");
         // One of the alternatives is enough.
         assert!(Format::H264.check(true, true, &without(&["x264enc", "avdec_h264"])).is_ok());
         let words = Format::Av1.check(true, true, &without(&["rtpav1pay", "rtpav1depay"])).unwrap_err();

@@ -37,8 +37,8 @@ impl Shares {
         }
     }
 
-    /// The largest share: a bad path lowers no other peer's picture.
-    fn bits(&self) -> Option<u64> {
+    /// The largest share, if there is one: a bad path lowers no other peer's picture.
+    pub(super) fn bits(&self) -> Option<u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(Share::bits).max()
     }
 

@@ -8,7 +8,12 @@ use super::{
     codec::{Encoder, Format, Rate, Row, Value},
     keyframes,
 };
-use crate::{cli::Media, exit::Failure, media::make, sdp::Kind};
+use crate::{
+    cli::Media,
+    exit::Failure,
+    media::{make, set_if_there},
+    sdp::Kind,
+};
 
 /// Bit rate of the Opus encoder, in bit/s.
 pub const AUDIO_BITRATE: u32 = 32_000;
@@ -34,23 +39,15 @@ impl Chain {
             elements.push(capsfilter(&format!("audio/x-raw,rate={}", row.clock_rate))?);
         }
         let element = make(encoder.element.factory)?;
-        encoder.settings.iter().for_each(|(name, value)| set(&element, name, &text(*value, media)));
-        let chain = Self { elements: Vec::new(), encoder: element.clone(), rate: encoder.rate };
-        chain.set_bitrate(match row.kind {
-            Kind::Audio => AUDIO_BITRATE,
-            _ => media.bitrate.saturating_mul(1000),
-        });
+        encoder.settings.iter().for_each(|(name, value)| set_if_there(&element, name, &text(*value, media)));
+        let bits = if row.kind == Kind::Audio { AUDIO_BITRATE } else { media.bitrate.saturating_mul(1000) };
+        set_bitrate(&element, encoder.rate, bits);
         if row.kind == Kind::Video {
             keyframes::limit(&element, Duration::from_millis(u64::from(media.keyframe_interval)));
         }
-        elements.push(element);
+        elements.push(element.clone());
         elements.extend(behind(row, encoder)?);
-        Ok(Self { elements, ..chain })
-    }
-
-    /// Changes the bit rate, also while the encoder runs.
-    pub(super) fn set_bitrate(&self, bits_per_second: u32) {
-        set_bitrate(&self.encoder, self.rate, bits_per_second);
+        Ok(Self { elements, encoder: element, rate: encoder.rate })
     }
 }
 
@@ -63,7 +60,7 @@ fn behind(row: &Row, encoder: &Encoder) -> Result<Vec<gst::Element>, Failure> {
     if let Some(parser) = row.parser.filter(|_| encoder.is_hardware || row.format != Format::H264) {
         // Hardware and x265enc have stream formats of their own.
         let parser = make(parser.factory)?;
-        set(&parser, "config-interval", "-1");
+        set_if_there(&parser, "config-interval", "-1");
         elements.push(parser);
     }
     elements.push(capsfilter(row.caps)?);
@@ -76,21 +73,14 @@ fn capsfilter(caps: &str) -> Result<gst::Element, Failure> {
     Ok(filter)
 }
 
-/// Sets a property if this version of the element has it.
-fn set(element: &gst::Element, name: &str, value: &str) {
-    if element.has_property(name) {
-        element.set_property_from_str(name, value);
-    }
-}
-
 /// Changes the bit rate of an encoder, also while it runs.
 pub(super) fn set_bitrate(encoder: &gst::Element, rate: Rate, bits_per_second: u32) {
     match rate {
-        Rate::Bits(name) => set(encoder, name, &bits_per_second.to_string()),
-        Rate::Kilobits(name) => set(encoder, name, &(bits_per_second / 1000).max(1).to_string()),
+        Rate::Bits(name) => set_if_there(encoder, name, &bits_per_second.to_string()),
+        Rate::Kilobits(name) => set_if_there(encoder, name, &(bits_per_second / 1000).max(1).to_string()),
         Rate::Control(name) => {
             let controls = format!("controls,{name}={bits_per_second},repeat_sequence_header=1");
-            set(encoder, "extra-controls", &controls);
+            set_if_there(encoder, "extra-controls", &controls);
         }
         Rate::Fixed => {}
     }
@@ -155,7 +145,7 @@ mod tests {
             let is =
                 || chain.encoder.property_value(name).serialize().unwrap().parse::<u32>().unwrap() * unit;
             assert_eq!(is(), if row.kind == Kind::Audio { AUDIO_BITRATE } else { 700_000 }, "{encoder:?}");
-            chain.set_bitrate(96_000);
+            set_bitrate(&chain.encoder, chain.rate, 96_000);
             assert_eq!(is(), 96_000, "{encoder:?}");
         }
     }

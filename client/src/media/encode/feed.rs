@@ -37,7 +37,7 @@ pub struct Feed {
     link: ConsumptionLink,
     peers: Peers,
     shares: Shares,
-    share: Share,
+    share: Option<Share>,
 }
 
 impl Peers {
@@ -76,8 +76,8 @@ impl Peers {
 }
 
 impl Feed {
-    pub(super) fn new(link: ConsumptionLink, peers: Peers, shares: Shares, share: Share) -> Self {
-        shares.add(&share);
+    pub(super) fn new(link: ConsumptionLink, peers: Peers, shares: Shares, share: Option<Share>) -> Self {
+        share.iter().for_each(|share| shares.add(share));
         Self { link, peers, shares, share }
     }
 
@@ -96,6 +96,6 @@ impl Drop for Feed {
     fn drop(&mut self) {
         self.link.disconnect();
         self.peers.remove();
-        self.shares.remove(&self.share);
+        self.share.iter().for_each(|share| self.shares.remove(share));
     }
 }

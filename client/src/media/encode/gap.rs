@@ -21,35 +21,43 @@ enum Verdict {
 /// Frames between two requests: about half a second.
 const PATIENCE: u32 = 15;
 
-/// The rule: the number of frames dropped since the gap.
+/// The rule: the number of frames until the next request, while there is a gap. A second gap within the first one changes
+/// nothing.
 #[derive(Debug, Default)]
 struct Gap(Option<u32>);
 
 impl Gap {
-    fn judge(&mut self, is_first_after_gap: bool, is_key: bool) -> Verdict {
+    fn judge(&mut self, is_first_after_gap: bool, is_key: bool, may_ask: impl FnOnce() -> bool) -> Verdict {
         if is_key {
             self.0 = None;
             return Verdict::Pass;
         }
         if is_first_after_gap {
-            self.0 = Some(0);
+            self.0.get_or_insert(0);
         }
-        let Some(dropped) = &mut self.0 else { return Verdict::Pass };
-        let is_due = dropped.is_multiple_of(PATIENCE);
-        *dropped += 1;
-        if is_due { Verdict::Ask } else { Verdict::Drop }
+        let Some(wait) = &mut self.0 else { return Verdict::Pass };
+        if *wait > 0 {
+            *wait -= 1;
+            return Verdict::Drop;
+        }
+        if !may_ask() {
+            return Verdict::Drop;
+        }
+        *wait = PATIENCE - 1;
+        Verdict::Ask
     }
 }
 
-/// Watches the video that leaves `appsrc`, the entry of a peer.
-pub fn watch(appsrc: &gst_app::AppSrc) {
+/// Watches the video that leaves `appsrc`, the entry of a peer. `may_ask` says whether the peer may cause a key frame now: each
+/// one costs all peers of the encoder bandwidth.
+pub fn watch(appsrc: &gst_app::AppSrc, may_ask: impl Fn() -> bool + Send + Sync + 'static) {
     let Some(pad) = appsrc.static_pad("src") else { return };
     let gap = Mutex::new(Gap::default());
     pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         let Some(flags) = info.buffer().map(|buffer| buffer.flags()) else { return gst::PadProbeReturn::Ok };
         let (discont, key) =
             (flags.contains(gst::BufferFlags::DISCONT), !flags.contains(gst::BufferFlags::DELTA_UNIT));
-        let verdict = gap.lock().unwrap_or_else(PoisonError::into_inner).judge(discont, key);
+        let verdict = gap.lock().unwrap_or_else(PoisonError::into_inner).judge(discont, key, &may_ask);
         if verdict == Verdict::Ask {
             pad.send_event(keyframes::request());
         }
@@ -65,14 +73,25 @@ mod tests {
     #[test]
     fn after_a_gap_only_a_key_frame_passes() {
         let mut gap = Gap::default();
-        assert_eq!(gap.judge(true, true), Verdict::Pass, "the first frame of all");
-        assert_eq!(gap.judge(false, false), Verdict::Pass);
-        assert_eq!(gap.judge(true, false), Verdict::Ask);
-        assert!((1..PATIENCE).all(|_| gap.judge(false, false) == Verdict::Drop));
-        assert_eq!(gap.judge(false, false), Verdict::Ask, "the request was lost");
-        assert_eq!(gap.judge(true, false), Verdict::Ask, "another gap");
-        assert_eq!(gap.judge(true, true), Verdict::Pass);
-        assert_eq!(gap.judge(false, false), Verdict::Pass);
+        let mut judge = |discont, key| gap.judge(discont, key, || true);
+        assert_eq!(judge(true, true), Verdict::Pass, "the first frame of all");
+        assert_eq!(judge(false, false), Verdict::Pass);
+        assert_eq!(judge(true, false), Verdict::Ask);
+        // Other gaps meanwhile are no reason to ask sooner.
+        assert!((1..PATIENCE).all(|number| judge(number % 2 == 0, false) == Verdict::Drop));
+        assert_eq!(judge(false, false), Verdict::Ask, "the request was lost");
+        assert_eq!(judge(true, false), Verdict::Drop);
+        assert_eq!(judge(true, true), Verdict::Pass);
+        assert_eq!(judge(false, false), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_request_that_may_not_be_made_yet_is_made_as_soon_as_it_may() {
+        let mut gap = Gap::default();
+        assert_eq!(gap.judge(true, false, || false), Verdict::Drop);
+        assert!((0..100).all(|number| gap.judge(number % 3 == 0, false, || false) == Verdict::Drop));
+        assert_eq!(gap.judge(false, false, || true), Verdict::Ask);
+        assert_eq!(gap.judge(false, false, || panic!("it was made just now")), Verdict::Drop);
     }
 
     #[test]
@@ -80,7 +99,7 @@ mod tests {
         gst::init().unwrap();
         let appsrc = gst_app::AppSrc::builder().format(gst::Format::Time).build();
         crate::media::encode::configure(&appsrc);
-        watch(&appsrc);
+        watch(&appsrc, || true);
         let sink = gst_app::AppSink::builder().sync(false).max_buffers(1).build();
         let pipeline = gst::Pipeline::new();
         pipeline.add_many([appsrc.upcast_ref::<gst::Element>(), sink.upcast_ref()]).unwrap();

@@ -74,9 +74,8 @@ fn entry(
     });
     drop(working);
     let decoder = row.decoders.iter().map(|it| it.factory).find(|it| has(it));
-    let kind = if row.kind == Kind::Audio { "audio" } else { "video" };
     let decode = decoder.filter(|_| missing_for(false, true).next().is_none());
-    Entry { codec: row.name, kind, encode, decode, broken, missing }
+    Entry { codec: row.name, kind: row.kind.name(), encode, decode, broken, missing }
 }
 
 fn table(entries: &[Entry]) -> String {

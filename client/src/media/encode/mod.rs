@@ -22,7 +22,7 @@ use gst_utils::{
 };
 
 use self::{
-    codec::Format,
+    codec::{Encoder, Format},
     control::Shares,
     encoder::Chain,
     feed::{Feed, Peers},
@@ -40,17 +40,21 @@ pub struct Encoding {
     format: Format,
     pipeline: gst::Pipeline,
     producer: StreamProducer,
-    chain: Chain,
     peers: Peers,
     shares: Shares,
     link: ConsumptionLink,
 }
 
 impl Encoding {
-    /// Builds and starts the best encoder of `input` for `format`.
-    pub fn start(format: Format, input: &Input, media: &Media, timing: &Timing) -> Result<Self, Failure> {
-        let encoder = trial::best(format, media)
-            .ok_or_else(|| Failure::internal(format!("no encoder for {format}")))?;
+    /// Builds and starts `encoder` for `format`, fed by `input`.
+    pub fn start(
+        format: Format,
+        encoder: Option<&Encoder>,
+        input: &Input,
+        media: &Media,
+        timing: &Timing,
+    ) -> Result<Self, Failure> {
+        let encoder = encoder.ok_or_else(|| Failure::internal(format!("no encoder for {format}")))?;
         let chain = Chain::make(format, encoder, media)?;
         let entry = gst_app::AppSrc::builder().caps(input.caps()).build();
         let sink = gst_app::AppSink::builder().async_(false).max_buffers(8).build();
@@ -77,7 +81,7 @@ impl Encoding {
         }
         timing.apply(&pipeline);
         let link = input.feed(&entry)?;
-        let encoding = Self { format, pipeline, producer, chain, peers, shares, link };
+        let encoding = Self { format, pipeline, producer, peers, shares, link };
         let started = encoding.pipeline.set_state(gst::State::Playing);
         started.map_err(|_| Failure::internal("an encoder does not start"))?;
         tracing::debug!(%format, element = encoder.element.factory, "an encoder starts");
@@ -89,19 +93,14 @@ impl Encoding {
         self.format
     }
 
-    /// Feeds `appsrc`, the entry of a peer whose path is good for `share`.
-    pub fn attach(&self, appsrc: &gst_app::AppSrc, share: Share) -> Option<Feed> {
+    /// Feeds `appsrc`, the entry of a peer whose path is good for `share`. A recording has no path, and takes what is encoded.
+    pub fn attach(&self, appsrc: &gst_app::AppSrc, share: Option<Share>) -> Option<Feed> {
         let peers = self.peers.add();
         let Ok(link) = self.producer.add_consumer_with(appsrc, settings()) else {
             peers.remove();
             return None;
         };
         Some(Feed::new(link, peers, self.shares.clone(), share))
-    }
-
-    /// Changes the target of the encoder while it runs.
-    pub fn set_bitrate(&self, bits_per_second: u32) {
-        self.chain.set_bitrate(bits_per_second);
     }
 
     /// Requests a key frame.
@@ -148,4 +147,35 @@ pub fn configure(appsrc: &gst_app::AppSrc) {
 
 fn settings() -> ConsumerSettings {
     ConsumerSettings { max_time: PEER_QUEUE, ..ConsumerSettings::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::{
+        input::{self, news::News},
+        target::tests::media,
+    };
+
+    #[test]
+    fn a_recording_does_not_lower_the_bit_rate() {
+        gst::init().unwrap();
+        let media = media(&["--size", "160x120", "--no-audio"]);
+        let timing = Timing::now();
+        let inputs = input::make_all(&media, &timing, &News::new().0).unwrap();
+        let encoder = trial::best(Format::Vp8, &media);
+        let encoding = Encoding::start(Format::Vp8, encoder, &inputs[0], &media, &timing).unwrap();
+        let entry = || {
+            let entry = gst_app::AppSrc::builder().build();
+            configure(&entry);
+            entry
+        };
+        let entries = [entry(), entry()];
+        let recording = encoding.attach(&entries[0], None).unwrap();
+        assert_eq!(encoding.shares.bits(), None, "it is the only one");
+        let peer = encoding.attach(&entries[1], Some(Share::new(0))).unwrap();
+        assert_eq!(encoding.shares.bits(), Some(0), "a path that carries nothing");
+        drop((recording, peer));
+        assert_eq!(encoding.shares.bits(), None);
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::{
     sync::{OnceLock, mpsc},
+    task::Poll,
     thread,
     time::Duration,
 };
@@ -16,7 +17,12 @@ use super::{
     codec::{Encoder, Format, Formats, TABLE},
     encoder::Chain,
 };
-use crate::{cli::Media, exit::Failure, media::input::video_caps, plugins::has};
+use crate::{
+    cli::Media,
+    exit::Failure,
+    media::input::{layout, video_caps},
+    plugins::has,
+};
 
 /// For the first picture of a hardware encoder.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -34,16 +40,32 @@ pub fn best(format: Format, media: &Media) -> Option<&'static Encoder> {
     *CHOSEN.get(position)?.get_or_init(choose)
 }
 
+/// The best encoder of a codec that works here, without waiting for a trial. It is pending until [`prepare`] has tried the
+/// hardware.
+pub fn known(format: Format) -> Poll<Option<&'static Encoder>> {
+    let chosen = TABLE.iter().position(|row| row.format == format).and_then(|at| CHOSEN.get(at)?.get());
+    chosen.map_or_else(|| untried(format.row().encoders, &has), |encoder| Poll::Ready(*encoder))
+}
+
+/// What is chosen without a trial.
+fn untried(encoders: &'static [Encoder], has: &dyn Fn(&str) -> bool) -> Poll<Option<&'static Encoder>> {
+    match encoders.iter().find(|it| has(it.element.factory)) {
+        Some(first) if first.is_hardware => Poll::Pending,
+        first => Poll::Ready(first),
+    }
+}
+
 /// Tries the encoders of these codecs in the background, before a peer needs one.
 pub fn prepare(formats: Formats, media: &Media) {
     let media = media.clone();
-    let spawned = thread::Builder::new().name("trials".into()).spawn(move || {
+    let work = move || {
         for format in formats.iter() {
             let _ = best(format, &media);
         }
-    });
-    if let Err(error) = spawned {
-        tracing::debug!("encoders are not tried early: {error}");
+    };
+    if let Err(error) = thread::Builder::new().name("trials".into()).spawn(work.clone()) {
+        tracing::debug!("encoders are tried in the foreground: {error}");
+        work();
     }
 }
 
@@ -77,8 +99,7 @@ fn encode_one(limit: Duration, format: Format, encoder: &Encoder, media: &Media)
     let pipeline = assemble(&entry, &Chain::make(format, encoder, media)?.elements, &sink)?;
     let result = (|| {
         pipeline.set_state(gst::State::Playing).map_err(Failure::internal)?;
-        let bytes = usize::from(media.size.width) * usize::from(media.size.height) * 3 / 2;
-        let mut picture = gst::Buffer::from_mut_slice(vec![128u8; bytes]);
+        let mut picture = gst::Buffer::from_mut_slice(vec![128u8; layout(media.size)?.size()]);
         if let Some(picture) = picture.get_mut() {
             picture.set_pts(gst::ClockTime::ZERO);
             picture.set_duration(gst::ClockTime::SECOND / u64::from(media.fps.max(1)));
@@ -107,14 +128,28 @@ mod tests {
     #[test]
     fn every_video_encoder_that_is_here_makes_a_picture() {
         gst::init().unwrap();
-        let media = media(&["--size", "320x240"]);
-        for row in TABLE.iter().filter(|row| row.kind == Kind::Video) {
-            for encoder in row.encoders.iter().filter(|it| !it.is_hardware && has(it.element.factory)) {
-                // Software may be slow on a busy machine.
-                let limit = Duration::from_secs(60);
-                assert!(works_within(limit, row.format, encoder, &media), "{encoder:?}");
+        // GStreamer pads the lines of the second size.
+        for size in ["320x240", "426x240"] {
+            let media = media(&["--size", size]);
+            for row in TABLE.iter().filter(|row| row.kind == Kind::Video) {
+                for encoder in row.encoders.iter().filter(|it| !it.is_hardware && has(it.element.factory)) {
+                    // Software may be slow on a busy machine.
+                    let limit = Duration::from_secs(60);
+                    assert!(works_within(limit, row.format, encoder, &media), "{size}: {encoder:?}");
+                }
             }
         }
+    }
+
+    #[test]
+    fn only_hardware_has_to_be_waited_for() {
+        let encoders = |format: Format| format.row().encoders;
+        let name = |it: Poll<Option<&'static Encoder>>| it.map(|it| it.map(|it| it.element.factory));
+        assert_eq!(name(untried(encoders(Format::H264), &|_| true)), Poll::Pending);
+        let software = |element: &str| ["x264enc", "openh264enc"].contains(&element);
+        assert_eq!(name(untried(encoders(Format::H264), &software)), Poll::Ready(Some("x264enc")));
+        assert_eq!(name(untried(encoders(Format::Vp8), &|_| true)), Poll::Ready(Some("vp8enc")));
+        assert_eq!(name(untried(encoders(Format::Vp8), &|_| false)), Poll::Ready(None));
     }
 
     #[test]

@@ -300,7 +300,7 @@ fn sink(tap: &Arc<Tap>, pace: &Arc<Pace>) -> gst_app::AppSink {
             gst::PadProbeReturn::Ok
         });
     }
-    let (tap, pace) = (tap.clone(), pace.clone());
+    let (tap, pace, ending) = (tap.clone(), pace.clone(), tap.clone());
     let on_sample = move |sink: &gst_app::AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
         let Some(buffer) = sample.buffer_owned() else { return Ok(gst::FlowSuccess::Ok) };
@@ -314,7 +314,8 @@ fn sink(tap: &Arc<Tap>, pace: &Arc<Pace>) -> gst_app::AppSink {
         tap.push(buffer, claimed);
         Ok(gst::FlowSuccess::Ok)
     };
-    sink.set_callbacks(gst_app::AppSinkCallbacks::builder().new_sample(on_sample).build());
+    let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(on_sample);
+    sink.set_callbacks(callbacks.eos(move |_| ending.end()).build());
     sink
 }
 
@@ -361,17 +362,21 @@ impl Ends {
         let ends = self.clone();
         decoder.connect_pad_added(move |_, pad| {
             let tail = kind_of(pad).and_then(|kind| ends.tail(kind));
-            let linked = match tail.and_then(|tail| tail.entry.static_pad("sink")) {
-                Some(entry) => pad.link(&entry).map(|_| ()).map_err(text),
-                None => ends.discard(pad),
-            };
-            if let Err(error) = linked {
+            if let Err(error) = ends.connect(pad, tail) {
                 tracing::debug!("a source's stream is not used: {error}");
             }
         });
         [&decoder, &queue].into_iter().try_for_each(gst::Element::sync_state_with_parent).map_err(text)?;
         let entry = queue.static_pad("sink").ok_or("a queue without a pad")?;
         pad.link(&entry).map(|_| ()).map_err(text)
+    }
+
+    /// Links a pad to a tail. Without one it is discarded, and also if another stream has taken the tail meanwhile: a source has
+    /// several threads.
+    fn connect(&self, pad: &gst::Pad, tail: Option<&Tail>) -> Result<(), String> {
+        let entry = tail.and_then(|tail| tail.entry.static_pad("sink"));
+        let linked = entry.ok_or(gst::PadLinkError::Refused).and_then(|entry| pad.link(&entry));
+        linked.map(drop).or_else(|_| self.discard(pad))
     }
 
     /// Reads a stream that is not wanted, so that it does not hold up others.
@@ -399,4 +404,27 @@ fn kind_of(pad: &gst::Pad) -> Option<Kind> {
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_whose_tail_was_taken_meanwhile_is_discarded() {
+        gst::init().unwrap();
+        let pipeline = gst::Pipeline::new();
+        let (entry, sink) = (make("queue").unwrap(), gst_app::AppSink::builder().build());
+        pipeline.add(&entry).unwrap();
+        let tail = Tail { kind: Kind::Video, entry, sink };
+        let ends = Ends { pipeline: pipeline.downgrade(), tails: vec![tail.clone()] };
+        let sources = [(); 2].map(|()| make("videotestsrc").unwrap());
+        pipeline.add_many(&sources).unwrap();
+        let pads = sources.each_ref().map(|source| source.static_pad("src").unwrap());
+        // Both have found the tail free.
+        pads.iter().for_each(|pad| ends.connect(pad, Some(&tail)).unwrap());
+        let factory = |pad: &gst::Pad| pad.peer()?.parent_element()?.factory().map(|it| it.name());
+        assert_eq!(pads.each_ref().map(factory), ["queue", "fakesink"].map(|name| Some(name.into())));
+        pipeline.set_state(gst::State::Null).unwrap();
+    }
 }

@@ -1,6 +1,14 @@
 //! The cameras, microphones and screens of this machine.
 
-use std::{fmt::Write, sync::mpsc::channel, thread, time::Duration};
+use std::{
+    fmt::Write,
+    sync::{
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc::channel,
+    },
+    thread,
+    time::Duration,
+};
 
 use callbin_protocol::printable;
 use gst::prelude::*;
@@ -8,6 +16,11 @@ use serde::Serialize;
 
 /// Providers may wait for servers that do not answer.
 const LIMIT: Duration = Duration::from_secs(5);
+/// Most searches at a time, with those that hang: one for each source, and a few that are left behind.
+const MAX_SEARCHES: usize = 8;
+
+/// The searches under way.
+static SEARCHES: Places = Places(AtomicUsize::new(0));
 
 /// One device, as `callbin devices` lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -62,8 +75,10 @@ fn table(entries: &[Entry]) -> String {
 
 /// Finds the devices of a class, such as `Video/Source`, within a time limit.
 fn find(class: &'static str) -> Result<Vec<gst::Device>, String> {
+    let place = SEARCHES.take().ok_or("earlier searches for devices do not end")?;
     let (done, found) = channel();
     let work = move || {
+        let _place = place;
         let monitor = gst::DeviceMonitor::new();
         monitor.add_filter(Some(class), None);
         let devices = match monitor.start() {
@@ -79,6 +94,28 @@ fn find(class: &'static str) -> Result<Vec<gst::Device>, String> {
     // The monitors of a sound card's outputs are no microphones.
     devices.retain(|device| property(device, "device.class").is_none_or(|class| class != "monitor"));
     Ok(devices)
+}
+
+/// Counts threads that may hang.
+#[derive(Debug)]
+struct Places(AtomicUsize);
+
+/// A thread's place, free again on drop.
+#[derive(Debug)]
+struct Place(&'static Places);
+
+impl Places {
+    /// `None` if there is none.
+    fn take(&'static self) -> Option<Place> {
+        let next = |count: usize| (count < MAX_SEARCHES).then_some(count + 1);
+        self.0.fetch_update(SeqCst, SeqCst, next).ok().map(|_| Place(self))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, SeqCst);
+    }
 }
 
 /// Makes the source of the device with this name, or of the first one.
@@ -125,6 +162,16 @@ mod tests {
         assert_eq!(position(&names, "camera"), Some(0));
         assert_eq!(position(&names, "fRONT"), Some(2));
         assert_eq!(position(&names, "side"), None);
+    }
+
+    #[test]
+    fn searches_that_hang_are_bounded() {
+        static PLACES: Places = Places(AtomicUsize::new(0));
+        let hanging: Vec<Place> = std::iter::from_fn(|| PLACES.take()).take(1000).collect();
+        assert_eq!(hanging.len(), MAX_SEARCHES);
+        assert!(PLACES.take().is_none());
+        drop(hanging);
+        assert!(PLACES.take().is_some());
     }
 
     #[test]

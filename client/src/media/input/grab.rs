@@ -4,9 +4,9 @@
 use std::{
     io::{BufRead, BufReader, Read},
     os::unix::process::CommandExt,
-    process::{Child, ChildStderr, ChildStdout, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::Arc,
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use clap::Args;
@@ -17,6 +17,9 @@ use crate::{
     exit::{ExitCode, Failure},
     media::make,
 };
+
+/// The longest error message of the grabbing process.
+const MAX_LINE: u64 = 1024;
 
 /// The command line of the grabbing process.
 #[derive(Debug, Clone, Args)]
@@ -50,6 +53,11 @@ impl Grab {
         let mut command = Command::new("/proc/self/exe");
         command.arg("grab").args([plan.size.width, plan.size.height, plan.fps].map(|it| it.to_string()));
         command.args(display.map(|display| format!("--display={display}")));
+        Self::run(command, plan.layout.size(), tap.clone(), tell.clone())
+    }
+
+    /// Runs a process that writes frames of this many bytes.
+    fn run(mut command: Command, bytes: usize, tap: Arc<Tap>, tell: Tell) -> Result<Self, String> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // In a process group of its own: Ctrl-C goes to the call only.
         command.process_group(0);
@@ -57,12 +65,18 @@ impl Grab {
         let pipes = (child.stdout.take(), child.stderr.take());
         let grab = Self(child);
         let (Some(frames), Some(errors)) = pipes else { return Err("a process without pipes".into()) };
-        let bytes = usize::from(plan.size.width) * usize::from(plan.size.height) * 3 / 2;
-        let (tap, tell) = (tap.clone(), tell.clone());
-        let work = move || read(frames, errors, bytes, &tap, &tell);
-        thread::Builder::new().name("grab".into()).spawn(work).map_err(|error| error.to_string())?;
+        // On a thread of its own: a process whose messages are not read waits.
+        let errors = spawn("grab-errors", move || last_words(errors))?;
+        spawn("grab", move || read(frames, errors, bytes, &tap, &tell))?;
         Ok(grab)
     }
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, String> {
+    thread::Builder::new().name(name.into()).spawn(work).map_err(|error| error.to_string())
 }
 
 impl Drop for Grab {
@@ -74,7 +88,7 @@ impl Drop for Grab {
 }
 
 /// Reads frames until the process ends; its last words are the reason.
-fn read(mut frames: ChildStdout, errors: ChildStderr, bytes: usize, tap: &Tap, tell: &Tell) {
+fn read(mut frames: impl Read, errors: JoinHandle<Option<String>>, bytes: usize, tap: &Tap, tell: &Tell) {
     loop {
         let mut frame = vec![0; bytes];
         if frames.read_exact(&mut frame).is_err() {
@@ -82,9 +96,24 @@ fn read(mut frames: ChildStdout, errors: ChildStderr, bytes: usize, tap: &Tap, t
         }
         tap.push(gst::Buffer::from_mut_slice(frame), None);
     }
-    let lines = BufReader::new(errors.take(1 << 16)).lines().map_while(Result::ok);
-    let last = lines.filter(|line| !line.trim().is_empty()).last();
+    let last = errors.join().ok().flatten();
     tell.failed(last.as_deref().unwrap_or("the display is gone"));
+}
+
+/// Reads all lines, and returns the last one that is not blank.
+fn last_words(errors: impl Read) -> Option<String> {
+    let mut errors = BufReader::new(errors);
+    let mut last = None;
+    loop {
+        let mut line = Vec::new();
+        match errors.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return last,
+            Ok(_) => {
+                let line = String::from_utf8_lossy(&line).trim().to_owned();
+                last = Some(line).filter(|line| !line.is_empty()).or(last);
+            }
+        }
+    }
 }
 
 /// Runs the grabbing process: writes frames to its output until the display or the reader goes away.
@@ -138,5 +167,39 @@ fn grab(options: &Options) -> Result<(), Failure> {
     match message.as_ref().map(|message| message.view()) {
         Some(gst::MessageView::Error(error)) => Err(Failure::internal(error.error())),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc::sync_channel, time::Duration};
+
+    use super::*;
+    use crate::media::{
+        input::{attempt::Said, relay::Relay},
+        timing::Timing,
+    };
+
+    #[test]
+    fn a_process_with_many_messages_is_followed_to_its_last() {
+        gst::init().unwrap();
+        let relay = Relay::new(&gst::Caps::new_any(), &Timing::now());
+        let (tap, (notes, inbox)) = (Arc::new(Tap::new(Arc::new(relay))), sync_channel(1));
+        let mut command = Command::new("sh");
+        // More than a pipe holds, before and after two frames.
+        let script = "noise() { yes warning | head -n 20000 >&2; }; noise; printf 0123456789abcdef; noise; echo gone >&2";
+        command.args(["-c", script]);
+        let _grab = Grab::run(command, 8, tap.clone(), Tell::new(1, notes)).unwrap();
+        let said = inbox.recv_timeout(Duration::from_secs(60)).expect("its end");
+        assert_eq!(said, Said::Failed(1, "gone".into()));
+        assert_eq!(tap.fed(), 2);
+    }
+
+    #[test]
+    fn the_last_words_are_bounded() {
+        let long = [&[b'x'; 5000][..], b"\n \n"].concat();
+        let last = last_words(&long[..]).unwrap();
+        assert!((1..=1024).contains(&last.len()), "{}", last.len());
+        assert_eq!(last_words(&b"\n"[..]), None);
     }
 }

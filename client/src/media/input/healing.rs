@@ -14,6 +14,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A source that was open for this long is stable: the pauses begin anew.
 const STABLE: Duration = Duration::from_secs(10);
+/// Why a part is lost that came to its end.
+const ENDED: &str = "it has ended";
 
 /// What happens to a source that came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub(super) enum Input {
     Fed(usize),
     /// The source failed.
     Failed(String),
+    /// This part came to its end, and another one may go on.
+    PartEnded(usize),
     /// The source came to its end.
     Ended,
     /// Time went by.
@@ -68,7 +72,9 @@ struct Part {
     lost: bool,
     /// Whether a buffer came since the source was opened.
     fed: bool,
-    /// When the last buffer came, or the source was opened.
+    /// Whether the part came to its end, as one of a file may do before the other.
+    ended: bool,
+    /// When the last buffer came, the part came to its end, or the source was opened.
     since: Duration,
 }
 
@@ -82,10 +88,10 @@ enum State {
 impl Healing {
     /// A source that is to be opened at once.
     pub(super) fn new(parts: &[&'static str], at_end: AtEnd) -> Self {
-        let part = |name: &&'static str| Part { name, lost: false, fed: false, since: Duration::ZERO };
+        let part = |name| Part { name, lost: false, fed: false, ended: false, since: Duration::ZERO };
         Self {
             at_end,
-            parts: parts.iter().map(part).collect(),
+            parts: parts.iter().copied().map(part).collect(),
             state: State::Closed(Some(Duration::ZERO)),
             pause: FIRST_PAUSE,
         }
@@ -101,19 +107,20 @@ impl Healing {
         match input {
             Input::Fed(part) => self.fed(now, part),
             Input::Failed(reason) if self.is_open() => self.close(now, Some(&reason)),
+            Input::PartEnded(part) if self.is_open() => self.part_ended(now, part),
             Input::Ended if self.is_open() => self.ended(now),
-            Input::Failed(_) | Input::Ended => Vec::new(),
+            Input::Failed(_) | Input::PartEnded(_) | Input::Ended => Vec::new(),
             Input::Time => self.time(now),
         }
     }
 
     /// When [`Input::Time`] is due.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        let watched = |part: &&Part| !part.lost || (part.fed && self.is_open());
+        let watched = |part: &&Part| !part.lost || (part.fed && !part.ended && self.is_open());
         let parts = self.parts.iter().filter(watched).map(|part| part.since + PATIENCE);
         let state = match self.state {
             State::Open(since) if !self.has_fed() => Some(since + OPENING),
-            State::Open(_) => None,
+            State::Open(_) => self.over(),
             State::Closed(until) => until,
         };
         parts.chain(state).min()
@@ -127,6 +134,14 @@ impl Healing {
         self.parts.iter().any(|part| part.fed)
     }
 
+    /// When the source counts as ended although it does not say so: all that it delivered has ended, and it may lack a part.
+    fn over(&self) -> Option<Duration> {
+        let mut fed = self.parts.iter().filter(|part| part.fed);
+        let is_over = self.has_fed() && fed.clone().all(|part| part.ended);
+        let last = fed.by_ref().map(|part| part.since).max();
+        last.filter(|_| is_over).map(|last| last + PATIENCE)
+    }
+
     fn fed(&mut self, now: Duration, number: usize) -> Vec<Effect> {
         let Some(part) = self.parts.get_mut(number) else { return Vec::new() };
         (part.fed, part.since) = (true, now);
@@ -134,15 +149,30 @@ impl Healing {
         was_lost.then_some(Effect::Back(number)).into_iter().collect()
     }
 
+    fn part_ended(&mut self, now: Duration, number: usize) -> Vec<Effect> {
+        let at_end = self.at_end;
+        let Some(part) = self.parts.get_mut(number).filter(|_| at_end != AtEnd::Fail) else {
+            return Vec::new();
+        };
+        (part.ended, part.since) = (true, now);
+        // A loop may begin again before the part is missed.
+        let is_lost = part.fed && at_end == AtEnd::Stay && !std::mem::replace(&mut part.lost, true);
+        is_lost.then(|| Effect::Lost(number, ENDED.into())).into_iter().collect()
+    }
+
     fn time(&mut self, now: Duration) -> Vec<Effect> {
+        if self.is_open() && self.over().is_some_and(|over| now >= over) {
+            return self.ended(now);
+        }
         let mut effects = Vec::new();
         let seconds = PATIENCE.as_secs();
         let mut stops = false;
         for (number, part) in self.parts.iter_mut().enumerate() {
             let is_late = now >= part.since + PATIENCE;
-            stops |= is_late && part.fed;
+            stops |= is_late && part.fed && !part.ended;
             if is_late && !std::mem::replace(&mut part.lost, true) {
-                effects.push(Effect::Lost(number, format!("no {} for {seconds} s", part.name)));
+                let late = || format!("no {} for {seconds} s", part.name);
+                effects.push(Effect::Lost(number, if part.ended { ENDED.into() } else { late() }));
             }
         }
         match self.state {
@@ -158,7 +188,7 @@ impl Healing {
 
     fn open(&mut self, now: Duration) -> Vec<Effect> {
         for part in &mut self.parts {
-            part.fed = false;
+            (part.fed, part.ended) = (false, false);
             if !part.lost {
                 part.since = now;
             }
@@ -182,11 +212,11 @@ impl Healing {
                 effects
             }
             AtEnd::Stay if self.has_fed() => {
-                let effects = self.close(now, Some("it has ended"));
+                let effects = self.close(now, Some(ENDED));
                 self.state = State::Closed(None);
                 effects
             }
-            _ => self.close(now, Some("it has ended")),
+            _ => self.close(now, Some(ENDED)),
         }
     }
 
@@ -325,6 +355,68 @@ mod tests {
     }
 
     #[test]
+    fn a_loop_whose_picture_ends_first_plays_its_sound_to_the_end() {
+        let mut it = opened(&["picture", "sound"], Repeat);
+        it.handle(ms(2000), Fed(0));
+        it.handle(ms(2000), Fed(1));
+        assert_eq!(it.handle(ms(2000), PartEnded(0)), [], "not missed yet");
+        for at in (2100..4000).step_by(100) {
+            it.handle(ms(at), Fed(1));
+            assert_eq!(it.handle(ms(at), Time), []);
+        }
+        it.handle(ms(4000), Fed(1));
+        assert_eq!(it.handle(ms(4000), Time), [lost(0, "it has ended")]);
+        for at in (4100..60_000).step_by(100) {
+            it.handle(ms(at), Fed(1));
+            assert_eq!(it.handle(ms(at), Time), [], "the sound goes on");
+            assert!(it.deadline().unwrap() > ms(at), "nothing to do before");
+        }
+        assert_eq!(it.handle(ms(60_000), PartEnded(1)), []);
+        assert_eq!(it.handle(ms(60_000), Ended), [Close, Open]);
+        assert_eq!(it.handle(ms(60_100), Fed(0)), [Back(0)]);
+        assert_eq!(it.handle(ms(60_100), Fed(1)), []);
+    }
+
+    #[test]
+    fn a_file_whose_sound_ends_first_is_shown_to_its_end_and_not_again() {
+        let mut it = opened(&["picture", "sound"], Stay);
+        it.handle(ms(100), Fed(0));
+        it.handle(ms(100), Fed(1));
+        assert_eq!(it.handle(ms(200), PartEnded(1)), [lost(1, "it has ended")]);
+        for at in (200..9000).step_by(100) {
+            it.handle(ms(at), Fed(0));
+            assert_eq!(it.handle(ms(at), Time), []);
+        }
+        assert_eq!(it.handle(ms(9000), PartEnded(0)), [lost(0, "it has ended")]);
+        assert_eq!(it.handle(ms(9000), Ended), [Close]);
+        assert_eq!(it.deadline(), None);
+    }
+
+    #[test]
+    fn a_file_without_sound_ends_with_its_picture() {
+        for (at_end, effects) in [(Stay, vec![Close]), (Repeat, vec![Close, Open])] {
+            let mut it = opened(&["picture", "sound"], at_end);
+            it.handle(ms(1900), Fed(0));
+            assert_eq!(it.handle(ms(2000), Time), [lost(1, "no sound for 2 s")]);
+            it.handle(ms(3000), Fed(0));
+            it.handle(ms(3000), PartEnded(0));
+            // The sound could still begin.
+            assert_eq!(it.deadline(), Some(ms(5000)));
+            assert_eq!(it.handle(ms(4999), Time), []);
+            assert_eq!(it.handle(ms(5000), Time), effects);
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_live_source_that_ends_is_missed_like_any_other() {
+        let mut it = opened(&["picture", "sound"], Fail);
+        it.handle(ms(1000), Fed(0));
+        it.handle(ms(2500), Fed(1));
+        assert_eq!(it.handle(ms(2500), PartEnded(0)), []);
+        assert_eq!(it.handle(ms(3000), Time), [lost(0, "no picture for 2 s"), Close]);
+    }
+
+    #[test]
     fn the_parts_of_one_source_are_lost_each_for_itself() {
         let mut it = opened(&["picture", "sound"], Fail);
         it.handle(ms(1900), Fed(0));
@@ -344,7 +436,7 @@ mod tests {
     proptest! {
         #[test]
         fn open_and_close_alternate_and_events_are_rare(
-            steps in proptest::collection::vec((0u64..3000, 0usize..5), 1..300),
+            steps in proptest::collection::vec((0u64..3000, 0usize..7), 1..300),
             at_end in prop_oneof![Just(Stay), Just(Repeat), Just(Fail)],
         ) {
             let mut it = Healing::new(&["picture", "sound"], at_end);
@@ -356,6 +448,7 @@ mod tests {
                     0 | 1 => Fed(what),
                     2 => Failed("x".into()),
                     3 => Ended,
+                    4 | 5 => PartEnded(what - 4),
                     _ => Time,
                 };
                 for effect in it.handle(now, input) {

@@ -35,7 +35,11 @@ use self::{
     supply::{Plan, Supply},
 };
 use super::{make, timing::Timing};
-use crate::{cli::Media, exit::Failure, sdp::Kind};
+use crate::{
+    cli::{Media, Size},
+    exit::Failure,
+    sdp::Kind,
+};
 
 /// The most raw media that wait for an encoder. An encoder with more does not keep up, and loses the oldest.
 const ENCODER_QUEUE: gst::ClockTime = gst::ClockTime::from_mseconds(200);
@@ -100,6 +104,7 @@ fn inputs_of(
         spec: first.spec.clone(),
         label: first.label(),
         size: media.size,
+        layout: layout(media.size)?,
         fps: media.fps,
         parts: relays,
     };
@@ -198,6 +203,13 @@ pub(crate) fn video_caps(media: &Media) -> gst::Caps {
         .height(i32::from(media.size.height))
         .framerate(gst::Fraction::new(i32::from(media.fps), 1))
         .build()
+}
+
+/// The layout of such a picture in memory. GStreamer pads its lines: a plane's stride is a multiple of 4.
+pub(crate) fn layout(size: Size) -> Result<gst_video::VideoInfo, Failure> {
+    gst_video::VideoInfo::builder(gst_video::VideoFormat::I420, size.width.into(), size.height.into())
+        .build()
+        .map_err(Failure::internal)
 }
 
 /// The sound that encoders take.

@@ -43,7 +43,7 @@ impl News {
 
 impl From<Notice> for Event {
     fn from(Notice { source, kind, change }: Notice) -> Self {
-        let kind = if kind == Kind::Audio { "audio" } else { "video" }.to_owned();
+        let kind = kind.name().to_owned();
         match change {
             Change::Lost(reason) => Self::SourceLost { source, kind, reason },
             Change::Back => Self::SourceBack { source, kind },

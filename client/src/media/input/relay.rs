@@ -2,7 +2,10 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    atomic::{
+        AtomicBool, AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+    },
 };
 
 use gst_utils::{StreamProducer, streamproducer::ConsumerSettings};
@@ -28,6 +31,8 @@ pub(super) struct Tap {
     open: AtomicBool,
     /// Buffers so far.
     fed: AtomicU64,
+    /// Whether the last buffer came.
+    ended: AtomicBool,
 }
 
 impl Relay {
@@ -64,7 +69,7 @@ impl Relay {
 
 impl Tap {
     pub(super) fn new(relay: Arc<Relay>) -> Self {
-        Self { relay, open: AtomicBool::new(true), fed: AtomicU64::new(0) }
+        Self { relay, open: AtomicBool::new(true), fed: AtomicU64::new(0), ended: AtomicBool::new(false) }
     }
 
     pub(super) fn close(&self) {
@@ -74,6 +79,16 @@ impl Tap {
     /// The number of buffers so far.
     pub(super) fn fed(&self) -> u64 {
         self.fed.load(Relaxed)
+    }
+
+    /// No buffer follows.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Release);
+    }
+
+    /// Whether no buffer follows. Then [`Tap::fed`] does not change any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Acquire)
     }
 
     pub(super) fn relay(&self) -> &Relay {

@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc, Mutex, Once, PoisonError,
-        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -40,6 +40,8 @@ pub(super) struct Plan {
     /// What events and cards call it.
     pub(super) label: String,
     pub(super) size: Size,
+    /// Of raw pictures of this size.
+    pub(super) layout: gst_video::VideoInfo,
     pub(super) fps: u16,
     pub(super) parts: Vec<(Kind, Arc<Relay>)>,
 }
@@ -58,7 +60,7 @@ impl Supply {
         let (notes, inbox) = sync_channel(16);
         let (ending, over) = channel();
         let tell = notes.clone();
-        let (orders, todo) = channel();
+        let (orders, todo) = orders();
         let for_worker = plan.clone();
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             thread::Builder::new().name(name.into()).spawn(work).map_err(Failure::internal)
@@ -94,15 +96,49 @@ impl Drop for Supply {
 }
 
 /// An order to the second thread.
+#[derive(Debug)]
 enum Order {
     Open(u64, Vec<Arc<Tap>>),
     Close,
 }
 
+/// Gives orders to the second thread. While that hangs, a new order replaces the one before.
+struct Orders {
+    latest: Arc<Mutex<Option<Order>>>,
+    wake: SyncSender<()>,
+}
+
+/// What the second thread has to do.
+struct Todo {
+    latest: Arc<Mutex<Option<Order>>>,
+    wakes: Receiver<()>,
+}
+
+fn orders() -> (Orders, Todo) {
+    let (wake, wakes) = sync_channel(1);
+    let latest = Arc::default();
+    (Orders { latest: Arc::clone(&latest), wake }, Todo { latest, wakes })
+}
+
+impl Orders {
+    fn give(&self, order: Order) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
+        // If it is full, the thread looks anyway.
+        let _ = self.wake.try_send(());
+    }
+}
+
+impl Todo {
+    /// The orders, until the other end is dropped.
+    fn orders(&self) -> impl Iterator<Item = Order> {
+        self.wakes.iter().filter_map(|()| self.latest.lock().unwrap_or_else(PoisonError::into_inner).take())
+    }
+}
+
 /// Opens and closes the source, one attempt after the other.
-fn work(plan: &Plan, todo: &Receiver<Order>, notes: &SyncSender<Said>) {
+fn work(plan: &Plan, todo: &Todo, notes: &SyncSender<Said>) {
     let mut attempt = None;
-    for order in todo {
+    for order in todo.orders() {
         // Close the old one first: a device can be opened only once.
         drop(attempt.take());
         if let Order::Open(number, taps) = order {
@@ -119,15 +155,22 @@ fn work(plan: &Plan, todo: &Receiver<Order>, notes: &SyncSender<Said>) {
 struct Keeper {
     plan: Plan,
     news: News,
-    orders: Sender<Order>,
+    orders: Orders,
     healing: Healing,
     began: Instant,
     /// Number of the attempt under way.
     number: u64,
     taps: Vec<Arc<Tap>>,
-    /// Buffers that each tap had at the last look.
-    seen: Vec<u64>,
+    /// What each tap had at the last look.
+    seen: Vec<Seen>,
     cards: Vec<Card>,
+}
+
+/// What a tap had.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    fed: u64,
+    ended: bool,
 }
 
 /// The card of one part, once it was needed, and when its next buffer is due.
@@ -138,7 +181,7 @@ struct Card {
 }
 
 impl Keeper {
-    fn new(plan: Plan, news: News, orders: Sender<Order>) -> Self {
+    fn new(plan: Plan, news: News, orders: Orders) -> Self {
         let names: Vec<_> = plan.parts.iter().map(|(kind, _)| part_name(*kind)).collect();
         let at_end = match () {
             () if plan.spec.repeats() => AtEnd::Repeat,
@@ -186,14 +229,18 @@ impl Keeper {
         self.close();
     }
 
-    /// Looks which parts got buffers.
+    /// Looks which parts got buffers, and which ended.
     fn look(&mut self, now: Duration) {
         for part in 0..self.taps.len() {
-            let fed = self.taps.get(part).map_or(0, |tap| tap.fed());
-            if let Some(seen) = self.seen.get_mut(part)
-                && std::mem::replace(seen, fed) != fed
-            {
+            let Some((tap, seen)) = self.taps.get(part).zip(self.seen.get_mut(part)) else { return };
+            // In this order: the last buffer comes before the end.
+            let found = Seen { ended: tap.has_ended(), fed: tap.fed() };
+            let before = std::mem::replace(seen, found);
+            if found.fed != before.fed {
                 self.handle(now, Input::Fed(part));
+            }
+            if found.ended && !before.ended {
+                self.handle(now, Input::PartEnded(part));
             }
         }
     }
@@ -215,13 +262,13 @@ impl Keeper {
     fn open(&mut self) {
         self.number += 1;
         self.taps = self.plan.parts.iter().map(|(_, relay)| Arc::new(Tap::new(relay.clone()))).collect();
-        self.seen = vec![0; self.taps.len()];
-        let _ = self.orders.send(Order::Open(self.number, self.taps.clone()));
+        self.seen = vec![Seen::default(); self.taps.len()];
+        self.orders.give(Order::Open(self.number, self.taps.clone()));
     }
 
     fn close(&mut self) {
         self.taps.drain(..).for_each(|tap| tap.close());
-        let _ = self.orders.send(Order::Close);
+        self.orders.give(Order::Close);
     }
 
     fn report(&self, part: usize, change: Change) {
@@ -264,10 +311,72 @@ fn interval(kind: Kind) -> Duration {
 
 /// The picture of a card, or silence.
 fn buffer(kind: Kind, plan: &Plan) -> gst::Buffer {
-    let bytes = if kind == Kind::Audio { vec![0; SOUND_BYTES] } else { card::draw(plan.size, &plan.label) };
+    let bytes =
+        if kind == Kind::Audio { vec![0; SOUND_BYTES] } else { card::draw(&plan.layout, &plan.label) };
     let mut buffer = gst::Buffer::from_slice(bytes);
     if let (Kind::Audio, Some(buffer)) = (kind, buffer.get_mut()) {
         buffer.set_duration(gst::ClockTime::try_from(SOUND).ok());
     }
     buffer
+}
+
+#[cfg(test)]
+mod tests {
+    use gst::prelude::*;
+
+    use super::*;
+    use crate::media::{input, timing::Timing};
+
+    /// Writes a file whose picture ends after a third of a second, and its sound after three seconds.
+    fn film(file: &std::path::Path) {
+        let pipeline = gst::parse::launch(&format!(
+            "videotestsrc num-buffers=10 ! video/x-raw,width=64,height=48,framerate=30/1 ! jpegenc ! matroskamux name=mux \
+             ! filesink location={} audiotestsrc num-buffers=150 samplesperbuffer=960 ! audio/x-raw,rate=48000,channels=1 ! mux.",
+            file.display()
+        ));
+        let pipeline = pipeline.unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let ends = [gst::MessageType::Eos, gst::MessageType::Error];
+        let end = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(60), &ends);
+        assert_eq!(end.expect("an end").type_(), gst::MessageType::Eos);
+        pipeline.set_state(gst::State::Null).unwrap();
+    }
+
+    #[test]
+    fn a_thread_that_hangs_finds_only_the_latest_order() {
+        let (orders, todo) = orders();
+        for number in 1..=1000 {
+            orders.give(Order::Open(number, Vec::new()));
+            orders.give(Order::Close);
+        }
+        orders.give(Order::Open(7, Vec::new()));
+        drop(orders);
+        let found: Vec<Order> = todo.orders().collect();
+        assert!(matches!(found[..], [Order::Open(7, _)]), "{found:?}");
+    }
+
+    #[test]
+    fn the_sound_of_a_file_outlives_its_picture() {
+        gst::init().unwrap();
+        let folder = tempfile::TempDir::new().unwrap();
+        let file = folder.path().join("film.mkv");
+        film(&file);
+        let (timing, size) = (Timing::now(), Size { width: 64, height: 48 });
+        let relay = || Arc::new(Relay::new(&gst::Caps::new_any(), &timing));
+        let plan = Plan {
+            spec: Spec::File { path: file.display().to_string(), repeats: false },
+            label: "film".into(),
+            size,
+            layout: input::layout(size).unwrap(),
+            fps: 30,
+            parts: vec![(Kind::Video, relay()), (Kind::Audio, relay())],
+        };
+        let (news, notices) = News::new();
+        let supply = Supply::new(plan, news).unwrap();
+        supply.begin();
+        let lost = [(); 2].map(|()| notices.recv_blocking().unwrap());
+        let ended =
+            |kind| Notice { source: "film".into(), kind, change: Change::Lost("it has ended".into()) };
+        assert_eq!(lost, [Kind::Video, Kind::Audio].map(ended));
+    }
 }

@@ -113,6 +113,15 @@ impl Outflow {
         self.share.clone()
     }
 
+    /// Whether the peer may cause a key frame now; if so, it counts. For requests that its packets have no part in.
+    pub(super) fn may_ask(&self) -> bool {
+        let mut state = self.state();
+        let granted = state.key_frames.request(self.now());
+        // This key frame also answers the deferred request.
+        state.put_off.take_if(|_| granted);
+        granted
+    }
+
     /// Adds probes to an element that webrtcbin has added inside itself.
     pub(super) fn watch(self: &Arc<Self>, factory: &str, element: &gst::Element, voice: &Voice) {
         let pad = |name| element.static_pad(name);
@@ -403,4 +412,30 @@ fn kind(info: &gst::PadProbeInfo<'_>) -> Packet {
         };
     });
     kind
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::{encode::keyframes::request, target::tests::target};
+
+    #[test]
+    fn key_frames_after_gaps_and_those_that_the_peer_requests_have_one_limit() {
+        gst::init().unwrap();
+        let outflow = Outflow::new(target(&[]), false);
+        // Four at once; the first second has one more at most.
+        let granted = (0..20).filter(|_| outflow.may_ask() || outflow.takes_key_frame(&request())).count();
+        assert!((4..=4 + outflow.now().as_secs() as usize).contains(&granted), "{granted}");
+    }
+
+    #[test]
+    fn a_key_frame_after_a_gap_answers_the_deferred_request() {
+        gst::init().unwrap();
+        let outflow = Outflow::new(target(&[]), false);
+        while outflow.takes_key_frame(&request()) {}
+        assert!(outflow.state().put_off.is_some());
+        outflow.state().key_frames = KeyFrames::default();
+        assert!(outflow.may_ask());
+        assert!(outflow.state().put_off.is_none());
+    }
 }
