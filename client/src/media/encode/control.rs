@@ -16,6 +16,7 @@ use super::{
     encoder,
     share::Share,
     steps::{Picture, Step, Steps},
+    strain::Strain,
     tiers::{self, Tier},
 };
 
@@ -99,6 +100,9 @@ struct Control {
     cameras: u64,
     bits: u64,
     steps: Steps,
+    strain: Strain,
+    /// The steps by which the picture is reduced because of it.
+    reduced: usize,
     step: Step,
     /// Counts frames.
     frame: u32,
@@ -108,7 +112,7 @@ struct Control {
 #[derive(Debug)]
 pub(super) struct Chain {
     /// The encoder's entry.
-    pub(super) entry: gst::Element,
+    pub(super) entry: gst_app::AppSrc,
     /// Sets the size behind a scaler.
     pub(super) filter: gst::Element,
     /// The encoder.
@@ -123,6 +127,7 @@ pub(super) fn follow(chain: Chain, picture: Picture, tier: Tier, shares: Shares,
     let Some(pad) = chain.entry.static_pad("src") else { return };
     let Picture { width, height, bits, .. } = picture;
     let cameras = cameras.max(1);
+    let steps = Steps::new(picture, tier);
     let control = Control {
         born: Instant::now(),
         shares,
@@ -130,14 +135,18 @@ pub(super) fn follow(chain: Chain, picture: Picture, tier: Tier, shares: Shares,
         enough: picture.enough(tier).saturating_mul(cameras),
         cameras,
         bits,
-        steps: Steps::new(picture, tier),
+        strain: Strain::new(steps.below()),
+        reduced: 0,
+        steps,
         step: Step { size: tier.divisor(), frames: 1 },
         frame: 0,
     };
     chain.filter.set_property("caps", size_caps(width, height, tier.divisor()));
     let control = Mutex::new(control);
     let (filter, encoder) = (chain.filter.downgrade(), chain.encoder.downgrade());
+    let entry = chain.entry.downgrade();
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        let waiting = entry.upgrade().map_or(Duration::ZERO, |entry| entry.current_level_time().into());
         let mut control = control.lock().unwrap_or_else(PoisonError::into_inner);
         let (Some(filter), Some(encoder)) = (filter.upgrade(), encoder.upgrade()) else {
             return gst::PadProbeReturn::Ok;
@@ -145,7 +154,7 @@ pub(super) fn follow(chain: Chain, picture: Picture, tier: Tier, shares: Shares,
         if let Some(bits) = control.new_bits() {
             encoder::set_bitrate(&encoder, chain.rate, u32::try_from(bits).unwrap_or(u32::MAX));
         }
-        if let Some(size) = control.new_size() {
+        if let Some(size) = control.new_size(waiting) {
             filter.set_property("caps", size_caps(width, height, size));
         }
         // Not `Drop`: GStreamer 1.22 would free the buffer a second time.
@@ -164,10 +173,14 @@ impl Control {
         changes.then_some(bits)
     }
 
-    /// What the size is divided by, if that changes now.
-    fn new_size(&mut self) -> Option<u32> {
-        let now: Duration = self.born.elapsed();
-        let before = std::mem::replace(&mut self.step, self.steps.choose(now, self.bits));
+    /// What the size is divided by, if that changes now. The frames behind this one last for `waiting`.
+    fn new_size(&mut self, waiting: Duration) -> Option<u32> {
+        let now = self.born.elapsed();
+        let least = self.strain.frame(now, waiting);
+        if std::mem::replace(&mut self.reduced, least) != least {
+            tracing::info!(steps = least, "the encoder is slow: the picture is reduced by so many steps");
+        }
+        let before = std::mem::replace(&mut self.step, self.steps.choose(now, self.bits, least));
         (before.size != self.step.size).then_some(self.step.size)
     }
 

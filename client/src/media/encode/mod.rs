@@ -14,6 +14,7 @@ mod encoder;
 mod output;
 mod seam;
 mod steps;
+mod strain;
 
 use std::{
     sync::{
@@ -87,7 +88,7 @@ impl Encoding {
             // Only video: audio costs next to nothing, and its encoder does not like gaps.
             peers.rest(&chain.encoder);
             let followers = control::Chain {
-                entry: entry.clone().upcast(),
+                entry: entry.clone(),
                 filter,
                 encoder: chain.encoder.clone(),
                 rate: chain.rate,
@@ -244,5 +245,47 @@ mod tests {
         assert_eq!(encoding.place.shares.bits(u64::MAX), Some(0), "a path that carries nothing");
         drop((recording, peer));
         assert_eq!(encoding.place.shares.bits(u64::MAX), None);
+    }
+
+    /// The encoder needs 60 ms for a frame of 320 pixels, as on a slow machine.
+    #[test]
+    fn an_encoder_that_is_too_slow_gets_a_smaller_picture() {
+        gst::init().unwrap();
+        let media = media(&["--size", "320x240", "--no-audio"]);
+        let timing = Timing::now();
+        let inputs = input::make_all(&media, &timing, &News::new().0).unwrap();
+        let encoder = trial::best(Format::Vp8, &media).unwrap();
+        let first = (Format::Vp8, Tier::Full);
+        let encoding = Encoding::start(first, Some(encoder), &inputs[0], &media, &timing).unwrap();
+        let is_encoder =
+            |it: &gst::Element| it.factory().is_some_and(|it| it.name() == encoder.element.factory);
+        let element = encoding.pipeline.iterate_elements().into_iter().flatten().find(is_encoder).unwrap();
+        let width = |caps: Option<gst::Caps>| caps?.structure(0)?.get::<i32>("width").ok();
+        element.static_pad("sink").unwrap().add_probe(gst::PadProbeType::BUFFER, move |pad, _| {
+            if width(pad.current_caps()) == Some(320) {
+                std::thread::sleep(Duration::from_millis(60));
+            }
+            gst::PadProbeReturn::Ok
+        });
+        let entry = gst_app::AppSrc::builder().build();
+        configure(&entry);
+        let sink = gst_app::AppSink::builder().sync(false).build();
+        let pipeline = assemble(&entry, &[], &sink).unwrap();
+        timing.apply(&pipeline);
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let feed = encoding.attach(&entry, Some(Share::new(1_000_000))).unwrap();
+        let pull = || {
+            let sample = sink.try_pull_sample(gst::ClockTime::from_seconds(10)).expect("a frame in time");
+            (width(sample.caps_owned()).unwrap(), sample.buffer().unwrap().pts().unwrap())
+        };
+        assert_eq!(pull().0, 320);
+        assert!((0..300).any(|_| pull().0 == 160));
+        let (_, start) = pull();
+        let ends: Vec<_> = (0..30).map(|_| pull()).collect();
+        pipeline.set_state(gst::State::Null).unwrap();
+        drop(feed);
+        assert!(ends.iter().all(|(width, _)| *width == 160));
+        let took = ends[29].1 - start;
+        assert!(took < gst::ClockTime::from_mseconds(1500), "30 frames of {took}");
     }
 }

@@ -89,9 +89,14 @@ impl Steps {
         Self { needs, now: 0, better: None }
     }
 
-    /// The step for this bit rate.
-    pub(super) fn choose(&mut self, now: Duration, bits: u64) -> Step {
-        let last = self.needs.len().saturating_sub(1);
+    /// How many steps there are below the first one.
+    pub(super) fn below(&self) -> usize {
+        self.needs.len().saturating_sub(1)
+    }
+
+    /// The step for this bit rate, or at least so many below the first one.
+    pub(super) fn choose(&mut self, now: Duration, bits: u64, least: usize) -> Step {
+        let last = self.below();
         let best =
             |share: u64| self.needs.iter().position(|(_, needs)| bits * 100 >= needs * share).unwrap_or(last);
         let (possible, better) = (best(100), best(BACK));
@@ -107,7 +112,7 @@ impl Steps {
         } else {
             self.better = None;
         }
-        self.needs.get(self.now).map_or(Step { size: 1, frames: 1 }, |(step, _)| *step)
+        self.needs.get(self.now.max(least)).map_or(Step { size: 1, frames: 1 }, |(step, _)| *step)
     }
 }
 
@@ -128,7 +133,7 @@ mod tests {
     }
 
     fn choose(steps: &mut Steps, now: u64, bits: u64) -> (u32, u32) {
-        let Step { size, frames } = steps.choose(ms(now), bits);
+        let Step { size, frames } = steps.choose(ms(now), bits, 0);
         (size, frames)
     }
 
@@ -193,5 +198,14 @@ mod tests {
         assert_eq!(picture(320, 240, 1_000_000).last(), Tier::Half);
         let small = picture(160, 120, 1_000_000);
         assert_eq!((small.last(), small.enough(Tier::Full)), (Tier::Full, u64::MAX));
+    }
+
+    #[test]
+    fn it_is_at_least_so_many_steps_below() {
+        let mut steps = full(640, 480, 1_000_000);
+        let mut size = |bits, least| steps.choose(ms(0), bits, least).size;
+        assert_eq!((size(1_000_000, 1), size(1_000_000, 2), size(1_000_000, 0)), (2, 4, 1));
+        assert_eq!(size(100_000, 1), 2, "the bit rate and the least are the same step");
+        assert_eq!(full(640, 480, 1_000_000).below(), 3);
     }
 }
