@@ -132,6 +132,11 @@ impl Ages {
         }
     }
 
+    /// A round trip was measured, other than by the reports' blocks: these come seldom.
+    pub fn round_trip(&mut self, now: Duration, time: Duration) {
+        self.clock.round_trip(now, time);
+    }
+
     /// A frame with this timestamp in nanoseconds was decoded at this time of our clock.
     pub fn frame(&mut self, wall: Ntp, pts: u64) {
         let near = |it: &Waiting| it.pts.abs_diff(pts) <= NEAR;

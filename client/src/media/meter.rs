@@ -145,6 +145,11 @@ impl Meter {
         lock(&self.ages).reports(self.born.elapsed(), Ntp::now(), compound);
     }
 
+    /// A round trip was measured, other than by the reports' blocks.
+    pub fn round_trip(&self, time: Duration) {
+        lock(&self.ages).round_trip(self.born.elapsed(), time);
+    }
+
     /// Whether new pictures come, and when to look again; `expected` says whether the peer is to send them.
     pub fn look_for_pictures(&self, expected: bool) -> (State, Duration) {
         lock(&self.fresh).look(self.born.elapsed(), expected)

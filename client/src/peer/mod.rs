@@ -545,6 +545,7 @@ impl Peer {
 
     /// The statistics. Rates and levels cover the time since the last call. Called once per second.
     pub fn stats(&self) -> PeerStats {
+        self.outflow.round_trip().iter().for_each(|time| self.meter.round_trip(*time));
         let mut stats = PeerStats {
             video: self.meter.video_stats(),
             audio: self.meter.audio_stats(),

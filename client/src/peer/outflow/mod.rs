@@ -108,6 +108,11 @@ impl Outflow {
         self.state().numbers = id;
     }
 
+    /// The shortest round trip of the last seconds, by the peer's transport-wide reports.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.state().congestion.round_trips().map(|(shortest, _)| shortest)
+    }
+
     /// The part of the picture that this peer can get.
     pub(super) fn share(&self) -> Share {
         self.share.clone()
