@@ -22,10 +22,14 @@ const WAITING: usize = 512;
 const FRAMES: usize = 4096;
 /// The clock rate of video.
 const RATE: i64 = 90_000;
-/// A capture time serves for the packets of this time after it, in units of [`RATE`]: libwebrtc sends one a second.
-const SERVES: i64 = 5 * RATE;
+/// A capture time serves for the packets of this time after it, in nanoseconds: libwebrtc sends one a second.
+const SERVES: i64 = 5_000_000_000;
 /// A report serves for longer: they may be rare.
-const REPORT_SERVES: i64 = 60 * RATE;
+const REPORT_SERVES: i64 = 60_000_000_000;
+/// How far the speed of the RTP times in reports may be from that of the clock: one part in this many, and in addition
+/// this many nanoseconds.
+const UNEVEN: i64 = 20;
+const UNEVEN_BY: i64 = 20_000_000;
 /// How far the time of a decoded frame may be from that of its packets, in nanoseconds.
 const NEAR: u64 = 4_000_000;
 /// A longer round trip is an error.
@@ -83,7 +87,9 @@ pub struct Ages {
 struct Stream {
     ssrc: u32,
     captured: Option<(u32, Ntp)>,
+    /// Of the last report, if its RTP times can be believed.
     reported: Option<(u32, Ntp)>,
+    last_report: Option<(u32, Ntp)>,
 }
 
 /// Timestamp and capture time of a packet.
@@ -168,7 +174,7 @@ impl Ages {
         // Zero: the sender has no clock. Reports of other streams may be of other clocks, if a server forwards them.
         let stream = self.streams.iter_mut().find(|stream| stream.ssrc == ssrc).filter(|_| sent != Ntp(0));
         if let Some(stream) = stream {
-            stream.reported = Some((time, sent));
+            stream.report(time, sent);
             self.clock.report(now, sent.since(wall));
         }
     }
@@ -196,23 +202,44 @@ impl Ages {
             if self.streams.len() == STREAMS {
                 self.streams.pop_front();
             }
-            self.streams.push_back(known.unwrap_or(Stream { ssrc, captured: None, reported: None }));
+            self.streams.push_back(known.unwrap_or(Stream {
+                ssrc,
+                captured: None,
+                reported: None,
+                last_report: None,
+            }));
         }
         self.streams.back_mut()
     }
 }
 
 impl Stream {
+    /// The peer's webrtcbin may be one of GStreamer 1.22, in whose reports the RTP times run at twice the clock's speed.
+    fn report(&mut self, time: u32, sent: Ntp) {
+        let is_even = self.last_report.is_some_and(|(last, at)| {
+            let (media, clock) = (nanoseconds(last, time), sent.since(at));
+            clock > 0 && media.abs_diff(clock) <= (clock / UNEVEN + UNEVEN_BY).cast_unsigned()
+        });
+        if self.last_report.replace((time, sent)) != Some((time, sent)) {
+            self.reported = is_even.then_some((time, sent));
+        }
+    }
+
     /// The capture time of an RTP time.
     fn capture_time(&self, time: u32) -> Option<(Ntp, Origin)> {
         let by = |base: Option<(u32, Ntp)>, serves, origin| {
             let (base, ntp) = base?;
-            let later = i64::from(time.wrapping_sub(base).cast_signed());
-            (later.abs() <= serves).then(|| (ntp.plus(later * 1_000_000_000 / RATE), origin))
+            let later = nanoseconds(base, time);
+            (later.abs() <= serves).then(|| (ntp.plus(later), origin))
         };
         by(self.captured, SERVES, Origin::AbsCaptureTime)
             .or_else(|| by(self.reported, REPORT_SERVES, Origin::SenderReport))
     }
+}
+
+/// The nanoseconds between two RTP times.
+fn nanoseconds(from: u32, to: u32) -> i64 {
+    i64::from(to.wrapping_sub(from).cast_signed()) * 1_000_000_000 / RATE
 }
 
 /// Nearest ranks.
@@ -277,8 +304,11 @@ mod tests {
         let mut ages = Ages::default();
         ages.set_id(Some(ID));
         ages.packet(&packet(7, 0, None), 0);
-        let sent = theirs(-60);
-        ages.reports(Duration::ZERO, ours(-20), &report(7, sent, 0u32.wrapping_sub(5400), ours(-150), 50));
+        for at in [-260, -60] {
+            let time = (at * 90) as u32;
+            let report = report(7, theirs(at), time, ours(at - 90), 50);
+            ages.reports(Duration::ZERO, ours(at + 40), &report);
+        }
         ages
     }
 
@@ -329,6 +359,23 @@ mod tests {
         ages.reports(Duration::ZERO, ours(0), &report(9, Ntp(0), 0, Ntp(0), 0));
         ages.reports(Duration::ZERO, ours(0), &report(7, Ntp(0), 0, Ntp(0), 0));
         assert!((ages.take().clock.unwrap().ahead - AHEAD).abs() < MS, "of other streams or without a clock");
+    }
+
+    #[test]
+    fn reports_at_another_speed_are_not_believed() {
+        let mut ages = aged();
+        ages.set_id(None);
+        let mut origin = |sent: i64, time: u32| {
+            ages.reports(Duration::ZERO, ours(sent), &report(7, theirs(sent), time, Ntp(0), 0));
+            ages.packet(&packet(7, time, None), time.into());
+            ages.frame(ours(sent), time.into());
+            ages.take().origin
+        };
+        assert_eq!(origin(1000, 90_000 + 900), Some(Origin::SenderReport), "a little late");
+        assert_eq!(origin(2000, 3 * 90_000), None, "twice the speed");
+        assert_eq!(origin(3000, 5 * 90_000), None);
+        assert_eq!(origin(4000, 6 * 90_000), Some(Origin::SenderReport));
+        assert_eq!(origin(4000, 6 * 90_000 + 1), None, "twice the same time");
     }
 
     #[test]

@@ -164,6 +164,7 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
             "sctpdec" => intake::guard(element, &voice, &gate),
             "rtpsession" => {
                 clock_rate::tell(element);
+                rtcp::map_capture_times(element);
                 requests.watch_session(element);
                 watch_reports(element, &meter);
             }
