@@ -15,6 +15,7 @@ use callbin_protocol::{PeerId, Signal};
 use futures_util::{FutureExt, select};
 
 use crate::{
+    age::fresh::State,
     agreement::{Applied, Flow, Wishes},
     candidate::{RemoteCandidate, hidden, only_relayed},
     cli::IcePolicy,
@@ -75,6 +76,9 @@ struct Slot {
     connected: Option<Instant>,
     /// When its statistics are reported next, while it is connected.
     next_stats: Option<Instant>,
+    /// When to look next whether pictures come, while it is connected; and whether the last event said that none do.
+    next_picture: Option<Instant>,
+    is_stale: bool,
     /// Texts that wait for a data channel.
     to_say: Vec<String>,
     data_open: bool,
@@ -199,6 +203,8 @@ impl Engine {
             seat: None,
             connected: None,
             next_stats: None,
+            next_picture: None,
+            is_stale: false,
             to_say: Vec::new(),
             data_open: false,
             channels: Vec::new(),
@@ -321,23 +327,24 @@ impl Engine {
         self.slots.get(&key).and_then(|slot| slot.connected)
     }
 
-    /// When to call [`Engine::tick`]: the next deadline of any negotiation, report or look.
+    /// When to call [`Engine::tick`]: the next deadline of any negotiation, report, picture or look.
     pub fn deadline(&self) -> Option<Instant> {
         let slots = self.slots.values();
         let negotiations =
             slots.clone().filter_map(|slot| slot.negotiation.deadline()).map(|at| self.started + at);
-        let reports = slots.filter_map(|slot| slot.next_stats);
+        let reports = slots.flat_map(|slot| [slot.next_stats, slot.next_picture]).flatten();
         let look = self.source.is_some().then_some(self.next_look);
         negotiations.chain(reports).chain(look).min()
     }
 
-    /// Handles what is due: deadlines of negotiations, the statistics of connected peers, and a look at everything each
-    /// second.
+    /// Handles what is due: deadlines of negotiations, statistics and pictures of connected peers, and a look at
+    /// everything each second.
     pub fn tick(&mut self) {
         let now = Instant::now();
         for key in self.keys() {
             self.input(key, Input::Deadline);
             self.report_stats(key, now);
+            self.report_picture(key, now);
         }
         if self.next_look <= now {
             self.next_look = now + LOOK_EVERY;
@@ -352,6 +359,26 @@ impl Engine {
         if let Some(peer) = &mut slot.peer {
             self.out.push_back((key, Out::Tell(Event::Stats(Box::new(peer.stats())))));
         }
+    }
+
+    /// Reports that the peer's picture is stale, or live again.
+    fn report_picture(&mut self, key: u64, now: Instant) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let (Some(due), Some(peer)) = (slot.next_picture, &slot.peer) else { return };
+        if due > now {
+            return;
+        }
+        let (state, next) = peer.look_for_pictures();
+        slot.next_picture = Some(now + next);
+        let event = match state {
+            State::Stale(age) if !slot.is_stale => {
+                Event::PictureStale { age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX) }
+            }
+            State::Live if slot.is_stale => Event::PictureLive,
+            _ => return,
+        };
+        slot.is_stale = !slot.is_stale;
+        self.out.push_back((key, Out::Tell(event)));
     }
 
     /// Follows each peer's line, frees encoders without peers, and fails peers that have vanished.
@@ -550,7 +577,7 @@ impl Engine {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         slot.generation = generation;
         slot.connected = None;
-        slot.next_stats = None;
+        (slot.next_stats, slot.next_picture) = (None, None);
         slot.seat = None;
         if !keeps_channels {
             slot.channels.clear();
@@ -577,6 +604,7 @@ impl Engine {
                     let now = Instant::now();
                     slot.connected = Some(now);
                     slot.next_stats = Some(now + self.config.stats_interval);
+                    slot.next_picture = Some(now);
                 }
                 self.record_own();
                 self.out.push_back((key, Out::Connected));

@@ -16,7 +16,6 @@ mod bucket;
 mod budget;
 mod feedback;
 mod keyframes;
-mod number;
 mod resend;
 mod window;
 
@@ -36,6 +35,7 @@ use self::{
 use super::{Voice, congestion::Congestion};
 use crate::{
     media::{encode::share::Share, target::Target},
+    rtp,
     stats::PeerStats,
 };
 
@@ -110,6 +110,11 @@ impl Outflow {
     /// Sets the ID of the header extension with transport-wide sequence numbers.
     pub(super) fn count_by(&self, id: Option<u8>) {
         self.state().numbers = id;
+    }
+
+    /// The shortest round trip of the last seconds, by the peer's transport-wide reports.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.state().congestion.round_trips().map(|(shortest, _)| shortest)
     }
 
     /// The part of the picture that this peer can get.
@@ -379,16 +384,12 @@ fn bytes(info: &gst::PadProbeInfo<'_>) -> u64 {
     bytes
 }
 
-/// Tells the congestion control about a packet that leaves.
+/// Tells the congestion control about a packet that leaves, by its transport-wide sequence number.
 fn count(congestion: &mut Congestion, now: Duration, packet: &gst::BufferRef, id: u8) {
-    let mut start = [0; number::LOOK];
-    let length = packet.size().min(number::LOOK);
-    let Some(start) = start.get_mut(..length) else { return };
-    if packet.copy_to_slice(0, start).is_err() {
-        return;
-    }
-    if let Some(number) = number::read(start, id) {
-        congestion.sent(now, number, packet.size() as u64 + budget::AROUND);
+    let mut start = [0; rtp::LOOK];
+    let number = rtp::extension(rtp::start(packet, &mut start), id);
+    if let Some(number) = number.and_then(|number| number.try_into().ok()) {
+        congestion.sent(now, u16::from_be_bytes(number), packet.size() as u64 + budget::AROUND);
     }
 }
 
