@@ -35,6 +35,8 @@ use crate::{
 const LOOKUP_LIMIT: Duration = Duration::from_secs(3);
 /// The time between two looks at lines, encoders and vanished peers.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often peers are arranged by what their paths carry, while there are several.
+const ARRANGE_EVERY: Duration = Duration::from_millis(200);
 /// A connected peer has vanished if neither RTP nor RTCP came from it for this long. It is the lifetime of consent to
 /// send (RFC 7675, section 5.1); a network may fail for less.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
@@ -111,6 +113,7 @@ pub struct Engine {
     /// a DTLS alert.
     is_cut_off: bool,
     next_look: Instant,
+    next_arrangement: Instant,
 }
 
 impl Engine {
@@ -140,6 +143,7 @@ impl Engine {
             reaper: Reaper::default(),
             is_cut_off: false,
             next_look: Instant::now(),
+            next_arrangement: Instant::now(),
         }
     }
 
@@ -333,7 +337,7 @@ impl Engine {
         let negotiations =
             slots.clone().filter_map(|slot| slot.negotiation.deadline()).map(|at| self.started + at);
         let reports = slots.flat_map(|slot| [slot.next_stats, slot.next_picture]).flatten();
-        let look = self.source.is_some().then_some(self.next_look);
+        let look = self.source.is_some().then_some(self.next_look.min(self.next_arrangement));
         negotiations.chain(reports).chain(look).min()
     }
 
@@ -349,6 +353,10 @@ impl Engine {
         if self.next_look <= now {
             self.next_look = now + LOOK_EVERY;
             self.look();
+        }
+        if self.next_arrangement <= now {
+            let are_several = self.source.as_ref().is_some_and(Source::arrange);
+            self.next_arrangement = now + if are_several { ARRANGE_EVERY } else { LOOK_EVERY };
         }
     }
 

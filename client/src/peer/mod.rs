@@ -561,6 +561,7 @@ impl Peer {
                 stats.sent.video_frames += feed.pushed();
                 stats.sent.video_dropped += feed.dropped();
                 stats.sent.video_codec = codec;
+                stats.sent.video_tier = Some(feed.tier().name());
             } else {
                 stats.sent.audio_frames = feed.pushed();
                 stats.sent.audio_codec = codec;

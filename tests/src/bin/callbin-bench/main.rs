@@ -10,6 +10,7 @@
 
 mod first_frame;
 mod network;
+mod viewers;
 
 use std::{
     io::{BufRead, BufReader},
