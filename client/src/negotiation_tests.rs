@@ -571,7 +571,7 @@ proptest! {
             for effect in it.handle(Duration::from_millis(u64::from(step)), input) {
                 prop_assert!(!over);
                 match effect {
-                    Effect::Rebuild { .. } => (applied, announced, busy, setting) = (false, false, false, false),
+                    Effect::Rebuild { .. } | Effect::Heal => (applied, announced, busy, setting) = (false, false, false, false),
                     Effect::ApplyOffer(_) | Effect::ApplyAnswer(_) => {
                         prop_assert!(!busy);
                         (busy, applied) = (true, true);
