@@ -21,7 +21,7 @@ const ALIVE: Duration = Duration::from_millis(300);
 const COURTESY: Duration = Duration::from_secs(1);
 /// An offer that the peer has answered, or the peer's own offer, may take this long to find a path. ICE doubles the time
 /// between its checks, so later ones come too rarely.
-const ATTEMPT: Duration = Duration::from_secs(5);
+const ATTEMPT: Duration = Duration::from_secs(4);
 /// An offer without an answer is repeated after this long: the peer may be suspended, or signalling may be slow.
 const UNANSWERED: Duration = Duration::from_secs(10);
 /// After ICE has given up.
@@ -222,9 +222,9 @@ mod tests {
         let mut side = Side::new(true, (10_000, 90_000)).until(11_750);
         assert_eq!(side.take(), [(11_000, Effect::ReportLost)]);
         side.healing.peer_spoke(ms(11_750));
-        let mut side = side.until(16_500);
+        let mut side = side.until(15_500);
         assert_eq!(side.take(), []);
-        assert_eq!(side.until(16_750).take(), [(16_750, Effect::Offer)]);
+        assert_eq!(side.until(15_750).take(), [(15_750, Effect::Offer)]);
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(offers(side.take()), [11_000, 21_000, 31_000]);
         side.healing.peer_spoke(ms(32_000));
         let mut side = side.until(38_000);
-        assert_eq!(offers(side.take()), [37_000]);
+        assert_eq!(offers(side.take()), [36_000]);
         assert_eq!(side.healing.failed(ms(38_000)), []);
         let mut side = side.until(39_000);
         assert_eq!(offers(side.take()), [39_000]);

@@ -139,6 +139,11 @@ impl Network {
         ip(&["link", "set", &self.cable(), "down"]);
     }
 
+    /// Connects the link again after [`Network::cut`].
+    pub fn restore(&self) {
+        ip(&["link", "set", &self.cable(), "up"]);
+    }
+
     fn cable(&self) -> String {
         format!("h{}", self.name)
     }
