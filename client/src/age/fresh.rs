@@ -72,7 +72,8 @@ impl Fresh {
         if last < since {
             return (State::Unknown, LOOK);
         }
-        (State::Live, due.saturating_sub(now))
+        // The limit may become shorter meanwhile.
+        (State::Live, due.saturating_sub(now).min(LEAST))
     }
 
     /// How long after a frame the picture is stale.
@@ -124,6 +125,14 @@ mod tests {
         let all = [frames(100, 1000, 33), frames(4000, 6000, 33)].concat();
         assert_eq!(changes(&all, 6000, |_| true), [(991 + 500, "stale"), (4033, "live")]);
         assert_eq!(changes(&[], 60_000, |_| true), [], "there was no picture yet");
+    }
+
+    #[test]
+    fn the_next_look_is_in_time_for_a_limit_that_is_not_known_yet() {
+        let mut fresh = Fresh::default();
+        fresh.frame(ms(0));
+        let (state, next) = fresh.look(ms(0), true);
+        assert!(state == State::Live && next <= LEAST, "{state:?} {next:?}");
     }
 
     #[test]
