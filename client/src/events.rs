@@ -119,6 +119,13 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// No new picture comes from the peer.
+    PictureStale {
+        /// Milliseconds since the last one.
+        age_ms: u64,
+    },
+    /// New pictures come from the peer again.
+    PictureLive,
     /// A peer joined the room.
     PeerJoined,
     /// In a room, what `dtls-connected` is in a call.
@@ -176,6 +183,13 @@ pub enum Event {
     },
     /// The call has its session at the server again.
     SignallingBack,
+    /// Nothing comes from the peer any more; the call goes on.
+    PathLost,
+    /// There is a path to the peer again.
+    PathBack {
+        /// The time without one, in milliseconds.
+        gap_ms: u64,
+    },
     /// A call ended, or a peer left, before the text of `--send-text` was sent.
     TextUnsent {
         /// Why.
@@ -200,6 +214,11 @@ impl Event {
     pub fn reconnecting(reason: &str, pause: Duration) -> Self {
         let in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         Self::Reconnecting { reason: reason.into(), in_ms }
+    }
+
+    /// A `path-back` event.
+    pub fn path_back(gap: Duration) -> Self {
+        Self::PathBack { gap_ms: u64::try_from(gap.as_millis()).unwrap_or(u64::MAX) }
     }
 }
 
@@ -357,6 +376,8 @@ impl fmt::Display for Event {
             }
             Self::Snapshot { file } => write!(f, "picture written into {}", printable(file)),
             Self::SnapshotFailed { reason } => write!(f, "no picture written: {}", printable(reason)),
+            Self::PictureStale { age_ms } => write!(f, "no new picture for {age_ms} ms"),
+            Self::PictureLive => f.write_str("new pictures come again"),
             Self::PeerJoined => f.write_str("joined the room"),
             Self::PeerConnected => f.write_str("connected"),
             Self::PeerLeft => f.write_str("left the room"),
@@ -369,6 +390,8 @@ impl fmt::Display for Event {
                 write!(f, "{kind} source {} lost: {}", printable(source), printable(reason))
             }
             Self::SourceBack { source, kind } => write!(f, "{kind} source {} is back", printable(source)),
+            Self::PathLost => f.write_str("the network path to the peer is lost, looking for another one"),
+            Self::PathBack { gap_ms } => write!(f, "there is a path to the peer again, after {gap_ms} ms"),
             Self::SignallingBack => f.write_str("the call has its session at the server again"),
             Self::SignallingLost { reason } => {
                 write!(

@@ -89,6 +89,47 @@ fn lost_packets_are_sent_again_and_the_picture_goes_on() {
 }
 
 #[test]
+fn the_age_of_the_picture_is_that_of_the_line() {
+    let _machine = machine::alone();
+    let Call { mut caller, mut waiting, wire, networks: _networks, _server } = call();
+    let age = |stats: &Event| stats.number("/video/glass_age_ms/p50");
+    let known = |stats: &Event| stats.number("/video/clock/error_ms") < 5.0 && age(stats) > 0.0;
+    let near = waiting.wait_for_stats("an age", known);
+    assert_eq!(near.text("/video/capture_time"), "abs-capture-time");
+    let clock = near.number("/video/clock/ahead_ms");
+    assert!(clock.abs() < 5.0, "both have one clock: {:?}", near.json());
+    wire.change_both(Conditions { delay: Duration::from_millis(150), ..Conditions::default() });
+    for client in [&mut waiting, &mut caller] {
+        client.forget();
+        // What it is beyond the line takes as long as before: to encode and decode.
+        let limit = 150.0 + age(&near) + 100.0;
+        let far = client.wait_for_stats("a picture older by the line's delay", |stats| {
+            (150.0..limit).contains(&age(stats))
+        });
+        let clock = far.number("/video/clock/ahead_ms");
+        assert!(clock.abs() < 5.0, "both have one clock: {:?}", far.json());
+    }
+    caller.hang_up();
+}
+
+#[test]
+fn a_picture_that_stops_is_stale_until_the_line_is_back() {
+    let _machine = machine::alone();
+    let Call { mut caller, mut waiting, wire, networks: _networks, _server } = call();
+    caller.wait_for_stats("a usual distance", |stats| stats.number("/video/frames") > 20.0);
+    wire.change_both(Conditions { loss: 1.0, ..Conditions::default() });
+    for client in [&mut waiting, &mut caller] {
+        let stale = client.wait_for("picture-stale");
+        assert!((500.0..1000.0).contains(&stale.number("/age_ms")), "{:?}", stale.json());
+    }
+    wire.change_both(Conditions::default());
+    for client in [&mut waiting, &mut caller] {
+        client.wait_for("picture-live");
+    }
+    caller.hang_up();
+}
+
+#[test]
 fn one_thin_line_lowers_no_other_viewers_picture() {
     let _machine = machine::alone();
     let server = Server::spawn_reachable(&[]);

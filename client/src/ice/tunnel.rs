@@ -18,6 +18,7 @@ use async_std::{
 };
 use futures_util::{AsyncReadExt, FutureExt, Stream, StreamExt, select};
 
+use super::with_port;
 use crate::{
     address::{Address, HTTP},
     backoff::local_pause,
@@ -79,9 +80,7 @@ impl Tunnels {
 fn parts(turn: &str) -> Option<(&str, String)> {
     let (user, rest) = turn.strip_prefix("turns://")?.rsplit_once('@')?;
     let host = rest.split('?').next().unwrap_or_default();
-    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let server = if has_port { host.to_owned() } else { format!("{host}:{PORT}") };
-    Some((user, server))
+    Some((user, with_port(host, PORT)))
 }
 
 /// Listens on the loopback address; returns the port.

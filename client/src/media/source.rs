@@ -171,7 +171,8 @@ mod tests {
             let time = sample.buffer().unwrap().pts().unwrap();
             if let Some(last) = self.last.replace(time) {
                 assert!(time > last, "{last} {time}");
-                assert!(time - last < gst::ClockTime::from_mseconds(150), "{last} {time}");
+                // Frames come every 100 ms. On a busy machine the last ones of the former encoder may be late.
+                assert!(time - last < gst::ClockTime::SECOND, "{last} {time}");
             }
             sample.caps().unwrap().structure(0).unwrap().get("width").unwrap()
         }
@@ -189,7 +190,7 @@ mod tests {
 
     fn a_peer_is_moved_at_a_key_frame(format: Format, decoder: &str) {
         gst::init().unwrap();
-        let media = media(&["--size", "640x480", "--no-audio"]);
+        let media = media(&["--size", "640x480", "--fps", "10", "--no-audio"]);
         let source = Source::start(&media, [format].into_iter().collect(), &News::new().0).unwrap();
         let mut viewers = [(); 2].map(|()| Viewer::new(&source, decoder));
         let shares = [Share::new(1_000_000), Share::new(1_000_000)];

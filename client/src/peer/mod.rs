@@ -8,7 +8,7 @@ mod callbacks;
 mod certificate;
 mod channels;
 mod clock_rate;
-mod compound;
+pub(crate) mod compound;
 mod congestion;
 mod dtls;
 mod extensions;
@@ -45,6 +45,7 @@ pub use self::{
     voice::{Inbox, Said, Voice},
 };
 use crate::{
+    age::fresh::State,
     agreement::{Applied, Flow},
     cli::IcePolicy,
     data::{Desk, Joins},
@@ -59,7 +60,7 @@ use crate::{
         source::Source,
     },
     record::Archive,
-    sdp::{Codec, EXTENSION_MID, EXTENSION_TWCC, Fingerprint, Kind},
+    sdp::{Codec, EXTENSION_CAPTURE, EXTENSION_TWCC, EXTENSIONS, Fingerprint, Kind},
     stats::{Path, PeerStats},
     tls::Trust,
 };
@@ -148,6 +149,8 @@ pub struct PeerConfig {
     pub tunnels: Arc<Tunnels>,
     /// The time between two reports of statistics.
     pub stats_interval: Duration,
+    /// How long the path to a connected peer may be lost.
+    pub give_up_after: Duration,
 }
 
 /// No ICE servers, the test sources in both directions, and nothing beside them.
@@ -168,6 +171,7 @@ impl Default for PeerConfig {
             hides: None,
             tunnels: Arc::new(Tunnels::new(Trust::System)),
             stats_interval: Duration::from_secs(1),
+            give_up_after: Duration::from_secs(120),
         }
     }
 }
@@ -207,6 +211,8 @@ pub struct Peer {
     gate: Arc<Gate>,
     certificate: Certificate,
     meter: Arc<Meter>,
+    /// Whether the peer sends media.
+    receives: bool,
     outflow: Arc<Outflow>,
     requests: Arc<Requests>,
     /// Payload types that the answer changed.
@@ -241,7 +247,7 @@ const LOOKS_PER_PATH: u32 = 10;
 
 /// The codec of webrtcbin's own offers. It takes only one; the agreement adds the others.
 fn own_codec(format: Format) -> Codec {
-    let extensions = vec![(1, EXTENSION_TWCC), (2, EXTENSION_MID)];
+    let extensions = (1..).zip(EXTENSIONS).collect();
     Codec { extensions, ..Codec::ours(format) }
 }
 
@@ -267,7 +273,7 @@ impl Peer {
         let certificate = Certificate::generate()?;
         let outflow = Outflow::new(source.target, !config.joins.is_empty());
         let requests = Requests::new();
-        let routes = Arc::new(receive::Routes::new(config.archive.taps(uid.clone())));
+        let routes = Arc::new(receive::Routes::new(config.archive.taps(uid.clone()), meter.clone()));
         let channels = Channels::default();
         let desk = config.joins.desk(uid);
         let shared = callbacks::Shared {
@@ -307,6 +313,7 @@ impl Peer {
             gate,
             certificate,
             meter,
+            receives: false,
             outflow,
             requests,
             renumbered: Vec::new(),
@@ -425,6 +432,7 @@ impl Peer {
     pub fn set_flows(&mut self, source: &Source, flows: &[Flow], sink: MakeSink<'_>) -> Result<(), Failure> {
         // Silence counts from now on: earlier, nothing may have been negotiated.
         self.meter.packet();
+        self.receives = flows.iter().any(|flow| flow.direction.receives);
         renumber::install(&self.webrtcbin, &std::mem::take(&mut self.renumbered));
         self.add_inputs(flows, sink)?;
         for medium in &mut self.media {
@@ -443,6 +451,16 @@ impl Peer {
         Ok(())
     }
 
+    /// Whether media have been agreed on that the peer sends.
+    pub fn receives(&self) -> bool {
+        self.receives
+    }
+
+    /// Ends the data channels, for a pipeline that is about to be replaced.
+    pub fn end_data(&self) {
+        self.desk.close();
+    }
+
     /// Begins to send what waits for its encoder. Called once per second.
     pub fn go_on(&mut self, source: &Source) -> Result<(), Failure> {
         let mut outputs = self.media.iter_mut().filter_map(|medium| medium.output.as_mut());
@@ -453,6 +471,9 @@ impl Peer {
     pub fn add_inputs(&mut self, flows: &[Flow], sink: MakeSink<'_>) -> Result<(), Failure> {
         for kind in [Kind::Audio, Kind::Video] {
             let received = flows.iter().filter(|flow| flow.kind == kind && flow.direction.receives);
+            if let Some(flow) = received.clone().next().filter(|_| kind == Kind::Video) {
+                self.meter.set_capture_id(flow.codec.extension(EXTENSION_CAPTURE));
+            }
             let received = received.map(|flow| (flow.seat, flow.codec.format));
             self.receive(kind, &received.collect::<Vec<_>>(), sink)?;
         }
@@ -476,12 +497,12 @@ impl Peer {
             receive::add(&self.pipeline, branch, is_first.then_some(tell))?;
             self.inputs.push(kind);
         }
-        let taps = self.routes.taps();
         // The decoder is ready before the first packet comes.
         let linking = self.routes.linking();
         for (seat, format) in seats {
             let branch = self.routes.find(kind, Some(*seat));
-            branch.map(|branch| receive::door(&self.pipeline, (kind, branch), *format, &taps)).transpose()?;
+            let branch = branch.map(|branch| (kind, branch));
+            branch.map(|it| receive::door(&self.pipeline, it, *format, &self.routes)).transpose()?;
         }
         drop(linking);
         callbacks::follow_routes(&self.pipeline, &self.webrtcbin, &self.routes);
@@ -529,6 +550,11 @@ impl Peer {
         &self.meter
     }
 
+    /// Whether new pictures come from the peer, and when to look again.
+    pub fn look_for_pictures(&self) -> (State, Duration) {
+        self.meter.look_for_pictures(self.routes.has_picture())
+    }
+
     /// Stores the path that ICE has chosen.
     pub fn set_path(&mut self, path: Path) {
         self.path = Some(path);
@@ -536,6 +562,7 @@ impl Peer {
 
     /// The statistics. Rates and levels cover the time since the last call. Called once per second.
     pub fn stats(&self) -> PeerStats {
+        self.outflow.round_trip().iter().for_each(|time| self.meter.round_trip(*time));
         let mut stats = PeerStats {
             video: self.meter.video_stats(),
             audio: self.meter.audio_stats(),
