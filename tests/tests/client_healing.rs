@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use callbin_line::Conditions;
-use callbin_tests::{Client, Network, Server, Wire, client::STATS_OFTEN, machine, process::program};
+use callbin_tests::{
+    Browser, BrowserOptions, Client, DEADLINE, Network, Server, Wire, client::STATS_OFTEN, machine,
+    process::program, wait_until,
+};
 
 /// Two clients in networks of their own, connected by a line. Signalling has another way.
 struct Call {
@@ -18,20 +21,21 @@ fn call(more: &[&str]) -> Call {
     let server = Server::spawn_reachable(&[]);
     let networks = [Network::start(), Network::start()];
     let wire = Wire::between(&networks[0], &networks[1], Conditions::default(), 1);
-    let client = |network: &Network, args: &[&str]| {
-        let mut command = network.command(program("callbin"));
-        let url = format!("ws://{}:{}", network.host(), server.port());
-        command.args(args).args(["--server", &url, "--events", "json", "--headless"]);
-        Client::spawn(command.args(["--size", "320x240"]).args(STATS_OFTEN).args(more))
-    };
-    let mut waiting = client(&networks[1], &["wait", "--id", "waiting"]);
+    let mut waiting = client(&networks[1], &server, &[&["wait", "--id", "waiting"], more].concat());
     waiting.wait_for("registered");
-    let mut caller = client(&networks[0], &["call", "waiting"]);
+    let mut caller = client(&networks[0], &server, &[&["call", "waiting"], more].concat());
     for client in [&mut caller, &mut waiting] {
         client.wait_for("first-video");
         plays(client);
     }
     Call { caller, waiting, wire, networks, _server: server }
+}
+
+fn client(network: &Network, server: &Server, args: &[&str]) -> Client {
+    let mut command = network.command(program("callbin"));
+    let url = format!("ws://{}:{}", network.host(), server.port());
+    command.args(args).args(["--server", &url, "--events", "json", "--headless"]);
+    Client::spawn(command.args(["--size", "320x240"]).args(STATS_OFTEN))
 }
 
 /// Waits for a moving picture and sound.
@@ -91,4 +95,30 @@ fn a_peer_without_a_path_is_given_up_after_the_limit() {
     assert!(waiting.wait_for("ended").text("/reason").contains("none for 3 s"));
     waiting.wait_for("waiting");
     waiting.hang_up();
+}
+
+#[test]
+fn a_call_with_a_browser_goes_on_from_a_new_address() {
+    let _machine = machine::alone();
+    let server = Server::spawn_reachable(&[]);
+    let networks = [Network::start(), Network::start()];
+    let mut wire = Wire::between(&networks[0], &networks[1], Conditions::default(), 1);
+    let origin = format!("http://{}:{}", networks[1].host(), server.port());
+    let browser = Browser::start_in(&networks[1], &origin, BrowserOptions::default());
+    let page = browser.open(&format!("{origin}/?id=page&auto-answer=1"));
+    page.wait_for_state("ready");
+    let mut caller = client(&networks[0], &server, &["call", "page"]);
+    caller.wait_for("first-video");
+    plays(&mut caller);
+    page.wait_for_peer("caller", "connected");
+    wire.renumber(&networks[0], 0);
+    for news in ["path-lost", "path-back", "first-video"] {
+        caller.wait_for(news);
+    }
+    page.wait_for_peer("caller", "connected");
+    let before = page.frames_decoded("caller");
+    wait_until("pictures in the page", DEADLINE, || {
+        (page.frames_decoded("caller") > before + 5).then_some(())
+    });
+    caller.hang_up();
 }
