@@ -292,6 +292,9 @@ impl End {
                         return true;
                     }
                     if Instant::now() > until {
+                        if std::env::var_os("CALLBIN_BENCH_TRACE").is_some() {
+                            eprintln!("{}", page.describe());
+                        }
                         return false;
                     }
                     before = now;
