@@ -15,6 +15,7 @@ use callbin_protocol::{PeerId, Signal};
 use futures_util::{FutureExt, select};
 
 use crate::{
+    age::fresh::State,
     agreement::{Applied, Flow, Wishes},
     candidate::{RemoteCandidate, hidden, only_relayed},
     cli::IcePolicy,
@@ -35,6 +36,8 @@ use crate::{
 const LOOKUP_LIMIT: Duration = Duration::from_secs(3);
 /// The time between two looks at lines, encoders and vanished peers.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often peers are arranged by what their paths carry, while there are several.
+const ARRANGE_EVERY: Duration = Duration::from_millis(200);
 /// The time between two looks at the paths of connected peers, and between two at our own addresses.
 const WATCH_EVERY: Duration = Duration::from_millis(200);
 const ADDRESSES_EVERY: Duration = Duration::from_millis(600);
@@ -89,6 +92,9 @@ struct Slot {
     connected: Option<Instant>,
     /// When its statistics are reported next, while it is connected.
     next_stats: Option<Instant>,
+    /// When to look next whether pictures come, while it is connected; and whether the last event said that none do.
+    next_picture: Option<Instant>,
+    is_stale: bool,
     /// Texts that wait for a data channel.
     to_say: Vec<String>,
     data_open: bool,
@@ -128,6 +134,7 @@ pub struct Engine {
     /// a DTLS alert.
     is_cut_off: bool,
     next_look: Instant,
+    next_arrangement: Instant,
     next_watch: Instant,
     /// This machine's addresses, and when they were read.
     addresses: Option<(Instant, BTreeSet<IpAddr>)>,
@@ -160,6 +167,7 @@ impl Engine {
             reaper: Reaper::default(),
             is_cut_off: false,
             next_look: Instant::now(),
+            next_arrangement: Instant::now(),
             next_watch: Instant::now(),
             addresses: None,
         }
@@ -229,6 +237,8 @@ impl Engine {
             polite,
             connected: None,
             next_stats: None,
+            next_picture: None,
+            is_stale: false,
             to_say: Vec::new(),
             data_open: false,
             channels: Vec::new(),
@@ -370,28 +380,33 @@ impl Engine {
         self.slots.get(&key).and_then(|slot| slot.connected)
     }
 
-    /// When to call [`Engine::tick`]: the next deadline of any negotiation, report or look.
+    /// When to call [`Engine::tick`]: the next deadline of any negotiation, report, picture or look.
     pub fn deadline(&self) -> Option<Instant> {
         let slots = self.slots.values();
         let negotiations =
             slots.clone().filter_map(|slot| slot.negotiation.deadline()).map(|at| self.started + at);
-        let reports = slots.filter_map(|slot| slot.next_stats);
-        let look = self.source.is_some().then_some(self.next_look);
+        let reports = slots.flat_map(|slot| [slot.next_stats, slot.next_picture]).flatten();
+        let look = self.source.is_some().then_some(self.next_look.min(self.next_arrangement));
         let watch = self.slots.values().any(Slot::is_watched).then_some(self.next_watch);
         negotiations.chain(reports).chain(look).chain(watch).min()
     }
 
-    /// Handles what is due: deadlines of negotiations, the statistics of connected peers, and a look at everything each
-    /// second.
+    /// Handles what is due: deadlines of negotiations, statistics and pictures of connected peers, and a look at
+    /// everything each second.
     pub fn tick(&mut self) {
         let now = Instant::now();
         for key in self.keys() {
             self.input(key, Input::Deadline);
             self.report_stats(key, now);
+            self.report_picture(key, now);
         }
         if self.next_look <= now {
             self.next_look = now + LOOK_EVERY;
             self.look();
+        }
+        if self.next_arrangement <= now {
+            let are_several = self.source.as_ref().is_some_and(Source::arrange);
+            self.next_arrangement = now + if are_several { ARRANGE_EVERY } else { LOOK_EVERY };
         }
         if self.next_watch <= now {
             self.next_watch = now + WATCH_EVERY;
@@ -456,6 +471,26 @@ impl Engine {
         if let Some(peer) = slot.shown() {
             self.out.push_back((key, Out::Tell(Event::Stats(Box::new(peer.stats())))));
         }
+    }
+
+    /// Reports that the peer's picture is stale, or live again.
+    fn report_picture(&mut self, key: u64, now: Instant) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let (Some(due), Some(peer)) = (slot.next_picture, slot.shown()) else { return };
+        if due > now {
+            return;
+        }
+        let (state, next) = peer.look_for_pictures();
+        slot.next_picture = Some(now + next);
+        let event = match state {
+            State::Stale(age) if !slot.is_stale => {
+                Event::PictureStale { age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX) }
+            }
+            State::Live if slot.is_stale => Event::PictureLive,
+            _ => return,
+        };
+        slot.is_stale = !slot.is_stale;
+        self.out.push_back((key, Out::Tell(event)));
     }
 
     /// Follows each peer's line, frees encoders without peers, and fails peers that have vanished.
@@ -706,6 +741,7 @@ impl Engine {
                     slot.up = Some(now);
                     slot.connected.get_or_insert(now);
                     slot.next_stats.get_or_insert(now + self.config.stats_interval);
+                    slot.next_picture.get_or_insert(now);
                     healed = slot.healing.as_mut().map_or(healed, |healing| healing.connected(at));
                 }
                 self.record_own();

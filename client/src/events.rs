@@ -119,6 +119,13 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// No new picture comes from the peer.
+    PictureStale {
+        /// Milliseconds since the last one.
+        age_ms: u64,
+    },
+    /// New pictures come from the peer again.
+    PictureLive,
     /// A peer joined the room.
     PeerJoined,
     /// In a room, what `dtls-connected` is in a call.
@@ -369,6 +376,8 @@ impl fmt::Display for Event {
             }
             Self::Snapshot { file } => write!(f, "picture written into {}", printable(file)),
             Self::SnapshotFailed { reason } => write!(f, "no picture written: {}", printable(reason)),
+            Self::PictureStale { age_ms } => write!(f, "no new picture for {age_ms} ms"),
+            Self::PictureLive => f.write_str("new pictures come again"),
             Self::PeerJoined => f.write_str("joined the room"),
             Self::PeerConnected => f.write_str("connected"),
             Self::PeerLeft => f.write_str("left the room"),

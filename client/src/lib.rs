@@ -7,6 +7,7 @@
 //! [`program`] chooses between them.
 
 pub mod address;
+pub mod age;
 pub mod agreement;
 pub mod app;
 pub mod backoff;
@@ -36,6 +37,7 @@ pub mod proxy;
 pub mod record;
 pub mod resume;
 pub mod room;
+pub mod rtp;
 pub mod sdp;
 pub mod service;
 pub mod session;

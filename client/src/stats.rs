@@ -4,6 +4,11 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::age::{
+    ages::{GlassAge, Origin},
+    clock::Estimate,
+};
+
 /// The measurements of one peer at a time. Counts are totals since the call began; levels and rates are for the
 /// time since the last event. Values that are not known yet are left out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -64,6 +69,15 @@ pub struct VideoStats {
     /// How long a missing packet is waited for, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub buffer_ms: Option<u32>,
+    /// How old the frames were when they were decoded, since the last event; none if that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub glass_age_ms: Option<GlassAge>,
+    /// Where the capture times of these frames come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capture_time: Option<Origin>,
+    /// The clock of the peer, by its reports on this picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockStats>,
     /// Pixels from left to right; none before the first frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<u32>,
@@ -76,6 +90,24 @@ pub struct VideoStats {
     /// Motion: the mean difference of brightness between the last two samples of the picture, 0 to 255.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub motion: Option<f64>,
+}
+
+/// The peer's clock and ours.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ClockStats {
+    /// How many milliseconds the peer's clock is ahead.
+    pub ahead_ms: f64,
+    /// How wrong that may be at most; none if no round trip is known: then the age lacks the time of one way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_ms: Option<f64>,
+}
+
+impl ClockStats {
+    /// An estimate in milliseconds.
+    pub fn of(estimate: Estimate) -> Self {
+        let ms = |nanoseconds: i64| (nanoseconds as f64 / 100_000.0).round() / 10.0;
+        Self { ahead_ms: ms(estimate.ahead), error_ms: estimate.error.map(ms) }
+    }
 }
 
 /// Received audio.
@@ -103,6 +135,9 @@ pub struct SentStats {
     /// The codec of the audio, while it is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audio_codec: Option<&'static str>,
+    /// The picture that this peer gets: `full`, `half` or `quarter`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video_tier: Option<&'static str>,
     /// Encoded video frames for this peer.
     pub video_frames: u64,
     /// Video frames of these that were dropped because the peer's queue was full.
@@ -147,7 +182,8 @@ impl fmt::Display for PeerStats {
         let mut parts = Vec::new();
         if let (Some(width), Some(height)) = (video.width, video.height) {
             let fps = video.fps.map_or_else(String::new, |fps| format!(", {fps:.0} fps"));
-            parts.push(format!("video {width}x{height}{fps}, {} frames", video.frames));
+            let age = video.glass_age_ms.map_or_else(String::new, |age| format!(", {:.0} ms old", age.p50));
+            parts.push(format!("video {width}x{height}{fps}{age}, {} frames", video.frames));
         }
         parts.extend(audio.level_db.map(|level| format!("audio {level:.0} dB")));
         if parts.is_empty() {
@@ -167,7 +203,19 @@ mod tests {
     fn what_is_not_known_is_left_out() {
         let first = PeerStats::default();
         let json = serde_json::to_string(&first).unwrap();
-        for unknown in ["width", "fps", "color", "level_db", "jitter_ms", "rtt_ms", "path", "null"] {
+        for unknown in [
+            "width",
+            "fps",
+            "color",
+            "glass_age_ms",
+            "capture_time",
+            "clock",
+            "level_db",
+            "jitter_ms",
+            "rtt_ms",
+            "path",
+            "null",
+        ] {
             assert!(!json.contains(unknown), "{json}");
         }
         assert!(
@@ -183,5 +231,17 @@ mod tests {
         next.rtt_ms = Some(12.3);
         let words = "video 64x48, 30 fps, 3 frames; audio -15 dB; 0 packets lost; round trip 12 ms";
         assert_eq!(next.to_string(), words);
+        next.video.glass_age_ms = Some(GlassAge { p50: 123.4, p95: 150.0, p99: 200.0 });
+        assert!(next.to_string().starts_with("video 64x48, 30 fps, 123 ms old, 3 frames"), "{next}");
+        next.video.clock = Some(ClockStats::of(Estimate { ahead: -1_260_000, error: Some(40_000_000) }));
+        next.video.capture_time = Some(Origin::AbsCaptureTime);
+        let json = serde_json::to_string(&next).unwrap();
+        for part in [
+            r#""glass_age_ms":{"p50":123.4,"p95":150.0,"p99":200.0}"#,
+            r#""capture_time":"abs-capture-time""#,
+            r#""clock":{"ahead_ms":-1.3,"error_ms":40.0}"#,
+        ] {
+            assert!(json.contains(part), "{json}");
+        }
     }
 }

@@ -3,7 +3,24 @@
 use std::time::Duration;
 
 use callbin_line::Conditions;
-use callbin_tests::{Client, Network, Server, Wire, client::Event, machine, process::program};
+use callbin_tests::{
+    Client, Network, Server, Wire,
+    client::{Event, STATS_OFTEN},
+    machine,
+    process::program,
+    wire::THERE,
+};
+
+/// The picture of all clients here.
+const PICTURE: [&str; 6] = ["--bitrate", "1000", "--fps", "30", "--size", "640x480"];
+
+/// A client in a network of its own.
+fn client(network: &Network, server: &Server, args: &[&str]) -> Client {
+    let mut command = network.command(program("callbin"));
+    let url = format!("ws://{}:{}", network.host(), server.port());
+    command.args(args).args(["--server", &url, "--events", "json", "--headless"]);
+    Client::spawn(command.args(PICTURE))
+}
 
 /// Two clients in networks of their own, connected by a line.
 struct Call {
@@ -18,15 +35,9 @@ fn call() -> Call {
     let server = Server::spawn_reachable(&[]);
     let networks = [Network::start(), Network::start()];
     let wire = Wire::between(&networks[0], &networks[1], Conditions::default(), 1);
-    let client = |network: &Network, args: &[&str]| {
-        let mut command = network.command(program("callbin"));
-        let url = format!("ws://{}:{}", network.host(), server.port());
-        command.args(args).args(["--server", &url, "--events", "json", "--headless"]);
-        Client::spawn(command.args(["--bitrate", "1000", "--fps", "30", "--size", "640x480"]))
-    };
-    let mut waiting = client(&networks[1], &["wait", "--id", "waiting"]);
+    let mut waiting = client(&networks[1], &server, &["wait", "--id", "waiting"]);
     waiting.wait_for("registered");
-    let mut caller = client(&networks[0], &["call", "waiting"]);
+    let mut caller = client(&networks[0], &server, &["call", "waiting"]);
     caller.wait_for("first-video");
     waiting.wait_for("first-video");
     Call { caller, waiting, wire, networks, _server: server }
@@ -75,4 +86,92 @@ fn lost_packets_are_sent_again_and_the_picture_goes_on() {
         stats.number("/video/lost") > 0.0 && stats.number("/video/fps") > 28.0
     });
     caller.hang_up();
+}
+
+#[test]
+fn the_age_of_the_picture_is_that_of_the_line() {
+    let _machine = machine::alone();
+    let Call { mut caller, mut waiting, wire, networks: _networks, _server } = call();
+    let age = |stats: &Event| stats.number("/video/glass_age_ms/p50");
+    let known = |stats: &Event| stats.number("/video/clock/error_ms") < 5.0 && age(stats) > 0.0;
+    let near = waiting.wait_for_stats("an age", known);
+    assert_eq!(near.text("/video/capture_time"), "abs-capture-time");
+    let clock = near.number("/video/clock/ahead_ms");
+    assert!(clock.abs() < 5.0, "both have one clock: {:?}", near.json());
+    wire.change_both(Conditions { delay: Duration::from_millis(150), ..Conditions::default() });
+    for client in [&mut waiting, &mut caller] {
+        client.forget();
+        let far = client.wait_for_stats("an older picture", |stats| age(stats) > 140.0);
+        let clock = far.number("/video/clock/ahead_ms");
+        assert!(clock.abs() < 5.0, "both have one clock: {:?}", far.json());
+        // What it is beyond the line takes as long as before: to encode and decode.
+        assert!((150.0..150.0 + age(&near) + 100.0).contains(&age(&far)), "{:?}", far.json());
+    }
+    caller.hang_up();
+}
+
+#[test]
+fn a_picture_that_stops_is_stale_until_the_line_is_back() {
+    let _machine = machine::alone();
+    let Call { mut caller, mut waiting, wire, networks: _networks, _server } = call();
+    caller.wait_for_stats("a usual distance", |stats| stats.number("/video/frames") > 20.0);
+    wire.change_both(Conditions { loss: 1.0, ..Conditions::default() });
+    for client in [&mut waiting, &mut caller] {
+        let stale = client.wait_for("picture-stale");
+        assert!((500.0..1000.0).contains(&stale.number("/age_ms")), "{:?}", stale.json());
+    }
+    wire.change_both(Conditions::default());
+    for client in [&mut waiting, &mut caller] {
+        client.wait_for("picture-live");
+    }
+    caller.hang_up();
+}
+
+#[test]
+fn one_thin_line_lowers_no_other_viewers_picture() {
+    let _machine = machine::alone();
+    let server = Server::spawn_reachable(&[]);
+    let networks = [Network::start(), Network::start(), Network::start()];
+    let [here, near, far] = &networks;
+    let lines = [near, far].map(|there| Wire::between(here, there, Conditions::default(), 1));
+    let join = |network: &Network, id: &str, flag: &str| {
+        let args = [&["room", "r", "--id", id, flag][..], &STATS_OFTEN].concat();
+        let mut client = client(network, &server, &args);
+        client.wait_for("joined");
+        client
+    };
+    let mut sender = join(here, "sender", "--send-only");
+    let mut viewers = [join(near, "near", "--receive-only"), join(far, "far", "--receive-only")];
+    for viewer in &mut viewers {
+        viewer.wait_for_stats("the whole picture", |stats| {
+            stats.number("/video/width") == 640.0 && stats.number("/video/fps") > 25.0
+        });
+    }
+    let [near, far] = &mut viewers;
+    near.forget();
+    lines[1].change(
+        THERE,
+        Conditions {
+            rate: Some(300_000),
+            delay: Duration::from_millis(20),
+            queue: Duration::from_millis(500),
+            ..Conditions::default()
+        },
+    );
+    let smaller = far.wait_for_stats("a smaller picture without gaps", |stats| {
+        stats.number("/video/width") < 640.0 && stats.number("/video/fps") > 20.0
+    });
+    sender.wait_for_stats("the tier", |stats| {
+        stats.peer() == Some("far") && stats.text("/sent/video_tier") == "half"
+    });
+    assert_eq!(sender.fresh_stats("near").text("/sent/video_tier"), "full");
+    assert!(smaller.number("/video/width") >= 160.0);
+    // All that the other viewer saw meanwhile. Before the other line is known to be thin, it lowers the bit rate a little.
+    let first = near.wait_for("stats");
+    let last = near.fresh_stats("sender");
+    assert_eq!(last.number("/video/width"), 640.0);
+    let seconds = (last.ms() - first.ms()) as f64 / 1000.0;
+    let fps = (last.number("/video/frames") - first.number("/video/frames")) / seconds;
+    let kbits = (last.number("/video/bytes") - first.number("/video/bytes")) / seconds * 8.0 / 1000.0;
+    assert!(fps > 27.0 && kbits > 560.0, "{fps} frames and {kbits} kbit per second, in {seconds} s");
 }

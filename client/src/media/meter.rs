@@ -9,7 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::stats::{AudioStats, RtpStats, VideoStats};
+use crate::{
+    age::{
+        ages::Ages,
+        fresh::{Fresh, State},
+        ntp::Ntp,
+    },
+    stats::{AudioStats, ClockStats, RtpStats, VideoStats},
+};
 
 /// Time between two measurements of the picture.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -31,6 +38,8 @@ pub struct Meter {
     /// The longest time between two frames since the last statistics, in milliseconds.
     gap: AtomicU64,
     buffers: AtomicU64,
+    ages: Mutex<Ages>,
+    fresh: Mutex<Fresh>,
     picture: Mutex<Picture>,
     sound: Mutex<Sound>,
 }
@@ -84,6 +93,8 @@ impl Default for Meter {
             last_frame: AtomicU64::new(0),
             gap: AtomicU64::new(0),
             buffers: AtomicU64::new(0),
+            ages: Mutex::default(),
+            fresh: Mutex::default(),
             picture: Mutex::default(),
             sound: Mutex::default(),
         }
@@ -119,9 +130,38 @@ impl Meter {
         self.born.elapsed().saturating_sub(Duration::from_millis(self.last_packet.load(Relaxed)))
     }
 
-    /// Counts a frame; returns whether it is the first.
-    pub fn frame(&self) -> bool {
+    /// Sets the ID of the header extension with the capture time.
+    pub fn set_capture_id(&self, id: Option<u8>) {
+        lock(&self.ages).set_id(id);
+    }
+
+    /// A packet of the picture goes to the decoder. `start` is the beginning of it.
+    pub fn picture_packet(&self, start: &[u8], pts: u64) {
+        lock(&self.ages).packet(start, pts);
+    }
+
+    /// A compound of RTCP packets has come.
+    pub fn reports(&self, compound: &[u8]) {
+        lock(&self.ages).reports(self.born.elapsed(), Ntp::now(), compound);
+    }
+
+    /// A round trip was measured, other than by the reports' blocks.
+    pub fn round_trip(&self, time: Duration) {
+        lock(&self.ages).round_trip(self.born.elapsed(), time);
+    }
+
+    /// Whether new pictures come, and when to look again; `expected` says whether the peer is to send them.
+    pub fn look_for_pictures(&self, expected: bool) -> (State, Duration) {
+        lock(&self.fresh).look(self.born.elapsed(), expected)
+    }
+
+    /// Counts a frame with this timestamp in nanoseconds; returns whether it is the first.
+    pub fn frame(&self, pts: Option<u64>) -> bool {
         let now = self.now();
+        lock(&self.fresh).frame(self.born.elapsed());
+        if let Some(pts) = pts {
+            lock(&self.ages).frame(Ntp::now(), pts);
+        }
         let before = self.last_frame.swap(now, Relaxed);
         let is_first = self.frames.fetch_add(1, Relaxed) == 0;
         if !is_first {
@@ -190,12 +230,16 @@ impl Meter {
             frames.saturating_sub(before) as f64 / now.duration_since(then).as_secs_f64().max(0.001)
         });
         picture.told = Some((now, frames));
+        let aged = lock(&self.ages).take();
         VideoStats {
             rtp: self.video.stats(),
             frames,
             fps: fps.map(round),
             gap_ms: self.longest_gap(),
             buffer_ms: None,
+            glass_age_ms: aged.ages,
+            capture_time: aged.origin,
+            clock: aged.clock.map(ClockStats::of),
             width: Some(picture.width).filter(|width| *width > 0),
             height: Some(picture.height).filter(|height| *height > 0),
             color: picture.yuv.map(rgb),
@@ -276,10 +320,10 @@ mod tests {
         };
         let meter = later(Meter::default());
         assert_eq!(meter.video_stats().gap_ms, None);
-        assert!(meter.frame());
+        assert!(meter.frame(None));
         let meter = later(meter);
         assert!(meter.video_stats().gap_ms >= Some(2000), "it still lasts");
-        assert!(!meter.frame());
+        assert!(!meter.frame(None));
         let gaps = [(); 2].map(|()| meter.video_stats().gap_ms.unwrap());
         assert!(gaps[0] >= 2000 && gaps[1] < gaps[0], "{gaps:?}");
     }

@@ -16,7 +16,7 @@ use super::{
     payload::Payloads,
     set_if_there,
 };
-use crate::{exit::Failure, plugins, record::Taps, sdp::Kind};
+use crate::{exit::Failure, plugins, record::Taps, rtp, sdp::Kind};
 
 /// Called on a streaming thread for the first decoded buffer: it must not wait.
 pub type Tell = Arc<dyn Fn(First) + Send + Sync>;
@@ -56,12 +56,19 @@ pub struct Routes {
     all: Mutex<Vec<(Kind, usize, usize)>>,
     linking: Mutex<()>,
     taps: Mutex<Taps>,
+    meter: Arc<Meter>,
 }
 
 impl Routes {
-    /// No routes yet; the streams are recorded by `taps`.
-    pub fn new(taps: Taps) -> Self {
-        Self { taps: Mutex::new(taps), ..Self::default() }
+    /// No routes yet; the streams are recorded by `taps`, and the first of a kind is measured by `meter`.
+    pub fn new(taps: Taps, meter: Arc<Meter>) -> Self {
+        Self { taps: Mutex::new(taps), meter, ..Self::default() }
+    }
+
+    /// Whether the picture that is measured is received.
+    pub fn has_picture(&self) -> bool {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().any(|(kind, _, branch)| (*kind, *branch) == (Kind::Video, 0))
     }
 
     /// The recordings of the streams.
@@ -145,7 +152,7 @@ pub fn door(
     pipeline: &gst::Pipeline,
     (kind, number): (Kind, usize),
     format: Format,
-    taps: &Taps,
+    routes: &Routes,
 ) -> Result<Option<gst::Pad>, Failure> {
     let name = entry(kind, number, format);
     if let Some(depay) = pipeline.by_name(&name) {
@@ -165,10 +172,13 @@ pub fn door(
         filter.set_property("caps", format.row().caps.parse::<gst::Caps>().map_err(Failure::internal)?);
     }
     if let Some(encoded) = filter.static_pad("src") {
-        taps.encoded(&encoded, kind == Kind::Video);
+        routes.taps().encoded(&encoded, kind == Kind::Video);
     }
     let decoder = decoder(format)?;
     check_payloads(&depay, format);
+    if (kind, number) == (Kind::Video, 0) {
+        watch_packets(&depay, &routes.meter);
+    }
     if kind == Kind::Video {
         wait_for_key_frames(&depay, &decoder);
     }
@@ -188,6 +198,19 @@ fn hide_losses(sink: &gst::Pad) {
         let is_loss = structure.is_some_and(|it| it.name() == "GstRTPPacketLost");
         // Not `Drop`: GStreamer 1.22 would free the event a second time.
         if is_loss { gst::PadProbeReturn::Handled } else { gst::PadProbeReturn::Ok }
+    });
+}
+
+/// Lets the meter know when the packets of the picture were captured.
+fn watch_packets(depay: &gst::Element, meter: &Arc<Meter>) {
+    let (Some(pad), meter) = (depay.static_pad("sink"), meter.clone()) else { return };
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if let Some(packet) = info.buffer()
+            && let Some(pts) = packet.pts()
+        {
+            meter.picture_packet(rtp::start(packet, &mut [0; rtp::LOOK]), pts.nseconds());
+        }
+        gst::PadProbeReturn::Ok
     });
 }
 
@@ -257,7 +280,7 @@ fn wait_for_key_frames(depay: &gst::Element, decoder: &gst::Element) {
 }
 
 fn see(pad: &gst::Pad, buffer: &gst::BufferRef, meter: &Meter) -> Option<First> {
-    let first = meter.frame();
+    let first = meter.frame(buffer.pts().map(gst::ClockTime::nseconds));
     if !meter.wants_to_look() && !first {
         return None;
     }
@@ -290,7 +313,7 @@ mod tests {
         gst::init().unwrap();
         let pipeline = gst::Pipeline::new();
         let (kind, sink) = (Kind::Video, null_sink().unwrap());
-        let (meter, taps) = (Arc::default(), Taps::default());
+        let (meter, routes) = (Arc::default(), Routes::default());
         let branch = Branch { kind, number: 0, sink, meter, taps: Taps::default() };
         add(&pipeline, branch, None).unwrap();
         let here = TABLE.iter().filter(|row| row.kind == Kind::Video).map(|row| row.format);
@@ -298,12 +321,16 @@ mod tests {
             here.filter(|format| format.check(false, true, &plugins::has).is_ok()).collect();
         assert!(here.contains(&Format::Vp8) && here.contains(&Format::H264));
         for format in &here {
-            let one = door(&pipeline, (kind, 0), *format, &taps).unwrap().unwrap();
-            assert_eq!(door(&pipeline, (kind, 0), *format, &taps).unwrap(), Some(one));
+            let one = door(&pipeline, (kind, 0), *format, &routes).unwrap().unwrap();
+            assert_eq!(door(&pipeline, (kind, 0), *format, &routes).unwrap(), Some(one));
         }
         assert_eq!(doors(&pipeline, (kind, 0)).len(), here.len());
-        assert_eq!(door(&pipeline, (kind, 1), Format::Vp8, &taps).unwrap(), None, "there is no such branch");
-        assert_eq!(door(&pipeline, (kind, 0), Format::Opus, &taps).unwrap(), None);
+        assert_eq!(
+            door(&pipeline, (kind, 1), Format::Vp8, &routes).unwrap(),
+            None,
+            "there is no such branch"
+        );
+        assert_eq!(door(&pipeline, (kind, 0), Format::Opus, &routes).unwrap(), None);
         pipeline.set_state(gst::State::Null).unwrap();
     }
 
@@ -311,11 +338,11 @@ mod tests {
     fn a_loss_within_a_picture_of_vp9_is_survived() {
         gst::init().unwrap();
         let pipeline = gst::Pipeline::new();
-        let (sink, meter, taps) = (null_sink().unwrap(), Arc::default(), Taps::default());
+        let (sink, meter, routes) = (null_sink().unwrap(), Arc::default(), Routes::default());
         let branch = Branch { kind: Kind::Video, number: 0, sink, meter, taps: Taps::default() };
         add(&pipeline, branch, None).unwrap();
         pipeline.set_state(gst::State::Playing).unwrap();
-        let door = door(&pipeline, (Kind::Video, 0), Format::Vp9, &taps).unwrap().unwrap();
+        let door = door(&pipeline, (Kind::Video, 0), Format::Vp9, &routes).unwrap().unwrap();
         let caps = "application/x-rtp,media=video,payload=100,clock-rate=90000,encoding-name=VP9";
         door.send_event(gst::event::StreamStart::new("test"));
         door.send_event(gst::event::Caps::new(&caps.parse::<gst::Caps>().unwrap()));

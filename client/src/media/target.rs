@@ -15,6 +15,8 @@ const AUDIO_PACKETS: u64 = 50;
 /// Overhead per packet in bytes: IP (20) and UDP (8), RTP (12) with header extensions (12), the payload descriptor (3
 /// or 4), and SRTP's tag (10).
 const AROUND: u64 = 66;
+/// The capture time in bytes, which the first packet of each frame has in addition.
+const CAPTURE: u64 = 16;
 /// Payload of a video packet in bytes; a frame's last packet has less.
 const PAYLOAD: u64 = 1150;
 /// RTCP in bit/s: reports on sent and received media, and requests for lost packets. More media need more of it, at
@@ -70,7 +72,7 @@ impl Target {
 
     /// The rate of the video encoder, without what is around its packets.
     pub fn encoder(self) -> u64 {
-        let frames = self.frames * AROUND * 8;
+        let frames = self.frames * (AROUND + CAPTURE) * 8;
         self.video.saturating_sub(frames) * PAYLOAD / (PAYLOAD + AROUND)
     }
 
@@ -95,7 +97,7 @@ fn video(media: &Media) -> u64 {
     // The cameras share the bits, but not the packets that are not full.
     let frames = u64::from(media.fps) * media.sources.videos().len() as u64;
     let packets = bits / 8 / PAYLOAD + frames;
-    bits + packets * AROUND * 8
+    bits + (packets * AROUND + frames * CAPTURE) * 8
 }
 
 fn bytes(bits_per_second: u64, time: Duration) -> u64 {
@@ -130,9 +132,10 @@ pub(crate) mod tests {
     fn counts_what_is_sent_with_all_that_is_around_it() {
         let all = target(&[]);
         // 1000 kbit/s in 108 full packets and 30 others, 32 kbit/s in 50 packets, and 64 kbit/s of RTCP.
-        let bits = 1_000_000 + 138 * 66 * 8 + 32_000 + 50 * 66 * 8 + 64_000;
+        let video = 1_000_000 + (138 * 66 + 30 * 16) * 8;
+        let bits = video + 32_000 + 50 * 66 * 8 + 64_000;
         assert_eq!(all.total(100, SECOND), bits / 8);
-        assert_eq!(all.picture(100, SECOND), (1_000_000 + 138 * 66 * 8) / 8);
+        assert_eq!(all.picture(100, SECOND), video / 8);
         assert_eq!(all.total(130, SECOND / 2), bits * 130 / 100 / 16);
     }
 
@@ -158,7 +161,10 @@ pub(crate) mod tests {
 
     #[test]
     fn much_media_have_more_to_be_reported() {
-        assert_eq!(target(&["--bitrate", "10000"]).control(SECOND), (10_000_000 + 1116 * 528 + 58_400) / 160);
+        assert_eq!(
+            target(&["--bitrate", "10000"]).control(SECOND),
+            (10_000_000 + 1116 * 528 + 30 * 128 + 58_400) / 160
+        );
     }
 
     #[test]

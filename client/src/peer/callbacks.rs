@@ -164,7 +164,9 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
             "sctpdec" => intake::guard(element, &voice, &gate),
             "rtpsession" => {
                 clock_rate::tell(element);
+                rtcp::map_capture_times(element);
                 requests.watch_session(element);
+                watch_reports(element, &meter);
             }
             "rtpjitterbuffer" => {
                 rtcp::prepare_buffer(element);
@@ -203,6 +205,23 @@ fn watch_arrivals(nicesrc: &gst::Element, meter: &Arc<Meter>) {
     pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, _| {
         meter.packet();
         gst::PadProbeReturn::Ok
+    });
+}
+
+/// Lets the meter learn the peer's clock from its RTCP.
+fn watch_reports(session: &gst::Element, meter: &Arc<Meter>) {
+    let meter = meter.clone();
+    session.connect_pad_added(move |_, pad| {
+        if pad.name() != "recv_rtcp_sink" {
+            return;
+        }
+        let meter = meter.clone();
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            if let Some(compound) = info.buffer().and_then(|buffer| buffer.map_readable().ok()) {
+                meter.reports(&compound);
+            }
+            gst::PadProbeReturn::Ok
+        });
     });
 }
 
@@ -303,7 +322,7 @@ fn play(
     branch: (Kind, usize),
     routes: &Routes,
 ) {
-    let Ok(Some(door)) = receive::door(pipeline, branch, format, &routes.taps()) else {
+    let Ok(Some(door)) = receive::door(pipeline, branch, format, routes) else {
         if pad.peer().is_none() {
             swallow(pipeline, pad);
         }

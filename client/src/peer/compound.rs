@@ -1,34 +1,34 @@
 //! The packets of an RTCP compound (RFC 3550, section 6.1).
 
 /// Types of RTCP packets.
-pub(super) const SR: u8 = 200;
-pub(super) const RR: u8 = 201;
-pub(super) const RTPFB: u8 = 205;
-pub(super) const PSFB: u8 = 206;
+pub(crate) const SR: u8 = 200;
+pub(crate) const RR: u8 = 201;
+pub(crate) const RTPFB: u8 = 205;
+pub(crate) const PSFB: u8 = 206;
 /// Formats of feedback: transport-wide reports (`RTPFB`), and application layer feedback such as REMB (`PSFB`).
-pub(super) const TWCC: u8 = 15;
-pub(super) const AFB: u8 = 15;
+pub(crate) const TWCC: u8 = 15;
+pub(crate) const AFB: u8 = 15;
 
 /// One RTCP packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Packet<'a> {
+pub(crate) struct Packet<'a> {
     /// The count or feedback format.
-    pub(super) format: u8,
+    pub(crate) format: u8,
     /// The type.
-    pub(super) kind: u8,
+    pub(crate) kind: u8,
     /// All of it; less than its length says if the compound is cut off.
-    pub(super) bytes: &'a [u8],
+    pub(crate) bytes: &'a [u8],
 }
 
 impl<'a> Packet<'a> {
     /// The feedback after the two SSRCs.
-    pub(super) fn body(&self) -> &'a [u8] {
+    pub(crate) fn body(&self) -> &'a [u8] {
         self.bytes.get(12..).unwrap_or_default()
     }
 }
 
 /// Splits a compound. What is shorter than a header is left out.
-pub(super) fn packets(compound: &[u8]) -> impl Iterator<Item = Packet<'_>> {
+pub(crate) fn packets(compound: &[u8]) -> impl Iterator<Item = Packet<'_>> {
     let mut rest = compound;
     std::iter::from_fn(move || {
         let [first, kind, high, low, ..] = *rest else { return None };

@@ -1,29 +1,57 @@
 //! RTP header extensions of sent packets (RFC 8285).
 //!
 //! The peer's IDs are used, and extensions that the peer does not support are not sent. They are transport-wide
-//! sequence numbers, which the peer's feedback about loss and delay refers to, and the mid, by which the peer separates
-//! the streams of a bundle. GStreamer 1.22 has no element for `abs-send-time`; peers that support transport-wide
-//! sequence numbers do not need it.
+//! sequence numbers, which the peer's feedback about loss and delay refers to, the mid, by which the peer separates
+//! the streams of a bundle, and the capture time, for which GStreamer 1.22 has no element: it is added behind the
+//! payloader. GStreamer 1.22 has none for `abs-send-time` either; peers that support transport-wide sequence numbers do
+//! not need it.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use gst::prelude::*;
-use gst_rtp::{RTPHeaderExtension, prelude::RTPHeaderExtensionExt};
+use gst_rtp::{RTPBuffer, RTPHeaderExtension, prelude::RTPHeaderExtensionExt};
 
 use crate::{
+    age::{
+        capture::{Bearers, Capture},
+        ntp::Ntp,
+    },
     exit::Failure,
-    media::make,
-    sdp::{Codec, EXTENSION_MID, EXTENSION_TWCC},
+    media::{make, timing::Timing},
+    sdp::{Codec, EXTENSION_CAPTURE, EXTENSION_MID, EXTENSION_TWCC, Kind},
 };
+
+/// Sound has its capture time once a second, as libwebrtc sends it; between, it is interpolated.
+const SOUND_EVERY: Duration = Duration::from_secs(1);
+/// A frame that claims to be older has another clock: it counts as new.
+const OLDEST: Duration = Duration::from_secs(10);
 
 /// The extensions of one payloader.
 #[derive(Debug)]
 pub(super) struct Extensions {
     payloader: gst::Element,
     all: Vec<(u8, &'static str, RTPHeaderExtension)>,
+    capture: CaptureTimes,
+}
+
+/// Adds capture times to packets.
+#[derive(Debug, Default)]
+struct CaptureTimes {
+    /// The ID that webrtcbin knows.
+    known: Option<u8>,
+    /// The ID in use; 0 while the peer gets no capture times.
+    id: Arc<AtomicU8>,
 }
 
 impl Extensions {
     /// Adds the extensions of `codec`. The answer may drop some, but webrtcbin has to know their IDs before.
-    pub(super) fn add(payloader: &gst::Element, codec: &Codec) -> Result<Self, Failure> {
+    pub(super) fn add(payloader: &gst::Element, codec: &Codec, timing: &Timing) -> Result<Self, Failure> {
         let mut all = Vec::new();
         for (id, uri) in &codec.extensions {
             let factory = match *uri {
@@ -37,7 +65,8 @@ impl Extensions {
             payloader.emit_by_name::<()>("add-extension", &[&extension]);
             all.push((*id, *uri, extension));
         }
-        Ok(Self { payloader: payloader.clone(), all })
+        let capture = CaptureTimes::add(payloader, codec, timing);
+        Ok(Self { payloader: payloader.clone(), all, capture })
     }
 
     /// Keeps only the extensions that the peer agreed to. Called before the first packet.
@@ -52,13 +81,61 @@ impl Extensions {
             }
             self.payloader.emit_by_name::<()>("add-extension", &[extension]);
         }
+        self.capture.settle(agreed);
     }
+}
+
+impl CaptureTimes {
+    fn add(payloader: &gst::Element, codec: &Codec, timing: &Timing) -> Self {
+        let it = Self { known: codec.extension(EXTENSION_CAPTURE), id: Arc::default() };
+        let Some(pad) = payloader.static_pad("src").filter(|_| it.known.is_some()) else { return it };
+        let every = if codec.format.kind() == Kind::Audio { SOUND_EVERY } else { Duration::ZERO };
+        let (id, timing, bearers) = (it.id.clone(), timing.clone(), Mutex::new(Bearers::new(every)));
+        pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |pad, info| {
+            let id = id.load(Relaxed);
+            if id != 0 {
+                let mut bearers = bearers.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut pass = |packet: &mut gst::BufferRef| add_time(packet, pad, id, &timing, &mut bearers);
+                if let Some(packet) = info.buffer_mut() {
+                    pass(packet.make_mut());
+                } else if let Some(first) = info.buffer_list_mut().and_then(|list| list.make_mut().get_mut(0))
+                {
+                    // All packets of a list are of one frame.
+                    pass(first);
+                }
+            }
+            gst::PadProbeReturn::Ok
+        });
+        it
+    }
+
+    fn settle(&self, agreed: &Codec) {
+        let id = self.known.filter(|id| agreed.extension(EXTENSION_CAPTURE) == Some(*id));
+        self.id.store(id.unwrap_or(0), Relaxed);
+    }
+}
+
+/// Adds the capture time to a packet that is to carry it.
+fn add_time(packet: &mut gst::BufferRef, pad: &gst::Pad, id: u8, timing: &Timing, bearers: &mut Bearers) {
+    let Some(captured) = packet.pts().and_then(|pts| running_time(pad, pts)) else { return };
+    let now = timing.running_time();
+    let age = Duration::from_nanos(now.saturating_sub(captured).nseconds());
+    let age = if age < OLDEST { age } else { Duration::ZERO };
+    let Ok(mut rtp) = RTPBuffer::from_buffer_writable(packet) else { return };
+    if bearers.next(Duration::from_nanos(now.nseconds()), rtp.timestamp()) {
+        let time = Ntp::now().plus(-i64::try_from(age.as_nanos()).unwrap_or(0));
+        let _ = rtp.add_extension_onebyte_header(id, &Capture::own(time).bytes());
+    }
+}
+
+/// The running time of a timestamp at a pad, by the pad's segment.
+fn running_time(pad: &gst::Pad, pts: gst::ClockTime) -> Option<gst::ClockTime> {
+    let event = pad.sticky_event::<gst::event::Segment>(0)?;
+    event.segment().downcast_ref::<gst::ClockTime>()?.to_running_time(pts)
 }
 
 #[cfg(test)]
 mod tests {
-    use gst_rtp::RTPBuffer;
-
     use super::*;
 
     /// The content of a packet's extensions, by their IDs 1 to 14.
@@ -66,12 +143,14 @@ mod tests {
         gst::init().unwrap();
         let payloader = make("rtpopuspay").unwrap();
         payloader.set_property("auto-header-extension", false);
-        let extensions = Extensions::add(&payloader, offered).unwrap();
+        let timing = Timing::now();
+        let extensions = Extensions::add(&payloader, offered, &timing).unwrap();
         extensions.settle("sound", agreed);
         let caps = gst::Caps::builder("audio/x-opus").field("channel-mapping-family", 0i32).build();
         let appsrc = gst_app::AppSrc::builder().caps(&caps).format(gst::Format::Time).build();
         let appsink = gst_app::AppSink::builder().sync(false).build();
         let pipeline = gst::Pipeline::new();
+        timing.apply(&pipeline);
         let chain = [appsrc.upcast_ref(), &payloader, appsink.upcast_ref()];
         pipeline.add_many(chain).unwrap();
         gst::Element::link_many(chain).unwrap();
@@ -106,5 +185,21 @@ mod tests {
         let renumbered =
             Codec { payload_type: 111, extensions: vec![(4, EXTENSION_MID)], ..Codec::default() };
         assert_eq!(packet(&both, &renumbered), []);
+    }
+
+    #[test]
+    fn the_capture_time_is_that_of_the_frame() {
+        let all = vec![(1, EXTENSION_TWCC), (2, EXTENSION_MID), (14, EXTENSION_CAPTURE)];
+        let both = Codec { payload_type: 111, extensions: all, ..Codec::default() };
+        let before = Ntp::now();
+        let found = packet(&both, &both);
+        let (id, bytes) = found.last().unwrap();
+        let capture = Capture::read(bytes).unwrap();
+        let late = capture.time.since(before);
+        assert_eq!((*id, capture.ahead), (14, Some(0)));
+        assert!((-1_000_000..10_000_000_000).contains(&late), "{late}");
+
+        let none = Codec { extensions: vec![(1, EXTENSION_TWCC), (2, EXTENSION_MID)], ..both.clone() };
+        assert_eq!(packet(&both, &none).len(), 2);
     }
 }

@@ -8,7 +8,7 @@ mod callbacks;
 mod certificate;
 mod channels;
 mod clock_rate;
-mod compound;
+pub(crate) mod compound;
 mod congestion;
 mod dtls;
 mod extensions;
@@ -45,6 +45,7 @@ pub use self::{
     voice::{Inbox, Said, Voice},
 };
 use crate::{
+    age::fresh::State,
     agreement::{Applied, Flow},
     cli::IcePolicy,
     data::{Desk, Joins},
@@ -59,7 +60,7 @@ use crate::{
         source::Source,
     },
     record::Archive,
-    sdp::{Codec, EXTENSION_MID, EXTENSION_TWCC, Fingerprint, Kind},
+    sdp::{Codec, EXTENSION_CAPTURE, EXTENSION_TWCC, EXTENSIONS, Fingerprint, Kind},
     stats::{Path, PeerStats},
     tls::Trust,
 };
@@ -246,7 +247,7 @@ const LOOKS_PER_PATH: u32 = 10;
 
 /// The codec of webrtcbin's own offers. It takes only one; the agreement adds the others.
 fn own_codec(format: Format) -> Codec {
-    let extensions = vec![(1, EXTENSION_TWCC), (2, EXTENSION_MID)];
+    let extensions = (1..).zip(EXTENSIONS).collect();
     Codec { extensions, ..Codec::ours(format) }
 }
 
@@ -272,7 +273,7 @@ impl Peer {
         let certificate = Certificate::generate()?;
         let outflow = Outflow::new(source.target, !config.joins.is_empty());
         let requests = Requests::new();
-        let routes = Arc::new(receive::Routes::new(config.archive.taps(uid.clone())));
+        let routes = Arc::new(receive::Routes::new(config.archive.taps(uid.clone()), meter.clone()));
         let channels = Channels::default();
         let desk = config.joins.desk(uid);
         let shared = callbacks::Shared {
@@ -470,6 +471,9 @@ impl Peer {
     pub fn add_inputs(&mut self, flows: &[Flow], sink: MakeSink<'_>) -> Result<(), Failure> {
         for kind in [Kind::Audio, Kind::Video] {
             let received = flows.iter().filter(|flow| flow.kind == kind && flow.direction.receives);
+            if let Some(flow) = received.clone().next().filter(|_| kind == Kind::Video) {
+                self.meter.set_capture_id(flow.codec.extension(EXTENSION_CAPTURE));
+            }
             let received = received.map(|flow| (flow.seat, flow.codec.format));
             self.receive(kind, &received.collect::<Vec<_>>(), sink)?;
         }
@@ -493,12 +497,12 @@ impl Peer {
             receive::add(&self.pipeline, branch, is_first.then_some(tell))?;
             self.inputs.push(kind);
         }
-        let taps = self.routes.taps();
         // The decoder is ready before the first packet comes.
         let linking = self.routes.linking();
         for (seat, format) in seats {
             let branch = self.routes.find(kind, Some(*seat));
-            branch.map(|branch| receive::door(&self.pipeline, (kind, branch), *format, &taps)).transpose()?;
+            let branch = branch.map(|branch| (kind, branch));
+            branch.map(|it| receive::door(&self.pipeline, it, *format, &self.routes)).transpose()?;
         }
         drop(linking);
         callbacks::follow_routes(&self.pipeline, &self.webrtcbin, &self.routes);
@@ -546,6 +550,11 @@ impl Peer {
         &self.meter
     }
 
+    /// Whether new pictures come from the peer, and when to look again.
+    pub fn look_for_pictures(&self) -> (State, Duration) {
+        self.meter.look_for_pictures(self.routes.has_picture())
+    }
+
     /// Stores the path that ICE has chosen.
     pub fn set_path(&mut self, path: Path) {
         self.path = Some(path);
@@ -553,6 +562,7 @@ impl Peer {
 
     /// The statistics. Rates and levels cover the time since the last call. Called once per second.
     pub fn stats(&self) -> PeerStats {
+        self.outflow.round_trip().iter().for_each(|time| self.meter.round_trip(*time));
         let mut stats = PeerStats {
             video: self.meter.video_stats(),
             audio: self.meter.audio_stats(),
@@ -568,6 +578,7 @@ impl Peer {
                 stats.sent.video_frames += feed.pushed();
                 stats.sent.video_dropped += feed.dropped();
                 stats.sent.video_codec = codec;
+                stats.sent.video_tier = Some(feed.tier().name());
             } else {
                 stats.sent.audio_frames = feed.pushed();
                 stats.sent.audio_codec = codec;

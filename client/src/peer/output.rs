@@ -110,7 +110,7 @@ impl Output {
         if !self.chain.as_ref().is_some_and(is_used) {
             self.feed = None;
             self.settled = None;
-            self.replace_chain(pipeline, &flow.codec, outflow)?;
+            self.replace_chain(pipeline, source, &flow.codec, outflow)?;
         }
         let Some(chain) = &self.chain else { return Ok(()) };
         // Another m-line of the peer, with another mid, may have been placed on this seat.
@@ -140,6 +140,7 @@ impl Output {
     fn replace_chain(
         &mut self,
         pipeline: &gst::Pipeline,
+        source: &Source,
         codec: &Codec,
         outflow: &Arc<Outflow>,
     ) -> Result<(), Failure> {
@@ -149,7 +150,7 @@ impl Output {
         let codec = Codec { extensions: self.codec.extensions.clone(), ..codec.clone() };
         // The pad refuses caps of any other codec.
         self.transceiver.set_codec_preferences(Some(&rtp_caps(&codec)));
-        self.chain = Some(Chain::add(pipeline, &self.pad, &codec, self.ssrc, outflow)?);
+        self.chain = Some(Chain::add(pipeline, source, &self.pad, &codec, self.ssrc, outflow)?);
         Ok(())
     }
 }
@@ -157,6 +158,7 @@ impl Output {
 impl Chain {
     fn add(
         pipeline: &gst::Pipeline,
+        source: &Source,
         pad: &gst::Pad,
         codec: &Codec,
         ssrc: u32,
@@ -171,7 +173,7 @@ impl Chain {
         }
         let payloader = payloader(codec)?;
         payloader.set_property("ssrc", ssrc);
-        let extensions = Extensions::add(&payloader, codec)?;
+        let extensions = Extensions::add(&payloader, codec, &source.timing)?;
         let chain = [appsrc.upcast_ref(), &payloader];
         pipeline.add_many(chain).map_err(Failure::internal)?;
         gst::Element::link_many(chain).map_err(Failure::internal)?;

@@ -38,6 +38,15 @@ pub(super) fn prepare_buffer(element: &gst::Element) {
     element.set_property("rtx-min-retry-timeout", 10i32);
 }
 
+/// Lets sender reports map RTP times to the times of capture. By itself GStreamer maps them to the times of sending, for
+/// which it needs the pipeline's latency; webrtcbin sets none, and then the RTP times in the reports run at twice the
+/// clock's speed (`send_latency` in gstrtpsession.c of 1.22).
+pub(super) fn map_capture_times(session: &gst::Element) {
+    if session.has_property("rtcp-sync-send-time") {
+        session.set_property("rtcp-sync-send-time", false);
+    }
+}
+
 /// Adds the statistics that RTCP gives.
 pub(super) fn fill_in(webrtcbin: &gst::Element, stats: &mut PeerStats) {
     let Some(rtpbin) = webrtcbin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin")) else {

@@ -29,6 +29,10 @@ use crate::{
 pub const EXTENSION_TWCC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 /// URI of the header extension with the mid of a packet's m-line.
 pub const EXTENSION_MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+/// URI of the header extension with the time at which a frame was captured.
+pub const EXTENSION_CAPTURE: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
+/// All header extensions that callbin knows.
+pub const EXTENSIONS: [&str; 3] = [EXTENSION_TWCC, EXTENSION_MID, EXTENSION_CAPTURE];
 
 /// Why a description is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Codec, EXTENSION_MID, EXTENSION_TWCC, Fingerprint, H264, Hash, Kind, Refused, Sctp, Section, Setup,
-    Transport,
+    Codec, EXTENSIONS, Fingerprint, H264, Hash, Kind, Refused, Sctp, Section, Setup, Transport,
     raw::{Part, Raw},
 };
 use crate::{candidate::RemoteCandidate, media::encode::codec::Format};
@@ -278,7 +277,7 @@ fn extensions(media: &Part<'_>) -> Vec<(u8, &'static str)> {
         let Some((id, uri)) = value.split_once(' ') else { continue };
         let uri = uri.split(' ').next().unwrap_or("");
         let id = id.parse::<u8>().ok().filter(|id| (1..=14).contains(id));
-        let uri = [EXTENSION_TWCC, EXTENSION_MID].into_iter().find(|known| *known == uri);
+        let uri = EXTENSIONS.into_iter().find(|known| *known == uri);
         if let (Some(id), Some(uri)) = (id, uri)
             && !known.iter().any(|(other, same)| *other == id || *same == uri)
         {

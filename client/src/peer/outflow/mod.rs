@@ -16,7 +16,6 @@ mod bucket;
 mod budget;
 mod feedback;
 mod keyframes;
-mod number;
 mod resend;
 mod window;
 
@@ -36,6 +35,7 @@ use self::{
 use super::{Voice, congestion::Congestion};
 use crate::{
     media::{encode::share::Share, target::Target},
+    rtp,
     stats::PeerStats,
 };
 
@@ -43,6 +43,10 @@ const DATA: gst::PadProbeType = gst::PadProbeType::BUFFER.union(gst::PadProbeTyp
 
 /// Time between two transport-wide reports, as in Chromium.
 const REPORT_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(100);
+/// What RTCP may need, in bit/s.
+const REPORT_RATE: f64 = 240_000.0;
+/// The mean time between two regular reports.
+const REGULAR_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(500);
 
 /// Bounds the packets sent to one peer.
 #[derive(Debug)]
@@ -108,6 +112,11 @@ impl Outflow {
         self.state().numbers = id;
     }
 
+    /// The shortest round trip of the last seconds, by the peer's transport-wide reports.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.state().congestion.round_trips().map(|(shortest, _)| shortest)
+    }
+
     /// The part of the picture that this peer can get.
     pub(super) fn share(&self) -> Share {
         self.share.clone()
@@ -130,7 +139,7 @@ impl Outflow {
             "rtprtxsend" => pad("src").iter().for_each(|pad| self.judge_requests(pad)),
             "nicesink" => pad("sink").iter().for_each(|pad| self.bound(pad)),
             "rtpsession" => {
-                report_rarely(element);
+                schedule_reports(element);
                 self.judge_feedback(element, voice);
             }
             _ => {}
@@ -342,8 +351,16 @@ impl Outflow {
     }
 }
 
-/// Without an interval, GStreamer sends a transport-wide report for each frame, and with it a report on each stream.
-fn report_rarely(session: &gst::Element) {
+/// Sets how often the session reports. Without an interval, GStreamer sends a transport-wide report for each frame.
+///
+/// Such a report is early feedback (RFC 4585, section 3.5), and early feedback delays the regular reports on the streams. In
+/// 1.22 it can even replace them, if the interval that the share of RTCP allows is below the 100 ms that early feedback may
+/// wait (`rtp_session_request_early_rtcp` in rtpsession.c): then nobody learns losses and round trip. The other way round, a
+/// long interval delays the transport-wide reports. So the share allows a very short interval, and what is sent is limited
+/// by the two intervals.
+fn schedule_reports(session: &gst::Element) {
+    session.set_property("rtcp-min-interval", REGULAR_INTERVAL.nseconds());
+    session.set_property("rtcp-fraction", REPORT_RATE);
     let session = session.property::<Option<gst::glib::Object>>("internal-session");
     if let Some(session) = session.filter(|session| session.has_property("twcc-feedback-interval")) {
         session.set_property("twcc-feedback-interval", REPORT_INTERVAL.nseconds());
@@ -367,16 +384,12 @@ fn bytes(info: &gst::PadProbeInfo<'_>) -> u64 {
     bytes
 }
 
-/// Tells the congestion control about a packet that leaves.
+/// Tells the congestion control about a packet that leaves, by its transport-wide sequence number.
 fn count(congestion: &mut Congestion, now: Duration, packet: &gst::BufferRef, id: u8) {
-    let mut start = [0; number::LOOK];
-    let length = packet.size().min(number::LOOK);
-    let Some(start) = start.get_mut(..length) else { return };
-    if packet.copy_to_slice(0, start).is_err() {
-        return;
-    }
-    if let Some(number) = number::read(start, id) {
-        congestion.sent(now, number, packet.size() as u64 + budget::AROUND);
+    let mut start = [0; rtp::LOOK];
+    let number = rtp::extension(rtp::start(packet, &mut start), id);
+    if let Some(number) = number.and_then(|number| number.try_into().ok()) {
+        congestion.sent(now, u16::from_be_bytes(number), packet.size() as u64 + budget::AROUND);
     }
 }
 

@@ -12,6 +12,7 @@
 mod first_frame;
 mod healing;
 mod network;
+mod viewers;
 
 use std::{
     io::{BufRead, BufReader},

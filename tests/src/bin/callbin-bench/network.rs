@@ -12,15 +12,17 @@ use callbin_tests::{
     wire::{BACK, THERE},
 };
 
+use crate::viewers;
+
 /// Time on a perfect line before the change.
-const BEFORE: Duration = Duration::from_secs(5);
+pub(crate) const BEFORE: Duration = Duration::from_secs(5);
 /// Time that a call has to adapt to the line.
-const ADAPTS: Duration = Duration::from_secs(3);
+pub(crate) const ADAPTS: Duration = Duration::from_secs(3);
 /// Time for which a call is measured.
-const MEASURED: Duration = Duration::from_secs(10);
+pub(crate) const MEASURED: Duration = Duration::from_secs(10);
 /// Time that a call has to recover on a perfect line.
-const RECOVERS: Duration = Duration::from_secs(10);
-const SEED: u64 = 1;
+pub(crate) const RECOVERS: Duration = Duration::from_secs(10);
+pub(crate) const SEED: u64 = 1;
 
 /// The program at an end of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +73,11 @@ pub fn network(wanted: &[String]) {
     }
     if chosen("shared 1500 kbit/s") {
         share();
+    }
+    for kbits in [800, 400, 200] {
+        if chosen(&format!("two viewers {kbits}")) {
+            viewers::two(kbits);
+        }
     }
 }
 
@@ -184,7 +191,7 @@ fn share() {
     );
 }
 
-fn client(network: &Network, server: &Server, args: &[&str]) -> Client {
+pub(crate) fn client(network: &Network, server: &Server, args: &[&str]) -> Client {
     let mut command = network.command(program("callbin"));
     let url = format!("ws://{}:{}", network.host(), server.port());
     command.args(args).args(["--server", &url, "--events", "json", "--headless"]);

@@ -1,12 +1,24 @@
-//! The transport-wide sequence number of a packet, from its header extensions (RFC 8285). SRTP does not encrypt them.
+//! The header of an RTP packet (RFC 3550, section 5.1) and its extensions (RFC 8285). SRTP does not encrypt them.
 
 /// Bytes of a packet that are looked at: the header with its extensions.
-pub(super) const LOOK: usize = 96;
+pub const LOOK: usize = 96;
 
 const ONE_BYTE: u16 = 0xbede;
 
-/// The number in the extension `id` of an RTP packet, of which `packet` is the beginning.
-pub(super) fn read(packet: &[u8], id: u8) -> Option<u16> {
+/// Copies the beginning of a packet: its memories are separate, and mapping it whole would copy all of it.
+pub fn start<'a>(packet: &gst::BufferRef, start: &'a mut [u8; LOOK]) -> &'a [u8] {
+    let start = start.get_mut(..packet.size().min(LOOK)).unwrap_or_default();
+    if packet.copy_to_slice(0, start).is_ok() { start } else { &[] }
+}
+
+/// RTP time and SSRC of a packet, of which `packet` is the beginning.
+pub fn time_and_source(packet: &[u8]) -> Option<(u32, u32)> {
+    let [_, _, _, _, time @ .., s0, s1, s2, s3] = packet.get(..12)? else { return None };
+    Some((u32::from_be_bytes(time.try_into().ok()?), u32::from_be_bytes([*s0, *s1, *s2, *s3])))
+}
+
+/// The content of the extension `id` of a packet, of which `packet` is the beginning.
+pub fn extension(packet: &[u8], id: u8) -> Option<&[u8]> {
     let first = *packet.first()?;
     if first & 0x10 == 0 {
         return None;
@@ -29,7 +41,7 @@ pub(super) fn read(packet: &[u8], id: u8) -> Option<u16> {
         };
         let content = after.get(..size)?;
         if found == id {
-            return content.try_into().ok().map(u16::from_be_bytes);
+            return Some(content);
         }
         elements = after.get(size..)?;
     }
@@ -53,22 +65,30 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_number_among_others_in_both_forms() {
+    fn finds_an_extension_among_others_in_both_forms() {
         let short = [0x32, 1, 2, 3, 0, 0x51, 0xab, 0xcd];
-        assert_eq!(read(&packet(0xbede, 0, &short), 5), Some(0xabcd));
-        assert_eq!(read(&packet(0xbede, 2, &short), 5), Some(0xabcd));
-        assert_eq!(read(&packet(0xbede, 0, &short), 3), None, "it has another size");
-        assert_eq!(read(&packet(0xbede, 0, &short[..4]), 5), None, "this is payload");
-        assert_eq!(read(&packet(0x1000, 0, &[3, 1, 7, 0, 5, 2, 0xab, 0xcd]), 5), Some(0xabcd));
+        assert_eq!(extension(&packet(0xbede, 0, &short), 5), Some(&[0xab, 0xcd][..]));
+        assert_eq!(extension(&packet(0xbede, 2, &short), 5), Some(&[0xab, 0xcd][..]));
+        assert_eq!(extension(&packet(0xbede, 0, &short), 3), Some(&[1, 2, 3][..]));
+        assert_eq!(extension(&packet(0xbede, 0, &short[..4]), 5), None, "this is payload");
+        let long = packet(0x1000, 0, &[3, 1, 7, 0, 5, 2, 0xab, 0xcd]);
+        assert_eq!(extension(&long, 5), Some(&[0xab, 0xcd][..]));
         let mut none = packet(0xbede, 0, &short);
         none[0] = 0x80;
-        assert_eq!(read(&none, 5), None);
+        assert_eq!(extension(&none, 5), None);
+    }
+
+    #[test]
+    fn reads_time_and_source() {
+        assert_eq!(time_and_source(&packet(0xbede, 0, &[])), Some((2, 3)));
+        assert_eq!(time_and_source(&[0x80; 11]), None);
     }
 
     proptest! {
         #[test]
         fn nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..LOOK), id: u8) {
-            read(&bytes, id);
+            extension(&bytes, id);
+            time_and_source(&bytes);
         }
     }
 }
