@@ -267,12 +267,7 @@ impl Engine {
     /// Handles a signal from the peer.
     pub fn signal(&mut self, key: u64, signal: Signal) {
         tracing::trace!(key, "the peer says: {signal}");
-        let is_description = matches!(signal, Signal::Sdp { .. });
         self.input(key, Input::Signal(signal));
-        let now = self.started.elapsed();
-        if let Some(slot) = self.slots.get_mut(&key).filter(|_| is_description) {
-            slot.healing.iter_mut().for_each(|healing| healing.peer_spoke(now));
-        }
     }
 
     /// Sends `text` to the peer as soon as a data channel is open.
@@ -373,6 +368,11 @@ impl Engine {
     pub fn receives(&self, key: u64) -> bool {
         let flows = self.slots.get(&key).map(|slot| slot.negotiation.flows()).unwrap_or_default();
         flows.iter().any(|flow| flow.direction.receives)
+    }
+
+    /// Whether the path to the connected peer is lost.
+    pub fn is_lost(&self, key: u64) -> bool {
+        self.slots.get(&key).and_then(|slot| slot.healing.as_ref()).is_some_and(Healing::is_lost)
     }
 
     /// Since when the peer has been connected.
@@ -728,6 +728,11 @@ impl Engine {
     }
 
     fn report(&mut self, key: u64, milestone: Milestone) {
+        if matches!(milestone, Milestone::OfferReceived | Milestone::AnswerReceived) {
+            let now = self.started.elapsed();
+            let healing = self.slots.get_mut(&key).and_then(|slot| slot.healing.as_mut());
+            healing.into_iter().for_each(|healing| healing.peer_spoke(now));
+        }
         let event = match milestone {
             Milestone::OfferSent => Event::OfferSent,
             Milestone::OfferReceived => Event::OfferReceived,
