@@ -38,9 +38,8 @@ const LOOKUP_LIMIT: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often peers are arranged by what their paths carry, while there are several.
 const ARRANGE_EVERY: Duration = Duration::from_millis(200);
-/// The time between two looks at the paths of connected peers, and between two at our own addresses.
+/// The time between two looks at the paths of connected peers, and at our own addresses.
 const WATCH_EVERY: Duration = Duration::from_millis(200);
-const ADDRESSES_EVERY: Duration = Duration::from_millis(600);
 /// A connection that was replaced is closed this long after the new one is there, even if that shows no picture.
 const SWITCH_LIMIT: Duration = Duration::from_secs(1);
 /// A connected peer has vanished if neither RTP nor RTCP came from it for this long. It is the lifetime of consent to
@@ -136,8 +135,8 @@ pub struct Engine {
     next_look: Instant,
     next_arrangement: Instant,
     next_watch: Instant,
-    /// This machine's addresses, and when they were read.
-    addresses: Option<(Instant, BTreeSet<IpAddr>)>,
+    /// This machine's addresses at the last look.
+    addresses: Option<BTreeSet<IpAddr>>,
 }
 
 impl Engine {
@@ -421,7 +420,7 @@ impl Engine {
         if watched.is_empty() {
             return;
         }
-        let (at, changed) = (self.started.elapsed(), self.addresses_changed(now));
+        let (at, changed) = (self.started.elapsed(), self.addresses_changed());
         for key in watched {
             let Some(slot) = self.slots.get_mut(&key) else { continue };
             if slot.up.is_some_and(|up| now >= up + SWITCH_LIMIT) {
@@ -438,13 +437,10 @@ impl Engine {
     }
 
     /// Whether this machine's addresses have changed since the last look.
-    fn addresses_changed(&mut self, now: Instant) -> bool {
-        if self.addresses.as_ref().is_some_and(|(read, _)| now < *read + ADDRESSES_EVERY) {
-            return false;
-        }
+    fn addresses_changed(&mut self) -> bool {
         let addresses = own_addresses();
-        let before = self.addresses.replace((now, addresses.clone()));
-        before.is_some_and(|(_, before)| before != addresses)
+        let before = self.addresses.replace(addresses.clone());
+        before.is_some_and(|before| before != addresses)
     }
 
     fn carry_out_healing(&mut self, key: u64, effects: Vec<healing::Effect>) {
