@@ -9,6 +9,8 @@ const FIRST_LOCAL: Duration = Duration::from_millis(50);
 const LONGEST_LOCAL: Duration = Duration::from_secs(5);
 const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(15);
+/// The longest pause while a path to a peer is lost, too: the whole network may be away, and back at any time.
+const LONGEST_IF_URGENT: Duration = Duration::from_secs(1);
 
 /// The pause after this many failures in a row of something on this machine, such as for want of file descriptors.
 pub fn local_pause(failures: u32) -> Duration {
@@ -30,12 +32,13 @@ pub struct Backoff {
     limit: WaitForServer,
     pause: Duration,
     was_let_in: bool,
+    is_urgent: bool,
 }
 
 impl Backoff {
     /// The state before the first attempt.
     pub fn new(limit: WaitForServer) -> Self {
-        Self { limit, pause: FIRST, was_let_in: false }
+        Self { limit, pause: FIRST, was_let_in: false, is_urgent: false }
     }
 
     /// The server has let us in: from now on only a refusal is final.
@@ -71,9 +74,19 @@ impl Backoff {
 
     /// The pause after the loss of a connection.
     pub fn after_loss(&mut self) -> Duration {
-        let pause = self.pause;
+        let pause = self.pause.min(self.longest());
         self.pause = (pause * 2).min(LONGEST);
         pause
+    }
+
+    /// Sets whether a path to a peer is lost, too.
+    pub fn set_urgent(&mut self, is_urgent: bool) {
+        self.is_urgent = is_urgent;
+    }
+
+    /// The longest pause at present.
+    pub fn longest(&self) -> Duration {
+        if self.is_urgent { LONGEST_IF_URGENT } else { LONGEST }
     }
 }
 
@@ -102,6 +115,19 @@ mod tests {
         backoff.let_in();
         assert_eq!(backoff.after(&refused(), NOW), Some(FIRST));
         assert_eq!(backoff.after_loss(), 2 * FIRST);
+    }
+
+    #[test]
+    fn pauses_are_short_while_the_network_may_be_away() {
+        let mut backoff = Backoff::new(WaitForServer::Forever);
+        (0..9).for_each(|_| assert!(backoff.after_loss() <= LONGEST));
+        backoff.set_urgent(true);
+        assert_eq!([backoff.after_loss(), backoff.after_loss()], [LONGEST_IF_URGENT; 2]);
+        backoff.set_urgent(false);
+        assert_eq!(
+            [backoff.after_loss(), backoff.after_loss()],
+            [2 * LONGEST_IF_URGENT, 4 * LONGEST_IF_URGENT]
+        );
     }
 
     #[test]

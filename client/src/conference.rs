@@ -313,6 +313,8 @@ impl Conference {
     fn look_at_clock(&mut self, app: &mut App) -> Result<Option<EndReason>, Failure> {
         let now = Instant::now();
         self.retry_members(app, now);
+        self.backoff.set_urgent(self.members.keys().any(|key| app.engine.is_lost(*key)));
+        self.retry = self.retry.map(|at| at.min(now + self.backoff.longest()));
         if let Some(wanted) = app.options.expect_video_frames {
             let frames =
                 self.frames_gone + self.members.keys().map(|key| app.engine.frames(*key)).sum::<u64>();

@@ -38,9 +38,8 @@ const LOOKUP_LIMIT: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often peers are arranged by what their paths carry, while there are several.
 const ARRANGE_EVERY: Duration = Duration::from_millis(200);
-/// The time between two looks at the paths of connected peers, and between two at our own addresses.
+/// The time between two looks at the paths of connected peers, and at our own addresses.
 const WATCH_EVERY: Duration = Duration::from_millis(200);
-const ADDRESSES_EVERY: Duration = Duration::from_millis(600);
 /// A connection that was replaced is closed this long after the new one is there, even if that shows no picture.
 const SWITCH_LIMIT: Duration = Duration::from_secs(1);
 /// A connected peer has vanished if neither RTP nor RTCP came from it for this long. It is the lifetime of consent to
@@ -136,8 +135,8 @@ pub struct Engine {
     next_look: Instant,
     next_arrangement: Instant,
     next_watch: Instant,
-    /// This machine's addresses, and when they were read.
-    addresses: Option<(Instant, BTreeSet<IpAddr>)>,
+    /// This machine's addresses at the last look.
+    addresses: Option<BTreeSet<IpAddr>>,
 }
 
 impl Engine {
@@ -267,12 +266,7 @@ impl Engine {
     /// Handles a signal from the peer.
     pub fn signal(&mut self, key: u64, signal: Signal) {
         tracing::trace!(key, "the peer says: {signal}");
-        let is_description = matches!(signal, Signal::Sdp { .. });
         self.input(key, Input::Signal(signal));
-        let now = self.started.elapsed();
-        if let Some(slot) = self.slots.get_mut(&key).filter(|_| is_description) {
-            slot.healing.iter_mut().for_each(|healing| healing.peer_spoke(now));
-        }
     }
 
     /// Sends `text` to the peer as soon as a data channel is open.
@@ -375,6 +369,11 @@ impl Engine {
         flows.iter().any(|flow| flow.direction.receives)
     }
 
+    /// Whether the path to the connected peer is lost.
+    pub fn is_lost(&self, key: u64) -> bool {
+        self.slots.get(&key).and_then(|slot| slot.healing.as_ref()).is_some_and(Healing::is_lost)
+    }
+
     /// Since when the peer has been connected.
     pub fn connected(&self, key: u64) -> Option<Instant> {
         self.slots.get(&key).and_then(|slot| slot.connected)
@@ -421,7 +420,7 @@ impl Engine {
         if watched.is_empty() {
             return;
         }
-        let (at, changed) = (self.started.elapsed(), self.addresses_changed(now));
+        let (at, changed) = (self.started.elapsed(), self.addresses_changed());
         for key in watched {
             let Some(slot) = self.slots.get_mut(&key) else { continue };
             if slot.up.is_some_and(|up| now >= up + SWITCH_LIMIT) {
@@ -438,13 +437,10 @@ impl Engine {
     }
 
     /// Whether this machine's addresses have changed since the last look.
-    fn addresses_changed(&mut self, now: Instant) -> bool {
-        if self.addresses.as_ref().is_some_and(|(read, _)| now < *read + ADDRESSES_EVERY) {
-            return false;
-        }
+    fn addresses_changed(&mut self) -> bool {
         let addresses = own_addresses();
-        let before = self.addresses.replace((now, addresses.clone()));
-        before.is_some_and(|(_, before)| before != addresses)
+        let before = self.addresses.replace(addresses.clone());
+        before.is_some_and(|before| before != addresses)
     }
 
     fn carry_out_healing(&mut self, key: u64, effects: Vec<healing::Effect>) {
@@ -728,6 +724,11 @@ impl Engine {
     }
 
     fn report(&mut self, key: u64, milestone: Milestone) {
+        if matches!(milestone, Milestone::OfferReceived | Milestone::AnswerReceived) {
+            let now = self.started.elapsed();
+            let healing = self.slots.get_mut(&key).and_then(|slot| slot.healing.as_mut());
+            healing.into_iter().for_each(|healing| healing.peer_spoke(now));
+        }
         let event = match milestone {
             Milestone::OfferSent => Event::OfferSent,
             Milestone::OfferReceived => Event::OfferReceived,

@@ -79,6 +79,11 @@ impl Healing {
         }
     }
 
+    /// Whether it is lost.
+    pub fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
     /// Looks at the path, several times a second. `silence` is the time since the last packet, `None` if it means nothing: the
     /// peer sends no media. No offer is made unless it can be sent.
     pub fn look(&mut self, now: Duration, silence: Option<Duration>, can_offer: bool) -> Vec<Effect> {
@@ -117,7 +122,7 @@ impl Healing {
         self.offer_at(now);
     }
 
-    /// The peer has offered a new connection, or has answered our offer.
+    /// The peer has offered a new connection, or has answered our offer; not for an offer that is dropped because of ours.
     pub fn peer_spoke(&mut self, now: Duration) {
         self.offer_at(now + ATTEMPT);
     }

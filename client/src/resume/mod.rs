@@ -154,6 +154,14 @@ impl Resumption {
         !matches!(self.state, State::Attached | State::Alone)
     }
 
+    /// Sets whether the path to the peer is lost, too: then attempts follow each other soon.
+    pub fn set_urgent(&mut self, now: Duration, is_urgent: bool) {
+        self.backoff.set_urgent(is_urgent);
+        if let State::Pause(at) = &mut self.state {
+            *at = (*at).min(now + self.backoff.longest());
+        }
+    }
+
     /// When to call [`Resumption::handle`] with [`Input::Deadline`].
     pub fn deadline(&self) -> Option<Duration> {
         match &self.state {
@@ -188,7 +196,7 @@ impl Resumption {
     }
 
     fn lost(&mut self, now: Duration, reason: String) -> Vec<Effect> {
-        self.backoff = fresh();
+        self.backoff.let_in();
         self.state = match self.is_agreed() {
             true => State::Pause(now + self.backoff.after_loss()),
             false => State::Alone,

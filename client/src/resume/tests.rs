@@ -246,3 +246,22 @@ fn return_to_server_again(it: &mut Resumption) {
     assert_eq!(pass_time(it), [Effect::Connect]);
     it.handle(T0, Input::Registered(Random::fresh()));
 }
+
+#[test]
+fn while_the_path_is_lost_too_attempts_follow_each_other_soon() {
+    let mut it = Resumption::new(Role::Caller, Random::fresh());
+    let offer = it.say(Signal::Sdp { kind: SdpType::Offer, sdp: "v=0\r\nm=audio\r\n".into() });
+    let Signal::Sdp { sdp, .. } = offer else { panic!() };
+    it.hear(&Signal::Sdp { kind: SdpType::Answer, sdp });
+    assert!(it.is_agreed());
+    let mut now = Duration::ZERO;
+    it.handle(now, Input::Lost("gone".into()));
+    for _ in 0..8 {
+        now = it.deadline().expect("a pause");
+        assert_eq!(it.handle(now, Input::Deadline(None)), [Effect::Connect]);
+        it.handle(now, Input::Lost("gone".into()));
+    }
+    assert!(it.deadline().expect("a pause") > now + Duration::from_secs(5));
+    it.set_urgent(now, true);
+    assert_eq!(it.deadline(), Some(now + Duration::from_secs(1)));
+}

@@ -26,7 +26,7 @@ enum Loss {
     Address(usize),
 }
 
-const LOSSES: [Loss; 9] = [
+const LOSSES: [Loss; 10] = [
     Loss::Outage(1),
     Loss::Outage(3),
     Loss::Outage(10),
@@ -34,6 +34,7 @@ const LOSSES: [Loss; 9] = [
     Loss::Outage(60),
     Loss::Everything(10),
     Loss::Everything(20),
+    Loss::Everything(60),
     Loss::Address(0),
     Loss::Address(1),
 ];

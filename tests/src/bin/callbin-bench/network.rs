@@ -280,7 +280,13 @@ impl End {
         match self {
             Self::Client(client) => {
                 client.forget();
-                client.find(until, |event| event.number("/video/fps") > 5.0).is_some()
+                let found = client.find(until, |event| event.number("/video/fps") > 5.0).is_some();
+                if std::env::var_os("CALLBIN_BENCH_TRACE").is_some() {
+                    let others = || client.find(Instant::now(), |event| event.name() != "stats");
+                    std::iter::from_fn(others).for_each(|event| eprintln!("{}", event.json()));
+                    eprintln!("{}", client.errors());
+                }
+                found
             }
             Self::Page { page, .. } => {
                 let mut before = page.eval(EACH);
@@ -293,6 +299,9 @@ impl End {
                         return true;
                     }
                     if Instant::now() > until {
+                        if std::env::var_os("CALLBIN_BENCH_TRACE").is_some() {
+                            eprintln!("{}", page.describe());
+                        }
                         return false;
                     }
                     before = now;
