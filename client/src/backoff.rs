@@ -4,8 +4,16 @@ use std::time::Duration;
 
 use crate::exit::{Failure, Hope};
 
+/// For failures of this machine.
+const FIRST_LOCAL: Duration = Duration::from_millis(50);
+const LONGEST_LOCAL: Duration = Duration::from_secs(5);
 const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(15);
+
+/// The pause after this many failures in a row of something on this machine, such as for want of file descriptors.
+pub fn local_pause(failures: u32) -> Duration {
+    (FIRST_LOCAL * (1 << failures.saturating_sub(1).min(10))).min(LONGEST_LOCAL)
+}
 
 /// How long to retry a server that has never been reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +80,12 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pauses_after_local_failures_grow_to_a_bound() {
+        let pauses = [1, 2, 3, 7, 8, u32::MAX].map(|failures| local_pause(failures).as_millis());
+        assert_eq!(pauses, [50, 100, 200, 3200, 5000, 5000]);
+    }
     use crate::exit::ExitCode;
 
     const NOW: Duration = Duration::ZERO;

@@ -210,7 +210,7 @@ pub struct Options {
     /// Trust the certificates in this PEM file, besides the system's.
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     pub ca_file: Option<PathBuf>,
-    /// Trust any certificate of the signalling server.
+    /// Trust any certificate of the signalling, TURN, WHIP or WHEP server.
     #[arg(long)]
     pub insecure: bool,
     /// The access token, for a server that requires one. Other users of this machine can see arguments: prefer

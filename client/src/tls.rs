@@ -1,6 +1,9 @@
 //! TLS to the signalling server: which certificates are trusted, and the handshake.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, LazyLock},
+};
 
 use async_std::net::TcpStream;
 use callbin_transport::insecure_config;
@@ -53,10 +56,17 @@ fn config(trust: &Trust) -> Result<ClientConfig, Failure> {
     Ok(builder.with_root_certificates(roots(trust)?).with_no_client_auth())
 }
 
-fn roots(trust: &Trust) -> Result<RootCertStore, Failure> {
+/// The certificates of the system's authorities: some hundred kilobytes of text, read once.
+static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let Trust::Also(path) = trust else { return Ok(roots) };
+    Arc::new(roots)
+});
+
+/// A certificate file is read for each connection: it may be replaced together with the server's certificate.
+fn roots(trust: &Trust) -> Result<Arc<RootCertStore>, Failure> {
+    let Trust::Also(path) = trust else { return Ok(SYSTEM.clone()) };
+    let mut roots = RootCertStore::clone(&SYSTEM);
     let wrong = |why: String| failure(format!("--ca-file {}: {why}", path.display()));
     let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
     let mut added = 0;
@@ -65,5 +75,33 @@ fn roots(trust: &Trust) -> Result<RootCertStore, Failure> {
         roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
         added += 1;
     }
-    if added == 0 { Err(wrong("no certificate in it".into())) } else { Ok(roots) }
+    if added == 0 { Err(wrong("no certificate in it".into())) } else { Ok(Arc::new(roots)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_certificates_of_the_system_are_read_once() {
+        let [first, second] = [(); 2].map(|()| roots(&Trust::System).unwrap());
+        assert!(Arc::ptr_eq(&first, &second));
+    }
+
+    #[test]
+    fn a_certificate_file_adds_to_them_and_is_read_again() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("ca.pem");
+        let trust = Trust::Also(path.clone());
+        let system = roots(&Trust::System).unwrap().len();
+        assert!(roots(&trust).is_err());
+        std::fs::write(&path, "no certificate").unwrap();
+        assert!(roots(&trust).is_err());
+        let pem = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap().cert.pem();
+        for count in [1, 2] {
+            std::fs::write(&path, pem.repeat(count)).unwrap();
+            assert_eq!(roots(&trust).unwrap().len(), system + count);
+        }
+        assert_eq!(roots(&Trust::System).unwrap().len(), system);
+    }
 }

@@ -5,7 +5,8 @@ use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{Shutdown, TcpListener, TcpStream, UdpSocket},
     path::Path,
-    process::{ChildStdin, ChildStdout, Command, Stdio},
+    process::{ChildStdin, Command, Stdio},
+    sync::mpsc::{self, Receiver},
     thread,
     time::{Duration, Instant},
 };
@@ -131,7 +132,9 @@ fn a_slow_end_stops_the_source() {
         &["--data", &format!("x=tcp-listen:{address}")],
     );
     joined(&mut caller, "x");
-    let (mut end, _) = tcp.accept().expect("the callee connects");
+    tcp.set_nonblocking(true).expect("it can be");
+    let (mut end, _) = wait_until("the callee's connection", DEADLINE, || tcp.accept().ok());
+    end.set_nonblocking(false).expect("it can be");
     let (mut source, sent) = (connect(&address), noise(64 << 20));
     source.set_nonblocking(true).expect("it can be");
     // No byte for two seconds: the source has to wait.
@@ -180,12 +183,39 @@ fn datagrams_stay_whole() {
     caller.hang_up();
 }
 
+/// The lines of a pipe, with their ends.
+fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (to, lines) = mpsc::channel();
+    thread::spawn(move || {
+        let (mut pipe, mut line) = (BufReader::new(pipe), String::new());
+        while pipe.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+            if to.send(std::mem::take(&mut line)).is_err() {
+                break;
+            }
+        }
+    });
+    lines
+}
+
+/// Waits for a line that is wanted. Others come meanwhile: the deadline is for all of them.
+#[track_caller]
+fn next(lines: &Receiver<String>, what: &str, is_wanted: impl Fn(&str) -> bool) -> String {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let line = lines.recv_timeout(until.saturating_duration_since(Instant::now()));
+        let line = line.unwrap_or_else(|error| panic!("no {what}: {error}"));
+        if is_wanted(&line) {
+            return line;
+        }
+    }
+}
+
 /// A client whose stdin and stdout are those of a channel.
 struct Piped {
     _process: Process,
     to: ChildStdin,
-    from: BufReader<ChildStdout>,
-    events: BufReader<std::process::ChildStderr>,
+    from: Receiver<String>,
+    events: Receiver<String>,
 }
 
 impl Piped {
@@ -197,23 +227,20 @@ impl Piped {
         let mut process = Process::spawn(&mut command);
         let child = process.child();
         let to = child.stdin.take().expect("stdin is piped");
-        let from = BufReader::new(child.stdout.take().expect("stdout is piped"));
-        let events = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let from = lines(child.stdout.take().expect("stdout is piped"));
+        let events = lines(child.stderr.take().expect("stderr is piped"));
         Self { _process: process, to, from, events }
     }
 
     #[track_caller]
-    fn wait_for(&mut self, name: &str) {
+    fn wait_for(&self, name: &str) {
         let wanted = format!("{{\"event\":\"{name}\"");
-        let mut lines = self.events.by_ref().lines().map_while(Result::ok);
-        assert!(lines.any(|line| line.starts_with(&wanted)), "no {name}");
+        next(&self.events, name, |line| line.starts_with(&wanted));
     }
 
     #[track_caller]
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.from.read_line(&mut line).expect("text");
-        line
+    fn line(&self) -> String {
+        next(&self.from, "line", |_| true)
     }
 }
 
@@ -256,9 +283,7 @@ fn a_serial_port_is_joined() {
     let server = Server::start(&[]);
     let mut python = Command::new("python3");
     let mut port = Process::spawn(python.args(["-c", SHOUTING_PORT]).stdout(Stdio::piped()));
-    let mut device = String::new();
-    let stdout = port.child().stdout.take().expect("stdout is piped");
-    BufReader::new(stdout).read_line(&mut device).expect("a device");
+    let device = next(&lines(port.child().stdout.take().expect("stdout is piped")), "device", |_| true);
     let address = free_address();
     let (mut callee, mut caller) = pair(
         &server,

@@ -195,7 +195,8 @@ fn answer_to(offer: &str, change: impl Fn(&str) -> String) -> Value {
 
 #[test]
 fn one_whose_network_is_cut_costs_only_itself() {
-    let _machine = machine::shared();
+    // Calls of other tests could use the network's interface, which does not stay.
+    let _machine = machine::alone();
     let server = Server::spawn_reachable(&["--keepalive-timeout", "2", "--pong-timeout", "6"]);
     let mut red = join(&server, RED);
     let mut green = join(&server, GREEN);

@@ -167,6 +167,7 @@ fn proxy_to(server: &Server) -> Front {
 
 #[test]
 fn a_call_through_proxies() {
+    let _machine = machine::shared();
     let (plain, (secure, _folder)) = (Server::start(&[]), tls_server());
     let (front, tls_front) = (proxy_to(&plain), proxy_to(&secure));
     for (url, name, front) in
@@ -280,6 +281,8 @@ fn ice_servers_are_found_below_a_prefix() {
 
 #[test]
 fn a_dead_address_family_does_not_hold_up_a_call() {
+    // Calls of other tests could use the network's interface, which does not stay.
+    let _machine = machine::alone();
     let server = Server::spawn_reachable(&[]);
     let network = Network::start();
     // An IPv6 address that does not answer, and one that works.
@@ -349,6 +352,7 @@ fn people_read_once_why_a_call_failed() {
 
 #[test]
 fn a_call_outlives_the_server() {
+    let _machine = machine::shared();
     let mut server = Server::start(&[]);
     let port = server.port();
     let mut callee = Client::start(&server, &["wait", "--id", "callee"]);
@@ -462,6 +466,7 @@ fn a_call_has_its_session_again_after_one_side_was_cut_off() {
 
 #[test]
 fn a_call_that_waits_for_its_session_is_not_there_for_others() {
+    let _machine = machine::shared();
     let mut server = Server::start(&[]);
     let (port, url) = (server.port(), server.ws_url());
     let (mut caller, mut callee) = in_a_call(&url, &url, &[]);

@@ -302,8 +302,8 @@ fn several_m_lines_of_one_kind() {
     assert_eq!(bare.eval(directions), "sendonly,recvonly,sendonly,recvonly,sendonly");
     bare.run(
         "const sent = async () => { let n = []; (await pc.getStats()).forEach((it) => { \
-           if (it.type === 'remote-inbound-rtp' && it.kind === 'video') n.push(it.packetsLost); }); return n; }; \
-         const both = bare.until(async () => (await sent()).length === 2, 'reports about both cameras'); \
+           if (it.type === 'remote-inbound-rtp' && it.kind === 'video') n.push(it.roundTripTimeMeasurements); }); return n; }; \
+         const both = bare.until(async () => { const n = await sent(); return n.length === 2 && Math.min(...n) > 3; }, 'reports about both cameras'); \
          await both.catch(async (error) => { throw new Error(error + JSON.stringify([...(await pc.getStats()).values()])); })",
     );
 }

@@ -8,6 +8,7 @@ use rand::seq::IndexedRandom;
 use crate::{
     address::{self, Address},
     backoff::WaitForServer,
+    ice::{STUN_PORT, with_port},
 };
 
 /// A readable random uid.
@@ -60,7 +61,7 @@ pub(super) fn http_url(text: &str) -> Result<Address, String> {
 pub(super) fn stun_url(text: &str) -> Result<String, String> {
     let host = text.strip_prefix("stun://").or_else(|| text.strip_prefix("stun:"));
     host.filter(|host| is_host(host))
-        .map(|host| format!("stun://{}", with_port(host)))
+        .map(|host| format!("stun://{}", with_port(host, STUN_PORT)))
         .ok_or_else(|| "want stun://host:port".into())
 }
 
@@ -76,9 +77,4 @@ pub(super) fn turn_url(text: &str) -> Result<String, String> {
 
 fn is_host(text: &str) -> bool {
     !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/')
-}
-
-fn with_port(host: &str) -> String {
-    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    if has_port { host.into() } else { format!("{host}:3478") }
 }

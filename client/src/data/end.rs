@@ -4,9 +4,9 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Write},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket},
-    os::unix::{fs::OpenOptionsExt, net::UnixStream, process::CommandExt},
+    os::unix::{fs::OpenOptionsExt, net::UnixStream},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -45,22 +45,6 @@ pub(super) fn unix(path: &Path) -> io::Result<UnixStream> {
     let stream = UnixStream::connect(path)?;
     stream.set_write_timeout(Some(WRITE_LIMIT))?;
     Ok(stream)
-}
-
-/// A command for `sh`, in a process group of its own: Ctrl-C is for us.
-pub(super) fn shell(command: &str, label: &str, who: &str) -> Command {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", command]).env("CALLBIN_LABEL", label).env("CALLBIN_PEER", who).process_group(0);
-    shell
-}
-
-/// Starts a command with pipes for its stdin and stdout.
-pub(super) fn exec(command: &str, label: &str, who: &str) -> io::Result<(Child, Reader, Writer)> {
-    let mut child = shell(command, label, who).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    match (child.stdout.take(), child.stdin.take()) {
-        (Some(from), Some(to)) => Ok((child, Box::new(from), Box::new(to))),
-        _ => Err(io::Error::other("a command without pipes")),
-    }
 }
 
 /// Opens a serial port, 8N1, without any processing of its bytes. `stty` sets it up: that needs `ioctl`.

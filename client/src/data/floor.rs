@@ -44,12 +44,14 @@ pub struct Floor {
     holder: Option<u64>,
     /// While messages come: who sent the last one, and when.
     live: Option<(Who, Duration)>,
+    /// When the messages last stopped.
+    stopped: Option<Duration>,
 }
 
 impl Floor {
     /// A channel that nobody holds.
     pub fn new(exclusive: bool, hold: Option<Duration>) -> Self {
-        Self { exclusive, hold, members: Vec::new(), holder: None, live: None }
+        Self { exclusive, hold, members: Vec::new(), holder: None, live: None, stopped: None }
     }
 
     /// The channel `key` is open.
@@ -90,12 +92,13 @@ impl Floor {
 
     /// Looks at the time.
     pub fn tick(&mut self, now: Duration) -> Vec<Effect> {
-        if self.deadline().is_some_and(|deadline| deadline <= now) { self.stop() } else { Vec::new() }
+        if self.deadline().is_some_and(|deadline| deadline <= now) { self.stop(now) } else { Vec::new() }
     }
 
     /// Messages have stopped.
-    pub fn stop(&mut self) -> Vec<Effect> {
+    pub fn stop(&mut self, now: Duration) -> Vec<Effect> {
         let Some((who, _)) = self.live.take() else { return Vec::new() };
+        self.stopped = Some(now);
         let mut effects = vec![Effect::Report(who.clone(), Change::Stale)];
         if self.holder.is_some() {
             effects.extend(self.release(who));
@@ -106,6 +109,13 @@ impl Floor {
     /// When the messages have stopped, unless another one comes.
     pub fn deadline(&self) -> Option<Duration> {
         self.live.as_ref().zip(self.hold).map(|((_, last), hold)| *last + hold)
+    }
+
+    /// Whether a message that came at `came` has waited for too long: its time is over, or the messages have stopped
+    /// since. It must not undo what was done because they stopped.
+    pub fn is_late(&self, now: Duration, came: Duration) -> bool {
+        self.hold.is_some_and(|hold| came + hold <= now)
+            || self.stopped.is_some_and(|stopped| came <= stopped)
     }
 
     fn release(&mut self, who: Who) -> Vec<Effect> {
@@ -148,7 +158,7 @@ mod tests {
         }
         assert_eq!(floor.deadline(), None);
         assert_eq!(floor.closed(1), []);
-        assert_eq!(floor.stop(), []);
+        assert_eq!(floor.stop(MS), []);
     }
 
     #[test]
@@ -198,6 +208,29 @@ mod tests {
     }
 
     #[test]
+    fn messages_that_have_waited_too_long_are_late() {
+        let mut floor = Floor::new(false, Some(500 * MS));
+        floor.opened(1, who("a"));
+        floor.message(10 * MS, 1);
+        assert!(!floor.is_late(509 * MS, 10 * MS) && floor.is_late(510 * MS, 10 * MS));
+        floor.message(400 * MS, 1);
+        assert!(floor.is_late(510 * MS, 10 * MS), "also while others come");
+        floor.stop(450 * MS);
+        floor.message(460 * MS, 1);
+        assert!(floor.is_late(470 * MS, 400 * MS), "the messages have stopped since");
+        assert!(!floor.is_late(470 * MS, 460 * MS));
+    }
+
+    #[test]
+    fn without_a_time_no_message_is_late() {
+        let mut floor = Floor::new(true, None);
+        floor.opened(1, who("a"));
+        floor.message(MS, 1);
+        floor.stop(2 * MS);
+        assert!(!floor.is_late(Duration::MAX, MS));
+    }
+
+    #[test]
     fn a_silent_holder_loses_the_channel() {
         let mut floor = Floor::new(true, Some(500 * MS));
         floor.opened(1, who("a"));
@@ -227,6 +260,6 @@ mod tests {
         let (passes, effects) = floor.message(300 * MS, 2);
         assert!(passes && !effects.contains(&Effect::Report(who("b"), Change::Live)));
         assert_eq!(floor.tick(500 * MS), []);
-        assert_eq!(floor.stop().first(), Some(&Effect::Report(who("b"), Change::Stale)));
+        assert_eq!(floor.stop(600 * MS).first(), Some(&Effect::Report(who("b"), Change::Stale)));
     }
 }

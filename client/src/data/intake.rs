@@ -6,6 +6,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use gst::prelude::*;
@@ -70,6 +71,8 @@ impl Drop for Share {
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) bytes: Vec<u8>,
+    /// When it came.
+    pub(super) came: Duration,
     /// Released when the message is written.
     pub(super) _share: Share,
 }
@@ -153,7 +156,7 @@ mod tests {
     #[test]
     fn a_closed_queue_is_emptied_first() {
         let (queue, intake) = (Queue::default(), Arc::new(Intake::default()));
-        queue.push(Incoming { bytes: vec![1], _share: intake.take(1).unwrap() });
+        queue.push(Incoming { bytes: vec![1], came: Duration::ZERO, _share: intake.take(1).unwrap() });
         queue.close();
         assert_eq!(queue.pop().unwrap().bytes, [1]);
         assert!(queue.pop().is_none());

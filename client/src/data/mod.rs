@@ -9,6 +9,7 @@
 //! peers are told about that, `lines` cuts what an end says into messages, and `sack` makes a peer wait. The others
 //! move bytes on threads: ends block, and GStreamer's callbacks must not.
 
+mod command;
 mod end;
 mod farewell;
 pub mod floor;
@@ -21,12 +22,14 @@ mod sack;
 mod shared;
 pub mod spec;
 mod stale;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,
     io::{self, Read},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     thread,
@@ -57,6 +60,8 @@ const MAX_DATAGRAM: usize = 65_535;
 /// At the end of the process: time limit for writing what has come, and how often that is looked at.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);
+/// At the end of the process: time limit for the end of commands, which are killed shortly before.
+const COMMANDS_LIMIT: Duration = command::LAST_WORDS.saturating_add(Duration::from_secs(1));
 
 /// An event, and the peer that it is about.
 pub type Told = (Who, Event);
@@ -80,10 +85,14 @@ struct Join {
     has_lines: Condvar,
     /// For other ends: how many are still written to.
     writers: AtomicUsize,
+    /// How many commands run.
+    commands: AtomicUsize,
     /// For a shared end: the messages of all peers.
     shared: Arc<Queue>,
     /// For a shared end: whether its absence was reported.
     is_gone: AtomicBool,
+    /// For a shared end that is gone for good: why.
+    over: OnceLock<String>,
     told: Sender<Told>,
     on_stale: Option<Arc<Runner>>,
 }
@@ -94,8 +103,12 @@ pub struct Desk {
     joins: Arc<Joins>,
     who: Who,
     intake: Arc<Intake>,
-    lines: Mutex<Vec<(Arc<Join>, Arc<Line>)>>,
+    /// `None` when the peer is gone: webrtcbin may still announce channels then.
+    lines: Mutex<Option<Joined>>,
 }
+
+/// Channels, each with its join.
+type Joined = Vec<(Arc<Join>, Arc<Line>)>;
 
 impl Joins {
     /// Prepares the joins, and binds the addresses of those that listen. `told` takes their events.
@@ -104,7 +117,7 @@ impl Joins {
         for spec in specs {
             let bound = shared::bind(&spec.end)?;
             let runner = on_stale.filter(|_| spec.hold.is_some()).map(|it| Runner::new(it, &spec.label));
-            let join = Arc::new(Join::new(spec.clone(), runner, told.clone()));
+            let join = Arc::new(Join::new(spec.clone(), runner.transpose()?, told.clone()));
             join.start(bound)?;
             all.push(join);
         }
@@ -118,17 +131,21 @@ impl Joins {
 
     /// The place of a peer.
     pub fn desk(self: &Arc<Self>, who: Who) -> Arc<Desk> {
-        Arc::new(Desk { joins: self.clone(), who, intake: Arc::default(), lines: Mutex::default() })
+        let lines = Mutex::new(Some(Vec::new()));
+        Arc::new(Desk { joins: self.clone(), who, intake: Arc::default(), lines })
     }
 
-    /// The process ends: no messages come any more. Waits until what has come is written, within a limit.
+    /// The process ends: no messages come any more. Waits until what has come is written and all commands have ended,
+    /// each within a limit.
     pub fn close(&self) {
-        for join in &self.all {
-            let effects = join.floor().stop();
-            join.carry_out(effects);
-        }
-        let until = Instant::now() + GOODBYE_LIMIT;
-        while Instant::now() < until && !self.all.iter().all(|join| join.has_written()) {
+        self.all.iter().for_each(|join| join.stop());
+        let now = Instant::now();
+        self.wait(now + GOODBYE_LIMIT, Join::has_written);
+        self.wait(now + COMMANDS_LIMIT, |join| join.commands.load(Relaxed) == 0);
+    }
+
+    fn wait(&self, until: Instant, is_done: impl Fn(&Join) -> bool) {
+        while Instant::now() < until && !self.all.iter().all(|join| is_done(join)) {
             thread::sleep(LOOK);
         }
     }
@@ -151,6 +168,7 @@ impl Desk {
         let label = channel.label().unwrap_or_default();
         let Some(join) = self.joins.all.iter().find(|join| *join.spec.label == *label) else { return false };
         let mut lines = self.lines();
+        let Some(lines) = &mut *lines else { return true };
         if lines.iter().any(|(other, line)| Arc::ptr_eq(other, join) && !line.is_closed()) {
             tracing::warn!("the peer opened a second channel {label:?}: it is not joined");
             return true;
@@ -178,12 +196,12 @@ impl Desk {
 
     /// The peer is gone.
     pub fn close(&self) {
-        for (join, line) in self.lines().drain(..) {
+        for (join, line) in self.lines().take().into_iter().flatten() {
             join.end(&line, "the connection to the peer is closed");
         }
     }
 
-    fn lines(&self) -> MutexGuard<'_, Vec<(Arc<Join>, Arc<Line>)>> {
+    fn lines(&self) -> MutexGuard<'_, Option<Joined>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -249,9 +267,23 @@ fn options(spec: &Spec) -> gst::Structure {
 impl Join {
     fn new(spec: Spec, on_stale: Option<Arc<Runner>>, told: Sender<Told>) -> Self {
         let floor = Mutex::new(Floor::new(spec.exclusive, spec.hold));
-        let (changed, lines, has_lines, writers, shared, is_gone) = Default::default();
+        let (changed, lines, has_lines, writers, commands, shared, is_gone, over) = Default::default();
         let born = Instant::now();
-        Self { spec, born, floor, changed, lines, has_lines, writers, shared, is_gone, told, on_stale }
+        Self {
+            spec,
+            born,
+            floor,
+            changed,
+            lines,
+            has_lines,
+            writers,
+            commands,
+            shared,
+            is_gone,
+            over,
+            told,
+            on_stale,
+        }
     }
 
     fn start(self: &Arc<Self>, bound: Bound) -> Result<(), Failure> {
@@ -268,16 +300,25 @@ impl Join {
 
     /// A channel is open.
     fn open(self: &Arc<Self>, line: &Arc<Line>, may_open: &dyn Fn() -> bool) {
-        if !may_open() || !line.open() {
+        if !may_open() {
             return;
         }
-        let effects = self.floor().opened(line.key, line.who.clone());
-        self.all_lines().insert(line.key, line.clone());
+        let effects = {
+            // Under this lock no channel is closed in between: it would stay for ever.
+            let mut floor = self.floor();
+            if !line.open() {
+                return;
+            }
+            self.all_lines().insert(line.key, line.clone());
+            floor.opened(line.key, line.who.clone())
+        };
         self.has_lines.notify_all();
         self.carry_out(effects);
+        if let Some(why) = self.over.get() {
+            return self.end(line, why);
+        }
         if self.spec.end.is_shared() {
-            self.joined(line);
-            return;
+            return self.joined(line);
         }
         let (join, of) = (self.clone(), line.clone());
         let spawned = thread::Builder::new().name("data-in".into()).spawn(move || own::run(&join, &of));
@@ -286,20 +327,35 @@ impl Join {
         }
     }
 
+    /// Messages have stopped.
+    fn stop(&self) {
+        let effects = self.floor().stop(self.born.elapsed());
+        self.carry_out(effects);
+    }
+
     /// A message came from the peer.
     fn hear(&self, line: &Arc<Line>, bytes: &[u8]) {
-        if line.is_closed() {
-            return;
+        let (came, passes, effects) = {
+            // Under this lock, as in `open`: a channel that is closed must not become the holder.
+            let mut floor = self.floor();
+            if line.is_closed() {
+                return;
+            }
+            let came = self.born.elapsed();
+            let (passes, effects) = floor.message(came, line.key);
+            (came, passes, effects)
+        };
+        // Only the first message after a pause sets an earlier deadline.
+        if !effects.is_empty() {
+            self.changed.notify_all();
         }
-        let (passes, effects) = self.floor().message(self.born.elapsed(), line.key);
-        self.changed.notify_all();
         self.carry_out(effects);
         if !passes || (bytes.is_empty() && !self.spec.text) {
             return;
         }
         match line.intake.take(bytes.len()) {
-            Some(share) => line.queue.push(Incoming { bytes: bytes.to_vec(), _share: share }),
-            None => self.end(line, "the end takes too little, and the peer sends on"),
+            Some(share) => line.queue.push(Incoming { bytes: bytes.to_vec(), came, _share: share }),
+            None => self.end(line, "its end does not keep up, and the peer does not wait"),
         }
     }
 
@@ -341,8 +397,10 @@ impl Join {
         if !self.spec.end.is_shared() {
             line.queue.close();
         }
-        let was_open = self.all_lines().remove(&line.key).is_some();
-        let effects = self.floor().closed(line.key);
+        let (was_open, effects) = {
+            let mut floor = self.floor();
+            (self.all_lines().remove(&line.key).is_some(), floor.closed(line.key))
+        };
         self.carry_out(effects);
         if was_open {
             self.ended(line.who.clone(), reason);
@@ -365,6 +423,16 @@ impl Join {
         if self.is_gone.swap(false, Relaxed) {
             self.tell(None, Event::DataJoined { label: self.spec.label.clone() });
         }
+    }
+
+    /// A shared end is gone for good: so are the channels, and those that open later.
+    fn end_is_over(&self, why: &str) {
+        let why = self.over.get_or_init(|| why.into());
+        self.lines().iter().for_each(|line| self.end(line, why));
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.get().is_some()
     }
 
     fn carry_out(&self, effects: Vec<Effect>) {
@@ -417,6 +485,11 @@ impl Join {
                 None => self.changed.wait(floor).unwrap_or_else(PoisonError::into_inner),
             };
         }
+    }
+
+    /// Whether a message has waited for too long to be passed on.
+    fn is_late(&self, message: &Incoming) -> bool {
+        self.spec.hold.is_some() && self.floor().is_late(self.born.elapsed(), message.came)
     }
 
     fn has_written(&self) -> bool {

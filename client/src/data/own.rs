@@ -4,28 +4,23 @@ use std::{
     io::{self, ErrorKind, Write},
     net::{Shutdown, TcpStream},
     os::unix::net::UnixStream,
-    process::{Child, Command},
     sync::{Arc, atomic::Ordering::Relaxed},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
-    Join,
+    Join, command,
     end::{self, Reader, Writer},
     farewell::Farewell,
     line::{Line, Sent},
-    name_of,
     spec::End,
 };
 
-/// How long a command may run on after its channel is closed.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long a peer has to close a channel whose end is closed, if it does not know of ends.
 const LINGER: Duration = Duration::from_secs(5);
-/// How often a command is looked at meanwhile.
+/// A connection is left open for this time, so that the last bytes are taken.
 const LOOK: Duration = Duration::from_millis(20);
-const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// What ends an end.
 enum Cut {
@@ -53,13 +48,13 @@ pub(super) fn run(join: &Arc<Join>, line: &Arc<Line>) {
         Err(error) => return join.end(line, &format!("cannot open its end: {error}")),
     };
     join.joined(line);
-    let (writer, counted, text) = (line.clone(), join.clone(), join.spec.text);
+    let (writer, of) = (line.clone(), join.clone());
     join.writers.fetch_add(1, Relaxed);
     let spawned = thread::Builder::new().name("data-out".into()).spawn(move || {
-        write(&writer, to, text);
+        write(&of, &writer, to);
         cut.finish(Shutdown::Write);
-        counted.writers.fetch_sub(1, Relaxed);
-        if writer.wait_closed(FOREVER) {
+        of.writers.fetch_sub(1, Relaxed);
+        if writer.wait_closed(Duration::MAX) {
             thread::sleep(LOOK);
             cut.finish(Shutdown::Both);
         }
@@ -75,7 +70,7 @@ pub(super) fn run(join: &Arc<Join>, line: &Arc<Line>) {
     }
 }
 
-fn open(join: &Join, line: &Arc<Line>) -> io::Result<(Reader, Writer, Cut)> {
+fn open(join: &Arc<Join>, line: &Arc<Line>) -> io::Result<(Reader, Writer, Cut)> {
     match &join.spec.end {
         End::Tcp(address) => {
             let stream = end::connect(address)?;
@@ -87,38 +82,22 @@ fn open(join: &Join, line: &Arc<Line>) -> io::Result<(Reader, Writer, Cut)> {
             Ok((Box::new(stream.try_clone()?), Box::new(stream.try_clone()?), Cut::Unix(stream)))
         }
         End::Exec(command) => {
-            let (child, from, to) = end::exec(command, &join.spec.label, name_of(&line.who))?;
-            reap(child, line.clone())?;
+            let (from, to) = command::start(join, line, command)?;
             Ok((from, to, Cut::Child))
         }
         _ => Err(io::Error::other("it is shared")),
     }
 }
 
-/// Waits for the command's end; it may finish its work after its channel is closed.
-fn reap(mut child: Child, line: Arc<Line>) -> io::Result<()> {
-    let work = move || {
-        line.wait_closed(FOREVER);
-        let until = Instant::now() + LAST_WORDS;
-        while let Ok(None) = child.try_wait() {
-            if Instant::now() > until {
-                let group = format!("-{}", child.id());
-                let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
-                let _ = child.wait();
-                return;
-            }
-            thread::sleep(LOOK);
-        }
-    };
-    thread::Builder::new().name("data-exec".into()).spawn(work).map(drop)
-}
-
 /// Writes messages to the end until the channel is closed and all are written.
-fn write(line: &Line, mut to: Writer, text: bool) {
+fn write(join: &Join, line: &Line, mut to: Writer) {
     while let Some(message) = line.queue.pop() {
+        if join.is_late(&message) {
+            continue;
+        }
         let mut bytes = &*message.bytes;
         let mut written = write_all(line, &mut to, &mut bytes);
-        if text && !message.bytes.ends_with(b"\n") {
+        if join.spec.text && !message.bytes.ends_with(b"\n") {
             written = written.and_then(|()| write_all(line, &mut to, &mut &b"\n"[..]));
         }
         if written.and_then(|()| to.flush()).is_err() {
@@ -162,5 +141,28 @@ fn read(join: &Join, line: &Line, mut from: Reader) -> String {
         if let Some(why) = why {
             return why;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::{
+        super::tests::{Scene, Sink},
+        *,
+    };
+
+    #[test]
+    fn messages_from_before_the_stop_are_not_written_after_it() {
+        let mut scene = Scene::new("x=exec:cat?text&hold=3600s");
+        let line = scene.line();
+        scene.join.hear(&line, b"old");
+        scene.join.stop();
+        scene.join.hear(&line, b"new");
+        line.queue.close();
+        let (to, written) = mpsc::channel();
+        write(&scene.join, &line, Box::new(Sink(to)));
+        assert_eq!(written.into_iter().collect::<Vec<_>>().concat(), b"new\n");
     }
 }

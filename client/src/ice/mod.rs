@@ -15,6 +15,8 @@ use crate::exit::{ExitCode, Failure};
 
 /// Most TURN servers used: each needs sockets and an allocation per peer.
 const MAX_TURN: usize = 4;
+/// Of STUN and of TURN without TLS.
+pub(crate) const STUN_PORT: u16 = 3478;
 /// The characters to escape in the user part of a URI: all but the unreserved ones (RFC 3986, section 2.3).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -112,8 +114,13 @@ fn seconds(number: f64) -> Option<Duration> {
 
 fn stun_uri(url: &str) -> Option<String> {
     let host = host(url.strip_prefix("stun:")?)?;
+    Some(format!("stun://{}", with_port(host, STUN_PORT)))
+}
+
+/// `host:port`, with this port if `host` has none.
+pub(crate) fn with_port(host: &str, port: u16) -> String {
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    Some(if has_port { format!("stun://{host}") } else { format!("stun://{host}:3478") })
+    if has_port { host.to_owned() } else { format!("{host}:{port}") }
 }
 
 fn turn_uri(url: &str, username: &str, credential: &str) -> Option<String> {

@@ -7,7 +7,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -16,10 +16,12 @@ use async_std::{
     net::{TcpListener, TcpStream},
     task,
 };
-use futures_util::{AsyncReadExt, FutureExt, select};
+use futures_util::{AsyncReadExt, FutureExt, Stream, StreamExt, select};
 
+use super::with_port;
 use crate::{
     address::{Address, HTTP},
+    backoff::local_pause,
     dial::connect,
     tls::Trust,
 };
@@ -38,12 +40,14 @@ pub struct Tunnels {
     trust: Trust,
     /// The local port for each server.
     ports: Mutex<BTreeMap<String, u16>>,
+    /// Whether it was reported that there are too many.
+    is_full: AtomicBool,
 }
 
 impl Tunnels {
     /// No tunnels yet. `trust` says which certificates of servers are accepted.
     pub fn new(trust: Trust) -> Self {
-        Self { trust, ports: Mutex::default() }
+        Self { trust, ports: Mutex::default(), is_full: AtomicBool::default() }
     }
 
     /// The URI for webrtcbin: that of a tunnel if it is `turns://`, else unchanged. `None` if there can be no tunnel.
@@ -52,7 +56,14 @@ impl Tunnels {
         let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         let port = match ports.get(&server) {
             Some(port) => *port,
-            None if ports.len() >= MAX_SERVERS => return None,
+            None if ports.len() >= MAX_SERVERS => {
+                if !self.is_full.swap(true, Relaxed) {
+                    tracing::warn!(
+                        "no tunnel to the TURN server {server}, nor to others: {MAX_SERVERS} have one"
+                    );
+                }
+                return None;
+            }
             None => {
                 let port = open(&server, self.trust.clone());
                 let port =
@@ -69,9 +80,7 @@ impl Tunnels {
 fn parts(turn: &str) -> Option<(&str, String)> {
     let (user, rest) = turn.strip_prefix("turns://")?.rsplit_once('@')?;
     let host = rest.split('?').next().unwrap_or_default();
-    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let server = if has_port { host.to_owned() } else { format!("{host}:{PORT}") };
-    Some((user, server))
+    Some((user, with_port(host, PORT)))
 }
 
 /// Listens on the loopback address; returns the port.
@@ -79,13 +88,26 @@ fn open(server: &str, trust: Trust) -> io::Result<u16> {
     let address = Address::parse(&format!("https://{server}"), HTTP).ok_or(io::ErrorKind::InvalidInput)?;
     let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
-    task::spawn(serve(TcpListener::from(listener), address, trust));
+    let listener = TcpListener::from(listener);
+    task::spawn(async move { serve(listener.incoming(), address, trust).await });
     Ok(port)
 }
 
-async fn serve(listener: TcpListener, address: Address, trust: Trust) {
+async fn serve(connections: impl Stream<Item = io::Result<TcpStream>>, address: Address, trust: Trust) {
+    let mut connections = pin!(connections);
     let open = Arc::new(AtomicUsize::new(0));
-    while let Ok((local, _)) = listener.accept().await {
+    let mut failures = 0;
+    while let Some(connection) = connections.next().await {
+        let local = match connection {
+            Ok(local) => local,
+            Err(error) => {
+                failures += 1;
+                tracing::warn!("a tunnel to {} accepts no connection: {error}", address.authority);
+                task::sleep(local_pause(failures)).await;
+                continue;
+            }
+        };
+        failures = 0;
         if open.load(Relaxed) >= MAX_CONNECTIONS {
             continue;
         }
@@ -124,7 +146,39 @@ async fn tunnel(local: TcpStream, address: &Address, trust: &Trust) {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::stream;
+
     use super::*;
+
+    const LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+
+    #[derive(Default, Clone)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_tunnel_goes_on_after_errors() {
+        let listener = TcpListener::from(Listener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let port = listener.local_addr().unwrap().port();
+        // Nothing listens there: the tunnel closes the connection that it has accepted.
+        let address = Address::parse("https://127.0.0.1:1", HTTP).unwrap();
+        let failures = [(); 2].map(|()| Err(io::ErrorKind::ConnectionAborted.into()));
+        task::spawn(async move {
+            serve(stream::iter(failures).chain(listener.incoming()), address, Trust::System).await;
+        });
+        let mut stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        assert_eq!(io::Read::read(&mut stream, &mut [0]).unwrap(), 0, "it is not accepted");
+    }
 
     #[test]
     fn only_turns_goes_through_a_tunnel_and_a_server_has_one() {
@@ -140,7 +194,12 @@ mod tests {
         assert_eq!(first.rsplit_once('@').unwrap().1, again.rsplit_once('@').unwrap().1);
         let other = tunnels.uri("turns://u:p@turn.example.org:443").unwrap();
         assert_ne!(first, other);
-        let all = (0..20).filter_map(|n| tunnels.uri(&format!("turns://u:p@host{n}"))).count();
-        assert_eq!(all, MAX_SERVERS - 2);
+        let log = Log::default();
+        let written = log.0.clone();
+        let logger = tracing_subscriber::fmt().with_writer(move || log.clone()).finish();
+        let more = || (0..20).filter_map(|n| tunnels.uri(&format!("turns://u:p@host{n}"))).count();
+        assert_eq!(tracing::subscriber::with_default(logger, more), MAX_SERVERS - 2);
+        let lines = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        assert!(lines.lines().count() == 1 && lines.contains("host6:5349"), "{lines}");
     }
 }

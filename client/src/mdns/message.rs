@@ -69,7 +69,7 @@ pub(super) fn address_in(message: &[u8], name: &str) -> Option<IpAddr> {
     None
 }
 
-/// The names whose addresses a question asks for.
+/// The names whose addresses a question asks for, each once: questions for IPv4 and IPv6 come together.
 pub(super) fn asked(message: &[u8]) -> Vec<String> {
     let mut reader = Reader { message, at: 0 };
     let Some([_, flags, questions, ..]) = reader.header() else { return Vec::new() };
@@ -78,7 +78,13 @@ pub(super) fn asked(message: &[u8]) -> Vec<String> {
     }
     let next = |_| reader.question();
     let all = (0..questions.min(MAX_RECORDS)).map_while(next);
-    all.filter(|(_, kind)| matches!(*kind, A | AAAA | ANY)).map(|(name, _)| name).collect()
+    let mut names: Vec<String> = Vec::new();
+    for (name, _) in all.filter(|(_, kind)| matches!(*kind, A | AAAA | ANY)) {
+        if !names.iter().any(|it| it.eq_ignore_ascii_case(&name)) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 fn header(flags: u16, questions: u16, answers: u16) -> Vec<u8> {
@@ -178,7 +184,7 @@ mod tests {
 
     #[test]
     fn questions_and_answers_are_read_again() {
-        assert_eq!(asked(&question(NAME).unwrap()), [NAME, NAME]);
+        assert_eq!(asked(&question(NAME).unwrap()), [NAME]);
         for address in ["10.0.0.7", "fe80::1"].map(|it| it.parse().unwrap()) {
             let message = answer(NAME, address).unwrap();
             assert_eq!(address_in(&message, &NAME.to_uppercase()), Some(address));

@@ -6,6 +6,7 @@ mod message;
 mod responder;
 
 use std::{
+    collections::BTreeSet,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket},
     time::{Duration, Instant},
@@ -36,9 +37,14 @@ fn interfaces() -> Vec<Ipv4Addr> {
         IpAddr::V4(ip) => Some(ip),
         IpAddr::V6(_) => None,
     };
-    let mut found: Vec<Ipv4Addr> = all.iter().filter_map(of).collect();
+    to_ask(all.iter().filter_map(of).collect())
+}
+
+/// Each address once, the loopback ones last, and not too many.
+fn to_ask(mut found: Vec<Ipv4Addr>) -> Vec<Ipv4Addr> {
+    let mut seen = BTreeSet::new();
+    found.retain(|ip| seen.insert(*ip));
     found.sort_by_key(|ip| ip.is_loopback());
-    found.dedup();
     found.truncate(MAX_INTERFACES);
     found
 }
@@ -107,6 +113,14 @@ mod tests {
                 }
             }
         });
+    }
+
+    #[test]
+    fn an_address_of_two_interfaces_is_asked_once() {
+        let [lo, a, b] = [[127, 0, 0, 1], [192, 0, 2, 2], [192, 0, 2, 1]].map(Ipv4Addr::from);
+        assert_eq!(to_ask(vec![lo, a, b, a, lo]), [a, b, lo]);
+        let many = (0..100).map(|n| Ipv4Addr::from([10, 0, 0, n])).collect();
+        assert_eq!(to_ask(many).len(), MAX_INTERFACES);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     net::{IpAddr, UdpSocket},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -9,6 +10,7 @@ use std::{
 };
 
 use super::{MAX_MESSAGE, interfaces, message, open, send};
+use crate::backoff::local_pause;
 
 /// Most addresses that are hidden.
 const MAX_NAMES: usize = 64;
@@ -37,7 +39,8 @@ impl Responder {
             let socket =
                 socket.inspect_err(|error| tracing::warn!("addresses cannot be hidden: {error}")).ok()?;
             let known = self.names.clone();
-            let spawned = thread::Builder::new().name("mdns".into()).spawn(move || answer(&socket, &known));
+            let work = move || answer(&socket, &known, |buffer| socket.recv(buffer));
+            let spawned = thread::Builder::new().name("mdns".into()).spawn(work);
             names.is_answering = spawned.is_ok();
         }
         if let Some(name) = names.by_address.get(&address) {
@@ -60,10 +63,20 @@ fn fresh_name() -> String {
     format!("{}-{}-{}-{}-{}.local", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
 }
 
-fn answer(socket: &UdpSocket, names: &Mutex<Names>) {
+fn answer(socket: &UdpSocket, names: &Mutex<Names>, mut receive: impl FnMut(&mut [u8]) -> io::Result<usize>) {
     let mut buffer = [0; MAX_MESSAGE];
-    let (mut since, mut count) = (Instant::now(), 0);
-    while let Ok((bytes, _)) = socket.recv_from(&mut buffer) {
+    let (mut since, mut count, mut failures) = (Instant::now(), 0, 0);
+    loop {
+        let bytes = match receive(&mut buffer) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                failures += 1;
+                tracing::debug!("no mDNS question can be received: {error}");
+                thread::sleep(local_pause(failures));
+                continue;
+            }
+        };
+        failures = 0;
         if since.elapsed() > SECOND {
             (since, count) = (Instant::now(), 0);
         }
@@ -93,6 +106,24 @@ mod tests {
         assert_eq!(&name[14..15], "4");
         assert!("89ab".contains(&name[19..20]), "{name}");
         assert_ne!(name, fresh_name());
+    }
+
+    #[test]
+    fn questions_are_answered_after_errors() {
+        let (name, address) = (fresh_name(), "192.0.2.10".parse().unwrap());
+        let by_address = BTreeMap::from([(address, name.clone())]);
+        let names = Mutex::new(Names { by_address, is_answering: true });
+        let (socket, mut failures) = (open(&interfaces()).unwrap(), 2);
+        thread::spawn(move || {
+            answer(&socket, &names, |buffer| match failures {
+                0 => socket.recv(buffer),
+                _ => {
+                    failures -= 1;
+                    Err(io::ErrorKind::OutOfMemory.into())
+                }
+            })
+        });
+        assert_eq!(super::super::resolve(&name, Duration::from_secs(30)), Some(address));
     }
 
     #[test]

@@ -43,6 +43,10 @@ const DATA: gst::PadProbeType = gst::PadProbeType::BUFFER.union(gst::PadProbeTyp
 
 /// Time between two transport-wide reports, as in Chromium.
 const REPORT_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(100);
+/// What RTCP may need, in bit/s.
+const REPORT_RATE: f64 = 240_000.0;
+/// The mean time between two regular reports.
+const REGULAR_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(500);
 
 /// Bounds the packets sent to one peer.
 #[derive(Debug)]
@@ -135,7 +139,7 @@ impl Outflow {
             "rtprtxsend" => pad("src").iter().for_each(|pad| self.judge_requests(pad)),
             "nicesink" => pad("sink").iter().for_each(|pad| self.bound(pad)),
             "rtpsession" => {
-                report_rarely(element);
+                schedule_reports(element);
                 self.judge_feedback(element, voice);
             }
             _ => {}
@@ -347,8 +351,16 @@ impl Outflow {
     }
 }
 
-/// Without an interval, GStreamer sends a transport-wide report for each frame, and with it a report on each stream.
-fn report_rarely(session: &gst::Element) {
+/// Sets how often the session reports. Without an interval, GStreamer sends a transport-wide report for each frame.
+///
+/// Such a report is early feedback (RFC 4585, section 3.5), and early feedback delays the regular reports on the streams. In
+/// 1.22 it can even replace them, if the interval that the share of RTCP allows is below the 100 ms that early feedback may
+/// wait (`rtp_session_request_early_rtcp` in rtpsession.c): then nobody learns losses and round trip. The other way round, a
+/// long interval delays the transport-wide reports. So the share allows a very short interval, and what is sent is limited
+/// by the two intervals.
+fn schedule_reports(session: &gst::Element) {
+    session.set_property("rtcp-min-interval", REGULAR_INTERVAL.nseconds());
+    session.set_property("rtcp-fraction", REPORT_RATE);
     let session = session.property::<Option<gst::glib::Object>>("internal-session");
     if let Some(session) = session.filter(|session| session.has_property("twcc-feedback-interval")) {
         session.set_property("twcc-feedback-interval", REPORT_INTERVAL.nseconds());
