@@ -130,6 +130,7 @@ impl App {
             hides: options.hide_addresses.then(Arc::default),
             tunnels: Arc::new(Tunnels::new(options.trust())),
             stats_interval: options.stats_interval,
+            give_up_after: options.give_up_after,
         };
         let hangup = (!hangup::is_ignored()).then_some(Unix::Hup);
         let snap = options.record.snapshot.is_some().then_some(Unix::Usr1);

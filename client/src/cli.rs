@@ -254,6 +254,10 @@ pub struct Options {
     /// --expect-video-frames 30].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
+    /// Give up on a connected peer after this many seconds without a path to it. Meanwhile new paths are looked for, if the
+    /// peer can do that, too.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "120")]
+    pub give_up_after: Duration,
     /// End with success once N video frames were decoded, with "no media" if the timeout or the duration's end
     /// comes first.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

@@ -290,6 +290,7 @@ impl Conference {
                 }
                 Out::Tell(event) => app.reporter.tell(Some(&peer), &event),
                 Out::Connected => {
+                    app.engine.heal(key);
                     self.retries.remove(&peer);
                     app.reporter.tell(Some(&peer), &Event::PeerConnected);
                 }

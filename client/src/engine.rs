@@ -4,7 +4,7 @@
 //! call and a room differ in how they send and report, not in how a peer works.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::{IpAddr, ToSocketAddrs},
     pin::pin,
     time::{Duration, Instant},
@@ -21,6 +21,7 @@ use crate::{
     cli::IcePolicy,
     events::Event,
     exit::{ExitCode, Failure},
+    healing::{self, Healing},
     ice::{IceServers, no_relay},
     mdns,
     media::{receive::First, source::Source},
@@ -35,6 +36,13 @@ use crate::{
 const LOOKUP_LIMIT: Duration = Duration::from_secs(3);
 /// The time between two looks at lines, encoders and vanished peers.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often peers are arranged by what their paths carry, while there are several.
+const ARRANGE_EVERY: Duration = Duration::from_millis(200);
+/// The time between two looks at the paths of connected peers, and between two at our own addresses.
+const WATCH_EVERY: Duration = Duration::from_millis(200);
+const ADDRESSES_EVERY: Duration = Duration::from_millis(600);
+/// A connection that was replaced is closed this long after the new one is there, even if that shows no picture.
+const SWITCH_LIMIT: Duration = Duration::from_secs(1);
 /// A connected peer has vanished if neither RTP nor RTCP came from it for this long. It is the lifetime of consent to
 /// send (RFC 7675, section 5.1); a network may fail for less.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
@@ -73,6 +81,14 @@ struct Slot {
     peer: Option<Peer>,
     /// The peer's place in the view; it is freed when dropped.
     seat: Option<Seat>,
+    /// Since when the present pipeline has been connected.
+    up: Option<Instant>,
+    /// The pipeline before this one. It plays until this one does, in case that its path comes back.
+    former: Option<Former>,
+    /// Heals a lost path, if the peer can do that.
+    healing: Option<Healing>,
+    polite: bool,
+    /// Since when the peer has been connected, whatever became of its path.
     connected: Option<Instant>,
     /// When its statistics are reported next, while it is connected.
     next_stats: Option<Instant>,
@@ -86,6 +102,13 @@ struct Slot {
     channels: Vec<Lasting>,
     /// Effects that wait for the source, or for ICE servers.
     waiting: Vec<Effect>,
+}
+
+/// A pipeline that is about to be replaced.
+#[derive(Debug)]
+struct Former {
+    peer: Peer,
+    seat: Option<Seat>,
 }
 
 /// All peers, and the one source they share.
@@ -111,6 +134,10 @@ pub struct Engine {
     /// a DTLS alert.
     is_cut_off: bool,
     next_look: Instant,
+    next_arrangement: Instant,
+    next_watch: Instant,
+    /// This machine's addresses, and when they were read.
+    addresses: Option<(Instant, BTreeSet<IpAddr>)>,
 }
 
 impl Engine {
@@ -140,6 +167,9 @@ impl Engine {
             reaper: Reaper::default(),
             is_cut_off: false,
             next_look: Instant::now(),
+            next_arrangement: Instant::now(),
+            next_watch: Instant::now(),
+            addresses: None,
         }
     }
 
@@ -201,6 +231,10 @@ impl Engine {
             generation: self.fresh(),
             peer: None,
             seat: None,
+            up: None,
+            former: None,
+            healing: None,
+            polite,
             connected: None,
             next_stats: None,
             next_picture: None,
@@ -221,10 +255,24 @@ impl Engine {
         Wishes { audio, video, cameras: self.config.cameras, codecs: self.config.formats() }
     }
 
+    /// From now on a lost path to the peer, which takes new offers, is no failure before `--give-up-after`.
+    pub fn heal(&mut self, key: u64) {
+        let limit = self.config.give_up_after;
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.negotiation.heal();
+            slot.healing.get_or_insert_with(|| Healing::new(slot.polite, limit));
+        }
+    }
+
     /// Handles a signal from the peer.
     pub fn signal(&mut self, key: u64, signal: Signal) {
         tracing::trace!(key, "the peer says: {signal}");
+        let is_description = matches!(signal, Signal::Sdp { .. });
         self.input(key, Input::Signal(signal));
+        let now = self.started.elapsed();
+        if let Some(slot) = self.slots.get_mut(&key).filter(|_| is_description) {
+            slot.healing.iter_mut().for_each(|healing| healing.peer_spoke(now));
+        }
     }
 
     /// Sends `text` to the peer as soon as a data channel is open.
@@ -237,7 +285,11 @@ impl Engine {
 
     /// Sets whether signalling is lost or ambiguous, so that peers learn from DTLS that we are gone.
     pub fn set_cut_off(&mut self, is_cut_off: bool) {
-        self.is_cut_off = is_cut_off;
+        if std::mem::replace(&mut self.is_cut_off, is_cut_off) && !is_cut_off {
+            let now = self.started.elapsed();
+            let healing = self.slots.values_mut().filter_map(|slot| slot.healing.as_mut());
+            healing.for_each(|healing| healing.signalling_back(now));
+        }
     }
 
     /// Whether a text still waits to be sent to the peer.
@@ -252,11 +304,13 @@ impl Engine {
 
     /// Closes a peer.
     pub fn close(&mut self, key: u64) {
-        if let Some(slot) = self.slots.remove(&key)
-            && let Some(peer) = slot.peer
-        {
+        if let Some(slot) = self.slots.remove(&key) {
             // GStreamer can send the alert only after the DTLS handshake.
-            peer.close(&self.reaper, self.is_cut_off && slot.connected.is_some());
+            let peer = slot.peer.map(|peer| (peer, slot.up.is_some()));
+            let former = slot.former.map(|former| (former.peer, true));
+            for (peer, is_up) in peer.into_iter().chain(former) {
+                peer.close(&self.reaper, self.is_cut_off && is_up);
+            }
         }
         if !self.slots.values().any(|slot| slot.connected.is_some()) {
             self.own = None;
@@ -307,13 +361,12 @@ impl Engine {
 
     /// The number of video frames decoded from the peer.
     pub fn frames(&self, key: u64) -> u64 {
-        self.slots.get(&key).and_then(|slot| slot.peer.as_ref()).map_or(0, |peer| peer.meter().frames())
+        self.slots.get(&key).and_then(Slot::shown).map_or(0, |peer| peer.meter().frames())
     }
 
     /// The time since the last packet of any kind from the peer; `None` without a pipeline.
     pub fn silence(&self, key: u64) -> Option<Duration> {
-        let peer = self.slots.get(&key).and_then(|slot| slot.peer.as_ref());
-        peer.map(|peer| peer.meter().silence())
+        self.slots.get(&key).and_then(Slot::shown).map(|peer| peer.meter().silence())
     }
 
     /// Whether media are received from the peer, which would arrive all the time.
@@ -333,8 +386,9 @@ impl Engine {
         let negotiations =
             slots.clone().filter_map(|slot| slot.negotiation.deadline()).map(|at| self.started + at);
         let reports = slots.flat_map(|slot| [slot.next_stats, slot.next_picture]).flatten();
-        let look = self.source.is_some().then_some(self.next_look);
-        negotiations.chain(reports).chain(look).min()
+        let look = self.source.is_some().then_some(self.next_look.min(self.next_arrangement));
+        let watch = self.slots.values().any(Slot::is_watched).then_some(self.next_watch);
+        negotiations.chain(reports).chain(look).chain(watch).min()
     }
 
     /// Handles what is due: deadlines of negotiations, statistics and pictures of connected peers, and a look at
@@ -350,13 +404,71 @@ impl Engine {
             self.next_look = now + LOOK_EVERY;
             self.look();
         }
+        if self.next_arrangement <= now {
+            let are_several = self.source.as_ref().is_some_and(Source::arrange);
+            self.next_arrangement = now + if are_several { ARRANGE_EVERY } else { LOOK_EVERY };
+        }
+        if self.next_watch <= now {
+            self.next_watch = now + WATCH_EVERY;
+            self.watch(now);
+        }
+    }
+
+    /// Looks at the paths to connected peers.
+    fn watch(&mut self, now: Instant) {
+        let watched: Vec<u64> =
+            self.slots.iter().filter(|(_, slot)| slot.is_watched()).map(|(key, _)| *key).collect();
+        if watched.is_empty() {
+            return;
+        }
+        let (at, changed) = (self.started.elapsed(), self.addresses_changed(now));
+        for key in watched {
+            let Some(slot) = self.slots.get_mut(&key) else { continue };
+            if slot.up.is_some_and(|up| now >= up + SWITCH_LIMIT) {
+                slot.forget_former(&self.reaper);
+            }
+            let silence = slot.telling_silence();
+            let Some(healing) = &mut slot.healing else { continue };
+            if changed {
+                healing.addresses_changed(at);
+            }
+            let effects = healing.look(at, silence, !self.is_cut_off);
+            self.carry_out_healing(key, effects);
+        }
+    }
+
+    /// Whether this machine's addresses have changed since the last look.
+    fn addresses_changed(&mut self, now: Instant) -> bool {
+        if self.addresses.as_ref().is_some_and(|(read, _)| now < *read + ADDRESSES_EVERY) {
+            return false;
+        }
+        let addresses = own_addresses();
+        let before = self.addresses.replace((now, addresses.clone()));
+        before.is_some_and(|(_, before)| before != addresses)
+    }
+
+    fn carry_out_healing(&mut self, key: u64, effects: Vec<healing::Effect>) {
+        for effect in effects {
+            match effect {
+                healing::Effect::ReportLost => self.out.push_back((key, Out::Tell(Event::PathLost))),
+                healing::Effect::ReportBack(gap) => {
+                    self.out.push_back((key, Out::Tell(Event::path_back(gap))));
+                }
+                healing::Effect::Offer => self.input(key, Input::Heal),
+                healing::Effect::GiveUp => {
+                    let seconds = self.config.give_up_after.as_secs_f64();
+                    let reason = format!("the path to the peer was lost, and there was none for {seconds} s");
+                    self.fail(key, "connected", Failure::new(ExitCode::IceFailed, reason));
+                }
+            }
+        }
     }
 
     fn report_stats(&mut self, key: u64, now: Instant) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let Some(due) = slot.next_stats.filter(|due| *due <= now) else { return };
         slot.next_stats = Some((due + self.config.stats_interval).max(now));
-        if let Some(peer) = &mut slot.peer {
+        if let Some(peer) = slot.shown() {
             self.out.push_back((key, Out::Tell(Event::Stats(Box::new(peer.stats())))));
         }
     }
@@ -364,7 +476,7 @@ impl Engine {
     /// Reports that the peer's picture is stale, or live again.
     fn report_picture(&mut self, key: u64, now: Instant) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
-        let (Some(due), Some(peer)) = (slot.next_picture, &slot.peer) else { return };
+        let (Some(due), Some(peer)) = (slot.next_picture, slot.shown()) else { return };
         if due > now {
             return;
         }
@@ -392,14 +504,16 @@ impl Engine {
             let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.connected.is_some()) else {
                 continue;
             };
-            let Some(peer) = &mut slot.peer else { continue };
+            let flows = slot.negotiation.flows();
+            let heals = slot.healing.is_some();
+            slot.shown_seat().into_iter().for_each(Seat::look);
+            let Some(peer) = slot.shown_mut() else { continue };
             if let Some(Err(failure)) = self.source.as_ref().map(|source| peer.go_on(source)) {
                 self.fail(key, "connected", failure);
                 continue;
             }
-            slot.seat.iter().for_each(Seat::look);
             peer.look();
-            if has_vanished(peer.meter().silence(), &slot.negotiation.flows()) {
+            if !heals && has_vanished(peer.meter().silence(), &flows) {
                 let seconds = SILENCE_LIMIT.as_secs();
                 let reason = format!("nothing came from the peer for {seconds} s: it has vanished");
                 self.fail(key, "connected", Failure::new(ExitCode::NoMedia, reason));
@@ -428,7 +542,12 @@ impl Engine {
                 self.input(key, Input::Refused("the DTLS handshake failed".into()));
             }
             PeerEvent::DtlsClosed => self.dtls_closed(key),
-            PeerEvent::First(first) => self.out.push_back((key, Out::Tell(first_event(first)))),
+            PeerEvent::First(first) => {
+                if matches!(first, First::Video { .. }) {
+                    slot.forget_former(&self.reaper);
+                }
+                self.out.push_back((key, Out::Tell(first_event(first))));
+            }
             PeerEvent::ChannelOpen => {
                 slot.say_what_waits();
                 if !std::mem::replace(&mut slot.data_open, true) {
@@ -491,7 +610,16 @@ impl Engine {
             }
             Effect::Report(milestone) => self.report(key, milestone),
             Effect::Fail(failure) => self.fail_negotiation(key, failure),
-            Effect::Rebuild { keeps_channels } => self.forget_peer(key, keeps_channels),
+            Effect::Rebuild { keeps_channels } => {
+                self.replace_peer(key, keeps_channels);
+                self.out.push_back((key, Out::Rebuilt));
+            }
+            Effect::Heal => self.replace_peer(key, false),
+            Effect::PathLost => {
+                let now = self.started.elapsed();
+                let effects = slot.healing.as_mut().map(|healing| healing.failed(now));
+                self.carry_out_healing(key, effects.unwrap_or_default());
+            }
             Effect::Resolve(index, candidate, name) => self.look_up(key, index, candidate, name),
             Effect::ApplyOffer(offer) if slot.peer.is_some() => return self.extend(key, &offer),
             Effect::CreateOffer | Effect::ApplyOffer(_) => return self.begin(key, effect),
@@ -556,7 +684,7 @@ impl Engine {
     fn set_flows(&mut self, key: u64, flows: &[Flow]) -> Result<(), Failure> {
         let (Some(slot), Some(source)) = (self.slots.get_mut(&key), &self.source) else { return Ok(()) };
         match (&mut slot.peer, &slot.seat) {
-            (Some(peer), Some(seat)) if slot.connected.is_some() => {
+            (Some(peer), Some(seat)) if slot.up.is_some() => {
                 peer.set_flows(source, flows, &|kind| seat.sink(kind))
             }
             _ => Ok(()),
@@ -572,24 +700,31 @@ impl Engine {
         Ok(())
     }
 
-    fn forget_peer(&mut self, key: u64, keeps_channels: bool) {
+    /// Makes room for a new pipeline. If the peer was connected, the present one plays until the new one does.
+    fn replace_peer(&mut self, key: u64, keeps_channels: bool) {
         let generation = self.fresh();
         let Some(slot) = self.slots.get_mut(&key) else { return };
         slot.generation = generation;
-        slot.connected = None;
-        (slot.next_stats, slot.next_picture) = (None, None);
-        slot.seat = None;
         if !keeps_channels {
             slot.channels.clear();
         }
-        if let Some(peer) = slot.peer.take() {
-            if keeps_channels {
-                slot.channels = peer.lasting_channels();
-            }
+        let (was_up, seat) = (slot.up.take().is_some(), slot.seat.take());
+        let Some(peer) = slot.peer.take() else { return };
+        if keeps_channels {
+            slot.channels = peer.lasting_channels();
+        }
+        if was_up && slot.healing.is_some() {
+            slot.forget_former(&self.reaper);
+            peer.end_data();
+            slot.former = Some(Former { peer, seat });
+        } else {
             // The call goes on.
             peer.close(&self.reaper, false);
         }
-        self.out.push_back((key, Out::Rebuilt));
+        if slot.former.is_none() {
+            slot.connected = None;
+            slot.next_stats = None;
+        }
     }
 
     fn report(&mut self, key: u64, milestone: Milestone) {
@@ -600,14 +735,18 @@ impl Engine {
             Milestone::AnswerReceived => Event::AnswerReceived,
             Milestone::IceConnected => Event::IceConnected,
             Milestone::Connected => {
+                let (now, at) = (Instant::now(), self.started.elapsed());
+                let mut healed = Vec::new();
                 if let Some(slot) = self.slots.get_mut(&key) {
-                    let now = Instant::now();
-                    slot.connected = Some(now);
-                    slot.next_stats = Some(now + self.config.stats_interval);
-                    slot.next_picture = Some(now);
+                    slot.up = Some(now);
+                    slot.connected.get_or_insert(now);
+                    slot.next_stats.get_or_insert(now + self.config.stats_interval);
+                    slot.next_picture.get_or_insert(now);
+                    healed = slot.healing.as_mut().map_or(healed, |healing| healing.connected(at));
                 }
                 self.record_own();
                 self.out.push_back((key, Out::Connected));
+                self.carry_out_healing(key, healed);
                 return;
             }
         };
@@ -647,7 +786,7 @@ impl Engine {
     }
 
     fn dtls_closed(&mut self, key: u64) {
-        if self.connected(key).is_some() {
+        if self.slots.get(&key).is_some_and(|slot| slot.up.is_some()) {
             self.out.push_back((key, Out::HungUp));
         }
     }
@@ -690,12 +829,51 @@ impl Slot {
         let Some(peer) = self.peer.as_ref().filter(|peer| peer.is_verified()) else { return };
         self.to_say.retain(|text| !peer.say(text));
     }
+
+    /// The pipeline whose media count: the present one once it is connected, before that the one before it.
+    fn shown(&self) -> Option<&Peer> {
+        let former = self.former.as_ref().filter(|_| self.up.is_none()).map(|former| &former.peer);
+        former.or(self.peer.as_ref())
+    }
+
+    fn shown_mut(&mut self) -> Option<&mut Peer> {
+        let former = self.former.as_mut().filter(|_| self.up.is_none()).map(|former| &mut former.peer);
+        former.or(self.peer.as_mut())
+    }
+
+    fn shown_seat(&self) -> Option<&Seat> {
+        let former = self.former.as_ref().filter(|_| self.up.is_none());
+        former.map_or(self.seat.as_ref(), |former| former.seat.as_ref())
+    }
+
+    fn forget_former(&mut self, reaper: &Reaper) {
+        if let Some(former) = self.former.take() {
+            // The call goes on.
+            former.peer.close(reaper, false);
+        }
+    }
+
+    fn is_watched(&self) -> bool {
+        self.healing.is_some() && self.connected.is_some()
+    }
+
+    /// The time since the last packet of the peer, if that means something: it sends media, so packets come all the time.
+    fn telling_silence(&self) -> Option<Duration> {
+        let peer = self.shown()?;
+        peer.receives().then(|| peer.meter().silence())
+    }
 }
 
 /// Whether a peer with media flows was silent for too long. Without media, only libnice's checks watch the path.
 fn has_vanished(silence: Duration, flows: &[Flow]) -> bool {
     let is_used = |flow: &Flow| flow.direction.sends || flow.direction.receives;
     silence > SILENCE_LIMIT && flows.iter().any(is_used)
+}
+
+/// The addresses of this machine's interfaces that are up.
+fn own_addresses() -> BTreeSet<IpAddr> {
+    let all = if_addrs::get_if_addrs().unwrap_or_default();
+    all.into_iter().filter(|it| !it.is_loopback()).map(|it| it.ip()).collect()
 }
 
 async fn address_of(name: String) -> Option<IpAddr> {

@@ -183,6 +183,13 @@ pub enum Event {
     },
     /// The call has its session at the server again.
     SignallingBack,
+    /// Nothing comes from the peer any more; the call goes on.
+    PathLost,
+    /// There is a path to the peer again.
+    PathBack {
+        /// The time without one, in milliseconds.
+        gap_ms: u64,
+    },
     /// A call ended, or a peer left, before the text of `--send-text` was sent.
     TextUnsent {
         /// Why.
@@ -207,6 +214,11 @@ impl Event {
     pub fn reconnecting(reason: &str, pause: Duration) -> Self {
         let in_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         Self::Reconnecting { reason: reason.into(), in_ms }
+    }
+
+    /// A `path-back` event.
+    pub fn path_back(gap: Duration) -> Self {
+        Self::PathBack { gap_ms: u64::try_from(gap.as_millis()).unwrap_or(u64::MAX) }
     }
 }
 
@@ -378,6 +390,8 @@ impl fmt::Display for Event {
                 write!(f, "{kind} source {} lost: {}", printable(source), printable(reason))
             }
             Self::SourceBack { source, kind } => write!(f, "{kind} source {} is back", printable(source)),
+            Self::PathLost => f.write_str("the network path to the peer is lost, looking for another one"),
+            Self::PathBack { gap_ms } => write!(f, "there is a path to the peer again, after {gap_ms} ms"),
             Self::SignallingBack => f.write_str("the call has its session at the server again"),
             Self::SignallingLost { reason } => {
                 write!(

@@ -21,6 +21,7 @@ pub mod engine;
 pub mod events;
 pub mod exit;
 pub mod hangup;
+pub mod healing;
 pub mod http;
 pub mod ice;
 pub mod layout;

@@ -70,6 +70,8 @@ pub enum Input {
     IceFailed,
     /// DTLS is up, and the certificate is the announced one.
     Connected,
+    /// The path to the connected peer is lost: offer a new connection.
+    Heal,
     /// webrtcbin refused a description, or could not create one.
     Refused(String),
     /// [`Negotiation::deadline`] has passed.
@@ -106,6 +108,10 @@ pub enum Effect {
         /// again.
         keeps_channels: bool,
     },
+    /// Build another webrtcbin beside the present one, whose path is lost.
+    Heal,
+    /// The path to the connected peer is lost, or a new connection has found none. A later offer of either side may.
+    PathLost,
     /// Report progress to the user.
     Report(Milestone),
     /// The negotiation has failed and is over.
@@ -190,6 +196,9 @@ pub struct Negotiation {
     newer: Option<Remote>,
     last_answer: String,
     restarts: u32,
+    /// Whether a lost path is no failure, once the peer was connected.
+    heals: bool,
+    was_connected: bool,
     /// Limits new connections of the peer.
     patience: Patience,
     /// Limits later offers on the same connection.
@@ -221,6 +230,8 @@ impl Negotiation {
             newer: None,
             last_answer: String::new(),
             restarts: 0,
+            heals: false,
+            was_connected: false,
             patience: Patience::default(),
             changes: Patience::new(CHANGES_AT_ONCE, PAUSE_PER_CHANGE),
             remote_set: false,
@@ -236,6 +247,11 @@ impl Negotiation {
     #[must_use]
     pub fn with_ring(self, ring: Duration) -> Self {
         Self { ring, ..self }
+    }
+
+    /// From now on a lost path is reported with [`Effect::PathLost`] instead of as a failure.
+    pub fn heal(&mut self) {
+        self.heals = true;
     }
 
     /// Sets the codecs of descriptions that are made from now on.
@@ -289,6 +305,7 @@ impl Negotiation {
             Input::IceConnected => self.ice_connected(),
             Input::IceFailed => self.ice_failed(),
             Input::Connected => self.connected(),
+            Input::Heal => self.offer_again(now),
             Input::Refused(reason) => self.fail(self.phase, reason),
             Input::Deadline => self.deadline_passed(now),
         }
@@ -442,6 +459,32 @@ impl Negotiation {
         self.last_answer.clear();
         self.used.clear();
         (self.lookups, self.open_lookups, self.ended) = (0, 0, None);
+    }
+
+    /// Offers a new connection instead of one whose path is lost, or of an earlier offer.
+    fn offer_again(&mut self, now: Duration) -> Vec<Effect> {
+        if !self.may_heal() {
+            return Vec::new();
+        }
+        self.forget_the_old_transport();
+        self.held.clear();
+        self.state = State::Offering;
+        self.deadline = Some(now + self.limit);
+        vec![Effect::Heal, Effect::CreateOffer]
+    }
+
+    fn may_heal(&self) -> bool {
+        self.heals && self.was_connected
+    }
+
+    /// The path is lost. A new connection that has found none is forgotten.
+    fn lose_path(&mut self) -> Vec<Effect> {
+        if self.phase != Phase::Connected {
+            self.forget_the_old_transport();
+            self.state = State::Stable;
+            self.deadline = None;
+        }
+        vec![Effect::PathLost]
     }
 
     fn answered(&mut self, now: Duration, sdp: &str) -> Vec<Effect> {
@@ -643,6 +686,9 @@ impl Negotiation {
     }
 
     fn ice_failed(&mut self) -> Vec<Effect> {
+        if self.may_heal() {
+            return self.lose_path();
+        }
         if self.phase == Phase::Connected {
             return self.fail(Phase::Connected, "the network path to the peer broke".into());
         }
@@ -664,6 +710,7 @@ impl Negotiation {
         }
         let mut effects = self.ice_connected();
         self.phase = Phase::Connected;
+        (self.was_connected, self.restarts) = (true, 0);
         if self.state == State::Stable {
             self.deadline = None;
         }
@@ -674,6 +721,9 @@ impl Negotiation {
     fn deadline_passed(&mut self, now: Duration) -> Vec<Effect> {
         if self.deadline.is_none_or(|deadline| now < deadline) {
             return Vec::new();
+        }
+        if self.may_heal() && self.phase != Phase::Connected {
+            return self.lose_path();
         }
         let unanswered = matches!(self.state, State::OfferSent | State::Idle);
         let limit = if unanswered { self.limit + self.ring } else { self.limit };

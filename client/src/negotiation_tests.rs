@@ -571,7 +571,7 @@ proptest! {
             for effect in it.handle(Duration::from_millis(u64::from(step)), input) {
                 prop_assert!(!over);
                 match effect {
-                    Effect::Rebuild { .. } => (applied, announced, busy, setting) = (false, false, false, false),
+                    Effect::Rebuild { .. } | Effect::Heal => (applied, announced, busy, setting) = (false, false, false, false),
                     Effect::ApplyOffer(_) | Effect::ApplyAnswer(_) => {
                         prop_assert!(!busy);
                         (busy, applied) = (true, true);
@@ -591,4 +591,68 @@ proptest! {
             }
         }
     }
+}
+
+/// A peer that was connected, and whose lost path is healed.
+fn healing(mut it: Negotiation) -> Negotiation {
+    it.heal();
+    it
+}
+
+#[test]
+fn a_lost_path_is_healed_by_an_offer_for_a_new_connection() {
+    let mut it = healing(connected());
+    assert_eq!(it.handle(T0, Input::IceFailed), [Effect::PathLost]);
+    assert_eq!(it.handle(T0, Input::Heal), [Effect::Heal, Effect::CreateOffer]);
+    let effects = it.handle(T0, Input::Created(SdpType::Offer, sdp(SdpType::Offer, "mine2")));
+    assert!(matches!(&*effects, [Effect::Send(_), ..]));
+    it.handle(T0, signal(SdpType::Answer, "theirs2"));
+    it.handle(T0, Input::RemoteSet);
+    it.handle(T0, Input::IceConnected);
+    assert_eq!(it.handle(T0, Input::Connected), [Effect::Report(Milestone::Connected)]);
+    assert_eq!(it.deadline(), None);
+}
+
+#[test]
+fn an_attempt_that_finds_no_path_is_no_failure_and_the_peer_may_make_the_next_one() {
+    let mut it = healing(called());
+    it.handle(T0, Input::Heal);
+    it.handle(T0, Input::Created(SdpType::Offer, sdp(SdpType::Offer, "mine2")));
+    assert_eq!(it.deadline(), Some(LIMIT));
+    assert_eq!(it.handle(LIMIT, Input::Deadline), [Effect::PathLost]);
+    assert_eq!((it.deadline(), it.handle(LIMIT, signal(SdpType::Answer, "late"))), (None, vec![]));
+    let effects = it.handle(LIMIT, new_peer(1));
+    assert!(effects.contains(&Effect::Rebuild { keeps_channels: false }), "{effects:?}");
+    assert!(matches!(effects.last(), Some(Effect::ApplyOffer(_))));
+    assert_eq!(it.handle(LIMIT, Input::IceFailed), [Effect::PathLost]);
+    assert_eq!(it.handle(LIMIT, Input::Heal), [Effect::Heal, Effect::CreateOffer]);
+}
+
+#[test]
+fn of_two_that_heal_at_once_one_answers_the_other() {
+    let offer_again = |it: &mut Negotiation| {
+        it.handle(T0, Input::Heal);
+        it.handle(T0, Input::Created(SdpType::Offer, sdp(SdpType::Offer, "mine2")));
+    };
+    let mut impolite = healing(connected());
+    offer_again(&mut impolite);
+    assert_eq!(impolite.handle(T0, new_peer(1)), []);
+    let mut polite = offered(true);
+    polite.handle(T0, signal(SdpType::Answer, "theirs"));
+    polite.handle(T0, Input::RemoteSet);
+    polite.handle(T0, Input::Connected);
+    let mut polite = healing(polite);
+    offer_again(&mut polite);
+    let effects = polite.handle(T0, new_peer(1));
+    assert!(effects.contains(&Effect::Rebuild { keeps_channels: false }), "{effects:?}");
+}
+
+#[test]
+fn a_peer_that_was_never_connected_or_does_not_heal_fails_as_before() {
+    let mut never = healing(offered(false));
+    assert_eq!(never.handle(T0, Input::Heal), []);
+    assert!(failure(&never.handle(LIMIT, Input::Deadline)).is_some());
+    let mut other = connected();
+    assert_eq!(other.handle(T0, Input::Heal), []);
+    assert!(failure(&other.handle(T0, Input::IceFailed)).is_some());
 }

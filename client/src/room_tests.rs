@@ -354,7 +354,7 @@ impl World {
                     }
                     return self.rest_of_send(who, peer, is_answer);
                 }
-                negotiation::Effect::Rebuild { .. } => {
+                negotiation::Effect::Rebuild { .. } | negotiation::Effect::Heal => {
                     self.generation += 1;
                     (pair.generation, pair.local, pair.remote) = (self.generation, None, None);
                 }
@@ -362,6 +362,7 @@ impl World {
                 negotiation::Effect::AddCandidate(..)
                 | negotiation::Effect::Flow(_)
                 | negotiation::Effect::Resolve(..)
+                | negotiation::Effect::PathLost
                 | negotiation::Effect::Report(_) => {}
                 negotiation::Effect::Fail(failure) => panic!("{who} with {peer}: {failure:?}"),
             }

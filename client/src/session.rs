@@ -313,6 +313,9 @@ impl Call {
             Out::Tell(event) => app.reporter.tell(peer, &event),
             Out::Connected => {
                 self.was_connected = true;
+                if self.resumption.is_agreed() {
+                    app.engine.heal(self.key);
+                }
                 app.reporter.tell(peer, &Event::DtlsConnected);
             }
             Out::Rebuilt | Out::Failed { .. } | Out::HungUp => {}

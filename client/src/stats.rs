@@ -135,6 +135,9 @@ pub struct SentStats {
     /// The codec of the audio, while it is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audio_codec: Option<&'static str>,
+    /// The picture that this peer gets: `full`, `half` or `quarter`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video_tier: Option<&'static str>,
     /// Encoded video frames for this peer.
     pub video_frames: u64,
     /// Video frames of these that were dropped because the peer's queue was full.

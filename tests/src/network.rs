@@ -95,11 +95,18 @@ impl Network {
         ip(&[&["-n", name, "neigh", "add", address], &nobody[..]].concat());
     }
 
-    /// Moves a device of this machine into the network, and gives it an address there.
+    /// Moves a device of this machine into the network, and gives it an address there: only this one, none of IPv6.
     pub(crate) fn adopt(&self, device: &str, address: &str) {
         ip(&["link", "set", device, "netns", &self.name]);
         ip(&["-n", &self.name, "addr", "add", address, "dev", device]);
+        ip(&["-n", &self.name, "link", "set", device, "addrgenmode", "none"]);
         ip(&["-n", &self.name, "link", "set", device, "up"]);
+    }
+
+    /// Replaces the address of a device there.
+    pub(crate) fn renumber(&self, device: &str, old: &str, new: &str) {
+        ip(&["-n", &self.name, "addr", "del", old, "dev", device]);
+        ip(&["-n", &self.name, "addr", "add", new, "dev", device]);
     }
 
     /// Where `ip netns exec` looks for files to put in the place of those in /etc.
@@ -130,6 +137,11 @@ impl Network {
     /// Cuts the link, without notice to either end.
     pub fn cut(&self) {
         ip(&["link", "set", &self.cable(), "down"]);
+    }
+
+    /// Connects the link again after [`Network::cut`].
+    pub fn restore(&self) {
+        ip(&["link", "set", &self.cable(), "up"]);
     }
 
     fn cable(&self) -> String {

@@ -35,6 +35,7 @@ pub struct Wire {
     waker: Waker,
     relay: Option<JoinHandle<()>>,
     addresses: [String; 2],
+    names: [String; 2],
 }
 
 #[derive(Debug)]
@@ -62,7 +63,7 @@ impl Wire {
             let user = rustix::process::getuid().as_raw().to_string();
             ip(&["tuntap", "add", "dev", name, "mode", "tun", "user", &user]);
             let device = callbin_foreign::tun::open(name).expect("the kernel has /dev/net/tun");
-            network.adopt(name, &format!("{}/30", addresses[end]));
+            network.adopt(name, &format!("{}/24", addresses[end]));
             device
         });
         let lines = [THERE, BACK].map(|direction| Line::new(conditions, seed * 2 + direction as u64));
@@ -72,7 +73,7 @@ impl Wire {
         let waker = Waker::new(poll.registry(), CHANGED).expect("the kernel has eventfd");
         let run = shared.clone();
         let relay = thread::spawn(move || run.relay(poll, ends));
-        Self { shared, waker, relay: Some(relay), addresses }
+        Self { shared, waker, relay: Some(relay), addresses, names }
     }
 
     /// Changes one direction.
@@ -85,6 +86,16 @@ impl Wire {
     /// Changes both directions.
     pub fn change_both(&self, conditions: Conditions) {
         [THERE, BACK].into_iter().for_each(|direction| self.change(direction, conditions));
+    }
+
+    /// Gives one end, in this network, another address instead of the present one, like a host that enters another Wi-Fi.
+    pub fn renumber(&mut self, network: &Network, end: usize) {
+        let old = std::mem::take(&mut self.addresses[end]);
+        let (subnet, host) = old.rsplit_once('.').expect("it has dots");
+        let host: u32 = host.parse().expect("it ends in a number");
+        let new = format!("{subnet}.{}", host + 2);
+        network.renumber(&self.names[end], &format!("{old}/24"), &format!("{new}/24"));
+        self.addresses[end] = new;
     }
 
     /// What happened in a direction so far.

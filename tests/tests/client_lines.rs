@@ -3,7 +3,24 @@
 use std::time::Duration;
 
 use callbin_line::Conditions;
-use callbin_tests::{Client, Network, Server, Wire, client::Event, machine, process::program};
+use callbin_tests::{
+    Client, Network, Server, Wire,
+    client::{Event, STATS_OFTEN},
+    machine,
+    process::program,
+    wire::THERE,
+};
+
+/// The picture of all clients here.
+const PICTURE: [&str; 6] = ["--bitrate", "1000", "--fps", "30", "--size", "640x480"];
+
+/// A client in a network of its own.
+fn client(network: &Network, server: &Server, args: &[&str]) -> Client {
+    let mut command = network.command(program("callbin"));
+    let url = format!("ws://{}:{}", network.host(), server.port());
+    command.args(args).args(["--server", &url, "--events", "json", "--headless"]);
+    Client::spawn(command.args(PICTURE))
+}
 
 /// Two clients in networks of their own, connected by a line.
 struct Call {
@@ -22,15 +39,9 @@ fn call_over(conditions: Conditions) -> Call {
     let server = Server::spawn_reachable(&[]);
     let networks = [Network::start(), Network::start()];
     let wire = Wire::between(&networks[0], &networks[1], conditions, 1);
-    let client = |network: &Network, args: &[&str]| {
-        let mut command = network.command(program("callbin"));
-        let url = format!("ws://{}:{}", network.host(), server.port());
-        command.args(args).args(["--server", &url, "--events", "json", "--headless"]);
-        Client::spawn(command.args(["--bitrate", "1000", "--fps", "30", "--size", "640x480"]))
-    };
-    let mut waiting = client(&networks[1], &["wait", "--id", "waiting"]);
+    let mut waiting = client(&networks[1], &server, &["wait", "--id", "waiting"]);
     waiting.wait_for("registered");
-    let mut caller = client(&networks[0], &["call", "waiting"]);
+    let mut caller = client(&networks[0], &server, &["call", "waiting"]);
     caller.wait_for("first-video");
     waiting.wait_for("first-video");
     Call { caller, waiting, wire, networks, _server: server }
@@ -90,12 +101,11 @@ fn the_age_of_the_picture_is_that_of_the_line() {
     // Both have one clock, and both directions take equally long. The first packets wait for each other.
     let known = |stats: &Event| {
         let error = (140.0..160.0).contains(&stats.number("/video/clock/error_ms"));
-        error && stats.number("/video/clock/ahead_ms").abs() < 10.0 && age(stats) > 0.0
+        error && stats.number("/video/clock/ahead_ms").abs() < 10.0 && (140.0..400.0).contains(&age(stats))
     };
     for client in [&mut waiting, &mut caller] {
-        let far = client.wait_for_stats("an age", known);
+        let far = client.wait_for_stats("the age of a long line", known);
         assert_eq!(far.text("/video/capture_time"), "abs-capture-time");
-        assert!((140.0..400.0).contains(&age(&far)), "{:?}", far.json());
     }
     wire.change_both(line(0));
     for client in [&mut waiting, &mut caller] {
@@ -124,4 +134,53 @@ fn a_picture_that_stops_is_stale_until_the_line_is_back() {
         client.wait_for("picture-live");
     }
     caller.hang_up();
+}
+
+#[test]
+fn one_thin_line_lowers_no_other_viewers_picture() {
+    let _machine = machine::alone();
+    let server = Server::spawn_reachable(&[]);
+    let networks = [Network::start(), Network::start(), Network::start()];
+    let [here, near, far] = &networks;
+    let lines = [near, far].map(|there| Wire::between(here, there, Conditions::default(), 1));
+    let join = |network: &Network, id: &str, flag: &str| {
+        let args = [&["room", "r", "--id", id, flag][..], &STATS_OFTEN].concat();
+        let mut client = client(network, &server, &args);
+        client.wait_for("joined");
+        client
+    };
+    let mut sender = join(here, "sender", "--send-only");
+    let mut viewers = [join(near, "near", "--receive-only"), join(far, "far", "--receive-only")];
+    for viewer in &mut viewers {
+        viewer.wait_for_stats("the whole picture", |stats| {
+            stats.number("/video/width") == 640.0 && stats.number("/video/fps") > 25.0
+        });
+    }
+    let [near, far] = &mut viewers;
+    near.forget();
+    lines[1].change(
+        THERE,
+        Conditions {
+            rate: Some(300_000),
+            delay: Duration::from_millis(20),
+            queue: Duration::from_millis(500),
+            ..Conditions::default()
+        },
+    );
+    let smaller = far.wait_for_stats("a smaller picture without gaps", |stats| {
+        stats.number("/video/width") < 640.0 && stats.number("/video/fps") > 20.0
+    });
+    sender.wait_for_stats("the tier", |stats| {
+        stats.peer() == Some("far") && stats.text("/sent/video_tier") == "half"
+    });
+    assert_eq!(sender.fresh_stats("near").text("/sent/video_tier"), "full");
+    assert!(smaller.number("/video/width") >= 160.0);
+    // All that the other viewer saw meanwhile. Before the other line is known to be thin, it lowers the bit rate a little.
+    let first = near.wait_for("stats");
+    let last = near.fresh_stats("sender");
+    assert_eq!(last.number("/video/width"), 640.0);
+    let seconds = (last.ms() - first.ms()) as f64 / 1000.0;
+    let fps = (last.number("/video/frames") - first.number("/video/frames")) / seconds;
+    let kbits = (last.number("/video/bytes") - first.number("/video/bytes")) / seconds * 8.0 / 1000.0;
+    assert!(fps > 27.0 && kbits > 560.0, "{fps} frames and {kbits} kbit per second, in {seconds} s");
 }

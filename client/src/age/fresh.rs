@@ -139,6 +139,14 @@ mod tests {
     }
 
     #[test]
+    fn the_next_look_is_in_time_for_a_limit_that_is_not_known_yet() {
+        let mut fresh = Fresh::default();
+        fresh.frame(ms(0));
+        let (state, next) = fresh.look(ms(0), true);
+        assert!(state == State::Live && next <= LEAST, "{state:?} {next:?}");
+    }
+
+    #[test]
     fn one_frame_is_not_enough_to_be_live() {
         let all = [frames(0, 1000, 33), vec![3000], frames(9000, 10_000, 33)].concat();
         assert_eq!(changes(&all, 10_000, |_| true), [(990 + 500, "stale"), (9033, "live")]);

@@ -8,6 +8,7 @@ pub mod receive;
 pub mod source;
 pub mod target;
 pub mod timing;
+mod track;
 
 use gst::prelude::*;
 

@@ -1,16 +1,8 @@
-//! The media that this process sends: each medium is captured once, and encoded once per codec in use for any number of
-//! peers.
-
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    task::Poll,
-    thread,
-    time::Duration,
-};
+//! The media that this process sends: each medium is captured once, and encoded once per codec and tier in use for any
+//! number of peers.
 
 use super::{
     encode::{
-        Encoding,
         codec::{Format, Formats},
         feed::Feed,
         share::Share,
@@ -19,11 +11,9 @@ use super::{
     input::{self, Input, news::News},
     target::Target,
     timing::Timing,
+    track::Track,
 };
 use crate::{cli::Media, exit::Failure, sdp::Kind};
-
-/// An encoder without peers is freed after this time, except the first one of each medium.
-const KEPT: Duration = Duration::from_secs(30);
 
 /// The running inputs and encoders, and the clock that all pipelines share.
 #[derive(Debug)]
@@ -33,16 +23,6 @@ pub struct Source {
     pub target: Target,
     /// Clock and base time of every peer's pipeline, so that timestamps mean the same in all of them.
     pub timing: Timing,
-    media: Media,
-}
-
-/// One medium.
-#[derive(Debug)]
-struct Track {
-    kind: Kind,
-    // Dropped in this order: the encoders take from the input.
-    encodings: Mutex<Vec<Encoding>>,
-    input: Input,
 }
 
 impl Source {
@@ -54,17 +34,21 @@ impl Source {
         let cameras = inputs.iter().filter(|input| input.kind() == Kind::Video).count();
         let cameras = u32::try_from(cameras.max(1)).unwrap_or(u32::MAX);
         let one = Media { bitrate: (media.bitrate / cameras).max(16), ..media.clone() };
-        let tracks = inputs.into_iter().map(|input| Track::start(input, formats, &one, &timing));
-        let tracks = tracks.collect::<Result<Vec<_>, _>>()?;
-        let is_sent = |format: &Format| tracks.iter().any(|track| track.kind == format.kind());
+        let start = |input: Input| {
+            let format = formats.of(input.kind()).next();
+            let format = format.ok_or_else(|| Failure::internal("no codec for a medium that is sent"))?;
+            Track::start(input, format, &one, &timing)
+        };
+        let tracks = inputs.into_iter().map(start).collect::<Result<Vec<_>, _>>()?;
+        let is_sent = |format: &Format| tracks.iter().any(|track| track.kind() == format.kind());
         trial::prepare(formats.iter().filter(is_sent).collect(), &one);
-        Ok(Self { tracks, target: Target::of(media, formats), timing, media: one })
+        Ok(Self { tracks, target: Target::of(media, formats), timing })
     }
 
     /// Opens cameras and other sources, if that was not done before. Until then only encoders run, so that a client that
     /// waits uses no device.
     pub fn open(&self) {
-        self.tracks.iter().for_each(|track| track.input.open());
+        self.tracks.iter().for_each(|track| track.input().open());
     }
 
     /// Whether media of this kind are sent.
@@ -82,85 +66,52 @@ impl Source {
         share: Option<Share>,
     ) -> Result<Option<Feed>, Failure> {
         let Some(track) = self.track(format.kind(), track) else { return Ok(None) };
-        let mut encodings = track.encodings();
-        let encoding = match encodings.iter().position(|it| it.format() == format) {
-            Some(at) => encodings.get(at),
-            None => {
-                // This runs on the app's loop, which must not wait for a driver.
-                let Poll::Ready(encoder) = trial::known(format) else { return Ok(None) };
-                encodings.push(Encoding::start(format, encoder, &track.input, &self.media, &self.timing)?);
-                encodings.last()
-            }
-        };
-        let Some(encoding) = encoding else { return Ok(None) };
-        let feed = encoding.attach(appsrc, share);
-        if format.kind() == Kind::Video {
-            encoding.request_key_frame();
-        }
-        Ok(feed)
+        track.attach(format, appsrc, share)
+    }
+
+    /// Gives each peer the picture that suits its path. Returns whether there are several peers: call it some times per second
+    /// then, and once per second otherwise.
+    pub fn arrange(&self) -> bool {
+        let videos = self.tracks.iter().filter(|track| track.kind() == Kind::Video);
+        videos.map(Track::arrange).fold(false, |several, it| several | it)
     }
 
     /// The name that the user gave to a track.
     pub fn name(&self, kind: Kind, track: usize) -> Option<&str> {
-        self.track(kind, track)?.input.name()
+        self.track(kind, track)?.input().name()
     }
 
     /// Frees encoders that no peer has used for a while.
     pub fn free_unused(&self) {
-        self.tracks.iter().for_each(|track| track.free_unused(KEPT));
+        self.tracks.iter().for_each(Track::free_unused);
     }
 
     /// The codecs that are encoded now.
     pub fn formats(&self) -> Formats {
-        self.tracks
-            .iter()
-            .flat_map(|track| track.encodings().iter().map(Encoding::format).collect::<Vec<_>>())
-            .collect()
+        self.tracks.iter().flat_map(Track::formats).collect()
     }
 
     /// The tracks of a kind have numbers from 0, in the order of the flags.
     fn track(&self, kind: Kind, number: usize) -> Option<&Track> {
-        self.tracks.iter().filter(|track| track.kind == kind).nth(number)
+        self.tracks.iter().filter(|track| track.kind() == kind).nth(number)
     }
 
     /// The first error of an input or encoder that was not returned yet.
     pub fn error(&self) -> Option<String> {
-        self.tracks.iter().find_map(|track| {
-            track.input.error().or_else(|| track.encodings().iter().find_map(Encoding::error))
-        })
-    }
-}
-
-impl Track {
-    fn start(input: Input, formats: Formats, media: &Media, timing: &Timing) -> Result<Self, Failure> {
-        let kind = input.kind();
-        let format =
-            formats.of(kind).next().ok_or_else(|| Failure::internal("no codec for a medium that is sent"))?;
-        let first = Encoding::start(format, trial::best(format, media), &input, media, timing)?;
-        Ok(Self { kind, encodings: Mutex::new(vec![first]), input })
-    }
-
-    fn encodings(&self) -> MutexGuard<'_, Vec<Encoding>> {
-        self.encodings.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The first encoder stays: the next peer most likely needs it.
-    fn free_unused(&self, kept: Duration) {
-        let mut encodings = self.encodings();
-        let unused = |at: usize, it: &Encoding| at > 0 && it.is_unused_for(kept);
-        while let Some(at) = encodings.iter().enumerate().position(|(at, it)| unused(at, it)) {
-            let encoding = encodings.remove(at);
-            tracing::debug!(format = %encoding.format(), "an encoder without peers ends");
-            // An encoder may take a while to end.
-            let _ = thread::Builder::new().name("encoder-end".into()).spawn(move || drop(encoding));
-        }
+        self.tracks.iter().find_map(Track::error)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::media::{encode::configure, target::tests::media};
+    use crate::media::{
+        encode::{configure, tiers::Tier},
+        target::tests::media,
+    };
+    use gst::prelude::*;
 
     #[test]
     fn each_codec_in_use_has_one_encoder_and_an_unused_one_ends() {
@@ -180,13 +131,106 @@ mod tests {
             .each_ref()
             .map(|it| source.attach(Format::Vp9, 0, it, Some(Share::new(100_000))).unwrap().unwrap());
         assert_eq!(running(), [Format::Vp8, Format::Vp9, Format::Opus]);
-        assert_eq!(source.tracks[0].encodings().len(), 2, "one encoder serves both peers");
-        source.tracks[0].free_unused(Duration::ZERO);
+        assert_eq!(source.tracks[0].formats().len(), 2, "one encoder serves both peers");
+        source.tracks[0].free_unused_for(Duration::ZERO, Duration::ZERO);
         assert_eq!(running().len(), 3, "it has peers");
         drop(feeds);
         source.free_unused();
         assert_eq!(running().len(), 3, "its peers left just now");
-        source.tracks.iter().for_each(|track| track.free_unused(Duration::ZERO));
+        source.tracks.iter().for_each(|track| track.free_unused_for(Duration::ZERO, Duration::ZERO));
         assert_eq!(running(), [Format::Vp8, Format::Opus], "the first ones stay");
+    }
+
+    /// A peer: its entry, and what comes out of its queue.
+    struct Viewer {
+        entry: gst_app::AppSrc,
+        sink: gst_app::AppSink,
+        pipeline: gst::Pipeline,
+        last: Option<gst::ClockTime>,
+    }
+
+    impl Viewer {
+        fn new(source: &Source, decoder: &str) -> Self {
+            let pipeline = gst::Pipeline::new();
+            let entry = gst_app::AppSrc::builder().build();
+            configure(&entry);
+            let decoder = gst::ElementFactory::make(decoder).build().unwrap();
+            let sink = gst_app::AppSink::builder().sync(false).build();
+            let all = [entry.upcast_ref::<gst::Element>(), &decoder, sink.upcast_ref()];
+            pipeline.add_many(all).unwrap();
+            gst::Element::link_many(all).unwrap();
+            source.timing.apply(&pipeline);
+            pipeline.set_state(gst::State::Playing).unwrap();
+            Self { entry, sink, pipeline, last: None }
+        }
+
+        /// The width of the next picture, which is not older than the one before, and follows it without a gap.
+        fn width(&mut self) -> i32 {
+            let sample =
+                self.sink.try_pull_sample(gst::ClockTime::from_seconds(10)).expect("a picture in time");
+            let time = sample.buffer().unwrap().pts().unwrap();
+            if let Some(last) = self.last.replace(time) {
+                assert!(time > last, "{last} {time}");
+                // Frames come every 100 ms. On a busy machine the last ones of the former encoder may be late.
+                assert!(time - last < gst::ClockTime::SECOND, "{last} {time}");
+            }
+            sample.caps().unwrap().structure(0).unwrap().get("width").unwrap()
+        }
+
+        fn wait_for_width(&mut self, width: i32) {
+            assert!((0..300).any(|_| self.width() == width), "never {width} wide");
+        }
+    }
+
+    impl Drop for Viewer {
+        fn drop(&mut self) {
+            let _ = self.pipeline.set_state(gst::State::Null);
+        }
+    }
+
+    fn a_peer_is_moved_at_a_key_frame(format: Format, decoder: &str) {
+        gst::init().unwrap();
+        let media = media(&["--size", "640x480", "--fps", "10", "--no-audio"]);
+        let source = Source::start(&media, [format].into_iter().collect(), &News::new().0).unwrap();
+        let mut viewers = [(); 2].map(|()| Viewer::new(&source, decoder));
+        let shares = [Share::new(1_000_000), Share::new(1_000_000)];
+        let feed = |at: usize| source.attach(format, 0, &viewers[at].entry, Some(shares[at].clone()));
+        let feeds = [0, 1].map(|at| feed(at).unwrap().unwrap());
+        let tiers = || source.tracks[0].tiers();
+        viewers.iter_mut().for_each(|it| it.wait_for_width(640));
+        assert!(source.arrange(), "there are two");
+        assert_eq!(tiers(), [Tier::Full]);
+
+        shares[1].set(100_000, 0);
+        source.arrange();
+        assert_eq!(tiers(), [Tier::Full, Tier::Half]);
+        viewers[1].wait_for_width(320);
+        assert_eq!(feeds.each_ref().map(Feed::tier), [Tier::Full, Tier::Half]);
+        // The other one saw all frames, and sees more of them.
+        (0..15).for_each(|_| assert_eq!(viewers[0].width(), 640));
+        (0..15).for_each(|_| assert_eq!(viewers[1].width(), 320));
+
+        let [first, second] = feeds;
+        drop(first);
+        assert!(!source.arrange(), "one is alone");
+        // Its path carries a smaller picture only.
+        assert_eq!(second.tier(), Tier::Half, "until a key frame comes");
+        shares[1].set(1_000_000, 0);
+        viewers[1].wait_for_width(640);
+        assert_eq!(second.tier(), Tier::Full);
+        source.tracks[0].free_unused_for(Duration::MAX, Duration::ZERO);
+        assert_eq!(tiers(), [Tier::Full], "the other encoder ends");
+        (0..15).for_each(|_| assert_eq!(viewers[1].width(), 640));
+        assert_eq!(second.dropped(), 0);
+    }
+
+    #[test]
+    fn a_peer_is_moved_at_a_key_frame_of_vp8() {
+        a_peer_is_moved_at_a_key_frame(Format::Vp8, "vp8dec");
+    }
+
+    #[test]
+    fn a_peer_is_moved_at_a_key_frame_of_h264() {
+        a_peer_is_moved_at_a_key_frame(Format::H264, "avdec_h264");
     }
 }

@@ -149,6 +149,8 @@ pub struct PeerConfig {
     pub tunnels: Arc<Tunnels>,
     /// The time between two reports of statistics.
     pub stats_interval: Duration,
+    /// How long the path to a connected peer may be lost.
+    pub give_up_after: Duration,
 }
 
 /// No ICE servers, the test sources in both directions, and nothing beside them.
@@ -169,6 +171,7 @@ impl Default for PeerConfig {
             hides: None,
             tunnels: Arc::new(Tunnels::new(Trust::System)),
             stats_interval: Duration::from_secs(1),
+            give_up_after: Duration::from_secs(120),
         }
     }
 }
@@ -208,6 +211,8 @@ pub struct Peer {
     gate: Arc<Gate>,
     certificate: Certificate,
     meter: Arc<Meter>,
+    /// Whether the peer sends media.
+    receives: bool,
     outflow: Arc<Outflow>,
     requests: Arc<Requests>,
     /// Payload types that the answer changed.
@@ -308,6 +313,7 @@ impl Peer {
             gate,
             certificate,
             meter,
+            receives: false,
             outflow,
             requests,
             renumbered: Vec::new(),
@@ -426,6 +432,7 @@ impl Peer {
     pub fn set_flows(&mut self, source: &Source, flows: &[Flow], sink: MakeSink<'_>) -> Result<(), Failure> {
         // Silence counts from now on: earlier, nothing may have been negotiated.
         self.meter.packet();
+        self.receives = flows.iter().any(|flow| flow.direction.receives);
         renumber::install(&self.webrtcbin, &std::mem::take(&mut self.renumbered));
         self.add_inputs(flows, sink)?;
         for medium in &mut self.media {
@@ -442,6 +449,16 @@ impl Peer {
             }
         }
         Ok(())
+    }
+
+    /// Whether media have been agreed on that the peer sends.
+    pub fn receives(&self) -> bool {
+        self.receives
+    }
+
+    /// Ends the data channels, for a pipeline that is about to be replaced.
+    pub fn end_data(&self) {
+        self.desk.close();
     }
 
     /// Begins to send what waits for its encoder. Called once per second.
@@ -561,6 +578,7 @@ impl Peer {
                 stats.sent.video_frames += feed.pushed();
                 stats.sent.video_dropped += feed.dropped();
                 stats.sent.video_codec = codec;
+                stats.sent.video_tier = Some(feed.tier().name());
             } else {
                 stats.sent.audio_frames = feed.pushed();
                 stats.sent.audio_codec = codec;

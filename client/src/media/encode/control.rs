@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -15,7 +15,8 @@ use super::{
     codec::Rate,
     encoder,
     share::Share,
-    steps::{Step, Steps},
+    steps::{Picture, Step, Steps},
+    tiers::{self, Tier},
 };
 
 /// A bit rate is not changed for less than one part in so many.
@@ -23,28 +24,46 @@ const GRAIN: u64 = 25;
 
 /// The peers of an encoder, by their shares.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Shares(Arc<Mutex<Vec<Share>>>);
+pub(super) struct Shares(Arc<Mutex<Vec<Entry>>>);
+
+#[derive(Debug)]
+struct Entry {
+    share: Share,
+    /// Whether the peer is about to get another encoder.
+    leaves: bool,
+}
 
 impl Shares {
+    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn add(&self, share: &Share) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(share.clone());
+        self.entries().push(Entry { share: share.clone(), leaves: false });
     }
 
     pub(super) fn remove(&self, share: &Share) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = all.iter().position(|it| it.is(share)) {
+        let mut all = self.entries();
+        if let Some(place) = all.iter().position(|it| it.share.is(share)) {
             all.swap_remove(place);
         }
     }
 
-    /// The largest share, if there is one: a bad path lowers no other peer's picture.
-    pub(super) fn bits(&self) -> Option<u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(Share::bits).max()
+    /// The peer is about to get another encoder, or stays after all.
+    pub(super) fn leaves(&self, share: &Share, leaves: bool) {
+        self.entries().iter_mut().filter(|it| it.share.is(share)).for_each(|it| it.leaves = leaves);
+    }
+
+    /// The bit rate for all of them, if there are any ([`tiers::rate`]).
+    pub(super) fn bits(&self, enough: u64) -> Option<u64> {
+        let all = self.entries();
+        let shares = |leaves| all.iter().filter(move |it| it.leaves == leaves).map(|it| it.share.bits());
+        tiers::rate(shares(false), enough).or_else(|| tiers::rate(shares(true), enough))
     }
 
     /// The losses of the worst path, in percent.
     fn lost(&self) -> u32 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(Share::lost).max().unwrap_or(0)
+        self.entries().iter().map(|it| it.share.lost()).max().unwrap_or(0)
     }
 }
 
@@ -74,6 +93,8 @@ struct Control {
     shares: Shares,
     /// The configured bit rate.
     most: u64,
+    /// What is enough for any peer, before cameras share it.
+    enough: u64,
     /// How many encoders share the path of a peer.
     cameras: u64,
     bits: u64,
@@ -96,24 +117,24 @@ pub(super) struct Chain {
     pub(super) rate: Rate,
 }
 
-/// Lets the encoder in `chain`, one of `cameras`, follow its part of the largest of `shares`, up to `most` bit/s.
-pub(super) fn follow(chain: Chain, raw: &gst::Caps, shares: Shares, most: u64, cameras: u64) {
-    let Some((pad, info)) = chain.entry.static_pad("src").zip(gst_video::VideoInfo::from_caps(raw).ok())
-    else {
-        return;
-    };
-    let (width, height) = (info.width(), info.height());
-    let fps = u32::try_from(info.fps().numer() / info.fps().denom().max(1)).unwrap_or(30);
+/// Lets the encoder in `chain`, of `tier` and one of `cameras`, follow its part of what its peers' paths carry, up to the bit rate of
+/// `picture`.
+pub(super) fn follow(chain: Chain, picture: Picture, tier: Tier, shares: Shares, cameras: u64) {
+    let Some(pad) = chain.entry.static_pad("src") else { return };
+    let Picture { width, height, bits, .. } = picture;
+    let cameras = cameras.max(1);
     let control = Control {
         born: Instant::now(),
         shares,
-        most,
-        cameras: cameras.max(1),
-        bits: most,
-        steps: Steps::new(width, height, fps, most),
-        step: Step { size: 1, frames: 1 },
+        most: bits,
+        enough: picture.enough(tier).saturating_mul(cameras),
+        cameras,
+        bits,
+        steps: Steps::new(picture, tier),
+        step: Step { size: tier.divisor(), frames: 1 },
         frame: 0,
     };
+    chain.filter.set_property("caps", size_caps(width, height, tier.divisor()));
     let control = Mutex::new(control);
     let (filter, encoder) = (chain.filter.downgrade(), chain.encoder.downgrade());
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
@@ -135,7 +156,7 @@ pub(super) fn follow(chain: Chain, raw: &gst::Caps, shares: Shares, most: u64, c
 impl Control {
     /// The bit rate, if it changes now.
     fn new_bits(&mut self) -> Option<u64> {
-        let bits = self.shares.bits().map_or(self.most, |bits| bits / self.cameras).min(self.most);
+        let bits = self.shares.bits(self.enough).map_or(self.most, |bits| bits / self.cameras).min(self.most);
         let changes = bits.abs_diff(self.bits) > self.bits / GRAIN || bits == self.most && self.bits != bits;
         if changes {
             self.bits = bits;
@@ -201,15 +222,21 @@ mod tests {
     }
 
     #[test]
-    fn the_best_path_decides_the_bit_rate() {
-        let (shares, good, bad) = (Shares::default(), Share::new(900), Share::new(100));
+    fn the_slowest_of_similar_paths_decides_the_bit_rate() {
+        let (shares, good, bad) = (Shares::default(), Share::new(900), Share::new(700));
         [&good, &bad].into_iter().for_each(|share| shares.add(share));
-        assert_eq!(shares.bits(), Some(900));
-        good.set(500, 0);
-        assert_eq!(shares.bits(), Some(500));
+        assert_eq!(shares.bits(u64::MAX), Some(700));
+        bad.set(100, 0);
+        assert_eq!(shares.bits(u64::MAX), Some(900), "it gets another encoder");
+        assert_eq!(shares.bits(80), Some(100), "it has no better choice");
+        bad.set(700, 0);
+        shares.leaves(&bad, true);
+        assert_eq!(shares.bits(u64::MAX), Some(900));
         shares.remove(&good);
-        assert_eq!(shares.bits(), Some(100));
+        assert_eq!(shares.bits(u64::MAX), Some(700), "it has not left yet");
+        shares.leaves(&bad, false);
+        assert_eq!(shares.bits(u64::MAX), Some(700));
         shares.remove(&bad);
-        assert_eq!(shares.bits(), None);
+        assert_eq!(shares.bits(u64::MAX), None);
     }
 }

@@ -1,4 +1,4 @@
-//! How media are encoded: once per input and codec, whatever the number of peers.
+//! How media are encoded: once per input, codec and tier, whatever the number of peers.
 
 pub mod codec;
 pub mod feed;
@@ -6,13 +6,22 @@ pub mod gap;
 pub mod keyframes;
 pub mod list;
 pub mod share;
+pub mod tiers;
 pub mod trial;
 
 mod control;
 mod encoder;
+mod output;
+mod seam;
 mod steps;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 pub use encoder::AUDIO_BITRATE;
 use gst::prelude::*;
@@ -25,11 +34,18 @@ use self::{
     codec::{Encoder, Format},
     control::Shares,
     encoder::Chain,
-    feed::{Feed, Peers},
+    feed::{Feed, Lane, Peers, Place},
+    output::Output,
     share::Share,
+    steps::Picture,
+    tiers::Tier,
 };
 use super::{input::Input, make, timing::Timing};
-use crate::{cli::Media, exit::Failure, sdp::Kind};
+use crate::{
+    cli::{Media, Size},
+    exit::Failure,
+    sdp::Kind,
+};
 
 /// The most encoded media that wait for one peer. A peer with more does not keep up.
 const PEER_QUEUE: gst::ClockTime = gst::ClockTime::from_mseconds(500);
@@ -37,25 +53,27 @@ const PEER_QUEUE: gst::ClockTime = gst::ClockTime::from_mseconds(500);
 /// A running encoder, in a pipeline of its own.
 #[derive(Debug)]
 pub struct Encoding {
-    format: Format,
     pipeline: gst::Pipeline,
-    producer: StreamProducer,
-    peers: Peers,
-    shares: Shares,
+    place: Place,
+    /// Encoded bytes.
+    bytes: Arc<AtomicU64>,
+    output: Output,
+    born: Instant,
     link: ConsumptionLink,
 }
 
 impl Encoding {
-    /// Builds and starts `encoder` for `format`, fed by `input`.
+    /// Builds and starts `encoder` for `format` and `tier`, fed by `input`.
     pub fn start(
-        format: Format,
+        (format, tier): (Format, Tier),
         encoder: Option<&Encoder>,
         input: &Input,
         media: &Media,
         timing: &Timing,
     ) -> Result<Self, Failure> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
         let encoder = encoder.ok_or_else(|| Failure::internal(format!("no encoder for {format}")))?;
-        let chain = Chain::make(format, encoder, media)?;
+        let chain = Chain::make(format, encoder, &reduced(media, tier))?;
         let entry = gst_app::AppSrc::builder().caps(input.caps()).build();
         let sink = gst_app::AppSink::builder().async_(false).max_buffers(8).build();
         sink.set_property("enable-last-sample", false);
@@ -63,7 +81,8 @@ impl Encoding {
         let scaling = if format.kind() == Kind::Video { &[scaler, filter.clone()][..] } else { &[] };
         let pipeline = assemble(&entry, &[scaling, &chain.elements].concat(), &sink)?;
         let producer = StreamProducer::with(&sink, ProducerSettings { sync: false });
-        let (peers, shares) = (Peers::default(), Shares::default());
+        let (peers, shares, number) = (Peers::default(), Shares::default(), COUNT.fetch_add(1, Relaxed));
+        let bytes = Arc::<AtomicU64>::default();
         if format.kind() == Kind::Video {
             // Only video: audio costs next to nothing, and its encoder does not like gaps.
             peers.rest(&chain.encoder);
@@ -73,52 +92,99 @@ impl Encoding {
                 encoder: chain.encoder.clone(),
                 rate: chain.rate,
             };
-            let (most, cameras) = (u64::from(media.bitrate) * 1000, media.sources.videos().len() as u64);
-            control::follow(followers, input.caps(), shares.clone(), most, cameras);
+            let cameras = media.sources.videos().len() as u64;
+            control::follow(followers, picture(media), tier, shares.clone(), cameras);
+            mark(&sink, number, bytes.clone());
         }
         if format.kind() == Kind::Audio {
             control::expect_losses(&chain.encoder, shares.clone());
         }
         timing.apply(&pipeline);
         let link = input.feed(&entry)?;
-        let encoding = Self { format, pipeline, producer, peers, shares, link };
+        let place = Place { encoder: number, format, tier, producer, peers, shares };
+        let (output, born) = (Output::default(), Instant::now());
+        let encoding = Self { pipeline, place, bytes, output, born, link };
         let started = encoding.pipeline.set_state(gst::State::Playing);
         started.map_err(|_| Failure::internal("an encoder does not start"))?;
-        tracing::debug!(%format, element = encoder.element.factory, "an encoder starts");
+        tracing::debug!(%format, tier = tier.name(), element = encoder.element.factory, "an encoder starts");
         Ok(encoding)
     }
 
     /// The codec.
     pub fn format(&self) -> Format {
-        self.format
+        self.place.format
+    }
+
+    /// Its part of the picture.
+    pub fn tier(&self) -> Tier {
+        self.place.tier
     }
 
     /// Feeds `appsrc`, the entry of a peer whose path is good for `share`. A recording has no path, and takes what is encoded.
     pub fn attach(&self, appsrc: &gst_app::AppSrc, share: Option<Share>) -> Option<Feed> {
-        let peers = self.peers.add();
-        let Ok(link) = self.producer.add_consumer_with(appsrc, settings()) else {
-            peers.remove();
-            return None;
-        };
-        Some(Feed::new(link, peers, self.shares.clone(), share))
+        Feed::new(self.place.clone(), appsrc, share)
+    }
+
+    /// Moves a peer of another encoder here, with the next key frame.
+    pub(super) fn take(&self, lane: &Arc<Lane>) {
+        lane.go_to(self.place.clone());
     }
 
     /// Requests a key frame.
     pub fn request_key_frame(&self) {
-        if let Some(pad) = self.producer.appsink().static_pad("sink") {
+        if let Some(pad) = self.place.producer.appsink().static_pad("sink") {
             pad.push_event(keyframes::request());
         }
     }
 
     /// Whether no peer has used it for this long.
     pub fn is_unused_for(&self, time: Duration) -> bool {
-        self.peers.none_since().is_some_and(|since| Instant::now().duration_since(since) >= time)
+        self.place.peers.none_since().is_some_and(|since| Instant::now().duration_since(since) >= time)
+    }
+
+    /// The bit rate that it sends. Call it several times per second.
+    pub(super) fn measure(&mut self) -> Option<u64> {
+        let rests = self.place.peers.none_since().is_some();
+        self.output.measure(self.born.elapsed(), self.bytes.load(Relaxed), rests)
     }
 
     /// The first error of the encoder that was not returned yet.
     pub fn error(&self) -> Option<String> {
         super::error_of(&self.pipeline)
     }
+}
+
+/// The media as the encoder of this tier gets them.
+fn reduced(media: &Media, tier: Tier) -> Media {
+    let part = |side: u16| (u32::from(side) / tier.divisor()).try_into().unwrap_or(side);
+    let size = Size { width: part(media.size.width), height: part(media.size.height) };
+    Media { size, ..media.clone() }
+}
+
+/// The smallest tier of this picture.
+pub(super) fn last_tier(media: &Media) -> Tier {
+    picture(media).last()
+}
+
+fn picture(media: &Media) -> Picture {
+    Picture {
+        width: media.size.width.into(),
+        height: media.size.height.into(),
+        fps: media.fps.into(),
+        bits: u64::from(media.bitrate) * 1000,
+    }
+}
+
+/// Lets each frame carry the number of its encoder, and counts their bytes.
+fn mark(sink: &gst_app::AppSink, encoder: u64, bytes: Arc<AtomicU64>) {
+    let Some(pad) = sink.static_pad("sink") else { return };
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if let Some(buffer) = info.buffer_mut() {
+            bytes.fetch_add(buffer.size() as u64, Relaxed);
+            buffer.make_mut().set_offset(encoder);
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 impl Drop for Encoding {
@@ -164,7 +230,8 @@ mod tests {
         let timing = Timing::now();
         let inputs = input::make_all(&media, &timing, &News::new().0).unwrap();
         let encoder = trial::best(Format::Vp8, &media);
-        let encoding = Encoding::start(Format::Vp8, encoder, &inputs[0], &media, &timing).unwrap();
+        let encoding =
+            Encoding::start((Format::Vp8, Tier::Full), encoder, &inputs[0], &media, &timing).unwrap();
         let entry = || {
             let entry = gst_app::AppSrc::builder().build();
             configure(&entry);
@@ -172,10 +239,10 @@ mod tests {
         };
         let entries = [entry(), entry()];
         let recording = encoding.attach(&entries[0], None).unwrap();
-        assert_eq!(encoding.shares.bits(), None, "it is the only one");
+        assert_eq!(encoding.place.shares.bits(u64::MAX), None, "it is the only one");
         let peer = encoding.attach(&entries[1], Some(Share::new(0))).unwrap();
-        assert_eq!(encoding.shares.bits(), Some(0), "a path that carries nothing");
+        assert_eq!(encoding.place.shares.bits(u64::MAX), Some(0), "a path that carries nothing");
         drop((recording, peer));
-        assert_eq!(encoding.shares.bits(), None);
+        assert_eq!(encoding.place.shares.bits(u64::MAX), None);
     }
 }

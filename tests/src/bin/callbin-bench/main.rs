@@ -6,10 +6,13 @@
 //! callbin-bench [call | wait | room | peers | joins | line | flood]…
 //! callbin-bench compare [NAME COMMAND]…
 //! callbin-bench network [callbin | mixed | chromium | part of a line's name]…
+//! callbin-bench healing [callbin | mixed | room | part of a loss's name]…
 //! ```
 
 mod first_frame;
+mod healing;
 mod network;
+mod viewers;
 
 use std::{
     io::{BufRead, BufReader},
@@ -40,6 +43,11 @@ fn main() {
         && command == "network"
     {
         return network::network(lines);
+    }
+    if let [command, losses @ ..] = wanted.as_slice()
+        && command == "healing"
+    {
+        return healing::healing(losses);
     }
     let all = wanted.is_empty();
     for (name, bench) in [

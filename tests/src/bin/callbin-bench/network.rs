@@ -12,19 +12,21 @@ use callbin_tests::{
     wire::{BACK, THERE},
 };
 
+use crate::viewers;
+
 /// Time on a perfect line before the change.
-const BEFORE: Duration = Duration::from_secs(5);
+pub(crate) const BEFORE: Duration = Duration::from_secs(5);
 /// Time that a call has to adapt to the line.
-const ADAPTS: Duration = Duration::from_secs(3);
+pub(crate) const ADAPTS: Duration = Duration::from_secs(3);
 /// Time for which a call is measured.
-const MEASURED: Duration = Duration::from_secs(10);
+pub(crate) const MEASURED: Duration = Duration::from_secs(10);
 /// Time that a call has to recover on a perfect line.
-const RECOVERS: Duration = Duration::from_secs(10);
-const SEED: u64 = 1;
+pub(crate) const RECOVERS: Duration = Duration::from_secs(10);
+pub(crate) const SEED: u64 = 1;
 
 /// The program at an end of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Callbin,
     Chromium,
 }
@@ -72,6 +74,11 @@ pub fn network(wanted: &[String]) {
     if chosen("shared 1500 kbit/s") {
         share();
     }
+    for kbits in [800, 400, 200] {
+        if chosen(&format!("two viewers {kbits}")) {
+            viewers::two(kbits);
+        }
+    }
 }
 
 fn lines() -> Vec<(&'static str, Conditions)> {
@@ -99,17 +106,17 @@ fn lines() -> Vec<(&'static str, Conditions)> {
 }
 
 /// One end of a call.
-enum End {
+pub(super) enum End {
     Client(Client),
     Page { page: Page, _browser: Box<Browser> },
 }
 
 /// A call over a line.
-struct Call {
-    ends: [End; 2],
-    wire: Wire,
+pub(super) struct Call {
+    pub(super) ends: [End; 2],
+    pub(super) wire: Wire,
+    pub(super) networks: [Network; 2],
     _server: Server,
-    _networks: [Network; 2],
 }
 
 /// What an end has decoded.
@@ -184,7 +191,7 @@ fn share() {
     );
 }
 
-fn client(network: &Network, server: &Server, args: &[&str]) -> Client {
+pub(crate) fn client(network: &Network, server: &Server, args: &[&str]) -> Client {
     let mut command = network.command(program("callbin"));
     let url = format!("ws://{}:{}", network.host(), server.port());
     command.args(args).args(["--server", &url, "--events", "json", "--headless"]);
@@ -194,12 +201,20 @@ fn client(network: &Network, server: &Server, args: &[&str]) -> Client {
 
 impl Call {
     fn start(pair: (Kind, Kind)) -> Self {
+        Self::start_with(pair, false, &[])
+    }
+
+    /// Starts a call, or two clients in a room, with more arguments of clients.
+    pub(super) fn start_with(pair: (Kind, Kind), room: bool, more: &[&str]) -> Self {
         let server = Server::spawn_reachable(&[]);
         let networks = [Network::start(), Network::start()];
         let wire = Wire::between(&networks[0], &networks[1], Conditions::default(), SEED);
+        let [first, second] =
+            if room { [&["room", "lobby"][..]; 2] } else { [&["call", "callee"][..], &["wait"][..]] };
         let callee = match pair.1 {
             Kind::Callbin => {
-                let mut client = client(&networks[1], &server, &["wait", "--id", "callee"]);
+                let args = [second, &["--id", "callee"], more].concat();
+                let mut client = client(&networks[1], &server, &args);
                 client.wait_for("registered");
                 End::Client(client)
             }
@@ -212,13 +227,14 @@ impl Call {
         };
         let caller = match pair.0 {
             Kind::Callbin => {
-                End::Client(client(&networks[0], &server, &["call", "callee", "--id", "caller"]))
+                let args = [first, &["--id", "caller"], more].concat();
+                End::Client(client(&networks[0], &server, &args))
             }
             Kind::Chromium => End::open(&networks[0], &server, "id=caller&call=callee"),
         };
         let mut ends = [caller, callee];
-        ends.iter_mut().for_each(End::wait_for_picture);
-        Self { ends, wire, _server: server, _networks: networks }
+        ends.iter_mut().for_each(|end| end.wait_for_picture(room));
+        Self { ends, wire, networks, _server: server }
     }
 }
 
@@ -228,6 +244,9 @@ const WATCH: &str = "(() => { const Real = window.RTCPeerConnection; window.all 
 /// Resolves to the frames decoded so far.
 const FRAMES: &str = "(async () => { let frames = 0; for (const pc of window.all) for (const it of (await pc.getStats()).values()) \
     if (it.type === 'inbound-rtp' && it.kind === 'video') frames += it.framesDecoded ?? 0; return frames; })()";
+/// Resolves to the frames that each connection has decoded so far.
+const EACH: &str = "Promise.all(window.all.map(async (pc) => { let frames = 0; for (const it of (await pc.getStats()).values()) \
+    if (it.type === 'inbound-rtp' && it.kind === 'video') frames += it.framesDecoded ?? 0; return frames; }))";
 /// Measures the longest time between two frames shown.
 const GAP: &str = "(() => { const video = document.querySelector('video[data-peer]'); window.gap = 0; let last = performance.now(); \
     const next = () => { const now = performance.now(); window.gap = Math.max(window.gap, now - last); last = now; \
@@ -245,11 +264,39 @@ impl End {
         Self::Page { page, _browser: Box::new(browser) }
     }
 
-    fn wait_for_picture(&mut self) {
+    fn wait_for_picture(&mut self, room: bool) {
         match self {
-            Self::Client(client) => drop(client.wait_for("first-video")),
+            Self::Client(client) => {
+                drop(client.wait_for(if room { "peer-first-video" } else { "first-video" }));
+            }
             Self::Page { page, .. } => {
                 page.wait_for("a picture", &format!("{FRAMES}.then((frames) => frames > 0)"), DEADLINE)
+            }
+        }
+    }
+
+    /// Waits for a picture that comes from now on; returns whether one does.
+    pub(super) fn next_picture(&mut self, until: Instant) -> bool {
+        match self {
+            Self::Client(client) => {
+                client.forget();
+                client.find(until, |event| event.number("/video/fps") > 5.0).is_some()
+            }
+            Self::Page { page, .. } => {
+                let mut before = page.eval(EACH);
+                loop {
+                    thread::sleep(Duration::from_millis(50));
+                    let now = page.eval(EACH);
+                    let frames = |all: &serde_json::Value, at: usize| all[at].as_u64().unwrap_or_default();
+                    let count = now.as_array().map_or(0, Vec::len);
+                    if (0..count).any(|at| frames(&now, at) > frames(&before, at)) {
+                        return true;
+                    }
+                    if Instant::now() > until {
+                        return false;
+                    }
+                    before = now;
+                }
             }
         }
     }
