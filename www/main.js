@@ -76,7 +76,10 @@ class App {
     this.#mediaChanged();
     this.#render();
     setInterval(() => void this.#updateStats(), STATS_MS);
-    setInterval(() => this.#updateLevels(), LEVELS_MS);
+    setInterval(() => {
+      this.#updateLevels();
+      this.#updatePictures();
+    }, LEVELS_MS);
     addEventListener("online", () => this.socket.hurry());
     addEventListener("pagehide", () => this.#leave());
     this.#start();
@@ -232,7 +235,7 @@ class App {
     });
     this.peers.set(uid, peer);
     tile.setState(peer);
-    tile.setLive(false);
+    tile.setPicture("none", 0);
     this.#shareCamera();
   }
 
@@ -378,8 +381,14 @@ class App {
   #renderStats() {
     for (const [uid, tile] of this.ui.grid.tiles) {
       const peer = this.peers.get(uid);
-      tile.setLive(peer?.videoLive ?? false);
       tile.setStats(this.showsStats ? statsRows(peer?.stats ?? null) : null);
+    }
+  }
+
+  #updatePictures() {
+    for (const [uid, peer] of this.peers) {
+      peer.lookAtPicture();
+      this.ui.grid.tiles.get(uid)?.setPicture(peer.picture.state, peer.picture.staleFor(performance.timeOrigin + performance.now()));
     }
   }
 
@@ -427,7 +436,7 @@ const app = new App();
  * - `state()`: own id, `state` as in call.js, room and 1-1 partner (null if none), the caller (null if there is none,
  *   or if the server does not name it), the number of open RTCPeerConnections, whether camera and microphone send.
  * - `peers()`: for each peer its uid, connection state, reason of a failure, whether the chat is open, frames
- *   decoded so far and audio level (0 to 1).
+ *   decoded so far, state of the picture as in picture.js, and audio level (0 to 1).
  * - `stats()`: for each uid the statistics of stats.js for the last second.
  */
 const inspection = {
@@ -448,6 +457,7 @@ const inspection = {
       reason: peer.reason,
       chat: peer.hasChat,
       framesDecoded: peer.stats?.videoIn?.framesDecoded ?? 0,
+      picture: peer.picture.state,
       audioLevel: peer.level,
     })),
   stats: () => Object.fromEntries([...app.peers].map(([uid, peer]) => [uid, peer.stats])),

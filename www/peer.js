@@ -3,6 +3,7 @@
 
 import { AUDIO_BITRATE, videoEncoding } from "./bitrate.js";
 import { MAX_WAITING, Negotiation } from "./negotiation.js";
+import { Picture } from "./picture.js";
 import { readStats, received } from "./stats.js";
 
 /**
@@ -51,8 +52,8 @@ export class Peer {
   /** The peer's media; each connection has a new stream. */
   stream = new MediaStream();
   /** @type {import("./stats.js").Stats | null} */ stats = null;
-  /** Whether video frames arrive: without a camera, or with a camera switched off, there are none. */
-  videoLive = false;
+  /** Whether new frames arrive, and how old they are. */
+  picture = new Picture();
 
   /** @type {RTCPeerConnection | null} */ #connection = null;
   /** @type {Set<RTCDataChannel>} */ #channels = new Set();
@@ -155,11 +156,18 @@ export class Peer {
     if (!connection) return;
     const report = await connection.getStats().catch(() => null);
     if (!report || connection !== this.#connection) return;
-    const before = this.#sample?.framesIn ?? 0;
-    const { stats, sample } = readStats(report.values(), this.#sample);
+    const { stats, sample, report: senderReport } = readStats(report.values(), this.#sample);
     this.stats = stats;
     this.#sample = sample;
-    this.videoLive = sample.framesIn > before;
+    this.picture.stats(now(), { framesDecoded: sample.framesIn, report: senderReport, roundTrip: stats.rttMs });
+    if (stats.videoIn) stats.videoIn.ageMs = this.picture.takeAge();
+  }
+
+  /** Looks whether a new frame has come. */
+  lookAtPicture() {
+    const receiver = this.#connection && transceiverFor(this.#connection, "video")?.receiver;
+    // A track is muted while the negotiated direction says that nothing comes.
+    this.picture.look(now(), receiver?.getSynchronizationSources()[0], receiver?.track.muted === false);
   }
 
   /** Sends the tracks of our present devices. */
@@ -336,6 +344,7 @@ export class Peer {
     for (const kind of KINDS) {
       if (!transceiverFor(connection, kind)) connection.addTransceiver(kind, { direction: "recvonly" });
     }
+    offerCaptureTimes(connection);
   }
 
   /** @param {RTCPeerConnection} connection */
@@ -388,7 +397,7 @@ export class Peer {
     this.stream = new MediaStream();
     this.stats = null;
     this.#sample = null;
-    this.videoLive = false;
+    this.picture = new Picture();
     this.hungUp = false;
     this.#startDeadline();
     this.#become("connecting");
@@ -424,6 +433,11 @@ export class Peer {
   }
 }
 
+/** Milliseconds since 1970, by the clock of the statistics. */
+function now() {
+  return performance.timeOrigin + performance.now();
+}
+
 /**
  * `null` means end of candidates, which is an empty candidate on the wire; some browsers emit that one, too.
  * @param {RTCIceCandidate | null} candidate @returns {import("./protocol.js").Candidate}
@@ -431,6 +445,20 @@ export class Peer {
 function candidateInit(candidate) {
   const { candidate: text = "", sdpMid = "0", sdpMLineIndex = 0, usernameFragment } = candidate?.toJSON() ?? {};
   return { candidate: text, sdpMid, sdpMLineIndex: sdpMLineIndex ?? 0, usernameFragment };
+}
+
+const CAPTURE_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
+
+/**
+ * Browsers answer this header extension, and offer it only if a page wants that. It is not in all of them, nor in the types.
+ * @param {RTCPeerConnection} connection
+ */
+function offerCaptureTimes(connection) {
+  for (const transceiver of /** @type {any[]} */ (connection.getTransceivers())) {
+    const all = transceiver.getHeaderExtensionsToNegotiate?.() ?? [];
+    for (const extension of all) if (extension.uri === CAPTURE_TIME) extension.direction = "sendrecv";
+    transceiver.setHeaderExtensionsToNegotiate?.(all);
+  }
 }
 
 /**

@@ -5,7 +5,8 @@
  * @typedef {{at: number, videoIn: number, videoOut: number, audioIn: number, audioOut: number, framesIn: number, framesOut: number}} Sample
  *
  * @typedef {object} Stats plain JSON
- * @property {{width: number, height: number, fps: number, kbps: number, codec: string, framesDecoded: number, packetsLost: number, jitterMs: number} | null} videoIn
+ * @property {{width: number, height: number, fps: number, kbps: number, codec: string, framesDecoded: number, packetsLost: number, jitterMs: number, ageMs: number | null} | null} videoIn
+ *   `ageMs`: time from the capture of the frames to their display, if it is known
  * @property {{width: number, height: number, fps: number, kbps: number, codec: string, limitedBy: string} | null} videoOut
  * @property {{kbps: number, codec: string, level: number, energy: number, packetsLost: number, jitterMs: number} | null} audioIn
  * @property {{kbps: number, codec: string} | null} audioOut
@@ -15,9 +16,13 @@
  */
 
 /**
+ * The peer's last sender report of its video, which is being received: when it was sent by the peer's clock, and when it
+ * arrived (in ms), and how many packets the peer had sent.
+ * @typedef {{sent: number, arrived: number, packets: number}} SenderReport
+ *
  * @param {Iterable<any>} report the values of an RTCStatsReport
  * @param {Sample | null} before the sample of the last call
- * @returns {{stats: Stats, sample: Sample}}
+ * @returns {{stats: Stats, sample: Sample, report: SenderReport | null}}
  */
 export function readStats(report, before) {
   const all = [...report];
@@ -31,8 +36,9 @@ export function readStats(report, before) {
   const pair = activePair(all, byId);
   return {
     sample,
+    report: senderReport(byId.get(videoIn?.remoteId)),
     stats: {
-      videoIn: videoIn && { ...size(videoIn), fps: rate.fps("framesIn"), kbps: rate.kbps("videoIn"), codec: codec(videoIn), framesDecoded: videoIn.framesDecoded ?? 0, ...losses(videoIn) },
+      videoIn: videoIn && { ...size(videoIn), fps: rate.fps("framesIn"), kbps: rate.kbps("videoIn"), codec: codec(videoIn), framesDecoded: videoIn.framesDecoded ?? 0, ...losses(videoIn), ageMs: null },
       videoOut: videoOut && { ...size(videoOut), fps: rate.fps("framesOut"), kbps: rate.kbps("videoOut"), codec: codec(videoOut), limitedBy: videoOut.qualityLimitationReason ?? "none" },
       audioIn: audioIn && { kbps: rate.kbps("audioIn"), codec: codec(audioIn), level: audioIn.audioLevel ?? 0, energy: audioIn.totalAudioEnergy ?? 0, ...losses(audioIn) },
       audioOut: audioOut && { kbps: rate.kbps("audioOut"), codec: codec(audioOut) },
@@ -78,6 +84,12 @@ function rates(now, before) {
     fps: (/** @type {keyof Sample} */ key) => round(perSecond(key), 1),
     kbps: (/** @type {keyof Sample} */ key) => Math.round((perSecond(key) * 8) / 1000),
   };
+}
+
+/** @returns {SenderReport | null} */
+function senderReport(/** @type {any} */ entry) {
+  if (!entry?.remoteTimestamp) return null;
+  return { sent: entry.remoteTimestamp, arrived: entry.timestamp, packets: entry.packetsSent ?? 0 };
 }
 
 function size(/** @type {any} */ entry) {

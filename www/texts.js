@@ -187,6 +187,13 @@ const FAILURES = {
   disagreement: "The two sides could not agree on how to send sound and pictures.",
 };
 
+/** The mark on a picture that is no longer new. @param {number} ms since its last frame */
+export function staleText(ms) {
+  const seconds = Math.floor(ms / 1000);
+  if (seconds < 1) return "No new picture";
+  return `No new picture for ${seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min`}`;
+}
+
 /** The text of a tile about its connection. @param {Partner & {reason: Failure | null}} peer */
 export function peerText({ state, answered, reason }) {
   switch (state) {

@@ -140,7 +140,7 @@ export class Ui {
     this.ring.update(media);
     const { self } = this.grid;
     self.setStream(media.stream);
-    self.setLive(media.slots.video.track !== null);
+    self.setPicture(media.slots.video.track ? "live" : "none", 0);
     self.setMuted(!media.slots.audio.on || !media.slots.audio.track);
   }
 

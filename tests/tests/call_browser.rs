@@ -92,6 +92,45 @@ fn the_page_calls_and_calls_again() {
     }
 }
 
+#[track_caller]
+fn assert_ages_are_known(page: &Page, uid: &str, client: &mut Client) {
+    page.wait_for_peer(uid, "connected");
+    // The camera of Chromium has one clock with the client.
+    let known = |stats: &Event| {
+        (0.1..500.0).contains(&stats.number("/video/glass_age_ms/p50"))
+            && stats.number("/video/clock/ahead_ms").abs() < 20.0
+            && stats.json().pointer("/video/capture_time").is_some_and(|it| it == "abs-capture-time")
+    };
+    client.wait_for_stats("the age of the camera's picture", known);
+    let age = format!("callbin.stats()[{uid:?}]?.videoIn?.ageMs");
+    page.wait_for("the age of the client's picture", &format!("{age} > 0 && {age} < 500"), DEADLINE);
+}
+
+#[test]
+fn each_side_knows_how_old_the_picture_is_and_the_page_marks_an_old_one() {
+    let site = up();
+    let mut waiting = waiting_client(&site, &[]);
+    let page = site.open("id=web&call=gst&auto-answer=1");
+    assert_ages_are_known(&page, "gst", &mut waiting);
+    page.click("#hang-up");
+    page.assert_idle();
+    waiting.hang_up();
+    let mut calling = calling_client(&site, &[]);
+    assert_ages_are_known(&page, CALLER, &mut calling);
+
+    calling.process().signal("STOP");
+    let mark =
+        "/^No new picture for [1-9] s$/.test(document.querySelector('.stale:not([hidden])')?.textContent)";
+    page.wait_for("the mark", mark, DEADLINE);
+    assert_eq!(page.text(".tile.is-stale [role=status]"), "No new picture of gst");
+    let filter = page.eval("getComputedStyle(document.querySelector('video[data-peer]')).filter");
+    assert!(filter.as_str().is_some_and(|filter| filter.contains("grayscale")), "{filter}");
+    calling.process().signal("CONT");
+    page.wait_for("a new picture", "!document.querySelector('.tile.is-stale')", DEADLINE);
+    assert_eq!(page.text("video[data-peer] ~ [role=status]"), "");
+    calling.hang_up();
+}
+
 #[test]
 fn the_client_calls() {
     let site = up();

@@ -413,6 +413,7 @@ fn camera_and_microphone_can_go_and_come_back_within_a_call() {
     let avatar = "document.querySelector('video[data-peer=caller]').nextElementSibling";
     berta.click("#camera");
     anna.wait_for("no picture", &format!("!{avatar}.hidden"), DEADLINE);
+    assert_eq!(anna.eval("callbin.peers()[0].picture"), "paused");
     berta.click("#camera");
     anna.wait_for("a picture", &format!("{avatar}.hidden"), DEADLINE);
 

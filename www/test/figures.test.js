@@ -92,8 +92,15 @@ test("statistics are per second since the last sample", () => {
   const first = readStats(REPORT(1000, 1000, 0), null);
   assert.deepEqual([first.stats.videoIn.kbps, first.stats.videoIn.fps], [0, 0]);
   const { stats } = readStats(REPORT(3000, 126_000, 60), first.sample);
-  assert.deepEqual(stats.videoIn, { width: 640, height: 360, fps: 30, kbps: 500, codec: "VP8", framesDecoded: 60, packetsLost: 2, jitterMs: 4.2 });
+  assert.deepEqual(stats.videoIn, { width: 640, height: 360, fps: 30, kbps: 500, codec: "VP8", framesDecoded: 60, packetsLost: 2, jitterMs: 4.2, ageMs: null });
   assert.deepEqual([stats.rttMs, stats.path, stats.audioIn.level, stats.videoOut], [12.3, "host/udp", 0.25, null]);
+});
+
+test("the sender's report is that of the stream in use", () => {
+  const entries = REPORT(1000, 1000, 5).map((entry) => (entry.id === "I" ? { ...entry, remoteId: "R" } : entry));
+  assert.equal(readStats(entries, null).report, null);
+  const reports = ["other", "R"].map((id) => ({ type: "remote-outbound-rtp", id, kind: "video", remoteTimestamp: 7000 + id.length, timestamp: 900, packetsSent: 50 }));
+  assert.deepEqual(readStats([...entries, ...reports], null).report, { sent: 7001, arrived: 900, packets: 50 });
 });
 
 test("an empty report is a peer without media", () => {

@@ -2,7 +2,7 @@
 // The tile of one participant: picture, name below it, audio level, connection state.
 
 import { meter } from "../levels.js";
-import { peerText } from "../texts.js";
+import { peerText, staleText } from "../texts.js";
 import { element, icon, setText } from "./dom.js";
 
 /** @typedef {import("../stats.js").Stats} Stats */
@@ -23,6 +23,10 @@ export class Tile {
     this.reason = element("p");
     const retry = element("button", { type: "button", class: "retry" }, icon("retry"), "Try again");
     retry.addEventListener("click", events.retry);
+    this.stale = element("p", { class: "stale", "aria-hidden": "true", hidden: true });
+    // Screen readers hear of it once, not each second.
+    this.news = element("span", { class: "visually-hidden", role: "status" });
+    this.name = name;
     this.veil = element("div", { class: "veil", role: "alert", hidden: true }, this.reason, retry);
     this.state = element("span", { class: "peer-state" });
     this.muted = element("span", { class: "muted", hidden: true, title: "Muted" }, icon("mic-off"), element("span", { class: "visually-hidden" }, "muted"));
@@ -31,7 +35,7 @@ export class Tile {
     this.node = element(
       "div",
       { class: self ? "tile self" : "tile", role: "listitem", "aria-label": name },
-      element("div", { class: "picture" }, this.video, this.avatar, this.stats, this.veil),
+      element("div", { class: "picture" }, this.video, this.avatar, this.stale, this.stats, this.veil, this.news),
       element("div", { class: "under" }, element("span", { class: "name" }, name), this.state, this.muted, level),
     );
   }
@@ -68,9 +72,14 @@ export class Tile {
     }
   }
 
-  /** @param {boolean} live whether there is video to show */
-  setLive(live) {
-    this.avatar.hidden = live;
+  /** @param {import("../picture.js").PictureState} state @param {number} ms since the last frame */
+  setPicture(state, ms) {
+    const stale = state === "stale";
+    this.avatar.hidden = stale || state === "live";
+    this.stale.hidden = !stale;
+    this.node.classList.toggle("is-stale", stale);
+    setText(this.stale, stale ? staleText(ms) : "");
+    setText(this.news, stale ? `No new picture of ${this.name}` : "");
   }
 
   /** @param {boolean} muted */
@@ -105,6 +114,7 @@ export function statsRows(stats) {
   /** @type {[string, string][]} */
   const rows = [];
   if (videoIn?.width) rows.push(["in", `${videoIn.width}×${videoIn.height} ${Math.round(videoIn.fps)} fps ${videoIn.kbps} kbit/s ${videoIn.codec}`]);
+  if (videoIn && videoIn.ageMs !== null) rows.push(["age", `${videoIn.ageMs} ms`]);
   if (audioIn) rows.push(["audio", `${audioIn.kbps} kbit/s ${audioIn.codec}`]);
   if (videoOut?.width) rows.push(["out", `${videoOut.width}×${videoOut.height} ${Math.round(videoOut.fps)} fps ${videoOut.kbps} kbit/s`]);
   const lost = (videoIn?.packetsLost ?? 0) + (audioIn?.packetsLost ?? 0);

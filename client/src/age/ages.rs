@@ -77,7 +77,7 @@ pub struct Ages {
     streams: VecDeque<Stream>,
     /// Packets whose frame is not decoded yet.
     waiting: VecDeque<Waiting>,
-    /// In nanoseconds.
+    /// Our time of decoding minus the peer's time of capture, in nanoseconds.
     ages: Vec<i64>,
     origin: Option<Origin>,
 }
@@ -150,18 +150,21 @@ impl Ages {
         let Some((at, found)) = best.min_by_key(|(_, it)| it.pts.abs_diff(pts)) else { return };
         let found = *found;
         self.waiting.drain(..=at);
-        if let Some(clock) = self.clock.estimate()
-            && self.ages.len() < FRAMES
-        {
-            self.ages.push(wall.since(found.captured).saturating_add(clock.ahead).max(0));
+        if self.ages.len() < FRAMES {
+            self.ages.push(wall.since(found.captured));
             self.origin = Some(found.origin);
         }
     }
 
     /// What was found since the last call.
     pub fn take(&mut self) -> Period {
-        let ages = percentiles(std::mem::take(&mut self.ages));
-        Period { ages, origin: self.origin.filter(|_| ages.is_some()), clock: self.clock.estimate() }
+        let (ages, clock) = (std::mem::take(&mut self.ages), self.clock.estimate());
+        let by_clock = |clock: Estimate| {
+            let ages = ages.iter().map(|age| age.saturating_add(clock.ahead).max(0));
+            percentiles(ages.collect())
+        };
+        let ages = clock.and_then(by_clock);
+        Period { ages, origin: self.origin.filter(|_| ages.is_some()), clock }
     }
 
     fn sender_report(&mut self, now: Duration, wall: Ntp, report: &[u8]) {

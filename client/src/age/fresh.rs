@@ -18,7 +18,7 @@ const DISTANCES: u32 = 250;
 const KEPT: usize = 9;
 /// As many have to be known.
 const KNOWN: usize = 3;
-/// The time between two looks at a picture that is stale, or at none.
+/// The time between two looks at a picture that is stale.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What is known of the picture.
@@ -58,10 +58,10 @@ impl Fresh {
     pub fn look(&mut self, now: Duration, expected: bool) -> (State, Duration) {
         if !expected {
             (self.expected, self.is_stale) = (None, false);
-            return (State::Unknown, LOOK);
+            return (State::Unknown, LEAST);
         }
         let since = *self.expected.get_or_insert(now);
-        let Some(last) = self.last else { return (State::Unknown, LOOK) };
+        let Some(last) = self.last else { return (State::Unknown, LEAST) };
         let limit = self.limit();
         // After a pause, the peer gets some time to begin again.
         let due = (last + limit).max(if last < since { since + START } else { last });
@@ -70,9 +70,9 @@ impl Fresh {
             return (State::Stale(now.saturating_sub(last)), LOOK);
         }
         if last < since {
-            return (State::Unknown, LOOK);
+            return (State::Unknown, LEAST);
         }
-        // The limit may become shorter meanwhile.
+        // The limit shrinks as more distances are known.
         (State::Live, due.saturating_sub(now).min(LEAST))
     }
 
@@ -99,15 +99,26 @@ mod tests {
     /// The changes that a script would see, in milliseconds, of frames at these times until `end`.
     fn changes(frames: &[u64], end: u64, expected: impl Fn(u64) -> bool) -> Vec<(u64, &'static str)> {
         let mut fresh = Fresh::default();
-        let (mut told, mut seen) = (false, Vec::new());
+        // Looks only when it is to look.
+        let (mut lazy, mut found, mut due) = (Fresh::default(), State::Unknown, 0);
+        let (mut told, mut pauses, mut seen) = (false, false, Vec::new());
         for now in 0..end {
             if frames.contains(&now) {
                 fresh.frame(ms(now));
+                lazy.frame(ms(now));
             }
-            let (state, next) = fresh.look(ms(now), expected(now));
-            assert!(!next.is_zero(), "{now}");
+            pauses |= !expected(now);
+            if now >= due {
+                let (state, next) = lazy.look(ms(now), expected(now));
+                assert!(!next.is_zero(), "{now}");
+                (found, due) = (state, now + next.as_millis() as u64);
+            }
+            let (state, _) = fresh.look(ms(now), expected(now));
             match state {
-                State::Stale(_) if !told => seen.push((now, "stale")),
+                State::Stale(_) if !told => {
+                    assert!(found == state || pauses, "{now}: {found:?}");
+                    seen.push((now, "stale"));
+                }
                 State::Live if told => seen.push((now, "live")),
                 _ => continue,
             }

@@ -23,6 +23,12 @@ impl Ntp {
         Self(unix.as_secs().wrapping_add(TO_UNIX) << 32 | fraction)
     }
 
+    /// A time in nanoseconds since 1900.
+    pub fn of_nanoseconds(nanoseconds: u64) -> Self {
+        let units = (u128::from(nanoseconds) << 32) / 1_000_000_000;
+        Self(u64::try_from(units).unwrap_or(u64::MAX))
+    }
+
     /// The nanoseconds from `earlier` to this time; negative if it is later.
     pub fn since(self, earlier: Self) -> i64 {
         nanoseconds(self.0.wrapping_sub(earlier.0).cast_signed())
@@ -62,6 +68,7 @@ mod tests {
         let time = UNIX_EPOCH + Duration::from_millis(1500);
         assert_eq!(Ntp::of(time), Ntp((2_208_988_801 << 32) | 0x8000_0000));
         assert_eq!(Ntp::of(time).middle(), 0x7e81_8000);
+        assert_eq!(Ntp::of_nanoseconds(2_208_988_801_500_000_000), Ntp::of(time));
         assert_eq!(Ntp::of(UNIX_EPOCH - Duration::from_secs(1)), Ntp(2_208_988_800 << 32));
     }
 

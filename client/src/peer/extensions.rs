@@ -118,14 +118,31 @@ impl CaptureTimes {
 /// Adds the capture time to a packet that is to carry it.
 fn add_time(packet: &mut gst::BufferRef, pad: &gst::Pad, id: u8, timing: &Timing, bearers: &mut Bearers) {
     let Some(captured) = packet.pts().and_then(|pts| running_time(pad, pts)) else { return };
-    let now = timing.running_time();
+    let (now, wall) = (timing.running_time(), Ntp::now());
+    let said = said_by_source(packet);
     let age = Duration::from_nanos(now.saturating_sub(captured).nseconds());
-    let age = if age < OLDEST { age } else { Duration::ZERO };
+    let time = capture_time(wall, said, age);
     let Ok(mut rtp) = RTPBuffer::from_buffer_writable(packet) else { return };
     if bearers.next(Duration::from_nanos(now.nseconds()), rtp.timestamp()) {
-        let time = Ntp::now().plus(-i64::try_from(age.as_nanos()).unwrap_or(0));
         let _ = rtp.add_extension_onebyte_header(id, &Capture::own(time).bytes());
     }
+}
+
+/// When something was captured, of which the source says this, or which is this old by its timestamp. The first counts,
+/// unless the source has another clock.
+fn capture_time(now: Ntp, said: Option<Ntp>, age: Duration) -> Ntp {
+    let oldest = i64::try_from(OLDEST.as_nanos()).unwrap_or(i64::MAX);
+    let nanoseconds = i64::try_from(age.as_nanos()).ok().filter(|age| *age < oldest).unwrap_or(0);
+    said.filter(|said| (0..oldest).contains(&now.since(*said))).unwrap_or(now.plus(-nanoseconds))
+}
+
+/// The time of capture that the source gave: an RTSP server does so in its sender reports.
+fn said_by_source(packet: &gst::BufferRef) -> Option<Ntp> {
+    let is_ntp = |meta: &gst::MetaRef<'_, gst::ReferenceTimestampMeta>| {
+        meta.reference().structure(0).is_some_and(|it| it.name() == "timestamp/x-ntp")
+    };
+    let meta = packet.iter_meta::<gst::ReferenceTimestampMeta>().find(is_ntp)?;
+    Some(Ntp::of_nanoseconds(meta.timestamp().nseconds()))
 }
 
 /// The running time of a timestamp at a pad, by the pad's segment.
@@ -185,6 +202,59 @@ mod tests {
         let renumbered =
             Codec { payload_type: 111, extensions: vec![(4, EXTENSION_MID)], ..Codec::default() };
         assert_eq!(packet(&both, &renumbered), []);
+    }
+
+    /// Encoder and payloader keep the time with the frame.
+    #[test]
+    fn packets_carry_the_time_that_the_source_gave_their_frame() {
+        gst::init().unwrap();
+        let timing = Timing::now();
+        let codec = Codec {
+            extensions: vec![(3, EXTENSION_CAPTURE)],
+            ..Codec::ours(crate::media::encode::codec::Format::Vp8)
+        };
+        let (encoder, payloader) = (make("vp8enc").unwrap(), make("rtpvp8pay").unwrap());
+        Extensions::add(&payloader, &codec, &timing).unwrap().settle("picture", &codec);
+        let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::I420, 64, 48);
+        let caps = info.fps(gst::Fraction::new(30, 1)).build().unwrap().to_caps().unwrap();
+        let appsrc = gst_app::AppSrc::builder().caps(&caps).format(gst::Format::Time).build();
+        let appsink = gst_app::AppSink::builder().sync(false).build();
+        let pipeline = gst::Pipeline::new();
+        timing.apply(&pipeline);
+        let chain = [appsrc.upcast_ref(), &encoder, &payloader, appsink.upcast_ref()];
+        pipeline.add_many(chain).unwrap();
+        gst::Element::link_many(chain).unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let mut frame = gst::Buffer::from_slice([90u8; 64 * 48 * 3 / 2]);
+        let data = frame.get_mut().unwrap();
+        data.set_pts(timing.running_time());
+        // Three seconds ago.
+        let captured = Ntp::now().plus(-3_000_000_000);
+        let nanoseconds = captured.since(Ntp(1 << 63)).cast_unsigned() + (1 << 31) * 1_000_000_000;
+        let reference = gst::Caps::new_empty_simple("timestamp/x-ntp");
+        gst::ReferenceTimestampMeta::add(
+            data,
+            &reference,
+            gst::ClockTime::from_nseconds(nanoseconds),
+            gst::ClockTime::NONE,
+        );
+        appsrc.push_buffer(frame).unwrap();
+        let sample = appsink.try_pull_sample(gst::ClockTime::from_seconds(10)).expect("a packet in time");
+        pipeline.set_state(gst::State::Null).unwrap();
+        let packet = RTPBuffer::from_buffer_readable(sample.buffer().unwrap()).unwrap();
+        let found = Capture::read(packet.extension_onebyte_header(3, 0).unwrap()).unwrap();
+        assert!(found.time.since(captured).abs() < 1000, "{}", found.time.since(captured));
+    }
+
+    #[test]
+    fn the_time_of_the_source_counts_unless_it_has_another_clock() {
+        let (now, age) = (Ntp(0xe900_0000_0000_0000), Duration::from_millis(20));
+        let found =
+            |said: Option<i64>| now.since(capture_time(now, said.map(|ms| now.plus(ms * -1_000_000)), age));
+        let ms = [None, Some(150), Some(0), Some(-1), Some(9_999), Some(10_000), Some(-1_000_000_000)];
+        let wanted = [20, 150, 0, 20, 9_999, 20, 20].map(|ms| ms * 1_000_000);
+        assert!(ms.map(found).into_iter().zip(wanted).all(|(it, wanted)| it.abs_diff(wanted) <= 1));
+        assert_eq!(capture_time(now, None, Duration::from_secs(3600)), now);
     }
 
     #[test]

@@ -103,6 +103,8 @@ fn set_up(source: &gst::Element) {
         ("timeout", RTSP_PATIENCE.to_value()),
         ("tcp-timeout", RTSP_PATIENCE.to_value()),
         ("drop-on-latency", true.to_value()),
+        // The camera's own time stays with the picture, up to its packets (peer::extensions).
+        ("add-reference-timestamp-meta", true.to_value()),
         // Reconnecting is done by a new attempt.
         ("auto-reconnect", false.to_value()),
     ] {
