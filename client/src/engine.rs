@@ -365,8 +365,7 @@ impl Engine {
 
     /// Whether media are received from the peer, which would arrive all the time.
     pub fn receives(&self, key: u64) -> bool {
-        let flows = self.slots.get(&key).map(|slot| slot.negotiation.flows()).unwrap_or_default();
-        flows.iter().any(|flow| flow.direction.receives)
+        self.slots.get(&key).and_then(Slot::shown).is_some_and(Peer::receives)
     }
 
     /// Whether the path to the connected peer is lost.
@@ -509,7 +508,9 @@ impl Engine {
                 continue;
             }
             peer.look();
-            if !heals && has_vanished(peer.meter().silence(), &flows) {
+            let has_vanished = has_vanished(peer.meter().silence(), &flows);
+            peer.set_consent(!has_vanished);
+            if has_vanished && !heals {
                 let seconds = SILENCE_LIMIT.as_secs();
                 let reason = format!("nothing came from the peer for {seconds} s: it has vanished");
                 self.fail(key, "connected", Failure::new(ExitCode::NoMedia, reason));
@@ -534,6 +535,8 @@ impl Engine {
             PeerEvent::Certificate(false) => self.fail_certificate(key),
             PeerEvent::Path(path) => slot.peer.iter_mut().for_each(|peer| peer.set_path(path.clone())),
             PeerEvent::DtlsConnected => self.dtls_connected(key),
+            // Over a new path it is tried again.
+            PeerEvent::DtlsFailed if slot.healing.is_some() => self.input(key, Input::IceFailed),
             PeerEvent::DtlsFailed => {
                 self.input(key, Input::Refused("the DTLS handshake failed".into()));
             }

@@ -5,7 +5,7 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Write},
-    net::TcpStream,
+    net::{TcpStream, UdpSocket},
     os::fd::AsFd,
     path::PathBuf,
     process::{Command, Stdio},
@@ -34,7 +34,7 @@ impl Network {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let id = std::process::id();
-        let network = Self { name: format!("cb{id}-{number}"), subnet: (id + number) % 250 };
+        let network = Self { name: format!("cb{id}-{number}"), subnet: free_subnet(id + number) };
         let Self { name, .. } = &network;
         let (ours, theirs) = (network.cable(), network.guest());
         ip(&["netns", "add", name]);
@@ -205,4 +205,10 @@ impl Drop for Network {
 pub(crate) fn ip(args: &[&str]) {
     let status = as_root("ip").args(args).status().expect("ip is installed: make setup");
     assert!(status.success(), "ip {args:?} failed: this test needs root, or sudo without a password");
+}
+
+/// A subnet whose address on this side no interface has, not even one that a killed test has left.
+fn free_subnet(first: u32) -> u32 {
+    let is_free = |subnet: &u32| UdpSocket::bind((format!("10.213.{subnet}.1"), 0)).is_err();
+    (0..250).map(|next| (first + next) % 250).find(is_free).expect("one of 250 subnets is free")
 }

@@ -314,10 +314,10 @@ fn cameras_are_placed_on_the_m_lines_of_a_peer_that_offers() {
     for client in [&mut asked, &mut caller] {
         client.wait_for_stats("red", |stats| is_of(stats, RED));
         // The frames of all cameras together, of which each has ten a second.
-        let mut last = None;
+        let mut first = None;
         client.wait_for_stats("two cameras", |stats| {
             let now = (stats.ms() as f64 / 1000.0, stats.number("/sent/video_frames"));
-            let (seconds, frames) = last.replace(now).unwrap_or(now);
+            let (seconds, frames) = *first.get_or_insert(now);
             now.1 - frames > 10.0 * (now.0 - seconds) + 5.0
         });
     }

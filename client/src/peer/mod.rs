@@ -555,6 +555,11 @@ impl Peer {
         self.meter.look_for_pictures(self.routes.has_picture())
     }
 
+    /// Whether the peer still consents to what is sent to it.
+    pub fn set_consent(&self, consents: bool) {
+        self.outflow.set_consent(consents);
+    }
+
     /// Stores the path that ICE has chosen.
     pub fn set_path(&mut self, path: Path) {
         self.path = Some(path);

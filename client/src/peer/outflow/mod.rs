@@ -62,6 +62,8 @@ pub(super) struct Outflow {
 #[derive(Debug)]
 struct State {
     closed: bool,
+    /// The peer has been silent for so long that nothing may be sent to it.
+    has_no_consent: bool,
     budget: Budget,
     /// Whether data channels are joined to something: SCTP limits their rate, and they must not displace media.
     carries_data: bool,
@@ -91,6 +93,7 @@ impl Outflow {
     pub(super) fn new(target: Target, carries_data: bool) -> Arc<Self> {
         let state = State {
             closed: false,
+            has_no_consent: false,
             budget: Budget::new(target),
             carries_data,
             congestion: Congestion::new(target.most()),
@@ -144,6 +147,11 @@ impl Outflow {
             }
             _ => {}
         }
+    }
+
+    /// Whether the peer still consents to what is sent (RFC 7675, section 5.1). Otherwise only ICE's checks are sent.
+    pub(super) fn set_consent(&self, consents: bool) {
+        self.state().has_no_consent = !consents;
     }
 
     /// Ends all waits, now and later.
@@ -318,6 +326,9 @@ impl Outflow {
         let this = self.clone();
         pad.add_probe(DATA, move |_, info| {
             let (mut state, now, bytes) = (this.state(), this.now(), bytes(info));
+            if state.has_no_consent {
+                return gst::PadProbeReturn::Handled;
+            }
             let State { budget, congestion, numbers, counts, carries_data, .. } = &mut *state;
             let leaves = match kind(info) {
                 Packet::Media => {
@@ -429,6 +440,8 @@ fn kind(info: &gst::PadProbeInfo<'_>) -> Packet {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use super::*;
     use crate::media::{encode::keyframes::request, target::tests::target};
 
@@ -439,6 +452,36 @@ mod tests {
         // Four at once; the first second has one more at most.
         let granted = (0..20).filter(|_| outflow.may_ask() || outflow.takes_key_frame(&request())).count();
         assert!((4..=4 + outflow.now().as_secs() as usize).contains(&granted), "{granted}");
+    }
+
+    #[test]
+    fn nothing_is_sent_to_a_peer_without_consent() {
+        gst::init().unwrap();
+        let outflow = Outflow::new(target(&[]), false);
+        let (pad, received) = (gst::Pad::builder(gst::PadDirection::Sink), Arc::new(AtomicUsize::new(0)));
+        let count = received.clone();
+        let pad = pad
+            .chain_function(move |_, _, _| {
+                count.fetch_add(1, Relaxed);
+                Ok(gst::FlowSuccess::Ok)
+            })
+            .build();
+        pad.set_active(true).unwrap();
+        pad.send_event(gst::event::StreamStart::new("packets"));
+        pad.send_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
+        outflow.bound(&pad);
+        // DTLS, RTP and RTCP.
+        let send = || {
+            for start in [[23, 254], [128, 96], [128, 200]] {
+                pad.chain(gst::Buffer::from_slice([&start[..], &[0; 30]].concat())).unwrap();
+            }
+            received.swap(0, Relaxed)
+        };
+        assert_eq!(send(), 3);
+        outflow.set_consent(false);
+        assert_eq!(send(), 0);
+        outflow.set_consent(true);
+        assert_eq!(send(), 3);
     }
 
     #[test]
