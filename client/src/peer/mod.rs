@@ -595,7 +595,9 @@ impl Peer {
         stats
     }
 
-    /// Looks at the path and sets the jitter buffers to what the line needs. Call it once a second.
+    /// Looks at the path and sets the jitter buffers to what the line needs. Call it once a second, from a second after the
+    /// peer is connected: webrtcbin 1.22 hangs if its statistics are read while rtpbin begins a stream. The one holds the
+    /// lock of webrtcbin and needs that of rtpbin, the other one the other way round.
     pub fn look(&mut self) {
         // ICE may still switch to a better path, but not every second.
         if self.path.is_none() || self.looks.is_multiple_of(LOOKS_PER_PATH) {
