@@ -502,15 +502,12 @@ impl Engine {
             let flows = slot.negotiation.flows();
             let heals = slot.healing.is_some();
             slot.shown_seat().into_iter().for_each(Seat::look);
-            let is_settled = slot.up.is_some_and(|up| up.elapsed() >= LOOK_EVERY);
             let Some(peer) = slot.shown_mut() else { continue };
             if let Some(Err(failure)) = self.source.as_ref().map(|source| peer.go_on(source)) {
                 self.fail(key, "connected", failure);
                 continue;
             }
-            if is_settled {
-                peer.look();
-            }
+            peer.look();
             let has_vanished = has_vanished(peer.meter().silence(), &flows);
             peer.set_consent(!has_vanished);
             if has_vanished && !heals {

@@ -10,8 +10,8 @@ use gst_webrtc::{
 };
 
 use super::{
-    PeerEvent, Voice, certificate::Certificate, channels::Channels, clock_rate, dtls::Gate, intake, nack,
-    nack::Requests, outflow::Outflow, rtcp,
+    PeerEvent, Voice, buffers, certificate::Certificate, channels::Channels, clock_rate, dtls::Gate, intake,
+    nack, nack::Requests, outflow::Outflow, rtcp,
 };
 use crate::{
     data::Desk,
@@ -169,7 +169,7 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
                 watch_reports(element, &meter);
             }
             "rtpjitterbuffer" => {
-                rtcp::prepare_buffer(element);
+                buffers::prepare(element);
                 nack::watch_buffer(element);
             }
             // Its input is live: a second wait for the clock would only add delay and work.

@@ -4,6 +4,7 @@
 //! bounded, leaky appsrc, and decoded media goes out to a sink that never blocks. Callbacks only forward events to a
 //! channel; the app's loop decides.
 
+mod buffers;
 mod callbacks;
 mod certificate;
 mod channels;
@@ -36,8 +37,8 @@ use gst_webrtc::{
 };
 
 use self::{
-    certificate::Certificate, channels::Channels, dtls::Gate, nack::Requests, outflow::Outflow,
-    output::Output, playout::Playout,
+    buffers::Buffers, certificate::Certificate, channels::Channels, dtls::Gate, nack::Requests,
+    outflow::Outflow, output::Output, playout::Playout,
 };
 pub use self::{
     channels::Lasting,
@@ -219,6 +220,7 @@ pub struct Peer {
     renumbered: Vec<renumber::Pair>,
     path: Option<Path>,
     playout: Playout,
+    buffers: Buffers,
     /// How often [`Peer::stats`] was called.
     looks: u32,
     /// The jitter buffer of the video in milliseconds, once it follows the line.
@@ -265,6 +267,7 @@ impl Peer {
         webrtcbin.set_property_from_str("bundle-policy", "max-bundle");
         let playout = Playout::new(config.latency);
         webrtcbin.set_property("latency", playout.start());
+        let buffers = Buffers::new(&webrtcbin, playout.start());
         if config.policy == IcePolicy::Relay {
             webrtcbin.set_property_from_str("ice-transport-policy", "relay");
         }
@@ -319,6 +322,7 @@ impl Peer {
             renumbered: Vec::new(),
             path: None,
             playout,
+            buffers,
             looks: 0,
             buffer: None,
         };
@@ -595,9 +599,7 @@ impl Peer {
         stats
     }
 
-    /// Looks at the path and sets the jitter buffers to what the line needs. Call it once a second, from a second after the
-    /// peer is connected: webrtcbin 1.22 hangs if its statistics are read while rtpbin begins a stream. The one holds the
-    /// lock of webrtcbin and needs that of rtpbin, the other one the other way round.
+    /// Looks at the path and sets the jitter buffers to what the line needs. Call it once a second.
     pub fn look(&mut self) {
         // ICE may still switch to a better path, but not every second.
         if self.path.is_none() || self.looks.is_multiple_of(LOOKS_PER_PATH) {
@@ -616,7 +618,7 @@ impl Peer {
         };
         line.round_trip.iter().for_each(|round_trip| self.requests.set_round_trip(*round_trip));
         let buffer = self.playout.follow(line);
-        rtcp::set_buffers(&self.webrtcbin, buffer);
+        self.buffers.set(buffer);
         self.buffer = Some(buffer.latency);
     }
 

@@ -3,40 +3,13 @@
 
 use gst::{glib, prelude::*};
 
-use super::playout::Buffer;
 use crate::stats::{Feedback, PeerStats};
 
 /// A bundle has one session; without a bundle there is one per m-line, of which this many are read.
 const SESSIONS: u32 = 3;
 
-/// Most jitter buffers that are set: one for each stream of a peer.
-const BUFFERS: usize = 64;
-
 /// The clock rate of every video codec; no sound has it.
 const VIDEO_RATE: i32 = 90_000;
-
-/// Sets the jitter buffers, those of later streams, too.
-pub(super) fn set_buffers(webrtcbin: &gst::Element, buffer: Buffer) {
-    if webrtcbin.property::<u32>("latency") != buffer.latency {
-        webrtcbin.set_property("latency", buffer.latency);
-    }
-    let Some(rtpbin) = webrtcbin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin")) else {
-        return;
-    };
-    let Some(rtpbin) = rtpbin.downcast_ref::<gst::Bin>() else { return };
-    let is_buffer =
-        |element: &gst::Element| element.factory().is_some_and(|factory| factory.name() == "rtpjitterbuffer");
-    for element in rtpbin.children().into_iter().filter(is_buffer).take(BUFFERS) {
-        element.set_property("rtx-retry-timeout", i32::try_from(buffer.retry).unwrap_or(i32::MAX));
-    }
-}
-
-/// Prepares a new jitter buffer. By itself GStreamer takes the spread of a frame's packets for jitter, and waits for
-/// twice that before it requests one; and it stops requests early, although the last may still be in time.
-pub(super) fn prepare_buffer(element: &gst::Element) {
-    element.set_property("rtx-delay", 12i32);
-    element.set_property("rtx-min-retry-timeout", 10i32);
-}
 
 /// Lets sender reports map RTP times to the times of capture. By itself GStreamer maps them to the times of sending, for
 /// which it needs the pipeline's latency; webrtcbin sets none, and then the RTP times in the reports run at twice the
