@@ -270,12 +270,11 @@ impl App {
     ) -> Result<Wake, Failure> {
         self.service.alive(Instant::now());
         let until = [until, self.engine.deadline(), self.service.due()].into_iter().flatten().min();
-        let mut wake = Wake::Engine;
         match self.next_raw(connection, connecting, until).await {
-            Raw::Incoming(incoming) => wake = Wake::Incoming(incoming),
+            Raw::Incoming(incoming) => return Ok(Wake::Incoming(incoming)),
             Raw::Connected(result) => {
                 *connecting = None;
-                wake = Wake::Connected(result);
+                return Ok(Wake::Connected(result));
             }
             Raw::Source(source) => {
                 self.media = None;
@@ -289,11 +288,13 @@ impl App {
             Raw::Data((who, event)) => self.reporter.tell(who.as_ref(), &event),
             Raw::Notice(notice) => self.reporter.tell(None, &notice.into()),
             Raw::Snap => self.archive.snap(),
-            Raw::Interrupted => wake = Wake::Interrupted,
-            Raw::Time => wake = Wake::Time,
+            Raw::Interrupted => return Ok(Wake::Interrupted),
+            Raw::Time => {
+                self.engine.tick();
+                return Ok(Wake::Time);
+            }
         }
-        self.engine.tick();
-        Ok(wake)
+        Ok(Wake::Engine)
     }
 
     /// `None`: the server did not answer. With the policy `relay`, a first answer without a TURN server is an error.
