@@ -93,12 +93,6 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pauses_after_local_failures_grow_to_a_bound() {
-        let pauses = [1, 2, 3, 7, 8, u32::MAX].map(|failures| local_pause(failures).as_millis());
-        assert_eq!(pauses, [50, 100, 200, 3200, 5000, 5000]);
-    }
     use crate::exit::ExitCode;
 
     const NOW: Duration = Duration::ZERO;
@@ -115,6 +109,12 @@ mod tests {
         backoff.let_in();
         assert_eq!(backoff.after(&refused(), NOW), Some(FIRST));
         assert_eq!(backoff.after_loss(), 2 * FIRST);
+    }
+
+    #[test]
+    fn pauses_after_local_failures_grow_to_a_bound() {
+        let pauses = [1, 2, 3, 7, 8, u32::MAX].map(|failures| local_pause(failures).as_millis());
+        assert_eq!(pauses, [50, 100, 200, 3200, 5000, 5000]);
     }
 
     #[test]

@@ -86,7 +86,6 @@ struct Slot {
     former: Option<Former>,
     /// Heals a lost path, if the peer can do that.
     healing: Option<Healing>,
-    polite: bool,
     /// Since when the peer has been connected, whatever became of its path.
     connected: Option<Instant>,
     /// When its statistics are reported next, while it is connected.
@@ -233,7 +232,6 @@ impl Engine {
             up: None,
             former: None,
             healing: None,
-            polite,
             connected: None,
             next_stats: None,
             next_picture: None,
@@ -259,7 +257,7 @@ impl Engine {
         let limit = self.config.give_up_after;
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.negotiation.heal();
-            slot.healing.get_or_insert_with(|| Healing::new(slot.polite, limit));
+            slot.healing.get_or_insert_with(|| Healing::new(slot.negotiation.is_polite(), limit));
         }
     }
 
@@ -437,9 +435,10 @@ impl Engine {
 
     /// Whether this machine's addresses have changed since the last look.
     fn addresses_changed(&mut self) -> bool {
-        let addresses = own_addresses();
-        let before = self.addresses.replace(addresses.clone());
-        before.is_some_and(|before| before != addresses)
+        let addresses = Some(own_addresses());
+        let has_changed = self.addresses.is_some() && self.addresses != addresses;
+        self.addresses = addresses;
+        has_changed
     }
 
     fn carry_out_healing(&mut self, key: u64, effects: Vec<healing::Effect>) {
@@ -499,7 +498,6 @@ impl Engine {
             let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.connected.is_some()) else {
                 continue;
             };
-            let flows = slot.negotiation.flows();
             let heals = slot.healing.is_some();
             slot.shown_seat().into_iter().for_each(Seat::look);
             let Some(peer) = slot.shown_mut() else { continue };
@@ -508,7 +506,8 @@ impl Engine {
                 continue;
             }
             peer.look();
-            let has_vanished = has_vanished(peer.meter().silence(), &flows);
+            // Not the flows of the negotiation: while a new connection is negotiated, it has none.
+            let has_vanished = has_vanished(peer.meter().silence(), peer.flows());
             peer.set_consent(!has_vanished);
             if has_vanished && !heals {
                 let seconds = SILENCE_LIMIT.as_secs();
@@ -722,7 +721,7 @@ impl Engine {
         }
         if slot.former.is_none() {
             slot.connected = None;
-            slot.next_stats = None;
+            (slot.next_stats, slot.next_picture) = (None, None);
         }
     }
 

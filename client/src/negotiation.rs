@@ -279,6 +279,11 @@ impl Negotiation {
         self.agreement.as_ref().map_or_else(Vec::new, Agreement::flows)
     }
 
+    /// Whether our offer gives way to one of the peer.
+    pub fn is_polite(&self) -> bool {
+        self.polite
+    }
+
     /// Whether data channels are agreed on.
     pub fn has_data(&self) -> bool {
         self.agreement.as_ref().is_some_and(Agreement::has_data)

@@ -212,8 +212,8 @@ pub struct Peer {
     gate: Arc<Gate>,
     certificate: Certificate,
     meter: Arc<Meter>,
-    /// Whether the peer sends media.
-    receives: bool,
+    /// The media that were agreed on.
+    flows: Vec<Flow>,
     outflow: Arc<Outflow>,
     requests: Arc<Requests>,
     /// Payload types that the answer changed.
@@ -316,7 +316,7 @@ impl Peer {
             gate,
             certificate,
             meter,
-            receives: false,
+            flows: Vec::new(),
             outflow,
             requests,
             renumbered: Vec::new(),
@@ -436,7 +436,7 @@ impl Peer {
     pub fn set_flows(&mut self, source: &Source, flows: &[Flow], sink: MakeSink<'_>) -> Result<(), Failure> {
         // Silence counts from now on: earlier, nothing may have been negotiated.
         self.meter.packet();
-        self.receives = flows.iter().any(|flow| flow.direction.receives);
+        self.flows = flows.to_vec();
         renumber::install(&self.webrtcbin, &std::mem::take(&mut self.renumbered));
         self.add_inputs(flows, sink)?;
         for medium in &mut self.media {
@@ -455,9 +455,14 @@ impl Peer {
         Ok(())
     }
 
+    /// The media that were agreed on, since the peer is connected.
+    pub fn flows(&self) -> &[Flow] {
+        &self.flows
+    }
+
     /// Whether media have been agreed on that the peer sends.
     pub fn receives(&self) -> bool {
-        self.receives
+        self.flows.iter().any(|flow| flow.direction.receives)
     }
 
     /// Ends the data channels, for a pipeline that is about to be replaced.
