@@ -15,6 +15,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    network::Network,
     process::{Process, program},
     server::Server,
     wait::DEADLINE,
@@ -100,6 +101,13 @@ impl Client {
             command.args(STATS_OFTEN);
         }
         Self::spawn(&mut command)
+    }
+
+    /// Starts a client in a network, headless, with events in JSON. The server must be reachable from there.
+    pub fn start_in(network: &Network, server: &Server, args: &[&str]) -> Self {
+        let mut command = network.command(program("callbin"));
+        let url = format!("ws://{}:{}", network.host(), server.port());
+        Self::spawn(command.args(args).args(["--server", &url, "--events", "json", "--headless"]))
     }
 
     /// Starts a command, whose events must be in JSON. Critical warnings of GLib, such as a double free, end it.

@@ -31,6 +31,7 @@ pub mod strangers;
 pub mod wait;
 pub mod webrtc;
 pub mod wire;
+pub mod wired;
 
 pub use browser::{Bare, Browser, BrowserOptions, Page, VideoProbe};
 pub use client::Client;
@@ -47,3 +48,4 @@ pub use site::{CALLER, Site, WWW};
 pub use socket::Socket;
 pub use wait::{DEADLINE, wait_until};
 pub use wire::Wire;
+pub use wired::Wired;

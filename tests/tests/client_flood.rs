@@ -20,11 +20,8 @@ const WINDOW: Duration = Duration::from_millis(500);
 
 /// A client in its own network namespace that calls `to`.
 fn call(network: &Network, server: &Server, to: &str) -> Client {
-    let mut command = network.command(program("callbin"));
-    let url = format!("ws://{}:{}", network.host(), server.port());
-    command.args(["call", to, "--id", "gst", "--bitrate", "1000", "--fps", "30", "--size", "640x480"]);
-    command.args(["--server", &url, "--events", "json", "--headless"]);
-    Client::spawn(&mut command)
+    let picture = ["--bitrate", "1000", "--fps", "30", "--size", "640x480"];
+    Client::start_in(network, server, &[&["call", to, "--id", "gst"][..], &picture].concat())
 }
 
 /// A peer that floods in the way that `args` say.

@@ -2,38 +2,17 @@
 
 use callbin_line::Conditions;
 use callbin_tests::{
-    Browser, BrowserOptions, Client, DEADLINE, Network, Server, Wire, client::STATS_OFTEN, machine,
-    process::program, wait_until,
+    Browser, BrowserOptions, Client, DEADLINE, Network, Server, Wire, Wired, client::STATS_OFTEN, machine,
+    wait_until,
 };
 
-/// Two clients in networks of their own, connected by a line. Signalling has another way.
-struct Call {
-    caller: Client,
-    waiting: Client,
-    wire: Wire,
-    networks: [Network; 2],
-    _server: Server,
-}
+const PICTURE: [&str; 4] = ["--size", "320x240", STATS_OFTEN[0], STATS_OFTEN[1]];
 
-fn call(more: &[&str]) -> Call {
-    let server = Server::spawn_reachable(&[]);
-    let networks = [Network::start(), Network::start()];
-    let wire = Wire::between(&networks[0], &networks[1], Conditions::default(), 1);
-    let mut waiting = client(&networks[1], &server, &[&["wait", "--id", "waiting"], more].concat());
-    waiting.wait_for("registered");
-    let mut caller = client(&networks[0], &server, &[&["call", "waiting"], more].concat());
-    for client in [&mut caller, &mut waiting] {
-        client.wait_for("first-video");
-        plays(client);
-    }
-    Call { caller, waiting, wire, networks, _server: server }
-}
-
-fn client(network: &Network, server: &Server, args: &[&str]) -> Client {
-    let mut command = network.command(program("callbin"));
-    let url = format!("ws://{}:{}", network.host(), server.port());
-    command.args(args).args(["--server", &url, "--events", "json", "--headless"]);
-    Client::spawn(command.args(["--size", "320x240"]).args(STATS_OFTEN))
+fn call(more: &[&str]) -> Wired {
+    let mut call = Wired::call(Conditions::default(), &[&PICTURE[..], more].concat());
+    plays(&mut call.caller);
+    plays(&mut call.waiting);
+    call
 }
 
 /// Waits for a moving picture and sound.
@@ -50,7 +29,7 @@ fn plays(client: &mut Client) {
 #[test]
 fn a_call_goes_on_after_a_new_address_of_either_side() {
     let _machine = machine::alone();
-    let Call { mut caller, mut waiting, mut wire, networks, _server } = call(&[]);
+    let Wired { mut caller, mut waiting, mut wire, networks, server: _server } = call(&[]);
     for end in [0, 1] {
         wire.renumber(&networks[end], end);
         let moved = if end == 0 { &mut caller } else { &mut waiting };
@@ -65,7 +44,7 @@ fn a_call_goes_on_after_a_new_address_of_either_side() {
 #[test]
 fn a_call_goes_on_after_an_outage_of_several_attempts_to_heal_it() {
     let _machine = machine::alone();
-    let Call { mut caller, mut waiting, wire, networks: _networks, _server } = call(&[]);
+    let Wired { mut caller, mut waiting, wire, networks: _networks, server: _server } = call(&[]);
     wire.change_both(Conditions { loss: 1.0, ..Conditions::default() });
     for client in [&mut caller, &mut waiting] {
         client.wait_for("path-lost");
@@ -82,7 +61,7 @@ fn a_call_goes_on_after_an_outage_of_several_attempts_to_heal_it() {
 #[test]
 fn a_peer_without_a_path_is_given_up_after_the_limit() {
     let _machine = machine::shared();
-    let Call { mut caller, mut waiting, wire, networks: _networks, _server } =
+    let Wired { mut caller, mut waiting, wire, networks: _networks, server: _server } =
         call(&["--give-up-after", "3"]);
     wire.change_both(Conditions { loss: 1.0, ..Conditions::default() });
     assert_eq!(caller.exit_code(), 9, "{}", caller.errors());
@@ -101,7 +80,7 @@ fn a_call_with_a_browser_goes_on_from_a_new_address() {
     let browser = Browser::start_in(&networks[1], &origin, BrowserOptions::default());
     let page = browser.open(&format!("{origin}/?id=page&auto-answer=1"));
     page.wait_for_state("ready");
-    let mut caller = client(&networks[0], &server, &["call", "page"]);
+    let mut caller = Client::start_in(&networks[0], &server, &[&["call", "page"][..], &PICTURE].concat());
     caller.wait_for("first-video");
     plays(&mut caller);
     page.wait_for_peer("caller", "connected");

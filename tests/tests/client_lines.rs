@@ -4,47 +4,17 @@ use std::time::Duration;
 
 use callbin_line::Conditions;
 use callbin_tests::{
-    Client, Network, Server, Wire,
+    Client, Network, Server, Wire, Wired,
     client::{Event, STATS_OFTEN},
     machine,
-    process::program,
     wire::THERE,
 };
 
 /// The picture of all clients here.
 const PICTURE: [&str; 6] = ["--bitrate", "1000", "--fps", "30", "--size", "640x480"];
 
-/// A client in a network of its own.
-fn client(network: &Network, server: &Server, args: &[&str]) -> Client {
-    let mut command = network.command(program("callbin"));
-    let url = format!("ws://{}:{}", network.host(), server.port());
-    command.args(args).args(["--server", &url, "--events", "json", "--headless"]);
-    Client::spawn(command.args(PICTURE))
-}
-
-/// Two clients in networks of their own, connected by a line.
-struct Call {
-    caller: Client,
-    waiting: Client,
-    wire: Wire,
-    networks: [Network; 2],
-    _server: Server,
-}
-
-fn call() -> Call {
-    call_over(Conditions::default())
-}
-
-fn call_over(conditions: Conditions) -> Call {
-    let server = Server::spawn_reachable(&[]);
-    let networks = [Network::start(), Network::start()];
-    let wire = Wire::between(&networks[0], &networks[1], conditions, 1);
-    let mut waiting = client(&networks[1], &server, &["wait", "--id", "waiting"]);
-    waiting.wait_for("registered");
-    let mut caller = client(&networks[0], &server, &["call", "waiting"]);
-    caller.wait_for("first-video");
-    waiting.wait_for("first-video");
-    Call { caller, waiting, wire, networks, _server: server }
+fn call() -> Wired {
+    Wired::call(Conditions::default(), &PICTURE)
 }
 
 fn estimate(stats: &Event) -> f64 {
@@ -54,7 +24,7 @@ fn estimate(stats: &Event) -> f64 {
 #[test]
 fn a_line_thinner_than_the_bit_rate_shows_a_smaller_picture_and_recovers() {
     let _machine = machine::alone();
-    let Call { mut caller, mut waiting, wire, networks, _server } = call();
+    let Wired { mut caller, mut waiting, wire, networks, server: _server } = call();
     caller.wait_for_stats("room for all", |stats| estimate(stats) > 1_000_000.0);
     let thin = Conditions {
         rate: Some(400_000),
@@ -80,8 +50,7 @@ fn a_line_thinner_than_the_bit_rate_shows_a_smaller_picture_and_recovers() {
 #[test]
 fn lost_packets_are_sent_again_and_the_picture_goes_on() {
     let _machine = machine::alone();
-    // Server and networks live as long as the call: `..` would drop them here.
-    let Call { mut caller, mut waiting, wire, networks: _networks, _server } = call();
+    let Wired { mut caller, mut waiting, wire, networks: _networks, server: _server } = call();
     wire.change_both(Conditions { loss: 0.05, ..Conditions::default() });
     let before = caller.wait_for("stats").number("/sent/retransmitted");
     caller.wait_for_stats("retransmissions", |stats| stats.number("/sent/retransmitted") > before + 20.0);
@@ -96,7 +65,8 @@ fn lost_packets_are_sent_again_and_the_picture_goes_on() {
 fn the_age_of_the_picture_is_that_of_the_line() {
     let _machine = machine::alone();
     let line = |ms| Conditions { delay: Duration::from_millis(ms), ..Conditions::default() };
-    let Call { mut caller, mut waiting, wire, networks: _networks, _server } = call_over(line(150));
+    let Wired { mut caller, mut waiting, wire, networks: _networks, server: _server } =
+        Wired::call(line(150), &PICTURE);
     let age = |stats: &Event| stats.number("/video/glass_age_ms/p50");
     // Both have one clock, and both directions take equally long. The first packets wait for each other.
     let known = |stats: &Event| {
@@ -120,7 +90,7 @@ fn the_age_of_the_picture_is_that_of_the_line() {
 #[test]
 fn a_picture_that_stops_is_stale_until_the_line_is_back() {
     let _machine = machine::alone();
-    let Call { mut caller, mut waiting, wire, networks: _networks, _server } = call();
+    let Wired { mut caller, mut waiting, wire, networks: _networks, server: _server } = call();
     for client in [&mut waiting, &mut caller] {
         client.wait_for_stats("a usual distance", |stats| stats.number("/video/fps") > 20.0);
     }
@@ -144,8 +114,8 @@ fn one_thin_line_lowers_no_other_viewers_picture() {
     let [here, near, far] = &networks;
     let lines = [near, far].map(|there| Wire::between(here, there, Conditions::default(), 1));
     let join = |network: &Network, id: &str, flag: &str| {
-        let args = [&["room", "r", "--id", id, flag][..], &STATS_OFTEN].concat();
-        let mut client = client(network, &server, &args);
+        let args = [&["room", "r", "--id", id, flag][..], &PICTURE, &STATS_OFTEN].concat();
+        let mut client = Client::start_in(network, &server, &args);
         client.wait_for("joined");
         client
     };

@@ -10,7 +10,7 @@ use callbin_tests::{
     Browser, BrowserOptions, Client, DEADLINE, Flow, Network, Server, Socket,
     client::{Event, STATS_OFTEN},
     flow::Pair,
-    machine, program,
+    machine,
 };
 use serde_json::{Value, json};
 
@@ -201,11 +201,9 @@ fn one_whose_network_is_cut_costs_only_itself() {
     let mut red = join(&server, RED);
     let mut green = join(&server, GREEN);
     let network = Network::start();
-    let mut command = network.command(program("callbin"));
-    let url = format!("ws://{}:{}", network.host(), server.port());
-    command.args(["room", "lobby", "--id", "blue", "--video-pattern", "blue", "--audio-freq", "880"]);
-    command.args(["--size", "320x240", "--server", &url, "--events", "json", "--headless"]).args(STATS_OFTEN);
-    let mut blue = Client::spawn(&mut command);
+    let args = ["room", "lobby", "--id", "blue", "--video-pattern", "blue", "--audio-freq", "880"];
+    let args = [&args[..], &["--size", "320x240"], &STATS_OFTEN].concat();
+    let mut blue = Client::start_in(&network, &server, &args);
     expect(&mut red, BLUE);
     expect(&mut green, BLUE);
     expect(&mut blue, RED);

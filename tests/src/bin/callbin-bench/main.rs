@@ -185,10 +185,7 @@ fn flood() {
 }
 
 fn call_from(network: &Network, server: &Server, to: &str) -> Client {
-    let mut command = network.command(program("callbin"));
-    let url = format!("ws://{}:{}", network.host(), server.port());
-    command.args(["call", to, "--id", "gst", "--server", &url, "--events", "json", "--headless"]);
-    Client::spawn(&mut command)
+    Client::start_in(network, server, &["call", to, "--id", "gst"])
 }
 
 fn print_rates(name: &str, network: &Network, client: &mut Client) {

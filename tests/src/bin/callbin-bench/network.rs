@@ -8,7 +8,6 @@ use std::{
 use callbin_line::{Conditions, Outage};
 use callbin_tests::{
     Browser, BrowserOptions, Client, DEADLINE, Network, Page, Server, Wire,
-    process::program,
     wire::{BACK, THERE},
 };
 
@@ -192,11 +191,8 @@ fn share() {
 }
 
 pub(crate) fn client(network: &Network, server: &Server, args: &[&str]) -> Client {
-    let mut command = network.command(program("callbin"));
-    let url = format!("ws://{}:{}", network.host(), server.port());
-    command.args(args).args(["--server", &url, "--events", "json", "--headless"]);
-    command.args(["--bitrate", "1000", "--fps", "30", "--size", "640x480"]);
-    Client::spawn(&mut command)
+    let picture = ["--bitrate", "1000", "--fps", "30", "--size", "640x480"];
+    Client::start_in(network, server, &[args, &picture].concat())
 }
 
 impl Call {
