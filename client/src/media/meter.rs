@@ -130,6 +130,11 @@ impl Meter {
         self.born.elapsed().saturating_sub(Duration::from_millis(self.last_packet.load(Relaxed)))
     }
 
+    /// The RTP packets of the video so far.
+    pub fn video_packets(&self) -> u64 {
+        self.video.packets.load(Relaxed)
+    }
+
     /// Sets the ID of the header extension with the capture time.
     pub fn set_capture_id(&self, id: Option<u8>) {
         lock(&self.ages).set_id(id);

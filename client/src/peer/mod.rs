@@ -221,7 +221,7 @@ pub struct Peer {
     path: Option<Path>,
     playout: Playout,
     buffers: Buffers,
-    /// How often [`Peer::stats`] was called.
+    /// How often [`Peer::look`] was called.
     looks: u32,
     /// The jitter buffer of the video in milliseconds, once it follows the line.
     buffer: Option<u32>,
@@ -574,7 +574,7 @@ impl Peer {
         self.path = Some(path);
     }
 
-    /// The statistics. Rates and levels cover the time since the last call. Called once per second.
+    /// The statistics. Rates and levels cover the time since the last call.
     pub fn stats(&self) -> PeerStats {
         self.outflow.round_trip().iter().for_each(|time| self.meter.round_trip(*time));
         let mut stats = PeerStats {
@@ -611,16 +611,7 @@ impl Peer {
             path::ask(&self.webrtcbin, &self.voice);
         }
         self.looks = self.looks.wrapping_add(1);
-        let mut stats = PeerStats::default();
-        rtcp::fill_in(&self.webrtcbin, &mut stats);
-        let ms = |ms: f64| Duration::try_from_secs_f64(ms / 1000.0).ok();
-        let rtp = &stats.video.rtp;
-        let line = playout::Line {
-            round_trip: stats.rtt_ms.and_then(ms),
-            jitter: rtp.jitter_ms.and_then(ms),
-            received: rtp.packets,
-            lost: rtp.lost,
-        };
+        let line = line(&rtcp::reports(&self.webrtcbin), &self.meter);
         line.round_trip.iter().for_each(|round_trip| self.requests.set_round_trip(*round_trip));
         let buffer = self.playout.follow(line);
         self.buffers.set(buffer);
@@ -682,6 +673,17 @@ impl Peer {
     }
 }
 
+/// What `reports` and the packets that came say about the line.
+fn line(reports: &PeerStats, meter: &Meter) -> playout::Line {
+    let ms = |ms: f64| Duration::try_from_secs_f64(ms / 1000.0).ok();
+    playout::Line {
+        round_trip: reports.rtt_ms.and_then(ms),
+        jitter: reports.video.rtp.jitter_ms.and_then(ms),
+        received: meter.video_packets(),
+        lost: reports.video.rtp.lost,
+    }
+}
+
 /// rtpbin creates elements and threads for each received SSRC: an honest peer has two, their retransmissions, and new
 /// ones after a restart.
 fn bound_streams(webrtcbin: &gst::Element) {
@@ -718,4 +720,19 @@ fn description(kind: SdpType, sdp: &str) -> Result<WebRTCSessionDescription, Fai
     let message = gst_sdp::SDPMessage::parse_buffer(sdp.as_bytes()).map_err(Failure::internal)?;
     let kind = if kind == SdpType::Offer { WebRTCSDPType::Offer } else { WebRTCSDPType::Answer };
     Ok(WebRTCSessionDescription::new(kind, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_packet_is_one_of_all_that_were_sent() {
+        let meter = Meter::default();
+        (0..99).for_each(|_| meter.video.count(1000));
+        let mut reports = PeerStats { rtt_ms: Some(100.0), ..PeerStats::default() };
+        reports.video.rtp.lost = 1;
+        let line = line(&reports, &meter);
+        assert_eq!((line.received, line.lost, line.round_trip), (99, 1, Some(Duration::from_millis(100))));
+    }
 }

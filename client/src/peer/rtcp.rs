@@ -20,24 +20,41 @@ pub(super) fn map_capture_times(session: &gst::Element) {
     }
 }
 
+/// Losses, jitter and round-trip time.
+pub(super) fn reports(webrtcbin: &gst::Element) -> PeerStats {
+    let mut stats = PeerStats::default();
+    fill_in_reports(webrtcbin, &mut stats);
+    stats
+}
+
 /// Adds the statistics that RTCP gives.
 pub(super) fn fill_in(webrtcbin: &gst::Element, stats: &mut PeerStats) {
-    let Some(rtpbin) = webrtcbin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin")) else {
-        return;
-    };
-    for id in 0..SESSIONS {
-        let session = rtpbin.emit_by_name::<Option<glib::Object>>("get-internal-session", &[&id]);
-        if let Some(session) = session {
-            let all = session.property::<Option<gst::Structure>>("stats");
-            all.iter().for_each(|all| read_session(all, stats));
-        }
-        let session = rtpbin.emit_by_name::<Option<gst::Element>>("get-session", &[&id]);
-        if let Some(session) = session.filter(|session| session.has_property("twcc-stats")) {
+    fill_in_reports(webrtcbin, stats);
+    for session in sessions::<gst::Element>(webrtcbin, "get-session") {
+        if session.has_property("twcc-stats") {
             let feedback = session.property::<Option<gst::Structure>>("twcc-stats");
             let feedback = feedback.as_deref().and_then(read_feedback);
             stats.sent.feedback = stats.sent.feedback.take().or(feedback);
         }
     }
+}
+
+fn fill_in_reports(webrtcbin: &gst::Element, stats: &mut PeerStats) {
+    for session in sessions::<glib::Object>(webrtcbin, "get-internal-session") {
+        let all = session.property::<Option<gst::Structure>>("stats");
+        all.iter().for_each(|all| read_session(all, stats));
+    }
+}
+
+/// The sessions that this signal of rtpbin gives.
+fn sessions<T>(webrtcbin: &gst::Element, signal: &str) -> Vec<T>
+where
+    T: IsA<glib::Object>,
+{
+    let rtpbin = webrtcbin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin"));
+    let Some(rtpbin) = rtpbin else { return Vec::new() };
+    let session = |id: u32| rtpbin.emit_by_name::<Option<glib::Object>>(signal, &[&id])?.downcast().ok();
+    (0..SESSIONS).filter_map(session).collect()
 }
 
 fn read_session(session: &gst::Structure, stats: &mut PeerStats) {
