@@ -213,8 +213,8 @@ mod tests {
         let [first, second] = feeds;
         drop(first);
         assert!(!source.arrange(), "one is alone");
-        // Its path carries a smaller picture only.
-        assert_eq!(second.tier(), Tier::Half, "until a key frame comes");
+        // A lone peer gets the first encoder, also over a thin path.
+        assert_eq!(second.lane().upgrade().unwrap().goal(), Tier::Full);
         shares[1].set(1_000_000, 0);
         viewers[1].wait_for_width(640);
         assert_eq!(second.tier(), Tier::Full);
@@ -222,6 +222,29 @@ mod tests {
         assert_eq!(tiers(), [Tier::Full], "the other encoder ends");
         (0..15).for_each(|_| assert_eq!(viewers[1].width(), 640));
         assert_eq!(second.dropped(), 0);
+    }
+
+    #[test]
+    fn peers_of_a_smaller_encoder_that_fails_get_the_first_one() {
+        gst::init().unwrap();
+        let media = media(&["--size", "640x480", "--fps", "10", "--no-audio"]);
+        let source = Source::start(&media, [Format::Vp8].into_iter().collect(), &News::new().0).unwrap();
+        let mut viewers = [(); 2].map(|()| Viewer::new(&source, "vp8dec"));
+        let shares = [Share::new(1_000_000), Share::new(1_000_000)];
+        let feeds = [0, 1].map(|at| {
+            let share = Some(shares[at].clone());
+            source.attach(Format::Vp8, 0, &viewers[at].entry, share).unwrap().unwrap()
+        });
+        source.arrange();
+        shares[1].set(100_000, 0);
+        source.arrange();
+        viewers[1].wait_for_width(320);
+        source.tracks[0].fail(Tier::Half);
+        assert!(source.error().is_some_and(|error| error.contains("refused")));
+        source.arrange();
+        assert_eq!(source.tracks[0].tiers(), [Tier::Full]);
+        viewers[1].wait_for_width(640);
+        assert_eq!(feeds.each_ref().map(Feed::tier), [Tier::Full; 2]);
     }
 
     #[test]

@@ -128,7 +128,9 @@ impl Track {
                         "no second encoder for {format}: all peers share one: {}",
                         failure.message
                     );
+                    // The next call moves them.
                     encoders.tiers(format, &self.media).keep_to_one();
+                    return;
                 }
             }
         }
@@ -158,9 +160,27 @@ impl Track {
         self.encoders().running.iter().map(Encoding::tier).collect()
     }
 
-    /// The first error of the input or an encoder that was not returned yet.
+    /// Lets the encoder of this tier fail.
+    #[cfg(test)]
+    pub(super) fn fail(&self, tier: Tier) {
+        self.encoders().running.iter().filter(|it| it.tier() == tier).for_each(Encoding::fail);
+    }
+
+    /// The first error of the input or an encoder that was not returned yet. If an encoder of smaller pictures fails, all peers
+    /// share one from now on.
     pub(super) fn error(&self) -> Option<String> {
-        self.input.error().or_else(|| self.encoders().running.iter().find_map(Encoding::error))
+        if let Some(error) = self.input.error() {
+            return Some(error);
+        }
+        let mut encoders = self.encoders();
+        let failed = encoders.running.iter().enumerate().find_map(|(at, it)| Some((at, it.error()?)));
+        let (at, error) = failed?;
+        if encoders.running.get(at).is_some_and(|it| it.tier() != Tier::Full) {
+            let encoding = encoders.running.remove(at);
+            encoders.tiers(encoding.format(), &self.media).keep_to_one();
+            end(encoding);
+        }
+        Some(error)
     }
 
     /// Frees encoders that no peer has used for a while.
@@ -177,10 +197,14 @@ impl Track {
         while let Some(at) = encoders.running.iter().enumerate().position(|(at, it)| unused(at, it)) {
             let encoding = encoders.running.remove(at);
             tracing::debug!(format = %encoding.format(), tier = encoding.tier().name(), "an encoder without peers ends");
-            // An encoder may take a while to end.
-            let _ = thread::Builder::new().name("encoder-end".into()).spawn(move || drop(encoding));
+            end(encoding);
         }
     }
+}
+
+/// An encoder may take a while to end.
+fn end(encoding: Encoding) {
+    let _ = thread::Builder::new().name("encoder-end".into()).spawn(move || drop(encoding));
 }
 
 impl Encoders {

@@ -177,8 +177,11 @@ impl Control {
     fn new_size(&mut self, waiting: Duration) -> Option<u32> {
         let now = self.born.elapsed();
         let least = self.strain.frame(now, waiting);
-        if std::mem::replace(&mut self.reduced, least) != least {
-            tracing::info!(steps = least, "the encoder is slow: the picture is reduced by so many steps");
+        let reduced = std::mem::replace(&mut self.reduced, least);
+        if least > reduced {
+            tracing::info!(steps = least, "the encoder is too slow: the picture is reduced");
+        } else if least < reduced {
+            tracing::info!(steps = least, "the encoder keeps up: a larger picture is tried");
         }
         let before = std::mem::replace(&mut self.step, self.steps.choose(now, self.bits, least));
         (before.size != self.step.size).then_some(self.step.size)

@@ -149,6 +149,13 @@ impl Encoding {
         self.output.measure(self.born.elapsed(), self.bytes.load(Relaxed), rests)
     }
 
+    /// Lets the encoder fail, as one does that hardware refuses.
+    #[cfg(test)]
+    pub(super) fn fail(&self) {
+        let error = gst::message::Error::new(gst::CoreError::Failed, "refused");
+        self.pipeline.bus().unwrap().post(error).unwrap();
+    }
+
     /// The first error of the encoder that was not returned yet.
     pub fn error(&self) -> Option<String> {
         super::error_of(&self.pipeline)
