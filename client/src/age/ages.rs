@@ -18,7 +18,7 @@ use crate::{
 const STREAMS: usize = 8;
 /// Most packets between depayloader and decoder.
 const WAITING: usize = 512;
-/// Most frames of one period.
+/// Most frames of one period: the last ones.
 const FRAMES: usize = 4096;
 /// The clock rate of video.
 const RATE: i64 = 90_000;
@@ -78,7 +78,7 @@ pub struct Ages {
     /// Packets whose frame is not decoded yet.
     waiting: VecDeque<Waiting>,
     /// Our time of decoding minus the peer's time of capture, in nanoseconds.
-    ages: Vec<i64>,
+    ages: VecDeque<i64>,
     origin: Option<Origin>,
 }
 
@@ -150,10 +150,11 @@ impl Ages {
         let Some((at, found)) = best.min_by_key(|(_, it)| it.pts.abs_diff(pts)) else { return };
         let found = *found;
         self.waiting.drain(..=at);
-        if self.ages.len() < FRAMES {
-            self.ages.push(wall.since(found.captured));
-            self.origin = Some(found.origin);
+        if self.ages.len() == FRAMES {
+            self.ages.pop_front();
         }
+        self.ages.push_back(wall.since(found.captured));
+        self.origin = Some(found.origin);
     }
 
     /// What was found since the last call.
@@ -407,11 +408,12 @@ mod tests {
             ages.packet(&packet(number % 100, number, Some(theirs(0))), at);
         }
         assert_eq!((ages.streams.len(), ages.waiting.len()), (STREAMS, WAITING));
-        for _ in 0..FRAMES + 10 {
+        for number in 0..2 * FRAMES {
             ages.packet(&packet(1, 1, Some(theirs(0))), 1);
-            ages.frame(ours(1), 1);
+            ages.frame(ours(if number < FRAMES { 1 } else { 500 }), 1);
         }
         assert_eq!(ages.ages.len(), FRAMES);
+        assert!(near(ages.take().ages.unwrap().p50, 500.0), "the last ones count");
     }
 
     #[test]

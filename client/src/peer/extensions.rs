@@ -24,6 +24,7 @@ use crate::{
     },
     exit::Failure,
     media::{make, timing::Timing},
+    rtp,
     sdp::{Codec, EXTENSION_CAPTURE, EXTENSION_MID, EXTENSION_TWCC, Kind},
 };
 
@@ -95,13 +96,18 @@ impl CaptureTimes {
             let id = id.load(Relaxed);
             if id != 0 {
                 let mut bearers = bearers.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut pass = |packet: &mut gst::BufferRef| add_time(packet, pad, id, &timing, &mut bearers);
-                if let Some(packet) = info.buffer_mut() {
-                    pass(packet.make_mut());
-                } else if let Some(first) = info.buffer_list_mut().and_then(|list| list.make_mut().get_mut(0))
-                {
-                    // All packets of a list are of one frame.
-                    pass(first);
+                let now = timing.running_time();
+                let mut bears = |packet: &gst::BufferRef| {
+                    let time = rtp::time_and_source(rtp::start(packet, &mut [0; rtp::LOOK]));
+                    time.is_some_and(|(time, _)| bearers.next(Duration::from_nanos(now.nseconds()), time))
+                };
+                // Most packets are not touched. All packets of a list are of one frame.
+                if info.buffer().is_some_and(|packet| bears(packet)) {
+                    let packet = info.buffer_mut().map(|packet| packet.make_mut());
+                    packet.into_iter().for_each(|packet| add_time(packet, pad, id, now));
+                } else if info.buffer_list().and_then(|list| list.get(0)).is_some_and(bears) {
+                    let first = info.buffer_list_mut().and_then(|list| list.make_mut().get_mut(0));
+                    first.into_iter().for_each(|packet| add_time(packet, pad, id, now));
                 }
             }
             gst::PadProbeReturn::Ok
@@ -115,16 +121,15 @@ impl CaptureTimes {
     }
 }
 
-/// Adds the capture time to a packet that is to carry it.
-fn add_time(packet: &mut gst::BufferRef, pad: &gst::Pad, id: u8, timing: &Timing, bearers: &mut Bearers) {
+/// Adds the capture time to a packet.
+fn add_time(packet: &mut gst::BufferRef, pad: &gst::Pad, id: u8, now: gst::ClockTime) {
     let Some(captured) = packet.pts().and_then(|pts| running_time(pad, pts)) else { return };
-    let (now, wall) = (timing.running_time(), Ntp::now());
+    let wall = Ntp::now();
     let said = said_by_source(packet);
     let age = Duration::from_nanos(now.saturating_sub(captured).nseconds());
     let time = capture_time(wall, said, age);
-    let Ok(mut rtp) = RTPBuffer::from_buffer_writable(packet) else { return };
-    if bearers.next(Duration::from_nanos(now.nseconds()), rtp.timestamp()) {
-        let _ = rtp.add_extension_onebyte_header(id, &Capture::own(time).bytes());
+    if let Ok(mut packet) = RTPBuffer::from_buffer_writable(packet) {
+        let _ = packet.add_extension_onebyte_header(id, &Capture::own(time).bytes());
     }
 }
 

@@ -80,7 +80,7 @@ fn repeated_payload_types_and_attributes_count_once() {
     let remote = offer(&text).unwrap();
     let section = &remote.sections[0];
     let menu: Vec<_> = section.menu.iter().map(|codec| (codec.payload_type, codec.repair)).collect();
-    // 48 payload types are looked at, of which none is of VP8 but those without a map.
+    // The first 48 payload types are looked at, and none of them has a map.
     assert_eq!(menu, []);
     assert_eq!(section.transport.fingerprints.len(), 16);
     // With those of VP8 in front, each is there once, with the first of its retransmissions.

@@ -366,7 +366,7 @@ impl Outflow {
 ///
 /// Such a report is early feedback (RFC 4585, section 3.5), and early feedback delays the regular reports on the streams. In
 /// 1.22 it can even replace them, if the interval that the share of RTCP allows is below the 100 ms that early feedback may
-/// wait (`rtp_session_request_early_rtcp` in rtpsession.c): then nobody learns losses and round trip. The other way round, a
+/// wait (`rtp_session_request_early_rtcp` in rtpsession.c): then neither side learns losses and the round trip. The other way round, a
 /// long interval delays the transport-wide reports. So the share allows a very short interval, and what is sent is limited
 /// by the two intervals.
 fn schedule_reports(session: &gst::Element) {
