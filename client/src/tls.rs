@@ -1,8 +1,8 @@
-//! TLS to the signalling server: which certificates are trusted, and the handshake.
+//! TLS to servers (signalling, TURN, WHIP): which certificates are trusted, and the handshake.
 
 use std::{
     path::PathBuf,
-    sync::{Arc, LazyLock},
+    sync::{Arc, OnceLock},
 };
 
 use async_std::net::TcpStream;
@@ -56,17 +56,33 @@ fn config(trust: &Trust) -> Result<ClientConfig, Failure> {
     Ok(builder.with_root_certificates(roots(trust)?).with_no_client_auth())
 }
 
-/// The certificates of the system's authorities: some hundred kilobytes of text, read once.
-static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+/// The certificates of the system's authorities: some hundred kilobytes of text, read once. If there are none, for example for
+/// want of file descriptors, they are read again the next time.
+fn system() -> Arc<RootCertStore> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    known_or_read(&ROOTS, || rustls_native_certs::load_native_certs().certs)
+}
+
+fn known_or_read(
+    known: &OnceLock<Arc<RootCertStore>>,
+    read: impl FnOnce() -> Vec<CertificateDer<'static>>,
+) -> Arc<RootCertStore> {
+    if let Some(roots) = known.get() {
+        return roots.clone();
+    }
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    Arc::new(roots)
-});
+    roots.add_parsable_certificates(read());
+    let roots = Arc::new(roots);
+    if !roots.is_empty() {
+        let _ = known.set(roots.clone());
+    }
+    roots
+}
 
 /// A certificate file is read for each connection: it may be replaced together with the server's certificate.
 fn roots(trust: &Trust) -> Result<Arc<RootCertStore>, Failure> {
-    let Trust::Also(path) = trust else { return Ok(SYSTEM.clone()) };
-    let mut roots = RootCertStore::clone(&SYSTEM);
+    let Trust::Also(path) = trust else { return Ok(system()) };
+    let mut roots = RootCertStore::clone(&system());
     let wrong = |why: String| failure(format!("--ca-file {}: {why}", path.display()));
     let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
     let mut added = 0;
@@ -83,8 +99,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_certificates_of_the_system_are_read_once() {
-        let [first, second] = [(); 2].map(|()| roots(&Trust::System).unwrap());
+    fn the_certificates_of_the_system_are_read_once_and_none_are_read_again() {
+        let known = OnceLock::new();
+        assert!(known_or_read(&known, Vec::new).is_empty(), "there was no file descriptor");
+        let own = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap().cert.der().clone();
+        let first = known_or_read(&known, || vec![own]);
+        assert_eq!(first.len(), 1);
+        let second = known_or_read(&known, || panic!("they are known"));
         assert!(Arc::ptr_eq(&first, &second));
     }
 
