@@ -23,8 +23,10 @@ pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How often a command is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Variables for us alone: credentials, and those of systemd's readiness and watchdog.
-const OURS: [&str; 6] = [
+/// Variables for us alone: credentials and what names them, and those of systemd's readiness and watchdog.
+const OURS: [&str; 8] = [
+    "CALLBIN_CLIENT_CONFIG",
+    "CREDENTIALS_DIRECTORY",
     "CALLBIN_TOKEN",
     "CALLBIN_TOKEN_FILE",
     "CALLBIN_SERVER",
@@ -46,7 +48,7 @@ pub(super) fn shell(command: &str, label: &str, who: &str) -> Command {
 /// Starts the command of a channel, with pipes for its stdin and stdout.
 pub(super) fn start(join: &Arc<Join>, line: &Arc<Line>, command: &str) -> io::Result<(Reader, Writer)> {
     let counted = Counted::new(join);
-    // Looked at after it is counted: the process may be about to end, and waits for those that are.
+    // Check after counting: when the process ends, it closes the channels, and then waits for all counted commands.
     if line.is_closed() {
         return Err(io::ErrorKind::NotConnected.into());
     }
@@ -137,7 +139,14 @@ mod tests {
         let shell = shell("true", "x", "y");
         let removed: Vec<_> =
             shell.get_envs().filter_map(|(name, value)| value.is_none().then_some(name)).collect();
-        for name in ["CALLBIN_TOKEN", "CALLBIN_SERVER", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"] {
+        let credentials = [
+            "CALLBIN_TOKEN",
+            "CALLBIN_TOKEN_FILE",
+            "CALLBIN_SERVER",
+            "CALLBIN_CLIENT_CONFIG",
+            "CREDENTIALS_DIRECTORY",
+        ];
+        for name in [&credentials[..], &["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"]].concat() {
             assert!(removed.iter().any(|it| *it == name), "{name}");
         }
     }

@@ -196,7 +196,8 @@ impl Desk {
 
     /// The peer is gone.
     pub fn close(&self) {
-        for (join, line) in self.lines().take().into_iter().flatten() {
+        let lines = self.lines().take();
+        for (join, line) in lines.into_iter().flatten() {
             join.end(&line, "the connection to the peer is closed");
         }
     }
