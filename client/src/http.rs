@@ -4,7 +4,13 @@ use std::time::Duration;
 
 use async_std::{future::timeout, task};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, Response, body::Bytes, client::conn::http1, header, http::request::Builder};
+use hyper::{
+    Method, Request, Response,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+    header,
+    http::request::Builder,
+};
 use smol_hyper::rt::FuturesIo;
 
 use crate::{address::Address, dial::Stream};
@@ -21,19 +27,20 @@ pub fn request(method: Method, to: &Address, target: &str) -> Builder {
         .header(header::USER_AGENT, concat!("callbin/", env!("CARGO_PKG_VERSION")))
 }
 
-/// Sends a request and reads the answer, with a body of `most` bytes at most. The connection ends with the answer, or after `limit`.
-/// The outer error is a failure of the connection, the inner one of the body.
+/// Sends a request; the answer's body is not read yet. The connection ends with the answer, or after `limit`.
 pub async fn ask(
     stream: Box<dyn Stream>,
     request: Request<Full<Bytes>>,
     limit: Duration,
-    most: usize,
-) -> Result<Response<Result<Bytes, Broken>>, hyper::Error> {
+) -> Result<Response<Incoming>, hyper::Error> {
     let (mut sender, connection) = http1::handshake(FuturesIo::new(stream)).await?;
     task::spawn(async move {
         let _ = timeout(limit, connection).await;
     });
-    let (head, body) = sender.send_request(request).await?.into_parts();
-    let body = Limited::new(body, most).collect().await;
-    Ok(Response::from_parts(head, body.map(|body| body.to_bytes())))
+    sender.send_request(request).await
+}
+
+/// Reads the body of an answer, of `most` bytes at most.
+pub async fn body(answer: Response<Incoming>, most: usize) -> Result<Bytes, Broken> {
+    Ok(Limited::new(answer.into_body(), most).collect().await?.to_bytes())
 }

@@ -210,11 +210,12 @@ async fn ask_on(
         Ok(request) => request,
         Err(failure) => return Ok(Err(failed(failure))),
     };
-    let (head, body) = http::ask(stream, request, ASK_LIMIT, MAX_ANSWER).await?.into_parts();
-    if head.status != StatusCode::OK {
-        return Ok(Err(refusal(head.status)));
+    let answer = http::ask(stream, request, ASK_LIMIT).await?;
+    // The body of a refusal is not read: it need not end.
+    if answer.status() != StatusCode::OK {
+        return Ok(Err(refusal(answer.status())));
     }
-    let body = match body {
+    let body = match http::body(answer, MAX_ANSWER).await {
         Ok(body) => body,
         Err(error) => return Ok(Err(failed(error))),
     };

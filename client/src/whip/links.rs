@@ -106,20 +106,23 @@ fn parameter(text: &str) -> Option<(String, String)> {
 /// The failure for the status of the request that makes a session.
 pub(super) fn refusal(status: u16, retry_after: Option<&str>) -> Failure {
     let (code, why) = match status {
-        300..=399 => (ExitCode::CannotConnect, "it redirects to nowhere, or too often"),
+        300..=399 => (
+            ExitCode::CannotConnect,
+            "a redirect without a usable Location, of another kind, or one too many",
+        ),
         400 => (ExitCode::NegotiationFailed, "it does not understand the offer"),
         401 => (ExitCode::NotAuthorised, "it wants a valid token: see --token and --token-file"),
-        402 | 403 => (ExitCode::NotAuthorised, "it does not allow that"),
-        404 | 410 => (ExitCode::PeerNotFound, "there is nothing at this URL, or nobody"),
-        405 | 501 => (ExitCode::CannotConnect, "this URL is none of WHIP or WHEP"),
-        406 => (ExitCode::NegotiationFailed, "it wants to offer itself, which is not supported"),
+        402 | 403 => (ExitCode::NotAuthorised, "it does not allow the session"),
+        404 | 410 => (ExitCode::PeerNotFound, "nothing exists at this URL, or no peer is there"),
+        405 | 501 => (ExitCode::CannotConnect, "this URL supports neither WHIP nor WHEP"),
+        406 => (ExitCode::NegotiationFailed, "it wants to make the offer, which is not supported"),
         408 | 504 => (ExitCode::NegotiationFailed, "no answer came in time"),
         409 => (ExitCode::Busy, "the stream is in use, or there is none now"),
         413 | 415 | 422 => (ExitCode::NegotiationFailed, "it does not take the offer"),
         429 => (ExitCode::Busy, "too many requests"),
         502 | 503 => (ExitCode::Busy, "it cannot take more sessions now"),
         500..=599 => (ExitCode::CannotConnect, "it failed"),
-        _ => (ExitCode::NegotiationFailed, "an answer that WHIP and WHEP do not have"),
+        _ => (ExitCode::NegotiationFailed, "a status that WHIP and WHEP do not define"),
     };
     let seconds = retry_after.filter(|it| !it.is_empty() && it.bytes().all(|b| b.is_ascii_digit()));
     let again = seconds.map_or_else(String::new, |it| format!("; try again in {it} s"));
