@@ -44,8 +44,9 @@ use crate::{
 /// At the end of the process: how long the last frames may take, and how often that is looked at.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);
-/// Recordings, or pictures, of one name and second. Uids that differ may have the same name, and a room has up to 256 peers.
-const MAX_AGAIN: u32 = 256;
+/// Recordings, or pictures, of one name and second. Uids that differ may have the same name, and a room has up to 500 members
+/// by default.
+const MAX_AGAIN: u32 = 512;
 
 /// All recordings and snapshots of this process.
 #[derive(Debug, Default)]
@@ -224,9 +225,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let make =
             |second| under_a_free_name(folder.path(), "anna", second, ".mkv", |path| File::create_new(path));
-        assert_eq!((0..500).filter(|_| make(0).is_ok()).count(), 256);
+        assert_eq!((0..600).filter(|_| make(0).is_ok()).count(), MAX_AGAIN as usize);
         assert!(make(0).unwrap_err().to_string().contains("too many files of anna"));
         assert!(make(1).is_ok());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 257);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), MAX_AGAIN as usize + 1);
     }
 }
