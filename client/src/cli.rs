@@ -254,8 +254,9 @@ pub struct Options {
     /// --expect-video-frames 30].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,
-    /// Give up on a connected peer after this many seconds without a path to it. Meanwhile new paths are looked for, if the
-    /// peer can do that, too.
+    /// How long a connected peer may be without a path while new connections to it are tried: in rooms, and in calls with
+    /// peers that resume calls. Other peers are given up when ICE fails, or after 30 s without a packet. No effect with
+    /// publish and play.
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "120")]
     pub give_up_after: Duration,
     /// End with success once N video frames were decoded, with "no media" if the timeout or the duration's end

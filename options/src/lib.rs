@@ -210,6 +210,7 @@ mod tests {
             assert!(error.contains(words) && !error.contains("hush"), "{error}");
         }
     }
+
     #[test]
     fn an_error_quotes_no_secret_that_has_no_flag() {
         let args = ["program", "play", "hush"].map(OsString::from);

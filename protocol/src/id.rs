@@ -98,6 +98,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_of_guests_have_one_length_of_secret() {
+        assert_eq!(PeerId::guest(7, 1).as_str(), "guest-7-000000000001");
+        assert_eq!(PeerId::guest(7, (1 << 48) - 1).as_str(), "guest-7-ffffffffffff");
+    }
+
+    #[test]
     fn ids_are_what_python_would_not_split() {
         for good in ["a", "1234", "gst-demo", "ünï", "o'brien", "{}", "\u{200b}"] {
             assert_eq!(PeerId::new(good).unwrap().as_str(), good);

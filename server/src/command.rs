@@ -56,7 +56,7 @@ pub fn run_if_asked() -> Option<ExitCode> {
         Command::Health(options) => health::run(&options),
         Command::Man { dir } => manual::write_pages(everything(), &dir).map_err(Into::into),
         Command::Completions { shell } => {
-            // As they are: a shell reads them.
+            // Not through `printable`: a shell reads them.
             let is_done = manual::print("callbin-server", manual::completions(everything(), shell));
             return Some(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
