@@ -4,6 +4,7 @@
 import { Call, CALLER } from "./call.js";
 import { isUsable, socketUrl } from "./endpoint.js";
 import { IceServers } from "./ice.js";
+import { chooseLanguage, say, speak } from "./language.js";
 import { Speakers } from "./levels.js";
 import { Media } from "./media.js";
 import { readParameters } from "./parameters.js";
@@ -37,6 +38,9 @@ const STATS_MS = 1000;
 const LEVELS_MS = 200;
 
 const parameters = readParameters(new URL(location.href), history);
+const language = chooseLanguage(parameters.language, navigator.languages);
+speak(language);
+document.documentElement.lang = language;
 
 class App {
   call = new Call(parameters.id, parameters);
@@ -66,7 +70,7 @@ class App {
       connect: () => this.#connect(),
       accept: (camera) => void this.#accept(camera),
       decline: () => this.do({ type: "decline" }),
-      copyCallLink: () => void this.#copy({ call: this.call.id }, "Link copied: it calls you."),
+      copyCallLink: () => void this.#copy({ call: this.call.id }, say("link.call-copied")),
       press: (what) => this.#press(what),
       choose: (kind, device) => this.#choose(kind, device),
       retry: (uid) => this.peers.get(uid)?.retry(),
@@ -313,7 +317,7 @@ class App {
       case "settings":
         return this.ui.showSettings();
       case "invite":
-        return void this.#copy({ room: this.call.room?.id ?? "" }, "Invite link copied.");
+        return void this.#copy({ room: this.call.room?.id ?? "" }, say("link.invite-copied"));
       case "hang-up":
         this.ui.clearNotice();
         return this.do({ type: "hang-up" });
@@ -325,8 +329,8 @@ class App {
     const heard = [...this.peers.values()].filter((peer) => peer.sendChat(text)).length;
     if (heard > 0) {
       this.ui.clearNotice("page");
-      this.ui.addChat({ from: "You", text, own: true });
-    } else this.ui.showNotice("Nobody to chat with yet: the message was not sent.", false);
+      this.ui.addChat({ from: say("call.you"), text, own: true });
+    } else this.ui.showNotice(say("chat.nobody"), false);
   }
 
   /** @param {Record<string, string>} query @param {string} done */
@@ -338,7 +342,7 @@ class App {
       await navigator.clipboard.writeText(link.href);
       this.ui.showNotice(done, true);
     } catch {
-      this.ui.showNotice(`Copy this link by hand: ${link.href}`, false); // stays until the user dismisses it
+      this.ui.showNotice(say("link.by-hand", { link: link.href }), false); // stays until the user dismisses it
     }
   }
 
@@ -353,7 +357,7 @@ class App {
     this.ui.lobby.setConnected(call.state !== "offline");
     this.ui.showStage(this.#stage());
     const alone = call.state === "in-room" && this.peers.size === 0;
-    this.ui.setAlone(alone ? "Nobody else is here yet. Send somebody the invite link." : "");
+    this.ui.setAlone(alone ? say("call.alone") : "");
   }
 
   /** The other side of a 1-1 call. */
@@ -364,7 +368,7 @@ class App {
 
   /** @param {string} uid */
   #nameOf(uid) {
-    return shown(uid === CALLER ? (this.call.caller ?? "Caller") : uid);
+    return shown(uid === CALLER ? (this.call.caller ?? say("call.caller")) : uid);
   }
 
   #stage() {
