@@ -3,8 +3,8 @@
 
 import { AUDIO_BITRATE, videoEncoding } from "./bitrate.js";
 import { MAX_WAITING, Negotiation } from "./negotiation.js";
-import { Picture } from "./picture.js";
 import { readStats, received } from "./stats.js";
+import { Views } from "./views.js";
 
 /**
  * @typedef {import("./protocol.js").Signal} Signal
@@ -49,29 +49,31 @@ export class Peer {
   /** @type {Failure | null} Why it failed. */ reason = null;
   /** Whether the peer has ended the connection (a DTLS alert): without a server, that is how it hangs up. */ hungUp = false;
   /** Whether the peer takes part. Before that, a person may have to accept the call. */ answered = false;
-  /** The peer's media; each connection has a new stream. */
-  stream = new MediaStream();
+  /** The peer's media; each connection has new streams. */
+  views = new Views();
   /** @type {import("./stats.js").Stats | null} */ stats = null;
-  /** Whether new frames arrive, and how old they are. */
-  picture = new Picture();
 
   /** @type {RTCPeerConnection | null} */ #connection = null;
   /** @type {Set<RTCDataChannel>} */ #channels = new Set();
   /** @type {import("./stats.js").Sample | null} */ #sample = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #deadline;
   /** @type {Signal[] | null} Signals that arrive before our own devices are known. */ #early = [];
+  /** Whether the peer's videos are wanted. */ #receives = true;
   #peers = 1;
   #keepSize = true;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #keepSizeTimer;
 
   /**
    * @param {string} uid
-   * @param {{offers: boolean, rings: boolean, media: import("./media.js").Media, ice: import("./ice.js").IceServers}} how
-   *   `rings`: we called, and a person may have to accept
+   * @param {{offers: boolean, rings: boolean, cameras: number, later: boolean, media: import("./media.js").Media, ice: import("./ice.js").IceServers}} how
+   *   `rings`: we called, and a person may have to accept; `cameras`: how many videos our offer asks for;
+   *   `later`: the peer takes offers during a call, as the user says
    * @param {PeerEvents} events
    */
-  constructor(uid, { offers, rings, media, ice }, events) {
+  constructor(uid, { offers, rings, cameras, later, media, ice }, events) {
     this.uid = uid;
+    this.cameras = cameras;
+    this.later = later;
     this.offers = offers;
     this.answered = !rings;
     this.media = media;
@@ -128,6 +130,11 @@ export class Peer {
     return [...this.#channels].some(({ readyState }) => readyState === "open");
   }
 
+  /** Whether the peer takes offers during a call: those that can resume a call do. */
+  get #takesOffers() {
+    return this.later || (this.#connection?.remoteDescription?.sdp.includes("a=callbin-resume:") ?? false);
+  }
+
   /** Whether media flow, or may flow again by themselves. */
   get flows() {
     return (this.state === "connected" || this.state === "interrupted") && !this.hungUp;
@@ -156,18 +163,24 @@ export class Peer {
     if (!connection) return;
     const report = await connection.getStats().catch(() => null);
     if (!report || connection !== this.#connection) return;
-    const { stats, sample, report: senderReport } = readStats(report.values(), this.#sample);
+    const { stats, sample, videos } = readStats(report.values(), this.#sample, this.views.tracks);
     this.stats = stats;
     this.#sample = sample;
-    this.picture.stats(now(), { framesDecoded: sample.framesIn, report: senderReport, roundTrip: stats.rttMs });
-    if (stats.videoIn) stats.videoIn.ageMs = this.picture.takeAge();
+    this.views.list.forEach(({ picture }, i) => {
+      const [of, shown] = [videos[i], stats.videos[i]];
+      picture.stats(now(), { framesDecoded: of.framesDecoded, report: of.report, roundTrip: stats.rttMs });
+      if (shown) shown.ageMs = picture.takeAge();
+    });
   }
 
-  /** Looks whether a new frame has come. */
-  lookAtPicture() {
-    const receiver = this.#connection && transceiverFor(this.#connection, "video")?.receiver;
-    // A track is muted while the negotiated direction says that nothing comes.
-    this.picture.look(now(), receiver?.getSynchronizationSources()[0], receiver?.track.muted === false);
+  /** Looks whether new frames have come. */
+  lookAtPictures() {
+    for (const view of this.views.list) view.look(now());
+  }
+
+  /** The state of the first picture. */
+  get picture() {
+    return this.views.first.picture;
   }
 
   /** Sends the tracks of our present devices. */
@@ -188,6 +201,28 @@ export class Peer {
     if (connection !== this.#connection) return;
     if (renegotiate) this.#handle({ type: "renegotiate" });
     await this.limit(this.#peers);
+  }
+
+  /**
+   * Asks for the peer's videos, or for none of them (RFC 3264, section 8.4). That takes an offer, which not every peer takes
+   * during a call.
+   * @param {boolean} receives
+   */
+  receiveVideo(receives) {
+    this.#receives = receives;
+    const connection = this.#connection;
+    if (!connection || this.negotiation.phase !== "stable" || !this.#takesOffers) return;
+    const { paused } = this.views;
+    let renegotiate = false;
+    for (const transceiver of connection.getTransceivers().filter(({ receiver, mid }) => receiver.track.kind === "video" && mid !== null)) {
+      const wanted = turned(transceiver, receives, paused.has(transceiver));
+      if (wanted === transceiver.direction) continue;
+      if (receives) paused.delete(transceiver);
+      else paused.add(transceiver);
+      transceiver.direction = wanted;
+      renegotiate = true;
+    }
+    if (renegotiate) this.#handle({ type: "renegotiate" });
   }
 
   /** Limits the video sent to this peer. @param {number} peers the number of peers that share the camera */
@@ -254,7 +289,10 @@ export class Peer {
     try {
       const event = await operation(this.#need());
       this.#handle({ ...event, round });
-      if (this.negotiation.phase === "stable") void this.updateTracks();
+      if (this.negotiation.phase !== "stable") return;
+      void this.updateTracks();
+      this.receiveVideo(this.#receives);
+      this.events.changed(); // directions may have changed
     } catch (error) {
       // For developers: users do not understand the browser's message.
       console.warn(`callbin: the negotiation with ${this.uid} failed:`, error);
@@ -282,9 +320,9 @@ export class Peer {
       if (current()) this.#handle({ type: "local-candidate", candidate: candidateInit(candidate), round });
     };
     connection.onconnectionstatechange = () => current() && this.#connectionState(connection.connectionState);
-    connection.ontrack = ({ track }) => {
+    connection.ontrack = (event) => {
       if (!current()) return;
-      this.stream.addTrack(track);
+      if (this.views.add(event)) event.track.onmute = event.track.onunmute = () => current() && this.events.changed();
       this.events.changed();
     };
     connection.ondatachannel = ({ channel }) => current() && this.#adopt(channel);
@@ -344,7 +382,15 @@ export class Peer {
     for (const kind of KINDS) {
       if (!transceiverFor(connection, kind)) connection.addTransceiver(kind, { direction: "recvonly" });
     }
+    this.#prepareCameras(connection);
     offerCaptureTimes(connection);
+  }
+
+  /** The first offer has an m-line for each camera that the peer may have. @param {RTCPeerConnection} connection */
+  #prepareCameras(connection) {
+    const videos = connection.getTransceivers().filter(({ receiver }) => receiver.track.kind === "video").length;
+    const isFirst = connection.localDescription === null && connection.remoteDescription === null;
+    for (let n = videos; isFirst && n < this.cameras; n += 1) connection.addTransceiver("video", { direction: "recvonly" });
   }
 
   /** @param {RTCPeerConnection} connection */
@@ -394,10 +440,9 @@ export class Peer {
 
   #reset() {
     this.#closeConnection();
-    this.stream = new MediaStream();
+    this.views = new Views();
     this.stats = null;
     this.#sample = null;
-    this.picture = new Picture();
     this.hungUp = false;
     this.#startDeadline();
     this.#become("connecting");
@@ -431,6 +476,17 @@ export class Peer {
     connection.close();
     open.delete(connection);
   }
+}
+
+/**
+ * The direction of a transceiver with or without receiving. Only what we have paused begins again.
+ * @param {RTCRtpTransceiver} transceiver @param {boolean} receives @param {boolean} isPaused @returns {RTCRtpTransceiverDirection}
+ */
+function turned({ direction, currentDirection }, receives, isPaused) {
+  const sends = direction.startsWith("send");
+  if (receives) return isPaused ? (sends ? "sendrecv" : "recvonly") : direction;
+  const comes = currentDirection === "sendrecv" || currentDirection === "recvonly";
+  return comes ? (sends ? "sendonly" : "inactive") : direction;
 }
 
 /** Milliseconds since 1970, by the clock of the statistics. */
