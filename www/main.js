@@ -1,18 +1,21 @@
 // @ts-check
 // Wires the parts: the server's messages go to the Call; the Call's effects go to socket, peers and page.
 
+import { Again } from "./again.js";
+import { Awake } from "./awake.js";
 import { Call, CALLER } from "./call.js";
 import { isUsable, socketUrl } from "./endpoint.js";
+import { hudRows } from "./hud.js";
 import { IceServers } from "./ice.js";
 import { chooseLanguage, say, speak } from "./language.js";
 import { Speakers } from "./levels.js";
 import { Media } from "./media.js";
 import { readParameters } from "./parameters.js";
 import { Peer, openConnections } from "./peer.js";
+import { HIDDEN_MS, Saver } from "./saver.js";
 import { Socket } from "./socket.js";
 import { deviceText, isGood, lamp, noticeText, shown, statusText, topicOf } from "./texts.js";
 import { subprotocols } from "./token.js";
-import { statsRows } from "./ui/tile.js";
 import { Ui } from "./ui.js";
 import { askWhy } from "./why.js";
 
@@ -34,6 +37,8 @@ const LISTEN_QUIET_MS = 6500;
 const LISTEN_STEP_MS = 250;
 /** How long an accepted call waits for the camera: the browser may ask the user first. */
 const CAMERA_MS = 15_000;
+/** Notices that a peer is not there. @type {import("./call.js").NoticeCode[]} */
+const ABSENT = ["peer-not-found", "peer-busy", "peer-left", "not-taken", "no-answer"];
 const STATS_MS = 1000;
 const LEVELS_MS = 200;
 
@@ -47,7 +52,12 @@ class App {
   /** @type {Map<string, Peer>} */ peers = new Map();
   speakers = new Speakers();
   /** How many peers share the camera. */ shares = 0;
-  showsStats = false;
+  showsStats = parameters.figures;
+  awake = new Awake();
+  saver = new Saver(parameters.saves);
+  /** @type {string | null} The peer that this page watches: it is called again when it is gone. */ watched = null;
+  again = new Again();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #againTimer;
   asking = true;
   /** @type {Record<import("./media.js").Kind, string>} The last notices about the devices. */ deviceNews = { audio: "", video: "" };
 
@@ -75,7 +85,10 @@ class App {
       choose: (kind, device) => this.#choose(kind, device),
       retry: (uid) => this.peers.get(uid)?.retry(),
       chat: (text) => this.#chat(text),
+      viewed: () => this.#viewed(),
     });
+    if (parameters.watches) this.ui.watch();
+    this.ui.controls.setOpen("stats", this.showsStats);
     this.ui.lobby.setNameError("");
     this.#mediaChanged();
     this.#render();
@@ -84,6 +97,7 @@ class App {
       this.#updateLevels();
       this.#updatePictures();
     }, LEVELS_MS);
+    document.addEventListener("visibilitychange", () => this.#visibility());
     addEventListener("online", () => this.socket.hurry());
     addEventListener("pagehide", () => this.#leave());
     this.#start();
@@ -125,6 +139,7 @@ class App {
   /** @param {string} peer @param {boolean} remoteOfferer */
   #callPeer(peer, remoteOfferer) {
     this.ui.clearNotice();
+    if (parameters.watches) this.watched = peer;
     this.do({ type: "call", peer, remoteOfferer });
   }
 
@@ -222,6 +237,7 @@ class App {
 
   /** @param {import("./call.js").NoticeCode} code @param {string} subject */
   #notice(code, subject) {
+    if (this.watched !== null && ABSENT.includes(code)) return; // the stage says it as long as it is so
     const text = noticeText(code, subject);
     if (code === "uid-taken" || code === "uid-refused") this.ui.lobby.setNameError(text);
     this.ui.showNotice(text, isGood(code), topicOf(code));
@@ -230,30 +246,64 @@ class App {
   /** @param {string} uid @param {boolean} offers */
   #addPeer(uid, offers) {
     const name = this.#nameOf(uid);
-    const tile = this.ui.grid.add(uid, name);
     const rings = uid === this.call.peer && uid !== CALLER;
-    const peer = new Peer(uid, { offers, rings, media: this.media, ice: this.ice }, {
+    const peer = new Peer(uid, { offers, rings, cameras: parameters.cameras, later: parameters.watches, media: this.media, ice: this.ice }, {
       signal: (signal) => this.do({ type: "send-signal", uid, signal }),
-      changed: () => this.#peerChanged(peer, tile),
+      changed: () => this.#peerChanged(peer),
       chat: (text) => this.ui.addChat({ from: name, text }),
     });
     this.peers.set(uid, peer);
-    tile.setState(peer);
-    tile.setPicture("none", 0);
+    this.#showTiles(peer);
+    this.ui.grid.tiles.get(uid)?.setPicture("none", 0);
+    peer.receiveVideo(this.saver.receives);
     this.#shareCamera();
   }
 
-  /** @param {Peer} peer @param {import("./ui/tile.js").Tile} tile */
-  #peerChanged(peer, tile) {
+  /** @param {Peer} peer */
+  #peerChanged(peer) {
     if (this.peers.get(peer.uid) !== peer) return;
-    tile.setState(peer);
-    tile.setStream(peer.stream);
+    this.#showTiles(peer);
     const { uid, hungUp } = peer;
     const failed = peer.state === "failed";
     if (failed || hungUp) this.do({ type: "peer-dead", uid, failed, hungUp });
     if (peer.state === "connected") this.ui.clearNotice("call");
+    if (this.watched !== null) this.#watchedChanged(peer);
     if (this.#served().length !== this.shares) this.#shareCamera();
     this.#render();
+  }
+
+  /** Shows a tile for each video of a peer. @param {Peer} peer */
+  #showTiles(peer) {
+    const { uid, views } = peer;
+    const { tiles } = this.ui.grid;
+    views.list.forEach((view, i) => {
+      const key = tileKey(uid, i);
+      if (!views.shown.includes(view)) return tiles.has(key) && this.ui.removeTile(key);
+      const camera = view.name || (i > 0 ? String(i + 1) : "");
+      const name = views.shown.length > 1 && camera ? `${this.#nameOf(uid)} · ${shown(camera)}` : this.#nameOf(uid);
+      const tile = tiles.get(key) ?? this.ui.addTile(key, { uid, name, track: i + 1 });
+      tile.setName(name);
+      tile.setState(peer);
+      if (tile.setStream(view.stream)) this.ui.viewing.changed(tile);
+    });
+    for (let i = views.list.length; tiles.has(tileKey(uid, i)); i += 1) this.ui.removeTile(tileKey(uid, i));
+  }
+
+  /** The watched peer is there, or the call with it has failed: then it is called again. @param {Peer} peer */
+  #watchedChanged({ state }) {
+    if (state === "connected") this.again.succeeded();
+    else if (state === "failed") this.do({ type: "hang-up" });
+  }
+
+  /** Calls the watched peer again, after a pause. */
+  #callAgain() {
+    const { watched } = this;
+    if (watched === null || this.call.state !== "ready" || this.#againTimer) return;
+    this.#againTimer = setTimeout(() => {
+      this.#againTimer = undefined;
+      if (this.watched === watched && this.call.state === "ready") this.do({ type: "call", peer: watched, remoteOfferer: parameters.remoteOfferer });
+      else this.#callAgain();
+    }, this.again.pause());
   }
 
   /** @param {string} uid */
@@ -261,7 +311,7 @@ class App {
     this.peers.get(uid)?.close();
     this.peers.delete(uid);
     this.speakers.remove(uid);
-    this.ui.removeTile(uid);
+    for (let i = 0; this.ui.grid.tiles.has(tileKey(uid, i)); i += 1) this.ui.removeTile(tileKey(uid, i));
     this.#shareCamera();
   }
 
@@ -305,8 +355,10 @@ class App {
     const { audio, video } = this.media.slots;
     switch (what) {
       case "mic":
+        if (parameters.watches) return;
         return void this.media.turn("audio", !audio.on);
       case "camera":
+        if (parameters.watches) return;
         return void this.media.turn("video", !video.on || !video.track);
       case "chat":
         return this.ui.showChat();
@@ -318,7 +370,10 @@ class App {
         return this.ui.showSettings();
       case "invite":
         return void this.#copy({ room: this.call.room?.id ?? "" }, say("link.invite-copied"));
+      case "more":
+        return this.ui.showMore(this.showsStats);
       case "hang-up":
+        this.watched = null;
         this.ui.clearNotice();
         return this.do({ type: "hang-up" });
     }
@@ -356,8 +411,15 @@ class App {
     this.ui.setOwnId(shown(call.id));
     this.ui.lobby.setConnected(call.state !== "offline");
     this.ui.showStage(this.#stage());
-    const alone = call.state === "in-room" && this.peers.size === 0;
-    this.ui.setAlone(alone ? say("call.alone") : "");
+    this.ui.setAlone(this.#aloneText());
+    this.awake.keep(this.#stage() !== null);
+    this.#callAgain();
+  }
+
+  #aloneText() {
+    const { call, peers, watched } = this;
+    if (watched !== null) return peers.size === 0 && call.state === "ready" ? say("call.absent", { peer: shown(watched) }) : "";
+    return call.state === "in-room" && peers.size === 0 ? say("call.alone") : "";
   }
 
   /** The other side of a 1-1 call. */
@@ -374,6 +436,7 @@ class App {
   #stage() {
     const { call } = this;
     if (call.room) return { title: shown(call.room.id), room: true };
+    if (this.watched !== null && call.peer === null) return { title: shown(this.watched), room: false };
     return call.peer === null ? null : { title: this.#nameOf(call.peer), room: false };
   }
 
@@ -383,17 +446,43 @@ class App {
   }
 
   #renderStats() {
-    for (const [uid, tile] of this.ui.grid.tiles) {
-      const peer = this.peers.get(uid);
-      tile.setStats(this.showsStats ? statsRows(peer?.stats ?? null) : null);
-    }
+    this.#eachTile((tile, peer, i) => tile.setStats(this.showsStats ? hudRows(peer.stats, i) : null));
   }
 
   #updatePictures() {
+    for (const peer of this.peers.values()) peer.lookAtPictures();
+    const now = performance.timeOrigin + performance.now();
+    this.#eachTile((tile, peer, i) => {
+      const { picture } = peer.views.list[i];
+      tile.setPicture(picture.state, picture.staleFor(now));
+    });
+  }
+
+  /** @param {(tile: import("./ui/tile.js").Tile, peer: Peer, index: number) => void} act */
+  #eachTile(act) {
     for (const [uid, peer] of this.peers) {
-      peer.lookAtPicture();
-      this.ui.grid.tiles.get(uid)?.setPicture(peer.picture.state, peer.picture.staleFor(performance.timeOrigin + performance.now()));
+      peer.views.list.forEach((_, i) => {
+        const tile = this.ui.grid.tiles.get(tileKey(uid, i));
+        if (tile) act(tile, peer, i);
+      });
     }
+  }
+
+  #visibility() {
+    const time = this.saver.shown(document.hidden);
+    if (time !== null) setTimeout(() => this.#save(() => this.saver.elapsed(time)), HIDDEN_MS);
+    this.#save(() => {});
+  }
+
+  /** A picture is in a window of its own or recorded, or no longer. */
+  #viewed() {
+    this.#save(() => this.saver.need(this.ui.viewing.isNeeded));
+  }
+
+  /** @param {() => void} change */
+  #save(change) {
+    change();
+    for (const peer of this.peers.values()) peer.receiveVideo(this.saver.receives);
   }
 
   #updateLevels() {
@@ -403,9 +492,15 @@ class App {
       const speaking = this.peers.size > 1 && this.speakers.active === uid;
       this.ui.grid.tiles.get(uid)?.setLevel(level, speaking);
     }
+    this.ui.grid.setSpeaker(this.speakers.active);
     const [first] = this.peers.values();
     this.ui.grid.self.setLevel(first?.stats?.ownLevel ?? 0, false);
   }
+}
+
+/** The key of the tile of a peer's video: the first one's is the uid. No uid has a space. @param {string} uid @param {number} index */
+function tileKey(uid, index) {
+  return index === 0 ? uid : `${uid} ${index + 1}`;
 }
 
 /** The devices chosen last time, unless the address says `none`. @returns {Record<import("./media.js").Kind, string>} */

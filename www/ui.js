@@ -9,6 +9,7 @@ import { fillTexts, find, icon, setText } from "./ui/dom.js";
 import { Grid } from "./ui/grid.js";
 import { Lobby } from "./ui/lobby.js";
 import { Ring } from "./ui/ring.js";
+import { Viewing } from "./ui/viewing.js";
 import { ringText } from "./texts.js";
 
 /**
@@ -17,7 +18,8 @@ import { ringText } from "./texts.js";
  *   press: (what: import("./ui/controls.js").Control) => void,
  *   choose: (kind: Kind, device: string) => void,
  *   retry: (uid: string) => void, chat: (text: string) => void,
- *   accept: (camera: boolean | null) => void, decline: () => void}} UiEvents
+ *   accept: (camera: boolean | null) => void, decline: () => void, viewed: () => void}} UiEvents `viewed`: a picture is shown
+ *   elsewhere or recorded, or no longer
  */
 
 /** How long good news is shown; an error stays until it is dismissed or over. */
@@ -25,6 +27,7 @@ const GOOD_NEWS_MS = 6000;
 
 export class Ui {
   #unread = 0;
+  /** @type {(what: import("./ui/controls.js").Control) => void} */ #press;
   /** @type {import("./texts.js").Topic} What the notice is about. */ #topic = "page";
   /** @type {{title: string, room: boolean} | null} */ #call = null;
   /** @type {string | null} The window's title while a call rings. */ #ringing = null;
@@ -34,6 +37,7 @@ export class Ui {
   /** @param {import("./ui/lobby.js").Start} start @param {UiEvents} events */
   constructor(start, events) {
     fillTexts(document);
+    this.#press = events.press;
     this.status = find("status", HTMLElement);
     this.ownId = find("own-id", HTMLElement);
     this.title = find("title", HTMLElement);
@@ -43,7 +47,12 @@ export class Ui {
     this.settings = find("settings", HTMLDialogElement);
     this.lobby = new Lobby(start, events);
     this.ring = new Ring(events);
-    this.grid = new Grid(find("grid", HTMLElement), { retry: events.retry, playBlocked: (video) => this.#playBlocked(video) });
+    this.grid = new Grid(find("grid", HTMLElement), {
+      retry: events.retry,
+      playBlocked: (video) => this.#playBlocked(video),
+      menu: (tile, button) => this.viewing.open(tile, button),
+    });
+    this.viewing = new Viewing(this.grid, { press: events.press, notice: (text, good) => this.showNotice(text, good), changed: events.viewed });
     this.controls = new Controls(find("controls", HTMLElement), find("preview-controls", HTMLElement), events.press);
     this.chat = new Chat(find("chat", HTMLElement), { send: events.chat, closed: () => this.showChat(false) });
     this.choices = [
@@ -97,7 +106,8 @@ export class Ui {
   #moveFocus(stage) {
     const { activeElement } = document;
     if (activeElement && activeElement !== document.body && (activeElement.checkVisibility?.() ?? false)) return;
-    const target = stage ? this.controls.mics[0] : find("lobby-heading", HTMLElement);
+    const { mics, chat } = this.controls;
+    const target = stage ? (mics[0].hidden ? chat : mics[0]) : find("lobby-heading", HTMLElement);
     target.focus({ preventScroll: true });
   }
 
@@ -165,12 +175,40 @@ export class Ui {
     this.settings.showModal();
   }
 
-  /** @param {string} uid */
-  removeTile(uid) {
-    const video = this.grid.tiles.get(uid)?.video;
+  /** The page only watches. */
+  watch() {
+    this.controls.watch();
+    this.grid.self.node.hidden = true;
+  }
+
+  /** @param {boolean} showsStats */
+  showMore(showsStats) {
+    const { viewing, controls, grid } = this;
+    const press = (/** @type {import("./ui/controls.js").Control} */ what) => () => this.#press(what);
+    /** @type {import("./ui/menu.js").Item[]} */
+    const items = [{ label: say("control.statistics"), icon: "stats", key: "H", on: showsStats, run: press("stats") }];
+    if (!controls.settings.hidden) items.push({ label: say("control.settings"), icon: "settings", run: press("settings") });
+    if (!controls.invite.hidden) items.push({ label: say("control.invite"), icon: "link", run: press("invite") });
+    const { recordsAll } = viewing.recordings;
+    if (grid.tiles.size > 0 || recordsAll) items.push({ label: say(recordsAll ? "view.record-all-off" : "view.record-all"), icon: "record", run: () => void viewing.recordings.toggleAll(grid.tiles.values()) });
+    items.push({ label: say("keys.heading"), icon: "keys", key: "?", run: () => viewing.sheet.open(viewing.usesKeys) });
+    viewing.menu.open(controls.more, say("control.more"), items);
+  }
+
+  /** A tile for one video of a peer. @param {string} key @param {{uid: string, name: string, track: number}} of */
+  addTile(key, of) {
+    const tile = this.grid.add(key, of);
+    this.viewing.added(tile);
+    return tile;
+  }
+
+  /** @param {string} key */
+  removeTile(key) {
+    const video = this.grid.tiles.get(key)?.video;
     if (video) this.#silent.delete(video);
     this.hear.hidden = this.#silent.size === 0;
-    this.grid.remove(uid);
+    this.viewing.recordings.goes(key);
+    this.grid.remove(key);
   }
 
   /** @param {number} count */
