@@ -532,10 +532,10 @@ const app = new App();
 /**
  * Read-only, for scripts and tests. All values are plain JSON.
  *
- * - `state()`: own id, `state` as in call.js, room and 1-1 partner (null if none), the caller (null if there is none,
+ * - `state()`: own id, key of the enlarged tile (null if none), `state` as in call.js, room and 1-1 partner (null if none), the caller (null if there is none,
  *   or if the server does not name it), the number of open RTCPeerConnections, whether camera and microphone send.
  * - `peers()`: for each peer its uid, connection state, reason of a failure, whether the chat is open, frames
- *   decoded so far, state of the picture as in picture.js, and audio level (0 to 1).
+ *   decoded so far, state of the picture as in picture.js, those of all its videos that are shown, and audio level (0 to 1).
  * - `stats()`: for each uid the statistics of stats.js for the last second.
  */
 const inspection = {
@@ -545,6 +545,7 @@ const inspection = {
     room: app.call.room?.id ?? null,
     peer: app.call.peer,
     caller: app.call.caller,
+    enlarged: app.ui.grid.wall.pinned,
     connections: openConnections(),
     camera: app.media.slots.video.track !== null,
     microphone: app.media.slots.audio.track !== null && app.media.slots.audio.on,
@@ -557,6 +558,7 @@ const inspection = {
       chat: peer.hasChat,
       framesDecoded: peer.stats?.videoIn?.framesDecoded ?? 0,
       picture: peer.picture.state,
+      videos: peer.views.shown.map(({ name, picture }) => ({ name, picture: picture.state })),
       audioLevel: peer.level,
     })),
   stats: () => Object.fromEntries([...app.peers].map(([uid, peer]) => [uid, peer.stats])),

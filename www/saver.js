@@ -2,7 +2,7 @@
 // Data saver: after some time in a hidden page, videos are not received. Pure.
 
 /** A page that is hidden for a shorter time keeps its pictures: to ask for them again takes a moment. */
-export const HIDDEN_MS = 10_000;
+export const HIDDEN_MS = 12_000;
 
 export class Saver {
   #hidden = false;
