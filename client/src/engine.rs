@@ -15,6 +15,7 @@ use callbin_protocol::{PeerId, Signal};
 use futures_util::{FutureExt, select};
 
 use crate::{
+    addresses,
     age::fresh::State,
     agreement::{Applied, Flow, Wishes},
     candidate::{RemoteCandidate, hidden, only_relayed},
@@ -435,7 +436,7 @@ impl Engine {
 
     /// Whether this machine's addresses have changed since the last look.
     fn addresses_changed(&mut self) -> bool {
-        let Some(addresses) = own_addresses() else { return false };
+        let Some(addresses) = addresses::usable() else { return false };
         let before = self.addresses.replace(addresses);
         before.is_some() && before != self.addresses
     }
@@ -878,12 +879,6 @@ impl Slot {
 fn has_vanished(silence: Duration, flows: &[Flow]) -> bool {
     let is_used = |flow: &Flow| flow.direction.sends || flow.direction.receives;
     silence > SILENCE_LIMIT && flows.iter().any(is_used)
-}
-
-/// The addresses of this machine's interfaces that are up, if the system lists them.
-fn own_addresses() -> Option<BTreeSet<IpAddr>> {
-    let all = if_addrs::get_if_addrs().ok()?;
-    Some(all.into_iter().filter(|it| it.is_oper_up() && !it.is_loopback()).map(|it| it.ip()).collect())
 }
 
 async fn address_of(name: String) -> Option<IpAddr> {
