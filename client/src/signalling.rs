@@ -43,7 +43,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const QUIET_LIMIT: Duration = Duration::from_secs(20);
 /// The time between two looks whether the machine still has its address of the connection.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// The address is lost if so many looks in a row do not find it: some programs remove an address to set it anew.
+/// The number of looks in a row without the address after which it counts as lost: some programs remove an address to set it anew.
 const MISSES: u32 = 2;
 /// Time limit for closing the connection.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);
