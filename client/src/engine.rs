@@ -435,10 +435,9 @@ impl Engine {
 
     /// Whether this machine's addresses have changed since the last look.
     fn addresses_changed(&mut self) -> bool {
-        let addresses = Some(own_addresses());
-        let has_changed = self.addresses.is_some() && self.addresses != addresses;
-        self.addresses = addresses;
-        has_changed
+        let Some(addresses) = own_addresses() else { return false };
+        let before = self.addresses.replace(addresses);
+        before.is_some() && before != self.addresses
     }
 
     fn carry_out_healing(&mut self, key: u64, effects: Vec<healing::Effect>) {
@@ -461,7 +460,9 @@ impl Engine {
     fn report_stats(&mut self, key: u64, now: Instant) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let Some(due) = slot.next_stats.filter(|due| *due <= now) else { return };
-        slot.next_stats = Some((due + self.config.stats_interval).max(now));
+        let next = due + self.config.stats_interval;
+        // If a report is late, the next one is not earlier for that.
+        slot.next_stats = Some(if next > now { next } else { now + self.config.stats_interval });
         if let Some(peer) = slot.shown() {
             self.out.push_back((key, Out::Tell(Event::Stats(Box::new(peer.stats())))));
         }
@@ -519,6 +520,8 @@ impl Engine {
 
     /// Handles an event of a peer's pipeline.
     pub fn peer_event(&mut self, key: u64, generation: u64, event: PeerEvent) {
+        // Also the end of DTLS on the former pipeline means nothing: the page closes the old connection when it gets an offer for a
+        // new one.
         let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.generation == generation) else {
             return;
         };
@@ -613,9 +616,12 @@ impl Engine {
                 self.out.push_back((key, Out::Rebuilt));
             }
             Effect::Heal => self.replace_peer(key, false),
-            Effect::PathLost => {
+            Effect::PathLost | Effect::NoPath => {
                 let now = self.started.elapsed();
-                let effects = slot.healing.as_mut().map(|healing| healing.failed(now));
+                let effects = slot.healing.as_mut().map(|healing| match effect {
+                    Effect::PathLost => healing.failed(now),
+                    _ => healing.attempt_failed(now),
+                });
                 self.carry_out_healing(key, effects.unwrap_or_default());
             }
             Effect::Resolve(index, candidate, name) => self.look_up(key, index, candidate, name),
@@ -705,6 +711,7 @@ impl Engine {
         slot.generation = generation;
         if !keeps_channels {
             slot.channels.clear();
+            slot.data_open = false;
         }
         let (was_up, seat) = (slot.up.take().is_some(), slot.seat.take());
         let Some(peer) = slot.peer.take() else { return };
@@ -873,10 +880,10 @@ fn has_vanished(silence: Duration, flows: &[Flow]) -> bool {
     silence > SILENCE_LIMIT && flows.iter().any(is_used)
 }
 
-/// The addresses of this machine's interfaces that are up.
-fn own_addresses() -> BTreeSet<IpAddr> {
-    let all = if_addrs::get_if_addrs().unwrap_or_default();
-    all.into_iter().filter(|it| !it.is_loopback()).map(|it| it.ip()).collect()
+/// The addresses of this machine's interfaces that are up, if the system lists them.
+fn own_addresses() -> Option<BTreeSet<IpAddr>> {
+    let all = if_addrs::get_if_addrs().ok()?;
+    Some(all.into_iter().filter(|it| it.is_oper_up() && !it.is_loopback()).map(|it| it.ip()).collect())
 }
 
 async fn address_of(name: String) -> Option<IpAddr> {

@@ -363,6 +363,7 @@ impl World {
                 | negotiation::Effect::Flow(_)
                 | negotiation::Effect::Resolve(..)
                 | negotiation::Effect::PathLost
+                | negotiation::Effect::NoPath
                 | negotiation::Effect::Report(_) => {}
                 negotiation::Effect::Fail(failure) => panic!("{who} with {peer}: {failure:?}"),
             }
