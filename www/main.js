@@ -61,7 +61,7 @@ class App {
     this.socket = new Socket(socketUrl(parameters.server), subprotocols(parameters.token), {
       opened: () => this.do({ type: "opened" }),
       text: (text) => this.do({ type: "text", text }),
-      closed: (code, reason) => this.do({ type: "closed", code, reason, flows: this.#partner()?.flows }),
+      closed: (code, reason) => this.do({ type: "closed", code, reason, flows: this.#partner()?.flows, heals: this.#partner()?.heals }),
     });
     this.ui = new Ui(parameters, {
       renamed: (id) => this.#rename(id),
@@ -178,7 +178,7 @@ class App {
       case "connect":
         return this.socket.connect();
       case "connect-later":
-        return this.socket.connectLater(effect.leastMs);
+        return this.socket.connectLater(effect.leastMs, effect.mostMs);
       case "stay-away":
         return this.socket.stayAway();
       case "ask-why":
@@ -201,6 +201,8 @@ class App {
         return this.#removePeer(effect.uid);
       case "signal":
         return this.peers.get(effect.uid)?.receive(effect.signal);
+      case "heal":
+        return this.peers.get(effect.uid)?.heal();
       case "settle-later":
         setTimeout(() => this.do({ type: "settle" }), SETTLE_MS);
         return;
@@ -238,7 +240,7 @@ class App {
       chat: (text) => this.ui.addChat({ from: name, text }),
     });
     this.peers.set(uid, peer);
-    tile.setState(peer);
+    tile.setState(peer, false);
     tile.setPicture("none", 0);
     this.#shareCamera();
   }
@@ -246,11 +248,11 @@ class App {
   /** @param {Peer} peer @param {import("./ui/tile.js").Tile} tile */
   #peerChanged(peer, tile) {
     if (this.peers.get(peer.uid) !== peer) return;
-    tile.setState(peer);
+    tile.setState(peer, this.call.isAlone);
     tile.setStream(peer.stream);
-    const { uid, hungUp } = peer;
+    const { uid, hungUp, heals } = peer;
     const failed = peer.state === "failed";
-    if (failed || hungUp) this.do({ type: "peer-dead", uid, failed, hungUp });
+    if (failed || hungUp) this.do({ type: "peer-dead", uid, failed, hungUp, heals });
     if (peer.state === "connected") this.ui.clearNotice("call");
     if (this.#served().length !== this.shares) this.#shareCamera();
     this.#render();
@@ -351,6 +353,8 @@ class App {
     if (!this.ui) return;
     const { call } = this;
     const partner = this.#partner();
+    // Its session may come back in another state than that of the last change.
+    if (partner) this.ui.grid.tiles.get(partner.uid)?.setState(partner, call.isAlone);
     this.ui.setStatus(statusText(call, partner), call.state, lamp(call, partner));
     this.ui.setRinging(call.state === "ringing", call.caller);
     this.ui.setOwnId(shown(call.id));
