@@ -17,7 +17,7 @@ use crate::{
     signalling::{Connection, Incoming, closing, refusal},
 };
 
-/// Pauses between attempts to reach a member whose connection broke; checked once a second.
+/// Pauses between attempts to reach a member whose connection broke.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 

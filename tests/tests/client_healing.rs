@@ -63,6 +63,27 @@ fn a_call_goes_on_after_an_outage_of_several_attempts_to_heal_it() {
 }
 
 #[test]
+fn a_call_outlives_the_address_over_which_everything_went() {
+    let _machine = machine::alone();
+    // Without tokens, our own dead connection holds the uid until the server finds it dead.
+    let server = Server::spawn_reachable(&["--pong-timeout", "1"]);
+    let network = Network::start();
+    let mut waiting = Client::start(&server, &[&["wait", "--id", "there"][..], &PICTURE].concat());
+    waiting.wait_for("waiting");
+    let call = [&["call", "there", "--id", "here"][..], &PICTURE].concat();
+    let mut caller = Client::start_in(&network, &server, &call);
+    plays(&mut caller);
+    plays(&mut waiting);
+    network.readdress();
+    for client in [&mut caller, &mut waiting] {
+        client.wait_for("path-lost");
+        client.wait_for("path-back");
+        plays(client);
+    }
+    caller.hang_up();
+}
+
+#[test]
 fn a_peer_without_a_path_is_given_up_after_the_limit() {
     let _machine = machine::shared();
     let Wired { mut caller, mut waiting, wire, networks: _networks, server: _server } =
