@@ -212,7 +212,8 @@ export class Call {
   /**
    * A connection failed, or the peer ended it (`hungUp`). Without the server that ends the call, unless the path may come
    * back (`heals`): then the call is resumed first, and gets a new connection. A page that takes calls
-   * by itself has no user to hang up or try again: it ends the call that it took, to be free for the next one.
+   * by itself has no user to hang up or try again: it ends the call that it took, to be free for the next one, once its
+   * path can't come back any more.
    * @param {{uid: string, failed: boolean, hungUp: boolean, heals?: boolean}} event @returns {Effect[]}
    */
   #peerDead({ uid, failed, hungUp, heals = false }) {
@@ -225,7 +226,7 @@ export class Call {
     }
     if (this.room) return this.room.dropStale(uid);
     // With a server, a peer that ends the connection also closes its socket, or else starts over.
-    const unattended = failed && this.autoAnswer && this.state === "in-call" && uid === CALLER && uid === this.peer;
+    const unattended = failed && !this.#mayHeal && this.autoAnswer && this.state === "in-call" && uid === CALLER && uid === this.peer;
     return unattended ? [...this.#hangUp(), { do: "notice", code: "call-failed" }] : [];
   }
 

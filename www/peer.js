@@ -23,6 +23,8 @@ const CONNECT_DEADLINE_MS = 20_000;
 const ANSWER_DEADLINE_MS = 45_000;
 /** How long a lost path may take to come back, as with `callbin` (docs/networks.md). */
 const HEAL_MS = 120_000;
+/** How long the side that does not win if both offer leaves the new offer to the other side. */
+const HEAL_SECOND_MS = 1000;
 /** How long the peer waits while the browser asks our user for camera and microphone. */
 const DEVICES_DEADLINE_MS = 15_000;
 /**
@@ -66,6 +68,7 @@ export class Peer {
   #keepSize = true;
   /** @type {number | null} Since when there has been no path to the connected peer. */ #lostAt = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #healing;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #healLater;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #keepSizeTimer;
 
   /**
@@ -112,14 +115,21 @@ export class Peer {
     if (!this.#early) this.#handle({ type: "retry" });
   }
 
-  /** The session is back: replaces a lost connection. An offer before may have been lost with the former session. */
+  /**
+   * The session is back: replaces a lost connection. An offer before may have been lost with the former session. The side
+   * that would win if both offered begins, as with `callbin`; the other side follows if it does not.
+   */
   heal() {
-    if (this.#lostAt !== null && this.state !== "interrupted") this.retry();
+    if (this.#lostAt === null || this.state === "interrupted") return;
+    const { wins, round } = this.negotiation;
+    clearTimeout(this.#healLater);
+    this.#healLater = setTimeout(() => round === this.negotiation.round && this.retry(), wins ? 0 : HEAL_SECOND_MS);
   }
 
   close() {
     clearTimeout(this.#deadline);
     clearTimeout(this.#healing);
+    clearTimeout(this.#healLater);
     this.negotiation.handle({ type: "close" });
     this.#closeConnection();
     this.state = "closed";

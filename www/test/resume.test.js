@@ -293,6 +293,11 @@ test("a partner that is out of reach has not hung up because its session is over
   call.handle({ type: "send-signal", uid: CALLER, signal: answer() });
   assert.deepEqual(call.handle(end), [{ do: "notice", code: "call-interrupted", subject: "anna" }, { do: "connect-later", mostMs: 3000 }]);
   assert.equal(call.isAlone, true);
+  const unattended = inCall();
+  unattended.handle({ type: "send-signal", uid: CALLER, signal: answer() });
+  const dead = { type: "peer-dead", uid: CALLER, failed: true, hungUp: false };
+  assert.deepEqual(unattended.handle({ ...dead, heals: true }), [], "a page that takes calls by itself waits, too");
+  assert.deepEqual(kinds(unattended.handle({ ...dead, heals: false })), ["remove-peer", "close", "notice"]);
   const without = inCall();
   assert.deepEqual(kinds(without.handle(end)), ["remove-peer", "notice", "connect"], "without a key it can't come back");
 });
