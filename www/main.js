@@ -71,7 +71,7 @@ class App {
     this.socket = new Socket(socketUrl(parameters.server), subprotocols(parameters.token), {
       opened: () => this.do({ type: "opened" }),
       text: (text) => this.do({ type: "text", text }),
-      closed: (code, reason) => this.do({ type: "closed", code, reason, flows: this.#partner()?.flows }),
+      closed: (code, reason) => this.do({ type: "closed", code, reason, flows: this.#partner()?.flows, heals: this.#partner()?.heals }),
     });
     this.ui = new Ui(parameters, {
       renamed: (id) => this.#rename(id),
@@ -193,7 +193,7 @@ class App {
       case "connect":
         return this.socket.connect();
       case "connect-later":
-        return this.socket.connectLater(effect.leastMs);
+        return this.socket.connectLater(effect.leastMs, effect.mostMs);
       case "stay-away":
         return this.socket.stayAway();
       case "ask-why":
@@ -216,6 +216,8 @@ class App {
         return this.#removePeer(effect.uid);
       case "signal":
         return this.peers.get(effect.uid)?.receive(effect.signal);
+      case "heal":
+        return this.peers.get(effect.uid)?.heal();
       case "settle-later":
         setTimeout(() => this.do({ type: "settle" }), SETTLE_MS);
         return;
@@ -263,9 +265,9 @@ class App {
   #peerChanged(peer) {
     if (this.peers.get(peer.uid) !== peer) return;
     this.#showTiles(peer);
-    const { uid, hungUp } = peer;
+    const { uid, hungUp, heals } = peer;
     const failed = peer.state === "failed";
-    if (failed || hungUp) this.do({ type: "peer-dead", uid, failed, hungUp });
+    if (failed || hungUp) this.do({ type: "peer-dead", uid, failed, hungUp, heals });
     if (peer.state === "connected") this.ui.clearNotice("call");
     if (this.watched !== null) this.#watchedChanged(peer);
     if (this.#served().length !== this.shares) this.#shareCamera();
@@ -283,16 +285,16 @@ class App {
       const name = views.shown.length > 1 && camera ? `${this.#nameOf(uid)} · ${shown(camera)}` : this.#nameOf(uid);
       const tile = tiles.get(key) ?? this.ui.addTile(key, { uid, name, track: i + 1 });
       tile.setName(name);
-      tile.setState(peer);
+      tile.setState(peer, this.call.isAlone);
       if (tile.setStream(view.stream)) this.ui.viewing.changed(tile);
     });
     for (let i = views.list.length; tiles.has(tileKey(uid, i)); i += 1) this.ui.removeTile(tileKey(uid, i));
   }
 
   /** The watched peer is there, or the call with it has failed: then it is called again. @param {Peer} peer */
-  #watchedChanged({ state }) {
+  #watchedChanged({ state, heals }) {
     if (state === "connected") this.again.succeeded();
-    else if (state === "failed") this.do({ type: "hang-up" });
+    else if (state === "failed" && !(heals && this.call.isAlone)) this.do({ type: "hang-up" });
   }
 
   /** Calls the watched peer again, after a pause. */
@@ -406,6 +408,8 @@ class App {
     if (!this.ui) return;
     const { call } = this;
     const partner = this.#partner();
+    // Its session may come back in another state than that of the last change.
+    if (partner) this.ui.grid.tiles.get(partner.uid)?.setState(partner, call.isAlone);
     this.ui.setStatus(statusText(call, partner), call.state, lamp(call, partner));
     this.ui.setRinging(call.state === "ringing", call.caller);
     this.ui.setOwnId(shown(call.id));

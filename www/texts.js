@@ -36,7 +36,9 @@ export function statusText(call, partner) {
 /** @param {Partner} partner @param {boolean} isAlone */
 function callText({ state, answered }, isAlone) {
   if (state === "connected") return say(isAlone ? "status.alone" : "status.in-call");
-  if (state === "failed" || state === "interrupted") return say(`status.${state}`);
+  // A call that waits for its server and a new path has not failed yet.
+  if (state === "failed") return say(isAlone ? "status.interrupted" : "status.failed");
+  if (state === "interrupted") return say("status.interrupted");
   return say(answered ? "status.setting-up" : "status.calling");
 }
 
@@ -48,7 +50,7 @@ export function lamp(call, partner) {
     case "refused":
       return "bad";
     case "in-call":
-      return partner?.state === "connected" ? (call.isAlone ? "busy" : "good") : partner?.state === "failed" ? "bad" : "busy";
+      return partner?.state === "connected" && !call.isAlone ? "good" : partner?.state === "failed" && !call.isAlone ? "bad" : "busy";
     case "ready":
     case "in-room":
       return "good";
@@ -78,6 +80,7 @@ const ABOUT_SERVER = [
   "server-restarts",
   "server-lost",
   "call-goes-on",
+  "call-interrupted",
   "too-many",
   "no-websocket",
   "token-missing",

@@ -78,9 +78,14 @@ export class Tile {
     this.picture.classList.toggle("zoomed", this.lens.zoom > 1);
   }
 
-  /** @param {{state: import("../peer.js").PeerState, answered: boolean, reason: import("../peer.js").Failure | null}} peer */
-  setState(peer) {
-    const failed = peer.state === "failed";
+  /**
+   * @param {{state: import("../peer.js").PeerState, answered: boolean, reason: import("../peer.js").Failure | null}} connection
+   * @param {boolean} waits whether a failed connection waits for the server, to be replaced
+   */
+  setState(connection, waits) {
+    const failed = connection.state === "failed" && !waits;
+    const { answered, reason } = connection;
+    const peer = { state: connection.state === "failed" && waits ? /** @type {const} */ ("interrupted") : connection.state, answered, reason };
     this.node.dataset.state = peer.state;
     setText(this.state, failed ? "" : peerText(peer));
     this.veil.hidden = !failed;
