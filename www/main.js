@@ -10,10 +10,14 @@ import { IceServers } from "./ice.js";
 import { chooseLanguage, say, speak } from "./language.js";
 import { Speakers } from "./levels.js";
 import { Media } from "./media.js";
+import { MicrophoneLevel } from "./microphone.js";
+import { Outgoing } from "./outgoing.js";
 import { readParameters } from "./parameters.js";
 import { Peer, openConnections } from "./peer.js";
+import { readQuality } from "./quality.js";
 import { HIDDEN_MS, Saver } from "./saver.js";
 import { Socket } from "./socket.js";
+import { MutedTalk, PushToTalk } from "./talk.js";
 import { deviceText, isGood, lamp, noticeText, shown, statusText, topicOf } from "./texts.js";
 import { subprotocols } from "./token.js";
 import { Ui } from "./ui.js";
@@ -57,12 +61,17 @@ class App {
   saver = new Saver(parameters.saves);
   /** @type {string | null} The peer that this page watches: it is called again when it is gone. */ watched = null;
   again = new Again();
+  ownLevel = new MicrophoneLevel();
+  mutedTalk = new MutedTalk();
+  pushToTalk = new PushToTalk();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #againTimer;
   asking = true;
   /** @type {Record<import("./media.js").Kind, string>} The last notices about the devices. */ deviceNews = { audio: "", video: "" };
 
   constructor() {
-    this.media = new Media(deviceChoice(), () => this.#mediaChanged());
+    const quality = readQuality(recall("quality"));
+    this.media = new Media(deviceChoice(), () => this.#mediaChanged(), quality);
+    this.outgoing = new Outgoing(this.media, () => this.#mediaChanged());
     void this.media.ready.then(() => {
       this.asking = false;
       this.#mediaChanged();
@@ -86,7 +95,9 @@ class App {
       retry: (uid) => this.peers.get(uid)?.retry(),
       chat: (text) => this.#chat(text),
       viewed: () => this.#viewed(),
-    });
+      improve: (quality) => void this.#improve(quality),
+      talk: (on) => this.#talk(on),
+    }, { quality, shares: Outgoing.isPossible && !parameters.watches });
     if (parameters.watches) this.ui.watch();
     this.ui.controls.setOpen("stats", this.showsStats);
     this.ui.lobby.setNameError("");
@@ -249,7 +260,7 @@ class App {
   #addPeer(uid, offers) {
     const name = this.#nameOf(uid);
     const rings = uid === this.call.peer && uid !== CALLER;
-    const peer = new Peer(uid, { offers, rings, cameras: parameters.cameras, later: parameters.watches, media: this.media, ice: this.ice }, {
+    const peer = new Peer(uid, { offers, rings, cameras: parameters.cameras, later: parameters.watches, media: this.outgoing, ice: this.ice }, {
       signal: (signal) => this.do({ type: "send-signal", uid, signal }),
       changed: () => this.#peerChanged(peer),
       chat: (text) => this.ui.addChat({ from: name, text }),
@@ -329,9 +340,20 @@ class App {
     return [...this.peers.values()].filter(({ state }) => state !== "failed");
   }
 
+  /** @param {number} now */
+  #updateOwnLevel(now) {
+    const { track, on } = this.media.slots.audio;
+    this.ownLevel.follow(track);
+    const { level } = this.ownLevel;
+    const isMuted = track !== null && !on;
+    this.ui.setOwnLevel(level);
+    this.ui.grid.self.setLevel(isMuted ? 0 : level, false);
+    if (this.#stage() && this.mutedTalk.look(level, isMuted, now)) this.ui.showNotice(say("sound.talking-muted"), true);
+  }
+
   #mediaChanged() {
     if (!this.ui) return; // still being made
-    this.ui.updateMedia(this.media, this.asking);
+    this.ui.updateMedia(this.outgoing, this.asking);
     this.#tellDevices();
     for (const peer of this.peers.values()) void peer.updateTracks();
   }
@@ -344,6 +366,28 @@ class App {
       if (!text) this.ui.clearNotice(kind);
       this.deviceNews[kind] = text;
     }
+  }
+
+  /** @param {import("./quality.js").Quality} quality */
+  async #improve(quality) {
+    const { codec } = this.media.quality;
+    remember("quality", JSON.stringify(quality));
+    await this.media.setQuality(quality);
+    this.#mediaChanged();
+    if (codec !== quality.codec) for (const peer of this.peers.values()) peer.changeCodec();
+  }
+
+  async #share() {
+    if (this.outgoing.screen) return this.outgoing.stop();
+    if ((await this.outgoing.share()) === "failed") this.ui.showNotice(say("control.share-failed"), false);
+    else if (!this.#stage()) this.outgoing.stop(); // the call has ended meanwhile
+  }
+
+  /** A key to talk is pressed, or released. @param {boolean} on */
+  #talk(on) {
+    const { audio } = this.media.slots;
+    const changes = on ? this.pushToTalk.press(audio.track !== null && !audio.on && this.#stage() !== null) : this.pushToTalk.release();
+    if (changes) void this.media.turn("audio", on);
   }
 
   /** @param {import("./media.js").Kind} kind @param {string} device */
@@ -362,6 +406,8 @@ class App {
       case "camera":
         if (parameters.watches) return;
         return void this.media.turn("video", !video.on || !video.track);
+      case "share":
+        return void this.#share();
       case "chat":
         return this.ui.showChat();
       case "stats":
@@ -417,6 +463,7 @@ class App {
     this.ui.showStage(this.#stage());
     this.ui.setAlone(this.#aloneText());
     this.awake.keep(this.#stage() !== null);
+    if (!this.#stage()) this.outgoing.stop();
     this.#callAgain();
   }
 
@@ -497,8 +544,7 @@ class App {
       this.ui.grid.tiles.get(uid)?.setLevel(level, speaking);
     }
     this.ui.grid.setSpeaker(this.speakers.active);
-    const [first] = this.peers.values();
-    this.ui.grid.self.setLevel(first?.stats?.ownLevel ?? 0, false);
+    this.#updateOwnLevel(now);
   }
 }
 
@@ -537,7 +583,7 @@ const app = new App();
  * Read-only, for scripts and tests. All values are plain JSON.
  *
  * - `state()`: own id, key of the enlarged tile (null if none), `state` as in call.js, room and 1-1 partner (null if none), the caller (null if there is none,
- *   or if the server does not name it), the number of open RTCPeerConnections, whether camera and microphone send.
+ *   or if the server does not name it), the number of open RTCPeerConnections, whether screen, camera and microphone send.
  * - `peers()`: for each peer its uid, connection state, reason of a failure, whether the chat is open, frames
  *   decoded so far, state of the picture as in picture.js, those of all its videos that are shown, and audio level (0 to 1).
  * - `stats()`: for each uid the statistics of stats.js for the last second.
@@ -551,6 +597,7 @@ const inspection = {
     caller: app.call.caller,
     enlarged: app.ui.grid.wall.pinned,
     connections: openConnections(),
+    screen: app.outgoing.screen !== null,
     camera: app.media.slots.video.track !== null,
     microphone: app.media.slots.audio.track !== null && app.media.slots.audio.on,
   }),

@@ -1,8 +1,8 @@
 // @ts-check
 // One peer: its RTCPeerConnection, from creation to close. It carries out what its Negotiation decides.
 
-import { AUDIO_BITRATE, videoEncoding } from "./bitrate.js";
 import { MAX_WAITING, Negotiation } from "./negotiation.js";
+import { preferred } from "./quality.js";
 import { readStats, received } from "./stats.js";
 import { Views } from "./views.js";
 
@@ -62,6 +62,9 @@ export class Peer {
   /** @type {import("./stats.js").Sample | null} */ #sample = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #deadline;
   /** @type {Signal[] | null} Signals that arrive before our own devices are known. */ #early = [];
+  /** @type {RTCRtpTransceiver | null} That of a screen beside the camera. */ #screen = null;
+  /** Whether the peer takes no m-line for it. */ #refusesScreen = false;
+  /** Whether the user has preferred a codec on this connection. */ #prefers = false;
   /** Whether the peer's videos are wanted. */ #receives = true;
   #peers = 1;
   #keepSize = true;
@@ -72,7 +75,7 @@ export class Peer {
 
   /**
    * @param {string} uid
-   * @param {{offers: boolean, rings: boolean, cameras: number, later: boolean, media: import("./media.js").Media, ice: import("./ice.js").IceServers}} how
+   * @param {{offers: boolean, rings: boolean, cameras: number, later: boolean, media: import("./outgoing.js").Outgoing, ice: import("./ice.js").IceServers}} how
    *   `rings`: we called, and a person may have to accept; `cameras`: how many videos our offer asks for;
    *   `later`: the peer takes offers during a call, as the user says
    * @param {PeerEvents} events
@@ -208,14 +211,14 @@ export class Peer {
     return this.views.first.picture;
   }
 
-  /** Sends the tracks of our present devices. */
+  /** Sends the tracks of our present devices and screen. */
   async updateTracks() {
     const connection = this.#connection;
     if (!connection || this.negotiation.phase === "new") return;
     let renegotiate = false;
     for (const kind of KINDS) {
-      const transceiver = transceiverFor(connection, kind);
-      const track = this.media.track(kind);
+      const transceiver = this.#transceiver(connection, kind);
+      const track = this.#trackFor(kind);
       if (!transceiver || transceiver.sender.track === track) continue;
       await transceiver.sender.replaceTrack(track).catch(() => {});
       if (!track || transceiver.direction.startsWith("send") || transceiver.mid === null) continue;
@@ -224,8 +227,60 @@ export class Peer {
       renegotiate = true;
     }
     if (connection !== this.#connection) return;
+    if (this.#updateScreen(connection)) renegotiate = true;
     if (renegotiate) this.#handle({ type: "renegotiate" });
     await this.limit(this.#peers);
+  }
+
+  /** @param {Kind} kind */
+  #trackFor(kind) {
+    const isRefused = kind === "video" && this.#refusesScreen && this.media.beside;
+    return isRefused ? this.media.beside : this.media.track(kind);
+  }
+
+  /** Sends the screen on an m-line of its own. Returns whether that takes an offer. @param {RTCPeerConnection} connection */
+  #updateScreen(connection) {
+    const track = this.media.beside;
+    const screen = this.#screen;
+    if (!screen) {
+      if (track) this.#screen = connection.addTransceiver(track, { direction: "sendonly", streams: [this.media.screenStream] });
+      return track !== null;
+    }
+    if (screen.sender.track !== track) void screen.sender.replaceTrack(track).catch(() => {});
+    const direction = track ? "sendonly" : "inactive";
+    if (!track) this.#refusesScreen = false;
+    if (screen.direction === direction || screen.direction === "stopped") return false;
+    screen.direction = direction;
+    return true;
+  }
+
+  /** After a negotiation: a peer that takes no further m-line gets the screen instead of the camera. */
+  #lookAtScreen() {
+    const screen = this.#screen;
+    if (screen?.sender.track && screen.direction !== "inactive") this.#refusesScreen = !["sendonly", "sendrecv"].includes(screen.currentDirection ?? "");
+  }
+
+  /** The user prefers another codec. */
+  changeCodec() {
+    if (!this.#connection) return;
+    this.#preferCodec(this.#connection);
+    this.#handle({ type: "renegotiate" });
+  }
+
+  /** The codec that the user prefers comes first. It has to be before an offer or answer. @param {RTCPeerConnection} connection */
+  #preferCodec(connection) {
+    const { codec } = this.media.quality;
+    const codecs = RTCRtpReceiver.getCapabilities?.("video")?.codecs ?? [];
+    if (!codec && !this.#prefers) return;
+    this.#prefers = true;
+    for (const transceiver of connection.getTransceivers()) {
+      if (transceiver.receiver.track.kind !== "video" || transceiver.direction === "stopped") continue;
+      try {
+        transceiver.setCodecPreferences?.(codec ? preferred(codecs, codec) : []);
+      } catch {
+        // The browser lacks it: the codec stays as agreed.
+      }
+    }
   }
 
   /**
@@ -257,10 +312,13 @@ export class Peer {
       const { track } = sender;
       if (!track) continue;
       const parameters = sender.getParameters();
-      const encoding = track.kind === "video" ? videoEncoding(peers, track.getSettings()) : { maxBitrate: AUDIO_BITRATE };
+      const { encoding, degradation } = this.media.encoding(track, peers);
       if (!parameters.encodings?.length) continue;
       Object.assign(parameters.encodings[0], encoding);
-      if (track.kind === "video") parameters.degradationPreference = this.#keepSize ? "maintain-resolution" : "balanced";
+      if (track.kind === "video") {
+        parameters.degradationPreference = this.#keepSize ? "maintain-resolution" : degradation;
+        chooseCodec(parameters, this.media.quality.codec);
+      }
       // Browsers refuse this during a negotiation; it is repeated afterwards.
       await sender.setParameters(parameters).catch(() => {});
     }
@@ -315,6 +373,7 @@ export class Peer {
       const event = await operation(this.#need());
       this.#handle({ ...event, round });
       if (this.negotiation.phase !== "stable") return;
+      this.#lookAtScreen();
       void this.updateTracks();
       this.receiveVideo(this.#receives);
       this.events.changed(); // directions may have changed
@@ -416,9 +475,11 @@ export class Peer {
     if (this.#channels.size === 0) this.#adopt(connection.createDataChannel("chat"));
     this.#addTracks(connection);
     for (const kind of KINDS) {
-      if (!transceiverFor(connection, kind)) connection.addTransceiver(kind, { direction: "recvonly" });
+      if (!this.#transceiver(connection, kind)) connection.addTransceiver(kind, { direction: "recvonly" });
     }
     this.#prepareCameras(connection);
+    this.#updateScreen(connection);
+    this.#preferCodec(connection);
     offerCaptureTimes(connection);
   }
 
@@ -432,14 +493,24 @@ export class Peer {
   /** @param {RTCPeerConnection} connection */
   #prepareAnswer(connection) {
     if (connection.remoteDescription === null) this.#addTracks(connection);
+    this.#preferCodec(connection);
   }
 
   /** @param {RTCPeerConnection} connection */
   #addTracks(connection) {
     for (const kind of KINDS) {
       const track = this.media.track(kind);
-      if (track && !transceiverFor(connection, kind)) connection.addTrack(track, this.media.stream);
+      if (track && !this.#transceiver(connection, kind)) connection.addTrack(track, this.media.stream);
     }
+  }
+
+  /**
+   * The negotiated transceiver, if there is one. There may be another one without an m-line in the peer's offer.
+   * @param {RTCPeerConnection} connection @param {Kind} kind
+   */
+  #transceiver(connection, kind) {
+    const all = connection.getTransceivers().filter((it) => it.receiver.track.kind === kind && it.direction !== "stopped" && it !== this.#screen);
+    return all.find(({ mid }) => mid !== null) ?? all[0];
   }
 
   /** @param {RTCDataChannel} channel */
@@ -506,12 +577,24 @@ export class Peer {
     clearTimeout(this.#keepSizeTimer);
     this.#keepSizeTimer = undefined;
     this.#keepSize = true;
+    this.#screen = null;
+    this.#refusesScreen = this.#prefers = false;
     const connection = this.#connection;
     this.#connection = null;
     if (!connection) return;
     connection.close();
     open.delete(connection);
   }
+}
+
+/**
+ * Sends with this codec if it is agreed, else with the first that is. Not every browser can choose.
+ * @param {any} parameters of a sender; the types of TypeScript lack `codec` @param {string} name may be empty
+ */
+function chooseCodec({ encodings: [encoding], codecs = [] }, name) {
+  const [first] = preferred(/** @type {{mimeType: string}[]} */ (codecs), name);
+  if (name && first?.mimeType.toLowerCase() === `video/${name.toLowerCase()}`) encoding.codec = first;
+  else delete encoding.codec;
 }
 
 /**
@@ -551,13 +634,4 @@ function offerCaptureTimes(connection) {
     for (const extension of all) if (extension.uri === CAPTURE_TIME) extension.direction = "sendrecv";
     transceiver.setHeaderExtensionsToNegotiate?.(all);
   }
-}
-
-/**
- * The negotiated transceiver, if there is one. There may be another one without an m-line in the peer's offer.
- * @param {RTCPeerConnection} connection @param {Kind} kind
- */
-function transceiverFor(connection, kind) {
-  const all = connection.getTransceivers().filter(({ receiver, direction }) => receiver.track.kind === kind && direction !== "stopped");
-  return all.find(({ mid }) => mid !== null) ?? all[0];
 }

@@ -8,7 +8,9 @@ import { DeviceChoice } from "./ui/devices.js";
 import { fillTexts, find, icon, setText } from "./ui/dom.js";
 import { Grid } from "./ui/grid.js";
 import { Lobby } from "./ui/lobby.js";
+import { QualityChoice } from "./ui/quality.js";
 import { Ring } from "./ui/ring.js";
+import { SoundCheck } from "./ui/soundcheck.js";
 import { Viewing } from "./ui/viewing.js";
 import { ringText } from "./texts.js";
 
@@ -18,7 +20,8 @@ import { ringText } from "./texts.js";
  *   press: (what: import("./ui/controls.js").Control) => void,
  *   choose: (kind: Kind, device: string) => void,
  *   retry: (uid: string) => void, chat: (text: string) => void,
- *   accept: (camera: boolean | null) => void, decline: () => void, viewed: () => void}} UiEvents `viewed`: a picture is shown
+ *   improve: (quality: import("./quality.js").Quality) => void,
+ *   accept: (camera: boolean | null) => void, decline: () => void, viewed: () => void, talk: (on: boolean) => void}} UiEvents `viewed`: a picture is shown
  *   elsewhere or recorded, or no longer
  */
 
@@ -34,8 +37,11 @@ export class Ui {
   /** @type {Set<HTMLVideoElement>} */ #silent = new Set();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
 
-  /** @param {import("./ui/lobby.js").Start} start @param {UiEvents} events */
-  constructor(start, events) {
+  /**
+   * @param {import("./ui/lobby.js").Start} start @param {UiEvents} events
+   * @param {{quality: import("./quality.js").Quality, shares: boolean}} sending `shares`: the browser can share a screen
+   */
+  constructor(start, events, { quality, shares }) {
     fillTexts(document);
     this.#press = events.press;
     this.status = find("status", HTMLElement);
@@ -52,13 +58,16 @@ export class Ui {
       playBlocked: (video) => this.#playBlocked(video),
       menu: (tile, button) => this.viewing.open(tile, button),
     });
-    this.viewing = new Viewing(this.grid, { press: events.press, notice: (text, good) => this.showNotice(text, good), changed: events.viewed });
+    this.viewing = new Viewing(this.grid, { press: events.press, notice: (text, good) => this.showNotice(text, good), talk: events.talk, changed: events.viewed });
     this.controls = new Controls(find("controls", HTMLElement), find("preview-controls", HTMLElement), events.press);
     this.chat = new Chat(find("chat", HTMLElement), { send: events.chat, closed: () => this.showChat(false) });
     this.choices = [
       new DeviceChoice(find("lobby-devices", HTMLElement), "lobby", events.choose),
       new DeviceChoice(find("settings-devices", HTMLElement), "settings", events.choose),
     ];
+    new QualityChoice(find("settings-quality", HTMLElement), quality, shares, events.improve);
+    this.controls.share.hidden = !shares;
+    this.soundChecks = ["lobby-devices", "settings-devices"].map((id) => new SoundCheck(find(id, HTMLElement)));
     this.hear.prepend(icon("sound"));
     this.hear.addEventListener("click", () => this.#unblock());
     const close = find("notice-close", HTMLButtonElement);
@@ -144,15 +153,22 @@ export class Ui {
     if (topic === this.#topic) this.notice.hidden = true;
   }
 
-  /** @param {import("./media.js").Media} media @param {boolean} asking */
-  updateMedia(media, asking) {
+  /** @param {number} level of our microphone */
+  setOwnLevel(level) {
+    for (const check of this.soundChecks) check.setLevel(level);
+  }
+
+  /** @param {import("./outgoing.js").Outgoing} outgoing @param {boolean} asking */
+  updateMedia({ media, screen, screenStream, isInstead }, asking) {
     this.lobby.update(media, asking);
     for (const choice of this.choices) choice.update(media);
     this.controls.update(media);
     this.ring.update(media);
     const { self } = this.grid;
-    self.setStream(media.stream);
-    self.setPicture(media.slots.video.track ? "live" : "none", 0);
+    self.setStream(isInstead ? screenStream : media.stream);
+    self.setPicture(isInstead || media.slots.video.track ? "live" : "none", 0);
+    self.node.classList.toggle("screen", isInstead);
+    this.controls.setSharing(screen !== null);
     self.setMuted(!media.slots.audio.on || !media.slots.audio.track);
   }
 

@@ -18,13 +18,14 @@ const KEYS = [
   [["H"], "control.statistics"],
   [["M"], "keys.mic"],
   [["V"], "keys.camera"],
+  [[" "], "keys.talk"],
   [["?"], "keys.help"],
 ];
 
 export class Sheet {
   /** @param {(on: boolean) => void} switched whether the keys are used */
   constructor(switched) {
-    const rows = KEYS.map(([keys, text]) => element("div", {}, element("dt", {}, ...keys.map((key) => (key === "…" ? key : element("kbd", {}, key)))), element("dd", {}, say(text))));
+    const rows = KEYS.map(([keys, text]) => element("div", {}, element("dt", {}, ...keys.map((key) => (key === "…" ? key : element("kbd", {}, key === " " ? say("keys.space") : key)))), element("dd", {}, say(text))));
     this.check = element("input", { type: "checkbox", id: "use-keys" });
     this.check.addEventListener("change", () => switched(this.check.checked));
     const label = element("label", { class: "check" }, this.check, element("span", {}, say("keys.use")));

@@ -18,6 +18,7 @@ import { Zoom } from "./zoom.js";
  * @typedef {object} ViewingEvents
  * @property {(what: "mic" | "camera" | "stats") => void} press
  * @property {(text: string, good: boolean) => void} notice
+ * @property {(on: boolean) => void} talk the key to talk is pressed or released
  * @property {() => void} changed a picture is shown elsewhere or recorded, or no longer
  */
 
@@ -32,6 +33,8 @@ export class Viewing {
     this.recordings = new Recordings((end, file) => events.notice(say(`recording.${end}`, { file }), end === "stopped"), events.changed);
     this.sheet = new Sheet((used) => (this.usesKeys = used));
     document.addEventListener("keydown", (event) => this.#key(event));
+    document.addEventListener("keyup", ({ code }) => code === "Space" && events.talk(false));
+    addEventListener("blur", () => events.talk(false)); // its release is not seen then
     for (const type of ["enterpictureinpicture", "leavepictureinpicture"]) document.addEventListener(type, events.changed, true);
   }
 
@@ -58,6 +61,10 @@ export class Viewing {
 
   /** @param {KeyboardEvent} event */
   #key(event) {
+    if (this.usesKeys && isTalk(event)) {
+      event.preventDefault(); // no scrolling
+      return this.events.talk(true);
+    }
     const found = this.usesKeys || event.key === "?" ? command(event, placeOf(event.target)) : null;
     if (!found || event.defaultPrevented) return;
     event.preventDefault();
@@ -196,6 +203,11 @@ export class Viewing {
     if (blob) download(blob, fileName(name, new Date(), "png"));
     else this.events.notice(say("view.no-picture"), false);
   }
+}
+
+/** Space, but not as the press of a button. @param {KeyboardEvent} event */
+function isTalk({ code, target, ctrlKey, altKey, metaKey, shiftKey }) {
+  return code === "Space" && !(ctrlKey || altKey || metaKey || shiftKey) && placeOf(target) === "page";
 }
 
 /** @param {EventTarget | null} target @returns {import("../keys.js").Place} */
