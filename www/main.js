@@ -11,6 +11,7 @@ import { chooseLanguage, say, speak } from "./language.js";
 import { Speakers } from "./levels.js";
 import { Media } from "./media.js";
 import { MicrophoneLevel } from "./microphone.js";
+import { Operators } from "./operators.js";
 import { Outgoing } from "./outgoing.js";
 import { readParameters } from "./parameters.js";
 import { Peer, openConnections } from "./peer.js";
@@ -98,6 +99,7 @@ class App {
       improve: (quality) => void this.#improve(quality),
       talk: (on) => this.#talk(on),
     }, { quality, shares: Outgoing.isPossible && !parameters.watches });
+    this.operators = new Operators(this.ui.panel, (uid) => this.#nameOf(uid));
     if (parameters.watches) this.ui.watch();
     this.ui.controls.setOpen("stats", this.showsStats);
     this.ui.lobby.setNameError("");
@@ -264,6 +266,7 @@ class App {
       signal: (signal) => this.do({ type: "send-signal", uid, signal }),
       changed: () => this.#peerChanged(peer),
       chat: (text) => this.ui.addChat({ from: name, text }),
+      control: (text) => this.operators.hear(peer, text),
     });
     this.peers.set(uid, peer);
     this.#showTiles(peer);
@@ -321,6 +324,7 @@ class App {
 
   /** @param {string} uid */
   #removePeer(uid) {
+    this.operators.remove(uid);
     this.peers.get(uid)?.close();
     this.peers.delete(uid);
     this.speakers.remove(uid);
@@ -584,7 +588,7 @@ const app = new App();
  *
  * - `state()`: own id, key of the enlarged tile (null if none), `state` as in call.js, room and 1-1 partner (null if none), the caller (null if there is none,
  *   or if the server does not name it), the number of open RTCPeerConnections, whether screen, camera and microphone send.
- * - `peers()`: for each peer its uid, connection state, reason of a failure, whether the chat is open, frames
+ * - `peers()`: for each peer its uid, connection state, reason of a failure, whether the chat is open, whether its controls act (operator.js; null: it has none), frames
  *   decoded so far, state of the picture as in picture.js, those of all its videos that are shown, and audio level (0 to 1).
  * - `stats()`: for each uid the statistics of stats.js for the last second.
  */
@@ -607,6 +611,7 @@ const inspection = {
       state: peer.state,
       reason: peer.reason,
       chat: peer.hasChat,
+      controls: app.operators.hold(peer.uid) ?? null,
       framesDecoded: peer.stats?.videoIn?.framesDecoded ?? 0,
       picture: peer.picture.state,
       videos: peer.views.shown.map(({ name, picture }) => ({ name, picture: picture.state })),

@@ -15,6 +15,7 @@ import { Views } from "./views.js";
  * @property {(signal: Signal) => void} signal to send to the peer
  * @property {() => void} changed after a change of state, tracks or data channel
  * @property {(text: string) => void} chat
+ * @property {(text: string | null) => void} control a text on the channel of the peer's controls; null: it is closed
  */
 
 /** Deadline to connect once the peer takes part (`answered`). */
@@ -35,6 +36,10 @@ const KEEP_SIZE_MS = 5000;
 const MAX_CHAT_LENGTH = 4000;
 /** The protocol of data channels that carry no texts. */
 const DATA_PROTOCOL = "callbin-data";
+/** The label of the channel on which a peer may declare controls (docs/controls.md). */
+const CONTROLS = "controls";
+/** Most bytes of controls that wait: what is late is of no use. */
+const MAX_CONTROL_BUFFER = 4096;
 /** Most bytes buffered for a peer that does not read its data channel. */
 const MAX_CHAT_BUFFER = 1 << 20;
 /** @type {Kind[]} */
@@ -59,6 +64,7 @@ export class Peer {
 
   /** @type {RTCPeerConnection | null} */ #connection = null;
   /** @type {Set<RTCDataChannel>} */ #channels = new Set();
+  /** @type {RTCDataChannel | null} That of the peer's controls. */ #controls = null;
   /** @type {import("./stats.js").Sample | null} */ #sample = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #deadline;
   /** @type {Signal[] | null} Signals that arrive before our own devices are known. */ #early = [];
@@ -146,6 +152,12 @@ export class Peer {
     if (!channel || channel.bufferedAmount > MAX_CHAT_BUFFER) return false;
     channel.send(text);
     return true;
+  }
+
+  /** Sends a message of the user's controls, unless others still wait. @param {string} text */
+  sendControl(text) {
+    const channel = this.#controls;
+    if (channel?.readyState === "open" && channel.bufferedAmount <= MAX_CONTROL_BUFFER) channel.send(text);
   }
 
   /** Whether a data channel is open. */
@@ -473,6 +485,7 @@ export class Peer {
    */
   #prepareOffer(connection) {
     if (this.#channels.size === 0) this.#adopt(connection.createDataChannel("chat"));
+    if (!this.#controls) this.#adopt(connection.createDataChannel(CONTROLS, { protocol: DATA_PROTOCOL }));
     this.#addTracks(connection);
     for (const kind of KINDS) {
       if (!this.#transceiver(connection, kind)) connection.addTransceiver(kind, { direction: "recvonly" });
@@ -516,7 +529,7 @@ export class Peer {
   /** @param {RTCDataChannel} channel */
   #adopt(channel) {
     // Joined to something else at the other side, and not for texts.
-    if (channel.protocol === DATA_PROTOCOL) return;
+    if (channel.protocol === DATA_PROTOCOL) return channel.label === CONTROLS ? this.#adoptControls(channel) : undefined;
     this.#channels.add(channel);
     channel.onopen = () => this.events.changed();
     channel.onclose = () => {
@@ -524,6 +537,17 @@ export class Peer {
       this.events.changed();
     };
     channel.onmessage = ({ data }) => typeof data === "string" && this.events.chat(data.slice(0, MAX_CHAT_LENGTH));
+  }
+
+  /** @param {RTCDataChannel} channel */
+  #adoptControls(channel) {
+    if (this.#controls) return;
+    this.#controls = channel;
+    channel.onmessage = ({ data }) => typeof data === "string" && this.events.control(data);
+    channel.onclose = () => {
+      this.#controls = null;
+      this.events.control(null);
+    };
   }
 
   /** The peer takes part: from now on no person has to act, and the shorter deadline counts. */
@@ -574,6 +598,9 @@ export class Peer {
   #closeConnection() {
     for (const channel of this.#channels) channel.onopen = channel.onclose = channel.onmessage = null;
     this.#channels.clear();
+    if (this.#controls) this.#controls.onmessage = this.#controls.onclose = null;
+    if (this.#controls && this.state !== "closed") this.events.control(null);
+    this.#controls = null;
     clearTimeout(this.#keepSizeTimer);
     this.#keepSizeTimer = undefined;
     this.#keepSize = true;

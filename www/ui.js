@@ -8,6 +8,7 @@ import { DeviceChoice } from "./ui/devices.js";
 import { fillTexts, find, icon, setText } from "./ui/dom.js";
 import { Grid } from "./ui/grid.js";
 import { Lobby } from "./ui/lobby.js";
+import { Panel } from "./ui/panel.js";
 import { QualityChoice } from "./ui/quality.js";
 import { Ring } from "./ui/ring.js";
 import { SoundCheck } from "./ui/soundcheck.js";
@@ -61,6 +62,7 @@ export class Ui {
     this.viewing = new Viewing(this.grid, { press: events.press, notice: (text, good) => this.showNotice(text, good), talk: events.talk, changed: events.viewed });
     this.controls = new Controls(find("controls", HTMLElement), find("preview-controls", HTMLElement), events.press);
     this.chat = new Chat(find("chat", HTMLElement), { send: events.chat, closed: () => this.showChat(false) });
+    this.panel = new Panel(find("panel", HTMLElement));
     this.choices = [
       new DeviceChoice(find("lobby-devices", HTMLElement), "lobby", events.choose),
       new DeviceChoice(find("settings-devices", HTMLElement), "settings", events.choose),

@@ -221,6 +221,13 @@ export const de = {
   "view.picture-in-picture-failed": "Der Browser erlaubt hier kein Bild im Bild.",
   "view.full-screen-failed": "Der Browser erlaubt hier kein Vollbild.",
 
+  "panel.name": "Bedienung der Gegenseiten",
+  "panel.of": "Bedienung von {name}",
+  "panel.joystick": "Steuerknüppel",
+  "panel.stale": "Zurückgehalten: Es gibt kein aktuelles Bild.",
+  "panel.held": "Zurückgehalten: {name} steuert gerade.",
+  "panel.closed": "Zurückgehalten: Die Verbindung ist geschlossen.",
+
   "recording.stopped": "Aufnahme gespeichert: {file}",
   "recording.file": "Die Aufnahme {file} ist zu Ende: Die Datei lässt sich nicht schreiben, oder es ist kein Platz mehr da.",
   "recording.slow": "Die Aufnahme {file} ist zu Ende: Der Datenträger ist zu langsam.",

@@ -220,6 +220,13 @@ export const en = {
   "view.picture-in-picture-failed": "The browser does not allow picture in picture here.",
   "view.full-screen-failed": "The browser does not allow full screen here.",
 
+  "panel.name": "Controls of peers",
+  "panel.of": "Controls of {name}",
+  "panel.joystick": "Joystick",
+  "panel.stale": "Held back: there is no live picture.",
+  "panel.held": "Held back: {name} has the control.",
+  "panel.closed": "Held back: the connection is closed.",
+
   "recording.stopped": "Recording saved: {file}",
   "recording.file": "The recording {file} ended: the file can't be written, or there is no more room.",
   "recording.slow": "The recording {file} ended: the disk is too slow.",
