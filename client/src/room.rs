@@ -179,9 +179,11 @@ impl Room {
             }
         }
         for peer in peers {
-            if self.members.contains_key(&peer) {
+            let (lives, was_shunned) =
+                (self.members.contains_key(&peer), before.get(&peer).is_some_and(|member| member.shunned));
+            if lives {
                 effects.push(Effect::Renew(peer));
-            } else if before.get(&peer).is_some_and(|member| member.shunned) {
+            } else if was_shunned {
                 self.members.insert(peer, Member { shunned: true, ..Member::new(true) });
             } else {
                 effects.extend(self.meet(peer, Member::new(true), Start::Offer));
