@@ -46,6 +46,7 @@ test: ## Install missing packages, then check format, lints, tests, page and doc
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	tools=$$(scripts/page-tools.sh) && "$$tools/.bin/tsc" -p www/test/jsconfig.json
 
 unit:
 	cargo build --workspace --locked
