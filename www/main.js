@@ -17,6 +17,7 @@ import { readParameters } from "./parameters.js";
 import { Peer, openConnections } from "./peer.js";
 import { readQuality } from "./quality.js";
 import { HIDDEN_MS, Saver } from "./saver.js";
+import { Session } from "./session.js";
 import { Socket } from "./socket.js";
 import { MutedTalk, PushToTalk } from "./talk.js";
 import { deviceText, isGood, lamp, noticeText, shown, statusText, topicOf } from "./texts.js";
@@ -59,6 +60,7 @@ class App {
   /** How many peers share the camera. */ shares = 0;
   showsStats = parameters.figures;
   awake = new Awake();
+  session = new Session((action) => this.#press(action));
   saver = new Saver(parameters.saves);
   /** @type {string | null} The peer that this page watches: it is called again when it is gone. */ watched = null;
   again = new Again();
@@ -359,6 +361,8 @@ class App {
     if (!this.ui) return; // still being made
     this.ui.updateMedia(this.outgoing, this.asking);
     this.#tellDevices();
+    const { audio, video } = this.media.slots;
+    this.session.update(audio.on && audio.track !== null, video.track !== null);
     for (const peer of this.peers.values()) void peer.updateTracks();
   }
 
@@ -467,6 +471,7 @@ class App {
     this.ui.showStage(this.#stage());
     this.ui.setAlone(this.#aloneText());
     this.awake.keep(this.#stage() !== null);
+    this.session.show(this.#stage() !== null, !parameters.watches);
     if (!this.#stage()) this.outgoing.stop();
     this.#callAgain();
   }

@@ -197,6 +197,7 @@ export class Ui {
   watch() {
     this.controls.watch();
     this.grid.self.node.hidden = true;
+    find("lobby-devices", HTMLElement).hidden = true;
   }
 
   /** @param {boolean} showsStats */
