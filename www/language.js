@@ -30,6 +30,16 @@ export function speak(language) {
   spoken = language;
 }
 
+/** @param {string} key @returns {key is Key} whether there is such a text */
+export function has(key) {
+  return Object.hasOwn(en, key);
+}
+
+/** A number as the language writes it, with one decimal at most. @param {number} value */
+export function number(value) {
+  return value.toLocaleString(spoken, { maximumFractionDigits: 1 });
+}
+
 /**
  * A text with its values. Values are inserted as they are: those of strangers have to go through `shown` first (texts.js).
  * @param {Key} key @param {Record<string, string | number>} values
@@ -40,6 +50,6 @@ export function say(key, values = {}) {
 
 /** Like `say`, with the text for an unknown subject if the value is empty and there is such a text. @param {Key} key @param {Record<string, string>} value */
 export function sayOf(key, value) {
-  const unnamed = /** @type {Key} */ (`${key}.unnamed`);
-  return say(Object.values(value)[0] === "" && unnamed in en ? unnamed : key, value);
+  const unnamed = `${key}.unnamed`;
+  return say(Object.values(value)[0] === "" && has(unnamed) ? unnamed : key, value);
 }

@@ -7,7 +7,7 @@ import { noticeText, peerText, ringText } from "../texts.js";
 
 const FOLDER = new URL("../", import.meta.url);
 const read = (name) => readFileSync(new URL(name, FOLDER), "utf8");
-const modules = ["", "ui/"].flatMap((folder) => readdirSync(new URL(folder, FOLDER)).filter((name) => name.endsWith(".js")).map((name) => folder + name));
+const modules = ["", "ui/", "check/"].flatMap((folder) => readdirSync(new URL(folder, FOLDER)).filter((name) => name.endsWith(".js")).map((name) => folder + name));
 const html = read("index.html").replace(/<!--.*?-->/gs, "").replace(/<noscript>.*?<\/noscript>/gs, "");
 const { en } = LANGUAGES;
 const keys = Object.keys(en);
