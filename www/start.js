@@ -6,9 +6,10 @@ import { start } from "./main.js";
 
 const query = new URLSearchParams(location.search);
 const language = chooseLanguage(query.get("lang") ?? "", navigator.languages);
-speak(language);
 document.documentElement.lang = language;
+// English is there, so its page starts before the document has loaded.
+if (language !== "en") await speak(language);
 const isTest = query.has("test") && !["0", "false", "no"].includes(query.get("test") ?? "");
-// Few people need the test. It is not loaded with the calls, which start before the page has loaded.
+// Few people need the test: it is not loaded with the calls.
 if (isTest) void import("./check/main.js");
 else start();

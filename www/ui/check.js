@@ -9,7 +9,7 @@ import { element, fillTexts, find, setText } from "./dom.js";
 export class CheckView {
   /** @param {{start: () => void, copy: () => string}} events `copy` returns the report @param {string} foreignHost shown before the start */
   constructor(events, foreignHost) {
-    document.head.append(element("link", { rel: "stylesheet", href: "check.css" }));
+    document.head.append(element("link", { rel: "stylesheet", href: new URL("../check.css", import.meta.url).href }));
     fillTexts(document);
     for (const id of ["lobby", "stage", "controls"]) find(id, HTMLElement).hidden = true;
     document.body.dataset.view = "check";
