@@ -220,18 +220,18 @@ mod web {
             assert!(head.contains(header), "{header} in {head}");
         }
         assert!(body.contains("<title>callbin"));
+        let address = body.split_once("src=\"v/").expect("a script").1.split('"').next().expect("its end");
+        let (kept, script) = http(&server, &format!("GET /v/{address}"));
+        assert!(kept.contains("cache-control: public, max-age=31536000, immutable"), "{kept}");
+        assert!(kept.contains("vary: accept-encoding") && !kept.contains("content-encoding"), "{kept}");
+        assert!(script.contains("import ") && !script.contains("// @ts-check"), "{script}");
+        assert!(http(&server, "GET /v/0000/start.js").0.starts_with("http/1.1 404"));
+        let (kept, _) = http_with(&server, "HEAD /start.js", "Accept-Encoding: gzip, br");
+        assert!(kept.contains("content-encoding: br") && kept.contains("cache-control: no-cache"), "{kept}");
         let etag = head.lines().find_map(|line| line.strip_prefix("etag: ")).expect("an etag");
         let (head, body) = http_with(&server, "GET /", &format!("If-None-Match: {etag}"));
         assert!(head.starts_with("http/1.1 304"), "{head}");
         assert_eq!(body, "");
-        let address = body.split_once("src=\"v/").expect("a script").1.split('"').next().expect("its end");
-        let (head, script) = http(&server, &format!("GET /v/{address}"));
-        assert!(head.contains("cache-control: public, max-age=31536000, immutable"), "{head}");
-        assert!(head.contains("vary: accept-encoding") && !head.contains("content-encoding"), "{head}");
-        assert!(script.contains("import ") && !script.contains("// @ts-check"), "{script}");
-        assert!(http(&server, "GET /v/0000/start.js").0.starts_with("http/1.1 404"));
-        let (head, _) = http_with(&server, "HEAD /start.js", "Accept-Encoding: gzip, br");
-        assert!(head.contains("content-encoding: br") && head.contains("cache-control: no-cache"), "{head}");
         assert!(http(&server, "GET /style.css").0.contains("text/css"));
         assert!(http(&server, "GET /main.js").0.contains("text/javascript"));
         assert!(http(&server, "HEAD /").1.is_empty());
