@@ -40,7 +40,7 @@ function literals(source) {
 }
 
 /** Names of keys and of headers, which look like words. */
-const NOT_WORDS = ["Authorization", "Escape", "Bearer ${token}", "Bearer ${this.token}"];
+const NOT_WORDS = ["Authorization", "Escape", "Esc", "Space", "Enter", "Bearer ${token}", "Bearer ${this.token}"];
 
 test("no module and no markup has a text of its own", () => {
   for (const name of modules) {
