@@ -7,7 +7,7 @@ import { Call, CALLER } from "./call.js";
 import { isUsable, socketUrl } from "./endpoint.js";
 import { hudRows } from "./hud.js";
 import { IceServers } from "./ice.js";
-import { chooseLanguage, say, speak } from "./language.js";
+import { say } from "./language.js";
 import { Speakers } from "./levels.js";
 import { Media } from "./media.js";
 import { MicrophoneLevel } from "./microphone.js";
@@ -49,9 +49,6 @@ const STATS_MS = 1000;
 const LEVELS_MS = 200;
 
 const parameters = readParameters(new URL(location.href), history);
-const language = chooseLanguage(parameters.language, navigator.languages);
-speak(language);
-document.documentElement.lang = language;
 
 class App {
   call = new Call(parameters.id, parameters);
@@ -586,7 +583,8 @@ function recall(kind) {
   }
 }
 
-const app = new App();
+/** @type {App} */
+let app;
 
 /**
  * Read-only, for scripts and tests. All values are plain JSON.
@@ -624,4 +622,9 @@ const inspection = {
     })),
   stats: () => Object.fromEntries([...app.peers].map(([uid, peer]) => [uid, peer.stats])),
 };
-Object.defineProperty(window, "callbin", { value: Object.freeze(inspection) });
+
+/** Starts the page: the lobby, or the call of the address. */
+export function start() {
+  app = new App();
+  Object.defineProperty(window, "callbin", { value: Object.freeze(inspection) });
+}

@@ -227,7 +227,7 @@ async function request(wish) {
 }
 
 /** Goes by the error's name, not its class: an OverconstrainedError is not a DOMException everywhere. @param {any} error @returns {DeviceError} */
-function errorCode(error) {
+export function errorCode(error) {
   switch (error?.name) {
     case "NotFoundError":
     case "OverconstrainedError":

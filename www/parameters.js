@@ -30,7 +30,6 @@ export function readParameters(url, history) {
     saves: get("saver") === "" || flag("saver"),
     remoteOfferer: flag("remote-offerer"),
     autoAnswer: flag("auto-answer"),
-    language: get("lang"),
     customServer: get("server"),
     foreignHost: foreignHost(get("server"), url),
     server: get("server") || new URL(".", url.origin.replace(/^http/, "ws") + url.pathname).href,

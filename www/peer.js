@@ -4,6 +4,7 @@
 import { MAX_WAITING, Negotiation } from "./negotiation.js";
 import { preferred } from "./quality.js";
 import { readStats, received } from "./stats.js";
+import { Trail } from "./trail.js";
 import { Views } from "./views.js";
 
 /**
@@ -56,6 +57,7 @@ export function openConnections() {
 export class Peer {
   /** @type {PeerState} */ state = "connecting";
   /** @type {Failure | null} Why it failed. */ reason = null;
+  /** @type {import("./check/verdicts.js").Words | null} Which step failed, if there was no path. */ detail = null;
   /** Whether the peer has ended the connection (a DTLS alert): without a server, that is how it hangs up. */ hungUp = false;
   /** Whether the peer takes part. Before that, a person may have to accept the call. */ answered = false;
   /** The peer's media; each connection has new streams. */
@@ -68,6 +70,7 @@ export class Peer {
   /** @type {import("./stats.js").Sample | null} */ #sample = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #deadline;
   /** @type {Signal[] | null} Signals that arrive before our own devices are known. */ #early = [];
+  #trail = new Trail();
   /** @type {RTCRtpTransceiver | null} That of a screen beside the camera. */ #screen = null;
   /** Whether the peer takes no m-line for it. */ #refusesScreen = false;
   /** Whether the user has preferred a codec on this connection. */ #prefers = false;
@@ -360,11 +363,13 @@ export class Peer {
         });
       case "set-remote":
         return this.#operate(async (connection) => {
+          this.#trail.heard(effect.description.sdp);
           if (effect.description.type === "offer") this.#prepareAnswer(connection);
           await connection.setRemoteDescription(effect.description);
           return { type: "remote-set" };
         });
       case "add-candidate":
+        this.#trail.heard(effect.candidate.candidate);
         // An unusable candidate (nonsense, or of an offer that lost a glare) does not end the call.
         return void this.#connection?.addIceCandidate(effect.candidate).catch(() => {});
       case "reset":
@@ -413,8 +418,10 @@ export class Peer {
     const { round } = this.negotiation;
     const current = () => connection === this.#connection;
     connection.onicecandidate = ({ candidate }) => {
+      if (current()) this.#trail.gathered(candidate?.type);
       if (current()) this.#handle({ type: "local-candidate", candidate: candidateInit(candidate), round });
     };
+    connection.onicecandidateerror = ({ url, errorCode }) => current() && this.#trail.failed(url, errorCode);
     connection.onconnectionstatechange = () => current() && this.#connectionState(connection.connectionState);
     connection.ontrack = (event) => {
       if (!current()) return;
@@ -575,6 +582,7 @@ export class Peer {
     this.stats = null;
     this.#sample = null;
     this.hungUp = false;
+    this.#trail = new Trail();
     this.#startDeadline();
     this.#become("connecting");
   }
@@ -582,9 +590,16 @@ export class Peer {
   /** @param {Failure} reason */
   #fail(reason) {
     clearTimeout(this.#deadline);
+    this.detail = reason === "no-path" ? this.#whyNoPath() : null;
     this.#closeConnection();
     this.reason = reason;
     this.#become("failed");
+  }
+
+  #whyNoPath() {
+    const servers = (this.ice.configuration.iceServers ?? []).flatMap(({ urls }) => urls);
+    const state = this.#connection?.iceConnectionState;
+    return this.#trail.why(servers, state === "connected" || state === "completed");
   }
 
   /** @param {PeerState} state */

@@ -79,13 +79,13 @@ export class Tile {
   }
 
   /**
-   * @param {{state: import("../peer.js").PeerState, answered: boolean, reason: import("../peer.js").Failure | null}} connection
+   * @param {{state: import("../peer.js").PeerState, answered: boolean, reason: import("../peer.js").Failure | null, detail: import("../check/verdicts.js").Words | null}} connection
    * @param {boolean} waits whether a failed connection waits for the server, to be replaced
    */
   setState(connection, waits) {
     const failed = connection.state === "failed" && !waits;
-    const { answered, reason } = connection;
-    const peer = { state: connection.state === "failed" && waits ? /** @type {const} */ ("interrupted") : connection.state, answered, reason };
+    const { answered, reason, detail } = connection;
+    const peer = { state: connection.state === "failed" && waits ? /** @type {const} */ ("interrupted") : connection.state, answered, reason, detail };
     this.node.dataset.state = peer.state;
     setText(this.state, failed ? "" : peerText(peer));
     this.veil.hidden = !failed;
