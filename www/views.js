@@ -31,7 +31,7 @@ export class View {
 
 export class Views {
   list = [new View()];
-  /** @type {Set<RTCRtpTransceiver | null>} What we have stopped receiving for a while: its view stays. */ paused = new Set();
+  /** @type {Set<RTCRtpTransceiver | null>} Transceivers that the data saver has paused: their views stay. */ paused = new Set();
 
   get first() {
     return this.list[0];

@@ -1,5 +1,5 @@
 // @ts-check
-// What a user does with tiles: by key, by the menu of a tile, by a double click.
+// Actions on tiles: by key, by the menu of a tile, by a double click.
 
 import { command } from "../keys.js";
 import { say } from "../language.js";
