@@ -97,9 +97,11 @@ class App {
       viewed: () => this.#viewed(),
       improve: (quality) => void this.#improve(quality),
       talk: (on) => this.#talk(on),
+      useKeys: (used) => remember("keys", used ? "on" : "off"),
     }, { quality, shares: Outgoing.isPossible && !parameters.watches });
     this.operators = new Operators(this.ui.panel, (uid) => this.#nameOf(uid));
     if (parameters.watches) this.ui.watch();
+    this.ui.viewing.usesKeys = recall("keys") !== "off";
     this.ui.controls.setOpen("stats", this.showsStats);
     this.ui.lobby.setNameError("");
     this.#mediaChanged();
@@ -393,6 +395,7 @@ class App {
     const { audio } = this.media.slots;
     const changes = on ? this.pushToTalk.press(audio.track !== null && !audio.on && this.#stage() !== null) : this.pushToTalk.release();
     if (changes) void this.media.turn("audio", on);
+    return this.pushToTalk.pushes;
   }
 
   /** @param {import("./media.js").Kind} kind @param {string} device */
