@@ -172,6 +172,7 @@ class App {
       control: (text) => this.operators.hear(peer, text),
     });
     this.peers.set(uid, peer);
+    if (this.call.room) this.ui.announce(say("call.joined", { name }));
     this.#showTiles(peer);
     this.ui.grid.tiles.get(uid)?.setPicture("none", 0);
     peer.receiveVideo(this.saver.receives);
@@ -228,6 +229,7 @@ class App {
   /** @param {string} uid */
   #removePeer(uid) {
     this.operators.remove(uid);
+    if (this.call.room) this.ui.announce(say("call.left", { name: this.#nameOf(uid) }));
     this.peers.get(uid)?.close();
     this.peers.delete(uid);
     this.speakers.remove(uid);

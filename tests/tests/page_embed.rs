@@ -80,8 +80,8 @@ fn other_pages_get_no_elements() {
     let host = format!("http://{}", listener.local_addr().expect("an address"));
     let server = Server::start(&["--www", WWW, "--allowed-origin", "https://example.org"]);
     serve(listener, example(&server));
-    let page =
-        Browser::start(BrowserOptions { fake_devices: false, ..BrowserOptions::default() }).open(&host);
+    let browser = Browser::start(BrowserOptions { fake_devices: false, ..BrowserOptions::default() });
+    let page = browser.open(&host);
     assert_eq!(page.eval("customElements.get('callbin-view') === undefined"), true);
     assert!(page.console_errors().iter().any(|error| error.contains("CORS")), "{:?}", page.console_errors());
 }
