@@ -13,7 +13,7 @@ import { QualityChoice } from "./ui/quality.js";
 import { Ring } from "./ui/ring.js";
 import { SoundCheck } from "./ui/soundcheck.js";
 import { Viewing } from "./ui/viewing.js";
-import { ringText } from "./texts.js";
+import { MAX_TEXT, ringText, shown } from "./texts.js";
 
 /**
  * @typedef {import("./media.js").Kind} Kind
@@ -184,10 +184,17 @@ export class Ui {
     else if (wasOpen) this.controls.chat.focus();
   }
 
+  /** Tells screen readers what others see. @param {string} text */
+  announce(text) {
+    setText(find("news", HTMLElement), text);
+  }
+
   /** @param {{from: string, text: string, own?: boolean}} message */
   addChat(message) {
     this.chat.add(message);
-    if (this.chat.node.hidden) this.#setUnread(this.#unread + 1);
+    if (!this.chat.node.hidden) return; // the list itself is announced
+    this.#setUnread(this.#unread + 1);
+    this.announce(say("chat.from", { name: message.from, text: shown(message.text, MAX_TEXT) }));
   }
 
   showSettings() {
