@@ -619,7 +619,9 @@ impl Hub {
         effects: &mut Vec<Effect>,
     ) {
         // The hub has just closed the connection; the frame was already under way.
-        let Some(connection) = self.connections.get(&conn) else { return };
+        let Some(connection) = self.connections.get(&conn).filter(|_| !self.lost.contains(&conn)) else {
+            return;
+        };
         if connection.dialect.is_single() {
             if let Some((key, leg)) = connection.calls.first_key_value() {
                 let (key, partner) = (key.clone(), leg.partner);
