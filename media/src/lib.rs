@@ -4,3 +4,6 @@
 //! `control` speaks with the server.
 
 pub mod core;
+pub mod engine;
+pub mod net;
+pub mod rtc;

@@ -106,7 +106,7 @@ mod tests {
     fn it_starts_with_the_last_key_frame() {
         let mut cache = Cache::default();
         assert_eq!(cache.push(&packet(1, 0), false), Cached::Continued);
-        assert_eq!(seqs(&cache), []);
+        assert!(seqs(&cache).is_empty());
         assert_eq!(cache.push(&packet(2, 100), true), Cached::Restarted);
         assert_eq!(cache.push(&packet(3, 100), false), Cached::Continued);
         assert_eq!(cache.push(&packet(4, 200), false), Cached::Continued);
@@ -142,7 +142,7 @@ mod tests {
         cache.push(&packet(0, 0), true);
         let count = (1..).take_while(|seq| cache.push(&packet(*seq, 9), false) == Cached::Continued).count();
         assert_eq!(count, MAX_PACKETS - 1);
-        assert_eq!(seqs(&cache), []);
+        assert!(seqs(&cache).is_empty());
 
         let large = |seq| Packet { payload: vec![0; 1 << 16].into(), ..packet(seq, 9) };
         cache.push(&large(0), true);

@@ -8,6 +8,8 @@ use super::bucket::Bucket;
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long a publisher has to send a key frame before it is asked again.
 const AGAIN: Duration = Duration::from_secs(2);
+/// How often it is asked again: a publisher may not know how to answer.
+const REPEATS: u32 = 3;
 /// How often one viewer may cause a request: at once, and per second in the long run.
 const VIEWER_BURST: f64 = 4.0;
 const VIEWER_RATE: f64 = 0.2;
@@ -18,6 +20,7 @@ pub struct Requests {
     /// When the next request is due, if a key frame is needed.
     due: Option<Instant>,
     asked: Option<Instant>,
+    repeats: u32,
 }
 
 impl Requests {
@@ -25,6 +28,7 @@ impl Requests {
     pub fn want(&mut self, now: Instant) {
         let earliest = self.asked.map_or(now, |asked| (asked + PAUSE).max(now));
         self.due = Some(self.due.map_or(earliest, |due| due.min(earliest)));
+        self.repeats = REPEATS;
     }
 
     /// A key frame has started.
@@ -32,12 +36,14 @@ impl Requests {
         self.due = None;
     }
 
-    /// Whether to ask the publisher now. If so, the request counts as sent, and is repeated if no key frame comes.
+    /// Whether to ask the publisher now. If so, the request counts as sent, and is repeated a few times if no key frame
+    /// comes.
     pub fn is_due(&mut self, now: Instant) -> bool {
         let is_due = self.due.is_some_and(|due| due <= now);
         if is_due {
             self.asked = Some(now);
-            self.due = Some(now + AGAIN);
+            self.due = (self.repeats > 0).then(|| now + AGAIN);
+            self.repeats = self.repeats.saturating_sub(1);
         }
         is_due
     }
@@ -101,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_repeated_until_there_is_a_key_frame() {
+    fn a_request_is_repeated_a_few_times_until_there_is_a_key_frame() {
         let start = Instant::now();
         let mut requests = Requests::default();
         requests.want(start);
@@ -110,6 +116,10 @@ mod tests {
         assert!(requests.is_due(start + AGAIN));
         requests.satisfy();
         assert!(!requests.is_due(start + ms(60_000)));
+
+        requests.want(start + ms(60_000));
+        let asked = (60..120).filter(|second| requests.is_due(start + ms(second * 1000))).count();
+        assert_eq!(asked, 1 + REPEATS as usize);
     }
 
     #[test]

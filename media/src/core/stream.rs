@@ -434,11 +434,11 @@ mod tests {
         settle(&mut stream, start + Duration::from_millis(100), &mut sent);
         sent.0.clear();
         stream.request_key_frame(1, start + Duration::from_millis(200), &mut sent);
-        assert_eq!(sent.video(1), [], "the publisher has time to answer");
+        assert!(sent.video(1).is_empty(), "the publisher has time to answer");
         stream.request_key_frame(1, start + Duration::from_millis(1300), &mut sent);
         settle(&mut stream, start + Duration::from_millis(1400), &mut sent);
         assert_eq!(sent.video(1), [0, 1, 2, 3]);
-        assert_eq!(sent.video(2), [], "others are not affected");
+        assert!(sent.video(2).is_empty(), "others are not affected");
     }
 
     #[test]
