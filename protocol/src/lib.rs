@@ -22,7 +22,7 @@ mod signal;
 pub mod webrtcsink;
 
 pub use client::{ClientMessage, ParseError};
-pub use fragment::{Fragment, InvalidFragment, fold_candidates, ufrags};
+pub use fragment::{Fragment, InvalidFragment, fold_candidates, fragment_of, ufrags, with_credentials};
 pub use ice::ice_urls;
 pub use id::{InvalidId, MAX_ID_LEN, MAX_LIST_LEN, PeerId, RoomId, cut_id};
 pub use printable::printable;

@@ -2,7 +2,7 @@
 
 use std::{
     io::Write,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -25,6 +25,7 @@ use crate::{
     dialect::Dialect,
     edge::{
         assets::Assets,
+        calls::random_token,
         fair::Fair,
         http::{self, KeepAlive},
         listener::{self, BindError, Listener},
@@ -34,6 +35,7 @@ use crate::{
         tls::{Certificate, CertificateError, Files},
     },
     hub::ConnId,
+    media::{self, Program, Supervisor},
     operate::{
         admin,
         metrics::Metrics,
@@ -59,6 +61,9 @@ pub enum StartError {
     /// The port cannot be used.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The program of `--media` does not exist.
+    #[error("--media: there is no program {0}; --media-program gives another place")]
+    NoMediaProgram(PathBuf),
     /// `--www` names no folder with an `index.html`.
     #[error("--www {0}: no index.html there")]
     NoPage(PathBuf),
@@ -81,6 +86,10 @@ impl Parts {
             Some(dir) if dir.join("index.html").is_file() => Assets::Folder(dir.clone()),
             Some(dir) => return Err(StartError::NoPage(dir.clone())),
         };
+        let media = Program::path(config);
+        if config.media.media && !media::is_there(&media) {
+            return Err(StartError::NoMediaProgram(media));
+        }
         Ok(Self { certificate, settings: Settings::load(config)?, assets })
     }
 }
@@ -109,6 +118,7 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
         None => listener::bind(&config.listen.addr, config.listen.port)?,
     };
     let mut doors = vec![Door { listener: Listener::new(socket)?, dialect: None }];
+    let media = if config.media.media { Some(MediaDoor::open()?) } else { None };
     for door in &config.listen.listen {
         let listener = Listener::new(listener::listen(door.address)?)?;
         doors.push(Door { listener, dialect: Some(door.dialect) });
@@ -124,6 +134,7 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     );
     app.health.clone_from(&config.listen.health);
     app.has_admin_address = config.operations.admin_addr.is_some();
+    app.media_secret = media.as_ref().map(|media| media.token.clone());
     let app = Arc::new(app);
     if let Some(expiry) = certificate.as_ref().and_then(|certificate| certificate.expiry()) {
         app.metrics.set_certificate_expiry(expiry);
@@ -139,6 +150,7 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     let mut signals = Signals::new()?;
     let reloader = Reloader::new(config.clone(), certificate, app.clone(), descriptors);
     announce(&doors, acceptor.is_some(), admin_address)?;
+    let supervisor = media.map(|media| media.serve(&config, app.clone()));
     tell_systemd(NotifyState::Ready);
     let mut server = Server { acceptor, app, doors };
     server.serve(&mut signals, &reloader, config.tls.restart_on_cert_change).await;
@@ -149,6 +161,9 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     drop(doors);
     let left = if drain_timeout.is_zero() { shutdown_timeout } else { shutdown_timeout / 2 };
     shut_down(&app.switchboard, left).await;
+    if let Some(supervisor) = supervisor {
+        supervisor.stop().await;
+    }
     Ok(())
 }
 
@@ -264,6 +279,29 @@ struct Door {
     listener: Listener,
     /// What WebSockets on any path speak. `None`: what the path says.
     dialect: Option<Dialect>,
+}
+
+/// The address on the loopback interface where our own media node attaches, without TLS.
+struct MediaDoor {
+    door: Door,
+    address: SocketAddr,
+    token: String,
+}
+
+impl MediaDoor {
+    fn open() -> Result<Self, StartError> {
+        let listener = Listener::new(listener::listen((Ipv4Addr::LOCALHOST, 0).into())?)?;
+        let address = listener.address()?;
+        let token = random_token().ok_or_else(|| std::io::Error::other("no random numbers"))?;
+        Ok(Self { door: Door { listener, dialect: Some(Dialect::Node) }, address, token })
+    }
+
+    /// Accepts connections there, and starts the node.
+    fn serve(self, config: &Config, app: Arc<App>) -> Supervisor {
+        let Self { mut door, address, token } = self;
+        runtime::spawn(async move { match door.accept_all(None, &app).await {} });
+        Supervisor::start(Program::new(config, address, token))
+    }
 }
 
 enum Never {}

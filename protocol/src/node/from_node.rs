@@ -66,7 +66,7 @@ pub struct Hello {
 }
 
 /// What a node can carry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Limits {
     /// The most streams.
     pub streams: u32,
