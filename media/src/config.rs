@@ -8,7 +8,7 @@ use std::{
 };
 
 use callbin_options::{OptionsError, Special};
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind};
 use tracing_subscriber::EnvFilter;
 use tungstenite::http::Uri;
 
@@ -32,9 +32,9 @@ pub struct Config {
     #[arg(long, env = "CALLBIN_MEDIA_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// The server's address for media nodes: `wss://host/node`.
+    /// The server's address for media nodes: `wss://host/node`. Required.
     #[arg(long, env = "CALLBIN_MEDIA_SERVER", value_name = "URL", value_parser = url, help_heading = "Server")]
-    pub server: Uri,
+    pub server: Option<Uri>,
 
     /// File with the token for the server.
     #[arg(long, env = "CALLBIN_MEDIA_TOKEN_FILE", value_name = "FILE", help_heading = "Server")]
@@ -163,7 +163,14 @@ impl Config {
         let args: Vec<OsString> = args.into_iter().collect();
         let special = Special { not_in_file: &NOT_IN_FILE, secret: &[] };
         let matches = callbin_options::parse(&Self::command(), &args, special)?;
-        Ok(Self::from_arg_matches(&matches)?)
+        let config = Self::from_arg_matches(&matches)?;
+        match config.server {
+            // Not clap's `required`: the file is another place for it.
+            None => {
+                Err(Self::command().error(ErrorKind::MissingRequiredArgument, "--server is missing").into())
+            }
+            Some(_) => Ok(config),
+        }
     }
 
     /// The bounds of the node.

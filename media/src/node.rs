@@ -115,8 +115,8 @@ fn watch_input(mailbox: Mailbox) -> io::Result<()> {
 }
 
 fn start_link(config: &Config, token: Option<String>, mailbox: Mailbox) -> io::Result<()> {
-    let target =
-        Target { url: config.server.clone(), insecure: config.insecure, ca_file: config.ca_file.clone() };
+    let Some(url) = config.server.clone() else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let target = Target { url, insecure: config.insecure, ca_file: config.ca_file.clone() };
     let hello = Hello {
         version: VERSION,
         name: config.name.clone(),
