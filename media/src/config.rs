@@ -26,7 +26,7 @@ const NOT_IN_FILE: [&str; 3] = ["config", "help", "version"];
 /// `--max-viewers 100` is `max-viewers = 100`. The command line has precedence over the environment, the environment over
 /// the file.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "callbin-media", version, after_help = format!("{COMMANDS}\n\n{EXIT_CODES}"))]
+#[command(name = "callbin-media", version, args_override_self = true, after_help = format!("{COMMANDS}\n\n{EXIT_CODES}"))]
 pub struct Config {
     /// Read options from this TOML file. Unknown names are errors.
     #[arg(long, env = "CALLBIN_MEDIA_CONFIG", value_name = "FILE")]
