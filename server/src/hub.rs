@@ -13,6 +13,7 @@ mod calls;
 mod directory;
 mod feed;
 mod guest;
+mod nodes;
 mod notice;
 mod request;
 mod room;
@@ -33,12 +34,13 @@ use callbin_protocol::{
 
 pub use self::{
     guest::guest,
+    nodes::NodeInfo,
     notice::{
         Call, Change, Ended, Found, Incoming, Joined, Listed, Message, Notice, Peers, Presence, Refusal,
         Refused,
     },
     request::{About, Card, Flow, Key, NodeRequest, Only, Payload, Request, Start, Use},
-    streams::{NodeInfo, StreamInfo},
+    streams::StreamInfo,
 };
 use crate::{
     access::{

@@ -3,7 +3,7 @@
 //! A new viewer gets the cached key frame and the frames since then, faster than they were made, until it has caught up.
 //! Their timestamps are squeezed: a receiver plays them at once, and not with their old delay.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
     cache::Cache,
@@ -11,6 +11,8 @@ use super::{
     packet::Packet,
 };
 
+/// The clock rate of all video codecs, in Hz.
+const CLOCK_RATE: u32 = 90_000;
 /// How much nearer to the newest frame a replayed one is: 10 s become a third of a second.
 const SQUEEZE: u32 = 32;
 
@@ -41,7 +43,7 @@ struct Squeezed {
 impl Gate {
     /// `first` is the first sequence number.
     pub fn new(first: u16) -> Self {
-        Self { numbers: Renumber::new(first, 90_000), state: State::Closed }
+        Self { numbers: Renumber::new(first, CLOCK_RATE), state: State::Closed }
     }
 
     /// Whether the viewer waits for a key frame.
@@ -97,7 +99,10 @@ impl Gate {
         };
         self.state = State::Replay { next: packet.seq + 1, frame: Some(frame) };
         let shift = numbers.time.wrapping_sub(packet.time);
-        Some((packet, Numbers { time: frame.to.wrapping_add(shift), ..numbers }))
+        // The frame counts as captured as long before the newest one as its new timestamp says.
+        let before = f64::from(end.time.wrapping_sub(frame.to)) / f64::from(CLOCK_RATE);
+        let at = end.captured_at.checked_sub(Duration::from_secs_f64(before)).unwrap_or(end.captured_at);
+        Some((packet, Numbers { time: frame.to.wrapping_add(shift), at, ..numbers }))
     }
 }
 
@@ -112,8 +117,6 @@ fn squeeze(time: u32, end: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::{super::testing::packet, *};
 
     /// The packets that a viewer gets until it has caught up.
@@ -121,6 +124,10 @@ mod tests {
         let now = Instant::now();
         std::iter::from_fn(|| gate.replay(cache, now).map(|(packet, numbers)| (packet.seq, numbers)))
             .collect()
+    }
+
+    fn pass(gate: &mut Gate, packet: &Packet) -> Option<(u64, u32)> {
+        gate.pass(packet, Instant::now()).map(|numbers| (numbers.seq, numbers.time))
     }
 
     /// A cache with a key frame of two packets and `frames` others of one packet, 30 a second.
@@ -156,7 +163,7 @@ mod tests {
 
         let next = packet(402, 903_000);
         cache.push(&next, false);
-        assert_eq!(gate.pass(&next, Instant::now()), Some(Numbers { seq: 9 + 302, time: 903_000 }));
+        assert_eq!(pass(&mut gate, &next), Some((9 + 302, 903_000)));
     }
 
     #[test]
@@ -171,6 +178,24 @@ mod tests {
         let live = 900_000;
         assert_eq!(*times.last().unwrap(), live, "the newest frame has the publisher's timestamp");
         assert!((live - times[0]) < 90_000 / 3, "{}", live - times[0]);
+    }
+
+    #[test]
+    fn reports_about_squeezed_frames_agree_with_those_about_live_ones() {
+        let start = Instant::now();
+        let at = |frame: u32| start + Duration::from_millis(u64::from(frame) * 100);
+        let mut cache = Cache::default();
+        for frame in 0..=100 {
+            let it = Packet { captured_at: at(frame), ..packet(u64::from(frame), 9000 * frame) };
+            cache.push(&it, frame == 0);
+        }
+        let mut gate = Gate::new(0);
+        gate.restart(&cache, start);
+        for (_, numbers) in replay(&mut gate, &cache) {
+            let expected = start + Duration::from_secs_f64(f64::from(numbers.time) / 90_000.0);
+            let apart = numbers.at.max(expected) - numbers.at.min(expected);
+            assert!(apart < Duration::from_millis(1), "{apart:?}");
+        }
     }
 
     #[test]
@@ -216,7 +241,7 @@ mod tests {
         let key = packet(102, 3000);
         cache.push(&key, true);
         gate.restart(&cache, Instant::now());
-        assert_eq!(gate.pass(&key, Instant::now()), Some(Numbers { seq: 2, time: 3000 }));
+        assert_eq!(pass(&mut gate, &key), Some((2, 3000)));
     }
 
     #[test]
@@ -228,9 +253,9 @@ mod tests {
         for seq in [99, 100, 104] {
             assert_eq!(gate.pass(&packet(seq, 0), Instant::now()), None, "{seq}");
         }
-        let late = Packet { arrived: Instant::now() + Duration::from_secs(1), ..packet(106, 12_000) };
-        assert!(gate.pass(&late, late.arrived).is_some());
-        assert!(gate.pass(&packet(105, 12_000), late.arrived).is_some(), "reordered on the way");
+        let late = Packet { captured_at: Instant::now() + Duration::from_secs(1), ..packet(106, 12_000) };
+        assert!(gate.pass(&late, late.captured_at).is_some());
+        assert!(gate.pass(&packet(105, 12_000), late.captured_at).is_some(), "reordered on the way");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod bucket;
 pub mod cache;
+pub mod clock;
 pub mod codec;
 pub mod gate;
 pub mod node;

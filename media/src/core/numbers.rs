@@ -14,6 +14,8 @@ pub struct Numbers {
     pub seq: u64,
     /// The timestamp.
     pub time: u32,
+    /// When media with this timestamp are captured, for sender reports.
+    pub at: Instant,
 }
 
 /// Maps a publisher's numbers to a viewer's.
@@ -79,7 +81,7 @@ impl Renumber {
             self.next = seq + 1;
             self.last = Some((time, now));
         }
-        Some(Numbers { seq, time })
+        Some(Numbers { seq, time, at: packet.captured_at })
     }
 }
 
@@ -90,14 +92,14 @@ mod tests {
     use super::{super::testing::packet, *};
 
     fn map(numbers: &mut Renumber, packet: &Packet) -> Option<(u64, u32)> {
-        numbers.map(packet, packet.arrived).map(|numbers| (numbers.seq, numbers.time))
+        numbers.map(packet, packet.captured_at).map(|numbers| (numbers.seq, numbers.time))
     }
 
     #[test]
     fn numbers_start_below_65536_however_long_the_publisher_sends() {
         let mut numbers = Renumber::new(u16::MAX, 90_000);
         let first = packet(1 << 40, 77);
-        numbers.begin(&first, first.arrived);
+        numbers.begin(&first, first.captured_at);
         let (seq, time) = map(&mut numbers, &first).unwrap();
         assert!(seq < 32_768, "{seq}");
         assert_eq!(time, 77);
@@ -129,11 +131,12 @@ mod tests {
     fn a_new_source_continues_the_numbers_and_the_time() {
         let mut numbers = Renumber::new(5, 90_000);
         let first = packet(100, u32::MAX - 5);
-        numbers.begin(&first, first.arrived);
+        numbers.begin(&first, first.captured_at);
         map(&mut numbers, &first);
-        let next = Packet { source: 2, arrived: first.arrived + Duration::from_millis(100), ..packet(7, 3) };
+        let next =
+            Packet { source: 2, captured_at: first.captured_at + Duration::from_millis(100), ..packet(7, 3) };
         assert_eq!(map(&mut numbers, &next), None, "unknown until it begins");
-        numbers.begin(&next, next.arrived);
+        numbers.begin(&next, next.captured_at);
         let expected = (u32::MAX - 5).wrapping_add(9000);
         assert_eq!(map(&mut numbers, &next), Some((6, expected)));
         assert_eq!(map(&mut numbers, &first), None, "the old source is over");

@@ -27,8 +27,8 @@ pub struct Packet {
     pub marker: bool,
     /// The payload after the RTP header, decrypted.
     pub payload: Arc<[u8]>,
-    /// When the packet arrived.
-    pub arrived: Instant,
+    /// When it was captured, as far as that is known, or else when it arrived. Never later.
+    pub captured_at: Instant,
     /// Header extensions that viewers get, too.
     pub extras: Extras,
 }

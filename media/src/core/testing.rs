@@ -6,7 +6,7 @@ use super::packet::{Extras, Packet};
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// A packet of one byte that arrived at a fixed time.
+/// A packet of one byte of a fixed time.
 pub(super) fn packet(seq: u64, time: u32) -> Packet {
     Packet {
         source: 1,
@@ -14,7 +14,7 @@ pub(super) fn packet(seq: u64, time: u32) -> Packet {
         time,
         marker: false,
         payload: vec![0].into(),
-        arrived: *START,
+        captured_at: *START,
         extras: Extras::default(),
     }
 }

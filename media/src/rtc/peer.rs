@@ -20,6 +20,7 @@ use super::{
     stack::{Refused, guarded},
 };
 use crate::core::{
+    clock::{Clock, Report},
     numbers::Numbers,
     packet::{Extras, Kind, Packet},
 };
@@ -88,6 +89,7 @@ pub struct Peer {
     side: Side,
     lines: Vec<Line>,
     pending: Option<Pending>,
+    clock: Clock,
 }
 
 /// An m-line that carries media.
@@ -97,6 +99,8 @@ struct Line {
     mid: Mid,
     /// None: not negotiated yet.
     number: Option<Pt>,
+    /// The clock rate of its timestamps, in Hz.
+    rate: u32,
 }
 
 /// Our offer, while there is no answer.
@@ -115,10 +119,12 @@ impl Peer {
         formats: Formats,
         mids: Vec<(Kind, Mid)>,
         pending: Option<SdpPendingOffer>,
+        now: Instant,
     ) -> Self {
-        let _ = formats;
-        let lines = mids.into_iter().map(|(kind, mid)| Line { kind, mid, number: None }).collect();
-        let mut peer = Self { rtc, side, lines, pending: pending.map(Pending) };
+        let rate = |kind| formats.of(kind).map_or(90_000, |spec| spec.clock_rate.get());
+        let lines =
+            mids.into_iter().map(|(kind, mid)| Line { kind, mid, number: None, rate: rate(kind) }).collect();
+        let mut peer = Self { rtc, side, lines, pending: pending.map(Pending), clock: Clock::new(now) };
         peer.learn_numbers();
         peer
     }
@@ -215,16 +221,11 @@ impl Peer {
         intact(|| {
             let mut api = self.rtc.direct_api();
             let Some(stream) = api.stream_tx_by_mid(mid, None) else { return Ok(()) };
-            let write = RtpWrite::new(
-                number,
-                numbers.seq.into(),
-                numbers.time,
-                packet.arrived,
-                packet.payload.clone(),
-            )
-            .marker(packet.marker)
-            .ext_vals(extensions(packet.extras))
-            .nackable(kind == Kind::Video);
+            let write =
+                RtpWrite::new(number, numbers.seq.into(), numbers.time, numbers.at, packet.payload.clone())
+                    .marker(packet.marker)
+                    .ext_vals(extensions(packet.extras))
+                    .nackable(kind == Kind::Video);
             stream.write_rtp(write);
             Ok(())
         })
@@ -263,14 +264,16 @@ impl Peer {
                         destination: transmit.destination,
                         contents: &transmit.contents,
                     }),
-                    Output::Event(event) => events.extend(translate(&self.lines, event, now)),
+                    Output::Event(event) => {
+                        events.extend(translate(&self.lines, &mut self.clock, event, now))
+                    }
                 }
             }
         })
     }
 }
 
-fn translate(lines: &[Line], event: str0m::Event, now: Instant) -> Option<Event> {
+fn translate(lines: &[Line], clock: &mut Clock, event: str0m::Event, now: Instant) -> Option<Event> {
     Some(match event {
         str0m::Event::Connected => Event::Connected,
         str0m::Event::IceConnectionStateChange(IceConnectionState::Disconnected) => Event::PathLost,
@@ -279,13 +282,16 @@ fn translate(lines: &[Line], event: str0m::Event, now: Instant) -> Option<Event>
         str0m::Event::KeyframeRequest(_) => Event::KeyFrameWanted,
         str0m::Event::RtpPacket(packet) => {
             let line = lines.iter().find(|line| line.number == Some(packet.header.payload_type))?;
-            Event::Media(line.kind, convert(packet, now))
+            Event::Media(line.kind, convert(packet, line.rate, clock, now))
         }
         _ => return None,
     })
 }
 
-fn convert(packet: RtpPacket, now: Instant) -> Packet {
+fn convert(packet: RtpPacket, rate: u32, clock: &mut Clock, now: Instant) -> Packet {
+    let report = packet
+        .last_sender_info
+        .map(|info| Report { clock: info.ntp_time, time: info.rtp_time.numer() as u32 });
     let values = &packet.header.ext_vals;
     let rotation = values.video_orientation.map(|it| match it {
         VideoOrientation::Deg0 => 0,
@@ -304,7 +310,7 @@ fn convert(packet: RtpPacket, now: Instant) -> Packet {
         time: packet.header.timestamp,
         marker: packet.header.marker,
         payload: packet.payload,
-        arrived: now,
+        captured_at: clock.place(packet.header.timestamp, rate, report, now),
         extras,
     }
 }

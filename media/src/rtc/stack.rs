@@ -100,7 +100,7 @@ impl Stack {
                 }
             }
             let (offer, pending) = changes.apply().ok_or(Refused::NoCodec)?;
-            Ok((Peer::new(rtc, Side::Viewer, formats, lines, Some(pending)), offer.to_sdp_string()))
+            Ok((Peer::new(rtc, Side::Viewer, formats, lines, Some(pending), now), offer.to_sdp_string()))
         })
     }
 
@@ -127,7 +127,7 @@ impl Stack {
             let mut rtc = self.rtc(formats.config(), now);
             let offer = SdpOffer::from_sdp_string(&offer).map_err(|_| Refused::Invalid)?;
             let answer = rtc.sdp_api().accept_offer(offer).map_err(|_| Refused::Invalid)?;
-            Ok((Peer::new(rtc, side, formats, mids, None), answer.to_sdp_string()))
+            Ok((Peer::new(rtc, side, formats, mids, None, now), answer.to_sdp_string()))
         })
     }
 
