@@ -356,6 +356,7 @@ impl Engine {
                 self.with_outbox(now, wire, |node, out| node.receive(key, kind, &packet, now, out));
             }
             Event::KeyFrameWanted => {
+                tracing::debug!(key, "a viewer asks for a key frame");
                 self.with_outbox(now, wire, |node, out| node.request_key_frame(key, now, out));
             }
             Event::PathLost => self.set_deadline(key, Some(now + LOST)),
@@ -417,6 +418,7 @@ impl Engine {
                 self.messages.push(FromNode::Gone { session: client.session.clone() });
             }
             Notice::KeyFrame(key) => {
+                tracing::debug!(key, "the publisher is asked for a key frame");
                 let Some(peer) = self.clients.get_mut(&key).and_then(|client| client.peer.as_mut()) else {
                     return;
                 };

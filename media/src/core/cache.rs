@@ -88,6 +88,13 @@ impl Cache {
         self.packets.range(seq..).map(|(_, packet)| packet)
     }
 
+    /// The time from the first to the last packet, in units of the timestamps.
+    pub fn span(&self) -> u32 {
+        let span = self.end().zip(self.start()).map_or(0, |(end, start)| end.time.wrapping_sub(start.time));
+        // Timestamps that go back: a publisher whose clock jumps.
+        if span > u32::MAX / 2 { 0 } else { span }
+    }
+
     /// Whether more than half of the space is used: time to ask for a key frame.
     pub fn is_filling(&self) -> bool {
         self.packets.len() > MAX_PACKETS / 2 || self.bytes > MAX_BYTES / 2

@@ -1,7 +1,8 @@
 //! What a viewer gets of a video track: nothing before a key frame, then everything.
 //!
 //! A new viewer gets the cached key frame and the frames since then, faster than they were made, until it has caught up.
-//! Their timestamps are squeezed: a receiver plays them at once, and not with their old delay.
+//! Their timestamps are squeezed: a receiver plays them at once, and not with their old delay. Decoding many frames takes a
+//! viewer long: if a new key frame may come soon, only the cached one is sent meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ enum State {
     /// No key frame was sent yet.
     Closed,
     /// Cached packets before this sequence number were sent.
-    Replay { next: u64, frame: Option<Squeezed> },
+    Replay { next: u64, frame: Option<Squeezed>, hold: Option<Instant> },
     /// Packets go through as they come, from this sequence number on.
     Live { from: u64 },
 }
@@ -61,14 +62,14 @@ impl Gate {
         self.state = State::Closed;
     }
 
-    /// A key frame started, which the cache has: a viewer that waits or is behind starts with it.
-    pub fn restart(&mut self, cache: &Cache, now: Instant) {
+    /// A viewer that waits or is behind starts with the key frame that the cache has. Until `hold`, it gets only that.
+    pub fn restart(&mut self, cache: &Cache, hold: Option<Instant>, now: Instant) {
         if matches!(self.state, State::Live { .. }) {
             return;
         }
         if let Some(start) = cache.start() {
             self.numbers.begin(start, now);
-            self.state = State::Replay { next: start.seq, frame: None };
+            self.state = State::Replay { next: start.seq, frame: None, hold };
         }
     }
 
@@ -85,19 +86,32 @@ impl Gate {
         (packet.seq >= from).then(|| self.numbers.map(packet, now)).flatten()
     }
 
+    /// Until when a viewer that is behind gets no more packets.
+    pub fn held_until(&self, now: Instant) -> Option<Instant> {
+        match self.state {
+            State::Replay { hold, frame: Some(_), .. } => hold.filter(|hold| now < *hold),
+            _ => None,
+        }
+    }
+
     /// The next cached packet to send, if the viewer is behind.
     pub fn replay<'a>(&mut self, cache: &'a Cache, now: Instant) -> Option<(&'a Packet, Numbers)> {
-        let State::Replay { next, frame } = self.state else { return None };
+        let State::Replay { next, frame, hold } = self.state else { return None };
         let (Some(packet), Some(end)) = (cache.from(next).next(), cache.end()) else {
             self.state = State::Live { from: next };
             return None;
         };
+        let is_next_frame = frame.is_some_and(|frame| frame.time != packet.time);
+        if is_next_frame && hold.is_some_and(|hold| now < hold) {
+            return None;
+        }
         let numbers = self.numbers.map(packet, now)?;
         let frame = match frame {
             Some(frame) if frame.time == packet.time => frame,
             _ => Squeezed { time: packet.time, to: squeeze(packet.time, end.time) },
         };
-        self.state = State::Replay { next: packet.seq + 1, frame: Some(frame) };
+        self.state =
+            State::Replay { next: packet.seq + 1, frame: Some(frame), hold: hold.filter(|_| !is_next_frame) };
         let shift = numbers.time.wrapping_sub(packet.time);
         // The frame counts as captured as long before the newest one as its new timestamp says.
         let before = f64::from(end.time.wrapping_sub(frame.to)) / f64::from(CLOCK_RATE);
@@ -146,7 +160,7 @@ mod tests {
         let mut gate = Gate::new(0);
         assert_eq!(gate.pass(&packet(1, 0), Instant::now()), None);
         assert!(gate.is_closed() && !gate.is_behind());
-        gate.restart(&Cache::default(), Instant::now());
+        gate.restart(&Cache::default(), None, Instant::now());
         assert!(gate.is_closed());
     }
 
@@ -154,7 +168,7 @@ mod tests {
     fn a_late_viewer_gets_the_key_frame_and_all_after_it_without_a_gap() {
         let mut gate = Gate::new(9);
         let mut cache = filled(300);
-        gate.restart(&cache, Instant::now());
+        gate.restart(&cache, None, Instant::now());
         assert!(gate.is_behind());
         let packets = replay(&mut gate, &cache);
         let seqs: Vec<u64> = packets.iter().map(|(_, numbers)| numbers.seq).collect();
@@ -170,7 +184,7 @@ mod tests {
     fn ten_seconds_are_squeezed_to_a_third_of_one() {
         let mut gate = Gate::new(0);
         let cache = filled(300);
-        gate.restart(&cache, Instant::now());
+        gate.restart(&cache, None, Instant::now());
         let packets = replay(&mut gate, &cache);
         let times: Vec<i64> = packets.iter().map(|(_, numbers)| i64::from(numbers.time)).collect();
         assert_eq!(times[0], times[1], "packets of a frame have one timestamp");
@@ -190,7 +204,7 @@ mod tests {
             cache.push(&it, frame == 0);
         }
         let mut gate = Gate::new(0);
-        gate.restart(&cache, start);
+        gate.restart(&cache, None, start);
         for (_, numbers) in replay(&mut gate, &cache) {
             let expected = start + Duration::from_secs_f64(f64::from(numbers.time) / 90_000.0);
             let apart = numbers.at.max(expected) - numbers.at.min(expected);
@@ -199,10 +213,35 @@ mod tests {
     }
 
     #[test]
+    fn a_viewer_that_is_held_gets_the_key_frame_and_later_the_rest_or_a_new_key_frame() {
+        let start = Instant::now();
+        let hold = start + Duration::from_millis(500);
+        let mut cache = filled(300);
+        let mut gate = Gate::new(0);
+        gate.restart(&cache, Some(hold), start);
+        assert_eq!(gate.held_until(start), None, "the key frame is due");
+        assert_eq!(replay(&mut gate, &cache).len(), 2, "the packets of the key frame");
+        assert_eq!(gate.held_until(start), Some(hold));
+        assert!(gate.is_behind());
+        assert_eq!(gate.held_until(hold), None);
+        assert_eq!(gate.replay(&cache, hold).map(|(packet, _)| packet.seq), Some(102));
+        assert_eq!(gate.replay(&cache, start).map(|(packet, _)| packet.seq), Some(103), "held once only");
+
+        let mut other = Gate::new(0);
+        other.restart(&cache, Some(hold), start);
+        replay(&mut other, &cache);
+        cache.push(&packet(500, 999_000), true);
+        other.restart(&cache, None, start);
+        let seqs: Vec<u64> = replay(&mut other, &cache).iter().map(|(_, numbers)| numbers.seq).collect();
+        assert_eq!(seqs, [2]);
+        assert!(!other.is_behind());
+    }
+
+    #[test]
     fn timestamps_grow_while_new_frames_arrive() {
         let mut gate = Gate::new(0);
         let mut cache = filled(30);
-        gate.restart(&cache, Instant::now());
+        gate.restart(&cache, None, Instant::now());
         let mut last = None;
         for frame in 31..100_u32 {
             for _ in 0..2 {
@@ -224,10 +263,10 @@ mod tests {
     fn a_viewer_that_is_behind_jumps_to_a_new_key_frame() {
         let mut gate = Gate::new(0);
         let mut cache = filled(30);
-        gate.restart(&cache, Instant::now());
+        gate.restart(&cache, None, Instant::now());
         gate.replay(&cache, Instant::now());
         assert_eq!(cache.push(&packet(500, 99_000), true), super::super::cache::Cached::Restarted);
-        gate.restart(&cache, Instant::now());
+        gate.restart(&cache, None, Instant::now());
         let (packet, numbers) = gate.replay(&cache, Instant::now()).unwrap();
         assert_eq!((packet.seq, numbers.seq), (500, 1));
     }
@@ -236,11 +275,11 @@ mod tests {
     fn a_live_viewer_is_not_set_back_by_a_key_frame() {
         let mut gate = Gate::new(0);
         let mut cache = filled(0);
-        gate.restart(&cache, Instant::now());
+        gate.restart(&cache, None, Instant::now());
         replay(&mut gate, &cache);
         let key = packet(102, 3000);
         cache.push(&key, true);
-        gate.restart(&cache, Instant::now());
+        gate.restart(&cache, None, Instant::now());
         assert_eq!(pass(&mut gate, &key), Some((2, 3000)));
     }
 
@@ -248,7 +287,7 @@ mod tests {
     fn a_packet_that_was_skipped_or_sent_does_not_pass_again() {
         let mut gate = Gate::new(0);
         let cache = filled(3);
-        gate.restart(&cache, Instant::now());
+        gate.restart(&cache, None, Instant::now());
         replay(&mut gate, &cache);
         for seq in [99, 100, 104] {
             assert_eq!(gate.pass(&packet(seq, 0), Instant::now()), None, "{seq}");
@@ -261,12 +300,12 @@ mod tests {
     #[test]
     fn a_viewer_that_is_behind_waits_when_the_cache_is_lost() {
         let mut gate = Gate::new(0);
-        gate.restart(&filled(30), Instant::now());
+        gate.restart(&filled(30), None, Instant::now());
         gate.lose_cache();
         assert!(gate.is_closed());
         let mut live = Gate::new(0);
         let cache = filled(0);
-        live.restart(&cache, Instant::now());
+        live.restart(&cache, None, Instant::now());
         replay(&mut live, &cache);
         live.lose_cache();
         assert!(!live.is_closed());

@@ -18,6 +18,10 @@ const REPLAY_PAUSE: Duration = Duration::from_millis(5);
 const REPLAY_BATCH: usize = 16;
 /// How long a publisher may leave a key frame request unanswered before viewers start over with the cached key frame.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// A cache that spans more time than this, in units of 90 kHz, has more frames than a new viewer should decode at once.
+const LONG: u32 = 3 * 90_000;
+/// How long a new viewer waits with the key frame of such a cache for a newer one.
+const HOLD: Duration = Duration::from_millis(500);
 /// How long packets of a source that was replaced may arrive late.
 const LATE: Duration = Duration::from_secs(1);
 /// How long a burst of a publisher may last at the limit of its bit rate.
@@ -111,10 +115,12 @@ impl Stream {
         let audio = self.audio.filter(|_| wants_audio).map(|track| Renumber::new(first, track.clock_rate));
         let video = (wants_video && self.video.is_some()).then(|| Gate::new(first));
         let mut viewer = Viewer { key, audio, video, requests: Allowance::new(now) };
+        let is_long = self.cache.span() > LONG;
+        let mut needs_key_frame = false;
         if let Some(gate) = &mut viewer.video {
-            gate.restart(&self.cache, now);
+            gate.restart(&self.cache, (is_long && !self.is_deaf(now)).then(|| now + HOLD), now);
+            needs_key_frame = is_long || gate.is_closed();
         }
-        let needs_key_frame = viewer.video.as_ref().is_some_and(Gate::is_closed);
         self.viewers.push(viewer);
         if needs_key_frame {
             self.ask(now);
@@ -178,7 +184,7 @@ impl Stream {
         for viewer in &mut self.viewers {
             let Some(gate) = &mut viewer.video else { continue };
             match result {
-                Cached::Restarted => gate.restart(&self.cache, now),
+                Cached::Restarted => gate.restart(&self.cache, None, now),
                 Cached::Continued => {}
                 Cached::Overflowed => gate.lose_cache(),
             }
@@ -215,18 +221,23 @@ impl Stream {
         }
     }
 
+    /// Whether the publisher leaves a request unanswered.
+    fn is_deaf(&self, now: Instant) -> bool {
+        self.unanswered.is_some_and(|since| now.saturating_duration_since(since) >= PATIENCE)
+    }
+
     /// A viewer has lost packets and asks for a key frame.
     pub fn request_key_frame(&mut self, key: Key, now: Instant, out: &mut impl Outlet) {
-        let patience = self.unanswered.is_some_and(|since| now.saturating_duration_since(since) >= PATIENCE);
+        let is_deaf = self.is_deaf(now);
         let Some(viewer) = self.viewers.iter_mut().find(|viewer| viewer.key == key) else { return };
         let Some(gate) = &mut viewer.video else { return };
         // A viewer that is closed or behind gets a key frame anyway.
         if gate.is_closed() || gate.is_behind() || !viewer.requests.accepts(now) {
             return;
         }
-        if patience && self.cache.start().is_some() {
+        if is_deaf && self.cache.start().is_some() {
             gate.close();
-            gate.restart(&self.cache, now);
+            gate.restart(&self.cache, None, now);
             self.replay(now, out);
         }
         self.ask(now);
@@ -245,16 +256,19 @@ impl Stream {
 
     /// Sends the next cached packets to the viewers that are behind.
     fn replay(&mut self, now: Instant, out: &mut impl Outlet) {
-        let mut is_behind = false;
+        let mut next: Option<Instant> = None;
         for viewer in &mut self.viewers {
             let Some(gate) = viewer.video.as_mut().filter(|gate| gate.is_behind()) else { continue };
             for _ in 0..REPLAY_BATCH {
                 let Some((packet, numbers)) = gate.replay(&self.cache, now) else { break };
                 out.forward(viewer.key, Kind::Video, numbers, packet);
             }
-            is_behind |= gate.is_behind();
+            if gate.is_behind() {
+                let at = gate.held_until(now).unwrap_or(now + REPLAY_PAUSE);
+                next = Some(next.map_or(at, |next| next.min(at)));
+            }
         }
-        self.replay = is_behind.then(|| now + REPLAY_PAUSE);
+        self.replay = next;
     }
 
     /// When [`Self::handle_timeout`] has something to do.
@@ -354,17 +368,43 @@ mod tests {
     #[test]
     fn a_late_viewer_gets_the_cached_key_frame_at_once_and_catches_up() {
         let now = Instant::now();
-        let (mut stream, mut sent) = (running(now, 300), Sent::default());
+        let (mut stream, mut sent) = (running(now, 60), Sent::default());
         stream.add(1, true, true, 0, now, &mut sent);
         assert_eq!(sent.video(1).first(), Some(&0));
-        stream.receive(Kind::Video, &video(301, FRAME), now, &mut sent);
+        stream.receive(Kind::Video, &video(61, FRAME), now, &mut sent);
         assert_eq!(
             settle(&mut stream, now + Duration::from_secs(1), &mut sent),
             0,
             "no request to the publisher"
         );
-        stream.receive(Kind::Video, &video(302, FRAME), now, &mut sent);
-        assert_eq!(sent.video(1), (REPLAY_BATCH as u64..=302).collect::<Vec<_>>());
+        stream.receive(Kind::Video, &video(62, FRAME), now, &mut sent);
+        assert_eq!(sent.video(1), (REPLAY_BATCH as u64..=62).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_very_late_viewer_gets_the_cached_key_frame_and_soon_a_new_one() {
+        let now = Instant::now();
+        let (mut stream, mut sent) = (running(now, 300), Sent::default());
+        stream.add(1, true, true, 0, now, &mut sent);
+        assert_eq!(sent.video(1), [0]);
+        assert_eq!(settle(&mut stream, now + HOLD / 2, &mut sent), 1, "the publisher is asked");
+        stream.receive(Kind::Video, &video(301, KEY_FRAME), now + HOLD / 2, &mut sent);
+        stream.receive(Kind::Video, &video(302, FRAME), now + HOLD / 2, &mut sent);
+        assert_eq!(sent.video(1), [301, 302]);
+    }
+
+    #[test]
+    fn a_very_late_viewer_gets_all_frames_if_the_publisher_answers_no_request() {
+        let now = Instant::now();
+        let (mut stream, mut sent) = (running(now, 300), Sent::default());
+        stream.add(1, true, true, 0, now, &mut sent);
+        settle(&mut stream, now + Duration::from_secs(1), &mut sent);
+        assert_eq!(sent.video(1), (0..=300).collect::<Vec<_>>());
+        // The next one does not wait in vain.
+        let later = now + Duration::from_secs(2);
+        stream.add(2, true, true, 0, later, &mut sent);
+        settle(&mut stream, later + HOLD / 2, &mut sent);
+        assert_eq!(sent.video(2), (0..=300).collect::<Vec<_>>());
     }
 
     #[test]
@@ -455,7 +495,7 @@ mod tests {
     #[test]
     fn the_cost_of_a_packet_does_not_grow_with_the_cache() {
         let now = Instant::now();
-        let (mut stream, mut sent) = (running(now, 2000), Sent::default());
+        let (mut stream, mut sent) = (running(now, 80), Sent::default());
         stream.add(1, false, true, 0, now, &mut sent);
         let sent_at_once = sent.0.len();
         assert_eq!(sent_at_once, REPLAY_BATCH);
