@@ -18,13 +18,13 @@ help: ## Show this list
 setup: ## Install missing Debian packages
 	@scripts/setup.sh build
 
-build: setup ## Build server, client and load generator in release mode
-	cargo build --release --locked --package callbin-server --package callbin --package callbin-load
+build: setup ## Build server, media node, client and load generator in release mode
+	cargo build --release --locked --package callbin-server --package callbin-media --package callbin --package callbin-load
 
 install: ## Install the programs that `make build` built in PREFIX (/usr/local); DESTDIR=… for packages
 	install -d "$(DESTDIR)$(PREFIX)/bin"
-	install -m 755 $(BIN)/callbin-server $(BIN)/callbin $(BIN)/callbin-load "$(DESTDIR)$(PREFIX)/bin"
-	@BIN="$(BIN)" scripts/manual.sh "$(DESTDIR)$(PREFIX)/share" callbin-server callbin callbin-load
+	install -m 755 $(BIN)/callbin-server $(BIN)/callbin-media $(BIN)/callbin $(BIN)/callbin-load "$(DESTDIR)$(PREFIX)/bin"
+	@BIN="$(BIN)" scripts/manual.sh "$(DESTDIR)$(PREFIX)/share" callbin-server callbin-media callbin callbin-load
 
 deb: ## Build Debian packages of server and client; MAINTAINER="Name <address>" sets their maintainer
 	@command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
