@@ -304,6 +304,8 @@ pub struct Rules {
     pub max_streams: usize,
     /// Streams played from one address, or by one identity.
     pub max_viewers: usize,
+    /// Bits per second of a published stream. `None`: the node's own limit.
+    pub max_bitrate: Option<u64>,
 }
 
 impl Default for Rules {
@@ -316,6 +318,7 @@ impl Default for Rules {
             max_uid: none,
             max_streams: none,
             max_viewers: none,
+            max_bitrate: None,
         }
     }
 }
