@@ -47,9 +47,9 @@ impl Node {
                 NodeRequest::Live { key: key(&session), tracks: tracks.into() }
             }
             FromNode::Gone { session } => NodeRequest::Gone(key(&session)),
-            FromNode::End { session, reason, .. } => {
+            FromNode::End { session, reason, detail } => {
                 self.sessions.remove(&key(&session));
-                NodeRequest::End { key: key(&session), reason }
+                NodeRequest::End { key: key(&session), reason, detail: detail.into() }
             }
             FromNode::Stats(stats) => NodeRequest::Stats(Box::new(stats)),
             FromNode::Drain => NodeRequest::Drain,
