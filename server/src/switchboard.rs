@@ -528,6 +528,9 @@ impl Remark {
             Note::Attached { node, limits: Limits { streams, viewers } } => {
                 info!(conn, address, node = %short(node), streams, viewers, "media node attached");
             }
+            Note::Detached { node, streams: 0, viewers: 0 } => {
+                info!(conn, address, node = %short(node), "media node gone");
+            }
             Note::Detached { node, streams, viewers } => {
                 warn!(conn, address, node = %short(node), streams, viewers, "media node gone");
             }
