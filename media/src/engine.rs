@@ -139,7 +139,7 @@ impl Engine {
             }
             ToNode::Publish { session, stream, max_bitrate } => {
                 let key = self.next_key();
-                match self.node.publish(key, stream.as_str(), max_bitrate) {
+                match self.node.publish(key, stream.as_str(), max_bitrate, now) {
                     Ok(()) => self.open(key, session, Role::Publisher { formats: None }, now),
                     Err(why) => self.refuse(session, why),
                 }
@@ -201,7 +201,7 @@ impl Engine {
     }
 
     fn offer(&mut self, key: Key, formats: Formats, now: Instant, wire: &mut impl Wire) {
-        match self.stack.offer(formats, now) {
+        match self.stack.offer(formats, self.node.needed(key), now) {
             Ok((peer, sdp)) => {
                 self.attach(key, peer);
                 self.send_signal(key, Signal::Sdp { kind: SdpType::Offer, sdp });
@@ -266,7 +266,7 @@ impl Engine {
                 answer
             }
             (None, Role::Viewer { formats }) => {
-                let (peer, answer) = self.stack.viewer(offer, formats, now)?;
+                let (peer, answer) = self.stack.viewer(offer, formats, self.node.needed(key), now)?;
                 self.attach(key, peer);
                 answer
             }
@@ -358,6 +358,15 @@ impl Engine {
             Event::KeyFrameWanted => {
                 tracing::debug!(key, "a viewer asks for a key frame");
                 self.with_outbox(now, wire, |node, out| node.request_key_frame(key, now, out));
+            }
+            Event::Estimate(bits) => {
+                self.node.estimated(key, bits);
+                let needed = self.node.needed(key);
+                if let Some(peer) = self.clients.get_mut(&key).and_then(|client| client.peer.as_mut())
+                    && let Err(broken) = peer.want(needed)
+                {
+                    self.end_broken(key, broken, now, wire);
+                }
             }
             Event::PathLost => self.set_deadline(key, Some(now + LOST)),
             Event::PathBack => self.set_deadline(key, None),

@@ -8,6 +8,8 @@ pub mod gate;
 pub mod node;
 pub mod numbers;
 pub mod packet;
+pub mod quality;
+pub mod rate;
 pub mod requests;
 pub mod stream;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::{
 
 use str0m::{
     Candidate, Rtc, RtcConfig,
+    bwe::Bitrate,
     change::SdpOffer,
     config::DtlsCert,
     crypto,
@@ -74,8 +75,14 @@ impl Stack {
         Ok((peer, answer, formats))
     }
 
-    /// Answers a viewer's offer with the stream's codecs.
-    pub fn viewer(&self, offer: &str, formats: Formats, now: Instant) -> Result<(Peer, String), Refused> {
+    /// Answers a viewer's offer with the stream's codecs. `needed` are the bits per second of the stream.
+    pub fn viewer(
+        &self,
+        offer: &str,
+        formats: Formats,
+        needed: u64,
+        now: Instant,
+    ) -> Result<(Peer, String), Refused> {
         let lines = read(offer)?;
         let mut used: Vec<&Line<'_>> = Vec::new();
         for line in &lines {
@@ -84,13 +91,13 @@ impl Stack {
                 used.push(line);
             }
         }
-        self.answer(offer, &lines, &used, Side::Viewer, formats, now)
+        self.answer(offer, &lines, &used, Side::Viewer { needed }, formats, now)
     }
 
     /// An offer to a viewer.
-    pub fn offer(&self, formats: Formats, now: Instant) -> Result<(Peer, String), Refused> {
+    pub fn offer(&self, formats: Formats, needed: u64, now: Instant) -> Result<(Peer, String), Refused> {
         guarded(|| {
-            let mut rtc = self.rtc(formats.config(), now);
+            let mut rtc = self.rtc(Side::Viewer { needed }, formats.config(), now);
             let mut changes = rtc.sdp_api();
             let mut lines = Vec::new();
             for (kind, media) in [(Kind::Audio, MediaKind::Audio), (Kind::Video, MediaKind::Video)] {
@@ -100,7 +107,10 @@ impl Stack {
                 }
             }
             let (offer, pending) = changes.apply().ok_or(Refused::NoCodec)?;
-            Ok((Peer::new(rtc, Side::Viewer, formats, lines, Some(pending), now), offer.to_sdp_string()))
+            Ok((
+                Peer::new(rtc, Side::Viewer { needed }, formats, lines, Some(pending), now),
+                offer.to_sdp_string(),
+            ))
         })
     }
 
@@ -124,15 +134,16 @@ impl Stack {
         let offer = sdp::with_directions(offer, &uses);
         let mids = used.iter().map(|line| (line.kind, line.mid.into())).collect();
         guarded(|| {
-            let mut rtc = self.rtc(formats.config(), now);
+            let mut rtc = self.rtc(side, formats.config(), now);
             let offer = SdpOffer::from_sdp_string(&offer).map_err(|_| Refused::Invalid)?;
             let answer = rtc.sdp_api().accept_offer(offer).map_err(|_| Refused::Invalid)?;
             Ok((Peer::new(rtc, side, formats, mids, None, now), answer.to_sdp_string()))
         })
     }
 
-    fn rtc(&self, codecs: CodecConfig, now: Instant) -> Rtc {
+    fn rtc(&self, side: Side, codecs: CodecConfig, now: Instant) -> Rtc {
         let mut config = RtcConfig::new()
+            .enable_bwe(side.first_estimate().map(Bitrate::from))
             .set_ice_lite(true)
             .set_rtp_mode(true)
             .set_dtls_cert(self.certificate.clone())
