@@ -396,6 +396,10 @@ pub struct LimitArgs {
     #[arg(long, env = "CALLBIN_MAX_VIEWERS", default_value_t = 1000, value_name = "N")]
     pub max_viewers: usize,
 
+    /// Bits per second of one published stream; the media node's own limit holds, too. A publisher that sends more is ended.
+    #[arg(long, env = "CALLBIN_MAX_STREAM_BITRATE", default_value_t = 20_000_000, value_name = "BITS")]
+    pub max_stream_bitrate: u64,
+
     /// Members of one room; fewer if their names together exceed 1 MiB.
     #[arg(long, env = "CALLBIN_MAX_ROOM_MEMBERS", default_value_t = 500, value_name = "N")]
     pub max_room_members: usize,
@@ -503,6 +507,7 @@ impl Config {
             max_uid: self.limits.max_uid_length.into(),
             max_streams: or_none(self.limits.max_streams),
             max_viewers: or_none(self.limits.max_viewers),
+            max_bitrate: Some(self.limits.max_stream_bitrate).filter(|bits| *bits > 0),
         }
     }
 

@@ -304,6 +304,8 @@ pub struct Rules {
     pub max_streams: usize,
     /// Streams played from one address, or by one identity.
     pub max_viewers: usize,
+    /// Bits per second of a published stream. `None`: the node's own limit.
+    pub max_bitrate: Option<u64>,
 }
 
 impl Default for Rules {
@@ -316,6 +318,7 @@ impl Default for Rules {
             max_uid: none,
             max_streams: none,
             max_viewers: none,
+            max_bitrate: None,
         }
     }
 }
@@ -619,7 +622,9 @@ impl Hub {
         effects: &mut Vec<Effect>,
     ) {
         // The hub has just closed the connection; the frame was already under way.
-        let Some(connection) = self.connections.get(&conn) else { return };
+        let Some(connection) = self.connections.get(&conn).filter(|_| !self.lost.contains(&conn)) else {
+            return;
+        };
         if connection.dialect.is_single() {
             if let Some((key, leg)) = connection.calls.first_key_value() {
                 let (key, partner) = (key.clone(), leg.partner);

@@ -481,6 +481,7 @@ pub(crate) mod tests {
             is_caller,
             is_asked,
             media: None,
+            max_bitrate: None,
         }))
     }
 

@@ -60,7 +60,7 @@ impl Node {
     fn called(&mut self, call: Call, frames: &mut Vec<Message>) {
         let (Some(media), Some(session)) = (call.media, session(&call.key)) else { return };
         frames.push(to_frame(&match media {
-            Use::Publish => ToNode::Publish { session, stream: call.uid, max_bitrate: None },
+            Use::Publish => ToNode::Publish { session, stream: call.uid, max_bitrate: call.max_bitrate },
             Use::Play => ToNode::Play { session, stream: call.uid, offers: call.is_asked },
         }));
         self.sessions.insert(call.key, Inbound::default());

@@ -31,6 +31,7 @@ pub fn http_dialects(bytes: &[u8]) {
         is_caller: true,
         is_asked: false,
         media: None,
+        max_bitrate: None,
     };
     client.take(Notice::Called(Box::new(call)));
     for line in body.lines().chain([body]) {

@@ -5,7 +5,7 @@ use callbin_protocol::PeerId;
 
 use super::{
     Ability, Call, Card, ConnId, Connection, Effect, Ended, Flow, Found, Hub, Incoming, Key, Leg, Note,
-    Notice, Only, Payload, Peer, Refusal, Start, streams::Flight,
+    Notice, Only, Payload, Peer, Refusal, Start, Use, streams::Flight,
 };
 use crate::{bridge, close::CloseReason, delivery::payload::Side, dialect::Dialect};
 
@@ -206,6 +206,7 @@ impl Hub {
                 is_caller: side == Side::Caller,
                 is_asked: asked == Some(side),
                 media: leg.media,
+                max_bitrate: self.rules.max_bitrate.filter(|_| leg.media == Some(Use::Publish)),
             };
             if let Some(connection) = self.connections.get_mut(&conn) {
                 connection.calls.insert(key, leg);

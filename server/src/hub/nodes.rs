@@ -46,7 +46,8 @@ impl Node {
 
 /// Requests of nodes.
 impl Hub {
-    /// Carries out a request of a node's connection. Any other connection that sends one is closed.
+    /// Carries out a request of a node's connection. Any other connection that sends one is closed, and one that attaches
+    /// twice or not at first.
     pub(super) fn node_request(
         &mut self,
         conn: ConnId,
@@ -54,7 +55,9 @@ impl Hub {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         let is_node = |it: &Connection| it.dialect == Dialect::Node && it.grant.is_node;
-        if !self.connections.get(&conn).is_some_and(is_node) {
+        let is_attached = self.nodes.contains_key(&conn);
+        let attaches = matches!(request, NodeRequest::Attach { .. });
+        if is_attached == attaches || !self.connections.get(&conn).is_some_and(is_node) {
             self.close(conn, CloseReason::InvalidProtocol, effects);
             return Ok(());
         }

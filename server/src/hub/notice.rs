@@ -56,6 +56,8 @@ pub struct Call {
     pub is_asked: bool,
     /// What the caller does with a stream of a media node, which is the callee. `None`: the callee is a peer.
     pub media: Option<Use>,
+    /// The most bits per second that the caller may publish. `None`: the media node's own limit.
+    pub max_bitrate: Option<u64>,
 }
 
 /// A peer that was asked for.

@@ -161,6 +161,7 @@ fn closed(conn: ConnId, reason: CloseReason) -> Effect {
 }
 
 mod meeting;
+mod streams;
 
 mod greeting {
     use super::*;

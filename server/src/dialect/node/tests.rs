@@ -353,6 +353,18 @@ fn ant_media_clients_play_the_nodes_offer() {
 }
 
 #[test]
+fn the_bit_rate_of_a_publisher_is_bounded() {
+    let mut net = Net::new(Rules { max_bitrate: Some(8_000_000), ..Rules::default() });
+    let node = attach(&mut net, "n", 9, 9);
+    publisher(&mut net, "s");
+    let [publish, _] = <[Value; 2]>::try_from(net.json(node)).unwrap();
+    assert_eq!(publish["maxBitrate"], 8_000_000);
+    go_live(&mut net, node, &publish["session"]);
+    viewer(&mut net, "s");
+    assert_eq!(net.json(node)[0]["maxBitrate"], Value::Null);
+}
+
+#[test]
 fn an_operator_ends_a_stream() {
     let mut net = Net::default();
     let node = attach(&mut net, "n", 9, 9);
