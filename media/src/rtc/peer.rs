@@ -43,6 +43,14 @@ impl Side {
         }
     }
 
+    /// Whether media flow in our direction on an m-line.
+    pub(super) fn takes(self, line: &sdp::Line<'_>) -> bool {
+        match self {
+            Self::Publisher => line.sends,
+            Self::Viewer { .. } => line.receives,
+        }
+    }
+
     /// What a viewer's line is believed to carry before there is feedback, in bits per second.
     pub(super) fn first_estimate(self) -> Option<u64> {
         match self {
@@ -98,6 +106,7 @@ pub enum Broken {
 pub struct Peer {
     rtc: Rtc,
     side: Side,
+    formats: Formats,
     lines: Vec<Line>,
     pending: Option<Pending>,
     clock: Clock,
@@ -137,8 +146,15 @@ impl Peer {
         let rate = |kind| formats.of(kind).map_or(90_000, |spec| spec.clock_rate.get());
         let lines =
             mids.into_iter().map(|(kind, mid)| Line { kind, mid, number: None, rate: rate(kind) }).collect();
-        let mut peer =
-            Self { rtc, side, lines, pending: pending.map(Pending), clock: Clock::new(now), wanted: 0 };
+        let mut peer = Self {
+            rtc,
+            side,
+            formats,
+            lines,
+            pending: pending.map(Pending),
+            clock: Clock::new(now),
+            wanted: 0,
+        };
         peer.learn_numbers();
         if let Side::Viewer { needed } = side {
             let _ = peer.want(needed);
@@ -179,12 +195,16 @@ impl Peer {
     /// Answers a later offer of the client: an ICE restart. The m-lines keep their use.
     pub fn renegotiate(&mut self, offer: &str) -> Result<String, Refused> {
         let lines = sdp::lines(offer);
-        let is_used = |mid: &str| self.lines.iter().any(|line| line.mid == Mid::from(mid));
-        let uses: Vec<(usize, Use)> = lines
-            .iter()
-            .map(|line| (line.index, if is_used(line.mid) { self.side.usage() } else { Use::Nothing }))
-            .collect();
-        let offer = sdp::with_directions(offer, &uses);
+        let is_used = |line: &sdp::Line<'_>| {
+            self.side.takes(line) && self.lines.iter().any(|known| known.mid == Mid::from(line.mid))
+        };
+        // A client that wants another codec has to begin a new session.
+        if lines.iter().any(|line| is_used(line) && !self.formats.match_line(line)) {
+            return Err(Refused::NoCodec);
+        }
+        let usage = |line| if is_used(line) { self.side.usage() } else { Use::Nothing };
+        let uses: Vec<(usize, Use)> = lines.iter().map(|line| (line.index, usage(line))).collect();
+        let offer = sdp::prepared(offer, &uses);
         let answer = guarded(|| {
             let offer = SdpOffer::from_sdp_string(&offer).map_err(|_| Refused::Invalid)?;
             self.rtc.sdp_api().accept_offer(offer).map_err(|_| Refused::Invalid)

@@ -131,7 +131,7 @@ impl Stack {
             .iter()
             .map(|line| (line.index, if is_used(line) { side.usage() } else { Use::Nothing }))
             .collect();
-        let offer = sdp::with_directions(offer, &uses);
+        let offer = sdp::prepared(offer, &uses);
         let mids = used.iter().map(|line| (line.kind, line.mid.into())).collect();
         guarded(|| {
             let mut rtc = self.rtc(side, formats.config(), now);
