@@ -58,8 +58,8 @@ fn main() {
         while !until(clients) {
             assert!(Instant::now() < end, "not all viewers get the stream");
             publisher.send(&mut clients[0]);
-            let is_busy = clients.iter_mut().fold(false, |busy, client| client.work() || busy);
-            if !is_busy {
+            let busy = clients.iter_mut().map(Client::work).filter(|is_busy| *is_busy).count();
+            if busy == 0 {
                 thread::sleep(Duration::from_micros(500));
             }
         }
@@ -252,7 +252,7 @@ impl Publisher {
         let now = Instant::now();
         while self.frame <= now {
             // A key frame every 2 s, of the size of the others.
-            let first = if self.frames % 60 == 0 { 0x00 } else { 0x01 };
+            let first = if self.frames.is_multiple_of(60) { 0x00 } else { 0x01 };
             for part in 0..5 {
                 let mut payload = vec![0; 1100];
                 (payload[0], payload[1]) = (if part == 0 { 0x10 } else { 0x00 }, first);

@@ -61,6 +61,7 @@ struct Counters {
     packets_out: u64,
     bytes_out: u64,
     forwarded: u64,
+    lost_out: u64,
 }
 
 /// A session.
@@ -368,6 +369,7 @@ impl Engine {
                     self.end_broken(key, broken, now, wire);
                 }
             }
+            Event::Lost(packets) => self.counters.lost_out += packets,
             Event::PathLost => self.set_deadline(key, Some(now + LOST)),
             Event::PathBack => self.set_deadline(key, None),
             Event::Closed => self.end(key, Some((Reason::Left, String::new())), now, wire),
@@ -530,6 +532,9 @@ impl Engine {
             bytes_in: counters.bytes_in,
             packets_out: self.counters.packets_out,
             bytes_out: self.counters.bytes_out,
+            lost_in: counters.lost_in,
+            lost_out: self.counters.lost_out,
+            // Padding with which the library looks for more bandwidth is sent as retransmissions, too.
             retransmitted: self.counters.packets_out.saturating_sub(self.counters.forwarded),
             key_frame_requests: counters.key_frame_requests,
             ..Stats::default()

@@ -5,6 +5,7 @@ pub mod cache;
 pub mod clock;
 pub mod codec;
 pub mod gate;
+pub mod loss;
 pub mod node;
 pub mod numbers;
 pub mod packet;

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     codec::VideoCodec,
+    loss::Loss,
     packet::{Kind, Packet},
     stream::{AudioTrack, Key, Outlet, Stream},
     timers::Timers,
@@ -72,6 +73,8 @@ pub struct Counters {
     pub packets_in: u64,
     /// Their payload in bytes.
     pub bytes_in: u64,
+    /// Packets of publishers that never came.
+    pub lost_in: u64,
     /// Key frames requested from publishers.
     pub key_frame_requests: u64,
 }
@@ -103,6 +106,8 @@ struct Published<F> {
     /// Those of the latest publisher, once they are negotiated.
     tracks: Option<Tracks<F>>,
     media: Stream,
+    /// The packets that did not come, of audio and video.
+    losses: [Loss; 2],
     /// When viewers stop to wait for a publisher.
     over: Option<Instant>,
 }
@@ -158,6 +163,7 @@ impl<F: Clone + PartialEq> Node<F> {
             publisher: None,
             tracks: None,
             media: Stream::new(now),
+            losses: Default::default(),
             over: None,
         };
         self.streams.insert(id, published);
@@ -227,6 +233,7 @@ impl<F: Clone + PartialEq> Node<F> {
         self.timers.set(id, None);
         if let Some(published) = self.streams.remove(&id) {
             self.names.remove(&published.name);
+            self.counters.lost_in += published.lost();
         }
     }
 
@@ -245,6 +252,11 @@ impl<F: Clone + PartialEq> Node<F> {
         let Some(publisher) = &mut published.publisher else { return };
         self.counters.packets_in += 1;
         self.counters.bytes_in += packet.payload.len() as u64;
+        let [audio, video] = &mut published.losses;
+        match kind {
+            Kind::Audio => audio.add(packet),
+            Kind::Video => video.add(packet),
+        }
         publisher.heard = Some(now);
         if !publisher.is_live {
             publisher.is_live = true;
@@ -332,11 +344,16 @@ impl<F: Clone + PartialEq> Node<F> {
 
     /// The counters.
     pub fn counters(&self) -> Counters {
-        self.counters
+        let lost: u64 = self.streams.values().map(Published::lost).sum();
+        Counters { lost_in: self.counters.lost_in + lost, ..self.counters }
     }
 }
 
 impl<F> Published<F> {
+    fn lost(&self) -> u64 {
+        self.losses.iter().map(Loss::lost).sum()
+    }
+
     fn deadline(&self) -> Option<Instant> {
         let silent =
             self.publisher.filter(|it| it.is_live).and_then(|it| it.heard).map(|heard| heard + SILENCE);
@@ -506,6 +523,18 @@ mod tests {
         }
         node.receive(2, Kind::Video, &key_frame(1, 0), now, &mut sent);
         assert!(sent.0.is_empty());
+    }
+
+    #[test]
+    fn lost_packets_are_counted_also_after_the_stream() {
+        let now = Instant::now();
+        let mut node = node(now);
+        for (kind, seq) in [(Kind::Video, 0), (Kind::Video, 3), (Kind::Audio, 7), (Kind::Audio, 9)] {
+            node.receive(1, kind, &key_frame(1, seq), now, &mut Sent::default());
+        }
+        assert_eq!(node.counters().lost_in, 3);
+        node.end(1, now);
+        assert_eq!(node.counters().lost_in, 3);
     }
 
     #[test]

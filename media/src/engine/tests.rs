@@ -353,6 +353,7 @@ fn a_viewer_gets_a_lost_packet_again() {
     world.sent.0.retain(|(to, _)| *to != world.clients["one"].address);
     world.frames("studio", 2..4, FRAME);
     world.run_until(|world| world.payloads("one").contains(&&b"\x10\x01lost"[..]));
+    assert!(world.engine.statistics().retransmitted >= 1);
 }
 
 #[test]
@@ -527,4 +528,6 @@ fn a_gap_of_the_publisher_stays_a_gap() {
     world.frames("studio", 1..2, FRAME);
     let seqs: Vec<u64> = world.clients["one"].received.iter().map(|packet| packet.seq).collect();
     assert_eq!(seqs[1] - seqs[0], 2);
+    world.run_until(|world| world.engine.statistics().lost_out == 1);
+    assert_eq!(world.engine.statistics().lost_in, 1);
 }

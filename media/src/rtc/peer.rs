@@ -71,6 +71,8 @@ pub enum Event {
     KeyFrameWanted,
     /// The client's line carries this many bits per second, says transport-wide feedback.
     Estimate(u64),
+    /// The viewer has reported this many more packets as lost.
+    Lost(u64),
     /// Nothing came from the client for 15 s.
     PathLost,
     /// The client is back.
@@ -123,6 +125,8 @@ struct Line {
     number: Option<Pt>,
     /// The clock rate of its timestamps, in Hz.
     rate: u32,
+    /// The packets that the viewer has reported as lost.
+    lost: u64,
 }
 
 /// Our offer, while there is no answer.
@@ -144,8 +148,10 @@ impl Peer {
         now: Instant,
     ) -> Self {
         let rate = |kind| formats.of(kind).map_or(90_000, |spec| spec.clock_rate.get());
-        let lines =
-            mids.into_iter().map(|(kind, mid)| Line { kind, mid, number: None, rate: rate(kind) }).collect();
+        let lines = mids
+            .into_iter()
+            .map(|(kind, mid)| Line { kind, mid, number: None, rate: rate(kind), lost: 0 })
+            .collect();
         let mut peer = Self {
             rtc,
             side,
@@ -325,7 +331,7 @@ impl Peer {
                         contents: &transmit.contents,
                     }),
                     Output::Event(event) => {
-                        let event = translate(&self.lines, &mut self.clock, event, now);
+                        let event = translate(&mut self.lines, &mut self.clock, event, now);
                         events.extend(event.filter(|event| !self.is_first_estimate(event)));
                     }
                 }
@@ -334,7 +340,7 @@ impl Peer {
     }
 }
 
-fn translate(lines: &[Line], clock: &mut Clock, event: str0m::Event, now: Instant) -> Option<Event> {
+fn translate(lines: &mut [Line], clock: &mut Clock, event: str0m::Event, now: Instant) -> Option<Event> {
     Some(match event {
         str0m::Event::Connected => Event::Connected,
         str0m::Event::IceConnectionStateChange(IceConnectionState::Disconnected) => Event::PathLost,
@@ -343,6 +349,12 @@ fn translate(lines: &[Line], clock: &mut Clock, event: str0m::Event, now: Instan
         str0m::Event::KeyframeRequest(_) => Event::KeyFrameWanted,
         str0m::Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
             Event::Estimate(estimate.as_u64())
+        }
+        str0m::Event::MediaEgressStats(stats) => {
+            let line = lines.iter_mut().find(|line| line.mid == stats.mid)?;
+            let (before, lost) = (line.lost, stats.remote?.packets_lost);
+            line.lost = lost.max(before);
+            Event::Lost(line.lost - before)
         }
         str0m::Event::RtpPacket(packet) => {
             let line = lines.iter().find(|line| line.number == Some(packet.header.payload_type))?;

@@ -26,6 +26,8 @@ use crate::core::packet::Kind;
 
 /// The packets of video that a viewer can get again.
 const RESEND_PACKETS: usize = 512;
+/// The time between two looks at what a viewer has lost.
+const STATISTICS: Duration = Duration::from_secs(5);
 /// The longest offer.
 const MAX_DESCRIPTION: usize = 256 * 1024;
 
@@ -144,6 +146,7 @@ impl Stack {
     fn rtc(&self, side: Side, codecs: CodecConfig, now: Instant) -> Rtc {
         let mut config = RtcConfig::new()
             .enable_bwe(side.first_estimate().map(Bitrate::from))
+            .set_stats_interval(side.first_estimate().map(|_| STATISTICS))
             .set_ice_lite(true)
             .set_rtp_mode(true)
             .set_dtls_cert(self.certificate.clone())
