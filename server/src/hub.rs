@@ -29,7 +29,7 @@ use std::{
 use async_tungstenite::tungstenite;
 use callbin_protocol::{
     PeerId, RoomId,
-    node::{Limits, Stats},
+    node::{Limits, Reason, Stats},
 };
 
 pub use self::{
@@ -156,6 +156,17 @@ pub enum Note {
         streams: usize,
         /// The viewers that it had.
         viewers: usize,
+    },
+    /// A media node has ended the call of a publisher or a viewer.
+    Ended {
+        /// The stream.
+        stream: PeerId,
+        /// The client.
+        client: PeerId,
+        /// Why.
+        reason: Reason,
+        /// The node's explanation.
+        detail: Arc<str>,
     },
     /// A stream's media arrive.
     Live {

@@ -4,6 +4,7 @@
 //! the input ends the node, also if the server is killed. It attaches at an address of its own on the loopback interface.
 
 mod backoff;
+mod contact;
 
 use std::{
     future::Future,
@@ -20,6 +21,7 @@ use futures_util::{FutureExt, pin_mut, select_biased};
 use tracing::{error, info, warn};
 
 use self::backoff::Backoff;
+pub(crate) use self::contact::Contact;
 use crate::{
     config::{Config, LogFormat},
     runtime::{self, Child},
@@ -81,9 +83,9 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     /// Starts the node, and starts it again whenever it ends.
-    pub(crate) fn start(program: Program) -> Self {
+    pub(crate) fn start(program: Program, contact: Arc<Contact>) -> Self {
         let stop = Arc::new(Semaphore::new(0));
-        let ended = runtime::start(supervise(program, stop.clone()));
+        let ended = runtime::start(supervise(program, contact, stop.clone()));
         Self { stop, ended: Box::pin(ended) }
     }
 
@@ -94,7 +96,7 @@ impl Supervisor {
     }
 }
 
-async fn supervise(program: Program, stop: Arc<Semaphore>) {
+async fn supervise(program: Program, contact: Arc<Contact>, stop: Arc<Semaphore>) {
     let stopping = stop.acquire().fuse();
     pin_mut!(stopping);
     let mut backoff = Backoff::default();
@@ -103,9 +105,16 @@ async fn supervise(program: Program, stop: Arc<Semaphore>) {
         match program.start().await {
             Ok(mut child) => {
                 info!(pid = child.id(), "media node started");
+                contact.begin(Instant::now());
+                let lost = lost(&contact).fuse();
+                pin_mut!(lost);
                 let status = select_biased! {
                     _ = stopping => return farewell(child).await,
                     status = child.wait().fuse() => status,
+                    () = lost => {
+                        warn!("the media node does not attach: killing it");
+                        child.kill().await
+                    }
                 };
                 warn!(status = %describe(status), "media node ended: starting it again");
             }
@@ -120,12 +129,19 @@ async fn supervise(program: Program, stop: Arc<Semaphore>) {
     }
 }
 
+/// Waits until the node runs without a connection to us for too long.
+async fn lost(contact: &Contact) {
+    while let Some(left) = contact.left(Instant::now()) {
+        runtime::sleep(left).await;
+    }
+}
+
 /// Lets the node end by itself, or kills it.
 async fn farewell(mut child: Child) {
     child.close_input();
     if runtime::timeout(FAREWELL, child.wait()).await.is_none() {
         warn!("the media node does not end: killing it");
-        child.kill().await;
+        let _ = child.kill().await;
     }
 }
 

@@ -196,8 +196,9 @@ impl Child {
     }
 
     /// Kills it and waits for its end.
-    pub(crate) async fn kill(&mut self) {
-        let _ = self.0.kill().await;
+    pub(crate) async fn kill(&mut self) -> io::Result<ExitStatus> {
+        self.0.start_kill()?;
+        self.0.wait().await
     }
 }
 

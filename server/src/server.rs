@@ -35,7 +35,7 @@ use crate::{
         tls::{Certificate, CertificateError, Files},
     },
     hub::ConnId,
-    media::{self, Program, Supervisor},
+    media::{self, Contact, Program, Supervisor},
     operate::{
         admin,
         metrics::Metrics,
@@ -117,11 +117,11 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
         Some(socket) => socket,
         None => listener::bind(&config.listen.addr, config.listen.port)?,
     };
-    let mut doors = vec![Door { listener: Listener::new(socket)?, dialect: None }];
+    let mut doors = vec![Door { listener: Listener::new(socket)?, dialect: None, contact: None }];
     let media = if config.media.media { Some(MediaDoor::open()?) } else { None };
     for door in &config.listen.listen {
         let listener = Listener::new(listener::listen(door.address)?)?;
-        doors.push(Door { listener, dialect: Some(door.dialect) });
+        doors.push(Door { listener, dialect: Some(door.dialect), contact: None });
     }
     let descriptors = raise_descriptor_limit();
     let metrics = Arc::new(Metrics::default());
@@ -209,7 +209,7 @@ fn tell_systemd(state: NotifyState<'_>) {
 /// Prints the URL of each address for people and scripts, the server's own first, and the admin address, one per line.
 fn announce(doors: &[Door], tls: bool, admin: Option<SocketAddr>) -> std::io::Result<()> {
     let mut lines = String::new();
-    for Door { listener, dialect } in doors {
+    for Door { listener, dialect, .. } in doors {
         let address = listener.address()?;
         let (what, scheme) = dialect.map_or(("listening", "http"), |dialect| (dialect.name(), "ws"));
         let secure = if tls { "s" } else { "" };
@@ -279,6 +279,8 @@ struct Door {
     listener: Listener,
     /// What WebSockets on any path speak. `None`: what the path says.
     dialect: Option<Dialect>,
+    /// Counts its WebSockets, if it is that of our own media node.
+    contact: Option<Arc<Contact>>,
 }
 
 /// The address on the loopback interface where our own media node attaches, without TLS.
@@ -293,14 +295,17 @@ impl MediaDoor {
         let listener = Listener::new(listener::listen((Ipv4Addr::LOCALHOST, 0).into())?)?;
         let address = listener.address()?;
         let token = random_token().ok_or_else(|| std::io::Error::other("no random numbers"))?;
-        Ok(Self { door: Door { listener, dialect: Some(Dialect::Node) }, address, token })
+        let door = Door { listener, dialect: Some(Dialect::Node), contact: None };
+        Ok(Self { door, address, token })
     }
 
     /// Accepts connections there, and starts the node.
     fn serve(self, config: &Config, app: Arc<App>) -> Supervisor {
         let Self { mut door, address, token } = self;
+        let contact = Arc::new(Contact::default());
+        door.contact = Some(contact.clone());
         runtime::spawn(async move { match door.accept_all(None, &app).await {} });
-        Supervisor::start(Program::new(config, address, token))
+        Supervisor::start(Program::new(config, address, token), contact)
     }
 }
 
@@ -364,12 +369,14 @@ impl Door {
         let dialect = self.dialect;
         loop {
             let (stream, peer) = self.listener.accept(&app.metrics).await;
-            let (app, acceptor) = (app.clone(), acceptor.cloned());
+            let (app, acceptor, contact) = (app.clone(), acceptor.cloned(), self.contact.clone());
             runtime::spawn(async move {
                 // Boxed, so that an idle WebSocket does not keep the memory of the handshakes.
                 let handshake = Box::pin(handshake(stream, peer, dialect, acceptor, app.clone())).await;
                 if let Some((stream, leftover, admission)) = handshake {
+                    contact.as_deref().inspect(|contact| contact.opened());
                     Box::pin(connection::run(stream, leftover, admission, app)).await;
+                    contact.as_deref().inspect(|contact| contact.closed(Instant::now()));
                 }
             });
         }

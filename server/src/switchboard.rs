@@ -394,6 +394,7 @@ impl Switchboard {
             Note::Left(_)
             | Note::Attached { .. }
             | Note::Detached { .. }
+            | Note::Ended { .. }
             | Note::Live { .. }
             | Note::Gone { .. } => {}
         }
@@ -527,8 +528,15 @@ impl Remark {
             Note::Attached { node, limits: Limits { streams, viewers } } => {
                 info!(conn, address, node = %short(node), streams, viewers, "media node attached");
             }
+            Note::Detached { node, streams: 0, viewers: 0 } => {
+                info!(conn, address, node = %short(node), "media node gone");
+            }
             Note::Detached { node, streams, viewers } => {
                 warn!(conn, address, node = %short(node), streams, viewers, "media node gone");
+            }
+            Note::Ended { stream, client, reason, detail } => {
+                let (stream, client, reason) = (short(stream), short(client), reason.as_str());
+                info!(conn, %stream, %client, reason, %detail, "ended by the media node");
             }
             Note::Live { stream } => info!(conn, stream = %short(stream), "stream is live"),
             Note::Gone { stream, viewers } => {

@@ -173,10 +173,13 @@ fn the_node_says_why_an_offer_is_refused() {
         let mut client = start(&server, "POST", "/whip/studio", &[SDP], &sdp("mine"));
         let session = next(&mut node, "publish")["session"].clone();
         next(&mut node, "signal");
-        node.send(&json!({ "type": "end", "session": session, "reason": reason }).to_string());
+        let detail = format!("because of {reason}");
+        let end = json!({ "type": "end", "session": session, "reason": reason, "detail": detail });
+        node.send(&end.to_string());
         let refused = read_answer(&mut client);
         assert_eq!(refused.status, status, "{reason}: {refused:?}");
         assert_eq!(refused.header("retry-after").is_some(), status != 422, "{reason}");
+        server.wait_for_log(&detail);
     }
     call(&server, &mut node, "/whip/studio", &[]);
     let second = send(&server, "POST", "/whip/other", &[SDP], &sdp("mine"));

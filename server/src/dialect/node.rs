@@ -1,7 +1,7 @@
 //! The control protocol of media nodes (docs/media-protocol.md). A session is a call whose callee is the node; its name on
 //! the wire is the hub's name for the call.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use async_tungstenite::tungstenite::{Message, Utf8Bytes};
 use callbin_protocol::node::{FromNode, Hello, Reason, SessionId, SessionSignal, ToNode, VERSION};
@@ -15,6 +15,9 @@ use crate::{
 
 /// The seconds between two reports of statistics.
 const STATS_INTERVAL: u32 = 5;
+
+/// A node that sends nothing for this long counts as lost: what moves its media may hang while its connection goes on.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// The state of a node's connection.
 #[derive(Debug, Default)]
@@ -47,9 +50,9 @@ impl Node {
                 NodeRequest::Live { key: key(&session), tracks: tracks.into() }
             }
             FromNode::Gone { session } => NodeRequest::Gone(key(&session)),
-            FromNode::End { session, reason, .. } => {
+            FromNode::End { session, reason, detail } => {
                 self.sessions.remove(&key(&session));
-                NodeRequest::End { key: key(&session), reason }
+                NodeRequest::End { key: key(&session), reason, detail: detail.into() }
             }
             FromNode::Stats(stats) => NodeRequest::Stats(Box::new(stats)),
             FromNode::Drain => NodeRequest::Drain,
@@ -115,6 +118,14 @@ impl Translator for Node {
             | Notice::Peers(_)
             | Notice::Presence(_) => {}
         }
+    }
+
+    fn silence(&self) -> Option<Duration> {
+        self.has_introduced_itself.then_some(SILENCE)
+    }
+
+    fn lapse(&mut self, steps: &mut Vec<Step>) {
+        steps.push(Step::Ask(Request::Close(CloseReason::NoStatistics)));
     }
 }
 

@@ -293,7 +293,8 @@ impl Site {
             return Ok(Grant { is_node: true, ..Grant::default() });
         }
         match self.identify(settings, address, request)? {
-            grant if grant.is_node => Ok(grant),
+            // The end of its token must not end all streams.
+            grant if grant.is_node => Ok(Grant { expires: None, ..grant }),
             _ if given.is_none() => {
                 Err(self.refuse(address, "no media node", unauthorized(Refusal::Missing)))
             }

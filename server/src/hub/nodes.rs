@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use callbin_protocol::node::{Limits, Stats, Track};
+use callbin_protocol::node::{Limits, Reason, Stats, Track};
 
 use super::{
     ConnId, Connection, Effect, Hub, Key, Node, NodeRequest, Note, Notice, Refusal, Use, streams::note,
@@ -65,9 +65,7 @@ impl Hub {
             NodeRequest::Attach { name, limits } => self.attach(conn, name, limits, effects),
             NodeRequest::Live { key, tracks } => self.set_tracks(conn, &key, Some(tracks), effects),
             NodeRequest::Gone(key) => self.set_tracks(conn, &key, None, effects),
-            NodeRequest::End { key, reason } => {
-                let _ = self.end(conn, &key, Some(Refusal::Node(reason)), effects);
-            }
+            NodeRequest::End { key, reason, detail } => self.end_by_node(conn, &key, reason, detail, effects),
             NodeRequest::Stats(stats) => self.add_stats(conn, *stats),
             NodeRequest::Drain => {
                 if let Some(node) = self.nodes.get_mut(&conn) {
@@ -100,6 +98,20 @@ impl Hub {
             effects.push(Effect::Note(conn, note(&uid, tracks.is_some(), stream.viewers)));
         }
         stream.tracks = tracks;
+    }
+
+    fn end_by_node(
+        &mut self,
+        conn: ConnId,
+        key: &Key,
+        reason: Reason,
+        detail: Arc<str>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(leg) = self.leg(conn, key) else { return };
+        let (stream, client) = (leg.uid.clone(), leg.peer.clone());
+        effects.push(Effect::Note(conn, Note::Ended { stream, client, reason, detail }));
+        let _ = self.end(conn, key, Some(Refusal::Node(reason)), effects);
     }
 
     /// Adds what was counted since its last statistics. A count that is smaller than before has begun again.

@@ -172,6 +172,8 @@ pub enum NodeRequest {
         key: Key,
         /// Why.
         reason: Reason,
+        /// An explanation for the log.
+        detail: Arc<str>,
     },
     /// Statistics.
     Stats(Box<Stats>),

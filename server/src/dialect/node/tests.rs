@@ -394,6 +394,18 @@ fn totals_never_decrease() {
 }
 
 #[test]
+fn a_silent_node_is_lost() {
+    let mut net = Net::default();
+    let node = attach(&mut net, "n", 9, 9);
+    let silence = net.translator(node).silence().expect("it has to send statistics");
+    assert!(silence > Duration::from_secs(3 * u64::from(STATS_INTERVAL)));
+    published(&mut net, node, "s");
+    net.lapse(node);
+    assert_eq!(net.closed(node), Some(CloseReason::NoStatistics));
+    assert_eq!(counts(&net), (0, 0, 0));
+}
+
+#[test]
 fn what_is_not_possible_closes_the_connection() {
     let node = Grant { is_node: true, ..Grant::default() };
     let hello = r#"{"type":"hello","version":1,"name":"n","limits":{"streams":1,"viewers":1}}"#;

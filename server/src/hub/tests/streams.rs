@@ -60,7 +60,7 @@ fn action() -> impl Strategy<Value = Do> {
         4 => limits.prop_map(|limits| NodeRequest::Attach { name: "n".into(), limits }),
         4 => call.clone().prop_map(|key| NodeRequest::Live { key, tracks: [].into() }),
         1 => call.clone().prop_map(NodeRequest::Gone),
-        2 => call.clone().prop_map(|key| NodeRequest::End { key, reason: Reason::Failed }),
+        2 => call.clone().prop_map(|key| NodeRequest::End { key, reason: Reason::Failed, detail: "".into() }),
         1 => any::<u64>().prop_map(|packets_in| {
             NodeRequest::Stats(Box::new(Stats { packets_in, ..Stats::default() }))
         }),
