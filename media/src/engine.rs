@@ -69,7 +69,8 @@ struct Counters {
 struct Client {
     session: SessionId,
     role: Role,
-    peer: Option<Peer>,
+    /// Boxed: it has some kilobytes, and the table of clients grows.
+    peer: Option<Box<Peer>>,
     is_connected: bool,
     /// When the session ends if nothing changes.
     deadline: Option<Instant>,
@@ -215,7 +216,7 @@ impl Engine {
     fn attach(&mut self, key: Key, mut peer: Peer) {
         self.routes.name(peer.ufrag(), key);
         if let Some(client) = self.clients.get_mut(&key) {
-            client.peer = Some(peer);
+            client.peer = Some(Box::new(peer));
         }
     }
 
@@ -248,7 +249,7 @@ impl Engine {
         key: Key,
         call: impl FnOnce(&mut Peer) -> Result<(), Refused>,
     ) -> Result<(), Refused> {
-        self.clients.get_mut(&key).and_then(|client| client.peer.as_mut()).map_or(Ok(()), call)
+        self.clients.get_mut(&key).and_then(|client| client.peer.as_deref_mut()).map_or(Ok(()), call)
     }
 
     fn offered(&mut self, key: Key, offer: &str, now: Instant) -> Result<(), Refused> {
@@ -287,7 +288,7 @@ impl Engine {
     ) {
         let Some(key) = self.routes.find(source, datagram) else { return };
         let Some(client) = self.clients.get_mut(&key) else { return };
-        let Some(peer) = client.peer.as_mut().filter(|_| client.allowed.take(1.0, now)) else { return };
+        let Some(peer) = client.peer.as_deref_mut().filter(|_| client.allowed.take(1.0, now)) else { return };
         match peer.receive(source, destination, datagram, now) {
             Ok(()) => self.poll(key, now, wire),
             Err(broken) => self.end_broken(key, broken, now, wire),
@@ -315,7 +316,9 @@ impl Engine {
 
     /// Lets time pass for a connection.
     fn wake(&mut self, key: Key, now: Instant, wire: &mut impl Wire) {
-        let Some(peer) = self.clients.get_mut(&key).and_then(|client| client.peer.as_mut()) else { return };
+        let Some(peer) = self.clients.get_mut(&key).and_then(|client| client.peer.as_deref_mut()) else {
+            return;
+        };
         match peer.handle_timeout(now) {
             Ok(()) => self.poll(key, now, wire),
             Err(broken) => self.end_broken(key, broken, now, wire),
@@ -363,7 +366,7 @@ impl Engine {
             Event::Estimate(bits) => {
                 self.node.estimated(key, bits);
                 let needed = self.node.needed(key);
-                if let Some(peer) = self.clients.get_mut(&key).and_then(|client| client.peer.as_mut())
+                if let Some(peer) = self.clients.get_mut(&key).and_then(|client| client.peer.as_deref_mut())
                     && let Err(broken) = peer.want(needed)
                 {
                     self.end_broken(key, broken, now, wire);
@@ -382,7 +385,7 @@ impl Engine {
         client.deadline = None;
         self.messages.push(FromNode::Connected { session: client.session.clone() });
         tracing::debug!(session = client.session.as_str(), "connected");
-        let takes = |kind| client.peer.as_ref().is_some_and(|peer| peer.takes(kind));
+        let takes = |kind| client.peer.as_deref().is_some_and(|peer| peer.takes(kind));
         let wants = (takes(Kind::Audio), takes(Kind::Video));
         if matches!(client.role, Role::Viewer { .. }) {
             let first = rand::random();
@@ -430,7 +433,8 @@ impl Engine {
             }
             Notice::KeyFrame(key) => {
                 tracing::debug!(key, "the publisher is asked for a key frame");
-                let Some(peer) = self.clients.get_mut(&key).and_then(|client| client.peer.as_mut()) else {
+                let Some(peer) = self.clients.get_mut(&key).and_then(|client| client.peer.as_deref_mut())
+                else {
                     return;
                 };
                 match peer.request_key_frame() {

@@ -24,8 +24,8 @@ use super::{
 };
 use crate::core::packet::Kind;
 
-/// The packets of video that a viewer can get again.
-const RESEND_PACKETS: usize = 512;
+/// The packets of video that a viewer can get again: some hundred bytes for each, besides the shared payload.
+const RESEND_PACKETS: usize = 256;
 /// The time between two looks at what a viewer has lost.
 const STATISTICS: Duration = Duration::from_secs(5);
 /// The longest offer.
