@@ -97,12 +97,12 @@ impl Running {
         let limits = Limits { streams: 1, viewers: 100_000, bits: None };
         let engine = Engine::new(Stack::new(vec![address]).unwrap(), limits);
         let (worker, mailbox) = Worker::new(udp, Local::new(address, &[], Vec::new()), engine).unwrap();
-        let (tell, told) = channel();
+        let (sender, receiver) = channel();
         thread::spawn(move || {
-            tell.send(fs::read_link("/proc/thread-self").unwrap()).unwrap();
+            sender.send(fs::read_link("/proc/thread-self").unwrap()).unwrap();
             worker.run()
         });
-        let worker = told.recv().unwrap().file_name().unwrap().to_str().unwrap().parse().unwrap();
+        let worker = receiver.recv().unwrap().file_name().unwrap().to_str().unwrap().parse().unwrap();
         let poll = Poll::new().unwrap();
         let (outbox, messages) = Outbox::new(Waker::new(poll.registry(), Token(0)).unwrap());
         mailbox.send(Inbound::Attached(outbox));

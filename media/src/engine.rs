@@ -342,7 +342,7 @@ impl Engine {
             wire.send(transmit);
         });
         match result {
-            // Whatever the library says, it gets its turn after all others.
+            // Never at once: a connection must not keep the others from their turns.
             Ok(at) => client.wake = Some(at.max(now + Duration::from_millis(1))),
             Err(broken) => return self.end_broken(key, broken, now, wire),
         }

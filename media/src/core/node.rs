@@ -137,7 +137,7 @@ impl<F: Clone + PartialEq> Node<F> {
         }
     }
 
-    /// A session publishes this stream, with at most so many bits per second.
+    /// A session publishes this stream. `bits` is the limit of its bit rate, per second.
     pub fn publish(&mut self, key: Key, name: &str, bits: Option<u64>, now: Instant) -> Result<(), Why> {
         let id = match self.names.get(name) {
             Some(id) => *id,

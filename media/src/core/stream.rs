@@ -101,7 +101,7 @@ impl Stream {
         }
     }
 
-    /// A publisher begins with these tracks, and may send at most so many bits per second.
+    /// A publisher begins with these tracks. `bits` is the limit of its bit rate, per second.
     pub fn begin(
         &mut self,
         audio: Option<AudioTrack>,

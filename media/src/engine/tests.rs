@@ -45,7 +45,7 @@ struct World {
     lines: BTreeMap<SocketAddr, Line>,
 }
 
-/// A line to a client: so many bits per second, and a queue of 300 ms.
+/// A line to a client with a rate in bits per second, and a queue of 300 ms.
 struct Line {
     rate: f64,
     free: Instant,

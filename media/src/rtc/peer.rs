@@ -249,7 +249,7 @@ impl Peer {
         contents: &[u8],
         now: Instant,
     ) -> Result<(), Broken> {
-        // Anybody may send anything to the port.
+        // Any host may send any bytes to the port.
         let Ok(contents) = DatagramRecv::try_from(contents) else { return Ok(()) };
         let input = Input::Receive(now, Receive { proto: Protocol::Udp, source, destination, contents });
         intact(|| self.rtc.handle_input(input).map_err(|_| Broken::Failed))
