@@ -1,5 +1,9 @@
 //! The node without its sockets: messages of the server and datagrams in, messages and datagrams out.
 
+mod client;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     net::SocketAddr,
@@ -11,27 +15,20 @@ use callbin_protocol::{
     node::{FromNode, Kind as TrackKind, Reason, SessionId, SessionSignal, Stats, ToNode, Track},
 };
 
+use self::client::{Client, Counters, Outbox, Role};
 use crate::{
     core::{
-        bucket::Bucket,
         node::{Limits, Node, Notice, Why},
-        numbers::Numbers,
         packet::{Kind, Packet},
-        stream::{Key, Outlet},
+        stream::Key,
         timers::Timers,
     },
     net::{routes::Routes, stun},
     rtc::{Broken, Event, Formats, Peer, Refused, Stack, Transmit},
 };
 
-/// How long a session may take until it is connected.
-const CONNECT: Duration = Duration::from_secs(30);
 /// How long a client may be away after its path was lost.
 const LOST: Duration = Duration::from_secs(15);
-/// The datagrams per second of a viewer, and at once. It sends reports and requests only.
-const VIEWER_DATAGRAMS: (f64, f64) = (500.0, 1000.0);
-/// The datagrams per second of a publisher, and at once.
-const PUBLISHER_DATAGRAMS: (f64, f64) = (20_000.0, 20_000.0);
 
 /// Where datagrams go.
 pub trait Wire {
@@ -54,64 +51,6 @@ pub struct Engine {
     counters: Counters,
     messages: Vec<FromNode>,
     stats: Option<(Duration, Instant)>,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    packets_out: u64,
-    bytes_out: u64,
-    forwarded: u64,
-    lost_out: u64,
-}
-
-/// A session.
-#[derive(Debug)]
-struct Client {
-    session: SessionId,
-    role: Role,
-    /// Boxed: it has some kilobytes, and the table of clients grows.
-    peer: Option<Box<Peer>>,
-    is_connected: bool,
-    /// When the session ends if nothing changes.
-    deadline: Option<Instant>,
-    /// When the connection wants to be called.
-    wake: Option<Instant>,
-    is_written: bool,
-    allowed: Bucket,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// The formats are known after its offer.
-    Publisher {
-        formats: Option<Formats>,
-    },
-    Viewer {
-        formats: Formats,
-    },
-}
-
-/// The way of packets from the core to the viewers' connections.
-struct Outbox<'a> {
-    clients: &'a mut HashMap<Key, Client>,
-    written: &'a mut Vec<Key>,
-    counters: &'a mut Counters,
-    broken: Vec<(Key, Broken)>,
-}
-
-impl Outlet for Outbox<'_> {
-    fn forward(&mut self, viewer: Key, kind: Kind, numbers: Numbers, packet: &Packet) {
-        let Some(client) = self.clients.get_mut(&viewer) else { return };
-        let Some(peer) = &mut client.peer else { return };
-        match peer.write(kind, numbers, packet) {
-            Ok(()) => self.counters.forwarded += 1,
-            Err(broken) => self.broken.push((viewer, broken)),
-        }
-        if !client.is_written {
-            client.is_written = true;
-            self.written.push(viewer);
-        }
-    }
 }
 
 impl Engine {
@@ -178,22 +117,8 @@ impl Engine {
     }
 
     fn open(&mut self, key: Key, session: SessionId, role: Role, now: Instant) {
-        let (rate, burst) = match role {
-            Role::Publisher { .. } => PUBLISHER_DATAGRAMS,
-            Role::Viewer { .. } => VIEWER_DATAGRAMS,
-        };
         self.keys.insert(session.clone(), key);
-        let client = Client {
-            session,
-            role,
-            peer: None,
-            is_connected: false,
-            deadline: Some(now + CONNECT),
-            wake: None,
-            is_written: false,
-            allowed: Bucket::new(rate, burst, now),
-        };
-        self.clients.insert(key, client);
+        self.clients.insert(key, Client::new(session, role, now));
         self.arm(key);
     }
 
@@ -328,6 +253,7 @@ impl Engine {
     /// Takes all output of a connection.
     fn poll(&mut self, key: Key, now: Instant, wire: &mut impl Wire) {
         let Some(client) = self.clients.get_mut(&key) else { return };
+        let is_viewer = client.is_viewer();
         let Some(peer) = &mut client.peer else { return self.arm(key) };
         let mut events = Vec::new();
         let (routes, counters) = (&mut self.routes, &mut self.counters);
@@ -335,7 +261,7 @@ impl Engine {
             if stun::is_success(transmit.contents) {
                 routes.confirm(transmit.destination, key, now);
             }
-            if matches!(client.role, Role::Viewer { .. }) && is_media(transmit.contents) {
+            if is_viewer && is_media(transmit.contents) {
                 counters.packets_out += 1;
                 counters.bytes_out += transmit.contents.len() as u64;
             }
@@ -387,7 +313,7 @@ impl Engine {
         tracing::debug!(session = client.session.as_str(), "connected");
         let takes = |kind| client.peer.as_deref().is_some_and(|peer| peer.takes(kind));
         let wants = (takes(Kind::Audio), takes(Kind::Video));
-        if matches!(client.role, Role::Viewer { .. }) {
+        if client.is_viewer() {
             let first = rand::random();
             self.with_outbox(now, wire, |node, out| node.start(key, wants, first, now, out));
         }
@@ -571,6 +497,3 @@ fn named(kind: Kind) -> TrackKind {
 fn is_media(datagram: &[u8]) -> bool {
     matches!(datagram, [128..=191, kind, ..] if !(64..96).contains(&(kind & 0x7f)))
 }
-
-#[cfg(test)]
-mod tests;
