@@ -1,5 +1,9 @@
 //! The node without its sockets: messages of the server and datagrams in, messages and datagrams out.
 
+mod client;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     net::SocketAddr,
@@ -11,27 +15,20 @@ use callbin_protocol::{
     node::{FromNode, Kind as TrackKind, Reason, SessionId, SessionSignal, Stats, ToNode, Track},
 };
 
+use self::client::{Client, Counters, Outbox, Role};
 use crate::{
     core::{
-        bucket::Bucket,
         node::{Limits, Node, Notice, Why},
-        numbers::Numbers,
         packet::{Kind, Packet},
-        stream::{Key, Outlet},
+        stream::Key,
         timers::Timers,
     },
     net::{routes::Routes, stun},
     rtc::{Broken, Event, Formats, Peer, Refused, Stack, Transmit},
 };
 
-/// How long a session may take until it is connected.
-const CONNECT: Duration = Duration::from_secs(30);
 /// How long a client may be away after its path was lost.
 const LOST: Duration = Duration::from_secs(15);
-/// The datagrams per second of a viewer, and at once. It sends reports and requests only.
-const VIEWER_DATAGRAMS: (f64, f64) = (500.0, 1000.0);
-/// The datagrams per second of a publisher, and at once.
-const PUBLISHER_DATAGRAMS: (f64, f64) = (20_000.0, 20_000.0);
 
 /// Where datagrams go.
 pub trait Wire {
@@ -54,62 +51,6 @@ pub struct Engine {
     counters: Counters,
     messages: Vec<FromNode>,
     stats: Option<(Duration, Instant)>,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    packets_out: u64,
-    bytes_out: u64,
-    forwarded: u64,
-}
-
-/// A session.
-#[derive(Debug)]
-struct Client {
-    session: SessionId,
-    role: Role,
-    peer: Option<Peer>,
-    is_connected: bool,
-    /// When the session ends if nothing changes.
-    deadline: Option<Instant>,
-    /// When the connection wants to be called.
-    wake: Option<Instant>,
-    is_written: bool,
-    allowed: Bucket,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// The formats are known after its offer.
-    Publisher {
-        formats: Option<Formats>,
-    },
-    Viewer {
-        formats: Formats,
-    },
-}
-
-/// The way of packets from the core to the viewers' connections.
-struct Outbox<'a> {
-    clients: &'a mut HashMap<Key, Client>,
-    written: &'a mut Vec<Key>,
-    counters: &'a mut Counters,
-    broken: Vec<(Key, Broken)>,
-}
-
-impl Outlet for Outbox<'_> {
-    fn forward(&mut self, viewer: Key, kind: Kind, numbers: Numbers, packet: &Packet) {
-        let Some(client) = self.clients.get_mut(&viewer) else { return };
-        let Some(peer) = &mut client.peer else { return };
-        match peer.write(kind, numbers, packet) {
-            Ok(()) => self.counters.forwarded += 1,
-            Err(broken) => self.broken.push((viewer, broken)),
-        }
-        if !client.is_written {
-            client.is_written = true;
-            self.written.push(viewer);
-        }
-    }
 }
 
 impl Engine {
@@ -139,7 +80,7 @@ impl Engine {
             }
             ToNode::Publish { session, stream, max_bitrate } => {
                 let key = self.next_key();
-                match self.node.publish(key, stream.as_str(), max_bitrate) {
+                match self.node.publish(key, stream.as_str(), max_bitrate, now) {
                     Ok(()) => self.open(key, session, Role::Publisher { formats: None }, now),
                     Err(why) => self.refuse(session, why),
                 }
@@ -176,22 +117,8 @@ impl Engine {
     }
 
     fn open(&mut self, key: Key, session: SessionId, role: Role, now: Instant) {
-        let (rate, burst) = match role {
-            Role::Publisher { .. } => PUBLISHER_DATAGRAMS,
-            Role::Viewer { .. } => VIEWER_DATAGRAMS,
-        };
         self.keys.insert(session.clone(), key);
-        let client = Client {
-            session,
-            role,
-            peer: None,
-            is_connected: false,
-            deadline: Some(now + CONNECT),
-            wake: None,
-            is_written: false,
-            allowed: Bucket::new(rate, burst, now),
-        };
-        self.clients.insert(key, client);
+        self.clients.insert(key, Client::new(session, role, now));
         self.arm(key);
     }
 
@@ -201,7 +128,7 @@ impl Engine {
     }
 
     fn offer(&mut self, key: Key, formats: Formats, now: Instant, wire: &mut impl Wire) {
-        match self.stack.offer(formats, now) {
+        match self.stack.offer(formats, self.node.needed(key), now) {
             Ok((peer, sdp)) => {
                 self.attach(key, peer);
                 self.send_signal(key, Signal::Sdp { kind: SdpType::Offer, sdp });
@@ -214,7 +141,7 @@ impl Engine {
     fn attach(&mut self, key: Key, mut peer: Peer) {
         self.routes.name(peer.ufrag(), key);
         if let Some(client) = self.clients.get_mut(&key) {
-            client.peer = Some(peer);
+            client.peer = Some(Box::new(peer));
         }
     }
 
@@ -247,7 +174,7 @@ impl Engine {
         key: Key,
         call: impl FnOnce(&mut Peer) -> Result<(), Refused>,
     ) -> Result<(), Refused> {
-        self.clients.get_mut(&key).and_then(|client| client.peer.as_mut()).map_or(Ok(()), call)
+        self.clients.get_mut(&key).and_then(|client| client.peer.as_deref_mut()).map_or(Ok(()), call)
     }
 
     fn offered(&mut self, key: Key, offer: &str, now: Instant) -> Result<(), Refused> {
@@ -266,7 +193,7 @@ impl Engine {
                 answer
             }
             (None, Role::Viewer { formats }) => {
-                let (peer, answer) = self.stack.viewer(offer, formats, now)?;
+                let (peer, answer) = self.stack.viewer(offer, formats, self.node.needed(key), now)?;
                 self.attach(key, peer);
                 answer
             }
@@ -286,7 +213,7 @@ impl Engine {
     ) {
         let Some(key) = self.routes.find(source, datagram) else { return };
         let Some(client) = self.clients.get_mut(&key) else { return };
-        let Some(peer) = client.peer.as_mut().filter(|_| client.allowed.take(1.0, now)) else { return };
+        let Some(peer) = client.peer.as_deref_mut().filter(|_| client.allowed.take(1.0, now)) else { return };
         match peer.receive(source, destination, datagram, now) {
             Ok(()) => self.poll(key, now, wire),
             Err(broken) => self.end_broken(key, broken, now, wire),
@@ -314,7 +241,9 @@ impl Engine {
 
     /// Lets time pass for a connection.
     fn wake(&mut self, key: Key, now: Instant, wire: &mut impl Wire) {
-        let Some(peer) = self.clients.get_mut(&key).and_then(|client| client.peer.as_mut()) else { return };
+        let Some(peer) = self.clients.get_mut(&key).and_then(|client| client.peer.as_deref_mut()) else {
+            return;
+        };
         match peer.handle_timeout(now) {
             Ok(()) => self.poll(key, now, wire),
             Err(broken) => self.end_broken(key, broken, now, wire),
@@ -324,6 +253,7 @@ impl Engine {
     /// Takes all output of a connection.
     fn poll(&mut self, key: Key, now: Instant, wire: &mut impl Wire) {
         let Some(client) = self.clients.get_mut(&key) else { return };
+        let is_viewer = client.is_viewer();
         let Some(peer) = &mut client.peer else { return self.arm(key) };
         let mut events = Vec::new();
         let (routes, counters) = (&mut self.routes, &mut self.counters);
@@ -331,14 +261,14 @@ impl Engine {
             if stun::is_success(transmit.contents) {
                 routes.confirm(transmit.destination, key, now);
             }
-            if matches!(client.role, Role::Viewer { .. }) && is_media(transmit.contents) {
+            if is_viewer && is_media(transmit.contents) {
                 counters.packets_out += 1;
                 counters.bytes_out += transmit.contents.len() as u64;
             }
             wire.send(transmit);
         });
         match result {
-            // Whatever the library says, it gets its turn after all others.
+            // Never at once: a connection must not keep the others from their turns.
             Ok(at) => client.wake = Some(at.max(now + Duration::from_millis(1))),
             Err(broken) => return self.end_broken(key, broken, now, wire),
         }
@@ -359,6 +289,16 @@ impl Engine {
                 tracing::debug!(key, "a viewer asks for a key frame");
                 self.with_outbox(now, wire, |node, out| node.request_key_frame(key, now, out));
             }
+            Event::Estimate(bits) => {
+                self.node.estimated(key, bits);
+                let needed = self.node.needed(key);
+                if let Some(peer) = self.clients.get_mut(&key).and_then(|client| client.peer.as_deref_mut())
+                    && let Err(broken) = peer.want(needed)
+                {
+                    self.end_broken(key, broken, now, wire);
+                }
+            }
+            Event::Lost(packets) => self.counters.lost_out += packets,
             Event::PathLost => self.set_deadline(key, Some(now + LOST)),
             Event::PathBack => self.set_deadline(key, None),
             Event::Closed => self.end(key, Some((Reason::Left, String::new())), now, wire),
@@ -371,9 +311,9 @@ impl Engine {
         client.deadline = None;
         self.messages.push(FromNode::Connected { session: client.session.clone() });
         tracing::debug!(session = client.session.as_str(), "connected");
-        let takes = |kind| client.peer.as_ref().is_some_and(|peer| peer.takes(kind));
+        let takes = |kind| client.peer.as_deref().is_some_and(|peer| peer.takes(kind));
         let wants = (takes(Kind::Audio), takes(Kind::Video));
-        if matches!(client.role, Role::Viewer { .. }) {
+        if client.is_viewer() {
             let first = rand::random();
             self.with_outbox(now, wire, |node, out| node.start(key, wants, first, now, out));
         }
@@ -419,7 +359,8 @@ impl Engine {
             }
             Notice::KeyFrame(key) => {
                 tracing::debug!(key, "the publisher is asked for a key frame");
-                let Some(peer) = self.clients.get_mut(&key).and_then(|client| client.peer.as_mut()) else {
+                let Some(peer) = self.clients.get_mut(&key).and_then(|client| client.peer.as_deref_mut())
+                else {
                     return;
                 };
                 match peer.request_key_frame() {
@@ -521,6 +462,9 @@ impl Engine {
             bytes_in: counters.bytes_in,
             packets_out: self.counters.packets_out,
             bytes_out: self.counters.bytes_out,
+            lost_in: counters.lost_in,
+            lost_out: self.counters.lost_out,
+            // Padding with which the library looks for more bandwidth is sent as retransmissions, too.
             retransmitted: self.counters.packets_out.saturating_sub(self.counters.forwarded),
             key_frame_requests: counters.key_frame_requests,
             ..Stats::default()
@@ -553,6 +497,3 @@ fn named(kind: Kind) -> TrackKind {
 fn is_media(datagram: &[u8]) -> bool {
     matches!(datagram, [128..=191, kind, ..] if !(64..96).contains(&(kind & 0x7f)))
 }
-
-#[cfg(test)]
-mod tests;

@@ -13,7 +13,7 @@ use crate::config::LogFormat;
 pub fn start(filter: &str, format: LogFormat) -> WorkerGuard {
     let (writer, guard) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(16_384).finish(std::io::stderr());
-    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(writer);
+    let builder = tracing_subscriber::fmt().with_env_filter(with_quiet_libraries(filter)).with_writer(writer);
     match format {
         LogFormat::Text => {
             builder.with_ansi(std::io::stderr().is_terminal()).fmt_fields(text::Fields).init();
@@ -26,4 +26,25 @@ pub fn start(filter: &str, format: LogFormat) -> WorkerGuard {
         tracing::error!(place, "a defect ended a session or the node");
     }));
     guard
+}
+
+/// The filter, but without what the WebRTC library says about peers, unless the filter names the library: warnings may
+/// quote descriptions and addresses.
+fn with_quiet_libraries(filter: &str) -> EnvFilter {
+    let quiet = ["str0m", "is", "dimpl", "sctp_proto"].into_iter().filter(|name| !filter.contains(name));
+    let directives = quiet.filter_map(|name| format!("{name}=error").parse().ok());
+    directives.fold(EnvFilter::new(filter), EnvFilter::add_directive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_is_quiet_unless_it_is_named() {
+        let usual = with_quiet_libraries("debug").to_string();
+        assert!(usual.contains("str0m=error") && usual.contains("is=error"), "{usual}");
+        let named = with_quiet_libraries("info,str0m=debug").to_string();
+        assert!(named.contains("str0m=debug") && !named.contains("str0m=error"), "{named}");
+    }
 }

@@ -53,7 +53,8 @@ fn callbin_and_chromium_play_a_stream_of_callbin() {
         player.wait_for_stats("red", |stats| shows(stats, [255, 0, 0]));
         player.wait_for_stats("sound", |stats| stats.number("/audio/level_db") > -30.0);
     }
-    let browser = Browser::start(BrowserOptions { fake_devices: false, ..BrowserOptions::default() });
+    let browser =
+        Browser::start(BrowserOptions { fake_devices: false, mdns: true, ..BrowserOptions::default() });
     let page = page(&browser, &server);
     page.eval(
         "(async () => { \

@@ -53,6 +53,12 @@ pub struct Outbox {
 }
 
 impl Outbox {
+    /// An outbox that wakes its reader, and its other end.
+    pub fn new(waker: Waker) -> (Self, Receiver<FromNode>) {
+        let (messages, receiver) = sync_channel(QUEUE);
+        (Self { messages: Some(messages), waker }, receiver)
+    }
+
     /// Queues a message. False: the connection is over, or the server does not read.
     pub fn send(&self, message: FromNode) -> bool {
         self.messages.as_ref().is_some_and(|messages| messages.try_send(message).is_ok())
@@ -166,8 +172,7 @@ impl Connection {
             SOCKET,
             Interest::READABLE | Interest::WRITABLE,
         )?;
-        let (sender, messages) = sync_channel(QUEUE);
-        let outbox = Outbox { messages: Some(sender), waker };
+        let (outbox, messages) = Outbox::new(waker);
         Ok((Self { socket, poll, messages, heard: Instant::now(), pinged: None }, outbox))
     }
 

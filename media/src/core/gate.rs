@@ -22,6 +22,8 @@ const SQUEEZE: u32 = 32;
 pub struct Gate {
     numbers: Renumber,
     state: State,
+    /// Only key frames pass.
+    is_thin: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +46,7 @@ struct Squeezed {
 impl Gate {
     /// `first` is the first sequence number.
     pub fn new(first: u16) -> Self {
-        Self { numbers: Renumber::new(first, CLOCK_RATE), state: State::Closed }
+        Self { numbers: Renumber::new(first, CLOCK_RATE), state: State::Closed, is_thin: false }
     }
 
     /// Whether the viewer waits for a key frame.
@@ -64,12 +66,26 @@ impl Gate {
 
     /// A viewer that waits or is behind starts with the key frame that the cache has. Until `hold`, it gets only that.
     pub fn restart(&mut self, cache: &Cache, hold: Option<Instant>, now: Instant) {
-        if matches!(self.state, State::Live { .. }) {
+        if matches!(self.state, State::Live { .. }) && !self.is_thin {
             return;
         }
         if let Some(start) = cache.start() {
             self.numbers.begin(start, now);
+            if self.is_thin {
+                self.state = State::Live { from: start.seq };
+                return;
+            }
             self.state = State::Replay { next: start.seq, frame: None, hold };
+        }
+    }
+
+    /// From now on, only key frames pass; or else everything from the next key frame on.
+    pub fn set_thin(&mut self, is_thin: bool) {
+        self.is_thin = is_thin;
+        match self.state {
+            State::Replay { next, .. } if is_thin => self.state = State::Live { from: next },
+            _ if !is_thin => self.close(),
+            _ => {}
         }
     }
 
@@ -80,10 +96,10 @@ impl Gate {
         }
     }
 
-    /// A packet has arrived: its numbers, if the viewer gets it now.
-    pub fn pass(&mut self, packet: &Packet, now: Instant) -> Option<Numbers> {
+    /// A packet has arrived: its numbers, if the viewer gets it now. `is_key` is true for packets of a key frame.
+    pub fn pass(&mut self, packet: &Packet, is_key: bool, now: Instant) -> Option<Numbers> {
         let State::Live { from } = self.state else { return None };
-        (packet.seq >= from).then(|| self.numbers.map(packet, now)).flatten()
+        (packet.seq >= from && (is_key || !self.is_thin)).then(|| self.numbers.map(packet, now)).flatten()
     }
 
     /// Until when a viewer that is behind gets no more packets.
@@ -141,7 +157,7 @@ mod tests {
     }
 
     fn pass(gate: &mut Gate, packet: &Packet) -> Option<(u64, u32)> {
-        gate.pass(packet, Instant::now()).map(|numbers| (numbers.seq, numbers.time))
+        gate.pass(packet, false, Instant::now()).map(|numbers| (numbers.seq, numbers.time))
     }
 
     /// A cache with a key frame of two packets and `frames` others of one packet, 30 a second.
@@ -158,7 +174,7 @@ mod tests {
     #[test]
     fn nothing_passes_before_a_key_frame() {
         let mut gate = Gate::new(0);
-        assert_eq!(gate.pass(&packet(1, 0), Instant::now()), None);
+        assert_eq!(gate.pass(&packet(1, 0), false, Instant::now()), None);
         assert!(gate.is_closed() && !gate.is_behind());
         gate.restart(&Cache::default(), None, Instant::now());
         assert!(gate.is_closed());
@@ -238,6 +254,44 @@ mod tests {
     }
 
     #[test]
+    fn a_thin_gate_passes_key_frames_without_gaps() {
+        let mut gate = Gate::new(0);
+        let mut cache = filled(3);
+        gate.restart(&cache, None, Instant::now());
+        replay(&mut gate, &cache);
+        gate.set_thin(true);
+        let mut passed = Vec::new();
+        for (seq, is_start, is_key) in [
+            (105, false, false),
+            (106, true, true),
+            (107, false, true),
+            (108, false, false),
+            (109, true, true),
+        ] {
+            let it = packet(seq, seq as u32);
+            cache.push(&it, is_start);
+            if is_start {
+                gate.restart(&cache, None, Instant::now());
+            }
+            passed.extend(gate.pass(&it, is_key, Instant::now()).map(|numbers| (seq, numbers.seq)));
+        }
+        assert_eq!(passed, [(106, 5), (107, 6), (109, 7)]);
+        gate.set_thin(false);
+        assert!(gate.is_closed(), "everything, from the next key frame on");
+    }
+
+    #[test]
+    fn a_viewer_that_is_behind_and_gets_thin_replays_nothing_more() {
+        let mut gate = Gate::new(0);
+        let cache = filled(30);
+        gate.restart(&cache, None, Instant::now());
+        gate.replay(&cache, Instant::now());
+        gate.set_thin(true);
+        assert!(!gate.is_behind());
+        assert_eq!(gate.replay(&cache, Instant::now()), None);
+    }
+
+    #[test]
     fn timestamps_grow_while_new_frames_arrive() {
         let mut gate = Gate::new(0);
         let mut cache = filled(30);
@@ -251,7 +305,7 @@ mod tests {
             }
             let new = packet(101 + u64::from(frame), 3000 * frame);
             cache.push(&new, false);
-            if let Some(numbers) = gate.pass(&new, Instant::now()) {
+            if let Some(numbers) = gate.pass(&new, false, Instant::now()) {
                 assert!(last.is_none_or(|last| last < numbers.time));
                 last = Some(numbers.time);
             }
@@ -290,11 +344,11 @@ mod tests {
         gate.restart(&cache, None, Instant::now());
         replay(&mut gate, &cache);
         for seq in [99, 100, 104] {
-            assert_eq!(gate.pass(&packet(seq, 0), Instant::now()), None, "{seq}");
+            assert_eq!(gate.pass(&packet(seq, 0), false, Instant::now()), None, "{seq}");
         }
         let late = Packet { captured_at: Instant::now() + Duration::from_secs(1), ..packet(106, 12_000) };
-        assert!(gate.pass(&late, late.captured_at).is_some());
-        assert!(gate.pass(&packet(105, 12_000), late.captured_at).is_some(), "reordered on the way");
+        assert!(gate.pass(&late, false, late.captured_at).is_some());
+        assert!(gate.pass(&packet(105, 12_000), false, late.captured_at).is_some(), "reordered on the way");
     }
 
     #[test]

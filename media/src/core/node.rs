@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     codec::VideoCodec,
+    loss::Loss,
     packet::{Kind, Packet},
     stream::{AudioTrack, Key, Outlet, Stream},
     timers::Timers,
@@ -72,6 +73,8 @@ pub struct Counters {
     pub packets_in: u64,
     /// Their payload in bytes.
     pub bytes_in: u64,
+    /// Packets of publishers that never came.
+    pub lost_in: u64,
     /// Key frames requested from publishers.
     pub key_frame_requests: u64,
 }
@@ -103,6 +106,8 @@ struct Published<F> {
     /// Those of the latest publisher, once they are negotiated.
     tracks: Option<Tracks<F>>,
     media: Stream,
+    /// The packets that did not come, of audio and video.
+    losses: [Loss; 2],
     /// When viewers stop to wait for a publisher.
     over: Option<Instant>,
 }
@@ -132,12 +137,12 @@ impl<F: Clone + PartialEq> Node<F> {
         }
     }
 
-    /// A session publishes this stream, with at most so many bits per second.
-    pub fn publish(&mut self, key: Key, name: &str, bits: Option<u64>) -> Result<(), Why> {
+    /// A session publishes this stream. `bits` is the limit of its bit rate, per second.
+    pub fn publish(&mut self, key: Key, name: &str, bits: Option<u64>, now: Instant) -> Result<(), Why> {
         let id = match self.names.get(name) {
             Some(id) => *id,
             None if self.streams.len() >= self.limits.streams => return Err(Why::Full),
-            None => self.create(name),
+            None => self.create(name, now),
         };
         let Some(published) = self.streams.get_mut(&id) else { return Err(Why::Gone) };
         if published.publisher.is_some() {
@@ -149,7 +154,7 @@ impl<F: Clone + PartialEq> Node<F> {
         Ok(())
     }
 
-    fn create(&mut self, name: &str) -> u64 {
+    fn create(&mut self, name: &str, now: Instant) -> u64 {
         let id = self.next;
         self.next += 1;
         self.names.insert(name.to_owned(), id);
@@ -157,7 +162,8 @@ impl<F: Clone + PartialEq> Node<F> {
             name: name.to_owned(),
             publisher: None,
             tracks: None,
-            media: Stream::new(),
+            media: Stream::new(now),
+            losses: Default::default(),
             over: None,
         };
         self.streams.insert(id, published);
@@ -227,6 +233,7 @@ impl<F: Clone + PartialEq> Node<F> {
         self.timers.set(id, None);
         if let Some(published) = self.streams.remove(&id) {
             self.names.remove(&published.name);
+            self.counters.lost_in += published.lost();
         }
     }
 
@@ -245,6 +252,11 @@ impl<F: Clone + PartialEq> Node<F> {
         let Some(publisher) = &mut published.publisher else { return };
         self.counters.packets_in += 1;
         self.counters.bytes_in += packet.payload.len() as u64;
+        let [audio, video] = &mut published.losses;
+        match kind {
+            Kind::Audio => audio.add(packet),
+            Kind::Video => video.add(packet),
+        }
         publisher.heard = Some(now);
         if !publisher.is_live {
             publisher.is_live = true;
@@ -261,6 +273,18 @@ impl<F: Clone + PartialEq> Node<F> {
         let Some((id, published)) = self.watched_by(key) else { return };
         published.media.request_key_frame(key, now, out);
         self.arm(id);
+    }
+
+    /// A viewer's line carries this many bits per second.
+    pub fn estimated(&mut self, key: Key, bits: u64) {
+        if let Some((_, published)) = self.watched_by(key) {
+            published.media.estimated(key, bits);
+        }
+    }
+
+    /// The bits per second of the stream that a viewer plays.
+    pub fn needed(&mut self, key: Key) -> u64 {
+        self.watched_by(key).map_or(0, |(_, published)| published.media.needed())
     }
 
     fn published_by(&mut self, key: Key) -> Option<(u64, &mut Published<F>)> {
@@ -320,11 +344,16 @@ impl<F: Clone + PartialEq> Node<F> {
 
     /// The counters.
     pub fn counters(&self) -> Counters {
-        self.counters
+        let lost: u64 = self.streams.values().map(Published::lost).sum();
+        Counters { lost_in: self.counters.lost_in + lost, ..self.counters }
     }
 }
 
 impl<F> Published<F> {
+    fn lost(&self) -> u64 {
+        self.losses.iter().map(Loss::lost).sum()
+    }
+
     fn deadline(&self) -> Option<Instant> {
         let silent =
             self.publisher.filter(|it| it.is_live).and_then(|it| it.heard).map(|heard| heard + SILENCE);
@@ -362,7 +391,7 @@ mod tests {
     /// A node with the stream "a" of session 1.
     fn node(now: Instant) -> Node<u8> {
         let mut node = Node::new(LIMITS);
-        node.publish(1, "a", None).unwrap();
+        node.publish(1, "a", None, now).unwrap();
         node.negotiated(1, tracks(0), now);
         node
     }
@@ -379,7 +408,7 @@ mod tests {
         let now = Instant::now();
         let mut node: Node<u8> = Node::new(LIMITS);
         assert_eq!(node.play(2, "a"), Err(Why::Gone));
-        node.publish(1, "a", None).unwrap();
+        node.publish(1, "a", None, now).unwrap();
         assert_eq!(node.play(2, "a"), Err(Why::Gone), "nothing is negotiated yet");
         node.negotiated(1, tracks(0), now);
         assert_eq!(node.play(2, "a"), Ok(tracks(0)));
@@ -389,17 +418,17 @@ mod tests {
     fn a_stream_has_one_publisher() {
         let now = Instant::now();
         let mut node = node(now);
-        assert_eq!(node.publish(2, "a", None), Err(Why::Taken));
+        assert_eq!(node.publish(2, "a", None, now), Err(Why::Taken));
         node.end(1, now);
-        assert_eq!(node.publish(2, "a", None), Ok(()));
+        assert_eq!(node.publish(2, "a", None, now), Ok(()));
     }
 
     #[test]
     fn streams_and_viewers_are_bounded() {
         let now = Instant::now();
         let mut node = node(now);
-        node.publish(2, "b", None).unwrap();
-        assert_eq!(node.publish(3, "c", None), Err(Why::Full));
+        node.publish(2, "b", None, now).unwrap();
+        assert_eq!(node.publish(3, "c", None, now), Err(Why::Full));
         for key in 10..13 {
             node.play(key, "a").unwrap();
         }
@@ -407,7 +436,7 @@ mod tests {
         node.end(10, now);
         assert!(node.play(13, "a").is_ok());
         node.end(2, now);
-        assert_eq!(node.publish(3, "c", None), Ok(()));
+        assert_eq!(node.publish(3, "c", None, now), Ok(()));
     }
 
     #[test]
@@ -431,7 +460,7 @@ mod tests {
         node.play(2, "a").unwrap();
         node.start(2, (true, true), 0, now, &mut sent);
         node.end(1, now);
-        node.publish(3, "a", None).unwrap();
+        node.publish(3, "a", None, now).unwrap();
         node.negotiated(3, tracks(0), now);
         node.receive(3, Kind::Video, &key_frame(9, 0), now, &mut sent);
         assert_eq!(sent.0[&2], 2);
@@ -447,7 +476,7 @@ mod tests {
             node.play(2, "a").unwrap();
             node.end(1, now);
             if changed {
-                node.publish(3, "a", None).unwrap();
+                node.publish(3, "a", None, now).unwrap();
                 node.negotiated(3, tracks(1), now);
                 assert_eq!(node.notices(), [Notice::End(2, Why::Gone)]);
             } else {
@@ -477,7 +506,7 @@ mod tests {
     fn a_publisher_above_the_lower_limit_of_its_bit_rate_ends() {
         let now = Instant::now();
         let mut node: Node<u8> = Node::new(Limits { bits: Some(1000), ..LIMITS });
-        node.publish(1, "a", Some(1_000_000)).unwrap();
+        node.publish(1, "a", Some(1_000_000), now).unwrap();
         node.negotiated(1, tracks(0), now);
         let large = Packet { payload: vec![0; 1200].into(), ..packet(0, 0) };
         node.receive(1, Kind::Video, &large, now, &mut Sent::default());
@@ -497,10 +526,22 @@ mod tests {
     }
 
     #[test]
+    fn lost_packets_are_counted_also_after_the_stream() {
+        let now = Instant::now();
+        let mut node = node(now);
+        for (kind, seq) in [(Kind::Video, 0), (Kind::Video, 3), (Kind::Audio, 7), (Kind::Audio, 9)] {
+            node.receive(1, kind, &key_frame(1, seq), now, &mut Sent::default());
+        }
+        assert_eq!(node.counters().lost_in, 3);
+        node.end(1, now);
+        assert_eq!(node.counters().lost_in, 3);
+    }
+
+    #[test]
     fn a_thousand_viewers_get_a_stream() {
         let now = Instant::now();
         let mut node: Node<u8> = Node::new(Limits { viewers: 1000, ..LIMITS });
-        node.publish(0, "a", None).unwrap();
+        node.publish(0, "a", None, now).unwrap();
         node.negotiated(0, tracks(0), now);
         let mut sent = Sent::default();
         node.receive(0, Kind::Video, &key_frame(1, 0), now, &mut sent);

@@ -9,6 +9,8 @@ use super::{
     gate::Gate,
     numbers::{Numbers, Renumber},
     packet::{Kind, Packet},
+    quality::Quality,
+    rate::Rate,
     requests::{Allowance, Requests},
 };
 
@@ -26,6 +28,9 @@ const HOLD: Duration = Duration::from_millis(500);
 const LATE: Duration = Duration::from_secs(1);
 /// How long a burst of a publisher may last at the limit of its bit rate.
 const BURST_SECONDS: f64 = 2.0;
+
+/// The time between two looks at the viewers' lines.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// A session of a publisher or a viewer.
 pub type Key = u64;
@@ -60,6 +65,11 @@ pub struct Stream {
     /// When the next batch is due for viewers that are behind.
     replay: Option<Instant>,
     allowed: Option<Bucket>,
+    rate: Rate,
+    /// The bits per second of all tracks, at the latest look.
+    needed: u64,
+    /// When the next look at the viewers' lines is due.
+    look: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -68,11 +78,12 @@ struct Viewer {
     audio: Option<Renumber>,
     video: Option<Gate>,
     requests: Allowance,
+    quality: Quality,
 }
 
 impl Stream {
     /// A stream without packets and viewers.
-    pub fn new() -> Self {
+    pub fn new(now: Instant) -> Self {
         Self {
             audio: None,
             video: None,
@@ -84,10 +95,13 @@ impl Stream {
             viewers: Vec::new(),
             replay: None,
             allowed: None,
+            rate: Rate::new(now),
+            needed: 0,
+            look: None,
         }
     }
 
-    /// A publisher begins with these tracks, and may send at most so many bits per second.
+    /// A publisher begins with these tracks. `bits` is the limit of its bit rate, per second.
     pub fn begin(
         &mut self,
         audio: Option<AudioTrack>,
@@ -114,7 +128,8 @@ impl Stream {
     ) {
         let audio = self.audio.filter(|_| wants_audio).map(|track| Renumber::new(first, track.clock_rate));
         let video = (wants_video && self.video.is_some()).then(|| Gate::new(first));
-        let mut viewer = Viewer { key, audio, video, requests: Allowance::new(now) };
+        let mut viewer =
+            Viewer { key, audio, video, requests: Allowance::new(now), quality: Quality::new(now) };
         let is_long = self.cache.span() > LONG;
         let mut needs_key_frame = false;
         if let Some(gate) = &mut viewer.video {
@@ -144,6 +159,8 @@ impl Stream {
         if self.allowed.as_mut().is_some_and(|allowed| !allowed.take(bits, now)) {
             return false;
         }
+        self.rate.add(packet.payload.len());
+        self.look.get_or_insert(now + LOOK);
         match kind {
             Kind::Audio => self.receive_audio(packet, now, out),
             Kind::Video => self.receive_video(packet, now, out),
@@ -181,6 +198,7 @@ impl Stream {
         if self.cache.is_filling() && self.unanswered.is_none() {
             self.ask(now);
         }
+        let is_key = self.cache.start().is_some_and(|start| start.time == packet.time);
         for viewer in &mut self.viewers {
             let Some(gate) = &mut viewer.video else { continue };
             match result {
@@ -188,7 +206,7 @@ impl Stream {
                 Cached::Continued => {}
                 Cached::Overflowed => gate.lose_cache(),
             }
-            if let Some(numbers) = gate.pass(packet, now) {
+            if let Some(numbers) = gate.pass(packet, is_key, now) {
                 out.forward(viewer.key, Kind::Video, numbers, packet);
             }
         }
@@ -254,6 +272,36 @@ impl Stream {
         }
     }
 
+    /// A viewer's line carries this many bits per second.
+    pub fn estimated(&mut self, key: Key, bits: u64) {
+        if let Some(viewer) = self.viewers.iter_mut().find(|viewer| viewer.key == key) {
+            viewer.quality.estimated(bits);
+        }
+    }
+
+    /// The bits per second of all tracks.
+    pub fn needed(&self) -> u64 {
+        self.needed
+    }
+
+    /// Sends key frames only to viewers whose line is too slow.
+    fn look(&mut self, now: Instant) {
+        self.needed = self.rate.measure(now);
+        let mut is_wanted = false;
+        for viewer in &mut self.viewers {
+            let Some(gate) = &mut viewer.video else { continue };
+            if let Some(is_thin) = viewer.quality.update(self.needed, now) {
+                gate.set_thin(is_thin);
+                is_wanted = true;
+            }
+        }
+        if is_wanted {
+            self.ask(now);
+        }
+        // Without packets there is nothing to compare with.
+        self.look = (self.needed > 0).then(|| now + LOOK);
+    }
+
     /// Sends the next cached packets to the viewers that are behind.
     fn replay(&mut self, now: Instant, out: &mut impl Outlet) {
         let mut next: Option<Instant> = None;
@@ -273,7 +321,7 @@ impl Stream {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn deadline(&self) -> Option<Instant> {
-        [self.replay, self.requests.deadline()].into_iter().flatten().min()
+        [self.replay, self.look, self.requests.deadline()].into_iter().flatten().min()
     }
 
     /// Does what is due. True: ask the publisher for a key frame.
@@ -281,13 +329,10 @@ impl Stream {
         if self.replay.is_some_and(|at| at <= now) {
             self.replay(now, out);
         }
+        if self.look.is_some_and(|at| at <= now) {
+            self.look(now);
+        }
         self.requests.is_due(now)
-    }
-}
-
-impl Default for Stream {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -322,7 +367,7 @@ mod tests {
     }
 
     fn stream(now: Instant) -> Stream {
-        let mut stream = Stream::new();
+        let mut stream = Stream::new(now);
         stream.begin(Some(AudioTrack { clock_rate: 48_000 }), Some(VideoCodec::Vp8), None, now);
         stream
     }
@@ -490,6 +535,29 @@ mod tests {
         let accepted =
             (0..100).take_while(|_| stream.receive(Kind::Video, &large, start, &mut Sent::default())).count();
         assert_eq!(accepted, 20);
+    }
+
+    #[test]
+    fn a_viewer_on_a_slow_line_gets_sound_and_key_frames_and_the_others_everything() {
+        let start = Instant::now();
+        let (mut stream, mut sent) = (running(start, 0), Sent::default());
+        for key in [1, 2] {
+            stream.add(key, true, true, 0, start, &mut sent);
+            stream.estimated(key, if key == 1 { 20_000 } else { 10_000_000 });
+        }
+        let mut asked = 0;
+        for frame in 1..=300_u64 {
+            let now = start + Duration::from_millis(frame * 33);
+            let payload = [if frame % 150 == 0 { KEY_FRAME } else { FRAME }, &[0; 500]].concat();
+            stream.receive(Kind::Video, &video(frame, &payload), now, &mut sent);
+            stream.receive(Kind::Audio, &packet(frame, frame as u32), now, &mut sent);
+            asked += settle(&mut stream, now, &mut sent);
+        }
+        let of = |key, kind| sent.0.iter().filter(|sent| sent.0 == key && sent.1 == kind).count();
+        assert_eq!((of(1, Kind::Audio), of(2, Kind::Audio)), (300, 300));
+        assert_eq!(of(2, Kind::Video), 301);
+        assert!((2..80).contains(&of(1, Kind::Video)), "{}", of(1, Kind::Video));
+        assert!(asked > 0, "a picture for the slow viewer");
     }
 
     #[test]

@@ -42,6 +42,27 @@ struct World {
     messages: Vec<FromNode>,
     now: Instant,
     ports: u16,
+    lines: BTreeMap<SocketAddr, Line>,
+}
+
+/// A line to a client with a rate in bits per second, and a queue of 300 ms.
+struct Line {
+    rate: f64,
+    free: Instant,
+    queue: VecDeque<(Instant, Vec<u8>)>,
+    dropped: usize,
+}
+
+impl Line {
+    fn push(&mut self, datagram: Vec<u8>, now: Instant) {
+        let start = self.free.max(now);
+        if start - now > Duration::from_millis(300) {
+            self.dropped += 1;
+            return;
+        }
+        self.free = start + Duration::from_secs_f64(8.0 * datagram.len() as f64 / self.rate);
+        self.queue.push_back((self.free, datagram));
+    }
 }
 
 fn node() -> SocketAddr {
@@ -68,6 +89,7 @@ impl World {
             messages: Vec::new(),
             now: Instant::now(),
             ports: 1000,
+            lines: BTreeMap::new(),
         }
     }
 
@@ -164,7 +186,21 @@ impl World {
             }
         }
         self.engine.flush(now, &mut self.sent);
+        for (address, line) in &mut self.lines {
+            while line.queue.front().is_some_and(|(at, _)| *at <= now) {
+                let Some((_, datagram)) = line.queue.pop_front() else { break };
+                let client = self.clients.values_mut().find(|client| client.address == *address).unwrap();
+                client.receive(&datagram, now);
+                for datagram in client.poll(now) {
+                    self.engine.handle_datagram(*address, node(), &datagram, now, &mut self.sent);
+                }
+            }
+        }
         while let Some((destination, datagram)) = self.sent.0.pop_front() {
+            if let Some(line) = self.lines.get_mut(&destination) {
+                line.push(datagram, now);
+                continue;
+            }
             let Some(client) = self.clients.values_mut().find(|client| client.address == destination) else {
                 continue;
             };
@@ -182,6 +218,23 @@ impl World {
         for frame in frames {
             let now = self.now;
             self.at(name).send(Kind::Video, 3000 * frame, true, payload, now);
+            self.run_for(Duration::from_millis(33));
+        }
+    }
+
+    /// Sends sound, and video of 1.2 Mbit/s with a key frame every 5 s and whenever one is requested.
+    fn stream(&mut self, name: &'static str, frames: std::ops::Range<u32>) {
+        let mut answered = self.clients[name].key_frame_requests;
+        for frame in frames {
+            let now = self.now;
+            let requests = self.clients[name].key_frame_requests;
+            let is_key = requests > answered || frame % 150 == 0;
+            let payload = [if is_key { KEY_FRAME } else { FRAME }, &[0; 1000]].concat();
+            answered = requests;
+            for _ in 0..5 {
+                self.at(name).send(Kind::Video, 3000 * frame, false, &payload, now);
+            }
+            self.at(name).send(Kind::Audio, 1600 * frame, false, b"sound", now);
             self.run_for(Duration::from_millis(33));
         }
     }
@@ -300,6 +353,7 @@ fn a_viewer_gets_a_lost_packet_again() {
     world.sent.0.retain(|(to, _)| *to != world.clients["one"].address);
     world.frames("studio", 2..4, FRAME);
     world.run_until(|world| world.payloads("one").contains(&&b"\x10\x01lost"[..]));
+    assert!(world.engine.statistics().retransmitted >= 1);
 }
 
 #[test]
@@ -435,6 +489,36 @@ fn nothing_is_left_when_the_server_is_lost() {
 }
 
 #[test]
+fn a_slow_line_keeps_its_sound_and_costs_no_other_viewer_anything() {
+    let mut world = World::new();
+    world.publish("studio", "a", BOTH);
+    world.frames("studio", 0..1, KEY_FRAME);
+    for name in ["fast", "slow"] {
+        world.watch(name, "a");
+    }
+    let line = Line { rate: 400_000.0, free: world.now, queue: VecDeque::new(), dropped: 0 };
+    world.lines.insert(world.clients["slow"].address, line);
+    world.stream("studio", 1..300);
+    let dropped = world.lines.values().map(|line| line.dropped).sum::<usize>();
+    world.clients.values_mut().for_each(|client| client.received.clear());
+    world.stream("studio", 300..600);
+    let sounds = |name: &str| world.payloads(name).iter().filter(|it| **it == b"sound").count();
+    assert_eq!((world.payloads("fast").len(), sounds("fast")), (300 * 6, 300));
+    assert!(sounds("slow") >= 295, "{} of 300", sounds("slow"));
+    let pictures = world.payloads("slow").len() - sounds("slow");
+    assert!((1..300).contains(&pictures), "{pictures} of {}", 300 * 5);
+    let dropped = world.lines.values().map(|line| line.dropped).sum::<usize>() - dropped;
+    assert!(dropped < 100, "{dropped} packets more than the line carries");
+
+    // The line gets faster: all pictures again.
+    world.lines.clear();
+    world.stream("studio", 600..1500);
+    world.at("slow").received.clear();
+    world.stream("studio", 1500..1530);
+    assert_eq!(world.payloads("slow").len(), 30 * 6);
+}
+
+#[test]
 fn a_gap_of_the_publisher_stays_a_gap() {
     let mut world = World::new();
     world.publish("studio", "a", &[Kind::Video]);
@@ -444,4 +528,6 @@ fn a_gap_of_the_publisher_stays_a_gap() {
     world.frames("studio", 1..2, FRAME);
     let seqs: Vec<u64> = world.clients["one"].received.iter().map(|packet| packet.seq).collect();
     assert_eq!(seqs[1] - seqs[0], 2);
+    world.run_until(|world| world.engine.statistics().lost_out == 1);
+    assert_eq!(world.engine.statistics().lost_in, 1);
 }

@@ -33,7 +33,7 @@ pub struct Full<'a> {
 }
 
 impl Batch {
-    /// An empty batch of at most so many datagrams.
+    /// An empty batch of at most `max_count` datagrams.
     pub fn new(max_count: usize) -> Self {
         Self {
             path: None,

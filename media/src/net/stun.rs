@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_names_nobody() {
+    fn other_datagrams_name_no_connection() {
         let no_colon = request(&[(USERNAME, b"ours")]);
         let not_text = request(&[(USERNAME, &[0xff, b':', 0xff])]);
         let mut answer = request(&[(USERNAME, b"ours:theirs")]);

@@ -6,6 +6,8 @@ mod sdp;
 mod stack;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use formats::Formats;
 pub use peer::{Broken, Event, Peer, Transmit};

@@ -8,6 +8,7 @@ use std::{
 
 use str0m::{
     Candidate, IceConnectionState, Input, Output, Rtc,
+    bwe::{Bitrate, BweKind},
     change::{SdpAnswer, SdpOffer, SdpPendingOffer},
     media::{KeyframeRequestKind, Mid, Pt},
     net::{DatagramRecv, Protocol, Receive},
@@ -30,15 +31,31 @@ use crate::core::{
 pub(super) enum Side {
     /// The client sends.
     Publisher,
-    /// The client receives.
-    Viewer,
+    /// The client receives a stream that needs this many bits per second.
+    Viewer { needed: u64 },
 }
 
 impl Side {
     pub(super) fn usage(self) -> Use {
         match self {
             Self::Publisher => Use::Sends,
-            Self::Viewer => Use::Receives,
+            Self::Viewer { .. } => Use::Receives,
+        }
+    }
+
+    /// Whether media flow in our direction on an m-line.
+    pub(super) fn takes(self, line: &sdp::Line<'_>) -> bool {
+        match self {
+            Self::Publisher => line.sends,
+            Self::Viewer { .. } => line.receives,
+        }
+    }
+
+    /// What a viewer's line is believed to carry before there is feedback, in bits per second.
+    pub(super) fn first_estimate(self) -> Option<u64> {
+        match self {
+            Self::Publisher => None,
+            Self::Viewer { needed } => Some((needed.saturating_mul(3) / 2).max(3_000_000)),
         }
     }
 }
@@ -52,6 +69,10 @@ pub enum Event {
     Media(Kind, Packet),
     /// A viewer asks for a key frame.
     KeyFrameWanted,
+    /// The client's line carries this many bits per second, says transport-wide feedback.
+    Estimate(u64),
+    /// The viewer has reported this many more packets as lost.
+    Lost(u64),
     /// Nothing came from the client for 15 s.
     PathLost,
     /// The client is back.
@@ -87,9 +108,12 @@ pub enum Broken {
 pub struct Peer {
     rtc: Rtc,
     side: Side,
+    formats: Formats,
     lines: Vec<Line>,
     pending: Option<Pending>,
     clock: Clock,
+    /// The bits per second that the estimate is to reach.
+    wanted: u64,
 }
 
 /// An m-line that carries media.
@@ -101,6 +125,8 @@ struct Line {
     number: Option<Pt>,
     /// The clock rate of its timestamps, in Hz.
     rate: u32,
+    /// The packets that the viewer has reported as lost.
+    lost: u64,
 }
 
 /// Our offer, while there is no answer.
@@ -122,10 +148,23 @@ impl Peer {
         now: Instant,
     ) -> Self {
         let rate = |kind| formats.of(kind).map_or(90_000, |spec| spec.clock_rate.get());
-        let lines =
-            mids.into_iter().map(|(kind, mid)| Line { kind, mid, number: None, rate: rate(kind) }).collect();
-        let mut peer = Self { rtc, side, lines, pending: pending.map(Pending), clock: Clock::new(now) };
+        let lines = mids
+            .into_iter()
+            .map(|(kind, mid)| Line { kind, mid, number: None, rate: rate(kind), lost: 0 })
+            .collect();
+        let mut peer = Self {
+            rtc,
+            side,
+            formats,
+            lines,
+            pending: pending.map(Pending),
+            clock: Clock::new(now),
+            wanted: 0,
+        };
         peer.learn_numbers();
+        if let Side::Viewer { needed } = side {
+            let _ = peer.want(needed);
+        }
         peer
     }
 
@@ -142,6 +181,10 @@ impl Peer {
                 .iter()
                 .find(|it| numbers.contains(&it.pt()) && is_of_kind(it.spec().codec))
                 .map(|it| it.pt());
+            // The core decides what a line gets, and never waits with a packet.
+            if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(line.mid, None) {
+                stream.set_unpaced(true);
+            }
         }
     }
 
@@ -158,12 +201,16 @@ impl Peer {
     /// Answers a later offer of the client: an ICE restart. The m-lines keep their use.
     pub fn renegotiate(&mut self, offer: &str) -> Result<String, Refused> {
         let lines = sdp::lines(offer);
-        let is_used = |mid: &str| self.lines.iter().any(|line| line.mid == Mid::from(mid));
-        let uses: Vec<(usize, Use)> = lines
-            .iter()
-            .map(|line| (line.index, if is_used(line.mid) { self.side.usage() } else { Use::Nothing }))
-            .collect();
-        let offer = sdp::with_directions(offer, &uses);
+        let is_used = |line: &sdp::Line<'_>| {
+            self.side.takes(line) && self.lines.iter().any(|known| known.mid == Mid::from(line.mid))
+        };
+        // A client that wants another codec has to begin a new session.
+        if lines.iter().any(|line| is_used(line) && !self.formats.match_line(line)) {
+            return Err(Refused::NoCodec);
+        }
+        let usage = |line| if is_used(line) { self.side.usage() } else { Use::Nothing };
+        let uses: Vec<(usize, Use)> = lines.iter().map(|line| (line.index, usage(line))).collect();
+        let offer = sdp::prepared(offer, &uses);
         let answer = guarded(|| {
             let offer = SdpOffer::from_sdp_string(&offer).map_err(|_| Refused::Invalid)?;
             self.rtc.sdp_api().accept_offer(offer).map_err(|_| Refused::Invalid)
@@ -202,7 +249,7 @@ impl Peer {
         contents: &[u8],
         now: Instant,
     ) -> Result<(), Broken> {
-        // Anybody may send anything to the port.
+        // Any host may send any bytes to the port.
         let Ok(contents) = DatagramRecv::try_from(contents) else { return Ok(()) };
         let input = Input::Receive(now, Receive { proto: Protocol::Udp, source, destination, contents });
         intact(|| self.rtc.handle_input(input).map_err(|_| Broken::Failed))
@@ -243,9 +290,28 @@ impl Peer {
         })
     }
 
+    /// The bits per second that this viewer would get on a fast line: the estimate is to reach them.
+    pub fn want(&mut self, bits: u64) -> Result<(), Broken> {
+        // Some more, so that a line that is just fast enough is known as such.
+        let bits = bits.saturating_mul(5) / 4;
+        if bits.abs_diff(self.wanted) <= self.wanted / 4 {
+            return Ok(());
+        }
+        self.wanted = bits;
+        intact(|| {
+            self.rtc.bwe().set_bitrate(Bitrate::ZERO, bits.into());
+            Ok(())
+        })
+    }
+
     /// Says goodbye: the next [`Self::poll`] has the last datagrams.
     pub fn close(&mut self) -> Result<(), Broken> {
         intact(|| self.rtc.close().map_err(|_| Broken::Failed))
+    }
+
+    /// Whether it is the estimate that the library was given: a client without feedback has no other one.
+    fn is_first_estimate(&self, event: &Event) -> bool {
+        matches!(event, Event::Estimate(bits) if Some(*bits) == self.side.first_estimate())
     }
 
     /// Takes what happened and what is to be sent, until nothing is left. Returns when [`Self::handle_timeout`] is due.
@@ -265,7 +331,8 @@ impl Peer {
                         contents: &transmit.contents,
                     }),
                     Output::Event(event) => {
-                        events.extend(translate(&self.lines, &mut self.clock, event, now))
+                        let event = translate(&mut self.lines, &mut self.clock, event, now);
+                        events.extend(event.filter(|event| !self.is_first_estimate(event)));
                     }
                 }
             }
@@ -273,13 +340,22 @@ impl Peer {
     }
 }
 
-fn translate(lines: &[Line], clock: &mut Clock, event: str0m::Event, now: Instant) -> Option<Event> {
+fn translate(lines: &mut [Line], clock: &mut Clock, event: str0m::Event, now: Instant) -> Option<Event> {
     Some(match event {
         str0m::Event::Connected => Event::Connected,
         str0m::Event::IceConnectionStateChange(IceConnectionState::Disconnected) => Event::PathLost,
         str0m::Event::IceConnectionStateChange(state) if state.is_connected() => Event::PathBack,
         str0m::Event::Closed => Event::Closed,
         str0m::Event::KeyframeRequest(_) => Event::KeyFrameWanted,
+        str0m::Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
+            Event::Estimate(estimate.as_u64())
+        }
+        str0m::Event::MediaEgressStats(stats) => {
+            let line = lines.iter_mut().find(|line| line.mid == stats.mid)?;
+            let (before, lost) = (line.lost, stats.remote?.packets_lost);
+            line.lost = lost.max(before);
+            Event::Lost(line.lost - before)
+        }
         str0m::Event::RtpPacket(packet) => {
             let line = lines.iter().find(|line| line.number == Some(packet.header.payload_type))?;
             Event::Media(line.kind, convert(packet, line.rate, clock, now))

@@ -97,17 +97,29 @@ pub(super) enum Use {
     Nothing,
 }
 
-/// The offer with these directions of its m-lines. Others stay as they are.
-pub(super) fn with_directions(sdp: &str, uses: &[(usize, Use)]) -> String {
+/// The offer as the library takes it: with these directions of its m-lines (others stay as they are), and with the mids of
+/// the bundle in the order of the m-lines, which other peers need not keep.
+pub(super) fn prepared(sdp: &str, uses: &[(usize, Use)]) -> String {
     let mut out = String::with_capacity(sdp.len() + 32);
     for (at, section) in sections(sdp).enumerate() {
         let index = at.checked_sub(1);
         match uses.iter().find(|(line, _)| Some(*line) == index) {
             Some((_, usage)) => out.push_str(&directed(section, *usage)),
+            None if index.is_none() => out.push_str(&bundled_in_order(section, sdp)),
             None => out.push_str(section),
         }
     }
     out
+}
+
+/// The session part with its bundle in the order of the m-lines.
+fn bundled_in_order<'a>(session: &'a str, sdp: &str) -> Cow<'a, str> {
+    const BUNDLE: &str = "a=group:BUNDLE ";
+    let Some(line) = session.lines().find(|line| line.starts_with(BUNDLE)) else { return session.into() };
+    let mut mids: Vec<&str> = line.split_ascii_whitespace().skip(1).collect();
+    let order: Vec<&str> = sdp.lines().filter_map(|line| line.strip_prefix("a=mid:")).collect();
+    mids.sort_by_key(|mid| order.iter().position(|other| other == mid));
+    session.replacen(line, &format!("{BUNDLE}{}", mids.join(" ")), 1).into()
 }
 
 fn directed(section: &str, usage: Use) -> Cow<'_, str> {
@@ -154,12 +166,18 @@ mod tests {
 
     #[test]
     fn directions_are_replaced_where_they_are_asked_for() {
-        let changed = with_directions(OFFER, &[(0, Use::Sends), (2, Use::Nothing)]);
+        let changed = prepared(OFFER, &[(0, Use::Sends), (2, Use::Nothing)]);
         let lines = lines(&changed);
         assert_eq!((lines[0].sends, lines[0].receives), (true, false));
         assert_eq!((lines[1].sends, lines[1].receives), (false, false));
         assert_eq!(changed.matches("a=sendrecv").count() + changed.matches("a=recvonly").count(), 0);
-        assert_eq!(with_directions(OFFER, &[]), OFFER);
+        assert_eq!(prepared(OFFER, &[]), OFFER);
+    }
+
+    #[test]
+    fn the_bundle_gets_the_order_of_the_lines() {
+        let other = OFFER.replace("BUNDLE 0 1 2", "BUNDLE 2 0 1");
+        assert_eq!(prepared(&other, &[]), OFFER);
     }
 
     #[test]
@@ -172,7 +190,7 @@ mod tests {
         #[test]
         fn no_text_causes_a_panic(text in "(\\PC|\r|\n|m=|a=|audio 9 x 1){0,80}") {
             let indices: Vec<_> = lines(&text).iter().map(|line| (line.index, Use::Sends)).collect();
-            with_directions(&text, &indices);
+            prepared(&text, &indices);
         }
     }
 }

@@ -8,6 +8,7 @@ use std::{
 
 use str0m::{
     Candidate, Rtc, RtcConfig,
+    bwe::Bitrate,
     change::SdpOffer,
     config::DtlsCert,
     crypto,
@@ -23,8 +24,10 @@ use super::{
 };
 use crate::core::packet::Kind;
 
-/// The packets of video that a viewer can get again.
-const RESEND_PACKETS: usize = 512;
+/// The packets of video that a viewer can get again: some hundred bytes for each, besides the shared payload.
+const RESEND_PACKETS: usize = 256;
+/// The time between two looks at what a viewer has lost.
+const STATISTICS: Duration = Duration::from_secs(5);
 /// The longest offer.
 const MAX_DESCRIPTION: usize = 256 * 1024;
 
@@ -74,8 +77,14 @@ impl Stack {
         Ok((peer, answer, formats))
     }
 
-    /// Answers a viewer's offer with the stream's codecs.
-    pub fn viewer(&self, offer: &str, formats: Formats, now: Instant) -> Result<(Peer, String), Refused> {
+    /// Answers a viewer's offer with the stream's codecs. `needed` are the bits per second of the stream.
+    pub fn viewer(
+        &self,
+        offer: &str,
+        formats: Formats,
+        needed: u64,
+        now: Instant,
+    ) -> Result<(Peer, String), Refused> {
         let lines = read(offer)?;
         let mut used: Vec<&Line<'_>> = Vec::new();
         for line in &lines {
@@ -84,13 +93,13 @@ impl Stack {
                 used.push(line);
             }
         }
-        self.answer(offer, &lines, &used, Side::Viewer, formats, now)
+        self.answer(offer, &lines, &used, Side::Viewer { needed }, formats, now)
     }
 
     /// An offer to a viewer.
-    pub fn offer(&self, formats: Formats, now: Instant) -> Result<(Peer, String), Refused> {
+    pub fn offer(&self, formats: Formats, needed: u64, now: Instant) -> Result<(Peer, String), Refused> {
         guarded(|| {
-            let mut rtc = self.rtc(formats.config(), now);
+            let mut rtc = self.rtc(Side::Viewer { needed }, formats.config(), now);
             let mut changes = rtc.sdp_api();
             let mut lines = Vec::new();
             for (kind, media) in [(Kind::Audio, MediaKind::Audio), (Kind::Video, MediaKind::Video)] {
@@ -100,7 +109,10 @@ impl Stack {
                 }
             }
             let (offer, pending) = changes.apply().ok_or(Refused::NoCodec)?;
-            Ok((Peer::new(rtc, Side::Viewer, formats, lines, Some(pending), now), offer.to_sdp_string()))
+            Ok((
+                Peer::new(rtc, Side::Viewer { needed }, formats, lines, Some(pending), now),
+                offer.to_sdp_string(),
+            ))
         })
     }
 
@@ -121,18 +133,20 @@ impl Stack {
             .iter()
             .map(|line| (line.index, if is_used(line) { side.usage() } else { Use::Nothing }))
             .collect();
-        let offer = sdp::with_directions(offer, &uses);
+        let offer = sdp::prepared(offer, &uses);
         let mids = used.iter().map(|line| (line.kind, line.mid.into())).collect();
         guarded(|| {
-            let mut rtc = self.rtc(formats.config(), now);
+            let mut rtc = self.rtc(side, formats.config(), now);
             let offer = SdpOffer::from_sdp_string(&offer).map_err(|_| Refused::Invalid)?;
             let answer = rtc.sdp_api().accept_offer(offer).map_err(|_| Refused::Invalid)?;
             Ok((Peer::new(rtc, side, formats, mids, None, now), answer.to_sdp_string()))
         })
     }
 
-    fn rtc(&self, codecs: CodecConfig, now: Instant) -> Rtc {
+    fn rtc(&self, side: Side, codecs: CodecConfig, now: Instant) -> Rtc {
         let mut config = RtcConfig::new()
+            .enable_bwe(side.first_estimate().map(Bitrate::from))
+            .set_stats_interval(side.first_estimate().map(|_| STATISTICS))
             .set_ice_lite(true)
             .set_rtp_mode(true)
             .set_dtls_cert(self.certificate.clone())
