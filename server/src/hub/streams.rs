@@ -185,7 +185,8 @@ impl Hub {
             self.replace(conn, &publisher, name, effects)?;
         }
         if let Some(stream) = self.streams.get(name) {
-            return Ok(stream.node);
+            let is_full = self.nodes.get(&stream.node).is_none_or(|node| node.is_full(Use::Publish));
+            return if is_full { Err(Refusal::NoCapacity) } else { Ok(stream.node) };
         }
         let free = self.nodes.iter().filter(|(_, node)| !node.is_draining && !node.is_full(Use::Publish));
         let best = free.min_by(|(_, one), (_, other)| one.load().total_cmp(&other.load()));

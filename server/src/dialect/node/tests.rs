@@ -139,6 +139,26 @@ fn streams_are_placed_by_load_and_viewers_follow() {
 }
 
 #[test]
+fn a_publisher_that_comes_back_finds_its_viewers_or_no_place() {
+    let mut net = Net::default();
+    let (full, _other) = (attach(&mut net, "full", 1, 9), attach(&mut net, "other", 1, 9));
+    let (first, _) = published(&mut net, full, "s");
+    let plays = viewer(&mut net, "s");
+    net.leave(first);
+    net.heard(full);
+    let again = publisher(&mut net, "s");
+    assert_eq!(net.json(full)[0]["type"], "publish", "at the node of its viewers");
+    net.leave(again);
+    for stream in ["t", "u"] {
+        publisher(&mut net, stream);
+    }
+    let late = publisher(&mut net, "s");
+    assert_eq!(refusal(&mut net, late), Refusal::NoCapacity, "its viewers are at a node that is full");
+    assert!(!net.http(plays).is_over());
+    net.hub.check();
+}
+
+#[test]
 fn a_node_gets_no_more_viewers_than_it_carries() {
     let mut net = Net::default();
     let node = attach(&mut net, "n", 1, 1);
