@@ -17,6 +17,7 @@ import { readParameters } from "./parameters.js";
 import { Peer, openConnections } from "./peer.js";
 import { readQuality } from "./quality.js";
 import { HIDDEN_MS, Saver } from "./saver.js";
+import { Session } from "./session.js";
 import { MutedTalk, PushToTalk } from "./talk.js";
 import { deviceText, isGood, lamp, noticeText, shown, statusText, topicOf } from "./texts.js";
 import { Ui } from "./ui.js";
@@ -44,6 +45,7 @@ class App {
   /** How many peers share the camera. */ shares = 0;
   showsStats = parameters.figures;
   awake = new Awake();
+  session = new Session((action) => this.#press(action));
   saver = new Saver(parameters.saves);
   /** @type {string | null} The peer that this page watches: it is called again when it is gone. */ watched = null;
   again = new Again();
@@ -77,9 +79,11 @@ class App {
       viewed: () => this.#viewed(),
       improve: (quality) => void this.#improve(quality),
       talk: (on) => this.#talk(on),
+      useKeys: (used) => remember("keys", used ? "on" : "off"),
     }, { quality, shares: Outgoing.isPossible && !parameters.watches });
     this.operators = new Operators(this.ui.panel, (uid) => this.#nameOf(uid));
     if (parameters.watches) this.ui.watch();
+    this.ui.viewing.usesKeys = recall("keys") !== "off";
     this.ui.controls.setOpen("stats", this.showsStats);
     this.ui.lobby.setNameError("");
     this.#mediaChanged();
@@ -264,6 +268,8 @@ class App {
     if (!this.ui) return; // still being made
     this.ui.updateMedia(this.outgoing, this.asking);
     this.#tellDevices();
+    const { audio, video } = this.media.slots;
+    this.session.update(audio.on && audio.track !== null, video.track !== null);
     for (const peer of this.peers.values()) void peer.updateTracks();
   }
 
@@ -297,6 +303,7 @@ class App {
     const { audio } = this.media.slots;
     const changes = on ? this.pushToTalk.press(audio.track !== null && !audio.on && this.#stage() !== null) : this.pushToTalk.release();
     if (changes) void this.media.turn("audio", on);
+    return this.pushToTalk.pushes;
   }
 
   /** @param {import("./media.js").Kind} kind @param {string} device */
@@ -372,6 +379,7 @@ class App {
     this.ui.showStage(this.#stage());
     this.ui.setAlone(this.#aloneText());
     this.awake.keep(this.#stage() !== null);
+    this.session.show(this.#stage() !== null, !parameters.watches);
     if (!this.#stage()) this.outgoing.stop();
     this.#callAgain();
   }
