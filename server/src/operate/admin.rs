@@ -65,9 +65,12 @@ fn api(app: &App, method: &Method, path: &str) -> Answer {
         (&Method::GET, "peers", "") => json_answer(StatusCode::OK, &json!(switchboard.peers())),
         (&Method::GET, "sessions", "") => json_answer(StatusCode::OK, &json!(switchboard.sessions())),
         (&Method::GET, "rooms", "") => json_answer(StatusCode::OK, &json!(switchboard.rooms())),
+        (&Method::GET, "streams", "") => json_answer(StatusCode::OK, &json!(switchboard.streams())),
+        (&Method::GET, "nodes", "") => json_answer(StatusCode::OK, &json!(switchboard.nodes())),
         (&Method::DELETE, "peers", uid) => done("peer", uid, switchboard.disconnect(uid)),
         (&Method::DELETE, "rooms", room) => done("room", room, switchboard.close_room(room)),
-        (_, "peers" | "sessions" | "rooms", _) => {
+        (&Method::DELETE, "streams", stream) => done("stream", stream, switchboard.end_stream(stream)),
+        (_, "peers" | "sessions" | "rooms" | "streams" | "nodes", _) => {
             text(StatusCode::METHOD_NOT_ALLOWED, "only GET and DELETE\n")
         }
         _ => text(StatusCode::NOT_FOUND, "not found\n"),

@@ -2,6 +2,7 @@
 //!
 //! Counters are updated when events happen; current values are computed for each scrape.
 
+mod media;
 mod webhook;
 
 use std::sync::atomic::AtomicU64;
@@ -12,7 +13,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use self::media::MediaMetrics;
 pub use self::webhook::{Counted, Outcome, WebhookMetrics};
+use callbin_protocol::node::Stats;
+
 use crate::{delivery::payload::Kind, dialect::Dialect, hub::Counts};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -69,6 +73,7 @@ pub struct Metrics {
     pub offer_to_answer: Histogram,
     /// Questions to the webhook.
     pub webhook: WebhookMetrics,
+    media: MediaMetrics,
     dialect_connections: Family<DialectLabel, Gauge>,
     dialect_calls: Family<CallLabels, Counter>,
     certificate_expiry: Family<NoLabels, Gauge>,
@@ -88,6 +93,8 @@ struct Traffic {
 pub struct Snapshot {
     /// Numbers of connections, peers, sessions and rooms.
     pub counts: Counts,
+    /// What all media nodes have counted.
+    pub media: Stats,
     /// Connections by dialect.
     pub dialects: [(Dialect, usize); Dialect::ALL.len()],
     /// Bytes queued for all peers.
@@ -102,8 +109,17 @@ pub struct Snapshot {
 
 impl Default for Snapshot {
     fn default() -> Self {
-        let (counts, dialects) = (Counts::default(), Dialect::ALL.map(|dialect| (dialect, 0)));
-        Self { counts, dialects, queued_bytes: 0, longest_queue: 0, queue_budget: 0, queue_budget_used: 0 }
+        let (counts, media) = (Counts::default(), Stats::default());
+        let dialects = Dialect::ALL.map(|dialect| (dialect, 0));
+        Self {
+            counts,
+            media,
+            dialects,
+            queued_bytes: 0,
+            longest_queue: 0,
+            queue_budget: 0,
+            queue_budget_used: 0,
+        }
     }
 }
 
@@ -145,6 +161,7 @@ impl Default for Metrics {
         let help = "Calls accepted, by the dialects of caller and callee";
         let dialect_calls = register(&mut registry, "dialect_calls", help, Family::default());
         let webhook = WebhookMetrics::register(&mut registry);
+        let media = MediaMetrics::register(&mut registry);
         let certificate_expiry = Family::<NoLabels, Gauge>::default();
         let help = "When the certificate in use expires, in seconds since 1970";
         let name = "certificate_expiry_timestamp";
@@ -183,6 +200,7 @@ impl Default for Metrics {
             unanswered_offers,
             offer_to_answer,
             webhook,
+            media,
             dialect_connections,
             dialect_calls,
             certificate_expiry,
@@ -243,6 +261,7 @@ impl Metrics {
         set(&self.peers, now.counts.peers);
         set(&self.sessions, now.counts.sessions);
         set(&self.rooms, now.counts.rooms);
+        self.media.set(now.counts, now.media);
         set(&self.queued_bytes, now.queued_bytes);
         set(&self.longest_queue, now.longest_queue);
         set(&self.queue_budget, now.queue_budget);
@@ -266,8 +285,11 @@ mod tests {
         metrics.count_message(Kind::Ice, 5);
         metrics.count_refusal("no such thing");
         metrics.count_call(Dialect::Antmedia, Dialect::Text);
-        let counts = Counts { peers: 7, ..Counts::default() };
-        let text = metrics.render(Snapshot { counts, ..Snapshot::default() }, true);
+        let counts = Counts { peers: 7, streams: 2, ..Counts::default() };
+        let media = Stats { packets_out: 9, ..Stats::default() };
+        let now = Snapshot { counts, media, ..Snapshot::default() };
+        metrics.render(now, true);
+        let text = metrics.render(now, true);
         for line in [
             "callbin_messages_total{kind=\"Ice\"} 2",
             "callbin_message_bytes_total{kind=\"Ice\"} 15",
@@ -276,6 +298,8 @@ mod tests {
             "callbin_dialect_calls_total{caller=\"antmedia\",callee=\"text\"} 1",
             "callbin_dialect_connections{dialect=\"webrtcsink\"} 0",
             "callbin_peers 7",
+            "callbin_streams 2",
+            "callbin_media_packets_out_total 9",
             "callbin_ready 1",
             "callbin_build_info{version=",
         ] {
