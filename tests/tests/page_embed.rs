@@ -16,7 +16,7 @@ const CALL: &str = "document.querySelector('callbin-call')";
 fn example(server: &Server) -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/embedding.html");
     let text = fs::read_to_string(path).expect("the example");
-    text.replace("https://calls.example.org/", &server.url())
+    text.replace("https://calls.example.org/", server.url())
 }
 
 /// Answers every request with this page, as long as the test runs.
