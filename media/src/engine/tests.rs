@@ -155,24 +155,28 @@ impl World {
         self.run_until(|world| world.messages.contains(&FromNode::Connected { session: session(name) }));
     }
 
-    /// Delivers everything, and lets time pass in steps of a millisecond, until the condition holds.
+    /// Delivers everything, and lets time pass, until the condition holds.
     fn run_until(&mut self, condition: impl Fn(&Self) -> bool) {
         let end = self.now + Duration::from_secs(120);
         while !condition(self) {
             assert!(self.now < end, "messages: {:?}", self.messages);
-            self.step();
+            self.step(end);
         }
     }
 
     fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
-            self.step();
+            self.step(end);
         }
     }
 
-    fn step(&mut self) {
-        self.now += Duration::from_millis(1);
+    /// Lets time pass until something is due, a millisecond at least and until `end` at most.
+    fn step(&mut self, end: Instant) {
+        let clients = self.clients.values().map(|client| client.wake);
+        let lines = self.lines.values().filter_map(|line| line.queue.front().map(|(at, _)| *at));
+        let due = clients.chain(lines).chain(self.engine.deadline()).min().unwrap_or(end);
+        self.now = due.min(end).max(self.now + Duration::from_millis(1));
         let now = self.now;
         if self.engine.deadline().is_some_and(|at| at <= now) {
             self.engine.handle_timeout(now, &mut self.sent);
