@@ -3,7 +3,12 @@
 //! IPv4 and IPv6 are tried side by side (RFC 8305): a family that swallows packets costs a quarter of a second instead
 //! of the whole time limit.
 
-use std::{env, io, net::SocketAddr, pin::pin, time::Duration};
+use std::{
+    env, io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    time::Duration,
+};
 
 use async_io::Timer;
 use async_std::{
@@ -37,6 +42,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// Opens TCP, perhaps through a proxy, and TLS if the address is `wss://`. Sends nothing to the server yet.
 pub async fn connect(address: &Address, trust: &tls::Trust) -> Result<Box<dyn Stream>, Failure> {
+    connect_from(address, trust).await.map(|(stream, _)| stream)
+}
+
+/// Like [`connect`]; also returns our own address of the connection, if it is known.
+pub async fn connect_from(
+    address: &Address,
+    trust: &tls::Trust,
+) -> Result<(Box<dyn Stream>, Option<IpAddr>), Failure> {
     let tcp = match proxy::choose(address, |name| env::var(name).ok()) {
         Ok(Some(proxy)) => through(&proxy, address).await?,
         Ok(None) => tcp(address).await.map_err(|error| unreachable(address, &error))?,
@@ -44,10 +57,11 @@ pub async fn connect(address: &Address, trust: &tls::Trust) -> Result<Box<dyn St
     };
     // A call is set up with many small messages, and each is waited for.
     let _ = tcp.set_nodelay(true);
+    let from = tcp.local_addr().ok().map(|at| at.ip().to_canonical());
     if !address.secure {
-        return Ok(Box::new(tcp));
+        return Ok((Box::new(tcp), from));
     }
-    Ok(Box::new(tls::connect(trust, &address.host, tcp).await?))
+    Ok((Box::new(tls::connect(trust, &address.host, tcp).await?), from))
 }
 
 fn unreachable(address: &Address, error: &io::Error) -> Failure {

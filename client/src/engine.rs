@@ -3,48 +3,47 @@
 //! The engine carries out the effects of each [`Negotiation`]. It hands signals and events to its owner as [`Out`]: a
 //! call and a room differ in how they send and report, not in how a peer works.
 
+mod lookup;
+mod slot;
+mod watch;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    net::{IpAddr, ToSocketAddrs},
-    pin::pin,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
-use async_std::{channel::Sender, future::timeout, task};
+use async_std::{channel::Sender, task};
 use callbin_protocol::{PeerId, Signal};
-use futures_util::{FutureExt, select};
 
+use self::{
+    lookup::{address_of, may_look_up},
+    slot::{Former, Slot},
+};
 use crate::{
-    age::fresh::State,
     agreement::{Applied, Flow, Wishes},
     candidate::{RemoteCandidate, hidden, only_relayed},
     cli::IcePolicy,
     events::Event,
     exit::{ExitCode, Failure},
-    healing::{self, Healing},
+    healing::Healing,
     ice::{IceServers, no_relay},
-    mdns,
     media::{receive::First, source::Source},
     negotiation::{Effect, Input, Milestone, Negotiation, NegotiationFailure, Start},
-    peer::{Inbox, Lasting, Peer, PeerConfig, PeerEvent, Reaper, Voice},
+    peer::{Inbox, Peer, PeerConfig, PeerEvent, Reaper, Voice},
     record::Own,
     sdp::Direction,
-    view::{Seat, View},
+    view::View,
 };
 
-/// Time limit for a lookup: nobody answers for an mDNS name that does not exist.
-const LOOKUP_LIMIT: Duration = Duration::from_secs(3);
 /// The time between two looks at lines, encoders and vanished peers.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A peer that sends media is silent for less than this.
+const ALIVE: Duration = Duration::from_secs(1);
 /// How often peers are arranged by what their paths carry, while there are several.
 const ARRANGE_EVERY: Duration = Duration::from_millis(200);
 /// The time between two looks at the paths of connected peers, and at our own addresses.
 const WATCH_EVERY: Duration = Duration::from_millis(200);
-/// A connection that was replaced is closed this long after the new one is there, even if that shows no picture.
-const SWITCH_LIMIT: Duration = Duration::from_secs(1);
-/// A connected peer has vanished if neither RTP nor RTCP came from it for this long. It is the lifetime of consent to
-/// send (RFC 7675, section 5.1); a network may fail for less.
-const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 
 /// The result of [`Effect::Resolve`]: slot key, generation, m-line index, candidate, address (`None`: not found).
 pub type Lookup = (u64, u64, u32, RemoteCandidate, Option<IpAddr>);
@@ -69,44 +68,6 @@ pub enum Out {
     },
     /// The peer hung up.
     HungUp,
-}
-
-/// One peer.
-#[derive(Debug)]
-struct Slot {
-    uid: Option<PeerId>,
-    negotiation: Negotiation,
-    generation: u64,
-    peer: Option<Peer>,
-    /// The peer's place in the view; it is freed when dropped.
-    seat: Option<Seat>,
-    /// Since when the present pipeline has been connected.
-    up: Option<Instant>,
-    /// The pipeline before this one. It plays until this one does, in case that its path comes back.
-    former: Option<Former>,
-    /// Heals a lost path, if the peer can do that.
-    healing: Option<Healing>,
-    /// Since when the peer has been connected, whatever became of its path.
-    connected: Option<Instant>,
-    /// When its statistics are reported next, while it is connected.
-    next_stats: Option<Instant>,
-    /// When to look next whether pictures come, while it is connected; and whether the last event said that none do.
-    next_picture: Option<Instant>,
-    is_stale: bool,
-    /// Texts that wait for a data channel.
-    to_say: Vec<String>,
-    data_open: bool,
-    /// Data channels that the next pipeline takes over from the last one.
-    channels: Vec<Lasting>,
-    /// Effects that wait for the source, or for ICE servers.
-    waiting: Vec<Effect>,
-}
-
-/// A pipeline that is about to be replaced.
-#[derive(Debug)]
-struct Former {
-    peer: Peer,
-    seat: Option<Seat>,
 }
 
 /// All peers, and the one source they share.
@@ -223,24 +184,8 @@ impl Engine {
     /// Adds a peer and returns its key. The peer may take `ring` longer to answer.
     pub fn open(&mut self, uid: Option<PeerId>, start: Start, polite: bool, ring: Duration) -> u64 {
         let key = self.fresh();
-        let slot = Slot {
-            uid,
-            negotiation: Negotiation::new(polite, self.setup_limit, self.wishes()).with_ring(ring),
-            generation: self.fresh(),
-            peer: None,
-            seat: None,
-            up: None,
-            former: None,
-            healing: None,
-            connected: None,
-            next_stats: None,
-            next_picture: None,
-            is_stale: false,
-            to_say: Vec::new(),
-            data_open: false,
-            channels: Vec::new(),
-            waiting: Vec::new(),
-        };
+        let negotiation = Negotiation::new(polite, self.setup_limit, self.wishes()).with_ring(ring);
+        let slot = Slot::new(uid, negotiation, self.fresh());
         self.slots.insert(key, slot);
         self.input(key, Input::Start(start));
         key
@@ -259,6 +204,21 @@ impl Engine {
             slot.negotiation.heal();
             slot.healing.get_or_insert_with(|| Healing::new(slot.negotiation.is_polite(), limit));
         }
+    }
+
+    /// Replaces the connection to a connected peer by a new one, which we offer, or the peer if we are polite.
+    pub fn renew(&mut self, key: u64, polite: bool) {
+        let now = self.started.elapsed();
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.negotiation.set_polite(polite);
+            slot.healing.iter_mut().for_each(|healing| healing.renew(now, polite));
+        }
+    }
+
+    /// Whether the peer is connected, sends media, and its packets come.
+    pub fn lives(&self, key: u64) -> bool {
+        let silence = self.slots.get(&key).filter(|slot| slot.is_watched()).and_then(Slot::telling_silence);
+        !self.is_lost(key) && silence.is_some_and(|silence| silence < ALIVE)
     }
 
     /// Handles a signal from the peer.
@@ -410,115 +370,10 @@ impl Engine {
         }
     }
 
-    /// Looks at the paths to connected peers.
-    fn watch(&mut self, now: Instant) {
-        let watched: Vec<u64> =
-            self.slots.iter().filter(|(_, slot)| slot.is_watched()).map(|(key, _)| *key).collect();
-        if watched.is_empty() {
-            return;
-        }
-        let (at, changed) = (self.started.elapsed(), self.addresses_changed());
-        for key in watched {
-            let Some(slot) = self.slots.get_mut(&key) else { continue };
-            if slot.up.is_some_and(|up| now >= up + SWITCH_LIMIT) {
-                slot.forget_former(&self.reaper);
-            }
-            let silence = slot.telling_silence();
-            let Some(healing) = &mut slot.healing else { continue };
-            if changed {
-                healing.addresses_changed(at);
-            }
-            let effects = healing.look(at, silence, !self.is_cut_off);
-            self.carry_out_healing(key, effects);
-        }
-    }
-
-    /// Whether this machine's addresses have changed since the last look.
-    fn addresses_changed(&mut self) -> bool {
-        let addresses = Some(own_addresses());
-        let has_changed = self.addresses.is_some() && self.addresses != addresses;
-        self.addresses = addresses;
-        has_changed
-    }
-
-    fn carry_out_healing(&mut self, key: u64, effects: Vec<healing::Effect>) {
-        for effect in effects {
-            match effect {
-                healing::Effect::ReportLost => self.out.push_back((key, Out::Tell(Event::PathLost))),
-                healing::Effect::ReportBack(gap) => {
-                    self.out.push_back((key, Out::Tell(Event::path_back(gap))));
-                }
-                healing::Effect::Offer => self.input(key, Input::Heal),
-                healing::Effect::GiveUp => {
-                    let seconds = self.config.give_up_after.as_secs_f64();
-                    let reason = format!("the path to the peer was lost, and there was none for {seconds} s");
-                    self.fail(key, "connected", Failure::new(ExitCode::IceFailed, reason));
-                }
-            }
-        }
-    }
-
-    fn report_stats(&mut self, key: u64, now: Instant) {
-        let Some(slot) = self.slots.get_mut(&key) else { return };
-        let Some(due) = slot.next_stats.filter(|due| *due <= now) else { return };
-        slot.next_stats = Some((due + self.config.stats_interval).max(now));
-        if let Some(peer) = slot.shown() {
-            self.out.push_back((key, Out::Tell(Event::Stats(Box::new(peer.stats())))));
-        }
-    }
-
-    /// Reports that the peer's picture is stale, or live again.
-    fn report_picture(&mut self, key: u64, now: Instant) {
-        let Some(slot) = self.slots.get_mut(&key) else { return };
-        let (Some(due), Some(peer)) = (slot.next_picture, slot.shown()) else { return };
-        if due > now {
-            return;
-        }
-        let (state, next) = peer.look_for_pictures();
-        slot.next_picture = Some(now + next);
-        let event = match state {
-            State::Stale(age) if !slot.is_stale => {
-                Event::PictureStale { age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX) }
-            }
-            State::Live if slot.is_stale => Event::PictureLive,
-            _ => return,
-        };
-        slot.is_stale = !slot.is_stale;
-        self.out.push_back((key, Out::Tell(event)));
-    }
-
-    /// Follows each peer's line, frees encoders without peers, and fails peers that have vanished.
-    fn look(&mut self) {
-        if let Some(error) = self.source.as_ref().and_then(Source::error) {
-            tracing::error!("the encoders failed: {error}");
-        }
-        self.source.iter().for_each(Source::free_unused);
-        self.view.check();
-        for key in self.keys() {
-            let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.connected.is_some()) else {
-                continue;
-            };
-            let heals = slot.healing.is_some();
-            slot.shown_seat().into_iter().for_each(Seat::look);
-            let Some(peer) = slot.shown_mut() else { continue };
-            if let Some(Err(failure)) = self.source.as_ref().map(|source| peer.go_on(source)) {
-                self.fail(key, "connected", failure);
-                continue;
-            }
-            peer.look();
-            // Not the flows of the negotiation: while a new connection is negotiated, it has none.
-            let has_vanished = has_vanished(peer.meter().silence(), peer.flows());
-            peer.set_consent(!has_vanished);
-            if has_vanished && !heals {
-                let seconds = SILENCE_LIMIT.as_secs();
-                let reason = format!("nothing came from the peer for {seconds} s: it has vanished");
-                self.fail(key, "connected", Failure::new(ExitCode::NoMedia, reason));
-            }
-        }
-    }
-
     /// Handles an event of a peer's pipeline.
     pub fn peer_event(&mut self, key: u64, generation: u64, event: PeerEvent) {
+        // Also the end of DTLS on the former pipeline means nothing: the page closes the old connection when it gets an offer for a
+        // new one.
         let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.generation == generation) else {
             return;
         };
@@ -613,9 +468,12 @@ impl Engine {
                 self.out.push_back((key, Out::Rebuilt));
             }
             Effect::Heal => self.replace_peer(key, false),
-            Effect::PathLost => {
+            Effect::PathLost | Effect::NoPath => {
                 let now = self.started.elapsed();
-                let effects = slot.healing.as_mut().map(|healing| healing.failed(now));
+                let effects = slot.healing.as_mut().map(|healing| match effect {
+                    Effect::PathLost => healing.failed(now),
+                    _ => healing.attempt_failed(now),
+                });
                 self.carry_out_healing(key, effects.unwrap_or_default());
             }
             Effect::Resolve(index, candidate, name) => self.look_up(key, index, candidate, name),
@@ -705,6 +563,7 @@ impl Engine {
         slot.generation = generation;
         if !keeps_channels {
             slot.channels.clear();
+            slot.data_open = false;
         }
         let (was_up, seat) = (slot.up.take().is_some(), slot.seat.take());
         let Some(peer) = slot.peer.take() else { return };
@@ -827,90 +686,6 @@ impl Engine {
     }
 }
 
-impl Slot {
-    fn say_what_waits(&mut self) {
-        let Some(peer) = self.peer.as_ref().filter(|peer| peer.is_verified()) else { return };
-        self.to_say.retain(|text| !peer.say(text));
-    }
-
-    /// The pipeline whose media count: the present one once it is connected, before that the one before it.
-    fn shown(&self) -> Option<&Peer> {
-        let former = self.former.as_ref().filter(|_| self.up.is_none()).map(|former| &former.peer);
-        former.or(self.peer.as_ref())
-    }
-
-    fn shown_mut(&mut self) -> Option<&mut Peer> {
-        let former = self.former.as_mut().filter(|_| self.up.is_none()).map(|former| &mut former.peer);
-        former.or(self.peer.as_mut())
-    }
-
-    fn shown_seat(&self) -> Option<&Seat> {
-        let former = self.former.as_ref().filter(|_| self.up.is_none());
-        former.map_or(self.seat.as_ref(), |former| former.seat.as_ref())
-    }
-
-    fn forget_former(&mut self, reaper: &Reaper) {
-        if let Some(former) = self.former.take() {
-            // The call goes on.
-            former.peer.close(reaper, false);
-        }
-    }
-
-    fn is_watched(&self) -> bool {
-        self.healing.is_some() && self.connected.is_some()
-    }
-
-    /// The time since the last packet of the peer, if that means something: it sends media, so packets come all the time.
-    fn telling_silence(&self) -> Option<Duration> {
-        let peer = self.shown()?;
-        peer.receives().then(|| peer.meter().silence())
-    }
-}
-
-/// Whether a peer with media flows was silent for too long. Without media, only libnice's checks watch the path.
-fn has_vanished(silence: Duration, flows: &[Flow]) -> bool {
-    let is_used = |flow: &Flow| flow.direction.sends || flow.direction.receives;
-    silence > SILENCE_LIMIT && flows.iter().any(is_used)
-}
-
-/// The addresses of this machine's interfaces that are up.
-fn own_addresses() -> BTreeSet<IpAddr> {
-    let all = if_addrs::get_if_addrs().unwrap_or_default();
-    all.into_iter().filter(|it| !it.is_loopback()).map(|it| it.ip()).collect()
-}
-
-async fn address_of(name: String) -> Option<IpAddr> {
-    let ours = name.clone();
-    let system = task::spawn_blocking(move || (name.as_str(), 0).to_socket_addrs().ok()?.next());
-    let system = async { timeout(LOOKUP_LIMIT, system).await.ok().flatten().map(|at| at.ip()) };
-    if !is_mdns(&ours) {
-        return system.await;
-    }
-    // Not every system knows mDNS, and one that does not may take long to say so.
-    let ours = task::spawn_blocking(move || mdns::resolve(&ours, LOOKUP_LIMIT));
-    let (mut system, mut ours) = (pin!(system.fuse()), pin!(ours.fuse()));
-    select! {
-        ip = ours => match ip {
-            Some(ip) => Some(ip),
-            None => system.await,
-        },
-        ip = system => match ip {
-            Some(ip) => Some(ip),
-            None => ours.await,
-        },
-    }
-}
-
-/// With the policy `relay`, only mDNS names are looked up: they are asked for in our own network only, while the DNS
-/// server of any other name would learn our address.
-fn may_look_up(name: &str, policy: IcePolicy) -> bool {
-    policy == IcePolicy::All || is_mdns(name)
-}
-
-fn is_mdns(name: &str) -> bool {
-    name.to_ascii_lowercase().ends_with(".local")
-}
-
 fn first_event(first: First) -> Event {
     match first {
         First::Audio => Event::FirstAudio,
@@ -924,7 +699,6 @@ mod tests {
     use callbin_protocol::SdpType;
 
     use super::*;
-    use crate::sdp::{Codec, Kind};
 
     /// An engine whose GStreamer is not started yet.
     fn starting() -> Engine {
@@ -935,30 +709,6 @@ mod tests {
             channel::unbounded().0,
             channel::unbounded().0,
         )
-    }
-
-    #[test]
-    fn a_peer_that_is_not_to_know_where_we_are_does_not_learn_it_from_its_dns_server() {
-        assert!(may_look_up("host.example.org", IcePolicy::All));
-        assert!(may_look_up("b9a1.LOCAL", IcePolicy::Relay));
-        assert!(!may_look_up("host.example.org", IcePolicy::Relay));
-        assert!(!may_look_up("local", IcePolicy::Relay));
-    }
-
-    #[test]
-    fn a_peer_may_be_silent_for_as_long_as_its_consent_lasts() {
-        let flow = |sends| Flow {
-            seat: 0,
-            kind: Kind::Video,
-            direction: Direction { sends, receives: false },
-            mid: String::new(),
-            track: None,
-            codec: Codec::default(),
-        };
-        assert!(!has_vanished(Duration::from_millis(30_000), &[flow(true)]));
-        assert!(has_vanished(Duration::from_millis(30_001), &[flow(false), flow(true)]));
-        assert!(!has_vanished(Duration::from_millis(1_000_000), &[flow(false)]), "nothing flows");
-        assert!(!has_vanished(Duration::from_millis(1_000_000), &[]));
     }
 
     #[test]

@@ -24,6 +24,8 @@ const COURTESY: Duration = Duration::from_secs(1);
 const ATTEMPT: Duration = Duration::from_secs(4);
 /// An offer without an answer is repeated after this long: the peer may be suspended, or signalling may be slow.
 const UNANSWERED: Duration = Duration::from_secs(10);
+/// Offers without a new connection after the old path has come back.
+const RENEWALS: u32 = 3;
 /// After ICE has given up.
 const PAUSE: Duration = Duration::from_secs(1);
 /// If we did not look for this long, we were suspended or starved: what the peer has sent meanwhile is not read yet.
@@ -48,20 +50,19 @@ pub struct Healing {
     /// The other side is to offer first.
     polite: bool,
     limit: Duration,
-    /// Since when it is lost, and when we offer.
-    lost: Option<Lost>,
+    /// Since when it is lost.
+    lost: Option<Duration>,
+    /// When we offer a new connection; `None` if none is wanted.
+    offer_at: Option<Duration>,
+    /// How often we may still offer if the old path comes back, after an offer that has led to no new connection yet: the data
+    /// channels of the old connection are closed.
+    renewals: u32,
     silence: Duration,
     looked: Option<Duration>,
     /// Silence says nothing before this time.
     deaf_until: Duration,
     changed: Option<Duration>,
     back: Option<Duration>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Lost {
-    since: Duration,
-    offer_at: Duration,
 }
 
 impl Healing {
@@ -71,11 +72,22 @@ impl Healing {
             polite,
             limit,
             lost: None,
+            offer_at: None,
+            renewals: 0,
             silence: SILENCE,
             looked: None,
             deaf_until: Duration::ZERO,
             changed: None,
             back: None,
+        }
+    }
+
+    /// A new connection is wanted for another reason; the other side offers it if we are polite.
+    pub fn renew(&mut self, now: Duration, polite: bool) {
+        self.polite = polite;
+        if !polite {
+            self.renewals = RENEWALS;
+            self.offer_at = Some(now);
         }
     }
 
@@ -90,85 +102,98 @@ impl Healing {
         if self.looked.replace(now).is_some_and(|before| now.saturating_sub(before) > STARVED) {
             self.deaf_until = now + SILENCE;
         }
-        let Some(lost) = self.lost else { return self.notice(now, silence, can_offer) };
-        if silence.is_some_and(|silence| silence < ALIVE) {
-            return self.found(now);
-        }
-        if now.saturating_sub(lost.since) >= self.limit {
-            return vec![Effect::GiveUp];
-        }
-        self.offer(now, can_offer)
+        let mut effects = match self.lost {
+            None => self.notice(now, silence),
+            Some(since) if silence.is_some_and(|silence| silence < ALIVE) => self.found(now, since),
+            Some(since) if now.saturating_sub(since) >= self.limit => return vec![Effect::GiveUp],
+            Some(_) => Vec::new(),
+        };
+        effects.extend(self.offer(now, can_offer));
+        effects
     }
 
-    /// ICE has given up a path, or an offer has led to none.
+    /// ICE has given up the path.
     pub fn failed(&mut self, now: Duration) -> Vec<Effect> {
-        match self.lost {
-            None => self.lose(now, now),
-            Some(lost) => {
-                self.offer_at(lost.offer_at.min(now + PAUSE));
-                Vec::new()
-            }
+        if self.lost.is_some() {
+            return self.attempt_failed(now);
         }
+        self.lose(now, now)
+    }
+
+    /// A new connection has found no path.
+    pub fn attempt_failed(&mut self, now: Duration) -> Vec<Effect> {
+        // While the path is there, the side that has offered offers again.
+        if self.lost.is_some() || self.renewals > 0 {
+            self.offer_at = Some(self.offer_at.map_or(now + PAUSE, |at| at.min(now + PAUSE)));
+        }
+        Vec::new()
     }
 
     /// Our own addresses have changed.
     pub fn addresses_changed(&mut self, now: Duration) {
         self.changed = Some(now);
-        self.offer_at(now);
+        self.move_offer(now);
     }
 
     /// Offers can be sent again; earlier ones may be lost.
     pub fn signalling_back(&mut self, now: Duration) {
-        self.offer_at(now);
+        self.move_offer(now);
     }
 
     /// The peer has offered a new connection, or has answered our offer; not for an offer that is dropped because of ours.
     pub fn peer_spoke(&mut self, now: Duration) {
-        self.offer_at(now + ATTEMPT);
+        self.move_offer(now + ATTEMPT);
     }
 
     /// A new connection to the peer is there.
     pub fn connected(&mut self, now: Duration) -> Vec<Effect> {
-        if self.lost.is_some() { self.found(now) } else { Vec::new() }
+        self.renewals = 0;
+        let since = self.lost;
+        let effects = since.map_or_else(Vec::new, |since| self.found(now, since));
+        self.offer_at = None;
+        effects
     }
 
-    fn notice(&mut self, now: Duration, silence: Option<Duration>, can_offer: bool) -> Vec<Effect> {
-        let silence = silence.filter(|silence| now >= self.deaf_until && *silence >= self.limit_at(now));
-        let Some(silence) = silence else { return Vec::new() };
-        let lost = self.lose(now, now.saturating_sub(silence));
-        lost.into_iter().chain(self.offer(now, can_offer)).collect()
+    fn notice(&mut self, now: Duration, silence: Option<Duration>) -> Vec<Effect> {
+        let enough =
+            if self.has_just_changed(now) { SILENCE_AFTER_CHANGE.min(self.silence) } else { self.silence };
+        let silence = silence.filter(|silence| now >= self.deaf_until && *silence >= enough);
+        silence.map_or_else(Vec::new, |silence| self.lose(now, now.saturating_sub(silence)))
     }
 
-    fn offer(&mut self, now: Duration, can_offer: bool) -> Vec<Effect> {
-        if !can_offer || self.lost.is_none_or(|lost| now < lost.offer_at) {
-            return Vec::new();
+    fn offer(&mut self, now: Duration, can_offer: bool) -> Option<Effect> {
+        if !can_offer || self.offer_at.is_none_or(|at| now < at) {
+            return None;
         }
-        self.offer_at(now + UNANSWERED);
-        vec![Effect::Offer]
+        self.renewals = if self.lost.is_some() { RENEWALS } else { self.renewals.saturating_sub(1) };
+        let another = self.lost.is_some() || self.renewals > 0;
+        self.offer_at = another.then_some(now + UNANSWERED);
+        Some(Effect::Offer)
     }
 
-    fn limit_at(&self, now: Duration) -> Duration {
-        let changed = self.changed.is_some_and(|at| now.saturating_sub(at) < CHANGE_MATTERS);
-        if changed { SILENCE_AFTER_CHANGE.min(self.silence) } else { self.silence }
+    fn has_just_changed(&self, now: Duration) -> bool {
+        self.changed.is_some_and(|at| now.saturating_sub(at) < CHANGE_MATTERS)
     }
 
     fn lose(&mut self, now: Duration, since: Duration) -> Vec<Effect> {
         let again = self.back.is_some_and(|back| since.saturating_sub(back) < LOST_AGAIN);
         self.silence = if again { (self.silence * 2).min(LONGEST_SILENCE) } else { SILENCE };
-        let changed = self.changed.is_some_and(|at| now.saturating_sub(at) < CHANGE_MATTERS);
-        let courtesy = if self.polite && !changed { COURTESY } else { Duration::ZERO };
-        self.lost = Some(Lost { since, offer_at: now + courtesy });
+        let courtesy = if self.polite && !self.has_just_changed(now) { COURTESY } else { Duration::ZERO };
+        self.lost = Some(since);
+        self.offer_at.get_or_insert(now + courtesy);
         vec![Effect::ReportLost]
     }
 
-    fn found(&mut self, now: Duration) -> Vec<Effect> {
+    fn found(&mut self, now: Duration, since: Duration) -> Vec<Effect> {
         self.back = Some(now);
-        let since = self.lost.take().map_or(now, |lost| lost.since);
+        self.lost = None;
+        self.offer_at = self.offer_at.filter(|_| self.renewals > 0);
         vec![Effect::ReportBack(now.saturating_sub(since))]
     }
 
-    fn offer_at(&mut self, at: Duration) {
-        self.lost.iter_mut().for_each(|lost| lost.offer_at = at);
+    /// Moves the next offer, if one is wanted.
+    fn move_offer(&mut self, at: Duration) {
+        self.offer_at = self.offer_at.map(|_| at);
     }
 }
 
@@ -250,6 +275,34 @@ mod tests {
     }
 
     #[test]
+    fn an_offer_is_completed_though_the_old_path_is_back() {
+        let mut side = Side::new(false, (10_000, 13_000)).until(13_000);
+        assert_eq!(side.take().len(), 3);
+        let mut side = side.until(21_000);
+        assert_eq!(side.take(), [(21_000, Effect::Offer)], "there was no answer");
+        side.healing.peer_spoke(ms(21_100));
+        assert_eq!(side.healing.attempt_failed(ms(22_000)), [], "the path is not lost");
+        let mut side = side.until(24_000);
+        assert_eq!(side.take(), [(23_000, Effect::Offer)]);
+        assert_eq!(side.healing.connected(ms(24_000)), []);
+        assert_eq!(side.until(60_000).take(), [], "it is complete");
+    }
+
+    #[test]
+    fn a_new_connection_may_be_wanted_though_the_path_is_there() {
+        let mut side = Side::new(true, (0, 0)).until(1000);
+        side.healing.renew(ms(1000), true);
+        let mut side = side.until(2000);
+        assert_eq!(side.take(), [], "the other one offers");
+        side.healing.renew(ms(2000), false);
+        let mut side = side.until(2250);
+        assert_eq!(side.take(), [(2250, Effect::Offer)]);
+        side.healing.peer_spoke(ms(2300));
+        assert_eq!(side.healing.connected(ms(2400)), []);
+        assert_eq!(side.until(60_000).take(), []);
+    }
+
+    #[test]
     fn own_addresses_that_change_are_a_reason_to_offer_soon_and_first() {
         let mut side = Side::new(true, (10_000, 90_000)).until(10_250);
         side.healing.addresses_changed(ms(10_300));
@@ -302,7 +355,7 @@ mod tests {
             offers +=
                 healing.look(now, Some(silence), true).iter().filter(|it| **it == Effect::Offer).count();
         }
-        assert_eq!(offers, 4, "in ten minutes");
+        assert_eq!(offers, 1 + 3, "in ten minutes, though it never answers");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! [`program`] chooses between them.
 
 pub mod address;
+pub mod addresses;
 pub mod age;
 pub mod agreement;
 pub mod app;

@@ -110,8 +110,10 @@ pub enum Effect {
     },
     /// Build another webrtcbin beside the present one, whose path is lost.
     Heal,
-    /// The path to the connected peer is lost, or a new connection has found none. A later offer of either side may.
+    /// The path to the connected peer is lost. A later offer of either side may find another one.
     PathLost,
+    /// A new connection to a peer that was connected before has found no path.
+    NoPath,
     /// Report progress to the user.
     Report(Milestone),
     /// The negotiation has failed and is over.
@@ -199,8 +201,9 @@ pub struct Negotiation {
     /// Whether a lost path is no failure, once the peer was connected.
     heals: bool,
     was_connected: bool,
-    /// Limits new connections of the peer.
+    /// Limits new connections of the peer, and our own in place of broken ones: a peer may break each at once.
     patience: Patience,
+    heals_left: Patience,
     /// Limits later offers on the same connection.
     changes: Patience,
     remote_set: bool,
@@ -233,6 +236,7 @@ impl Negotiation {
             heals: false,
             was_connected: false,
             patience: Patience::default(),
+            heals_left: Patience::default(),
             changes: Patience::new(CHANGES_AT_ONCE, PAUSE_PER_CHANGE),
             remote_set: false,
             held: Vec::new(),
@@ -252,6 +256,11 @@ impl Negotiation {
     /// From now on a lost path is reported with [`Effect::PathLost`] instead of as a failure.
     pub fn heal(&mut self) {
         self.heals = true;
+    }
+
+    /// Sets whether our offer gives way to one of the peer.
+    pub fn set_polite(&mut self, polite: bool) {
+        self.polite = polite;
     }
 
     /// Sets the codecs of descriptions that are made from now on.
@@ -468,7 +477,7 @@ impl Negotiation {
 
     /// Offers a new connection instead of one whose path is lost, or of an earlier offer.
     fn offer_again(&mut self, now: Duration) -> Vec<Effect> {
-        if !self.may_heal() {
+        if !self.may_heal() || !self.heals_left.spend(now) {
             return Vec::new();
         }
         self.forget_the_old_transport();
@@ -484,18 +493,19 @@ impl Negotiation {
 
     /// The path is lost. A new connection that has found none is forgotten.
     fn lose_path(&mut self) -> Vec<Effect> {
-        if self.phase != Phase::Connected {
-            self.forget_the_old_transport();
-            self.state = State::Stable;
-            self.deadline = None;
+        if self.phase == Phase::Connected {
+            return vec![Effect::PathLost];
         }
-        vec![Effect::PathLost]
+        self.forget_the_old_transport();
+        self.state = State::Stable;
+        self.deadline = None;
+        vec![Effect::NoPath]
     }
 
     fn answered(&mut self, now: Duration, sdp: &str) -> Vec<Effect> {
         match self.state {
             State::OfferSent => {}
-            State::ApplyingAnswer | State::Stable => return self.answered_again(sdp),
+            State::ApplyingAnswer | State::Stable => return self.answered_again(now, sdp),
             _ => return Vec::new(),
         }
         let remote = match Remote::parse(SdpType::Answer, sdp) {
@@ -515,9 +525,12 @@ impl Negotiation {
 
     /// Handles a second, different answer. It happens after we came back under our old uid: the first answer was meant
     /// for our earlier connection, this one for us. webrtcbin has taken the first one, so start over.
-    fn answered_again(&mut self, sdp: &str) -> Vec<Effect> {
+    fn answered_again(&mut self, now: Duration, sdp: &str) -> Vec<Effect> {
         let meant = !self.last_answer.is_empty() && sdp != self.last_answer;
         if !meant || self.phase == Phase::Connected || self.restarts == MAX_RESTARTS {
+            return Vec::new();
+        }
+        if self.was_connected && !self.heals_left.spend(now) {
             return Vec::new();
         }
         self.restarts += 1;

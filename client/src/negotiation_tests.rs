@@ -619,13 +619,30 @@ fn an_attempt_that_finds_no_path_is_no_failure_and_the_peer_may_make_the_next_on
     it.handle(T0, Input::Heal);
     it.handle(T0, Input::Created(SdpType::Offer, sdp(SdpType::Offer, "mine2")));
     assert_eq!(it.deadline(), Some(LIMIT));
-    assert_eq!(it.handle(LIMIT, Input::Deadline), [Effect::PathLost]);
+    assert_eq!(it.handle(LIMIT, Input::Deadline), [Effect::NoPath]);
     assert_eq!((it.deadline(), it.handle(LIMIT, signal(SdpType::Answer, "late"))), (None, vec![]));
     let effects = it.handle(LIMIT, new_peer(1));
     assert!(effects.contains(&Effect::Rebuild { keeps_channels: false }), "{effects:?}");
     assert!(matches!(effects.last(), Some(Effect::ApplyOffer(_))));
-    assert_eq!(it.handle(LIMIT, Input::IceFailed), [Effect::PathLost]);
+    assert_eq!(it.handle(LIMIT, Input::IceFailed), [Effect::NoPath]);
     assert_eq!(it.handle(LIMIT, Input::Heal), [Effect::Heal, Effect::CreateOffer]);
+}
+
+#[test]
+fn a_peer_that_breaks_each_new_connection_at_once_gets_few() {
+    let mut it = healing(connected());
+    it.handle(T0, Input::IceFailed);
+    let heals = |it: &mut Negotiation, now: Duration| {
+        let mut heals = 0;
+        for n in 0..100 {
+            heals += usize::from(it.handle(now, Input::Heal).contains(&Effect::Heal));
+            it.handle(now, Input::Created(SdpType::Offer, sdp(SdpType::Offer, &format!("mine{n}"))));
+            it.handle(now, Input::IceFailed);
+        }
+        heals
+    };
+    assert_eq!(heals(&mut it, T0), 10);
+    assert_eq!(heals(&mut it, T0 + Duration::from_secs(8)), 2, "one each four seconds");
 }
 
 #[test]

@@ -322,7 +322,7 @@ impl Call {
         }
     }
 
-    /// Handles all deadlines: the next second, `--duration` and the probe.
+    /// Handles all deadlines: of the resumption, `--duration` and the probe.
     fn look_at_clock(&mut self, app: &mut App) -> Option<Ending> {
         let now = Instant::now();
         if let Some(ending) = self.look_at_resumption(app, now) {

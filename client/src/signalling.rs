@@ -3,7 +3,7 @@
 //! One task owns the socket. It turns frames into [`Incoming`] and ends with [`Incoming::Closed`],
 //! [`Incoming::Unreadable`] or [`Incoming::Lost`]; dropping the [`Connection`] closes the socket.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use async_std::{
     channel::{self, Receiver, Sender},
@@ -26,10 +26,11 @@ use async_tungstenite::{
 use callbin_protocol::{
     ClientMessage, ErrorMessage, MAX_ID_LEN, MAX_LIST_LEN, PeerId, ServerMessage, printable,
 };
-use futures_util::{FutureExt, StreamExt, select};
+use futures_util::{FutureExt, StreamExt, future, select};
 
 use crate::{
     address::Address,
+    addresses,
     dial::{self, Stream, cannot_connect},
     exit::{ExitCode, Failure},
     tls,
@@ -40,6 +41,10 @@ use crate::{
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// After this long without a frame we send a ping; after as long again the connection counts as lost.
 const QUIET_LIMIT: Duration = Duration::from_secs(20);
+/// The time between two looks whether the machine still has its address of the connection.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The number of looks in a row without the address after which it counts as lost: some programs remove an address to set it anew.
+const MISSES: u32 = 2;
 /// Time limit for closing the connection.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);
 /// Longest message in bytes: the longest member list of a room, or the longest message of a member after its uid.
@@ -124,7 +129,7 @@ type Tx = WebSocketSender<Box<dyn Stream>>;
 type Rx = WebSocketReceiver<Box<dyn Stream>>;
 
 async fn open(server: &Server, uid: &PeerId) -> Result<Connection, Failure> {
-    let stream = dial::connect(&server.address, &server.trust).await?;
+    let (stream, from) = dial::connect_from(&server.address, &server.trust).await?;
     let config = WebSocketConfig::default()
         .read_buffer_size(8 * 1024)
         .write_buffer_size(0)
@@ -140,7 +145,7 @@ async fn open(server: &Server, uid: &PeerId) -> Result<Connection, Failure> {
     register(&mut tx, &mut rx, server, uid).await?;
     let (outgoing, to_send) = channel::bounded(QUEUE);
     let (received, incoming) = channel::bounded(QUEUE);
-    task::spawn(pump(tx, rx, to_send, received));
+    task::spawn(pump(tx, rx, from, to_send, received));
     Ok(Connection { outgoing, incoming })
 }
 
@@ -296,13 +301,22 @@ pub fn refusal(what: &str, error: &ErrorMessage) -> Failure {
 }
 
 /// Moves frames until one side closes.
-async fn pump(mut tx: Tx, mut rx: Rx, to_send: Receiver<String>, received: Sender<Incoming>) {
-    let end = match relay(&mut tx, &mut rx, &to_send, &received).await {
-        Ok(end) => end,
-        Err(error) => match unreadable(&error) {
-            Some(failure) => Incoming::Unreadable(failure),
-            None => Incoming::Lost(error.to_string()),
+async fn pump(
+    mut tx: Tx,
+    mut rx: Rx,
+    from: Option<IpAddr>,
+    to_send: Receiver<String>,
+    received: Sender<Incoming>,
+) {
+    let end = select! {
+        end = relay(&mut tx, &mut rx, &to_send, &received).fuse() => match end {
+            Ok(end) => end,
+            Err(error) => match unreadable(&error) {
+                Some(failure) => Incoming::Unreadable(failure),
+                None => Incoming::Lost(error.to_string()),
+            },
         },
+        ip = loss_of(from).fuse() => Incoming::Lost(format!("this machine does not have the address {ip} any more")),
     };
     let goodbye = async {
         let _ = tx.close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() })).await;
@@ -312,6 +326,18 @@ async fn pump(mut tx: Tx, mut rx: Rx, to_send: Receiver<String>, received: Sende
         let _ = timeout(CLOSE_LIMIT, goodbye).await;
     }
     let _ = received.send(end).await;
+}
+
+/// Waits until the machine has lost its address of the connection, which cannot come to life again under another one.
+async fn loss_of(from: Option<IpAddr>) -> IpAddr {
+    // Some systems let programs use addresses that no interface has.
+    let Some(ip) = from.filter(|ip| addresses::has(*ip)) else { return future::pending().await };
+    let mut misses = 0;
+    while misses < MISSES {
+        task::sleep(LOOK_EVERY).await;
+        misses = if addresses::has(ip) { 0 } else { misses + 1 };
+    }
+    ip
 }
 
 /// The failure if a frame was too large or not valid text.

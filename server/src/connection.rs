@@ -54,6 +54,9 @@ const WRITE_BATCH: usize = 16 * 1024;
 /// Frames read before other connections get their turn.
 const READ_BURST: usize = 32;
 
+/// How long a pong may take if the peer is in the way of another one: by then, it is gone, or cannot be used.
+const PROBE: Duration = Duration::from_secs(5);
+
 /// The longest interval between pings and heartbeats for a client that asked for heartbeats. It could otherwise notice
 /// a dead connection only when it sends something.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -474,6 +477,23 @@ impl Pump {
         if self.heartbeat { keepalive.min(HEARTBEAT) } else { keepalive }
     }
 
+    /// Sends a ping. A pong or data are due within `limit`.
+    fn ping(&mut self, limit: Duration) {
+        self.presence.outbox.push(Message::Ping(tungstenite::Bytes::new()));
+        self.beat();
+        self.set_alarm(Phase::Pinged, limit);
+    }
+
+    /// The peer is in the way of another one, and may be gone.
+    fn probe(&mut self, cx: &Context<'_>) {
+        // Strangers cause probes: one is under way already, or the last one is not long ago.
+        if self.phase == Phase::Quiet {
+            self.ping(self.limits().pong_timeout.min(PROBE));
+            // The alarm is polled before the queue.
+            cx.waker().wake_by_ref();
+        }
+    }
+
     /// Sends a heartbeat, if the peer asked for them, with the seconds until the next one. Only the text protocol has them.
     fn beat(&self) {
         if self.heartbeat && self.translator.dialect() == Dialect::Text {
@@ -520,12 +540,8 @@ impl Pump {
             match self.phase {
                 Phase::Greeting => return Poll::Ready(End::Closing(CloseReason::HelloTimeout)),
                 Phase::Quiet => {
-                    if !self.heard {
-                        self.incoming.rest();
-                    }
-                    self.presence.outbox.push(Message::Ping(tungstenite::Bytes::new()));
-                    self.beat();
-                    self.set_alarm(Phase::Pinged, self.limits().pong_timeout);
+                    self.incoming.rest(self.heard);
+                    self.ping(self.limits().pong_timeout);
                 }
                 // While a request waits nothing is read, so the pong may be unread.
                 Phase::Pinged if self.heard || self.waiting.is_some() => {
@@ -573,6 +589,7 @@ impl Pump {
                         cx.waker().wake_by_ref();
                     }
                 }
+                Next::Probe => self.probe(cx),
                 Next::Close(reason) => return Poll::Ready(Err(End::Closing(reason))),
                 Next::Pending if self.unwritten == 0 => return Poll::Pending,
                 Next::Pending => break,

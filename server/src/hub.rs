@@ -108,6 +108,8 @@ pub enum Effect {
     Close(ConnId, CloseReason),
     /// Forward everything that one of the two sends from now on to the other, unparsed.
     Pair(ConnId, ConnId),
+    /// Ping the peer: it may be gone, and it is in the way of another one.
+    Probe(ConnId),
     /// Only a line in the log.
     Note(ConnId, Note),
 }
@@ -709,6 +711,9 @@ impl Hub {
             }
         };
         if let Err(refusal) = result {
+            if let Refusal::PeerBusy(uid) = &refusal {
+                self.probe(conn, uid, effects);
+            }
             self.refuse(conn, Refused { about, key, refusal, payload: undelivered }, effects);
         }
     }

@@ -470,6 +470,11 @@ impl State {
                     Outbox::pair(&caller.outbox, &callee.outbox);
                 }
             }
+            Effect::Probe(conn) => {
+                if let Some(line) = self.connections.get(&conn) {
+                    line.outbox.probe();
+                }
+            }
             Effect::Note(conn, note) => {
                 let line = self.connections.get(&conn).map(|line| (line.address, line.lines.clone()));
                 let dialect = self.hub.dialect(conn).filter(|dialect| *dialect != Dialect::Text);

@@ -40,10 +40,9 @@ impl Network {
         ip(&["netns", "add", name]);
         ip(&["link", "add", &ours, "type", "veth", "peer", "name", &theirs]);
         ip(&["link", "set", &theirs, "netns", name]);
-        ip(&["addr", "add", &format!("{}/30", network.host()), "dev", &ours]);
+        ip(&["addr", "add", &format!("{}/29", network.host()), "dev", &ours]);
         ip(&["link", "set", &ours, "up"]);
-        let guest = format!("10.213.{}.2/30", network.subnet);
-        ip(&["-n", name, "addr", "add", &guest, "dev", &theirs]);
+        ip(&["-n", name, "addr", "add", &network.own(2), "dev", &theirs]);
         ip(&["-n", name, "link", "set", &theirs, "up"]);
         ip(&["-n", name, "link", "set", "lo", "up"]);
         network
@@ -52,6 +51,15 @@ impl Network {
     /// The address of this machine, as seen from the network.
     pub fn host(&self) -> String {
         format!("10.213.{}.1", self.subnet)
+    }
+
+    fn own(&self, number: u32) -> String {
+        format!("10.213.{}.{number}/29", self.subnet)
+    }
+
+    /// Replaces the network's address, as a router does that hands out addresses anew.
+    pub fn readdress(&self) {
+        self.renumber(&self.guest(), &self.own(2), &self.own(3));
     }
 
     /// A command that runs a program in the network.

@@ -1,25 +1,29 @@
 // @ts-check
 // The buttons under the call, and the two in the lobby's preview.
 
+import { say } from "../language.js";
 import { control, element, setIcon } from "./dom.js";
 
-/** @typedef {"mic" | "camera" | "chat" | "stats" | "settings" | "invite" | "hang-up"} Control */
+/** @typedef {"mic" | "camera" | "share" | "chat" | "stats" | "settings" | "invite" | "more" | "hang-up"} Control */
 
 export class Controls {
   /** @param {HTMLElement} node @param {HTMLElement} preview @param {(what: Control) => void} pressed */
   constructor(node, preview, pressed) {
     const make = (/** @type {Control} */ what, /** @type {string} */ drawing, /** @type {string} */ label, prefix = "", className = "") =>
       control({ id: `${prefix}${what}`, icon: drawing, label, className }, () => pressed(what));
-    this.mics = [make("mic", "mic", "Mute"), make("mic", "mic", "Mute", "preview-")];
-    this.cameras = [make("camera", "camera", "Camera off"), make("camera", "camera", "Camera off", "preview-")];
-    this.chat = make("chat", "chat", "Chat", "show-");
-    this.stats = make("stats", "stats", "Statistics", "show-");
-    this.invite = make("invite", "link", "Copy invite link");
-    this.hangUp = make("hang-up", "hang-up", "Hang up", "", "danger");
+    this.mics = [make("mic", "mic", say("control.mute")), make("mic", "mic", say("control.mute"), "preview-")];
+    this.cameras = [make("camera", "camera", say("control.camera-off")), make("camera", "camera", say("control.camera-off"), "preview-")];
+    this.share = make("share", "share", say("control.share"));
+    this.chat = make("chat", "chat", say("chat.name"), "show-");
+    this.stats = make("stats", "stats", say("control.statistics"), "show-");
+    this.invite = make("invite", "link", say("control.invite"));
+    this.settings = make("settings", "settings", say("control.settings"), "show-");
+    this.more = make("more", "more", say("control.more"));
+    this.hangUp = make("hang-up", "hang-up", say("control.hang-up"), "", "danger");
     this.badge = element("span", { class: "badge", hidden: true });
     this.chat.append(this.badge);
-    node.append(this.mics[0], this.cameras[0], this.chat, this.stats, make("settings", "settings", "Camera and microphone", "show-"), this.invite, this.hangUp);
-    preview.append(this.mics[1], this.cameras[1], make("settings", "settings", "Camera and microphone", "preview-"));
+    node.append(this.mics[0], this.cameras[0], this.share, this.chat, this.stats, this.settings, this.invite, this.more, this.hangUp);
+    preview.append(this.mics[1], this.cameras[1], make("settings", "settings", say("control.settings"), "preview-"));
     this.setOpen("chat", false);
     this.setOpen("stats", false);
   }
@@ -27,9 +31,14 @@ export class Controls {
   /** @param {import("../media.js").Media} media */
   update(media) {
     const { audio, video } = media.slots;
-    for (const button of this.mics) toggle(button, audio.track !== null && audio.on, audio.track !== null, "mic", "Mute", "Unmute");
+    for (const button of this.mics) toggle(button, audio.track !== null && audio.on, audio.track !== null, "mic", say("control.mute"), say("control.unmute"));
     const camera = video.track !== null || (!video.on && video.device !== "none");
-    for (const button of this.cameras) toggle(button, video.track !== null, camera, "camera", "Camera off", "Camera on");
+    for (const button of this.cameras) toggle(button, video.track !== null, camera, "camera", say("control.camera-off"), say("control.camera-on"));
+  }
+
+  /** A page that only watches has no devices. */
+  watch() {
+    for (const button of [this.mics[0], this.cameras[0], this.share, this.settings]) button.hidden = true;
   }
 
   /** @param {"chat" | "stats"} what @param {boolean} open */
@@ -39,17 +48,25 @@ export class Controls {
     button.setAttribute("aria-pressed", String(open));
   }
 
+  /** @param {boolean} shares whether we share a screen */
+  setSharing(shares) {
+    const label = say(shares ? "control.share-off" : "control.share");
+    this.share.classList.toggle("open", shares);
+    this.share.setAttribute("aria-label", label);
+    this.share.title = label;
+  }
+
   /** @param {number} count of messages not seen */
   setUnread(count) {
     this.badge.hidden = count === 0;
     this.badge.textContent = count > 99 ? "99+" : String(count);
-    this.chat.setAttribute("aria-label", count ? `Chat, ${count} new` : "Chat");
+    this.chat.setAttribute("aria-label", count ? say("chat.unread", { count }) : say("chat.name"));
   }
 
   /** @param {boolean} room */
   setRoom(room) {
     this.invite.hidden = !room;
-    const label = room ? "Leave" : "Hang up";
+    const label = say(room ? "control.leave" : "control.hang-up");
     this.hangUp.title = label;
     this.hangUp.setAttribute("aria-label", label);
   }

@@ -26,6 +26,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const DOUBT: Duration = Duration::from_secs(2);
 /// A peer that has sent nothing for this long after that has hung up.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+const PEER_CUT_OFF: &str = "the peer has lost the connection to the server";
 
 /// An input of the state machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,12 +104,22 @@ pub struct Resumption {
     key: Option<Random>,
     state: State,
     backoff: Backoff,
+    /// The path to the peer is lost, too.
+    path_is_lost: bool,
 }
 
 impl Resumption {
     /// For a call that begins. `own` is a fresh key.
     pub fn new(role: Role, own: Random) -> Self {
-        Self { role, own, theirs: None, key: None, state: State::Attached, backoff: fresh() }
+        Self {
+            role,
+            own,
+            theirs: None,
+            key: None,
+            state: State::Attached,
+            backoff: fresh(),
+            path_is_lost: false,
+        }
     }
 
     /// The form in which a signal goes to the peer: a description has the key, as long as none is agreed on.
@@ -154,9 +165,11 @@ impl Resumption {
         !matches!(self.state, State::Attached | State::Alone)
     }
 
-    /// Sets whether the path to the peer is lost, too: then attempts follow each other soon.
-    pub fn set_urgent(&mut self, now: Duration, is_urgent: bool) {
-        self.backoff.set_urgent(is_urgent);
+    /// Sets whether the path to the peer is lost, too. Then attempts follow each other soon, and the end of the session does not
+    /// mean that the peer has hung up.
+    pub fn set_path_lost(&mut self, now: Duration, is_lost: bool) {
+        self.path_is_lost = is_lost;
+        self.backoff.set_urgent(is_lost);
         if let State::Pause(at) = &mut self.state {
             *at = (*at).min(now + self.backoff.longest());
         }
@@ -180,6 +193,7 @@ impl Resumption {
             (State::Alone, _) => Vec::new(),
             (State::Attached, Input::Lost(reason)) => self.lost(now, reason),
             (State::Attached, Input::Gone) if !self.is_agreed() => vec![Effect::PeerLeft],
+            (State::Attached, Input::Gone) if self.path_is_lost => self.lost(now, PEER_CUT_OFF.into()),
             (State::Attached, Input::Gone) => {
                 self.state = State::Doubt(now + DOUBT);
                 vec![Effect::Disconnect]
@@ -225,7 +239,7 @@ impl Resumption {
         }
         match &self.state {
             State::Doubt(_) if silence.is_none_or(|silence| silence < SIGN_OF_LIFE) => {
-                self.lost(now, "the peer has lost the connection to the server".into())
+                self.lost(now, PEER_CUT_OFF.into())
             }
             State::Doubt(_) => vec![Effect::PeerLeft],
             State::Pause(_) => {

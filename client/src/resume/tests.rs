@@ -248,6 +248,17 @@ fn return_to_server_again(it: &mut Resumption) {
 }
 
 #[test]
+fn the_end_of_the_session_is_no_hang_up_while_the_path_is_lost() {
+    let (mut caller, _) = agreed();
+    caller.set_path_lost(T0, true);
+    assert_eq!(caller.handle(T0, Input::Gone), [Effect::Disconnect, Effect::ReportLost(PEER_CUT_OFF.into())]);
+    assert!(caller.is_hopeful());
+    let (mut caller, _) = agreed();
+    assert_eq!(caller.handle(T0, Input::Gone), [Effect::Disconnect]);
+    assert_eq!(caller.handle(T0 + DOUBT, Input::Deadline(Some(DOUBT))), [Effect::PeerLeft]);
+}
+
+#[test]
 fn while_the_path_is_lost_too_attempts_follow_each_other_soon() {
     let mut it = Resumption::new(Role::Caller, Random::fresh());
     let offer = it.say(Signal::Sdp { kind: SdpType::Offer, sdp: "v=0\r\nm=audio\r\n".into() });
@@ -262,6 +273,6 @@ fn while_the_path_is_lost_too_attempts_follow_each_other_soon() {
         it.handle(now, Input::Lost("gone".into()));
     }
     assert!(it.deadline().expect("a pause") > now + Duration::from_secs(5));
-    it.set_urgent(now, true);
+    it.set_path_lost(now, true);
     assert_eq!(it.deadline(), Some(now + Duration::from_secs(1)));
 }

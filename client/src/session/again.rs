@@ -39,7 +39,7 @@ impl Call {
 
     /// Checks the deadline of the resumption.
     pub(super) fn look_at_resumption(&mut self, app: &mut App, now: Instant) -> Option<Ending> {
-        self.resumption.set_urgent(app.started.elapsed(), app.engine.is_lost(self.key));
+        self.resumption.set_path_lost(app.started.elapsed(), app.engine.is_lost(self.key));
         let is_due = self.resumption.deadline().is_some_and(|at| now >= app.started + at);
         // Checks of the path do not count as packets.
         let silence =

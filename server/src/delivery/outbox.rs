@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    mem,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     task::{Context, Poll},
 };
@@ -54,6 +55,8 @@ struct Queue {
     incoming: usize,
     draw: Draw,
     close: Option<CloseReason>,
+    /// The peer is to be pinged.
+    probe: bool,
 }
 
 /// Something to send.
@@ -93,6 +96,8 @@ impl From<Notice> for Item {
 pub enum Next {
     /// This item.
     Item(Item),
+    /// A ping: the peer may be gone.
+    Probe,
     /// A close frame and nothing after it.
     Close(CloseReason),
     /// Nothing; the waker will be called.
@@ -157,6 +162,12 @@ impl Outbox {
         self.reader.wake();
     }
 
+    /// Lets the connection ping its peer, which may be gone.
+    pub fn probe(&self) {
+        self.lock().probe = true;
+        self.reader.wake();
+    }
+
     /// Takes the next item or close; if there is none, registers the waker.
     pub fn poll_next(&self, cx: &Context<'_>) -> Next {
         match self.take() {
@@ -195,6 +206,9 @@ impl Outbox {
 
     fn take(&self) -> Next {
         let mut queue = self.lock();
+        if mem::take(&mut queue.probe) {
+            return Next::Probe;
+        }
         match queue.pop() {
             Some(item) => Next::Item(item),
             None => queue.close.map_or(Next::Pending, Next::Close),
@@ -314,6 +328,17 @@ mod tests {
         assert_eq!(poll(&outbox), Next::Item(Message::text("b").into()));
         assert_eq!(poll(&outbox), Next::Close(CloseReason::PartnerLeft));
         assert_eq!(poll(&outbox), Next::Close(CloseReason::PartnerLeft));
+    }
+
+    #[test]
+    fn many_probes_are_one_and_come_before_what_waits() {
+        let outbox = outbox(1000);
+        outbox.push(Message::text("a"));
+        (0..100).for_each(|_| outbox.probe());
+        assert_eq!(outbox.queued_bytes(), FRAME_COST + 1);
+        assert_eq!(poll(&outbox), Next::Probe);
+        assert_eq!(poll(&outbox), Next::Item(Message::text("a").into()));
+        assert_eq!(poll(&outbox), Next::Pending);
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::{bridge, close::CloseReason, delivery::payload::Side, dialect::Dialec
 /// The most ids and the most calls of one connection.
 const MAX_PER_CONNECTION: usize = 256;
 
+/// The most partners that are probed because a peer is busy.
+const MAX_PROBED: usize = 4;
+
 /// The most calls that callers of one address have with one connection: others need places, too.
 const MAX_FROM_ADDRESS: usize = 64;
 
@@ -44,6 +47,7 @@ impl Hub {
             } else if is_same {
                 self.close(holder, CloseReason::Replaced, effects);
             } else {
+                effects.push(Effect::Probe(holder));
                 return Err(Refusal::UidTaken);
             }
         }
@@ -217,6 +221,14 @@ impl Hub {
         if ours == theirs && ours.is_single() {
             effects.push(Effect::Pair(one, other));
         }
+    }
+
+    /// A peer is busy for a caller: check that it and the peers of its calls are still there.
+    pub(super) fn probe(&self, caller: ConnId, busy: &str, effects: &mut Vec<Effect>) {
+        let Some((conn, _)) = self.find(busy).filter(|(conn, _)| *conn != caller) else { return };
+        let legs = self.connections.get(&conn).map(|connection| connection.calls.values());
+        let partners = legs.into_iter().flatten().map(|leg| leg.partner).take(MAX_PROBED);
+        effects.extend(partners.chain([conn]).map(Effect::Probe));
     }
 
     pub(super) fn has_call(&self, conn: ConnId, key: &Key) -> bool {

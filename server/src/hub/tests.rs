@@ -26,6 +26,8 @@ enum Effect {
 struct Fixture {
     hub: Hub,
     translators: HashMap<ConnId, Text>,
+    /// The connections that were to be pinged.
+    probed: Vec<ConnId>,
 }
 
 impl Fixture {
@@ -110,6 +112,7 @@ impl Fixture {
                 }
                 super::Effect::Forward(conn, frame) => seen.push(Effect::Send(conn, frame)),
                 super::Effect::Close(conn, reason) => seen.push(Effect::Close(conn, reason)),
+                super::Effect::Probe(conn) => self.probed.push(conn),
                 super::Effect::Pair(one, other) => seen.push(Effect::Pair(one, other)),
                 super::Effect::Note(conn, note) => seen.push(Effect::Note(conn, note)),
             }
@@ -311,14 +314,26 @@ mod session {
         let mut fixture = Fixture::in_session();
         assert_eq!(fixture.say(CAROL, "SESSION bob"), [to(CAROL, "ERROR peer 'bob' busy")]);
         assert_eq!(fixture.say(CAROL, "SESSION alice"), [to(CAROL, "ERROR peer 'alice' busy")]);
+        assert_eq!(fixture.probed, [ALICE, BOB, BOB, ALICE], "either may be gone");
         let mut fixture = Fixture::in_room();
         assert_eq!(fixture.say(CAROL, "SESSION bob"), [to(CAROL, "ERROR peer 'bob' busy")]);
+        assert_eq!(fixture.probed, [BOB]);
+    }
+
+    #[test]
+    fn who_has_the_uid_of_another_one_is_probed() {
+        let mut fixture = Fixture::three_idle();
+        let again = ConnId(9);
+        fixture.open(again);
+        assert_eq!(fixture.say(again, "HELLO bob"), [closed(again, CloseReason::InvalidUid)]);
+        assert_eq!(fixture.probed, [BOB]);
     }
 
     #[test]
     fn nobody_calls_themselves() {
         let mut fixture = Fixture::three_idle();
         assert_eq!(fixture.say(ALICE, "SESSION alice"), [to(ALICE, "ERROR peer 'alice' busy")]);
+        assert_eq!(fixture.probed, []);
         assert_eq!(fixture.say(BOB, "SESSION alice")[0], to(BOB, "SESSION_OK"));
     }
 
@@ -870,7 +885,8 @@ mod several {
             payload: None,
         };
         let effects = ask(&mut hub, CAROL, meet("s", true));
-        assert_eq!(effects, [Effect::Tell(CAROL, Notice::Refused(Box::new(busy)))]);
+        let refused = Effect::Tell(CAROL, Notice::Refused(Box::new(busy)));
+        assert_eq!(effects, [Effect::Probe(BOB), Effect::Probe(ALICE), refused]);
         // The first leaves: the second takes its place.
         assert_eq!(ask(&mut hub, ALICE, Request::Unregister(peer("s"))), []);
         let ended = Ended { key: "s".into(), peer: peer("s"), stays: true, reason: None };

@@ -15,7 +15,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// The most of the last seconds, now that it has sent so many bytes in all. Call it several times per second. `None` in
+    /// The most of the last seconds, now that it has sent `bytes` in all. Call it several times per second. `None` in
     /// the first seconds, and while it `rests`.
     pub(super) fn measure(&mut self, now: Duration, bytes: u64, rests: bool) -> Option<u64> {
         if rests {

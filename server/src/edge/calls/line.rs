@@ -128,7 +128,8 @@ impl Line {
                     self.take(item);
                 }
                 Some(Next::Close(reason)) => return reason,
-                Some(Next::Pending) => {}
+                // It has no socket that could be gone unnoticed.
+                Some(Next::Pending | Next::Probe) => {}
                 None if self.lock().grant.time_left().is_zero() => return CloseReason::TokenExpired,
                 None if self.is_abandoned() => return CloseReason::Abandoned,
                 None => {}

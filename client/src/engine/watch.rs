@@ -1,0 +1,160 @@
+//! What the engine looks at from time to time: paths, statistics, pictures, and peers that have vanished.
+
+use std::time::{Duration, Instant};
+
+use super::{Engine, Out};
+use crate::{
+    addresses,
+    age::fresh::State,
+    agreement::Flow,
+    events::Event,
+    exit::{ExitCode, Failure},
+    healing,
+    media::source::Source,
+    negotiation::Input,
+    view::Seat,
+};
+
+/// A connection that was replaced is closed this long after the new one is there, even if that shows no picture.
+const SWITCH_LIMIT: Duration = Duration::from_secs(1);
+/// A connected peer has vanished if neither RTP nor RTCP came from it for this long. It is the lifetime of consent to
+/// send (RFC 7675, section 5.1); a network may fail for less.
+const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+
+impl Engine {
+    /// Looks at the paths to connected peers.
+    pub(super) fn watch(&mut self, now: Instant) {
+        let watched: Vec<u64> =
+            self.slots.iter().filter(|(_, slot)| slot.is_watched()).map(|(key, _)| *key).collect();
+        if watched.is_empty() {
+            return;
+        }
+        let (at, changed) = (self.started.elapsed(), self.addresses_changed());
+        for key in watched {
+            let Some(slot) = self.slots.get_mut(&key) else { continue };
+            if slot.up.is_some_and(|up| now >= up + SWITCH_LIMIT) {
+                slot.forget_former(&self.reaper);
+            }
+            let silence = slot.telling_silence();
+            let Some(healing) = &mut slot.healing else { continue };
+            if changed {
+                healing.addresses_changed(at);
+            }
+            let effects = healing.look(at, silence, !self.is_cut_off);
+            self.carry_out_healing(key, effects);
+        }
+    }
+
+    /// Whether this machine's addresses have changed since the last look.
+    fn addresses_changed(&mut self) -> bool {
+        let Some(addresses) = addresses::usable() else { return false };
+        let before = self.addresses.replace(addresses);
+        before.is_some() && before != self.addresses
+    }
+
+    pub(super) fn carry_out_healing(&mut self, key: u64, effects: Vec<healing::Effect>) {
+        for effect in effects {
+            match effect {
+                healing::Effect::ReportLost => self.out.push_back((key, Out::Tell(Event::PathLost))),
+                healing::Effect::ReportBack(gap) => {
+                    self.out.push_back((key, Out::Tell(Event::path_back(gap))));
+                }
+                healing::Effect::Offer => self.input(key, Input::Heal),
+                healing::Effect::GiveUp => {
+                    let seconds = self.config.give_up_after.as_secs_f64();
+                    let reason = format!("the path to the peer was lost, and there was none for {seconds} s");
+                    self.fail(key, "connected", Failure::new(ExitCode::IceFailed, reason));
+                }
+            }
+        }
+    }
+
+    pub(super) fn report_stats(&mut self, key: u64, now: Instant) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let Some(due) = slot.next_stats.filter(|due| *due <= now) else { return };
+        let next = due + self.config.stats_interval;
+        // If a report is late, the next one is not earlier for that.
+        slot.next_stats = Some(if next > now { next } else { now + self.config.stats_interval });
+        if let Some(peer) = slot.shown() {
+            self.out.push_back((key, Out::Tell(Event::Stats(Box::new(peer.stats())))));
+        }
+    }
+
+    /// Reports that the peer's picture is stale, or live again.
+    pub(super) fn report_picture(&mut self, key: u64, now: Instant) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let (Some(due), Some(peer)) = (slot.next_picture, slot.shown()) else { return };
+        if due > now {
+            return;
+        }
+        let (state, next) = peer.look_for_pictures();
+        slot.next_picture = Some(now + next);
+        let event = match state {
+            State::Stale(age) if !slot.is_stale => {
+                Event::PictureStale { age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX) }
+            }
+            State::Live if slot.is_stale => Event::PictureLive,
+            _ => return,
+        };
+        slot.is_stale = !slot.is_stale;
+        self.out.push_back((key, Out::Tell(event)));
+    }
+
+    /// Follows each peer's line, frees encoders without peers, and fails peers that have vanished.
+    pub(super) fn look(&mut self) {
+        if let Some(error) = self.source.as_ref().and_then(Source::error) {
+            tracing::error!("the encoders failed: {error}");
+        }
+        self.source.iter().for_each(Source::free_unused);
+        self.view.check();
+        for key in self.keys() {
+            let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.connected.is_some()) else {
+                continue;
+            };
+            let heals = slot.healing.is_some();
+            slot.shown_seat().into_iter().for_each(Seat::look);
+            let Some(peer) = slot.shown_mut() else { continue };
+            if let Some(Err(failure)) = self.source.as_ref().map(|source| peer.go_on(source)) {
+                self.fail(key, "connected", failure);
+                continue;
+            }
+            peer.look();
+            // Not the flows of the negotiation: while a new connection is negotiated, it has none.
+            let has_vanished = has_vanished(peer.meter().silence(), peer.flows());
+            peer.set_consent(!has_vanished);
+            if has_vanished && !heals {
+                let seconds = SILENCE_LIMIT.as_secs();
+                let reason = format!("nothing came from the peer for {seconds} s: it has vanished");
+                self.fail(key, "connected", Failure::new(ExitCode::NoMedia, reason));
+            }
+        }
+    }
+}
+
+/// Whether a peer with media flows was silent for too long. Without media, only libnice's checks watch the path.
+fn has_vanished(silence: Duration, flows: &[Flow]) -> bool {
+    let is_used = |flow: &Flow| flow.direction.sends || flow.direction.receives;
+    silence > SILENCE_LIMIT && flows.iter().any(is_used)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sdp::{Codec, Direction, Kind};
+
+    #[test]
+    fn a_peer_may_be_silent_for_as_long_as_its_consent_lasts() {
+        let flow = |sends| Flow {
+            seat: 0,
+            kind: Kind::Video,
+            direction: Direction { sends, receives: false },
+            mid: String::new(),
+            track: None,
+            codec: Codec::default(),
+        };
+        assert!(!has_vanished(Duration::from_millis(30_000), &[flow(true)]));
+        assert!(has_vanished(Duration::from_millis(30_001), &[flow(false), flow(true)]));
+        assert!(!has_vanished(Duration::from_millis(1_000_000), &[flow(false)]), "nothing flows");
+        assert!(!has_vanished(Duration::from_millis(1_000_000), &[]));
+    }
+}
