@@ -141,7 +141,12 @@ impl Site {
             }
         }
         match self.app.assets.find(path, takes_brotli(request.headers())).await {
-            Some(asset) => page(asset, request.headers().get(header::IF_NONE_MATCH), &settings.page_policy),
+            Some(asset) => {
+                let known = request.headers().get(header::IF_NONE_MATCH);
+                let answer = page(asset, known, &settings.page_policy);
+                // Other pages may load the modules of the elements for them, if they may connect.
+                with_cors(answer, &settings, request.headers().get(header::ORIGIN).cloned())
+            }
             None => text(StatusCode::NOT_FOUND, "not found\n"),
         }
     }
@@ -435,7 +440,8 @@ fn with_cors(mut answer: Answer, settings: &Settings, origin: Option<HeaderValue
     if let Some(origin) = allowed {
         answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     }
-    answer.with_header(header::VARY, "origin")
+    answer.headers_mut().append(header::VARY, HeaderValue::from_static("origin"));
+    answer
 }
 
 /// A content type without its parameters.
