@@ -140,14 +140,15 @@ async fn serve(connections: impl Stream<Item = io::Result<TcpStream>>, address: 
 async fn tunnel(local: TcpStream, address: &Address, trust: &Trust) {
     let connecting =
         async { if address.secure { connect(address, trust).await } else { direct(address).await } };
+    let what = if address.secure { "TLS" } else { "TCP" };
     let server = match timeout(CONNECT_LIMIT, connecting).await {
         Ok(Ok(server)) => server,
         Ok(Err(failure)) => {
-            tracing::warn!("no connection to the TURN server {}: {failure}", address.authority);
+            tracing::warn!("no {what} to the TURN server {}: {failure}", address.authority);
             return;
         }
         Err(_) => {
-            tracing::warn!("no connection to the TURN server {} in time", address.authority);
+            tracing::warn!("no {what} to the TURN server {} in time", address.authority);
             return;
         }
     };
