@@ -13,7 +13,7 @@ use std::{
 use callbin_tests::{
     CALLER, Client, DEADLINE, Display, Rtsp, Server, Site, Socket,
     client::{Event, STATS_OFTEN},
-    machine, program,
+    machine, program, wait_until,
 };
 use gst::prelude::*;
 use tempfile::TempDir;
@@ -288,14 +288,13 @@ fn two_cameras_are_two_tracks_in_a_browser() {
     let args = ["call", "web", "--id", "gst", "--video", "front=test:red", "--video", "rear=test:blue"];
     let client = Client::start(&site.server, &args);
     page.wait_for_peer(CALLER, "connected");
-    // One element for each track of the page's stream.
-    page.eval(
-        "document.querySelector('video[data-peer=caller]').srcObject.getVideoTracks().forEach((track, number) => { \
-           const video = document.createElement('video'); \
-           Object.assign(video, { muted: true, srcObject: new MediaStream([track]) }); \
-           video.dataset.peer = `track-${number}`; document.body.append(video); void video.play(); })",
-    );
-    let (front, rear) = (page.video_probe("track-0"), page.video_probe("track-1"));
+    // The second one has a tile of its own.
+    let tile = "document.querySelector('video[data-peer=caller][data-track=\"2\"]')";
+    wait_until("a tile for the second camera", DEADLINE, || {
+        (page.eval(&format!("{tile} !== null")) == true).then_some(())
+    });
+    page.eval(&format!("{tile}.dataset.peer = 'rear'"));
+    let (front, rear) = (page.video_probe(CALLER), page.video_probe("rear"));
     assert!(front.r > 200.0 && front.b < 60.0, "{front:?}");
     assert!(rear.b > 200.0 && rear.r < 60.0, "{rear:?}");
     page.assert_no_console_errors();

@@ -189,7 +189,7 @@ fn each_refusal_has_its_code_and_words() {
     let server = Server::start(&[]);
     for (line, headers, code, words) in [
         ("401 Unauthorized", "", 13, "it wants a valid token"),
-        ("404 Not Found", "", 6, "there is nothing at this URL"),
+        ("404 Not Found", "", 6, "nothing exists at this URL"),
         ("503 Service Unavailable", "retry-after: 9\r\n", 7, "try again in 9 s"),
         ("301 Moved Permanently", "location: /x\r\n", 3, "redirects"),
     ] {
