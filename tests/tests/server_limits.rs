@@ -968,6 +968,7 @@ fn out_of_descriptors_it_says_so_and_recovers() {
         (used - before <= Duration::from_millis(20)).then_some(())
     });
     drop(held);
+    wait_until("the server to close them", DEADLINE, || (server.process().descriptors() < 40).then_some(()));
     wait_until("a place", DEADLINE, || {
         let stream = connect_from(owner(3), server.address());
         (upgrade_on(stream, "/", &[]).status == 101).then_some(())
