@@ -191,7 +191,7 @@ fn each_refusal_has_its_code_and_words() {
         ("401 Unauthorized", "", 13, "it wants a valid token"),
         ("404 Not Found", "", 6, "nothing exists at this URL"),
         ("503 Service Unavailable", "retry-after: 9\r\n", 7, "try again in 9 s"),
-        ("301 Moved Permanently", "location: /x\r\n", 3, "redirects"),
+        ("301 Moved Permanently", "location: /x\r\n", 3, "a redirect"),
     ] {
         let scripted = Scripted::start(vec![status(line, headers)]);
         let mut publisher = start(&server, "publish", &format!("http://{}/x", scripted.address), &[]);
