@@ -7,9 +7,9 @@ use std::{
     str::FromStr,
 };
 
+use callbin_logging::{LogFormat, filter};
 use callbin_options::{OptionsError, Special};
 use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind};
-use tracing_subscriber::EnvFilter;
 use tungstenite::http::Uri;
 
 use crate::core::node::Limits;
@@ -113,15 +113,6 @@ pub struct Config {
     pub log_format: LogFormat,
 }
 
-/// The format of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object per line.
-    Json,
-}
-
 /// An address of `--public-address`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Public {
@@ -197,10 +188,6 @@ fn name(text: &str) -> Result<String, String> {
         1..=256 => Ok(text.into()),
         _ => Err("a name has 1 to 256 bytes".into()),
     }
-}
-
-fn filter(text: &str) -> Result<String, String> {
-    EnvFilter::try_new(text).map(|_| text.into()).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

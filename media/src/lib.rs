@@ -8,7 +8,6 @@ pub mod config;
 pub mod control;
 pub mod core;
 pub mod engine;
-pub mod logging;
 pub mod net;
 pub mod node;
 pub mod rtc;

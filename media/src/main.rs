@@ -1,14 +1,16 @@
 //! `callbin-media`: flags in, exit code out.
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, panic, process::ExitCode};
 
 use callbin_media::{
     command,
     config::Config,
-    logging,
     node::{self, StartError},
 };
 use callbin_options::OptionsError;
+
+/// Libraries whose warnings may quote descriptions and addresses of peers.
+const QUIET: [&str; 4] = ["str0m", "is", "dimpl", "sctp_proto"];
 
 fn main() -> ExitCode {
     if let Some(code) = command::run_if_asked() {
@@ -19,7 +21,12 @@ fn main() -> ExitCode {
         Err(OptionsError::CommandLine(error)) => error.exit(),
         Err(error) => return fail(&error, 2),
     };
-    let guard = logging::start(&config.log, config.log_format);
+    let guard = callbin_logging::start(&config.log, &QUIET, config.log_format);
+    // A panic in the WebRTC library ends one session. Its message may quote what a peer sent.
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a defect ended a session or the node");
+    }));
     let result = node::run(&config);
     drop(guard);
     match result {

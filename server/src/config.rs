@@ -6,6 +6,7 @@ mod values;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use callbin_logging::{LogFormat, filter};
 use callbin_protocol::MAX_ID_LEN;
 use clap::{Args, Parser};
 use hyper::header::HeaderName;
@@ -15,7 +16,7 @@ pub use sources::parse;
 pub use values::normal_origin;
 
 use self::values::{
-    filter, header, http_url, network, origin, path, seconds, seconds_or_none, size, stun_url, turn_url,
+    header, http_url, network, origin, path, seconds, seconds_or_none, size, stun_url, turn_url,
 };
 use crate::{
     access::account::Quotas,
@@ -440,15 +441,6 @@ pub struct Operations {
     /// Format of the log.
     #[arg(long, env = "CALLBIN_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
-}
-
-/// The format of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object per line.
-    Json,
 }
 
 const COMMANDS: &str = "\

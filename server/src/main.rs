@@ -3,7 +3,7 @@
 use std::{error::Error, process::ExitCode};
 
 use callbin_options::OptionsError;
-use callbin_server::{StartError, check, command, config, edge::listener, operate::logging, run, runtime};
+use callbin_server::{StartError, check, command, config, edge::listener, run, runtime};
 
 fn main() -> ExitCode {
     if let Some(code) = command::run_if_asked() {
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     if config.check_config {
         return conclude(check(&config));
     }
-    let guard = logging::start(&config.operations.log, config.operations.log_format);
+    let guard = callbin_logging::start(&config.operations.log, &[], config.operations.log_format);
     let result = runtime::run(run(config, inherited));
     drop(guard);
     conclude(result.map_err(StartError::System).flatten())

@@ -17,13 +17,14 @@ use std::{
 };
 
 use async_lock::Semaphore;
+use callbin_logging::LogFormat;
 use futures_util::{FutureExt, pin_mut, select_biased};
 use tracing::{error, info, warn};
 
 use self::backoff::Backoff;
 pub(crate) use self::contact::Contact;
 use crate::{
-    config::{Config, LogFormat},
+    config::Config,
     runtime::{self, Child},
 };
 

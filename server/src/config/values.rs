@@ -4,7 +4,6 @@ use std::{net::IpAddr, time::Duration};
 
 use hyper::header::HeaderName;
 use ipnet::{IpNet, Ipv4Net};
-use tracing_subscriber::EnvFilter;
 
 use crate::access::ice::url::{self, Kind};
 
@@ -87,9 +86,4 @@ pub fn normal_origin(origin: &str) -> String {
 
 pub(super) fn header(text: &str) -> Result<HeaderName, String> {
     text.parse().map_err(|_| "not the name of a header".into())
-}
-
-/// A filter for `--log`.
-pub(super) fn filter(text: &str) -> Result<String, String> {
-    EnvFilter::try_new(text).map(|_| text.into()).map_err(|error| error.to_string())
 }

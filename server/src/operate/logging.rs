@@ -1,27 +1,6 @@
-//! Logs to stderr through a bounded queue: a terminal or disk that stalls must not stall the server.
+//! Ids in log lines.
 
-mod text;
-
-use std::{borrow::Borrow, fmt, io::IsTerminal};
-
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
-
-use crate::config::LogFormat;
-
-/// Starts logging with a filter in the syntax of `--log`. Dropping the guard writes what is queued.
-pub fn start(filter: &str, format: LogFormat) -> WorkerGuard {
-    let (writer, guard) =
-        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(16_384).finish(std::io::stderr());
-    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(writer);
-    match format {
-        LogFormat::Text => {
-            builder.with_ansi(std::io::stderr().is_terminal()).fmt_fields(text::Fields).init();
-        }
-        LogFormat::Json => builder.json().flatten_event(true).with_ansi(false).init(),
-    }
-    guard
-}
+use std::{borrow::Borrow, fmt};
 
 /// The most characters of an id in a log line.
 const SHORT: usize = 64;
