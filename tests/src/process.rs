@@ -86,6 +86,12 @@ impl Process {
         assert!(kill.expect("kill runs").success(), "cannot send SIG{name}");
     }
 
+    /// Kills it, and waits for its end.
+    pub fn kill(&mut self) {
+        self.signal("KILL");
+        self.wait();
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {

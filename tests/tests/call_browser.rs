@@ -279,8 +279,7 @@ fn a_call_is_resumed_and_goes_on_without_the_server_until_either_side_hangs_up()
     page.wait_for_peer("gst", "connected");
     let port = site.server.port();
     let lose_server = |site: &mut Site, client: &mut Client| {
-        site.server.process().signal("KILL");
-        site.server.process().wait();
+        site.server.process().kill();
         client.wait_for("signalling-lost");
         page.wait_for("the page to notice", ALONE, DEADLINE);
         client.forget();

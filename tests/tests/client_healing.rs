@@ -66,7 +66,7 @@ fn a_call_goes_on_after_an_outage_of_several_attempts_to_heal_it() {
 fn a_call_outlives_the_address_over_which_everything_went() {
     let _machine = machine::alone();
     // Without tokens, our own dead connection holds the uid until the server finds it dead.
-    let server = Server::spawn_reachable(&["--pong-timeout", "1"]);
+    let server = Server::spawn_reachable(&["--keepalive-timeout", "600", "--pong-timeout", "1"]);
     let network = Network::start();
     let mut waiting = Client::start(&server, &[&["wait", "--id", "there"][..], &PICTURE].concat());
     waiting.wait_for("waiting");

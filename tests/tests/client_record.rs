@@ -51,8 +51,7 @@ fn a_recording_plays_to_its_end_after_kill_9() {
     );
     let (theirs, ours) = (recording(&mut caller, "callee-"), recording(&mut caller, "me-"));
     let stats = caller.wait_for_stats("some seconds", |stats| stats.number("/video/frames") >= 90.0);
-    caller.process().signal("KILL");
-    let _ = caller.process().wait();
+    caller.process().kill();
     let decoded = stats.number("/video/frames") as usize;
     let found = decode(&theirs);
     assert!(found.frames >= decoded && found.shows(BLUE), "of {decoded} frames: {found:?}");

@@ -23,10 +23,15 @@ const BLUE: (&str, [u8; 3], u32) = ("blue", [0, 0, 255], 880);
 const WATCHED: u64 = 9;
 
 /// A member whose uid is its colour.
-fn join(server: &Server, (name, _, hz): (&str, [u8; 3], u32)) -> Client {
+fn join(server: &Server, member: (&str, [u8; 3], u32)) -> Client {
+    join_with(server, member, &[])
+}
+
+fn join_with(server: &Server, (name, _, hz): (&str, [u8; 3], u32), more: &[&str]) -> Client {
     let hz = hz.to_string();
     let args = ["room", "lobby", "--id", name, "--video-pattern", name, "--audio-freq", &hz];
-    let mut client = Client::start(server, &[&args[..], &["--size", "320x240", "--timeout", "5"]].concat());
+    let args = [&args[..], &["--size", "320x240", "--timeout", "5"], more].concat();
+    let mut client = Client::start(server, &args);
     client.wait_for("joined");
     client
 }
@@ -38,6 +43,15 @@ fn expect(client: &mut Client, other: (&str, [u8; 3], u32)) {
     client.wait_for_stats(&format!("{name}'s colour and tone"), |stats| {
         stats.peer() == Some(name) && shows(stats, color) && sounds(stats, hz)
     });
+}
+
+/// Two members that receive each other.
+#[track_caller]
+fn two(server: &Server) -> (Client, Client) {
+    let (mut red, mut green) = (join(server, RED), join(server, GREEN));
+    expect(&mut red, GREEN);
+    expect(&mut green, RED);
+    (red, green)
 }
 
 fn shows(stats: &Event, color: [u8; 3]) -> bool {
@@ -96,10 +110,7 @@ fn three_see_and_hear_each_other_and_come_and_go() {
 /// Two members that receive each other, and are not affected by a faulty third one while `misbehave` runs.
 fn beside_two_good_ones(misbehave: impl FnOnce(&Server, &mut Socket)) {
     let server = Server::start(&[]);
-    let mut red = join(&server, RED);
-    let mut green = join(&server, GREEN);
-    expect(&mut red, GREEN);
-    expect(&mut green, RED);
+    let (mut red, mut green) = two(&server);
     let mut bad = Socket::register(&server, "bad");
     undisturbed([(&mut red, "red"), (&mut green, "green")], WATCHED, || misbehave(&server, &mut bad));
     for client in [red, green] {
@@ -152,10 +163,7 @@ fn those_that_never_answer_reject_the_picture_or_answer_garbage_cost_only_themse
         assert!(bad.receive_text().starts_with("ROOM_OK"));
         thread::spawn(move || answer_offers(&mut bad, answer))
     });
-    let mut red = join(&server, RED);
-    let mut green = join(&server, GREEN);
-    expect(&mut red, GREEN);
-    expect(&mut green, RED);
+    let (mut red, mut green) = two(&server);
     undisturbed([(&mut red, "red"), (&mut green, "green")], WATCHED, || {});
     for (uid, _) in bad {
         red.wait_for_peer(uid, "peer-failed");
@@ -366,21 +374,27 @@ fn media_go_on_while_the_server_is_gone_and_until_there_are_new_connections() {
     let _machine = machine::alone();
     let mut server = Server::start(&[]);
     let port = server.port();
-    let mut red = join(&server, RED);
-    let mut green = join(&server, GREEN);
+    // So often that there is a report during each negotiation.
+    let often = [STATS_OFTEN[0], "0.1"];
+    let mut red = join_with(&server, RED, &often);
+    let mut green = join_with(&server, GREEN, &often);
     expect(&mut red, GREEN);
     expect(&mut green, RED);
-    server.process().signal("KILL");
-    server.process().wait();
+    server.process().kill();
     let _server = Server::start_on(port, &["--disable-ssl"]);
-    for client in [&mut red, &mut green] {
+    for (client, other) in [(&mut red, "green"), (&mut green, "red")] {
+        let back = client.wait_for_any("its way back", DEADLINE, |event| event.name() == "joined").ms();
+        let mut live = 0;
         client.wait_for_any("a new connection", DEADLINE, |event| {
-            assert!(
-                !["peer-left", "peer-failed", "picture-stale", "path-lost"].contains(&event.name()),
-                "{event:?}"
-            );
-            event.name() == "peer-connected"
+            let is_new = event.ms() >= back;
+            let is_bad = ["peer-left", "peer-failed", "picture-stale", "path-lost"].contains(&event.name());
+            assert!(!(is_new && is_bad), "{event:?}");
+            let is_live =
+                event.name() == "stats" && event.peer() == Some(other) && event.number("/video/fps") > 0.0;
+            live += u32::from(is_new && is_live);
+            is_new && event.name() == "peer-connected"
         });
+        assert!(live > 0, "no pictures came until there was a new connection");
         client.forget();
     }
     expect(&mut red, GREEN);
@@ -392,12 +406,8 @@ fn a_member_that_is_not_back_with_the_server_has_left() {
     let _machine = machine::shared();
     let mut server = Server::start(&[]);
     let port = server.port();
-    let mut red = join(&server, RED);
-    let mut green = join(&server, GREEN);
-    expect(&mut red, GREEN);
-    expect(&mut green, RED);
-    server.process().signal("KILL");
-    server.process().wait();
+    let (mut red, mut green) = two(&server);
+    server.process().kill();
     green.process().signal("KILL");
     let _server = Server::start_on(port, &["--disable-ssl"]);
     red.wait_for("joined");
@@ -523,10 +533,7 @@ fn flood(with: &str, words: &str) {
     let _machine = machine::alone();
     let server = Server::start(&[]);
     let browser = Browser::start(BrowserOptions::default());
-    let mut red = join(&server, RED);
-    let mut green = join(&server, GREEN);
-    expect(&mut red, GREEN);
-    expect(&mut green, RED);
+    let (mut red, mut green) = two(&server);
     let page = browser.open(&format!("{}?room=lobby&id=bad", server.url()));
     page.eval(FLOOD);
     page.wait_for("the lobby", "document.querySelector('#join:not([disabled])')", DEADLINE);

@@ -361,8 +361,7 @@ fn a_call_outlives_the_server() {
     for client in [&mut caller, &mut callee] {
         client.wait_for("first-video");
     }
-    server.process().signal("KILL");
-    server.process().wait();
+    server.process().kill();
     for client in [&mut caller, &mut callee] {
         client.wait_for("signalling-lost");
         client.forget();
@@ -433,8 +432,7 @@ fn a_call_has_its_session_again_when_the_server_is_back() {
         let mut server = Server::start(&[]);
         let (port, url) = (server.port(), server.ws_url());
         let (mut caller, mut callee) = in_a_call(&url, &url, args);
-        server.process().signal("KILL");
-        server.process().wait();
+        server.process().kill();
         for client in [&mut caller, &mut callee] {
             assert_goes_on(client);
         }
@@ -471,8 +469,7 @@ fn a_call_that_waits_for_its_session_is_not_there_for_others() {
     let (port, url) = (server.port(), server.ws_url());
     let (mut caller, mut callee) = in_a_call(&url, &url, &[]);
     caller.process().signal("STOP");
-    server.process().signal("KILL");
-    server.process().wait();
+    server.process().kill();
     callee.wait_for("signalling-lost");
     let server = Server::start_on(port, &["--disable-ssl"]);
     for words in ["OFFER_REQUEST", "{\"resume\":{\"nonce\":\"0123456789012345678901\"}}"] {

@@ -298,8 +298,7 @@ fn the_node_of_a_killed_server_ends() {
     let (program_path, out) = stub(&dir);
     let mut server = Server::start(&["--media", "--media-program", &program_path]);
     let first = wait_until("a start", DEADLINE, || starts(&out).first().cloned());
-    server.process().signal("KILL");
-    server.process().wait();
+    server.process().kill();
     wait_for_end(&first[0]);
 }
 

@@ -263,8 +263,7 @@ fn a_server_that_dies_and_comes_back_finds_the_page_again() {
     let port = site.server.port();
     let anna = site.waiting("anna");
     let berta = site.waiting("berta");
-    site.server.process().signal("KILL");
-    site.server.process().wait();
+    site.server.process().kill();
     for page in [&anna, &berta] {
         page.wait_for_state("reconnecting");
         assert_eq!(page.text("#status"), "Reconnecting…");

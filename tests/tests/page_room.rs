@@ -90,8 +90,7 @@ fn the_room_meets_again_after_the_server_died() {
     anna.wait_for_state("in-room");
     let berta = site.join("berta");
     anna.wait_for_exactly(&["berta"]);
-    site.server.process().signal("KILL");
-    site.server.process().wait();
+    site.server.process().kill();
     for page in [&anna, &berta] {
         page.wait_for_state("reconnecting");
     }

@@ -113,8 +113,7 @@ fn a_call_between_two_pages_goes_on_without_the_server_and_is_resumed() {
     berta.wait_for_peer("anna", "connected");
     anna.wait_for_peer(CALLER, "connected");
     let lose_server = |site: &mut Site| {
-        site.server.process().signal("KILL");
-        site.server.process().wait();
+        site.server.process().kill();
         for page in [&anna, &berta] {
             expect_notice(page, "The server is gone. Your call goes on without it.");
             assert_eq!(page.text("#status"), "In a call, server gone");

@@ -117,8 +117,7 @@ fn watches(engine: Engine) {
     wait_for_cameras(&page);
 
     // It is called again when it is back.
-    client.process().signal("KILL");
-    client.process().wait();
+    client.process().kill();
     page.wait_for("its end", "callbin.peers().length === 0", DEADLINE);
     assert_eq!(page.text("#title"), "robot");
     let _client = robot(&site);

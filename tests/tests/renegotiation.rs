@@ -173,8 +173,7 @@ fn a_call_is_negotiated_anew_after_its_session_is_resumed() {
     assert_both_play(&mut client, &bare);
     assert!(bare.eval("bare.lastSdp").as_str().is_some_and(|answer| answer.contains(KEY)));
     let port = site.server.port();
-    site.server.process().signal("KILL");
-    site.server.process().wait();
+    site.server.process().kill();
     client.wait_for("signalling-lost");
     client.forget();
     let server = Server::start_on(port, &["--disable-ssl"]);

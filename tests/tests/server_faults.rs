@@ -100,14 +100,14 @@ mod readers {
     #[test]
     fn that_are_stopped_lose_their_uid_once_it_is_wanted() {
         let _machine = machine::shared();
-        let server = Server::start(&["--pong-timeout", "1"]);
+        let server = Server::start(&["--keepalive-timeout", "600", "--pong-timeout", "1"]);
         let mut honest = Socket::session(&server, "honest");
         let stopped = Peer::start(&server, "wanted");
         stopped.process.signal("STOP");
         let mut other = Socket::connect(&server);
         other.send("HELLO wanted");
         assert_eq!(other.receive(), Received::Closed(Some((1002, "invalid peer uid".into()))));
-        // Pings are sent each 30 s, but this one at once.
+        // The next regular ping is far away.
         wait_until("the missing pong", DEADLINE, || server.log().contains("no pong in time").then_some(()));
         Socket::register(&server, "wanted");
         still_talk(&mut honest);

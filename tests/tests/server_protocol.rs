@@ -378,8 +378,7 @@ fn a_killed_server_cuts_everybody_and_its_successor_gets_the_port() {
     let mut server = Server::start(&[]);
     let mut alice = Socket::register(&server, "alice");
     let port = server.port();
-    server.process().signal("KILL");
-    server.process().wait();
+    server.process().kill();
     assert_eq!(alice.receive(), Received::Cut);
     let server = Server::start_on(port, &["--disable-ssl"]);
     Socket::register(&server, "alice");
