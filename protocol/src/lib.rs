@@ -13,6 +13,7 @@ mod client;
 mod fragment;
 mod ice;
 mod id;
+mod malformed;
 pub mod node;
 mod printable;
 mod repr;

@@ -9,6 +9,7 @@ mod signal;
 mod tests;
 mod to_node;
 
+pub use crate::malformed::Malformed;
 pub use from_node::{FromNode, Hello, Kind, Limits, Reason, Stats, Track};
 pub use signal::SessionSignal;
 pub use to_node::ToNode;
@@ -29,19 +30,6 @@ pub const MAX_TRACKS: usize = 32;
 
 /// The longest other text in bytes, except for descriptions and candidates: a name, a codec, an explanation.
 pub const MAX_TEXT_LEN: usize = 256;
-
-/// The frame is no message of this protocol. `Display` gives the reason, in at most 256 bytes.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Malformed(String);
-
-impl From<serde_json::Error> for Malformed {
-    fn from(error: serde_json::Error) -> Self {
-        let mut text = error.to_string();
-        text.truncate(text.floor_char_boundary(MAX_TEXT_LEN));
-        Self(text)
-    }
-}
 
 /// The server's name for a session, unique on its connection.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

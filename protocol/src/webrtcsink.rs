@@ -9,10 +9,8 @@ use std::{borrow::Cow, fmt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::malformed::Malformed;
 use crate::{Candidate, Signal, signal::SdpInit};
-
-/// The longest explanation of a malformed frame, in bytes: it may quote the frame.
-const MAX_DETAILS: usize = 200;
 
 /// What a peer does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,19 +190,6 @@ impl From<PeerMessage> for Wire {
     }
 }
 
-/// The frame is no message of this protocol. `Display` says why, in at most 200 bytes.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Malformed(String);
-
-impl From<serde_json::Error> for Malformed {
-    fn from(error: serde_json::Error) -> Self {
-        let mut text = error.to_string();
-        text.truncate(text.floor_char_boundary(MAX_DETAILS));
-        Self(text)
-    }
-}
-
 impl ClientMessage {
     /// Parses one frame. Unknown members are ignored.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
@@ -238,6 +223,7 @@ mod tests {
 
     use super::*;
     use crate::SdpType;
+    use crate::malformed::MAX_REASON;
 
     fn read(text: &str) -> ClientMessage {
         let message = ClientMessage::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -398,7 +384,7 @@ mod tests {
             &long,
         ] {
             let error = ClientMessage::parse(text).expect_err(text);
-            assert!((1..=MAX_DETAILS).contains(&error.to_string().len()), "{error}");
+            assert!((1..=MAX_REASON).contains(&error.to_string().len()), "{error}");
         }
     }
 

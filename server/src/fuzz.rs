@@ -9,6 +9,7 @@ mod hub;
 mod mutate;
 mod node;
 mod rooms;
+mod stage;
 mod webrtcsink;
 
 use std::{
