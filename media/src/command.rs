@@ -31,8 +31,9 @@ enum Command {
 
 /// Runs a command if the first argument names one.
 pub fn run_if_asked() -> Option<ExitCode> {
-    let first = std::env::args_os().nth(1)?.into_string().ok()?;
-    Cli::command().get_subcommands().find(|command| command.get_name() == first)?;
+    if !manual::is_asked(&Cli::command()) {
+        return None;
+    }
     let result = match Cli::parse().command {
         Command::Man { dir } => manual::write_pages(everything(), &dir),
         Command::Completions { shell } => manual::completions(everything(), shell),
@@ -42,8 +43,7 @@ pub fn run_if_asked() -> Option<ExitCode> {
 
 /// All options and commands, for the manual.
 fn everything() -> clap::Command {
-    let commands: Vec<clap::Command> = Cli::command().get_subcommands().cloned().collect();
-    Config::command().after_help(EXIT_CODES).subcommands(commands)
+    manual::everything(Config::command(), &Cli::command(), EXIT_CODES)
 }
 
 #[cfg(test)]

@@ -9,6 +9,18 @@ use std::{
 use clap::Command;
 use clap_complete::Shell;
 
+/// Whether the first argument names a command of `cli`. A program may do its main work without one.
+pub fn is_asked(cli: &Command) -> bool {
+    let first = std::env::args_os().nth(1).and_then(|first| first.into_string().ok());
+    first.is_some_and(|first| cli.get_subcommands().any(|command| command.get_name() == first))
+}
+
+/// The options of `program`, with the commands of `cli` and a text about exit codes, for the manual.
+pub fn everything(program: Command, cli: &Command, exit_codes: &'static str) -> Command {
+    let commands: Vec<Command> = cli.get_subcommands().cloned().collect();
+    program.after_help(exit_codes).subcommands(commands)
+}
+
 /// Writes a manual page for `command` and one for each subcommand to the folder `dir`, which is created if it is missing.
 pub fn write_pages(command: Command, dir: &Path) -> Result<String, String> {
     let write = || {

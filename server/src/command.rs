@@ -48,8 +48,9 @@ enum Command {
 
 /// Runs a command if the first argument names one. Serving has no command, as in the reference server.
 pub fn run_if_asked() -> Option<ExitCode> {
-    let first = std::env::args_os().nth(1)?.into_string().ok()?;
-    Cli::command().get_subcommands().find(|command| command.get_name() == first)?;
+    if !manual::is_asked(&Cli::command()) {
+        return None;
+    }
     let result = match Cli::parse().command {
         Command::Token(options) => token::run(&options),
         Command::Admin(options) => admin::run(&options),
@@ -76,8 +77,7 @@ pub fn run_if_asked() -> Option<ExitCode> {
 
 /// All options and commands, for the manual.
 fn everything() -> clap::Command {
-    let commands: Vec<clap::Command> = Cli::command().get_subcommands().cloned().collect();
-    Config::command().after_help(crate::config::EXIT_CODES).subcommands(commands)
+    manual::everything(Config::command(), &Cli::command(), crate::config::EXIT_CODES)
 }
 
 #[cfg(test)]
