@@ -28,8 +28,10 @@ use crate::core::packet::Kind;
 const RESEND_PACKETS: usize = 256;
 /// The time between two looks at what a viewer has lost.
 const STATISTICS: Duration = Duration::from_secs(5);
-/// The longest offer.
-const MAX_DESCRIPTION: usize = 256 * 1024;
+/// The longest offer or answer.
+pub(super) const MAX_DESCRIPTION: usize = 256 * 1024;
+/// The most m-lines of an offer. Its answer has some hundred bytes for each of them, and the server takes messages of 1 MiB.
+const MAX_LINES: usize = 256;
 
 /// An offer or an answer is not acceptable. The text explains it without quoting the description.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -164,8 +166,9 @@ impl Stack {
     }
 }
 
-fn read(offer: &str) -> Result<Vec<Line<'_>>, Refused> {
-    if offer.len() > MAX_DESCRIPTION {
+/// The audio and video m-lines of an offer that is not too long.
+pub(super) fn read(offer: &str) -> Result<Vec<Line<'_>>, Refused> {
+    if offer.len() > MAX_DESCRIPTION || sdp::count(offer) > MAX_LINES {
         return Err(Refused::Invalid);
     }
     Ok(sdp::lines(offer))

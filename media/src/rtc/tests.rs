@@ -84,6 +84,21 @@ fn an_offer_without_media_is_refused() {
     }
 }
 
+/// The answer to an offer repeats each m-line: an offer of many would have one that is longer than a message may be.
+#[test]
+fn the_m_lines_of_an_offer_are_bounded() {
+    let offer = |count: usize| {
+        let (head, _) = CHROMIUM.split_once("m=video").unwrap();
+        let mids: Vec<String> = (0..count).map(|mid| mid.to_string()).collect();
+        let more = mids[1..].iter().map(|mid| format!("m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:{mid}\r\n"));
+        head.replace("BUNDLE 0 1 2", &format!("BUNDLE {}", mids.join(" "))) + &more.collect::<String>()
+    };
+    assert!(stack().publisher(&offer(256), Instant::now()).is_ok());
+    let invalid = Err(Refused::Invalid);
+    assert_eq!(stack().publisher(&offer(257), Instant::now()).map(|_| ()), invalid);
+    assert_eq!(stack().viewer(&offer(257), Formats::default(), 0, Instant::now()).map(|_| ()), invalid);
+}
+
 #[test]
 fn another_codec_needs_another_session() {
     let (mut peer, _, _) = stack().publisher(CHROMIUM, Instant::now()).unwrap();
