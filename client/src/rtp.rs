@@ -8,8 +8,8 @@ pub const LOOK: usize = 96;
 const ONE_BYTE: u16 = 0xbede;
 
 /// Copies the beginning of a packet: its memories are separate, and mapping it whole would copy all of it.
-pub fn start<'a>(packet: &gst::BufferRef, start: &'a mut [u8; LOOK]) -> &'a [u8] {
-    let start = start.get_mut(..packet.size().min(LOOK)).unwrap_or_default();
+pub fn start<'a, const N: usize>(packet: &gst::BufferRef, start: &'a mut [u8; N]) -> &'a [u8] {
+    let start = start.get_mut(..packet.size().min(N)).unwrap_or_default();
     if packet.copy_to_slice(0, start).is_ok() { start } else { &[] }
 }
 
