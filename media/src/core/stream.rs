@@ -148,11 +148,6 @@ impl Stream {
         self.viewers.retain(|viewer| viewer.key != key);
     }
 
-    /// The viewers that were added.
-    pub fn viewers(&self) -> impl Iterator<Item = Key> {
-        self.viewers.iter().map(|viewer| viewer.key)
-    }
-
     /// Forwards a packet of the publisher. False: the publisher exceeds its bit rate, and the packet was dropped.
     pub fn receive(&mut self, kind: Kind, packet: &Packet, now: Instant, out: &mut impl Outlet) -> bool {
         let bits = 8.0 * packet.payload.len() as f64;

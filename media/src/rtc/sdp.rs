@@ -122,8 +122,8 @@ pub(super) enum Use {
     Nothing,
 }
 
-/// The offer as the library takes it: with these directions of its m-lines (others stay as they are), and with the mids of
-/// the bundle in the order of the m-lines, which other peers need not keep.
+/// The offer as the library takes it: without candidates, with these directions of its m-lines (others stay as they are),
+/// and with the mids of the bundle in the order of the m-lines, which other peers need not keep.
 pub(super) fn prepared(sdp: &str, uses: &[(usize, Use)]) -> String {
     let uses: HashMap<usize, Use> = uses.iter().copied().collect();
     let mut out = String::with_capacity(sdp.len() + 32);
@@ -135,7 +135,13 @@ pub(super) fn prepared(sdp: &str, uses: &[(usize, Use)]) -> String {
             None => out.push_str(&bundled_in_order(section, sdp)),
         }
     }
-    out
+    without_candidates(&out)
+}
+
+/// The description without candidates. An ICE-lite agent sends no checks, so it needs none of the client; the library would
+/// compare each new one with all others.
+pub(super) fn without_candidates(sdp: &str) -> String {
+    sdp.split_inclusive('\n').filter(|line| !line.starts_with("a=candidate:")).collect()
 }
 
 /// The session part with its bundle in the order of the m-lines.
@@ -234,6 +240,13 @@ mod tests {
         let wild = ["b".into(), "a".into()].into_iter().chain(mids().rev()).collect();
         let tame = ["b".into(), "a".into()].into_iter().chain(mids()).collect();
         assert_eq!(prepared(&offer(wild), &[]), offer(tame));
+    }
+
+    #[test]
+    fn candidates_are_left_out() {
+        let line = "a=candidate:1 1 udp 1 192.0.2.9 5000 typ host\r\n";
+        let offer = OFFER.replace("a=mid:0\r\n", &format!("a=mid:0\r\n{line}{line}a=end-of-candidates\r\n"));
+        assert_eq!(prepared(&(offer.clone() + line), &[]), offer.replace(line, ""));
     }
 
     proptest! {

@@ -47,6 +47,12 @@ pub enum Refused {
     Panicked,
 }
 
+impl From<Panicked> for Refused {
+    fn from(_: Panicked) -> Self {
+        Self::Panicked
+    }
+}
+
 /// The configuration of all peer connections.
 #[derive(Debug)]
 pub struct Stack {
@@ -174,7 +180,10 @@ pub(super) fn read(offer: &str) -> Result<Vec<Line<'_>>, Refused> {
     Ok(sdp::lines(offer))
 }
 
+/// The library panicked.
+pub(super) struct Panicked;
+
 /// Calls into the library. A panic there must not end the process: it costs the peer that caused it.
-pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, Refused>) -> Result<T, Refused> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(Refused::Panicked))
+pub(super) fn guarded<T, E: From<Panicked>>(call: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(Panicked.into()))
 }

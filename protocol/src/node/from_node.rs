@@ -85,12 +85,12 @@ pub struct Track {
 }
 
 /// The kind of a track.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Sound.
+    /// Audio: every packet can be decoded alone.
     Audio,
-    /// Pictures.
+    /// Video: decoding starts at a key frame.
     Video,
 }
 
