@@ -104,7 +104,8 @@ impl Running {
         });
         let worker = receiver.recv().unwrap().file_name().unwrap().to_str().unwrap().parse().unwrap();
         let poll = Poll::new().unwrap();
-        let (outbox, messages) = Outbox::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let (outbox, messages) =
+            Outbox::new(Waker::new(poll.registry(), Token(0)).unwrap(), Default::default());
         mailbox.send(Inbound::Attached(outbox));
         Self { address, mailbox, messages, worker, _poll: poll }
     }
