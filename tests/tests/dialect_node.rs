@@ -219,6 +219,25 @@ fn only_nodes_attach() {
     node.expect_close(1002, "invalid protocol");
 }
 
+#[test]
+fn guesses_of_the_nodes_secret_are_limited() {
+    let dir = TempDir::new().expect("a folder");
+    let keys = Keys::new(Algorithm::Hs256);
+    let (key, secret) = (keys.public(), file(&dir, "nodes", SECRET));
+    let limits = ["--media-token-file", &secret, "--max-bad-token-rate", "1"];
+    for (token_keys, refusal) in [(&[][..], 403), (&["--token-key-file", &key], 401)] {
+        let server = Server::start(&[&limits, token_keys].concat());
+        let attaches =
+            |token: &str| upgrade(&server, "/node", &[("Authorization", &format!("Bearer {token}"))]).status;
+        for _ in 0..10 {
+            assert_eq!(upgrade(&server, "/node", &[]).status, 401, "no guess");
+        }
+        let guesses: Vec<u16> = (0..10).map(|number| attaches(&format!("guess {number}"))).collect();
+        assert_eq!((guesses[0], guesses[9]), (refusal, 429), "{guesses:?}");
+        assert_eq!(attaches(SECRET), 429, "a guess that is right does not show it");
+    }
+}
+
 /// A program that stands for the node: it writes its process id and its arguments, then its token, and ends with its input.
 fn stub(dir: &TempDir) -> (String, PathBuf) {
     let out = dir.path().join("started");
