@@ -406,8 +406,9 @@ pub struct LimitArgs {
     pub max_room_members: usize,
 
     /// Notices per second that one owner may cause in rooms, with bursts of twice as many: two per present member when
-    /// another one joins, one per name in a list, and one per member and KiB of a message to a whole room. Beyond that,
-    /// requests of this owner wait; a connection whose request would wait longer than ten seconds is closed.
+    /// another one joins, one per name in a list, and one per member and KiB of a message to a whole room. A call to a
+    /// stream, and each offer to a media node, count as 100. Beyond that, requests of this owner wait; a connection whose
+    /// request would wait longer than ten seconds is closed.
     #[arg(long, env = "CALLBIN_MAX_NOTICE_RATE", default_value_t = 50_000, value_name = "N")]
     pub max_notice_rate: u32,
 
@@ -500,6 +501,7 @@ impl Config {
             max_streams: or_none(self.limits.max_streams),
             max_viewers: or_none(self.limits.max_viewers),
             max_bitrate: Some(self.limits.max_stream_bitrate).filter(|bits| *bits > 0),
+            max_unanswered: self.limits.max_queue as usize / 2,
         }
     }
 

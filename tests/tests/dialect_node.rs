@@ -238,6 +238,20 @@ fn guesses_of_the_nodes_secret_are_limited() {
     }
 }
 
+#[test]
+fn calls_to_streams_are_charged() {
+    let dir = TempDir::new().expect("a folder");
+    let server = server_with_secret(&dir, &["--max-notice-rate", "1"]);
+    let mut node = attach(&server, SECRET);
+    let (_, created) = call(&server, &mut node, "/whip/studio", &[]);
+    assert_eq!(created.status, 201, "{created:?}");
+    assert_eq!(send(&server, "POST", "/whip/other", &[SDP], &sdp("mine")).status, 429);
+    let restart = "a=ice-ufrag:again\r\na=ice-pwd:vw5LmwG4y/e6dPP/zAP9Gp5k\r\n";
+    let patch =
+        || send(&server, "PATCH", created.exact("location"), &[FRAGMENT, ("If-Match", "*")], restart).status;
+    assert_eq!((patch(), patch()), (429, 404), "the call is over");
+}
+
 /// A program that stands for the node: it writes its process id and its arguments, then its token, and ends with its input.
 fn stub(dir: &TempDir) -> (String, PathBuf) {
     let out = dir.path().join("started");

@@ -108,15 +108,18 @@ impl Hub {
         detail: Arc<str>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(leg) = self.leg(conn, key) else { return };
-        let (stream, client) = (leg.uid.clone(), leg.peer.clone());
-        effects.push(Effect::Note(conn, Note::Ended { stream, client, reason, detail }));
-        let _ = self.end(conn, key, Some(Refusal::Node(reason)), effects);
+        if let Some(leg) = self.leg(conn, key) {
+            let (stream, client) = (leg.uid.clone(), leg.peer.clone());
+            effects.push(Effect::Note(leg.partner, Note::Ended { stream, client, reason, detail }));
+            let _ = self.end(conn, key, Some(Refusal::Node(reason)), effects);
+        }
+        self.settle(conn, key);
     }
 
     /// Adds what was counted since its last statistics. A count that is smaller than before has begun again.
     fn add_stats(&mut self, conn: ConnId, stats: Stats) {
         let Some(node) = self.nodes.get_mut(&conn) else { return };
+        node.unanswered -= node.ended_offers.grow_older();
         let last = std::mem::replace(&mut node.stats, stats);
         let total = &mut self.media;
         let add = |total: &mut u64, now: u64, last: u64| {
