@@ -32,6 +32,13 @@ impl Server {
         Self::start_on(0, &[&["--disable-ssl"], flags].concat())
     }
 
+    /// Starts a server with its own media node on a free UDP port, and waits until that is attached.
+    pub fn with_media() -> Self {
+        let server = Self::start(&["--media", "--media-arg=--listen=[::]:0"]);
+        server.wait_for_log("media node attached");
+        server
+    }
+
     /// Starts a server on this loopback port, with these flags only, and waits until it listens.
     pub fn start_on(port: u16, flags: &[&str]) -> Self {
         let mut command = Command::new(program("callbin-server"));

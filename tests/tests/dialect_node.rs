@@ -12,7 +12,7 @@ use callbin_tests::{
     DEADLINE, Server, Socket,
     http::{Response, read_answer, request, send, start, upgrade},
     keys::{Algorithm, Keys, now},
-    process::program,
+    process::{program, signal},
     wait_until,
 };
 use serde_json::{Value, json};
@@ -310,8 +310,7 @@ fn the_servers_own_node_is_restarted_and_ends_with_it() {
     let page = request((std::net::Ipv4Addr::LOCALHOST, port).into(), "GET", "/", &[]);
     assert_eq!(page.status, 404, "the node's address serves nothing else");
 
-    let killed = Command::new("kill").args(["-KILL", pid]).status().expect("kill runs");
-    assert!(killed.success());
+    signal(pid.parse().expect("a pid"), "KILL");
     let second = started(2);
     assert_ne!(second[0], *pid);
     assert_eq!(second[1], *token, "one token for all starts");

@@ -493,7 +493,7 @@ fn a_draining_server_registers_nobody() {
     let (one, mut other) = Socket::session(&server, "stays");
     rest.register("cam");
     let mut waiting = rest.poll("/offer/cam");
-    Command::new("kill").args(["-TERM", &server.pid().to_string()]).status().expect("kill exists");
+    server.process().signal("TERM");
     let response = rest.read("GET", "/offer/cam", &mut waiting);
     assert_eq!((response.status, response.header("retry-after")), (503, Some("5")), "{response:?}");
     assert_eq!(rest.get("/offer/cam").status, 503);
