@@ -363,8 +363,8 @@ pub struct LimitArgs {
     #[arg(long, env = "CALLBIN_MAX_REGISTRATION_RATE", default_value_t = 200, value_name = "N")]
     pub max_registration_rate: u32,
 
-    /// Tokens with a wrong signature per second from one address, with bursts of five times as many. Beyond that,
-    /// nothing that needs a token is accepted from it for 10 seconds.
+    /// Tokens with a wrong signature, and wrong secrets of media nodes, per second from one address, with bursts of five
+    /// times as many. Beyond that, nothing that needs a token is accepted from it for 10 seconds.
     #[arg(long, env = "CALLBIN_MAX_BAD_TOKEN_RATE", default_value_t = 10, value_name = "N")]
     pub max_bad_token_rate: u32,
 

@@ -151,6 +151,8 @@ pub enum Note {
     Attached {
         /// Its name.
         node: Arc<str>,
+        /// Program and version.
+        software: Arc<str>,
         /// What it can carry.
         limits: Limits,
     },

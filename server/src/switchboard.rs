@@ -532,8 +532,9 @@ impl Remark {
             }
             Note::Refused(uid, error) => debug!(conn, address, uid = %short(uid), error, "refused"),
             Note::Left(uid) => info!(conn, address, uid = %short(uid), peers, "left"),
-            Note::Attached { node, limits: Limits { streams, viewers } } => {
-                info!(conn, address, node = %short(node), streams, viewers, "media node attached");
+            Note::Attached { node, software, limits: Limits { streams, viewers } } => {
+                let (node, software) = (short(node), short(software));
+                info!(conn, address, %node, %software, streams, viewers, "media node attached");
             }
             Note::Detached { node, streams: 0, viewers: 0 } => {
                 info!(conn, address, node = %short(node), "media node gone");

@@ -62,7 +62,12 @@ impl Hub {
             return Ok(());
         }
         match request {
-            NodeRequest::Attach { name, limits } => self.attach(conn, name, limits, effects),
+            NodeRequest::Attach { name, software, limits } => {
+                let node = Node { name: name.clone(), limits, ..Node::default() };
+                self.nodes.insert(conn, node);
+                effects.push(Effect::Note(conn, Note::Attached { node: name, software, limits }));
+                self.tell(conn, Notice::Attached, effects);
+            }
             NodeRequest::Live { key, tracks } => self.set_tracks(conn, &key, Some(tracks), effects),
             NodeRequest::Gone(key) => self.set_tracks(conn, &key, None, effects),
             NodeRequest::End { key, reason, detail } => self.end_by_node(conn, &key, reason, detail, effects),
@@ -74,13 +79,6 @@ impl Hub {
             }
         }
         Ok(())
-    }
-
-    fn attach(&mut self, conn: ConnId, name: Arc<str>, limits: Limits, effects: &mut Vec<Effect>) {
-        let node = Node { name: name.clone(), limits, ..Node::default() };
-        self.nodes.insert(conn, node);
-        effects.push(Effect::Note(conn, Note::Attached { node: name, limits }));
-        self.tell(conn, Notice::Attached, effects);
     }
 
     /// A message about a call that is over, or that publishes nothing, is ignored: the end may cross it.
