@@ -5,12 +5,14 @@ TLS ?=
 EXAMPLES ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
+HOURS ?= 2
+SEED ?=
 BIN ?= target/release
 MAINTAINER ?=
 
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup build install deb demo test lint unit page-test doc interop compare bench bench-network audit clean
+.PHONY: help setup build install deb demo test lint unit page-test doc interop compare bench bench-network soak audit clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -44,6 +46,7 @@ test: ## Install missing packages, then check format, lints, tests, page and doc
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	tools=$$(scripts/page-tools.sh) && "$$tools/.bin/tsc" -p www/test/jsconfig.json
 
 unit:
 	cargo build --workspace --locked
@@ -71,6 +74,10 @@ bench: build ## Measure server and client on this machine
 bench-network: build ## Measure calls over bad lines, between clients and with Chromium; needs root
 	@scripts/setup.sh test
 	cargo run --release --locked --quiet --package callbin-tests --bin callbin-bench -- network
+
+soak: build ## Run calls, outages and failing sources at random for HOURS=2 (SEED=…); needs root
+	@scripts/setup.sh test
+	cargo run --release --locked --quiet --package callbin-tests --bin callbin-bench -- soak $(HOURS) $(SEED)
 
 audit: ## Check dependencies: bans, licences, sources; advisories if there is a network
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny

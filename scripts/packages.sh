@@ -7,13 +7,13 @@ BUILD_PACKAGES="build-essential pkg-config libgstreamer1.0-dev libgstreamer-plug
 # To run the client: the plugins it uses, and sinks for a display and a sound card.
 RUN_PACKAGES="gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice gstreamer1.0-x gstreamer1.0-alsa gstreamer1.0-pulseaudio"
 
-# To run the tests: the other encoders and decoders, a real browser with its driver, Node.js for the page's unit tests, a virtual
-# display, tools for certificates, network namespaces and changed clocks, and an RTSP server.
-TEST_PACKAGES="gstreamer1.0-plugins-ugly gstreamer1.0-libav coturn chromium chromium-driver nodejs xvfb iproute2 openssl procps curl libfaketime python3-gi gir1.2-gst-rtsp-server-1.0"
+# To run the tests: the other encoders and decoders, a real browser with its driver, Node.js for the page's unit tests and
+# npm for the tools that check it, a virtual display, tools for certificates, network namespaces and changed clocks, and an RTSP server.
+TEST_PACKAGES="gstreamer1.0-plugins-ugly gstreamer1.0-libav coturn chromium chromium-driver nodejs npm xvfb iproute2 openssl procps curl libfaketime python3-gi gir1.2-gst-rtsp-server-1.0"
 
 # To test other WebRTC stacks with the client (make interop): a second browser, GStreamer's command line as codec for stacks
-# without one, and the installers of Python and Node.js packages.
-INTEROP_PACKAGES="firefox-esr gstreamer1.0-tools python3-venv npm"
+# without one, and Python's installer of packages.
+INTEROP_PACKAGES="firefox-esr gstreamer1.0-tools python3-venv"
 # For GStreamer's example clients in Python and C.
 EXAMPLES_PACKAGES="python3-gst-1.0 gir1.2-gst-plugins-bad-1.0 python3-websockets libsoup-3.0-dev libjson-glib-dev libnice-dev"
 

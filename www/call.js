@@ -17,19 +17,19 @@ import { Room } from "./room.js";
  *   | "leaving" | "refused"} State
  * @typedef {"uid-taken" | "refused" | "replaced" | "sent-away" | "peer-not-found" | "peer-busy" | "invalid-room" | "room-refused" | "server-error"
  *   | "peer-error" | "server-lost" | "server-restarts" | "no-answer" | "peer-left" | "not-taken" | "missed-call"
- *   | "call-goes-on" | "call-cut" | "call-lost" | "call-failed" | "room-too-large" | "back" | import("./why.js").Why} NoticeCode
+ *   | "call-goes-on" | "call-interrupted" | "call-cut" | "peer-lost" | "call-lost" | "call-failed" | "room-too-large" | "back" | import("./why.js").Why} NoticeCode
  *
- * @typedef {{type: "register"} | {type: "opened"} | {type: "text", text: string} | {type: "closed", code: number, reason: string, flows?: boolean}
+ * @typedef {{type: "register"} | {type: "opened"} | {type: "text", text: string} | {type: "closed", code: number, reason: string, flows?: boolean, heals?: boolean}
  *   | {type: "call", peer: string, remoteOfferer: boolean} | {type: "join", room: string} | {type: "hang-up"}
  *   | {type: "rename", id: string} | {type: "send-signal", uid: string, signal: Signal}
  *   | {type: "accepting", ring: number} | {type: "accept", ring: number} | {type: "decline"}
  *   | {type: "ring-over", ring: number} | {type: "explained", id: string, why: import("./why.js").Why}
- *   | {type: "settle"} | {type: "unanswered", attempt: number} | {type: "peer-dead", uid: string, failed: boolean, hungUp: boolean}
+ *   | {type: "settle"} | {type: "unanswered", attempt: number} | {type: "peer-dead", uid: string, failed: boolean, hungUp: boolean, heals?: boolean}
  *   | {type: "uid-overdue", absence: number} | {type: "listened", step: number, lives: boolean} | {type: "overdue", step: number}} Event
  *
- * @typedef {import("./room.js").Effect | {do: "send", text: string} | {do: "connect"} | {do: "connect-later", leastMs?: number}
+ * @typedef {import("./room.js").Effect | {do: "send", text: string} | {do: "connect"} | {do: "connect-later", leastMs?: number, mostMs?: number}
  *   | {do: "registered"} | {do: "succeeded"} | {do: "close"} | {do: "settle-later"} | {do: "expect-answer", attempt: number}
- *   | {do: "listen", uid: string, step: number} | {do: "expect-peer", step: number}
+ *   | {do: "heal", uid: string} | {do: "listen", uid: string, step: number} | {do: "expect-peer", step: number}
  *   | {do: "ring", ring: number} | {do: "ask-why"} | {do: "stay-away"} | {do: "expect-uid", absence: number}
  *   | {do: "notice", code: NoticeCode, subject?: string}} Effect
  *
@@ -58,6 +58,9 @@ const UNWELCOME = new Map([
 const TRY_AGAIN_LATER = 1013;
 const BUSY_MS = 5000;
 
+/** The longest pause between attempts to connect while the path to the partner is lost, too. */
+const URGENT_MS = 3000;
+
 /** The server ignores our requests during a call to us, and a caller may stay silent: try this often. */
 const UNANSWERED_ATTEMPTS = 2;
 
@@ -72,6 +75,7 @@ export class Call {
   /** @type {string | null} The other side of a 1-1 call. */ peer = null;
   /** @type {string | null} The uid of the caller, if the server names it; also after we accepted. */ caller = null;
   /** @type {Resumption | null} The present 1-1 call's way back to the server. */ #resumption = null;
+  /** Whether the path to the partner of a 1-1 call was lost, and might come back, when we last heard of it. */ #heals = false;
   /** @type {Room | null} */ room = null;
   /** @type {Wish | null} What to do once registered; the wish for a room stays while we are in it. */ #wish = null;
   #wasRegistered = false;
@@ -105,6 +109,7 @@ export class Call {
       case "text":
         return this.#text(event.text);
       case "closed":
+        this.#heals = event.heals ?? false;
         return this.#closed(event.code, event.reason, event.flows ?? false);
       case "call":
         return this.#wishFor({ call: event.peer, remoteOfferer: event.remoteOfferer });
@@ -150,6 +155,11 @@ export class Call {
   /** Whether the present 1-1 call has no session at the server. */
   get #isCutOff() {
     return this.#resumption?.isAttached === false;
+  }
+
+  /** Whether a 1-1 call whose path is lost may get its session and then a path back. */
+  get #mayHeal() {
+    return this.#heals && (this.#resumption?.isHopeful ?? false);
   }
 
   get #awaitsServer() {
@@ -200,18 +210,23 @@ export class Call {
   }
 
   /**
-   * A connection failed, or the peer ended it (`hungUp`). Without the server that ends the call. A page that takes calls
-   * by itself has no user to hang up or try again: it ends the call that it took, to be free for the next one.
-   * @param {{uid: string, failed: boolean, hungUp: boolean}} event @returns {Effect[]}
+   * A connection failed, or the peer ended it (`hungUp`). Without the server that ends the call, unless the path may come
+   * back (`heals`): then the call is resumed first, and gets a new connection. A page that takes calls
+   * by itself has no user to hang up or try again: it ends the call that it took, to be free for the next one, once its
+   * path can't come back any more.
+   * @param {{uid: string, failed: boolean, hungUp: boolean, heals?: boolean}} event @returns {Effect[]}
    */
-  #peerDead({ uid, failed, hungUp }) {
+  #peerDead({ uid, failed, hungUp, heals = false }) {
+    if (uid === this.peer) this.#heals = heals;
     if (this.#isCutOff && uid === this.peer) {
+      if (this.#mayHeal) return this.#tell("call-interrupted", this.#partnerName());
       const subject = this.#partnerName();
-      return [...this.#leaveAlone(), { do: "notice", code: hungUp ? "peer-left" : "call-cut", subject }];
+      const code = hungUp ? "peer-left" : this.#resumption?.isRegistered ? "peer-lost" : "call-cut";
+      return [...this.#leaveAlone(), { do: "notice", code, subject }];
     }
     if (this.room) return this.room.dropStale(uid);
     // With a server, a peer that ends the connection also closes its socket, or else starts over.
-    const unattended = failed && this.autoAnswer && this.state === "in-call" && uid === CALLER && uid === this.peer;
+    const unattended = failed && !this.#mayHeal && this.autoAnswer && this.state === "in-call" && uid === CALLER && uid === this.peer;
     return unattended ? [...this.#hangUp(), { do: "notice", code: "call-failed" }] : [];
   }
 
@@ -255,7 +270,7 @@ export class Call {
     this.#wasRegistered = true;
     this.#forgetRefusals();
     /** @type {Effect[]} */
-    const back = this.#told && this.#told !== "call-goes-on" ? [{ do: "notice", code: "back" }] : [];
+    const back = this.#told && this.#told !== "call-goes-on" && this.#told !== "call-interrupted" ? [{ do: "notice", code: "back" }] : [];
     this.#told = null;
     this.#forgetCaller();
     return [{ do: "registered" }, ...back, ...this.#pursue()];
@@ -426,6 +441,8 @@ export class Call {
     if (unwelcome) return [...missed, ...this.#giveUp(this.#whyUnwelcome(unwelcome))];
     if (before === "leaving") return code === TRY_AGAIN_LATER ? this.#waitFor(code) : this.#connectAnew();
     if (before === "ringing" && code === 1000) return [...missed, ...this.#connectAnew()];
+    // Of a partner that is out of reach nothing can be heard: it may have lost the server as well.
+    if (before === "in-call" && this.#mayHeal) return this.#resume({ type: "lost" });
     if (before === "in-call" && code === 1000) return flows ? this.#resume({ type: "gone" }) : this.#partnerLeft();
     if (before === "in-call" && flows) return this.#resume({ type: "lost" });
     const effects = before === "in-call" ? this.#forgetAll() : [];
@@ -453,7 +470,7 @@ export class Call {
   #resume(event) {
     const wasAlone = this.isAlone;
     const effects = this.#resumption?.handle(event) ?? [];
-    const news = this.isAlone && !wasAlone ? this.#tell("call-goes-on") : [];
+    const news = !this.isAlone || wasAlone ? [] : this.#mayHeal ? this.#tell("call-interrupted", this.#partnerName()) : this.#tell("call-goes-on");
     return [...news, ...effects.flatMap((effect) => this.#resumeEffect(effect))];
   }
 
@@ -466,9 +483,12 @@ export class Call {
         return this.#partnerLeft();
       case "resumed": {
         this.#told = null;
+        const uid = this.peer ?? "";
         const unsent = this.#resumption?.takeUnsent() ?? [];
-        return [{ do: "notice", code: "back" }, ...unsent.flatMap((signal) => this.#sendSignal(this.peer ?? "", signal))];
+        return [{ do: "notice", code: "back" }, ...unsent.flatMap((signal) => this.#sendSignal(uid, signal)), { do: "heal", uid }];
       }
+      case "connect-later":
+        return [this.#mayHeal ? { ...effect, mostMs: URGENT_MS } : effect];
       default:
         return [effect];
     }
@@ -506,11 +526,11 @@ export class Call {
     return this.#wasRegistered ? "server-lost" : "server-unreachable";
   }
 
-  /** Shows a notice about the server, but not twice in a row. @param {NoticeCode} code @returns {Effect[]} */
-  #tell(code) {
+  /** Shows a notice about the server, but not twice in a row. @param {NoticeCode} code @param {string} [subject] @returns {Effect[]} */
+  #tell(code, subject) {
     if (this.#told === code) return [];
     this.#told = code;
-    return [{ do: "notice", code }];
+    return [subject === undefined ? { do: "notice", code } : { do: "notice", code, subject }];
   }
 
   /** Handles the reason why no WebSocket opened (why.js). @param {import("./why.js").Why} why @returns {Effect[]} */

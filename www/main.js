@@ -4,6 +4,7 @@
 import { Call, CALLER } from "./call.js";
 import { isUsable, socketUrl } from "./endpoint.js";
 import { IceServers } from "./ice.js";
+import { chooseLanguage, say, speak } from "./language.js";
 import { Speakers } from "./levels.js";
 import { Media } from "./media.js";
 import { readParameters } from "./parameters.js";
@@ -37,6 +38,9 @@ const STATS_MS = 1000;
 const LEVELS_MS = 200;
 
 const parameters = readParameters(new URL(location.href), history);
+const language = chooseLanguage(parameters.language, navigator.languages);
+speak(language);
+document.documentElement.lang = language;
 
 class App {
   call = new Call(parameters.id, parameters);
@@ -57,7 +61,7 @@ class App {
     this.socket = new Socket(socketUrl(parameters.server), subprotocols(parameters.token), {
       opened: () => this.do({ type: "opened" }),
       text: (text) => this.do({ type: "text", text }),
-      closed: (code, reason) => this.do({ type: "closed", code, reason, flows: this.#partner()?.flows }),
+      closed: (code, reason) => this.do({ type: "closed", code, reason, flows: this.#partner()?.flows, heals: this.#partner()?.heals }),
     });
     this.ui = new Ui(parameters, {
       renamed: (id) => this.#rename(id),
@@ -66,7 +70,7 @@ class App {
       connect: () => this.#connect(),
       accept: (camera) => void this.#accept(camera),
       decline: () => this.do({ type: "decline" }),
-      copyCallLink: () => void this.#copy({ call: this.call.id }, "Link copied: it calls you."),
+      copyCallLink: () => void this.#copy({ call: this.call.id }, say("link.call-copied")),
       press: (what) => this.#press(what),
       choose: (kind, device) => this.#choose(kind, device),
       retry: (uid) => this.peers.get(uid)?.retry(),
@@ -174,7 +178,7 @@ class App {
       case "connect":
         return this.socket.connect();
       case "connect-later":
-        return this.socket.connectLater(effect.leastMs);
+        return this.socket.connectLater(effect.leastMs, effect.mostMs);
       case "stay-away":
         return this.socket.stayAway();
       case "ask-why":
@@ -197,6 +201,8 @@ class App {
         return this.#removePeer(effect.uid);
       case "signal":
         return this.peers.get(effect.uid)?.receive(effect.signal);
+      case "heal":
+        return this.peers.get(effect.uid)?.heal();
       case "settle-later":
         setTimeout(() => this.do({ type: "settle" }), SETTLE_MS);
         return;
@@ -234,7 +240,7 @@ class App {
       chat: (text) => this.ui.addChat({ from: name, text }),
     });
     this.peers.set(uid, peer);
-    tile.setState(peer);
+    tile.setState(peer, false);
     tile.setPicture("none", 0);
     this.#shareCamera();
   }
@@ -242,11 +248,11 @@ class App {
   /** @param {Peer} peer @param {import("./ui/tile.js").Tile} tile */
   #peerChanged(peer, tile) {
     if (this.peers.get(peer.uid) !== peer) return;
-    tile.setState(peer);
+    tile.setState(peer, this.call.isAlone);
     tile.setStream(peer.stream);
-    const { uid, hungUp } = peer;
+    const { uid, hungUp, heals } = peer;
     const failed = peer.state === "failed";
-    if (failed || hungUp) this.do({ type: "peer-dead", uid, failed, hungUp });
+    if (failed || hungUp) this.do({ type: "peer-dead", uid, failed, hungUp, heals });
     if (peer.state === "connected") this.ui.clearNotice("call");
     if (this.#served().length !== this.shares) this.#shareCamera();
     this.#render();
@@ -313,7 +319,7 @@ class App {
       case "settings":
         return this.ui.showSettings();
       case "invite":
-        return void this.#copy({ room: this.call.room?.id ?? "" }, "Invite link copied.");
+        return void this.#copy({ room: this.call.room?.id ?? "" }, say("link.invite-copied"));
       case "hang-up":
         this.ui.clearNotice();
         return this.do({ type: "hang-up" });
@@ -325,8 +331,8 @@ class App {
     const heard = [...this.peers.values()].filter((peer) => peer.sendChat(text)).length;
     if (heard > 0) {
       this.ui.clearNotice("page");
-      this.ui.addChat({ from: "You", text, own: true });
-    } else this.ui.showNotice("Nobody to chat with yet: the message was not sent.", false);
+      this.ui.addChat({ from: say("call.you"), text, own: true });
+    } else this.ui.showNotice(say("chat.nobody"), false);
   }
 
   /** @param {Record<string, string>} query @param {string} done */
@@ -338,7 +344,7 @@ class App {
       await navigator.clipboard.writeText(link.href);
       this.ui.showNotice(done, true);
     } catch {
-      this.ui.showNotice(`Copy this link by hand: ${link.href}`, false); // stays until the user dismisses it
+      this.ui.showNotice(say("link.by-hand", { link: link.href }), false); // stays until the user dismisses it
     }
   }
 
@@ -347,13 +353,15 @@ class App {
     if (!this.ui) return;
     const { call } = this;
     const partner = this.#partner();
+    // Its session may come back in another state than that of the last change.
+    if (partner) this.ui.grid.tiles.get(partner.uid)?.setState(partner, call.isAlone);
     this.ui.setStatus(statusText(call, partner), call.state, lamp(call, partner));
     this.ui.setRinging(call.state === "ringing", call.caller);
     this.ui.setOwnId(shown(call.id));
     this.ui.lobby.setConnected(call.state !== "offline");
     this.ui.showStage(this.#stage());
     const alone = call.state === "in-room" && this.peers.size === 0;
-    this.ui.setAlone(alone ? "Nobody else is here yet. Send somebody the invite link." : "");
+    this.ui.setAlone(alone ? say("call.alone") : "");
   }
 
   /** The other side of a 1-1 call. */
@@ -364,7 +372,7 @@ class App {
 
   /** @param {string} uid */
   #nameOf(uid) {
-    return shown(uid === CALLER ? (this.call.caller ?? "Caller") : uid);
+    return shown(uid === CALLER ? (this.call.caller ?? say("call.caller")) : uid);
   }
 
   #stage() {

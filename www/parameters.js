@@ -21,6 +21,7 @@ export function readParameters(url, history) {
     join: flag("join"),
     remoteOfferer: flag("remote-offerer"),
     autoAnswer: flag("auto-answer"),
+    language: get("lang"),
     customServer: get("server"),
     foreignHost: foreignHost(get("server"), url),
     server: get("server") || new URL(".", url.origin.replace(/^http/, "ws") + url.pathname).href,

@@ -21,6 +21,10 @@ import { readStats, received } from "./stats.js";
 const CONNECT_DEADLINE_MS = 20_000;
 /** Deadline for a person's answer: a page rings for 30 s (main.js). */
 const ANSWER_DEADLINE_MS = 45_000;
+/** How long a lost path may take to come back, as with `callbin` (docs/networks.md). */
+const HEAL_MS = 120_000;
+/** How long the side that does not win if both offer leaves the new offer to the other side. */
+const HEAL_SECOND_MS = 1000;
 /** How long the peer waits while the browser asks our user for camera and microphone. */
 const DEVICES_DEADLINE_MS = 15_000;
 /**
@@ -62,6 +66,9 @@ export class Peer {
   /** @type {Signal[] | null} Signals that arrive before our own devices are known. */ #early = [];
   #peers = 1;
   #keepSize = true;
+  /** @type {number | null} Since when there has been no path to the connected peer. */ #lostAt = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #healing;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #healLater;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #keepSizeTimer;
 
   /**
@@ -108,8 +115,21 @@ export class Peer {
     if (!this.#early) this.#handle({ type: "retry" });
   }
 
+  /**
+   * The session is back: replaces a lost connection. An offer before may have been lost with the former session. The side
+   * that would win if both offered begins, as with `callbin`; the other side follows if it does not.
+   */
+  heal() {
+    if (this.#lostAt === null || this.state === "interrupted") return;
+    const { wins, round } = this.negotiation;
+    clearTimeout(this.#healLater);
+    this.#healLater = setTimeout(() => round === this.negotiation.round && this.retry(), wins ? 0 : HEAL_SECOND_MS);
+  }
+
   close() {
     clearTimeout(this.#deadline);
+    clearTimeout(this.#healing);
+    clearTimeout(this.#healLater);
     this.negotiation.handle({ type: "close" });
     this.#closeConnection();
     this.state = "closed";
@@ -131,6 +151,11 @@ export class Peer {
   /** Whether media flow, or may flow again by themselves. */
   get flows() {
     return (this.state === "connected" || this.state === "interrupted") && !this.hungUp;
+  }
+
+  /** Whether the path is lost, and may come back in time. */
+  get heals() {
+    return this.#lostAt !== null && !this.hungUp && performance.now() - this.#lostAt < HEAL_MS;
   }
 
   /** Whether the peer sends media. */
@@ -306,6 +331,8 @@ export class Peer {
   #connectionState(state) {
     if (state === "connected") {
       clearTimeout(this.#deadline);
+      clearTimeout(this.#healing);
+      this.#lostAt = null;
       this.#handle({ type: "connected" });
       this.#become("connected");
       void this.limit(this.#peers);
@@ -315,10 +342,19 @@ export class Peer {
         void this.limit(this.#peers);
       }, KEEP_SIZE_MS);
     } else if (state === "disconnected") {
+      this.#lost();
       this.#become("interrupted");
     } else if (state === "failed") {
-      this.#handle({ type: "give-up", reason: this.state === "interrupted" ? "lost" : "no-path" });
+      const wasConnected = this.state === "interrupted" || this.state === "connected";
+      if (wasConnected) this.#lost();
+      this.#handle({ type: "give-up", reason: wasConnected ? "lost" : "no-path" });
     }
+  }
+
+  #lost() {
+    if (this.#lostAt !== null) return;
+    this.#lostAt = performance.now();
+    this.#healing = setTimeout(() => this.events.changed(), HEAL_MS);
   }
 
   /** Notices that the peer ends the connection, which `connectionState` does not show. */

@@ -92,6 +92,11 @@ export class Resumption {
     return this.#key !== null;
   }
 
+  /** Whether the session, once it is lost, may come back. */
+  get isHopeful() {
+    return this.isAgreed && this.#state !== "alone";
+  }
+
   /** Whether the call has its session at the server. */
   get isAttached() {
     return this.#state === "attached";

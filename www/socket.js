@@ -121,11 +121,14 @@ export class Socket {
     }, ms);
   }
 
-  /** Connects after a pause that grows with every call until the back-off is reset. @param {number} leastMs added to it */
-  connectLater(leastMs = 0) {
+  /**
+   * Connects after a pause that grows with every call until the back-off is reset.
+   * @param {number} leastMs added to it @param {number} mostMs bounds it
+   */
+  connectLater(leastMs = 0, mostMs = Infinity) {
     this.#drop();
     this.#waits = true;
-    this.#timer = setTimeout(() => this.connect(), leastMs + backOffMs(this.#attempt, this.random));
+    this.#timer = setTimeout(() => this.connect(), leastMs + Math.min(mostMs, backOffMs(this.#attempt, this.random)));
     this.#attempt += 1;
   }
 

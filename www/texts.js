@@ -1,5 +1,7 @@
 // @ts-check
-// All texts about states and errors: the cause, and what to do.
+// The texts about states and errors: the cause, and what to do. The words are in texts/.
+
+import { say, sayOf } from "./language.js";
 
 /**
  * @typedef {import("./call.js").NoticeCode} NoticeCode
@@ -27,38 +29,17 @@ export function shown(text, max = MAX_NAME) {
 
 /** The short text of `#status`. @param {import("./call.js").Call} call @param {Partner | null} partner of a 1-1 call */
 export function statusText(call, partner) {
-  switch (call.state) {
-    case "offline":
-      return "Not connected";
-    case "connecting":
-      return "Connecting…";
-    case "reconnecting":
-      return "Reconnecting…";
-    case "ready":
-      return "Ready";
-    case "ringing":
-      return "Incoming call";
-    case "calling":
-      return "Calling…";
-    case "in-call":
-      return partner === null ? "Setting up…" : callText(partner, call.isAlone);
-    case "joining":
-      return "Joining…";
-    case "in-room":
-      return "In the room";
-    case "leaving":
-      return "Leaving…";
-    case "refused":
-      return "Refused";
-  }
+  if (call.state !== "in-call") return say(`status.${call.state}`);
+  return partner === null ? say("status.setting-up") : callText(partner, call.isAlone);
 }
 
 /** @param {Partner} partner @param {boolean} isAlone */
 function callText({ state, answered }, isAlone) {
-  if (state === "connected") return isAlone ? "In a call, server gone" : "In a call";
-  if (state === "failed") return "Call failed";
-  if (state === "interrupted") return "Interrupted";
-  return answered ? "Setting up…" : "Calling…";
+  if (state === "connected") return say(isAlone ? "status.alone" : "status.in-call");
+  // A call that waits for its server and a new path has not failed yet.
+  if (state === "failed") return say(isAlone ? "status.interrupted" : "status.failed");
+  if (state === "interrupted") return say("status.interrupted");
+  return say(answered ? "status.setting-up" : "status.calling");
 }
 
 /** The colour of the lamp beside it. @param {import("./call.js").Call} call @param {Partner | null} partner @returns {"good" | "busy" | "bad" | "off"} */
@@ -69,7 +50,7 @@ export function lamp(call, partner) {
     case "refused":
       return "bad";
     case "in-call":
-      return partner?.state === "connected" ? (call.isAlone ? "busy" : "good") : partner?.state === "failed" ? "bad" : "busy";
+      return partner?.state === "connected" && !call.isAlone ? "good" : partner?.state === "failed" && !call.isAlone ? "bad" : "busy";
     case "ready":
     case "in-room":
       return "good";
@@ -78,49 +59,12 @@ export function lamp(call, partner) {
   }
 }
 
-/** @type {Record<NoticeCode, (subject: string) => string>} */
-const NOTICES = {
-  "uid-taken": (id) => `The name “${id}” is taken. Choose another one.`,
-  refused: (reason) => `The server refused this page${reason ? `: ${reason}` : ""}.`,
-  replaced: (id) => `You have connected as “${id}” somewhere else, and only one of the two can stay.`,
-  "sent-away": () => "The operator of the server ended your connection.",
-  "peer-not-found": (id) => `“${id}” was not found. Is the name right, and is the other side online?`,
-  "peer-busy": (id) => `“${id}” is busy in another call. Try again later.`,
-  "invalid-room": (id) => `“${id}” can't be the name of a room. Choose another one.`,
-  "room-refused": (id) => `The server does not let you into the room “${id}”.`,
-  "server-error": (text) => `The server says: ${text || "an error"}`,
-  "peer-error": (text) => `The other side ended the call: ${text || "an error"}`,
-  "server-unreachable": () => "The server can't be reached. Trying again…",
-  "server-draining": () => "The server is shutting down and takes no new calls. Trying again…",
-  "server-full": () => "The server is full. Trying again…",
-  "server-restarts": () => "The server is restarting. Reconnecting…",
-  "too-many": () => "The server gets too many requests from your network. Trying again…",
-  "no-websocket": () => "The server answers, but no connection for calls can be opened. Perhaps a proxy is in the way. Trying again…",
-  "server-lost": () => "The server is gone. Reconnecting…",
-  "token-missing": () => "This server is for people with an access token. Ask for a link that has one.",
-  "token-expired": () => "Your access token has expired. Ask for a new link.",
-  "token-refused": () => "The server does not accept your access token. Ask for a new link.",
-  "uid-refused": (id) => `Your access token does not allow the name “${id}”. Choose another one.`,
-  "origin-refused": () => "The server takes no calls from pages of this address.",
-  "bad-address": () => "The link names a signalling server that no call can go through: its address has to begin with wss://.",
-  "no-answer": () => "The server did not answer. Try again.",
-  "peer-left": (id) => (id ? `“${id}” ended the call.` : "The caller ended the call."),
-  "not-taken": (id) => `“${id}” did not take the call.`,
-  "missed-call": (id) => (id ? `You missed a call from “${id}”.` : "You missed a call."),
-  "call-goes-on": () => "The server is gone. Your call goes on without it.",
-  "call-cut": (id) => `The connection to ${id ? `“${id}”` : "the caller"} was lost, and the server is gone, too.`,
-  "call-lost": () => "The call ended because the server is gone. Reconnecting…",
-  "call-failed": () => "A call failed and was ended.",
-  "room-too-large": () => "The room is larger than this page can show: some participants are missing.",
-  back: () => "Connected to the server again.",
-};
-
 /** Notices whose subject is a text; that of the others is a name. @type {NoticeCode[]} */
 const WITH_TEXT = ["refused", "server-error", "peer-error"];
 
 /** @param {NoticeCode} code @param {string} subject */
 export function noticeText(code, subject) {
-  return NOTICES[code](shown(subject, WITH_TEXT.includes(code) ? MAX_TEXT : MAX_NAME));
+  return sayOf(`notice.${code}`, { subject: shown(subject, WITH_TEXT.includes(code) ? MAX_TEXT : MAX_NAME) });
 }
 
 /** Whether a notice is not an error: good news, or a state that passes. @param {NoticeCode} code */
@@ -136,6 +80,7 @@ const ABOUT_SERVER = [
   "server-restarts",
   "server-lost",
   "call-goes-on",
+  "call-interrupted",
   "too-many",
   "no-websocket",
   "token-missing",
@@ -158,51 +103,30 @@ export function topicOf(code) {
 
 /** The text of the dialog for an incoming call. @param {string | null} caller null if the server does not name it */
 export function ringText(caller) {
-  return caller === null ? "Incoming call" : `${shown(caller)} is calling you`;
+  return sayOf("ring.text", { caller: shown(caller ?? "") });
 }
-
-/** @type {Record<DeviceError, string>} */
-const DEVICE_ERRORS = {
-  "not-found": "not found.",
-  blocked: "blocked. Allow it in the browser's address bar, then choose it again.",
-  "in-use": "in use by another program. Close that, then choose it again.",
-  insecure: "not available: the browser wants https:// or localhost for that.",
-  failed: "failed to start. Choose another one.",
-  unplugged: "was taken away. The call goes on without it.",
-};
 
 /** @param {import("./media.js").Kind} kind @param {DeviceError | null} error */
 export function deviceText(kind, error) {
-  const name = kind === "video" ? "Camera" : "Microphone";
-  if (error === "not-found") return `No ${name.toLowerCase()} found. The call works without.`;
-  return error ? `${name} ${DEVICE_ERRORS[error]}` : "";
+  return error ? say(`device.${kind}.${error}`) : "";
 }
-
-/** @type {Record<Failure, string>} */
-const FAILURES = {
-  "no-answer": "No answer.",
-  "no-offer": "The other side did not begin.",
-  "no-path": "No network path to the other side was found.",
-  lost: "The connection was lost.",
-  disagreement: "The two sides could not agree on how to send sound and pictures.",
-};
 
 /** The mark on a picture that is no longer new. @param {number} ms since its last frame */
 export function staleText(ms) {
   const seconds = Math.floor(ms / 1000);
-  if (seconds < 1) return "No new picture";
-  return `No new picture for ${seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min`}`;
+  if (seconds < 1) return say("tile.stale");
+  return seconds < 60 ? say("tile.stale-seconds", { count: seconds }) : say("tile.stale-minutes", { count: Math.floor(seconds / 60) });
 }
 
 /** The text of a tile about its connection. @param {Partner & {reason: Failure | null}} peer */
 export function peerText({ state, answered, reason }) {
   switch (state) {
     case "connecting":
-      return answered ? "Connecting…" : "Waiting for an answer…";
+      return say(answered ? "tile.connecting" : "tile.waiting");
     case "interrupted":
-      return "Interrupted…";
+      return say("tile.interrupted");
     case "failed":
-      return reason ? FAILURES[reason] : "The call failed.";
+      return say(reason ? `failure.${reason}` : "failure.unknown");
     default:
       return "";
   }

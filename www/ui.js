@@ -1,10 +1,11 @@
 // @ts-check
 // The visible page: lobby or stage, status, notices. Only this file and ui/ touch the document.
 
+import { say } from "./language.js";
 import { Chat } from "./ui/chat.js";
 import { Controls } from "./ui/controls.js";
 import { DeviceChoice } from "./ui/devices.js";
-import { find, icon, setText } from "./ui/dom.js";
+import { fillTexts, find, icon, setText } from "./ui/dom.js";
 import { Grid } from "./ui/grid.js";
 import { Lobby } from "./ui/lobby.js";
 import { Ring } from "./ui/ring.js";
@@ -32,6 +33,7 @@ export class Ui {
 
   /** @param {import("./ui/lobby.js").Start} start @param {UiEvents} events */
   constructor(start, events) {
+    fillTexts(document);
     this.status = find("status", HTMLElement);
     this.ownId = find("own-id", HTMLElement);
     this.title = find("title", HTMLElement);
@@ -66,7 +68,7 @@ export class Ui {
   /** @param {string} id */
   setOwnId(id) {
     setText(this.ownId, id);
-    this.ownId.title = `Your name: ${id}`;
+    this.ownId.title = say("call.own-id", { id });
   }
 
   /** @param {{title: string, room: boolean} | null} call null for the lobby */

@@ -20,6 +20,10 @@ use crate::{
 /// Pauses between attempts to reach a member whose connection broke.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// How long a member whose packets still come may take to come back to a server that was away: longer than the longest pause
+/// between two attempts.
+const AWAY_LIMIT: Duration = Duration::from_secs(20);
+const LOOK_AT_AWAY: Duration = Duration::from_millis(250);
 
 /// Joins `room` and stays until the user interrupts, or `--duration` or a probe ends it.
 pub async fn run(app: &mut App, room: &RoomId, max_peers: u16) -> Result<(), Failure> {
@@ -38,6 +42,7 @@ pub async fn run(app: &mut App, room: &RoomId, max_peers: u16) -> Result<(), Fai
         retry: None,
         unreached: None,
         retries: BTreeMap::new(),
+        away_until: Instant::now(),
         frames_gone: 0,
     };
     let reason = conference.run(app).await?;
@@ -73,6 +78,8 @@ struct Conference {
     unreached: Option<Failure>,
     /// Members to offer to again: when (`None`: an attempt is under way), and the pause before that attempt.
     retries: BTreeMap<PeerId, (Option<Instant>, Duration)>,
+    /// When members that have not come back to the server with us are given up.
+    away_until: Instant,
     /// Video frames decoded from members that are gone, for the probe.
     frames_gone: u64,
 }
@@ -153,7 +160,10 @@ impl Conference {
                 app.engine.set_cut_off(false);
                 let names = peers.iter().map(PeerId::to_string).collect();
                 app.reporter.tell(None, &Event::Joined { room: self.name.to_string(), peers: names });
-                self.input(app, Input::Entered(peers));
+                let alive = self.keys.iter().filter(|(_, key)| app.engine.lives(**key));
+                let alive = alive.map(|(peer, _)| peer.clone()).collect();
+                self.away_until = Instant::now() + AWAY_LIMIT;
+                self.input(app, Input::Entered { peers, alive });
             }
             Ok(ServerMessage::RoomPeerJoined(peer)) => self.input(app, Input::Joined(peer)),
             Ok(ServerMessage::RoomPeerLeft(peer)) => self.input(app, Input::Left(peer)),
@@ -212,6 +222,8 @@ impl Conference {
                     self.keys.insert(peer.clone(), key);
                     self.members.insert(key, peer);
                 }
+                Effect::Renew(peer) => self.renew(app, &peer, false),
+                Effect::Await(peer) => self.renew(app, &peer, true),
                 Effect::Deliver(peer, signal) => {
                     if let Some(key) = self.keys.get(&peer) {
                         app.engine.signal(*key, signal);
@@ -229,6 +241,22 @@ impl Conference {
                     self.report(app, &peer, report);
                 }
             }
+        }
+    }
+
+    fn renew(&self, app: &mut App, peer: &PeerId, polite: bool) {
+        if let Some(key) = self.keys.get(peer) {
+            app.engine.renew(*key, polite);
+        }
+    }
+
+    /// Gives up members that have not come back to the server: their packets have ended, or their time is over.
+    fn look_at_the_away(&mut self, app: &mut App, now: Instant) {
+        let lives = |peer: &PeerId| self.keys.get(peer).is_some_and(|key| app.engine.lives(*key));
+        let gone: Vec<PeerId> =
+            self.room.away().filter(|peer| now >= self.away_until || !lives(peer)).cloned().collect();
+        for peer in gone {
+            self.input(app, Input::Gone(peer));
         }
     }
 
@@ -313,6 +341,7 @@ impl Conference {
     fn look_at_clock(&mut self, app: &mut App) -> Result<Option<EndReason>, Failure> {
         let now = Instant::now();
         self.retry_members(app, now);
+        self.look_at_the_away(app, now);
         self.backoff.set_urgent(self.members.keys().any(|key| app.engine.is_lost(*key)));
         self.retry = self.retry.map(|at| at.min(now + self.backoff.longest()));
         if let Some(wanted) = app.options.expect_video_frames {
@@ -349,6 +378,7 @@ impl Conference {
         let look = probe.map(|_| Instant::now() + Duration::from_millis(20));
         let over = app.options.duration.zip(self.since).map(|(duration, since)| since + duration);
         let member = self.retries.values().filter_map(|(at, _)| *at).min();
-        [self.retry, member, probe, look, over].into_iter().flatten().min()
+        let away = self.room.away().next().map(|_| Instant::now() + LOOK_AT_AWAY);
+        [self.retry, member, away, probe, look, over].into_iter().flatten().min()
     }
 }

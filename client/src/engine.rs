@@ -38,6 +38,8 @@ use crate::{
 
 /// The time between two looks at lines, encoders and vanished peers.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A peer that sends media is silent for less than this.
+const ALIVE: Duration = Duration::from_secs(1);
 /// How often peers are arranged by what their paths carry, while there are several.
 const ARRANGE_EVERY: Duration = Duration::from_millis(200);
 /// The time between two looks at the paths of connected peers, and at our own addresses.
@@ -202,6 +204,21 @@ impl Engine {
             slot.negotiation.heal();
             slot.healing.get_or_insert_with(|| Healing::new(slot.negotiation.is_polite(), limit));
         }
+    }
+
+    /// Replaces the connection to a connected peer by a new one, which we offer, or the peer if we are polite.
+    pub fn renew(&mut self, key: u64, polite: bool) {
+        let now = self.started.elapsed();
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.negotiation.set_polite(polite);
+            slot.healing.iter_mut().for_each(|healing| healing.renew(now, polite));
+        }
+    }
+
+    /// Whether the peer is connected, sends media, and its packets come.
+    pub fn lives(&self, key: u64) -> bool {
+        let silence = self.slots.get(&key).filter(|slot| slot.is_watched()).and_then(Slot::telling_silence);
+        !self.is_lost(key) && silence.is_some_and(|silence| silence < ALIVE)
     }
 
     /// Handles a signal from the peer.

@@ -82,6 +82,15 @@ impl Healing {
         }
     }
 
+    /// A new connection is wanted for another reason; the other side offers it if we are polite.
+    pub fn renew(&mut self, now: Duration, polite: bool) {
+        self.polite = polite;
+        if !polite {
+            self.renewals = RENEWALS;
+            self.offer_at = Some(now);
+        }
+    }
+
     /// Whether it is lost.
     pub fn is_lost(&self) -> bool {
         self.lost.is_some()
@@ -277,6 +286,20 @@ mod tests {
         assert_eq!(side.take(), [(23_000, Effect::Offer)]);
         assert_eq!(side.healing.connected(ms(24_000)), []);
         assert_eq!(side.until(60_000).take(), [], "it is complete");
+    }
+
+    #[test]
+    fn a_new_connection_may_be_wanted_though_the_path_is_there() {
+        let mut side = Side::new(true, (0, 0)).until(1000);
+        side.healing.renew(ms(1000), true);
+        let mut side = side.until(2000);
+        assert_eq!(side.take(), [], "the other one offers");
+        side.healing.renew(ms(2000), false);
+        let mut side = side.until(2250);
+        assert_eq!(side.take(), [(2250, Effect::Offer)]);
+        side.healing.peer_spoke(ms(2300));
+        assert_eq!(side.healing.connected(ms(2400)), []);
+        assert_eq!(side.until(60_000).take(), []);
     }
 
     #[test]

@@ -258,6 +258,11 @@ impl Negotiation {
         self.heals = true;
     }
 
+    /// Sets whether our offer gives way to one of the peer.
+    pub fn set_polite(&mut self, polite: bool) {
+        self.polite = polite;
+    }
+
     /// Sets the codecs of descriptions that are made from now on.
     pub fn set_codecs(&mut self, codecs: Formats) {
         self.wishes.codecs = codecs;

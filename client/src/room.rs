@@ -4,8 +4,14 @@
 //! join later are younger. Between two members the younger one's offer stands. Each pair has a
 //! [`Negotiation`](crate::negotiation::Negotiation) of its own; this module only decides when one begins and ends. Each
 //! input comes with its time.
+//!
+//! If the server was away, all members enter again, in any order. Connections over which packets come stay meanwhile: the
+//! younger member offers a new one, which replaces the old one once it plays. A member that is not back yet is **away**.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use callbin_protocol::{PeerId, Signal};
 
@@ -14,8 +20,15 @@ use crate::{negotiation::Start, patience::Patience};
 /// An input of the state machine.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    /// We joined the room; these members were there.
-    Entered(Vec<PeerId>),
+    /// We joined the room.
+    Entered {
+        /// The members that were there.
+        peers: Vec<PeerId>,
+        /// Those of an earlier stay from which packets still come.
+        alive: BTreeSet<PeerId>,
+    },
+    /// A member that is away is given up.
+    Gone(PeerId),
     /// A member joined.
     Joined(PeerId),
     /// A member left.
@@ -46,6 +59,10 @@ pub enum Effect {
         /// Whether our offer yields in a glare.
         polite: bool,
     },
+    /// Offer the member a new connection, beside the present one. Our offer stands in a glare.
+    Renew(PeerId),
+    /// The member, which has a connection, offers a new one. Its offer stands in a glare.
+    Await(PeerId),
     /// Pass the member's signal to its negotiation.
     Deliver(PeerId, Signal),
     /// End the negotiation or the connection.
@@ -82,13 +99,15 @@ struct Member {
     open: bool,
     /// It is ignored until it leaves.
     shunned: bool,
+    /// It was connected when the server was lost, and has not come back yet.
+    away: bool,
     /// Limits its restarts: rebuilt pipelines, and negotiations that it starts after one has ended.
     patience: Patience,
 }
 
 impl Member {
     fn new(older: bool) -> Self {
-        Self { older, open: false, shunned: false, patience: Patience::default() }
+        Self { older, open: false, shunned: false, away: false, patience: Patience::default() }
     }
 }
 
@@ -108,7 +127,14 @@ impl Room {
     /// Handles one input at the time `now`; returns the effects in their order.
     pub fn handle(&mut self, now: Duration, input: Input) -> Vec<Effect> {
         match input {
-            Input::Entered(peers) => self.entered(peers),
+            Input::Entered { peers, alive } => self.entered(peers, &alive),
+            Input::Gone(peer) => {
+                if self.is_away(&peer) {
+                    self.left(&peer)
+                } else {
+                    Vec::new()
+                }
+            }
             Input::Joined(peer) => self.joined(peer),
             Input::Left(peer) => self.left(&peer),
             Input::Said(peer, signal) => self.said(now, peer, signal),
@@ -125,31 +151,52 @@ impl Room {
         self.members.values().filter(|member| member.open).count()
     }
 
-    /// Handles joining. After a lost server connection everything starts over; only members that misbehaved stay
-    /// ignored.
-    fn entered(&mut self, peers: Vec<PeerId>) -> Vec<Effect> {
+    /// The members that are away.
+    pub fn away(&self) -> impl Iterator<Item = &PeerId> {
+        self.members.iter().filter(|(_, member)| member.away).map(|(peer, _)| peer)
+    }
+
+    fn is_away(&self, peer: &PeerId) -> bool {
+        self.members.get(peer).is_some_and(|member| member.away)
+    }
+
+    /// Handles joining. After a lost server connection everything starts over; only connections that live stay until there
+    /// are new ones, and members that misbehaved stay ignored.
+    fn entered(&mut self, peers: Vec<PeerId>, alive: &BTreeSet<PeerId>) -> Vec<Effect> {
         let mut effects: Vec<Effect> = Vec::new();
         let before = std::mem::take(&mut self.members);
-        let shunned = |peer: &PeerId| before.get(peer).is_some_and(|member| member.shunned);
-        let (bad, good): (Vec<_>, Vec<_>) = peers.iter().cloned().partition(shunned);
-        for (peer, member) in before {
+        for (peer, member) in &before {
+            let (is_here, lives) = (peers.contains(peer), member.open && alive.contains(peer));
+            if lives {
+                self.members.insert(peer.clone(), Member { older: is_here, away: !is_here, ..*member });
+                continue;
+            }
             if member.open {
                 effects.push(Effect::Close(peer.clone()));
             }
-            if !peers.contains(&peer) {
-                effects.push(Effect::Report(peer, Report::Left));
+            if !is_here {
+                effects.push(Effect::Report(peer.clone(), Report::Left));
             }
         }
-        for peer in bad {
-            self.members.insert(peer, Member { shunned: true, ..Member::new(true) });
-        }
-        for peer in good {
-            effects.extend(self.meet(peer, Member::new(true), Start::Offer));
+        for peer in peers {
+            let (lives, was_shunned) =
+                (self.members.contains_key(&peer), before.get(&peer).is_some_and(|member| member.shunned));
+            if lives {
+                effects.push(Effect::Renew(peer));
+            } else if was_shunned {
+                self.members.insert(peer, Member { shunned: true, ..Member::new(true) });
+            } else {
+                effects.extend(self.meet(peer, Member::new(true), Start::Offer));
+            }
         }
         effects
     }
 
     fn joined(&mut self, peer: PeerId) -> Vec<Effect> {
+        if let Some(member) = self.members.get_mut(&peer).filter(|member| member.away) {
+            member.away = false;
+            return vec![Effect::Await(peer)];
+        }
         // A member that joins twice has been away, and the notice of that was late or lost.
         let mut effects = self.left(&peer);
         effects.push(Effect::Report(peer.clone(), Report::Joined));
@@ -170,7 +217,7 @@ impl Room {
             // Our server announces members before they can send; another server might not.
             None => (false, Member::new(false)),
         };
-        if member.shunned {
+        if member.shunned || member.away {
             return effects;
         }
         if !member.open {
@@ -206,6 +253,9 @@ impl Room {
     /// The side that offered offers again: a member that was suspended or offline may be back. The other side only
     /// waits.
     fn broken(&mut self, peer: PeerId) -> Vec<Effect> {
+        if self.is_away(&peer) {
+            return self.left(&peer);
+        }
         let offers = self.members.get(&peer).is_some_and(|member| member.older);
         let mut effects = self.ended(&peer, None);
         if offers && !effects.is_empty() {

@@ -26,6 +26,11 @@ fn offer() -> Signal {
     Signal::Sdp { kind: SdpType::Offer, sdp: "v=0".into() }
 }
 
+/// We join, and no connection of an earlier stay lives.
+fn entered(peers: &[&str]) -> Input {
+    Input::Entered { peers: peers.iter().copied().map(peer).collect(), alive: BTreeSet::new() }
+}
+
 fn open(name: &str, start: Start, polite: bool) -> Effect {
     Effect::Open { peer: peer(name), start, polite }
 }
@@ -34,7 +39,7 @@ fn open(name: &str, start: Start, polite: bool) -> Effect {
 fn the_new_member_offers_to_each() {
     let mut room = Room::new(16);
     assert_eq!(
-        room.handle(T0, Input::Entered(vec![peer("a"), peer("b")])),
+        room.handle(T0, entered(&["a", "b"])),
         [open("a", Start::Offer, false), open("b", Start::Offer, false)]
     );
     assert_eq!(
@@ -47,7 +52,7 @@ fn the_new_member_offers_to_each() {
 #[test]
 fn whoever_offered_offers_again_after_a_failure() {
     let mut room = Room::new(16);
-    room.handle(T0, Input::Entered(vec![peer("older")]));
+    room.handle(T0, entered(&["older"]));
     room.handle(T0, Input::Joined(peer("younger")));
     let later = Effect::RetryLater(peer("older"));
     assert_eq!(room.handle(T0, Input::Broken(peer("older"))), [Effect::Close(peer("older")), later]);
@@ -64,7 +69,7 @@ fn whoever_offered_offers_again_after_a_failure() {
 #[test]
 fn an_unbearable_member_is_shunned_until_it_leaves() {
     let mut room = Room::new(16);
-    room.handle(T0, Input::Entered(vec![peer("bad")]));
+    room.handle(T0, entered(&["bad"]));
     assert_eq!(room.handle(T0, Input::Misbehaved(peer("bad"))), [Effect::Close(peer("bad"))]);
     assert_eq!(room.handle(T0, Input::Retry(peer("bad"))), []);
     assert_eq!(room.handle(T0, Input::Said(peer("bad"), offer())), []);
@@ -103,7 +108,7 @@ fn a_member_that_begins_again_and_again_is_shunned() {
 #[test]
 fn new_beginnings_within_a_connection_count_as_those_after_it() {
     let mut room = Room::new(16);
-    room.handle(T0, Input::Entered(vec![peer("bad")]));
+    room.handle(T0, entered(&["bad"]));
     for _ in 0..7 {
         assert_eq!(room.handle(T0, Input::Rebuilt(peer("bad"))), []);
     }
@@ -122,20 +127,20 @@ fn new_beginnings_within_a_connection_count_as_those_after_it() {
 #[test]
 fn who_is_shunned_stays_so_when_we_enter_again() {
     let mut room = Room::new(16);
-    room.handle(T0, Input::Entered(vec![peer("bad"), peer("good")]));
+    room.handle(T0, entered(&["bad", "good"]));
     room.handle(T0, Input::Misbehaved(peer("bad")));
-    let again = room.handle(T0, Input::Entered(vec![peer("bad"), peer("good")]));
+    let again = room.handle(T0, entered(&["bad", "good"]));
     assert_eq!(again, [Effect::Close(peer("good")), open("good", Start::Offer, false)]);
     assert_eq!(room.handle(T0, Input::Said(peer("bad"), offer())), []);
     // A member that left meanwhile gets a fresh start.
-    room.handle(T0, Input::Entered(vec![]));
-    assert_eq!(room.handle(T0, Input::Entered(vec![peer("bad")])), [open("bad", Start::Offer, false)]);
+    room.handle(T0, entered(&[]));
+    assert_eq!(room.handle(T0, entered(&["bad"])), [open("bad", Start::Offer, false)]);
 }
 
 #[test]
 fn a_member_that_left_can_come_back_at_once() {
     let mut room = Room::new(16);
-    room.handle(T0, Input::Entered(vec![peer("a")]));
+    room.handle(T0, entered(&["a"]));
     assert_eq!(
         room.handle(T0, Input::Left(peer("a"))),
         [Effect::Close(peer("a")), Effect::Report(peer("a"), Report::Left)]
@@ -159,7 +164,7 @@ fn a_member_that_left_can_come_back_at_once() {
 #[test]
 fn a_broken_connection_begins_anew_with_an_offer_only() {
     let mut room = Room::new(16);
-    room.handle(T0, Input::Entered(vec![peer("a")]));
+    room.handle(T0, entered(&["a"]));
     let later = Effect::RetryLater(peer("a"));
     assert_eq!(room.handle(T0, Input::Broken(peer("a"))), [Effect::Close(peer("a")), later]);
     assert_eq!(room.handle(T0, Input::Said(peer("a"), Signal::Ice(Candidate::default()))), []);
@@ -174,7 +179,7 @@ fn a_broken_connection_begins_anew_with_an_offer_only() {
 fn more_than_the_limit_are_declined() {
     let mut room = Room::new(1);
     assert_eq!(
-        room.handle(T0, Input::Entered(vec![peer("a"), peer("b")])),
+        room.handle(T0, entered(&["a", "b"])),
         [open("a", Start::Offer, false), Effect::Decline(peer("b")), Effect::Report(peer("b"), Report::Full)]
     );
     assert_eq!(
@@ -189,11 +194,11 @@ fn more_than_the_limit_are_declined() {
 }
 
 #[test]
-fn entering_again_begins_everything_anew() {
+fn entering_again_begins_anew_with_all_whose_connection_is_dead() {
     let mut room = Room::new(16);
-    room.handle(T0, Input::Entered(vec![peer("a"), peer("b")]));
+    room.handle(T0, entered(&["a", "b"]));
     assert_eq!(
-        room.handle(T0, Input::Entered(vec![peer("b")])),
+        room.handle(T0, entered(&["b"])),
         [
             Effect::Close(peer("a")),
             Effect::Report(peer("a"), Report::Left),
@@ -201,6 +206,37 @@ fn entering_again_begins_everything_anew() {
             open("b", Start::Offer, false)
         ]
     );
+}
+
+#[test]
+fn entering_again_keeps_connections_that_live_until_there_are_new_ones() {
+    let mut room = Room::new(16);
+    room.handle(T0, entered(&["a"]));
+    room.handle(T0, Input::Joined(peer("b")));
+    room.handle(T0, Input::Joined(peer("c")));
+    let alive = ["a", "b", "c"].map(peer).into();
+    let again = Input::Entered { peers: vec![peer("b")], alive };
+    assert_eq!(room.handle(T0, again), [Effect::Renew(peer("b"))]);
+    assert_eq!(room.away().cloned().collect::<Vec<_>>(), [peer("a"), peer("c")]);
+    // One comes back, the other one does not.
+    assert_eq!(room.handle(T0, Input::Joined(peer("a"))), [Effect::Await(peer("a"))]);
+    assert_eq!(room.handle(T0, Input::Said(peer("a"), offer())), [Effect::Deliver(peer("a"), offer())]);
+    let left = [Effect::Close(peer("c")), Effect::Report(peer("c"), Report::Left)];
+    assert_eq!(room.handle(T0, Input::Gone(peer("c"))), left);
+    assert_eq!(room.handle(T0, Input::Gone(peer("a"))), [], "it is here");
+    // Who is older offers again after a failure, as ever.
+    assert_eq!(room.handle(T0, Input::Broken(peer("a"))), [Effect::Close(peer("a"))]);
+    let later = Effect::RetryLater(peer("b"));
+    assert_eq!(room.handle(T0, Input::Broken(peer("b"))), [Effect::Close(peer("b")), later]);
+}
+
+#[test]
+fn a_member_whose_connection_ends_while_it_is_away_has_left() {
+    let mut room = Room::new(16);
+    room.handle(T0, entered(&["a"]));
+    room.handle(T0, Input::Entered { peers: vec![], alive: [peer("a")].into() });
+    let left = [Effect::Close(peer("a")), Effect::Report(peer("a"), Report::Left)];
+    assert_eq!(room.handle(T0, Input::Broken(peer("a"))), left);
 }
 
 /// A room of simulated clients: the real state machines, a server that keeps the order of each socket, and slow
@@ -258,7 +294,7 @@ impl World {
         let client = Client {
             room: Room::new(16),
             pairs: BTreeMap::new(),
-            inbox: VecDeque::from([Input::Entered(self.members.clone())]),
+            inbox: VecDeque::from([Input::Entered { peers: self.members.clone(), alive: BTreeSet::new() }]),
             done: VecDeque::new(),
         };
         self.clients.insert(who.clone(), client);
@@ -270,6 +306,33 @@ impl World {
         if self.clients.remove(who).is_some() {
             self.members.retain(|member| member != who);
             self.notify(&Input::Left(who.clone()));
+        }
+    }
+
+    /// The server is gone, and what it had not delivered.
+    fn lose_server(&mut self) {
+        self.members.clear();
+        self.clients.values_mut().for_each(|client| client.inbox.clear());
+    }
+
+    /// A client is back at the server.
+    fn enter_again(&mut self, who: &PeerId) {
+        let Some(client) = self.clients.get_mut(who).filter(|_| !self.members.contains(who)) else { return };
+        let lives = |pair: &Pair| pair.negotiation.phase() == Phase::Connected;
+        let alive = client.pairs.iter().filter(|(_, pair)| lives(pair)).map(|(peer, _)| peer.clone());
+        let input = Input::Entered { peers: self.members.clone(), alive: alive.collect() };
+        client.inbox.push_back(input);
+        self.notify(&Input::Joined(who.clone()));
+        self.members.push(who.clone());
+    }
+
+    /// All pairs are connected, and heal if their path is lost.
+    fn connect(&mut self) {
+        for client in self.clients.values_mut() {
+            for pair in client.pairs.values_mut() {
+                pair.negotiation.handle(T0, negotiation::Input::Connected);
+                pair.negotiation.heal();
+            }
         }
     }
 
@@ -313,6 +376,15 @@ impl World {
                 Effect::Deliver(peer, signal) => {
                     self.pair_input(who, &peer, negotiation::Input::Signal(signal));
                 }
+                Effect::Renew(peer) => {
+                    let pair = self.clients.get_mut(who).unwrap().pairs.get_mut(&peer);
+                    pair.unwrap().negotiation.set_polite(false);
+                    self.pair_input(who, &peer, negotiation::Input::Heal);
+                }
+                Effect::Await(peer) => {
+                    let pair = self.clients.get_mut(who).unwrap().pairs.get_mut(&peer);
+                    pair.unwrap().negotiation.set_polite(true);
+                }
                 Effect::Close(peer) => {
                     self.clients.get_mut(who).unwrap().pairs.remove(&peer);
                 }
@@ -349,7 +421,8 @@ impl World {
                 }
                 negotiation::Effect::Send(signal) => {
                     let is_answer = matches!(signal, Signal::Sdp { kind: SdpType::Answer, .. });
-                    if let Some(other) = self.clients.get_mut(peer) {
+                    let are_here = [who, peer].iter().all(|it| self.members.contains(it));
+                    if let Some(other) = self.clients.get_mut(peer).filter(|_| are_here) {
                         other.inbox.push_back(Input::Said(who.clone(), signal));
                     }
                     return self.rest_of_send(who, peer, is_answer);
@@ -408,7 +481,8 @@ impl World {
             for (peer, pair) in &client.pairs {
                 let other = self.clients[peer].pairs.get(who).unwrap();
                 let agreed = pair.local == other.remote && pair.remote == other.local;
-                if !agreed || pair.local.is_none() || pair.negotiation.phase() != Phase::Connecting {
+                let is_set = [Phase::Connecting, Phase::Connected].contains(&pair.negotiation.phase());
+                if !agreed || pair.local.is_none() || !is_set {
                     return Err(format!("{who} and {peer} do not agree"));
                 }
             }
@@ -445,6 +519,41 @@ proptest! {
                 Act::Join(who) => world.join(&peer(NAMES[who])),
                 Act::Leave(who) => world.leave(&peer(NAMES[who])),
                 Act::Step(who, server) => { world.step(&peer(NAMES[who]), server); }
+            }
+        }
+        world.settle();
+        prop_assert_eq!(world.all_connected(), Ok(()));
+    }
+
+    /// After the loss of the server, those that come back end up with a new connection to each other, and no connection of
+    /// theirs was closed.
+    #[test]
+    fn everyone_who_comes_back_is_connected_anew(
+        some in 2..=NAMES.len(),
+        early in proptest::collection::vec((0..NAMES.len(), any::<bool>()), 0..40),
+        acts in proptest::collection::vec(act(), 0..100),
+    ) {
+        let mut world = World::new();
+        NAMES[..some].iter().for_each(|who| world.join(&peer(who)));
+        world.settle();
+        world.connect();
+        // Some messages are under way when the server is lost.
+        early.iter().for_each(|(who, server)| { world.step(&peer(NAMES[*who]), *server); });
+        world.lose_server();
+        for act in acts {
+            match act {
+                Act::Join(who) => world.enter_again(&peer(NAMES[who])),
+                Act::Leave(_) => {}
+                Act::Step(who, server) => { world.step(&peer(NAMES[who]), server); }
+            }
+        }
+        world.settle();
+        let gone: Vec<PeerId> =
+            world.clients.keys().filter(|who| !world.members.contains(who)).cloned().collect();
+        for who in &gone {
+            world.clients.remove(who);
+            for other in world.members.clone() {
+                world.room_input(&other, Input::Gone(who.clone()));
             }
         }
         world.settle();

@@ -540,9 +540,7 @@ impl Pump {
             match self.phase {
                 Phase::Greeting => return Poll::Ready(End::Closing(CloseReason::HelloTimeout)),
                 Phase::Quiet => {
-                    if !self.heard {
-                        self.incoming.rest();
-                    }
+                    self.incoming.rest(self.heard);
                     self.ping(self.limits().pong_timeout);
                 }
                 // While a request waits nothing is read, so the pong may be unread.

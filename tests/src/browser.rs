@@ -182,6 +182,8 @@ fn command(options: &BrowserOptions, profile: &Path, network: Option<(&Network, 
     if options.accept_insecure_certs {
         command.arg("--ignore-certificate-errors");
     }
+    // Tests quote the page's texts in English.
+    command.env("LANGUAGE", "en");
     // All its leftovers are in the profile: lock files, sockets, those of PulseAudio.
     command.arg("about:blank").env("HOME", profile).process_group(0);
     for name in ["TMPDIR", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {

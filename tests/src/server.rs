@@ -41,9 +41,14 @@ impl Server {
 
     /// Starts a server that other networks of this machine can reach, without TLS.
     pub fn spawn_reachable(flags: &[&str]) -> Self {
+        Self::spawn_reachable_on(0, flags)
+    }
+
+    /// The same on this port.
+    pub fn spawn_reachable_on(port: u16, flags: &[&str]) -> Self {
         let mut command = Command::new(program("callbin-server"));
-        let mut server =
-            Self::spawn(command.args(["--addr", "0.0.0.0", "--port", "0", "--disable-ssl"]).args(flags));
+        command.args(["--addr", "0.0.0.0", "--port", &port.to_string(), "--disable-ssl"]).args(flags);
+        let mut server = Self::spawn(&mut command);
         server.url = format!("http://127.0.0.1:{}/", server.port());
         server
     }

@@ -93,7 +93,8 @@ impl Wire {
         let old = std::mem::take(&mut self.addresses[end]);
         let (subnet, host) = old.rsplit_once('.').expect("it has dots");
         let host: u32 = host.parse().expect("it ends in a number");
-        let new = format!("{subnet}.{}", host + 2);
+        let next = if host + 2 < 255 { host + 2 } else { 2 - host % 2 };
+        let new = format!("{subnet}.{next}");
         network.renumber(&self.names[end], &format!("{old}/24"), &format!("{new}/24"));
         self.addresses[end] = new;
     }

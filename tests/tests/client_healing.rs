@@ -2,8 +2,8 @@
 
 use callbin_line::Conditions;
 use callbin_tests::{
-    Browser, BrowserOptions, Client, DEADLINE, Network, Server, Wire, Wired, client::STATS_OFTEN, machine,
-    wait_until,
+    Browser, BrowserOptions, Client, DEADLINE, Network, Page, Server, Wire, Wired, client::STATS_OFTEN,
+    machine, wait_until,
 };
 
 const PICTURE: [&str; 4] = ["--size", "320x240", STATS_OFTEN[0], STATS_OFTEN[1]];
@@ -96,7 +96,7 @@ fn a_peer_without_a_path_is_given_up_after_the_limit() {
 }
 
 #[test]
-fn a_call_with_a_browser_goes_on_from_a_new_address() {
+fn a_call_with_a_browser_goes_on_from_a_new_address_and_after_the_loss_of_line_and_server() {
     let _machine = machine::alone();
     let server = Server::spawn_reachable(&[]);
     let networks = [Network::start(), Network::start()];
@@ -113,10 +113,25 @@ fn a_call_with_a_browser_goes_on_from_a_new_address() {
     for news in ["path-lost", "path-back", "first-video"] {
         caller.wait_for(news);
     }
+    sees(&page);
+
+    // The line and the server are away until the page's ICE gives up.
+    wire.change_both(Conditions { loss: 1.0, ..Conditions::default() });
+    networks.iter().for_each(Network::cut);
+    let lost = "callbin.peers()[0]?.reason === 'lost'";
+    page.wait_for("a lost path, and no end of the call", lost, DEADLINE);
+    networks.iter().for_each(Network::restore);
+    wire.change_both(Conditions::default());
+    sees(&page);
+    caller.hang_up();
+}
+
+#[track_caller]
+fn sees(page: &Page) {
     page.wait_for_peer("caller", "connected");
+    // A new connection counts from zero.
     let before = page.frames_decoded("caller");
     wait_until("pictures in the page", DEADLINE, || {
         (page.frames_decoded("caller") > before + 5).then_some(())
     });
-    caller.hang_up();
 }

@@ -362,23 +362,46 @@ fn those_beyond_the_limit_are_declined() {
 }
 
 #[test]
-fn the_room_is_entered_again_after_the_server_was_gone() {
+fn media_go_on_while_the_server_is_gone_and_until_there_are_new_connections() {
+    let _machine = machine::alone();
+    let mut server = Server::start(&[]);
+    let port = server.port();
+    let mut red = join(&server, RED);
+    let mut green = join(&server, GREEN);
+    expect(&mut red, GREEN);
+    expect(&mut green, RED);
+    server.process().signal("KILL");
+    server.process().wait();
+    let _server = Server::start_on(port, &["--disable-ssl"]);
+    for client in [&mut red, &mut green] {
+        client.wait_for_any("a new connection", DEADLINE, |event| {
+            assert!(
+                !["peer-left", "peer-failed", "picture-stale", "path-lost"].contains(&event.name()),
+                "{event:?}"
+            );
+            event.name() == "peer-connected"
+        });
+        client.forget();
+    }
+    expect(&mut red, GREEN);
+    expect(&mut green, RED);
+}
+
+#[test]
+fn a_member_that_is_not_back_with_the_server_has_left() {
     let _machine = machine::shared();
     let mut server = Server::start(&[]);
     let port = server.port();
     let mut red = join(&server, RED);
     let mut green = join(&server, GREEN);
     expect(&mut red, GREEN);
+    expect(&mut green, RED);
     server.process().signal("KILL");
-    red.wait_for("reconnecting");
-    green.wait_for("reconnecting");
     server.process().wait();
+    green.process().signal("KILL");
     let _server = Server::start_on(port, &["--disable-ssl"]);
     red.wait_for("joined");
-    green.wait_for("joined");
-    red.forget();
-    expect(&mut red, GREEN);
-    expect(&mut green, RED);
+    red.wait_for_peer("green", "peer-left");
 }
 
 #[test]

@@ -17,6 +17,22 @@ fn expect_notice(page: &Page, text: &str) {
 }
 
 #[test]
+fn the_address_chooses_the_language_of_everything() {
+    let site = Site::with(BrowserOptions { fake_devices: false, ..BrowserOptions::default() });
+    let page = site.open("lang=de&call=nobody");
+    expect_notice(&page, "„nobody“ wurde nicht gefunden. Stimmt der Name, und ist die Gegenseite online?");
+    assert_eq!(page.eval("document.documentElement.lang"), "de");
+    for (selector, text) in
+        [("#lobby-heading", "Anruf beginnen"), ("#status", "Bereit"), ("#decline", "Ablehnen")]
+    {
+        assert_eq!(page.text(selector), text);
+    }
+    assert_eq!(page.eval("document.querySelector('#lobby').ariaLabel"), "Lobby");
+    assert_eq!(page.eval("document.querySelector('#grid').ariaLabel"), "Teilnehmer");
+    page.assert_no_console_errors();
+}
+
+#[test]
 fn a_refused_token_is_told_and_a_good_one_gives_the_name() {
     let keys = Keys::new(Algorithm::Hs256);
     let server = Server::start(&["--www", WWW, "--token-key-file", &keys.public()]);

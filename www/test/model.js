@@ -71,6 +71,7 @@ export class ModelPeer {
         this.send(effect.signal);
         break;
       case "reset":
+        this.failed = null;
         this.#open();
         break;
       case "fail":

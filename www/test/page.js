@@ -18,6 +18,8 @@ export class ModelPage {
     this.attempt = 0;
     /** Whether media flow in a 1-1 call. */
     this.flows = false;
+    /** Whether its path is lost, and may come back. */
+    this.heals = false;
     /** @type {{step: number, expects: boolean}[]} The timers of a call that is resumed. */
     this.timers = [];
     /** Whether that time may pass at any moment; the partner still sends. */
@@ -61,12 +63,27 @@ export class ModelPage {
   #closed({ code, reason }) {
     this.connection = null;
     this.closing = false;
-    this.do({ type: "closed", code, reason, flows: this.flows });
+    this.do({ type: "closed", code, reason, flows: this.flows, heals: this.heals });
   }
 
   /** Lets the time for each step of a resumption pass. */
   letTimePass(lives) {
     for (const { step, expects } of this.timers.splice(0)) this.do(expects ? { type: "overdue", step } : { type: "listened", step, lives });
+  }
+
+  /** The path of the 1-1 call is lost: ICE gives up, or has not yet. */
+  losePath(hasFailed) {
+    Object.assign(this, { flows: !hasFailed, heals: true });
+    if (!hasFailed) return;
+    const [uid, peer] = [...this.peers][0];
+    peer.isLost = true;
+    peer.handle({ type: "give-up", reason: "lost" });
+    this.do({ type: "peer-dead", uid, failed: true, hungUp: false, heals: true });
+  }
+
+  #heal(uid) {
+    const peer = this.peers.get(uid);
+    if (peer.isLost) peer.handle({ type: "retry" });
   }
 
   #run(effect) {
@@ -94,6 +111,9 @@ export class ModelPage {
       case "signal":
         assert.ok(this.peers.has(effect.uid), `a signal of ${effect.uid}, who is not there`);
         this.peers.get(effect.uid).receive(effect.signal);
+        break;
+      case "heal":
+        this.#heal(effect.uid);
         break;
       case "settle-later":
         this.settle = true;

@@ -234,3 +234,70 @@ test("any interleaving: a call of two pages gets its session back after a crash 
     assert.equal(forB.connection.remote.sdp, forA.connection.local.sdp, "later descriptions have no key");
   }
 });
+
+test("any interleaving: a call that loses its path and the server gets both back", () => {
+  for (let seed = 0; seed < 200; seed += 1) {
+    const random = seeded(seed);
+    const server = new ModelServer({ tellsCallers: seed % 2 === 0 });
+    const [a, b] = ["a", "b"].map((id) => new ModelPage(server, id));
+    comeToRest([a, b], random);
+    a.do({ type: "call", peer: "b", remoteOfferer: random() < 0.5 });
+    comeToRest([a, b], random);
+    for (const page of [a, b]) Object.assign(page, { flows: true, hasTime: true });
+    // Each side may lose the server before or after its path, and the other side's loss may be all that it hears of.
+    const lose = () => {
+      if (random() < 0.5) return server.crash();
+      const { connection } = random() < 0.5 ? a : b;
+      server.left(connection);
+      connection.closed = { code: 1006, reason: "" };
+    };
+    const losses = [() => a.losePath(random() < 0.7), () => b.losePath(random() < 0.7), lose].sort(() => random() - 0.5);
+    for (const loss of losses) loss();
+    comeToRest([a, b], random);
+    const [[forA], [forB]] = [a, b].map((page) => [...page.peers.values()]);
+    for (const page of [a, b]) assert.deepEqual([page.call.state, page.call.isAlone], ["in-call", false], `seed ${seed}`);
+    assertConnected(forA, forB, `seed ${seed}`);
+  }
+});
+
+test("a path that does not come back in time ends the call", () => {
+  const lost = (heals) => ({ type: "peer-dead", uid: CALLER, failed: true, hungUp: false, heals });
+  const call = alone();
+  assert.deepEqual(call.handle(lost(true)), [{ do: "notice", code: "call-interrupted", subject: "anna" }]);
+  assert.deepEqual(call.handle({ type: "closed", code: 1006, reason: "", heals: true }), [{ do: "connect-later", mostMs: 3000 }], "it hurries");
+  assert.deepEqual(call.handle(lost(true)), [], "the user knows already");
+  assert.deepEqual(kinds(call.handle(lost(false))), ["remove-peer", "connect", "notice"]);
+  assert.equal(call.state, "reconnecting");
+
+  const waiting = alone();
+  waiting.handle(lost(true));
+  waiting.handle({ type: "opened" });
+  waiting.handle(text("HELLO"));
+  assert.deepEqual(waiting.handle(lost(false)).at(-1), { do: "notice", code: "peer-lost", subject: "anna" }, "the server is there");
+
+  const sentAway = alone();
+  sentAway.handle(lost(true));
+  assert.deepEqual(sentAway.handle({ type: "closed", code: 1008, reason: "token expired", heals: true }), []);
+  assert.deepEqual(kinds(sentAway.handle(lost(true))), ["remove-peer", "connect", "notice"], "it can't come back");
+});
+
+test("a partner that is out of reach has not hung up because its session is over", () => {
+  const inCall = () => {
+    const call = new Call("me", { autoAnswer: true });
+    for (const event of [{ type: "register" }, { type: "opened" }, text("HELLO"), text("CALLER anna")]) call.handle(event);
+    call.handle(text(JSON.stringify({ sdp: offer(SDP.replace("m=", `a=callbin-resume:${"k".repeat(32)}\r\nm=`)).sdp })));
+    return call;
+  };
+  const end = { type: "closed", code: 1000, reason: "", flows: false, heals: true };
+  const call = inCall();
+  call.handle({ type: "send-signal", uid: CALLER, signal: answer() });
+  assert.deepEqual(call.handle(end), [{ do: "notice", code: "call-interrupted", subject: "anna" }, { do: "connect-later", mostMs: 3000 }]);
+  assert.equal(call.isAlone, true);
+  const unattended = inCall();
+  unattended.handle({ type: "send-signal", uid: CALLER, signal: answer() });
+  const dead = { type: "peer-dead", uid: CALLER, failed: true, hungUp: false };
+  assert.deepEqual(unattended.handle({ ...dead, heals: true }), [], "a page that takes calls by itself waits, too");
+  assert.deepEqual(kinds(unattended.handle({ ...dead, heals: false })), ["remove-peer", "close", "notice"]);
+  const without = inCall();
+  assert.deepEqual(kinds(without.handle(end)), ["remove-peer", "notice", "connect"], "without a key it can't come back");
+});

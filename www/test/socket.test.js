@@ -84,6 +84,15 @@ test("a pause after a busy server is added to the back-off", (context) => {
   }
 });
 
+test("a pause that is bounded stays so after many attempts", (context) => {
+  const { socket: s, made } = socket(context);
+  for (let attempt = 0; attempt < 8; attempt += 1) {
+    s.connectLater(0, 3000);
+    context.mock.timers.tick(3000);
+    assert.equal(made.length, attempt + 1);
+  }
+});
+
 test("a registration, a call or a room resets the back-off only if it lasts", (context) => {
   const { socket: s, made } = socket(context);
   const registerFor = (ms) => {

@@ -25,6 +25,7 @@ test("the lamp says what the words beside it say", () => {
   }
   call.handle({ type: "closed", code: 1006, reason: "", flows: true });
   assert.deepEqual([statusText(call, partner("connected")), lamp(call, partner("connected"))], ["In a call, server gone", "busy"]);
+  assert.deepEqual([statusText(call, partner("failed")), lamp(call, partner("failed"))], ["Interrupted", "busy"], "it waits for the server and a path");
   for (const [state, colour] of [["offline", "off"], ["refused", "bad"], ["ready", "good"], ["in-room", "good"], ["ringing", "busy"], ["reconnecting", "busy"]]) {
     call.state = state;
     assert.equal(lamp(call, null), colour, state);

@@ -1,6 +1,7 @@
 // @ts-check
 // The chat: at the side, or at the bottom on a phone.
 
+import { say } from "../language.js";
 import { element, icon } from "./dom.js";
 
 /** Most messages kept; older ones are removed. */
@@ -11,11 +12,11 @@ export class Chat {
   constructor(node, events) {
     this.node = node;
     this.list = element("ol");
-    this.log = element("div", { class: "messages", id: "messages", role: "log", "aria-live": "polite", "aria-label": "Messages", tabindex: "0" }, this.list);
-    this.input = element("input", { id: "chat-text", "aria-label": "Message", placeholder: "Message", autocomplete: "off", maxlength: "2000" });
-    const close = element("button", { type: "button", class: "quiet", "aria-label": "Close chat" }, icon("close"));
+    this.log = element("div", { class: "messages", id: "messages", role: "log", "aria-live": "polite", "aria-label": say("chat.messages"), tabindex: "0" }, this.list);
+    this.input = element("input", { id: "chat-text", "aria-label": say("chat.message"), placeholder: say("chat.message"), autocomplete: "off", maxlength: "2000" });
+    const close = element("button", { type: "button", class: "quiet", "aria-label": say("chat.close") }, icon("close"));
     close.addEventListener("click", events.closed);
-    const send = element("button", { type: "submit", class: "primary", "aria-label": "Send", id: "chat-send" }, icon("send"));
+    const send = element("button", { type: "submit", class: "primary", "aria-label": say("chat.send"), id: "chat-send" }, icon("send"));
     const form = element("form", {}, this.input, send);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -24,7 +25,7 @@ export class Chat {
       this.input.value = "";
       events.send(text);
     });
-    node.append(element("header", {}, element("h2", {}, "Chat"), close), this.log, form);
+    node.append(element("header", {}, element("h2", {}, say("chat.name")), close), this.log, form);
     node.addEventListener("keydown", (event) => event.key === "Escape" && events.closed());
     this.clear();
   }
@@ -38,7 +39,7 @@ export class Chat {
   }
 
   clear() {
-    this.list.replaceChildren(element("li", { class: "empty" }, "Messages go straight from peer to peer and are kept nowhere."));
+    this.list.replaceChildren(element("li", { class: "empty" }, say("chat.empty")));
   }
 
   /** @param {boolean} open */

@@ -1,6 +1,7 @@
 // @ts-check
 // The buttons under the call, and the two in the lobby's preview.
 
+import { say } from "../language.js";
 import { control, element, setIcon } from "./dom.js";
 
 /** @typedef {"mic" | "camera" | "chat" | "stats" | "settings" | "invite" | "hang-up"} Control */
@@ -10,16 +11,16 @@ export class Controls {
   constructor(node, preview, pressed) {
     const make = (/** @type {Control} */ what, /** @type {string} */ drawing, /** @type {string} */ label, prefix = "", className = "") =>
       control({ id: `${prefix}${what}`, icon: drawing, label, className }, () => pressed(what));
-    this.mics = [make("mic", "mic", "Mute"), make("mic", "mic", "Mute", "preview-")];
-    this.cameras = [make("camera", "camera", "Camera off"), make("camera", "camera", "Camera off", "preview-")];
-    this.chat = make("chat", "chat", "Chat", "show-");
-    this.stats = make("stats", "stats", "Statistics", "show-");
-    this.invite = make("invite", "link", "Copy invite link");
-    this.hangUp = make("hang-up", "hang-up", "Hang up", "", "danger");
+    this.mics = [make("mic", "mic", say("control.mute")), make("mic", "mic", say("control.mute"), "preview-")];
+    this.cameras = [make("camera", "camera", say("control.camera-off")), make("camera", "camera", say("control.camera-off"), "preview-")];
+    this.chat = make("chat", "chat", say("chat.name"), "show-");
+    this.stats = make("stats", "stats", say("control.statistics"), "show-");
+    this.invite = make("invite", "link", say("control.invite"));
+    this.hangUp = make("hang-up", "hang-up", say("control.hang-up"), "", "danger");
     this.badge = element("span", { class: "badge", hidden: true });
     this.chat.append(this.badge);
-    node.append(this.mics[0], this.cameras[0], this.chat, this.stats, make("settings", "settings", "Camera and microphone", "show-"), this.invite, this.hangUp);
-    preview.append(this.mics[1], this.cameras[1], make("settings", "settings", "Camera and microphone", "preview-"));
+    node.append(this.mics[0], this.cameras[0], this.chat, this.stats, make("settings", "settings", say("control.settings"), "show-"), this.invite, this.hangUp);
+    preview.append(this.mics[1], this.cameras[1], make("settings", "settings", say("control.settings"), "preview-"));
     this.setOpen("chat", false);
     this.setOpen("stats", false);
   }
@@ -27,9 +28,9 @@ export class Controls {
   /** @param {import("../media.js").Media} media */
   update(media) {
     const { audio, video } = media.slots;
-    for (const button of this.mics) toggle(button, audio.track !== null && audio.on, audio.track !== null, "mic", "Mute", "Unmute");
+    for (const button of this.mics) toggle(button, audio.track !== null && audio.on, audio.track !== null, "mic", say("control.mute"), say("control.unmute"));
     const camera = video.track !== null || (!video.on && video.device !== "none");
-    for (const button of this.cameras) toggle(button, video.track !== null, camera, "camera", "Camera off", "Camera on");
+    for (const button of this.cameras) toggle(button, video.track !== null, camera, "camera", say("control.camera-off"), say("control.camera-on"));
   }
 
   /** @param {"chat" | "stats"} what @param {boolean} open */
@@ -43,13 +44,13 @@ export class Controls {
   setUnread(count) {
     this.badge.hidden = count === 0;
     this.badge.textContent = count > 99 ? "99+" : String(count);
-    this.chat.setAttribute("aria-label", count ? `Chat, ${count} new` : "Chat");
+    this.chat.setAttribute("aria-label", count ? say("chat.unread", { count }) : say("chat.name"));
   }
 
   /** @param {boolean} room */
   setRoom(room) {
     this.invite.hidden = !room;
-    const label = room ? "Leave" : "Hang up";
+    const label = say(room ? "control.leave" : "control.hang-up");
     this.hangUp.title = label;
     this.hangUp.setAttribute("aria-label", label);
   }

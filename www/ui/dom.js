@@ -1,6 +1,8 @@
 // @ts-check
 // Creates and finds elements. Text is inserted as text, never as markup.
 
+import { say } from "../language.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
@@ -46,6 +48,19 @@ export function find(id, type) {
   const found = document.getElementById(id);
   if (!(found instanceof type)) throw new Error(`index.html has no ${type.name} with the id ${id}`);
   return found;
+}
+
+/**
+ * Inserts the texts of index.html: `data-say` names the key of an element's text, `data-say-…` that of an attribute.
+ * @param {ParentNode} root
+ */
+export function fillTexts(root) {
+  const key = (/** @type {Element} */ node, /** @type {string} */ name) => /** @type {import("../language.js").Key} */ (node.getAttribute(name));
+  for (const node of root.querySelectorAll("[data-say]")) node.textContent = say(key(node, "data-say"));
+  for (const attribute of ["aria-label", "title"]) {
+    const name = `data-say-${attribute}`;
+    for (const node of root.querySelectorAll(`[${name}]`)) node.setAttribute(attribute, say(key(node, name)));
+  }
 }
 
 /** Sets the text only if it differs: a live region announces each change. @param {HTMLElement} node @param {string} text */

@@ -1,6 +1,7 @@
 // @ts-check
 // The grid of tiles, which are as large as their number and the screen allow.
 
+import { say } from "../language.js";
 import { tileLayout } from "../layout.js";
 import { Tile } from "./tile.js";
 
@@ -18,7 +19,7 @@ export class Grid {
   constructor(node, events) {
     this.node = node;
     this.events = events;
-    this.self = new Tile({ name: "You", self: true }, { retry: () => {}, playBlocked: () => {} });
+    this.self = new Tile({ name: say("call.you"), self: true }, { retry: () => {}, playBlocked: () => {} });
     this.self.video.id = "self-view";
     node.append(this.self.node);
     new ResizeObserver(() => this.#arrange()).observe(node);

@@ -2,6 +2,7 @@
 // Before the call: name, room or peer, devices.
 
 import { isRoomId, toId } from "../ids.js";
+import { say } from "../language.js";
 import { deviceText } from "../texts.js";
 import { find, setText } from "./dom.js";
 
@@ -44,7 +45,7 @@ export class Lobby {
     const rename = () => {
       const id = toId(this.name.value);
       if (id) this.name.value = id;
-      this.#mark(this.name, id ? "" : "A name needs at least one letter.");
+      this.#mark(this.name, id ? "" : say("lobby.name-error"));
       if (id) events.renamed(id);
       return id !== "";
     };
@@ -53,12 +54,12 @@ export class Lobby {
     onSubmit("room-form", () => {
       const room = toId(this.room.value);
       const fine = isRoomId(room);
-      this.#mark(this.room, fine ? "" : "Choose another name for the room.");
+      this.#mark(this.room, fine ? "" : say("lobby.room-error"));
       if (fine && rename()) events.join(room);
     });
     onSubmit("call-form", () => {
       const peer = toId(this.peer.value);
-      this.#mark(this.peer, peer ? "" : "Whom?");
+      this.#mark(this.peer, peer ? "" : say("lobby.peer-error"));
       if (peer && rename()) events.call(peer, this.remoteOfferer.checked);
     });
     this.connect.addEventListener("click", () => rename() && events.connect());
@@ -77,7 +78,7 @@ export class Lobby {
   setRoomOnly(room) {
     const only = room !== "";
     for (const id of ["call-form", "or"]) find(id, HTMLElement).hidden = only;
-    setText(find("lobby-heading", HTMLElement), only ? `Join ${room}` : "Start a call");
+    setText(find("lobby-heading", HTMLElement), only ? say("lobby.heading-room", { room }) : say("lobby.heading"));
   }
 
   /** Shows the foreign server before anything is sent to it. @param {string} host */
@@ -94,7 +95,7 @@ export class Lobby {
 
   /** @param {string} error a text, empty if there is no error */
   setNameError(error) {
-    setText(this.nameHint, error || "Others find you by this name.");
+    setText(this.nameHint, error || say("lobby.name-hint"));
     this.nameHint.classList.toggle("error", error !== "");
     this.name.setAttribute("aria-invalid", String(error !== ""));
   }
@@ -110,7 +111,7 @@ export class Lobby {
     const shown = track ? media.stream : null; // an empty stream would keep the page loading
     if (this.preview.srcObject !== shown) this.preview.srcObject = shown;
     this.preview.hidden = track === null;
-    const waiting = asking ? "Waiting for camera and microphone…" : !on || device === "none" ? "Camera is off" : deviceText("video", error);
+    const waiting = asking ? say("device.waiting") : !on || device === "none" ? say("device.camera-is-off") : deviceText("video", error);
     setText(this.empty, track ? "" : waiting);
   }
 }

@@ -2,6 +2,7 @@
 // The dialog for an incoming call: the caller's name, and buttons to accept or decline. Before that, nothing is sent to
 // the caller.
 
+import { say } from "../language.js";
 import { ringText } from "../texts.js";
 import { find, setText } from "./dom.js";
 import { initials } from "./tile.js";
@@ -62,7 +63,7 @@ export class Ring {
   update(media) {
     const { device, error } = media.slots.video;
     this.hasCamera = device !== "none" && error !== "not-found" && error !== "insecure";
-    setText(this.withCamera, this.hasCamera ? "Accept with camera" : "Accept");
+    setText(this.withCamera, say(this.hasCamera ? "ring.accept-with-camera" : "ring.accept"));
     this.withoutCamera.hidden = !this.hasCamera;
   }
 }

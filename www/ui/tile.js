@@ -1,6 +1,7 @@
 // @ts-check
 // The tile of one participant: picture, name below it, audio level, connection state.
 
+import { say } from "../language.js";
 import { meter } from "../levels.js";
 import { peerText, staleText } from "../texts.js";
 import { element, icon, setText } from "./dom.js";
@@ -16,12 +17,12 @@ export class Tile {
    */
   constructor({ name, peer, self = false }, events) {
     this.events = events;
-    this.video = element("video", { autoplay: true, playsinline: true, "aria-label": self ? "Your camera" : `Video of ${name}`, "data-peer": peer });
+    this.video = element("video", { autoplay: true, playsinline: true, "aria-label": self ? say("device.own-camera") : say("tile.video", { name }), "data-peer": peer });
     this.video.muted = self;
     this.avatar = element("div", { class: "avatar", "aria-hidden": "true" }, element("span", {}, initials(name)));
     this.stats = element("dl", { class: "tile-stats", hidden: true });
     this.reason = element("p");
-    const retry = element("button", { type: "button", class: "retry" }, icon("retry"), "Try again");
+    const retry = element("button", { type: "button", class: "retry" }, icon("retry"), say("tile.retry"));
     retry.addEventListener("click", events.retry);
     this.stale = element("p", { class: "stale", "aria-hidden": "true", hidden: true });
     // Screen readers hear of it once, not each second.
@@ -29,7 +30,7 @@ export class Tile {
     this.name = name;
     this.veil = element("div", { class: "veil", role: "alert", hidden: true }, this.reason, retry);
     this.state = element("span", { class: "peer-state" });
-    this.muted = element("span", { class: "muted", hidden: true, title: "Muted" }, icon("mic-off"), element("span", { class: "visually-hidden" }, "muted"));
+    this.muted = element("span", { class: "muted", hidden: true, title: say("tile.muted") }, icon("mic-off"), element("span", { class: "visually-hidden" }, say("tile.muted")));
     this.bar = element("span");
     const level = element("span", { class: "meter", "aria-hidden": "true" }, this.bar);
     this.node = element(
@@ -40,9 +41,14 @@ export class Tile {
     );
   }
 
-  /** @param {{state: import("../peer.js").PeerState, answered: boolean, reason: import("../peer.js").Failure | null}} peer */
-  setState(peer) {
-    const failed = peer.state === "failed";
+  /**
+   * @param {{state: import("../peer.js").PeerState, answered: boolean, reason: import("../peer.js").Failure | null}} connection
+   * @param {boolean} waits whether a failed connection waits for the server, to be replaced
+   */
+  setState(connection, waits) {
+    const failed = connection.state === "failed" && !waits;
+    const { answered, reason } = connection;
+    const peer = { state: connection.state === "failed" && waits ? /** @type {const} */ ("interrupted") : connection.state, answered, reason };
     this.node.dataset.state = peer.state;
     setText(this.state, failed ? "" : peerText(peer));
     this.veil.hidden = !failed;
@@ -79,7 +85,7 @@ export class Tile {
     this.stale.hidden = !stale;
     this.node.classList.toggle("is-stale", stale);
     setText(this.stale, stale ? staleText(ms) : "");
-    setText(this.news, stale ? `No new picture of ${this.name}` : "");
+    setText(this.news, stale ? say("tile.stale-of", { name: this.name }) : "");
   }
 
   /** @param {boolean} muted */
@@ -113,13 +119,13 @@ export function statsRows(stats) {
   const { videoIn, videoOut, audioIn, rttMs, path } = stats;
   /** @type {[string, string][]} */
   const rows = [];
-  if (videoIn?.width) rows.push(["in", `${videoIn.width}×${videoIn.height} ${Math.round(videoIn.fps)} fps ${videoIn.kbps} kbit/s ${videoIn.codec}`]);
-  if (videoIn && videoIn.ageMs !== null) rows.push(["age", `${videoIn.ageMs} ms`]);
-  if (audioIn) rows.push(["audio", `${audioIn.kbps} kbit/s ${audioIn.codec}`]);
-  if (videoOut?.width) rows.push(["out", `${videoOut.width}×${videoOut.height} ${Math.round(videoOut.fps)} fps ${videoOut.kbps} kbit/s`]);
+  if (videoIn?.width) rows.push([say("stats.in"), `${videoIn.width}×${videoIn.height} ${Math.round(videoIn.fps)} fps ${videoIn.kbps} kbit/s ${videoIn.codec}`]);
+  if (videoIn && videoIn.ageMs !== null) rows.push([say("stats.age"), `${videoIn.ageMs} ms`]);
+  if (audioIn) rows.push([say("stats.audio"), `${audioIn.kbps} kbit/s ${audioIn.codec}`]);
+  if (videoOut?.width) rows.push([say("stats.out"), `${videoOut.width}×${videoOut.height} ${Math.round(videoOut.fps)} fps ${videoOut.kbps} kbit/s`]);
   const lost = (videoIn?.packetsLost ?? 0) + (audioIn?.packetsLost ?? 0);
-  if (videoIn || audioIn) rows.push(["lost", `${lost}, jitter ${videoIn?.jitterMs ?? audioIn?.jitterMs ?? 0} ms`]);
-  if (rttMs !== null) rows.push(["RTT", `${rttMs} ms${path ? ` ${path}` : ""}`]);
+  if (videoIn || audioIn) rows.push([say("stats.lost"), say("stats.losses", { packets: lost, jitter: videoIn?.jitterMs ?? audioIn?.jitterMs ?? 0 })]);
+  if (rttMs !== null) rows.push([say("stats.rtt"), `${rttMs} ms${path ? ` ${path}` : ""}`]);
   return rows;
 }
 

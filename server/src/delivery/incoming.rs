@@ -47,9 +47,9 @@ impl Incoming {
         self.batch = self.batch.max(bytes);
     }
 
-    /// The peer has sent nothing for a while: smaller buffers will do.
-    pub fn rest(&mut self) {
-        self.rests = true;
+    /// Called now and then. If the peer has sent nothing meanwhile (`heard`), smaller buffers will do.
+    pub fn rest(&mut self, heard: bool) {
+        self.rests |= !heard;
     }
 
     /// Whether the buffers have grown.
@@ -161,12 +161,13 @@ mod tests {
         let mut incoming = Incoming::default();
         incoming.wrote(KEPT + 1);
         incoming.wrote(10);
+        incoming.rest(true);
         assert!(!incoming.is_swollen(), "the next ones may follow soon");
-        incoming.rest();
+        incoming.rest(false);
         assert!(incoming.is_swollen());
         incoming.renewed();
         incoming.wrote(KEPT);
-        incoming.rest();
+        incoming.rest(false);
         assert!(!incoming.is_swollen());
     }
 

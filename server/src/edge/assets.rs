@@ -15,6 +15,7 @@ use crate::runtime;
 #[derive(Embed)]
 #[folder = "../www"]
 #[exclude = "test/*"]
+#[exclude = "node_modules/*"]
 #[exclude = "*.md"]
 #[exclude = "*.json"]
 struct Embedded;

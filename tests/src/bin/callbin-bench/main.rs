@@ -7,11 +7,13 @@
 //! callbin-bench compare [NAME COMMAND]…
 //! callbin-bench network [callbin | mixed | chromium | part of a line's name]…
 //! callbin-bench healing [callbin | mixed | room | part of a loss's name]…
+//! callbin-bench soak [HOURS [SEED]]
 //! ```
 
 mod first_frame;
 mod healing;
 mod network;
+mod soak;
 mod viewers;
 
 use std::{
@@ -48,6 +50,11 @@ fn main() {
         && command == "healing"
     {
         return healing::healing(losses);
+    }
+    if let [command, args @ ..] = wanted.as_slice()
+        && command == "soak"
+    {
+        return soak::soak(args);
     }
     let all = wanted.is_empty();
     for (name, bench) in [
