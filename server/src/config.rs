@@ -1,5 +1,6 @@
 //! The options. Their names are the same on the command line, in the environment and in the file.
 
+mod cluster;
 mod guards;
 mod sources;
 mod values;
@@ -11,6 +12,7 @@ use clap::{Args, Parser};
 use hyper::header::HeaderName;
 use ipnet::IpNet;
 
+pub use cluster::{ClusterArgs, WithoutRedis};
 pub use sources::parse;
 pub use values::normal_origin;
 
@@ -71,6 +73,10 @@ pub struct Config {
     #[command(flatten)]
     pub limits: LimitArgs,
 
+    /// Several servers as one.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+
     /// Operation.
     #[command(flatten)]
     pub operations: Operations,
@@ -80,7 +86,7 @@ impl Config {
     /// Options whose values differ from the other configuration's and that are only read at the start.
     pub fn differences_for_a_start(&self, other: &Self) -> Vec<&'static str> {
         let of_each = |config: &Self| {
-            let Self { listen, tls, deadlines, operations, .. } = config;
+            let Self { listen, tls, deadlines, operations, cluster, .. } = config;
             [
                 ("addr", format!("{:?}", listen.addr)),
                 ("port", format!("{:?}", listen.port)),
@@ -93,6 +99,12 @@ impl Config {
                 ("restart-on-cert-change", format!("{:?}", tls.restart_on_cert_change)),
                 ("drain-timeout", format!("{:?}", deadlines.drain_timeout)),
                 ("shutdown-timeout", format!("{:?}", deadlines.shutdown_timeout)),
+                ("redis", format!("{:?}", cluster.redis)),
+                ("redis-password-file", format!("{:?}", cluster.redis_password_file)),
+                ("node-name", format!("{:?}", cluster.node_name)),
+                ("cluster-secret-file", format!("{:?}", cluster.cluster_secret_file)),
+                ("node-lease", format!("{:?}", cluster.node_lease)),
+                ("without-redis", format!("{:?}", cluster.without_redis)),
                 ("admin-addr", format!("{:?}", operations.admin_addr)),
                 ("log", format!("{:?}", operations.log)),
                 ("log-format", format!("{:?}", operations.log_format)),

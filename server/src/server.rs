@@ -20,6 +20,7 @@ use tracing::{debug, info, warn};
 use crate::{
     access::account::Accounts,
     app::{Admission, App, Visit},
+    cluster::{self, Cluster, client},
     config::{Config, Deadlines},
     connection,
     dialect::Dialect,
@@ -38,7 +39,7 @@ use crate::{
         admin,
         metrics::Metrics,
         reload::Reloader,
-        settings::{Settings, SettingsError},
+        settings::{self, Settings, SettingsError},
     },
     runtime::{self, Signals, TcpStream, Wanted},
     switchboard::Switchboard,
@@ -46,6 +47,10 @@ use crate::{
 
 /// Interval between checks while draining.
 const DRAIN_STEP: Duration = Duration::from_millis(100);
+
+/// How long the server waits for Redis before it listens, and before it ends.
+const ENTER: Duration = Duration::from_secs(2);
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +76,7 @@ pub enum StartError {
 struct Parts {
     certificate: Option<Arc<Certificate>>,
     settings: Settings,
+    cluster: Option<client::Settings>,
     assets: Assets,
 }
 
@@ -81,7 +87,8 @@ impl Parts {
             Some(dir) if dir.join("index.html").is_file() => Assets::Folder(dir.clone()),
             Some(dir) => return Err(StartError::NoPage(dir.clone())),
         };
-        Ok(Self { certificate, settings: Settings::load(config)?, assets })
+        let (settings, cluster) = (Settings::load(config)?, settings::cluster(config)?);
+        Ok(Self { certificate, settings, cluster, assets })
     }
 }
 
@@ -99,7 +106,7 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     if config.tls.self_signed && !config.tls.disable_ssl {
         certificate_files(&config).make_if_missing()?;
     }
-    let Parts { certificate, settings, assets } = Parts::load(&config, load_certificate(&config)?)?;
+    let Parts { certificate, settings, cluster, assets } = Parts::load(&config, load_certificate(&config)?)?;
     let acceptor = match &certificate {
         Some(certificate) => Some(TlsAcceptor::from(certificate.server_config()?)),
         None => None,
@@ -124,6 +131,7 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     );
     app.health.clone_from(&config.listen.health);
     app.has_admin_address = config.operations.admin_addr.is_some();
+    app.cluster = cluster.map(|settings| Arc::new(Cluster::new(settings)));
     let app = Arc::new(app);
     if let Some(expiry) = certificate.as_ref().and_then(|certificate| certificate.expiry()) {
         app.metrics.set_certificate_expiry(expiry);
@@ -132,6 +140,9 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     runtime::spawn(async move { lanes.run().await });
     let running = app.clone();
     runtime::spawn(async move { running.switchboard.run().await });
+    if let Some(cluster) = &app.cluster {
+        enter(cluster, &app).await;
+    }
     let admin_address = match config.operations.admin_addr {
         Some(address) => Some(start_admin(address, app.clone())?),
         None => None,
@@ -149,7 +160,26 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     drop(doors);
     let left = if drain_timeout.is_zero() { shutdown_timeout } else { shutdown_timeout / 2 };
     shut_down(&app.switchboard, left).await;
+    if let Some(cluster) = &app.cluster {
+        cluster.quit();
+        until(LEAVE, || cluster.has_quit()).await;
+    }
     Ok(())
+}
+
+/// Takes part in the cluster, so that the first clients need not come again. Without Redis the server starts, too.
+async fn enter(cluster: &Arc<Cluster>, app: &Arc<App>) {
+    app.switchboard.share(cluster.clone());
+    runtime::spawn(cluster::run(cluster.clone(), app.clone()));
+    until(ENTER, || cluster.status().is_inside).await;
+}
+
+/// Waits for a condition, at most this long.
+async fn until(timeout: Duration, is_met: impl Fn() -> bool) {
+    let deadline = Instant::now() + timeout;
+    while !is_met() && Instant::now() < deadline {
+        runtime::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 fn load_certificate(config: &Config) -> Result<Option<Arc<Certificate>>, CertificateError> {

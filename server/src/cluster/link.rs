@@ -51,7 +51,7 @@ pub struct Call {
 
 impl Message {
     /// Its size in queues, in bytes.
-    pub fn len(&self) -> usize {
+    pub fn cost(&self) -> usize {
         64 + match self {
             Self::Ask { body, .. } | Self::Called(_, body) | Self::Answered(_, body) => body.len(),
             Self::Item(_, body) | Self::Room(_, body) => body.len(),
@@ -111,10 +111,10 @@ impl Links {
     /// Queues a message. False: too many bytes wait, and it is not queued.
     pub fn push(&mut self, to: &NodeId, message: Message) -> bool {
         let link = self.0.entry(to.clone()).or_default();
-        if link.bytes + message.len() > MOST_WAITING {
+        if link.bytes + message.cost() > MOST_WAITING {
             return false;
         }
-        link.bytes += message.len();
+        link.bytes += message.cost();
         link.waiting.push(message);
         true
     }
@@ -141,7 +141,7 @@ impl Links {
                 out.push((to.clone(), Batch { from: me.clone(), number: *sent, messages }));
             };
             for message in std::mem::take(&mut link.waiting) {
-                size += message.len();
+                size += message.cost();
                 batch.push(message);
                 if size >= BATCH {
                     size = 0;

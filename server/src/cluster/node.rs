@@ -28,6 +28,9 @@ pub type Time = Duration;
 /// How long an answer of another node may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The most members in one command.
+const SYNC: usize = 500;
+
 /// Renewals per lease.
 const RENEWALS: u32 = 6;
 
@@ -331,7 +334,7 @@ impl Node {
     pub fn replied(&mut self, now: Time, reply: Reply, out: &mut Vec<Output>) {
         let Some((command, ticket)) = self.under_way.pop_front() else { return };
         if let Command::Publish { batch, .. } = &command {
-            self.bytes = self.bytes.saturating_sub(batch.messages.iter().map(Message::len).sum());
+            self.bytes = self.bytes.saturating_sub(batch.messages.iter().map(Message::cost).sum());
         }
         if reply == Reply::Fenced {
             return self.start_over(now, out);
@@ -346,12 +349,7 @@ impl Node {
             Command::Bury(dead) if reply == Reply::More => {
                 self.command(Command::Bury(dead), None);
             }
-            Command::Claim { uid, conn, again: true, .. } => {
-                if matches!(reply, Reply::Taken(_)) && self.held.get(&uid).is_some_and(|it| it.conn == conn) {
-                    self.held.remove(&uid);
-                    out.push(Output::Replace(uid, conn));
-                }
-            }
+            Command::Claim { uid, conn, again: true, .. } => self.claimed_again(uid, conn, &reply, out),
             Command::Claim { uid, conn, identity, .. } => {
                 self.claimed(now, ticket, (uid, conn, identity), reply, out);
             }
@@ -361,6 +359,8 @@ impl Node {
                 }
             }
             Command::Join { .. } if reply == Reply::Full => self.deny(ticket, Denial::Full, out),
+            // The uid was just taken over.
+            Command::Join { .. } if reply == Reply::Nowhere => self.deny(ticket, Denial::Unavailable, out),
             Command::Publish { to, .. } if reply == Reply::Receivers(0) => self.links.missed(&to),
             _ => {}
         }
@@ -577,7 +577,7 @@ impl Node {
     }
 
     fn publish(&mut self, to: NodeId, batch: Batch) {
-        self.bytes += batch.messages.iter().map(Message::len).sum::<usize>();
+        self.bytes += batch.messages.iter().map(Message::cost).sum::<usize>();
         self.queue.push_back((Command::Publish { to, batch }, None));
     }
 
@@ -700,7 +700,10 @@ impl Node {
             }
         }
         for (room, own) in rooms {
-            self.command(Command::Sync { room, own, whole }, None);
+            for own in own.chunks(SYNC) {
+                let (room, own) = (room.clone(), own.to_vec());
+                self.command(Command::Sync { room, own, whole }, None);
+            }
         }
     }
 
@@ -755,6 +758,14 @@ impl Node {
             }
             (Some((ticket, _)), _) => self.deny(Some(ticket), Denial::Taken, out),
             (None, _) => {}
+        }
+    }
+
+    fn claimed_again(&mut self, uid: PeerId, conn: ConnId, reply: &Reply, out: &mut Vec<Output>) {
+        let is_held = self.held.get(&uid).is_some_and(|it| it.conn == conn);
+        if is_held && matches!(reply, Reply::Taken(_)) {
+            self.held.remove(&uid);
+            out.push(Output::Replace(uid, conn));
         }
     }
 

@@ -653,7 +653,7 @@ impl Host {
         let Some(far) = self.far.get_mut(room) else { return };
         // It may be known to be here still, and its connection was taken over.
         if far.insert(member.uid.clone(), member.node).is_none() {
-            self.members(room).for_each(|it| drop(it.view.insert(member.uid.clone())));
+            self.members(room).for_each(|it| it.view.extend([member.uid.clone()]));
         }
     }
 

@@ -195,6 +195,7 @@ pub fn name_len(uid: &PeerId) -> usize {
 #[cfg(test)]
 pub mod model {
     //! The script's semantics.
+    #![allow(missing_docs, reason = "for tests only")]
 
     use std::{
         collections::{BTreeMap, BTreeSet, HashMap},
@@ -405,7 +406,7 @@ pub mod model {
             out: &mut Vec<(NodeId, Event)>,
         ) -> Reply {
             if !self.is_at(by, &own.uid, own.conn) {
-                return Reply::Fenced;
+                return Reply::Nowhere;
             }
             let (uid, conn) = (own.uid.clone(), own.conn);
             let there = self.peers.get(&uid).and_then(|entry| entry.room.clone());

@@ -16,6 +16,9 @@ use crate::{
 pub fn probe(app: &App, path: &str) -> Option<Answer> {
     match path {
         "/livez" => Some(text(StatusCode::OK, "OK\n")),
+        "/readyz" if app.is_ready() && !app.is_in_cluster() => {
+            Some(text(StatusCode::SERVICE_UNAVAILABLE, "without Redis\n"))
+        }
         "/readyz" if app.is_ready() => Some(text(StatusCode::OK, "OK\n")),
         "/readyz" => Some(text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")),
         "/metrics" => {

@@ -2,6 +2,7 @@
 //!
 //! Counters are updated when events happen; current values are computed for each scrape.
 
+mod cluster;
 mod webhook;
 
 use std::sync::atomic::AtomicU64;
@@ -12,6 +13,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+pub use self::cluster::ClusterMetrics;
 pub use self::webhook::{Counted, Outcome, WebhookMetrics};
 use crate::{delivery::payload::Kind, dialect::Dialect, hub::Counts};
 
@@ -69,6 +71,8 @@ pub struct Metrics {
     pub offer_to_answer: Histogram,
     /// Questions to the webhook.
     pub webhook: WebhookMetrics,
+    /// This node's part in the cluster.
+    pub cluster: ClusterMetrics,
     dialect_connections: Family<DialectLabel, Gauge>,
     dialect_calls: Family<CallLabels, Counter>,
     certificate_expiry: Family<NoLabels, Gauge>,
@@ -145,6 +149,7 @@ impl Default for Metrics {
         let help = "Calls accepted, by the dialects of caller and callee";
         let dialect_calls = register(&mut registry, "dialect_calls", help, Family::default());
         let webhook = WebhookMetrics::register(&mut registry);
+        let cluster = ClusterMetrics::register(&mut registry);
         let certificate_expiry = Family::<NoLabels, Gauge>::default();
         let help = "When the certificate in use expires, in seconds since 1970";
         let name = "certificate_expiry_timestamp";
@@ -183,6 +188,7 @@ impl Default for Metrics {
             unanswered_offers,
             offer_to_answer,
             webhook,
+            cluster,
             dialect_connections,
             dialect_calls,
             certificate_expiry,
