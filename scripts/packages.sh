@@ -9,11 +9,11 @@ RUN_PACKAGES="gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-p
 
 # To run the tests: the other encoders and decoders, a real browser with its driver, Node.js for the page's unit tests and
 # npm for the tools that check it, a virtual display, tools for certificates, network namespaces and changed clocks, and an RTSP server.
-TEST_PACKAGES="gstreamer1.0-plugins-ugly gstreamer1.0-libav coturn chromium chromium-driver nodejs npm xvfb iproute2 openssl procps curl libfaketime python3-gi gir1.2-gst-rtsp-server-1.0"
+TEST_PACKAGES="gstreamer1.0-plugins-ugly gstreamer1.0-libav coturn chromium chromium-driver firefox-esr nodejs npm xvfb iproute2 openssl procps curl libfaketime python3-gi gir1.2-gst-rtsp-server-1.0"
 
 # To test other WebRTC stacks with the client (make interop): a second browser, GStreamer's command line as codec for stacks
 # without one, and Python's installer of packages.
-INTEROP_PACKAGES="firefox-esr gstreamer1.0-tools python3-venv"
+INTEROP_PACKAGES="gstreamer1.0-tools python3-venv"
 # For GStreamer's example clients in Python and C.
 EXAMPLES_PACKAGES="python3-gst-1.0 gir1.2-gst-plugins-bad-1.0 python3-websockets libsoup-3.0-dev libjson-glib-dev libnice-dev"
 

@@ -47,7 +47,7 @@ const MAX_EARLY_SIZE = 1 << 20;
  * the uid back from the connection that replaced ours.
  * @type {Map<string, NoticeCode>}
  */
-const UNWELCOME = new Map([
+export const UNWELCOME = new Map([
   ["uid not allowed", "uid-refused"],
   ["token expired", "token-expired"],
   ["replaced by a new connection", "replaced"],

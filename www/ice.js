@@ -48,6 +48,12 @@ export class IceServers {
     this.ready = this.#update(uid, this.#turn);
   }
 
+  /** Asks once, and not again before the credentials expire. @param {string} uid */
+  async once(uid) {
+    this.#turn += 1;
+    await this.#ask(uid, this.#turn);
+  }
+
   /** @param {string} uid @param {number} turn @returns {Promise<void>} */
   async #update(uid, turn) {
     clearTimeout(this.#timer);

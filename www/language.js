@@ -1,7 +1,6 @@
 // @ts-check
 // The language of the page, and its texts. A text is found by its key; texts/ has one file per language.
 
-import { de } from "./texts/de.js";
 import { en } from "./texts/en.js";
 
 /**
@@ -10,10 +9,16 @@ import { en } from "./texts/en.js";
  * @typedef {keyof typeof LANGUAGES} Language
  */
 
-export const LANGUAGES = { en, de };
+/** How each language is loaded: only English is there from the start. */
+export const LANGUAGES = {
+  en: async () => en,
+  de: async () => (await import("./texts/de.js")).de,
+};
 
 /** @type {Language} */
 let spoken = "en";
+/** @type {Texts} */
+let texts = en;
 
 /**
  * The first language that the page has: that of the address (`?lang=`), else one that the browser prefers, else English.
@@ -25,9 +30,20 @@ export function chooseLanguage(wanted, preferred) {
   return /** @type {Language} */ (primary.find((tag) => Object.hasOwn(LANGUAGES, tag)) ?? "en");
 }
 
-/** From now on texts are in this language. @param {Language} language */
-export function speak(language) {
+/** From then on texts are in this language. @param {Language} language */
+export async function speak(language) {
+  texts = await LANGUAGES[language]();
   spoken = language;
+}
+
+/** @param {string} key @returns {key is Key} whether there is such a text */
+export function has(key) {
+  return Object.hasOwn(en, key);
+}
+
+/** A number as the language writes it, with one decimal at most. @param {number} value */
+export function number(value) {
+  return value.toLocaleString(spoken, { maximumFractionDigits: 1 });
 }
 
 /**
@@ -35,11 +51,11 @@ export function speak(language) {
  * @param {Key} key @param {Record<string, string | number>} values
  */
 export function say(key, values = {}) {
-  return LANGUAGES[spoken][key].replace(/\{([a-z]+)\}/g, (whole, name) => String(values[name] ?? whole));
+  return texts[key].replace(/\{([a-z]+)\}/g, (whole, name) => String(values[name] ?? whole));
 }
 
 /** Like `say`, with the text for an unknown subject if the value is empty and there is such a text. @param {Key} key @param {Record<string, string>} value */
 export function sayOf(key, value) {
-  const unnamed = /** @type {Key} */ (`${key}.unnamed`);
-  return say(Object.values(value)[0] === "" && unnamed in en ? unnamed : key, value);
+  const unnamed = `${key}.unnamed`;
+  return say(Object.values(value)[0] === "" && has(unnamed) ? unnamed : key, value);
 }

@@ -31,3 +31,19 @@ function scrolled(/** @type {number} */ count, /** @type {{width: number}} */ sp
 function floor({ columns, rows, width, height }) {
   return { columns, rows, width: Math.floor(width), height: Math.floor(height) };
 }
+
+/** The film strip's height in pixels: a part of the space, within bounds. */
+const STRIP_PART = 0.2;
+const STRIP_BOUNDS = [84, 150];
+
+/**
+ * The layout of a film strip below a large tile.
+ * @param {{width: number, height: number}} space
+ * @param {{gap?: number, aspect?: number, strip?: number}} wishes as above
+ * @returns {{width: number, height: number}} the size of one tile of the film strip
+ */
+export function filmStrip(space, { aspect = 16 / 9, strip = 0 } = {}) {
+  const [least, most] = STRIP_BOUNDS;
+  const height = Math.min(most, Math.max(least, space.height * STRIP_PART));
+  return { width: Math.floor((height - strip) * aspect), height: Math.floor(height) };
+}

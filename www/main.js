@@ -1,18 +1,26 @@
 // @ts-check
 // Wires the parts: the server's messages go to the Call; the Call's effects go to socket, peers and page.
 
+import { Again } from "./again.js";
+import { Awake } from "./awake.js";
 import { Call, CALLER } from "./call.js";
 import { isUsable, socketUrl } from "./endpoint.js";
+import { hudRows } from "./hud.js";
 import { IceServers } from "./ice.js";
-import { chooseLanguage, say, speak } from "./language.js";
+import { say } from "./language.js";
 import { Speakers } from "./levels.js";
 import { Media } from "./media.js";
+import { MicrophoneLevel } from "./microphone.js";
+import { Operators } from "./operators.js";
+import { Outgoing } from "./outgoing.js";
 import { readParameters } from "./parameters.js";
 import { Peer, openConnections } from "./peer.js";
+import { readQuality } from "./quality.js";
+import { HIDDEN_MS, Saver } from "./saver.js";
 import { Socket } from "./socket.js";
+import { MutedTalk, PushToTalk } from "./talk.js";
 import { deviceText, isGood, lamp, noticeText, shown, statusText, topicOf } from "./texts.js";
 import { subprotocols } from "./token.js";
-import { statsRows } from "./ui/tile.js";
 import { Ui } from "./ui.js";
 import { askWhy } from "./why.js";
 
@@ -34,25 +42,34 @@ const LISTEN_QUIET_MS = 6500;
 const LISTEN_STEP_MS = 250;
 /** How long an accepted call waits for the camera: the browser may ask the user first. */
 const CAMERA_MS = 15_000;
+/** Notices that a peer is not there. @type {import("./call.js").NoticeCode[]} */
+const ABSENT = ["peer-not-found", "peer-busy", "peer-left", "not-taken", "no-answer"];
 const STATS_MS = 1000;
 const LEVELS_MS = 200;
 
 const parameters = readParameters(new URL(location.href), history);
-const language = chooseLanguage(parameters.language, navigator.languages);
-speak(language);
-document.documentElement.lang = language;
 
 class App {
   call = new Call(parameters.id, parameters);
   /** @type {Map<string, Peer>} */ peers = new Map();
   speakers = new Speakers();
   /** How many peers share the camera. */ shares = 0;
-  showsStats = false;
+  showsStats = parameters.figures;
+  awake = new Awake();
+  saver = new Saver(parameters.saves);
+  /** @type {string | null} The peer that this page watches: it is called again when it is gone. */ watched = null;
+  again = new Again();
+  ownLevel = new MicrophoneLevel();
+  mutedTalk = new MutedTalk();
+  pushToTalk = new PushToTalk();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #againTimer;
   asking = true;
   /** @type {Record<import("./media.js").Kind, string>} The last notices about the devices. */ deviceNews = { audio: "", video: "" };
 
   constructor() {
-    this.media = new Media(deviceChoice(), () => this.#mediaChanged());
+    const quality = readQuality(recall("quality"));
+    this.media = new Media(deviceChoice(), () => this.#mediaChanged(), quality);
+    this.outgoing = new Outgoing(this.media, () => this.#mediaChanged());
     void this.media.ready.then(() => {
       this.asking = false;
       this.#mediaChanged();
@@ -75,7 +92,13 @@ class App {
       choose: (kind, device) => this.#choose(kind, device),
       retry: (uid) => this.peers.get(uid)?.retry(),
       chat: (text) => this.#chat(text),
-    });
+      viewed: () => this.#viewed(),
+      improve: (quality) => void this.#improve(quality),
+      talk: (on) => this.#talk(on),
+    }, { quality, shares: Outgoing.isPossible && !parameters.watches });
+    this.operators = new Operators(this.ui.panel, (uid) => this.#nameOf(uid));
+    if (parameters.watches) this.ui.watch();
+    this.ui.controls.setOpen("stats", this.showsStats);
     this.ui.lobby.setNameError("");
     this.#mediaChanged();
     this.#render();
@@ -84,6 +107,7 @@ class App {
       this.#updateLevels();
       this.#updatePictures();
     }, LEVELS_MS);
+    document.addEventListener("visibilitychange", () => this.#visibility());
     addEventListener("online", () => this.socket.hurry());
     addEventListener("pagehide", () => this.#leave());
     this.#start();
@@ -125,6 +149,7 @@ class App {
   /** @param {string} peer @param {boolean} remoteOfferer */
   #callPeer(peer, remoteOfferer) {
     this.ui.clearNotice();
+    if (parameters.watches) this.watched = peer;
     this.do({ type: "call", peer, remoteOfferer });
   }
 
@@ -224,6 +249,7 @@ class App {
 
   /** @param {import("./call.js").NoticeCode} code @param {string} subject */
   #notice(code, subject) {
+    if (this.watched !== null && ABSENT.includes(code)) return; // the stage says it as long as it is so
     const text = noticeText(code, subject);
     if (code === "uid-taken" || code === "uid-refused") this.ui.lobby.setNameError(text);
     this.ui.showNotice(text, isGood(code), topicOf(code));
@@ -232,38 +258,74 @@ class App {
   /** @param {string} uid @param {boolean} offers */
   #addPeer(uid, offers) {
     const name = this.#nameOf(uid);
-    const tile = this.ui.grid.add(uid, name);
     const rings = uid === this.call.peer && uid !== CALLER;
-    const peer = new Peer(uid, { offers, rings, media: this.media, ice: this.ice }, {
+    const peer = new Peer(uid, { offers, rings, cameras: parameters.cameras, later: parameters.watches, media: this.outgoing, ice: this.ice }, {
       signal: (signal) => this.do({ type: "send-signal", uid, signal }),
-      changed: () => this.#peerChanged(peer, tile),
+      changed: () => this.#peerChanged(peer),
       chat: (text) => this.ui.addChat({ from: name, text }),
+      control: (text) => this.operators.hear(peer, text),
     });
     this.peers.set(uid, peer);
-    tile.setState(peer, false);
-    tile.setPicture("none", 0);
+    this.#showTiles(peer);
+    this.ui.grid.tiles.get(uid)?.setPicture("none", 0);
+    peer.receiveVideo(this.saver.receives);
     this.#shareCamera();
   }
 
-  /** @param {Peer} peer @param {import("./ui/tile.js").Tile} tile */
-  #peerChanged(peer, tile) {
+  /** @param {Peer} peer */
+  #peerChanged(peer) {
     if (this.peers.get(peer.uid) !== peer) return;
-    tile.setState(peer, this.call.isAlone);
-    tile.setStream(peer.stream);
+    this.#showTiles(peer);
     const { uid, hungUp, heals } = peer;
     const failed = peer.state === "failed";
     if (failed || hungUp) this.do({ type: "peer-dead", uid, failed, hungUp, heals });
     if (peer.state === "connected") this.ui.clearNotice("call");
+    if (this.watched !== null) this.#watchedChanged(peer);
     if (this.#served().length !== this.shares) this.#shareCamera();
     this.#render();
   }
 
+  /** Shows a tile for each video of a peer. @param {Peer} peer */
+  #showTiles(peer) {
+    const { uid, views } = peer;
+    const { tiles } = this.ui.grid;
+    views.list.forEach((view, i) => {
+      const key = tileKey(uid, i);
+      if (!views.shown.includes(view)) return tiles.has(key) && this.ui.removeTile(key);
+      const camera = view.name || (i > 0 ? String(i + 1) : "");
+      const name = views.shown.length > 1 && camera ? `${this.#nameOf(uid)} · ${shown(camera)}` : this.#nameOf(uid);
+      const tile = tiles.get(key) ?? this.ui.addTile(key, { uid, name, track: i + 1 });
+      tile.setName(name);
+      tile.setState(peer, this.call.isAlone);
+      if (tile.setStream(view.stream)) this.ui.viewing.changed(tile);
+    });
+    for (let i = views.list.length; tiles.has(tileKey(uid, i)); i += 1) this.ui.removeTile(tileKey(uid, i));
+  }
+
+  /** The watched peer is there, or the call with it has failed: then it is called again. @param {Peer} peer */
+  #watchedChanged({ state, heals }) {
+    if (state === "connected") this.again.succeeded();
+    else if (state === "failed" && !(heals && this.call.isAlone)) this.do({ type: "hang-up" });
+  }
+
+  /** Calls the watched peer again, after a pause. */
+  #callAgain() {
+    const { watched } = this;
+    if (watched === null || this.call.state !== "ready" || this.#againTimer) return;
+    this.#againTimer = setTimeout(() => {
+      this.#againTimer = undefined;
+      if (this.watched === watched && this.call.state === "ready") this.do({ type: "call", peer: watched, remoteOfferer: parameters.remoteOfferer });
+      else this.#callAgain();
+    }, this.again.pause());
+  }
+
   /** @param {string} uid */
   #removePeer(uid) {
+    this.operators.remove(uid);
     this.peers.get(uid)?.close();
     this.peers.delete(uid);
     this.speakers.remove(uid);
-    this.ui.removeTile(uid);
+    for (let i = 0; this.ui.grid.tiles.has(tileKey(uid, i)); i += 1) this.ui.removeTile(tileKey(uid, i));
     this.#shareCamera();
   }
 
@@ -279,9 +341,20 @@ class App {
     return [...this.peers.values()].filter(({ state }) => state !== "failed");
   }
 
+  /** @param {number} now */
+  #updateOwnLevel(now) {
+    const { track, on } = this.media.slots.audio;
+    this.ownLevel.follow(track);
+    const { level } = this.ownLevel;
+    const isMuted = track !== null && !on;
+    this.ui.setOwnLevel(level);
+    this.ui.grid.self.setLevel(isMuted ? 0 : level, false);
+    if (this.#stage() && this.mutedTalk.look(level, isMuted, now)) this.ui.showNotice(say("sound.talking-muted"), true);
+  }
+
   #mediaChanged() {
     if (!this.ui) return; // still being made
-    this.ui.updateMedia(this.media, this.asking);
+    this.ui.updateMedia(this.outgoing, this.asking);
     this.#tellDevices();
     for (const peer of this.peers.values()) void peer.updateTracks();
   }
@@ -296,6 +369,28 @@ class App {
     }
   }
 
+  /** @param {import("./quality.js").Quality} quality */
+  async #improve(quality) {
+    const { codec } = this.media.quality;
+    remember("quality", JSON.stringify(quality));
+    await this.media.setQuality(quality);
+    this.#mediaChanged();
+    if (codec !== quality.codec) for (const peer of this.peers.values()) peer.changeCodec();
+  }
+
+  async #share() {
+    if (this.outgoing.screen) return this.outgoing.stop();
+    if ((await this.outgoing.share()) === "failed") this.ui.showNotice(say("control.share-failed"), false);
+    else if (!this.#stage()) this.outgoing.stop(); // the call has ended meanwhile
+  }
+
+  /** A key to talk is pressed, or released. @param {boolean} on */
+  #talk(on) {
+    const { audio } = this.media.slots;
+    const changes = on ? this.pushToTalk.press(audio.track !== null && !audio.on && this.#stage() !== null) : this.pushToTalk.release();
+    if (changes) void this.media.turn("audio", on);
+  }
+
   /** @param {import("./media.js").Kind} kind @param {string} device */
   #choose(kind, device) {
     remember(kind, device);
@@ -307,9 +402,13 @@ class App {
     const { audio, video } = this.media.slots;
     switch (what) {
       case "mic":
+        if (parameters.watches) return;
         return void this.media.turn("audio", !audio.on);
       case "camera":
+        if (parameters.watches) return;
         return void this.media.turn("video", !video.on || !video.track);
+      case "share":
+        return void this.#share();
       case "chat":
         return this.ui.showChat();
       case "stats":
@@ -320,7 +419,10 @@ class App {
         return this.ui.showSettings();
       case "invite":
         return void this.#copy({ room: this.call.room?.id ?? "" }, say("link.invite-copied"));
+      case "more":
+        return this.ui.showMore(this.showsStats);
       case "hang-up":
+        this.watched = null;
         this.ui.clearNotice();
         return this.do({ type: "hang-up" });
     }
@@ -360,8 +462,16 @@ class App {
     this.ui.setOwnId(shown(call.id));
     this.ui.lobby.setConnected(call.state !== "offline");
     this.ui.showStage(this.#stage());
-    const alone = call.state === "in-room" && this.peers.size === 0;
-    this.ui.setAlone(alone ? say("call.alone") : "");
+    this.ui.setAlone(this.#aloneText());
+    this.awake.keep(this.#stage() !== null);
+    if (!this.#stage()) this.outgoing.stop();
+    this.#callAgain();
+  }
+
+  #aloneText() {
+    const { call, peers, watched } = this;
+    if (watched !== null) return peers.size === 0 && call.state === "ready" ? say("call.absent", { peer: shown(watched) }) : "";
+    return call.state === "in-room" && peers.size === 0 ? say("call.alone") : "";
   }
 
   /** The other side of a 1-1 call. */
@@ -378,6 +488,7 @@ class App {
   #stage() {
     const { call } = this;
     if (call.room) return { title: shown(call.room.id), room: true };
+    if (this.watched !== null && call.peer === null) return { title: shown(this.watched), room: false };
     return call.peer === null ? null : { title: this.#nameOf(call.peer), room: false };
   }
 
@@ -387,17 +498,43 @@ class App {
   }
 
   #renderStats() {
-    for (const [uid, tile] of this.ui.grid.tiles) {
-      const peer = this.peers.get(uid);
-      tile.setStats(this.showsStats ? statsRows(peer?.stats ?? null) : null);
-    }
+    this.#eachTile((tile, peer, i) => tile.setStats(this.showsStats ? hudRows(peer.stats, i) : null));
   }
 
   #updatePictures() {
+    for (const peer of this.peers.values()) peer.lookAtPictures();
+    const now = performance.timeOrigin + performance.now();
+    this.#eachTile((tile, peer, i) => {
+      const { picture } = peer.views.list[i];
+      tile.setPicture(picture.state, picture.staleFor(now));
+    });
+  }
+
+  /** @param {(tile: import("./ui/tile.js").Tile, peer: Peer, index: number) => void} act */
+  #eachTile(act) {
     for (const [uid, peer] of this.peers) {
-      peer.lookAtPicture();
-      this.ui.grid.tiles.get(uid)?.setPicture(peer.picture.state, peer.picture.staleFor(performance.timeOrigin + performance.now()));
+      peer.views.list.forEach((_, i) => {
+        const tile = this.ui.grid.tiles.get(tileKey(uid, i));
+        if (tile) act(tile, peer, i);
+      });
     }
+  }
+
+  #visibility() {
+    const time = this.saver.shown(document.hidden);
+    if (time !== null) setTimeout(() => this.#save(() => this.saver.elapsed(time)), HIDDEN_MS);
+    this.#save(() => {});
+  }
+
+  /** A picture is in a window of its own or recorded, or no longer. */
+  #viewed() {
+    this.#save(() => this.saver.need(this.ui.viewing.isNeeded));
+  }
+
+  /** @param {() => void} change */
+  #save(change) {
+    change();
+    for (const peer of this.peers.values()) peer.receiveVideo(this.saver.receives);
   }
 
   #updateLevels() {
@@ -407,9 +544,14 @@ class App {
       const speaking = this.peers.size > 1 && this.speakers.active === uid;
       this.ui.grid.tiles.get(uid)?.setLevel(level, speaking);
     }
-    const [first] = this.peers.values();
-    this.ui.grid.self.setLevel(first?.stats?.ownLevel ?? 0, false);
+    this.ui.grid.setSpeaker(this.speakers.active);
+    this.#updateOwnLevel(now);
   }
+}
+
+/** The key of the tile of a peer's video: the first one's is the uid. No uid has a space. @param {string} uid @param {number} index */
+function tileKey(uid, index) {
+  return index === 0 ? uid : `${uid} ${index + 1}`;
 }
 
 /** The devices chosen last time, unless the address says `none`. @returns {Record<import("./media.js").Kind, string>} */
@@ -436,15 +578,16 @@ function recall(kind) {
   }
 }
 
-const app = new App();
+/** @type {App} */
+let app;
 
 /**
  * Read-only, for scripts and tests. All values are plain JSON.
  *
- * - `state()`: own id, `state` as in call.js, room and 1-1 partner (null if none), the caller (null if there is none,
- *   or if the server does not name it), the number of open RTCPeerConnections, whether camera and microphone send.
- * - `peers()`: for each peer its uid, connection state, reason of a failure, whether the chat is open, frames
- *   decoded so far, state of the picture as in picture.js, and audio level (0 to 1).
+ * - `state()`: own id, key of the enlarged tile (null if none), `state` as in call.js, room and 1-1 partner (null if none), the caller (null if there is none,
+ *   or if the server does not name it), the number of open RTCPeerConnections, whether screen, camera and microphone send.
+ * - `peers()`: for each peer its uid, connection state, reason of a failure, whether the chat is open, whether its controls act (operator.js; null: it has none), frames
+ *   decoded so far, state of the picture as in picture.js, those of all its videos that are shown, and audio level (0 to 1).
  * - `stats()`: for each uid the statistics of stats.js for the last second.
  */
 const inspection = {
@@ -454,7 +597,9 @@ const inspection = {
     room: app.call.room?.id ?? null,
     peer: app.call.peer,
     caller: app.call.caller,
+    enlarged: app.ui.grid.wall.pinned,
     connections: openConnections(),
+    screen: app.outgoing.screen !== null,
     camera: app.media.slots.video.track !== null,
     microphone: app.media.slots.audio.track !== null && app.media.slots.audio.on,
   }),
@@ -464,10 +609,17 @@ const inspection = {
       state: peer.state,
       reason: peer.reason,
       chat: peer.hasChat,
+      controls: app.operators.hold(peer.uid) ?? null,
       framesDecoded: peer.stats?.videoIn?.framesDecoded ?? 0,
       picture: peer.picture.state,
+      videos: peer.views.shown.map(({ name, picture }) => ({ name, picture: picture.state })),
       audioLevel: peer.level,
     })),
   stats: () => Object.fromEntries([...app.peers].map(([uid, peer]) => [uid, peer.stats])),
 };
-Object.defineProperty(window, "callbin", { value: Object.freeze(inspection) });
+
+/** Starts the page: the lobby, or the call of the address. */
+export function start() {
+  app = new App();
+  Object.defineProperty(window, "callbin", { value: Object.freeze(inspection) });
+}

@@ -2,6 +2,8 @@
 // Our camera and microphone: which device, whether it is on, and errors (missing, blocked, in use, unplugged). A call
 // works without them.
 
+import { deviceConstraints, readQuality, reopened } from "./quality.js";
+
 /**
  * @typedef {"audio" | "video"} Kind
  * @typedef {"not-found" | "blocked" | "in-use" | "insecure" | "failed" | "unplugged"} DeviceError
@@ -13,11 +15,6 @@
  * @property {number} turn counts the user's changes: a device that opens too late is closed again
  */
 
-/** @type {Record<Kind, MediaTrackConstraints>} */
-const CONSTRAINTS = {
-  audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true },
-  video: { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30, max: 30 } },
-};
 /** @type {Kind[]} */
 const KINDS = ["audio", "video"];
 
@@ -30,9 +27,11 @@ export class Media {
   /**
    * @param {Record<Kind, string>} choice devices as in `Slot.device`
    * @param {() => void} changed after a change of tracks, devices or errors
+   * @param {import("./quality.js").Quality} quality
    */
-  constructor(choice, changed) {
+  constructor(choice, changed, quality = readQuality(null)) {
     this.changed = changed;
+    this.quality = quality;
     const slot = (/** @type {string} */ device) => ({ device, on: true, track: null, error: null, turn: 0 });
     this.slots = { audio: slot(choice.audio), video: slot(choice.video) };
     /** Resolves (never rejects) once the first attempt to open the devices is over. @type {Promise<void>} */
@@ -57,6 +56,14 @@ export class Media {
     const staysOff = kind === "video" && !slot.on && device !== "none";
     if (staysOff) this.changed();
     else await this.#acquire(kind);
+  }
+
+  /** Opens the devices again that are to work otherwise. @param {import("./quality.js").Quality} quality */
+  async setQuality(quality) {
+    const kinds = reopened(this.quality, quality);
+    this.quality = quality;
+    if (this.slots.video.track) this.slots.video.track.contentHint = quality.hint;
+    for (const kind of kinds) if (this.slots[kind].track) await this.#acquire(kind);
   }
 
   /**
@@ -101,7 +108,7 @@ export class Media {
   async #both() {
     try {
       const turns = KINDS.map((kind) => this.slots[kind].turn);
-      const stream = await request({ audio: constraints("audio", this.slots.audio.device), video: constraints("video", this.slots.video.device) });
+      const stream = await request({ audio: this.#constraints("audio"), video: this.#constraints("video") });
       KINDS.forEach((kind, i) => this.#arrived(kind, turns[i], tracksOf(stream, kind)));
       return true;
     } catch {
@@ -120,7 +127,7 @@ export class Media {
       // Some cameras can be opened only once: close the old one first.
       if (kind === "video") this.#put(kind, null);
       try {
-        this.#arrived(kind, turn, tracksOf(await requestOne(kind, device), kind));
+        this.#arrived(kind, turn, tracksOf(await this.#request(kind), kind));
       } catch (error) {
         if (turn === slot.turn) {
           this.#put(kind, null);
@@ -129,6 +136,24 @@ export class Media {
       }
     }
     this.changed();
+  }
+
+  /** @param {Kind} kind @param {string} device @returns {MediaTrackConstraints} */
+  #constraints(kind, device = this.slots[kind].device) {
+    const wanted = deviceConstraints(this.quality)[kind];
+    return device ? { ...wanted, deviceId: { exact: device } } : wanted;
+  }
+
+  /** @param {Kind} kind */
+  async #request(kind) {
+    const { device } = this.slots[kind];
+    try {
+      return await request({ [kind]: this.#constraints(kind, device) });
+    } catch (error) {
+      // The device chosen last time is missing: any other is better than none.
+      if (!device || errorCode(error) !== "not-found") throw error;
+      return request({ [kind]: this.#constraints(kind, "") });
+    }
   }
 
   /** @param {Kind} kind @param {number} turn @param {MediaStreamTrack | null} track */
@@ -141,7 +166,7 @@ export class Media {
     slot.error = null;
     this.#put(kind, track);
     if (!track) return;
-    if (kind === "audio") track.contentHint = "speech";
+    track.contentHint = kind === "audio" ? "speech" : this.quality.hint;
     track.enabled = slot.on;
     track.onended = () => this.#lost(kind, track);
     void this.#list();
@@ -195,22 +220,6 @@ function tracksOf(stream, kind) {
   return stream.getTracks().find((track) => track.kind === kind) ?? null;
 }
 
-/** @param {Kind} kind @param {string} device @returns {MediaTrackConstraints} */
-function constraints(kind, device) {
-  return device ? { ...CONSTRAINTS[kind], deviceId: { exact: device } } : CONSTRAINTS[kind];
-}
-
-/** @param {Kind} kind @param {string} device */
-async function requestOne(kind, device) {
-  try {
-    return await request({ [kind]: constraints(kind, device) });
-  } catch (error) {
-    // The device chosen last time is missing: any other is better than none.
-    if (!device || errorCode(error) !== "not-found") throw error;
-    return request({ [kind]: constraints(kind, "") });
-  }
-}
-
 /** @param {MediaStreamConstraints} wish @returns {Promise<MediaStream>} */
 async function request(wish) {
   if (!navigator.mediaDevices?.getUserMedia) throw new DOMException("not a secure context", "SecurityError");
@@ -218,7 +227,7 @@ async function request(wish) {
 }
 
 /** Goes by the error's name, not its class: an OverconstrainedError is not a DOMException everywhere. @param {any} error @returns {DeviceError} */
-function errorCode(error) {
+export function errorCode(error) {
   switch (error?.name) {
     case "NotFoundError":
     case "OverconstrainedError":

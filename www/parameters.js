@@ -6,6 +6,10 @@ import { takeToken, uidOf } from "./token.js";
 
 /** @typedef {ReturnType<typeof readParameters>} Parameters */
 
+/** Video m-lines in our offers, at most: a peer may have several cameras. Those of a watching page, which `callbin` can fill. */
+const MAX_CAMERAS = 8;
+const WATCHED_CAMERAS = 4;
+
 /** @param {URL} url of the page @param {Pick<History, "state" | "replaceState">} history keeps the token */
 export function readParameters(url, history) {
   const get = (/** @type {string} */ name) => url.searchParams.get(name) ?? "";
@@ -13,23 +17,33 @@ export function readParameters(url, history) {
   const room = toId(get("room"));
   const stun = get("stun");
   const token = takeToken(url, history);
+  const watches = isRoomId(room) ? flag("watch") : toId(get("watch")) !== "";
   return {
     id: [toId(get("id")), uidOf(token, randomId)].find(isPeerId) ?? randomId(),
     room: isRoomId(room) ? room : "",
     badRoom: room && !isRoomId(room) ? room : "",
-    peer: toId(get("call")),
-    join: flag("join"),
+    peer: toId(get("call")) || (room ? "" : toId(get("watch"))),
+    watches,
+    cameras: cameras(get("cameras")) ?? (watches ? WATCHED_CAMERAS : 1),
+    join: flag("join") || (room !== "" && watches),
+    figures: flag("hud"),
+    saves: get("saver") === "" || flag("saver"),
     remoteOfferer: flag("remote-offerer"),
     autoAnswer: flag("auto-answer"),
-    language: get("lang"),
     customServer: get("server"),
     foreignHost: foreignHost(get("server"), url),
     server: get("server") || new URL(".", url.origin.replace(/^http/, "ws") + url.pathname).href,
-    devices: { audio: get("microphone"), video: get("camera") },
+    devices: watches ? { audio: "none", video: "none" } : { audio: get("microphone"), video: get("camera") },
     token,
     relay: flag("relay"),
     iceServers: stun ? [{ urls: stun }] : [],
   };
+}
+
+/** @param {string} text */
+function cameras(text) {
+  const count = Number(text);
+  return text && Number.isInteger(count) ? Math.min(MAX_CAMERAS, Math.max(1, count)) : null;
 }
 
 /** The server's host if it is not the page's, else empty. @param {string} server @param {URL} page */

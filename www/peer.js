@@ -1,10 +1,11 @@
 // @ts-check
 // One peer: its RTCPeerConnection, from creation to close. It carries out what its Negotiation decides.
 
-import { AUDIO_BITRATE, videoEncoding } from "./bitrate.js";
 import { MAX_WAITING, Negotiation } from "./negotiation.js";
-import { Picture } from "./picture.js";
+import { preferred } from "./quality.js";
 import { readStats, received } from "./stats.js";
+import { Trail } from "./trail.js";
+import { Views } from "./views.js";
 
 /**
  * @typedef {import("./protocol.js").Signal} Signal
@@ -15,6 +16,7 @@ import { readStats, received } from "./stats.js";
  * @property {(signal: Signal) => void} signal to send to the peer
  * @property {() => void} changed after a change of state, tracks or data channel
  * @property {(text: string) => void} chat
+ * @property {(text: string | null) => void} control a text on the channel of the peer's controls; null: it is closed
  */
 
 /** Deadline to connect once the peer takes part (`answered`). */
@@ -35,6 +37,10 @@ const KEEP_SIZE_MS = 5000;
 const MAX_CHAT_LENGTH = 4000;
 /** The protocol of data channels that carry no texts. */
 const DATA_PROTOCOL = "callbin-data";
+/** The label of the channel on which a peer may declare controls (docs/controls.md). */
+const CONTROLS = "controls";
+/** Most bytes of controls that wait: what is late is of no use. */
+const MAX_CONTROL_BUFFER = 4096;
 /** Most bytes buffered for a peer that does not read its data channel. */
 const MAX_CHAT_BUFFER = 1 << 20;
 /** @type {Kind[]} */
@@ -51,19 +57,24 @@ export function openConnections() {
 export class Peer {
   /** @type {PeerState} */ state = "connecting";
   /** @type {Failure | null} Why it failed. */ reason = null;
+  /** @type {import("./check/verdicts.js").Words | null} Which step failed, if there was no path. */ detail = null;
   /** Whether the peer has ended the connection (a DTLS alert): without a server, that is how it hangs up. */ hungUp = false;
   /** Whether the peer takes part. Before that, a person may have to accept the call. */ answered = false;
-  /** The peer's media; each connection has a new stream. */
-  stream = new MediaStream();
+  /** The peer's media; each connection has new streams. */
+  views = new Views();
   /** @type {import("./stats.js").Stats | null} */ stats = null;
-  /** Whether new frames arrive, and how old they are. */
-  picture = new Picture();
 
   /** @type {RTCPeerConnection | null} */ #connection = null;
   /** @type {Set<RTCDataChannel>} */ #channels = new Set();
+  /** @type {RTCDataChannel | null} That of the peer's controls. */ #controls = null;
   /** @type {import("./stats.js").Sample | null} */ #sample = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #deadline;
   /** @type {Signal[] | null} Signals that arrive before our own devices are known. */ #early = [];
+  #trail = new Trail();
+  /** @type {RTCRtpTransceiver | null} That of a screen beside the camera. */ #screen = null;
+  /** Whether the peer takes no m-line for it. */ #refusesScreen = false;
+  /** Whether the user has preferred a codec on this connection. */ #prefers = false;
+  /** Whether the peer's videos are wanted. */ #receives = true;
   #peers = 1;
   #keepSize = true;
   /** @type {number | null} Since when there has been no path to the connected peer. */ #lostAt = null;
@@ -73,12 +84,15 @@ export class Peer {
 
   /**
    * @param {string} uid
-   * @param {{offers: boolean, rings: boolean, media: import("./media.js").Media, ice: import("./ice.js").IceServers}} how
-   *   `rings`: we called, and a person may have to accept
+   * @param {{offers: boolean, rings: boolean, cameras: number, later: boolean, media: import("./outgoing.js").Outgoing, ice: import("./ice.js").IceServers}} how
+   *   `rings`: we called, and a person may have to accept; `cameras`: how many videos our offer asks for;
+   *   `later`: the peer takes offers during a call, as the user says
    * @param {PeerEvents} events
    */
-  constructor(uid, { offers, rings, media, ice }, events) {
+  constructor(uid, { offers, rings, cameras, later, media, ice }, events) {
     this.uid = uid;
+    this.cameras = cameras;
+    this.later = later;
     this.offers = offers;
     this.answered = !rings;
     this.media = media;
@@ -143,9 +157,20 @@ export class Peer {
     return true;
   }
 
+  /** Sends a message of the user's controls, unless others still wait. @param {string} text */
+  sendControl(text) {
+    const channel = this.#controls;
+    if (channel?.readyState === "open" && channel.bufferedAmount <= MAX_CONTROL_BUFFER) channel.send(text);
+  }
+
   /** Whether a data channel is open. */
   get hasChat() {
     return [...this.#channels].some(({ readyState }) => readyState === "open");
+  }
+
+  /** Whether the peer takes offers during a call: those that can resume a call do. */
+  get #takesOffers() {
+    return this.later || (this.#connection?.remoteDescription?.sdp.includes("a=callbin-resume:") ?? false);
   }
 
   /** Whether media flow, or may flow again by themselves. */
@@ -181,28 +206,34 @@ export class Peer {
     if (!connection) return;
     const report = await connection.getStats().catch(() => null);
     if (!report || connection !== this.#connection) return;
-    const { stats, sample, report: senderReport } = readStats(report.values(), this.#sample);
+    const { stats, sample, videos } = readStats(report.values(), this.#sample, this.views.tracks);
     this.stats = stats;
     this.#sample = sample;
-    this.picture.stats(now(), { framesDecoded: sample.framesIn, report: senderReport, roundTrip: stats.rttMs });
-    if (stats.videoIn) stats.videoIn.ageMs = this.picture.takeAge();
+    this.views.list.forEach(({ picture }, i) => {
+      const [of, shown] = [videos[i], stats.videos[i]];
+      picture.stats(now(), { framesDecoded: of.framesDecoded, report: of.report, roundTrip: stats.rttMs });
+      if (shown) shown.ageMs = picture.takeAge();
+    });
   }
 
-  /** Looks whether a new frame has come. */
-  lookAtPicture() {
-    const receiver = this.#connection && transceiverFor(this.#connection, "video")?.receiver;
-    // A track is muted while the negotiated direction says that nothing comes.
-    this.picture.look(now(), receiver?.getSynchronizationSources()[0], receiver?.track.muted === false);
+  /** Looks whether new frames have come. */
+  lookAtPictures() {
+    for (const view of this.views.list) view.look(now());
   }
 
-  /** Sends the tracks of our present devices. */
+  /** The state of the first picture. */
+  get picture() {
+    return this.views.first.picture;
+  }
+
+  /** Sends the tracks of our present devices and screen. */
   async updateTracks() {
     const connection = this.#connection;
     if (!connection || this.negotiation.phase === "new") return;
     let renegotiate = false;
     for (const kind of KINDS) {
-      const transceiver = transceiverFor(connection, kind);
-      const track = this.media.track(kind);
+      const transceiver = this.#transceiver(connection, kind);
+      const track = this.#trackFor(kind);
       if (!transceiver || transceiver.sender.track === track) continue;
       await transceiver.sender.replaceTrack(track).catch(() => {});
       if (!track || transceiver.direction.startsWith("send") || transceiver.mid === null) continue;
@@ -211,8 +242,82 @@ export class Peer {
       renegotiate = true;
     }
     if (connection !== this.#connection) return;
+    if (this.#updateScreen(connection)) renegotiate = true;
     if (renegotiate) this.#handle({ type: "renegotiate" });
     await this.limit(this.#peers);
+  }
+
+  /** @param {Kind} kind */
+  #trackFor(kind) {
+    const isRefused = kind === "video" && this.#refusesScreen && this.media.beside;
+    return isRefused ? this.media.beside : this.media.track(kind);
+  }
+
+  /** Sends the screen on an m-line of its own. Returns whether that takes an offer. @param {RTCPeerConnection} connection */
+  #updateScreen(connection) {
+    const track = this.media.beside;
+    const screen = this.#screen;
+    if (!screen) {
+      if (track) this.#screen = connection.addTransceiver(track, { direction: "sendonly", streams: [this.media.screenStream] });
+      return track !== null;
+    }
+    if (screen.sender.track !== track) void screen.sender.replaceTrack(track).catch(() => {});
+    const direction = track ? "sendonly" : "inactive";
+    if (!track) this.#refusesScreen = false;
+    if (screen.direction === direction || screen.direction === "stopped") return false;
+    screen.direction = direction;
+    return true;
+  }
+
+  /** After a negotiation: a peer that takes no further m-line gets the screen instead of the camera. */
+  #lookAtScreen() {
+    const screen = this.#screen;
+    if (screen?.sender.track && screen.direction !== "inactive") this.#refusesScreen = !["sendonly", "sendrecv"].includes(screen.currentDirection ?? "");
+  }
+
+  /** The user prefers another codec. */
+  changeCodec() {
+    if (!this.#connection) return;
+    this.#preferCodec(this.#connection);
+    this.#handle({ type: "renegotiate" });
+  }
+
+  /** The codec that the user prefers comes first. It has to be before an offer or answer. @param {RTCPeerConnection} connection */
+  #preferCodec(connection) {
+    const { codec } = this.media.quality;
+    const codecs = RTCRtpReceiver.getCapabilities?.("video")?.codecs ?? [];
+    if (!codec && !this.#prefers) return;
+    this.#prefers = true;
+    for (const transceiver of connection.getTransceivers()) {
+      if (transceiver.receiver.track.kind !== "video" || transceiver.direction === "stopped") continue;
+      try {
+        transceiver.setCodecPreferences?.(codec ? preferred(codecs, codec) : []);
+      } catch {
+        // The browser lacks it: the codec stays as agreed.
+      }
+    }
+  }
+
+  /**
+   * Asks for the peer's videos, or for none of them (RFC 3264, section 8.4). That takes an offer, which not every peer takes
+   * during a call.
+   * @param {boolean} receives
+   */
+  receiveVideo(receives) {
+    this.#receives = receives;
+    const connection = this.#connection;
+    if (!connection || this.negotiation.phase !== "stable" || !this.#takesOffers) return;
+    const { paused } = this.views;
+    let renegotiate = false;
+    for (const transceiver of connection.getTransceivers().filter(({ receiver, mid }) => receiver.track.kind === "video" && mid !== null)) {
+      const wanted = turned(transceiver, receives, paused.has(transceiver));
+      if (wanted === transceiver.direction) continue;
+      if (receives) paused.delete(transceiver);
+      else paused.add(transceiver);
+      transceiver.direction = wanted;
+      renegotiate = true;
+    }
+    if (renegotiate) this.#handle({ type: "renegotiate" });
   }
 
   /** Limits the video sent to this peer. @param {number} peers the number of peers that share the camera */
@@ -222,10 +327,13 @@ export class Peer {
       const { track } = sender;
       if (!track) continue;
       const parameters = sender.getParameters();
-      const encoding = track.kind === "video" ? videoEncoding(peers, track.getSettings()) : { maxBitrate: AUDIO_BITRATE };
+      const { encoding, degradation } = this.media.encoding(track, peers);
       if (!parameters.encodings?.length) continue;
       Object.assign(parameters.encodings[0], encoding);
-      if (track.kind === "video") parameters.degradationPreference = this.#keepSize ? "maintain-resolution" : "balanced";
+      if (track.kind === "video") {
+        parameters.degradationPreference = this.#keepSize ? "maintain-resolution" : degradation;
+        chooseCodec(parameters, this.media.quality.codec);
+      }
       // Browsers refuse this during a negotiation; it is repeated afterwards.
       await sender.setParameters(parameters).catch(() => {});
     }
@@ -255,11 +363,13 @@ export class Peer {
         });
       case "set-remote":
         return this.#operate(async (connection) => {
+          this.#trail.heard(effect.description.sdp);
           if (effect.description.type === "offer") this.#prepareAnswer(connection);
           await connection.setRemoteDescription(effect.description);
           return { type: "remote-set" };
         });
       case "add-candidate":
+        this.#trail.heard(effect.candidate.candidate);
         // An unusable candidate (nonsense, or of an offer that lost a glare) does not end the call.
         return void this.#connection?.addIceCandidate(effect.candidate).catch(() => {});
       case "reset":
@@ -279,7 +389,11 @@ export class Peer {
     try {
       const event = await operation(this.#need());
       this.#handle({ ...event, round });
-      if (this.negotiation.phase === "stable") void this.updateTracks();
+      if (this.negotiation.phase !== "stable") return;
+      this.#lookAtScreen();
+      void this.updateTracks();
+      this.receiveVideo(this.#receives);
+      this.events.changed(); // directions may have changed
     } catch (error) {
       // For developers: users do not understand the browser's message.
       console.warn(`callbin: the negotiation with ${this.uid} failed:`, error);
@@ -304,12 +418,14 @@ export class Peer {
     const { round } = this.negotiation;
     const current = () => connection === this.#connection;
     connection.onicecandidate = ({ candidate }) => {
+      if (current()) this.#trail.gathered(candidate?.type);
       if (current()) this.#handle({ type: "local-candidate", candidate: candidateInit(candidate), round });
     };
+    connection.onicecandidateerror = ({ url, errorCode }) => current() && this.#trail.failed(url, errorCode);
     connection.onconnectionstatechange = () => current() && this.#connectionState(connection.connectionState);
-    connection.ontrack = ({ track }) => {
+    connection.ontrack = (event) => {
       if (!current()) return;
-      this.stream.addTrack(track);
+      if (this.views.add(event)) event.track.onmute = event.track.onunmute = () => current() && this.events.changed();
       this.events.changed();
     };
     connection.ondatachannel = ({ channel }) => current() && this.#adopt(channel);
@@ -376,30 +492,51 @@ export class Peer {
    */
   #prepareOffer(connection) {
     if (this.#channels.size === 0) this.#adopt(connection.createDataChannel("chat"));
+    if (!this.#controls) this.#adopt(connection.createDataChannel(CONTROLS, { protocol: DATA_PROTOCOL }));
     this.#addTracks(connection);
     for (const kind of KINDS) {
-      if (!transceiverFor(connection, kind)) connection.addTransceiver(kind, { direction: "recvonly" });
+      if (!this.#transceiver(connection, kind)) connection.addTransceiver(kind, { direction: "recvonly" });
     }
+    this.#prepareCameras(connection);
+    this.#updateScreen(connection);
+    this.#preferCodec(connection);
     offerCaptureTimes(connection);
+  }
+
+  /** The first offer has an m-line for each camera that the peer may have. @param {RTCPeerConnection} connection */
+  #prepareCameras(connection) {
+    const videos = connection.getTransceivers().filter(({ receiver }) => receiver.track.kind === "video").length;
+    const isFirst = connection.localDescription === null && connection.remoteDescription === null;
+    for (let n = videos; isFirst && n < this.cameras; n += 1) connection.addTransceiver("video", { direction: "recvonly" });
   }
 
   /** @param {RTCPeerConnection} connection */
   #prepareAnswer(connection) {
     if (connection.remoteDescription === null) this.#addTracks(connection);
+    this.#preferCodec(connection);
   }
 
   /** @param {RTCPeerConnection} connection */
   #addTracks(connection) {
     for (const kind of KINDS) {
       const track = this.media.track(kind);
-      if (track && !transceiverFor(connection, kind)) connection.addTrack(track, this.media.stream);
+      if (track && !this.#transceiver(connection, kind)) connection.addTrack(track, this.media.stream);
     }
+  }
+
+  /**
+   * The negotiated transceiver, if there is one. There may be another one without an m-line in the peer's offer.
+   * @param {RTCPeerConnection} connection @param {Kind} kind
+   */
+  #transceiver(connection, kind) {
+    const all = connection.getTransceivers().filter((it) => it.receiver.track.kind === kind && it.direction !== "stopped" && it !== this.#screen);
+    return all.find(({ mid }) => mid !== null) ?? all[0];
   }
 
   /** @param {RTCDataChannel} channel */
   #adopt(channel) {
     // Joined to something else at the other side, and not for texts.
-    if (channel.protocol === DATA_PROTOCOL) return;
+    if (channel.protocol === DATA_PROTOCOL) return channel.label === CONTROLS ? this.#adoptControls(channel) : undefined;
     this.#channels.add(channel);
     channel.onopen = () => this.events.changed();
     channel.onclose = () => {
@@ -407,6 +544,17 @@ export class Peer {
       this.events.changed();
     };
     channel.onmessage = ({ data }) => typeof data === "string" && this.events.chat(data.slice(0, MAX_CHAT_LENGTH));
+  }
+
+  /** @param {RTCDataChannel} channel */
+  #adoptControls(channel) {
+    if (this.#controls) return;
+    this.#controls = channel;
+    channel.onmessage = ({ data }) => typeof data === "string" && this.events.control(data);
+    channel.onclose = () => {
+      this.#controls = null;
+      this.events.control(null);
+    };
   }
 
   /** The peer takes part: from now on no person has to act, and the shorter deadline counts. */
@@ -430,11 +578,11 @@ export class Peer {
 
   #reset() {
     this.#closeConnection();
-    this.stream = new MediaStream();
+    this.views = new Views();
     this.stats = null;
     this.#sample = null;
-    this.picture = new Picture();
     this.hungUp = false;
+    this.#trail = new Trail();
     this.#startDeadline();
     this.#become("connecting");
   }
@@ -442,9 +590,16 @@ export class Peer {
   /** @param {Failure} reason */
   #fail(reason) {
     clearTimeout(this.#deadline);
+    this.detail = reason === "no-path" ? this.#whyNoPath() : null;
     this.#closeConnection();
     this.reason = reason;
     this.#become("failed");
+  }
+
+  #whyNoPath() {
+    const servers = (this.ice.configuration.iceServers ?? []).flatMap(({ urls }) => urls);
+    const state = this.#connection?.iceConnectionState;
+    return this.#trail.why(servers, state === "connected" || state === "completed");
   }
 
   /** @param {PeerState} state */
@@ -458,15 +613,41 @@ export class Peer {
   #closeConnection() {
     for (const channel of this.#channels) channel.onopen = channel.onclose = channel.onmessage = null;
     this.#channels.clear();
+    if (this.#controls) this.#controls.onmessage = this.#controls.onclose = null;
+    if (this.#controls && this.state !== "closed") this.events.control(null);
+    this.#controls = null;
     clearTimeout(this.#keepSizeTimer);
     this.#keepSizeTimer = undefined;
     this.#keepSize = true;
+    this.#screen = null;
+    this.#refusesScreen = this.#prefers = false;
     const connection = this.#connection;
     this.#connection = null;
     if (!connection) return;
     connection.close();
     open.delete(connection);
   }
+}
+
+/**
+ * Sends with this codec if it is agreed, else with the first that is. Not every browser can choose.
+ * @param {any} parameters of a sender; the types of TypeScript lack `codec` @param {string} name may be empty
+ */
+function chooseCodec({ encodings: [encoding], codecs = [] }, name) {
+  const [first] = preferred(/** @type {{mimeType: string}[]} */ (codecs), name);
+  if (name && first?.mimeType.toLowerCase() === `video/${name.toLowerCase()}`) encoding.codec = first;
+  else delete encoding.codec;
+}
+
+/**
+ * The direction of a transceiver with or without receiving. Only what we have paused begins again.
+ * @param {RTCRtpTransceiver} transceiver @param {boolean} receives @param {boolean} isPaused @returns {RTCRtpTransceiverDirection}
+ */
+function turned({ direction, currentDirection }, receives, isPaused) {
+  const sends = direction.startsWith("send");
+  if (receives) return isPaused ? (sends ? "sendrecv" : "recvonly") : direction;
+  const comes = currentDirection === "sendrecv" || currentDirection === "recvonly";
+  return comes ? (sends ? "sendonly" : "inactive") : direction;
 }
 
 /** Milliseconds since 1970, by the clock of the statistics. */
@@ -495,13 +676,4 @@ function offerCaptureTimes(connection) {
     for (const extension of all) if (extension.uri === CAPTURE_TIME) extension.direction = "sendrecv";
     transceiver.setHeaderExtensionsToNegotiate?.(all);
   }
-}
-
-/**
- * The negotiated transceiver, if there is one. There may be another one without an m-line in the peer's offer.
- * @param {RTCPeerConnection} connection @param {Kind} kind
- */
-function transceiverFor(connection, kind) {
-  const all = connection.getTransceivers().filter(({ receiver, direction }) => receiver.track.kind === kind && direction !== "stopped");
-  return all.find(({ mid }) => mid !== null) ?? all[0];
 }

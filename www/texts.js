@@ -1,7 +1,7 @@
 // @ts-check
 // The texts about states and errors: the cause, and what to do. The words are in texts/.
 
-import { say, sayOf } from "./language.js";
+import { has, say, sayOf } from "./language.js";
 
 /**
  * @typedef {import("./call.js").NoticeCode} NoticeCode
@@ -13,7 +13,7 @@ import { say, sayOf } from "./language.js";
 
 /** Most characters shown of a name, and of a text that a peer or a server wrote. */
 const MAX_NAME = 128;
-const MAX_TEXT = 200;
+export const MAX_TEXT = 200;
 
 /**
  * A stranger's text as the page shows it: bounded, on one line, and without control and format characters, which could
@@ -62,9 +62,18 @@ export function lamp(call, partner) {
 /** Notices whose subject is a text; that of the others is a name. @type {NoticeCode[]} */
 const WITH_TEXT = ["refused", "server-error", "peer-error"];
 
+/** Reasons after which the page tries again. @type {NoticeCode[]} */
+const RETRIED = ["server-unreachable", "server-draining", "server-full", "too-many", "no-websocket"];
+
 /** @param {NoticeCode} code @param {string} subject */
 export function noticeText(code, subject) {
-  return sayOf(`notice.${code}`, { subject: shown(subject, WITH_TEXT.includes(code) ? MAX_TEXT : MAX_NAME) });
+  const why = `why.${code}`;
+  if (has(why)) {
+    const text = say(why, { subject: shown(subject) });
+    return RETRIED.includes(code) ? `${text} ${say("notice.retried")}` : text;
+  }
+  const notice = /** @type {import("./language.js").Key} */ (`notice.${code}`);
+  return sayOf(notice, { subject: shown(subject, WITH_TEXT.includes(code) ? MAX_TEXT : MAX_NAME) });
 }
 
 /** Whether a notice is not an error: good news, or a state that passes. @param {NoticeCode} code */
@@ -118,15 +127,19 @@ export function staleText(ms) {
   return seconds < 60 ? say("tile.stale-seconds", { count: seconds }) : say("tile.stale-minutes", { count: Math.floor(seconds / 60) });
 }
 
-/** The text of a tile about its connection. @param {Partner & {reason: Failure | null}} peer */
-export function peerText({ state, answered, reason }) {
+/** @typedef {import("./check/verdicts.js").Words} Words */
+
+/** The text of a tile about its connection. @param {Partner & {reason: Failure | null, detail?: Words | null}} peer */
+export function peerText({ state, answered, reason, detail }) {
   switch (state) {
     case "connecting":
       return say(answered ? "tile.connecting" : "tile.waiting");
     case "interrupted":
       return say("tile.interrupted");
-    case "failed":
-      return say(reason ? `failure.${reason}` : "failure.unknown");
+    case "failed": {
+      const failure = say(reason ? `failure.${reason}` : "failure.unknown");
+      return detail ? `${failure} ${say(detail.key, detail.values)}` : failure;
+    }
     default:
       return "";
   }

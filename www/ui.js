@@ -8,7 +8,11 @@ import { DeviceChoice } from "./ui/devices.js";
 import { fillTexts, find, icon, setText } from "./ui/dom.js";
 import { Grid } from "./ui/grid.js";
 import { Lobby } from "./ui/lobby.js";
+import { Panel } from "./ui/panel.js";
+import { QualityChoice } from "./ui/quality.js";
 import { Ring } from "./ui/ring.js";
+import { SoundCheck } from "./ui/soundcheck.js";
+import { Viewing } from "./ui/viewing.js";
 import { ringText } from "./texts.js";
 
 /**
@@ -17,7 +21,9 @@ import { ringText } from "./texts.js";
  *   press: (what: import("./ui/controls.js").Control) => void,
  *   choose: (kind: Kind, device: string) => void,
  *   retry: (uid: string) => void, chat: (text: string) => void,
- *   accept: (camera: boolean | null) => void, decline: () => void}} UiEvents
+ *   improve: (quality: import("./quality.js").Quality) => void,
+ *   accept: (camera: boolean | null) => void, decline: () => void, viewed: () => void, talk: (on: boolean) => void}} UiEvents `viewed`: a picture is shown
+ *   elsewhere or recorded, or no longer
  */
 
 /** How long good news is shown; an error stays until it is dismissed or over. */
@@ -25,15 +31,20 @@ const GOOD_NEWS_MS = 6000;
 
 export class Ui {
   #unread = 0;
+  /** @type {(what: import("./ui/controls.js").Control) => void} */ #press;
   /** @type {import("./texts.js").Topic} What the notice is about. */ #topic = "page";
   /** @type {{title: string, room: boolean} | null} */ #call = null;
   /** @type {string | null} The window's title while a call rings. */ #ringing = null;
   /** @type {Set<HTMLVideoElement>} */ #silent = new Set();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
 
-  /** @param {import("./ui/lobby.js").Start} start @param {UiEvents} events */
-  constructor(start, events) {
+  /**
+   * @param {import("./ui/lobby.js").Start} start @param {UiEvents} events
+   * @param {{quality: import("./quality.js").Quality, shares: boolean}} sending `shares`: the browser can share a screen
+   */
+  constructor(start, events, { quality, shares }) {
     fillTexts(document);
+    this.#press = events.press;
     this.status = find("status", HTMLElement);
     this.ownId = find("own-id", HTMLElement);
     this.title = find("title", HTMLElement);
@@ -43,13 +54,22 @@ export class Ui {
     this.settings = find("settings", HTMLDialogElement);
     this.lobby = new Lobby(start, events);
     this.ring = new Ring(events);
-    this.grid = new Grid(find("grid", HTMLElement), { retry: events.retry, playBlocked: (video) => this.#playBlocked(video) });
+    this.grid = new Grid(find("grid", HTMLElement), {
+      retry: events.retry,
+      playBlocked: (video) => this.#playBlocked(video),
+      menu: (tile, button) => this.viewing.open(tile, button),
+    });
+    this.viewing = new Viewing(this.grid, { press: events.press, notice: (text, good) => this.showNotice(text, good), talk: events.talk, changed: events.viewed });
     this.controls = new Controls(find("controls", HTMLElement), find("preview-controls", HTMLElement), events.press);
     this.chat = new Chat(find("chat", HTMLElement), { send: events.chat, closed: () => this.showChat(false) });
+    this.panel = new Panel(find("panel", HTMLElement));
     this.choices = [
       new DeviceChoice(find("lobby-devices", HTMLElement), "lobby", events.choose),
       new DeviceChoice(find("settings-devices", HTMLElement), "settings", events.choose),
     ];
+    new QualityChoice(find("settings-quality", HTMLElement), quality, shares, events.improve);
+    this.controls.share.hidden = !shares;
+    this.soundChecks = ["lobby-devices", "settings-devices"].map((id) => new SoundCheck(find(id, HTMLElement)));
     this.hear.prepend(icon("sound"));
     this.hear.addEventListener("click", () => this.#unblock());
     const close = find("notice-close", HTMLButtonElement);
@@ -97,7 +117,8 @@ export class Ui {
   #moveFocus(stage) {
     const { activeElement } = document;
     if (activeElement && activeElement !== document.body && (activeElement.checkVisibility?.() ?? false)) return;
-    const target = stage ? this.controls.mics[0] : find("lobby-heading", HTMLElement);
+    const { mics, chat } = this.controls;
+    const target = stage ? (mics[0].hidden ? chat : mics[0]) : find("lobby-heading", HTMLElement);
     target.focus({ preventScroll: true });
   }
 
@@ -134,15 +155,22 @@ export class Ui {
     if (topic === this.#topic) this.notice.hidden = true;
   }
 
-  /** @param {import("./media.js").Media} media @param {boolean} asking */
-  updateMedia(media, asking) {
+  /** @param {number} level of our microphone */
+  setOwnLevel(level) {
+    for (const check of this.soundChecks) check.setLevel(level);
+  }
+
+  /** @param {import("./outgoing.js").Outgoing} outgoing @param {boolean} asking */
+  updateMedia({ media, screen, screenStream, isInstead }, asking) {
     this.lobby.update(media, asking);
     for (const choice of this.choices) choice.update(media);
     this.controls.update(media);
     this.ring.update(media);
     const { self } = this.grid;
-    self.setStream(media.stream);
-    self.setPicture(media.slots.video.track ? "live" : "none", 0);
+    self.setStream(isInstead ? screenStream : media.stream);
+    self.setPicture(isInstead || media.slots.video.track ? "live" : "none", 0);
+    self.node.classList.toggle("screen", isInstead);
+    this.controls.setSharing(screen !== null);
     self.setMuted(!media.slots.audio.on || !media.slots.audio.track);
   }
 
@@ -165,12 +193,40 @@ export class Ui {
     this.settings.showModal();
   }
 
-  /** @param {string} uid */
-  removeTile(uid) {
-    const video = this.grid.tiles.get(uid)?.video;
+  /** The page only watches. */
+  watch() {
+    this.controls.watch();
+    this.grid.self.node.hidden = true;
+  }
+
+  /** @param {boolean} showsStats */
+  showMore(showsStats) {
+    const { viewing, controls, grid } = this;
+    const press = (/** @type {import("./ui/controls.js").Control} */ what) => () => this.#press(what);
+    /** @type {import("./ui/menu.js").Item[]} */
+    const items = [{ label: say("control.statistics"), icon: "stats", key: "H", on: showsStats, run: press("stats") }];
+    if (!controls.settings.hidden) items.push({ label: say("control.settings"), icon: "settings", run: press("settings") });
+    if (!controls.invite.hidden) items.push({ label: say("control.invite"), icon: "link", run: press("invite") });
+    const { recordsAll } = viewing.recordings;
+    if (grid.tiles.size > 0 || recordsAll) items.push({ label: say(recordsAll ? "view.record-all-off" : "view.record-all"), icon: "record", run: () => void viewing.recordings.toggleAll(grid.tiles.values()) });
+    items.push({ label: say("keys.heading"), icon: "keys", key: "?", run: () => viewing.sheet.open(viewing.usesKeys) });
+    viewing.menu.open(controls.more, say("control.more"), items);
+  }
+
+  /** A tile for one video of a peer. @param {string} key @param {{uid: string, name: string, track: number}} of */
+  addTile(key, of) {
+    const tile = this.grid.add(key, of);
+    this.viewing.added(tile);
+    return tile;
+  }
+
+  /** @param {string} key */
+  removeTile(key) {
+    const video = this.grid.tiles.get(key)?.video;
     if (video) this.#silent.delete(video);
     this.hear.hidden = this.#silent.size === 0;
-    this.grid.remove(uid);
+    this.viewing.recordings.goes(key);
+    this.grid.remove(key);
   }
 
   /** @param {number} count */

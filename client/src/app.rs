@@ -112,7 +112,12 @@ impl App {
         let codecs = Arc::new(OnceLock::new());
         let (to_data_news, data_news) = channel::bounded(MAX_DATA_NEWS);
         let data = &options.data;
-        let joins = Arc::new(Joins::new(&data.joins, data.on_stale.as_deref(), &to_data_news)?);
+        let joins = Arc::new(Joins::new(
+            &data.joins,
+            data.on_stale.as_deref(),
+            data.controls.as_ref(),
+            &to_data_news,
+        )?);
         let (source_news, notices) = SourceNews::new();
         let archive = Arc::new(Archive::new(&options.record, &to_data_news)?);
         let config = PeerConfig {

@@ -1,12 +1,16 @@
-//! Chromium, driven over its DevTools protocol: one process, any number of pages, no leftovers.
+//! Chromium, driven over its DevTools protocol, and Firefox, driven over WebDriver BiDi: one process, any number of pages,
+//! no leftovers.
 //!
-//! The protocol (JSON over a WebSocket) is used directly because the few commands needed are stable, while typed
+//! The protocols (JSON over a WebSocket) are used directly because the few commands needed are stable, while typed
 //! bindings break with each new browser, and because pages are independent of one another: there is no "current
 //! window". Each page has its own window, so that none is throttled in the background.
 
 mod bare;
-mod devtools;
+mod chromium;
+mod firefox;
+mod link;
 mod page;
+mod tab;
 
 use std::{
     fs::DirBuilder,
@@ -17,7 +21,6 @@ use std::{
     sync::Arc,
 };
 
-use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
@@ -27,12 +30,24 @@ use crate::{
 };
 
 pub use bare::Bare;
-use devtools::DevTools;
+use link::Link;
 pub use page::{Page, VideoProbe};
+use tab::Tab;
+
+/// Which browser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// Chromium. `$CHROMIUM` names another program.
+    Chromium,
+    /// Firefox. `$FIREFOX` names another program. It has fake devices, no other network, and takes no insecure certificates.
+    Firefox,
+}
 
 /// How to start a browser.
 #[derive(Debug, Clone, Copy)]
 pub struct BrowserOptions {
+    /// Which one.
+    pub engine: Engine,
     /// Hide local addresses behind mDNS names, as browsers do for pages without camera or microphone access. A page
     /// with access shows its addresses in any case.
     pub mdns: bool,
@@ -54,6 +69,7 @@ pub struct BrowserOptions {
 impl Default for BrowserOptions {
     fn default() -> Self {
         Self {
+            engine: Engine::Chromium,
             mdns: false,
             fake_devices: true,
             block_devices: false,
@@ -68,7 +84,7 @@ impl Default for BrowserOptions {
 /// A running browser. When dropped it is killed with all its children, and its profile is removed.
 #[derive(Debug)]
 pub struct Browser {
-    devtools: Arc<DevTools>,
+    link: Arc<Link>,
     options: BrowserOptions,
     process: Process,
     /// Dropped last, when no process writes into it any more.
@@ -76,7 +92,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts `$CHROMIUM`, or else `chromium` from the path, and waits until DevTools answers.
+    /// Starts it, and waits until it can be driven.
     pub fn start(options: BrowserOptions) -> Self {
         Self::launch(options, None)
     }
@@ -87,26 +103,44 @@ impl Browser {
     }
 
     fn launch(options: BrowserOptions, network: Option<(&Network, &str)>) -> Self {
-        let profile = tempfile::Builder::new().prefix("callbin-chromium-").tempdir().expect("there is room");
-        let process = Process::spawn(&mut command(&options, profile.path(), network));
-        let address = wait_until("Chromium's DevTools", DEADLINE, || devtools_address(profile.path()));
+        let profile = tempfile::Builder::new().prefix("callbin-browser-").tempdir().expect("there is room");
+        let mut command = match options.engine {
+            Engine::Chromium => chromium::command(&options, profile.path(), network),
+            Engine::Firefox => firefox::command(&options, profile.path()),
+        };
+        keep_in(&mut command, profile.path());
+        let process = Process::spawn(&mut command);
+        let find = match options.engine {
+            Engine::Chromium => chromium::address,
+            Engine::Firefox => firefox::address,
+        };
+        let address = wait_until("the browser to listen", DEADLINE, || find(profile.path()));
         let authority = address.split('/').nth(2).expect("a WebSocket address has one");
         let stream = match network {
             Some((network, _)) => network.connect(authority),
             None => TcpStream::connect(authority),
         };
-        let devtools = Arc::new(DevTools::over(stream.expect("Chromium listens"), &address));
-        let browser = Self { devtools, options, process, profile };
-        if options.block_devices {
-            browser.forbid_devices();
+        let trouble = match options.engine {
+            Engine::Chromium => chromium::trouble,
+            Engine::Firefox => firefox::trouble,
+        };
+        let link = Arc::new(Link::over(stream.expect("the browser listens"), &address, trouble));
+        match options.engine {
+            Engine::Chromium if options.block_devices => chromium::forbid_devices(&link),
+            Engine::Chromium => {}
+            Engine::Firefox => firefox::begin(&link),
         }
-        browser
+        Self { link, options, process, profile }
     }
 
     /// Opens a page in a window of its own and waits until it has loaded.
     #[track_caller]
     pub fn open(&self, url: &str) -> Page {
-        Page::open(self.devtools.clone(), url, self.options.window)
+        let tab: Box<dyn Tab> = match self.options.engine {
+            Engine::Chromium => Box::new(chromium::Window::open(self.link.clone(), self.options.window)),
+            Engine::Firefox => Box::new(firefox::Window::open(self.link.clone())),
+        };
+        Page::open(tab, url, self.options.window)
     }
 
     /// Its process id.
@@ -117,13 +151,6 @@ impl Browser {
     /// The folder of its profile.
     pub fn profile(&self) -> &Path {
         self.profile.path()
-    }
-
-    fn forbid_devices(&self) {
-        for name in ["camera", "microphone"] {
-            let params = json!({ "permission": { "name": name }, "setting": "denied" });
-            self.devtools.call(None, "Browser.setPermission", params).expect("a permission can be denied");
-        }
     }
 }
 
@@ -147,57 +174,14 @@ impl Drop for Browser {
     }
 }
 
-fn command(options: &BrowserOptions, profile: &Path, network: Option<(&Network, &str)>) -> Command {
-    let program = std::env::var_os("CHROMIUM").unwrap_or_else(|| "chromium".into());
-    let mut command = match network {
-        Some((network, _)) => network.command(program.into()),
-        None => Command::new(program),
-    };
-    if let Some((_, origin)) = network {
-        command.arg(format!("--unsafely-treat-insecure-origin-as-secure={origin}"));
-    }
-    let (width, height) = options.window;
-    command
-        .args(["--headless=new", "--no-sandbox", "--no-first-run", "--no-default-browser-check"])
-        .args(["--disable-quic", "--disable-background-networking", "--disable-component-update"])
-        .args(["--disable-sync", "--disable-extensions", "--disable-breakpad", "--disable-gpu"])
-        .args(["--disable-background-timer-throttling", "--disable-renderer-backgrounding"])
-        .args(["--disable-backgrounding-occluded-windows", "--disable-dev-shm-usage"])
-        .args(["--remote-debugging-port=0", "--remote-allow-origins=*", "--password-store=basic"])
-        .arg(format!("--window-size={width},{height}"))
-        .arg(format!("--user-data-dir={}", profile.display()));
-    if options.fake_devices {
-        // The second device is a depth camera, whose pictures cannot be sent.
-        command.arg(format!("--use-fake-device-for-media-stream=device-count=3,fps={}", options.fps));
-    }
-    if options.fake_devices && !options.block_devices {
-        command.arg("--use-fake-ui-for-media-stream");
-    }
-    if options.autoplay {
-        command.arg("--autoplay-policy=no-user-gesture-required");
-    }
-    if !options.mdns {
-        command.arg("--disable-features=WebRtcHideLocalIpsWithMdns");
-    }
-    if options.accept_insecure_certs {
-        command.arg("--ignore-certificate-errors");
-    }
+/// All leftovers of the browser are in its profile: lock files, sockets, those of PulseAudio.
+fn keep_in(command: &mut Command, profile: &Path) {
     // Tests quote the page's texts in English.
-    command.env("LANGUAGE", "en");
-    // All its leftovers are in the profile: lock files, sockets, those of PulseAudio.
-    command.arg("about:blank").env("HOME", profile).process_group(0);
+    command.env("HOME", profile).env("LANGUAGE", "en").process_group(0);
     for name in ["TMPDIR", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
         let folder = profile.join(name);
         DirBuilder::new().mode(0o700).create(&folder).expect("a folder in the profile");
         command.env(name, folder);
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command
-}
-
-/// Chromium writes its port and path into its profile.
-fn devtools_address(profile: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(profile.join("DevToolsActivePort")).ok()?;
-    let (port, path) = text.split_once('\n')?;
-    (!path.is_empty()).then(|| format!("ws://127.0.0.1:{port}{}", path.trim()))
 }

@@ -33,7 +33,7 @@ pub mod webrtc;
 pub mod wire;
 pub mod wired;
 
-pub use browser::{Bare, Browser, BrowserOptions, Page, VideoProbe};
+pub use browser::{Bare, Browser, BrowserOptions, Engine, Page, VideoProbe};
 pub use client::Client;
 pub use coturn::Coturn;
 pub use display::{Display, Patch, Screenshot};

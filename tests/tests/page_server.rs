@@ -32,6 +32,29 @@ fn the_address_chooses_the_language_of_everything() {
     page.assert_no_console_errors();
 }
 
+/// With TLS: browsers accept brotli only then.
+#[test]
+fn the_page_in_the_binary_works_and_weighs_at_most_60_kb_over_the_wire() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let path = folder.path().to_str().expect("text");
+    let server = Server::start_on(0, &["--self-signed", "--cert-path", path]);
+    let options = BrowserOptions { accept_insecure_certs: true, ..BrowserOptions::default() };
+    let site = Site::at(server, options);
+    let anna = site.waiting("anna");
+    let loaded =
+        "performance.getEntriesByType('navigation').concat(performance.getEntriesByType('resource'))";
+    let weight = anna.eval(&format!("{loaded}.reduce((sum, entry) => sum + entry.encodedBodySize, 0)"));
+    let weight = weight.as_f64().expect("a number");
+    println!("{weight} bytes");
+    assert!(weight > 10_000.0 && weight <= 60_000.0, "{weight} bytes");
+    let berta = site.open("id=berta&call=anna&lang=de");
+    berta.wait_for_peer("anna", "connected");
+    anna.assert_sees(CALLER);
+    for page in [&anna, &berta] {
+        page.assert_no_console_errors();
+    }
+}
+
 #[test]
 fn a_refused_token_is_told_and_a_good_one_gives_the_name() {
     let keys = Keys::new(Algorithm::Hs256);

@@ -220,6 +220,14 @@ mod web {
             assert!(head.contains(header), "{header} in {head}");
         }
         assert!(body.contains("<title>callbin"));
+        let address = body.split_once("src=\"v/").expect("a script").1.split('"').next().expect("its end");
+        let (kept, script) = http(&server, &format!("GET /v/{address}"));
+        assert!(kept.contains("cache-control: public, max-age=31536000, immutable"), "{kept}");
+        assert!(kept.contains("vary: accept-encoding") && !kept.contains("content-encoding"), "{kept}");
+        assert!(script.contains("import ") && !script.contains("// @ts-check"), "{script}");
+        assert!(http(&server, "GET /v/0000/start.js").0.starts_with("http/1.1 404"));
+        let (kept, _) = http_with(&server, "HEAD /start.js", "Accept-Encoding: gzip, br");
+        assert!(kept.contains("content-encoding: br") && kept.contains("cache-control: no-cache"), "{kept}");
         let etag = head.lines().find_map(|line| line.strip_prefix("etag: ")).expect("an etag");
         let (head, body) = http_with(&server, "GET /", &format!("If-None-Match: {etag}"));
         assert!(head.starts_with("http/1.1 304"), "{head}");

@@ -92,18 +92,42 @@ test("statistics are per second since the last sample", () => {
   const first = readStats(REPORT(1000, 1000, 0), null);
   assert.deepEqual([first.stats.videoIn.kbps, first.stats.videoIn.fps], [0, 0]);
   const { stats } = readStats(REPORT(3000, 126_000, 60), first.sample);
-  assert.deepEqual(stats.videoIn, { width: 640, height: 360, fps: 30, kbps: 500, codec: "VP8", framesDecoded: 60, packetsLost: 2, jitterMs: 4.2, ageMs: null });
+  assert.deepEqual(stats.videoIn, { width: 640, height: 360, fps: 30, kbps: 500, codec: "VP8", framesDecoded: 60, packetsLost: 2, jitterMs: 4.2, ageMs: null, bufferMs: null, lossPercent: 0, freezes: 0, frozenMs: 0 });
   assert.deepEqual([stats.rttMs, stats.path, stats.audioIn.level, stats.videoOut], [12.3, "host/udp", 0.25, null]);
 });
 
 test("the sender's report is that of the stream in use", () => {
   const entries = REPORT(1000, 1000, 5).map((entry) => (entry.id === "I" ? { ...entry, remoteId: "R" } : entry));
-  assert.equal(readStats(entries, null).report, null);
+  assert.equal(readStats(entries, null).videos[0].report, null);
   const reports = ["other", "R"].map((id) => ({ type: "remote-outbound-rtp", id, kind: "video", remoteTimestamp: 7000 + id.length, timestamp: 900, packetsSent: 50 }));
-  assert.deepEqual(readStats([...entries, ...reports], null).report, { sent: 7001, arrived: 900, packets: 50 });
+  assert.deepEqual(readStats([...entries, ...reports], null).videos[0].report, { sent: 7001, arrived: 900, packets: 50 });
 });
 
 test("an empty report is a peer without media", () => {
   const { stats } = readStats([], null);
-  assert.deepEqual(stats, { videoIn: null, videoOut: null, audioIn: null, audioOut: null, ownLevel: null, rttMs: null, path: null });
+  assert.deepEqual(stats, { videoIn: null, videos: [null], videoOut: null, audioIn: null, audioOut: null, ownLevel: null, rttMs: null, path: null, route: null });
+});
+
+test("each camera has figures of its own, of the last second", () => {
+  const camera = (id, track, more) => ({ type: "inbound-rtp", kind: "video", id, trackIdentifier: track, timestamp: 0, ...more });
+  const before = readStats([camera("1", "a", { bytesReceived: 9000 }), camera("2", "b", { bytesReceived: 10 })], null, ["a", "b", "c"]);
+  const after = [
+    camera("1", "a", { timestamp: 1000, bytesReceived: 9000, packetsReceived: 5, framesDecoded: 4 }),
+    camera("2", "b", { timestamp: 1000, bytesReceived: 1010, packetsReceived: 90, packetsLost: 10, framesDecoded: 15, jitterBufferDelay: 3, jitterBufferEmittedCount: 50, freezeCount: 2, totalFreezesDuration: 1.25 }),
+  ];
+  const { stats, videos } = readStats(after, before.sample, ["a", "b", "c"]);
+  assert.deepEqual(stats.videos.map((video) => video?.kbps), [0, 8, undefined]);
+  const { fps, lossPercent, bufferMs, freezes, frozenMs } = stats.videos[1];
+  assert.deepEqual({ fps, lossPercent, bufferMs, freezes, frozenMs }, { fps: 15, lossPercent: 10, bufferMs: 60, freezes: 2, frozenMs: 1250 });
+  assert.deepEqual(videos.map(({ framesDecoded }) => framesDecoded), [4, 15, 0]);
+});
+
+test("the route has the types of both ends, and how we reach our relay", () => {
+  const entries = [
+    { type: "transport", id: "t", selectedCandidatePairId: "p" },
+    { type: "candidate-pair", id: "p", localCandidateId: "l", remoteCandidateId: "r" },
+    { id: "l", candidateType: "relay", protocol: "udp", relayProtocol: "tls" },
+    { id: "r", candidateType: "srflx", protocol: "udp" },
+  ];
+  assert.deepEqual(readStats(entries, null).stats.route, { local: "relay", remote: "srflx", protocol: "udp", relay: "tls" });
 });

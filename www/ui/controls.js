@@ -4,7 +4,7 @@
 import { say } from "../language.js";
 import { control, element, setIcon } from "./dom.js";
 
-/** @typedef {"mic" | "camera" | "chat" | "stats" | "settings" | "invite" | "hang-up"} Control */
+/** @typedef {"mic" | "camera" | "share" | "chat" | "stats" | "settings" | "invite" | "more" | "hang-up"} Control */
 
 export class Controls {
   /** @param {HTMLElement} node @param {HTMLElement} preview @param {(what: Control) => void} pressed */
@@ -13,13 +13,16 @@ export class Controls {
       control({ id: `${prefix}${what}`, icon: drawing, label, className }, () => pressed(what));
     this.mics = [make("mic", "mic", say("control.mute")), make("mic", "mic", say("control.mute"), "preview-")];
     this.cameras = [make("camera", "camera", say("control.camera-off")), make("camera", "camera", say("control.camera-off"), "preview-")];
+    this.share = make("share", "share", say("control.share"));
     this.chat = make("chat", "chat", say("chat.name"), "show-");
     this.stats = make("stats", "stats", say("control.statistics"), "show-");
     this.invite = make("invite", "link", say("control.invite"));
+    this.settings = make("settings", "settings", say("control.settings"), "show-");
+    this.more = make("more", "more", say("control.more"));
     this.hangUp = make("hang-up", "hang-up", say("control.hang-up"), "", "danger");
     this.badge = element("span", { class: "badge", hidden: true });
     this.chat.append(this.badge);
-    node.append(this.mics[0], this.cameras[0], this.chat, this.stats, make("settings", "settings", say("control.settings"), "show-"), this.invite, this.hangUp);
+    node.append(this.mics[0], this.cameras[0], this.share, this.chat, this.stats, this.settings, this.invite, this.more, this.hangUp);
     preview.append(this.mics[1], this.cameras[1], make("settings", "settings", say("control.settings"), "preview-"));
     this.setOpen("chat", false);
     this.setOpen("stats", false);
@@ -33,11 +36,24 @@ export class Controls {
     for (const button of this.cameras) toggle(button, video.track !== null, camera, "camera", say("control.camera-off"), say("control.camera-on"));
   }
 
+  /** A page that only watches has no devices. */
+  watch() {
+    for (const button of [this.mics[0], this.cameras[0], this.share, this.settings]) button.hidden = true;
+  }
+
   /** @param {"chat" | "stats"} what @param {boolean} open */
   setOpen(what, open) {
     const button = what === "chat" ? this.chat : this.stats;
     button.classList.toggle("open", open);
     button.setAttribute("aria-pressed", String(open));
+  }
+
+  /** @param {boolean} shares whether we share a screen */
+  setSharing(shares) {
+    const label = say(shares ? "control.share-off" : "control.share");
+    this.share.classList.toggle("open", shares);
+    this.share.setAttribute("aria-label", label);
+    this.share.title = label;
   }
 
   /** @param {number} count of messages not seen */

@@ -64,6 +64,7 @@ export class Lobby {
     });
     this.connect.addEventListener("click", () => rename() && events.connect());
     find("copy-call-link", HTMLButtonElement).addEventListener("click", events.copyCallLink);
+    find("open-test", HTMLButtonElement).addEventListener("click", openTest);
     for (const input of [this.name, this.room, this.peer]) input.addEventListener("input", () => this.#mark(input, ""));
   }
 
@@ -114,6 +115,15 @@ export class Lobby {
     const waiting = asking ? say("device.waiting") : !on || device === "none" ? say("device.camera-is-off") : deviceText("video", error);
     setText(this.empty, track ? "" : waiting);
   }
+}
+
+/** Opens the connection test in place of the page, with the same server and token. */
+function openTest() {
+  const address = new URL(location.href);
+  for (const name of ["call", "room", "join"]) address.searchParams.delete(name);
+  address.searchParams.set("test", "1");
+  history.pushState(history.state, "", address.href);
+  location.reload();
 }
 
 /** @param {string} id @param {() => void} submitted */

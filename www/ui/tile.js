@@ -2,22 +2,27 @@
 // The tile of one participant: picture, name below it, audio level, connection state.
 
 import { say } from "../language.js";
+import { Lens } from "../lens.js";
 import { meter } from "../levels.js";
 import { peerText, staleText } from "../texts.js";
 import { element, icon, setText } from "./dom.js";
 
-/** @typedef {import("../stats.js").Stats} Stats */
-
 export class Tile {
   /** @type {MediaStream | null} */ #stream = null;
+  /** Zoom and rotation. */
+  lens = new Lens();
 
   /**
-   * @param {{name: string, peer?: string, self?: boolean}} who `peer` is the uid of a remote participant
-   * @param {{retry: () => void, playBlocked: (video: HTMLVideoElement) => void}} events
+   * @param {{key: string, name: string, peer?: string, track?: number}} who `key` is the tile's own; `peer` is the uid of a remote
+   *   participant, and `track` counts its videos from 1
+   * @param {{retry: () => void, playBlocked: (video: HTMLVideoElement) => void, pin: () => void, menu: (button: HTMLElement) => void}} events
    */
-  constructor({ name, peer, self = false }, events) {
+  constructor({ key, name, peer, track = 1 }, events) {
+    const self = peer === undefined;
+    this.key = key;
     this.events = events;
-    this.video = element("video", { autoplay: true, playsinline: true, "aria-label": self ? say("device.own-camera") : say("tile.video", { name }), "data-peer": peer });
+    const label = self ? say("device.own-camera") : say("tile.video", { name });
+    this.video = element("video", { autoplay: true, playsinline: true, "aria-label": label, "data-peer": peer, "data-track": track > 1 ? String(track) : undefined });
     this.video.muted = self;
     this.avatar = element("div", { class: "avatar", "aria-hidden": "true" }, element("span", {}, initials(name)));
     this.stats = element("dl", { class: "tile-stats", hidden: true });
@@ -32,23 +37,55 @@ export class Tile {
     this.state = element("span", { class: "peer-state" });
     this.muted = element("span", { class: "muted", hidden: true, title: say("tile.muted") }, icon("mic-off"), element("span", { class: "visually-hidden" }, say("tile.muted")));
     this.bar = element("span");
-    const level = element("span", { class: "meter", "aria-hidden": "true" }, this.bar);
-    this.node = element(
-      "div",
-      { class: self ? "tile self" : "tile", role: "listitem", "aria-label": name },
-      element("div", { class: "picture" }, this.video, this.avatar, this.stale, this.stats, this.veil, this.news),
-      element("div", { class: "under" }, element("span", { class: "name" }, name), this.state, this.muted, level),
-    );
+    const level = element("span", { class: "meter", "aria-hidden": "true", hidden: track > 1 }, this.bar);
+    this.recording = element("span", { class: "recording", role: "img", "aria-label": say("view.recording"), hidden: true });
+    this.pin = small("pin", say("view.pin"), events.pin);
+    this.menu = small("more", say("view.of", { name }), () => events.menu(this.menu));
+    this.picture = element("div", { class: "picture" }, this.video, this.avatar, this.stale, this.stats, this.veil, this.news);
+    this.title = element("span", { class: "name" }, name);
+    this.under = element("div", { class: "under" }, this.title, this.state, this.recording, this.muted, level);
+    if (!self) this.under.append(this.pin, this.menu);
+    this.node = element("div", { class: self ? "tile self" : "tile", role: "listitem", "aria-label": name, "data-key": key }, this.picture, this.under);
+  }
+
+  get stream() {
+    return this.#stream;
+  }
+
+  /** @param {string} name */
+  setName(name) {
+    if (name === this.name) return;
+    this.name = name;
+    setText(this.title, name);
+    this.node.setAttribute("aria-label", name);
+    this.video.setAttribute("aria-label", say("tile.video", { name }));
+    this.menu.setAttribute("aria-label", say("view.of", { name }));
+  }
+
+  /** @param {boolean} pinned */
+  setPinned(pinned) {
+    this.node.classList.toggle("main", pinned);
+    const label = say(pinned ? "view.unpin" : "view.pin");
+    this.pin.setAttribute("aria-pressed", String(pinned));
+    this.pin.title = label;
+    this.pin.setAttribute("aria-label", label);
+  }
+
+  /** Shows the picture as the lens says. */
+  applyLens() {
+    this.video.style.setProperty("transform", this.lens.transform);
+    this.picture.classList.toggle("turned", this.lens.turns % 2 === 1);
+    this.picture.classList.toggle("zoomed", this.lens.zoom > 1);
   }
 
   /**
-   * @param {{state: import("../peer.js").PeerState, answered: boolean, reason: import("../peer.js").Failure | null}} connection
+   * @param {{state: import("../peer.js").PeerState, answered: boolean, reason: import("../peer.js").Failure | null, detail: import("../check/verdicts.js").Words | null}} connection
    * @param {boolean} waits whether a failed connection waits for the server, to be replaced
    */
   setState(connection, waits) {
     const failed = connection.state === "failed" && !waits;
-    const { answered, reason } = connection;
-    const peer = { state: connection.state === "failed" && waits ? /** @type {const} */ ("interrupted") : connection.state, answered, reason };
+    const { answered, reason, detail } = connection;
+    const peer = { state: connection.state === "failed" && waits ? /** @type {const} */ ("interrupted") : connection.state, answered, reason, detail };
     this.node.dataset.state = peer.state;
     setText(this.state, failed ? "" : peerText(peer));
     this.veil.hidden = !failed;
@@ -57,16 +94,18 @@ export class Tile {
 
   /**
    * Shows a stream, or nothing while it has no tracks: a video element with an empty stream keeps the whole page
-   * loading.
+   * loading. Returns whether that was a change.
    * @param {MediaStream} stream
    */
   setStream(stream) {
     const shown = stream.getTracks().length > 0 ? stream : null;
-    if (this.#stream !== shown) {
+    const isNew = this.#stream !== shown;
+    if (isNew) {
       this.#stream = shown;
       this.video.srcObject = shown;
     }
     if (shown) void this.play();
+    return isNew;
   }
 
   /** Plays; browsers allow sound only after a user action on the page, or while the page uses a microphone. */
@@ -113,20 +152,11 @@ export class Tile {
   }
 }
 
-/** The rows of statistics in a tile. @param {Stats | null} stats @returns {[string, string][]} */
-export function statsRows(stats) {
-  if (!stats) return [];
-  const { videoIn, videoOut, audioIn, rttMs, path } = stats;
-  /** @type {[string, string][]} */
-  const rows = [];
-  if (videoIn?.width) rows.push([say("stats.in"), `${videoIn.width}×${videoIn.height} ${Math.round(videoIn.fps)} fps ${videoIn.kbps} kbit/s ${videoIn.codec}`]);
-  if (videoIn && videoIn.ageMs !== null) rows.push([say("stats.age"), `${videoIn.ageMs} ms`]);
-  if (audioIn) rows.push([say("stats.audio"), `${audioIn.kbps} kbit/s ${audioIn.codec}`]);
-  if (videoOut?.width) rows.push([say("stats.out"), `${videoOut.width}×${videoOut.height} ${Math.round(videoOut.fps)} fps ${videoOut.kbps} kbit/s`]);
-  const lost = (videoIn?.packetsLost ?? 0) + (audioIn?.packetsLost ?? 0);
-  if (videoIn || audioIn) rows.push([say("stats.lost"), say("stats.losses", { packets: lost, jitter: videoIn?.jitterMs ?? audioIn?.jitterMs ?? 0 })]);
-  if (rttMs !== null) rows.push([say("stats.rtt"), `${rttMs} ms${path ? ` ${path}` : ""}`]);
-  return rows;
+/** A small button. @param {string} drawing @param {string} label @param {() => void} pressed */
+function small(drawing, label, pressed) {
+  const button = element("button", { type: "button", class: `small ${drawing}`, "aria-label": label, title: label }, icon(drawing));
+  button.addEventListener("click", pressed);
+  return button;
 }
 
 /** @param {string} name */

@@ -1,5 +1,5 @@
 // @ts-check
-// A quiet ringing tone, synthesised here. Before the first user action on the page the browser may keep it silent.
+// A quiet ringing tone, and one to test the speaker, synthesised here. Before the first user action on the page the browser may keep it silent.
 
 const NOTES_HZ = [587, 740];
 const NOTE_S = 0.35;
@@ -40,4 +40,20 @@ export class Tone {
     void this.#context?.close().catch(() => {});
     this.#context = null;
   }
+}
+
+/** A tone on the left, then one on the right. */
+export async function playTest() {
+  const context = new AudioContext();
+  const gain = new GainNode(context, { gain: 2 * LOUDNESS });
+  const panner = new StereoPannerNode(context, { pan: -1 });
+  const oscillator = new OscillatorNode(context, { frequency: NOTES_HZ[0] });
+  const middle = context.currentTime + 2 * NOTE_S;
+  panner.pan.setValueAtTime(1, middle);
+  oscillator.frequency.setValueAtTime(NOTES_HZ[1], middle);
+  oscillator.connect(gain).connect(panner).connect(context.destination);
+  oscillator.start();
+  oscillator.stop(middle + 2 * NOTE_S);
+  await new Promise((done) => (oscillator.onended = done));
+  await context.close();
 }

@@ -2,7 +2,10 @@
 
 use clap::Args;
 
-use crate::data::spec::{self, End, Spec};
+use crate::data::{
+    controls::{self, Declaration},
+    spec::{self, End, Spec},
+};
 
 /// Data channels joined to something else.
 #[derive(Debug, Clone, Args)]
@@ -18,6 +21,10 @@ pub struct Data {
     /// name the channel and the peer.
     #[arg(long, value_name = "COMMAND")]
     pub on_stale: Option<String>,
+    /// Declare the controls in FILE (JSON) to each peer on the channel `controls`: a page shows them as buttons, sliders and
+    /// joysticks, and sends what its user does as lines of JSON. Needs --data controls=END?text.
+    #[arg(long, value_name = "FILE", value_parser = Declaration::read)]
+    pub controls: Option<Declaration>,
 }
 
 impl Data {
@@ -26,6 +33,10 @@ impl Data {
         let has_hold = self.joins.iter().any(|spec| spec.hold.is_some());
         if self.on_stale.is_some() && !has_hold {
             return Some("--on-stale needs a --data channel with hold=TIME".into());
+        }
+        let is_for_controls = |spec: &Spec| spec.label == controls::LABEL && spec.text;
+        if self.controls.is_some() && !self.joins.iter().any(is_for_controls) {
+            return Some("--controls needs --data controls=END?text".into());
         }
         spec::conflict(&self.joins)
     }

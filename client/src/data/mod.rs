@@ -5,11 +5,12 @@
 //! peer ←─ data channel ←─ waits while the channel is full ←─── end
 //! ```
 //!
-//! Pure: `farewell` ends a channel without losses, [`spec`] reads the flag, [`floor`] decides who may send and notices when messages stop, [`notice`] is what
+//! Pure: [`controls`] declares what pages can operate, `farewell` ends a channel without losses, [`spec`] reads the flag, [`floor`] decides who may send and notices when messages stop, [`notice`] is what
 //! peers are told about that, `lines` cuts what an end says into messages, and `sack` makes a peer wait. The others
 //! move bytes on threads: ends block, and GStreamer's callbacks must not.
 
 mod command;
+pub mod controls;
 mod end;
 mod farewell;
 pub mod floor;
@@ -40,6 +41,7 @@ use async_std::channel::Sender;
 use gst_webrtc::WebRTCDataChannel;
 
 use self::{
+    controls::Declaration,
     farewell::{Farewell, Step},
     floor::{Change, Effect, Floor, Who},
     intake::{Incoming, Intake, Queue},
@@ -95,6 +97,8 @@ struct Join {
     over: OnceLock<String>,
     told: Sender<Told>,
     on_stale: Option<Arc<Runner>>,
+    /// What each peer is told first.
+    declaration: Option<Declaration>,
 }
 
 /// The joined channels of one peer.
@@ -111,13 +115,20 @@ pub struct Desk {
 type Joined = Vec<(Arc<Join>, Arc<Line>)>;
 
 impl Joins {
-    /// Prepares the joins, and binds the addresses of those that listen. `told` takes their events.
-    pub fn new(specs: &[Spec], on_stale: Option<&str>, told: &Sender<Told>) -> Result<Self, Failure> {
+    /// Prepares the joins, and binds the addresses of those that listen. `controls` are declared on the
+    /// channel for them. `told` takes their events.
+    pub fn new(
+        specs: &[Spec],
+        on_stale: Option<&str>,
+        controls: Option<&Declaration>,
+        told: &Sender<Told>,
+    ) -> Result<Self, Failure> {
         let mut all = Vec::new();
         for spec in specs {
             let bound = shared::bind(&spec.end)?;
             let runner = on_stale.filter(|_| spec.hold.is_some()).map(|it| Runner::new(it, &spec.label));
-            let join = Arc::new(Join::new(spec.clone(), runner.transpose()?, told.clone()));
+            let declaration = controls.filter(|_| spec.label == controls::LABEL).cloned();
+            let join = Arc::new(Join::new(spec.clone(), runner.transpose()?, declaration, told.clone()));
             join.start(bound)?;
             all.push(join);
         }
@@ -207,6 +218,11 @@ impl Desk {
     }
 }
 
+/// Whether a channel is for data that we do not join: it is not for texts.
+pub fn is_data(channel: &WebRTCDataChannel) -> bool {
+    channel.protocol().is_some_and(|protocol| protocol == PROTOCOL)
+}
+
 /// The uid of a peer, or what stands for it if it is not known.
 pub fn name_of(who: &Who) -> &str {
     who.as_ref().map_or("caller", |uid| uid.as_str())
@@ -266,7 +282,12 @@ fn options(spec: &Spec) -> gst::Structure {
 }
 
 impl Join {
-    fn new(spec: Spec, on_stale: Option<Arc<Runner>>, told: Sender<Told>) -> Self {
+    fn new(
+        spec: Spec,
+        on_stale: Option<Arc<Runner>>,
+        declaration: Option<Declaration>,
+        told: Sender<Told>,
+    ) -> Self {
         let floor = Mutex::new(Floor::new(spec.exclusive, spec.hold));
         let (changed, lines, has_lines, writers, commands, shared, is_gone, over) = Default::default();
         let born = Instant::now();
@@ -284,6 +305,7 @@ impl Join {
             over,
             told,
             on_stale,
+            declaration,
         }
     }
 
@@ -314,6 +336,7 @@ impl Join {
             floor.opened(line.key, line.who.clone())
         };
         self.has_lines.notify_all();
+        self.declaration.iter().for_each(|it| line.tell(it.message()));
         self.carry_out(effects);
         if let Some(why) = self.over.get() {
             return self.end(line, why);

@@ -14,7 +14,7 @@ use super::{
     nack, nack::Requests, outflow::Outflow, rtcp,
 };
 use crate::{
-    data::Desk,
+    data::{self, Desk},
     media::{
         encode::codec::Format,
         meter::Meter,
@@ -126,7 +126,7 @@ pub(super) fn connect_channel(
     desk: &Arc<Desk>,
 ) {
     let is_open = gate.clone();
-    if desk.join(channel, move || is_open.is_open()) {
+    if desk.join(channel, move || is_open.is_open()) || data::is_data(channel) {
         return;
     }
     let (text, gate) = (voice.clone(), gate.clone());

@@ -29,6 +29,7 @@ impl Channels {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lasting {
     label: String,
+    protocol: String,
     /// The SCTP stream; `None` if the peer does not know the channel yet, and it has to be opened.
     stream: Option<i32>,
     ordered: bool,
@@ -47,6 +48,7 @@ impl Lasting {
         };
         Some(Self {
             label: channel.label().map(String::from).unwrap_or_default(),
+            protocol: channel.protocol().map(String::from).unwrap_or_default(),
             stream,
             ordered: channel.is_ordered(),
             max_lifetime: channel.max_packet_lifetime(),
@@ -63,6 +65,7 @@ impl Lasting {
     pub(super) fn options(&self) -> gst::Structure {
         let options = gst::Structure::builder("options")
             .field("ordered", self.ordered)
+            .field("protocol", &self.protocol)
             .field("max-packet-lifetime", self.max_lifetime)
             .field("max-retransmits", self.max_retransmits);
         match self.stream {

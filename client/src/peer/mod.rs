@@ -49,7 +49,7 @@ use crate::{
     age::fresh::State,
     agreement::{Applied, Flow},
     cli::IcePolicy,
-    data::{Desk, Joins},
+    data::{self, Desk, Joins},
     exit::Failure,
     ice::{IceServers, tunnel::Tunnels},
     mdns::Responder,
@@ -550,7 +550,7 @@ impl Peer {
         let open =
             |channel: &&WebRTCDataChannel| channel.ready_state() == gst_webrtc::WebRTCDataChannelState::Open;
         let channels = self.channels.all();
-        let channel = channels.iter().filter(open).find(|channel| !self.desk.has(channel));
+        let channel = channels.iter().filter(open).find(|it| !self.desk.has(it) && !data::is_data(it));
         channel.is_some_and(|channel| channel.send_string_full(Some(text)).is_ok())
     }
 

@@ -1,4 +1,10 @@
 //! The page's files, embedded in the binary or in a folder.
+//!
+//! Embedded files have two addresses: their own, and one in a folder whose name changes with each version of the page
+//! (build.rs). The page uses the latter, so that browsers keep its files without asking again.
+
+#[cfg(test)]
+mod strip;
 
 use std::{
     fs,
@@ -7,18 +13,20 @@ use std::{
 
 use hyper::body::Bytes;
 use percent_encoding::percent_decode_str;
-use rust_embed::{Embed, EmbeddedFile};
 
 use crate::runtime;
 
-/// The page at build time, without its tests.
-#[derive(Embed)]
-#[folder = "../www"]
-#[exclude = "test/*"]
-#[exclude = "node_modules/*"]
-#[exclude = "*.md"]
-#[exclude = "*.json"]
-struct Embedded;
+/// A file of the page at build time.
+struct Embedded {
+    name: &'static str,
+    /// Changes with the content.
+    tag: &'static str,
+    plain: &'static [u8],
+    /// Compressed with brotli.
+    packed: &'static [u8],
+}
+
+include!(concat!(env!("OUT_DIR"), "/page.rs"));
 
 /// The source of the page.
 #[derive(Debug)]
@@ -36,33 +44,43 @@ pub struct Asset {
     pub body: Bytes,
     /// Its `Content-Type`.
     pub content_type: String,
+    /// Whether the body is compressed with brotli. `None` if it never is.
+    pub packed: Option<bool>,
     /// Its `ETag`, if it is embedded.
     pub etag: Option<String>,
+    /// Whether there will never be other content at this address.
+    pub is_final: bool,
 }
 
 impl Assets {
-    /// Finds the file for a request's path.
-    pub async fn find(&self, path: &str) -> Option<Asset> {
+    /// Finds the file for a request's path, compressed if the client takes `brotli`.
+    pub async fn find(&self, path: &str, brotli: bool) -> Option<Asset> {
         let path = safe_path(path)?;
         let content_type = content_type(&path);
         match self {
-            Self::Embedded => {
-                let EmbeddedFile { data, metadata } = Embedded::get(path.to_str()?)?;
-                let hash = metadata.sha256_hash();
-                let etag = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>();
-                let body = match data {
-                    std::borrow::Cow::Borrowed(data) => Bytes::from_static(data),
-                    std::borrow::Cow::Owned(data) => data.into(),
-                };
-                Some(Asset { body, content_type, etag: Some(format!("\"{etag}\"")) })
-            }
+            Self::Embedded => embedded(path.to_str()?, content_type, brotli),
             Self::Folder(folder) => {
                 let (file, folder) = (folder.join(path), folder.clone());
                 let body = runtime::unblock(move || read_inside(&folder, &file)).await?.into();
-                Some(Asset { body, content_type, etag: None })
+                Some(Asset { body, content_type, packed: None, etag: None, is_final: false })
             }
         }
     }
+}
+
+fn embedded(path: &str, content_type: String, brotli: bool) -> Option<Asset> {
+    let in_folder = path.strip_prefix("v/").and_then(|path| path.strip_prefix(VERSION)?.strip_prefix('/'));
+    let name = in_folder.unwrap_or(path);
+    let at = EMBEDDED.binary_search_by_key(&name, |file| file.name).ok()?;
+    let Embedded { tag, plain, packed, .. } = EMBEDDED.get(at)?;
+    let (body, kind) = if brotli { (packed, "-br") } else { (plain, "") };
+    Some(Asset {
+        body: Bytes::from_static(body),
+        content_type,
+        packed: Some(brotli),
+        etag: Some(format!("\"{tag}{kind}\"")),
+        is_final: in_folder.is_some(),
+    })
 }
 
 /// Reads a file. Links are resolved first and must stay in the folder. Only regular files are read: a FIFO could block
@@ -115,12 +133,42 @@ mod tests {
         let assets = Assets::Folder(folder.path().into());
         let find = |path| {
             runtime::block_on(async {
-                let found = runtime::timeout(std::time::Duration::from_secs(10), assets.find(path));
+                let found = runtime::timeout(std::time::Duration::from_secs(10), assets.find(path, false));
                 found.await.expect("nobody waits for a FIFO")
             })
         };
         assert_eq!(find("/a.js").unwrap().body, "a");
         assert!(find("/b.js").is_none() && find("/c.js").is_none());
+    }
+
+    #[test]
+    fn embedded_files_are_found_in_the_folder_of_their_version() {
+        let find = |path: &str| embedded(path, String::new(), false);
+        let page = find("index.html").unwrap();
+        let text = std::str::from_utf8(&page.body).unwrap();
+        let address = text.split_once("src=\"v/").unwrap().1.split('"').next().unwrap();
+        let start = find(&format!("v/{address}")).unwrap();
+        assert!(start.is_final && !page.is_final);
+        assert_eq!(start.body, find("start.js").unwrap().body);
+        for path in ["v/0/start.js", "v/start.js", "v/", "test/call.test.js", "README.md", "package.json"] {
+            assert!(find(path).is_none(), "{path}");
+        }
+        let packed = embedded("start.js", String::new(), true).unwrap();
+        assert_eq!(packed.packed, Some(true));
+        assert_ne!(packed.etag, find("start.js").unwrap().etag);
+    }
+
+    #[test]
+    fn comments_go_and_code_stays_in_its_line() {
+        let js = "// a\nimport { b } from \"./b.js\"; // b's\n\n/** c\n * \"d\" */\n  const e = /** @type {f} */ (g);\n\
+            h(\"http://x /* y */\", '//', `\n  // z ${i ? `/* j */` : \"\"}`, /[\"'] \\/\\/ /);\n";
+        let lean = "\nimport { b } from \"./b.js\";\n\n\n\nconst e =  (g);\n\
+            h(\"http://x /* y */\", '//', `\n  // z ${i ? `/* j */` : \"\"}`, /[\"'] \\/\\/ /);\n";
+        assert_eq!(strip::strip(js), lean);
+        assert_eq!(strip::strip("/* a */\n\nb {\n  c: d;\n}\n"), "\n\nb {\nc: d;\n}\n");
+        for odd in ["", "/*", "/* é", "\"", "\"\\", "`", "`\\", "`\\é", "'é", "//", "é // é"] {
+            strip::strip(odd);
+        }
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Site {
                 return answer;
             }
         }
-        match self.app.assets.find(path).await {
+        match self.app.assets.find(path, takes_brotli(request.headers())).await {
             Some(asset) => page(asset, request.headers().get(header::IF_NONE_MATCH), &settings.page_policy),
             None => text(StatusCode::NOT_FOUND, "not found\n"),
         }
@@ -397,9 +397,26 @@ fn with_cors(mut answer: Answer, settings: &Settings, origin: Option<HeaderValue
     answer.with_header(header::VARY, "origin")
 }
 
+/// A content type without its parameters.
+fn content_kind(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default()
+}
+
+/// Whether the client accepts brotli (RFC 9110, section 12.5.3). A wildcard does not count.
+fn takes_brotli(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let is_refused = weight.trim().strip_prefix("q=").is_some_and(|weight| weight.parse() == Ok(0.0));
+        name.trim().eq_ignore_ascii_case("br") && !is_refused
+    })
+}
+
 fn page(asset: Asset, known: Option<&HeaderValue>, policy: &HeaderValue) -> Answer {
     let etag = asset.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok());
-    let fresh = etag.is_some() && etag.as_ref() == known;
+    // A proxy that changes the encoding makes the tag a weak one.
+    let known = known.map(HeaderValue::as_bytes).map(|known| known.strip_prefix(b"W/").unwrap_or(known));
+    let fresh = etag.as_ref().is_some_and(|etag| Some(etag.as_bytes()) == known);
     let mut response = Response::new(whole(if fresh { Bytes::new() } else { asset.body }));
     if fresh {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -411,10 +428,20 @@ fn page(asset: Asset, known: Option<&HeaderValue>, policy: &HeaderValue) -> Answ
     if let Some(etag) = etag {
         headers.insert(header::ETAG, etag);
     }
-    headers.insert(header::CONTENT_SECURITY_POLICY, policy.clone());
+    if let Some(is_packed) = asset.packed {
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        if is_packed {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("br"));
+        }
+    }
+    // Of modules and style sheets the browser reads no policy.
+    if !matches!(content_kind(&asset.content_type), "text/javascript" | "text/css") {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy.clone());
+    }
+    // Browsers revalidate what has one address in all versions, so the page is never stale after an upgrade.
+    let cached = if asset.is_final { "public, max-age=31536000, immutable" } else { "no-cache" };
     response
-        // Browsers revalidate their copy, so the page is never stale after an upgrade.
-        .with_header(header::CACHE_CONTROL, "no-cache")
+        .with_header(header::CACHE_CONTROL, cached)
         .with_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
         .with_header(header::REFERRER_POLICY, "no-referrer")
 }
@@ -429,6 +456,23 @@ mod tests {
         assert_eq!(query(Some("mytoken=1"), "token"), None);
         assert_eq!(query(Some("token=%ff"), "token"), None);
         assert_eq!(query(None, "token"), None);
+    }
+
+    #[test]
+    fn brotli_is_for_clients_that_take_it() {
+        for (value, takes) in [
+            ("gzip, deflate, br", true),
+            ("BR;q=0.5", true),
+            ("br;q=0", false),
+            ("br; q=0.000", false),
+            ("gzip, *", false),
+            ("brotli", false),
+            ("", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]);
+            assert_eq!(takes_brotli(&headers), takes, "{value}");
+        }
+        assert!(!takes_brotli(&HeaderMap::new()));
     }
 
     #[test]

@@ -1,20 +1,16 @@
 //! One page: its text, pictures, sound and errors, and input as from a user.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::devtools::DevTools;
+use super::tab::Tab;
 use crate::wait::DEADLINE;
 
 /// An open page. Dropping it closes it, as a user would.
 #[derive(Debug)]
-pub struct Page {
-    devtools: Arc<DevTools>,
-    target: String,
-    session: String,
-}
+pub struct Page(Box<dyn Tab>);
 
 /// Measurements of a remote video, from two frames some time apart.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
@@ -37,19 +33,9 @@ pub struct VideoProbe {
 
 impl Page {
     #[track_caller]
-    pub(super) fn open(devtools: Arc<DevTools>, url: &str, window: (u32, u32)) -> Self {
-        let params =
-            json!({ "url": "about:blank", "newWindow": true, "width": window.0, "height": window.1 });
-        let target =
-            text(&devtools.call(None, "Target.createTarget", params).expect("a window opens"), "targetId");
-        let params = json!({ "targetId": target, "flatten": true });
-        let session = devtools.call(None, "Target.attachToTarget", params).expect("a page can be driven");
-        let page = Self { devtools, target, session: text(&session, "sessionId") };
-        for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
-            page.call(domain, json!({}));
-        }
-        page.call("Emulation.setFocusEmulationEnabled", json!({ "enabled": true }));
-        page.resize(window.0, window.1);
+    pub(super) fn open(tab: Box<dyn Tab>, url: &str, (width, height): (u32, u32)) -> Self {
+        let page = Self(tab);
+        page.resize(width, height);
         page.go(url);
         page
     }
@@ -58,8 +44,7 @@ impl Page {
     #[track_caller]
     pub fn go(&self, url: &str) {
         self.eval("window.callbinTestLeft = true");
-        let answer = self.call("Page.navigate", json!({ "url": url }));
-        assert!(answer["errorText"].is_null(), "{url} does not load: {}", answer["errorText"]);
+        self.0.navigate(url);
         let loaded = "!window.callbinTestLeft && document.readyState === 'complete'";
         self.wait_for(&format!("{url} to load"), loaded, DEADLINE);
     }
@@ -67,7 +52,7 @@ impl Page {
     /// Runs a script in each document that this page loads from now on, before the document's own scripts.
     #[track_caller]
     pub fn before_load(&self, js: &str) {
-        self.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": js }));
+        self.0.before_load(js);
     }
 
     /// From the next load on, a timer of `from` milliseconds fires after `to` milliseconds instead.
@@ -87,13 +72,7 @@ impl Page {
 
     /// Like `eval`, but returns an exception as an error.
     pub fn try_eval(&self, js: &str) -> Result<Value, String> {
-        let params =
-            json!({ "expression": js, "awaitPromise": true, "returnByValue": true, "userGesture": false });
-        let answer = self.devtools.call(Some(&self.session), "Runtime.evaluate", params)?;
-        match answer.get("exceptionDetails") {
-            Some(details) => Err(format!("{} {}", details["text"], details["exception"]["description"])),
-            None => Ok(answer["result"]["value"].clone()),
-        }
+        self.0.eval(js)
     }
 
     /// Waits until an expression is true. An exception counts as false.
@@ -131,17 +110,17 @@ impl Page {
     /// Clicks the middle of the first element that matches, like a mouse: an element that covers it gets the click.
     #[track_caller]
     pub fn click(&self, selector: &str) {
-        self.mouse(selector, &["mousePressed", "mouseReleased"]);
+        self.mouse(selector, true);
     }
 
     /// Moves the mouse over the first element that matches.
     #[track_caller]
     pub fn hover(&self, selector: &str) {
-        self.mouse(selector, &["mouseMoved"]);
+        self.mouse(selector, false);
     }
 
     #[track_caller]
-    fn mouse(&self, selector: &str, kinds: &[&str]) {
+    fn mouse(&self, selector: &str, presses: bool) {
         let js = format!(
             "(() => {{ const e = document.querySelector({}); e.scrollIntoView({{ block: 'nearest' }}); \
              const r = e.getBoundingClientRect(); \
@@ -150,10 +129,11 @@ impl Page {
         );
         let place = self.eval(&js);
         assert!(place.is_object(), "{selector} can't be seen\n{}", self.describe());
-        for kind in kinds {
-            let params = json!({ "type": kind, "x": place["x"], "y": place["y"], "button": if *kind == "mouseMoved" { "none" } else { "left" }, "clickCount": 1 });
-            self.call("Input.dispatchMouseEvent", params);
-        }
+        self.0.mouse(
+            place["x"].as_f64().unwrap_or_default(),
+            place["y"].as_f64().unwrap_or_default(),
+            presses,
+        );
     }
 
     /// Types into the first element that matches, replacing its text.
@@ -161,25 +141,13 @@ impl Page {
     pub fn type_text(&self, selector: &str, text: &str) {
         self.eval(&format!("document.querySelector({}).focus()", quote(selector)));
         self.eval(&format!("document.querySelector({}).select()", quote(selector)));
-        self.call("Input.insertText", json!({ "text": text }));
+        self.0.insert(text);
     }
 
-    /// Presses a key such as `Enter`, `Tab` or `Escape`.
+    /// Presses a key such as `Enter`, `Tab`, `Escape`, `p` or `1`.
     #[track_caller]
     pub fn press(&self, key: &str) {
-        let code = match key {
-            "Enter" => 13,
-            "Tab" => 9,
-            "Escape" => 27,
-            _ => panic!("which key is {key}?"),
-        };
-        let text = if key == "Enter" { "\r" } else { "" };
-        for kind in ["keyDown", "keyUp"] {
-            let text = if kind == "keyDown" { text } else { "" };
-            let params =
-                json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text });
-            self.call("Input.dispatchKeyEvent", params);
-        }
+        self.0.press(key);
     }
 
     /// Measures the video of a peer, once it has a picture.
@@ -244,7 +212,7 @@ impl Page {
 
     /// Errors and exceptions on the console so far, including violations of the content security policy.
     pub fn console_errors(&self) -> Vec<String> {
-        self.devtools.troubles(&self.session)
+        self.0.troubles()
     }
 
     /// Fails if there were errors on the console.
@@ -256,43 +224,25 @@ impl Page {
     /// Sets the size of the window's content.
     #[track_caller]
     pub fn resize(&self, width: u32, height: u32) {
-        let params = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
-        self.call("Emulation.setDeviceMetricsOverride", params);
+        self.0.resize(width, height);
     }
 
     /// Sets the preferred colour scheme: `dark` or `light`.
     #[track_caller]
     pub fn set_color_scheme(&self, scheme: &str) {
-        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-        self.call("Emulation.setEmulatedMedia", json!({ "features": features }));
+        self.0.set_color_scheme(scheme);
     }
 
     /// Writes a screenshot of the page as PNG.
     #[track_caller]
     pub fn screenshot(&self, path: &Path) {
-        let answer = self.call("Page.captureScreenshot", json!({ "format": "png" }));
         let png =
-            data_encoding::BASE64.decode(text(&answer, "data").as_bytes()).expect("Chromium writes base64");
+            data_encoding::BASE64.decode(self.0.screenshot().as_bytes()).expect("a browser writes base64");
         std::fs::write(path, png).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    }
-
-    #[track_caller]
-    fn call(&self, method: &str, params: Value) -> Value {
-        self.devtools.call(Some(&self.session), method, params).unwrap_or_else(|error| panic!("{error}"))
-    }
-}
-
-impl Drop for Page {
-    fn drop(&mut self) {
-        let _ = self.devtools.call(None, "Target.closeTarget", json!({ "targetId": self.target }));
     }
 }
 
 /// A string as a JavaScript literal. JSON is valid for that, and for strings in our CSS selectors.
 fn quote(text: &str) -> String {
     json!(text).to_string()
-}
-
-fn text(value: &Value, key: &str) -> String {
-    value[key].as_str().unwrap_or_default().into()
 }

@@ -140,7 +140,18 @@ impl Drop for Running {
         if let Some(bus) = self.0.bus() {
             bus.unset_sync_handler();
         }
+        stop_rtsp(&self.0);
         let _ = self.0.set_state(gst::State::Null);
+    }
+}
+
+/// Stops an RTSP source before what is around it. In GStreamer 1.22, urisourcebin holds a lock while its source stops, and takes
+/// the same lock when its source adds a pad, which rtspsrc waits for before it stops: all three could wait for ever.
+fn stop_rtsp(pipeline: &gst::Pipeline) {
+    let is_rtsp = |it: &gst::Element| it.factory().is_some_and(|factory| factory.name() == "rtspsrc");
+    for source in pipeline.iterate_recurse().into_iter().filter_map(Result::ok).filter(is_rtsp) {
+        source.set_locked_state(true);
+        let _ = source.set_state(gst::State::Null);
     }
 }
 

@@ -11,6 +11,7 @@ pub mod spec;
 
 mod attempt;
 mod card;
+mod crew;
 mod font;
 mod healing;
 mod relay;

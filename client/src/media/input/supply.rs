@@ -1,7 +1,7 @@
 //! One source that may fail: a thread that follows [`Healing`], opens and closes the source, and shows its cards.
 //!
-//! Devices and networks may hang while they are opened or closed. That happens on a second thread, so that cards and
-//! reports go on; an attempt begins only when the one before has gone.
+//! Devices and networks may hang while they are opened or closed. That happens on another thread (`crew`), so that cards and
+//! reports go on; an attempt begins only when the one before has gone, or hangs.
 
 use std::{
     sync::{
@@ -15,6 +15,7 @@ use std::{
 use super::{
     attempt::{Attempt, Said, Tell},
     card,
+    crew::{Crew, Order, Todo},
     healing::{AtEnd, Effect, Healing, Input},
     news::{Change, News, Notice},
     relay::{Relay, Tap},
@@ -60,19 +61,18 @@ impl Supply {
         let (notes, inbox) = sync_channel(16);
         let (ending, over) = channel();
         let tell = notes.clone();
-        let (orders, todo) = orders();
         let for_worker = plan.clone();
-        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-            thread::Builder::new().name(name.into()).spawn(work).map_err(Failure::internal)
+        let hire = move |todo: Todo| {
+            let (plan, tell) = (for_worker.clone(), tell.clone());
+            let worker = thread::Builder::new().name("source-open".into());
+            worker.spawn(move || work(&plan, &todo, &tell)).is_ok()
         };
-        spawn("source-open", Box::new(move || work(&for_worker, &todo, &tell)))?;
-        spawn(
-            "source",
-            Box::new(move || {
-                Keeper::new(plan, news, orders).run(&inbox);
-                drop(ending);
-            }),
-        )?;
+        let crew = Crew::new(hire).ok_or_else(|| Failure::internal("a source gets no thread"))?;
+        let keeper = thread::Builder::new().name("source".into()).spawn(move || {
+            Keeper::new(plan, news, crew).run(&inbox);
+            drop(ending);
+        });
+        keeper.map_err(Failure::internal)?;
         Ok(Self { notes, begun: Once::new(), over: Mutex::new(over) })
     }
 }
@@ -92,46 +92,6 @@ impl Drop for Supply {
         // The other end is only ever dropped.
         let over = self.over.get_mut().unwrap_or_else(PoisonError::into_inner);
         let _ = over.recv_timeout(GOODBYE);
-    }
-}
-
-/// An order to the second thread.
-#[derive(Debug)]
-enum Order {
-    Open(u64, Vec<Arc<Tap>>),
-    Close,
-}
-
-/// Gives orders to the second thread. While that hangs, a new order replaces the one before.
-struct Orders {
-    latest: Arc<Mutex<Option<Order>>>,
-    wake: SyncSender<()>,
-}
-
-/// What the second thread has to do.
-struct Todo {
-    latest: Arc<Mutex<Option<Order>>>,
-    wakes: Receiver<()>,
-}
-
-fn orders() -> (Orders, Todo) {
-    let (wake, wakes) = sync_channel(1);
-    let latest = Arc::default();
-    (Orders { latest: Arc::clone(&latest), wake }, Todo { latest, wakes })
-}
-
-impl Orders {
-    fn give(&self, order: Order) {
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
-        // If it is full, the thread looks anyway.
-        let _ = self.wake.try_send(());
-    }
-}
-
-impl Todo {
-    /// The orders, until the other end is dropped.
-    fn orders(&self) -> impl Iterator<Item = Order> {
-        self.wakes.iter().filter_map(|()| self.latest.lock().unwrap_or_else(PoisonError::into_inner).take())
     }
 }
 
@@ -155,7 +115,7 @@ fn work(plan: &Plan, todo: &Todo, notes: &SyncSender<Said>) {
 struct Keeper {
     plan: Plan,
     news: News,
-    orders: Orders,
+    crew: Crew,
     healing: Healing,
     began: Instant,
     /// Number of the attempt under way.
@@ -181,7 +141,7 @@ struct Card {
 }
 
 impl Keeper {
-    fn new(plan: Plan, news: News, orders: Orders) -> Self {
+    fn new(plan: Plan, news: News, crew: Crew) -> Self {
         let names: Vec<_> = plan.parts.iter().map(|(kind, _)| part_name(*kind)).collect();
         let at_end = match () {
             () if plan.spec.repeats() => AtEnd::Repeat,
@@ -197,7 +157,7 @@ impl Keeper {
             seen: Vec::new(),
             plan,
             news,
-            orders,
+            crew,
             cards,
         }
     }
@@ -210,6 +170,7 @@ impl Keeper {
         loop {
             let now = self.began.elapsed();
             self.look(now);
+            self.crew.look(now);
             self.handle(now, Input::Time);
             self.show_cards(now);
             let wait = self.next_due(now).saturating_sub(self.began.elapsed());
@@ -263,12 +224,12 @@ impl Keeper {
         self.number += 1;
         self.taps = self.plan.parts.iter().map(|(_, relay)| Arc::new(Tap::new(relay.clone()))).collect();
         self.seen = vec![Seen::default(); self.taps.len()];
-        self.orders.give(Order::Open(self.number, self.taps.clone()));
+        self.crew.give(self.began.elapsed(), Order::Open(self.number, self.taps.clone()));
     }
 
     fn close(&mut self) {
         self.taps.drain(..).for_each(|tap| tap.close());
-        self.orders.give(Order::Close);
+        self.crew.give(self.began.elapsed(), Order::Close);
     }
 
     fn report(&self, part: usize, change: Change) {
@@ -340,19 +301,6 @@ mod tests {
         let end = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(60), &ends);
         assert_eq!(end.expect("an end").type_(), gst::MessageType::Eos);
         pipeline.set_state(gst::State::Null).unwrap();
-    }
-
-    #[test]
-    fn a_thread_that_hangs_finds_only_the_latest_order() {
-        let (orders, todo) = orders();
-        for number in 1..=1000 {
-            orders.give(Order::Open(number, Vec::new()));
-            orders.give(Order::Close);
-        }
-        orders.give(Order::Open(7, Vec::new()));
-        drop(orders);
-        let found: Vec<Order> = todo.orders().collect();
-        assert!(matches!(found[..], [Order::Open(7, _)]), "{found:?}");
     }
 
     #[test]

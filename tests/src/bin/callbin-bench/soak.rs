@@ -112,6 +112,7 @@ struct Scene {
     networks: [Network; 2],
     wire: Wire,
     port: u16,
+    camera_is_busy: bool,
     actions: u32,
     failures: u32,
 }
@@ -141,6 +142,7 @@ impl Scene {
             networks,
             wire,
             port,
+            camera_is_busy: true,
             actions: 0,
             failures: 0,
         };
@@ -158,6 +160,7 @@ impl Scene {
         let wait = |seconds| thread::sleep(Duration::from_secs(seconds));
         match action {
             Action::Call { seconds, kill } => {
+                self.camera_is_busy = true;
                 return self.come(&["call", "camera"], "first-video", seconds, kill);
             }
             Action::Visit { seconds, kill } => {
@@ -188,6 +191,7 @@ impl Scene {
             }
             Action::ServerDies { seconds } => {
                 self.server = None;
+                self.camera_is_busy = true;
                 wait(seconds);
                 self.server = Some(Server::spawn_reachable_on(self.port, &[]));
             }
@@ -223,25 +227,16 @@ impl Scene {
                 return Err(format!("{} sees no picture: {}", NAMES[2 + at], tail(&member.errors())));
             }
         }
-        self.camera.forget();
-        let free = Instant::now() + LIMIT;
-        while Instant::now() < free {
-            if self.is_camera_free() {
-                return Ok(());
+        // It waits again after each call, and after each loss of the server.
+        if self.camera_is_busy {
+            let news = self.camera.find(Instant::now() + LIMIT, |event| event.name() == "waiting");
+            if news.is_none() {
+                return Err(format!("the camera is not free: {}", tail(&self.camera.errors())));
             }
-            thread::sleep(Duration::from_millis(200));
+            self.camera_is_busy = false;
         }
-        Err(format!("the camera is not free: {}", tail(&self.camera.errors())))
-    }
-
-    /// Whether a call to the camera would be taken.
-    fn is_camera_free(&self) -> bool {
-        let mut probe = Client::start(self.server(), &["call", "camera", "--receive-only"]);
-        let taken = |name: &str| ["answer-received", "offer-received"].contains(&name);
-        let found = probe.find(Instant::now() + Duration::from_secs(10), |event| taken(event.name()));
-        probe.process().signal("INT");
-        probe.process().wait();
-        found.is_some()
+        self.camera.forget();
+        Ok(())
     }
 
     fn processes(&mut self) -> [Size; 4] {

@@ -1,4 +1,6 @@
-//! The DevTools protocol: commands with their answers, and events by session.
+//! A connection to a browser: commands with their answers, and the errors that its events report.
+//!
+//! DevTools and WebDriver BiDi have the same form: `{"id", "method", "params"}` and an answer with the same id.
 
 use std::{
     collections::HashMap,
@@ -16,9 +18,17 @@ use tungstenite::{Message, WebSocket, protocol::Role};
 
 use crate::wait::DEADLINE;
 
+/// An error that a page reports.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    /// The page: a session of DevTools, or a browsing context.
+    pub(super) page: String,
+    pub(super) text: String,
+}
+
 /// A connection to a browser.
 #[derive(Debug)]
-pub(super) struct DevTools {
+pub(super) struct Link {
     /// A second WebSocket over the same connection, used only for writing: a thread reads from the first one.
     writer: Mutex<WebSocket<TcpStream>>,
     next: AtomicU64,
@@ -29,25 +39,25 @@ pub(super) struct DevTools {
 struct Inbox {
     /// The commands that wait for an answer.
     waiting: HashMap<u64, mpsc::Sender<Value>>,
-    /// Errors by session, as text.
+    /// Errors by page, as text.
     troubles: HashMap<String, Vec<String>>,
     closed: bool,
 }
 
-impl DevTools {
-    /// Uses a connection to the browser, and reads until the browser ends.
-    pub(super) fn over(stream: TcpStream, url: &str) -> Self {
+impl Link {
+    /// Uses a connection to the browser, and reads until the browser ends. `trouble` is the error that an event reports.
+    pub(super) fn over(stream: TcpStream, url: &str, trouble: fn(&Value) -> Option<Trouble>) -> Self {
         stream.set_nodelay(true).expect("a socket has options");
         let second = stream.try_clone().expect("a socket can be shared");
-        let (reader, _) = tungstenite::client(url, stream).expect("Chromium speaks WebSocket");
+        let (reader, _) = tungstenite::client(url, stream).expect("the browser speaks WebSocket");
         let inbox = Arc::new(Mutex::new(Inbox::default()));
         let sink = inbox.clone();
-        thread::spawn(move || listen(reader, &sink));
+        thread::spawn(move || listen(reader, &sink, trouble));
         let writer = WebSocket::from_raw_socket(second, Role::Client, None);
         Self { writer: Mutex::new(writer), next: AtomicU64::new(1), inbox }
     }
 
-    /// Sends a command to the browser, or to a page's session, and waits for the answer.
+    /// Sends a command to the browser, or to a session of DevTools, and waits for the answer.
     pub(super) fn call(&self, session: Option<&str>, method: &str, params: Value) -> Result<Value, String> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = mpsc::channel();
@@ -72,47 +82,27 @@ impl DevTools {
         }
     }
 
-    /// Errors in this session so far: errors on the console, exceptions, violations of the content security policy,
+    /// Errors in this page so far: errors on the console, exceptions, violations of the content security policy,
     /// crashes.
-    pub(super) fn troubles(&self, session: &str) -> Vec<String> {
-        lock(&self.inbox).troubles.get(session).cloned().unwrap_or_default()
+    pub(super) fn troubles(&self, page: &str) -> Vec<String> {
+        lock(&self.inbox).troubles.get(page).cloned().unwrap_or_default()
     }
 }
 
-fn listen(mut reader: WebSocket<TcpStream>, inbox: &Mutex<Inbox>) {
+fn listen(mut reader: WebSocket<TcpStream>, inbox: &Mutex<Inbox>, trouble: fn(&Value) -> Option<Trouble>) {
     while let Ok(message) = reader.read() {
         let Message::Text(text) = message else { continue };
         let Ok(message) = serde_json::from_str::<Value>(&text) else { continue };
         let mut inbox = lock(inbox);
         if let Some(waiting) = message["id"].as_u64().and_then(|id| inbox.waiting.remove(&id)) {
             let _ = waiting.send(message);
-        } else if let (Some(session), Some(trouble)) = (message["sessionId"].as_str(), trouble(&message)) {
-            inbox.troubles.entry(session.into()).or_default().push(trouble);
+        } else if let Some(Trouble { page, text }) = trouble(&message) {
+            inbox.troubles.entry(page).or_default().push(text);
         }
     }
     let mut inbox = lock(inbox);
     inbox.closed = true;
     inbox.waiting.clear(); // closes the channels of waiting callers
-}
-
-/// The error that an event reports, if any.
-fn trouble(event: &Value) -> Option<String> {
-    let params = &event["params"];
-    match event["method"].as_str()? {
-        "Runtime.consoleAPICalled" if matches!(params["type"].as_str(), Some("error" | "assert")) => {
-            Some(format!("console.{}: {}", params["type"], params["args"]))
-        }
-        "Runtime.exceptionThrown" => {
-            let details = &params["exceptionDetails"];
-            Some(format!("exception: {} {}", details["text"], details["exception"]["description"]))
-        }
-        "Log.entryAdded" if params["entry"]["level"] == "error" => {
-            let entry = &params["entry"];
-            Some(format!("{}: {} {}", entry["source"], entry["text"], entry["url"]))
-        }
-        "Inspector.targetCrashed" => Some("the page crashed".into()),
-        _ => None,
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,0 +1,40 @@
+// @ts-check
+// What a key press means. No document.
+
+/**
+ * @typedef {{do: "pin" | "spotlight", tile: number}
+ *   | {do: "full-screen" | "picture-in-picture" | "mic" | "camera" | "back" | "help" | "zoom-in" | "zoom-out" | "rotate" | "snapshot" | "record" | "figures"}} Command
+ * @typedef {"text" | "control" | "page"} Place where the focus is: in a text or a choice, on a button or link, or elsewhere
+ * @typedef {{key: string, code: string, shiftKey: boolean, ctrlKey: boolean, altKey: boolean, metaKey: boolean, repeat: boolean}} Press
+ */
+
+const COMMANDS = new Map(/** @type {[string, Command["do"]][]} */ ([
+  ["f", "full-screen"],
+  ["p", "picture-in-picture"],
+  ["m", "mic"],
+  ["v", "camera"],
+  ["r", "rotate"],
+  ["s", "snapshot"],
+  ["c", "record"],
+  ["h", "figures"],
+  ["+", "zoom-in"],
+  ["-", "zoom-out"],
+  ["?", "help"],
+  ["escape", "back"],
+]));
+
+/** Keys that may be held down. @type {Command["do"][]} */
+const REPEATED = ["zoom-in", "zoom-out"];
+
+/**
+ * The command of a key, or null. A key with Control, Alt or Meta belongs to the browser or the system.
+ * @param {Press} press @param {Place} place @returns {Command | null}
+ */
+export function command(press, place) {
+  if (place === "text" || press.ctrlKey || press.altKey || press.metaKey) return null;
+  const digit = /^(?:Digit|Numpad)([1-9])$/.exec(press.code)?.[1];
+  if (digit) return press.repeat ? null : { do: press.shiftKey ? "spotlight" : "pin", tile: Number(digit) };
+  const name = COMMANDS.get(press.key.toLowerCase());
+  if (!name || (press.repeat && !REPEATED.includes(name))) return null;
+  return /** @type {Command} */ ({ do: name });
+}

@@ -1,0 +1,232 @@
+// @ts-check
+// What a user does with tiles: by key, by the menu of a tile, by a double click.
+
+import { command } from "../keys.js";
+import { say } from "../language.js";
+import { STEP } from "../lens.js";
+import { fileName } from "../recording.js";
+import { download } from "./files.js";
+import { Menu } from "./menu.js";
+import { Recordings } from "./recordings.js";
+import { Sheet } from "./sheet.js";
+import { Zoom } from "./zoom.js";
+
+/**
+ * @typedef {import("./tile.js").Tile} Tile
+ * @typedef {import("./menu.js").Item} Item
+ * @typedef {"full-screen" | "picture-in-picture" | "zoom-in" | "zoom-out" | "rotate" | "snapshot" | "record"} Act
+ * @typedef {object} ViewingEvents
+ * @property {(what: "mic" | "camera" | "stats") => void} press
+ * @property {(text: string, good: boolean) => void} notice
+ * @property {(on: boolean) => void} talk the key to talk is pressed or released
+ * @property {() => void} changed a picture is shown elsewhere or recorded, or no longer
+ */
+
+export class Viewing {
+  menu = new Menu();
+  usesKeys = true;
+
+  /** @param {import("./grid.js").Grid} grid @param {ViewingEvents} events */
+  constructor(grid, events) {
+    this.grid = grid;
+    this.events = events;
+    this.recordings = new Recordings((end, file) => events.notice(say(`recording.${end}`, { file }), end === "stopped"), events.changed);
+    this.sheet = new Sheet((used) => (this.usesKeys = used));
+    document.addEventListener("keydown", (event) => this.#key(event));
+    document.addEventListener("keyup", ({ code }) => code === "Space" && events.talk(false));
+    addEventListener("blur", () => events.talk(false)); // its release is not seen then
+    for (const type of ["enterpictureinpicture", "leavepictureinpicture"]) document.addEventListener(type, events.changed, true);
+  }
+
+  /** Whether a picture is needed although the page may be hidden. */
+  get isNeeded() {
+    return this.recordings.isRunning || document.pictureInPictureElement !== null;
+  }
+
+  /** A new tile. @param {Tile} tile */
+  added(tile) {
+    new Zoom(tile, () => this.#fills(tile));
+    tile.picture.addEventListener("dblclick", (event) => {
+      if (/** @type {Element} */ (event.target).closest("button")) return;
+      if (this.grid.tiles.size > 1 && !document.fullscreenElement) this.grid.change((wall) => wall.pin(tile.key));
+      else void this.#fullScreen(tile);
+    });
+  }
+
+  /** A tile has got another stream, or none. @param {Tile} tile */
+  changed(tile) {
+    this.recordings.goes(tile.key);
+    if (tile.stream) void this.recordings.came(tile);
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    if (this.usesKeys && isTalk(event)) {
+      event.preventDefault(); // no scrolling
+      return this.events.talk(true);
+    }
+    const found = this.usesKeys || event.key === "?" ? command(event, placeOf(event.target)) : null;
+    if (!found || event.defaultPrevented) return;
+    event.preventDefault();
+    this.#run(found);
+  }
+
+  /** @param {import("../keys.js").Command} found */
+  #run(found) {
+    switch (found.do) {
+      case "pin":
+      case "spotlight":
+        return this.grid.change((wall) => wall[found.do](wall.nth(found.tile) ?? ""));
+      case "back":
+        return this.#back();
+      case "help":
+        return this.sheet.open(this.usesKeys);
+      case "mic":
+      case "camera":
+        return this.events.press(found.do);
+      case "figures":
+        return this.events.press("stats");
+      default: {
+        const tile = this.#current();
+        if (tile) void this.#act(found.do, tile);
+      }
+    }
+  }
+
+  /** @param {Act} what @param {Tile} tile */
+  async #act(what, tile) {
+    switch (what) {
+      case "full-screen":
+        return this.#fullScreen(tile);
+      case "picture-in-picture":
+        return this.#pictureInPicture(tile);
+      case "zoom-in":
+      case "zoom-out":
+        return this.#look(tile, (lens) => lens.zoomBy(what === "zoom-in" ? STEP : 1 / STEP));
+      case "rotate":
+        return this.#look(tile, (lens) => lens.turn());
+      case "snapshot":
+        return this.#snapshot(tile);
+      case "record":
+        return this.recordings.toggle(tile);
+    }
+  }
+
+  /** Opens the menu of a tile. @param {Tile} tile @param {HTMLElement} button */
+  open(tile, button) {
+    this.menu.open(button, say("view.of", { name: tile.name }), this.#items(tile));
+  }
+
+  /** @param {Tile} tile @returns {Item[]} */
+  #items(tile) {
+    const { wall } = this.grid;
+    const number = wall.keys.indexOf(tile.key) + 1;
+    const key = (/** @type {string} */ prefix) => (number <= 9 ? `${prefix}${number}` : "");
+    const act = (/** @type {Act} */ what) => () => void this.#act(what, tile);
+    const isAlone = tile.node.matches('[data-shape="solo"] *');
+    const isFull = document.fullscreenElement === tile.node;
+    /** @type {(Item | false)[]} */
+    const items = [
+      this.grid.tiles.size > 1 && { label: say(wall.pinned === tile.key ? "view.unpin" : "view.pin"), icon: "pin", key: key(""), run: () => this.grid.change((it) => it.pin(tile.key)) },
+      { label: say(isAlone ? "view.all" : "view.spotlight"), icon: "alone", key: key("⇧ "), run: () => this.grid.change((it) => it.spotlight(tile.key)) },
+      { label: say(isFull ? "view.full-screen-off" : "view.full-screen"), icon: "full-screen", key: "F", run: act("full-screen") },
+      document.pictureInPictureEnabled && { label: say("view.picture-in-picture"), icon: "pip", key: "P", run: act("picture-in-picture") },
+      { label: say("view.zoom-in"), icon: "zoom-in", key: "+", run: act("zoom-in") },
+      { label: say("view.zoom-out"), icon: "zoom-out", key: "−", run: act("zoom-out") },
+      { label: say("view.rotate"), icon: "rotate", key: "R", run: act("rotate") },
+      !tile.lens.isPlain && { label: say("view.plain"), icon: "retry", run: () => this.#look(tile, (lens) => lens.reset()) },
+      { label: say("view.snapshot"), icon: "snapshot", key: "S", run: act("snapshot") },
+      ...this.#recordItems(tile),
+    ];
+    return items.filter((item) => item !== false);
+  }
+
+  /** @param {Tile} tile @returns {Item[]} */
+  #recordItems(tile) {
+    if (!Recordings.isPossible) return [];
+    const { recordings, grid } = this;
+    const one = { label: say(recordings.records(tile.key) ? "view.record-off" : "view.record"), icon: "record", key: "C", run: () => void recordings.toggle(tile) };
+    const all = { label: say(recordings.recordsAll ? "view.record-all-off" : "view.record-all"), icon: "record", run: () => void recordings.toggleAll(grid.tiles.values()) };
+    return grid.tiles.size > 1 || recordings.recordsAll ? [one, all] : [one];
+  }
+
+  /** The tile that has the focus or fills the screen, else the large one, else the first. */
+  #current() {
+    const focused = (document.fullscreenElement ?? document.activeElement)?.closest(".tile");
+    const key = this.grid.wall.current(focused instanceof HTMLElement ? (focused.dataset.key ?? null) : null);
+    return key === null ? null : (this.grid.tiles.get(key) ?? null);
+  }
+
+  #back() {
+    if (this.grid.wall.back()) return this.grid.arrange();
+    const tile = this.#current();
+    if (tile) this.#look(tile, (lens) => lens.reset());
+  }
+
+  /** @param {Tile} tile */
+  #fills(tile) {
+    return document.fullscreenElement === tile.node || this.grid.fills(tile);
+  }
+
+  /** @param {Tile} tile @param {(lens: import("../lens.js").Lens) => void} how */
+  #look(tile, how) {
+    how(tile.lens);
+    tile.applyLens();
+  }
+
+  /** @param {Tile} tile */
+  async #fullScreen(tile) {
+    const { video } = tile;
+    try {
+      if (document.fullscreenElement) await document.exitFullscreen();
+      else if (tile.node.requestFullscreen) await tile.node.requestFullscreen();
+      // Safari on a phone has it for videos alone.
+      else /** @type {any} */ (video).webkitEnterFullscreen();
+    } catch {
+      this.events.notice(say("view.full-screen-failed"), false);
+    }
+  }
+
+  /** @param {Tile} tile */
+  async #pictureInPicture({ video }) {
+    try {
+      if (document.pictureInPictureElement === video) await document.exitPictureInPicture();
+      else await video.requestPictureInPicture();
+    } catch {
+      this.events.notice(say("view.picture-in-picture-failed"), false);
+    }
+  }
+
+  /** Saves the picture as the camera took it, but turned as shown. @param {Tile} tile */
+  async #snapshot({ video, lens, name }) {
+    const blob = await pictureOf(video, lens.turns);
+    if (blob) download(blob, fileName(name, new Date(), "png"));
+    else this.events.notice(say("view.no-picture"), false);
+  }
+}
+
+/** Space, but not as the press of a button. @param {KeyboardEvent} event */
+function isTalk({ code, target, ctrlKey, altKey, metaKey, shiftKey }) {
+  return code === "Space" && !(ctrlKey || altKey || metaKey || shiftKey) && placeOf(target) === "page";
+}
+
+/** @param {EventTarget | null} target @returns {import("../keys.js").Place} */
+function placeOf(target) {
+  if (!(target instanceof Element)) return "page";
+  if (target.closest("input:not([type=checkbox]), select, textarea, dialog, #chat, [popover]")) return "text";
+  return target.closest("button, a") ? "control" : "page";
+}
+
+/** @param {HTMLVideoElement} video @param {number} turns @returns {Promise<Blob | null>} */
+async function pictureOf(video, turns) {
+  const { videoWidth: width, videoHeight: height } = video;
+  const canvas = document.createElement("canvas");
+  const isUpright = turns % 2 === 0;
+  Object.assign(canvas, isUpright ? { width, height } : { width: height, height: width });
+  const context = canvas.getContext("2d");
+  if (!context || width === 0) return null;
+  context.translate(canvas.width / 2, canvas.height / 2);
+  context.rotate((turns * Math.PI) / 2);
+  context.drawImage(video, -width / 2, -height / 2);
+  return new Promise((done) => canvas.toBlob(done, "image/png"));
+}
