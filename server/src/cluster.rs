@@ -8,8 +8,11 @@
 pub mod bytes;
 pub mod client;
 mod driver;
+mod everywhere;
 pub mod link;
 pub mod node;
+#[cfg(test)]
+mod script_tests;
 #[cfg(test)]
 mod sim;
 mod stand_in;
@@ -233,10 +236,11 @@ impl Cluster {
                 }
             }
             Plan::Ask { from, to, is_exclusive } => {
+                let body = question(presence, request)?;
                 if is_exclusive {
                     app.switchboard.handle(*conn, Event::Asks);
                 }
-                Wish::Call(Ask { from, to, is_exclusive, body: question(presence, request)? })
+                Wish::Call(Ask { from, to, is_exclusive, body })
             }
             Plan::Join(room, uid) => {
                 let dialect = app.switchboard.dialect(*conn).unwrap_or(Dialect::Text);

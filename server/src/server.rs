@@ -14,6 +14,7 @@ use futures_util::{
     future::{Fuse, FusedFuture, select_all},
     pin_mut, select_biased,
 };
+use hyper::{Request, body::Incoming};
 use sd_notify::NotifyState;
 use tracing::{debug, info, warn};
 
@@ -258,7 +259,7 @@ fn start_admin(address: SocketAddr, app: Arc<App>) -> Result<SocketAddr, StartEr
             let app = app.clone();
             runtime::spawn(async move {
                 let timeout = app.settings().limits.hello_timeout;
-                let answer = async |request| admin::answer(&app, &request);
+                let answer = async |request: Request<Incoming>| admin::answer(&app, &request.map(drop)).await;
                 http::serve(
                     Connected::plain(Fair::new(stream, app.lanes.clone())),
                     ConnId(0),

@@ -138,6 +138,11 @@ impl Switchboard {
         self.lock().hub.name(conn)
     }
 
+    /// Whether a stand-in's peer gets the id after its call, see [`Hub::take_return`].
+    pub fn take_return(&self, conn: ConnId) -> bool {
+        self.lock().hub.take_return(conn)
+    }
+
     /// The most members of a room.
     pub fn max_members(&self) -> usize {
         self.lock().hub.max_members()

@@ -20,7 +20,8 @@ use super::{
 };
 use crate::runtime;
 
-const SCRIPT: &str = include_str!("script.lua");
+/// What a node does in Redis.
+pub(super) const SCRIPT: &str = include_str!("script.lua");
 
 /// The oldest Redis that has what the script needs: ACL users came with it.
 const OLDEST: u32 = 6;
@@ -169,22 +170,30 @@ impl From<RedisError> for Failure {
 
 /// Connects to the server of this URL, and subscribes the inbox of a node's life.
 pub(super) async fn connect(url: String, settings: &Settings, node: NodeId) -> Result<Session, Failure> {
-    let url = match url.strip_prefix(SENTINEL) {
-        Some(rest) => master(rest, settings).await?,
-        None => url,
+    let (mut commands, client) = commands(&url, settings).await?;
+    let digest: String = redis::cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query_async(&mut commands).await?;
+    let subscribing = subscribe(&client, settings, node);
+    let late = || Failure("Redis does not answer the subscription in time".into());
+    let subscription = runtime::timeout(settings.lease, subscribing).await.ok_or_else(late)??;
+    Ok(Session { commands, subscription, digest: digest.into() })
+}
+
+/// Connects for commands to the server of this URL.
+pub(super) async fn commands(
+    url: &str,
+    settings: &Settings,
+) -> Result<(MultiplexedConnection, Client), Failure> {
+    let client = match url.strip_prefix(SENTINEL) {
+        Some(rest) => client(&master(rest, settings).await?, settings)?,
+        None => client(url, settings)?,
     };
-    let client = client(&url, settings)?;
     // A slow Redis is better than none. The lease decides.
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(settings.lease))
         .set_response_timeout(Some(settings.lease.saturating_mul(2)));
     let mut commands = client.get_multiplexed_async_connection_with_config(&config).await?;
     check_server(&mut commands).await?;
-    let digest: String = redis::cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query_async(&mut commands).await?;
-    let subscribing = subscribe(&client, settings, node);
-    let late = || Failure("Redis does not answer the subscription in time".into());
-    let subscription = runtime::timeout(settings.lease, subscribing).await.ok_or_else(late)??;
-    Ok(Session { commands, subscription, digest: digest.into() })
+    Ok((commands, client))
 }
 
 fn client(url: &str, settings: &Settings) -> Result<Client, Failure> {

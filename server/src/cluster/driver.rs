@@ -110,6 +110,7 @@ impl Driver {
     fn poll<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
         self.cluster.waker.register(cx.waker());
         for _ in 0..ROUNDS {
+            self.with_node(Node::look);
             let mut is_busy = self.poll_alarm(cx);
             is_busy |= self.take_inputs();
             is_busy |= self.poll_inbox(cx);
@@ -316,6 +317,14 @@ impl Driver {
             }
             Output::Replace(uid, conn) => switchboard.replace(&uid, conn),
             Output::Probe(conn) => switchboard.probe(conn),
+            Output::Kick(uid, conn) => {
+                if switchboard.holder(&uid) == Some(conn) {
+                    switchboard.disconnect(uid.as_str());
+                }
+            }
+            Output::Close(room) => {
+                switchboard.close_room(room.as_str());
+            }
             Output::Joined(room, member) => {
                 switchboard.far(|hub, effects| hub.join_far(&room, far(member), effects));
             }
@@ -335,7 +344,7 @@ impl Driver {
                 switchboard.far(|hub, effects| hub.lose_far(Some(&node), effects));
             }
             Output::Alone => {
-                warn!("this node was without Redis for too long: it goes on alone until it is back");
+                warn!("the lease of this node is over: what it shared with other nodes has ended");
                 switchboard.far(|hub, effects| hub.lose_far(None, effects));
             }
             Output::Again(node) => {
@@ -441,7 +450,9 @@ impl Driver {
         let Pending { conn, request, settled, .. } = pending;
         let (to, from, returns_as) = match &request {
             Request::Call { to, from, .. } => (to.clone(), from.clone(), None),
-            Request::Meet { uid, .. } => (uid.clone(), None, None),
+            Request::Meet { uid, card, .. } => {
+                (uid.clone(), None, begun.returns.then(|| Box::new(card.clone())))
+            }
             _ => return self.node.end(&shared),
         };
         let (_, key) = request.about();
@@ -494,7 +505,8 @@ impl Driver {
         app.switchboard.handle(stand_in.conn(), Event::Asked { request, frame: None });
         let answer = match stand_in.first() {
             First::Called(call) => {
-                let begun = Begun { dialect: call.dialect, is_asked: call.is_asked };
+                let returns = app.switchboard.take_return(stand_in.conn());
+                let begun = Begun { dialect: call.dialect, is_asked: call.is_asked, returns };
                 self.node.answer(&shared, true, begun.encode());
                 return self.serve(shared, stand_in);
             }

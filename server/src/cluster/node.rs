@@ -28,6 +28,9 @@ pub type Time = Duration;
 /// How long an answer of another node may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a peer may take to arrive here before the node that it left has freed its uid.
+const MOMENT: Duration = Duration::from_millis(50);
+
 /// The most members in one command.
 const SYNC: usize = 500;
 
@@ -144,6 +147,10 @@ pub enum Output {
     Replace(PeerId, ConnId),
     /// Ping a peer.
     Probe(ConnId),
+    /// An operator closes this connection.
+    Kick(PeerId, ConnId),
+    /// An operator closes the members of a room.
+    Close(RoomId),
     /// A peer elsewhere joined.
     Joined(RoomId, Member),
     /// A peer elsewhere left.
@@ -194,6 +201,8 @@ struct Waiting {
     /// The question to another node.
     asked: Option<Shared>,
     since: Time,
+    /// Another node had the uid, and may be about to free it.
+    is_second: bool,
 }
 
 /// See the module's description.
@@ -220,8 +229,8 @@ pub struct Node {
     is_quitting: bool,
     held: BTreeMap<PeerId, Held>,
     waiting: BTreeMap<Ticket, Waiting>,
-    /// Wishes that wait for `claim`.
-    later: Vec<Ticket>,
+    /// Wishes that wait for a time.
+    later: Vec<(Time, Ticket)>,
     calls: BTreeSet<Shared>,
     last_call: u64,
     links: Links,
@@ -387,10 +396,17 @@ impl Node {
                     out.push(Output::Probe(conn));
                 }
             }
+            Event::Kick(uid, conn) => out.push(Output::Kick(uid, conn)),
+            Event::Close(room) => out.push(Output::Close(room)),
             Event::Died(node) if node == self.me => self.start_over(now, out),
             Event::Died(node) => self.died(&node, out),
             Event::Batch(batch) => self.on_batch(batch, out),
         }
+    }
+
+    /// Before anything is sent: the process may have stood still.
+    pub fn look(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.check(now, out);
     }
 
     /// Time passes.
@@ -417,7 +433,7 @@ impl Node {
     }
 
     fn tick_inside(&mut self, now: Time, out: &mut Vec<Output>) {
-        if self.renew <= now && !self.is_renewing() {
+        if self.renew <= now && !self.is_renewing() && !self.is_quitting {
             self.renew = now + self.interval();
             self.queue.push_front((Command::Renew, None));
         }
@@ -428,9 +444,10 @@ impl Node {
             self.sweep = None;
             self.sync(true);
         }
-        if self.claim <= now {
-            for ticket in std::mem::take(&mut self.later) {
-                self.pursue(now, ticket, out);
+        for (at, ticket) in std::mem::take(&mut self.later) {
+            match at <= now {
+                true => self.pursue(now, ticket),
+                false => self.later.push((at, ticket)),
             }
         }
     }
@@ -450,17 +467,19 @@ impl Node {
             out.extend([Output::Probe(held.conn), Output::Deny(ticket, Denial::Taken)]);
             return;
         }
-        self.waiting.insert(ticket, Waiting { wish, asked: None, since: now });
+        self.waiting.insert(ticket, Waiting { wish, asked: None, since: now, is_second: false });
         if self.is_quitting || self.valid.is_none_or(|until| until <= now) {
             return self.settle_without_store(out);
         }
-        self.pursue(now, ticket, out);
+        self.pursue(now, ticket);
     }
 
-    fn pursue(&mut self, now: Time, ticket: Ticket, _out: &mut Vec<Output>) {
+    fn pursue(&mut self, now: Time, ticket: Ticket) {
         let Some(waiting) = self.waiting.get(&ticket) else { return };
         let command = match waiting.wish.clone() {
-            Wish::Register { .. } | Wish::Meet { .. } if now < self.claim => return self.later.push(ticket),
+            Wish::Register { .. } | Wish::Meet { .. } if now < self.claim => {
+                return self.later.push((self.claim, ticket));
+            }
             Wish::Register { uid, conn, identity } => Command::Claim { uid, conn, identity, again: false },
             Wish::Meet { ask, conn, identity } => {
                 Command::Claim { uid: ask.to, conn, identity, again: false }
@@ -755,6 +774,13 @@ impl Node {
             }
             (Some((ticket, Waiting { wish: Wish::Meet { .. }, .. })), Reply::Taken(node)) => {
                 self.ask(now, ticket, node, out);
+            }
+            // Its peer may have left, and come here: then it is free in a moment.
+            (Some((ticket, Waiting { is_second: false, .. })), Reply::Taken(node)) if node != self.me => {
+                if let Some(waiting) = self.waiting.get_mut(&ticket) {
+                    waiting.is_second = true;
+                }
+                self.later.push((now + MOMENT, ticket));
             }
             (Some((ticket, _)), _) => self.deny(Some(ticket), Denial::Taken, out),
             (None, _) => {}

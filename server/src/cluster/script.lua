@@ -200,6 +200,19 @@ function commands.sync(room, whole, ...)
   return {'done'}
 end
 
+-- For operators: the peer's node, or all nodes of the room, close connections.
+function commands.kick(uid)
+  local node, conn = unpack(redis.call('HMGET', P .. 'peer:' .. uid, 'n', 'c'))
+  if not node or not is_alive(node) then return {'nowhere'} end
+  tell(node, 'kick', uid, conn)
+  return {'done'}
+end
+
+function commands.close(room)
+  for _, node in ipairs(nodes_of(room)) do tell(node, 'close', room) end
+  return {'members', tostring(redis.call('HLEN', P .. 'room:' .. room))}
+end
+
 function commands.quit()
   if is_alive(me) then redis.call('DEL', P .. 'lease:' .. name) end
   return {'done'}

@@ -447,8 +447,13 @@ impl World {
             Output::Members(room, members, whole) => host.set_members(&room, members, whole),
             Output::Gone(node) => host.remove_members(|it| *it == node),
             Output::Alone => host.remove_members(|_| true),
-            Output::Again(_) | Output::Probe(_) | Output::Room(..) | Output::Entered | Output::Trouble(_) => {
-            }
+            Output::Again(_)
+            | Output::Probe(_)
+            | Output::Kick(..)
+            | Output::Close(_)
+            | Output::Room(..)
+            | Output::Entered
+            | Output::Trouble(_) => {}
             Output::Reconnect => host.wants_reconnect = true,
         }
     }

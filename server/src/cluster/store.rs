@@ -180,6 +180,10 @@ pub enum Event {
     Probe(PeerId, ConnId),
     /// A life is over.
     Died(NodeId),
+    /// An operator closes this connection.
+    Kick(PeerId, ConnId),
+    /// An operator closes the members of a room.
+    Close(RoomId),
     /// Messages of another node.
     Batch(Batch),
 }

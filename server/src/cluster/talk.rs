@@ -167,6 +167,8 @@ pub struct Begun {
     pub dialect: Dialect,
     /// Whether the caller has to offer now.
     pub is_asked: bool,
+    /// Whether the caller has the id after the call, if the callee leaves first.
+    pub returns: bool,
 }
 
 impl Begun {
@@ -175,13 +177,15 @@ impl Begun {
         let mut to = Writer::default();
         to.text(self.dialect.name());
         to.number(self.is_asked.into());
+        to.number(self.returns.into());
         to.done()
     }
 
     /// From bytes.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut from = Reader::new(bytes);
-        Some(Self { dialect: dialect(from.text()?)?, is_asked: from.number()? == 1 })
+        let dialect = dialect(from.text()?)?;
+        Some(Self { dialect, is_asked: from.number()? == 1, returns: from.number()? == 1 })
     }
 }
 
@@ -302,7 +306,7 @@ mod tests {
         ] {
             assert_eq!(Answer::decode(&answer.encode()), Some(answer));
         }
-        let begun = Begun { dialect: Dialect::Whip, is_asked: true };
+        let begun = Begun { dialect: Dialect::Whip, is_asked: true, returns: false };
         assert_eq!(Begun::decode(&begun.encode()), Some(begun));
         let text = r#"{"ice":{"candidate":"a","sdpMLineIndex":0}}"#;
         let signal = Payload::new(Dialect::Rooms, "frame".into(), Signal::parse(text).unwrap());

@@ -176,6 +176,8 @@ fn script_event(secret: &Secret, text: &str) -> Option<Event> {
         "taken" => Event::TakenOver(peer(next()?)?, conn(next()?)?),
         "probe" => Event::Probe(peer(next()?)?, conn(next()?)?),
         "died" => Event::Died(NodeId::parse(next()?)?),
+        "kick" => Event::Kick(peer(next()?)?, conn(next()?)?),
+        "close" => Event::Close(room(next()?)?),
         _ => return None,
     })
 }

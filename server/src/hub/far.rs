@@ -151,6 +151,12 @@ impl Hub {
         Some(self.connections.get(&conn)?.name(conn))
     }
 
+    /// Whether a stand-in would get the id after its call. Its peer gets it instead, on its own node.
+    pub fn take_return(&mut self, conn: ConnId) -> bool {
+        let leg = self.connections.get_mut(&conn).and_then(|connection| connection.calls.values_mut().next());
+        leg.is_some_and(|leg| leg.returns_as.take().is_some())
+    }
+
     /// The most members of a room.
     pub fn max_members(&self) -> usize {
         self.rules.max_members

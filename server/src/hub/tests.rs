@@ -165,6 +165,7 @@ fn closed(conn: ConnId, reason: CloseReason) -> Effect {
     Effect::Close(conn, reason)
 }
 
+mod far;
 mod meeting;
 
 mod greeting {
