@@ -65,7 +65,7 @@ impl Redis {
         String::from_utf8_lossy(&output.stdout).trim().into()
     }
 
-    /// Starts a server that is a node of the cluster on this Redis, with a lease of a second.
+    /// Starts a server that is a node of the cluster on this Redis, by default with a lease of two seconds.
     #[track_caller]
     pub fn node(&self, name: &str, flags: &[&str]) -> Server {
         Self::node_at(&self.url(), name, flags)
@@ -74,8 +74,9 @@ impl Redis {
     /// The same, with this URL of Redis.
     #[track_caller]
     pub fn node_at(url: &str, name: &str, flags: &[&str]) -> Server {
-        let own = ["--disable-ssl", "--redis", url, "--node-name", name, "--node-lease", "1"];
-        Server::start_on(0, &[&own, flags].concat())
+        let own = ["--disable-ssl", "--redis", url, "--node-name", name];
+        let lease = if flags.contains(&"--node-lease") { &[][..] } else { &["--node-lease", "2"] };
+        Server::start_on(0, &[&own, lease, flags].concat())
     }
 }
 

@@ -52,6 +52,8 @@ impl Server {
 
     fn start_pair(flags: &[&str]) -> Self {
         let redis = Redis::start(&[]);
+        // These tests are not about the lease, also on a busy machine.
+        let flags = &[&["--node-lease", "60"], flags].concat();
         let mut server = redis.node("one", flags);
         let twin = Twin { server: redis.node("two", flags), turns: AtomicUsize::new(0), _redis: redis };
         server.twin = Some(Box::new(twin));

@@ -417,7 +417,7 @@ impl Node {
                 self.phase = Phase::Entering;
                 self.queue.push_front((Command::Enter { before: self.before.clone() }, None));
             }
-            Phase::Inside => self.tick_inside(now, out),
+            Phase::Inside => self.tick_inside(now),
             _ => {}
         }
         if !self.is_inside(now) && self.valid.is_none_or(|until| until <= now) {
@@ -432,7 +432,7 @@ impl Node {
         }
     }
 
-    fn tick_inside(&mut self, now: Time, out: &mut Vec<Output>) {
+    fn tick_inside(&mut self, now: Time) {
         if self.renew <= now && !self.is_renewing() && !self.is_quitting {
             self.renew = now + self.interval();
             self.queue.push_front((Command::Renew, None));

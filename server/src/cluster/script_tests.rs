@@ -59,7 +59,7 @@ fn own(number: u8) -> Own {
 
 fn commands() -> impl Strategy<Value = (u8, Command)> {
     let room = |number: u8| RoomId::new(&format!("r{}", number % 2)).unwrap();
-    let identity = |number: u8| (number % 3 > 0).then(|| format!("i{}", number % 3).into());
+    let identity = |number: u8| (!number.is_multiple_of(3)).then(|| format!("i{}", number % 3).into());
     let any = (0..6u8, any::<u8>(), any::<u8>(), any::<bool>());
     any.prop_flat_map(move |(by, one, two, flag)| {
         let (own, conn) = (own(one), ConnId(u64::from(two % 2)));
