@@ -21,19 +21,20 @@ help: ## Show this list
 setup: ## Install missing Debian packages
 	@scripts/setup.sh build
 
-build: setup ## Build server, client and load generator in release mode
-	cargo build --release --locked --package callbin-server --package callbin --package callbin-load
+build: setup ## Build server, media node, client and load generator in release mode
+	cargo build --release --locked --package callbin-server --package callbin-media --package callbin --package callbin-load
 
 install: ## Install the programs that `make build` built in PREFIX (/usr/local); DESTDIR=… for packages
 	install -d "$(DESTDIR)$(PREFIX)/bin"
-	install -m 755 $(BIN)/callbin-server $(BIN)/callbin $(BIN)/callbin-load "$(DESTDIR)$(PREFIX)/bin"
-	@BIN="$(BIN)" scripts/manual.sh "$(DESTDIR)$(PREFIX)/share" callbin-server callbin callbin-load
+	install -m 755 $(BIN)/callbin-server $(BIN)/callbin-media $(BIN)/callbin $(BIN)/callbin-load "$(DESTDIR)$(PREFIX)/bin"
+	@BIN="$(BIN)" scripts/manual.sh "$(DESTDIR)$(PREFIX)/share" callbin-server callbin-media callbin callbin-load
 
-deb: ## Build Debian packages of server and client; MAINTAINER="Name <address>" sets their maintainer
+deb: ## Build Debian packages of server (with media node) and client; MAINTAINER="Name <address>" sets their maintainer
 	@command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
-	cargo build --release --locked --package callbin-server --package callbin
+	cargo build --release --locked --package callbin-server --package callbin-media --package callbin
 	rm -rf target/package
-	@for name in callbin-server callbin; do BIN=target/release scripts/manual.sh target/package/$$name $$name; done
+	@BIN=target/release scripts/manual.sh target/package/callbin-server callbin-server callbin-media
+	@BIN=target/release scripts/manual.sh target/package/callbin callbin
 	cargo deb --package callbin-server --no-build --locked $(if $(MAINTAINER),--maintainer "$(MAINTAINER)")
 	cargo deb --package callbin --no-build --locked $(if $(MAINTAINER),--maintainer "$(MAINTAINER)")
 

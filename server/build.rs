@@ -1,4 +1,5 @@
-//! Embeds the page in the binary: its files without comments, and compressed, in a folder whose name changes with them.
+//! Embeds the page in the binary: its files without comments, its modules in one, and all compressed, in a folder whose name
+//! changes with them.
 
 use std::{
     env,
@@ -10,8 +11,13 @@ use std::{
 
 use sha1::{Digest as _, Sha1};
 
+#[path = "src/edge/assets/bundle.rs"]
+mod bundle;
 #[path = "src/edge/assets/strip.rs"]
 mod strip;
+
+/// The module that index.html loads. Those that it imports become one.
+const ENTRY: &str = "start.js";
 
 /// The folder of the sources, which also has their tests and documentation.
 const SOURCE: &str = "../www";
@@ -21,13 +27,14 @@ fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed={SOURCE}");
     let mut files = Vec::new();
     collect(Path::new(SOURCE), "", &mut files)?;
-    files.sort();
+    pack(&mut files).map_err(io::Error::other)?;
     let all = files.iter().fold(Sha1::new(), |hash, (_, content)| hash.chain_update(content));
     let version = tag(all);
     if let Some((_, index)) =
         files.iter().position(|(name, _)| name == "index.html").map(|at| files.remove(at))
     {
-        let index = in_folder(&String::from_utf8_lossy(&index), &version, &files);
+        let index = with_one_sheet(&String::from_utf8_lossy(&index), &mut files);
+        let index = in_folder(&index, &version, &files);
         files.push(("index.html".into(), index.into_bytes()));
     }
     files.sort();
@@ -55,10 +62,49 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<(String, Vec<u8>)>) -> i
     Ok(())
 }
 
+/// Replaces the modules of the page by one, and others that refer to it.
+fn pack(files: &mut Vec<(String, Vec<u8>)>) -> Result<(), String> {
+    let modules = files.iter().filter(|(name, _)| name.ends_with(".js"));
+    let modules =
+        modules.map(|(name, text)| (name.clone(), String::from_utf8_lossy(text).into_owned())).collect();
+    for (name, text) in bundle::bundle(ENTRY, &modules)? {
+        files.retain(|(other, _)| *other != name);
+        files.push((name, text.into_bytes()));
+    }
+    files.sort();
+    Ok(())
+}
+
+/// The page with one style sheet, made of those that it names.
+fn with_one_sheet(page: &str, files: &mut Vec<(String, Vec<u8>)>) -> String {
+    let (mut lines, mut all) = (String::new(), Vec::new());
+    for line in page.lines() {
+        let name = line
+            .trim()
+            .strip_prefix("<link rel=\"stylesheet\" href=\"")
+            .and_then(|rest| rest.strip_suffix("\" />"));
+        let Some((_, sheet)) = name.and_then(|name| files.iter().find(|(other, _)| other == name)) else {
+            lines.push_str(line);
+            lines.push('\n');
+            continue;
+        };
+        if all.is_empty() {
+            lines.push_str("<link rel=\"stylesheet\" href=\"all.css\" />\n");
+        }
+        all.extend_from_slice(sheet);
+    }
+    files.push(("all.css".into(), all));
+    lines
+}
+
 /// The page with the addresses of its files in a folder named after the version, so that they may be cached for ever. Modules
 /// import one another by relative addresses, and stay in that folder.
 fn in_folder(page: &str, version: &str, files: &[(String, Vec<u8>)]) -> String {
-    files.iter().fold(page.to_owned(), |page, (name, _)| {
+    // The browser begins to load the modules before it has seen who imports them.
+    let script = format!("<script type=\"module\" src=\"{ENTRY}\">");
+    let early = format!("<link rel=\"modulepreload\" href=\"{}\" />{script}", bundle::BUNDLE);
+    let page = page.replace(&script, &early);
+    files.iter().fold(page, |page, (name, _)| {
         ["src", "href"].iter().fold(page, |page, attribute| {
             page.replace(&format!("{attribute}=\"{name}\""), &format!("{attribute}=\"v/{version}/{name}\""))
         })

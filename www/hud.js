@@ -1,5 +1,5 @@
 // @ts-check
-// The figures on a picture: how old it is, how it comes, and on which path.
+// The figures on a picture: age, size, rates, losses and path.
 
 import { say } from "./language.js";
 

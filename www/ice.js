@@ -48,6 +48,12 @@ export class IceServers {
     this.ready = this.#update(uid, this.#turn);
   }
 
+  /** Asks no more. */
+  stop() {
+    this.#turn += 1;
+    clearTimeout(this.#timer);
+  }
+
   /** Asks once, and not again before the credentials expire. @param {string} uid */
   async once(uid) {
     this.#turn += 1;

@@ -1,5 +1,5 @@
 // @ts-check
-// What a key press means. No document.
+// Keys and their commands. No document.
 
 /**
  * @typedef {{do: "pin" | "spotlight", tile: number}

@@ -11,7 +11,7 @@ export class Lens {
   y = 0;
   /** Quarter turns clockwise, 0 to 3. */ turns = 0;
 
-  /** What lies under `at` stays there. @param {number} factor @param {{x: number, y: number}} at */
+  /** Zooms around the place `at`. @param {number} factor @param {{x: number, y: number}} at */
   zoomBy(factor, at = { x: 0, y: 0 }) {
     if (!(factor > 0)) return;
     const zoom = Math.min(MOST, Math.max(1, this.zoom * factor));
@@ -51,7 +51,7 @@ export class Lens {
     return `translate(${percent(this.x)}cqw, ${percent(this.y)}cqh) scale(${this.zoom.toFixed(3)}) rotate(${this.turns * 90}deg)`;
   }
 
-  /** The box stays covered. */
+  /** The picture covers the box. */
   #bound() {
     const most = (this.zoom - 1) / 2;
     this.x = Math.min(most, Math.max(-most, this.x));

@@ -1,12 +1,12 @@
 // @ts-check
-// Wires the parts: the server's messages go to the Call; the Call's effects go to socket, peers and page.
+// Wires the parts of the page: calls, devices, and what is visible of them.
 
 import { Again } from "./again.js";
 import { Awake } from "./awake.js";
-import { Call, CALLER } from "./call.js";
-import { isUsable, socketUrl } from "./endpoint.js";
+import { CALLER } from "./call.js";
+import { Calls } from "./calls.js";
+import { isUsable } from "./endpoint.js";
 import { hudRows } from "./hud.js";
-import { IceServers } from "./ice.js";
 import { say } from "./language.js";
 import { Speakers } from "./levels.js";
 import { Media } from "./media.js";
@@ -17,29 +17,11 @@ import { readParameters } from "./parameters.js";
 import { Peer, openConnections } from "./peer.js";
 import { readQuality } from "./quality.js";
 import { HIDDEN_MS, Saver } from "./saver.js";
-import { Socket } from "./socket.js";
+import { Session } from "./session.js";
 import { MutedTalk, PushToTalk } from "./talk.js";
 import { deviceText, isGood, lamp, noticeText, shown, statusText, topicOf } from "./texts.js";
-import { subprotocols } from "./token.js";
 import { Ui } from "./ui.js";
-import { askWhy } from "./why.js";
 
-/** How long, after we rejoined, members that lost the server with us may take to come back. */
-const SETTLE_MS = 15_000;
-/** Deadline for the server's answer to a call or a join: it delays a request by 10 s at most, and a webhook has 5 s. */
-const ANSWER_MS = 20_000;
-/** How long a call rings before it is declined. A caller waits longer (peer.js, and `callbin call`). */
-const RING_MS = 30_000;
-/** How long after a loss our own old connection may still hold the uid: until the server has noticed its death. */
-const UID_MS = 60_000;
-/** How long the server and the peer may take for each step when a call is resumed. */
-const RESUME_MS = 10_000;
-/** When we look for packets of a peer whose session the server has ended: those under way have arrived. A peer without media
- * sends only checks of the path, every 4 to 6 s (RFC 7675, section 5.1). */
-const LISTEN_FROM_MS = 500;
-const LISTEN_MS = 2500;
-const LISTEN_QUIET_MS = 6500;
-const LISTEN_STEP_MS = 250;
 /** How long an accepted call waits for the camera: the browser may ask the user first. */
 const CAMERA_MS = 15_000;
 /** Notices that a peer is not there. @type {import("./call.js").NoticeCode[]} */
@@ -50,12 +32,20 @@ const LEVELS_MS = 200;
 const parameters = readParameters(new URL(location.href), history);
 
 class App {
-  call = new Call(parameters.id, parameters);
-  /** @type {Map<string, Peer>} */ peers = new Map();
+  calls = new Calls(parameters, {
+    changed: () => this.#render(),
+    addPeer: (uid, offers) => this.#addPeer(uid, offers),
+    removePeer: (uid) => this.#removePeer(uid),
+    registered: () => this.#registered(),
+    notice: (code, subject) => this.#notice(code, subject),
+  });
+  call = this.calls.call;
+  peers = this.calls.peers;
   speakers = new Speakers();
   /** How many peers share the camera. */ shares = 0;
   showsStats = parameters.figures;
   awake = new Awake();
+  session = new Session((action) => this.#press(action));
   saver = new Saver(parameters.saves);
   /** @type {string | null} The peer that this page watches: it is called again when it is gone. */ watched = null;
   again = new Again();
@@ -74,12 +64,6 @@ class App {
       this.asking = false;
       this.#mediaChanged();
     });
-    this.ice = new IceServers({ url: parameters.server, token: parameters.token, extra: parameters.iceServers, relay: parameters.relay });
-    this.socket = new Socket(socketUrl(parameters.server), subprotocols(parameters.token), {
-      opened: () => this.do({ type: "opened" }),
-      text: (text) => this.do({ type: "text", text }),
-      closed: (code, reason) => this.do({ type: "closed", code, reason, flows: this.#partner()?.flows, heals: this.#partner()?.heals }),
-    });
     this.ui = new Ui(parameters, {
       renamed: (id) => this.#rename(id),
       join: (room) => this.#join(room),
@@ -95,9 +79,11 @@ class App {
       viewed: () => this.#viewed(),
       improve: (quality) => void this.#improve(quality),
       talk: (on) => this.#talk(on),
+      useKeys: (used) => remember("keys", used ? "on" : "off"),
     }, { quality, shares: Outgoing.isPossible && !parameters.watches });
     this.operators = new Operators(this.ui.panel, (uid) => this.#nameOf(uid));
     if (parameters.watches) this.ui.watch();
+    this.ui.viewing.usesKeys = recall("keys") !== "off";
     this.ui.controls.setOpen("stats", this.showsStats);
     this.ui.lobby.setNameError("");
     this.#mediaChanged();
@@ -108,8 +94,8 @@ class App {
       this.#updatePictures();
     }, LEVELS_MS);
     document.addEventListener("visibilitychange", () => this.#visibility());
-    addEventListener("online", () => this.socket.hurry());
-    addEventListener("pagehide", () => this.#leave());
+    addEventListener("online", () => this.calls.socket.hurry());
+    addEventListener("pagehide", () => this.calls.leave());
     this.#start();
   }
 
@@ -122,12 +108,6 @@ class App {
     if (room && join) this.#join(room);
     else if (peer) this.#callPeer(peer, remoteOfferer);
     else if (!room) this.do({ type: "register" });
-  }
-
-  /** The page goes. A partner that can resume the call takes only the end of DTLS for a hangup. */
-  #leave() {
-    this.#partner()?.close();
-    this.socket.close();
   }
 
   /** @param {string} id */
@@ -167,84 +147,14 @@ class App {
     this.do({ type: "accept", ring });
   }
 
-  /** Finds out whether the partner still sends. @param {string} uid @param {number} step */
-  async #listen(uid, step) {
-    const received = async () => (await this.peers.get(uid)?.received()) ?? 0;
-    const pause = (/** @type {number} */ ms) => new Promise((done) => setTimeout(done, ms));
-    const until = performance.now() + LISTEN_FROM_MS + (this.peers.get(uid)?.receivesMedia ? LISTEN_MS : LISTEN_QUIET_MS);
-    await pause(LISTEN_FROM_MS);
-    const before = await received();
-    let lives = false;
-    while (!lives && performance.now() < until) {
-      await pause(LISTEN_STEP_MS);
-      lives = (await received()) > before;
-    }
-    this.do({ type: "listened", step, lives });
-  }
-
-  async #askWhy() {
-    const { server: url, token } = parameters;
-    const { id } = this.call;
-    const why = isUsable(url, location.protocol) ? await askWhy({ url, token, uid: id }) : "bad-address";
-    this.do({ type: "explained", id, why });
-  }
-
   /** @param {import("./call.js").Event} event */
   do(event) {
-    for (const effect of this.call.handle(event)) this.#run(effect);
-    this.#render();
+    this.calls.do(event);
   }
 
-  /** @param {import("./call.js").Effect} effect */
-  #run(effect) {
-    switch (effect.do) {
-      case "send":
-        return this.socket.send(effect.text);
-      case "connect":
-        return this.socket.connect();
-      case "connect-later":
-        return this.socket.connectLater(effect.leastMs, effect.mostMs);
-      case "stay-away":
-        return this.socket.stayAway();
-      case "ask-why":
-        return void this.#askWhy();
-      case "ring":
-        setTimeout(() => this.do({ type: "ring-over", ring: effect.ring }), RING_MS);
-        return;
-      case "registered":
-        this.ui.lobby.setNameError("");
-        this.ui.clearNotice("server");
-        this.ice.follow(this.call.id); // after a sleep or an absence the credentials may have expired
-        return this.socket.registered();
-      case "succeeded":
-        return this.socket.succeeded();
-      case "close":
-        return this.socket.close();
-      case "add-peer":
-        return this.#addPeer(effect.uid, effect.offers);
-      case "remove-peer":
-        return this.#removePeer(effect.uid);
-      case "signal":
-        return this.peers.get(effect.uid)?.receive(effect.signal);
-      case "heal":
-        return this.peers.get(effect.uid)?.heal();
-      case "settle-later":
-        setTimeout(() => this.do({ type: "settle" }), SETTLE_MS);
-        return;
-      case "expect-answer":
-        setTimeout(() => this.do({ type: "unanswered", attempt: effect.attempt }), ANSWER_MS);
-        return;
-      case "listen":
-        return void this.#listen(effect.uid, effect.step);
-      case "expect-peer":
-        setTimeout(() => this.do({ type: "overdue", step: effect.step }), RESUME_MS);
-        return;
-      case "expect-uid":
-        setTimeout(() => this.do({ type: "uid-overdue", absence: effect.absence }), UID_MS);
-        return;
-      case "notice":
-        return this.#notice(effect.code, ("subject" in effect && effect.subject) || "");
-    }
+  #registered() {
+    this.ui.lobby.setNameError("");
+    this.ui.clearNotice("server");
   }
 
   /** @param {import("./call.js").NoticeCode} code @param {string} subject */
@@ -259,13 +169,14 @@ class App {
   #addPeer(uid, offers) {
     const name = this.#nameOf(uid);
     const rings = uid === this.call.peer && uid !== CALLER;
-    const peer = new Peer(uid, { offers, rings, cameras: parameters.cameras, later: parameters.watches, media: this.outgoing, ice: this.ice }, {
+    const peer = new Peer(uid, { offers, rings, cameras: parameters.cameras, later: parameters.watches, media: this.outgoing, ice: this.calls.ice }, {
       signal: (signal) => this.do({ type: "send-signal", uid, signal }),
       changed: () => this.#peerChanged(peer),
       chat: (text) => this.ui.addChat({ from: name, text }),
       control: (text) => this.operators.hear(peer, text),
     });
     this.peers.set(uid, peer);
+    if (this.call.room) this.ui.announce(say("call.joined", { name }));
     this.#showTiles(peer);
     this.ui.grid.tiles.get(uid)?.setPicture("none", 0);
     peer.receiveVideo(this.saver.receives);
@@ -322,6 +233,7 @@ class App {
   /** @param {string} uid */
   #removePeer(uid) {
     this.operators.remove(uid);
+    if (this.call.room) this.ui.announce(say("call.left", { name: this.#nameOf(uid) }));
     this.peers.get(uid)?.close();
     this.peers.delete(uid);
     this.speakers.remove(uid);
@@ -356,6 +268,8 @@ class App {
     if (!this.ui) return; // still being made
     this.ui.updateMedia(this.outgoing, this.asking);
     this.#tellDevices();
+    const { audio, video } = this.media.slots;
+    this.session.update(audio.on && audio.track !== null, video.track !== null);
     for (const peer of this.peers.values()) void peer.updateTracks();
   }
 
@@ -389,6 +303,7 @@ class App {
     const { audio } = this.media.slots;
     const changes = on ? this.pushToTalk.press(audio.track !== null && !audio.on && this.#stage() !== null) : this.pushToTalk.release();
     if (changes) void this.media.turn("audio", on);
+    return this.pushToTalk.pushes;
   }
 
   /** @param {import("./media.js").Kind} kind @param {string} device */
@@ -454,7 +369,7 @@ class App {
   #render() {
     if (!this.ui) return;
     const { call } = this;
-    const partner = this.#partner();
+    const partner = this.calls.partner;
     // Its session may come back in another state than that of the last change.
     if (partner) this.ui.grid.tiles.get(partner.uid)?.setState(partner, call.isAlone);
     this.ui.setStatus(statusText(call, partner), call.state, lamp(call, partner));
@@ -464,6 +379,7 @@ class App {
     this.ui.showStage(this.#stage());
     this.ui.setAlone(this.#aloneText());
     this.awake.keep(this.#stage() !== null);
+    this.session.show(this.#stage() !== null, !parameters.watches);
     if (!this.#stage()) this.outgoing.stop();
     this.#callAgain();
   }
@@ -472,12 +388,6 @@ class App {
     const { call, peers, watched } = this;
     if (watched !== null) return peers.size === 0 && call.state === "ready" ? say("call.absent", { peer: shown(watched) }) : "";
     return call.state === "in-room" && peers.size === 0 ? say("call.alone") : "";
-  }
-
-  /** The other side of a 1-1 call. */
-  #partner() {
-    const { peer } = this.call;
-    return peer === null ? null : (this.peers.get(peer) ?? null);
   }
 
   /** @param {string} uid */

@@ -96,6 +96,15 @@ export class Media {
     if (!isSo) await this.turn("video", on);
   }
 
+  /** Closes the devices for good. */
+  close() {
+    for (const kind of KINDS) {
+      this.slots[kind].turn += 1;
+      this.#put(kind, null);
+    }
+    this.changed = () => {};
+  }
+
   async #open() {
     const wanted = KINDS.filter((kind) => this.slots[kind].device !== "none");
     const together = wanted.length > 1 && (await this.#both());

@@ -1,5 +1,5 @@
 // @ts-check
-// The controls that a peer declares, and what is sent to it when a user operates them (docs/controls.md). Pure.
+// The controls that a peer declares, and the commands that the user's actions send (docs/controls.md). Pure.
 
 import { shown } from "./texts.js";
 
@@ -19,7 +19,7 @@ import { shown } from "./texts.js";
  * @typedef {number | [number, number]} Value of a joystick: right and up, -1 to 1
  * @typedef {{controls: Control[], blind: boolean}} Declaration `blind`: the peer has no camera that shows what it does
  * @typedef {"live" | "stale" | "held" | "closed"} Hold why nothing is sent: `stale`: there is no live picture; `held`: another operator has
- *   the control; `closed`: the channel is closed. `live`: everything is sent
+ *   the control; `closed`: the channel is closed; `live`: commands are sent
  */
 
 const MAX_CONTROLS = 32;
@@ -29,10 +29,10 @@ const MAX_LABEL = 40;
 export const MAX_MESSAGE = 16_384;
 /** Messages about one control are at least this far apart: the last value counts. */
 export const STEP_MS = 50;
-/** What is held is repeated after this time, so that the peer notices when it ends otherwise. */
+/** The value of a held control is repeated after this time, so that the peer notices a lost connection. */
 const REPEAT_MS = 100;
 
-/** What a peer says on the channel. @typedef {{says: "controls", declaration: Declaration} | {says: "value", id: string, value: number} | {says: "held", by: string, you: boolean} | {says: "free"}} Said */
+/** A message of the peer. @typedef {{says: "controls", declaration: Declaration} | {says: "value", id: string, value: number} | {says: "held", by: string, you: boolean} | {says: "free"}} Said */
 
 /** @param {string} text @returns {Said | null} null if it is none of these */
 export function parseSaid(text) {
@@ -88,7 +88,7 @@ export class Operator {
   #isOpen = true;
   #isLive = false;
   /** @type {Map<string, Value>} Values that are still to be sent. */ #waiting = new Map();
-  /** @type {Map<string, {value: Value, since: number}>} What is held, and when it was sent. */ #held = new Map();
+  /** @type {Map<string, {value: Value, since: number}>} Held controls: value, and time of the last message. */ #held = new Map();
   /** @type {Map<string, number>} */ #sent = new Map();
 
   /** @returns {Hold} */
@@ -144,7 +144,7 @@ export class Operator {
     });
   }
 
-  /** What is not sent at once is not sent at all: later it would surprise. */
+  /** Values that cannot be sent now are dropped: a late command would surprise. */
   #look() {
     if (this.hold !== "live") this.#drop();
   }

@@ -1,5 +1,5 @@
 // @ts-check
-// What we send to each peer: camera and microphone, and a screen that the user shares.
+// The tracks that peers get: camera, microphone, and a screen that the user shares.
 
 import { AUDIO_BITRATE, SCREEN_AUDIO_BITRATE, screenEncoding, videoEncoding } from "./bitrate.js";
 import { screenConstraints } from "./quality.js";
@@ -40,7 +40,7 @@ export class Outgoing {
     return this.media.stream;
   }
 
-  /** What peers get on the m-line of this kind. @param {Kind} kind */
+  /** The track for the m-line of this kind. @param {Kind} kind */
   track(kind) {
     if (kind === "video") return this.isInstead ? this.screen : this.media.track("video");
     this.#mix?.setMicrophone(this.media.track("audio"));

@@ -1,5 +1,5 @@
 // @ts-check
-// The user's choices about picture and sound, and what they mean for the browser.
+// The user's choices about picture and sound, as constraints and encodings.
 
 /**
  * @typedef {object} Quality

@@ -10,7 +10,7 @@
  */
 
 const PIECE_MS = 1000;
-/** Most bytes that may wait for the disk. */
+/** Most bytes that wait for the disk. */
 const MAX_WAITING = 64 << 20;
 
 /** VP8 first: it costs the least to encode. */

@@ -1,13 +1,13 @@
 // @ts-check
 // Data saver: after some time in a hidden page, videos are not received. Pure.
 
-/** A page that is hidden for a shorter time keeps its pictures: to ask for them again takes a moment. */
+/** A page that is hidden for a shorter time keeps receiving: a new request for videos takes a moment. */
 export const HIDDEN_MS = 12_000;
 
 export class Saver {
   #hidden = false;
   #needed = false;
-  /** Counts the times that the page was hidden: each has its own timer. */ #times = 0;
+  /** Counts changes of visibility: each has its own timer. */ #times = 0;
   #saves = false;
 
   /** @param {boolean} enabled */
@@ -21,7 +21,7 @@ export class Saver {
   }
 
   /**
-   * The page is hidden or shown. Returns what to give back to `elapsed` after HIDDEN_MS, or null.
+   * The page is hidden or shown. Returns a number for `elapsed`, to be called with it after HIDDEN_MS, or null.
    * @param {boolean} hidden
    */
   shown(hidden) {

@@ -1,19 +1,19 @@
 // @ts-check
-// Talking: while muted, and as long as a key is held down. Pure.
+// Notices that the user talks while muted, and unmutes as long as a key is down. Pure.
 
-/** A level (RMS) from which somebody talks. */
+/** The lowest level (RMS) of speech. */
 const LOUD = 0.02;
-/** The user talks if so many of the last looks were loud. */
+/** The user talks if LOUD_LOOKS of the last LOOKS levels were at least LOUD. */
 const LOOKS = 10;
 const LOUD_LOOKS = 5;
-/** For so long the user is not told again. */
+/** The shortest time between two notices. */
 const PAUSE_MS = 30_000;
 
 export class MutedTalk {
   /** @type {boolean[]} */ #looks = [];
   #silentUntil = -Infinity;
 
-  /** Returns whether to tell the user now. @param {number} level @param {boolean} muted @param {number} now in ms */
+  /** Returns whether to show the notice now. @param {number} level @param {boolean} muted @param {number} now in ms */
   look(level, muted, now) {
     if (!muted) {
       this.#looks = [];

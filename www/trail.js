@@ -36,7 +36,8 @@ export class Trail {
    */
   why(servers, hasPath) {
     if (hasPath) return { key: "trail.no-encryption" };
-    if (this.#theirs === 0) return { key: "trail.no-remote" };
+    // Without addresses of our own the fault is here.
+    if (this.#theirs === 0 && this.#own.size > 0) return { key: "trail.no-remote" };
     if (this.#own.has("relay")) return { key: "trail.relayed" };
     const relays = servers.map(serverOf).filter((server) => server?.scheme.startsWith("turn"));
     if (relays.length === 0) return { key: servers.length === 0 ? "check.ice.none" : "check.ice.no-turn" };

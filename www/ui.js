@@ -13,7 +13,7 @@ import { QualityChoice } from "./ui/quality.js";
 import { Ring } from "./ui/ring.js";
 import { SoundCheck } from "./ui/soundcheck.js";
 import { Viewing } from "./ui/viewing.js";
-import { ringText } from "./texts.js";
+import { MAX_TEXT, ringText, shown } from "./texts.js";
 
 /**
  * @typedef {import("./media.js").Kind} Kind
@@ -22,7 +22,8 @@ import { ringText } from "./texts.js";
  *   choose: (kind: Kind, device: string) => void,
  *   retry: (uid: string) => void, chat: (text: string) => void,
  *   improve: (quality: import("./quality.js").Quality) => void,
- *   accept: (camera: boolean | null) => void, decline: () => void, viewed: () => void, talk: (on: boolean) => void}} UiEvents `viewed`: a picture is shown
+ *   accept: (camera: boolean | null) => void, decline: () => void, viewed: () => void, talk: (on: boolean) => boolean,
+ *   useKeys: (used: boolean) => void}} UiEvents `viewed`: a picture is shown
  *   elsewhere or recorded, or no longer
  */
 
@@ -59,7 +60,7 @@ export class Ui {
       playBlocked: (video) => this.#playBlocked(video),
       menu: (tile, button) => this.viewing.open(tile, button),
     });
-    this.viewing = new Viewing(this.grid, { press: events.press, notice: (text, good) => this.showNotice(text, good), talk: events.talk, changed: events.viewed });
+    this.viewing = new Viewing(this.grid, { press: events.press, notice: (text, good) => this.showNotice(text, good), talk: events.talk, useKeys: events.useKeys, changed: events.viewed });
     this.controls = new Controls(find("controls", HTMLElement), find("preview-controls", HTMLElement), events.press);
     this.chat = new Chat(find("chat", HTMLElement), { send: events.chat, closed: () => this.showChat(false) });
     this.panel = new Panel(find("panel", HTMLElement));
@@ -183,10 +184,17 @@ export class Ui {
     else if (wasOpen) this.controls.chat.focus();
   }
 
+  /** Tells screen readers what others see. @param {string} text */
+  announce(text) {
+    setText(find("news", HTMLElement), text);
+  }
+
   /** @param {{from: string, text: string, own?: boolean}} message */
   addChat(message) {
     this.chat.add(message);
-    if (this.chat.node.hidden) this.#setUnread(this.#unread + 1);
+    if (!this.chat.node.hidden) return; // the list itself is announced
+    this.#setUnread(this.#unread + 1);
+    this.announce(say("chat.from", { name: message.from, text: shown(message.text, MAX_TEXT) }));
   }
 
   showSettings() {
@@ -197,6 +205,7 @@ export class Ui {
   watch() {
     this.controls.watch();
     this.grid.self.node.hidden = true;
+    find("lobby-devices", HTMLElement).hidden = true;
   }
 
   /** @param {boolean} showsStats */

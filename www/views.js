@@ -5,8 +5,8 @@ import { Picture } from "./picture.js";
 
 /** Most views of one peer: each is a decoder and a tile. */
 const MAX_VIEWS = 8;
-/** Stream ids that browsers generate are no names of cameras. */
-const GENERATED = /^(-|\{?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}?|[A-Za-z0-9]{36})$/i;
+/** Stream ids that browsers and GStreamer generate are no names of cameras. */
+const GENERATED = /^(-|user\d+@host-[0-9a-f]+|\{?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}?|[A-Za-z0-9]{36})$/i;
 
 export class View {
   stream = new MediaStream();
@@ -31,7 +31,7 @@ export class View {
 
 export class Views {
   list = [new View()];
-  /** @type {Set<RTCRtpTransceiver | null>} What we have stopped receiving for a while: its view stays. */ paused = new Set();
+  /** @type {Set<RTCRtpTransceiver | null>} Transceivers that the data saver has paused: their views stay. */ paused = new Set();
 
   get first() {
     return this.list[0];

@@ -52,7 +52,7 @@ export class Wall {
     return this.keys[n - 1] ?? null;
   }
 
-  /** The tile that a key without a number is for. @param {string | null} focused the tile that has the focus */
+  /** The tile for a key without a number. @param {string | null} focused the tile with the focus */
   current(focused) {
     return (focused !== null && this.keys.includes(focused) ? focused : null) ?? this.#pinned ?? this.keys[0] ?? null;
   }

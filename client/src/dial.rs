@@ -45,6 +45,13 @@ pub async fn connect(address: &Address, trust: &tls::Trust) -> Result<Box<dyn St
     connect_from(address, trust).await.map(|(stream, _)| stream)
 }
 
+/// Opens TCP without a proxy or TLS.
+pub async fn direct(address: &Address) -> Result<Box<dyn Stream>, Failure> {
+    let tcp = tcp(address).await.map_err(|error| cannot_connect(address, &error.to_string()).passing())?;
+    let _ = tcp.set_nodelay(true);
+    Ok(Box::new(tcp))
+}
+
 /// Like [`connect`]; also returns our own address of the connection, if it is known.
 pub async fn connect_from(
     address: &Address,

@@ -1,5 +1,7 @@
 //! The header of an RTP packet (RFC 3550, section 5.1) and its extensions (RFC 8285). SRTP does not encrypt them.
 
+use std::ops::Range;
+
 /// Bytes of a packet that are looked at: the header with its extensions.
 pub const LOOK: usize = 96;
 
@@ -15,6 +17,36 @@ pub fn start<'a>(packet: &gst::BufferRef, start: &'a mut [u8; LOOK]) -> &'a [u8]
 pub fn time_and_source(packet: &[u8]) -> Option<(u32, u32)> {
     let [_, _, _, _, time @ .., s0, s1, s2, s3] = packet.get(..12)? else { return None };
     Some((u32::from_be_bytes(time.try_into().ok()?), u32::from_be_bytes([*s0, *s1, *s2, *s3])))
+}
+
+/// Ids and places of the extensions with one-byte heads in a packet, read as GStreamer 1.22 reads them.
+pub fn short_extensions(packet: &[u8]) -> impl Iterator<Item = (u8, Range<usize>)> {
+    let mut places = short_elements(packet).unwrap_or_default();
+    std::iter::from_fn(move || {
+        loop {
+            let head = *packet.get(..places.end)?.get(places.start)?;
+            places.start += 1;
+            match head >> 4 {
+                // Padding, whatever its length says.
+                0 => {}
+                15 => return None,
+                id => {
+                    let content = places.start..places.start + usize::from(head & 0x0f) + 1;
+                    places.start = content.end;
+                    return (content.end <= places.end).then_some((id, content));
+                }
+            }
+        }
+    })
+}
+
+fn short_elements(packet: &[u8]) -> Option<Range<usize>> {
+    let first = *packet.first()?;
+    let at = 12 + usize::from(first & 0x0f) * 4;
+    let [high, low, words_high, words_low] = *packet.get(at..at + 4)? else { return None };
+    let length = usize::from(u16::from_be_bytes([words_high, words_low])) * 4;
+    let has_some = first & 0x10 != 0 && u16::from_be_bytes([high, low]) == ONE_BYTE;
+    has_some.then_some(at + 4..(at + 4 + length).min(packet.len()))
 }
 
 /// The content of the extension `id` of a packet, of which `packet` is the beginning.
@@ -79,6 +111,16 @@ mod tests {
     }
 
     #[test]
+    fn places_of_short_extensions_are_those_that_gstreamer_finds() {
+        let all = |elements: &[u8]| short_extensions(&packet(0xbede, 1, elements)).collect::<Vec<_>>();
+        assert_eq!(all(&[0x32, 1, 2, 3, 0, 0x51, 0xab, 0xcd]), [(3, 21..24), (5, 26..28)]);
+        assert_eq!(all(&[0x02, 0x51, 0xab, 0xcd]), [(5, 22..24)], "padding has no content");
+        assert_eq!(all(&[0xf0, 0x51, 0xab, 0xcd]), [], "15 ends them");
+        assert_eq!(all(&[0x5f, 0, 0, 0]), [], "it is too long");
+        assert!(short_extensions(&packet(0x1000, 0, &[5, 2, 1, 2])).next().is_none());
+    }
+
+    #[test]
     fn reads_time_and_source() {
         assert_eq!(time_and_source(&packet(0xbede, 0, &[])), Some((2, 3)));
         assert_eq!(time_and_source(&[0x80; 11]), None);
@@ -88,6 +130,7 @@ mod tests {
         #[test]
         fn nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..LOOK), id: u8) {
             extension(&bytes, id);
+            assert!(short_extensions(&bytes).all(|(_, range)| range.end <= bytes.len()));
             time_and_source(&bytes);
         }
     }

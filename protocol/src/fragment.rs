@@ -112,6 +112,44 @@ pub fn fold_candidates(sdp: &str, candidates: &[Candidate], is_complete: bool) -
     text
 }
 
+/// The offer with other ICE credentials and without its candidates: it restarts ICE (RFC 8839, section 4.4.1.1.1).
+pub fn with_credentials(sdp: &str, ufrag: &str, pwd: &str) -> String {
+    let mut text = String::with_capacity(sdp.len());
+    for line in sdp.lines().filter(|line| !line.is_empty()) {
+        let _ = match line.split_once(':').map_or(line, |(name, _)| name) {
+            "a=ice-ufrag" => write!(text, "a=ice-ufrag:{ufrag}\r\n"),
+            "a=ice-pwd" => write!(text, "a=ice-pwd:{pwd}\r\n"),
+            "a=candidate" | "a=end-of-candidates" => Ok(()),
+            _ => write!(text, "{line}\r\n"),
+        };
+    }
+    text
+}
+
+/// The lines of a description that a fragment has.
+const OF_FRAGMENT: [&str; 8] = [
+    "a=group",
+    "a=ice-lite",
+    "a=ice-options",
+    "a=mid",
+    "a=ice-ufrag",
+    "a=ice-pwd",
+    "a=candidate",
+    "a=end-of-candidates",
+];
+
+/// The fragment with the ICE credentials and candidates of a description (RFC 9725, section 4.3.3).
+pub fn fragment_of(sdp: &str) -> String {
+    let mut text = String::new();
+    for line in sdp.lines().map(str::trim_end) {
+        let name = line.split_once(':').map_or(line, |(name, _)| name);
+        if line.starts_with("m=") || OF_FRAGMENT.contains(&name) {
+            let _ = write!(text, "{line}\r\n");
+        }
+    }
+    text
+}
+
 fn is_of(candidate: &Candidate, index: usize, mid: Option<&str>) -> bool {
     match (candidate.sdp_m_line_index, candidate.sdp_mid.as_deref()) {
         (Some(own), _) => usize::try_from(own) == Ok(index),
@@ -226,12 +264,33 @@ mod tests {
         assert_eq!(ufrags("a=ice-ufrag:x\r\nm=y\r\na=ice-ufrag:z\r\n").collect::<Vec<_>>(), ["x", "z"]);
     }
 
+    #[test]
+    fn ice_restarts_with_other_credentials_and_no_old_candidates() {
+        let offer = "v=0\r\na=ice-lite\r\nm=audio 9 x 0\r\na=mid:a\r\na=ice-ufrag:old\r\na=ice-pwd:older\r\n\
+            a=rtpmap:0 x\r\na=candidate:1 1 udp\r\na=end-of-candidates\r\n";
+        let restart = with_credentials(offer, "EsAw", "P2uYro0UCOQ4zxjKXaWCBui1");
+        assert_eq!(
+            restart,
+            "v=0\r\na=ice-lite\r\nm=audio 9 x 0\r\na=mid:a\r\na=ice-ufrag:EsAw\r\n\
+            a=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\na=rtpmap:0 x\r\n"
+        );
+        let fragment = fragment_of(offer);
+        assert_eq!(
+            fragment,
+            "a=ice-lite\r\nm=audio 9 x 0\r\na=mid:a\r\na=ice-ufrag:old\r\na=ice-pwd:older\r\na=candidate:1 1 udp\r\n\
+            a=end-of-candidates\r\n"
+        );
+        let read = Fragment::parse(&fragment).unwrap();
+        assert_eq!((read.ufrag.as_deref(), read.candidates.len()), (Some("old"), 2));
+    }
+
     proptest! {
         #[test]
         fn nothing_panics(text in "(a=|m=|candidate:|mid:|\r|\n|[a-z0-9 ]|\\PC)*", index in proptest::option::of(0..3u32)) {
             let candidates = Fragment::parse(&text).map(|fragment| fragment.candidates).unwrap_or_default();
             let candidates: Vec<_> =
                 candidates.into_iter().map(|it| Candidate { sdp_m_line_index: index, ..it }).collect();
+            let _ = (with_credentials(&text, "u", "p"), fragment_of(&text));
             let folded = fold_candidates(&text, &candidates, true);
             prop_assert!(folded.lines().filter(|line| line.starts_with("m=")).count() == text.lines().filter(|line| line.starts_with("m=")).count());
         }

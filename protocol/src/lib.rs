@@ -4,7 +4,8 @@
 //! server; [`Signal`] is a message between two peers. Each has `parse` and `Display`, and a parsed message prints as a
 //! frame that parses the same. docs/protocols/text.md describes the format on the wire.
 //!
-//! [`rooms`], [`action`] and [`antmedia`] are the frames of other protocols that the server speaks.
+//! [`rooms`], [`action`], [`antmedia`] and [`webrtcsink`] are the frames of other protocols that the server speaks, [`node`]
+//! those between the server and a media node.
 
 pub mod action;
 pub mod antmedia;
@@ -12,6 +13,7 @@ mod client;
 mod fragment;
 mod ice;
 mod id;
+pub mod node;
 mod printable;
 mod repr;
 pub mod rooms;
@@ -20,7 +22,7 @@ mod signal;
 pub mod webrtcsink;
 
 pub use client::{ClientMessage, ParseError};
-pub use fragment::{Fragment, InvalidFragment, fold_candidates, ufrags};
+pub use fragment::{Fragment, InvalidFragment, fold_candidates, fragment_of, ufrags, with_credentials};
 pub use ice::ice_urls;
 pub use id::{InvalidId, MAX_ID_LEN, MAX_LIST_LEN, PeerId, RoomId, cut_id};
 pub use printable::printable;

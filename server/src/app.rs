@@ -51,6 +51,8 @@ pub struct App {
     pub assets: Assets,
     /// Path of the health check.
     pub health: String,
+    /// The secret of the media node that we start.
+    pub media_secret: Option<String>,
     /// Whether metrics and probes are served at another address.
     pub has_admin_address: bool,
     /// Queues for connections that are new or have more to read than others.
@@ -107,6 +109,7 @@ impl App {
             metrics,
             assets,
             health: "/health".into(),
+            media_secret: None,
             has_admin_address: false,
             lanes: Arc::default(),
             snapshot: Kept::default(),

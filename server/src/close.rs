@@ -68,6 +68,9 @@ pub enum CloseReason {
     /// An HTTP client has sent no request for its call or its registration in time.
     #[error("no request in time")]
     Abandoned,
+    /// A media node has sent no statistics in time.
+    #[error("no statistics in time")]
+    NoStatistics,
     /// The server is shutting down.
     #[error("server is shutting down")]
     GoingAway,
@@ -87,6 +90,7 @@ impl CloseReason {
             Self::SlowReader
             | Self::Unfinished
             | Self::NoPong
+            | Self::NoStatistics
             | Self::Abandoned
             | Self::UidNotAllowed
             | Self::NotJoined

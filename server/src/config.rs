@@ -69,6 +69,10 @@ pub struct Config {
     #[command(flatten)]
     pub deadlines: Deadlines,
 
+    /// Media nodes.
+    #[command(flatten)]
+    pub media: Media,
+
     /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -86,7 +90,7 @@ impl Config {
     /// Options whose values differ from the other configuration's and that are only read at the start.
     pub fn differences_for_a_start(&self, other: &Self) -> Vec<&'static str> {
         let of_each = |config: &Self| {
-            let Self { listen, tls, deadlines, operations, cluster, .. } = config;
+            let Self { listen, tls, deadlines, operations, cluster, media, .. } = config;
             [
                 ("addr", format!("{:?}", listen.addr)),
                 ("port", format!("{:?}", listen.port)),
@@ -105,6 +109,9 @@ impl Config {
                 ("cluster-secret-file", format!("{:?}", cluster.cluster_secret_file)),
                 ("node-lease", format!("{:?}", cluster.node_lease)),
                 ("without-redis", format!("{:?}", cluster.without_redis)),
+                ("media", format!("{:?}", media.media)),
+                ("media-program", format!("{:?}", media.media_program)),
+                ("media-arg", format!("{:?}", media.media_arg)),
                 ("admin-addr", format!("{:?}", operations.admin_addr)),
                 ("log", format!("{:?}", operations.log)),
                 ("log-format", format!("{:?}", operations.log_format)),
@@ -138,7 +145,7 @@ pub struct Listen {
     pub www: Option<PathBuf>,
 
     /// Where a signalling protocol is spoken: NAME=/path, or NAME=off. The names are text, rooms, antmedia, action,
-    /// webrtcsink, rest, whip, whep. Several paths of one protocol add up and replace its default ones.
+    /// webrtcsink, rest, whip, whep, node. Several paths of one protocol add up and replace its default ones.
     #[arg(long, env = "CALLBIN_DIALECT", value_name = "NAME=PATH", value_delimiter = ',')]
     pub dialect: Vec<Setting>,
 
@@ -306,6 +313,35 @@ pub struct Deadlines {
     pub shutdown_timeout: Duration,
 }
 
+/// Media nodes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Media nodes, for streams with many viewers")]
+pub struct Media {
+    /// Start callbin-media beside the server, restart it when it ends, and end it with the server.
+    #[arg(long, env = "CALLBIN_MEDIA")]
+    pub media: bool,
+
+    /// The program to start. [default: callbin-media in the folder of callbin-server]
+    #[arg(long, env = "CALLBIN_MEDIA_PROGRAM", value_name = "FILE", requires = "media")]
+    pub media_program: Option<PathBuf>,
+
+    /// A further argument for the program, for example --media-arg=--public-address=198.51.100.7. Options of the program can
+    /// also be in the environment, as CALLBIN_MEDIA_….
+    #[arg(
+        long,
+        env = "CALLBIN_MEDIA_ARG",
+        value_name = "ARGUMENT",
+        requires = "media",
+        allow_hyphen_values = true
+    )]
+    pub media_arg: Vec<String>,
+
+    /// File with a secret: media nodes of other machines that send it may attach. Without it, they need a token with the
+    /// claim node.
+    #[arg(long, env = "CALLBIN_MEDIA_TOKEN_FILE", value_name = "FILE")]
+    pub media_token_file: Option<PathBuf>,
+}
+
 /// Limits. "Owner" is an address (IPv6: a /64 network, and with higher limits a /56 and a /48), and with tokens also a
 /// subject.
 #[derive(Debug, Clone, Args)]
@@ -363,6 +399,18 @@ pub struct LimitArgs {
     /// Rooms created by one owner.
     #[arg(long, env = "CALLBIN_MAX_ROOMS", default_value_t = 1000, value_name = "N")]
     pub max_rooms: usize,
+
+    /// Streams of media nodes published by one owner.
+    #[arg(long, env = "CALLBIN_MAX_STREAMS", default_value_t = 100, value_name = "N")]
+    pub max_streams: usize,
+
+    /// Streams of media nodes played by one owner; each viewer of a stream counts.
+    #[arg(long, env = "CALLBIN_MAX_VIEWERS", default_value_t = 1000, value_name = "N")]
+    pub max_viewers: usize,
+
+    /// Bits per second of one published stream; the media node's own limit holds, too. A publisher that sends more is ended.
+    #[arg(long, env = "CALLBIN_MAX_STREAM_BITRATE", default_value_t = 20_000_000, value_name = "BITS")]
+    pub max_stream_bitrate: u64,
 
     /// Members of one room; fewer if their names together exceed 1 MiB.
     #[arg(long, env = "CALLBIN_MAX_ROOM_MEMBERS", default_value_t = 500, value_name = "N")]
@@ -469,6 +517,9 @@ impl Config {
             max_rooms: or_none(self.limits.max_rooms),
             max_members: or_none(self.limits.max_room_members),
             max_uid: self.limits.max_uid_length.into(),
+            max_streams: or_none(self.limits.max_streams),
+            max_viewers: or_none(self.limits.max_viewers),
+            max_bitrate: Some(self.limits.max_stream_bitrate).filter(|bits| *bits > 0),
         }
     }
 

@@ -4,6 +4,7 @@
 pub mod action;
 pub mod antmedia;
 pub mod http;
+pub mod node;
 pub mod rest;
 pub mod rooms;
 pub mod routes;
@@ -20,7 +21,9 @@ use percent_encoding::percent_decode_str;
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 use serde_json::Value;
 
-use self::{action::Action, antmedia::Antmedia, rooms::Rooms, text::Text, webrtcsink::Webrtcsink};
+use self::{
+    action::Action, antmedia::Antmedia, node::Node, rooms::Rooms, text::Text, webrtcsink::Webrtcsink,
+};
 use crate::hub::{Notice, Request};
 
 /// The protocols that the server speaks.
@@ -42,11 +45,13 @@ pub enum Dialect {
     Whip,
     /// WHEP.
     Whep,
+    /// The control protocol of media nodes.
+    Node,
 }
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Text,
         Self::Rooms,
         Self::Antmedia,
@@ -55,6 +60,7 @@ impl Dialect {
         Self::Rest,
         Self::Whip,
         Self::Whep,
+        Self::Node,
     ];
 
     /// The name in flags, logs and metrics.
@@ -68,6 +74,7 @@ impl Dialect {
             Self::Rest => "rest",
             Self::Whip => "whip",
             Self::Whep => "whep",
+            Self::Node => "node",
         }
     }
 
@@ -166,6 +173,7 @@ pub fn translator(dialect: Dialect, opening: &Opening) -> Box<dyn Translator> {
         Dialect::Antmedia => Box::new(Antmedia::default()),
         Dialect::Action => Box::new(Action::new(opening)),
         Dialect::Webrtcsink => Box::new(Webrtcsink::new(opening)),
+        Dialect::Node => Box::new(Node::default()),
         Dialect::Text | Dialect::Rest | Dialect::Whip | Dialect::Whep => {
             Box::new(Text::new(opening.wants.caller))
         }

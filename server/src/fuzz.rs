@@ -7,6 +7,7 @@ mod http;
 mod hub;
 #[cfg(test)]
 mod mutate;
+mod node;
 mod rooms;
 mod webrtcsink;
 
@@ -24,6 +25,7 @@ pub use self::{
     edge::{proxy, token, upgrade},
     http::http_dialects,
     hub::hub,
+    node::node,
     rooms::{action, rooms},
     webrtcsink::webrtcsink,
 };
@@ -113,7 +115,7 @@ mod tests {
     fn mutations_of_the_corpus() {
         let number = |name, default| env::var(name).map_or(default, |text| text.parse().unwrap());
         let (time, seed) = (Duration::from_secs(number("FUZZ_SECONDS", 10)), number("FUZZ_SEED", 1));
-        let targets: [(&str, Target); 10] = [
+        let targets: [(&str, Target); 11] = [
             ("protocol", protocol),
             ("antmedia", antmedia),
             ("http_dialects", http_dialects),
@@ -123,6 +125,7 @@ mod tests {
             ("rooms", rooms),
             ("action", action),
             ("webrtcsink", webrtcsink),
+            ("node", node),
             ("hub", hub),
         ];
         for (name, target) in targets {
@@ -187,6 +190,11 @@ mod tests {
     #[test]
     fn corpus_of_webrtcsink() {
         replay("webrtcsink", webrtcsink);
+    }
+
+    #[test]
+    fn corpus_of_node() {
+        replay("node", node);
     }
 
     #[test]

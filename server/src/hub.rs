@@ -14,28 +14,35 @@ mod directory;
 mod far;
 mod feed;
 mod guest;
+mod nodes;
 mod notice;
 mod request;
 mod room;
 mod rooms;
+mod streams;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     net::IpAddr,
     sync::Arc,
 };
 
 use async_tungstenite::tungstenite;
-use callbin_protocol::{PeerId, RoomId};
+use callbin_protocol::{
+    PeerId, RoomId,
+    node::{Limits, Reason, Stats},
+};
 
 pub use self::{
     far::{FarMember, FarMessage, NodeName, Plan},
     guest::guest,
+    nodes::NodeInfo,
     notice::{
         Call, Change, Ended, Found, Incoming, Joined, Listed, Message, Notice, Peers, Presence, Refusal,
         Refused,
     },
-    request::{About, Card, Flow, Key, Payload, Request, Start},
+    request::{About, Card, Flow, Key, NodeRequest, Only, Payload, Request, Start, Use},
+    streams::StreamInfo,
 };
 use crate::{
     access::{
@@ -48,6 +55,7 @@ use crate::{
 use directory::Directory;
 use feed::Place;
 use room::{News, Room};
+use streams::{Flight, Stream};
 
 /// The bytes of a message to a whole room that count as one more notice for each member.
 const NOTICE: usize = 1024;
@@ -181,6 +189,45 @@ pub enum Note {
     Refused(PeerId, &'static str),
     /// A registered peer is gone.
     Left(PeerId),
+    /// A media node is attached.
+    Attached {
+        /// Its name.
+        node: Arc<str>,
+        /// What it can carry.
+        limits: Limits,
+    },
+    /// A media node is gone.
+    Detached {
+        /// Its name.
+        node: Arc<str>,
+        /// The publishers that it had.
+        streams: usize,
+        /// The viewers that it had.
+        viewers: usize,
+    },
+    /// A media node has ended the call of a publisher or a viewer.
+    Ended {
+        /// The stream.
+        stream: PeerId,
+        /// The client.
+        client: PeerId,
+        /// Why.
+        reason: Reason,
+        /// The node's explanation.
+        detail: Arc<str>,
+    },
+    /// A stream's media arrive.
+    Live {
+        /// The stream.
+        stream: PeerId,
+    },
+    /// A stream's media no longer arrive.
+    Gone {
+        /// The stream.
+        stream: PeerId,
+        /// Its viewers.
+        viewers: usize,
+    },
 }
 
 /// The hub's state of a connection.
@@ -213,6 +260,33 @@ struct Leg {
     is_caller: bool,
     /// The card to register the id with when the other side ends the call.
     returns_as: Option<Box<Card>>,
+    /// What the caller does with a stream of a media node, which is the callee. `None`: the callee is a peer.
+    media: Option<Use>,
+    /// At the caller: what a media node has not answered.
+    flight: Flight,
+}
+
+/// An attached media node.
+#[derive(Debug, Default)]
+struct Node {
+    name: Arc<str>,
+    limits: Limits,
+    streams: usize,
+    viewers: usize,
+    is_draining: bool,
+    /// The bytes of offers that it has not answered, with their candidates.
+    unanswered: usize,
+    stats: Stats,
+}
+
+impl Node {
+    /// How many of its calls are of this kind.
+    fn of(&mut self, media: Use) -> &mut usize {
+        match media {
+            Use::Publish => &mut self.streams,
+            Use::Play => &mut self.viewers,
+        }
+    }
 }
 
 /// A connection's place in a room.
@@ -263,12 +337,23 @@ impl Connection {
     }
 }
 
-/// The sessions, rooms and watching connections of one owner.
+/// The sessions, rooms, watching connections, published and played streams of one owner.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Usage {
     sessions: usize,
     rooms: usize,
     watchers: usize,
+    streams: usize,
+    viewers: usize,
+}
+
+impl Usage {
+    fn of(&mut self, media: Use) -> &mut usize {
+        match media {
+            Use::Publish => &mut self.streams,
+            Use::Play => &mut self.viewers,
+        }
+    }
 }
 
 /// Limits of sessions, rooms, members and uids.
@@ -282,11 +367,26 @@ pub struct Rules {
     pub max_members: usize,
     /// Length of a uid in bytes.
     pub max_uid: usize,
+    /// Streams published from one address, or by one identity.
+    pub max_streams: usize,
+    /// Streams played from one address, or by one identity.
+    pub max_viewers: usize,
+    /// Bits per second of a published stream. `None`: the node's own limit.
+    pub max_bitrate: Option<u64>,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { max_sessions: usize::MAX, max_rooms: usize::MAX, max_members: usize::MAX, max_uid: usize::MAX }
+        let none = usize::MAX;
+        Self {
+            max_sessions: none,
+            max_rooms: none,
+            max_members: none,
+            max_uid: none,
+            max_streams: none,
+            max_viewers: none,
+            max_bitrate: None,
+        }
     }
 }
 
@@ -297,6 +397,12 @@ pub struct Hub {
     connections: HashMap<ConnId, Connection>,
     uids: HashMap<PeerId, Peer>,
     rooms: HashMap<RoomId, Room>,
+    streams: HashMap<PeerId, Stream>,
+    nodes: BTreeMap<ConnId, Node>,
+    /// Nodes that are gone, with calls that are still to be ended.
+    lost: VecDeque<ConnId>,
+    /// What all nodes have counted.
+    media: Stats,
     /// Rooms with undelivered notices, each of them once.
     news: News,
     /// News about peers, for the connections that watch.
@@ -320,6 +426,12 @@ pub struct Counts {
     pub sessions: usize,
     /// Rooms with at least one member.
     pub rooms: usize,
+    /// Attached media nodes.
+    pub nodes: usize,
+    /// Published streams.
+    pub streams: usize,
+    /// Viewers of streams.
+    pub viewers: usize,
 }
 
 /// The state of a registered peer.
@@ -345,6 +457,8 @@ pub enum Wish {
     Call(PeerId),
     /// Join a room.
     Join(RoomId),
+    /// Publish or play a stream of a media node.
+    Stream(Use, PeerId),
 }
 
 impl Hub {
@@ -410,6 +524,9 @@ impl Hub {
             peers: self.uids.len(),
             sessions: self.sessions,
             rooms: self.rooms.len(),
+            nodes: self.nodes.len(),
+            streams: self.nodes.values().map(|node| node.streams).sum(),
+            viewers: self.nodes.values().map(|node| node.viewers).sum(),
         }
     }
 
@@ -442,7 +559,13 @@ impl Hub {
         let name = || Some(connection.name(conn));
         match request {
             Request::Register { uid, .. } => Some((Wish::Register(uid.clone()), None)),
-            Request::Call { to, from, .. } => Some((Wish::Call(to.clone()), from.clone().or_else(name))),
+            Request::Call { to, from, media, .. } => {
+                let wish = self.wish_for(to, *media).unwrap_or_else(|| Wish::Call(to.clone()));
+                Some((wish, from.clone().or_else(name)))
+            }
+            Request::Meet { uid, card, .. } if let Some(wish) = self.wish_for(uid, card.flow.media()) => {
+                Some((wish, name()))
+            }
             Request::Meet { uid, card, .. } if card.flow == Flow::Awaits || self.uids.contains_key(uid) => {
                 Some((Wish::Call(uid.clone()), name()))
             }
@@ -453,6 +576,11 @@ impl Hub {
             Request::Join(room) if !connection.uids.is_empty() => Some((Wish::Join(room.clone()), name())),
             _ => None,
         }
+    }
+
+    fn wish_for(&self, name: &PeerId, media: Option<Use>) -> Option<Wish> {
+        let media = self.stream_wanted(name, media, None).ok()??;
+        Some(Wish::Stream(media, name.clone()))
     }
 
     /// The cost of a request beyond itself if it were carried out now: the notices it causes and the names in its answer.
@@ -479,8 +607,13 @@ impl Hub {
         }
     }
 
-    /// Delivers news to watchers and notices to members of rooms, at a cost of about `most`. True if more are queued.
+    /// Delivers news to watchers and notices to members of rooms, and ends calls of lost nodes, at a cost of about `most`.
+    /// True if more are queued.
     pub fn pass_on(&mut self, mut most: usize, effects: &mut Vec<Effect>) -> bool {
+        let mut part = if self.lost.is_empty() { 0 } else { most.div_ceil(2) };
+        most -= part;
+        self.end_lost(&mut part, effects);
+        most += part;
         // Half for each, if both have some.
         let kept = if self.news.is_empty() { 0 } else { most.div_ceil(2) };
         most -= kept;
@@ -503,7 +636,7 @@ impl Hub {
 
     /// Whether notices are queued.
     pub fn has_news(&self) -> bool {
-        !self.news.is_empty() || self.directory.has_news()
+        !self.news.is_empty() || self.directory.has_news() || !self.lost.is_empty()
     }
 
     /// The registered peers and the state of each.
@@ -523,7 +656,7 @@ impl Hub {
     /// The caller and the callee of each session.
     pub fn sessions(&self) -> impl Iterator<Item = (&PeerId, &PeerId)> {
         let legs = self.connections.values().flat_map(|connection| connection.calls.values());
-        legs.filter(|leg| leg.is_caller).map(|leg| (&leg.uid, &leg.peer))
+        legs.filter(|leg| leg.is_caller && leg.media.is_none()).map(|leg| (&leg.uid, &leg.peer))
     }
 
     /// The rooms and their members, in the order in which the members joined.
@@ -547,13 +680,18 @@ impl Hub {
         self.connections.iter().filter(|(_, connection)| connection.is_idle()).map(|(conn, _)| *conn)
     }
 
-    /// Any connection together with its session partners or the other members of its room.
+    /// Any connection together with its session partners or the other members of its room. A media node comes last and
+    /// alone: its clients are closed one by one before it.
     pub fn company(&self) -> Option<Vec<ConnId>> {
-        let (conn, connection) = self.connections.iter().next()?;
+        let is_node = |conn: &ConnId| self.nodes.contains_key(conn) || self.lost.contains(conn);
+        let (conn, connection) = match self.connections.iter().find(|(conn, _)| !is_node(conn)) {
+            Some(found) => found,
+            None => return self.connections.keys().next().map(|conn| vec![*conn]),
+        };
         if let Some(seat) = &connection.seat {
             return Some(self.members(seat.room.as_str()));
         }
-        let partners = connection.calls.values().map(|leg| leg.partner);
+        let partners = connection.calls.values().filter(|leg| leg.media.is_none()).map(|leg| leg.partner);
         Some(std::iter::once(*conn).chain(partners).collect())
     }
 
@@ -577,7 +715,9 @@ impl Hub {
         effects: &mut Vec<Effect>,
     ) {
         // The hub has just closed the connection; the frame was already under way.
-        let Some(connection) = self.connections.get(&conn) else { return };
+        let Some(connection) = self.connections.get(&conn).filter(|_| !self.lost.contains(&conn)) else {
+            return;
+        };
         if connection.dialect.is_single() {
             if connection.calls.first_key_value().is_some() {
                 return self.relay_frame(conn, frame, effects);
@@ -607,16 +747,22 @@ impl Hub {
             Request::Retire { uid, key } => {
                 // The id goes first: after the call, it must not be registered again.
                 let _ = self.unregister(conn, &uid, effects);
-                let _ = self.end(conn, &key, effects);
+                let _ = self.end(conn, &key, None, effects);
                 Ok(())
             }
             Request::Find { key, uid } => self.find_peer(conn, key, uid, effects),
-            Request::Call { key, to, from, start } => self.call(conn, &key, to, from, start, None, effects),
+            Request::Call { key, to, from, start, media, only } => match self.stream_wanted(&to, media, only)
+            {
+                Ok(Some(media)) => self.call_stream(conn, &key, to, media, from, start, effects),
+                Ok(None) => self.call(conn, &key, to, from, start, None, effects),
+                Err(refusal) => Err(refusal),
+            },
+            Request::Node(request) => self.node_request(conn, request, effects),
             Request::Meet { key, uid, card, start, only } => {
                 self.meet(conn, &key, (uid, card), start, only, effects)
             }
             Request::Signal { key, payload } => self.signal(conn, &key, payload, effects),
-            Request::End(key) => self.end(conn, &key, effects),
+            Request::End(key) => self.end(conn, &key, None, effects),
             Request::Join(room) => self.join(conn, room, None, effects),
             Request::Leave => self.leave(conn, effects),
             Request::Send { to: Some(to), payload, .. } => match self.addressee(conn, &to) {
@@ -747,6 +893,9 @@ impl Hub {
 
     /// Removes a connection and notifies its partners and its room.
     fn remove(&mut self, conn: ConnId, effects: &mut Vec<Effect>) {
+        if self.lose_node(conn, effects) {
+            return;
+        }
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         let uids = std::mem::take(&mut connection.uids);
         let keys: Vec<Key> = connection.calls.keys().cloned().collect();
@@ -760,7 +909,7 @@ impl Hub {
             effects.push(Effect::Note(conn, Note::Left(uid.clone())));
         }
         for key in keys {
-            let _ = self.end(conn, &key, effects);
+            let _ = self.end(conn, &key, None, effects);
         }
         if let (Some(seat), Some(uid)) = (seat, uids.first()) {
             self.leave_room(conn, &seat, uid, effects);

@@ -19,6 +19,7 @@ pub mod edge;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 pub mod hub;
+mod media;
 pub mod operate;
 pub mod runtime;
 mod server;

@@ -31,7 +31,9 @@ fn conclude(result: Result<(), StartError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ StartError::Certificate(_)) => fail(&error, 1),
-        Err(error @ (StartError::NoPage(_) | StartError::Settings(_))) => fail(&error, 2),
+        Err(error @ (StartError::NoPage(_) | StartError::NoMediaProgram(_) | StartError::Settings(_))) => {
+            fail(&error, 2)
+        }
         Err(error @ StartError::Bind(_)) => fail(&error, 3),
         Err(error @ StartError::System(_)) => fail(&error, 4),
     }

@@ -4,11 +4,14 @@
 //! and no further read after one that has emptied the socket. ARCHITECTURE.md has the figures.
 
 use std::{
+    ffi::OsString,
     future::{Future, pending, poll_fn},
     io,
     net::SocketAddr,
     panic::resume_unwind,
+    path::Path,
     pin::Pin,
+    process::{ExitStatus, Stdio},
     task::{Context, Poll, ready},
     thread,
     time::{Duration, Instant},
@@ -18,8 +21,8 @@ use futures_util::{AsyncRead, AsyncWrite};
 use hyper::rt::{Sleep, Timer};
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
-    net,
+    io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf},
+    net, process,
     runtime::Builder,
     signal::unix::{Signal, SignalKind, signal},
     task::{self, JoinHandle},
@@ -55,6 +58,13 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// Runs a future beside the others.
 pub(crate) fn spawn(future: impl Future<Output = ()> + Send + 'static) {
     task::spawn(future);
+}
+
+/// Runs a future beside the others. The returned one waits for its output.
+pub(crate) fn start<T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+) -> impl Future<Output = T> + Send {
+    output_of(task::spawn(future))
 }
 
 /// Runs blocking code on a thread of its own, so that no task waits for it.
@@ -139,6 +149,56 @@ impl AsyncWrite for TcpStream {
     /// Ends our direction of the connection; the other end may still send.
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// A program that we have started. It is killed when dropped.
+pub(crate) struct Child(process::Child);
+
+impl Child {
+    /// Starts a program with our environment except for these variables. It has its own process group, so that a
+    /// terminal's interrupt reaches us only, and our standard error; its standard output is that, too.
+    pub(crate) fn start(
+        program: &Path,
+        args: &[String],
+        removed: impl IntoIterator<Item = OsString>,
+    ) -> io::Result<Self> {
+        let mut command = process::Command::new(program);
+        command.args(args).stdin(Stdio::piped()).stdout(io::stderr()).process_group(0).kill_on_drop(true);
+        for name in removed {
+            command.env_remove(name);
+        }
+        command.spawn().map(Self)
+    }
+
+    /// The process id, while it runs.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.0.id()
+    }
+
+    /// Writes a line to its standard input.
+    pub(crate) async fn write_line(&mut self, line: &str) -> io::Result<()> {
+        let Some(stdin) = &mut self.0.stdin else { return Ok(()) };
+        stdin.write_all(format!("{line}\n").as_bytes()).await
+    }
+
+    /// Ends its standard input.
+    pub(crate) fn close_input(&mut self) {
+        self.0.stdin = None;
+    }
+
+    /// Waits for its end. Does not end its standard input.
+    pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
+        let stdin = self.0.stdin.take();
+        let status = self.0.wait().await;
+        self.0.stdin = stdin;
+        status
+    }
+
+    /// Kills it and waits for its end.
+    pub(crate) async fn kill(&mut self) -> io::Result<ExitStatus> {
+        self.0.start_kill()?;
+        self.0.wait().await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io::Write,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -27,6 +27,7 @@ use crate::{
     dialect::Dialect,
     edge::{
         assets::Assets,
+        calls::random_token,
         fair::Fair,
         http::{self, KeepAlive},
         listener::{self, BindError, Listener},
@@ -36,6 +37,7 @@ use crate::{
         tls::{Certificate, CertificateError, Files},
     },
     hub::ConnId,
+    media::{self, Contact, Program, Supervisor},
     operate::{
         admin,
         metrics::Metrics,
@@ -65,6 +67,9 @@ pub enum StartError {
     /// The port cannot be used.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The program of `--media` does not exist.
+    #[error("--media: there is no program {0}; --media-program gives another place")]
+    NoMediaProgram(PathBuf),
     /// `--www` names no folder with an `index.html`.
     #[error("--www {0}: no index.html there")]
     NoPage(PathBuf),
@@ -88,6 +93,10 @@ impl Parts {
             Some(dir) if dir.join("index.html").is_file() => Assets::Folder(dir.clone()),
             Some(dir) => return Err(StartError::NoPage(dir.clone())),
         };
+        let media = Program::path(config);
+        if config.media.media && !media::is_there(&media) {
+            return Err(StartError::NoMediaProgram(media));
+        }
         let (settings, cluster) = (Settings::load(config)?, settings::cluster(config)?);
         Ok(Self { certificate, settings, cluster, assets })
     }
@@ -116,10 +125,11 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
         Some(socket) => socket,
         None => listener::bind(&config.listen.addr, config.listen.port)?,
     };
-    let mut doors = vec![Door { listener: Listener::new(socket)?, dialect: None }];
+    let mut doors = vec![Door { listener: Listener::new(socket)?, dialect: None, contact: None }];
+    let media = if config.media.media { Some(MediaDoor::open()?) } else { None };
     for door in &config.listen.listen {
         let listener = Listener::new(listener::listen(door.address)?)?;
-        doors.push(Door { listener, dialect: Some(door.dialect) });
+        doors.push(Door { listener, dialect: Some(door.dialect), contact: None });
     }
     let descriptors = raise_descriptor_limit();
     let metrics = Arc::new(Metrics::default());
@@ -133,6 +143,7 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     app.health.clone_from(&config.listen.health);
     app.has_admin_address = config.operations.admin_addr.is_some();
     app.cluster = cluster.map(|settings| Arc::new(Cluster::new(settings)));
+    app.media_secret = media.as_ref().map(|media| media.token.clone());
     let app = Arc::new(app);
     if let Some(expiry) = certificate.as_ref().and_then(|certificate| certificate.expiry()) {
         app.metrics.set_certificate_expiry(expiry);
@@ -151,6 +162,7 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     let mut signals = Signals::new()?;
     let reloader = Reloader::new(config.clone(), certificate, app.clone(), descriptors);
     announce(&doors, acceptor.is_some(), admin_address)?;
+    let supervisor = media.map(|media| media.serve(&config, app.clone()));
     tell_systemd(NotifyState::Ready);
     let mut server = Server { acceptor, app, doors };
     server.serve(&mut signals, &reloader, config.tls.restart_on_cert_change).await;
@@ -161,6 +173,9 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     drop(doors);
     let left = if drain_timeout.is_zero() { shutdown_timeout } else { shutdown_timeout / 2 };
     shut_down(&app.switchboard, left).await;
+    if let Some(supervisor) = supervisor {
+        supervisor.stop().await;
+    }
     if let Some(cluster) = &app.cluster {
         cluster.quit();
         until(LEAVE, || cluster.has_quit()).await;
@@ -225,7 +240,7 @@ fn tell_systemd(state: NotifyState<'_>) {
 /// Prints the URL of each address for people and scripts, the server's own first, and the admin address, one per line.
 fn announce(doors: &[Door], tls: bool, admin: Option<SocketAddr>) -> std::io::Result<()> {
     let mut lines = String::new();
-    for Door { listener, dialect } in doors {
+    for Door { listener, dialect, .. } in doors {
         let address = listener.address()?;
         let (what, scheme) = dialect.map_or(("listening", "http"), |dialect| (dialect.name(), "ws"));
         let secure = if tls { "s" } else { "" };
@@ -295,6 +310,34 @@ struct Door {
     listener: Listener,
     /// What WebSockets on any path speak. `None`: what the path says.
     dialect: Option<Dialect>,
+    /// Counts its WebSockets, if it is that of our own media node.
+    contact: Option<Arc<Contact>>,
+}
+
+/// The address on the loopback interface where our own media node attaches, without TLS.
+struct MediaDoor {
+    door: Door,
+    address: SocketAddr,
+    token: String,
+}
+
+impl MediaDoor {
+    fn open() -> Result<Self, StartError> {
+        let listener = Listener::new(listener::listen((Ipv4Addr::LOCALHOST, 0).into())?)?;
+        let address = listener.address()?;
+        let token = random_token().ok_or_else(|| std::io::Error::other("no random numbers"))?;
+        let door = Door { listener, dialect: Some(Dialect::Node), contact: None };
+        Ok(Self { door, address, token })
+    }
+
+    /// Accepts connections there, and starts the node.
+    fn serve(self, config: &Config, app: Arc<App>) -> Supervisor {
+        let Self { mut door, address, token } = self;
+        let contact = Arc::new(Contact::default());
+        door.contact = Some(contact.clone());
+        runtime::spawn(async move { match door.accept_all(None, &app).await {} });
+        Supervisor::start(Program::new(config, address, token), contact)
+    }
 }
 
 enum Never {}
@@ -357,12 +400,14 @@ impl Door {
         let dialect = self.dialect;
         loop {
             let (stream, peer) = self.listener.accept(&app.metrics).await;
-            let (app, acceptor) = (app.clone(), acceptor.cloned());
+            let (app, acceptor, contact) = (app.clone(), acceptor.cloned(), self.contact.clone());
             runtime::spawn(async move {
                 // Boxed, so that an idle WebSocket does not keep the memory of the handshakes.
                 let handshake = Box::pin(handshake(stream, peer, dialect, acceptor, app.clone())).await;
                 if let Some((stream, leftover, admission)) = handshake {
+                    contact.as_deref().inspect(|contact| contact.opened());
                     Box::pin(connection::run(stream, leftover, admission, app)).await;
+                    contact.as_deref().inspect(|contact| contact.closed(Instant::now()));
                 }
             });
         }

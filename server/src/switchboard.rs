@@ -14,10 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callbin_protocol::{PeerId, RoomId};
+use callbin_protocol::{PeerId, RoomId, node::Limits};
 use futures_util::task::AtomicWaker;
 use serde_json::{Value, json};
-use tracing::{Level, debug, enabled, info};
+use tracing::{Level, debug, enabled, info, warn};
 
 use crate::{
     access::{Grant, account::Lines, owner::network},
@@ -28,7 +28,9 @@ use crate::{
         outbox::Outbox,
     },
     dialect::Dialect,
-    hub::{ConnId, Counts, Doing, Effect, Event, Hub, Note, Plan, Request, Rules, Wish},
+    hub::{
+        ConnId, Counts, Doing, Effect, Event, Hub, NodeInfo, Note, Plan, Request, Rules, StreamInfo, Wish,
+    },
     operate::{
         logging::short,
         metrics::{Metrics, Snapshot},
@@ -331,6 +333,15 @@ impl Switchboard {
         })
     }
 
+    /// Ends the calls of a stream's publisher and viewers on an operator's request. Returns how many were ended.
+    pub fn end_stream(&self, stream: &str) -> usize {
+        self.change(|state| {
+            let mut ended = 0;
+            state.run(|hub, effects| ended = hub.end_stream(stream, effects));
+            ended
+        })
+    }
+
     /// The registered peers, as JSON for an operator.
     pub fn peers(&self) -> Vec<Value> {
         let state = self.lock();
@@ -363,6 +374,45 @@ impl Switchboard {
         state.hub.rooms().map(describe).collect()
     }
 
+    /// The streams of media nodes, as JSON for an operator.
+    pub fn streams(&self) -> Vec<Value> {
+        let state = self.lock();
+        let describe = |stream: StreamInfo<'_>| {
+            let publisher = stream.publisher.as_ref();
+            let line = publisher.and_then(|(conn, _)| state.connections.get(conn));
+            json!({
+                "stream": stream.stream.as_str(),
+                "node": stream.node,
+                "publisher": publisher.map(|(_, uid)| uid.as_str()),
+                "connection": publisher.map(|(conn, _)| conn.0),
+                "address": line.map(|line| line.address.to_string()),
+                "live": stream.tracks.is_some(),
+                "tracks": stream.tracks.unwrap_or_default(),
+                "viewers": stream.viewers,
+            })
+        };
+        state.hub.streams().map(describe).collect()
+    }
+
+    /// The attached media nodes, as JSON for an operator.
+    pub fn nodes(&self) -> Vec<Value> {
+        let state = self.lock();
+        let describe = |node: NodeInfo<'_>| {
+            let address = state.connections.get(&node.conn).map(|line| line.address.to_string());
+            json!({
+                "node": node.name,
+                "connection": node.conn.0,
+                "address": address,
+                "streams": node.streams,
+                "viewers": node.viewers,
+                "limits": node.limits,
+                "draining": node.is_draining,
+                "stats": node.stats,
+            })
+        };
+        state.hub.nodes().map(describe).collect()
+    }
+
     /// How many connections, peers, sessions and rooms there are.
     pub fn counts(&self) -> Counts {
         self.lock().hub.counts()
@@ -377,6 +427,7 @@ impl Switchboard {
         let (drawn, Bounds { all, .. }) = (self.budget.drawn(), self.budget.bounds());
         Snapshot {
             counts: state.hub.counts(),
+            media: state.hub.media(),
             dialects: state.hub.dialects(),
             queued_bytes,
             longest_queue,
@@ -412,7 +463,12 @@ impl Switchboard {
             Note::Joined { .. } => drop(self.metrics.joins.inc()),
             Note::UidRefused(reason) => self.metrics.count_refusal(reason),
             Note::Refused(_, reason) => self.metrics.count_refusal(reason),
-            Note::Left(_) => {}
+            Note::Left(_)
+            | Note::Attached { .. }
+            | Note::Detached { .. }
+            | Note::Ended { .. }
+            | Note::Live { .. }
+            | Note::Gone { .. } => {}
         }
     }
 
@@ -559,6 +615,23 @@ impl Remark {
             }
             Note::Refused(uid, error) => debug!(conn, address, uid = %short(uid), error, "refused"),
             Note::Left(uid) => info!(conn, address, uid = %short(uid), peers, "left"),
+            Note::Attached { node, limits: Limits { streams, viewers } } => {
+                info!(conn, address, node = %short(node), streams, viewers, "media node attached");
+            }
+            Note::Detached { node, streams: 0, viewers: 0 } => {
+                info!(conn, address, node = %short(node), "media node gone");
+            }
+            Note::Detached { node, streams, viewers } => {
+                warn!(conn, address, node = %short(node), streams, viewers, "media node gone");
+            }
+            Note::Ended { stream, client, reason, detail } => {
+                let (stream, client, reason) = (short(stream), short(client), reason.as_str());
+                info!(conn, %stream, %client, reason, %detail, "ended by the media node");
+            }
+            Note::Live { stream } => info!(conn, stream = %short(stream), "stream is live"),
+            Note::Gone { stream, viewers } => {
+                info!(conn, stream = %short(stream), viewers, "stream is gone");
+            }
         }
     }
 }

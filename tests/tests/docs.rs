@@ -115,6 +115,7 @@ fn flags_in_the_pages_are_those_of_the_programs() {
         ("callbin", &["devices", "--help"]),
         ("callbin", &["record", "--help"]),
         ("callbin", &["publish", "--help"]),
+        ("callbin-media", &["--help"]),
         ("callbin-load", &["--help"]),
         ("callbin-load", &["idle", "--help"]),
     ];

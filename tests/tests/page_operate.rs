@@ -4,7 +4,7 @@ use callbin_tests::{Browser, BrowserOptions, Client, DEADLINE, Engine, Page, Sit
 use serde_json::json;
 use tempfile::TempDir;
 
-/// A robot that writes what it is told into a file for each peer.
+/// A robot that writes all commands into a file.
 fn robot(site: &Site, folder: &TempDir) -> Client {
     let controls = json!({ "controls": [
         { "id": "drive", "type": "joystick", "label": "Drive" },

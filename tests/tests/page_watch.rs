@@ -80,6 +80,13 @@ fn watches(engine: Engine) {
     page.press("Escape");
     assert_eq!(page.eval("callbin.state().enlarged"), serde_json::Value::Null);
 
+    for (key, element) in [("f", "fullscreenElement"), ("p", "pictureInPictureElement")] {
+        for is_on in [true, false] {
+            page.press(key);
+            page.wait_for(element, &format!("(document.{element} !== null) === {is_on}"), DEADLINE);
+        }
+    }
+
     // A recording of the first one plays.
     page.press("1");
     page.press("c");

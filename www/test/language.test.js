@@ -7,7 +7,7 @@ import { noticeText, peerText, ringText } from "../texts.js";
 
 const FOLDER = new URL("../", import.meta.url);
 const read = (name) => readFileSync(new URL(name, FOLDER), "utf8");
-const modules = ["", "ui/", "check/"].flatMap((folder) => readdirSync(new URL(folder, FOLDER)).filter((name) => name.endsWith(".js")).map((name) => folder + name));
+const modules = ["", "ui/", "check/", "embed/"].flatMap((folder) => readdirSync(new URL(folder, FOLDER)).filter((name) => name.endsWith(".js")).map((name) => folder + name));
 const html = read("index.html").replace(/<!--.*?-->/gs, "").replace(/<noscript>.*?<\/noscript>/gs, "");
 const all = Object.fromEntries(await Promise.all(Object.entries(LANGUAGES).map(async ([name, load]) => [name, await load()])));
 const { en } = all;

@@ -13,7 +13,10 @@ const heard = () => {
 };
 
 test("a failed attempt names the step that failed", () => {
-  assert.deepEqual(new Trail().why(TURN, false), { key: "trail.no-remote" });
+  const alone = new Trail();
+  assert.deepEqual(alone.why(TURN, false), { key: "check.turn.silent", values: { transport: "TCP" } });
+  alone.gathered("host");
+  assert.deepEqual(alone.why(TURN, false), { key: "trail.no-remote" });
   assert.deepEqual(heard().why([], false), { key: "check.ice.none" });
   assert.deepEqual(heard().why(["stun:s:3478"], false), { key: "check.ice.no-turn" });
   assert.deepEqual(heard().why(TURN, true), { key: "trail.no-encryption" });

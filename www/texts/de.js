@@ -117,6 +117,8 @@ export const de = {
   "call.own-id": "Ihr Name: {id}",
   "call.alone": "Noch ist sonst niemand hier. Schicken Sie jemandem den Einladungslink.",
   "call.absent": "„{peer}“ ist nicht da. Neuer Versuch…",
+  "call.joined": "{name} ist beigetreten",
+  "call.left": "{name} ist gegangen",
   "call.hear": "Klicken, um zu hören",
 
   "control.mute": "Stumm schalten",
@@ -134,6 +136,7 @@ export const de = {
   "control.more": "Mehr",
 
   "chat.name": "Chat",
+  "chat.from": "{name} schreibt: {text}",
   "chat.unread": "Chat, {count} neu",
   "chat.messages": "Nachrichten",
   "chat.message": "Nachricht",

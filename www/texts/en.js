@@ -116,6 +116,8 @@ export const en = {
   "call.own-id": "Your name: {id}",
   "call.alone": "Nobody else is here yet. Send somebody the invite link.",
   "call.absent": "“{peer}” is not there. Trying again…",
+  "call.joined": "{name} has joined",
+  "call.left": "{name} has left",
   "call.hear": "Click to hear",
 
   "control.mute": "Mute",
@@ -133,6 +135,7 @@ export const en = {
   "control.more": "More",
 
   "chat.name": "Chat",
+  "chat.from": "{name} writes: {text}",
   "chat.unread": "Chat, {count} new",
   "chat.messages": "Messages",
   "chat.message": "Message",

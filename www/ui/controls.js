@@ -23,6 +23,7 @@ export class Controls {
     this.badge = element("span", { class: "badge", hidden: true });
     this.chat.append(this.badge);
     node.append(this.mics[0], this.cameras[0], this.share, this.chat, this.stats, this.settings, this.invite, this.more, this.hangUp);
+    this.preview = preview;
     preview.append(this.mics[1], this.cameras[1], make("settings", "settings", say("control.settings"), "preview-"));
     this.setOpen("chat", false);
     this.setOpen("stats", false);
@@ -38,7 +39,7 @@ export class Controls {
 
   /** A page that only watches has no devices. */
   watch() {
-    for (const button of [this.mics[0], this.cameras[0], this.share, this.settings]) button.hidden = true;
+    for (const button of [this.mics[0], this.cameras[0], this.share, this.settings, this.preview]) button.hidden = true;
   }
 
   /** @param {"chat" | "stats"} what @param {boolean} open */

@@ -41,13 +41,18 @@ export class Grid {
       pin: () => this.change((wall) => wall.pin(key)),
       menu: (button) => this.events.menu(tile, button),
     });
-    // In a film strip a picture is too small for anything else.
-    tile.picture.addEventListener("click", () => this.#shape === "strip" && !tile.node.matches(".main") && this.change((wall) => wall.pin(key)));
+    tile.picture.addEventListener("click", ({ detail }) => detail <= 1 && this.#clicked(tile));
     this.tiles.set(key, tile);
     this.wall.add(key);
     this.node.insertBefore(tile.node, this.self.node);
     this.arrange();
     return tile;
+  }
+
+  /** In a film strip a picture is too small for anything but to be enlarged. @param {Tile} tile */
+  #clicked(tile) {
+    tile.grew = this.#shape === "strip" && !tile.node.matches(".main");
+    if (tile.grew) this.change((wall) => wall.pin(tile.key));
   }
 
   /** @param {string} key */

@@ -31,7 +31,7 @@ export class Panel {
       const hint = element("p", { class: "hint", role: "status" });
       const shown = new Map(controls.map((control) => /** @type {const} */ ([control.id, make(control, input)])));
       const fields = element("fieldset", {}, element("legend", {}, say("panel.of", { name })), ...[...shown.values()].map(({ node }) => node));
-      const section = { node: element("section", { "data-operates": uid }, fields, hint), fields, hint, controls: shown, hold: "" };
+      const section = { node: element("section", { "data-operates": uid }, hint, fields), fields, hint, controls: shown, hold: "" };
       this.#sections.set(uid, section);
       this.node.append(section.node);
     }

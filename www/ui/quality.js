@@ -42,7 +42,7 @@ export class QualityChoice {
   /** @param {keyof Quality} name @param {string} label @param {(value: string) => string} text of a choice */
   #select(name, label, text) {
     const id = `quality-${name}`;
-    // Few is on top.
+    // The smallest number is first.
     const values = /** @type {string[]} */ ([...CHOICES[name]]).sort((a, b) => Number(a) - Number(b));
     const select = element("select", { id }, ...values.map((value) => element("option", { value }, text(value))));
     this.#listen(name, select, () => select.value);

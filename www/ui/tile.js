@@ -11,6 +11,8 @@ export class Tile {
   /** @type {MediaStream | null} */ #stream = null;
   /** Zoom and rotation. */
   lens = new Lens();
+  /** Whether the last click has enlarged it: a second one does not make it smaller. */
+  grew = false;
 
   /**
    * @param {{key: string, name: string, peer?: string, track?: number}} who `key` is the tile's own; `peer` is the uid of a remote

@@ -1,5 +1,5 @@
 // @ts-check
-// What a user does with tiles: by key, by the menu of a tile, by a double click.
+// Actions on tiles: by key, by the menu of a tile, by a double click.
 
 import { command } from "../keys.js";
 import { say } from "../language.js";
@@ -18,7 +18,8 @@ import { Zoom } from "./zoom.js";
  * @typedef {object} ViewingEvents
  * @property {(what: "mic" | "camera" | "stats") => void} press
  * @property {(text: string, good: boolean) => void} notice
- * @property {(on: boolean) => void} talk the key to talk is pressed or released
+ * @property {(on: boolean) => boolean} talk the key to talk is pressed or released; returns whether it is in use
+ * @property {(used: boolean) => void} useKeys
  * @property {() => void} changed a picture is shown elsewhere or recorded, or no longer
  */
 
@@ -31,7 +32,10 @@ export class Viewing {
     this.grid = grid;
     this.events = events;
     this.recordings = new Recordings((end, file) => events.notice(say(`recording.${end}`, { file }), end === "stopped"), events.changed);
-    this.sheet = new Sheet((used) => (this.usesKeys = used));
+    this.sheet = new Sheet((used) => {
+      this.usesKeys = used;
+      events.useKeys(used);
+    });
     document.addEventListener("keydown", (event) => this.#key(event));
     document.addEventListener("keyup", ({ code }) => code === "Space" && events.talk(false));
     addEventListener("blur", () => events.talk(false)); // its release is not seen then
@@ -47,7 +51,7 @@ export class Viewing {
   added(tile) {
     new Zoom(tile, () => this.#fills(tile));
     tile.picture.addEventListener("dblclick", (event) => {
-      if (/** @type {Element} */ (event.target).closest("button")) return;
+      if (tile.grew || /** @type {Element} */ (event.target).closest("button")) return;
       if (this.grid.tiles.size > 1 && !document.fullscreenElement) this.grid.change((wall) => wall.pin(tile.key));
       else void this.#fullScreen(tile);
     });
@@ -61,10 +65,7 @@ export class Viewing {
 
   /** @param {KeyboardEvent} event */
   #key(event) {
-    if (this.usesKeys && isTalk(event)) {
-      event.preventDefault(); // no scrolling
-      return this.events.talk(true);
-    }
+    if (this.usesKeys && isTalk(event) && this.events.talk(true)) return event.preventDefault(); // no scrolling
     const found = this.usesKeys || event.key === "?" ? command(event, placeOf(event.target)) : null;
     if (!found || event.defaultPrevented) return;
     event.preventDefault();

@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(error(r#"{"controls": []}"#), "want 1 to 32 controls");
         let many = vec![r#"{"id": "x", "type": "button"}"#; 33].join(",");
         assert_eq!(error(&format!(r#"{{"controls": [{many}]}}"#)), "want 1 to 32 controls");
-        let two = vec![r#"{"id": "x", "type": "button"}"#; 2].join(",");
+        let two = [r#"{"id": "x", "type": "button"}"#; 2].join(",");
         assert_eq!(error(&format!(r#"{{"controls": [{two}]}}"#)), "the id x is used twice");
         for control in ["1", "{}", r#"{"id": "", "type": "button"}"#] {
             assert!(error(&format!(r#"{{"controls": [{control}]}}"#)).contains("\"id\""), "{control}");

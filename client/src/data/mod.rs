@@ -97,7 +97,7 @@ struct Join {
     over: OnceLock<String>,
     told: Sender<Told>,
     on_stale: Option<Arc<Runner>>,
-    /// What each peer is told first.
+    /// The first message to each peer.
     declaration: Option<Declaration>,
 }
 

@@ -28,7 +28,7 @@ impl Scene {
         let webrtcbin = gst::ElementFactory::make("webrtcbin").build().unwrap();
         webrtcbin.set_state(gst::State::Ready).unwrap();
         let (to_events, _) = unbounded();
-        let join = Arc::new(Join::new(spec.parse().unwrap(), None, to_events));
+        let join = Arc::new(Join::new(spec.parse().unwrap(), None, None, to_events));
         Self { join, webrtcbin, channels: Vec::new() }
     }
 

@@ -1,4 +1,7 @@
-//! TURN over TLS (`turns:`): libnice speaks no TLS, so it speaks TURN over TCP with us, and we speak TLS with the server.
+//! TURN over TCP and TLS: libnice speaks TURN over TCP with us, and we speak it with the server.
+//!
+//! libnice has no TLS. And 0.1.21 writes behind a buffer if a server announces a message of more than 64 KiB: we close the
+//! connection instead.
 
 use std::{
     collections::BTreeMap,
@@ -16,13 +19,15 @@ use async_std::{
     net::{TcpListener, TcpStream},
     task,
 };
-use futures_util::{AsyncReadExt, FutureExt, Stream, StreamExt, select};
+use futures_util::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt, Stream, StreamExt, select,
+};
 
 use super::with_port;
 use crate::{
     address::{Address, HTTP},
     backoff::local_pause,
-    dial::connect,
+    dial::{connect, direct},
     tls::Trust,
 };
 
@@ -31,8 +36,12 @@ const CONNECT_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 /// Most servers, and most connections to one of them at once.
 const MAX_SERVERS: usize = 8;
 const MAX_CONNECTIONS: usize = 64;
-/// The port of TURN over TLS.
-const PORT: u16 = 5349;
+/// The ports of TURN over TLS and over TCP.
+const TLS_PORT: u16 = 5349;
+const TCP_PORT: u16 = 3478;
+/// The first bytes of a message, which have its length, and the longest message for which libnice has room.
+const HEAD: usize = 4;
+const MAX_MESSAGE: usize = 1 << 16;
 
 /// The tunnels of this process.
 #[derive(Debug)]
@@ -50,7 +59,7 @@ impl Tunnels {
         Self { trust, ports: Mutex::default(), is_full: AtomicBool::default() }
     }
 
-    /// The URI for webrtcbin: that of a tunnel if it is `turns://`, else unchanged. `None` if there can be no tunnel.
+    /// The URI for webrtcbin: that of a tunnel for TCP and TLS (`turns://`), unchanged for UDP. `None` if there can be no tunnel.
     pub fn uri(&self, turn: &str) -> Option<String> {
         let Some((user, server)) = parts(turn) else { return Some(turn.into()) };
         let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,16 +85,23 @@ impl Tunnels {
     }
 }
 
-/// User and password, and host and port, of a `turns://` URI.
+/// User and password of a URI for TCP or TLS, and the server's URL.
 fn parts(turn: &str) -> Option<(&str, String)> {
-    let (user, rest) = turn.strip_prefix("turns://")?.rsplit_once('@')?;
-    let host = rest.split('?').next().unwrap_or_default();
-    Some((user, with_port(host, PORT)))
+    let (scheme, rest) = turn.split_once("://")?;
+    let (user, rest) = rest.rsplit_once('@')?;
+    let (host, query) = rest.split_once('?').unwrap_or((rest, ""));
+    match scheme {
+        "turns" => Some((user, format!("https://{}", with_port(host, TLS_PORT)))),
+        "turn" if query.eq_ignore_ascii_case("transport=tcp") => {
+            Some((user, format!("http://{}", with_port(host, TCP_PORT))))
+        }
+        _ => None,
+    }
 }
 
 /// Listens on the loopback address; returns the port.
 fn open(server: &str, trust: Trust) -> io::Result<u16> {
-    let address = Address::parse(&format!("https://{server}"), HTTP).ok_or(io::ErrorKind::InvalidInput)?;
+    let address = Address::parse(server, HTTP).ok_or(io::ErrorKind::InvalidInput)?;
     let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
     let listener = TcpListener::from(listener);
@@ -122,14 +138,16 @@ async fn serve(connections: impl Stream<Item = io::Result<TcpStream>>, address: 
 
 /// Moves bytes in both directions until one side ends.
 async fn tunnel(local: TcpStream, address: &Address, trust: &Trust) {
-    let server = match timeout(CONNECT_LIMIT, connect(address, trust)).await {
+    let connecting =
+        async { if address.secure { connect(address, trust).await } else { direct(address).await } };
+    let server = match timeout(CONNECT_LIMIT, connecting).await {
         Ok(Ok(server)) => server,
         Ok(Err(failure)) => {
-            tracing::warn!("no TLS to the TURN server {}: {failure}", address.authority);
+            tracing::warn!("no connection to the TURN server {}: {failure}", address.authority);
             return;
         }
         Err(_) => {
-            tracing::warn!("no TLS to the TURN server {} in time", address.authority);
+            tracing::warn!("no connection to the TURN server {} in time", address.authority);
             return;
         }
     };
@@ -137,10 +155,41 @@ async fn tunnel(local: TcpStream, address: &Address, trust: &Trust) {
     let (from, mut to) = server.split();
     let (local_from, mut local_to) = (local.clone(), local);
     let mut up = pin!(futures_util::io::copy(local_from, &mut to).fuse());
-    let mut down = pin!(futures_util::io::copy(from, &mut local_to).fuse());
+    let mut down = pin!(messages(from, &mut local_to).fuse());
     select! {
         _ = up => {}
-        _ = down => {}
+        ended = down => {
+            if ended.is_err_and(|error| error.kind() == io::ErrorKind::InvalidData) {
+                tracing::warn!("the TURN server {} sends what is no TURN", address.authority);
+            }
+        }
+    }
+}
+
+/// Passes on messages of TURN until an end, or an invalid message.
+async fn messages(mut from: impl AsyncRead + Unpin, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    let mut message = vec![0; HEAD];
+    loop {
+        message.resize(HEAD, 0);
+        from.read_exact(&mut message).await?;
+        let head = message.first_chunk().copied().unwrap_or_default();
+        let length =
+            length(head).filter(|length| *length <= MAX_MESSAGE).ok_or(io::ErrorKind::InvalidData)?;
+        message.resize(length, 0);
+        from.read_exact(message.get_mut(HEAD..).unwrap_or_default()).await?;
+        to.write_all(&message).await?;
+    }
+}
+
+/// The length of a message with this head, with padding (RFC 8656, sections 12.4 and 12.5); `None` if it is neither a STUN message
+/// nor channel data.
+fn length(head: [u8; HEAD]) -> Option<usize> {
+    let [kind, _, high, low] = head;
+    let length = usize::from(u16::from_be_bytes([high, low])).next_multiple_of(4);
+    match kind >> 6 {
+        0 => Some(20 + length),
+        1 => Some(HEAD + length),
+        _ => None,
     }
 }
 
@@ -157,7 +206,7 @@ mod tests {
 
     impl io::Write for Log {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            io::Write::write(&mut *self.0.lock().unwrap(), bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -181,10 +230,34 @@ mod tests {
     }
 
     #[test]
-    fn only_turns_goes_through_a_tunnel_and_a_server_has_one() {
+    fn messages_that_libnice_has_no_room_for_end_the_connection() {
+        let pass = |bytes: Vec<u8>| {
+            task::block_on(async move {
+                let mut to = Vec::new();
+                let end = messages(&*bytes, &mut to).await.unwrap_err().kind();
+                (to.len(), end)
+            })
+        };
+        let stun =
+            |length: u16, bytes: usize| [&[0, 1][..], &length.to_be_bytes(), &vec![7; bytes - 4]].concat();
+        let data =
+            |length: u16, bytes: usize| [&[0x40, 0][..], &length.to_be_bytes(), &vec![7; bytes - 4]].concat();
+        let good = [stun(0, 20), data(5, 12), stun(8, 28), data(0, 4)].concat();
+        assert_eq!(pass(good.clone()), (64, io::ErrorKind::UnexpectedEof));
+        assert_eq!(pass([good.clone(), stun(65_516, 65_536)].concat()).0, 64 + 65_536);
+        for bad in [stun(65_520, 70_000), data(65_533, 70_000), vec![0x80; 100], b"HTTP/1.1 400 Bad".to_vec()]
+        {
+            assert_eq!(pass([good.clone(), bad].concat()), (64, io::ErrorKind::InvalidData));
+        }
+    }
+
+    #[test]
+    fn tcp_and_tls_go_through_a_tunnel_and_a_server_has_one() {
         let tunnels = Tunnels::new(Trust::System);
         let plain = "turn://u:p@turn.example.org:3478?transport=udp";
         assert_eq!(tunnels.uri(plain).as_deref(), Some(plain));
+        let tcp = tunnels.uri("turn://u:p@turn.example.org?transport=tcp").unwrap();
+        assert!(tcp.starts_with("turn://u:p@127.0.0.1:"), "{tcp}");
         let first = tunnels.uri("turns://u%40:p@turn.example.org").unwrap();
         assert!(
             first.starts_with("turn://u%40:p@127.0.0.1:") && first.ends_with("?transport=tcp"),
@@ -198,8 +271,8 @@ mod tests {
         let written = log.0.clone();
         let logger = tracing_subscriber::fmt().with_writer(move || log.clone()).finish();
         let more = || (0..20).filter_map(|n| tunnels.uri(&format!("turns://u:p@host{n}"))).count();
-        assert_eq!(tracing::subscriber::with_default(logger, more), MAX_SERVERS - 2);
+        assert_eq!(tracing::subscriber::with_default(logger, more), MAX_SERVERS - 3);
         let lines = String::from_utf8(written.lock().unwrap().clone()).unwrap();
-        assert!(lines.lines().count() == 1 && lines.contains("host6:5349"), "{lines}");
+        assert!(lines.lines().count() == 1 && lines.contains("host5:5349"), "{lines}");
     }
 }

@@ -10,8 +10,8 @@ use gst_webrtc::{
 };
 
 use super::{
-    PeerEvent, Voice, buffers, certificate::Certificate, channels::Channels, clock_rate, dtls::Gate, intake,
-    nack, nack::Requests, outflow::Outflow, rtcp,
+    PeerEvent, Voice, buffers, certificate::Certificate, channels::Channels, clock_rate, dtls::Gate, entry,
+    intake, nack, nack::Requests, outflow::Outflow, rtcp,
 };
 use crate::{
     data::{self, Desk},
@@ -162,7 +162,9 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
             "sctpenc" => desk.watch(element),
             "nicesrc" => watch_arrivals(element, &meter),
             "sctpdec" => intake::guard(element, &voice, &gate),
+            "srtpdec" => entry::guard_srtp(element),
             "rtpsession" => {
+                entry::guard(element, &outflow);
                 clock_rate::tell(element);
                 rtcp::map_capture_times(element);
                 requests.watch_session(element);

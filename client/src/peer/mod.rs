@@ -12,6 +12,7 @@ mod clock_rate;
 pub(crate) mod compound;
 mod congestion;
 mod dtls;
+mod entry;
 mod extensions;
 mod intake;
 mod nack;

@@ -17,8 +17,12 @@ pub struct Grant {
     pub uid: Option<Pattern>,
     /// Rooms it may join. `None`: any.
     pub rooms: Option<Vec<Pattern>>,
+    /// Streams it may publish and play. `None`: it may publish those whose names it may register, and play any.
+    pub streams: Option<Vec<Pattern>>,
     /// Its abilities. `None`: all.
     pub allow: Option<Vec<Ability>>,
+    /// Whether it may attach as a media node. Never without a token or the nodes' secret.
+    pub is_node: bool,
     /// When the grant expires. An open connection is closed then.
     pub expires: Option<SystemTime>,
 }
@@ -31,6 +35,10 @@ pub enum Ability {
     Call,
     /// Be the callee of sessions.
     Answer,
+    /// Publish streams.
+    Publish,
+    /// Play streams.
+    Play,
 }
 
 /// A name, or a prefix followed by `*`.
@@ -72,6 +80,21 @@ impl Grant {
         self.rooms.as_ref().is_none_or(matches)
     }
 
+    /// Whether it may publish this stream.
+    pub fn allows_publishing(&self, stream: &PeerId) -> bool {
+        match &self.streams {
+            Some(patterns) => patterns.iter().any(|pattern| pattern.matches(stream.as_str())),
+            None => self.allows_uid(stream),
+        }
+    }
+
+    /// Whether it may play this stream.
+    pub fn allows_playing(&self, stream: &PeerId) -> bool {
+        let matches =
+            |patterns: &Vec<Pattern>| patterns.iter().any(|pattern| pattern.matches(stream.as_str()));
+        self.streams.as_ref().is_none_or(matches)
+    }
+
     /// Whether it has this ability.
     pub fn allows(&self, ability: Ability) -> bool {
         self.allow.as_ref().is_none_or(|allow| allow.contains(&ability))
@@ -82,6 +105,8 @@ impl Grant {
         let is_the_same = self.identity == other.identity
             && self.uid == other.uid
             && self.rooms == other.rooms
+            && self.streams == other.streams
+            && self.is_node == other.is_node
             && self.allow == other.allow;
         is_the_same && other.time_left() > self.time_left()
     }

@@ -39,7 +39,13 @@ pub struct Claims {
     /// The rooms it may join, or prefixes followed by `*`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rooms: Option<Vec<Pattern>>,
-    /// `call`, `answer`, or both.
+    /// The streams it may publish and play, or prefixes followed by `*`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams: Option<Vec<Pattern>>,
+    /// It may attach as a media node.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub node: bool,
+    /// `call`, `answer`, `publish`, `play`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<Ability>>,
 }
@@ -180,6 +186,8 @@ fn grant(claims: Claims, leeway: u64) -> Grant {
         identity: claims.sub.filter(|sub| !sub.is_empty()).map(Into::into),
         uid: claims.uid,
         rooms: claims.rooms,
+        streams: claims.streams,
+        is_node: claims.node,
         allow: claims.allow,
         // A time that the system clock cannot express never comes.
         expires: SystemTime::UNIX_EPOCH.checked_add(ends),

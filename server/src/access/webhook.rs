@@ -1,4 +1,4 @@
-//! Asks an external service whether a peer may register, call or join.
+//! Asks an external service whether a peer may register, call, join, publish or play.
 //!
 //! The destination comes from the configuration only: no redirects, no proxies from the environment. Without an answer
 //! in time the request is not allowed.
@@ -36,7 +36,7 @@ const MAX_ANSWER: u64 = 64 * 1024;
 /// The request to the webhook, sent as JSON.
 #[derive(Debug, Clone, Serialize)]
 pub struct Question {
-    /// `register`, `call` or `join`.
+    /// `register`, `call`, `join`, `publish` or `play`.
     pub event: &'static str,
     /// The peer's uid.
     pub uid: String,
@@ -53,6 +53,9 @@ pub struct Question {
     /// The room to join.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub room: Option<String>,
+    /// The stream to publish or play.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
 }
 
 /// The webhook's answer, read from JSON.

@@ -36,6 +36,10 @@ enum What {
     Sessions,
     /// List rooms and their members.
     Rooms,
+    /// List the streams of media nodes.
+    Streams,
+    /// List the attached media nodes.
+    Nodes,
     /// Close a peer's connection.
     Disconnect {
         /// The peer's uid.
@@ -45,6 +49,11 @@ enum What {
     CloseRoom {
         /// The room.
         room: String,
+    },
+    /// End a stream for its publisher and its viewers.
+    EndStream {
+        /// The stream.
+        stream: String,
     },
 }
 
@@ -65,12 +74,15 @@ pub(super) fn run(options: &Options) -> Result<String, Box<dyn std::error::Error
         What::Peers { .. } => "peers".into(),
         What::Sessions => "sessions".into(),
         What::Rooms => "rooms".into(),
+        What::Streams => "streams".into(),
+        What::Nodes => "nodes".into(),
+        What::EndStream { stream } => format!("streams/{}", name(stream)),
         What::Disconnect { uid } => format!("peers/{}", name(uid)),
         What::CloseRoom { room } => format!("rooms/{}", name(room)),
     };
     let url = format!("http://{}/admin/{path}", options.admin_addr);
     let result = match options.what {
-        What::Disconnect { .. } | What::CloseRoom { .. } => {
+        What::Disconnect { .. } | What::CloseRoom { .. } | What::EndStream { .. } => {
             agent.delete(&url).header("Authorization", authorization).call()
         }
         _ => agent.get(&url).header("Authorization", authorization).call(),

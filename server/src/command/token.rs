@@ -32,7 +32,16 @@ pub(super) struct Options {
     #[arg(long, conflicts_with = "room")]
     no_rooms: bool,
 
-    /// Allow only calls by the peer, or only calls to it [default: both].
+    /// A stream that the peer may publish and play, or a prefix followed by * [default: it may publish those whose names
+    /// it may register, and play any].
+    #[arg(long, value_name = "STREAM")]
+    stream: Vec<String>,
+
+    /// Allow the bearer to attach as a media node.
+    #[arg(long)]
+    node: bool,
+
+    /// Allow only this: calls by the peer, calls to it, publishing or playing streams; several add up [default: all].
     #[arg(long, value_name = "WHAT")]
     allow: Vec<Ability>,
 
@@ -52,6 +61,7 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options) -> Result<String, Box<dyn std::error::Error>> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
     let rooms: Vec<Pattern> = options.room.iter().map(|room| room.as_str().into()).collect();
+    let streams: Vec<Pattern> = options.stream.iter().map(|stream| stream.as_str().into()).collect();
     let claims = Claims {
         sub: options.sub.clone(),
         exp: now.saturating_add(options.ttl),
@@ -59,6 +69,8 @@ pub(super) fn run(options: &Options) -> Result<String, Box<dyn std::error::Error
         iss: options.issuer.clone(),
         uid: options.uid.as_deref().map(Into::into),
         rooms: (options.no_rooms || !rooms.is_empty()).then_some(rooms),
+        streams: (!streams.is_empty()).then_some(streams),
+        node: options.node,
         allow: (!options.allow.is_empty()).then(|| options.allow.clone()),
     };
     Ok(sign(&claims, &options.key_file)?)

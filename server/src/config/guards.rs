@@ -15,7 +15,7 @@ impl Config {
     }
 
     /// The name of each, and whether it is set.
-    fn guards(&self) -> [(&'static str, bool); 21] {
+    fn guards(&self) -> [(&'static str, bool); 24] {
         let Self { listen, access, webhook, operations, limits, .. } = self;
         [
             (
@@ -40,6 +40,9 @@ impl Config {
             ("max-byte-rate", limits.max_byte_rate > 0),
             ("max-sessions", limits.max_sessions > 0),
             ("max-rooms", limits.max_rooms > 0),
+            ("max-streams", limits.max_streams > 0),
+            ("max-viewers", limits.max_viewers > 0),
+            ("max-stream-bitrate", limits.max_stream_bitrate > 0),
             ("max-room-members", limits.max_room_members > 0),
             ("max-notice-rate", limits.max_notice_rate > 0),
             ("max-log-rate", limits.max_log_rate > 0),
@@ -64,7 +67,7 @@ mod tests {
     }
 
     /// Flags that protect the server, each with a valid replacement.
-    const GUARDS: [[&[&str]; 2]; 22] = [
+    const GUARDS: [[&[&str]; 2]; 25] = [
         [&["--token-key-file", "a"], &["--token-key-file", "b"]],
         [&["--token-key-file", "a"], &["--token-jwks-file", "b"]],
         [&["--token-audience", "a"], &["--token-audience", "b"]],
@@ -83,6 +86,9 @@ mod tests {
         [&["--max-byte-rate", "1"], &["--max-byte-rate", "2"]],
         [&["--max-sessions", "1"], &["--max-sessions", "2"]],
         [&["--max-rooms", "1"], &["--max-rooms", "2"]],
+        [&["--max-streams", "1"], &["--max-streams", "2"]],
+        [&["--max-viewers", "1"], &["--max-viewers", "2"]],
+        [&["--max-stream-bitrate", "1"], &["--max-stream-bitrate", "2"]],
         [&["--max-room-members", "1"], &["--max-room-members", "2"]],
         [&["--max-notice-rate", "1"], &["--max-notice-rate", "2"]],
         [&["--max-log-rate", "1"], &["--max-log-rate", "2"]],

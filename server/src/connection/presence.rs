@@ -15,7 +15,7 @@ use crate::{
     },
     app::App,
     delivery::outbox::Outbox,
-    hub::{About, ConnId, Event, Request, Wish},
+    hub::{ConnId, Event, Only, Request, Use, Wish},
 };
 
 /// What has to come before a request is carried out: the webhook's verdict, or a pause for the rate limit.
@@ -69,16 +69,24 @@ impl Presence {
         let Presence { conn, address, ticket, grant, app, .. } = self;
         let (wish, uid) = app.switchboard.wish(*conn, request)?;
         // Until it is carried out, the id may be registered or given up: then the verdict is about something else.
-        if let Request::Meet { only, .. } = request {
-            *only = Some(if matches!(wish, Wish::Call(_)) { About::Call } else { About::Register });
+        if let Request::Meet { only, .. } | Request::Call { only, .. } = request {
+            *only = Some(match wish {
+                Wish::Call(_) => Only::Peer,
+                Wish::Stream(..) => Only::Stream,
+                Wish::Register(_) | Wish::Join(_) => Only::Register,
+            });
         }
         if !may_ask(grant, &wish, uid.as_ref()) {
             return None;
         }
-        let (event, uid, peer, room) = match (wish, uid) {
-            (Wish::Register(uid), _) => ("register", uid, None, None),
-            (Wish::Call(peer), Some(uid)) => ("call", uid, Some(peer), None),
-            (Wish::Join(room), Some(uid)) => ("join", uid, None, Some(room)),
+        let (event, uid, [peer, room, stream]) = match (wish, uid) {
+            (Wish::Register(uid), _) => ("register", uid, [None, None, None]),
+            (Wish::Call(peer), Some(uid)) => ("call", uid, [Some(peer.to_string()), None, None]),
+            (Wish::Join(room), Some(uid)) => ("join", uid, [None, Some(room.to_string()), None]),
+            (Wish::Stream(media, stream), Some(uid)) => {
+                let event = if media == Use::Publish { "publish" } else { "play" };
+                (event, uid, [None, None, Some(stream.to_string())])
+            }
             _ => return None,
         };
         let question = Question {
@@ -87,8 +95,9 @@ impl Presence {
             identity: grant.identity.as_deref().map(Into::into),
             address: address.ip().to_string(),
             connection: conn.0,
-            peer: peer.map(|peer| peer.to_string()),
-            room: room.map(|room| room.to_string()),
+            peer,
+            room,
+            stream,
         };
         // The largest network first.
         let mut owners: Vec<Owner> = owners(address.ip()).collect();
@@ -112,5 +121,9 @@ fn may_ask(grant: &Grant, wish: &Wish, own: Option<&PeerId>) -> bool {
         Wish::Register(uid) => grant.allows_uid(uid),
         Wish::Call(peer) => grant.allows(Ability::Call) && own != Some(peer),
         Wish::Join(room) => grant.allows_room(room),
+        Wish::Stream(Use::Publish, stream) => {
+            grant.allows(Ability::Publish) && grant.allows_publishing(stream)
+        }
+        Wish::Stream(Use::Play, stream) => grant.allows(Ability::Play) && grant.allows_playing(stream),
     }
 }

@@ -71,7 +71,8 @@ impl Translator for Antmedia {
             | Notice::Message(_)
             | Notice::Members(_)
             | Notice::Peers(_)
-            | Notice::Presence(_) => {}
+            | Notice::Presence(_)
+            | Notice::Attached => {}
         }
     }
 }

@@ -4,13 +4,13 @@
 use std::collections::VecDeque;
 
 use async_tungstenite::tungstenite::Utf8Bytes;
-use callbin_protocol::{Candidate, PeerId, SdpType, Signal, ufrags};
+use callbin_protocol::{Candidate, PeerId, SdpType, Signal, node::Reason, ufrags, with_credentials};
 use serde_json::{Value, json};
 
 use super::Dialect;
 use crate::{
     bridge::Inbound,
-    hub::{About, Call, Card, Key, Notice, Payload, Refusal, Request, Start},
+    hub::{About, Call, Card, Key, Notice, Payload, Refusal, Request, Start, Use},
 };
 
 /// How the ids of calls begin, so that they are never taken for those of peers.
@@ -48,6 +48,10 @@ pub struct Leg {
     peer: PeerId,
     /// The other side is an HTTP client, too.
     is_peer_http: bool,
+    /// The other side is a media node.
+    is_at_node: bool,
+    /// This side's offer, if the other side is a media node: ICE restarts with it.
+    offer: Option<String>,
     inbound: Inbound,
     wanted: Option<Wanted>,
     /// The number of offers and requests for one.
@@ -80,7 +84,12 @@ impl Client {
     pub fn caller(dialect: Dialect, to: PeerId, offer: Option<String>) -> Self {
         let start = if offer.is_some() { Start::AtOnce } else { Start::Never };
         let ufrags = offer.iter().flat_map(|sdp| ufrags(sdp)).take(MAX_UFRAGS).map(Box::from).collect();
-        let opening = Request::Call { key: "call".into(), to, from: None, start };
+        let media = match dialect {
+            Dialect::Whip => Some(Use::Publish),
+            Dialect::Whep => Some(Use::Play),
+            _ => None,
+        };
+        let opening = Request::Call { key: "call".into(), to, from: None, start, media, only: None };
         Self::new(dialect, opening, offer, ufrags)
     }
 
@@ -127,6 +136,7 @@ impl Client {
             }
             Notice::Ended(ended) => {
                 if self.leg.as_ref().is_some_and(|leg| leg.key == ended.key) {
+                    self.refusal = ended.reason;
                     self.end();
                 }
             }
@@ -137,7 +147,8 @@ impl Client {
             | Notice::Members(_)
             | Notice::Found(_)
             | Notice::Peers(_)
-            | Notice::Presence(_) => {}
+            | Notice::Presence(_)
+            | Notice::Attached => {}
         }
         None
     }
@@ -146,6 +157,7 @@ impl Client {
         let leg = self.leg.insert(Leg::new(call));
         let offer = self.first.take()?;
         leg.is_offering = true;
+        leg.offer = leg.is_at_node.then(|| offer.clone());
         Some(signal(self.dialect, leg.key.clone(), Signal::Sdp { kind: SdpType::Offer, sdp: offer }))
     }
 
@@ -205,6 +217,16 @@ impl Client {
         Some(signal(self.dialect, leg.key.clone(), Signal::Sdp { kind: SdpType::Answer, sdp }))
     }
 
+    /// Offers again with these ICE credentials, which become those of the session. `None`: the other side cannot restart
+    /// ICE.
+    pub fn restart(&mut self, ufrag: &str, pwd: &str) -> Option<Request> {
+        let leg = self.leg.as_ref()?;
+        let offer = with_credentials(leg.offer.as_deref()?, ufrag, pwd);
+        let request = self.offer(offer)?;
+        self.ufrags = vec![ufrag.into()];
+        Some(request)
+    }
+
     /// The requests that bring the client's candidates to the other side.
     pub fn trickle(&self, candidates: Vec<Candidate>) -> Vec<Request> {
         let Some(leg) = &self.leg else { return Vec::new() };
@@ -227,6 +249,8 @@ impl Leg {
             uid: call.uid,
             peer: call.peer,
             is_peer_http: call.dialect.is_http(),
+            is_at_node: call.dialect == Dialect::Node,
+            offer: None,
             inbound: Inbound::default(),
             wants: u64::from(wanted.is_some()),
             wanted,
@@ -288,6 +312,16 @@ impl Leg {
         &self.peer
     }
 
+    /// Whether the other side is a media node.
+    pub fn is_at_node(&self) -> bool {
+        self.is_at_node
+    }
+
+    /// Whether this side has offered, and has no answer yet.
+    pub fn is_offering(&self) -> bool {
+        self.is_offering
+    }
+
     /// Whether the end of the other side's connection will end the call. No connection shows that an HTTP client is gone.
     pub fn is_bound_to_peer(&self) -> bool {
         !self.is_peer_http
@@ -315,8 +349,11 @@ impl Leg {
         (self.candidates.iter().skip(skip).collect(), next)
     }
 
-    /// Whether the other side has ended the candidates of each m-line that has any.
+    /// Whether the other side has ended the candidates of each m-line that has any. A media node's are in its answer.
     pub fn is_gathered(&self) -> bool {
+        if self.is_at_node {
+            return true;
+        }
         let mut open =
             self.candidates.iter().filter(|candidate| !self.ended.contains(&candidate.sdp_m_line_index));
         !self.ended.is_empty() && open.next().is_none()
@@ -378,6 +415,13 @@ pub fn refused(refusal: &Refusal) -> (u16, String, Option<u32>) {
         Refusal::PeerNotFound(id) => (404, format!("there is no peer {id:?}"), None),
         Refusal::PeerBusy(id) => (409, format!("the peer {id:?} is busy"), Some(5)),
         Refusal::TooManySessions | Refusal::TooManyIds => (429, "too many calls from here".into(), Some(5)),
+        Refusal::StreamNotAllowed => (403, "the token does not allow the stream".into(), None),
+        Refusal::TooManyStreams => (429, "too many published streams from here".into(), Some(5)),
+        Refusal::TooManyViewers => (429, "too many played streams from here".into(), Some(5)),
+        Refusal::NoCapacity => (503, "no media node has capacity left".into(), Some(5)),
+        Refusal::NodeLost => (503, "the media node is gone, try again".into(), Some(1)),
+        Refusal::Replaced => (409, "a new publisher has taken over the stream".into(), None),
+        Refusal::Node(reason) => ended_by_node(*reason),
         Refusal::Unavailable => (503, "not available, try again later".into(), Some(5)),
         Refusal::Other(text) => (403, text.clone(), None),
         Refusal::NobodyOffers => (409, "the peer only receives, and so does this one".into(), None),
@@ -390,6 +434,19 @@ pub fn refused(refusal: &Refusal) -> (u16, String, Option<u32>) {
         | Refusal::TooManyWatchers
         | Refusal::TooManyRooms => (404, "there is no such call".into(), None),
     }
+}
+
+/// The status code, the text and the pause for a call that a media node has ended before its answer.
+fn ended_by_node(reason: Reason) -> (u16, String, Option<u32>) {
+    let (status, text, retry) = match reason {
+        Reason::Unacceptable => (422, "the media node cannot use the description", None),
+        Reason::Full => (503, "the media node has no capacity left", Some(5)),
+        Reason::Limit => (429, "the media node's limits are exceeded", Some(5)),
+        Reason::Closed => (403, "an operator has ended the stream", None),
+        Reason::Gone | Reason::Left => (409, "there is no such stream now", Some(5)),
+        Reason::Failed | Reason::Internal | Reason::Other => (503, "the media node has failed", Some(5)),
+    };
+    (status, text.into(), retry)
 }
 
 /// Whether the text can be a session description. What it says is for the other side to judge.
@@ -423,6 +480,8 @@ pub(crate) mod tests {
             dialect: Dialect::Text,
             is_caller,
             is_asked,
+            media: None,
+            max_bitrate: None,
         }))
     }
 
@@ -436,7 +495,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn ended(key: &str) -> Notice {
-        Notice::Ended(Box::new(Ended { key: key.into(), peer: id("other"), stays: true }))
+        Notice::Ended(Box::new(Ended { key: key.into(), peer: id("other"), stays: true, reason: None }))
     }
 
     fn what(request: Option<Request>) -> Option<Signal> {

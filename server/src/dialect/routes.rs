@@ -7,7 +7,7 @@ use async_tungstenite::tungstenite::Message;
 use super::Dialect;
 
 /// The dialects with paths of their own. The text protocol has all other paths.
-const DEFAULTS: [(Dialect, &[&str]); 7] = [
+const DEFAULTS: [(Dialect, &[&str]); 8] = [
     (Dialect::Rooms, &["/ws/rooms"]),
     (
         Dialect::Antmedia,
@@ -24,6 +24,7 @@ const DEFAULTS: [(Dialect, &[&str]); 7] = [
     (Dialect::Rest, &["/"]),
     (Dialect::Whip, &["/whip"]),
     (Dialect::Whep, &["/whep"]),
+    (Dialect::Node, &["/node"]),
 ];
 
 /// One value of `--dialect`: `NAME=off` or `NAME=/path`.
@@ -122,7 +123,7 @@ impl Routes {
             let rest = below(path, own)?;
             let fits = match dialect {
                 Dialect::Rooms => !rest.is_empty() && !rest.contains('/'),
-                Dialect::Antmedia | Dialect::Action | Dialect::Webrtcsink => rest.is_empty(),
+                Dialect::Antmedia | Dialect::Action | Dialect::Webrtcsink | Dialect::Node => rest.is_empty(),
                 _ => false,
             };
             fits.then_some((*dialect, rest))
@@ -188,6 +189,7 @@ mod tests {
             ("/WebRTCAppEE/websocket", (Dialect::Antmedia, "")),
             ("/signals", (Dialect::Action, "")),
             ("/webrtcsink/", (Dialect::Webrtcsink, "")),
+            ("/node", (Dialect::Node, "")),
             ("/whip/cam", (Dialect::Text, "")),
         ] {
             assert_eq!(routes.websocket(path), Some(expected), "{path}");

@@ -156,6 +156,12 @@ impl Net {
         self.write();
     }
 
+    /// What the hub does for an operator.
+    pub(super) fn apply_all(&mut self, effects: Vec<Effect>) {
+        self.apply(effects);
+        self.write();
+    }
+
     /// The client stops reading.
     pub(super) fn hold(&mut self, conn: ConnId) {
         self.client(conn).held = Some(Vec::new());

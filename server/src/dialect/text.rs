@@ -103,7 +103,7 @@ impl Translator for Text {
             // Its connection is closed instead.
             Notice::Ended(_) => return,
             // It asks no such questions.
-            Notice::Found(_) | Notice::Peers(_) | Notice::Presence(_) => return,
+            Notice::Found(_) | Notice::Peers(_) | Notice::Presence(_) | Notice::Attached => return,
         };
         frames.push(to_frame(&message));
     }
@@ -123,9 +123,14 @@ pub fn request(frame: &Message) -> Request {
     let Message::Text(text) = frame else { return Request::Close(CloseReason::BinaryFrame) };
     match ClientMessage::parse(text) {
         Ok(ClientMessage::Hello(uid)) => Request::Register { uid, card: Card::default() },
-        Ok(ClientMessage::Session(to)) => {
-            Request::Call { key: Key::default(), to, from: None, start: Start::AtOnce }
-        }
+        Ok(ClientMessage::Session(to)) => Request::Call {
+            key: Key::default(),
+            to,
+            from: None,
+            start: Start::AtOnce,
+            media: None,
+            only: None,
+        },
         Ok(ClientMessage::Room(room)) => Request::Join(room),
         Ok(ClientMessage::RoomPeerMsg { to, msg }) => {
             let start = text.len() - msg.len();
@@ -168,7 +173,14 @@ fn error(refusal: Refusal) -> Option<ErrorMessage> {
         | Refusal::NoSuchCall
         | Refusal::TooManyIds
         | Refusal::TooManyWatchers
-        | Refusal::NobodyOffers => return None,
+        | Refusal::NobodyOffers
+        | Refusal::StreamNotAllowed
+        | Refusal::TooManyStreams
+        | Refusal::TooManyViewers
+        | Refusal::NoCapacity
+        | Refusal::Node(_)
+        | Refusal::NodeLost
+        | Refusal::Replaced => return None,
     })
 }
 

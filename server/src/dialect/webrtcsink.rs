@@ -19,7 +19,9 @@ use serde_json::Value;
 use super::{Dialect, Opening, Step, Translator, to_frame};
 use crate::{
     bridge::Inbound,
-    hub::{About, Call, Card, Flow, Key, Notice, Payload, Peers, Refusal, Refused, Request, Start, guest},
+    hub::{
+        About, Call, Card, Flow, Key, Notice, Payload, Peers, Refusal, Refused, Request, Start, Use, guest,
+    },
 };
 
 /// The longest description of a peer, as JSON in bytes: it is kept, and in every list.
@@ -218,9 +220,11 @@ impl Webrtcsink {
             None if self.status.is_producer => Start::IfNeeded,
             None => Start::Never,
         };
+        // The offer of a consumer may ask for media or send some: only one without is plain.
+        let media = (start == Start::Never).then_some(Use::Play);
         // Without a registration the hub would know it by its number.
         let from = (self.uid.is_none() && self.is_own_choice).then(|| self.id.clone());
-        steps.push(Step::Ask(Request::Call { key: key.clone(), to, from, start }));
+        steps.push(Step::Ask(Request::Call { key: key.clone(), to, from, start, media, only: None }));
         if let Some(sdp) = offer {
             steps.push(send(key, Signal::Sdp { kind: SdpType::Offer, sdp }));
         }
@@ -355,7 +359,8 @@ impl Translator for Webrtcsink {
             | Notice::Joined(_)
             | Notice::Change(_)
             | Notice::Message(_)
-            | Notice::Members(_) => {}
+            | Notice::Members(_)
+            | Notice::Attached => {}
         }
     }
 }
@@ -411,6 +416,7 @@ fn details(refusal: Refusal) -> String {
         Refusal::UidTaken => "another peer has the id".into(),
         Refusal::UidNotAllowed => "the token does not allow the id".into(),
         Refusal::TooManyIds | Refusal::TooManySessions => "too many sessions".into(),
+        Refusal::StreamNotAllowed => "the token does not allow the stream".into(),
         Refusal::TooManyWatchers => "too many listeners from here".into(),
         Refusal::NobodyOffers => "the peer only receives, and only a producer can call it".into(),
         Refusal::Unavailable => "not available, try again later".into(),

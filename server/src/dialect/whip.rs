@@ -1,15 +1,16 @@
 //! WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep): an offer by `POST`, the answer in the response, candidates by
 //! `PATCH`, the end by `DELETE`. Pure.
 //!
-//! The server has no media: the peer with the id in the URL answers. It trickles and the HTTP client cannot receive
-//! candidates later, so the answer carries the peer's candidates.
+//! The server has no media: the peer with the id in the URL answers, or else a media node that has or gets the stream of
+//! this name. A peer trickles and the HTTP client cannot receive candidates later, so the answer carries the peer's
+//! candidates.
 
-use callbin_protocol::{Candidate, Fragment, PeerId, fold_candidates, ice_urls};
+use callbin_protocol::{Candidate, Fragment, PeerId, fold_candidates, fragment_of, ice_urls};
 use serde_json::Value;
 
 use super::{
     Dialect,
-    http::{Client, Reply, is_sdp, media_type, refused},
+    http::{Client, Leg, Reply, is_sdp, media_type, refused},
 };
 use crate::hub::{Refusal, Request};
 
@@ -65,13 +66,31 @@ pub fn unanswered() -> Reply {
     Reply::text(504, "the peer does not answer").with("retry-after", RETRY)
 }
 
-/// Reads candidates for a call (RFC 9725, section 4.3). Returns the requests to carry out before `204`.
+/// What follows from a `PATCH`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Patch {
+    /// Carry out these requests, then answer 204.
+    Trickle(Vec<Request>),
+    /// Carry out these requests, and answer with [`restarted`] when the other side has answered.
+    Restart(Vec<Request>),
+}
+
+impl Patch {
+    /// The requests.
+    pub fn requests(&self) -> &[Request] {
+        match self {
+            Self::Trickle(requests) | Self::Restart(requests) => requests,
+        }
+    }
+}
+
+/// Reads candidates or an ICE restart for a call (RFC 9725, section 4.3).
 pub fn patch(
-    client: &Client,
+    client: &mut Client,
     content_type: Option<&str>,
     condition: Option<&str>,
     body: &str,
-) -> Result<Vec<Request>, Reply> {
+) -> Result<Patch, Reply> {
     if content_type.map(media_type).as_deref() != Some(FRAGMENT) {
         let reply = Reply::text(415, "candidates have to be application/trickle-ice-sdpfrag");
         return Err(reply.with("accept-patch", FRAGMENT));
@@ -83,15 +102,40 @@ pub fn patch(
     if !is_any && !condition.split(',').any(|tag| tag.trim() == client.etag()) {
         return Err(Reply::text(412, "this is not the tag of the ICE session"));
     }
-    let is_restart = match &fragment.ufrag {
-        Some(ufrag) => !client.knows_ufrag(ufrag),
-        None => false,
-    };
-    if is_restart {
-        // The peer would have to get an offer, and its answer could not come back in this response in time for ICE.
-        return Err(Reply::text(422, "ICE restarts are not supported: start another call"));
+    match &fragment.ufrag {
+        Some(ufrag) if !client.knows_ufrag(ufrag) => restart(client, ufrag, &fragment),
+        _ => Ok(Patch::Trickle(client.trickle(fragment.candidates))),
     }
-    Ok(client.trickle(fragment.candidates))
+}
+
+/// A media node answers at once. Other peers would get an offer without being able to answer in time for ICE.
+fn restart(client: &mut Client, ufrag: &str, fragment: &Fragment) -> Result<Patch, Reply> {
+    if client.leg().is_none_or(|leg| !leg.is_at_node()) {
+        return Err(Reply::text(422, "the peer does not support ICE restarts: start another call"));
+    }
+    let pwd = fragment.pwd.as_deref().ok_or_else(|| Reply::text(400, "ice-pwd is missing"))?;
+    if !is_ice_text(ufrag, 4) || !is_ice_text(pwd, 22) {
+        return Err(Reply::text(400, "the ICE credentials are malformed"));
+    }
+    if client.leg().is_some_and(Leg::is_offering) {
+        return Err(Reply::text(409, "another ICE restart is under way").with("retry-after", 1));
+    }
+    let mut requests: Vec<Request> = client.restart(ufrag, pwd).into_iter().collect();
+    requests.extend(client.trickle(fragment.candidates.clone()));
+    Ok(Patch::Restart(requests))
+}
+
+/// `ice-char` (RFC 8839, section 5.4), at least this often.
+fn is_ice_text(text: &str, least: usize) -> bool {
+    let is_ice = |c: char| c.is_ascii_alphanumeric() || c == '+' || c == '/';
+    (least..=256).contains(&text.len()) && text.chars().all(is_ice)
+}
+
+/// The answer to an ICE restart: the other side's new credentials and candidates. `None`: it has not answered yet.
+pub fn restarted(client: &Client) -> Option<Reply> {
+    let fragment = fragment_of(client.leg()?.answer()?);
+    let reply = Reply { content_type: FRAGMENT, body: fragment, ..Reply::empty(200) };
+    Some(reply.with("etag", client.etag()))
 }
 
 /// The answer to `OPTIONS`, at the endpoint or at the URL of a call.
@@ -231,15 +275,15 @@ mod tests {
 
     #[test]
     fn candidates_go_to_the_peer_if_everything_fits() {
-        let client = answered();
+        let mut client = answered();
         let body = "a=ice-ufrag:EsAw\r\nm=audio 9 x 0\r\na=mid:a\r\na=candidate:1\r\na=end-of-candidates\r\n";
         let (kind, tag) = (Some(FRAGMENT), Some("\"ice-EsAw\""));
-        assert_eq!(patch(&client, kind, tag, body).map(|requests| requests.len()), Ok(2));
-        assert!(patch(&client, kind, Some("*"), body).is_ok(), "the same ICE session");
-        assert!(patch(&client, kind, Some("\"other\", \"ice-EsAw\""), body).is_ok());
-        assert!(patch(&client, kind, tag, "a=candidate:1").is_ok(), "without credentials");
-        let status =
-            |kind, tag, body| patch(&client, kind, tag, body).map(drop).map_err(|reply| reply.status);
+        assert_eq!(patch(&mut client, kind, tag, body).map(|patch| patch.requests().len()), Ok(2));
+        assert!(patch(&mut client, kind, Some("*"), body).is_ok(), "the same ICE session");
+        assert!(patch(&mut client, kind, Some("\"other\", \"ice-EsAw\""), body).is_ok());
+        assert!(patch(&mut client, kind, tag, "a=candidate:1").is_ok(), "without credentials");
+        let mut status =
+            |kind, tag, body| patch(&mut client, kind, tag, body).map(drop).map_err(|reply| reply.status);
         assert_eq!(status(Some(SDP), tag, body), Err(415));
         assert_eq!(status(None, tag, body), Err(415));
         assert_eq!(status(kind, None, body), Err(428));

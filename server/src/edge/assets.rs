@@ -4,6 +4,8 @@
 //! (build.rs). The page uses the latter, so that browsers keep its files without asking again.
 
 #[cfg(test)]
+mod bundle;
+#[cfg(test)]
 mod strip;
 
 use std::{
@@ -110,6 +112,8 @@ fn content_type(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     #[test]
@@ -168,6 +172,46 @@ mod tests {
         assert_eq!(strip::strip("/* a */\n\nb {\n  c: d;\n}\n"), "\n\nb {\nc: d;\n}\n");
         for odd in ["", "/*", "/* é", "\"", "\"\\", "`", "`\\", "`\\é", "'é", "//", "é // é"] {
             strip::strip(odd);
+        }
+    }
+
+    #[test]
+    fn modules_become_one_in_the_order_in_which_they_run() {
+        let module = |(name, text): (&str, &str)| (name.to_owned(), text.to_owned());
+        let modules = HashMap::from(
+            [
+                ("start.js", "import { b } from \"./ui/b.js\";\nb();\n"),
+                (
+                    "ui/b.js",
+                    "import {\na as c,\nd\n} from \"../a.js\";\nimport * as e from \"./e.js\";\n\n\
+                     export async function b() {\nc(d, e.f);\n}\nexport const g = 1;\n",
+                ),
+                ("a.js", "export function a() {}\nexport class d {}\n"),
+                ("ui/e.js", "import { d } from \"../a.js\";\nexport const f = d;\n"),
+            ]
+            .map(module),
+        );
+        let files = bundle::bundle("start.js", &modules).unwrap();
+        let all = "export const $0 = (() => {\nfunction a() {}\nclass d {}\nreturn { a, d };\n})();\n\
+                   export const $1 = (() => {\nconst { d } = $0;\nconst f = d;\nreturn { f };\n})();\n\
+                   export const $2 = (() => {\nconst { a: c, d } = $0;\nconst e = $1;\nasync function b() {\n\
+                   c(d, e.f);\n}\nconst g = 1;\nreturn { b, g };\n})();\n";
+        assert_eq!(files[0], module(("all.js", all)));
+        let later = "import { $2 } from \"../all.js\";\nexport const { b, g } = $2;\n";
+        assert_eq!(files[3], module(("ui/b.js", later)));
+        for (name, odd) in [
+            ("a.js", "export let a = 1;\n"),
+            ("a.js", "export default 1;\n"),
+            ("a.js", "import a from \"./ui/e.js\";\n"),
+            ("a.js", "import { b } from \"./ui/b.js\";\n"),
+            ("a.js", "import { b } from \"b\";\n"),
+            ("a.js", "export const a = import.meta.url;\n"),
+            ("ui/e.js", "export const f = import(\"./x.js\");\n"),
+        ] {
+            let mut modules = modules.clone();
+            modules.insert(name.into(), odd.into());
+            let error = bundle::bundle("start.js", &modules).unwrap_err();
+            assert!(error.contains(name), "{error}");
         }
     }
 

@@ -222,11 +222,16 @@ impl Table {
     }
 }
 
-/// The id of a call: 128 random bits in base64url.
+/// The id of a call.
 fn random_id() -> Option<String> {
+    Some(format!("{CALL}{}", random_token()?))
+}
+
+/// 128 random bits in base64url.
+pub(crate) fn random_token() -> Option<String> {
     let mut bytes = [0; 16];
     ring::default_provider().secure_random.fill(&mut bytes).ok()?;
-    Some(format!("{CALL}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes)))
+    Some(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
 /// Answers a request other than `OPTIONS`.

@@ -14,6 +14,7 @@ use hyper::{
     body::{Bytes, Incoming},
     header::{self, HeaderName, HeaderValue},
 };
+use subtle::ConstantTimeEq;
 use tracing::info;
 
 use crate::{
@@ -110,6 +111,10 @@ impl Site {
         if wants_websocket(request.headers()) {
             return self.upgrade(request);
         }
+        // The address for our own media node serves nothing else.
+        if self.only == Some(Dialect::Node) {
+            return text(StatusCode::NOT_FOUND, "not found\n");
+        }
         let path = request.uri().path();
         if let Some((dialect, rest)) = settings.routes.http(path) {
             let place = calls::Place::new(dialect, path, rest);
@@ -136,7 +141,12 @@ impl Site {
             }
         }
         match self.app.assets.find(path, takes_brotli(request.headers())).await {
-            Some(asset) => page(asset, request.headers().get(header::IF_NONE_MATCH), &settings.page_policy),
+            Some(asset) => {
+                let known = request.headers().get(header::IF_NONE_MATCH);
+                let answer = page(asset, known, &settings.page_policy);
+                // Other pages may load the modules of the elements for them, if they may connect.
+                with_cors(answer, &settings, request.headers().get(header::ORIGIN).cloned())
+            }
             None => text(StatusCode::NOT_FOUND, "not found\n"),
         }
     }
@@ -210,11 +220,15 @@ impl Site {
             .map_err(|answer| self.refuse(address, "origin", answer))?;
         let path = request.uri().path();
         let spoken = match self.only {
+            Some(Dialect::Node) => Some((Dialect::Node, "")),
             Some(dialect) => settings.routes.has(dialect).then_some((dialect, "")),
             None => settings.routes.websocket(path),
         };
         let (dialect, rest) = spoken.ok_or_else(no_dialect)?;
-        let grant = self.identify(&settings, address, request)?;
+        let grant = match dialect {
+            Dialect::Node => self.identify_node(&settings, address, request)?,
+            _ => self.identify(&settings, address, request)?,
+        };
         let mut entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner);
         let mut ticket = std::mem::replace(&mut *entry, Err(NoRoom::Server)).map_err(no_room)?;
         let by_proxy = settings.proxies.trusts(self.peer.ip()).then(|| owners(address.ip()));
@@ -266,6 +280,35 @@ impl Site {
             return Err(self.refuse(address, TOO_MANY_BAD_TOKENS, barred()));
         }
         Err(self.refuse(address, &refusal.to_string(), unauthorized(refusal)))
+    }
+
+    /// The grant of a media node: by the secret of the nodes or of our own one, or by a token that says so.
+    fn identify_node(
+        &self,
+        settings: &Settings,
+        address: SocketAddr,
+        request: &Request<()>,
+    ) -> Result<Grant, Answer> {
+        let secrets = [settings.media_secret.as_deref(), self.app.media_secret.as_deref()];
+        let given = token_of(request);
+        let is_secret = |secret: &str| {
+            given.as_ref().is_some_and(|given| bool::from(secret.as_bytes().ct_eq(given.as_bytes())))
+        };
+        if secrets.into_iter().flatten().any(is_secret) {
+            return Ok(Grant { is_node: true, ..Grant::default() });
+        }
+        match self.identify(settings, address, request)? {
+            // The end of its token must not end all streams.
+            grant if grant.is_node => Ok(Grant { expires: None, ..grant }),
+            _ if given.is_none() => {
+                Err(self.refuse(address, "no media node", unauthorized(Refusal::Missing)))
+            }
+            _ => Err(self.refuse(
+                address,
+                "no media node",
+                text(StatusCode::FORBIDDEN, "not for media nodes\n"),
+            )),
+        }
     }
 
     /// Does not log: refusing a cheap request must be cheap.
@@ -371,6 +414,10 @@ fn is_foreign_page(settings: &Settings, headers: &HeaderMap) -> bool {
 /// Checks the token, which may be in the Authorization header, a subprotocol or the query.
 pub(crate) fn authenticate<B>(settings: &Settings, request: &Request<B>) -> Result<Grant, Refusal> {
     let Some(verifier) = &settings.verifier else { return Ok(Grant::default()) };
+    verifier.verify(&token_of(request).ok_or(Refusal::Missing)?)
+}
+
+fn token_of<B>(request: &Request<B>) -> Option<Cow<'_, str>> {
     let headers = request.headers();
     let bearer = headers
         .get(header::AUTHORIZATION)
@@ -380,8 +427,7 @@ pub(crate) fn authenticate<B>(settings: &Settings, request: &Request<B>) -> Resu
     let by_protocol =
         || subprotocols(headers).find_map(|name| name.strip_prefix(TOKEN_PREFIX)).map(Cow::from);
     let by_query = || query(request.uri().query(), "token");
-    let token = bearer.or_else(by_protocol).or_else(by_query).ok_or(Refusal::Missing)?;
-    verifier.verify(&token)
+    bearer.or_else(by_protocol).or_else(by_query)
 }
 
 fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
@@ -394,7 +440,8 @@ fn with_cors(mut answer: Answer, settings: &Settings, origin: Option<HeaderValue
     if let Some(origin) = allowed {
         answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     }
-    answer.with_header(header::VARY, "origin")
+    answer.headers_mut().append(header::VARY, HeaderValue::from_static("origin"));
+    answer
 }
 
 /// A content type without its parameters.

@@ -30,6 +30,8 @@ pub fn http_dialects(bytes: &[u8]) {
         dialect: Dialect::Text,
         is_caller: true,
         is_asked: false,
+        media: None,
+        max_bitrate: None,
     };
     client.take(Notice::Called(Box::new(call)));
     for line in body.lines().chain([body]) {
@@ -37,7 +39,8 @@ pub fn http_dialects(bytes: &[u8]) {
         client.take(Notice::Signal(Box::new(Incoming { key: key.clone(), payload })));
     }
     let tag = client.etag();
-    let _ = (whip::patch(&client, kind, Some(&tag), body), whip::patch(&client, kind, Some(path), body));
+    let _ =
+        (whip::patch(&mut client, kind, Some(&tag), body), whip::patch(&mut client, kind, Some(path), body));
     let m_lines = |text: &str| text.lines().filter(|line| line.starts_with("m=")).count();
     if let (Some(reply), Some(leg)) = (whip::created(&client, path, &[]), client.leg()) {
         let answer = leg.answer().unwrap_or_default();

@@ -4,8 +4,8 @@ use async_tungstenite::tungstenite;
 use callbin_protocol::PeerId;
 
 use super::{
-    Ability, About, Call, Card, ConnId, Connection, Effect, Ended, Flow, Found, Hub, Incoming, Key, Leg,
-    Note, Notice, Payload, Peer, Refusal, Start,
+    Ability, Call, Card, ConnId, Connection, Effect, Ended, Flow, Found, Hub, Incoming, Key, Leg, Note,
+    Notice, Only, Payload, Peer, Refusal, Start, Use, streams::Flight,
 };
 use crate::{bridge, close::CloseReason, delivery::payload::Side, dialect::Dialect};
 
@@ -31,6 +31,10 @@ impl Hub {
         self.permit(connection, &uid)?;
         if connection.uids.len() >= MAX_PER_CONNECTION {
             return Err(Refusal::TooManyIds);
+        }
+        // Peers and streams share their names.
+        if self.streams.contains_key(&uid) {
+            return Err(Refusal::UidTaken);
         }
         if let Some((holder, flow)) = self.uids.get(&uid).map(|peer| (peer.conn, peer.card.flow)) {
             let grant = &connection.grant;
@@ -124,15 +128,11 @@ impl Hub {
 
     /// Whether a connection can start a call.
     pub(super) fn check_caller(&self, connection: &Connection) -> Result<(), Refusal> {
-        if connection.seat.is_some() {
-            return Err(Refusal::AlreadyInRoom);
+        self.permit_call(connection)?;
+        match self.is_any_at(&connection.owners(), self.rules.max_sessions, |usage| usage.sessions) {
+            true => Err(Refusal::TooManySessions),
+            false => Ok(()),
         }
-        if connection.calls.len() >= MAX_PER_CONNECTION
-            || self.is_any_at(&connection.owners(), self.rules.max_sessions, |usage| usage.sessions)
-        {
-            return Err(Refusal::TooManySessions);
-        }
-        Ok(())
     }
 
     /// Starts a call with a callee that takes it.
@@ -164,6 +164,8 @@ impl Hub {
             peer: to.clone(),
             is_caller: true,
             returns_as,
+            media: None,
+            flight: Flight::default(),
         };
         let callee = Leg {
             uid: to,
@@ -172,9 +174,22 @@ impl Hub {
             peer: from,
             is_caller: false,
             returns_as: None,
+            media: None,
+            flight: Flight::default(),
         };
         self.start((conn, key, caller), (partner, partner_key, callee), asked, effects);
         Ok(())
+    }
+
+    /// Whether a connection may have another call.
+    pub(super) fn permit_call(&self, connection: &Connection) -> Result<(), Refusal> {
+        if connection.seat.is_some() {
+            Err(Refusal::AlreadyInRoom)
+        } else if connection.calls.len() >= MAX_PER_CONNECTION {
+            Err(Refusal::TooManySessions)
+        } else {
+            Ok(())
+        }
     }
 
     /// Checks a name that a caller chose: it may be its own id, or one that it could register.
@@ -192,7 +207,7 @@ impl Hub {
     }
 
     /// Enters both sides of a call, and notifies both.
-    fn start(
+    pub(super) fn start(
         &mut self,
         caller: (ConnId, Key, Leg),
         callee: (ConnId, Key, Leg),
@@ -213,6 +228,8 @@ impl Hub {
                 dialect,
                 is_caller: side == Side::Caller,
                 is_asked: asked == Some(side),
+                media: leg.media,
+                max_bitrate: self.rules.max_bitrate.filter(|_| leg.media == Some(Use::Publish)),
             };
             if let Some(connection) = self.connections.get_mut(&conn) {
                 connection.calls.insert(key, leg);
@@ -233,7 +250,7 @@ impl Hub {
         effects.extend(partners.chain([conn]).map(Effect::Probe));
     }
 
-    fn has_call(&self, conn: ConnId, key: &Key) -> bool {
+    pub(super) fn has_call(&self, conn: ConnId, key: &Key) -> bool {
         self.connections.get(&conn).is_some_and(|connection| connection.calls.contains_key(key))
     }
 
@@ -255,23 +272,34 @@ impl Hub {
         (own, theirs)
     }
 
+    /// The names of a new call to a stream, for the client and for the node.
+    pub(super) fn stream_keys(&mut self, conn: ConnId, key: &Key) -> (Key, Key) {
+        self.last_call += 1;
+        let number = Key::from(format!("call-{}", self.last_call).as_str());
+        let is_named = *key != Key::default() || self.dialect(conn).is_some_and(Dialect::is_single);
+        (if is_named { key.clone() } else { number.clone() }, number)
+    }
+
     pub(super) fn meet(
         &mut self,
         conn: ConnId,
         key: &Key,
         (uid, card): (PeerId, Card),
         start: Start,
-        only: Option<About>,
+        only: Option<Only>,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
+        if let Some(media) = self.stream_wanted(&uid, card.flow.media(), only)? {
+            return self.call_stream(conn, key, uid, media, None, start, effects);
+        }
         if let Some(returns) = self.meets_somebody(conn, &uid, &card)? {
-            if only == Some(About::Register) {
+            if only == Some(Only::Register) {
                 return Err(Refusal::UidTaken);
             }
             let returns_as = returns.then(|| Box::new(card));
             return self.call(conn, key, uid, None, start, returns_as, effects);
         }
-        if only == Some(About::Call) {
+        if only == Some(Only::Peer) {
             return Err(Refusal::PeerNotFound(uid.to_string()));
         }
         self.register(conn, uid.clone(), card, effects)?;
@@ -309,6 +337,10 @@ impl Hub {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         match self.find_callee(conn, &uid) {
+            Err(Refusal::PeerNotFound(_)) if self.may_play(conn, &uid) && self.is_live(&uid) => {
+                self.tell(conn, Notice::Found(Box::new(Found { key, uid })), effects);
+                Ok(())
+            }
             // One that is in a call shows that there is a sender.
             Ok(_) | Err(Refusal::PeerBusy(_)) if self.only_awaits(&uid) && self.is_idle(&uid) => {
                 Err(Refusal::PeerNotFound(uid.to_string()))
@@ -390,31 +422,49 @@ impl Hub {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         let leg = self.leg(conn, key).ok_or(Refusal::NoSuchCall)?;
-        let (partner, key) = (leg.partner, leg.partner_key.clone());
+        let (partner, partner_key, media) = (leg.partner, leg.partner_key.clone(), leg.media);
+        if media.is_some() {
+            self.signal_media(conn, key, &payload, effects)?;
+        }
+        let key = partner_key;
         self.tell(partner, Notice::Signal(Box::new(Incoming { key, payload })), effects);
         Ok(())
     }
 
-    fn leg(&self, conn: ConnId, key: &Key) -> Option<&Leg> {
+    pub(super) fn leg(&self, conn: ConnId, key: &Key) -> Option<&Leg> {
         self.connections.get(&conn)?.calls.get(key)
     }
 
     /// Ends a call for both sides. The other side gets a notice, or is closed if it has one call only.
-    pub(super) fn end(&mut self, conn: ConnId, key: &Key, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
+    pub(super) fn end(
+        &mut self,
+        conn: ConnId,
+        key: &Key,
+        reason: Option<Refusal>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
         let leg = self.take_leg(conn, key).ok_or(Refusal::NoSuchCall)?;
         let partner = leg.partner;
         let Some(theirs) = self.take_leg(partner, &leg.partner_key) else { return Ok(()) };
-        let caller = if leg.is_caller { conn } else { partner };
-        self.sessions -= 1;
+        let (caller, calling) = if leg.is_caller { (conn, &leg) } else { (partner, &theirs) };
         let owners = self.owners(caller);
-        self.count(&owners, |usage| usage.sessions -= 1);
+        match calling.media {
+            Some(media) => {
+                self.leave_stream(calling, effects);
+                self.count(&owners, |usage| *usage.of(media) -= 1);
+            }
+            None => {
+                self.sessions -= 1;
+                self.count(&owners, |usage| usage.sessions -= 1);
+            }
+        }
         let Some(connection) = self.connections.get(&partner) else { return Ok(()) };
         if connection.dialect.is_single() {
             self.close(partner, CloseReason::PartnerLeft, effects);
             return Ok(());
         }
         let stays = self.return_home(partner, &theirs, effects);
-        let ended = Ended { key: leg.partner_key, peer: leg.uid, stays };
+        let ended = Ended { key: leg.partner_key, peer: leg.uid, stays, reason };
         self.tell(partner, Notice::Ended(Box::new(ended)), effects);
         Ok(())
     }

@@ -18,13 +18,14 @@ impl Hub {
         let mut counted = hub.rooms.values().map(|room| room.owners.len()).sum::<usize>();
         for (conn, connection) in &hub.connections {
             for (key, leg) in &connection.calls {
-                callers += usize::from(leg.is_caller);
+                callers += usize::from(leg.is_caller && leg.media.is_none());
                 counted += if leg.is_caller { connection.owners().len() } else { 0 };
                 let theirs = &hub.connections[&leg.partner].calls[&leg.partner_key];
                 let back = (theirs.partner, &theirs.partner_key) == (*conn, key);
                 assert!(back && leg.partner != *conn, "a call is symmetric");
                 assert!(theirs.is_caller != leg.is_caller, "one of the two called");
                 assert_eq!((&theirs.uid, &theirs.peer), (&leg.peer, &leg.uid), "both know both ids");
+                assert_eq!(theirs.media, leg.media, "both know what it is about");
             }
             if let Some(seat) = &connection.seat {
                 in_rooms += 1;
@@ -49,9 +50,10 @@ impl Hub {
         assert_eq!(members.len(), in_rooms, "a connection is in one room");
         assert_eq!(members.iter().collect::<HashSet<_>>().len(), in_rooms, "and there once");
         assert_eq!(hub.sessions, callers, "sessions are counted");
-        let usage: usize =
-            hub.usage.values().map(|usage| usage.sessions + usage.rooms + usage.watchers).sum();
+        let all = hub.usage.values().map(|it| it.sessions + it.rooms + it.watchers + it.streams + it.viewers);
+        let usage: usize = all.sum();
         assert_eq!(usage, counted, "each thing is counted once for each of its owners");
+        self.check_streams();
         let watching = hub.connections.iter().filter(|(_, connection)| connection.watch.is_some());
         let watching: HashSet<_> = watching.map(|(conn, _)| *conn).collect();
         assert_eq!(hub.directory.followers().collect::<HashSet<_>>(), watching, "who watches gets news");

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use async_tungstenite::tungstenite::Utf8Bytes;
-use callbin_protocol::{PeerId, RoomId};
+use callbin_protocol::{PeerId, RoomId, node::Reason};
 
-use super::{About, Flow, Key, Payload};
+use super::{About, Flow, Key, Payload, Use};
 use crate::{close::CloseReason, dialect::Dialect};
 
 /// Something that a connection's client has to learn. Small: queues have many.
@@ -35,6 +35,8 @@ pub enum Notice {
     Peers(Box<Peers>),
     /// A peer that it may call registered, changed its card or left.
     Presence(Arc<Presence>),
+    /// The media node is attached.
+    Attached,
 }
 
 /// The start of a call, for one side.
@@ -52,6 +54,10 @@ pub struct Call {
     pub is_caller: bool,
     /// Whether this side has to offer now.
     pub is_asked: bool,
+    /// What the caller does with a stream of a media node, which is the callee. `None`: the callee is a peer.
+    pub media: Option<Use>,
+    /// The most bits per second that the caller may publish. `None`: the media node's own limit.
+    pub max_bitrate: Option<u64>,
 }
 
 /// A peer that was asked for.
@@ -94,6 +100,8 @@ pub struct Ended {
     pub peer: PeerId,
     /// Whether this side can be called by the id that was called.
     pub stays: bool,
+    /// Why, if the other side has not simply left.
+    pub reason: Option<Refusal>,
 }
 
 /// The answer to a join.
@@ -203,6 +211,20 @@ pub enum Refusal {
     TooManyWatchers,
     /// Neither of the two offers: the caller only answers, and so does the callee.
     NobodyOffers,
+    /// The token does not allow publishing or playing the stream.
+    StreamNotAllowed,
+    /// The address or identity publishes too many streams.
+    TooManyStreams,
+    /// The address or identity plays too many streams.
+    TooManyViewers,
+    /// No media node has capacity left.
+    NoCapacity,
+    /// The media node has ended the call.
+    Node(Reason),
+    /// The connection of the media node has closed.
+    NodeLost,
+    /// A new publisher of the same identity has taken over the stream.
+    Replaced,
     /// The webhook did not answer.
     Unavailable,
     /// Any other reason, for people.
@@ -229,6 +251,13 @@ impl Refusal {
             Self::TooManySessions => "too many sessions",
             Self::TooManyWatchers => "too many listeners",
             Self::NobodyOffers => "neither peer offers",
+            Self::StreamNotAllowed => "stream not allowed",
+            Self::TooManyStreams => "too many streams",
+            Self::TooManyViewers => "too many viewers",
+            Self::NoCapacity => "no media node has capacity",
+            Self::Node(_) => "ended by the media node",
+            Self::NodeLost => "media node lost",
+            Self::Replaced => "replaced by a new publisher",
             Self::Unavailable | Self::Other(_) => "other",
         }
     }
@@ -275,6 +304,7 @@ impl Notice {
             Self::Members(members) => names(members),
             Self::Peers(list) => list.peers.iter().map(Listed::len).sum(),
             Self::Presence(presence) => presence.text.len(),
+            Self::Attached => 0,
         }
     }
 

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use async_tungstenite::tungstenite::Utf8Bytes;
-use callbin_protocol::{PeerId, RoomId, Signal};
+use callbin_protocol::{
+    PeerId, RoomId, Signal,
+    node::{Limits, Reason, Stats, Track},
+};
 
 use super::Refusal;
 use crate::{close::CloseReason, dialect::Dialect};
@@ -59,10 +62,18 @@ pub enum Request {
         from: Option<PeerId>,
         /// How the caller gets to an offer.
         start: Start,
+        /// What the caller does with the stream of this name, if no peer has it and a media node is there. `None`: it calls
+        /// peers only.
+        media: Option<Use>,
+        /// What is allowed, if the webhook was asked about one. `None`: all.
+        only: Option<Only>,
     },
     /// Call the peer with this id, or register it if there is none. After the call, the id is registered again for
     /// whichever of the two stays. One that [only sends](Flow::Sends) leaves it to a callee that had it for itself; one that
     /// [waits to receive](Flow::Awaits) always does.
+    ///
+    /// If there is no peer but a media node, one that only sends publishes the stream of this name, and one that waits to
+    /// receive plays it.
     Meet {
         /// The connection's own name for the call.
         key: Key,
@@ -72,8 +83,8 @@ pub enum Request {
         card: Card,
         /// How the one that comes second gets to an offer.
         start: Start,
-        /// The only one of the two that is allowed, if the webhook was asked about one. `None`: both.
-        only: Option<About>,
+        /// What is allowed, if the webhook was asked about one. `None`: all.
+        only: Option<Only>,
     },
     /// A signal for the other side of a call.
     Signal {
@@ -106,6 +117,8 @@ pub enum Request {
         /// Why it is refused.
         refusal: Refusal,
     },
+    /// A request of a media node.
+    Node(NodeRequest),
     /// Nothing that the dialect knows.
     Unknown,
     /// The dialect demands that the connection is closed.
@@ -123,7 +136,8 @@ impl Request {
             Self::Send { .. } | Self::Members => (About::Send, Key::default()),
             Self::Reject { about, .. } => (*about, Key::default()),
             Self::List(_) | Self::Watch | Self::Unwatch => (About::Send, Key::default()),
-            Self::Register { .. }
+            Self::Node(_)
+            | Self::Register { .. }
             | Self::Unregister(_)
             | Self::Retire { .. }
             | Self::Describe { .. }
@@ -131,6 +145,60 @@ impl Request {
             | Self::Close(_) => (About::Register, Key::default()),
         }
     }
+}
+
+/// A request of a media node. The keys are its names for the calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeRequest {
+    /// Takes streams from now on.
+    Attach {
+        /// Its name for operators.
+        name: Arc<str>,
+        /// What it can carry.
+        limits: Limits,
+    },
+    /// The media of a published stream arrive, or its tracks changed.
+    Live {
+        /// The publisher's call.
+        key: Key,
+        /// All tracks.
+        tracks: Arc<[Track]>,
+    },
+    /// The media of a published stream no longer arrive.
+    Gone(Key),
+    /// End a call.
+    End {
+        /// The call.
+        key: Key,
+        /// Why.
+        reason: Reason,
+        /// An explanation for the log.
+        detail: Arc<str>,
+    },
+    /// Statistics.
+    Stats(Box<Stats>),
+    /// Takes no new streams and viewers from now on.
+    Drain,
+}
+
+/// What a client does with a stream of a media node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// It sends the stream's media.
+    Publish,
+    /// It receives them.
+    Play,
+}
+
+/// The one of the possible outcomes of a request that the webhook has allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Only {
+    /// The id is registered.
+    Register,
+    /// A peer is called.
+    Peer,
+    /// A stream is published or played.
+    Stream,
 }
 
 /// The kinds of requests that can be refused.
@@ -196,6 +264,18 @@ pub enum Flow {
     Awaits,
     /// It cannot be called: its id is for a room.
     None,
+}
+
+impl Flow {
+    /// What a peer with these media does with a stream: one that sends may publish it, one that waits to receive may
+    /// play it.
+    pub fn media(self) -> Option<Use> {
+        match self {
+            Self::Sends => Some(Use::Publish),
+            Self::Awaits => Some(Use::Play),
+            Self::Both | Self::Receives | Self::None => None,
+        }
+    }
 }
 
 /// How a caller gets to an offer.
@@ -267,9 +347,25 @@ impl Payload {
         }
     }
 
-    /// Its size in bytes, as it counts in queues. All receivers share the frame and its meaning, which is a part of it.
+    /// Whether it is an offer. A message of the text protocol is not read.
+    pub fn is_offer(&self) -> bool {
+        self.signal.as_deref().is_some_and(Signal::is_offer)
+    }
+
+    /// Whether it is a description. A message of the text protocol is not read.
+    pub fn is_description(&self) -> bool {
+        matches!(self.signal.as_deref(), Some(Signal::Sdp { .. }))
+    }
+
+    /// Its size in bytes, as it counts in queues. All receivers share the frame and its meaning, which is a part of it. Without
+    /// a frame, the meaning counts.
     pub fn len(&self) -> usize {
-        self.frame.len()
+        let meaning = match self.signal.as_deref() {
+            Some(Signal::Sdp { sdp, .. }) => sdp.len(),
+            Some(Signal::Ice(candidate)) => candidate.candidate.len(),
+            Some(Signal::OfferRequest) | None => 0,
+        };
+        if self.frame.is_empty() { meaning } else { self.frame.len() }
     }
 
     /// Whether it has no bytes.

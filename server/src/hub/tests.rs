@@ -167,6 +167,7 @@ fn closed(conn: ConnId, reason: CloseReason) -> Effect {
 
 mod far;
 mod meeting;
+mod streams;
 
 mod greeting {
     use super::*;
@@ -447,7 +448,7 @@ mod room {
         assert_eq!(fixture.leave(ALICE), [to(BOB, "ROOM_PEER_LEFT alice")]);
         assert_eq!(fixture.hub.counts().rooms, 1);
         assert_eq!(fixture.leave(BOB), []);
-        assert_eq!(fixture.hub.counts(), Counts { connections: 1, peers: 1, sessions: 0, rooms: 0 });
+        assert_eq!(fixture.hub.counts(), Counts { connections: 1, peers: 1, ..Counts::default() });
     }
 
     #[test]
@@ -470,7 +471,7 @@ mod room {
             hub.handle(ConnId(i), said(Message::text(format!("HELLO {i}"))), &mut effects);
             hub.handle(ConnId(i), said(Message::text("ROOM r")), &mut effects);
         }
-        assert_eq!(hub.counts(), Counts { connections: 1000, peers: 1000, sessions: 0, rooms: 1 });
+        assert_eq!(hub.counts(), Counts { connections: 1000, peers: 1000, rooms: 1, ..Counts::default() });
         (0..1000).for_each(|i| hub.handle(ConnId(i), Event::Closed, &mut effects));
         assert_eq!(hub.counts(), Counts::default());
     }
@@ -851,7 +852,7 @@ mod several {
     }
 
     fn call(to: &str, key: &str, start: Start) -> Request {
-        Request::Call { key: key.into(), to: peer(to), from: None, start }
+        Request::Call { key: key.into(), to: peer(to), from: None, start, media: None, only: None }
     }
 
     fn meet(uid: &str, leads: bool) -> Request {
@@ -891,7 +892,7 @@ mod several {
         assert_eq!(effects, [Effect::Probe(BOB), Effect::Probe(ALICE), refused]);
         // The first leaves: the second takes its place.
         assert_eq!(ask(&mut hub, ALICE, Request::Unregister(peer("s"))), []);
-        let ended = Ended { key: "s".into(), peer: peer("s"), stays: true };
+        let ended = Ended { key: "s".into(), peer: peer("s"), stays: true, reason: None };
         let effects = ask(&mut hub, ALICE, Request::End("s".into()));
         assert_eq!(effects, [Effect::Tell(BOB, Notice::Ended(Box::new(ended)))]);
         let effects = ask(&mut hub, CAROL, meet("s", true));
@@ -944,8 +945,14 @@ mod several {
         let mut hub = Hub::default();
         open(&mut hub, &[(ALICE, Dialect::Antmedia), (BOB, Dialect::Text)]);
         hub.handle(BOB, said(Message::text("HELLO bob")), &mut Vec::new());
-        let request =
-            Request::Call { key: "k".into(), to: peer("bob"), from: Some(peer("bob")), start: Start::AtOnce };
+        let request = Request::Call {
+            key: "k".into(),
+            to: peer("bob"),
+            from: Some(peer("bob")),
+            start: Start::AtOnce,
+            media: None,
+            only: None,
+        };
         let effects = ask(&mut hub, ALICE, request);
         let taken =
             Refused { about: About::Call, key: "k".into(), refusal: Refusal::UidTaken, payload: None };
@@ -1015,7 +1022,7 @@ mod properties {
         let request = parts.prop_map(|(what, uid, other, key, card, start, flow)| match what {
             0 | 1 => Request::Register { uid, card },
             2 => Request::Unregister(uid),
-            3 | 4 => Request::Call { key, to: uid, from: other, start },
+            3 | 4 => Request::Call { key, to: uid, from: other, start, media: None, only: None },
             5 | 6 => Request::Meet { key, uid, card, start, only: None },
             7 => Request::Signal { key, payload: payload() },
             8 => Request::End(key),
@@ -1129,7 +1136,7 @@ mod other_dialects {
 
     fn call(to: &str, from: &str) -> Request {
         let (to, from) = (PeerId::new(to).unwrap(), PeerId::new(from).ok());
-        Request::Call { key: Key::default(), to, from, start: Start::AtOnce }
+        Request::Call { key: Key::default(), to, from, start: Start::AtOnce, media: None, only: None }
     }
 
     /// The refusal among the effects.
@@ -1177,7 +1184,7 @@ mod other_dialects {
             3 => (uid(), card()).prop_map(|(uid, card)| Request::Register { uid, card }),
             1 => uid().prop_map(Request::Unregister),
             2 => (key(), uid(), prop::option::of(uid()), start())
-                .prop_map(|(key, to, from, start)| Request::Call { key, to, from, start }),
+                .prop_map(|(key, to, from, start)| Request::Call { key, to, from, start, media: None, only: None }),
             2 => (key(), uid(), card(), start())
                 .prop_map(|(key, uid, card, start)| Request::Meet { key, uid, card, start, only: None }),
             1 => (key(), payload()).prop_map(|(key, payload)| Request::Signal { key, payload }),

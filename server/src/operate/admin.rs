@@ -78,6 +78,9 @@ async fn api(app: &App, method: &Method, path: &str, is_everywhere: bool) -> Ans
         (&Method::GET, "peers", "") => json_answer(StatusCode::OK, &json!(switchboard.peers())),
         (&Method::GET, "sessions", "") => json_answer(StatusCode::OK, &json!(switchboard.sessions())),
         (&Method::GET, "rooms", "") => json_answer(StatusCode::OK, &json!(switchboard.rooms())),
+        (&Method::GET, "streams", "") => json_answer(StatusCode::OK, &json!(switchboard.streams())),
+        (&Method::GET, "nodes", "") => json_answer(StatusCode::OK, &json!(switchboard.nodes())),
+        (&Method::DELETE, "streams", stream) => done("stream", stream, switchboard.end_stream(stream)),
         (&Method::DELETE, "peers", uid) => {
             let closed = switchboard.disconnect(uid);
             match &app.cluster {
@@ -89,7 +92,7 @@ async fn api(app: &App, method: &Method, path: &str, is_everywhere: bool) -> Ans
             Some(cluster) => finish("room", room, cluster.close_room(room).await),
             None => done("room", room, switchboard.close_room(room)),
         },
-        (_, "peers" | "sessions" | "rooms", _) => {
+        (_, "peers" | "sessions" | "rooms" | "streams" | "nodes", _) => {
             text(StatusCode::METHOD_NOT_ALLOWED, "only GET and DELETE\n")
         }
         _ => text(StatusCode::NOT_FOUND, "not found\n"),

@@ -3,6 +3,7 @@
 //! Counters are updated when events happen; current values are computed for each scrape.
 
 mod cluster;
+mod media;
 mod webhook;
 
 use std::sync::atomic::AtomicU64;
@@ -14,7 +15,10 @@ use prometheus_client::{
 };
 
 pub use self::cluster::ClusterMetrics;
+use self::media::MediaMetrics;
 pub use self::webhook::{Counted, Outcome, WebhookMetrics};
+use callbin_protocol::node::Stats;
+
 use crate::{delivery::payload::Kind, dialect::Dialect, hub::Counts};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -73,6 +77,7 @@ pub struct Metrics {
     pub webhook: WebhookMetrics,
     /// This node's part in the cluster.
     pub cluster: ClusterMetrics,
+    media: MediaMetrics,
     dialect_connections: Family<DialectLabel, Gauge>,
     dialect_calls: Family<CallLabels, Counter>,
     certificate_expiry: Family<NoLabels, Gauge>,
@@ -92,6 +97,8 @@ struct Traffic {
 pub struct Snapshot {
     /// Numbers of connections, peers, sessions and rooms.
     pub counts: Counts,
+    /// What all media nodes have counted.
+    pub media: Stats,
     /// Connections by dialect.
     pub dialects: [(Dialect, usize); Dialect::ALL.len()],
     /// Bytes queued for all peers.
@@ -106,8 +113,17 @@ pub struct Snapshot {
 
 impl Default for Snapshot {
     fn default() -> Self {
-        let (counts, dialects) = (Counts::default(), Dialect::ALL.map(|dialect| (dialect, 0)));
-        Self { counts, dialects, queued_bytes: 0, longest_queue: 0, queue_budget: 0, queue_budget_used: 0 }
+        let (counts, media) = (Counts::default(), Stats::default());
+        let dialects = Dialect::ALL.map(|dialect| (dialect, 0));
+        Self {
+            counts,
+            media,
+            dialects,
+            queued_bytes: 0,
+            longest_queue: 0,
+            queue_budget: 0,
+            queue_budget_used: 0,
+        }
     }
 }
 
@@ -150,6 +166,7 @@ impl Default for Metrics {
         let dialect_calls = register(&mut registry, "dialect_calls", help, Family::default());
         let webhook = WebhookMetrics::register(&mut registry);
         let cluster = ClusterMetrics::register(&mut registry);
+        let media = MediaMetrics::register(&mut registry);
         let certificate_expiry = Family::<NoLabels, Gauge>::default();
         let help = "When the certificate in use expires, in seconds since 1970";
         let name = "certificate_expiry_timestamp";
@@ -189,6 +206,7 @@ impl Default for Metrics {
             offer_to_answer,
             webhook,
             cluster,
+            media,
             dialect_connections,
             dialect_calls,
             certificate_expiry,
@@ -249,6 +267,7 @@ impl Metrics {
         set(&self.peers, now.counts.peers);
         set(&self.sessions, now.counts.sessions);
         set(&self.rooms, now.counts.rooms);
+        self.media.set(now.counts, now.media);
         set(&self.queued_bytes, now.queued_bytes);
         set(&self.longest_queue, now.longest_queue);
         set(&self.queue_budget, now.queue_budget);
@@ -272,8 +291,11 @@ mod tests {
         metrics.count_message(Kind::Ice, 5);
         metrics.count_refusal("no such thing");
         metrics.count_call(Dialect::Antmedia, Dialect::Text);
-        let counts = Counts { peers: 7, ..Counts::default() };
-        let text = metrics.render(Snapshot { counts, ..Snapshot::default() }, true);
+        let counts = Counts { peers: 7, streams: 2, ..Counts::default() };
+        let media = Stats { packets_out: 9, ..Stats::default() };
+        let now = Snapshot { counts, media, ..Snapshot::default() };
+        metrics.render(now, true);
+        let text = metrics.render(now, true);
         for line in [
             "callbin_messages_total{kind=\"Ice\"} 2",
             "callbin_message_bytes_total{kind=\"Ice\"} 15",
@@ -282,6 +304,8 @@ mod tests {
             "callbin_dialect_calls_total{caller=\"antmedia\",callee=\"text\"} 1",
             "callbin_dialect_connections{dialect=\"webrtcsink\"} 0",
             "callbin_peers 7",
+            "callbin_streams 2",
+            "callbin_media_packets_out_total 9",
             "callbin_ready 1",
             "callbin_build_info{version=",
         ] {

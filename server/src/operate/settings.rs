@@ -47,6 +47,8 @@ pub struct Settings {
     pub webhook: Option<Webhook>,
     /// The secret of the admin API.
     pub admin_secret: Option<String>,
+    /// The secret of media nodes.
+    pub media_secret: Option<String>,
 }
 
 /// A file or flag of the configuration is invalid.
@@ -108,6 +110,7 @@ impl Settings {
             },
             webhook: webhook(config)?,
             admin_secret: read_secret(config.operations.admin_secret_file.as_deref())?,
+            media_secret: read_secret(config.media.media_token_file.as_deref())?,
         })
     }
 
@@ -153,6 +156,7 @@ pub fn watched_files(config: &Config) -> Vec<PathBuf> {
         &config.ice.ice_servers_file,
         &config.webhook.webhook_secret_file,
         &config.operations.admin_secret_file,
+        &config.media.media_token_file,
     ];
     files.into_iter().flatten().cloned().collect()
 }

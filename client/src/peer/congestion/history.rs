@@ -57,6 +57,12 @@ impl History {
         self.packets.drain(..excess);
     }
 
+    /// Whether we have sent `count` packets from the number `first` on, not long ago.
+    pub(super) fn covers(&self, first: u16, count: usize) -> bool {
+        let back = usize::from(self.next.wrapping_sub(first));
+        !self.packets.is_empty() && (count..=2 * KEPT).contains(&back)
+    }
+
     /// Finds the packets of a report. A packet between two reports, which neither covers, is lost.
     pub(super) fn resolve(&mut self, report: &Report) -> Outcome {
         let mut outcome = Outcome::default();

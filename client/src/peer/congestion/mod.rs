@@ -27,6 +27,8 @@ use self::{
     trend::Trend,
 };
 
+use super::compound::{self, RTPFB, TWCC};
+
 /// Without a report for this time, a long queue holds up our packets or the reports, or the path is dead: the estimate
 /// falls, and again after each further such time.
 const SILENCE: Duration = Duration::from_millis(450);
@@ -86,6 +88,17 @@ impl Congestion {
             self.rate.silence(now);
             self.heard = Some(now);
         }
+    }
+
+    /// Whether all transport-wide reports in a compound are well-formed, and about packets that we have sent. For others, GStreamer
+    /// 1.22 keeps the numbers of tens of thousands of packets, or reads behind the end.
+    pub(super) fn recognises(&self, rtcp: &[u8]) -> bool {
+        let mut reports = compound::packets(rtcp).filter(|it| (it.kind, it.format) == (RTPFB, TWCC));
+        reports.all(|packet| {
+            let body = packet.body();
+            let report = report::parse(body).filter(|it| report::covered(body) == Some(it.arrivals.len()));
+            report.is_some_and(|it| self.history.covers(it.first, it.arrivals.len()))
+        })
     }
 
     /// The peer sends RTCP.

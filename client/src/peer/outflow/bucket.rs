@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// A token bucket. Times count from any fixed moment.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(in crate::peer) struct Bucket {
     left: f64,
     at_once: f64,
     per_second: f64,
@@ -12,7 +12,7 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    pub(super) fn new(at_once: f64, per_second: f64) -> Self {
+    pub(in crate::peer) fn new(at_once: f64, per_second: f64) -> Self {
         Self { left: at_once, at_once, per_second, since: Duration::ZERO }
     }
 
@@ -24,7 +24,7 @@ impl Bucket {
     }
 
     /// Takes `count` tokens if the bucket holds them; returns whether it did.
-    pub(super) fn take(&mut self, now: Duration, count: f64) -> bool {
+    pub(in crate::peer) fn take(&mut self, now: Duration, count: f64) -> bool {
         let enough = self.holds(now, count);
         if enough {
             self.left -= count;

@@ -12,7 +12,7 @@
 //!     paced                 are judged       is judged             limit
 //! ```
 
-mod bucket;
+pub(super) mod bucket;
 mod budget;
 mod feedback;
 mod keyframes;
@@ -113,6 +113,11 @@ impl Outflow {
     /// Sets the ID of the header extension with transport-wide sequence numbers.
     pub(super) fn count_by(&self, id: Option<u8>) {
         self.state().numbers = id;
+    }
+
+    /// The ID that [`Outflow::count_by`] has set.
+    pub(super) fn numbers(&self) -> Option<u8> {
+        self.state().numbers
     }
 
     /// The shortest round trip of the last seconds, by the peer's transport-wide reports.
@@ -298,7 +303,9 @@ impl Outflow {
         let mut worst = Verdict::Take;
         each(info, |buffer| {
             let Ok(bytes) = buffer.map_readable() else { return };
-            let verdict = feedback.judge(now, &bytes);
+            let is_about_us = congestion.recognises(&bytes);
+            let verdict =
+                feedback.judge(now, &bytes).max(if is_about_us { Verdict::Take } else { Verdict::Ignore });
             if verdict == Verdict::Take {
                 congestion.hear(now, &bytes);
             }

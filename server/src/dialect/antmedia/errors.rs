@@ -35,8 +35,12 @@ pub(super) fn find(refusal: Refusal) -> (Definition, Option<String>) {
 fn common(refusal: &Refusal) -> Definition {
     match refusal {
         Refusal::UidInvalid => Definition::InvalidStreamName,
-        Refusal::UidNotAllowed | Refusal::Other(_) => Definition::Unauthorized,
-        Refusal::TooManyIds | Refusal::TooManySessions => Definition::HighResourceUsage,
+        Refusal::UidNotAllowed | Refusal::StreamNotAllowed | Refusal::Other(_) => Definition::Unauthorized,
+        Refusal::TooManyIds
+        | Refusal::TooManySessions
+        | Refusal::TooManyStreams
+        | Refusal::TooManyViewers
+        | Refusal::NoCapacity => Definition::HighResourceUsage,
         _ => Definition::NotInitializedYet,
     }
 }

@@ -371,7 +371,16 @@ mod tests {
             let mut inner = Inner::new(client, None, Arc::default());
             assert_eq!(inner.patience(keepalive), keepalive);
             let (key, uid) = ("call".into(), PeerId::new("me").unwrap());
-            let call = Call { key, uid, peer, dialect, is_caller: true, is_asked: false };
+            let call = Call {
+                key,
+                uid,
+                peer,
+                dialect,
+                is_caller: true,
+                is_asked: false,
+                media: None,
+                max_bitrate: None,
+            };
             inner.client.take(Notice::Called(Box::new(call)));
             assert_eq!(inner.patience(keepalive), 2 * keepalive);
             inner.client.take(from_text("call", &sdp("answer")));

@@ -11,7 +11,10 @@ use percent_encoding::percent_decode_str;
 use super::{Line, Place, Visitor, closed, line::Hold, read_body, refuse, respond, text_of};
 use crate::{
     delivery::payload::Kind,
-    dialect::{http::Reply, whip},
+    dialect::{
+        http::Reply,
+        whip::{self, Patch},
+    },
     edge::http::{Answer, try_again},
 };
 
@@ -130,18 +133,36 @@ async fn patch(visitor: &Visitor, line: &Arc<Line>, request: Request<Incoming>) 
     if !line.admit(Kind::Ice, body.len()) {
         return too_many();
     }
-    let requests =
-        line.look(|inner| whip::patch(&inner.client, content_type.as_deref(), condition.as_deref(), &body));
-    match requests {
-        Ok(requests) => {
+    let patch = line
+        .look(|inner| whip::patch(&mut inner.client, content_type.as_deref(), condition.as_deref(), &body));
+    let patch = match patch {
+        Ok(patch) => patch,
+        Err(reply) => return respond(reply),
+    };
+    match patch {
+        Patch::Trickle(requests) => {
             if !requests.iter().skip(1).all(|_| line.admit(Kind::Ice, 0)) {
                 return too_many();
             }
             requests.into_iter().for_each(|request| line.handle(request));
             respond(Reply::empty(204))
         }
-        Err(reply) => respond(reply),
+        // Bounded by the size of a fragment. The session has the new credentials already.
+        Patch::Restart(requests) => {
+            requests.into_iter().for_each(|request| line.handle(request));
+            restarted(line).await
+        }
     }
+}
+
+/// Waits for the media node's answer to an ICE restart.
+async fn restarted(line: &Arc<Line>) -> Answer {
+    let time = line.presence.app.settings().limits.hello_timeout.min(LONGEST_ANSWER);
+    let found = line.until(time, |inner| match inner.closed {
+        None if !inner.client.is_over() => whip::restarted(&inner.client),
+        _ => Some(Reply::text(404, "the call has ended")),
+    });
+    respond(found.await.unwrap_or_else(whip::unanswered))
 }
 
 /// The limit of messages or bytes.

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     access::{Ability, Grant},
     dialect::Dialect,
-    hub::{About, Card, Flow, PeerId, Request, Start},
+    hub::{Card, Flow, Only, PeerId, Request, Start},
 };
 
 fn uid(text: &str) -> PeerId {
@@ -64,7 +64,7 @@ fn refusal(notices: &[(ConnId, Notice)]) -> &Refusal {
 }
 
 fn ended(stays: bool, peer: &str) -> Notice {
-    Notice::Ended(Box::new(Ended { key: Key::from("s"), peer: uid(peer), stays }))
+    Notice::Ended(Box::new(Ended { key: Key::from("s"), peer: uid(peer), stays, reason: None }))
 }
 
 #[test]
@@ -106,7 +106,14 @@ fn a_caller_can_be_called_meanwhile() {
     let mut hub = hub();
     ask(&mut hub, ALICE, meet(Flow::Sends));
     ask(&mut hub, BOB, Request::Register { uid: uid("other"), card: Card::default() });
-    let call = |to, start| Request::Call { key: Key::from(to), to: uid(to), from: None, start };
+    let call = |to, start| Request::Call {
+        key: Key::from(to),
+        to: uid(to),
+        from: None,
+        start,
+        media: None,
+        only: None,
+    };
     assert_eq!(called(&ask(&mut hub, ALICE, call("other", Start::Never))), 2, "as s");
     assert_eq!(called(&ask(&mut hub, CAROL, call("s", Start::AtOnce))), 2);
     assert_eq!(refusal(&ask(&mut hub, BOB, call("s", Start::AtOnce))), &Refusal::PeerBusy("s".into()));
@@ -122,7 +129,14 @@ fn receiver() -> Hub {
 
 #[test]
 fn one_that_only_receives_waits_for_one_call() {
-    let call = Request::Call { key: Key::from("s"), to: uid("s"), from: None, start: Start::AtOnce };
+    let call = Request::Call {
+        key: Key::from("s"),
+        to: uid("s"),
+        from: None,
+        start: Start::AtOnce,
+        media: None,
+        only: None,
+    };
     for request in [call, meet(Flow::Both), meet(Flow::Sends)] {
         let mut hub = receiver();
         assert_eq!(called(&ask(&mut hub, BOB, request)), 2);
@@ -139,7 +153,14 @@ fn nobody_finds_one_that_only_receives_or_asks_it_for_an_offer() {
     let none = Refusal::PeerNotFound("s".into());
     let find = Request::Find { key: Key::from("q"), uid: uid("s") };
     assert_eq!(refusal(&ask(&mut hub, BOB, find.clone())), &none);
-    let call = Request::Call { key: Key::from("s"), to: uid("s"), from: None, start: Start::Never };
+    let call = Request::Call {
+        key: Key::from("s"),
+        to: uid("s"),
+        from: None,
+        start: Start::Never,
+        media: None,
+        only: None,
+    };
     assert_eq!(refusal(&ask(&mut hub, BOB, call)), &none);
     assert_eq!(refusal(&ask(&mut hub, BOB, meet(Flow::Awaits))), &Refusal::UidTaken);
     ask(&mut hub, BOB, meet(Flow::Sends));
@@ -225,10 +246,10 @@ fn a_meeting_is_only_what_was_allowed() {
         Request::Meet { key, uid: uid("s"), card, start: Start::WhenAsked, only: Some(only) }
     };
     let mut hub = hub();
-    assert_eq!(refusal(&ask(&mut hub, BOB, meet_only(About::Call))), &Refusal::PeerNotFound("s".into()));
-    ask(&mut hub, ALICE, meet_only(About::Register));
-    assert_eq!(refusal(&ask(&mut hub, BOB, meet_only(About::Register))), &Refusal::UidTaken);
-    assert_eq!(called(&ask(&mut hub, BOB, meet_only(About::Call))), 2);
+    assert_eq!(refusal(&ask(&mut hub, BOB, meet_only(Only::Peer))), &Refusal::PeerNotFound("s".into()));
+    ask(&mut hub, ALICE, meet_only(Only::Register));
+    assert_eq!(refusal(&ask(&mut hub, BOB, meet_only(Only::Register))), &Refusal::UidTaken);
+    assert_eq!(called(&ask(&mut hub, BOB, meet_only(Only::Peer))), 2);
 }
 
 #[test]
@@ -236,7 +257,14 @@ fn nobody_calls_an_id_that_is_for_a_room() {
     let mut hub = hub();
     let card = Card { flow: Flow::None, ..Card::default() };
     ask(&mut hub, ALICE, Request::Register { uid: uid("s"), card });
-    let call = Request::Call { key: Key::from("k"), to: uid("s"), from: None, start: Start::AtOnce };
+    let call = Request::Call {
+        key: Key::from("k"),
+        to: uid("s"),
+        from: None,
+        start: Start::AtOnce,
+        media: None,
+        only: None,
+    };
     assert_eq!(refusal(&ask(&mut hub, BOB, call)), &Refusal::PeerBusy("s".into()));
     let joined = ask(&mut hub, ALICE, Request::Join("r".parse().unwrap()));
     assert!(matches!(joined.as_slice(), [(ALICE, Notice::Joined(_))]), "{joined:?}");
@@ -257,7 +285,7 @@ fn request() -> impl Strategy<Value = Request> {
         match what {
             0 => Request::Register { uid, card },
             1 => Request::Unregister(uid),
-            2 => Request::Call { key, to: uid, from: None, start },
+            2 => Request::Call { key, to: uid, from: None, start, media: None, only: None },
             3 => Request::End(key),
             4 => Request::Find { key, uid },
             5 => Request::Retire { key, uid },

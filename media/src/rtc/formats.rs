@@ -1,0 +1,129 @@
+//! The codecs of a stream: chosen from a publisher's offer, and the same for all viewers.
+
+use str0m::format::{Codec, CodecConfig, CodecSpec, FormatParams, PayloadParams};
+
+use super::sdp::{Format, Line};
+use crate::core::{codec::VideoCodec, node::Tracks, packet::Kind, stream::AudioTrack};
+
+/// The negotiated codecs of a stream. Viewers negotiate the same ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Formats {
+    audio: Option<CodecSpec>,
+    video: Option<CodecSpec>,
+}
+
+impl Formats {
+    /// The codec of a kind.
+    pub(super) fn of(&self, kind: Kind) -> Option<CodecSpec> {
+        match kind {
+            Kind::Audio => self.audio,
+            Kind::Video => self.video,
+        }
+    }
+
+    pub(super) fn set(&mut self, kind: Kind, spec: CodecSpec) {
+        match kind {
+            Kind::Audio => self.audio = Some(spec),
+            Kind::Video => self.video = Some(spec),
+        }
+    }
+
+    /// The tracks as the core sees them.
+    pub fn tracks(self) -> Tracks<Self> {
+        let audio = self.audio.map(|spec| AudioTrack { clock_rate: rtp_clock_rate(spec) });
+        Tracks { audio, video: self.video.and_then(|spec| video_codec(spec.codec)), formats: self }
+    }
+
+    /// The kinds and names of the codecs, as in SDP.
+    pub fn names(self) -> impl Iterator<Item = (Kind, String)> {
+        let named = |kind, spec: Option<CodecSpec>| spec.map(|spec| (kind, spec.codec.to_string()));
+        named(Kind::Audio, self.audio).into_iter().chain(named(Kind::Video, self.video))
+    }
+
+    /// The codecs to negotiate: those of the stream, and for kinds without one any, so that an m-line that carries nothing
+    /// has a payload type.
+    pub(super) fn config(self) -> CodecConfig {
+        let defaults = defaults();
+        let mut all = Vec::new();
+        for kind in [Kind::Audio, Kind::Video] {
+            match self.of(kind) {
+                Some(spec) => all.push(payload(kind, spec)),
+                None => {
+                    let of_kind = |it: &&PayloadParams| it.spec().codec.is_audio() == (kind == Kind::Audio);
+                    all.extend(defaults.params().iter().filter(of_kind));
+                }
+            }
+        }
+        CodecConfig::new_from_payload_params(all)
+    }
+
+    /// Whether an m-line of an offer has the stream's codec.
+    pub(super) fn match_line(&self, line: &Line<'_>) -> bool {
+        let Some(spec) = self.of(line.kind) else { return false };
+        let config = CodecConfig::new_from_payload_params(vec![payload(line.kind, spec)]);
+        let mut offered = line.formats.iter().filter_map(spec_of);
+        offered.any(|offered| config.match_params(payload(line.kind, offered)).is_some())
+    }
+}
+
+/// Numbers that a negotiation replaces by those of the offer.
+fn payload(kind: Kind, spec: CodecSpec) -> PayloadParams {
+    let (number, resend) = match kind {
+        Kind::Audio => (111, None),
+        Kind::Video => (96, Some(97.into())),
+    };
+    PayloadParams::new(number.into(), resend, spec)
+}
+
+fn defaults() -> CodecConfig {
+    let mut config = CodecConfig::new_with_defaults();
+    config.enable_pcmu(true, false);
+    config.enable_pcma(true, false);
+    config
+}
+
+/// The first codec of an m-line that the node forwards.
+pub(super) fn choose(line: &Line<'_>) -> Option<CodecSpec> {
+    line.formats.iter().find_map(spec_of).map(heard)
+}
+
+/// A publisher that sends stereo needs to know that the node wants it.
+fn heard(mut spec: CodecSpec) -> CodecSpec {
+    if spec.codec == Codec::Opus
+        && (spec.format.stereo == Some(true) || spec.format.sprop_stereo == Some(true))
+    {
+        (spec.format.stereo, spec.format.sprop_stereo) = (Some(true), Some(true));
+    }
+    spec
+}
+
+/// The codec of a payload type, if the node forwards it.
+fn spec_of(format: &Format<'_>) -> Option<CodecSpec> {
+    let mut map = format.map.split('/');
+    let name = match (format.number, map.next().unwrap_or_default()) {
+        (0, "") => "PCMU",
+        (8, "") => "PCMA",
+        (_, name) => name,
+    };
+    let codec = Codec::from(name);
+    let by_default = defaults();
+    let like = by_default.params().iter().map(PayloadParams::spec).find(|spec| spec.codec == codec)?;
+    let format = FormatParams::parse_line(format.parameters);
+    let rate: u32 = map.next().map_or(Some(like.clock_rate.get()), |rate| rate.parse().ok())?;
+    (rate == like.clock_rate.get()).then_some(CodecSpec { format, ..like })
+}
+
+fn rtp_clock_rate(spec: CodecSpec) -> u32 {
+    spec.clock_rate.get()
+}
+
+fn video_codec(codec: Codec) -> Option<VideoCodec> {
+    Some(match codec {
+        Codec::Vp8 => VideoCodec::Vp8,
+        Codec::Vp9 => VideoCodec::Vp9,
+        Codec::H264 => VideoCodec::H264,
+        Codec::H265 => VideoCodec::H265,
+        Codec::Av1 => VideoCodec::Av1,
+        _ => return None,
+    })
+}

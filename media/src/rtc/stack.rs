@@ -1,0 +1,177 @@
+//! What all peer connections share, and how a new one begins.
+
+use std::{
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
+};
+
+use str0m::{
+    Candidate, Rtc, RtcConfig,
+    bwe::Bitrate,
+    change::SdpOffer,
+    config::DtlsCert,
+    crypto,
+    format::CodecConfig,
+    media::{Direction, MediaKind},
+    rtp::Extension,
+};
+
+use super::{
+    formats::{Formats, choose},
+    peer::{Peer, Side},
+    sdp::{self, Line, Use},
+};
+use crate::core::packet::Kind;
+
+/// The packets of video that a viewer can get again: some hundred bytes for each, besides the shared payload.
+const RESEND_PACKETS: usize = 256;
+/// The time between two looks at what a viewer has lost.
+const STATISTICS: Duration = Duration::from_secs(5);
+/// The longest offer.
+const MAX_DESCRIPTION: usize = 256 * 1024;
+
+/// An offer or an answer is not acceptable. The text explains it without quoting the description.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It cannot be read, or contradicts itself.
+    #[error("the description is not acceptable")]
+    Invalid,
+    /// No m-line of the offer has a codec that is forwarded.
+    #[error("the offer has no codec of the stream")]
+    NoCodec,
+    /// The library panicked.
+    #[error("the WebRTC library failed")]
+    Panicked,
+}
+
+/// The configuration of all peer connections.
+#[derive(Debug)]
+pub struct Stack {
+    certificate: DtlsCert,
+    /// The addresses that clients send to.
+    candidates: Vec<SocketAddr>,
+}
+
+impl Stack {
+    /// Makes a certificate. `candidates` are the addresses that clients send to. None: the library makes no certificate.
+    pub fn new(candidates: Vec<SocketAddr>) -> Option<Self> {
+        let certificate = crypto::from_feature_flags().dtls_provider.generate_certificate()?;
+        Some(Self { certificate, candidates })
+    }
+
+    /// Answers a publisher's offer. The stream has its first audio and its first video track, each with the first codec of
+    /// the offer that the node forwards.
+    pub fn publisher(&self, offer: &str, now: Instant) -> Result<(Peer, String, Formats), Refused> {
+        let lines = read(offer)?;
+        let mut formats = Formats::default();
+        let mut used = Vec::new();
+        for line in &lines {
+            let spec = choose(line).filter(|_| line.sends && formats.of(line.kind).is_none());
+            if let Some(spec) = spec {
+                formats.set(line.kind, spec);
+                used.push(line);
+            }
+        }
+        let (peer, answer) = self.answer(offer, &lines, &used, Side::Publisher, formats, now)?;
+        Ok((peer, answer, formats))
+    }
+
+    /// Answers a viewer's offer with the stream's codecs. `needed` are the bits per second of the stream.
+    pub fn viewer(
+        &self,
+        offer: &str,
+        formats: Formats,
+        needed: u64,
+        now: Instant,
+    ) -> Result<(Peer, String), Refused> {
+        let lines = read(offer)?;
+        let mut used: Vec<&Line<'_>> = Vec::new();
+        for line in &lines {
+            let is_first = used.iter().all(|other| other.kind != line.kind);
+            if line.receives && is_first && formats.match_line(line) {
+                used.push(line);
+            }
+        }
+        self.answer(offer, &lines, &used, Side::Viewer { needed }, formats, now)
+    }
+
+    /// An offer to a viewer.
+    pub fn offer(&self, formats: Formats, needed: u64, now: Instant) -> Result<(Peer, String), Refused> {
+        guarded(|| {
+            let mut rtc = self.rtc(Side::Viewer { needed }, formats.config(), now);
+            let mut changes = rtc.sdp_api();
+            let mut lines = Vec::new();
+            for (kind, media) in [(Kind::Audio, MediaKind::Audio), (Kind::Video, MediaKind::Video)] {
+                if formats.of(kind).is_some() {
+                    let name = Some("stream".to_owned());
+                    lines.push((kind, changes.add_media(media, Direction::SendOnly, name, None, None)));
+                }
+            }
+            let (offer, pending) = changes.apply().ok_or(Refused::NoCodec)?;
+            Ok((
+                Peer::new(rtc, Side::Viewer { needed }, formats, lines, Some(pending), now),
+                offer.to_sdp_string(),
+            ))
+        })
+    }
+
+    fn answer(
+        &self,
+        offer: &str,
+        lines: &[Line<'_>],
+        used: &[&Line<'_>],
+        side: Side,
+        formats: Formats,
+        now: Instant,
+    ) -> Result<(Peer, String), Refused> {
+        if used.is_empty() {
+            return Err(Refused::NoCodec);
+        }
+        let is_used = |line: &Line<'_>| used.iter().any(|other| other.index == line.index);
+        let uses: Vec<(usize, Use)> = lines
+            .iter()
+            .map(|line| (line.index, if is_used(line) { side.usage() } else { Use::Nothing }))
+            .collect();
+        let offer = sdp::prepared(offer, &uses);
+        let mids = used.iter().map(|line| (line.kind, line.mid.into())).collect();
+        guarded(|| {
+            let mut rtc = self.rtc(side, formats.config(), now);
+            let offer = SdpOffer::from_sdp_string(&offer).map_err(|_| Refused::Invalid)?;
+            let answer = rtc.sdp_api().accept_offer(offer).map_err(|_| Refused::Invalid)?;
+            Ok((Peer::new(rtc, side, formats, mids, None, now), answer.to_sdp_string()))
+        })
+    }
+
+    fn rtc(&self, side: Side, codecs: CodecConfig, now: Instant) -> Rtc {
+        let mut config = RtcConfig::new()
+            .enable_bwe(side.first_estimate().map(Bitrate::from))
+            .set_stats_interval(side.first_estimate().map(|_| STATISTICS))
+            .set_ice_lite(true)
+            .set_rtp_mode(true)
+            .set_dtls_cert(self.certificate.clone())
+            .set_send_buffer_video(RESEND_PACKETS)
+            .set_rtcp_report_interval_audio(Duration::from_secs(1))
+            .set_extension(7, Extension::AbsoluteCaptureTime);
+        *config.codec_config() = codecs;
+        let mut rtc = config.build(now);
+        for address in &self.candidates {
+            if let Ok(candidate) = Candidate::host(*address, "udp") {
+                rtc.add_local_candidate(candidate);
+            }
+        }
+        rtc
+    }
+}
+
+fn read(offer: &str) -> Result<Vec<Line<'_>>, Refused> {
+    if offer.len() > MAX_DESCRIPTION {
+        return Err(Refused::Invalid);
+    }
+    Ok(sdp::lines(offer))
+}
+
+/// Calls into the library. A panic there must not end the process: it costs the peer that caused it.
+pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, Refused>) -> Result<T, Refused> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(Refused::Panicked))
+}
