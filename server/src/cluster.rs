@@ -48,7 +48,7 @@ use crate::{
     access::webhook::Verdict,
     connection::{Asking, Presence},
     dialect::{Dialect, text},
-    hub::{About, ConnId, Event, FarMessage, NodeName, Plan, Request},
+    hub::{ConnId, Event, FarMessage, NodeName, Only, Plan, Request},
 };
 
 /// The bytes that may wait for other nodes before calls with them are read more slowly.
@@ -228,7 +228,7 @@ impl Cluster {
             Plan::Meet { from, uid } => {
                 let ask =
                     Ask { from, to: uid.clone(), is_exclusive: false, body: question(presence, request)? };
-                let is_only_registered = matches!(request, Request::Meet { only: Some(About::Register), .. });
+                let is_only_registered = matches!(request, Request::Meet { only: Some(Only::Register), .. });
                 claims = Some((uid.clone(), identity.clone()));
                 match is_only_registered {
                     true => Wish::Register { uid, conn: *conn, identity },

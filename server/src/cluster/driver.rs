@@ -27,7 +27,7 @@ use super::{
 use crate::{
     access::Grant,
     app::App,
-    hub::{About, Event, FarMember, Found, Key, Notice, Reached, Refusal, Request},
+    hub::{Event, FarMember, Found, Key, Notice, Only, Reached, Refusal, Request},
     runtime::Alarm,
 };
 
@@ -523,8 +523,8 @@ impl Driver {
 fn request(what: What, to: PeerId) -> Request {
     let key = Key::default();
     match what {
-        What::Call(start) => Request::Call { key, to, from: None, start },
-        What::Meet(start, card) => Request::Meet { key, uid: to, card, start, only: Some(About::Call) },
+        What::Call(start) => Request::Call { key, to, from: None, start, media: None, only: None },
+        What::Meet(start, card) => Request::Meet { key, uid: to, card, start, only: Some(Only::Peer) },
         What::Find => Request::Find { key, uid: to },
     }
 }

@@ -7,8 +7,8 @@ use async_tungstenite::tungstenite;
 use callbin_protocol::{PeerId, RoomId};
 
 use super::{
-    Ability, About, ConnId, Connection, Effect, Hub, Message, Notice, Payload, Reached, Refusal, Refused,
-    Request, Room,
+    Ability, About, ConnId, Connection, Effect, Hub, Message, Notice, Only, Payload, Reached, Refusal,
+    Refused, Request, Room, Use,
 };
 use crate::{close::CloseReason, delivery::payload::Side, dialect::Dialect};
 
@@ -96,12 +96,20 @@ impl Hub {
             Request::Register { uid, .. } if self.permit(connection, uid).is_ok() => {
                 Some(Plan::Register(uid.clone()))
             }
-            Request::Meet { uid, only, .. } if !self.uids.contains_key(uid) => match only {
-                Some(About::Call) => Some(self.plan_ask(conn, connection, uid, None)),
-                _ if self.permit(connection, uid).is_err() => None,
-                _ => Some(Plan::Meet { from: connection.name(conn), uid: uid.clone() }),
-            },
-            Request::Call { to, from, .. } if !self.uids.contains_key(to) => {
+            // Streams of media nodes are those of this server.
+            Request::Meet { uid, card, only, .. }
+                if !self.uids.contains_key(uid) && !self.wants_stream(uid, card.flow.media()) =>
+            {
+                match only {
+                    Some(Only::Stream) => None,
+                    Some(Only::Peer) => Some(self.plan_ask(conn, connection, uid, None)),
+                    _ if self.permit(connection, uid).is_err() => None,
+                    _ => Some(Plan::Meet { from: connection.name(conn), uid: uid.clone() }),
+                }
+            }
+            Request::Call { to, from, media, .. }
+                if !self.uids.contains_key(to) && !self.wants_stream(to, *media) =>
+            {
                 Some(self.plan_ask(conn, connection, to, from.as_ref()))
             }
             Request::Find { uid, .. } if !self.uids.contains_key(uid) => {
@@ -117,6 +125,10 @@ impl Hub {
             }
             _ => None,
         }
+    }
+
+    fn wants_stream(&self, name: &PeerId, media: Option<Use>) -> bool {
+        matches!(self.stream_wanted(name, media, None), Ok(Some(_)))
     }
 
     fn plan_ask(&self, conn: ConnId, connection: &Connection, to: &PeerId, from: Option<&PeerId>) -> Plan {

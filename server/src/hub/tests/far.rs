@@ -126,7 +126,14 @@ fn a_stand_in_calls_without_an_id_and_is_told_what_it_is_refused() {
     hub.open(far);
     hub.handle(far, Event::StandsIn(uid("far")));
     let call = |to: &str| {
-        let request = Request::Call { key: Key::default(), to: uid(to), from: None, start: Start::AtOnce };
+        let request = Request::Call {
+            key: Key::default(),
+            to: uid(to),
+            from: None,
+            start: Start::AtOnce,
+            media: None,
+            only: None,
+        };
         Event::Asked { request, frame: None }
     };
     assert_eq!(hub.handle(far, call("bob")), [to(far, "ERROR peer 'bob' busy")]);
