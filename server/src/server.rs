@@ -185,6 +185,8 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
 
 /// Takes part in the cluster, so that the first clients need not come again. Without Redis the server starts, too.
 async fn enter(cluster: &Arc<Cluster>, app: &Arc<App>) {
+    // For rediss://. It is installed already if something else did so.
+    let _ = futures_rustls::rustls::crypto::ring::default_provider().install_default();
     app.switchboard.share(cluster.clone());
     runtime::spawn(cluster::run(cluster.clone(), app.clone()));
     until(ENTER, || cluster.status().is_inside).await;
