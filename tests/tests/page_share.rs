@@ -40,7 +40,7 @@ fn share(page: &Page, shares: bool) {
 
 #[test]
 fn a_screen_is_shared_beside_and_instead_of_the_camera_with_the_chosen_codec() {
-    let _machine = machine::shared();
+    let _machine = machine::alone(); // two browsers encode
     let (_site, _firefox, anna, berta) = meeting();
     choose(&anna, "resolution", "360");
     wait_for_pictures(&berta, &[640]);

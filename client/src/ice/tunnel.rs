@@ -245,8 +245,7 @@ mod tests {
         let good = [stun(0, 20), data(5, 12), stun(8, 28), data(0, 4)].concat();
         assert_eq!(pass(good.clone()), (64, io::ErrorKind::UnexpectedEof));
         assert_eq!(pass([good.clone(), stun(65_516, 65_536)].concat()).0, 64 + 65_536);
-        for bad in [stun(65_520, 70_000), data(65_533, 70_000), vec![0x80; 100], b"HTTP/1.1 400 Bad".to_vec()]
-        {
+        for bad in [stun(65_520, 70_000), data(65_533, 70_000), vec![0x80; 100]] {
             assert_eq!(pass([good.clone(), bad].concat()), (64, io::ErrorKind::InvalidData));
         }
     }
