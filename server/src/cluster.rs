@@ -1,8 +1,8 @@
 //! Several servers as one, on Redis (`--redis`).
 //!
 //! [`node`] decides, and is pure, like [`link`] (numbered messages between nodes) and the model of the script in
-//! [`store`]. [`driver`] is the task around it: it brings the events of connections, of the inbox and of Redis to the node,
-//! and the node's outputs to the switchboard. [`client`] has the connections to Redis, [`stand_in`] the peers of other nodes
+//! [`store`]. `driver` is the task around it: it brings the events of connections, of the inbox and of Redis to the node,
+//! and the node's outputs to the switchboard. [`client`] has the connections to Redis, `stand_in` the peers of other nodes
 //! that talk with ours. ARCHITECTURE.md has the protocol.
 
 pub mod bytes;

@@ -121,6 +121,38 @@ fn a_token_takes_its_uid_over_from_another_node() {
 }
 
 #[test]
+fn operators_see_and_close_peers_from_any_node() {
+    let redis = Redis::start(&[]);
+    let keys = Keys::new(Algorithm::Hs256);
+    let file = keys.public();
+    let flags = ["--admin-addr", "127.0.0.1:0", "--admin-secret-file", &file];
+    let (one, two) = (redis.node("one", &flags), redis.node("two", &flags));
+    let secret = std::fs::read_to_string(&file).expect("text");
+    let header = format!("Bearer {}", secret.trim());
+    let ask = |method: &str, path: &str| {
+        http::request(one.admin_address(), method, path, &[("Authorization", &header)])
+    };
+    let (mut alice, _) = join(&one, "alice", "r");
+    let (mut bob, _) = join(&two, "bob", "r");
+    let mut carol = Socket::register(&two, "carol");
+    let peers = ask("GET", "/admin/peers?all-nodes").json();
+    let find =
+        |uid: &str| peers.as_array().and_then(|peers| peers.iter().find(|it| it["uid"] == uid)).cloned();
+    let bob_there = find("bob").expect("bob is listed");
+    assert_eq!((&bob_there["node"], &bob_there["room"]), (&json!("two"), &json!("r")), "{peers}");
+    assert_eq!(peers.as_array().map(Vec::len), Some(3), "{peers}");
+    assert_eq!(ask("DELETE", "/admin/peers/carol").json(), json!({ "closed": 1 }));
+    carol.expect_close(1008, "closed by an operator");
+    assert_eq!(ask("DELETE", "/admin/peers/nobody").status, 404);
+    assert_eq!(ask("DELETE", "/admin/rooms/r").json(), json!({ "closed": 2 }));
+    alice.expect("ROOM_PEER_JOINED bob");
+    for socket in [&mut alice, &mut bob] {
+        let is_closed = |it: &Received| matches!(it, Received::Closed(Some((1008, _))));
+        wait_until("the room to be closed", DEADLINE, || is_closed(&socket.receive()).then_some(()));
+    }
+}
+
+#[test]
 fn without_redis_what_is_local_goes_on_and_then_all_is_as_before() {
     let mut redis = Redis::start(&[]);
     let (one, two) = (redis.node("one", &[]), redis.node("two", &["--without-redis", "local"]));
