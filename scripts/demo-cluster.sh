@@ -34,8 +34,9 @@ number=1
 while [ "$number" -le "$nodes" ]; do
     at=$((port + number))
     mkfifo "$dir/$number"
-    start "$bin/callbin-server" --addr 127.0.0.1 --port "$at" --disable-ssl --log warn --trusted-proxy 127.0.0.1 \
-        --redis "redis://127.0.0.1:$redis" --node-name "node-$number" >"$dir/$number"
+    "$bin/callbin-server" --addr 127.0.0.1 --port "$at" --disable-ssl --log warn --trusted-proxy 127.0.0.1 \
+        --redis "redis://127.0.0.1:$redis" --node-name "node-$number" >"$dir/$number" &
+    running="$! $running"
     # A line when it listens. If it cannot start, the pipe closes.
     read -r _ <"$dir/$number"
     servers="$servers server 127.0.0.1:$at;"
