@@ -1,12 +1,12 @@
 //! Runs a Redis, and servers that are one through it.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     process::{Command, Stdio},
 };
 
 use crate::{
-    process::Process,
+    process::{Process, free_port},
     server::Server,
     wait::{DEADLINE, wait_until},
 };
@@ -23,10 +23,8 @@ impl Redis {
     /// Starts Redis, and waits until it listens.
     #[track_caller]
     pub fn start(flags: &[&str]) -> Self {
-        let free =
-            TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("loopback has ports");
         let flags: Vec<String> = flags.iter().map(|flag| (*flag).into()).collect();
-        let port = free.port();
+        let port = free_port();
         Self { process: spawn(port, &flags), port, flags }
     }
 
