@@ -38,7 +38,6 @@ pub use browser::{Bare, Browser, BrowserOptions, Engine, Page, VideoProbe};
 pub use client::Client;
 pub use coturn::Coturn;
 pub use display::{Display, Patch, Screenshot};
-pub use flow::Flow;
 pub use front::{Front, Route};
 pub use middlebox::Middlebox;
 pub use network::Network;
