@@ -13,7 +13,6 @@ import { Media } from "./media.js";
 import { MicrophoneLevel } from "./microphone.js";
 import { Operators } from "./operators.js";
 import { Outgoing } from "./outgoing.js";
-import { readParameters } from "./parameters.js";
 import { Peer, openConnections } from "./peer.js";
 import { readQuality } from "./quality.js";
 import { HIDDEN_MS, Saver } from "./saver.js";
@@ -29,24 +28,13 @@ const ABSENT = ["peer-not-found", "peer-busy", "peer-left", "not-taken", "no-ans
 const STATS_MS = 1000;
 const LEVELS_MS = 200;
 
-const parameters = readParameters(new URL(location.href), history);
+/** @typedef {import("./parameters.js").Parameters} Parameters */
 
 class App {
-  calls = new Calls(parameters, {
-    changed: () => this.#render(),
-    addPeer: (uid, offers) => this.#addPeer(uid, offers),
-    removePeer: (uid) => this.#removePeer(uid),
-    registered: () => this.#registered(),
-    notice: (code, subject) => this.#notice(code, subject),
-  });
-  call = this.calls.call;
-  peers = this.calls.peers;
   speakers = new Speakers();
   /** How many peers share the camera. */ shares = 0;
-  showsStats = parameters.figures;
   awake = new Awake();
   session = new Session((action) => this.#press(action));
-  saver = new Saver(parameters.saves);
   /** @type {string | null} The peer that this page watches: it is called again when it is gone. */ watched = null;
   again = new Again();
   ownLevel = new MicrophoneLevel();
@@ -56,9 +44,22 @@ class App {
   asking = true;
   /** @type {Record<import("./media.js").Kind, string>} The last notices about the devices. */ deviceNews = { audio: "", video: "" };
 
-  constructor() {
+  /** @param {Parameters} parameters */
+  constructor(parameters) {
+    this.parameters = parameters;
+    this.showsStats = parameters.figures;
+    this.saver = new Saver(parameters.saves);
+    this.calls = new Calls(parameters, {
+      changed: () => this.#render(),
+      addPeer: (uid, offers) => this.#addPeer(uid, offers),
+      removePeer: (uid) => this.#removePeer(uid),
+      registered: () => this.#registered(),
+      notice: (code, subject) => this.#notice(code, subject),
+    });
+    this.call = this.calls.call;
+    this.peers = this.calls.peers;
     const quality = readQuality(recall("quality"));
-    this.media = new Media(deviceChoice(), () => this.#mediaChanged(), quality);
+    this.media = new Media(deviceChoice(parameters), () => this.#mediaChanged(), quality);
     this.outgoing = new Outgoing(this.media, () => this.#mediaChanged());
     void this.media.ready.then(() => {
       this.asking = false;
@@ -101,7 +102,7 @@ class App {
 
   /** With a foreign server nothing starts by itself: else a link alone could send it a camera already allowed. */
   #start() {
-    const { room, peer, join, remoteOfferer, badRoom, foreignHost, server } = parameters;
+    const { room, peer, join, remoteOfferer, badRoom, foreignHost, server } = this.parameters;
     if (badRoom) this.#notice("invalid-room", badRoom);
     if (!isUsable(server, location.protocol)) return this.#notice("bad-address", "");
     if (foreignHost) return;
@@ -129,7 +130,7 @@ class App {
   /** @param {string} peer @param {boolean} remoteOfferer */
   #callPeer(peer, remoteOfferer) {
     this.ui.clearNotice();
-    if (parameters.watches) this.watched = peer;
+    if (this.parameters.watches) this.watched = peer;
     this.do({ type: "call", peer, remoteOfferer });
   }
 
@@ -167,9 +168,10 @@ class App {
 
   /** @param {string} uid @param {boolean} offers */
   #addPeer(uid, offers) {
+    const { cameras, watches } = this.parameters;
     const name = this.#nameOf(uid);
     const rings = uid === this.call.peer && uid !== CALLER;
-    const peer = new Peer(uid, { offers, rings, cameras: parameters.cameras, later: parameters.watches, media: this.outgoing, ice: this.calls.ice }, {
+    const peer = new Peer(uid, { offers, rings, cameras, later: watches, media: this.outgoing, ice: this.calls.ice }, {
       signal: (signal) => this.do({ type: "send-signal", uid, signal }),
       changed: () => this.#peerChanged(peer),
       chat: (text) => this.ui.addChat({ from: name, text }),
@@ -225,7 +227,7 @@ class App {
     if (watched === null || this.call.state !== "ready" || this.#againTimer) return;
     this.#againTimer = setTimeout(() => {
       this.#againTimer = undefined;
-      if (this.watched === watched && this.call.state === "ready") this.do({ type: "call", peer: watched, remoteOfferer: parameters.remoteOfferer });
+      if (this.watched === watched && this.call.state === "ready") this.do({ type: "call", peer: watched, remoteOfferer: this.parameters.remoteOfferer });
       else this.#callAgain();
     }, this.again.pause());
   }
@@ -317,10 +319,10 @@ class App {
     const { audio, video } = this.media.slots;
     switch (what) {
       case "mic":
-        if (parameters.watches) return;
+        if (this.parameters.watches) return;
         return void this.media.turn("audio", !audio.on);
       case "camera":
-        if (parameters.watches) return;
+        if (this.parameters.watches) return;
         return void this.media.turn("video", !video.on || !video.track);
       case "share":
         return void this.#share();
@@ -355,7 +357,7 @@ class App {
   /** @param {Record<string, string>} query @param {string} done */
   async #copy(query, done) {
     const link = new URL(location.pathname, location.href);
-    if (parameters.customServer) query.server = parameters.customServer;
+    if (this.parameters.customServer) query.server = this.parameters.customServer;
     link.search = new URLSearchParams(query).toString();
     try {
       await navigator.clipboard.writeText(link.href);
@@ -379,7 +381,7 @@ class App {
     this.ui.showStage(this.#stage());
     this.ui.setAlone(this.#aloneText());
     this.awake.keep(this.#stage() !== null);
-    this.session.show(this.#stage() !== null, !parameters.watches);
+    this.session.show(this.#stage() !== null, !this.parameters.watches);
     if (!this.#stage()) this.outgoing.stop();
     this.#callAgain();
   }
@@ -464,9 +466,9 @@ function tileKey(uid, index) {
   return index === 0 ? uid : `${uid} ${index + 1}`;
 }
 
-/** The devices chosen last time, unless the address says `none`. @returns {Record<import("./media.js").Kind, string>} */
-function deviceChoice() {
-  const choice = (/** @type {import("./media.js").Kind} */ kind) => (parameters.devices[kind] === "none" ? "none" : (recall(kind) ?? ""));
+/** The devices chosen last time, unless the address says `none`. @param {Parameters} parameters @returns {Record<import("./media.js").Kind, string>} */
+function deviceChoice({ devices }) {
+  const choice = (/** @type {import("./media.js").Kind} */ kind) => (devices[kind] === "none" ? "none" : (recall(kind) ?? ""));
   return { audio: choice("audio"), video: choice("video") };
 }
 
@@ -528,8 +530,8 @@ const inspection = {
   stats: () => Object.fromEntries([...app.peers].map(([uid, peer]) => [uid, peer.stats])),
 };
 
-/** Starts the page: the lobby, or the call of the address. */
-export function start() {
-  app = new App();
+/** Starts the page: the lobby, or the call of the address. @param {Parameters} parameters */
+export function start(parameters) {
+  app = new App(parameters);
   Object.defineProperty(window, "callbin", { value: Object.freeze(inspection) });
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use callbin_tests::{Browser, BrowserOptions, DEADLINE, Server, WWW};
+use serde_json::json;
 
 const VIEW: &str = "document.querySelector('callbin-view')";
 const CALL: &str = "document.querySelector('callbin-call')";
@@ -44,18 +45,21 @@ fn serve(listener: TcpListener, page: String) {
 fn the_elements_view_and_call_from_a_page_of_another_origin() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let host = format!("http://{}", listener.local_addr().expect("an address"));
-    let server = Server::start(&["--www", WWW]);
+    // The page in the binary: its modules are one, and that one comes with the elements.
+    let server = Server::start(&[]);
     serve(listener, example(&server));
     let browser = Browser::start(BrowserOptions::default());
     let gate = browser.open(&format!("{}?id=gate&auto-answer=1", server.url()));
     gate.wait_for_state("ready");
-    let page = browser.open(&host);
+    let page = browser.open(&format!("{host}/?token=its-own&x=1"));
     let probe = "(() => { const video = VIEW.shadowRoot.querySelector('video'); return video && video.videoWidth > 0 \
          && video.currentTime > 0; })()"
         .replace("VIEW", VIEW);
     page.wait_for("a picture of the gate", &probe, DEADLINE);
     assert_eq!(page.eval(&format!("{VIEW}.state + {VIEW}.peers")), "in-callgate");
     assert_eq!(page.eval(&format!("{VIEW}.media.slots.video.track")), serde_json::Value::Null);
+    let address = page.eval("[location.search, history.state]");
+    assert_eq!(address, json!(["?token=its-own&x=1", null]), "the page keeps its address");
 
     page.wait_for("the other element", &format!("{CALL}.state === 'ready'"), DEADLINE);
     gate.click("#hang-up");
