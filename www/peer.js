@@ -3,6 +3,7 @@
 
 import { MAX_WAITING, Negotiation } from "./negotiation.js";
 import { preferred } from "./quality.js";
+import { keyOf } from "./resume.js";
 import { readStats, received } from "./stats.js";
 import { Trail } from "./trail.js";
 import { Views } from "./views.js";
@@ -86,7 +87,7 @@ export class Peer {
    * @param {string} uid
    * @param {{offers: boolean, rings: boolean, cameras: number, later: boolean, media: import("./outgoing.js").Outgoing, ice: import("./ice.js").IceServers}} how
    *   `rings`: we called, and a person may have to accept; `cameras`: how many videos our offer asks for;
-   *   `later`: the peer takes offers during a call, as the user says
+   *   `later`: the peer takes offers during a call, as the user says; peers that can resume a call always do
    * @param {PeerEvents} events
    */
   constructor(uid, { offers, rings, cameras, later, media, ice }, events) {
@@ -120,6 +121,8 @@ export class Peer {
   /** @param {Signal} signal */
   receive(signal) {
     if (signal.kind === "sdp" && !this.answered) this.#agreed();
+    // Browsers drop the attribute from the description that they keep.
+    if (signal.kind === "sdp" && keyOf(signal.sdp.sdp) !== null) this.later = true;
     if (!this.#early) this.#handle({ type: "signal", signal });
     else if (this.#early.length < MAX_WAITING) this.#early.push(signal);
   }
@@ -166,11 +169,6 @@ export class Peer {
   /** Whether a data channel is open. */
   get hasChat() {
     return [...this.#channels].some(({ readyState }) => readyState === "open");
-  }
-
-  /** Whether the peer takes offers during a call: those that can resume a call do. */
-  get #takesOffers() {
-    return this.later || (this.#connection?.remoteDescription?.sdp.includes("a=callbin-resume:") ?? false);
   }
 
   /** Whether media flow, or may flow again by themselves. */
@@ -306,7 +304,7 @@ export class Peer {
   receiveVideo(receives) {
     this.#receives = receives;
     const connection = this.#connection;
-    if (!connection || this.negotiation.phase !== "stable" || !this.#takesOffers) return;
+    if (!connection || this.negotiation.phase !== "stable" || !this.later) return;
     const { paused } = this.views;
     let renegotiate = false;
     for (const transceiver of connection.getTransceivers().filter(({ receiver, mid }) => receiver.track.kind === "video" && mid !== null)) {
