@@ -82,7 +82,7 @@ class App {
       talk: (on) => this.#talk(on),
       useKeys: (used) => remember("keys", used ? "on" : "off"),
     }, { quality, shares: Outgoing.isPossible && !parameters.watches });
-    this.operators = new Operators(this.ui.panel, (uid) => this.#nameOf(uid));
+    this.operators = new Operators(this.ui.panel, { nameOf: (uid) => this.#nameOf(uid), enlarged: () => uidOf(this.ui.grid.wall.pinned) });
     if (parameters.watches) this.ui.watch();
     this.ui.viewing.usesKeys = recall("keys") !== "off";
     this.ui.controls.setOpen("stats", this.showsStats);
@@ -464,6 +464,11 @@ class App {
 /** The key of the tile of a peer's video: the first one's is the uid. No uid has a space. @param {string} uid @param {number} index */
 function tileKey(uid, index) {
   return index === 0 ? uid : `${uid} ${index + 1}`;
+}
+
+/** The uid of the peer with this tile. @param {string | null} key */
+function uidOf(key) {
+  return key?.split(" ")[0] ?? null;
 }
 
 /** The devices chosen last time, unless the address says `none`. @param {Parameters} parameters @returns {Record<import("./media.js").Kind, string>} */

@@ -40,7 +40,7 @@ const MAX_CHAT_LENGTH = 4000;
 const DATA_PROTOCOL = "callbin-data";
 /** The label of the channel on which a peer may declare controls (docs/controls.md). */
 const CONTROLS = "controls";
-/** Most bytes of controls that wait: what is late is of no use. */
+/** Most bytes of controls that wait before more are sent: what is late is of no use. */
 const MAX_CONTROL_BUFFER = 4096;
 /** Most bytes buffered for a peer that does not read its data channel. */
 const MAX_CHAT_BUFFER = 1 << 20;
@@ -160,10 +160,14 @@ export class Peer {
     return true;
   }
 
-  /** Sends a message of the user's controls, unless others still wait. @param {string} text */
+  /** Whether messages of the user's controls may be sent now: not while too many of them wait. */
+  get takesControls() {
+    return this.#controls?.readyState === "open" && this.#controls.bufferedAmount <= MAX_CONTROL_BUFFER;
+  }
+
+  /** Sends a message of the user's controls, if the peer `takesControls`. @param {string} text */
   sendControl(text) {
-    const channel = this.#controls;
-    if (channel?.readyState === "open" && channel.bufferedAmount <= MAX_CONTROL_BUFFER) channel.send(text);
+    if (this.#controls?.readyState === "open") this.#controls.send(text);
   }
 
   /** Whether a data channel is open. */

@@ -232,7 +232,6 @@ export const de = {
   "panel.joystick": "Steuerknüppel",
   "panel.stale": "Zurückgehalten: Es gibt kein aktuelles Bild.",
   "panel.held": "Zurückgehalten: {name} steuert gerade.",
-  "panel.closed": "Zurückgehalten: Die Verbindung ist geschlossen.",
 
   "recording.stopped": "Aufnahme gespeichert: {file}",
   "recording.file": "Die Aufnahme {file} ist zu Ende: Die Datei lässt sich nicht schreiben, oder es ist kein Platz mehr da.",

@@ -231,7 +231,6 @@ export const en = {
   "panel.joystick": "Joystick",
   "panel.stale": "Held back: there is no live picture.",
   "panel.held": "Held back: {name} has the control.",
-  "panel.closed": "Held back: the connection is closed.",
 
   "recording.stopped": "Recording saved: {file}",
   "recording.file": "The recording {file} ended: the file can't be written, or there is no more room.",
