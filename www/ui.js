@@ -216,8 +216,8 @@ export class Ui {
     const items = [{ label: say("control.statistics"), icon: "stats", key: "H", on: showsStats, run: press("stats") }];
     if (!controls.settings.hidden) items.push({ label: say("control.settings"), icon: "settings", run: press("settings") });
     if (!controls.invite.hidden) items.push({ label: say("control.invite"), icon: "link", run: press("invite") });
-    const { recordsAll } = viewing.recordings;
-    if (grid.tiles.size > 0 || recordsAll) items.push({ label: say(recordsAll ? "view.record-all-off" : "view.record-all"), icon: "record", run: () => void viewing.recordings.toggleAll(grid.tiles.values()) });
+    const recordAll = viewing.recordings.allItem(grid.tiles);
+    if (recordAll) items.push(recordAll);
     items.push({ label: say("keys.heading"), icon: "keys", key: "?", run: () => viewing.sheet.open(viewing.usesKeys) });
     viewing.menu.open(controls.more, say("control.more"), items);
   }
