@@ -2,7 +2,7 @@
 // Carries out what the Call decides: its effects go to the socket, the peers, the ICE servers and timers. Used by the page and by
 // the elements for other pages (embed/).
 
-import { Call } from "./call.js";
+import { CALLER, Call } from "./call.js";
 import { isUsable, socketUrl } from "./endpoint.js";
 import { IceServers } from "./ice.js";
 import { Socket } from "./socket.js";
@@ -12,8 +12,8 @@ import { askWhy } from "./why.js";
 /**
  * @typedef {object} CallsEvents
  * @property {() => void} changed after each event
- * @property {(uid: string, offers: boolean) => void} addPeer adds a peer to `peers`
- * @property {(uid: string) => void} removePeer closes it and removes it there
+ * @property {(uid: string, offers: boolean) => void} addPeer makes a peer for `add`
+ * @property {(uid: string) => void} removePeer for `remove`
  * @property {() => void} registered
  * @property {(code: import("./call.js").NoticeCode, subject: string) => void} notice
  */
@@ -37,6 +37,7 @@ const LISTEN_STEP_MS = 250;
 
 export class Calls {
   /** @type {Map<string, import("./peer.js").Peer>} */ peers = new Map();
+  /** How many peers share the camera. */ #shares = 0;
   #isOver = false;
 
   /**
@@ -67,6 +68,48 @@ export class Calls {
     if (this.#isOver) return;
     for (const effect of this.call.handle(event)) this.#run(effect);
     this.events.changed();
+  }
+
+  /** Whether a person may have to accept our call to this peer. @param {string} uid */
+  rings(uid) {
+    return uid === this.call.peer && uid !== CALLER;
+  }
+
+  /** @param {import("./peer.js").Peer} peer */
+  add(peer) {
+    this.peers.set(peer.uid, peer);
+    this.#share();
+  }
+
+  /** @param {string} uid */
+  remove(uid) {
+    this.peers.get(uid)?.close();
+    this.peers.delete(uid);
+    this.#share();
+  }
+
+  /** Acts on what has become of a peer. @param {import("./peer.js").Peer} peer */
+  peerChanged({ uid, state, hungUp, heals }) {
+    const failed = state === "failed";
+    if (failed || hungUp) this.do({ type: "peer-dead", uid, failed, hungUp, heals });
+    if (this.#served().length !== this.#shares) this.#share();
+  }
+
+  /** Sends a text to all peers. @param {string} text @returns {number} how many get it */
+  sendChat(text) {
+    return [...this.peers.values()].filter((peer) => peer.sendChat(text)).length;
+  }
+
+  /** Each further peer needs another encoder and a share of the uplink. */
+  #share() {
+    const served = this.#served();
+    this.#shares = served.length;
+    for (const peer of served) void peer.limit(served.length);
+  }
+
+  /** The peers that get media: all but failed ones. */
+  #served() {
+    return [...this.peers.values()].filter(({ state }) => state !== "failed");
   }
 
   /** The page goes. A partner that can resume the call takes only the end of DTLS for a hangup. */

@@ -32,7 +32,6 @@ const LEVELS_MS = 200;
 
 class App {
   speakers = new Speakers();
-  /** How many peers share the camera. */ shares = 0;
   awake = new Awake();
   session = new Session((action) => this.#press(action));
   /** @type {string | null} The peer that this page watches: it is called again when it is gone. */ watched = null;
@@ -170,31 +169,26 @@ class App {
   #addPeer(uid, offers) {
     const { cameras, watches } = this.parameters;
     const name = this.#nameOf(uid);
-    const rings = uid === this.call.peer && uid !== CALLER;
-    const peer = new Peer(uid, { offers, rings, cameras, later: watches, media: this.outgoing, ice: this.calls.ice }, {
+    const peer = new Peer(uid, { offers, rings: this.calls.rings(uid), cameras, later: watches, media: this.outgoing, ice: this.calls.ice }, {
       signal: (signal) => this.do({ type: "send-signal", uid, signal }),
       changed: () => this.#peerChanged(peer),
       chat: (text) => this.ui.addChat({ from: name, text }),
       control: (text) => this.operators.hear(peer, text),
     });
-    this.peers.set(uid, peer);
+    this.calls.add(peer);
     if (this.call.room) this.ui.announce(say("call.joined", { name }));
     this.#showTiles(peer);
     this.ui.grid.tiles.get(uid)?.setPicture("none", 0);
     peer.receiveVideo(this.saver.receives);
-    this.#shareCamera();
   }
 
   /** @param {Peer} peer */
   #peerChanged(peer) {
     if (this.peers.get(peer.uid) !== peer) return;
     this.#showTiles(peer);
-    const { uid, hungUp, heals } = peer;
-    const failed = peer.state === "failed";
-    if (failed || hungUp) this.do({ type: "peer-dead", uid, failed, hungUp, heals });
+    this.calls.peerChanged(peer);
     if (peer.state === "connected") this.ui.clearNotice("call");
     if (this.watched !== null) this.#watchedChanged(peer);
-    if (this.#served().length !== this.shares) this.#shareCamera();
     this.#render();
   }
 
@@ -206,7 +200,7 @@ class App {
       const key = tileKey(uid, i);
       if (!views.shown.includes(view)) return tiles.has(key) && this.ui.removeTile(key);
       const camera = view.name || (i > 0 ? String(i + 1) : "");
-      const name = views.shown.length > 1 && camera ? `${this.#nameOf(uid)} · ${shown(camera)}` : this.#nameOf(uid);
+      const name = views.shown.length > 1 && camera ? `${this.#nameOf(uid)} · ${camera}` : this.#nameOf(uid);
       const tile = tiles.get(key) ?? this.ui.addTile(key, { uid, name, track: i + 1 });
       tile.setName(name);
       tile.setState(peer, this.call.isAlone);
@@ -236,23 +230,9 @@ class App {
   #removePeer(uid) {
     this.operators.remove(uid);
     if (this.call.room) this.ui.announce(say("call.left", { name: this.#nameOf(uid) }));
-    this.peers.get(uid)?.close();
-    this.peers.delete(uid);
+    this.calls.remove(uid);
     this.speakers.remove(uid);
     for (let i = 0; this.ui.grid.tiles.has(tileKey(uid, i)); i += 1) this.ui.removeTile(tileKey(uid, i));
-    this.#shareCamera();
-  }
-
-  /** Each further peer needs another encoder and a share of the uplink. */
-  #shareCamera() {
-    const served = this.#served();
-    this.shares = served.length;
-    for (const peer of served) void peer.limit(served.length);
-  }
-
-  /** The peers that get media: all but failed ones. */
-  #served() {
-    return [...this.peers.values()].filter(({ state }) => state !== "failed");
   }
 
   /** @param {number} now */
@@ -347,8 +327,7 @@ class App {
 
   /** @param {string} text */
   #chat(text) {
-    const heard = [...this.peers.values()].filter((peer) => peer.sendChat(text)).length;
-    if (heard > 0) {
+    if (this.calls.sendChat(text) > 0) {
       this.ui.clearNotice("page");
       this.ui.addChat({ from: say("call.you"), text, own: true });
     } else this.ui.showNotice(say("chat.nobody"), false);

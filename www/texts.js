@@ -129,9 +129,17 @@ export function staleText(ms) {
 
 /** @typedef {import("./check/verdicts.js").Words} Words */
 
-/** The text of a tile about its connection. @param {Partner & {reason: Failure | null, detail?: Words | null}} peer */
-export function peerText({ state, answered, reason, detail }) {
-  switch (state) {
+/**
+ * The state of a peer as a tile shows it.
+ * @param {PeerState} state @param {boolean} waits whether a failed connection waits for the server, to be replaced
+ */
+export function shownState(state, waits) {
+  return state === "failed" && waits ? "interrupted" : state;
+}
+
+/** The text of a tile about its connection. @param {Partner & {reason: Failure | null, detail?: Words | null}} peer @param {boolean} waits */
+export function peerText({ state, answered, reason, detail }, waits = false) {
+  switch (shownState(state, waits)) {
     case "connecting":
       return say(answered ? "tile.connecting" : "tile.waiting");
     case "interrupted":
