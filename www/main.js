@@ -248,6 +248,7 @@ class App {
 
   #mediaChanged() {
     if (!this.ui) return; // still being made
+    this.outgoing.mediaChanged();
     this.ui.updateMedia(this.outgoing, this.asking);
     this.#tellDevices();
     const { audio, video } = this.media.slots;

@@ -43,8 +43,12 @@ export class Outgoing {
   /** The track for the m-line of this kind. @param {Kind} kind */
   track(kind) {
     if (kind === "video") return this.isInstead ? this.screen : this.media.track("video");
-    this.#mix?.setMicrophone(this.media.track("audio"));
     return this.#mix?.track ?? this.media.track("audio");
+  }
+
+  /** The microphone may be another one. */
+  mediaChanged() {
+    this.#mix?.setMicrophone(this.media.track("audio"));
   }
 
   /** The screen, if it has an m-line of its own. */
@@ -96,6 +100,7 @@ export class Outgoing {
     if (sound) {
       this.screenStream.addTrack(sound);
       this.#mix = new Mix(sound);
+      this.mediaChanged();
     }
     this.changed();
   }
