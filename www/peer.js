@@ -22,7 +22,7 @@ import { Views } from "./views.js";
 
 /** Deadline to connect once the peer takes part (`answered`). */
 const CONNECT_DEADLINE_MS = 20_000;
-/** Deadline for a person's answer: a page rings for 30 s (main.js). */
+/** Deadline for a person's answer: a page rings for 30 s (calls.js). */
 const ANSWER_DEADLINE_MS = 45_000;
 /** How long a lost path may take to come back, as with `callbin` (docs/networks.md). */
 const HEAL_MS = 120_000;

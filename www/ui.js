@@ -1,5 +1,5 @@
 // @ts-check
-// The visible page: lobby or stage, status, notices. Only this file and ui/ touch the document.
+// The visible page: lobby or stage, status, notices. Only this file, ui/ and embed/ create visible elements.
 
 import { say } from "./language.js";
 import { Chat } from "./ui/chat.js";

@@ -78,7 +78,11 @@ fn the_elements_view_and_call_from_a_page_of_another_origin() {
     page.wait_for("the call", &format!("!{CALL}.buttons.accept.hidden"), DEADLINE);
     page.eval(&format!("{CALL}.buttons.accept.click()"));
     gate.wait_for_peer("visitor", "connected");
-    page.wait_for("the connection, under the caller's name", &format!("{CALL}.peers.join() === 'gate'"), DEADLINE);
+    page.wait_for(
+        "the connection, under the caller's name",
+        &format!("{CALL}.peers.join() === 'gate'"),
+        DEADLINE,
+    );
     let log = page.text("#log");
     assert!(log.contains(r#"callbin-call incoming {"caller":"gate"}"#), "{log}");
     page.eval(&format!("{CALL}.remove()"));
