@@ -17,6 +17,7 @@ import { Peer, openConnections } from "./peer.js";
 import { readQuality } from "./quality.js";
 import { HIDDEN_MS, Saver } from "./saver.js";
 import { Session } from "./session.js";
+import { Streams } from "./streams.js";
 import { MutedTalk, PushToTalk } from "./talk.js";
 import { deviceText, isGood, lamp, noticeText, shown, statusText, topicOf } from "./texts.js";
 import { Ui } from "./ui.js";
@@ -34,7 +35,7 @@ class App {
   speakers = new Speakers();
   awake = new Awake();
   session = new Session((action) => this.#press(action));
-  /** @type {string | null} The peer that this page watches: it is called again when it is gone. */ watched = null;
+  /** @type {string | null} The peer that this page watches, or the stream of its address: it is called again when it is gone. */ watched = null;
   again = new Again();
   ownLevel = new MicrophoneLevel();
   mutedTalk = new MutedTalk();
@@ -48,18 +49,20 @@ class App {
     this.parameters = parameters;
     this.showsStats = parameters.figures;
     this.saver = new Saver(parameters.saves);
-    this.calls = new Calls(parameters, {
+    /** @type {import("./calls.js").CallsEvents} */
+    const events = {
       changed: () => this.#render(),
       addPeer: (uid, offers) => this.#addPeer(uid, offers),
       removePeer: (uid) => this.#removePeer(uid),
       registered: () => this.#registered(),
       notice: (code, subject) => this.#notice(code, subject),
-    });
+    };
+    this.calls = parameters.stream ? new Streams(parameters, events) : new Calls(parameters, events);
     this.call = this.calls.call;
     this.peers = this.calls.peers;
     const quality = readQuality(recall("quality"));
     this.media = new Media(deviceChoice(parameters), () => this.#mediaChanged(), quality);
-    this.outgoing = new Outgoing(this.media, () => this.#mediaChanged());
+    this.outgoing = new Outgoing(this.media, () => this.#mediaChanged(), parameters.stream !== "");
     void this.media.ready.then(() => {
       this.asking = false;
       this.#mediaChanged();
@@ -83,6 +86,7 @@ class App {
     }, { quality, shares: Outgoing.isPossible && !parameters.watches });
     this.operators = new Operators(this.ui.panel, { nameOf: (uid) => this.#nameOf(uid), enlarged: () => uidOf(this.ui.grid.wall.pinned) });
     if (parameters.watches) this.ui.watch();
+    if (parameters.stream) this.ui.stream();
     this.ui.viewing.usesKeys = recall("keys") !== "off";
     this.ui.controls.setOpen("stats", this.showsStats);
     this.ui.lobby.setNameError("");
@@ -101,11 +105,12 @@ class App {
 
   /** With a foreign server nothing starts by itself: else a link alone could send it a camera already allowed. */
   #start() {
-    const { room, peer, join, remoteOfferer, badRoom, foreignHost, server } = this.parameters;
+    const { room, peer, join, stream, remoteOfferer, badRoom, foreignHost, server } = this.parameters;
     if (badRoom) this.#notice("invalid-room", badRoom);
     if (!isUsable(server, location.protocol)) return this.#notice("bad-address", "");
     if (foreignHost) return;
     if (room && join) this.#join(room);
+    else if (stream === "publish" && !join) return; // a link alone shows nobody our camera
     else if (peer) this.#callPeer(peer, remoteOfferer);
     else if (!room) this.do({ type: "register" });
   }
@@ -129,7 +134,7 @@ class App {
   /** @param {string} peer @param {boolean} remoteOfferer */
   #callPeer(peer, remoteOfferer) {
     this.ui.clearNotice();
-    if (this.parameters.watches) this.watched = peer;
+    if (this.parameters.watches || this.parameters.stream) this.watched = peer;
     this.do({ type: "call", peer, remoteOfferer });
   }
 
@@ -159,7 +164,7 @@ class App {
 
   /** @param {import("./call.js").NoticeCode} code @param {string} subject */
   #notice(code, subject) {
-    if (this.watched !== null && ABSENT.includes(code)) return; // the stage says it as long as it is so
+    if (this.watched !== null && this.parameters.watches && ABSENT.includes(code)) return; // the stage says it as long as it is so
     const text = noticeText(code, subject);
     if (code === "uid-taken" || code === "uid-refused") this.ui.lobby.setNameError(text);
     this.ui.showNotice(text, isGood(code), topicOf(code));
@@ -167,9 +172,9 @@ class App {
 
   /** @param {string} uid @param {boolean} offers */
   #addPeer(uid, offers) {
-    const { cameras, watches } = this.parameters;
+    const { cameras, watches, stream } = this.parameters;
     const name = this.#nameOf(uid);
-    const peer = new Peer(uid, { offers, rings: this.calls.rings(uid), cameras, later: watches, media: this.outgoing, ice: this.calls.ice }, {
+    const peer = new Peer(uid, { offers, rings: this.calls.rings(uid), cameras, later: watches && !stream, media: this.outgoing, ice: this.calls.ice }, {
       signal: (signal) => this.do({ type: "send-signal", uid, signal }),
       changed: () => this.#peerChanged(peer),
       chat: (text) => this.ui.addChat({ from: name, text }),
@@ -196,6 +201,7 @@ class App {
   #showTiles(peer) {
     const { uid, views } = peer;
     const { tiles } = this.ui.grid;
+    if (this.parameters.stream === "publish") return; // nothing comes back
     views.list.forEach((view, i) => {
       const key = tileKey(uid, i);
       if (!views.shown.includes(view)) return tiles.has(key) && this.ui.removeTile(key);
@@ -368,6 +374,7 @@ class App {
 
   #aloneText() {
     const { call, peers, watched } = this;
+    if (watched !== null && this.parameters.stream === "publish") return say(this.calls.partner?.state === "connected" ? "stream.on-air" : "stream.starting", { stream: shown(watched) });
     if (watched !== null) return peers.size === 0 && call.state === "ready" ? say("call.absent", { peer: shown(watched) }) : "";
     return call.state === "in-room" && peers.size === 0 ? say("call.alone") : "";
   }
