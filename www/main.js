@@ -36,7 +36,6 @@ class App {
   awake = new Awake();
   session = new Session((action) => this.#press(action));
   /** @type {string | null} The peer that this page watches, or the stream of its address: it is called again when it is gone. */ watched = null;
-  again = new Again();
   ownLevel = new MicrophoneLevel();
   mutedTalk = new MutedTalk();
   pushToTalk = new PushToTalk();
@@ -47,6 +46,7 @@ class App {
   /** @param {Parameters} parameters */
   constructor(parameters) {
     this.parameters = parameters;
+    this.again = new Again(parameters.stream !== "");
     this.showsStats = parameters.figures;
     this.saver = new Saver(parameters.saves);
     /** @type {import("./calls.js").CallsEvents} */

@@ -4,6 +4,10 @@
 
 import { MAX_WAITING } from "./negotiation.js";
 
+/** Nothing has come for so long: the server is asked whether the session still is. It knows at once that a node is lost. */
+const SILENT_MS = 1000;
+const ASK_EVERY_MS = 2000;
+
 /**
  * @typedef {"ready" | "calling" | "in-call" | "refused"} State
  * @typedef {import("./protocol.js").Candidate} Candidate
@@ -12,11 +16,12 @@ import { MAX_WAITING } from "./negotiation.js";
  * @typedef {{type: "call", peer: string} | {type: "hang-up"}
  *   | {type: "send-signal", uid: string, signal: import("./protocol.js").Signal}
  *   | {type: "answered", turn: number, sdp: string, session: Session} | {type: "not-answered", turn: number, status: number, text: string}
- *   | {type: "peer-dead", uid: string}} Event
+ *   | {type: "look", now: number, received: number} | {type: "gone", session: Session}
+ *   | {type: "peer-dead", uid: string}} Event `look`: what has come from the peer so far
  *
  * @typedef {{do: "add-peer", uid: string, offers: boolean} | {do: "remove-peer", uid: string}
  *   | {do: "signal", uid: string, signal: import("./protocol.js").Signal}
- *   | {do: "post", turn: number, sdp: string} | {do: "patch", session: Session, fragment: string} | {do: "delete", session: Session}
+ *   | {do: "post", turn: number, sdp: string} | {do: "patch", session: Session, fragment: string} | {do: "ask", session: Session, fragment: string} | {do: "delete", session: Session}
  *   | {do: "notice", code: import("./call.js").NoticeCode, subject: string}} Effect
  */
 
@@ -26,6 +31,7 @@ export class Stream {
   /** Counts sessions: an answer is for one of them. */ #turn = 0;
   #offer = "";
   /** @type {Session | null} */ #session = null;
+  /** What has come, and when the server is asked if nothing else comes. */ #heard = { received: -1, ask: 0 };
   /** @type {Candidate[]} Our candidates until the answer is there. */ #early = [];
 
   // As in a call that is neither a room nor one to us.
@@ -53,6 +59,10 @@ export class Stream {
         return event.turn === this.#turn ? this.#refused(event.status, event.text) : [];
       case "hang-up":
         return this.#end();
+      case "look":
+        return this.#session ? this.#look(this.#session, event) : [];
+      case "gone":
+        return event.session === this.#session ? this.#end() : [];
       case "peer-dead":
         return event.uid === this.peer ? this.#end() : [];
       default:
@@ -92,8 +102,18 @@ export class Stream {
   #answered({ sdp, session }) {
     this.state = "in-call";
     this.#session = session;
+    this.#heard = { received: -1, ask: 0 };
     const signal = /** @type {const} */ ({ kind: "sdp", sdp: { type: "answer", sdp } });
     return [{ do: "signal", uid: this.peer ?? "", signal }, ...patch(session, this.#offer, this.#early.splice(0))];
+  }
+
+  /** @param {Session} session @param {{now: number, received: number}} event @returns {Effect[]} */
+  #look(session, { now, received }) {
+    const heard = this.#heard;
+    if (received !== heard.received) this.#heard = { received, ask: now + SILENT_MS };
+    if (received !== heard.received || now < heard.ask) return [];
+    heard.ask = now + ASK_EVERY_MS;
+    return [{ do: "ask", session, fragment: fragment(this.#offer, []) }];
   }
 
   /** @param {number} status of HTTP; 0 without an answer @param {string} text @returns {Effect[]} */
@@ -145,19 +165,16 @@ function code(status, publishes) {
 
 /** @param {Session} session @param {string} offer @param {Candidate[]} candidates @returns {Effect[]} */
 function patch(session, offer, candidates) {
-  const fragment = trickle(offer, candidates);
-  return fragment ? [{ do: "patch", session, fragment }] : [];
+  const lines = candidates.map(({ candidate }) => candidate).filter((candidate) => candidate.startsWith("candidate:"));
+  return lines.length > 0 ? [{ do: "patch", session, fragment: fragment(offer, lines) }] : [];
 }
 
 /**
- * An SDP fragment with candidates (RFC 8840, section 9), or an empty text if there are none. The offer bundles, so all of them are
- * those of its first m-line.
- * @param {string} offer @param {Candidate[]} candidates
+ * An SDP fragment with candidates (RFC 8840, section 9). The offer bundles, so all of them are those of its first m-line.
+ * @param {string} offer @param {string[]} candidates
  */
-export function trickle(offer, candidates) {
-  const lines = candidates.map(({ candidate }) => candidate).filter((candidate) => candidate.startsWith("candidate:"));
-  const find = (/** @type {RegExp} */ line) => line.exec(offer)?.[0] ?? "";
-  const [ufrag, pwd, media, mid] = [/^a=ice-ufrag:.*$/m, /^a=ice-pwd:.*$/m, /^m=.*$/m, /^a=mid:.*$/m].map((line) => find(line).trim());
-  if (lines.length === 0 || !ufrag || !pwd || !media || !mid) return "";
-  return [ufrag, pwd, media, mid, ...lines.map((line) => `a=${line}`), ""].join("\r\n");
+function fragment(offer, candidates) {
+  const find = (/** @type {RegExp} */ line) => (line.exec(offer)?.[0] ?? "").trim();
+  const head = [/^a=ice-ufrag:.*$/m, /^a=ice-pwd:.*$/m, /^m=.*$/m, /^a=mid:.*$/m].map(find);
+  return [...head, ...candidates.map((line) => `a=${line}`), ""].join("\r\n");
 }

@@ -10,9 +10,11 @@ import { Stream } from "./stream.js";
 const ANSWER_MS = 30_000;
 const REQUEST_MS = 10_000;
 const MAX_TEXT = 1000;
+const LOOK_EVERY_MS = 250;
 
 export class Streams extends Peers {
   /** Requests to a session's URL come one after the other. */ #last = Promise.resolve();
+  /** @type {ReturnType<typeof setInterval> | undefined} */ #timer;
   /** There is no connection that could be late. */
   socket = { hurry: () => {} };
 
@@ -64,8 +66,10 @@ export class Streams extends Peers {
   #run(effect) {
     switch (effect.do) {
       case "add-peer":
+        this.#timer = setInterval(() => void this.#look(), LOOK_EVERY_MS);
         return this.events.addPeer(effect.uid, effect.offers);
       case "remove-peer":
+        clearInterval(this.#timer);
         return this.events.removePeer(effect.uid);
       case "signal":
         return this.peers.get(effect.uid)?.receive(effect.signal);
@@ -73,6 +77,8 @@ export class Streams extends Peers {
         return void this.#post(effect.turn, effect.sdp);
       case "patch":
         return this.#later(effect.session, effect.fragment);
+      case "ask":
+        return void this.#askAbout(effect.session, effect.fragment);
       case "delete":
         return void this.#ask(effect.session, "DELETE", this.#headers()); // at once: a page that goes runs no further task
       case "notice":
@@ -103,15 +109,32 @@ export class Streams extends Peers {
     this.do({ type: "not-answered", turn, ...refusal });
   }
 
+  async #look() {
+    const { partner } = this;
+    if (!partner?.flows) return;
+    const received = await partner.received();
+    if (partner === this.partner) this.do({ type: "look", now: performance.now(), received });
+  }
+
+  /** A fragment without candidates changes nothing, but gets 404 if the session is over. @param {import("./stream.js").Session} session @param {string} body */
+  async #askAbout(session, body) {
+    const answer = await this.#ask(session, "PATCH", this.#trickling(session), body);
+    if (answer?.status === 404) this.do({ type: "gone", session });
+  }
+
   /** Sends candidates. @param {import("./stream.js").Session} session @param {string} body */
   #later(session, body) {
-    const headers = { ...this.#headers(), "Content-Type": "application/trickle-ice-sdpfrag", "If-Match": session.etag };
-    this.#last = this.#last.then(() => this.#ask(session, "PATCH", headers, body));
+    this.#last = this.#last.then(() => this.#ask(session, "PATCH", this.#trickling(session), body)).then(() => {});
+  }
+
+  /** @param {import("./stream.js").Session} session */
+  #trickling({ etag }) {
+    return { ...this.#headers(), "Content-Type": "application/trickle-ice-sdpfrag", "If-Match": etag };
   }
 
   /** @param {import("./stream.js").Session} session @param {string} method @param {Record<string, string>} headers @param {string} [body] */
   async #ask({ url }, method, headers, body) {
-    await this.request(url, { method, headers, body, keepalive: true, signal: AbortSignal.timeout(REQUEST_MS) }).catch(() => {});
+    return this.request(url, { method, headers, body, keepalive: true, signal: AbortSignal.timeout(REQUEST_MS) }).catch(() => null);
   }
 
   #headers() {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Stream, trickle } from "../stream.js";
+import { Stream } from "../stream.js";
 import { Streams } from "../streams.js";
 
 const OFFER = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:u\r\na=ice-pwd:p\r\na=mid:0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=ice-ufrag:u\r\na=ice-pwd:p\r\na=mid:1\r\n";
@@ -37,7 +37,6 @@ test("candidates wait for the answer, and follow in fragments", () => {
   assert.equal(it.state, "in-call");
   assert.deepEqual(it.handle(candidate("candidate:2")), [{ do: "patch", session: SESSION, fragment: `${FRAGMENT}a=candidate:2\r\n` }]);
   assert.deepEqual(it.handle(candidate("")), [], "the end of candidates needs no request");
-  assert.equal(trickle("v=0\r\n", [{ candidate: "candidate:1" }]), "", "nothing without credentials");
 });
 
 test("candidates that wait are bounded", () => {
@@ -45,6 +44,20 @@ test("candidates that wait are bounded", () => {
   for (let i = 0; i < 10_000; i += 1) it.handle(candidate(`candidate:${i}`));
   const [, { fragment }] = it.handle({ type: "answered", turn, sdp: "answer", session: SESSION });
   assert.ok(fragment.split("\r\n").length < 1000);
+});
+
+test("while nothing comes, the server is asked now and then, and says that the session is over", () => {
+  const { it } = live();
+  const look = (now, received) => it.handle({ type: "look", now, received });
+  const asks = [];
+  for (let now = 0; now < 10_000; now += 250) if (look(now, now).length > 0) asks.push(now);
+  assert.deepEqual(asks, [], "while something comes");
+  for (let now = 10_000; now < 16_000; now += 250) if (look(now, 9750).length > 0) asks.push(now);
+  assert.deepEqual(asks, [10_750, 12_750, 14_750]);
+  assert.deepEqual(look(17_000, 9750), [{ do: "ask", session: SESSION, fragment: FRAGMENT }]);
+  assert.deepEqual(it.handle({ type: "gone", session: { ...SESSION } }), [], "an earlier session");
+  assert.deepEqual(it.handle({ type: "gone", session: SESSION }), [{ do: "delete", session: SESSION }, { do: "remove-peer", uid: "cam" }]);
+  assert.deepEqual(look(30_000, 9750), []);
 });
 
 test("each end deletes the session once", () => {
