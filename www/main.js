@@ -4,7 +4,6 @@
 import { Again } from "./again.js";
 import { Awake } from "./awake.js";
 import { CALLER } from "./call.js";
-import { Calls } from "./calls.js";
 import { isUsable } from "./endpoint.js";
 import { hudRows } from "./hud.js";
 import { say } from "./language.js";
@@ -17,7 +16,6 @@ import { Peer, openConnections } from "./peer.js";
 import { readQuality } from "./quality.js";
 import { HIDDEN_MS, Saver } from "./saver.js";
 import { Session } from "./session.js";
-import { Streams } from "./streams.js";
 import { MutedTalk, PushToTalk } from "./talk.js";
 import { deviceText, isGood, lamp, noticeText, shown, statusText, topicOf } from "./texts.js";
 import { Ui } from "./ui.js";
@@ -43,21 +41,19 @@ class App {
   asking = true;
   /** @type {Record<import("./media.js").Kind, string>} The last notices about the devices. */ deviceNews = { audio: "", video: "" };
 
-  /** @param {Parameters} parameters */
-  constructor(parameters) {
+  /** @param {Parameters} parameters @param {typeof import("./calls.js").Calls | typeof import("./streams.js").Streams} Calls */
+  constructor(parameters, Calls) {
     this.parameters = parameters;
     this.again = new Again(parameters.stream !== "");
     this.showsStats = parameters.figures;
     this.saver = new Saver(parameters.saves);
-    /** @type {import("./calls.js").CallsEvents} */
-    const events = {
+    this.calls = new Calls(parameters, {
       changed: () => this.#render(),
       addPeer: (uid, offers) => this.#addPeer(uid, offers),
       removePeer: (uid) => this.#removePeer(uid),
       registered: () => this.#registered(),
       notice: (code, subject) => this.#notice(code, subject),
-    };
-    this.calls = parameters.stream ? new Streams(parameters, events) : new Calls(parameters, events);
+    });
     this.call = this.calls.call;
     this.peers = this.calls.peers;
     const quality = readQuality(recall("quality"));
@@ -522,8 +518,11 @@ const inspection = {
   stats: () => Object.fromEntries([...app.peers].map(([uid, peer]) => [uid, peer.stats])),
 };
 
-/** Starts the page: the lobby, or the call of the address. @param {Parameters} parameters */
-export function start(parameters) {
-  app = new App(parameters);
+/**
+ * Starts the page: the lobby, or the call of the address.
+ * @param {Parameters} parameters @param {typeof import("./calls.js").Calls | typeof import("./streams.js").Streams} Calls what carries out the calls
+ */
+export function start(parameters, Calls) {
+  app = new App(parameters, Calls);
   Object.defineProperty(window, "callbin", { value: Object.freeze(inspection) });
 }
