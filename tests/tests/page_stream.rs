@@ -1,6 +1,6 @@
 //! The page publishes a stream to a media node and plays one, in Chromium and Firefox.
 
-use callbin_tests::{Browser, BrowserOptions, Client, DEADLINE, Engine, Page, Server, WWW, machine};
+use callbin_tests::{Browser, BrowserOptions, Client, DEADLINE, Engine, Page, Server, machine};
 
 /// Counts what the page asks of the browser.
 const ASKED: &str = "window.asked = 0; \
@@ -10,7 +10,7 @@ const ASKED: &str = "window.asked = 0; \
 
 /// A server with a node on a free UDP port.
 fn server() -> Server {
-    let server = Server::start(&["--www", WWW, "--media", "--media-arg=--listen=[::]:0"]);
+    let server = Server::start(&["--media", "--media-arg=--listen=[::]:0"]);
     server.wait_for_log("media node attached");
     server
 }
@@ -49,7 +49,11 @@ fn publishes_and_plays(engine: Engine) {
     camera.wait_for_state("ready");
     assert_eq!(camera.text("#lobby-heading"), "Publish a stream");
     let early = open(&browser, &server, "play=cam");
-    early.wait_for("the absence", "document.querySelector('#alone').textContent.includes('not there')", DEADLINE);
+    early.wait_for(
+        "the absence",
+        "document.querySelector('#alone').textContent.includes('not there')",
+        DEADLINE,
+    );
 
     camera.click("#call");
     camera.wait_for("the stream", "document.querySelector('#status').textContent === 'On the air'", DEADLINE);
@@ -62,7 +66,11 @@ fn publishes_and_plays(engine: Engine) {
 
     // A second publisher is refused, and says why.
     let second = open(&browser, &server, "publish=cam&join=1");
-    second.wait_for("the refusal", "document.querySelector('#notice-text').textContent.includes('Somebody else')", DEADLINE);
+    second.wait_for(
+        "the refusal",
+        "document.querySelector('#notice-text').textContent.includes('Somebody else')",
+        DEADLINE,
+    );
     second.click("#hang-up");
     second.wait_for("the lobby", "document.body.dataset.view === 'lobby'", DEADLINE);
 
