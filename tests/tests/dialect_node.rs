@@ -39,7 +39,8 @@ fn file(dir: &TempDir, name: &str, text: &str) -> String {
 
 fn hello() -> String {
     let limits = json!({ "streams": 9, "viewers": 99 });
-    json!({ "type": "hello", "version": 1, "name": "scripted", "limits": limits }).to_string()
+    json!({ "type": "hello", "version": 1, "name": "scripted", "software": "script 1.0", "limits": limits })
+        .to_string()
 }
 
 /// Attaches a node with this token.
@@ -95,6 +96,7 @@ fn a_stream_from_its_offer_to_the_nodes_end() {
     let none = send(&server, "POST", "/whip/studio", &[SDP], &sdp("mine"));
     assert_eq!(none.status, 404, "there is no node yet");
     let mut node = attach(&server, SECRET);
+    server.wait_for_log("script 1.0");
     let early = send(&server, "POST", "/whep/studio", &[SDP], &sdp("mine"));
     assert_eq!((early.status, early.header("retry-after")), (409, Some("5")));
 

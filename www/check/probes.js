@@ -94,18 +94,18 @@ function pause(ms) {
 /**
  * Registers at the server, and leaves.
  * @param {{server: string, token: string, id: string}} where
- * @returns {Promise<{ms: number | null, opened: boolean, code: number, reason: string}>} time until the registration, or the close code
+ * @returns {Promise<{ms: number | null, opened: boolean, reason: string}>} time until the registration, or the server's reason
  */
 export async function probeSignalling({ server, token, id }) {
   const start = performance.now();
   let opened = false;
   /** @type {WebSocket | null} */
   let socket = null;
-  const end = new Promise((/** @type {(end: {ms: number | null, code: number, reason: string}) => void} */ done) => {
+  const end = new Promise((/** @type {(end: {ms: number | null, reason: string}) => void} */ done) => {
     try {
       socket = new WebSocket(socketUrl(server), subprotocols(token));
     } catch (error) {
-      return done({ ms: null, code: 1006, reason: "" });
+      return done({ ms: null, reason: "" });
     }
     socket.onopen = () => {
       opened = true;
@@ -113,13 +113,13 @@ export async function probeSignalling({ server, token, id }) {
     };
     socket.onmessage = ({ data }) => {
       const message = typeof data === "string" ? parseServerMessage(data) : null;
-      if (message?.verb === "HELLO") done({ ms: Math.round(performance.now() - start), code: 1000, reason: "" });
-      else if (message?.verb === "ERROR") done({ ms: null, code: 1008, reason: message.text });
+      if (message?.verb === "HELLO") done({ ms: Math.round(performance.now() - start), reason: "" });
+      else if (message?.verb === "ERROR") done({ ms: null, reason: message.text });
     };
     // The name may be ours in another tab: the server has answered, and that is what counts.
-    socket.onclose = ({ code, reason }) => done({ ms: code === 1002 ? Math.round(performance.now() - start) : null, code, reason });
+    socket.onclose = ({ code, reason }) => done({ ms: code === 1002 ? Math.round(performance.now() - start) : null, reason });
   });
-  const found = (await within(end, SIGNALLING_MS)) ?? { ms: null, code: 1006, reason: "" };
+  const found = (await within(end, SIGNALLING_MS)) ?? { ms: null, reason: "" };
   /** @type {WebSocket | null} */ (socket)?.close(1000);
   return { ...found, opened };
 }

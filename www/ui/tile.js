@@ -4,7 +4,7 @@
 import { say } from "../language.js";
 import { Lens } from "../lens.js";
 import { meter } from "../levels.js";
-import { peerText, staleText } from "../texts.js";
+import { peerText, shownState, staleText } from "../texts.js";
 import { element, icon, setText } from "./dom.js";
 
 export class Tile {
@@ -85,13 +85,13 @@ export class Tile {
    * @param {boolean} waits whether a failed connection waits for the server, to be replaced
    */
   setState(connection, waits) {
-    const failed = connection.state === "failed" && !waits;
-    const { answered, reason, detail } = connection;
-    const peer = { state: connection.state === "failed" && waits ? /** @type {const} */ ("interrupted") : connection.state, answered, reason, detail };
-    this.node.dataset.state = peer.state;
-    setText(this.state, failed ? "" : peerText(peer));
+    const state = shownState(connection.state, waits);
+    const text = peerText(connection, waits);
+    const failed = state === "failed";
+    this.node.dataset.state = state;
+    setText(this.state, failed ? "" : text);
     this.veil.hidden = !failed;
-    setText(this.reason, failed ? peerText(peer) : "");
+    setText(this.reason, failed ? text : "");
   }
 
   /**
