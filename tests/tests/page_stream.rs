@@ -1,6 +1,8 @@
 //! The page publishes a stream to a media node and plays one, in Chromium and Firefox.
 
-use callbin_tests::{Browser, BrowserOptions, Client, DEADLINE, Engine, Page, Server, machine};
+use callbin_tests::{
+    Browser, BrowserOptions, Client, DEADLINE, Engine, Page, Server, machine, process::signal,
+};
 
 /// Counts what the page asks of the browser.
 const ASKED: &str = "window.asked = 0; \
@@ -20,10 +22,10 @@ fn play(server: &Server, stream: &str) -> Client {
 }
 
 /// The process id of the node that the server has started last.
-fn node(server: &Server) -> String {
+fn node(server: &Server) -> u32 {
     let log = server.log();
     let line = log.lines().rev().find_map(|line| line.split_once("media node started pid="));
-    line.map(|(_, pid)| pid.trim().to_owned()).expect("a node was started")
+    line.and_then(|(_, pid)| pid.trim().parse().ok()).expect("a node was started")
 }
 
 #[track_caller]
@@ -68,7 +70,7 @@ fn publishes_and_plays(engine: Engine) {
     second.wait_for("the lobby", "document.body.dataset.view === 'lobby'", DEADLINE);
 
     // Both come back by themselves when the node is lost.
-    std::process::Command::new("kill").args(["-KILL", &node(&server)]).status().expect("kill runs");
+    signal(node(&server), "KILL");
     early.wait_for("the loss", "callbin.peers()[0]?.state !== 'connected'", DEADLINE);
     camera.wait_for("the loss", "document.querySelector('#status').textContent !== 'On the air'", DEADLINE);
     camera.wait_for("the stream", "document.querySelector('#status').textContent === 'On the air'", DEADLINE);
