@@ -6,6 +6,7 @@ import { CALLER, Call } from "./call.js";
 import { isUsable, socketUrl } from "./endpoint.js";
 import { IceServers } from "./ice.js";
 import { Socket } from "./socket.js";
+import { pause } from "./time.js";
 import { subprotocols } from "./token.js";
 import { askWhy } from "./why.js";
 
@@ -181,7 +182,6 @@ export class Calls {
   /** Finds out whether the partner still sends. @param {string} uid @param {number} step */
   async #listen(uid, step) {
     const received = async () => (await this.peers.get(uid)?.received()) ?? 0;
-    const pause = (/** @type {number} */ ms) => new Promise((done) => setTimeout(done, ms));
     const until = performance.now() + LISTEN_FROM_MS + (this.peers.get(uid)?.receivesMedia ? LISTEN_MS : LISTEN_QUIET_MS);
     await pause(LISTEN_FROM_MS);
     const before = await received();
