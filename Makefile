@@ -2,6 +2,7 @@
 
 PORT ?= 8443
 TLS ?=
+NODES ?=
 EXAMPLES ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -37,8 +38,9 @@ deb: ## Build Debian packages of server (with media node) and client; MAINTAINER
 	cargo deb --package callbin-server --no-build --locked $(if $(MAINTAINER),--maintainer "$(MAINTAINER)")
 	cargo deb --package callbin --no-build --locked $(if $(MAINTAINER),--maintainer "$(MAINTAINER)")
 
-demo: build ## Run server, page and a GStreamer client that answers; TLS=1 for other machines, PORT=… for another port
-	@scripts/demo.sh "$(PORT)" "$(TLS)"
+demo: build ## Run server, page and a GStreamer client that answers; TLS=1 for other machines, PORT=… for another port, NODES=3 for a cluster
+	@[ -z "$(NODES)" ] || scripts/setup.sh cluster
+	@if [ -z "$(NODES)" ]; then scripts/demo.sh "$(PORT)" "$(TLS)"; else scripts/demo-cluster.sh "$(PORT)" "$(NODES)"; fi
 
 test: ## Install missing packages, then check format, lints, tests, page and docs
 	@scripts/setup.sh test
@@ -52,6 +54,7 @@ lint:
 unit:
 	cargo build --workspace --locked
 	RUST_TEST_THREADS=3 cargo test --workspace --locked --no-fail-fast
+	CALLBIN_TEST_NODES=2 cargo test --package callbin-tests --locked --test server_protocol --test bridge
 
 page-test:
 	node --test www/test/*.test.js

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Measures server and client on this machine: the server on the first core, its load on the second.
-#   scripts/bench.sh [server|client|all]
+#   scripts/bench.sh [server|cluster|client|all]
 # The figures in the README come from here. They are ratios on an idle machine; there are no pass or fail criteria.
 set -eu
 cd "$(dirname "$0")/.."
@@ -110,13 +110,42 @@ bench_server() {
     stop_server
 }
 
+# Two nodes and Redis share the first core. The CPU time is that of all three.
+bench_cluster() {
+    command -v redis-server >/dev/null || { echo "callbin: bench cluster needs redis-server" >&2; exit 1; }
+    taskset -c 0 redis-server --port 7379 --bind 127.0.0.1 --save "" --appendonly no --loglevel warning &
+    redis=$!
+    trap 'kill "$redis" ${server:+"$server"} ${first:+"$first"} 2>/dev/null; rm -rf "$dir"' EXIT
+    for way in same other; do
+        for rate in "" "--rate 20000" "--rate 2000"; do
+            port=0
+            start_server "$plain --redis redis://127.0.0.1:7379"
+            first=$server first_address=$address port=0
+            start_server "$plain --redis redis://127.0.0.1:7379"
+            pids="$first,$server,$redis"
+            callees="ws$address"
+            [ "$way" = other ] || callees="ws$first_address"
+            address=$first_address server_pid=$server
+            server=$pids
+            load "50 pairs, $way node $rate" "pairs --seconds 5 $rate --callees $callees"
+            server=$server_pid
+            stop_server
+            kill "$first" && wait "$first" || true
+            first=""
+        done
+    done
+    kill "$redis"
+    wait "$redis" || true
+}
+
 bench_client() {
     cargo run --release --locked --quiet --package callbin-tests --bin callbin-bench
 }
 
 case "${1:-all}" in
     server) bench_server ;;
+    cluster) bench_cluster ;;
     client) bench_client ;;
-    all) bench_server; bench_client ;;
-    *) echo "usage: scripts/bench.sh [server|client|all]" >&2; exit 2 ;;
+    all) bench_server; bench_cluster; bench_client ;;
+    *) echo "usage: scripts/bench.sh [server|cluster|client|all]" >&2; exit 2 ;;
 esac

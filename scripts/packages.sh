@@ -8,8 +8,11 @@ BUILD_PACKAGES="build-essential pkg-config libgstreamer1.0-dev libgstreamer-plug
 RUN_PACKAGES="gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice gstreamer1.0-x gstreamer1.0-alsa gstreamer1.0-pulseaudio"
 
 # To run the tests: the other encoders and decoders, a real browser with its driver, Node.js for the page's unit tests and
-# npm for the tools that check it, a virtual display, tools for certificates, network namespaces and changed clocks, and an RTSP server.
-TEST_PACKAGES="gstreamer1.0-plugins-ugly gstreamer1.0-libav coturn chromium chromium-driver firefox-esr nodejs npm xvfb iproute2 openssl procps curl libfaketime python3-gi gir1.2-gst-rtsp-server-1.0"
+# npm for the tools that check it, a virtual display, tools for certificates, network namespaces and changed clocks, an RTSP server, and Redis.
+TEST_PACKAGES="gstreamer1.0-plugins-ugly gstreamer1.0-libav coturn chromium chromium-driver firefox-esr nodejs npm xvfb iproute2 openssl procps curl libfaketime python3-gi gir1.2-gst-rtsp-server-1.0 redis-server"
+
+# To run several servers as one (make demo NODES=3).
+CLUSTER_PACKAGES="redis-server nginx-light"
 
 # To test other WebRTC stacks with the client (make interop): a second browser, GStreamer's command line as codec for stacks
 # without one, and Python's installer of packages.

@@ -1,12 +1,13 @@
 #!/bin/sh
 # Installs the missing packages that callbin needs. Prints nothing and does nothing if all are installed.
-#   scripts/setup.sh build|test|interop|compare
+#   scripts/setup.sh build|cluster|test|interop|compare
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
 
 case "${1:-build}" in
     build) wanted="$BUILD_PACKAGES $RUN_PACKAGES" ;;
+    cluster) wanted="$BUILD_PACKAGES $RUN_PACKAGES $CLUSTER_PACKAGES" ;;
     test) wanted="$BUILD_PACKAGES $RUN_PACKAGES $TEST_PACKAGES" ;;
     interop)
         wanted="$BUILD_PACKAGES $RUN_PACKAGES $TEST_PACKAGES $INTEROP_PACKAGES"
@@ -16,7 +17,7 @@ case "${1:-build}" in
         wanted="$BUILD_PACKAGES $RUN_PACKAGES $TEST_PACKAGES $COMPARE_PACKAGES"
         [ -z "${EXAMPLES:-}" ] || wanted="$wanted $COMPARE_EXAMPLES_PACKAGES"
         ;;
-    *) echo "usage: scripts/setup.sh build|test|interop|compare" >&2; exit 2 ;;
+    *) echo "usage: scripts/setup.sh build|cluster|test|interop|compare" >&2; exit 2 ;;
 esac
 
 if ! command -v cargo >/dev/null 2>&1; then

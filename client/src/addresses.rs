@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use if_addrs::Interface;
 
-/// Those over which peers may be reached: of interfaces that are up, without loopback. `None` if the system does not list them.
+/// The addresses over which peers may be reached: those of interfaces that are up, without loopback. `None` if the system does not list them.
 pub fn usable() -> Option<BTreeSet<IpAddr>> {
     list(|it| it.is_oper_up() && !it.is_loopback())
 }

@@ -222,8 +222,11 @@ impl Conference {
                     self.keys.insert(peer.clone(), key);
                     self.members.insert(key, peer);
                 }
-                Effect::Renew(peer) => self.renew(app, &peer, false),
-                Effect::Await(peer) => self.renew(app, &peer, true),
+                Effect::Renew { peer, polite } => {
+                    if let Some(key) = self.keys.get(&peer) {
+                        app.engine.renew(*key, polite);
+                    }
+                }
                 Effect::Deliver(peer, signal) => {
                     if let Some(key) = self.keys.get(&peer) {
                         app.engine.signal(*key, signal);
@@ -241,12 +244,6 @@ impl Conference {
                     self.report(app, &peer, report);
                 }
             }
-        }
-    }
-
-    fn renew(&self, app: &mut App, peer: &PeerId, polite: bool) {
-        if let Some(key) = self.keys.get(peer) {
-            app.engine.renew(*key, polite);
         }
     }
 
@@ -289,7 +286,8 @@ impl Conference {
     }
 
     fn send(&self, to: PeerId, msg: String) {
-        // Before we are in the room, nobody would get it; once we are, all negotiations start anew.
+        // Before we are in the room, the server would refuse it. Once we are, a new connection is offered, or the negotiation
+        // starts anew.
         if let Some(connection) = self.connection.as_ref().filter(|_| self.in_room) {
             connection.send(ClientMessage::RoomPeerMsg { to, msg: msg.into() }.to_string());
         }

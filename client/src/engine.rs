@@ -468,13 +468,14 @@ impl Engine {
                 self.out.push_back((key, Out::Rebuilt));
             }
             Effect::Heal => self.replace_peer(key, false),
-            Effect::PathLost | Effect::NoPath => {
+            Effect::PathLost => {
                 let now = self.started.elapsed();
-                let effects = slot.healing.as_mut().map(|healing| match effect {
-                    Effect::PathLost => healing.failed(now),
-                    _ => healing.attempt_failed(now),
-                });
+                let effects = slot.healing.as_mut().map(|healing| healing.failed(now));
                 self.carry_out_healing(key, effects.unwrap_or_default());
+            }
+            Effect::NoPath => {
+                let now = self.started.elapsed();
+                slot.healing.iter_mut().for_each(|healing| healing.attempt_failed(now));
             }
             Effect::Resolve(index, candidate, name) => self.look_up(key, index, candidate, name),
             Effect::ApplyOffer(offer) if slot.peer.is_some() => return self.extend(key, &offer),

@@ -24,7 +24,7 @@ const COURTESY: Duration = Duration::from_secs(1);
 const ATTEMPT: Duration = Duration::from_secs(4);
 /// An offer without an answer is repeated after this long: the peer may be suspended, or signalling may be slow.
 const UNANSWERED: Duration = Duration::from_secs(10);
-/// Offers without a new connection after the old path has come back.
+/// The most offers after the old path has come back, without a new connection.
 const RENEWALS: u32 = 3;
 /// After ICE has given up.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -114,19 +114,19 @@ impl Healing {
 
     /// ICE has given up the path.
     pub fn failed(&mut self, now: Duration) -> Vec<Effect> {
-        if self.lost.is_some() {
-            return self.attempt_failed(now);
+        if self.lost.is_none() {
+            return self.lose(now, now);
         }
-        self.lose(now, now)
+        self.attempt_failed(now);
+        Vec::new()
     }
 
     /// A new connection has found no path.
-    pub fn attempt_failed(&mut self, now: Duration) -> Vec<Effect> {
+    pub fn attempt_failed(&mut self, now: Duration) {
         // While the path is there, the side that has offered offers again.
         if self.lost.is_some() || self.renewals > 0 {
             self.offer_at = Some(self.offer_at.map_or(now + PAUSE, |at| at.min(now + PAUSE)));
         }
-        Vec::new()
     }
 
     /// Our own addresses have changed.
@@ -281,7 +281,7 @@ mod tests {
         let mut side = side.until(21_000);
         assert_eq!(side.take(), [(21_000, Effect::Offer)], "there was no answer");
         side.healing.peer_spoke(ms(21_100));
-        assert_eq!(side.healing.attempt_failed(ms(22_000)), [], "the path is not lost");
+        side.healing.attempt_failed(ms(22_000));
         let mut side = side.until(24_000);
         assert_eq!(side.take(), [(23_000, Effect::Offer)]);
         assert_eq!(side.healing.connected(ms(24_000)), []);

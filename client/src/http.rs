@@ -41,6 +41,6 @@ pub async fn ask(
 }
 
 /// Reads the body of an answer, of `most` bytes at most.
-pub async fn body(answer: Response<Incoming>, most: usize) -> Result<Bytes, Broken> {
-    Ok(Limited::new(answer.into_body(), most).collect().await?.to_bytes())
+pub async fn read(body: Incoming, most: usize) -> Result<Bytes, Broken> {
+    Ok(Limited::new(body, most).collect().await?.to_bytes())
 }

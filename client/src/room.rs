@@ -59,10 +59,13 @@ pub enum Effect {
         /// Whether our offer yields in a glare.
         polite: bool,
     },
-    /// Offer the member a new connection, beside the present one. Our offer stands in a glare.
-    Renew(PeerId),
-    /// The member, which has a connection, offers a new one. Its offer stands in a glare.
-    Await(PeerId),
+    /// Replace the connection to a member by a new one.
+    Renew {
+        /// The member.
+        peer: PeerId,
+        /// The member offers, and our offer yields in a glare. Otherwise we offer.
+        polite: bool,
+    },
     /// Pass the member's signal to its negotiation.
     Deliver(PeerId, Signal),
     /// End the negotiation or the connection.
@@ -182,7 +185,7 @@ impl Room {
             let (lives, was_shunned) =
                 (self.members.contains_key(&peer), before.get(&peer).is_some_and(|member| member.shunned));
             if lives {
-                effects.push(Effect::Renew(peer));
+                effects.push(Effect::Renew { peer, polite: false });
             } else if was_shunned {
                 self.members.insert(peer, Member { shunned: true, ..Member::new(true) });
             } else {
@@ -195,7 +198,7 @@ impl Room {
     fn joined(&mut self, peer: PeerId) -> Vec<Effect> {
         if let Some(member) = self.members.get_mut(&peer).filter(|member| member.away) {
             member.away = false;
-            return vec![Effect::Await(peer)];
+            return vec![Effect::Renew { peer, polite: true }];
         }
         // A member that joins twice has been away, and the notice of that was late or lost.
         let mut effects = self.left(&peer);

@@ -8,8 +8,8 @@ pub const LOOK: usize = 96;
 const ONE_BYTE: u16 = 0xbede;
 
 /// Copies the beginning of a packet: its memories are separate, and mapping it whole would copy all of it.
-pub fn start<'a>(packet: &gst::BufferRef, start: &'a mut [u8; LOOK]) -> &'a [u8] {
-    let start = start.get_mut(..packet.size().min(LOOK)).unwrap_or_default();
+pub fn start<'a, const N: usize>(packet: &gst::BufferRef, start: &'a mut [u8; N]) -> &'a [u8] {
+    let start = start.get_mut(..packet.size().min(N)).unwrap_or_default();
     if packet.copy_to_slice(0, start).is_ok() { start } else { &[] }
 }
 
@@ -19,65 +19,59 @@ pub fn time_and_source(packet: &[u8]) -> Option<(u32, u32)> {
     Some((u32::from_be_bytes(time.try_into().ok()?), u32::from_be_bytes([*s0, *s1, *s2, *s3])))
 }
 
-/// Ids and places of the extensions with one-byte heads in a packet, read as GStreamer 1.22 reads them.
-pub fn short_extensions(packet: &[u8]) -> impl Iterator<Item = (u8, Range<usize>)> {
-    let mut places = short_elements(packet).unwrap_or_default();
-    std::iter::from_fn(move || {
-        loop {
-            let head = *packet.get(..places.end)?.get(places.start)?;
-            places.start += 1;
-            match head >> 4 {
-                // Padding, whatever its length says.
-                0 => {}
-                15 => return None,
-                id => {
-                    let content = places.start..places.start + usize::from(head & 0x0f) + 1;
-                    places.start = content.end;
-                    return (content.end <= places.end).then_some((id, content));
-                }
-            }
-        }
-    })
+/// The content of the extension `id` of a packet, of which `packet` is the beginning.
+pub fn extension(packet: &[u8], id: u8) -> Option<&[u8]> {
+    let (form, places) = elements(packet)?;
+    let (_, place) = walk(packet, form, places).find(|(found, _)| *found == id)?;
+    packet.get(place)
 }
 
-fn short_elements(packet: &[u8]) -> Option<Range<usize>> {
+/// Ids and places of the extensions with one-byte heads in a packet. GStreamer 1.22 reads no other transport-wide numbers.
+pub fn short_extensions(packet: &[u8]) -> impl Iterator<Item = (u8, Range<usize>)> {
+    let found = elements(packet).filter(|(form, _)| *form == Form::OneByte);
+    found.into_iter().flat_map(|(form, places)| walk(packet, form, places))
+}
+
+/// The form of the heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    OneByte,
+    TwoBytes,
+}
+
+/// Where the extensions are, as far as `packet` has them.
+fn elements(packet: &[u8]) -> Option<(Form, Range<usize>)> {
     let first = *packet.first()?;
     let at = 12 + usize::from(first & 0x0f) * 4;
     let [high, low, words_high, words_low] = *packet.get(at..at + 4)? else { return None };
     let length = usize::from(u16::from_be_bytes([words_high, words_low])) * 4;
-    let has_some = first & 0x10 != 0 && u16::from_be_bytes([high, low]) == ONE_BYTE;
-    has_some.then_some(at + 4..(at + 4 + length).min(packet.len()))
+    let form = if u16::from_be_bytes([high, low]) == ONE_BYTE { Form::OneByte } else { Form::TwoBytes };
+    let has_some = first & 0x10 != 0;
+    has_some.then_some((form, at + 4..(at + 4 + length).min(packet.len())))
 }
 
-/// The content of the extension `id` of a packet, of which `packet` is the beginning.
-pub fn extension(packet: &[u8], id: u8) -> Option<&[u8]> {
-    let first = *packet.first()?;
-    if first & 0x10 == 0 {
-        return None;
-    }
-    let sources = usize::from(first & 0x0f) * 4;
-    let [high, low, words_high, words_low, rest @ ..] = packet.get(12 + sources..)? else { return None };
-    let length = usize::from(u16::from_be_bytes([*words_high, *words_low])) * 4;
-    let mut elements = rest.get(..length).unwrap_or(rest);
-    let is_short = u16::from_be_bytes([*high, *low]) == ONE_BYTE;
-    while let [head, after @ ..] = elements {
-        if *head == 0 {
-            elements = after;
-            continue;
+/// Reads them as GStreamer 1.22 does.
+fn walk(packet: &[u8], form: Form, mut places: Range<usize>) -> impl Iterator<Item = (u8, Range<usize>)> {
+    std::iter::from_fn(move || {
+        loop {
+            let head = *packet.get(..places.end)?.get(places.start)?;
+            places.start += 1;
+            let (id, length) = match (form, head >> 4) {
+                // Padding; in the short form whatever its length says.
+                (Form::OneByte, 0) => continue,
+                (Form::TwoBytes, _) if head == 0 => continue,
+                (Form::OneByte, 15) => return None,
+                (Form::OneByte, id) => (id, usize::from(head & 0x0f) + 1),
+                (Form::TwoBytes, _) => {
+                    places.start += 1;
+                    (head, usize::from(*packet.get(places.start - 1)?))
+                }
+            };
+            let content = places.start..places.start + length;
+            places.start = content.end;
+            return (content.end <= places.end).then_some((id, content));
         }
-        let (found, size, after) = if is_short {
-            (head >> 4, usize::from(head & 0x0f) + 1, after)
-        } else {
-            let (size, after) = after.split_first()?;
-            (*head, usize::from(*size), after)
-        };
-        let content = after.get(..size)?;
-        if found == id {
-            return Some(content);
-        }
-        elements = after.get(size..)?;
-    }
-    None
+    })
 }
 
 #[cfg(test)]

@@ -330,8 +330,10 @@ async fn pump(
 
 /// Waits until the machine has lost its address of the connection, which cannot come to life again under another one.
 async fn loss_of(from: Option<IpAddr>) -> IpAddr {
-    // Some systems let programs use addresses that no interface has.
-    let Some(ip) = from.filter(|ip| addresses::has(*ip)) else { return future::pending().await };
+    // The loopback address stays. Some systems let programs use addresses that no interface has.
+    let Some(ip) = from.filter(|ip| !ip.is_loopback() && addresses::has(*ip)) else {
+        return future::pending().await;
+    };
     let mut misses = 0;
     while misses < MISSES {
         task::sleep(LOOK_EVERY).await;

@@ -35,9 +35,10 @@ struct Common {
     #[command(flatten)]
     place: Place,
 
-    /// Process id of the server if it runs on this machine: adds its CPU time and memory to the report.
-    #[arg(long, global = true)]
-    pid: Option<u32>,
+    /// Process id of the server if it runs on this machine: adds its CPU time and memory to the report. Several ids, such as
+    /// those of two nodes and Redis, add up.
+    #[arg(long, global = true, value_delimiter = ',')]
+    pid: Vec<u32>,
 
     /// Print the report as one JSON object.
     #[arg(long, global = true)]
@@ -103,7 +104,7 @@ async fn run(common: &Common, scenario: Scenario) -> anyhow::Result<Report> {
     let mut run = Run {
         target: Target::new(&common.place)?,
         place: common.place.clone(),
-        watched: common.pid.map(Watched::new),
+        watched: (!common.pid.is_empty()).then(|| Watched::new(common.pid.clone())),
         report: Report::default(),
     };
     match scenario {

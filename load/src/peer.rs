@@ -43,6 +43,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// The same options for another server.
+    pub(crate) fn at(&self, server: &str) -> Self {
+        Self { server: server.into(), ..self.clone() }
+    }
+
     /// Passes the options to another `callbin-load`.
     pub(crate) fn hand_over(&self, command: &mut Command) {
         command.args(["--server", &self.server, "--source-addresses", &self.source_addresses.to_string()]);

@@ -60,8 +60,17 @@ impl Played {
 
 impl Pair {
     pub(crate) async fn connect(target: &Target, kind: &str, number: usize) -> anyhow::Result<Self> {
+        Self::connect_across((target, target), kind, number).await
+    }
+
+    /// A caller at the first server and a callee at the second one.
+    pub(crate) async fn connect_across(
+        (target, other): (&Target, &Target),
+        kind: &str,
+        number: usize,
+    ) -> anyhow::Result<Self> {
         let callee_uid = uid(&format!("{kind}-callee"), number);
-        let callee = target.register(&callee_uid).await?;
+        let callee = other.register(&callee_uid).await?;
         let mut caller = target.register(&uid(&format!("{kind}-caller"), number)).await?;
         caller.send(&format!("SESSION {callee_uid}")).await?;
         let answer = caller.receive().await?;

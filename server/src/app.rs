@@ -16,6 +16,7 @@ use crate::{
         account::{Accounts, Full, Ticket},
         owner::owners,
     },
+    cluster::Cluster,
     dialect::{Translator, Wants},
     edge::{assets::Assets, calls::Calls, fair::Lanes},
     hub::ConnId,
@@ -38,6 +39,8 @@ const MAX_KEPT: usize = 1024;
 pub struct App {
     /// All open WebSockets.
     pub switchboard: Switchboard,
+    /// The other nodes, if there are any.
+    pub cluster: Option<Arc<Cluster>>,
     /// The calls and registrations of HTTP clients.
     pub calls: Calls,
     /// Usage and limits of addresses and identities.
@@ -100,6 +103,7 @@ impl App {
     ) -> Self {
         Self {
             switchboard,
+            cluster: None,
             calls: Calls::default(),
             accounts,
             metrics,
@@ -131,7 +135,10 @@ impl App {
     pub fn metrics_text(&self) -> String {
         // Computing it needs the switchboard's lock and takes longer the more connections there are, so it is cached.
         let snapshot = self.snapshot.get(|| self.switchboard.snapshot());
-        self.metrics.render(snapshot, self.is_ready())
+        if let Some(cluster) = &self.cluster {
+            self.metrics.cluster.set(cluster.status());
+        }
+        self.metrics.render(snapshot, self.is_ready() && self.is_in_cluster())
     }
 
     /// A permit for an idle HTTP connection of a proxy, if one is left; released when dropped.
@@ -147,6 +154,11 @@ impl App {
     /// Whether it accepts registrations.
     pub fn is_ready(&self) -> bool {
         !self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether it takes part in its cluster, if it has one.
+    pub fn is_in_cluster(&self) -> bool {
+        self.cluster.as_ref().is_none_or(|cluster| cluster.status().is_inside)
     }
 
     /// The number of a new connection.

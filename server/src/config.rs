@@ -1,5 +1,6 @@
 //! The options. Their names are the same on the command line, in the environment and in the file.
 
+mod cluster;
 mod guards;
 mod sources;
 mod values;
@@ -12,6 +13,7 @@ use clap::{Args, Parser};
 use hyper::header::HeaderName;
 use ipnet::IpNet;
 
+pub use cluster::{ClusterArgs, WithoutRedis};
 pub use sources::parse;
 pub use values::normal_origin;
 
@@ -76,6 +78,10 @@ pub struct Config {
     #[command(flatten)]
     pub limits: LimitArgs,
 
+    /// Several servers as one.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+
     /// Operation.
     #[command(flatten)]
     pub operations: Operations,
@@ -85,7 +91,7 @@ impl Config {
     /// Options whose values differ from the other configuration's and that are only read at the start.
     pub fn differences_for_a_start(&self, other: &Self) -> Vec<&'static str> {
         let of_each = |config: &Self| {
-            let Self { listen, tls, deadlines, operations, media, .. } = config;
+            let Self { listen, tls, deadlines, operations, cluster, media, .. } = config;
             [
                 ("addr", format!("{:?}", listen.addr)),
                 ("port", format!("{:?}", listen.port)),
@@ -98,6 +104,12 @@ impl Config {
                 ("restart-on-cert-change", format!("{:?}", tls.restart_on_cert_change)),
                 ("drain-timeout", format!("{:?}", deadlines.drain_timeout)),
                 ("shutdown-timeout", format!("{:?}", deadlines.shutdown_timeout)),
+                ("redis", format!("{:?}", cluster.redis)),
+                ("redis-password-file", format!("{:?}", cluster.redis_password_file)),
+                ("node-name", format!("{:?}", cluster.node_name)),
+                ("cluster-secret-file", format!("{:?}", cluster.cluster_secret_file)),
+                ("node-lease", format!("{:?}", cluster.node_lease)),
+                ("without-redis", format!("{:?}", cluster.without_redis)),
                 ("media", format!("{:?}", media.media)),
                 ("media-program", format!("{:?}", media.media_program)),
                 ("media-arg", format!("{:?}", media.media_arg)),

@@ -400,7 +400,10 @@ impl Pump {
         };
         if wait.is_zero() {
             let frame = self.todo.as_ref().and_then(|todo| todo.frame.clone());
-            self.handle(Event::Asked { request, frame });
+            match self.presence.share(&request, frame.as_ref()) {
+                Some(asking) => self.waiting = Some(Box::new(Waiting { request, asking, paid })),
+                None => self.handle(Event::Asked { request, frame }),
+            }
         } else {
             let asking = runtime::sleep(wait).map(|()| Verdict::Allowed(Vec::new()));
             let (asking, paid): (Asking, _) = (Box::pin(asking), paid.max(price));
@@ -448,6 +451,10 @@ impl Pump {
                         self.presence.app.switchboard.add_ice_servers(self.presence.conn, ice_servers);
                     }
                     self.carry_out(request, paid)?;
+                    continue;
+                }
+                Verdict::Done => {
+                    self.link = self.presence.outbox.link().cloned();
                     continue;
                 }
                 Verdict::Refused(reason) => Refusal::Other(reason),

@@ -11,6 +11,7 @@
 
 mod calls;
 mod directory;
+mod far;
 mod feed;
 mod guest;
 mod nodes;
@@ -33,6 +34,7 @@ use callbin_protocol::{
 };
 
 pub use self::{
+    far::{FarMember, FarMessage, NodeName, Plan},
     guest::guest,
     nodes::NodeInfo,
     notice::{
@@ -84,6 +86,25 @@ pub enum Event {
         /// request it seems to be.
         frame: Option<tungstenite::Message>,
     },
+    /// It represents a peer of another node, with this name: it may call without an id.
+    StandsIn(PeerId),
+    /// Another node is asked to carry out its request. Meanwhile a single connection is busy.
+    Asks,
+    /// That is answered.
+    Settled,
+    /// The callee's node has started its call. A stand-in represents the callee here.
+    Reached(Box<Reached>),
+    /// The join is ordered among those of all nodes: the room has these members on other nodes.
+    Enters {
+        /// The room.
+        room: RoomId,
+        /// The members.
+        others: Vec<FarMember>,
+        /// The frame of the request, if the connection is single.
+        frame: Option<tungstenite::Message>,
+    },
+    /// The answer of another node.
+    Hears(Notice),
     /// A request is not carried out: the webhook refused it for the reason, or did not answer.
     Denied {
         /// What was asked for.
@@ -95,6 +116,23 @@ pub enum Event {
     },
     /// Its socket is closed, closing or broken.
     Closed,
+}
+
+/// A call that has started on the callee's node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// The caller's name for the call.
+    pub key: Key,
+    /// The id of the caller.
+    pub from: PeerId,
+    /// The callee.
+    pub to: PeerId,
+    /// The connection that stands in for the callee.
+    pub stand_in: ConnId,
+    /// Whether the caller has to offer now.
+    pub is_asked: bool,
+    /// The card to register the id with when the callee ends the call.
+    pub returns_as: Option<Box<Card>>,
 }
 
 /// What the sockets have to do, in this order.
@@ -112,6 +150,14 @@ pub enum Effect {
     Probe(ConnId),
     /// Only a line in the log.
     Note(ConnId, Note),
+    /// For other nodes: a connection has given up an id.
+    Freed(ConnId, PeerId),
+    /// For other nodes: the hub has registered an id without a request.
+    Took(ConnId, PeerId),
+    /// For other nodes: a connection has left its room.
+    LeftRoom(ConnId, PeerId, RoomId),
+    /// A message for members of a room on another node.
+    Far(NodeName, Box<FarMessage>),
 }
 
 /// Log entries for an operator. Names only, never a payload.
@@ -196,6 +242,10 @@ struct Connection {
     seat: Option<Seat>,
     /// Its place among those that watch who can be called.
     watch: Option<Place>,
+    /// The peer of another node that it represents.
+    stands_for: Option<PeerId>,
+    /// Another node is asked to carry out its request.
+    asks: bool,
 }
 
 /// One side of a call.
@@ -264,7 +314,11 @@ impl Connection {
     /// Its name in logs and for its partners.
     fn name(&self, conn: ConnId) -> PeerId {
         let by_token = || PeerId::new(self.grant.identity.as_deref()?).ok();
-        self.uid().cloned().or_else(by_token).unwrap_or_else(|| guest(conn.0))
+        self.stands_for
+            .clone()
+            .or_else(|| self.uid().cloned())
+            .or_else(by_token)
+            .unwrap_or_else(|| guest(conn.0))
     }
 
     /// Whether a call keeps an id from being called. A caller of a single connection is busy itself; others can be called
@@ -355,6 +409,8 @@ pub struct Hub {
     directory: Directory,
     usage: HashMap<Owner, Usage>,
     sessions: usize,
+    /// There are other nodes: they have to know what changes.
+    is_shared: bool,
     /// The last number used for a call without a name.
     last_call: u64,
 }
@@ -421,12 +477,30 @@ impl Hub {
         match event {
             Event::Opened { grant, address, dialect } => {
                 let (uids, calls) = (Vec::new(), BTreeMap::new());
-                let connection = Connection { grant, address, dialect, uids, calls, seat: None, watch: None };
+                let connection = Connection {
+                    grant,
+                    address,
+                    dialect,
+                    uids,
+                    calls,
+                    seat: None,
+                    watch: None,
+                    stands_for: None,
+                    asks: false,
+                };
                 self.connections.insert(conn, connection);
             }
             Event::Speaks(dialect) => {
-                if let Some(connection) = self.connections.get_mut(&conn) {
-                    connection.dialect = dialect;
+                self.change(conn, |connection| connection.dialect = dialect);
+            }
+            Event::StandsIn(peer) => self.change(conn, |connection| connection.stands_for = Some(peer)),
+            Event::Asks => self.change(conn, |connection| connection.asks = true),
+            Event::Settled => self.change(conn, |connection| connection.asks = false),
+            Event::Reached(reached) => self.reach(conn, *reached, effects),
+            Event::Enters { room, others, frame } => self.enter_room(conn, room, others, frame, effects),
+            Event::Hears(notice) => {
+                if self.connections.contains_key(&conn) {
+                    self.tell(conn, notice, effects);
                 }
             }
             Event::Asked { request, frame } => self.handle_request(conn, request, frame, effects),
@@ -434,6 +508,12 @@ impl Hub {
                 self.refuse(conn, Refused { about, key, refusal, payload: None }, effects);
             }
             Event::Closed => self.remove(conn, effects),
+        }
+    }
+
+    fn change(&mut self, conn: ConnId, change: impl FnOnce(&mut Connection)) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            change(connection);
         }
     }
 
@@ -581,7 +661,7 @@ impl Hub {
 
     /// The rooms and their members, in the order in which the members joined.
     pub fn rooms(&self) -> impl Iterator<Item = (&RoomId, Vec<PeerId>)> {
-        self.rooms.iter().map(|(id, room)| (id, self.names(room.members())))
+        self.rooms.iter().map(|(id, room)| (id, self.names(room.list(None))))
     }
 
     /// The connections of a room.
@@ -639,18 +719,23 @@ impl Hub {
             return;
         };
         if connection.dialect.is_single() {
-            if let Some((key, leg)) = connection.calls.first_key_value() {
-                let (key, partner) = (key.clone(), leg.partner);
-                if let Some(frame) = frame {
-                    self.relay(conn, &key, partner, frame, effects);
-                }
-                return;
+            if connection.calls.first_key_value().is_some() {
+                return self.relay_frame(conn, frame, effects);
             }
             if let Some(misplaced) = misplaced(connection, &request) {
                 return self.handle_misplaced(conn, misplaced, effects);
             }
         }
         self.carry_out(conn, request, effects);
+    }
+
+    /// A frame of a single connection in its call.
+    fn relay_frame(&mut self, conn: ConnId, frame: Option<tungstenite::Message>, effects: &mut Vec<Effect>) {
+        let call = self.connections.get(&conn).and_then(|connection| connection.calls.first_key_value());
+        if let (Some((key, leg)), Some(frame)) = (call, frame) {
+            let (key, partner) = (key.clone(), leg.partner);
+            self.relay(conn, &key, partner, frame, effects);
+        }
     }
 
     fn carry_out(&mut self, conn: ConnId, request: Request, effects: &mut Vec<Effect>) {
@@ -678,11 +763,11 @@ impl Hub {
             }
             Request::Signal { key, payload } => self.signal(conn, &key, payload, effects),
             Request::End(key) => self.end(conn, &key, None, effects),
-            Request::Join(room) => self.join(conn, room, effects),
+            Request::Join(room) => self.join(conn, room, None, effects),
             Request::Leave => self.leave(conn, effects),
             Request::Send { to: Some(to), payload, .. } => match self.addressee(conn, &to) {
-                Ok((from, member)) => {
-                    self.send_to(member, from, payload, effects);
+                Ok(addressee) => {
+                    self.send_to(addressee, to, payload, effects);
                     Ok(())
                 }
                 Err(refusal) => {
@@ -749,7 +834,11 @@ impl Hub {
     fn refuse(&mut self, conn: ConnId, mut refused: Refused, effects: &mut Vec<Effect>) {
         // The connection closed before the webhook answered.
         let Some(connection) = self.connections.get(&conn) else { return };
-        if connection.dialect.is_single() {
+        // It was called while another node had its request. In a call, that was payload.
+        if connection.dialect.is_single() && !connection.calls.is_empty() {
+            return;
+        }
+        if connection.dialect.is_single() && connection.stands_for.is_none() {
             if connection.uids.is_empty() {
                 return self.refuse_registration(conn, refused.refusal, effects);
             }
@@ -770,8 +859,12 @@ impl Hub {
         self.close(conn, reason, effects);
     }
 
-    fn names(&self, members: impl Iterator<Item = ConnId>) -> Vec<PeerId> {
-        members.filter_map(|member| self.connections.get(&member)?.uid().cloned()).collect()
+    fn names(&self, members: Vec<room::Listed>) -> Vec<PeerId> {
+        let name = |member| match member {
+            room::Listed::Here(conn) => self.connections.get(&conn)?.uid().cloned(),
+            room::Listed::Far(uid) => Some(uid),
+        };
+        members.into_iter().filter_map(name).collect()
     }
 
     fn owners(&self, conn: ConnId) -> Vec<Owner> {
@@ -812,13 +905,14 @@ impl Hub {
             if let Some(peer) = self.uids.remove(uid) {
                 self.announce(conn, uid, &peer.card, false);
             }
+            self.share(Effect::Freed(conn, uid.clone()), effects);
             effects.push(Effect::Note(conn, Note::Left(uid.clone())));
         }
         for key in keys {
             let _ = self.end(conn, &key, None, effects);
         }
         if let (Some(seat), Some(uid)) = (seat, uids.first()) {
-            self.leave_room(&seat, uid, effects);
+            self.leave_room(conn, &seat, uid, effects);
         }
         self.connections.remove(&conn);
     }
@@ -845,6 +939,9 @@ fn misplaced(connection: &Connection, request: &Request) -> Option<Misplaced> {
         Request::Send { .. } | Request::Members => Some(About::Send),
         _ => None,
     };
+    if connection.stands_for.is_some() {
+        return None;
+    }
     if connection.uids.is_empty() {
         let is_greeting = about == Some(About::Register);
         return (!is_greeting).then_some(Misplaced::Close(CloseReason::InvalidProtocol));

@@ -9,6 +9,7 @@ pub mod access;
 pub mod app;
 pub mod bridge;
 pub mod close;
+pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod connection;

@@ -14,12 +14,14 @@ use futures_util::{
     future::{Fuse, FusedFuture, select_all},
     pin_mut, select_biased,
 };
+use hyper::{Request, body::Incoming};
 use sd_notify::NotifyState;
 use tracing::{debug, info, warn};
 
 use crate::{
     access::account::Accounts,
     app::{Admission, App, Visit},
+    cluster::{self, Cluster, client},
     config::{Config, Deadlines},
     connection,
     dialect::Dialect,
@@ -40,7 +42,7 @@ use crate::{
         admin,
         metrics::Metrics,
         reload::Reloader,
-        settings::{Settings, SettingsError},
+        settings::{self, Settings, SettingsError},
     },
     runtime::{self, Signals, TcpStream, Wanted},
     switchboard::Switchboard,
@@ -48,6 +50,10 @@ use crate::{
 
 /// Interval between checks while draining.
 const DRAIN_STEP: Duration = Duration::from_millis(100);
+
+/// How long the server waits for Redis before it listens, and before it ends.
+const ENTER: Duration = Duration::from_secs(2);
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +82,7 @@ pub enum StartError {
 struct Parts {
     certificate: Option<Arc<Certificate>>,
     settings: Settings,
+    cluster: Option<client::Settings>,
     assets: Assets,
 }
 
@@ -90,7 +97,8 @@ impl Parts {
         if config.media.media && !media::is_there(&media) {
             return Err(StartError::NoMediaProgram(media));
         }
-        Ok(Self { certificate, settings: Settings::load(config)?, assets })
+        let (settings, cluster) = (Settings::load(config)?, settings::cluster(config)?);
+        Ok(Self { certificate, settings, cluster, assets })
     }
 }
 
@@ -108,7 +116,7 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     if config.tls.self_signed && !config.tls.disable_ssl {
         certificate_files(&config).make_if_missing()?;
     }
-    let Parts { certificate, settings, assets } = Parts::load(&config, load_certificate(&config)?)?;
+    let Parts { certificate, settings, cluster, assets } = Parts::load(&config, load_certificate(&config)?)?;
     let acceptor = match &certificate {
         Some(certificate) => Some(TlsAcceptor::from(certificate.server_config()?)),
         None => None,
@@ -134,6 +142,7 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     );
     app.health.clone_from(&config.listen.health);
     app.has_admin_address = config.operations.admin_addr.is_some();
+    app.cluster = cluster.map(|settings| Arc::new(Cluster::new(settings)));
     app.media_secret = media.as_ref().map(|media| media.token.clone());
     let app = Arc::new(app);
     if let Some(expiry) = certificate.as_ref().and_then(|certificate| certificate.expiry()) {
@@ -143,6 +152,9 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     runtime::spawn(async move { lanes.run().await });
     let running = app.clone();
     runtime::spawn(async move { running.switchboard.run().await });
+    if let Some(cluster) = &app.cluster {
+        enter(cluster, &app).await;
+    }
     let admin_address = match config.operations.admin_addr {
         Some(address) => Some(start_admin(address, app.clone())?),
         None => None,
@@ -164,7 +176,28 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     if let Some(supervisor) = supervisor {
         supervisor.stop().await;
     }
+    if let Some(cluster) = &app.cluster {
+        cluster.quit();
+        until(LEAVE, || cluster.has_quit()).await;
+    }
     Ok(())
+}
+
+/// Takes part in the cluster, so that the first clients need not come again. Without Redis the server starts, too.
+async fn enter(cluster: &Arc<Cluster>, app: &Arc<App>) {
+    // For rediss://. It is installed already if something else did so.
+    let _ = futures_rustls::rustls::crypto::ring::default_provider().install_default();
+    app.switchboard.share(cluster.clone());
+    runtime::spawn(cluster::run(cluster.clone(), app.clone()));
+    until(ENTER, || cluster.status().is_inside).await;
+}
+
+/// Waits for a condition, at most this long.
+async fn until(timeout: Duration, is_met: impl Fn() -> bool) {
+    let deadline = Instant::now() + timeout;
+    while !is_met() && Instant::now() < deadline {
+        runtime::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 fn load_certificate(config: &Config) -> Result<Option<Arc<Certificate>>, CertificateError> {
@@ -243,7 +276,7 @@ fn start_admin(address: SocketAddr, app: Arc<App>) -> Result<SocketAddr, StartEr
             let app = app.clone();
             runtime::spawn(async move {
                 let timeout = app.settings().limits.hello_timeout;
-                let answer = async |request| admin::answer(&app, &request);
+                let answer = async |request: Request<Incoming>| admin::answer(&app, &request.map(drop)).await;
                 http::serve(
                     Connected::plain(Fair::new(stream, app.lanes.clone())),
                     ConnId(0),

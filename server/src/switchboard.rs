@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callbin_protocol::{PeerId, node::Limits};
+use callbin_protocol::{PeerId, RoomId, node::Limits};
 use futures_util::task::AtomicWaker;
 use serde_json::{Value, json};
 use tracing::{Level, debug, enabled, info, warn};
@@ -22,12 +22,15 @@ use tracing::{Level, debug, enabled, info, warn};
 use crate::{
     access::{Grant, account::Lines, owner::network},
     close::CloseReason,
+    cluster::{Cluster, Input},
     delivery::{
         budget::{Bounds, Budget},
         outbox::Outbox,
     },
     dialect::Dialect,
-    hub::{ConnId, Counts, Doing, Effect, Event, Hub, NodeInfo, Note, Request, Rules, StreamInfo, Wish},
+    hub::{
+        ConnId, Counts, Doing, Effect, Event, Hub, NodeInfo, Note, Plan, Request, Rules, StreamInfo, Wish,
+    },
     operate::{
         logging::short,
         metrics::{Metrics, Snapshot},
@@ -64,6 +67,8 @@ struct State {
     hub: Hub,
     connections: HashMap<ConnId, Line>,
     shutting_down: bool,
+    /// Where changes that other nodes have to know go.
+    cluster: Option<Arc<Cluster>>,
     /// Connections that are gone from the hub; their outboxes are still to be closed.
     closing: VecDeque<(ConnId, CloseReason)>,
     /// Log entries, written once the lock is released.
@@ -99,12 +104,79 @@ impl Switchboard {
             hub: Hub::new(rules),
             connections: HashMap::new(),
             shutting_down: false,
+            cluster: None,
             closing: VecDeque::new(),
             remarks: Vec::new(),
             effects: Vec::new(),
         };
         let budget = Arc::new(Budget::new(bounds));
         Self { state: Mutex::new(state), budget, metrics, runner: AtomicWaker::new() }
+    }
+
+    /// From now on, there are other nodes.
+    pub fn share(&self, cluster: Arc<Cluster>) {
+        let mut state = self.lock();
+        state.hub.set_shared();
+        state.cluster = Some(cluster);
+    }
+
+    /// What other nodes have to do with a request, see [`Hub::plan`].
+    pub fn plan(&self, conn: ConnId, request: &Request) -> Option<Plan> {
+        self.lock().hub.plan(conn, request)
+    }
+
+    /// The dialect of a connection.
+    pub fn dialect(&self, conn: ConnId) -> Option<Dialect> {
+        self.lock().hub.dialect(conn)
+    }
+
+    /// The main id of a connection.
+    pub fn uid(&self, conn: ConnId) -> Option<PeerId> {
+        self.lock().hub.uid(conn)
+    }
+
+    /// The name of a connection for its partners.
+    pub fn name(&self, conn: ConnId) -> Option<PeerId> {
+        self.lock().hub.name(conn)
+    }
+
+    /// Whether a stand-in's peer gets the id after its call, see [`Hub::take_return`].
+    pub fn take_return(&self, conn: ConnId) -> bool {
+        self.lock().hub.take_return(conn)
+    }
+
+    /// The most members of a room.
+    pub fn max_members(&self) -> usize {
+        self.lock().hub.max_members()
+    }
+
+    /// The connection that has registered a uid.
+    pub fn holder(&self, uid: &PeerId) -> Option<ConnId> {
+        self.lock().hub.holder(uid)
+    }
+
+    /// Whether a connection is in this room.
+    pub fn is_in(&self, conn: ConnId, room: &RoomId) -> bool {
+        self.lock().hub.is_in(conn, room)
+    }
+
+    /// Closes a connection whose uid another one has taken over, if it still has it.
+    pub fn replace(&self, uid: &PeerId, conn: ConnId) {
+        self.change(|state| {
+            if state.hub.holder(uid) == Some(conn) {
+                state.kick(&[conn], CloseReason::Replaced);
+            }
+        });
+    }
+
+    /// Pings a peer that may be gone.
+    pub fn probe(&self, conn: ConnId) {
+        self.change(|state| state.apply(Effect::Probe(conn)));
+    }
+
+    /// Changes what the hub knows of other nodes.
+    pub fn far(&self, change: impl FnOnce(&mut Hub, &mut Vec<Effect>)) {
+        self.change(|state| state.run(change));
     }
 
     /// Does the work for many connections in small steps. Never returns.
@@ -295,7 +367,7 @@ impl Switchboard {
     /// The rooms, as JSON for an operator.
     pub fn rooms(&self) -> Vec<Value> {
         let state = self.lock();
-        let describe = |(room, members): (&callbin_protocol::RoomId, Vec<PeerId>)| {
+        let describe = |(room, members): (&RoomId, Vec<PeerId>)| {
             let members: Vec<&str> = members.iter().map(PeerId::as_str).collect();
             json!({ "room": room.as_str(), "members": members })
         };
@@ -475,12 +547,25 @@ impl State {
                     line.outbox.probe();
                 }
             }
+            Effect::Freed(conn, uid) => self.tell_others(|| Input::Freed(uid, conn)),
+            Effect::Took(conn, uid) => {
+                let identity = self.hub.find(uid.as_str()).and_then(|(_, grant)| grant.identity.clone());
+                self.tell_others(|| Input::Took(uid, conn, identity));
+            }
+            Effect::LeftRoom(conn, uid, room) => self.tell_others(|| Input::Left(room, uid, conn)),
+            Effect::Far(node, message) => self.tell_others(|| Input::Far(node, message)),
             Effect::Note(conn, note) => {
                 let line = self.connections.get(&conn).map(|line| (line.address, line.lines.clone()));
                 let dialect = self.hub.dialect(conn).filter(|dialect| *dialect != Dialect::Text);
                 let dialect = dialect.map(Dialect::name);
                 self.remarks.push(Remark { conn, note, line, dialect, counts: self.hub.counts() });
             }
+        }
+    }
+
+    fn tell_others(&self, input: impl FnOnce() -> Input) {
+        if let Some(cluster) = &self.cluster {
+            cluster.push(input());
         }
     }
 

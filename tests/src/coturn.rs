@@ -2,14 +2,14 @@
 
 use std::{
     fs,
-    net::{TcpListener, TcpStream, UdpSocket},
+    net::TcpStream,
     process::{Command, Stdio},
 };
 
 use tempfile::TempDir;
 
 use crate::{
-    process::Process,
+    process::{Process, free_port},
     wait::{DEADLINE, wait_until},
 };
 
@@ -85,12 +85,4 @@ impl Coturn {
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
-}
-
-/// A port that is free for TCP and UDP.
-fn free_port() -> u16 {
-    let free = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-    let address = free.local_addr().expect("bound");
-    let both = UdpSocket::bind(address).expect("a port of TCP's is seldom one of UDP's");
-    both.local_addr().expect("bound").port()
 }

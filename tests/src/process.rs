@@ -1,6 +1,7 @@
 //! Finds, starts, watches and ends programs.
 
 use std::{
+    net::{TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::Once,
@@ -173,4 +174,12 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A port that is free for TCP and UDP, for a program that is started now.
+pub fn free_port() -> u16 {
+    let free = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    let address = free.local_addr().expect("bound");
+    let both = UdpSocket::bind(address).expect("a port of TCP's is seldom one of UDP's");
+    both.local_addr().expect("bound").port()
 }

@@ -4,7 +4,10 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::{Ipv4Addr, SocketAddr},
     process::{Command, Stdio},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -12,6 +15,7 @@ use std::{
 use crate::{
     http,
     process::{Process, program},
+    redis::Redis,
     wait::{DEADLINE, wait_until},
 };
 
@@ -24,12 +28,36 @@ pub struct Server {
     /// The lines on stdout after the first.
     lines: Arc<Mutex<Vec<String>>>,
     log: Arc<Mutex<String>>,
+    twin: Option<Box<Twin>>,
+}
+
+/// A second node of the same cluster. WebSockets go to the two in turn.
+#[derive(Debug)]
+struct Twin {
+    server: Server,
+    turns: AtomicUsize,
+    /// Dropped last.
+    _redis: Redis,
 }
 
 impl Server {
-    /// Starts a server on a free loopback port, without TLS.
+    /// Starts a server on a free loopback port, without TLS. With the environment variable `CALLBIN_TEST_NODES`, it is a
+    /// pair of nodes of a cluster, and successive WebSockets are at different ones.
     pub fn start(flags: &[&str]) -> Self {
+        if std::env::var_os("CALLBIN_TEST_NODES").is_some() {
+            return Self::start_pair(flags);
+        }
         Self::start_on(0, &[&["--disable-ssl"], flags].concat())
+    }
+
+    fn start_pair(flags: &[&str]) -> Self {
+        let redis = Redis::start(&[]);
+        // These tests are not about the lease, also on a busy machine.
+        let flags = &[&["--node-lease", "60"], flags].concat();
+        let mut server = redis.node("one", flags);
+        let twin = Twin { server: redis.node("two", flags), turns: AtomicUsize::new(0), _redis: redis };
+        server.twin = Some(Box::new(twin));
+        server
     }
 
     /// Starts a server on this loopback port, with these flags only, and waits until it listens.
@@ -88,7 +116,7 @@ impl Server {
             thread::sleep(Duration::from_millis(100));
             panic!("the server does not listen ({status}): {line}{}", log.lock().expect("not poisoned"))
         });
-        Self { process, url, admin, lines, log }
+        Self { process, url, admin, lines, log, twin: None }
     }
 
     /// The value in the line of `/metrics` that begins with `line`.
@@ -104,6 +132,11 @@ impl Server {
 
     /// The address of the WebSocket.
     pub fn ws_url(&self) -> String {
+        if let Some(twin) = &self.twin
+            && !twin.turns.fetch_add(1, Ordering::Relaxed).is_multiple_of(2)
+        {
+            return twin.server.ws_url();
+        }
         self.url.replacen("http", "ws", 1)
     }
 
@@ -145,7 +178,9 @@ impl Server {
 
     /// Its log so far.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let own = self.log.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let other = self.twin.as_ref().map(|twin| twin.server.log());
+        own + &other.unwrap_or_default()
     }
 
     /// Waits until the log has this text.

@@ -2,14 +2,13 @@
 //! addresses, refusals; and the call after the server is gone.
 
 use std::{
-    net::TcpListener,
     os::unix::net::UnixDatagram,
     process::{Command, Stdio},
 };
 
 use callbin_tests::{
     Client, DEADLINE, Front, Middlebox, Network, Route, Server, Socket, client::forget_proxies, hook::Hook,
-    machine, program, wait_until,
+    machine, process::free_port, program, wait_until,
 };
 use tempfile::TempDir;
 
@@ -31,11 +30,6 @@ fn tls_server() -> (Server, TempDir) {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().to_str().expect("text");
     (Server::start_on(0, &["--self-signed", "--cert-path", path]), folder)
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-    listener.local_addr().expect("bound").port()
 }
 
 #[test]

@@ -13,7 +13,9 @@ use std::{
 use callbin_tests::{
     CALLER, Client, DEADLINE, Display, Rtsp, Server, Site, Socket,
     client::{Event, STATS_OFTEN},
-    machine, program, wait_until,
+    machine,
+    process::free_port,
+    program, wait_until,
 };
 use gst::prelude::*;
 use tempfile::TempDir;
@@ -179,7 +181,7 @@ fn a_file_that_appears_later_is_played_again_and_again_and_opened_once() {
 #[test]
 fn a_camera_behind_rtsp_may_be_restarted() {
     let _machine = machine::shared();
-    let port = 18_000 + (std::process::id() % 1000) as u16;
+    let port = free_port();
     let camera = Rtsp::start(port, "red");
     let url = Rtsp::url(port);
     let mut call = Call::start(&["--video", &format!("yard={url}"), "--audio", &url]);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, process::Command};
 
 use callbin_tests::{
-    Server, Socket, http,
+    Redis, Server, Socket, http,
     process::{program, workspace},
 };
 use serde_json::Value;
@@ -24,8 +24,10 @@ fn names(text: &str) -> BTreeSet<String> {
 fn series() -> (BTreeSet<String>, String) {
     let folder = tempfile::TempDir::new().expect("a folder");
     let home = folder.path().to_str().expect("text");
-    // With TLS there is a certificate.
-    let flags = ["--self-signed", "--cert-path", home, "--admin-addr", "127.0.0.1:0"];
+    // With TLS there is a certificate, with Redis a cluster.
+    let redis = Redis::start(&[]);
+    let url = redis.url();
+    let flags = ["--self-signed", "--cert-path", home, "--admin-addr", "127.0.0.1:0", "--redis", &url];
     let server = Server::start_on(0, &flags);
     let (mut caller, _callee) = (Socket::register(&server, "a"), Socket::register(&server, "b"));
     caller.expect_nothing("SESSION x", "ERROR peer 'x' not found");
@@ -126,9 +128,11 @@ fn the_packaged_configuration_is_accepted_with_and_without_its_comments() {
     let secret = folder.path().join("secret");
     fs::write(&secret, "0123456789012345678901234567890123456789").expect("the folder is ours");
     let text = read("server.toml").replace("/var/lib/callbin", home);
-    let text = ["admin-secret", "token-secret", "turn-secret"].iter().fold(text, |text, name| {
-        text.replace(&format!("/etc/callbin/{name}"), secret.to_str().expect("text"))
-    });
+    let text = ["admin-secret", "token-secret", "turn-secret", "redis-password", "cluster-secret"]
+        .iter()
+        .fold(text, |text, name| {
+            text.replace(&format!("/etc/callbin/{name}"), secret.to_str().expect("text"))
+        });
     let all: String = text
         .lines()
         .map(|line| {

@@ -107,6 +107,7 @@ fn flags_in_the_pages_are_those_of_the_programs() {
         ("callbin-server", &["--help"][..]),
         ("callbin-server", &["token", "--help"]),
         ("callbin-server", &["admin", "--help"]),
+        ("callbin-server", &["admin", "peers", "--help"]),
         ("callbin", &["--help"]),
         ("callbin", &["call", "--help"]),
         ("callbin", &["wait", "--help"]),

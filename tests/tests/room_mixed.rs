@@ -1,9 +1,14 @@
 //! A room of GStreamer clients and browser pages: each member receives each other one, and the remaining members
 //! are not affected by departures.
 
+use std::time::Duration;
+
 use callbin_tests::{
-    Browser, BrowserOptions, Client, DEADLINE, Flow, Page, Server, Socket, client::Event, flow::Pair,
-    leak::assert_nothing_left, machine, wait_until,
+    Browser, BrowserOptions, Client, DEADLINE, Page, Server, Socket,
+    client::Event,
+    flow::{Pair, assert_undisturbed},
+    leak::assert_nothing_left,
+    machine, wait_until,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -76,10 +81,8 @@ fn assert_page_gets_page(page: &Page, uid: &str) {
 
 /// Two members that stay still receive each other.
 #[track_caller]
-fn assert_undisturbed(mut pair: Pair) {
-    let begin = Flow::between(&mut pair);
-    std::thread::sleep(std::time::Duration::from_secs(6));
-    Flow::between(&mut pair).assert_undisturbed(&begin, 15.0);
+fn still_undisturbed(pair: Pair) {
+    assert_undisturbed(pair, 15.0, Duration::from_secs(6), || {});
 }
 
 #[test]
@@ -108,7 +111,7 @@ fn everybody_sees_and_hears_everybody_and_who_stays_is_not_disturbed() {
     // One leaves in an orderly way,
     green.hang_up();
     red.wait_for_peer("green", "peer-left");
-    assert_undisturbed([(&mut red, "red"), (&mut blue, "blue")]);
+    still_undisturbed([(&mut red, "red"), (&mut blue, "blue")]);
     for page in &pages {
         page.wait_for("green to go", "!document.querySelector('video[data-peer=green]')", DEADLINE);
     }
@@ -117,17 +120,17 @@ fn everybody_sees_and_hears_everybody_and_who_stays_is_not_disturbed() {
     assert_client_gets_client(&mut red, CLIENTS[1]);
     assert_client_gets_client(&mut green, CLIENTS[2]);
     assert_page_gets_client(&pages[0], CLIENTS[1]);
-    assert_undisturbed([(&mut red, "red"), (&mut blue, "blue")]);
+    still_undisturbed([(&mut red, "red"), (&mut blue, "blue")]);
     // and one is killed.
     green.process().signal("KILL");
     red.wait_for_peer("green", "peer-left");
-    assert_undisturbed([(&mut red, "red"), (&mut blue, "blue")]);
+    still_undisturbed([(&mut red, "red"), (&mut blue, "blue")]);
     // A page leaves, too.
     let [anna, berta] = pages;
     drop(anna);
     red.wait_for_peer("anna", "peer-left");
     berta.wait_for("anna to go", "!document.querySelector('video[data-peer=anna]')", DEADLINE);
-    assert_undisturbed([(&mut red, "red"), (&mut blue, "blue")]);
+    still_undisturbed([(&mut red, "red"), (&mut blue, "blue")]);
     let before = berta.frames_decoded("red");
     wait_until("more of red in the page", DEADLINE, || {
         (berta.frames_decoded("red") > before + 30).then_some(())

@@ -5,9 +5,10 @@
 //! peer ←─ data channel ←─ waits while the channel is full ←─── end
 //! ```
 //!
-//! Pure: [`controls`] declares what pages can operate, `farewell` ends a channel without losses, [`spec`] reads the flag, [`floor`] decides who may send and notices when messages stop, [`notice`] is what
-//! peers are told about that, `lines` cuts what an end says into messages, and `sack` makes a peer wait. The others
-//! move bytes on threads: ends block, and GStreamer's callbacks must not.
+//! Pure: [`controls`] declares what pages can operate, `farewell` ends a channel without losses, [`spec`] reads the flag,
+//! [`floor`] decides who may send and notices when messages stop, [`notice`] is the message to peers about that, `lines` cuts
+//! the output of an end into messages, and `sack` makes a peer wait. The others move bytes on threads: ends block, and
+//! GStreamer's callbacks must not.
 
 mod command;
 pub mod controls;
@@ -97,7 +98,7 @@ struct Join {
     over: OnceLock<String>,
     told: Sender<Told>,
     on_stale: Option<Arc<Runner>>,
-    /// The first message to each peer.
+    /// Sent when a channel opens.
     declaration: Option<Declaration>,
 }
 

@@ -48,6 +48,7 @@ pub(super) struct Former {
     pub(super) peer: Peer,
     pub(super) seat: Option<Seat>,
 }
+
 impl Slot {
     /// A peer without a pipeline.
     pub(super) fn new(uid: Option<PeerId>, negotiation: Negotiation, generation: u64) -> Self {
@@ -103,7 +104,7 @@ impl Slot {
         self.healing.is_some() && self.connected.is_some()
     }
 
-    /// The time since the last packet of the peer, if that means something: it sends media, so packets come all the time.
+    /// The time since the last packet of the peer; `None` for a peer that sends no media, whose silence is normal.
     pub(super) fn telling_silence(&self) -> Option<Duration> {
         let peer = self.shown()?;
         peer.receives().then(|| peer.meter().silence())

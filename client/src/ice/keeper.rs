@@ -215,7 +215,7 @@ async fn ask_on(
     if answer.status() != StatusCode::OK {
         return Ok(Err(refusal(answer.status())));
     }
-    let body = match http::body(answer, MAX_ANSWER).await {
+    let body = match http::read(answer.into_body(), MAX_ANSWER).await {
         Ok(body) => body,
         Err(error) => return Ok(Err(failed(error))),
     };

@@ -10,7 +10,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -20,10 +20,12 @@ use async_std::{
     task,
 };
 use futures_util::{
-    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt, Stream, StreamExt, select,
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt, Stream, StreamExt,
+    future::{AbortHandle, abortable},
+    select,
 };
 
-use super::with_port;
+use super::{STUN_PORT, with_port};
 use crate::{
     address::{Address, HTTP},
     backoff::local_pause,
@@ -36,9 +38,8 @@ const CONNECT_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 /// Most servers, and most connections to one of them at once.
 const MAX_SERVERS: usize = 8;
 const MAX_CONNECTIONS: usize = 64;
-/// The ports of TURN over TLS and over TCP.
+/// The port of TURN over TLS.
 const TLS_PORT: u16 = 5349;
-const TCP_PORT: u16 = 3478;
 /// The first bytes of a message, which have its length, and the longest message for which libnice has room.
 const HEAD: usize = 4;
 const MAX_MESSAGE: usize = 1 << 16;
@@ -47,41 +48,40 @@ const MAX_MESSAGE: usize = 1 << 16;
 #[derive(Debug)]
 pub struct Tunnels {
     trust: Trust,
-    /// The local port for each server.
-    ports: Mutex<BTreeMap<String, u16>>,
-    /// Whether it was reported that there are too many.
-    is_full: AtomicBool,
+    /// One for each server.
+    open: Mutex<BTreeMap<String, Tunnel>>,
+}
+
+#[derive(Debug)]
+struct Tunnel {
+    /// Its local port.
+    port: u16,
+    /// How many requests for any tunnel there were before the last one for this.
+    asked: u64,
+    /// Ends listening. Connections go on.
+    listens: AbortHandle,
 }
 
 impl Tunnels {
     /// No tunnels yet. `trust` says which certificates of servers are accepted.
     pub fn new(trust: Trust) -> Self {
-        Self { trust, ports: Mutex::default(), is_full: AtomicBool::default() }
+        Self { trust, open: Mutex::default() }
     }
 
     /// The URI for webrtcbin: that of a tunnel for TCP and TLS (`turns://`), unchanged for UDP. `None` if there can be no tunnel.
     pub fn uri(&self, turn: &str) -> Option<String> {
         let Some((user, server)) = parts(turn) else { return Some(turn.into()) };
-        let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
-        let port = match ports.get(&server) {
-            Some(port) => *port,
-            None if ports.len() >= MAX_SERVERS => {
-                if !self.is_full.swap(true, Relaxed) {
-                    tracing::warn!(
-                        "no tunnel to the TURN server {server}, nor to others: {MAX_SERVERS} have one"
-                    );
-                }
-                return None;
-            }
-            None => {
-                let port = open(&server, self.trust.clone());
-                let port =
-                    port.inspect_err(|error| tracing::warn!("no tunnel to a TURN server: {error}")).ok()?;
-                ports.insert(server, port);
-                port
-            }
-        };
-        Some(format!("turn://{user}@127.0.0.1:{port}?transport=tcp"))
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = open.values().map(|tunnel| tunnel.asked + 1).max().unwrap_or_default();
+        if !open.contains_key(&server) {
+            let tunnel = Tunnel::open(&server, self.trust.clone());
+            let tunnel = tunnel.inspect_err(|error| tracing::warn!("no tunnel to a TURN server: {error}"));
+            open.insert(server.clone(), tunnel.ok()?);
+            make_room(&mut open, &server);
+        }
+        let tunnel = open.get_mut(&server)?;
+        tunnel.asked = asked;
+        Some(format!("turn://{user}@127.0.0.1:{}?transport=tcp", tunnel.port))
     }
 }
 
@@ -93,20 +93,35 @@ fn parts(turn: &str) -> Option<(&str, String)> {
     match scheme {
         "turns" => Some((user, format!("https://{}", with_port(host, TLS_PORT)))),
         "turn" if query.eq_ignore_ascii_case("transport=tcp") => {
-            Some((user, format!("http://{}", with_port(host, TCP_PORT))))
+            Some((user, format!("http://{}", with_port(host, STUN_PORT))))
         }
         _ => None,
     }
 }
 
-/// Listens on the loopback address; returns the port.
-fn open(server: &str, trust: Trust) -> io::Result<u16> {
-    let address = Address::parse(server, HTTP).ok_or(io::ErrorKind::InvalidInput)?;
-    let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let port = listener.local_addr()?.port();
-    let listener = TcpListener::from(listener);
-    task::spawn(async move { serve(listener.incoming(), address, trust).await });
-    Ok(port)
+/// Closes the tunnel that was not asked for longest, other than `new`, if there are too many.
+fn make_room(open: &mut BTreeMap<String, Tunnel>, new: &str) {
+    if open.len() <= MAX_SERVERS {
+        return;
+    }
+    let others = open.iter().filter(|(server, _)| *server != new);
+    let oldest = others.min_by_key(|(_, tunnel)| tunnel.asked).map(|(server, _)| server.clone());
+    if let Some(tunnel) = oldest.and_then(|server| open.remove(&server)) {
+        tunnel.listens.abort();
+    }
+}
+
+impl Tunnel {
+    /// Listens on the loopback address.
+    fn open(server: &str, trust: Trust) -> io::Result<Self> {
+        let address = Address::parse(server, HTTP).ok_or(io::ErrorKind::InvalidInput)?;
+        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = listener.local_addr()?.port();
+        let listener = TcpListener::from(listener);
+        let (serving, listens) = abortable(async move { serve(listener.incoming(), address, trust).await });
+        task::spawn(serving);
+        Ok(Self { port, asked: 0, listens })
+    }
 }
 
 async fn serve(connections: impl Stream<Item = io::Result<TcpStream>>, address: Address, trust: Trust) {
@@ -161,7 +176,8 @@ async fn tunnel(local: TcpStream, address: &Address, trust: &Trust) {
         _ = up => {}
         ended = down => {
             if ended.is_err_and(|error| error.kind() == io::ErrorKind::InvalidData) {
-                tracing::warn!("the TURN server {} sends what is no TURN", address.authority);
+                let what = "something that is not TURN, or a message of more than 64 KiB";
+                tracing::warn!("the TURN server {} sent {what}", address.authority);
             }
         }
     }
@@ -201,19 +217,6 @@ mod tests {
     use super::*;
 
     const LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
-
-    #[derive(Default, Clone)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            io::Write::write(&mut *self.0.lock().unwrap(), bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn a_tunnel_goes_on_after_errors() {
@@ -267,12 +270,24 @@ mod tests {
         assert_eq!(first.rsplit_once('@').unwrap().1, again.rsplit_once('@').unwrap().1);
         let other = tunnels.uri("turns://u:p@turn.example.org:443").unwrap();
         assert_ne!(first, other);
-        let log = Log::default();
-        let written = log.0.clone();
-        let logger = tracing_subscriber::fmt().with_writer(move || log.clone()).finish();
-        let more = || (0..20).filter_map(|n| tunnels.uri(&format!("turns://u:p@host{n}"))).count();
-        assert_eq!(tracing::subscriber::with_default(logger, more), MAX_SERVERS - 3);
-        let lines = String::from_utf8(written.lock().unwrap().clone()).unwrap();
-        assert!(lines.lines().count() == 1 && lines.contains("host5:5349"), "{lines}");
+    }
+
+    #[test]
+    fn the_tunnel_that_was_not_asked_for_longest_makes_room() {
+        let tunnels = Tunnels::new(Trust::System);
+        let ask = |n: usize| tunnels.uri(&format!("turns://u:p@host{n}")).unwrap();
+        let first: Vec<_> = (0..MAX_SERVERS).map(ask).collect();
+        assert_eq!(ask(0), first[0]);
+        let (new, opens) = (ask(MAX_SERVERS), |uri: &str| {
+            let address = uri.rsplit('@').next().unwrap().split('?').next().unwrap();
+            std::net::TcpStream::connect(address).is_ok()
+        });
+        assert!(opens(&first[0]) && opens(&new));
+        let end = std::time::Instant::now() + LIMIT;
+        while opens(&first[1]) {
+            assert!(std::time::Instant::now() < end, "it still listens");
+            std::thread::yield_now();
+        }
+        assert_eq!(tunnels.open.lock().unwrap().len(), MAX_SERVERS);
     }
 }

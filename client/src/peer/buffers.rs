@@ -7,7 +7,7 @@ use std::sync::{
 
 use gst::prelude::*;
 
-use super::playout::Buffer;
+use super::{playout::Buffer, rtpbin};
 
 /// Most jitter buffers that are set: one for each stream of a peer.
 const MOST: usize = 64;
@@ -28,8 +28,7 @@ impl Buffers {
     /// The buffers of a webrtcbin that has no streams yet. They wait for `latency` milliseconds.
     pub(super) fn new(webrtcbin: &gst::Element, latency: u32) -> Self {
         let latency = Arc::new(AtomicU32::new(latency));
-        let rtpbin = webrtcbin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin"));
-        let rtpbin = rtpbin.and_then(|rtpbin| rtpbin.downcast::<gst::Bin>().ok());
+        let rtpbin = rtpbin(webrtcbin);
         if let Some(rtpbin) = &rtpbin {
             let latency = latency.clone();
             rtpbin.connect("new-jitterbuffer", false, move |args| {

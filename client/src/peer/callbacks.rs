@@ -10,8 +10,16 @@ use gst_webrtc::{
 };
 
 use super::{
-    PeerEvent, Voice, buffers, certificate::Certificate, channels::Channels, clock_rate, dtls::Gate, entry,
-    intake, nack, nack::Requests, outflow::Outflow, rtcp,
+    PeerEvent, Voice, buffers,
+    certificate::Certificate,
+    channels::Channels,
+    clock_rate,
+    dtls::Gate,
+    entry, intake, nack,
+    nack::Requests,
+    outflow::Outflow,
+    probe::{DATA, DROP},
+    rtcp,
 };
 use crate::{
     data::{self, Desk},
@@ -204,7 +212,7 @@ fn watch_dtls(dtlsdec: &gst::Element, voice: &Voice, gate: &Arc<Gate>) {
 fn watch_arrivals(nicesrc: &gst::Element, meter: &Arc<Meter>) {
     let Some(pad) = nicesrc.static_pad("src") else { return };
     let meter = meter.clone();
-    pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, _| {
+    pad.add_probe(DATA, move |_, _| {
         meter.packet();
         gst::PadProbeReturn::Ok
     });
@@ -253,8 +261,7 @@ fn guard(pad: &gst::Pad, kind: Option<Kind>, gate: &Arc<Gate>, meter: &Arc<Meter
     let (gate, meter) = (gate.clone(), meter.clone());
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         if !gate.is_open() {
-            // Not `Drop`: GStreamer 1.22 would free the buffer a second time.
-            return gst::PadProbeReturn::Handled;
+            return DROP;
         }
         if let Some(buffer) = info.buffer() {
             let rtp = if kind == Some(Kind::Audio) { &meter.audio } else { &meter.video };

@@ -11,6 +11,8 @@ use std::sync::{Mutex, PoisonError};
 
 use gst::prelude::*;
 
+use super::probe::DATA;
+
 /// Most of our streams that get caps.
 const MAX_STREAMS: usize = 8;
 
@@ -26,7 +28,7 @@ pub(super) fn tell(session: &gst::Element) {
 fn watch(session: &gst::Element, pad: &gst::Pad) {
     let session = session.downgrade();
     let told = Mutex::new(Vec::new());
-    pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |pad, info| {
+    pad.add_probe(DATA, move |pad, info| {
         let Some((ssrc, payload_type)) = header(info) else { return gst::PadProbeReturn::Ok };
         let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
         if !told.contains(&ssrc) && told.len() < MAX_STREAMS {

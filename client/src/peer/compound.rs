@@ -25,6 +25,14 @@ impl<'a> Packet<'a> {
     pub(crate) fn body(&self) -> &'a [u8] {
         self.bytes.get(12..).unwrap_or_default()
     }
+
+    /// The first number of a transport-wide report, and how many it claims to be about.
+    pub(crate) fn reported(&self) -> (u16, usize) {
+        match *self.body() {
+            [b0, b1, c0, c1, ..] => (u16::from_be_bytes([b0, b1]), usize::from(u16::from_be_bytes([c0, c1]))),
+            _ => (0, 0),
+        }
+    }
 }
 
 /// Splits a compound. What is shorter than a header is left out.

@@ -17,6 +17,7 @@ use std::{
 use gst::prelude::*;
 use gst_rtp::{RTPBuffer, RTPHeaderExtension, prelude::RTPHeaderExtensionExt};
 
+use super::probe::DATA;
 use crate::{
     age::{
         capture::{Bearers, Capture},
@@ -92,7 +93,7 @@ impl CaptureTimes {
         let Some(pad) = payloader.static_pad("src").filter(|_| it.known.is_some()) else { return it };
         let every = if codec.format.kind() == Kind::Audio { SOUND_EVERY } else { Duration::ZERO };
         let (id, timing, bearers) = (it.id.clone(), timing.clone(), Mutex::new(Bearers::new(every)));
-        pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |pad, info| {
+        pad.add_probe(DATA, move |pad, info| {
             let id = id.load(Relaxed);
             if id != 0 {
                 let mut bearers = bearers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,7 +12,11 @@ use std::sync::Arc;
 
 use gst::prelude::*;
 
-use super::{Voice, dtls::Gate};
+use super::{
+    Voice,
+    dtls::Gate,
+    probe::{DATA, DROP, all, pass_if},
+};
 
 /// RFC 9260, section 3.1: ports, verification tag, checksum.
 const COMMON_HEADER: usize = 12;
@@ -20,23 +24,15 @@ const COMMON_HEADER: usize = 12;
 const CHUNK_HEADER: usize = 4;
 const SHUTDOWN: u8 = 7;
 
-/// Not `Drop`: GStreamer 1.22 would free the data a second time.
-const DROP: gst::PadProbeReturn = gst::PadProbeReturn::Handled;
-
 /// Watches a new `sctpdec`: bounds its streams, and drops the packets that it must not get.
 pub(super) fn guard(sctpdec: &gst::Element, voice: &Voice, gate: &Arc<Gate>) {
     let streams = voice.clone();
     sctpdec.connect_pad_added(move |_, _| streams.stream());
     let Some(sink) = sctpdec.static_pad("sink") else { return };
     let (voice, gate) = (voice.clone(), gate.clone());
-    sink.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, info| {
+    sink.add_probe(DATA, move |_, info| {
         let enters = |buffer: &gst::BufferRef| buffer.map_readable().is_ok_and(|packet| may_enter(&packet));
-        let all_enter = match &info.data {
-            Some(gst::PadProbeData::Buffer(buffer)) => enters(buffer),
-            Some(gst::PadProbeData::BufferList(list)) => list.iter().all(enters),
-            _ => true,
-        };
-        if all_enter && gate.is_open() && !voice.is_silent() { gst::PadProbeReturn::Ok } else { DROP }
+        pass_if(all(info, enters) && gate.is_open() && !voice.is_silent())
     });
 }
 

@@ -20,6 +20,7 @@ mod outflow;
 mod output;
 mod path;
 mod playout;
+mod probe;
 mod reaper;
 mod renumber;
 mod rtcp;
@@ -685,11 +686,15 @@ fn line(reports: &PeerStats, meter: &Meter) -> playout::Line {
     }
 }
 
+/// The element inside a webrtcbin that has the RTP sessions.
+fn rtpbin(webrtcbin: &gst::Element) -> Option<gst::Bin> {
+    webrtcbin.downcast_ref::<gst::Bin>()?.by_name("rtpbin")?.downcast().ok()
+}
+
 /// rtpbin creates elements and threads for each received SSRC: an honest peer has two, their retransmissions, and new
 /// ones after a restart.
 fn bound_streams(webrtcbin: &gst::Element) {
-    let rtpbin = webrtcbin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin"));
-    if let Some(rtpbin) = rtpbin.filter(|rtpbin| rtpbin.has_property("max-streams")) {
+    if let Some(rtpbin) = rtpbin(webrtcbin).filter(|rtpbin| rtpbin.has_property("max-streams")) {
         rtpbin.set_property("max-streams", MAX_SSRCS);
     }
 }

@@ -13,6 +13,8 @@ use std::{
 
 use gst::prelude::*;
 
+use super::probe::{DATA, pass_if};
+
 /// Requests wait for further ones for this long: an outage loses many packets at once.
 const GATHERS: Duration = Duration::from_millis(4);
 /// Most requests of one packet, and most packets that are remembered.
@@ -105,13 +107,11 @@ impl Requests {
                         let request = info.event().and_then(|event| request(event));
                         let taken = request.zip(session.upgrade());
                         let taken = taken.is_some_and(|(request, session)| this.take(&session, request));
-                        // Not `Drop`: GStreamer 1.22 would free the event a second time.
-                        if taken { gst::PadProbeReturn::Handled } else { gst::PadProbeReturn::Ok }
+                        pass_if(!taken)
                     });
                 }
                 "recv_rtp_sink" => {
-                    let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
-                    pad.add_probe(kinds, move |_, _| {
+                    pad.add_probe(DATA, move |_, _| {
                         this.send_due(&session);
                         gst::PadProbeReturn::Ok
                     });
@@ -172,8 +172,7 @@ pub(super) fn watch_buffer(buffer: &gst::Element) {
             caps.as_ref().and_then(|caps| caps.structure(0)?.get::<&str>("media").ok()) == Some("audio")
         };
         let drops = info.event().and_then(|event| request(event)).is_some() && is_sound();
-        // Not `Drop`: GStreamer 1.22 would free the event a second time.
-        if drops { gst::PadProbeReturn::Handled } else { gst::PadProbeReturn::Ok }
+        pass_if(!drops)
     });
 }
 

@@ -8,17 +8,18 @@ use std::ops::ControlFlow;
 
 use gst::prelude::*;
 
+use super::{probe::DATA, rtpbin};
+
 /// Our payload type, and the peer's payload type for the same codec.
 pub(super) type Pair = (u8, u8);
 
 /// Writes the peer's payload types into the packets that leave `webrtcbin`.
 pub(super) fn install(webrtcbin: &gst::Element, pairs: &[Pair]) {
-    let rtpbin = webrtcbin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin"));
-    let Some(rtpbin) = rtpbin.filter(|_| !pairs.is_empty()) else { return };
+    let Some(rtpbin) = rtpbin(webrtcbin).filter(|_| !pairs.is_empty()) else { return };
     // Behind rtpbin, to include retransmissions; rtpbin itself identifies packets by our payload types.
     for pad in rtpbin.src_pads().into_iter().filter(|pad| pad.name().starts_with("send_rtp_src_")) {
         let pairs = pairs.to_owned();
-        pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, info| {
+        pad.add_probe(DATA, move |_, info| {
             if let Some(buffer) = info.buffer_mut() {
                 renumber(buffer.make_mut(), &pairs);
             } else if let Some(list) = info.buffer_list_mut() {

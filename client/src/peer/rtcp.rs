@@ -3,6 +3,7 @@
 
 use gst::{glib, prelude::*};
 
+use super::rtpbin;
 use crate::stats::{Feedback, PeerStats};
 
 /// A bundle has one session; without a bundle there is one per m-line, of which this many are read.
@@ -51,8 +52,7 @@ fn sessions<T>(webrtcbin: &gst::Element, signal: &str) -> Vec<T>
 where
     T: IsA<glib::Object>,
 {
-    let rtpbin = webrtcbin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin"));
-    let Some(rtpbin) = rtpbin else { return Vec::new() };
+    let Some(rtpbin) = rtpbin(webrtcbin) else { return Vec::new() };
     let session = |id: u32| rtpbin.emit_by_name::<Option<glib::Object>>(signal, &[&id])?.downcast().ok();
     (0..SESSIONS).filter_map(session).collect()
 }

@@ -77,10 +77,10 @@ async fn ask(server: &Server, at: &Address, question: &Question) -> Result<Reply
     let failed = |error: hyper::Error| cannot_connect(at, &error.to_string()).passing();
     let stream = connect(at, &server.trust).await?;
     let answer = http::ask(stream, request(server, at, question)?, LIMIT).await.map_err(failed)?;
-    let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-    let body = http::body(answer, MAX_ANSWER).await;
+    let (head, body) = answer.into_parts();
+    let body = http::read(body, MAX_ANSWER).await;
     let body = body.map_err(|error| cannot_connect(at, &error.to_string()))?.to_vec();
-    Ok(Reply { status, headers, body, from: at.clone() })
+    Ok(Reply { status: head.status.as_u16(), headers: head.headers, body, from: at.clone() })
 }
 
 fn request(server: &Server, at: &Address, question: &Question) -> Result<Request<Full<Bytes>>, Failure> {

@@ -47,14 +47,14 @@ pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> 
 
     let honest = Honest::start(&home, "honest", &options.honest).await?;
     run.restart();
-    let before = run.watched.map(|watched| watched.memory());
+    let before = run.watched.as_ref().map(Watched::memory);
     let start = Instant::now();
     let mut attack = Attack::start(&run.place, &options.attackers)?;
-    let memory = watch(run.watched, &mut attack).await?;
+    let memory = watch(run.watched.as_ref(), &mut attack).await?;
     run.add_cpu(start.elapsed().as_secs_f64());
     honest.finish("honest", &mut run.report)?;
     run.report.add_all(&attack.report()?);
-    if let (Some(before), Some(watched)) = (before, run.watched) {
+    if let (Some(before), Some(watched)) = (before, &run.watched) {
         runtime::sleep(SETTLE).await;
         run.report.add_memory("server_memory_before", before);
         // If memory does not grow, both halves have the same peak.
@@ -67,10 +67,10 @@ pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> 
 }
 
 /// Samples the server's memory until the attack is over.
-async fn watch(watched: Option<Watched>, attack: &mut Attack) -> anyhow::Result<Vec<u64>> {
+async fn watch(watched: Option<&Watched>, attack: &mut Attack) -> anyhow::Result<Vec<u64>> {
     let mut seen = Vec::new();
     while attack.goes_on()? {
-        seen.extend(watched.map(|watched| watched.memory()));
+        seen.extend(watched.map(Watched::memory));
         runtime::sleep(SAMPLE).await;
     }
     Ok(seen)

@@ -34,10 +34,20 @@ pub(crate) struct Options {
     /// The server is a TCP relay without a protocol (`examples/bare-relay.rs`): no WebSocket, no registration.
     #[arg(long)]
     bare: bool,
+    /// The callees connect to this server, another node of the same cluster.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["bare", "bridged"])]
+    callees: Option<String>,
 }
 
 pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> {
-    let pairs = connect(&run.target, options).await?;
+    let other = options.callees.as_deref().map(|url| Target::new(&run.place.at(url))).transpose()?;
+    let pairs = match &other {
+        Some(other) => {
+            let connect = |i| Pair::connect_across((&run.target, other), "pairs", i);
+            try_join_all((0..options.pairs).map(connect)).await?
+        }
+        None => connect(&run.target, options).await?,
+    };
     run.restart();
     let start = Instant::now();
     let end = start + Duration::from_secs(options.time.seconds);

@@ -58,7 +58,7 @@ pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> 
     let mut peak = 0;
     for flood in floods {
         let ended = flood.await;
-        peak = peak.max(run.watched.map_or(0, |watched| watched.memory()));
+        peak = peak.max(run.watched.as_ref().map_or(0, |watched| watched.memory()));
         sent += ended.sent;
         told += u64::from(ended.told);
         if let Some(after) = ended.closed_after {

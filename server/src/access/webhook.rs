@@ -80,6 +80,8 @@ pub enum Verdict {
     Refused(String),
     /// No answer.
     None,
+    /// The request is carried out or refused already: other nodes had a part in it.
+    Done,
 }
 
 impl From<Answer> for Verdict {

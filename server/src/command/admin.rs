@@ -27,7 +27,11 @@ pub(super) struct Options {
 #[derive(Debug, Subcommand)]
 enum What {
     /// List the registered peers.
-    Peers,
+    Peers {
+        /// Those of all servers of the cluster (--redis), with their nodes.
+        #[arg(long)]
+        all_nodes: bool,
+    },
     /// List the sessions.
     Sessions,
     /// List rooms and their members.
@@ -66,7 +70,8 @@ pub(super) fn run(options: &Options) -> Result<String, Box<dyn std::error::Error
     let agent: Agent = config.into();
     let name = |name: &str| utf8_percent_encode(name, NON_ALPHANUMERIC).to_string();
     let path = match &options.what {
-        What::Peers => "peers".into(),
+        What::Peers { all_nodes: true } => "peers?all-nodes".into(),
+        What::Peers { .. } => "peers".into(),
         What::Sessions => "sessions".into(),
         What::Rooms => "rooms".into(),
         What::Streams => "streams".into(),

@@ -27,7 +27,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Config, Options
 
 /// Check combinations only after all sources are read; clap checks each source separately.
 fn contradiction(config: &Config) -> Option<&'static str> {
-    let Config { tls, ice, operations, listen, .. } = config;
+    let Config { tls, ice, operations, listen, cluster, .. } = config;
     if tls.disable_ssl && tls.self_signed {
         Some("disable-ssl and self-signed exclude each other")
     } else if !ice.turn_url.is_empty() && ice.turn_secret_file.is_none() {
@@ -36,6 +36,10 @@ fn contradiction(config: &Config) -> Option<&'static str> {
         Some("admin-secret-file needs admin-addr, to serve the admin API on")
     } else if listen.proxy_header.is_some() && listen.trusted_proxy.is_empty() {
         Some("proxy-header needs trusted-proxy, whose header it is")
+    } else if cluster.redis.is_empty()
+        && (cluster.cluster_secret_file.is_some() || cluster.node_name.is_some())
+    {
+        Some("node-name and cluster-secret-file need redis, which connects the servers of a cluster")
     } else {
         None
     }
@@ -123,6 +127,10 @@ mod tests {
             ("disable-ssl = true\nself-signed = true", "exclude each other"),
             ("turn-url = \"turn:x\"", "turn-secret-file"),
             ("admin-secret-file = \"x\"", "admin-addr"),
+            ("node-name = \"x\"", "need redis"),
+            ("redis = \"http://x\"", "line 1: invalid value 'http://x'"),
+            ("redis = \"redis://x\"\nnode-name = \"a b\"", "line 2: invalid value 'a b'"),
+            ("redis = \"redis+sentinel://x\"", "master-name"),
         ] {
             let error = parse_with(file, &[]).unwrap_err();
             assert!(error.contains(words), "{file}: {error}");

@@ -2,6 +2,7 @@
 
 use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::SystemTime};
 
+use async_tungstenite::tungstenite::Message;
 use callbin_protocol::PeerId;
 use serde_json::Value;
 
@@ -54,6 +55,11 @@ impl Presence {
         let ttl = self.grant.time_left().min(settings.ice.ttl);
         let added = self.app.switchboard.ice_servers_at(self.conn);
         settings.ice.servers(&name, SystemTime::now(), ttl, &added)
+    }
+
+    /// Lets other nodes take part in a request, if they have to.
+    pub fn share(&self, request: &Request, frame: Option<&Message>) -> Option<Asking> {
+        self.app.cluster.as_ref()?.share(self, request, frame)
     }
 
     /// The question to the webhook about a request, if it has to be asked.

@@ -264,7 +264,7 @@ impl Net {
                 Effect::Tell(conn, notice) => self.queue.push_back((conn, notice.into())),
                 Effect::Forward(conn, frame) => self.queue.push_back((conn, frame.into())),
                 Effect::Close(conn, reason) => self.client(conn).closed = Some(reason),
-                Effect::Pair(..) | Effect::Probe(..) | Effect::Note(..) => {}
+                _ => {}
             }
         }
     }

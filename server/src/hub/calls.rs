@@ -61,7 +61,7 @@ impl Hub {
     }
 
     /// Whether a connection may have this id.
-    fn permit(&self, connection: &Connection, uid: &PeerId) -> Result<(), Refusal> {
+    pub(super) fn permit(&self, connection: &Connection, uid: &PeerId) -> Result<(), Refusal> {
         if uid.as_str().len() > self.rules.max_uid {
             Err(Refusal::UidInvalid)
         } else if !connection.grant.allows_uid(uid) {
@@ -96,6 +96,7 @@ impl Hub {
         }
         connection.uids.remove(place);
         let Some(peer) = self.uids.remove(uid) else { return Ok(()) };
+        self.share(Effect::Freed(conn, uid.clone()), effects);
         if peer.card.flow != Flow::Awaits {
             self.announce(conn, uid, &peer.card, false);
             effects.push(Effect::Note(conn, Note::Left(uid.clone())));
@@ -122,12 +123,30 @@ impl Hub {
             Some(peer) => bridge::asked(start, &peer.card)?,
             None => None,
         };
-        let Some(connection) = self.connections.get(&conn) else { return Ok(()) };
+        self.connect((conn, key, from), (partner, to), asked, returns_as, effects)
+    }
+
+    /// Whether a connection can start a call.
+    pub(super) fn check_caller(&self, connection: &Connection) -> Result<(), Refusal> {
         self.permit_call(connection)?;
-        let owners = connection.owners();
-        if self.is_any_at(&owners, self.rules.max_sessions, |usage| usage.sessions) {
-            return Err(Refusal::TooManySessions);
+        match self.is_any_at(&connection.owners(), self.rules.max_sessions, |usage| usage.sessions) {
+            true => Err(Refusal::TooManySessions),
+            false => Ok(()),
         }
+    }
+
+    /// Starts a call with a callee that takes it.
+    pub(super) fn connect(
+        &mut self,
+        (conn, key, from): (ConnId, &Key, Option<PeerId>),
+        (partner, to): (ConnId, PeerId),
+        asked: Option<Side>,
+        returns_as: Option<Box<Card>>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let Some(connection) = self.connections.get(&conn) else { return Ok(()) };
+        self.check_caller(connection)?;
+        let owners = connection.owners();
         let from = match from {
             Some(from) => self.may_be(conn, connection, from)?,
             None => connection.name(conn),
@@ -472,6 +491,7 @@ impl Hub {
             return is_registered(self, &leg.peer);
         }
         self.enter(conn, &leg.peer, (**card).clone());
+        self.share(Effect::Took(conn, leg.peer.clone()), effects);
         if let Some(peer) = self.uids.get_mut(&leg.peer) {
             peer.meets = true;
         }

@@ -138,7 +138,8 @@ impl Hub {
         self.connections.get(&peer.conn).is_some_and(|connection| {
             let takes_more = peer.card.is_shared && !connection.dialect.is_single();
             let is_taken = || connection.calls.values().any(|leg| connection.is_taken_by(leg, uid));
-            let is_there = connection.seat.is_none() && peer.card.flow != Flow::None;
+            let is_calling = connection.asks && connection.dialect.is_single();
+            let is_there = connection.seat.is_none() && peer.card.flow != Flow::None && !is_calling;
             is_there && (takes_more || !is_taken())
         })
     }

@@ -81,10 +81,20 @@ impl<T: Item> Feed<T> {
         self.followers.values().map(|follower| follower.conn)
     }
 
+    /// The followers and their places, in the order they came.
+    pub(super) fn places(&self) -> impl Iterator<Item = (Place, ConnId)> {
+        self.followers.iter().map(|(place, follower)| (*place, follower.conn))
+    }
+
+    /// A place for something that does not follow.
+    pub(super) fn take_place(&mut self) -> Place {
+        self.last_place += 1;
+        Place(self.last_place)
+    }
+
     /// Adds a follower. It gets what happens from now on.
     pub(super) fn add(&mut self, conn: ConnId) -> Place {
-        self.last_place += 1;
-        let place = Place(self.last_place);
+        let place = self.take_place();
         self.followers.insert(place, Follower { conn, hears: self.end(), is_late: false });
         self.largest = self.largest.max(self.followers.len());
         place

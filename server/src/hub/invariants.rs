@@ -159,7 +159,12 @@ impl Model {
                 }
                 Effect::Close(conn, _) => assert!(self.gone.insert(conn), "closed once"),
                 Effect::Pair(one, other) => assert_ne!(one, other, "nobody calls itself"),
-                Effect::Probe(..) | Effect::Note(..) => {}
+                Effect::Probe(..)
+                | Effect::Note(..)
+                | Effect::Freed(..)
+                | Effect::Took(..)
+                | Effect::LeftRoom(..)
+                | Effect::Far(..) => {}
             }
         }
     }

@@ -318,6 +318,16 @@ impl Payload {
         Self { dialect, frame, start: 0, signal: Some(Arc::new(signal)) }
     }
 
+    /// A message that came from another node: its frame, where it starts there, and its meaning, if it was read already.
+    pub fn from_parts(dialect: Dialect, frame: Utf8Bytes, start: usize, signal: Option<Signal>) -> Self {
+        Self { dialect, frame, start, signal: signal.map(Arc::new) }
+    }
+
+    /// What [`Payload::from_parts`] needs.
+    pub fn parts(&self) -> (&str, usize, Option<&Signal>) {
+        (&self.frame, self.start, self.signal.as_deref())
+    }
+
     /// The sender's dialect.
     pub fn dialect(&self) -> Dialect {
         self.dialect

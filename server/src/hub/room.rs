@@ -4,14 +4,14 @@
 //! get no notices of each other.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
 use callbin_protocol::{MAX_LIST_LEN, PeerId, RoomId};
 
 use super::{
-    Change, ConnId, Effect, Notice,
+    Change, ConnId, Effect, FarMember, NodeName, Notice,
     feed::{Feed, Item, Place},
 };
 use crate::{access::owner::Owner, dialect::text};
@@ -22,8 +22,21 @@ pub(super) struct Room {
     /// The owners it counts for until it is empty: those of its creator.
     pub(super) owners: Vec<Owner>,
     feed: Feed<Change>,
+    /// The members on other nodes.
+    far: BTreeMap<Place, FarMember>,
+    /// Their places.
+    far_places: HashMap<PeerId, Place>,
     /// Bytes of the members' names in a list.
     names: usize,
+}
+
+/// A member in a list.
+#[derive(Debug)]
+pub(super) enum Listed {
+    /// A connection of this node.
+    Here(ConnId),
+    /// A peer of another node.
+    Far(PeerId),
 }
 
 impl Item for Change {
@@ -64,18 +77,69 @@ impl News {
 
 impl Room {
     pub(super) fn new(owners: Vec<Owner>) -> Self {
-        Self { owners, feed: Feed::default(), names: 0 }
+        let (far, far_places) = (BTreeMap::new(), HashMap::new());
+        Self { owners, feed: Feed::default(), far, far_places, names: 0 }
     }
 
+    /// The number of members on all nodes.
     pub(super) fn len(&self) -> usize {
-        self.feed.len()
+        self.feed.len() + self.far.len()
     }
 
+    /// Whether it has no members here.
     pub(super) fn is_empty(&self) -> bool {
         self.feed.is_empty()
     }
 
-    /// In the order they joined.
+    /// The members on all nodes, without this one, in the order they joined.
+    pub(super) fn list(&self, without: Option<ConnId>) -> Vec<Listed> {
+        let here = self.feed.places().filter(|(_, conn)| Some(*conn) != without);
+        let here = here.map(|(place, conn)| (place, Listed::Here(conn)));
+        let far = self.far.iter().map(|(place, member)| (*place, Listed::Far(member.uid.clone())));
+        let mut all: Vec<(Place, Listed)> = here.chain(far).collect();
+        all.sort_by_key(|(place, _)| *place);
+        all.into_iter().map(|(_, listed)| listed).collect()
+    }
+
+    /// A member on another node.
+    pub(super) fn far(&self, uid: &PeerId) -> Option<&FarMember> {
+        self.far.get(self.far_places.get(uid)?)
+    }
+
+    /// The members on other nodes.
+    pub(super) fn far_members(&self) -> impl Iterator<Item = &FarMember> {
+        self.far.values()
+    }
+
+    /// The nodes of these.
+    pub(super) fn far_nodes(&self) -> BTreeSet<NodeName> {
+        self.far.values().map(|member| member.node.clone()).collect()
+    }
+
+    /// Adds a member on another node, or says that a known one is there now.
+    pub(super) fn join_far(&mut self, member: FarMember, effects: &mut Vec<Effect>) {
+        if let Some(known) = self.far_places.get(&member.uid).and_then(|place| self.far.get_mut(place)) {
+            known.node = member.node;
+            return;
+        }
+        self.tell(&member.uid, true, effects);
+        self.names += name_len(&member.uid);
+        let place = self.feed.take_place();
+        self.far_places.insert(member.uid.clone(), place);
+        self.far.insert(place, member);
+    }
+
+    /// Removes a member on another node. False: there is none.
+    pub(super) fn leave_far(&mut self, uid: &PeerId, effects: &mut Vec<Effect>) -> bool {
+        let member = self.far_places.remove(uid).and_then(|place| self.far.remove(&place));
+        if member.is_some() {
+            self.names = self.names.saturating_sub(name_len(uid));
+            self.tell(uid, false, effects);
+        }
+        member.is_some()
+    }
+
+    /// The members on this node, in the order they joined.
     pub(super) fn members(&self) -> impl Iterator<Item = ConnId> {
         self.feed.followers()
     }

@@ -2,13 +2,30 @@
 
 use callbin_protocol::{PeerId, RoomId};
 
-use super::{ConnId, Effect, Hub, Joined, Message, Note, Notice, Payload, Refusal, Room, Seat};
+use super::{
+    ConnId, Effect, FarMember, FarMessage, Hub, Joined, Message, NodeName, Note, Notice, Payload, Refusal,
+    Room, Seat,
+};
+
+/// Where a member of a room is.
+pub(super) enum At {
+    Here(ConnId),
+    Node(NodeName),
+}
+
+/// A member that a message is for.
+pub(super) struct Addressee {
+    from: PeerId,
+    room: RoomId,
+    place: At,
+}
 
 impl Hub {
     pub(super) fn join(
         &mut self,
         conn: ConnId,
         id: RoomId,
+        far: Option<Vec<FarMember>>,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         let Some(connection) = self.connections.get(&conn) else { return Ok(()) };
@@ -28,23 +45,26 @@ impl Hub {
             self.count(&owners, |usage| usage.rooms += 1);
             self.rooms.insert(id.clone(), Room::new(owners));
         }
+        // Another node counts the members that are elsewhere, too.
+        let is_counted = far.is_some();
+        if let Some(far) = far {
+            self.set_far_members(&id, far, true, effects);
+        }
         let Some(room) = self.rooms.get_mut(&id) else { return Ok(()) };
-        if room.is_full_for(&uid, self.rules.max_members) {
+        if !is_counted && room.is_full_for(&uid, self.rules.max_members) {
             return Err(Refusal::RoomFull(id.to_string()));
         }
-        let others: Vec<ConnId> = room.members().collect();
+        let members = room.len() + 1;
+        let others = room.list(None);
         let place = room.join(conn, &uid, effects);
         if room.has_news() {
             self.news.push(id.clone());
         }
-        effects.push(Effect::Note(
-            conn,
-            Note::Joined { peer: uid, room: id.clone(), members: others.len() + 1 },
-        ));
+        effects.push(Effect::Note(conn, Note::Joined { peer: uid, room: id.clone(), members }));
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.seat = Some(Seat { room: id.clone(), place });
         }
-        let members = self.names(others.into_iter());
+        let members = self.names(others);
         self.tell(conn, Notice::Joined(Box::new(Joined { room: id, members })), effects);
         Ok(())
     }
@@ -58,11 +78,12 @@ impl Hub {
         if let Some(room) = self.rooms.get_mut(&seat.room) {
             room.catch_up(seat.place, effects);
         }
-        self.leave_room(&seat, &uid, effects);
+        self.leave_room(conn, &seat, &uid, effects);
         Ok(())
     }
 
-    pub(super) fn leave_room(&mut self, seat: &Seat, uid: &PeerId, effects: &mut Vec<Effect>) {
+    pub(super) fn leave_room(&mut self, conn: ConnId, seat: &Seat, uid: &PeerId, effects: &mut Vec<Effect>) {
+        self.share(Effect::LeftRoom(conn, uid.clone(), seat.room.clone()), effects);
         let Some(room) = self.rooms.get_mut(&seat.room) else { return };
         room.leave(seat.place, uid, effects);
         if room.is_empty() {
@@ -74,20 +95,33 @@ impl Hub {
         }
     }
 
-    /// The id of a member, and the connection of the other member that it addresses.
-    pub(super) fn addressee(&self, conn: ConnId, to: &PeerId) -> Result<(PeerId, ConnId), Refusal> {
+    /// The sender of a message to a member of its room, and where that is.
+    pub(super) fn addressee(&self, conn: ConnId, to: &PeerId) -> Result<Addressee, Refusal> {
         let (from, room) = self.membership(conn)?;
-        Ok((from, self.find_member(conn, &room, to)?))
+        let far = self.rooms.get(&room).and_then(|room| room.far(to)).map(|member| member.node.clone());
+        let place = match far {
+            Some(node) => At::Node(node),
+            None => At::Here(self.find_member(conn, &room, to)?),
+        };
+        Ok(Addressee { from, room, place })
     }
 
     pub(super) fn send_to(
         &mut self,
-        member: ConnId,
-        from: PeerId,
+        Addressee { from, room, place }: Addressee,
+        to: PeerId,
         payload: Payload,
         effects: &mut Vec<Effect>,
     ) {
-        self.tell(member, Notice::Message(Box::new(Message { from, payload })), effects);
+        match place {
+            At::Here(member) => {
+                self.tell(member, Notice::Message(Box::new(Message { from, payload })), effects);
+            }
+            At::Node(node) => {
+                let message = FarMessage { room, from, to: Some(to), hint: None, payload };
+                effects.push(Effect::Far(node, Box::new(message)));
+            }
+        }
     }
 
     /// Sends a message to all other members. Those of other dialects get it only if the hint names them, if there is one.
@@ -98,9 +132,28 @@ impl Hub {
         payload: &Payload,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
-        let (from, room) = self.membership(conn)?;
-        let others: Vec<ConnId> = self.rooms.get(&room).into_iter().flat_map(Room::members).collect();
-        for member in others.into_iter().filter(|member| *member != conn) {
+        let (from, id) = self.membership(conn)?;
+        let Some(room) = self.rooms.get(&id) else { return Ok(()) };
+        for node in room.far_nodes() {
+            let (room, from, payload) = (id.clone(), from.clone(), payload.clone());
+            let message = FarMessage { room, from, to: None, hint: hint.cloned(), payload };
+            effects.push(Effect::Far(node, Box::new(message)));
+        }
+        let others: Vec<ConnId> = room.members().filter(|member| *member != conn).collect();
+        self.send_to_members(&others, &from, hint, payload, effects);
+        Ok(())
+    }
+
+    /// Those of other dialects get it only if the hint names them, if there is one.
+    pub(super) fn send_to_members(
+        &mut self,
+        members: &[ConnId],
+        from: &PeerId,
+        hint: Option<&PeerId>,
+        payload: &Payload,
+        effects: &mut Vec<Effect>,
+    ) {
+        for member in members.iter().copied() {
             let Some(connection) = self.connections.get(&member) else { continue };
             let is_meant = hint.is_none_or(|hint| connection.uid() == Some(hint));
             if is_meant || connection.dialect == payload.dialect() {
@@ -108,13 +161,12 @@ impl Hub {
                 self.tell(member, Notice::Message(Box::new(message)), effects);
             }
         }
-        Ok(())
     }
 
     pub(super) fn list_members(&mut self, conn: ConnId, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
         let (_, room) = self.membership(conn)?;
-        let others = self.rooms.get(&room).into_iter().flat_map(Room::members);
-        let names = self.names(others.filter(|member| *member != conn));
+        let others = self.rooms.get(&room).map(|room| room.list(Some(conn))).unwrap_or_default();
+        let names = self.names(others);
         self.tell(conn, Notice::Members(names), effects);
         Ok(())
     }

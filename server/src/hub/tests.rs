@@ -115,6 +115,8 @@ impl Fixture {
                 super::Effect::Probe(conn) => self.probed.push(conn),
                 super::Effect::Pair(one, other) => seen.push(Effect::Pair(one, other)),
                 super::Effect::Note(conn, note) => seen.push(Effect::Note(conn, note)),
+                // For other nodes.
+                _ => {}
             }
         }
         seen
@@ -163,6 +165,7 @@ fn closed(conn: ConnId, reason: CloseReason) -> Effect {
     Effect::Close(conn, reason)
 }
 
+mod far;
 mod meeting;
 mod streams;
 

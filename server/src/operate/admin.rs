@@ -16,6 +16,9 @@ use crate::{
 pub fn probe(app: &App, path: &str) -> Option<Answer> {
     match path {
         "/livez" => Some(text(StatusCode::OK, "OK\n")),
+        "/readyz" if app.is_ready() && !app.is_in_cluster() => {
+            Some(text(StatusCode::SERVICE_UNAVAILABLE, "without Redis\n"))
+        }
         "/readyz" if app.is_ready() => Some(text(StatusCode::OK, "OK\n")),
         "/readyz" => Some(text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")),
         "/metrics" => {
@@ -27,7 +30,7 @@ pub fn probe(app: &App, path: &str) -> Option<Answer> {
 }
 
 /// Answers a request to the admin address.
-pub fn answer<B>(app: &App, request: &Request<B>) -> Answer {
+pub async fn answer(app: &App, request: &Request<()>) -> Answer {
     let path = request.uri().path();
     let read = matches!(*request.method(), Method::GET | Method::HEAD);
     if read && path == app.health {
@@ -37,7 +40,10 @@ pub fn answer<B>(app: &App, request: &Request<B>) -> Answer {
         return answer;
     }
     match path.strip_prefix("/admin/") {
-        Some(rest) if is_admin(app, request) => api(app, request.method(), rest),
+        Some(rest) if is_admin(app, request) => {
+            let is_everywhere = request.uri().query() == Some("all-nodes");
+            api(app, request.method(), rest, is_everywhere).await
+        }
         Some(_) => text(StatusCode::UNAUTHORIZED, "the admin secret is needed\n")
             .with_header(header::WWW_AUTHENTICATE, "Bearer"),
         None => text(StatusCode::NOT_FOUND, "not found\n"),
@@ -55,26 +61,53 @@ fn is_admin<B>(app: &App, request: &Request<B>) -> bool {
     }
 }
 
-fn api(app: &App, method: &Method, path: &str) -> Answer {
+async fn api(app: &App, method: &Method, path: &str, is_everywhere: bool) -> Answer {
     let (kind, name) = path.split_once('/').unwrap_or((path, ""));
     let Ok(name) = percent_decode_str(name).decode_utf8() else {
         return text(StatusCode::BAD_REQUEST, "the name is not UTF-8\n");
     };
     let switchboard = &app.switchboard;
     match (method, kind, &*name) {
+        (&Method::GET, "peers", "") if is_everywhere => match &app.cluster {
+            Some(cluster) => match cluster.peers().await {
+                Ok(peers) => json_answer(StatusCode::OK, &json!(peers)),
+                Err(error) => without_redis(&error),
+            },
+            None => text(StatusCode::BAD_REQUEST, "this server has no --redis\n"),
+        },
         (&Method::GET, "peers", "") => json_answer(StatusCode::OK, &json!(switchboard.peers())),
         (&Method::GET, "sessions", "") => json_answer(StatusCode::OK, &json!(switchboard.sessions())),
         (&Method::GET, "rooms", "") => json_answer(StatusCode::OK, &json!(switchboard.rooms())),
         (&Method::GET, "streams", "") => json_answer(StatusCode::OK, &json!(switchboard.streams())),
         (&Method::GET, "nodes", "") => json_answer(StatusCode::OK, &json!(switchboard.nodes())),
-        (&Method::DELETE, "peers", uid) => done("peer", uid, switchboard.disconnect(uid)),
-        (&Method::DELETE, "rooms", room) => done("room", room, switchboard.close_room(room)),
         (&Method::DELETE, "streams", stream) => done("stream", stream, switchboard.end_stream(stream)),
+        (&Method::DELETE, "peers", uid) => {
+            let closed = switchboard.disconnect(uid);
+            match &app.cluster {
+                Some(cluster) if closed == 0 => finish("peer", uid, cluster.disconnect(uid).await),
+                _ => done("peer", uid, closed),
+            }
+        }
+        (&Method::DELETE, "rooms", room) => match &app.cluster {
+            Some(cluster) => finish("room", room, cluster.close_room(room).await),
+            None => done("room", room, switchboard.close_room(room)),
+        },
         (_, "peers" | "sessions" | "rooms" | "streams" | "nodes", _) => {
             text(StatusCode::METHOD_NOT_ALLOWED, "only GET and DELETE\n")
         }
         _ => text(StatusCode::NOT_FOUND, "not found\n"),
     }
+}
+
+fn finish(what: &str, name: &str, result: Result<usize, String>) -> Answer {
+    match result {
+        Ok(closed) => done(what, name, closed),
+        Err(error) => without_redis(&error),
+    }
+}
+
+fn without_redis(error: &str) -> Answer {
+    text(StatusCode::BAD_GATEWAY, &format!("Redis: {error}\n"))
 }
 
 fn done(what: &str, name: &str, closed: usize) -> Answer {

@@ -2,6 +2,7 @@
 //!
 //! Counters are updated when events happen; current values are computed for each scrape.
 
+mod cluster;
 mod media;
 mod webhook;
 
@@ -13,6 +14,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+pub use self::cluster::ClusterMetrics;
 use self::media::MediaMetrics;
 pub use self::webhook::{Counted, Outcome, WebhookMetrics};
 use callbin_protocol::node::Stats;
@@ -73,6 +75,8 @@ pub struct Metrics {
     pub offer_to_answer: Histogram,
     /// Questions to the webhook.
     pub webhook: WebhookMetrics,
+    /// This node's part in the cluster.
+    pub cluster: ClusterMetrics,
     media: MediaMetrics,
     dialect_connections: Family<DialectLabel, Gauge>,
     dialect_calls: Family<CallLabels, Counter>,
@@ -161,6 +165,7 @@ impl Default for Metrics {
         let help = "Calls accepted, by the dialects of caller and callee";
         let dialect_calls = register(&mut registry, "dialect_calls", help, Family::default());
         let webhook = WebhookMetrics::register(&mut registry);
+        let cluster = ClusterMetrics::register(&mut registry);
         let media = MediaMetrics::register(&mut registry);
         let certificate_expiry = Family::<NoLabels, Gauge>::default();
         let help = "When the certificate in use expires, in seconds since 1970";
@@ -200,6 +205,7 @@ impl Default for Metrics {
             unanswered_offers,
             offer_to_answer,
             webhook,
+            cluster,
             media,
             dialect_connections,
             dialect_calls,

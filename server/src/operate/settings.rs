@@ -3,7 +3,9 @@
 
 use std::{
     fs,
+    hash::{BuildHasher, RandomState},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,7 +19,8 @@ use crate::{
         token::{self, Verifier},
         webhook::Webhook,
     },
-    config::{Config, Limits, normal_origin},
+    cluster::{client, wire::Secret},
+    config::{Config, Limits, WithoutRedis, normal_origin},
     dialect::routes::Routes,
     edge::{policy, proxy::TrustedProxies},
 };
@@ -115,6 +118,32 @@ impl Settings {
     pub fn allows_origin(&self, origin: &str) -> bool {
         self.origins.is_empty() || self.origins.contains(&normal_origin(origin))
     }
+}
+
+/// How this server takes part in a cluster, if it does.
+pub fn cluster(config: &Config) -> Result<Option<client::Settings>, SettingsError> {
+    let args = &config.cluster;
+    if args.redis.is_empty() {
+        return Ok(None);
+    }
+    let secret = read_secret(args.cluster_secret_file.as_deref())?.unwrap_or_default();
+    Ok(Some(client::Settings {
+        urls: args.redis.clone(),
+        password: read_secret(args.redis_password_file.as_deref())?,
+        name: args.node_name.clone().unwrap_or_else(node_name),
+        secret: Secret::new(secret.as_bytes()),
+        lease: args.node_lease,
+        is_local_without: args.without_redis == WithoutRedis::Local,
+    }))
+}
+
+/// The host's name, and a number, because a host can have several servers.
+fn node_name() -> Arc<str> {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let is_allowed = |c: &char| c.is_ascii_alphanumeric() || ".-_".contains(*c);
+    let host: String = host.chars().filter(is_allowed).take(48).collect();
+    let number = RandomState::new().hash_one("node") as u32;
+    format!("{}-{number:08x}", if host.is_empty() { "node" } else { &host }).into()
 }
 
 /// All files to watch except the certificate's.

@@ -13,8 +13,8 @@ use super::relay::Tap;
 
 /// A thread that has not taken an order for this long hangs.
 const HANGS: Duration = Duration::from_secs(10);
-/// The most threads of one source that may hang.
-const MOST: u32 = 4;
+/// The most threads of one source, with those that hang.
+const MOST: usize = 4;
 
 /// An order to the thread.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(super) enum Order {
 pub(super) struct Todo {
     latest: Arc<Mutex<Option<Order>>>,
     wakes: Receiver<()>,
+    /// It counts as one of the threads that there are.
+    _counted: Arc<()>,
 }
 
 impl Todo {
@@ -41,7 +43,8 @@ impl Todo {
 pub(super) struct Crew {
     /// Starts a thread; returns whether it did.
     hire: Box<dyn Fn(Todo) -> bool + Send>,
-    hired: u32,
+    /// One more than the threads that there are.
+    counted: Arc<()>,
     latest: Arc<Mutex<Option<Order>>>,
     wake: SyncSender<()>,
     /// Since when an order waits.
@@ -51,8 +54,9 @@ pub(super) struct Crew {
 impl Crew {
     /// Starts the first thread. `None` if that fails.
     pub(super) fn new(hire: impl Fn(Todo) -> bool + Send + 'static) -> Option<Self> {
-        let (latest, wake, todo) = post();
-        hire(todo).then(|| Self { hire: Box::new(hire), hired: 1, latest, wake, waits: None })
+        let counted = Arc::new(());
+        let (latest, wake, todo) = post(&counted);
+        hire(todo).then(|| Self { hire: Box::new(hire), counted, latest, wake, waits: None })
     }
 
     pub(super) fn give(&mut self, now: Duration, order: Order) {
@@ -65,25 +69,24 @@ impl Crew {
     /// Lets another thread take over if the present one hangs. Call it some times per second.
     pub(super) fn look(&mut self, now: Duration) {
         let hangs = self.waits.is_some_and(|since| now.saturating_sub(since) >= HANGS);
-        if !hangs || self.hired == MOST {
+        if !hangs || Arc::strong_count(&self.counted) > MOST {
             return;
         }
         self.waits = None;
         let Some(order) = take(&self.latest) else { return };
-        let (latest, wake, todo) = post();
+        let (latest, wake, todo) = post(&self.counted);
         if (self.hire)(todo) {
             tracing::warn!("a source cannot be closed or opened: it is left behind, and opened anew");
-            self.hired += 1;
             (self.latest, self.wake) = (latest, wake);
         }
         self.give(now, order);
     }
 }
 
-fn post() -> (Arc<Mutex<Option<Order>>>, SyncSender<()>, Todo) {
+fn post(counted: &Arc<()>) -> (Arc<Mutex<Option<Order>>>, SyncSender<()>, Todo) {
     let (wake, wakes) = sync_channel(1);
     let latest = Arc::default();
-    (Arc::clone(&latest), wake, Todo { latest, wakes })
+    (Arc::clone(&latest), wake, Todo { latest, wakes, _counted: counted.clone() })
 }
 
 fn take(latest: &Mutex<Option<Order>>) -> Option<Order> {
@@ -142,6 +145,11 @@ mod tests {
         for now in 0..1000 {
             crew.look(seconds(now));
         }
-        assert_eq!(threads.try_iter().count(), MOST as usize);
+        let hanging: Vec<Todo> = threads.try_iter().collect();
+        assert_eq!(hanging.len(), MOST);
+        // Those that hang no more make room for others.
+        drop(hanging);
+        crew.look(seconds(2000));
+        assert_eq!(threads.try_iter().count(), 1);
     }
 }

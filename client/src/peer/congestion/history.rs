@@ -57,7 +57,7 @@ impl History {
         self.packets.drain(..excess);
     }
 
-    /// Whether we have sent `count` packets from the number `first` on, not long ago.
+    /// Whether `count` numbers from `first` on end before our next number, and begin not long before it.
     pub(super) fn covers(&self, first: u16, count: usize) -> bool {
         let back = usize::from(self.next.wrapping_sub(first));
         !self.packets.is_empty() && (count..=2 * KEPT).contains(&back)

@@ -95,9 +95,9 @@ impl Congestion {
     pub(super) fn recognises(&self, rtcp: &[u8]) -> bool {
         let mut reports = compound::packets(rtcp).filter(|it| (it.kind, it.format) == (RTPFB, TWCC));
         reports.all(|packet| {
-            let body = packet.body();
-            let report = report::parse(body).filter(|it| report::covered(body) == Some(it.arrivals.len()));
-            report.is_some_and(|it| self.history.covers(it.first, it.arrivals.len()))
+            let (first, count) = packet.reported();
+            self.history.covers(first, count)
+                && report::parse(packet.body()).is_some_and(|report| report.arrivals.len() == count)
         })
     }
 

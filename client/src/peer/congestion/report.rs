@@ -24,11 +24,6 @@ enum Status {
     Large,
 }
 
-/// How many packets a report claims to be about.
-pub(super) fn covered(body: &[u8]) -> Option<usize> {
-    body.get(2..4).and_then(|count| count.try_into().ok()).map(|count| usize::from(u16::from_be_bytes(count)))
-}
-
 /// Reads the body of the RTCP packet after both SSRCs; `None` if it is not valid.
 pub(super) fn parse(body: &[u8]) -> Option<Report> {
     let (header, mut rest) = body.split_first_chunk::<8>()?;

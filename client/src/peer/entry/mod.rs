@@ -22,12 +22,11 @@ use std::{
 use gst::prelude::*;
 
 use self::{numbers::Numbers, sources::Sources};
-use super::outflow::Outflow;
+use super::{
+    outflow::Outflow,
+    probe::{DATA, DROP, all, pass_if},
+};
 use crate::rtp;
-
-const DATA: gst::PadProbeType = gst::PadProbeType::BUFFER.union(gst::PadProbeType::BUFFER_LIST);
-/// Not `Drop`: GStreamer 1.22 would free the data a second time.
-const DROP: gst::PadProbeReturn = gst::PadProbeReturn::Handled;
 
 /// What an RTP session has seen of its peer.
 #[derive(Debug)]
@@ -77,39 +76,32 @@ pub(super) fn guard_srtp(srtpdec: &gst::Element) {
         pad.add_probe(DATA, move |_, info| {
             let mut sources = sources.lock().unwrap_or_else(PoisonError::into_inner);
             let now = born.elapsed();
-            let mut enters = |packet: &gst::BufferRef| {
-                let mut start = [0; rtp::LOOK];
+            pass_if(all(info, |packet| {
+                let mut start = [0; sources::HEADER];
                 sources::sender(rtp::start(packet, &mut start)).is_some_and(|it| sources.admits(now, it))
-            };
-            if all(info, &mut enters) { gst::PadProbeReturn::Ok } else { DROP }
+            }))
         });
-    }
-}
-
-/// Whether a condition holds for all packets.
-fn all(info: &gst::PadProbeInfo<'_>, holds: &mut impl FnMut(&gst::BufferRef) -> bool) -> bool {
-    match &info.data {
-        Some(gst::PadProbeData::Buffer(buffer)) => holds(buffer),
-        Some(gst::PadProbeData::BufferList(list)) => list.iter().all(holds),
-        _ => true,
     }
 }
 
 impl Entry {
     fn packets(&self, info: &mut gst::PadProbeInfo<'_>, id: Option<u8>) -> gst::PadProbeReturn {
         let now = self.born.elapsed();
-        let mut blanks = Vec::new();
-        let takes = all(info, &mut |packet| {
+        let (mut blanks, mut at) = (Vec::new(), 0);
+        let takes = all(info, |packet| {
             let verdict =
                 packet.map_readable().map_or(Verdict::Refuse, |it| self.state().judge(now, &it, id));
             let takes = verdict != Verdict::Refuse;
-            blanks.push(if let Verdict::Blank(range) = verdict { Some(range) } else { None });
+            if let Verdict::Blank(range) = verdict {
+                blanks.push((at, range));
+            }
+            at += 1;
             takes
         });
         if !takes {
             return DROP;
         }
-        for (at, range) in blanks.into_iter().enumerate().filter_map(|(at, range)| Some((at, range?))) {
+        for (at, range) in blanks {
             let packet = match &mut info.data {
                 Some(gst::PadProbeData::Buffer(buffer)) => Some(buffer.make_mut()),
                 Some(gst::PadProbeData::BufferList(list)) => list.make_mut().get_mut(at),
@@ -126,12 +118,11 @@ impl Entry {
 
     fn reports(&self, info: &gst::PadProbeInfo<'_>) -> gst::PadProbeReturn {
         let now = self.born.elapsed();
-        let takes = all(info, &mut |compound| {
+        pass_if(all(info, |compound| {
             let Ok(compound) = compound.map_readable() else { return false };
             let named = reports::sources(&compound);
-            named.is_some_and(|named| self.state().sources.admits_all(now, &named))
-        });
-        if takes { gst::PadProbeReturn::Ok } else { DROP }
+            named.is_some_and(|named| self.state().sources.admits_all(now, named))
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -142,7 +133,7 @@ impl Entry {
 impl State {
     fn judge(&mut self, now: Duration, packet: &[u8], id: Option<u8>) -> Verdict {
         let Some(named) = sources::of_packet(packet) else { return Verdict::Refuse };
-        if !self.sources.admits_all(now, &named) {
+        if !self.sources.admits_all(now, named) {
             return Verdict::Refuse;
         }
         // Before the ID is known, it may be any.

@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-/// Most of them at once: some streams with their retransmissions, and those before a change.
+/// Bytes of an RTP header without CSRCs and extensions.
+pub(super) const HEADER: usize = 12;
+/// Most sources at once: some streams with their retransmissions, and those before a change.
 const MOST: usize = 64;
 /// One that was not seen for this long makes room for another one.
 const FORGOTTEN: Duration = Duration::from_secs(30);
 
-/// Those that a peer has named, and when last.
+/// The sources that a peer has named, each with the time of its last packet.
 #[derive(Debug, Default)]
 pub(super) struct Sources(BTreeMap<u32, Duration>);
 
@@ -25,16 +27,16 @@ impl Sources {
     }
 
     /// The same for several.
-    pub(super) fn admits_all(&mut self, now: Duration, sources: &[u32]) -> bool {
-        sources.iter().all(|source| self.admits(now, *source))
+    pub(super) fn admits_all(&mut self, now: Duration, sources: impl IntoIterator<Item = u32>) -> bool {
+        sources.into_iter().all(|source| self.admits(now, source))
     }
 }
 
 /// SSRC and CSRCs of an RTP packet (RFC 3550, section 5.1); `None` without a whole header.
-pub(super) fn of_packet(packet: &[u8]) -> Option<Vec<u32>> {
+pub(super) fn of_packet(packet: &[u8]) -> Option<impl Iterator<Item = u32>> {
     let count = usize::from(packet.first()? & 0x0f);
-    let named = packet.get(8..12 + 4 * count)?;
-    Some(named.chunks_exact(4).filter_map(word).collect())
+    let named = packet.get(8..HEADER + 4 * count)?;
+    Some(named.chunks_exact(4).filter_map(word))
 }
 
 /// The sender of an SRTP or SRTCP packet, which is not decrypted yet (RFC 5761, section 4).
@@ -68,8 +70,8 @@ mod tests {
     #[test]
     fn finds_the_sources_of_packets() {
         let mut packet = vec![0x82, 96, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5, 9];
-        assert_eq!(of_packet(&packet), Some(vec![3, 4, 5]));
-        assert_eq!(of_packet(&packet[..19]), None);
+        assert!(of_packet(&packet).unwrap().eq([3, 4, 5]));
+        assert!(of_packet(&packet[..19]).is_none());
         assert_eq!(sender(&packet), Some(3));
         packet[1] = 200;
         assert_eq!(sender(&packet), Some(2));

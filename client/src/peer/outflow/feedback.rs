@@ -131,7 +131,10 @@ impl Load {
         self.messages += 1;
         match (packet.kind, packet.format) {
             (RTPFB, NACK) => self.requests += body.chunks_exact(4).map(requests).sum::<u32>(),
-            (RTPFB, TWCC) => self.messages += packets(body) / PACKETS_PER_MESSAGE,
+            (RTPFB, TWCC) => {
+                let (_, count) = packet.reported();
+                self.messages += u32::try_from(count).unwrap_or(u32::MAX) / PACKETS_PER_MESSAGE;
+            }
             (PSFB, FIR) => self.messages += u32::try_from(body.len() / 8).unwrap_or(u32::MAX),
             _ => {}
         }
@@ -142,13 +145,6 @@ impl Load {
 /// 6.2.1).
 fn requests(entry: &[u8]) -> u32 {
     1 + entry.iter().skip(2).map(|byte| byte.count_ones()).sum::<u32>()
-}
-
-/// The number of packets that a transport-wide report covers.
-fn packets(body: &[u8]) -> u32 {
-    body.get(2..4)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map_or(0, |bytes| u32::from(u16::from_be_bytes(bytes)))
 }
 
 #[cfg(test)]

@@ -20,7 +20,10 @@ mod resend;
 mod window;
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -32,14 +35,16 @@ use self::{
     keyframes::KeyFrames,
     resend::History,
 };
-use super::{Voice, congestion::Congestion};
+use super::{
+    Voice,
+    congestion::Congestion,
+    probe::{DATA, DROP, each, pass_if},
+};
 use crate::{
     media::{encode::share::Share, target::Target},
     rtp,
     stats::PeerStats,
 };
-
-const DATA: gst::PadProbeType = gst::PadProbeType::BUFFER.union(gst::PadProbeType::BUFFER_LIST);
 
 /// Time between two transport-wide reports, as in Chromium.
 const REPORT_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(100);
@@ -57,6 +62,8 @@ pub(super) struct Outflow {
     share: Share,
     state: Mutex<State>,
     closed: Condvar,
+    /// The ID of the header extension with transport-wide sequence numbers; 0 before it is known, which is no ID (RFC 8285).
+    numbers: AtomicU8,
 }
 
 #[derive(Debug)]
@@ -70,8 +77,6 @@ struct State {
     congestion: Congestion,
     /// The estimate and the share of losses that budget and encoder follow.
     aim: (u64, f64),
-    /// The ID of the header extension with transport-wide sequence numbers.
-    numbers: Option<u8>,
     history: History,
     feedback: Feedback,
     key_frames: KeyFrames,
@@ -98,7 +103,6 @@ impl Outflow {
             carries_data,
             congestion: Congestion::new(target.most()),
             aim: (target.most(), 0.0),
-            numbers: None,
             history: History::default(),
             feedback: Feedback::default(),
             key_frames: KeyFrames::default(),
@@ -107,17 +111,17 @@ impl Outflow {
         };
         let share = Share::new(target.encoder());
         let (state, closed) = (Mutex::new(state), Condvar::new());
-        Arc::new(Self { born: Instant::now(), target, share, state, closed })
+        Arc::new(Self { born: Instant::now(), target, share, state, closed, numbers: AtomicU8::new(0) })
     }
 
     /// Sets the ID of the header extension with transport-wide sequence numbers.
     pub(super) fn count_by(&self, id: Option<u8>) {
-        self.state().numbers = id;
+        self.numbers.store(id.unwrap_or(0), Relaxed);
     }
 
     /// The ID that [`Outflow::count_by`] has set.
     pub(super) fn numbers(&self) -> Option<u8> {
-        self.state().numbers
+        Some(self.numbers.load(Relaxed)).filter(|id| *id != 0)
     }
 
     /// The shortest round trip of the last seconds, by the peer's transport-wide reports.
@@ -211,8 +215,7 @@ impl Outflow {
         let this = self.clone();
         pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
             let fine = info.event().is_none_or(|event| this.takes(event));
-            // Not `Drop`: GStreamer 1.22 would free the event a second time.
-            if fine { gst::PadProbeReturn::Ok } else { gst::PadProbeReturn::Handled }
+            pass_if(fine)
         });
         let this = self.clone();
         pad.add_probe(DATA, move |pad, info| {
@@ -291,8 +294,7 @@ impl Outflow {
                     Verdict::Ignore => {}
                     Verdict::Flood => voice.flood("feedback beyond what any receiver needs"),
                 }
-                // Not `Drop`: GStreamer 1.22 would free the buffer a second time.
-                gst::PadProbeReturn::Handled
+                DROP
             });
         });
     }
@@ -303,9 +305,10 @@ impl Outflow {
         let mut worst = Verdict::Take;
         each(info, |buffer| {
             let Ok(bytes) = buffer.map_readable() else { return };
-            let is_about_us = congestion.recognises(&bytes);
-            let verdict =
-                feedback.judge(now, &bytes).max(if is_about_us { Verdict::Take } else { Verdict::Ignore });
+            let mut verdict = feedback.judge(now, &bytes);
+            if verdict == Verdict::Take && !congestion.recognises(&bytes) {
+                verdict = Verdict::Ignore;
+            }
             if verdict == Verdict::Take {
                 congestion.hear(now, &bytes);
             }
@@ -334,13 +337,13 @@ impl Outflow {
         pad.add_probe(DATA, move |_, info| {
             let (mut state, now, bytes) = (this.state(), this.now(), bytes(info));
             if state.has_no_consent {
-                return gst::PadProbeReturn::Handled;
+                return DROP;
             }
-            let State { budget, congestion, numbers, counts, carries_data, .. } = &mut *state;
+            let State { budget, congestion, counts, carries_data, .. } = &mut *state;
             let leaves = match kind(info) {
                 Packet::Media => {
                     let leaves = budget.leaves(now, bytes);
-                    if let Some(id) = numbers.filter(|_| leaves) {
+                    if let Some(id) = this.numbers().filter(|_| leaves) {
                         each(info, |buffer| count(congestion, now, buffer, id));
                     }
                     leaves
@@ -355,8 +358,7 @@ impl Outflow {
             };
             counts.withheld += u64::from(!leaves);
             this.aim(&mut state, now);
-            // Not `Drop`: GStreamer 1.22 would free the buffer a second time.
-            if leaves { gst::PadProbeReturn::Ok } else { gst::PadProbeReturn::Handled }
+            pass_if(leaves)
         });
     }
 
@@ -389,11 +391,6 @@ fn is_picture(pad: &gst::Pad) -> bool {
     let caps = pad.current_caps();
     let media = caps.as_ref().and_then(|caps| caps.structure(0)?.get::<&str>("media").ok());
     media == Some("video")
-}
-
-fn each(info: &gst::PadProbeInfo<'_>, mut look: impl FnMut(&gst::BufferRef)) {
-    info.buffer().into_iter().for_each(|buffer| look(buffer));
-    info.buffer_list().into_iter().flat_map(|list| list.iter()).for_each(look);
 }
 
 fn bytes(info: &gst::PadProbeInfo<'_>) -> u64 {

@@ -181,19 +181,27 @@ impl Line {
 
     /// Carries out a request, after the webhook has allowed it.
     pub async fn ask(&self, mut request: Request) {
-        let Some(asking) = self.presence.question(&mut request) else { return self.handle(request) };
+        let Some(asking) = self.presence.question(&mut request) else { return self.carry_out(request).await };
         let refusal = match asking.await {
             Verdict::Allowed(ice_servers) => {
                 if !ice_servers.is_empty() {
                     self.presence.app.switchboard.add_ice_servers(self.presence.conn, ice_servers);
                 }
-                return self.handle(request);
+                return self.carry_out(request).await;
             }
+            Verdict::Done => return,
             Verdict::Refused(reason) => Refusal::Other(reason),
             Verdict::None => Refusal::Unavailable,
         };
         let (about, key) = request.about();
         self.presence.app.switchboard.handle(self.presence.conn, Event::Denied { about, key, refusal });
+    }
+
+    async fn carry_out(&self, request: Request) {
+        match self.presence.share(&request, None) {
+            Some(asking) => drop(asking.await),
+            None => self.handle(request),
+        }
     }
 
     /// Carries out a request that the webhook need not allow.

@@ -18,7 +18,7 @@ mod viewers;
 
 use std::{
     io::{BufRead, BufReader},
-    process::{Command, Stdio},
+    process::{Command, ExitCode, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -34,28 +34,24 @@ const STEADY: Duration = Duration::from_secs(10);
 /// The video of each client in a room: small, so that the figures show the cost of peers and not of pixels.
 const SMALL: [&str; 4] = ["--size", "320x240", "--fps", "30"];
 
-fn main() {
+fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    if let [command, others @ ..] = wanted.as_slice()
-        && command == "compare"
-    {
-        return first_frame::compare(others);
+    if let Some((command, args)) = wanted.split_first() {
+        match command.as_str() {
+            "compare" => first_frame::compare(args),
+            "network" => network::network(args),
+            "healing" => healing::healing(args),
+            "soak" => return soak::soak(args),
+            _ => costs(&wanted),
+        }
+    } else {
+        costs(&[]);
     }
-    if let [command, lines @ ..] = wanted.as_slice()
-        && command == "network"
-    {
-        return network::network(lines);
-    }
-    if let [command, losses @ ..] = wanted.as_slice()
-        && command == "healing"
-    {
-        return healing::healing(losses);
-    }
-    if let [command, args @ ..] = wanted.as_slice()
-        && command == "soak"
-    {
-        return soak::soak(args);
-    }
+    ExitCode::SUCCESS
+}
+
+/// Measures what clients cost: all, or those with these names.
+fn costs(wanted: &[String]) {
     let all = wanted.is_empty();
     for (name, bench) in [
         ("call", first_frame::call as fn()),

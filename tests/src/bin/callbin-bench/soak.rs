@@ -1,18 +1,30 @@
-//! Hours of calls, rooms, outages and failing sources at random. Long-lived processes must not grow.
+//! Hours of calls, rooms, outages and failing sources at random. Everything must work again after each action, and the long-lived
+//! processes must not grow: otherwise the exit code is 1.
 
 use std::{
-    fmt, thread,
+    fmt,
+    process::ExitCode,
+    thread,
     time::{Duration, Instant},
 };
 
+use crate::quantiles;
 use callbin_line::Conditions;
-use callbin_tests::{Client, Network, Rtsp, Server, Wire, client::STATS_OFTEN, process::Process};
+use callbin_tests::{
+    Client, Network, Rtsp, Server, Wire,
+    client::STATS_OFTEN,
+    process::{Process, free_port},
+};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 /// How long everything may take to work again.
 const LIMIT: Duration = Duration::from_secs(90);
-/// Before this time everything that is made once has been made.
+/// The time before the first look: by then all that is created once exists.
 const WARM_UP: Duration = Duration::from_secs(300);
+/// A process has grown if the median of the last third exceeds that of the first by more than this share, and by more than this
+/// number: MiB, threads, open files.
+const GROWTH: f64 = 0.15;
+const SLACK: [f64; 3] = [10.0, 4.0, 8.0];
 /// The time between two looks at the processes.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Small and rare frames: leaks show in them as well.
@@ -20,7 +32,7 @@ const SMALL: [&str; 6] = ["--size", "320x240", "--fps", "15", STATS_OFTEN[0], "1
 const NAMES: [&str; 4] = ["server", "camera", "left", "right"];
 
 /// Runs for the given hours, with actions that follow from the seed.
-pub fn soak(args: &[String]) {
+pub fn soak(args: &[String]) -> ExitCode {
     let hours: f64 = args.first().and_then(|hours| hours.parse().ok()).unwrap_or(2.0);
     let seed = args.get(1).and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
     println!("soak for {hours} h, seed {seed}");
@@ -44,8 +56,9 @@ pub fn soak(args: &[String]) {
             looks.push(look);
         }
     }
-    summary(&looks);
+    let grown = summary(&looks);
     println!("{} actions, {} failures", scene.actions, scene.failures);
+    if grown || scene.failures > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// What happens.
@@ -121,7 +134,7 @@ impl Scene {
     fn start() -> Self {
         let server = Server::spawn_reachable(&[]);
         let port = server.port();
-        let rtsp = 19_000 + (std::process::id() % 1000) as u16;
+        let rtsp = free_port();
         let source = Rtsp::start(rtsp, "ball");
         let networks = [Network::start(), Network::start()];
         let wire = Wire::between(&networks[0], &networks[1], Conditions::default(), 1);
@@ -281,30 +294,33 @@ impl fmt::Display for Look {
     }
 }
 
-/// Compares the first third of the looks with the last one.
-fn summary(looks: &[Look]) {
+/// Compares the first third of the looks with the last one. Returns whether a process has grown.
+fn summary(looks: &[Look]) -> bool {
     let third = looks.len() / 3;
     if third == 0 {
         println!("too short for a comparison");
-        return;
+        return false;
     }
     let parts = [&looks[..third], &looks[looks.len() - third..]];
     println!("\nmedians of the first and of the last third, without the first {} s", WARM_UP.as_secs());
     println!("| process | MiB | threads | open files |\n|---|---|---|---|");
+    let mut grown = false;
     for (at, name) in NAMES.iter().enumerate() {
-        let medians = |of: fn(&Size) -> f64| parts.map(|part| median(part, at, of));
-        let show = |[first, last]: [f64; 2]| format!("{first:.0}, {last:.0}");
-        let columns = [
-            show(medians(|size| size.mib)),
-            show(medians(|size| size.threads as f64)),
-            show(medians(|size| size.files as f64)),
-        ];
-        println!("| {name} | {} |", columns.join(" | "));
+        let numbers: [fn(&Size) -> f64; 3] =
+            [|size| size.mib, |size| size.threads as f64, |size| size.files as f64];
+        let medians = numbers.map(|of| parts.map(|part| median(part, at, of)));
+        println!(
+            "| {name} | {} |",
+            medians.map(|[first, last]| format!("{first:.0}, {last:.0}")).join(" | ")
+        );
+        grown |=
+            medians.iter().zip(SLACK).any(|([first, last], slack)| last - first > slack.max(first * GROWTH));
     }
+    grown
 }
 
 fn median(looks: &[Look], at: usize, of: fn(&Size) -> f64) -> f64 {
     let mut values: Vec<f64> = looks.iter().map(|look| of(&look.processes[at])).collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    let [median] = quantiles(&mut values, [0.5]);
+    median
 }

@@ -1,0 +1,340 @@
+//! The connections to Redis: one for commands, one for the inbox.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, StreamExt, future::select, pin_mut, task::AtomicWaker};
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, Pipeline, RedisError, Value,
+    aio::{ConnectionLike, MultiplexedConnection, PubSubSink, PubSubStream},
+};
+
+use super::{
+    lock,
+    store::{Command, Event, NodeId, Reply},
+    wire::{self, Secret},
+};
+use crate::runtime;
+
+/// What a node does in Redis.
+pub(super) const SCRIPT: &str = include_str!("script.lua");
+
+/// The oldest Redis that has what the script needs: ACL users came with it.
+const OLDEST: u32 = 6;
+
+/// The bytes of events that may wait for the driver. Beyond this the connection is given up, and what it missed is
+/// compared later.
+const MOST_INBOX: usize = 64 << 20;
+
+/// How this node takes part.
+#[derive(Clone)]
+pub struct Settings {
+    /// `--redis`: tried in turn.
+    pub urls: Vec<String>,
+    /// From `--redis-password-file`.
+    pub password: Option<String>,
+    /// `--node-name`.
+    pub name: Arc<str>,
+    /// From `--cluster-secret-file`.
+    pub secret: Secret,
+    /// `--node-lease`.
+    pub lease: Duration,
+    /// `--without-redis local`.
+    pub is_local_without: bool,
+}
+
+impl fmt::Debug for Settings {
+    /// Without passwords and secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("name", &self.name)
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Checks a `--redis` URL.
+pub fn check_url(url: &str) -> Result<(), String> {
+    if let Some(rest) = url.strip_prefix(SENTINEL) {
+        return match rest.split_once('/') {
+            Some((host, name)) if !host.is_empty() && !name.is_empty() => Ok(()),
+            _ => Err("not of the form redis+sentinel://host:port/master-name".into()),
+        };
+    }
+    let info = url.into_connection_info().map_err(|error| error.to_string())?;
+    if matches!(info.addr(), redis::ConnectionAddr::Tcp(..) | redis::ConnectionAddr::TcpTls { .. }) {
+        return Ok(());
+    }
+    Err("neither redis:// nor rediss://".into())
+}
+
+const SENTINEL: &str = "redis+sentinel://";
+
+/// The events that arrived, until the driver takes them.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    state: Mutex<Arrived>,
+    waker: AtomicWaker,
+}
+
+#[derive(Debug, Default)]
+struct Arrived {
+    events: VecDeque<Event>,
+    bytes: usize,
+    garbage: u64,
+    is_closed: bool,
+}
+
+/// What the driver takes from the inbox.
+pub(super) enum Next {
+    Events(VecDeque<Event>, u64),
+    Nothing,
+    Closed,
+}
+
+impl Inbox {
+    /// Takes what has arrived.
+    pub(super) fn take(&self, waker: &std::task::Waker) -> Next {
+        self.waker.register(waker);
+        let mut state = lock(&self.state);
+        if state.events.is_empty() && state.garbage == 0 {
+            return if state.is_closed { Next::Closed } else { Next::Nothing };
+        }
+        state.bytes = 0;
+        Next::Events(std::mem::take(&mut state.events), std::mem::take(&mut state.garbage))
+    }
+
+    /// False: too much waits.
+    fn push(&self, event: Option<Event>, bytes: usize) -> bool {
+        let mut state = lock(&self.state);
+        state.bytes += bytes;
+        let fits = state.bytes <= MOST_INBOX;
+        match event {
+            Some(event) if fits => state.events.push_back(event),
+            Some(_) => {}
+            None => state.garbage += 1,
+        }
+        drop(state);
+        self.waker.wake();
+        fits
+    }
+
+    fn close(&self) {
+        lock(&self.state).is_closed = true;
+        self.waker.wake();
+    }
+}
+
+/// Closes the inbox when the driver does not want it any more.
+pub(super) struct Subscription {
+    pub(super) inbox: Arc<Inbox>,
+    stop: Arc<AtomicWaker>,
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.inbox.close();
+        self.stop.wake();
+    }
+}
+
+/// Both connections of a node's life.
+pub(super) struct Session {
+    commands: MultiplexedConnection,
+    pub(super) subscription: Subscription,
+    digest: Arc<str>,
+}
+
+/// A failure, in words for an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure(pub(super) String);
+
+impl From<RedisError> for Failure {
+    fn from(error: RedisError) -> Self {
+        Self(match error.kind() {
+            ErrorKind::AuthenticationFailed => "Redis refuses the user or the password".into(),
+            _ if error.code() == Some("NOPERM") => {
+                "Redis's ACL does not allow what callbin needs (docs/redis.md)".into()
+            }
+            _ if error.code() == Some("NOAUTH") => "Redis wants a password: --redis-password-file".into(),
+            _ if error.code() == Some("READONLY") => "this Redis is a read-only replica".into(),
+            _ if error.code() == Some("OOM") => "Redis has no memory left".into(),
+            _ => error.to_string(),
+        })
+    }
+}
+
+/// Connects to the server of this URL, and subscribes the inbox of a node's life.
+pub(super) async fn connect(url: String, settings: &Settings, node: NodeId) -> Result<Session, Failure> {
+    let (mut commands, client) = commands(&url, settings).await?;
+    let digest: String = redis::cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query_async(&mut commands).await?;
+    let subscribing = subscribe(&client, settings, node);
+    let late = || Failure("Redis does not answer the subscription in time".into());
+    let subscription = runtime::timeout(settings.lease, subscribing).await.ok_or_else(late)??;
+    Ok(Session { commands, subscription, digest: digest.into() })
+}
+
+/// Connects for commands to the server of this URL.
+pub(super) async fn commands(
+    url: &str,
+    settings: &Settings,
+) -> Result<(MultiplexedConnection, Client), Failure> {
+    let client = match url.strip_prefix(SENTINEL) {
+        Some(rest) => client(&master(rest, settings).await?, settings)?,
+        None => client(url, settings)?,
+    };
+    // A slow Redis is better than none. The lease decides.
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(settings.lease))
+        .set_response_timeout(Some(settings.lease.saturating_mul(2)));
+    let mut commands = client.get_multiplexed_async_connection_with_config(&config).await?;
+    check_server(&mut commands).await?;
+    Ok((commands, client))
+}
+
+fn client(url: &str, settings: &Settings) -> Result<Client, Failure> {
+    let info = url.into_connection_info()?;
+    let mut redis = info.redis_settings().clone().set_skip_set_lib_name();
+    if let Some(password) = &settings.password {
+        redis = redis.set_password(password);
+    }
+    Ok(Client::open(info.set_redis_settings(redis))?)
+}
+
+/// The URL of the master that a Sentinel names: `[user@]host:port/master-name`.
+async fn master(sentinel: &str, settings: &Settings) -> Result<String, Failure> {
+    let (host, name) = sentinel.split_once('/').unwrap_or((sentinel, ""));
+    let (user, host) = host.rsplit_once('@').map_or((None, host), |(user, host)| (Some(user), host));
+    let client = Client::open(format!("redis://{host}"))?;
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(settings.lease))
+        .set_response_timeout(Some(settings.lease));
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    let mut question = redis::cmd("SENTINEL");
+    question.arg("get-master-addr-by-name").arg(name);
+    let found: Option<(String, u16)> = question.query_async(&mut connection).await?;
+    let (host, port) = found.ok_or_else(|| Failure(format!("the Sentinel knows no master \"{name}\"")))?;
+    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
+    Ok(format!("redis://{user}{host}:{port}"))
+}
+
+async fn check_server(commands: &mut MultiplexedConnection) -> Result<(), Failure> {
+    let info: String = redis::cmd("INFO").query_async(commands).await?;
+    let value = |name: &str| {
+        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.map(str::trim)
+    };
+    let version = value("redis_version").unwrap_or_default();
+    let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+    if major < OLDEST {
+        return Err(Failure(format!("Redis {version} is too old: {OLDEST} or later is needed")));
+    }
+    if value("role") == Some("slave") {
+        return Err(Failure("this Redis is a read-only replica".into()));
+    }
+    Ok(())
+}
+
+async fn subscribe(client: &Client, settings: &Settings, node: NodeId) -> Result<Subscription, Failure> {
+    let (mut sink, stream) = client.get_async_pubsub().await?.split();
+    sink.subscribe(wire::channel(&node)).await?;
+    let (inbox, stop) = (Arc::new(Inbox::default()), Arc::new(AtomicWaker::new()));
+    let reader = Reader {
+        inbox: inbox.clone(),
+        stop: stop.clone(),
+        node,
+        secret: settings.secret.clone(),
+        lease: settings.lease,
+    };
+    runtime::spawn(async move {
+        reader.run(sink, stream).await;
+        reader.inbox.close();
+    });
+    Ok(Subscription { inbox, stop })
+}
+
+/// Moves events from the crate's queue, which has no bound, into the inbox.
+struct Reader {
+    inbox: Arc<Inbox>,
+    stop: Arc<AtomicWaker>,
+    node: NodeId,
+    secret: Secret,
+    lease: Duration,
+}
+
+impl Reader {
+    async fn run(&self, mut sink: PubSubSink, mut stream: PubSubStream) {
+        loop {
+            let pause = runtime::sleep(self.lease / 3);
+            let stopped = std::future::poll_fn(|cx| {
+                self.stop.register(cx.waker());
+                match lock(&self.inbox.state).is_closed {
+                    true => std::task::Poll::Ready(None),
+                    false => stream.poll_next_unpin(cx),
+                }
+            });
+            pin_mut!(pause);
+            match select(stopped, pause).await {
+                futures_util::future::Either::Left((Some(message), _)) => {
+                    let bytes = message.get_payload_bytes();
+                    let event = wire::event(&self.node, &self.secret, bytes);
+                    if !self.inbox.push(event, bytes.len() + 128) {
+                        return;
+                    }
+                }
+                futures_util::future::Either::Left((None, _)) => return,
+                // Nothing came for a while: is the connection still there?
+                futures_util::future::Either::Right(_) => {
+                    if !matches!(runtime::timeout(self.lease, sink.ping::<Value>()).await, Some(Ok(_))) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Session {
+    /// Sends commands in one write. The answers come in the same order.
+    pub(super) fn send(
+        &self,
+        settings: &Settings,
+        me: &NodeId,
+        commands: Vec<Command>,
+    ) -> futures_util::future::BoxFuture<'static, Result<Vec<Reply>, Failure>> {
+        let mut pipeline = Pipeline::with_capacity(commands.len());
+        let (me, lease) = (me.to_string(), settings.lease.as_millis().to_string());
+        for command in &commands {
+            match command {
+                Command::Publish { to, batch } => {
+                    let bytes = wire::encode(to, &settings.secret, batch);
+                    pipeline.cmd("PUBLISH").arg(wire::channel(to)).arg(bytes);
+                }
+                command => {
+                    let Some((name, words)) = wire::arguments(command) else { continue };
+                    let cmd = pipeline.cmd("EVALSHA").arg(&*self.digest).arg(0);
+                    cmd.arg(name).arg(&me).arg(&lease).arg(settings.secret.digest()).arg(words);
+                }
+            }
+        }
+        let (mut connection, count) = (self.commands.clone(), commands.len());
+        async move {
+            let values = connection.req_packed_commands(&pipeline, 0, count).await?;
+            values.into_iter().map(reply).collect()
+        }
+        .boxed()
+    }
+}
+
+fn reply(value: Value) -> Result<Reply, Failure> {
+    let value = value.extract_error()?;
+    if let Value::Int(receivers) = value {
+        return Ok(Reply::Receivers(receivers.unsigned_abs()));
+    }
+    let words: Vec<String> = redis::from_redis_value(value).map_err(|error| Failure(error.to_string()))?;
+    wire::reply(&words).ok_or_else(|| Failure("Redis has another version of callbin's script".into()))
+}

@@ -1,0 +1,964 @@
+//! One node of a cluster: what it asks the store for, what it shares with other nodes, and what happens when either is
+//! gone. Pure: events in, commands and effects out; the time is an argument.
+//!
+//! - A uid is claimed in the store before the hub registers it, and a join is ordered by the store before the hub carries
+//!   it out. A call is carried out by the callee's node, whose hub knows whether the callee is free.
+//! - The lease counts from when its renewal was sent. So this node knows that it has run out before any other node may act
+//!   on it. Then everything shared with other nodes is over, and the node starts over with a new life; what is local goes
+//!   on.
+//! - Commands may be repeated. After a lost connection, those without an answer are sent again, in their order.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use callbin_protocol::{PeerId, RoomId};
+
+use super::{
+    link::{Arrival, Batch, Body, Call, Links, Message},
+    store::{Command, Event, Member, NodeId, Own, Reply},
+};
+use crate::{dialect::Dialect, hub::ConnId};
+
+/// The time since the process started.
+pub type Time = Duration;
+
+/// How long an answer of another node may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a peer may take to arrive here before the node that it left has freed its uid.
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// The most members in one command.
+const SYNC: usize = 500;
+
+/// Renewals per lease.
+const RENEWALS: u32 = 6;
+
+/// The number of a waiting request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// A request that another node may have to answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ask {
+    /// Who asks.
+    pub from: PeerId,
+    /// Who is asked.
+    pub to: PeerId,
+    /// The asking peer takes no call itself meanwhile.
+    pub is_exclusive: bool,
+    /// What is asked for.
+    pub body: Body,
+}
+
+/// What a local connection wants.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wish {
+    /// A uid.
+    Register {
+        /// The uid.
+        uid: PeerId,
+        /// The connection.
+        conn: ConnId,
+        /// The token's subject.
+        identity: Option<Arc<str>>,
+    },
+    /// A uid, or a call with the peer that has it.
+    Meet {
+        /// The uid is `to`.
+        ask: Ask,
+        /// The connection.
+        conn: ConnId,
+        /// The token's subject.
+        identity: Option<Arc<str>>,
+    },
+    /// An answer of a peer that is not on this node.
+    Call(Ask),
+    /// A place in a room.
+    Join {
+        /// The room.
+        room: RoomId,
+        /// The peer.
+        own: Own,
+        /// The most members.
+        most: usize,
+        /// The most bytes of their names.
+        bytes: usize,
+    },
+    /// Whether a uid is registered on another node.
+    Find(PeerId),
+}
+
+/// A call with a peer of another node, as this node names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Shared {
+    /// The other node.
+    pub node: NodeId,
+    /// The number given by the caller's node.
+    pub no: u64,
+    /// Whether the caller is ours.
+    pub is_ours: bool,
+}
+
+impl Shared {
+    fn call(&self) -> Call {
+        Call { no: self.no, to_callee: self.is_ours }
+    }
+}
+
+/// Why a wish is not granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// Another connection has the uid.
+    Taken,
+    /// The room has no place left.
+    Full,
+    /// The uid is there, but on another node.
+    Elsewhere,
+    /// The store or the other node does not answer.
+    Unavailable,
+}
+
+/// What has to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Let the hub carry out the request.
+    CarryOut(Ticket),
+    /// Refuse the request.
+    Deny(Ticket, Denial),
+    /// Forget the request: its peer is called by the one that it calls.
+    Dismiss(Ticket),
+    /// The request is answered by another node.
+    Answer(Ticket, Body),
+    /// The call of the request has started on the callee's node.
+    Reached(Ticket, Shared, Body),
+    /// Let the hub carry out the join, in a room that has these members elsewhere.
+    Enter(Ticket, Vec<Member>),
+    /// A peer of another node asks a peer here.
+    Visit(Shared, Ask),
+    /// Something came in a call.
+    Item(Shared, Body),
+    /// A call is over for the other node.
+    Ended(Shared),
+    /// Close a connection: another one has its uid.
+    Replace(PeerId, ConnId),
+    /// Ping a peer.
+    Probe(ConnId),
+    /// An operator closes this connection.
+    Kick(PeerId, ConnId),
+    /// An operator closes the members of a room.
+    Close(RoomId),
+    /// A peer elsewhere joined.
+    Joined(RoomId, Member),
+    /// A peer elsewhere left.
+    Left(RoomId, PeerId),
+    /// The members elsewhere; if the flag is set, there are no others.
+    Members(RoomId, Vec<Member>, bool),
+    /// Something came for a room.
+    Room(NodeId, RoomId, Body),
+    /// All members on this node are gone.
+    Gone(NodeId),
+    /// All members on other nodes are gone.
+    Alone,
+    /// Messages of this node's members may be lost: they have left, and joined again.
+    Again(NodeId),
+    /// Connect to the store again: the node has a new life.
+    Reconnect,
+    /// The node takes part.
+    Entered,
+    /// The store does not let this node enter: its name is taken or its secret differs.
+    Trouble(Reply),
+}
+
+/// Whether the node takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Not connected.
+    Away,
+    /// Connected, and not entered: the time of the next attempt.
+    Outside(Time),
+    /// It has asked to enter.
+    Entering,
+    /// It takes part.
+    Inside,
+}
+
+/// A uid of this node.
+#[derive(Debug, Clone)]
+struct Held {
+    conn: ConnId,
+    identity: Option<Arc<str>>,
+    room: Option<(RoomId, Dialect)>,
+}
+
+/// A wish on its way.
+#[derive(Debug)]
+struct Waiting {
+    wish: Wish,
+    /// The question to another node.
+    asked: Option<Shared>,
+    since: Time,
+    /// Another node had the uid, and may be about to free it.
+    is_second: bool,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Node {
+    me: NodeId,
+    before: Option<NodeId>,
+    lease: Duration,
+    /// Without the store, wishes are granted as if there were no other nodes.
+    is_local_without: bool,
+    phase: Phase,
+    /// The lease is valid until then.
+    valid: Option<Time>,
+    /// When the command under way that extends the lease was sent.
+    renewed: Option<Time>,
+    /// When the next renewal is due.
+    renew: Time,
+    /// Dead nodes are buried from then on: after an outage of the store, others need time to renew, too.
+    bury: Time,
+    /// Claims wait until then: after the store was emptied, other nodes have to claim what they had.
+    claim: Time,
+    /// When the members elsewhere are compared once more.
+    sweep: Option<Time>,
+    is_quitting: bool,
+    held: BTreeMap<PeerId, Held>,
+    waiting: BTreeMap<Ticket, Waiting>,
+    /// Wishes that wait for a time.
+    later: Vec<(Time, Ticket)>,
+    calls: BTreeSet<Shared>,
+    last_call: u64,
+    links: Links,
+    queue: VecDeque<(Command, Option<Ticket>)>,
+    under_way: VecDeque<(Command, Option<Ticket>)>,
+    /// Bytes of batches in these two.
+    bytes: usize,
+    /// Other nodes with links that the last renewal did not name.
+    missing: BTreeSet<NodeId>,
+    alive: usize,
+    lost_links: u64,
+}
+
+impl Node {
+    /// A node outside of the cluster.
+    pub fn new(me: NodeId, lease: Duration, is_local_without: bool) -> Self {
+        Self {
+            me,
+            before: None,
+            lease,
+            is_local_without,
+            phase: Phase::Away,
+            valid: None,
+            renewed: None,
+            renew: Time::ZERO,
+            bury: Time::ZERO,
+            claim: Time::ZERO,
+            sweep: None,
+            is_quitting: false,
+            held: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            later: Vec::new(),
+            calls: BTreeSet::new(),
+            last_call: 0,
+            links: Links::default(),
+            queue: VecDeque::new(),
+            under_way: VecDeque::new(),
+            bytes: 0,
+            missing: BTreeSet::new(),
+            alive: 0,
+            lost_links: 0,
+        }
+    }
+
+    /// This life.
+    pub fn id(&self) -> &NodeId {
+        &self.me
+    }
+
+    /// The interval between two calls of [`Node::tick`].
+    pub fn interval(&self) -> Duration {
+        self.lease / RENEWALS
+    }
+
+    /// Whether it takes part.
+    pub fn is_inside(&self, now: Time) -> bool {
+        self.phase == Phase::Inside && self.valid.is_some_and(|until| now < until)
+    }
+
+    /// Bytes that wait for other nodes.
+    pub fn queued(&self) -> usize {
+        self.links.totals().0 + self.bytes
+    }
+
+    /// The numbers of nodes with a lease, of links, and of links that lost messages so far.
+    pub fn counts(&self) -> (usize, usize, u64) {
+        (self.alive, self.links.totals().1, self.lost_links)
+    }
+
+    /// The connection to the store is there, and the inbox is subscribed.
+    pub fn connected(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.check(now, out);
+        self.phase = Phase::Entering;
+        self.bury = now + self.lease;
+        self.queue.push_front((Command::Enter { before: self.before.clone() }, None));
+    }
+
+    /// The connection to the store is lost. What was not answered is sent again.
+    pub fn disconnected(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.phase = Phase::Away;
+        while let Some(command) = self.under_way.pop_back() {
+            if !matches!(command.0, Command::Enter { .. } | Command::Renew) {
+                self.queue.push_front(command);
+            }
+        }
+        self.queue.retain(|(command, _)| !matches!(command, Command::Enter { .. } | Command::Renew));
+        self.renewed = None;
+        self.check(now, out);
+    }
+
+    /// The next commands to send, in this order.
+    pub fn take(&mut self, now: Time, most: usize) -> Vec<Command> {
+        match self.phase {
+            Phase::Away | Phase::Outside(_) => return Vec::new(),
+            // Nothing else before it has entered.
+            Phase::Entering if !self.under_way.is_empty() => return Vec::new(),
+            Phase::Entering => {}
+            Phase::Inside => self.flush(),
+        }
+        let most = if self.phase == Phase::Entering { 1 } else { most };
+        let commands: Vec<_> = self.queue.drain(..most.min(self.queue.len())).collect();
+        if commands.iter().any(|(it, _)| matches!(it, Command::Enter { .. } | Command::Renew)) {
+            self.renewed = Some(now);
+        }
+        self.under_way.extend(commands.iter().cloned());
+        commands.into_iter().map(|(command, _)| command).collect()
+    }
+
+    /// The answer to the oldest command without one.
+    pub fn replied(&mut self, now: Time, reply: Reply, out: &mut Vec<Output>) {
+        let Some((command, ticket)) = self.under_way.pop_front() else { return };
+        if let Command::Publish { batch, .. } = &command {
+            self.bytes = self.bytes.saturating_sub(batch.messages.iter().map(Message::cost).sum());
+        }
+        if reply == Reply::Fenced {
+            return self.start_over(now, out);
+        }
+        // What the old life was answered does not matter any more.
+        if !self.check(now, out) {
+            return;
+        }
+        match command {
+            Command::Enter { .. } => self.entered(now, reply, out),
+            Command::Renew => self.on_renewed(now, reply, out),
+            Command::Bury(dead) if reply == Reply::More => {
+                self.command(Command::Bury(dead), None);
+            }
+            Command::Claim { uid, conn, again: true, .. } => self.claimed_again(uid, conn, &reply, out),
+            Command::Claim { uid, conn, identity, .. } => {
+                self.claimed(now, ticket, (uid, conn, identity), reply, out);
+            }
+            Command::Find(_) => {
+                if let Some(ticket) = ticket {
+                    self.found(now, ticket, reply, out);
+                }
+            }
+            Command::Join { .. } if reply == Reply::Full => self.deny(ticket, Denial::Full, out),
+            // The uid was just taken over.
+            Command::Join { .. } if reply == Reply::Nowhere => self.deny(ticket, Denial::Unavailable, out),
+            Command::Publish { to, .. } if reply == Reply::Receivers(0) => self.links.missed(&to),
+            _ => {}
+        }
+    }
+
+    /// Something came to the inbox.
+    pub fn heard(&mut self, now: Time, event: Event, out: &mut Vec<Output>) {
+        if !self.check(now, out) {
+            return;
+        }
+        match event {
+            Event::Joined(room, member) => out.push(Output::Joined(room, member)),
+            Event::Left(room, uid) => out.push(Output::Left(room, uid)),
+            Event::Members(room, members, whole) => out.push(Output::Members(room, members, whole)),
+            Event::Entered(room, uid, conn, others) => self.on_entered(room, uid, conn, others, out),
+            Event::TakenOver(uid, conn) => {
+                if self.held.get(&uid).is_some_and(|held| held.conn == conn) {
+                    self.held.remove(&uid);
+                }
+                out.push(Output::Replace(uid, conn));
+            }
+            Event::Probe(uid, conn) => {
+                if self.held.get(&uid).is_some_and(|held| held.conn == conn) {
+                    out.push(Output::Probe(conn));
+                }
+            }
+            Event::Kick(uid, conn) => out.push(Output::Kick(uid, conn)),
+            Event::Close(room) => out.push(Output::Close(room)),
+            Event::Died(node) if node == self.me => self.start_over(now, out),
+            Event::Died(node) => self.died(&node, out),
+            Event::Batch(batch) => self.on_batch(batch, out),
+        }
+    }
+
+    /// Before anything is sent: the process may have stood still.
+    pub fn look(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.check(now, out);
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self, now: Time, out: &mut Vec<Output>) {
+        self.check(now, out);
+        match self.phase {
+            Phase::Outside(at) if at <= now => {
+                self.phase = Phase::Entering;
+                self.queue.push_front((Command::Enter { before: self.before.clone() }, None));
+            }
+            Phase::Inside => self.tick_inside(now),
+            _ => {}
+        }
+        if !self.is_inside(now) && self.valid.is_none_or(|until| until <= now) {
+            self.settle_without_store(out);
+        }
+        let is_late = |it: &Waiting| it.asked.is_some() && it.since + PATIENCE <= now;
+        let late: Vec<Ticket> =
+            self.waiting.iter().filter(|(_, it)| is_late(it)).map(|(ticket, _)| *ticket).collect();
+        for ticket in late {
+            self.withdraw(ticket);
+            out.push(Output::Deny(ticket, Denial::Unavailable));
+        }
+    }
+
+    fn tick_inside(&mut self, now: Time) {
+        if self.renew <= now && !self.is_renewing() && !self.is_quitting {
+            self.renew = now + self.interval();
+            self.queue.push_front((Command::Renew, None));
+        }
+        let mut beats = Vec::new();
+        self.links.beats(&self.me, &mut beats);
+        beats.into_iter().for_each(|(to, batch)| self.publish(to, batch));
+        if self.sweep.is_some_and(|at| at <= now) {
+            self.sweep = None;
+            self.sync(true);
+        }
+        for (at, ticket) in std::mem::take(&mut self.later) {
+            match at <= now {
+                true => self.pursue(now, ticket),
+                false => self.later.push((at, ticket)),
+            }
+        }
+    }
+
+    fn is_renewing(&self) -> bool {
+        self.renewed.is_some() || self.queue.iter().any(|(command, _)| *command == Command::Renew)
+    }
+
+    /// A local connection wants something.
+    pub fn wish(&mut self, now: Time, ticket: Ticket, wish: Wish, out: &mut Vec<Output>) {
+        self.check(now, out);
+        if let Wish::Register { uid, conn, identity } = &wish
+            && let Some(held) = self.held.get(uid)
+            && held.conn != *conn
+            && (identity.is_none() || held.identity != *identity)
+        {
+            out.extend([Output::Probe(held.conn), Output::Deny(ticket, Denial::Taken)]);
+            return;
+        }
+        self.waiting.insert(ticket, Waiting { wish, asked: None, since: now, is_second: false });
+        if self.is_quitting || self.valid.is_none_or(|until| until <= now) {
+            return self.settle_without_store(out);
+        }
+        self.pursue(now, ticket);
+    }
+
+    fn pursue(&mut self, now: Time, ticket: Ticket) {
+        let Some(waiting) = self.waiting.get(&ticket) else { return };
+        let command = match waiting.wish.clone() {
+            Wish::Register { .. } | Wish::Meet { .. } if now < self.claim => {
+                return self.later.push((self.claim, ticket));
+            }
+            Wish::Register { uid, conn, identity } => Command::Claim { uid, conn, identity, again: false },
+            Wish::Meet { ask, conn, identity } => {
+                Command::Claim { uid: ask.to, conn, identity, again: false }
+            }
+            Wish::Call(ask) => Command::Find(ask.to),
+            Wish::Find(uid) => Command::Find(uid),
+            Wish::Join { room, own, most, bytes } => Command::Join { room, own, most, bytes },
+        };
+        self.command(command, Some(ticket));
+    }
+
+    /// The connection does not wait any more.
+    pub fn withdraw(&mut self, ticket: Ticket) {
+        if let Some(Waiting { asked: Some(shared), .. }) = self.waiting.remove(&ticket) {
+            self.send(&shared.node.clone(), Message::End(shared.call()));
+        }
+    }
+
+    /// A connection has given up a uid, or never had it.
+    pub fn freed(&mut self, uid: PeerId, conn: ConnId) {
+        if self.held.get(&uid).is_some_and(|held| held.conn == conn) {
+            self.held.remove(&uid);
+        }
+        self.command(Command::Release { uid, conn }, None);
+    }
+
+    /// The hub has registered a uid for this connection.
+    pub fn registered(&mut self, uid: PeerId, conn: ConnId, identity: Option<Arc<str>>) {
+        if self.held.get(&uid).is_none_or(|held| held.conn != conn) {
+            self.held.insert(uid, Held { conn, identity, room: None });
+        }
+    }
+
+    /// The hub registered a uid by itself: after a call, the peer that stays has the id under which the two met.
+    pub fn took(&mut self, uid: PeerId, conn: ConnId, identity: Option<Arc<str>>) {
+        self.held.insert(uid.clone(), Held { conn, identity: identity.clone(), room: None });
+        self.command(Command::Claim { uid, conn, identity, again: true }, None);
+    }
+
+    /// A connection has left a room, or never was in it.
+    pub fn left(&mut self, room: RoomId, uid: PeerId, conn: ConnId) {
+        if let Some(held) = self.held.get_mut(&uid).filter(|held| held.conn == conn) {
+            held.room = None;
+        }
+        self.command(Command::Leave { room, uid, conn }, None);
+    }
+
+    /// The request of a peer of another node is answered, or its call has started if `is_call`.
+    pub fn answer(&mut self, shared: &Shared, is_call: bool, body: Body) {
+        if !self.calls.contains(shared) {
+            return;
+        }
+        let message = if is_call {
+            Message::Called(shared.no, body)
+        } else {
+            self.calls.remove(shared);
+            Message::Answered(shared.no, body)
+        };
+        self.send(&shared.node.clone(), message);
+    }
+
+    /// Sends something in a call. False: the call is over.
+    pub fn item(&mut self, shared: &Shared, body: Body) -> bool {
+        let is_there = self.calls.contains(shared);
+        if is_there {
+            self.send(&shared.node.clone(), Message::Item(shared.call(), body));
+        }
+        is_there
+    }
+
+    /// A call is over here.
+    pub fn end(&mut self, shared: &Shared) {
+        if self.calls.remove(shared) {
+            self.send(&shared.node.clone(), Message::End(shared.call()));
+        }
+    }
+
+    /// Sends something to the members of a room on another node.
+    pub fn to_room(&mut self, node: &NodeId, room: RoomId, body: Body) {
+        self.send(node, Message::Room(room, body));
+    }
+
+    /// The node leaves for good. Its connections are closed before or after.
+    pub fn quit(&mut self) {
+        if self.phase == Phase::Inside {
+            self.is_quitting = true;
+            self.command(Command::Quit, None);
+        }
+    }
+
+    /// Whether all commands are answered.
+    pub fn is_done(&self) -> bool {
+        self.queue.is_empty() && self.under_way.is_empty() && self.links.totals().0 == 0
+    }
+
+    fn send(&mut self, to: &NodeId, message: Message) {
+        if !self.links.push(to, message) {
+            // Too much waits. The other side notices by the number that is left out.
+            self.links.lose(to);
+            self.lost_links += 1;
+        }
+    }
+
+    /// Queues a command behind what was sent before.
+    fn command(&mut self, command: Command, ticket: Option<Ticket>) {
+        self.flush();
+        self.queue.push_back((command, ticket));
+    }
+
+    fn flush(&mut self) {
+        let mut batches = Vec::new();
+        self.links.take(&self.me, &mut batches);
+        batches.into_iter().for_each(|(to, batch)| self.publish(to, batch));
+    }
+
+    fn publish(&mut self, to: NodeId, batch: Batch) {
+        self.bytes += batch.messages.iter().map(Message::cost).sum::<usize>();
+        self.queue.push_back((Command::Publish { to, batch }, None));
+    }
+
+    /// If the lease has run out, other nodes may act on it: nothing may be shared with them any more. False if it has.
+    fn check(&mut self, now: Time, out: &mut Vec<Output>) -> bool {
+        let is_over = self.valid.is_some_and(|until| until <= now);
+        if is_over {
+            self.start_over(now, out);
+        }
+        !is_over
+    }
+
+    fn start_over(&mut self, now: Time, out: &mut Vec<Output>) {
+        out.extend(std::mem::take(&mut self.calls).into_iter().map(Output::Ended));
+        out.push(Output::Alone);
+        self.links.clear();
+        self.queue.clear();
+        self.under_way.clear();
+        self.bytes = 0;
+        self.renewed = None;
+        self.valid = None;
+        self.sweep = None;
+        self.phase = Phase::Away;
+        // Entries of the old life are nobody's from now on.
+        self.before = Some(self.me.clone());
+        self.me.life = next_life(self.me.life, now);
+        self.later.clear();
+        // Those that asked another node do not know whether they were heard.
+        let asked: Vec<Ticket> =
+            self.waiting.iter().filter(|(_, it)| it.asked.is_some()).map(|(ticket, _)| *ticket).collect();
+        for ticket in asked {
+            self.waiting.remove(&ticket);
+            out.push(Output::Deny(ticket, Denial::Unavailable));
+        }
+        self.settle_without_store(out);
+        out.push(Output::Reconnect);
+    }
+
+    /// Decides about the waiting wishes without the store.
+    fn settle_without_store(&mut self, out: &mut Vec<Output>) {
+        let mut tickets: Vec<Ticket> = self.waiting.keys().copied().collect();
+        tickets.sort();
+        for ticket in tickets {
+            let Some(Waiting { wish, .. }) = self.waiting.remove(&ticket) else { continue };
+            if !self.is_local_without {
+                out.push(Output::Deny(ticket, Denial::Unavailable));
+                continue;
+            }
+            match wish {
+                Wish::Register { uid, conn, identity } => {
+                    // Another one here has it: the hub decides.
+                    self.held.entry(uid).or_insert(Held { conn, identity, room: None });
+                }
+                Wish::Meet { ask, conn, identity } => {
+                    self.held.entry(ask.to).or_insert(Held { conn, identity, room: None });
+                }
+                Wish::Join { room, own, .. } => {
+                    if let Some(held) = self.held.get_mut(&own.uid) {
+                        held.room = Some((room, own.dialect));
+                    }
+                }
+                Wish::Call(_) | Wish::Find(_) => {}
+            }
+            out.push(Output::CarryOut(ticket));
+        }
+    }
+
+    fn deny(&mut self, ticket: Option<Ticket>, denial: Denial, out: &mut Vec<Output>) {
+        if let Some(ticket) = ticket.filter(|ticket| self.waiting.remove(ticket).is_some()) {
+            out.push(Output::Deny(ticket, denial));
+        }
+    }
+
+    fn entered(&mut self, now: Time, reply: Reply, out: &mut Vec<Output>) {
+        let sent = self.renewed.take();
+        if !matches!(reply, Reply::Done | Reply::Fresh) {
+            self.phase = Phase::Outside(now + self.interval());
+            out.push(Output::Trouble(reply));
+            return;
+        }
+        self.phase = Phase::Inside;
+        self.valid = Some(sent.unwrap_or(now) + self.lease);
+        self.renew = now + self.interval();
+        // The store may have been emptied: first, the other nodes claim what they had.
+        if reply == Reply::Fresh && (self.before.is_some() || !self.held.is_empty()) {
+            self.claim = now + self.lease / 2;
+        }
+        // What happened meanwhile was missed.
+        self.sync(false);
+        self.join_again();
+        for (uid, Held { conn, identity, .. }) in &self.held {
+            let (uid, conn, identity) = (uid.clone(), *conn, identity.clone());
+            self.queue.push_front((Command::Claim { uid, conn, identity, again: true }, None));
+        }
+        self.sweep = Some(now + self.lease);
+        out.push(Output::Entered);
+    }
+
+    /// The command may have been answered, and the event that tells its result be lost.
+    fn join_again(&mut self) {
+        let is_queued = |ticket: &Ticket| self.queue.iter().any(|(_, it)| *it == Some(*ticket));
+        let joins = self.waiting.iter().filter_map(|(ticket, it)| match &it.wish {
+            Wish::Join { room, own, most, bytes } if !is_queued(ticket) => {
+                let (room, own) = (room.clone(), own.clone());
+                Some((Command::Join { room, own, most: *most, bytes: *bytes }, Some(*ticket)))
+            }
+            _ => None,
+        });
+        let joins: Vec<_> = joins.collect();
+        self.queue.extend(joins);
+    }
+
+    /// Compares the rooms with the store's.
+    fn sync(&mut self, whole: bool) {
+        let mut rooms: BTreeMap<RoomId, Vec<Own>> = BTreeMap::new();
+        for (uid, held) in &self.held {
+            if let Some((room, dialect)) = &held.room {
+                let own = Own { uid: uid.clone(), conn: held.conn, dialect: *dialect };
+                rooms.entry(room.clone()).or_default().push(own);
+            }
+        }
+        for (room, own) in rooms {
+            for own in own.chunks(SYNC) {
+                let (room, own) = (room.clone(), own.to_vec());
+                self.command(Command::Sync { room, own, whole }, None);
+            }
+        }
+    }
+
+    fn on_renewed(&mut self, now: Time, reply: Reply, out: &mut Vec<Output>) {
+        let sent = self.renewed.take();
+        let Reply::Nodes { alive, dead } = reply else { return };
+        self.valid = Some(sent.unwrap_or(now) + self.lease);
+        self.alive = alive.len();
+        // Others may have buried them while we were not connected.
+        let known: BTreeSet<&NodeId> = alive.iter().chain(&dead).collect();
+        let missing: BTreeSet<NodeId> =
+            self.links.nodes().filter(|node| !known.contains(node)).cloned().collect();
+        // One that has just entered may be missing once.
+        let gone: Vec<NodeId> = missing.intersection(&self.missing).cloned().collect();
+        self.missing = missing;
+        gone.iter().for_each(|node| self.died(node, out));
+        if self.bury <= now {
+            for node in dead {
+                let is_me = node == self.me;
+                let bury = Command::Bury(node);
+                if !is_me && !self.queue.iter().chain(&self.under_way).any(|(command, _)| *command == bury) {
+                    self.command(bury, None);
+                }
+            }
+        }
+    }
+
+    fn claimed(
+        &mut self,
+        now: Time,
+        ticket: Option<Ticket>,
+        (uid, conn, identity): (PeerId, ConnId, Option<Arc<str>>),
+        reply: Reply,
+        out: &mut Vec<Output>,
+    ) {
+        let waiting = ticket.and_then(|ticket| Some((ticket, self.waiting.get(&ticket)?)));
+        match (waiting, reply) {
+            (Some((ticket, _)), Reply::Done) => {
+                self.waiting.remove(&ticket);
+                self.held.insert(uid, Held { conn, identity, room: None });
+                out.push(Output::CarryOut(ticket));
+            }
+            // It closed meanwhile. If it has taken the uid over from another one here, that is closed, too.
+            (None, Reply::Done) => {
+                if let Some(held) = self.held.remove(&uid) {
+                    out.push(Output::Replace(uid.clone(), held.conn));
+                }
+                self.command(Command::Release { uid, conn }, None);
+            }
+            (Some((ticket, Waiting { wish: Wish::Meet { .. }, .. })), Reply::Taken(node)) => {
+                self.ask(now, ticket, node, out);
+            }
+            // Its peer may have left, and come here: then it is free in a moment.
+            (Some((ticket, Waiting { is_second: false, .. })), Reply::Taken(node)) if node != self.me => {
+                if let Some(waiting) = self.waiting.get_mut(&ticket) {
+                    waiting.is_second = true;
+                }
+                self.later.push((now + MOMENT, ticket));
+            }
+            (Some((ticket, _)), _) => self.deny(Some(ticket), Denial::Taken, out),
+            (None, _) => {}
+        }
+    }
+
+    fn claimed_again(&mut self, uid: PeerId, conn: ConnId, reply: &Reply, out: &mut Vec<Output>) {
+        let is_held = self.held.get(&uid).is_some_and(|it| it.conn == conn);
+        if is_held && matches!(reply, Reply::Taken(_)) {
+            self.held.remove(&uid);
+            out.push(Output::Replace(uid, conn));
+        }
+    }
+
+    fn found(&mut self, now: Time, ticket: Ticket, reply: Reply, out: &mut Vec<Output>) {
+        match (self.waiting.get(&ticket).map(|it| &it.wish), reply) {
+            (None, _) => {}
+            (Some(Wish::Find(_)), Reply::At(node)) if node != self.me => {
+                self.deny(Some(ticket), Denial::Elsewhere, out);
+            }
+            (Some(Wish::Call(_)), Reply::At(node)) if node != self.me => self.ask(now, ticket, node, out),
+            _ => {
+                self.waiting.remove(&ticket);
+                out.push(Output::CarryOut(ticket));
+            }
+        }
+    }
+
+    fn ask(&mut self, now: Time, ticket: Ticket, node: NodeId, out: &mut Vec<Output>) {
+        if node == self.me {
+            self.waiting.remove(&ticket);
+            return out.push(Output::CarryOut(ticket));
+        }
+        let Some(waiting) = self.waiting.get_mut(&ticket) else { return };
+        let (Wish::Call(ask) | Wish::Meet { ask, .. }) = &waiting.wish else { return };
+        self.last_call += 1;
+        let no = self.last_call;
+        waiting.asked = Some(Shared { node: node.clone(), no, is_ours: true });
+        waiting.since = now;
+        let Ask { from, to, is_exclusive, body } = ask.clone();
+        self.send(&node, Message::Ask { no, from, to, is_exclusive, body });
+    }
+
+    fn on_entered(
+        &mut self,
+        room: RoomId,
+        uid: PeerId,
+        conn: ConnId,
+        others: Vec<Member>,
+        out: &mut Vec<Output>,
+    ) {
+        let is_it =
+            |wish: &Wish| matches!(wish, Wish::Join { room: id, own, .. } if *id == room && own.conn == conn);
+        let ticket = self.waiting.iter().find(|(_, it)| is_it(&it.wish)).map(|(ticket, _)| *ticket);
+        let held = self.held.get_mut(&uid).filter(|held| held.conn == conn);
+        match (ticket, held) {
+            (Some(ticket), Some(held)) => {
+                if let Some(Waiting { wish: Wish::Join { own, .. }, .. }) = self.waiting.remove(&ticket) {
+                    held.room = Some((room, own.dialect));
+                }
+                out.push(Output::Enter(ticket, others));
+            }
+            // The command was repeated, and this is the second answer.
+            (None, Some(Held { room: Some((there, _)), .. })) if *there == room => {}
+            _ => self.command(Command::Leave { room, uid, conn }, None),
+        }
+    }
+
+    fn on_batch(&mut self, batch: Batch, out: &mut Vec<Output>) {
+        let node = batch.from.clone();
+        match self.links.arrived(&batch) {
+            Arrival::Again => return,
+            Arrival::Next => {}
+            Arrival::Gap => {
+                self.lost_links += 1;
+                self.break_off(&node, out);
+                self.send(&node, Message::Lost);
+                out.push(Output::Again(node.clone()));
+            }
+        }
+        for message in batch.messages {
+            self.on_message(&node, message, out);
+        }
+    }
+
+    fn on_message(&mut self, node: &NodeId, message: Message, out: &mut Vec<Output>) {
+        let ours = |no| Shared { node: node.clone(), no, is_ours: true };
+        match message {
+            Message::Ask { no, from, to, is_exclusive, body } => {
+                let shared = Shared { node: node.clone(), no, is_ours: false };
+                self.on_ask(shared, Ask { from, to, is_exclusive, body }, out);
+            }
+            Message::Called(no, body) => match self.asker(&ours(no)) {
+                Some(ticket) => {
+                    self.waiting.remove(&ticket);
+                    self.calls.insert(ours(no));
+                    out.push(Output::Reached(ticket, ours(no), body));
+                }
+                None => self.send(node, Message::End(ours(no).call())),
+            },
+            Message::Answered(no, body) => {
+                if let Some(ticket) = self.asker(&ours(no)) {
+                    self.waiting.remove(&ticket);
+                    out.push(Output::Answer(ticket, body));
+                }
+            }
+            Message::Item(call, body) => {
+                let shared = Shared { node: node.clone(), no: call.no, is_ours: !call.to_callee };
+                if self.calls.contains(&shared) {
+                    out.push(Output::Item(shared, body));
+                } else {
+                    self.send(node, Message::End(shared.call()));
+                }
+            }
+            Message::End(call) => {
+                let shared = Shared { node: node.clone(), no: call.no, is_ours: !call.to_callee };
+                if self.calls.remove(&shared) {
+                    out.push(Output::Ended(shared));
+                } else if let Some(ticket) = self.asker(&shared) {
+                    self.deny(Some(ticket), Denial::Unavailable, out);
+                }
+            }
+            Message::Room(room, body) => out.push(Output::Room(node.clone(), room, body)),
+            Message::Lost => {
+                self.lost_links += 1;
+                self.break_off(node, out);
+                out.push(Output::Again(node.clone()));
+            }
+        }
+    }
+
+    fn asker(&self, shared: &Shared) -> Option<Ticket> {
+        self.waiting.iter().find(|(_, it)| it.asked.as_ref() == Some(shared)).map(|(ticket, _)| *ticket)
+    }
+
+    /// Two peers may call each other at the same time. Then the call of the one with the smaller uid counts.
+    fn on_ask(&mut self, shared: Shared, ask: Ask, out: &mut Vec<Output>) {
+        let is_back = |wish: &Wish| matches!(wish, Wish::Call(it) if it.is_exclusive && it.from == ask.to && it.to == ask.from);
+        let crossing = self.waiting.iter().find(|(_, it)| is_back(&it.wish)).map(|(ticket, _)| *ticket);
+        if let Some(ticket) = crossing.filter(|_| ask.is_exclusive) {
+            if ask.to < ask.from {
+                // Ours counts. The other node comes to the same conclusion.
+                return;
+            }
+            self.withdraw(ticket);
+            out.push(Output::Dismiss(ticket));
+        }
+        self.calls.insert(shared.clone());
+        out.push(Output::Visit(shared, ask));
+    }
+
+    /// Ends all calls with a node, for both.
+    fn break_off(&mut self, node: &NodeId, out: &mut Vec<Output>) {
+        let calls: Vec<Shared> = self.calls.iter().filter(|it| it.node == *node).cloned().collect();
+        for shared in calls {
+            self.end(&shared);
+            out.push(Output::Ended(shared));
+        }
+        let is_there = |it: &Waiting| it.asked.as_ref().is_some_and(|it| it.node == *node);
+        let asked: Vec<Ticket> =
+            self.waiting.iter().filter(|(_, it)| is_there(it)).map(|(ticket, _)| *ticket).collect();
+        for ticket in asked {
+            self.withdraw(ticket);
+            out.push(Output::Deny(ticket, Denial::Unavailable));
+        }
+    }
+
+    fn died(&mut self, node: &NodeId, out: &mut Vec<Output>) {
+        self.break_off(node, out);
+        self.links.remove(node);
+        out.push(Output::Gone(node.clone()));
+    }
+}
+
+/// A number that no other life has, as far as chance allows (SplitMix64).
+fn next_life(life: u64, now: Time) -> u64 {
+    let mut z = life.wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_add(now.subsec_nanos().into());
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,159 @@
+//! The script in a real Redis does what its model does: the same random commands, the same answers and events.
+
+use std::{
+    net::TcpListener,
+    process::{Child, Command as Process, Stdio},
+    time::{Duration, Instant},
+};
+
+use callbin_protocol::{PeerId, RoomId};
+use proptest::{prelude::*, test_runner::TestRunner};
+use redis::{Client, Connection};
+
+use super::{
+    store::{Command, Event, NodeId, Own, Reply, model::Store},
+    wire::{self, Secret},
+};
+use crate::{dialect::Dialect, hub::ConnId};
+
+const LEASE: Duration = Duration::from_secs(600);
+
+struct Redis {
+    process: Child,
+    client: Client,
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Redis {
+    fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let mut command = Process::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no"]);
+        let process = command.stdout(Stdio::null()).spawn().expect("redis-server is installed");
+        let client = Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
+        let start = Instant::now();
+        while client.get_connection().is_err() {
+            assert!(start.elapsed() < Duration::from_secs(60), "Redis does not listen");
+        }
+        Self { process, client }
+    }
+}
+
+fn node(number: u8) -> NodeId {
+    NodeId { name: format!("n{}", number % 3).into(), life: u64::from(number) }
+}
+
+fn peer(number: u8) -> PeerId {
+    PeerId::new(&format!("p{}", number % 5)).unwrap()
+}
+
+fn own(number: u8) -> Own {
+    Own { uid: peer(number), conn: ConnId(u64::from(number % 2)), dialect: Dialect::Text }
+}
+
+fn commands() -> impl Strategy<Value = (u8, Command)> {
+    let room = |number: u8| RoomId::new(&format!("r{}", number % 2)).unwrap();
+    let identity = |number: u8| (!number.is_multiple_of(3)).then(|| format!("i{}", number % 3).into());
+    let any = (0..6u8, any::<u8>(), any::<u8>(), any::<bool>());
+    any.prop_flat_map(move |(by, one, two, flag)| {
+        let (own, conn) = (own(one), ConnId(u64::from(two % 2)));
+        let all = [
+            Command::Enter { before: flag.then(|| node(by ^ 3)) },
+            Command::Renew,
+            Command::Bury(node(one % 6)),
+            Command::Claim { uid: peer(one), conn, identity: identity(two), again: flag },
+            Command::Claim { uid: peer(two), conn, identity: identity(one), again: false },
+            Command::Release { uid: peer(one), conn },
+            Command::Find(peer(one)),
+            Command::Join { room: room(two), own: own.clone(), most: 3, bytes: 8 },
+            Command::Leave { room: room(two), uid: peer(one), conn },
+            Command::Sync { room: room(two), own: vec![own], whole: flag },
+            Command::Quit,
+        ];
+        prop::sample::select(all.to_vec()).prop_map(move |command| (by, command))
+    })
+}
+
+/// The answer of Redis, and the events in the inboxes.
+fn run(
+    connection: &mut Connection,
+    inboxes: &mut redis::PubSub<'_>,
+    secret: &Secret,
+    by: &NodeId,
+    command: &Command,
+) -> (Reply, Vec<(NodeId, Event)>) {
+    let (name, words) = wire::arguments(command).unwrap();
+    let mut call = redis::cmd("EVAL");
+    call.arg(include_str!("script.lua")).arg(0).arg(name).arg(by.to_string());
+    call.arg(LEASE.as_millis() as u64).arg(secret.digest()).arg(words);
+    let words: Vec<String> = call.query(connection).unwrap();
+    let mut events = Vec::new();
+    // One that must not come would come before the answer to this.
+    let _: () = redis::cmd("PUBLISH").arg("callbin:in:end").arg("").query(connection).unwrap();
+    loop {
+        let message = inboxes.get_message().unwrap();
+        let channel = message.get_channel_name().strip_prefix("callbin:in:").unwrap();
+        if channel == "end" {
+            break;
+        }
+        let to = NodeId::parse(channel).unwrap();
+        let event = wire::event(&to, secret, message.get_payload_bytes()).unwrap();
+        events.push((to, event));
+    }
+    (wire::reply(&words).unwrap(), events)
+}
+
+#[test]
+fn the_script_does_what_its_model_does() {
+    let redis = Redis::start();
+    let secret = Secret::new(b"secret");
+    let mut connection = redis.client.get_connection().unwrap();
+    let mut listener = redis.client.get_connection().unwrap();
+    let mut inboxes = listener.as_pubsub();
+    inboxes.psubscribe("callbin:in:*").unwrap();
+    inboxes.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() });
+    let connection = std::cell::RefCell::new((&mut connection, &mut inboxes));
+    let result = runner.run(&prop::collection::vec(commands(), 1..150), |commands| {
+        let mut guard = connection.borrow_mut();
+        let (connection, inboxes) = &mut *guard;
+        let _: () = redis::cmd("FLUSHALL").query(*connection).unwrap();
+        let mut model = Store::default();
+        let start = [(0, Command::Enter { before: None }), (1, Command::Enter { before: None })];
+        for (by, command) in start.into_iter().chain(commands) {
+            let by = node(by);
+            let (expected, mut events) = model.run(&by, command.clone(), LEASE, Duration::ZERO);
+            let (reply, mut found) = run(connection, inboxes, &secret, &by, &command);
+            prop_assert_eq!(&sorted(reply), &sorted(expected), "{:?} by {}", &command, &by);
+            // Each inbox has its order; a burial has none.
+            let key = |event: &(NodeId, Event)| match command {
+                Command::Bury(_) => format!("{event:?}"),
+                _ => event.0.to_string(),
+            };
+            events.sort_by_key(key);
+            found.sort_by_key(key);
+            prop_assert_eq!(found, events, "{:?} by {}", &command, &by);
+        }
+        Ok(())
+    });
+    result.unwrap();
+}
+
+/// Nodes have no order.
+fn sorted(reply: Reply) -> Reply {
+    match reply {
+        Reply::Nodes { mut alive, mut dead } => {
+            alive.sort();
+            dead.sort();
+            Reply::Nodes { alive, dead }
+        }
+        reply => reply,
+    }
+}

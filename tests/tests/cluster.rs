@@ -1,0 +1,279 @@
+//! Several servers as one: what happens when one of them, Redis, or the network between them fails.
+//! `CALLBIN_TEST_NODES=2 cargo test -p callbin-tests --test server_protocol` runs the tests of the protocol with a pair.
+
+use std::time::{Duration, Instant};
+
+use callbin_tests::{
+    DEADLINE, Middlebox, Redis, Server, Socket, http,
+    keys::{Algorithm, Keys, now},
+    socket::Received,
+    wait_until,
+};
+use serde_json::json;
+
+fn join(server: &Server, uid: &str, room: &str) -> (Socket, String) {
+    let mut socket = Socket::register(server, uid);
+    socket.send(&format!("ROOM {room}"));
+    let answer = socket.receive_text();
+    (socket, answer)
+}
+
+/// A caller at one node and a callee at the other.
+fn session(one: &Server, other: &Server, name: &str) -> (Socket, Socket) {
+    let callee = Socket::register(other, &format!("{name}-callee"));
+    let mut caller = Socket::register(one, &format!("{name}-caller"));
+    caller.send(&format!("SESSION {name}-callee"));
+    caller.expect("SESSION_OK");
+    (caller, callee)
+}
+
+fn readiness(server: &Server) -> u16 {
+    http::get(server, "/readyz", &[]).status
+}
+
+/// Connects with a token of this subject.
+fn connect_as(server: &Server, keys: &Keys, subject: &str) -> Socket {
+    let token = keys.token(json!({ "sub": subject, "exp": now() + 600 }));
+    Socket::connect_to(&format!("{}?token={token}", server.ws_url()))
+}
+
+/// Registers as soon as the uid is free.
+fn take(server: &Server, uid: &str) -> Socket {
+    wait_until("the uid to be free", DEADLINE, || {
+        let mut socket = Socket::connect(server);
+        socket.send(&format!("HELLO {uid}"));
+        (socket.receive() == Received::Text("HELLO".into())).then_some(socket)
+    })
+}
+
+#[test]
+fn what_a_killed_node_had_is_free_and_its_partners_know() {
+    let redis = Redis::start(&[]);
+    let (one, mut two) = (redis.node("one", &[]), redis.node("two", &[]));
+    let three = redis.node("three", &[]);
+    let (mut caller, _callee) = session(&one, &two, "a");
+    let (mut alice, _) = join(&one, "alice", "r");
+    let (mut bob, _) = join(&two, "bob", "r");
+    let (_dave, answer) = join(&two, "dave", "r");
+    assert_eq!(answer, "ROOM_OK alice bob");
+    let (mut carol, _) = join(&three, "carol", "r");
+    bob.expect("ROOM_PEER_JOINED dave");
+    for uid in ["bob", "dave", "carol"] {
+        alice.expect(&format!("ROOM_PEER_JOINED {uid}"));
+    }
+    let start = Instant::now();
+    two.process().signal("KILL");
+    caller.expect_close(1000, "");
+    let mut left: Vec<String> = (0..2).map(|_| alice.receive_text()).collect();
+    left.sort();
+    assert_eq!(left, ["ROOM_PEER_LEFT bob", "ROOM_PEER_LEFT dave"]);
+    take(&one, "bob");
+    // The lease is two seconds.
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    let mut left: Vec<String> = (0..2).map(|_| carol.receive_text()).collect();
+    left.sort();
+    assert_eq!(left, ["ROOM_PEER_LEFT bob", "ROOM_PEER_LEFT dave"], "once");
+    carol.expect_nothing("ROOM_PEER_LIST", "ROOM_PEER_LIST alice");
+    take(&three, "a-callee");
+}
+
+#[test]
+fn a_node_that_stood_still_gives_up_what_others_have_now() {
+    let redis = Redis::start(&[]);
+    let keys = Keys::new(Algorithm::Hs256);
+    let file = keys.public();
+    let flags = ["--token-key-file", &file];
+    let (mut one, two) = (redis.node("one", &flags), redis.node("two", &flags));
+    let mut old = connect_as(&one, &keys, "alice").hello("alice");
+    let mut stays = connect_as(&one, &keys, "bob").hello("bob");
+    one.process().signal("STOP");
+    // It has the same subject: it need not wait for the lease.
+    let new = connect_as(&two, &keys, "alice").hello("alice");
+    wait_until("the node to be buried", DEADLINE, || {
+        (redis.run(&["EXISTS", "callbin:peer:bob"]) == "0").then_some(())
+    });
+    one.process().signal("CONT");
+    old.expect_close(1008, "replaced by a new connection");
+    // The other one is registered again, at the same node.
+    let mut caller = connect_as(&two, &keys, "carol").hello("carol");
+    wait_until("bob to be found", DEADLINE, || {
+        caller.send("SESSION bob");
+        (caller.receive_text() == "SESSION_OK").then_some(())
+    });
+    caller.send("hello");
+    stays.expect("hello");
+    drop(new);
+}
+
+#[test]
+fn a_token_takes_its_uid_over_from_another_node() {
+    let redis = Redis::start(&[]);
+    let keys = Keys::new(Algorithm::Hs256);
+    let file = keys.public();
+    let flags = ["--token-key-file", &file];
+    let (one, two) = (redis.node("one", &flags), redis.node("two", &flags));
+    let mut old = connect_as(&one, &keys, "alice").hello("desk");
+    let mut stranger = connect_as(&two, &keys, "mallory");
+    stranger.send("HELLO desk");
+    stranger.expect_close(1002, "invalid peer uid");
+    let _new = connect_as(&two, &keys, "alice").hello("desk");
+    old.expect_close(1008, "replaced by a new connection");
+}
+
+#[test]
+fn operators_see_and_close_peers_from_any_node() {
+    let redis = Redis::start(&[]);
+    let keys = Keys::new(Algorithm::Hs256);
+    let file = keys.public();
+    let flags = ["--admin-addr", "127.0.0.1:0", "--admin-secret-file", &file];
+    let (one, two) = (redis.node("one", &flags), redis.node("two", &flags));
+    let secret = std::fs::read_to_string(&file).expect("text");
+    let header = format!("Bearer {}", secret.trim());
+    let ask = |method: &str, path: &str| {
+        http::request(one.admin_address(), method, path, &[("Authorization", &header)])
+    };
+    let (mut alice, _) = join(&one, "alice", "r");
+    let (mut bob, _) = join(&two, "bob", "r");
+    let mut carol = Socket::register(&two, "carol");
+    let peers = ask("GET", "/admin/peers?all-nodes").json();
+    let find =
+        |uid: &str| peers.as_array().and_then(|peers| peers.iter().find(|it| it["uid"] == uid)).cloned();
+    let bob_there = find("bob").expect("bob is listed");
+    assert_eq!((&bob_there["node"], &bob_there["room"]), (&json!("two"), &json!("r")), "{peers}");
+    assert_eq!(peers.as_array().map(Vec::len), Some(3), "{peers}");
+    assert_eq!(ask("DELETE", "/admin/peers/carol").json(), json!({ "closed": 1 }));
+    carol.expect_close(1008, "closed by an operator");
+    assert_eq!(ask("DELETE", "/admin/peers/nobody").status, 404);
+    assert_eq!(ask("DELETE", "/admin/rooms/r").json(), json!({ "closed": 2 }));
+    alice.expect("ROOM_PEER_JOINED bob");
+    for socket in [&mut alice, &mut bob] {
+        let is_closed = |it: &Received| matches!(it, Received::Closed(Some((1008, _))));
+        wait_until("the room to be closed", DEADLINE, || is_closed(&socket.receive()).then_some(()));
+    }
+}
+
+#[test]
+fn without_redis_what_is_local_goes_on_and_then_all_is_as_before() {
+    let mut redis = Redis::start(&[]);
+    let (one, two) = (redis.node("one", &[]), redis.node("two", &["--without-redis", "local"]));
+    let (mut caller, mut callee) = session(&one, &one, "local");
+    let (mut far, _other) = session(&one, &two, "far");
+    let (mut alice, _) = join(&one, "alice", "r");
+    let (_bob, _) = join(&two, "bob", "r");
+    alice.expect("ROOM_PEER_JOINED bob");
+    redis.kill();
+    // The lease runs out: what is shared ends, and what is local does not.
+    far.expect_close(1000, "");
+    alice.expect("ROOM_PEER_LEFT bob");
+    caller.send("still here");
+    callee.expect("still here");
+    assert_eq!(readiness(&one), 503);
+    assert_eq!(http::get(&one, "/livez", &[]).status, 200);
+    Socket::connect(&one).tap(|it| it.send("HELLO new")).expect_close(1013, "not available, try again later");
+    let _lonely = Socket::register(&two, "lonely");
+    redis.restart();
+    alice.expect("ROOM_PEER_JOINED bob");
+    wait_until("both to be ready", DEADLINE, || {
+        (readiness(&one) == 200 && readiness(&two) == 200).then_some(())
+    });
+    // What was registered meanwhile is known, and nothing is there twice.
+    let mut caller = Socket::register(&one, "new");
+    wait_until("the one that came meanwhile", DEADLINE, || {
+        caller.send("SESSION lonely");
+        (caller.receive_text() == "SESSION_OK").then_some(())
+    });
+    for uid in ["lonely", "alice", "bob", "local-caller"] {
+        Socket::connect(&one)
+            .tap(|it| it.send(&format!("HELLO {uid}")))
+            .expect_close(1002, "invalid peer uid");
+    }
+}
+
+#[test]
+fn an_emptied_redis_is_filled_again() {
+    let redis = Redis::start(&[]);
+    let (one, two) = (redis.node("one", &[]), redis.node("two", &[]));
+    let (mut alice, _) = join(&one, "alice", "r");
+    let (_bob, _) = join(&two, "bob", "r");
+    let _idle = Socket::register(&two, "idle");
+    alice.expect("ROOM_PEER_JOINED bob");
+    redis.run(&["FLUSHALL"]);
+    alice.expect("ROOM_PEER_LEFT bob");
+    alice.expect("ROOM_PEER_JOINED bob");
+    wait_until("the others to be registered again", DEADLINE, || {
+        (redis.run(&["HGET", "callbin:peer:idle", "n"]).starts_with("two/")).then_some(())
+    });
+    alice.expect_nothing("ROOM_PEER_LIST", "ROOM_PEER_LIST bob");
+}
+
+#[test]
+fn a_node_that_is_cut_off_ends_what_it_shared_and_comes_back() {
+    let redis = Redis::start(&[]);
+    let cable = Middlebox::start(redis.address());
+    let one = redis.node("one", &[]);
+    let url = cable.url().replacen("http", "redis", 1);
+    let two = Redis::node_at(&url, "two", &[]);
+    let (mut caller, mut callee) = session(&one, &two, "a");
+    let (mut local, mut partner) = session(&two, &two, "b");
+    cable.freeze();
+    caller.expect_close(1000, "");
+    callee.expect_close(1000, "");
+    local.send("hello");
+    partner.expect("hello");
+    // New connections get through: the old ones stay silent.
+    wait_until("the node to be back", DEADLINE, || (readiness(&two) == 200).then_some(()));
+    session(&one, &two, "c");
+    let mut third = Socket::register(&one, "third");
+    third.send("SESSION b-caller");
+    third.expect("ERROR peer 'b-caller' busy");
+}
+
+#[test]
+fn what_does_not_belong_together_stays_apart_and_garbage_does_no_harm() {
+    let redis = Redis::start(&[]);
+    let keys = [Keys::new(Algorithm::Hs256), Keys::new(Algorithm::Hs256)];
+    let [mine, other] = keys.each_ref().map(Keys::public);
+    let one = redis.node("one", &["--cluster-secret-file", &mine]);
+    let two = redis.node("two", &["--cluster-secret-file", &other]);
+    two.wait_for_log("the other nodes have another --cluster-secret-file");
+    assert_eq!((readiness(&one), readiness(&two)), (200, 503));
+    let twin = redis.node("one", &["--cluster-secret-file", &mine]);
+    twin.wait_for_log("another node has this --node-name");
+    assert_eq!((readiness(&one), readiness(&twin)), (200, 503));
+    // A user that may do what docs/redis.md says, and nothing else.
+    let page = include_str!("../../docs/redis.md");
+    let rule = page.lines().find_map(|line| line.strip_prefix("ACL SETUSER callbin ")).expect("the rule");
+    let words: Vec<&str> = ["ACL", "SETUSER", "callbin"].into_iter().chain(rule.split(' ')).collect();
+    assert_eq!(redis.run(&words), "OK");
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let file = folder.path().join("password");
+    std::fs::write(&file, "password\n").expect("the folder is ours");
+    let url = redis.url().replacen("redis://", "redis://callbin@", 1);
+    let flags = ["--cluster-secret-file", &mine, "--redis-password-file", file.to_str().expect("text")];
+    let limited = Redis::node_at(&url, "limited", &flags);
+    assert_eq!(readiness(&limited), 200, "{}", limited.log());
+    session(&one, &limited, "b");
+    std::fs::write(&file, "wrong\n").expect("the folder is ours");
+    let wrong = Redis::node_at(&url, "wrong", &flags);
+    wrong.wait_for_log("Redis refuses the user or the password");
+    // The other process of this name listens, too.
+    let channels = redis.run(&["PUBSUB", "CHANNELS", "callbin:in:one/*"]);
+    for channel in channels.lines() {
+        for garbage in ["", "hello", "E left r x", "B\u{1}", &"x".repeat(100_000)] {
+            redis.run(&["PUBLISH", channel, garbage]);
+        }
+    }
+    one.wait_for_log("that are not from a node of this cluster");
+    session(&one, &one, "a");
+}
+
+trait Tap: Sized {
+    fn tap(self, act: impl FnOnce(&mut Self)) -> Self;
+}
+
+impl Tap for Socket {
+    fn tap(mut self, act: impl FnOnce(&mut Self)) -> Self {
+        act(&mut self);
+        self
+    }
+}
