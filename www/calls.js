@@ -89,7 +89,7 @@ export class Calls {
     this.#share();
   }
 
-  /** Acts on what has become of a peer. @param {import("./peer.js").Peer} peer */
+  /** Reports a dead peer, and shares the camera anew if the number of peers that get it has changed. @param {import("./peer.js").Peer} peer */
   peerChanged({ uid, state, hungUp, heals }) {
     const failed = state === "failed";
     if (failed || hungUp) this.do({ type: "peer-dead", uid, failed, hungUp, heals });
