@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 /// Starts the test, and waits for its end. Returns the marks and texts of its steps by their ids, and the key of its result.
 #[track_caller]
 fn run(page: &Page) -> (Value, Value) {
-    page.wait_for("the test", "window.callbinTest", DEADLINE);
+    // Its style sheet moves the button.
+    let shown = "window.callbinTest && document.querySelector('link[href$=\"check.css\"]').sheet";
+    page.wait_for("the test", shown, DEADLINE);
+    assert_eq!(page.eval("callbinTest.result()"), Value::Null, "no result before the first step");
     page.click("#check-start");
     page.wait_for("the end of the test", "callbinTest.result().mark !== 'running'", DEADLINE);
     let steps =
