@@ -5,6 +5,7 @@
 import { CALLER, Call } from "./call.js";
 import { isUsable, socketUrl } from "./endpoint.js";
 import { IceServers } from "./ice.js";
+import { Peers } from "./peers.js";
 import { Socket } from "./socket.js";
 import { pause } from "./time.js";
 import { subprotocols } from "./token.js";
@@ -36,9 +37,7 @@ const LISTEN_MS = 2500;
 const LISTEN_QUIET_MS = 6500;
 const LISTEN_STEP_MS = 250;
 
-export class Calls {
-  /** @type {Map<string, import("./peer.js").Peer>} */ peers = new Map();
-  /** How many peers share the camera. */ #shares = 0;
+export class Calls extends Peers {
   #isOver = false;
 
   /**
@@ -46,6 +45,7 @@ export class Calls {
    * @param {CallsEvents} events
    */
   constructor({ id, server, token, iceServers, relay, autoAnswer }, events) {
+    super();
     this.server = server;
     this.token = token;
     this.events = events;
@@ -76,41 +76,11 @@ export class Calls {
     return uid === this.call.peer && uid !== CALLER;
   }
 
-  /** @param {import("./peer.js").Peer} peer */
-  add(peer) {
-    this.peers.set(peer.uid, peer);
-    this.#share();
-  }
-
-  /** @param {string} uid */
-  remove(uid) {
-    this.peers.get(uid)?.close();
-    this.peers.delete(uid);
-    this.#share();
-  }
-
   /** Reports a dead peer, and shares the camera anew if the number of peers that get it has changed. @param {import("./peer.js").Peer} peer */
   peerChanged({ uid, state, hungUp, heals }) {
     const failed = state === "failed";
     if (failed || hungUp) this.do({ type: "peer-dead", uid, failed, hungUp, heals });
-    if (this.#served().length !== this.#shares) this.#share();
-  }
-
-  /** Sends a text to all peers. @param {string} text @returns {number} how many get it */
-  sendChat(text) {
-    return [...this.peers.values()].filter((peer) => peer.sendChat(text)).length;
-  }
-
-  /** Each further peer needs another encoder and a share of the uplink. */
-  #share() {
-    const served = this.#served();
-    this.#shares = served.length;
-    for (const peer of served) void peer.limit(served.length);
-  }
-
-  /** The peers that get media: all but failed ones. */
-  #served() {
-    return [...this.peers.values()].filter(({ state }) => state !== "failed");
+    this.share();
   }
 
   /** The page goes. A partner that can resume the call takes only the end of DTLS for a hangup. */

@@ -4,7 +4,6 @@
 import { Again } from "./again.js";
 import { Awake } from "./awake.js";
 import { CALLER } from "./call.js";
-import { Calls } from "./calls.js";
 import { isUsable } from "./endpoint.js";
 import { hudRows } from "./hud.js";
 import { say } from "./language.js";
@@ -35,8 +34,7 @@ class App {
   speakers = new Speakers();
   awake = new Awake();
   session = new Session((action) => this.#press(action));
-  /** @type {string | null} The peer that this page watches: it is called again when it is gone. */ watched = null;
-  again = new Again();
+  /** @type {string | null} The peer that this page watches, or the stream of its address: it is called again when it is gone. */ watched = null;
   ownLevel = new MicrophoneLevel();
   mutedTalk = new MutedTalk();
   pushToTalk = new PushToTalk();
@@ -44,9 +42,10 @@ class App {
   asking = true;
   /** @type {Record<import("./media.js").Kind, string>} The last notices about the devices. */ deviceNews = { audio: "", video: "" };
 
-  /** @param {Parameters} parameters */
-  constructor(parameters) {
+  /** @param {Parameters} parameters @param {typeof import("./calls.js").Calls | typeof import("./streams.js").Streams} Calls */
+  constructor(parameters, Calls) {
     this.parameters = parameters;
+    this.again = new Again(parameters.stream !== "");
     this.showsStats = parameters.figures;
     this.saver = new Saver(parameters.saves);
     this.calls = new Calls(parameters, {
@@ -60,7 +59,7 @@ class App {
     this.peers = this.calls.peers;
     const quality = readQuality(recall("quality"));
     this.media = new Media(deviceChoice(parameters), () => this.#mediaChanged(), quality);
-    this.outgoing = new Outgoing(this.media, () => this.#mediaChanged());
+    this.outgoing = new Outgoing(this.media, () => this.#mediaChanged(), parameters.stream !== "");
     void this.media.ready.then(() => {
       this.asking = false;
       this.#mediaChanged();
@@ -84,6 +83,7 @@ class App {
     }, { quality, shares: Outgoing.isPossible && !parameters.watches });
     this.operators = new Operators(this.ui.panel, { nameOf: (uid) => this.#nameOf(uid), enlarged: () => uidOf(this.ui.grid.wall.pinned) });
     if (parameters.watches) this.ui.watch();
+    if (parameters.stream) this.ui.stream();
     this.ui.viewing.usesKeys = recall("keys") !== "off";
     this.ui.controls.setOpen("stats", this.showsStats);
     this.ui.lobby.setNameError("");
@@ -102,11 +102,12 @@ class App {
 
   /** With a foreign server nothing starts by itself: else a link alone could send it a camera already allowed. */
   #start() {
-    const { room, peer, join, remoteOfferer, badRoom, foreignHost, server } = this.parameters;
+    const { room, peer, join, stream, remoteOfferer, badRoom, foreignHost, server } = this.parameters;
     if (badRoom) this.#notice("invalid-room", badRoom);
     if (!isUsable(server, location.protocol)) return this.#notice("bad-address", "");
     if (foreignHost) return;
     if (room && join) this.#join(room);
+    else if (stream === "publish" && !join) return; // a link alone shows nobody our camera
     else if (peer) this.#callPeer(peer, remoteOfferer);
     else if (!room) this.do({ type: "register" });
   }
@@ -130,7 +131,7 @@ class App {
   /** @param {string} peer @param {boolean} remoteOfferer */
   #callPeer(peer, remoteOfferer) {
     this.ui.clearNotice();
-    if (this.parameters.watches) this.watched = peer;
+    if (this.parameters.watches || this.parameters.stream) this.watched = peer;
     this.do({ type: "call", peer, remoteOfferer });
   }
 
@@ -159,7 +160,7 @@ class App {
 
   /** @param {import("./call.js").NoticeCode} code @param {string} subject */
   #notice(code, subject) {
-    if (this.watched !== null && ABSENT.includes(code)) return; // the stage says it as long as it is so
+    if (this.watched !== null && this.parameters.watches && ABSENT.includes(code)) return; // the stage says it as long as it is so
     const text = noticeText(code, subject);
     if (code === "uid-taken" || code === "uid-refused") this.ui.lobby.setNameError(text);
     this.ui.showNotice(text, isGood(code), topicOf(code));
@@ -167,9 +168,9 @@ class App {
 
   /** @param {string} uid @param {boolean} offers */
   #addPeer(uid, offers) {
-    const { cameras, watches } = this.parameters;
+    const { cameras, watches, stream } = this.parameters;
     const name = this.#nameOf(uid);
-    const peer = new Peer(uid, { offers, rings: this.calls.rings(uid), cameras, later: watches, media: this.outgoing, ice: this.calls.ice }, {
+    const peer = new Peer(uid, { offers, rings: this.calls.rings(uid), cameras, later: watches && !stream, media: this.outgoing, ice: this.calls.ice }, {
       signal: (signal) => this.do({ type: "send-signal", uid, signal }),
       changed: () => this.#peerChanged(peer),
       chat: (text) => this.ui.addChat({ from: name, text }),
@@ -196,6 +197,7 @@ class App {
   #showTiles(peer) {
     const { uid, views } = peer;
     const { tiles } = this.ui.grid;
+    if (this.parameters.stream === "publish") return; // nothing comes back
     views.list.forEach((view, i) => {
       const key = tileKey(uid, i);
       if (!views.shown.includes(view)) return tiles.has(key) && this.ui.removeTile(key);
@@ -373,6 +375,7 @@ class App {
 
   #aloneText() {
     const { call, peers, watched } = this;
+    if (watched !== null && this.parameters.stream === "publish") return say(this.calls.partner?.state === "connected" ? "stream.on-air" : "stream.starting", { stream: shown(watched) });
     if (watched !== null) return peers.size === 0 && call.state === "ready" ? say("call.absent", { peer: shown(watched) }) : "";
     return call.state === "in-room" && peers.size === 0 ? say("call.alone") : "";
   }
@@ -520,8 +523,11 @@ const inspection = {
   stats: () => Object.fromEntries([...app.peers].map(([uid, peer]) => [uid, peer.stats])),
 };
 
-/** Starts the page: the lobby, or the call of the address. @param {Parameters} parameters */
-export function start(parameters) {
-  app = new App(parameters);
+/**
+ * Starts the page: the lobby, or the call of the address.
+ * @param {Parameters} parameters @param {typeof import("./calls.js").Calls | typeof import("./streams.js").Streams} Calls what carries out the calls
+ */
+export function start(parameters, Calls) {
+  app = new App(parameters, Calls);
   Object.defineProperty(window, "callbin", { value: Object.freeze(inspection) });
 }

@@ -17,8 +17,9 @@ export class Outgoing {
   #beside = true;
   #asking = false;
 
-  /** @param {import("./media.js").Media} media @param {() => void} changed */
-  constructor(media, changed) {
+  /** @param {import("./media.js").Media} media @param {() => void} changed @param {boolean} hasOneVideo whether the peer takes only one video */
+  constructor(media, changed, hasOneVideo = false) {
+    this.hasOneVideo = hasOneVideo;
     this.media = media;
     this.changed = changed;
   }
@@ -96,7 +97,7 @@ export class Outgoing {
     screen.onended = () => this.stop(); // the user has ended it in the browser, or closed the window
     this.screen = screen;
     this.screenStream = new MediaStream([screen]);
-    this.#beside = quality.screenPlace === "beside";
+    this.#beside = quality.screenPlace === "beside" && !this.hasOneVideo;
     if (sound) {
       this.screenStream.addTrack(sound);
       this.#mix = new Mix(sound);

@@ -208,6 +208,12 @@ export class Ui {
     find("lobby-devices", HTMLElement).hidden = true;
   }
 
+  /** The page plays or publishes a stream: it has no name that others could call, and nobody who reads texts. */
+  stream() {
+    this.controls.chat.hidden = true;
+    this.ownId.hidden = true;
+  }
+
   /** @param {boolean} showsStats */
   showMore(showsStats) {
     const { viewing, controls, grid } = this;

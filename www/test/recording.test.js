@@ -124,7 +124,7 @@ test("only a browser that can record offers to record all", () => {
 });
 
 test("a peer that stays away is called more rarely, and at once when it has been there", () => {
-  const again = new Again();
+  const again = new Again(false);
   const pauses = Array.from({ length: 7 }, () => again.pause());
   assert.deepEqual(pauses, [1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]);
   again.succeeded();
