@@ -7,6 +7,7 @@ import { isUsable, socketUrl } from "./endpoint.js";
 import { IceServers } from "./ice.js";
 import { Peers } from "./peers.js";
 import { Socket } from "./socket.js";
+import { pause } from "./time.js";
 import { subprotocols } from "./token.js";
 import { askWhy } from "./why.js";
 
@@ -75,7 +76,7 @@ export class Calls extends Peers {
     return uid === this.call.peer && uid !== CALLER;
   }
 
-  /** Acts on what has become of a peer. @param {import("./peer.js").Peer} peer */
+  /** Reports a dead peer, and shares the camera anew if the number of peers that get it has changed. @param {import("./peer.js").Peer} peer */
   peerChanged({ uid, state, hungUp, heals }) {
     const failed = state === "failed";
     if (failed || hungUp) this.do({ type: "peer-dead", uid, failed, hungUp, heals });
@@ -151,7 +152,6 @@ export class Calls extends Peers {
   /** Finds out whether the partner still sends. @param {string} uid @param {number} step */
   async #listen(uid, step) {
     const received = async () => (await this.peers.get(uid)?.received()) ?? 0;
-    const pause = (/** @type {number} */ ms) => new Promise((done) => setTimeout(done, ms));
     const until = performance.now() + LISTEN_FROM_MS + (this.peers.get(uid)?.receivesMedia ? LISTEN_MS : LISTEN_QUIET_MS);
     await pause(LISTEN_FROM_MS);
     const before = await received();

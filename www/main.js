@@ -18,6 +18,7 @@ import { HIDDEN_MS, Saver } from "./saver.js";
 import { Session } from "./session.js";
 import { MutedTalk, PushToTalk } from "./talk.js";
 import { deviceText, isGood, lamp, noticeText, shown, statusText, topicOf } from "./texts.js";
+import { now, within } from "./time.js";
 import { Ui } from "./ui.js";
 
 /** How long an accepted call waits for the camera: the browser may ask the user first. */
@@ -143,8 +144,7 @@ class App {
     const { ring } = this.call;
     this.ui.clearNotice();
     this.do({ type: "accepting", ring });
-    const turn = camera === null ? null : this.media.turnCamera(camera);
-    await Promise.race([turn, new Promise((done) => setTimeout(done, CAMERA_MS))]);
+    if (camera !== null) await within(this.media.turnCamera(camera), CAMERA_MS);
     this.do({ type: "accept", ring });
   }
 
@@ -208,7 +208,12 @@ class App {
       tile.setState(peer, this.call.isAlone);
       if (tile.setStream(view.stream)) this.ui.viewing.changed(tile);
     });
-    for (let i = views.list.length; tiles.has(tileKey(uid, i)); i += 1) this.ui.removeTile(tileKey(uid, i));
+    this.#removeTiles(uid, views.list.length);
+  }
+
+  /** Removes the tiles of a peer from this one on. @param {string} uid @param {number} from */
+  #removeTiles(uid, from) {
+    for (let i = from; this.ui.grid.tiles.has(tileKey(uid, i)); i += 1) this.ui.removeTile(tileKey(uid, i));
   }
 
   /** The watched peer is there, or the call with it has failed: then it is called again. @param {Peer} peer */
@@ -234,7 +239,7 @@ class App {
     if (this.call.room) this.ui.announce(say("call.left", { name: this.#nameOf(uid) }));
     this.calls.remove(uid);
     this.speakers.remove(uid);
-    for (let i = 0; this.ui.grid.tiles.has(tileKey(uid, i)); i += 1) this.ui.removeTile(tileKey(uid, i));
+    this.#removeTiles(uid, 0);
   }
 
   /** @param {number} now */
@@ -398,10 +403,10 @@ class App {
 
   #updatePictures() {
     for (const peer of this.peers.values()) peer.lookAtPictures();
-    const now = performance.timeOrigin + performance.now();
+    const at = now();
     this.#eachTile((tile, peer, i) => {
       const { picture } = peer.views.list[i];
-      tile.setPicture(picture.state, picture.staleFor(now));
+      tile.setPicture(picture.state, picture.staleFor(at));
     });
   }
 

@@ -5,6 +5,7 @@ import { MAX_WAITING, Negotiation } from "./negotiation.js";
 import { preferred } from "./quality.js";
 import { keyOf } from "./resume.js";
 import { readStats, received } from "./stats.js";
+import { now, within } from "./time.js";
 import { Trail } from "./trail.js";
 import { Views } from "./views.js";
 
@@ -108,8 +109,7 @@ export class Peer {
    * comes later needs a renegotiation, which not every peer supports.
    */
   async #begin() {
-    const late = new Promise((done) => setTimeout(done, DEVICES_DEADLINE_MS));
-    await Promise.race([Promise.all([this.media.ready, this.ice.ready]), late]);
+    await within(Promise.all([this.media.ready, this.ice.ready]), DEVICES_DEADLINE_MS);
     if (this.state === "closed") return;
     this.#startDeadline();
     const early = this.#early ?? [];
@@ -650,11 +650,6 @@ function turned({ direction, currentDirection }, receives, isPaused) {
   if (receives) return isPaused ? (sends ? "sendrecv" : "recvonly") : direction;
   const comes = currentDirection === "sendrecv" || currentDirection === "recvonly";
   return comes ? (sends ? "sendonly" : "inactive") : direction;
-}
-
-/** Milliseconds since 1970, by the clock of the statistics. */
-function now() {
-  return performance.timeOrigin + performance.now();
 }
 
 /**

@@ -112,22 +112,27 @@ class Check {
     }
   }
 
+  /** The result so far; null before the first step. */
+  get result() {
+    return this.steps.length > 0 ? judge.summary(this.steps) : null;
+  }
+
   #lines() {
     return this.steps.map(({ id, title, verdict }) => ({ id, mark: verdict.mark, title: say(title.key, title.values), text: say(verdict.key, verdict.values) }));
   }
 
-  #result() {
-    const { mark, key } = judge.summary(this.steps);
-    return { id: "result", mark, title: "", text: say(key) };
+  /** @returns {import("../ui/check.js").Line[]} one, or none */
+  #resultLine() {
+    return this.result ? [{ id: "result", mark: this.result.mark, title: "", text: say(this.result.key) }] : [];
   }
 
   #show() {
-    this.view.show(this.#lines(), this.steps.length > 0 ? this.#result() : null);
+    this.view.show(this.#lines(), this.#resultLine()[0] ?? null);
   }
 
   #report() {
     const about = { page: location.href, server: this.parameters.server, browser: navigator.userAgent, time: new Date().toISOString() };
-    return report([this.#result(), ...this.#lines()], about);
+    return report([...this.#resultLine(), ...this.#lines()], about);
   }
 }
 
@@ -136,7 +141,7 @@ export function start(parameters) {
   const check = new Check(parameters);
   // The page came here from its lobby without loading another document.
   addEventListener("popstate", () => location.reload());
-  /** Read-only, for scripts and tests: the steps so far, and their result. */
-  const inspection = { steps: () => check.steps.map(({ id, verdict: { mark, key } }) => ({ id, mark, key })), result: () => judge.summary(check.steps) };
+  /** Read-only, for scripts and tests: the steps so far, and their result as in Check. */
+  const inspection = { steps: () => check.steps.map(({ id, verdict: { mark, key } }) => ({ id, mark, key })), result: () => check.result };
   Object.defineProperty(window, "callbinTest", { value: Object.freeze(inspection) });
 }

@@ -5,6 +5,7 @@
 import { socketUrl } from "../endpoint.js";
 import { errorCode } from "../media.js";
 import { format, parseServerMessage } from "../protocol.js";
+import { pause, within } from "../time.js";
 import { subprotocols } from "../token.js";
 
 const DEVICE_MS = 20_000;
@@ -19,11 +20,6 @@ const BANDWIDTH_MS = 2000;
 const BANDWIDTH_BYTES = 8 << 20;
 const CHUNK = new Uint8Array(16 << 10);
 const MAX_BUFFERED = 1 << 20;
-
-/** @template T @param {Promise<T>} promise @param {number} ms @returns {Promise<T | null>} null after the time */
-function within(promise, ms) {
-  return Promise.race([promise, new Promise((done) => setTimeout(() => done(null), ms))]);
-}
 
 /** @param {import("../media.js").Kind} kind */
 export async function probeDevice(kind) {
@@ -84,11 +80,6 @@ async function listen(stream) {
   } finally {
     void context.close();
   }
-}
-
-/** @param {number} ms */
-function pause(ms) {
-  return new Promise((done) => setTimeout(done, ms));
 }
 
 /**

@@ -11,6 +11,7 @@ import { Outgoing } from "../outgoing.js";
 import { readParameters } from "../parameters.js";
 import { Peer } from "../peer.js";
 import { noticeText, shown, statusText } from "../texts.js";
+import { now } from "../time.js";
 import { element, setText } from "../ui/dom.js";
 import { EmbeddedTile } from "./tile.js";
 
@@ -224,11 +225,11 @@ export class CallbinElement extends HTMLElement {
   }
 
   #look() {
-    const now = performance.timeOrigin + performance.now();
+    const at = now();
     for (const [uid, tiles] of this.tiles) {
       const peer = this.calls?.peers.get(uid);
       peer?.lookAtPictures();
-      peer?.views.shown.forEach(({ picture }, i) => tiles[i]?.setPicture(picture.state, picture.staleFor(now)));
+      peer?.views.shown.forEach(({ picture }, i) => tiles[i]?.setPicture(picture.state, picture.staleFor(at)));
     }
   }
 

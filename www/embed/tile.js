@@ -3,7 +3,7 @@
 
 import { say } from "../language.js";
 import { peerText, shownState, staleText } from "../texts.js";
-import { element, setText } from "../ui/dom.js";
+import { element, playable, setText } from "../ui/dom.js";
 
 export class EmbeddedTile {
   /** @param {string} name @param {{self?: boolean}} how */
@@ -18,7 +18,7 @@ export class EmbeddedTile {
 
   /** @param {MediaStream} stream */
   setStream(stream) {
-    const shown = stream.getTracks().length > 0 ? stream : null;
+    const shown = playable(stream);
     if (this.video.srcObject !== shown) this.video.srcObject = shown;
     // Without a click on the page browsers play no sound: a picture without sound is better than none.
     if (shown) void this.video.play().catch((error) => error?.name === "NotAllowedError" && this.#playMuted());
