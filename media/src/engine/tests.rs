@@ -299,6 +299,23 @@ fn two_viewers_get_what_is_published() {
 }
 
 #[test]
+fn the_packets_of_a_frame_leave_together() {
+    let mut world = World::watched();
+    world.run_for(Duration::from_millis(500));
+    for _ in 0..3 {
+        let (now, before) = (world.now, world.clients["one"].received.len());
+        let payload = [FRAME, &[0; 1000]].concat();
+        (0..20).for_each(|_| world.at("studio").send(Kind::Video, 90_000, false, &payload, now));
+        world.run_for(Duration::from_millis(200));
+        let times: Vec<Instant> = world.clients["one"].received[before..].iter().map(|it| it.at).collect();
+        assert_eq!(times.len(), 20);
+        // Those beyond a burst of the library's pacing, which is 40 ms of the estimate, leave later.
+        let gaps: Vec<u128> = times.iter().map(|at| (*at - times[0]).as_micros()).collect();
+        assert!(times[11] == times[0], "{gaps:?}");
+    }
+}
+
+#[test]
 fn a_late_viewer_has_its_picture_at_once_and_costs_the_publisher_no_key_frame() {
     let mut world = World::new();
     world.publish("studio", "a", &[Kind::Video]);

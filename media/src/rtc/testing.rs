@@ -18,6 +18,7 @@ use crate::core::packet::Kind;
 /// A received packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Received {
+    pub(crate) at: Instant,
     pub(crate) seq: u64,
     pub(crate) time: u32,
     pub(crate) marker: bool,
@@ -165,9 +166,13 @@ impl TestClient {
 
     /// The datagrams to send.
     pub(crate) fn poll(&mut self, now: Instant) -> Vec<Vec<u8>> {
-        let mut datagrams = Vec::new();
+        let (mut datagrams, mut turns) = (Vec::new(), 0);
         loop {
             match self.rtc.poll_output().unwrap() {
+                Output::Timeout(at) if at <= now && turns < 1000 => {
+                    turns += 1;
+                    self.handle_timeout(now);
+                }
                 Output::Timeout(at) => {
                     self.wake = at.max(now + Duration::from_millis(1));
                     return datagrams;
@@ -182,6 +187,7 @@ impl TestClient {
                 Output::Event(Event::Closed) => self.is_closed = true,
                 Output::Event(Event::KeyframeRequest(_)) => self.key_frame_requests += 1,
                 Output::Event(Event::RtpPacket(packet)) => self.received.push(Received {
+                    at: now,
                     seq: *packet.seq_no,
                     time: packet.header.timestamp,
                     marker: packet.header.marker,
