@@ -107,6 +107,8 @@ impl Settled {
 pub struct Status {
     /// Whether this node takes part.
     pub is_inside: bool,
+    /// Whether Redis has no memory for anything new.
+    pub is_full: bool,
     /// Nodes that take part.
     pub nodes: usize,
     /// Links to other nodes.
@@ -157,9 +159,13 @@ impl Cluster {
         *lock(&self.status)
     }
 
-    /// Whether registrations are accepted: this node takes part, or goes on alone.
-    pub fn is_ready(&self) -> bool {
-        self.status().is_inside
+    /// What keeps it from taking part, for `/readyz`.
+    pub fn trouble(&self) -> Option<&'static str> {
+        match self.status() {
+            Status { is_inside: false, .. } => Some("without Redis"),
+            Status { is_full: true, .. } => Some("Redis has no memory left"),
+            _ => None,
+        }
     }
 
     /// Hands the driver an input. The number of inputs is bounded by what connections can have: each one waits for one

@@ -31,6 +31,36 @@ fn readiness(server: &Server) -> u16 {
     http::get(server, "/readyz", &[]).status
 }
 
+fn wait_for_readiness(server: &Server, text: &str) {
+    wait_until(&format!("the node to say: {text}"), DEADLINE, || {
+        (http::get(server, "/readyz", &[]).body.trim() == text).then_some(())
+    });
+}
+
+/// Nobody else can register these.
+fn expect_taken(server: &Server, uids: &[&str]) {
+    for uid in uids {
+        Socket::connect(server)
+            .tap(|it| it.send(&format!("HELLO {uid}")))
+            .expect_close(1002, "invalid peer uid");
+    }
+}
+
+fn refuses_registrations(server: &Server) {
+    Socket::connect(server)
+        .tap(|it| it.send("HELLO new"))
+        .expect_close(1013, "not available, try again later");
+}
+
+/// Waits until a peer of this uid, which is not at this node, can be called.
+fn wait_for_peer(server: &Server, caller: &str, uid: &str) {
+    let mut caller = Socket::register(server, caller);
+    wait_until("the peer to be found", DEADLINE, || {
+        caller.send(&format!("SESSION {uid}"));
+        (caller.receive_text() == "SESSION_OK").then_some(())
+    });
+}
+
 /// Connects with a token of this subject.
 fn connect_as(server: &Server, keys: &Keys, subject: &str) -> Socket {
     let token = keys.token(json!({ "sub": subject, "exp": now() + 600 }));
@@ -169,7 +199,7 @@ fn without_redis_what_is_local_goes_on_and_then_all_is_as_before() {
     callee.expect("still here");
     assert_eq!(readiness(&one), 503);
     assert_eq!(http::get(&one, "/livez", &[]).status, 200);
-    Socket::connect(&one).tap(|it| it.send("HELLO new")).expect_close(1013, "not available, try again later");
+    refuses_registrations(&one);
     let _lonely = Socket::register(&two, "lonely");
     redis.restart();
     alice.expect("ROOM_PEER_JOINED bob");
@@ -177,16 +207,116 @@ fn without_redis_what_is_local_goes_on_and_then_all_is_as_before() {
         (readiness(&one) == 200 && readiness(&two) == 200).then_some(())
     });
     // What was registered meanwhile is known, and nothing is there twice.
-    let mut caller = Socket::register(&one, "new");
-    wait_until("the one that came meanwhile", DEADLINE, || {
-        caller.send("SESSION lonely");
-        (caller.receive_text() == "SESSION_OK").then_some(())
-    });
-    for uid in ["lonely", "alice", "bob", "local-caller"] {
-        Socket::connect(&one)
-            .tap(|it| it.send(&format!("HELLO {uid}")))
-            .expect_close(1002, "invalid peer uid");
-    }
+    wait_for_peer(&one, "new", "lonely");
+    expect_taken(&one, &["lonely", "alice", "bob", "local-caller"]);
+}
+
+#[test]
+fn a_full_redis_refuses_what_is_new_and_ends_nothing() {
+    let redis = Redis::start(&[]);
+    let (one, two) = (redis.node("one", &[]), redis.node("two", &["--without-redis", "local"]));
+    let (mut caller, mut callee) = session(&one, &two, "a");
+    let (mut alice, _) = join(&one, "alice", "r");
+    let (bob, _) = join(&two, "bob", "r");
+    alice.expect("ROOM_PEER_JOINED bob");
+    let mut idle = Socket::register(&one, "idle");
+    redis.run(&["CONFIG", "SET", "maxmemory", "1"]);
+    wait_for_readiness(&one, "Redis has no memory left");
+    refuses_registrations(&one);
+    idle.send("ROOM r");
+    idle.expect("ERROR not available");
+    let (mut lonely, _) = join(&two, "lonely", "s");
+    // For longer than a lease, which has 24 of these commands.
+    let extended = || {
+        let text = redis.run(&["INFO", "commandstats"]);
+        let line = text.lines().find_map(|line| line.strip_prefix("cmdstat_pexpire:calls="));
+        line.and_then(|line| line.split(',').next()?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let before = extended();
+    wait_until("a lease to pass", DEADLINE, || (extended() > before + 30).then_some(()));
+    caller.send("hello");
+    callee.expect("hello");
+    bob.close();
+    alice.expect("ROOM_PEER_LEFT bob");
+    redis.run(&["CONFIG", "SET", "maxmemory", "0"]);
+    wait_for_readiness(&one, "OK");
+    wait_for_readiness(&two, "OK");
+    idle.send("ROOM r");
+    idle.expect("ROOM_OK alice");
+    alice.expect("ROOM_PEER_JOINED idle");
+    let (_late, members) = join(&one, "late", "s");
+    assert_eq!(members, "ROOM_OK lonely");
+    lonely.expect("ROOM_PEER_JOINED late");
+    expect_taken(&one, &["lonely", "alice", "idle", "a-caller", "a-callee"]);
+}
+
+#[test]
+fn a_redis_that_becomes_a_replica_is_none() {
+    let (redis, primary) = (Redis::start(&[]), Redis::start(&[]));
+    let (one, two) = (redis.node("one", &[]), redis.node("two", &[]));
+    let (mut caller, mut callee) = session(&one, &one, "local");
+    let (mut far, _other) = session(&one, &two, "far");
+    let (mut alice, _) = join(&one, "alice", "r");
+    let (_bob, _) = join(&two, "bob", "r");
+    alice.expect("ROOM_PEER_JOINED bob");
+    redis.run(&["REPLICAOF", "127.0.0.1", &primary.address().port().to_string()]);
+    far.expect_close(1000, "");
+    alice.expect("ROOM_PEER_LEFT bob");
+    one.wait_for_log("this Redis is a read-only replica");
+    wait_for_readiness(&one, "without Redis");
+    refuses_registrations(&one);
+    caller.send("still here");
+    callee.expect("still here");
+    redis.run(&["REPLICAOF", "NO", "ONE"]);
+    alice.expect("ROOM_PEER_JOINED bob");
+    wait_for_readiness(&one, "OK");
+    wait_for_readiness(&two, "OK");
+    expect_taken(&one, &["bob", "alice", "local-caller"]);
+    session(&one, &two, "again");
+}
+
+#[test]
+fn a_slow_redis_delays_and_ends_nothing() {
+    let redis = Redis::start(&[]);
+    let cable = Middlebox::start(redis.address());
+    let lease = ["--node-lease", "8"];
+    let one = redis.node("one", &lease);
+    let two = Redis::node_at(&cable.url().replacen("http", "redis", 1), "two", &lease);
+    let (mut caller, mut callee) = session(&two, &one, "a");
+    let (mut alice, _) = join(&one, "alice", "r");
+    cable.delay(Duration::from_secs(1));
+    (0..20).for_each(|number| caller.send(&number.to_string()));
+    (0..20).for_each(|number| callee.expect(&number.to_string()));
+    let (mut bob, members) = join(&two, "bob", "r");
+    assert_eq!(members, "ROOM_OK alice");
+    alice.expect("ROOM_PEER_JOINED bob");
+    bob.send("ROOM_PEER_MSG alice hello");
+    alice.expect("ROOM_PEER_MSG bob hello");
+    assert_eq!((readiness(&one), readiness(&two)), (200, 200));
+}
+
+#[test]
+fn a_redis_that_stands_still_is_none_until_it_goes_on() {
+    let mut redis = Redis::start(&[]);
+    let (one, two) = (redis.node("one", &[]), redis.node("two", &[]));
+    let (mut caller, mut callee) = session(&one, &one, "local");
+    let (mut far, _other) = session(&one, &two, "far");
+    let (mut alice, _) = join(&one, "alice", "r");
+    let (_bob, _) = join(&two, "bob", "r");
+    alice.expect("ROOM_PEER_JOINED bob");
+    redis.process().signal("STOP");
+    far.expect_close(1000, "");
+    alice.expect("ROOM_PEER_LEFT bob");
+    refuses_registrations(&one);
+    caller.send("still here");
+    callee.expect("still here");
+    redis.process().signal("CONT");
+    alice.expect("ROOM_PEER_JOINED bob");
+    wait_for_readiness(&one, "OK");
+    wait_for_readiness(&two, "OK");
+    // What it was sent before is carried out now, and changes nothing.
+    expect_taken(&two, &["bob", "alice", "local-caller"]);
+    session(&one, &two, "again");
 }
 
 #[test]
@@ -264,7 +394,10 @@ fn what_does_not_belong_together_stays_apart_and_garbage_does_no_harm() {
         }
     }
     one.wait_for_log("that are not from a node of this cluster");
-    session(&one, &one, "a");
+    // A key of another program.
+    redis.run(&["SET", "callbin:peer:new", "something else"]);
+    refuses_registrations(&one);
+    session(&limited, &one, "a");
 }
 
 trait Tap: Sized {

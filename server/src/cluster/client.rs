@@ -331,10 +331,25 @@ impl Session {
 }
 
 fn reply(value: Value) -> Result<Reply, Failure> {
-    let value = value.extract_error()?;
+    let value = match value.extract_error() {
+        Ok(value) => value,
+        Err(error) => return refused(error),
+    };
     if let Value::Int(receivers) = value {
         return Ok(Reply::Receivers(receivers.unsigned_abs()));
     }
     let words: Vec<String> = redis::from_redis_value(value).map_err(|error| Failure(error.to_string()))?;
     wire::reply(&words).ok_or_else(|| Failure("Redis has another version of callbin's script".into()))
+}
+
+/// An error that concerns one command is an answer. All others are the end of the connection.
+fn refused(error: RedisError) -> Result<Reply, Failure> {
+    let text = error.to_string();
+    // Redis 6 has the script's error in one of its own.
+    let is = |code: &str| error.code() == Some(code) || text.contains(&format!("-{code} "));
+    if is("OOM") {
+        return Ok(Reply::NoMemory);
+    }
+    let is_of_command = matches!(error.code(), Some("ERR" | "WRONGTYPE"));
+    if is_of_command && !is("READONLY") { Ok(Reply::Failed(text.into())) } else { Err(error.into()) }
 }

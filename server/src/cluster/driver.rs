@@ -285,6 +285,7 @@ impl Driver {
         let (nodes, links, lost_links) = self.node.counts();
         self.cluster.set_status(Status {
             is_inside: self.node.is_inside(self.now()),
+            is_full: self.node.is_full(),
             nodes,
             links,
             queued: self.node.queued(),
@@ -360,6 +361,10 @@ impl Driver {
                 info!(node = %self.node.id().name, "takes part in the cluster");
                 (self.failure, self.pause) = (None, SHORTEST_PAUSE);
             }
+            Output::Full(true) => {
+                warn!("Redis has no memory left: what is new is refused, what is there goes on");
+            }
+            Output::Full(false) => info!("Redis has memory again"),
             Output::Trouble(reply) => self.trouble(&reply),
         }
     }
@@ -368,10 +373,14 @@ impl Driver {
         let reason = match reply {
             Reply::NameTaken => "another node has this --node-name",
             Reply::WrongSecret => "the other nodes have another --cluster-secret-file",
+            Reply::Failed(text) => text,
             _ => "Redis has another version of callbin's script",
         };
         if self.failure.as_deref() != Some(reason) {
-            warn!(node = %self.node.id().name, reason, "cannot take part in the cluster");
+            match self.node.is_inside(self.now()) {
+                true => warn!(reason, "Redis cannot carry out a command"),
+                false => warn!(node = %self.node.id().name, reason, "cannot take part in the cluster"),
+            }
             self.failure = Some(reason.into());
         }
     }

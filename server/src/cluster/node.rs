@@ -169,6 +169,8 @@ pub enum Output {
     Reconnect,
     /// The node takes part.
     Entered,
+    /// Whether the store has no memory for anything new.
+    Full(bool),
     /// The store does not let this node enter: its name is taken or its secret differs.
     Trouble(Reply),
 }
@@ -227,6 +229,8 @@ pub struct Node {
     /// When the members elsewhere are compared once more.
     sweep: Option<Time>,
     is_quitting: bool,
+    /// The store has no memory for anything new. When it has, what this node has is compared.
+    is_full: bool,
     held: BTreeMap<PeerId, Held>,
     waiting: BTreeMap<Ticket, Waiting>,
     /// Wishes that wait for a time.
@@ -260,6 +264,7 @@ impl Node {
             claim: Time::ZERO,
             sweep: None,
             is_quitting: false,
+            is_full: false,
             held: BTreeMap::new(),
             waiting: BTreeMap::new(),
             later: Vec::new(),
@@ -288,6 +293,11 @@ impl Node {
     /// Whether it takes part.
     pub fn is_inside(&self, now: Time) -> bool {
         self.phase == Phase::Inside && self.valid.is_some_and(|until| now < until)
+    }
+
+    /// Whether the store has no memory for anything new.
+    pub fn is_full(&self) -> bool {
+        self.is_full
     }
 
     /// Bytes that wait for other nodes.
@@ -353,7 +363,13 @@ impl Node {
             return;
         }
         match command {
+            _ if reply == Reply::NoMemory => self.refused_for_memory(now, &command, ticket, out),
             Command::Enter { .. } => self.entered(now, reply, out),
+            _ if matches!(reply, Reply::Failed(_)) => {
+                self.renewed.take_if(|_| command == Command::Renew);
+                self.deny(ticket, Denial::Unavailable, out);
+                out.push(Output::Trouble(reply));
+            }
             Command::Renew => self.on_renewed(now, reply, out),
             Command::Bury(dead) if reply == Reply::More => {
                 self.command(Command::Bury(dead), None);
@@ -368,6 +384,8 @@ impl Node {
                 }
             }
             Command::Join { .. } if reply == Reply::Full => self.deny(ticket, Denial::Full, out),
+            // The store had no memory for the uid.
+            Command::Join { .. } if reply == Reply::Nowhere && self.is_full => self.settle(ticket, out),
             // The uid was just taken over.
             Command::Join { .. } if reply == Reply::Nowhere => self.deny(ticket, Denial::Unavailable, out),
             Command::Publish { to, .. } if reply == Reply::Receivers(0) => self.links.missed(&to),
@@ -637,30 +655,55 @@ impl Node {
 
     /// Decides about the waiting wishes without the store.
     fn settle_without_store(&mut self, out: &mut Vec<Output>) {
-        let mut tickets: Vec<Ticket> = self.waiting.keys().copied().collect();
-        tickets.sort();
-        for ticket in tickets {
-            let Some(Waiting { wish, .. }) = self.waiting.remove(&ticket) else { continue };
-            if !self.is_local_without {
-                out.push(Output::Deny(ticket, Denial::Unavailable));
-                continue;
+        let tickets: Vec<Ticket> = self.waiting.keys().copied().collect();
+        tickets.into_iter().for_each(|ticket| self.settle(Some(ticket), out));
+    }
+
+    /// Decides about one of them.
+    fn settle(&mut self, ticket: Option<Ticket>, out: &mut Vec<Output>) {
+        let Some(ticket) = ticket else { return };
+        let Some(Waiting { wish, .. }) = self.waiting.remove(&ticket) else { return };
+        if !self.is_local_without {
+            return out.push(Output::Deny(ticket, Denial::Unavailable));
+        }
+        match wish {
+            Wish::Register { uid, conn, identity } => {
+                // Another one here has it: the hub decides.
+                self.held.entry(uid).or_insert(Held { conn, identity, room: None });
             }
-            match wish {
-                Wish::Register { uid, conn, identity } => {
-                    // Another one here has it: the hub decides.
-                    self.held.entry(uid).or_insert(Held { conn, identity, room: None });
-                }
-                Wish::Meet { ask, conn, identity } => {
-                    self.held.entry(ask.to).or_insert(Held { conn, identity, room: None });
-                }
-                Wish::Join { room, own, .. } => {
-                    if let Some(held) = self.held.get_mut(&own.uid) {
-                        held.room = Some((room, own.dialect));
-                    }
-                }
-                Wish::Call(_) | Wish::Find(_) => {}
+            Wish::Meet { ask, conn, identity } => {
+                self.held.entry(ask.to).or_insert(Held { conn, identity, room: None });
             }
-            out.push(Output::CarryOut(ticket));
+            Wish::Join { room, own, .. } => {
+                if let Some(held) = self.held.get_mut(&own.uid) {
+                    held.room = Some((room, own.dialect));
+                }
+            }
+            Wish::Call(_) | Wish::Find(_) => {}
+        }
+        out.push(Output::CarryOut(ticket));
+    }
+
+    /// The store has no memory for what a command adds. What is there already goes on.
+    fn refused_for_memory(
+        &mut self,
+        now: Time,
+        command: &Command,
+        ticket: Option<Ticket>,
+        out: &mut Vec<Output>,
+    ) {
+        self.set_full(true, out);
+        if matches!(command, Command::Enter { .. }) {
+            self.renewed = None;
+            self.phase = Phase::Outside(now + self.interval());
+        }
+        self.settle(ticket, out);
+    }
+
+    fn set_full(&mut self, is_full: bool, out: &mut Vec<Output>) {
+        if self.is_full != is_full {
+            self.is_full = is_full;
+            out.push(Output::Full(is_full));
         }
     }
 
@@ -684,7 +727,13 @@ impl Node {
         if reply == Reply::Fresh && (self.before.is_some() || !self.held.is_empty()) {
             self.claim = now + self.lease / 2;
         }
-        // What happened meanwhile was missed.
+        self.set_full(false, out);
+        self.compare(now);
+        out.push(Output::Entered);
+    }
+
+    /// What happened meanwhile was missed, and the store may not have what this node has.
+    fn compare(&mut self, now: Time) {
         self.sync(false);
         self.join_again();
         for (uid, Held { conn, identity, .. }) in &self.held {
@@ -692,7 +741,6 @@ impl Node {
             self.queue.push_front((Command::Claim { uid, conn, identity, again: true }, None));
         }
         self.sweep = Some(now + self.lease);
-        out.push(Output::Entered);
     }
 
     /// The command may have been answered, and the event that tells its result be lost.
@@ -728,9 +776,13 @@ impl Node {
 
     fn on_renewed(&mut self, now: Time, reply: Reply, out: &mut Vec<Output>) {
         let sent = self.renewed.take();
-        let Reply::Nodes { alive, dead } = reply else { return };
+        let Reply::Nodes { alive, dead, is_full } = reply else { return };
         self.valid = Some(sent.unwrap_or(now) + self.lease);
         self.alive = alive.len();
+        if self.is_full && !is_full {
+            self.compare(now);
+        }
+        self.set_full(is_full, out);
         // Others may have buried them while we were not connected.
         let known: BTreeSet<&NodeId> = alive.iter().chain(&dead).collect();
         let missing: BTreeSet<NodeId> =

@@ -10,6 +10,9 @@
 -- callbin:roomnodes:ROOM  hash    node -> members there; " last": the last number; " bytes": of the names
 -- callbin:graves          set     dead nodes whose uids are not all removed
 -- callbin:check           string  the digest
+--
+-- A full Redis refuses a command that adds something if it is the script's first write, and none after that. So each
+-- command that adds something begins with such a write: it has all of its effects or none.
 local command, me, lease, digest = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local name, life = string.match(me, '^(.*)/(%x+)$')
 local P = 'callbin:'
@@ -55,10 +58,10 @@ local function leave(room, uid)
 end
 
 local function add(room, uid, conn, dialect)
+  local number = redis.call('HINCRBY', P .. 'roomnodes:' .. room, ' last', 1)
   for _, node in ipairs(nodes_of(room)) do
     if node ~= me then tell(node, 'joined', room, uid, me, dialect) end
   end
-  local number = redis.call('HINCRBY', P .. 'roomnodes:' .. room, ' last', 1)
   redis.call('HINCRBY', P .. 'roomnodes:' .. room, ' bytes', #uid + 1)
   redis.call('HINCRBY', P .. 'roomnodes:' .. room, me, 1)
   redis.call('HSET', P .. 'room:' .. room, uid, table.concat({number, me, conn, dialect}, ' '))
@@ -95,6 +98,14 @@ local function pronounce_dead(dead)
   for i = 1, #all, 2 do tell(all[i] .. '/' .. all[i + 1], 'died', dead) end
 end
 
+-- Extends what expires. Returns whether Redis has no memory for anything new.
+local function extend()
+  local refused = redis.pcall('SET', P .. 'check', digest, 'PX', lease * 4)
+  redis.call('PEXPIRE', P .. 'lease:' .. name, lease)
+  redis.call('PEXPIRE', P .. 'check', lease * 4)
+  return type(refused) == 'table' and refused.err ~= nil
+end
+
 local commands = {}
 
 function commands.enter(before)
@@ -103,6 +114,10 @@ function commands.enter(before)
   local holder = redis.call('GET', P .. 'lease:' .. name)
   if holder and holder ~= life and (name .. '/' .. holder) ~= before then return {'name'} end
   local known = redis.call('HGET', P .. 'nodes', name)
+  if known == life and holder == life then
+    extend()
+    return {'done'}
+  end
   redis.call('SET', P .. 'check', digest, 'PX', lease * 4)
   redis.call('SET', P .. 'lease:' .. name, life, 'PX', lease)
   if known and known ~= life then pronounce_dead(name .. '/' .. known) end
@@ -112,9 +127,7 @@ end
 
 function commands.renew()
   if not is_alive(me) then return {'fenced'} end
-  redis.call('PEXPIRE', P .. 'lease:' .. name, lease)
-  redis.call('SET', P .. 'check', digest, 'PX', lease * 4)
-  local answer, all = {'nodes'}, redis.call('HGETALL', P .. 'nodes')
+  local answer, all = {extend() and 'nodes-full' or 'nodes'}, redis.call('HGETALL', P .. 'nodes')
   for i = 1, #all, 2 do
     local node = all[i] .. '/' .. all[i + 1]
     answer[#answer + 1] = (is_alive(node) and '+' or '-') .. node
@@ -147,13 +160,16 @@ function commands.claim(uid, conn, identity, again)
         tell(node, 'probe', uid, there)
         return {'taken', node}
       end
-      if node ~= me then tell(node, 'taken', uid, there) end
     end
+  end
+  redis.call('SADD', P .. 'peers:' .. me, uid)
+  if node then
+    if node ~= me and is_alive(node) then tell(node, 'taken', uid, there) end
     forget(uid)
+    redis.call('SADD', P .. 'peers:' .. me, uid)
   end
   redis.call('HSET', P .. 'peer:' .. uid, 'n', me, 'c', conn)
   if identity ~= '' then redis.call('HSET', P .. 'peer:' .. uid, 's', identity) end
-  redis.call('SADD', P .. 'peers:' .. me, uid)
   return {'done'}
 end
 

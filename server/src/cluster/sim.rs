@@ -137,7 +137,8 @@ impl World {
             21 if self.random.one_in(3) => self.kill(at),
             22..=25 if self.hosts[at].is_dead => self.revive(at),
             26 if self.random.one_in(10) => self.store.flush(),
-            27..=33 => self.now += Duration::from_millis(self.random.below(self.slow) as u64),
+            27 => self.store.is_full = self.random.one_in(3),
+            28..=33 => self.now += Duration::from_millis(self.random.below(self.slow) as u64),
             34 if self.random.one_in(30) => self.now += LEASE,
             35..=55 => self.act(at),
             _ => self.progress(at),
@@ -453,6 +454,7 @@ impl World {
             | Output::Close(_)
             | Output::Room(..)
             | Output::Entered
+            | Output::Full(_)
             | Output::Trouble(_) => {}
             Output::Reconnect => host.wants_reconnect = true,
         }
@@ -493,6 +495,7 @@ impl World {
 
     /// No more faults: everything gets there, and leases run out.
     fn settle(&mut self) {
+        self.store.is_full = false;
         for at in 0..NODES {
             self.hosts[at].is_paused = false;
         }

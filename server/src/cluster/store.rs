@@ -150,6 +150,10 @@ pub enum Reply {
     Nowhere,
     /// The room has no place left.
     Full,
+    /// The store has no memory for what the command adds. Nothing has changed.
+    NoMemory,
+    /// The store could not carry it out: what it has under this name is not ours.
+    Failed(Arc<str>),
     /// More is left to bury.
     More,
     /// The lease is extended. The nodes that are there, and those that can be buried.
@@ -158,6 +162,8 @@ pub enum Reply {
         alive: Vec<NodeId>,
         /// Without.
         dead: Vec<NodeId>,
+        /// The store has no memory for anything new.
+        is_full: bool,
     },
     /// How many got what was published.
     Receivers(u64),
@@ -231,6 +237,8 @@ pub mod model {
         pub peers: BTreeMap<PeerId, Entry>,
         rooms: BTreeMap<RoomId, Room>,
         pub graves: BTreeSet<NodeId>,
+        /// There is no memory for anything new.
+        pub is_full: bool,
     }
 
     impl Store {
@@ -317,6 +325,10 @@ pub mod model {
                 return Reply::NameTaken;
             }
             let known = self.nodes.get(&by.name).cloned();
+            let is_there = holder == Some(by.life) && known.as_ref() == Some(by);
+            if self.is_full && !is_there {
+                return Reply::NoMemory;
+            }
             self.leases.insert(by.name.clone(), (by.life, now + lease));
             if let Some(known) = known.clone().filter(|known| known != by) {
                 self.pronounce_dead(&known, out);
@@ -341,7 +353,7 @@ pub mod model {
             let (alive, mut dead): (Vec<_>, Vec<_>) =
                 self.nodes.values().cloned().partition(|node| self.is_alive(node, now));
             dead.extend(self.graves.iter().cloned());
-            Reply::Nodes { alive, dead }
+            Reply::Nodes { alive, dead, is_full: self.is_full }
         }
 
         fn bury(&mut self, dead: &NodeId, now: Duration, out: &mut Vec<(NodeId, Event)>) -> Reply {
@@ -383,9 +395,14 @@ pub mod model {
                         }
                         return Reply::Taken(holder);
                     }
-                    if holder != *by {
-                        out.push((holder, Event::TakenOver(uid.clone(), there)));
-                    }
+                }
+            }
+            if self.is_full {
+                return Reply::NoMemory;
+            }
+            if let Some(Entry { node, conn, .. }) = self.peers.get(&uid).cloned() {
+                if node != *by && self.is_alive(&node, now) {
+                    out.push((node, Event::TakenOver(uid.clone(), conn)));
                 }
                 self.forget(&uid, out);
             }
@@ -415,6 +432,8 @@ pub mod model {
             let (uid, conn) = (own.uid.clone(), own.conn);
             let there = self.peers.get(&uid).and_then(|entry| entry.room.clone());
             if there.as_ref() != Some(&id) {
+                // What it leaves makes room.
+                let fits = !self.is_full || there.is_some();
                 if let Some(other) = there {
                     self.leave(&other, &uid, out);
                 }
@@ -422,6 +441,9 @@ pub mod model {
                 let names: usize = members.into_iter().flatten().map(|(_, it)| name_len(&it.0.uid)).sum();
                 if members.map_or(0, BTreeMap::len) >= most || names + name_len(&uid) > bytes {
                     return Reply::Full;
+                }
+                if !fits {
+                    return Reply::NoMemory;
                 }
                 self.add(by, &id, own, out);
             }
@@ -480,6 +502,9 @@ pub mod model {
             for it in own {
                 let is_out = self.peers.get(&it.uid).is_some_and(|entry| entry.room.is_none());
                 if self.is_at(by, &it.uid, it.conn) && is_out {
+                    if self.is_full {
+                        return Reply::NoMemory;
+                    }
                     self.add(by, &id, it, out);
                 }
             }

@@ -122,7 +122,7 @@ pub fn reply(words: &[String]) -> Option<Reply> {
         "nowhere" => Reply::Nowhere,
         "full" => Reply::Full,
         "more" => Reply::More,
-        "nodes" => {
+        "nodes" | "nodes-full" => {
             let (mut alive, mut dead) = (Vec::new(), Vec::new());
             for word in rest {
                 let (list, node) = match word.split_at_checked(1)? {
@@ -131,7 +131,7 @@ pub fn reply(words: &[String]) -> Option<Reply> {
                 };
                 list.push(NodeId::parse(node)?);
             }
-            Reply::Nodes { alive, dead }
+            Reply::Nodes { alive, dead, is_full: first == "nodes-full" }
         }
         _ => return None,
     })

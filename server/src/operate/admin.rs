@@ -16,11 +16,11 @@ use crate::{
 pub fn probe(app: &App, path: &str) -> Option<Answer> {
     match path {
         "/livez" => Some(text(StatusCode::OK, "OK\n")),
-        "/readyz" if app.is_ready() && !app.is_in_cluster() => {
-            Some(text(StatusCode::SERVICE_UNAVAILABLE, "without Redis\n"))
+        "/readyz" => {
+            let trouble = if app.is_ready() { app.cluster_trouble() } else { Some("draining") };
+            let status = if trouble.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            Some(text(status, &format!("{}\n", trouble.unwrap_or("OK"))))
         }
-        "/readyz" if app.is_ready() => Some(text(StatusCode::OK, "OK\n")),
-        "/readyz" => Some(text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")),
         "/metrics" => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             Some(text(StatusCode::OK, &app.metrics_text()).with_header(header::CONTENT_TYPE, kind))
