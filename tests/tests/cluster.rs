@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use callbin_tests::{
-    DEADLINE, Middlebox, Redis, Server, Socket, http,
+    Authority, DEADLINE, Middlebox, Redis, Sentinel, Server, Socket, http,
     keys::{Algorithm, Keys, now},
     socket::Received,
     wait_until,
@@ -248,6 +248,42 @@ fn a_full_redis_refuses_what_is_new_and_ends_nothing() {
     assert_eq!(members, "ROOM_OK lonely");
     lonely.expect("ROOM_PEER_JOINED late");
     expect_taken(&one, &["lonely", "alice", "idle", "a-caller", "a-callee"]);
+}
+
+#[test]
+fn a_redis_with_tls_and_an_authority_of_its_own() {
+    let authority = Authority::new();
+    let (_redis, url) = authority.start_redis();
+    let file = authority.file("ca.pem");
+    let flags = ["--redis-ca-file", &file];
+    let (one, two) = (Redis::node_at(&url, "one", &flags), Redis::node_at(&url, "two", &flags));
+    session(&one, &two, "a");
+    let other = Authority::new();
+    let stranger = Redis::node_at(&url, "stranger", &["--redis-ca-file", &other.file("ca.pem")]);
+    stranger.wait_for_log("invalid peer certificate");
+    assert_eq!((readiness(&one), readiness(&stranger)), (200, 503));
+}
+
+#[test]
+fn a_sentinel_names_another_primary_and_calls_go_on() {
+    let mut primary = Redis::start(&["--repl-diskless-sync-delay", "0"]);
+    let port = primary.address().port().to_string();
+    let _replica = Redis::start(&["--replicaof", "127.0.0.1", &port]);
+    let sentinel = Sentinel::start(&primary);
+    let flags = ["--node-lease", "30"];
+    let url = sentinel.url();
+    let (one, two) = (Redis::node_at(&url, "one", &flags), Redis::node_at(&url, "two", &flags));
+    let (mut caller, mut callee) = session(&one, &two, "a");
+    caller.send("before");
+    callee.expect("before");
+    primary.kill();
+    caller.send("after");
+    callee.expect("after");
+    callee.send("answer");
+    caller.expect("answer");
+    session(&two, &one, "b");
+    expect_taken(&one, &["a-caller", "a-callee"]);
+    assert_eq!((readiness(&one), readiness(&two)), (200, 200));
 }
 
 #[test]

@@ -9,7 +9,8 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, future::select, pin_mut, task::AtomicWaker};
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, Pipeline, RedisError, Value,
+    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, Pipeline, RedisError, TlsCertificates,
+    Value,
     aio::{ConnectionLike, MultiplexedConnection, PubSubSink, PubSubStream},
 };
 
@@ -37,6 +38,8 @@ pub struct Settings {
     pub urls: Vec<String>,
     /// From `--redis-password-file`.
     pub password: Option<String>,
+    /// From `--redis-ca-file`: the only certificate authorities for `rediss://`, in PEM format.
+    pub authorities: Option<String>,
     /// `--node-name`.
     pub name: Arc<str>,
     /// From `--cluster-secret-file`.
@@ -59,10 +62,10 @@ impl fmt::Debug for Settings {
 
 /// Checks a `--redis` URL.
 pub fn check_url(url: &str) -> Result<(), String> {
-    if let Some(rest) = url.strip_prefix(SENTINEL) {
+    if let Some((scheme, rest)) = sentinel(url) {
         return match rest.split_once('/') {
             Some((host, name)) if !host.is_empty() && !name.is_empty() => Ok(()),
-            _ => Err("not of the form redis+sentinel://host:port/master-name".into()),
+            _ => Err(format!("not of the form {scheme}+sentinel://host:port/master-name")),
         };
     }
     let info = url.into_connection_info().map_err(|error| error.to_string())?;
@@ -72,7 +75,11 @@ pub fn check_url(url: &str) -> Result<(), String> {
     Err("neither redis:// nor rediss://".into())
 }
 
-const SENTINEL: &str = "redis+sentinel://";
+/// The scheme of a Sentinel and its servers, and the rest of its URL.
+fn sentinel(url: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = url.split_once("+sentinel://")?;
+    ["redis", "rediss"].contains(&scheme).then_some((scheme, rest))
+}
 
 /// The events that arrived, until the driver takes them.
 #[derive(Debug, Default)]
@@ -153,6 +160,8 @@ pub(super) struct Session {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure(pub(super) String);
 
+const WANTS_PASSWORD: &str = "Redis wants a password: --redis-password-file";
+
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
         Self(match error.kind() {
@@ -160,7 +169,7 @@ impl From<RedisError> for Failure {
             _ if error.code() == Some("NOPERM") => {
                 "Redis's ACL does not allow what callbin needs (docs/redis.md)".into()
             }
-            _ if error.code() == Some("NOAUTH") => "Redis wants a password: --redis-password-file".into(),
+            _ if error.code() == Some("NOAUTH") => WANTS_PASSWORD.into(),
             _ if error.code() == Some("READONLY") => "this Redis is a read-only replica".into(),
             _ if error.code() == Some("OOM") => "Redis has no memory left".into(),
             _ => error.to_string(),
@@ -183,9 +192,10 @@ pub(super) async fn commands(
     url: &str,
     settings: &Settings,
 ) -> Result<(MultiplexedConnection, Client), Failure> {
-    let client = match url.strip_prefix(SENTINEL) {
-        Some(rest) => client(&master(rest, settings).await?, settings)?,
-        None => client(url, settings)?,
+    let password = settings.password.as_deref();
+    let client = match sentinel(url) {
+        Some((scheme, rest)) => client(&master(scheme, rest, settings).await?, password, settings)?,
+        None => client(url, password, settings)?,
     };
     // A slow Redis is better than none. The lease decides.
     let config = AsyncConnectionConfig::new()
@@ -196,30 +206,54 @@ pub(super) async fn commands(
     Ok((commands, client))
 }
 
-fn client(url: &str, settings: &Settings) -> Result<Client, Failure> {
+fn client(url: &str, password: Option<&str>, settings: &Settings) -> Result<Client, Failure> {
     let info = url.into_connection_info()?;
     let mut redis = info.redis_settings().clone().set_skip_set_lib_name();
-    if let Some(password) = &settings.password {
+    if let Some(password) = password {
         redis = redis.set_password(password);
     }
-    Ok(Client::open(info.set_redis_settings(redis))?)
+    let info = info.set_redis_settings(redis);
+    let root_cert = settings.authorities.as_ref().map(|text| text.clone().into_bytes());
+    if root_cert.is_some() && url.starts_with("rediss://") {
+        return Ok(Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })?);
+    }
+    Ok(Client::open(info)?)
 }
 
 /// The URL of the master that a Sentinel names: `[user@]host:port/master-name`.
-async fn master(sentinel: &str, settings: &Settings) -> Result<String, Failure> {
+async fn master(scheme: &str, sentinel: &str, settings: &Settings) -> Result<String, Failure> {
     let (host, name) = sentinel.split_once('/').unwrap_or((sentinel, ""));
     let (user, host) = host.rsplit_once('@').map_or((None, host), |(user, host)| (Some(user), host));
-    let client = Client::open(format!("redis://{host}"))?;
+    let url = format!("{scheme}://{host}");
+    // Many Sentinels have no password, and refuse one.
+    let mut answer = ask_sentinel(&url, name, None, settings).await;
+    if settings.password.is_some() && answer.as_ref().is_err_and(wants_password) {
+        answer = ask_sentinel(&url, name, settings.password.as_deref(), settings).await;
+    }
+    let (host, port) = answer?.ok_or_else(|| Failure(format!("the Sentinel knows no master \"{name}\"")))?;
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
+    Ok(format!("{scheme}://{user}{host}:{port}"))
+}
+
+async fn ask_sentinel(
+    url: &str,
+    name: &str,
+    password: Option<&str>,
+    settings: &Settings,
+) -> Result<Option<(String, u16)>, Failure> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(settings.lease))
         .set_response_timeout(Some(settings.lease));
+    let client = client(url, password, settings)?;
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
     let mut question = redis::cmd("SENTINEL");
     question.arg("get-master-addr-by-name").arg(name);
-    let found: Option<(String, u16)> = question.query_async(&mut connection).await?;
-    let (host, port) = found.ok_or_else(|| Failure(format!("the Sentinel knows no master \"{name}\"")))?;
-    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
-    Ok(format!("redis://{user}{host}:{port}"))
+    Ok(question.query_async(&mut connection).await?)
+}
+
+fn wants_password(failure: &Failure) -> bool {
+    failure.0 == WANTS_PASSWORD
 }
 
 async fn check_server(commands: &mut MultiplexedConnection) -> Result<(), Failure> {
