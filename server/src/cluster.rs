@@ -12,6 +12,8 @@ mod everywhere;
 pub mod link;
 pub mod node;
 #[cfg(test)]
+mod node_tests;
+#[cfg(test)]
 mod script_tests;
 #[cfg(test)]
 mod sim;

@@ -71,6 +71,9 @@ struct Driver {
     attempts: usize,
     connects: u64,
     lag: Duration,
+    /// Messages that nobody here can read, since the last warning.
+    garbage: u64,
+    warned_at: Option<Instant>,
     pending: HashMap<Ticket, Pending>,
     stand_ins: HashMap<Shared, StandIn>,
     is_quitting: bool,
@@ -95,6 +98,8 @@ impl Driver {
             attempts: 0,
             connects: 0,
             lag: Duration::ZERO,
+            garbage: 0,
+            warned_at: None,
             pending: HashMap::new(),
             stand_ins: HashMap::new(),
             is_quitting: false,
@@ -187,12 +192,21 @@ impl Driver {
                 true
             }
             Next::Events(events, garbage) => {
-                if garbage > 0 {
-                    warn!(garbage, "messages in this node's inbox that are not from a node of this cluster");
-                }
+                self.garbage += garbage;
+                self.warn_of_garbage();
                 self.hear(events);
                 true
             }
+        }
+    }
+
+    /// Once per lease: whoever may publish in Redis can send as much as it likes.
+    fn warn_of_garbage(&mut self) {
+        let is_due = self.warned_at.is_none_or(|at| at.elapsed() >= self.cluster.settings.lease);
+        if self.garbage > 0 && is_due {
+            let garbage = mem::take(&mut self.garbage);
+            warn!(garbage, "messages in this node's inbox that are not from a node of this cluster");
+            self.warned_at = Some(Instant::now());
         }
     }
 
@@ -452,18 +466,24 @@ impl Driver {
 
     /// The callee's node has started the call.
     fn reached(&mut self, ticket: Ticket, shared: Shared, body: &[u8]) {
-        let begun = Begun::decode(body);
-        let (Some(pending), Some(begun)) = (self.pending.remove(&ticket), begun) else {
-            return self.node.end(&shared);
+        let request = self.pending.get(&ticket).map(|pending| &pending.request);
+        let names = match (request, Begun::decode(body)) {
+            (Some(Request::Call { to, from, .. }), Some(begun)) => {
+                Some((to.clone(), from.clone(), None, begun))
+            }
+            (Some(Request::Meet { uid, card, .. }), Some(begun)) => {
+                let returns_as = begun.returns.then(|| Box::new(card.clone()));
+                Some((uid.clone(), None, returns_as, begun))
+            }
+            _ => None,
+        };
+        // It may speak a dialect of a later version.
+        let (Some((to, from, returns_as, begun)), Some(pending)) = (names, self.pending.remove(&ticket))
+        else {
+            self.node.end(&shared);
+            return self.deny(ticket, Denial::Unavailable);
         };
         let Pending { conn, request, settled, .. } = pending;
-        let (to, from, returns_as) = match &request {
-            Request::Call { to, from, .. } => (to.clone(), from.clone(), None),
-            Request::Meet { uid, card, .. } => {
-                (uid.clone(), None, begun.returns.then(|| Box::new(card.clone())))
-            }
-            _ => return self.node.end(&shared),
-        };
         let (_, key) = request.about();
         let app = self.app.clone();
         let mut stand_in = StandIn::open(&app, to.clone(), Grant::default(), None, begun.dialect);

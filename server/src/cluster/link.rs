@@ -38,6 +38,8 @@ pub enum Message {
     Room(RoomId, Body),
     /// The sender of this has missed messages: what the two nodes share is over.
     Lost,
+    /// The sender may have missed messages: the number of the next batch shows whether it has.
+    Check,
 }
 
 /// A call between two nodes, as the sender of a message names it.
@@ -55,7 +57,7 @@ impl Message {
         64 + match self {
             Self::Ask { body, .. } | Self::Called(_, body) | Self::Answered(_, body) => body.len(),
             Self::Item(_, body) | Self::Room(_, body) => body.len(),
-            Self::End(_) | Self::Lost => 0,
+            Self::End(_) | Self::Lost | Self::Check => 0,
         }
     }
 }
@@ -174,7 +176,7 @@ impl Links {
     /// Takes note of a batch.
     pub fn arrived(&mut self, batch: &Batch) -> Arrival {
         let link = self.0.entry(batch.from.clone()).or_default();
-        let next = link.came + 1;
+        let next = link.came.saturating_add(1);
         if batch.number > next {
             link.came = if batch.messages.is_empty() { batch.number - 1 } else { batch.number };
             return Arrival::Gap;

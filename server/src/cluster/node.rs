@@ -34,6 +34,9 @@ const MOMENT: Duration = Duration::from_millis(50);
 /// The most members in one command.
 const SYNC: usize = 500;
 
+/// The lives that ended recently and are remembered.
+const MOST_DEAD: usize = 64;
+
 /// Renewals per lease.
 const RENEWALS: u32 = 6;
 
@@ -228,6 +231,10 @@ pub struct Node {
     claim: Time,
     /// When the members elsewhere are compared once more.
     sweep: Option<Time>,
+    /// The inbox was closed: the last messages of the other nodes may be lost.
+    is_check_due: bool,
+    /// The last lives that ended: what still comes from them is old.
+    dead: VecDeque<NodeId>,
     is_quitting: bool,
     /// The store has no memory for anything new. When it has, what this node has is compared.
     is_full: bool,
@@ -263,6 +270,8 @@ impl Node {
             bury: Time::ZERO,
             claim: Time::ZERO,
             sweep: None,
+            is_check_due: false,
+            dead: VecDeque::new(),
             is_quitting: false,
             is_full: false,
             held: BTreeMap::new(),
@@ -341,7 +350,9 @@ impl Node {
             Phase::Inside => self.flush(),
         }
         let most = if self.phase == Phase::Entering { 1 } else { most };
-        let commands: Vec<_> = self.queue.drain(..most.min(self.queue.len())).collect();
+        let waiting = &self.waiting;
+        let commands = self.queue.drain(..most.min(self.queue.len()));
+        let commands: Vec<_> = commands.map(|command| without_stale(command, waiting)).collect();
         if commands.iter().any(|(it, _)| matches!(it, Command::Enter { .. } | Command::Renew)) {
             self.renewed = Some(now);
         }
@@ -441,7 +452,9 @@ impl Node {
         if !self.is_inside(now) && self.valid.is_none_or(|until| until <= now) {
             self.settle_without_store(out);
         }
-        let is_late = |it: &Waiting| it.asked.is_some() && it.since + PATIENCE <= now;
+        // The answer of another node, or the event that a join has happened.
+        let is_told = |it: &Waiting| it.asked.is_some() || matches!(it.wish, Wish::Join { .. });
+        let is_late = |it: &Waiting| is_told(it) && it.since + PATIENCE <= now;
         let late: Vec<Ticket> =
             self.waiting.iter().filter(|(_, it)| is_late(it)).map(|(ticket, _)| *ticket).collect();
         for ticket in late {
@@ -601,8 +614,12 @@ impl Node {
         }
     }
 
-    /// Queues a command behind what was sent before.
+    /// Queues a command behind what was sent before. Without a lease the store has nothing of this life to change: on
+    /// entering, everything is written.
     fn command(&mut self, command: Command, ticket: Option<Ticket>) {
+        if self.valid.is_none() && ticket.is_none() {
+            return;
+        }
         self.flush();
         self.queue.push_back((command, ticket));
     }
@@ -721,6 +738,7 @@ impl Node {
             return;
         }
         self.phase = Phase::Inside;
+        self.is_check_due = self.valid.is_some();
         self.valid = Some(sent.unwrap_or(now) + self.lease);
         self.renew = now + self.interval();
         // The store may have been emptied: first, the other nodes claim what they had.
@@ -779,6 +797,10 @@ impl Node {
         let Reply::Nodes { alive, dead, is_full } = reply else { return };
         self.valid = Some(sent.unwrap_or(now) + self.lease);
         self.alive = alive.len();
+        if std::mem::take(&mut self.is_check_due) {
+            let me = self.me.clone();
+            alive.iter().filter(|node| **node != me).for_each(|node| self.send(node, Message::Check));
+        }
         if self.is_full && !is_full {
             self.compare(now);
         }
@@ -903,6 +925,9 @@ impl Node {
 
     fn on_batch(&mut self, batch: Batch, out: &mut Vec<Output>) {
         let node = batch.from.clone();
+        if self.dead.contains(&node) {
+            return;
+        }
         match self.links.arrived(&batch) {
             Arrival::Again => return,
             Arrival::Next => {}
@@ -961,6 +986,7 @@ impl Node {
                 self.break_off(node, out);
                 out.push(Output::Again(node.clone()));
             }
+            Message::Check => self.links.missed(node),
         }
     }
 
@@ -1003,7 +1029,27 @@ impl Node {
     fn died(&mut self, node: &NodeId, out: &mut Vec<Output>) {
         self.break_off(node, out);
         self.links.remove(node);
+        if !self.dead.contains(node) {
+            self.dead.push_back(node.clone());
+            self.dead.drain(..self.dead.len().saturating_sub(MOST_DEAD));
+        }
         out.push(Output::Gone(node.clone()));
+    }
+}
+
+/// A command whose connection is gone must not take anything from where its peer may be now. It may have been sent
+/// before, on a connection that was lost.
+fn without_stale(
+    (command, ticket): (Command, Option<Ticket>),
+    waiting: &BTreeMap<Ticket, Waiting>,
+) -> (Command, Option<Ticket>) {
+    let is_stale = ticket.is_some_and(|ticket| !waiting.contains_key(&ticket));
+    match command {
+        Command::Claim { uid, conn, .. } if is_stale => (Command::Release { uid, conn }, None),
+        Command::Join { room, own: Own { uid, conn, .. }, .. } if is_stale => {
+            (Command::Leave { room, uid, conn }, None)
+        }
+        command => (command, ticket),
     }
 }
 

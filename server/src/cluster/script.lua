@@ -68,12 +68,13 @@ local function add(room, uid, conn, dialect)
   redis.call('HSET', P .. 'peer:' .. uid, 'r', room)
 end
 
--- The members on other nodes, in the order in which they joined.
+-- The members on other living nodes, in the order in which they joined.
 local function others(room)
-  local all, found = redis.call('HGETALL', P .. 'room:' .. room), {}
+  local all, found, alive = redis.call('HGETALL', P .. 'room:' .. room), {}, {[me] = false}
   for i = 1, #all, 2 do
     local number, node, dialect = string.match(all[i + 1], '^(%d+) (%S+) %S+ (%S+)$')
-    if node ~= me then found[#found + 1] = {tonumber(number), all[i] .. ' ' .. node .. ' ' .. dialect} end
+    if alive[node] == nil then alive[node] = is_alive(node) end
+    if alive[node] then found[#found + 1] = {tonumber(number), all[i] .. ' ' .. node .. ' ' .. dialect} end
   end
   table.sort(found, function(a, b) return a[1] < b[1] end)
   local words = {}

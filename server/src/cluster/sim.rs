@@ -567,8 +567,10 @@ impl World {
                     let other =
                         living.iter().find(|it| *it.node.id() == shared.node).expect("the partner's node");
                     let back = Doing::Talking(Partner::There(back));
-                    let count = other.clients.values().filter(|it| it.doing == back).count();
-                    assert_eq!(count, 1, "a call between nodes is symmetric: {shared:?}");
+                    let mut theirs = other.clients.values().filter(|it| it.doing == back);
+                    let it = theirs.next().expect("a call between nodes is symmetric");
+                    assert!(theirs.next().is_none(), "a call has two sides: {shared:?}");
+                    assert_eq!(it.got, client.sent, "the last message of a call arrives, too");
                 }
                 _ => {}
             }

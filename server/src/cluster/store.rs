@@ -285,14 +285,16 @@ pub mod model {
                     Some(entry) if self.is_alive(&entry.node, now) => Reply::At(entry.node.clone()),
                     _ => Reply::Nowhere,
                 },
-                Command::Join { room, own, most, bytes } => self.join(by, room, own, most, bytes, &mut out),
+                Command::Join { room, own, most, bytes } => {
+                    self.join(by, room, own, (most, bytes), now, &mut out)
+                }
                 Command::Leave { room, uid, conn } => {
                     if self.is_at(by, &uid, conn) {
                         self.leave(&room, &uid, &mut out);
                     }
                     Reply::Done
                 }
-                Command::Sync { room, own, whole } => self.sync(by, room, own, whole, &mut out),
+                Command::Sync { room, own, whole } => self.sync(by, room, own, whole, now, &mut out),
                 Command::Quit => {
                     if self.is_alive(by, now) {
                         self.leases.remove(&by.name);
@@ -422,8 +424,8 @@ pub mod model {
             by: &NodeId,
             id: RoomId,
             own: Own,
-            most: usize,
-            bytes: usize,
+            (most, bytes): (usize, usize),
+            now: Duration,
             out: &mut Vec<(NodeId, Event)>,
         ) -> Reply {
             if !self.is_at(by, &own.uid, own.conn) {
@@ -447,7 +449,7 @@ pub mod model {
                 }
                 self.add(by, &id, own, out);
             }
-            out.push((by.clone(), Event::Entered(id.clone(), uid, conn, self.others(by, &id))));
+            out.push((by.clone(), Event::Entered(id.clone(), uid, conn, self.others(by, &id, now))));
             Reply::Done
         }
 
@@ -483,9 +485,9 @@ pub mod model {
             }
         }
 
-        fn others(&self, by: &NodeId, id: &RoomId) -> Vec<Member> {
+        fn others(&self, by: &NodeId, id: &RoomId, now: Duration) -> Vec<Member> {
             let members = self.rooms.get(id).into_iter().flat_map(|room| room.members.values());
-            let others = members.filter(|(_, node)| node != by);
+            let others = members.filter(|(_, node)| node != by && self.is_alive(node, now));
             others
                 .map(|(own, node)| Member { uid: own.uid.clone(), node: node.clone(), dialect: own.dialect })
                 .collect()
@@ -497,6 +499,7 @@ pub mod model {
             id: RoomId,
             own: Vec<Own>,
             whole: bool,
+            now: Duration,
             out: &mut Vec<(NodeId, Event)>,
         ) -> Reply {
             for it in own {
@@ -508,7 +511,7 @@ pub mod model {
                     self.add(by, &id, it, out);
                 }
             }
-            out.push((by.clone(), Event::Members(id.clone(), self.others(by, &id), whole)));
+            out.push((by.clone(), Event::Members(id.clone(), self.others(by, &id, now), whole)));
             Reply::Done
         }
 

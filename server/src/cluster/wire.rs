@@ -248,6 +248,7 @@ fn encode_message(message: &Message) -> Vec<u8> {
             to.bytes(body);
         }
         Message::Lost => to.number(6),
+        Message::Check => to.number(7),
     }
     to.done()
 }
@@ -290,6 +291,7 @@ fn decode_message(bytes: &[u8]) -> Option<Message> {
         4 => Message::End(read_call(&mut from)?),
         5 => Message::Room(RoomId::new(from.text()?).ok()?, from.bytes()?.to_vec()),
         6 => Message::Lost,
+        7 => Message::Check,
         _ => return None,
     })
 }
@@ -317,6 +319,7 @@ mod tests {
             Message::End(call),
             Message::Room(RoomId::new("r").unwrap(), vec![5]),
             Message::Lost,
+            Message::Check,
         ];
         Batch { from: node("one"), number: 5, messages }
     }
