@@ -30,6 +30,9 @@ pub(crate) struct Options {
     calm: u64,
     #[command(flatten)]
     honest: honest::Crew,
+    /// Honest callers and callees connect to these two servers instead, other nodes of the same cluster.
+    #[arg(long, value_name = "URL", value_delimiter = ',', num_args = 2)]
+    honest_servers: Vec<String>,
 }
 
 /// Interval of memory samples.
@@ -41,11 +44,16 @@ const SETTLE: Duration = Duration::from_secs(4);
 pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> {
     // Only attackers connect from many addresses.
     let home = run.target.without_sources();
-    let calm = Honest::start(&home, "calm", &options.honest).await?;
+    let homes = run.targets(&options.honest_servers)?;
+    let homes = match homes.as_slice() {
+        [callers, callees] => (callers, callees),
+        _ => (&home, &home),
+    };
+    let calm = Honest::start(homes, "calm", &options.honest).await?;
     runtime::sleep(Duration::from_secs(options.calm)).await;
     calm.finish("calm", &mut run.report)?;
 
-    let honest = Honest::start(&home, "honest", &options.honest).await?;
+    let honest = Honest::start(homes, "honest", &options.honest).await?;
     run.restart();
     let before = run.watched.as_ref().map(Watched::memory);
     let start = Instant::now();
