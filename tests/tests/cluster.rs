@@ -40,9 +40,10 @@ fn wait_for_readiness(server: &Server, text: &str) {
 /// Nobody else can register these.
 fn expect_taken(server: &Server, uids: &[&str]) {
     for uid in uids {
-        Socket::connect(server)
-            .tap(|it| it.send(&format!("HELLO {uid}")))
-            .expect_close(1002, "invalid peer uid");
+        let mut socket = Socket::connect(server);
+        socket.send(&format!("HELLO {uid}"));
+        let closed = Received::Closed(Some((1002, "invalid peer uid".into())));
+        assert_eq!(socket.receive(), closed, "{uid} is registered");
     }
 }
 
@@ -52,13 +53,15 @@ fn refuses_registrations(server: &Server) {
         .expect_close(1013, "not available, try again later");
 }
 
-/// Waits until a peer of this uid, which is not at this node, can be called.
-fn wait_for_peer(server: &Server, caller: &str, uid: &str) {
+/// Calls a peer as soon as it is found.
+#[must_use]
+fn wait_for_peer(server: &Server, caller: &str, uid: &str) -> Socket {
     let mut caller = Socket::register(server, caller);
     wait_until("the peer to be found", DEADLINE, || {
         caller.send(&format!("SESSION {uid}"));
         (caller.receive_text() == "SESSION_OK").then_some(())
     });
+    caller
 }
 
 /// Connects with a token of this subject.
@@ -151,6 +154,18 @@ fn a_token_takes_its_uid_over_from_another_node() {
 }
 
 #[test]
+fn joins_are_paid_for_by_the_members_on_all_nodes() {
+    let redis = Redis::start(&[]);
+    let (one, two) = (redis.node("one", &[]), redis.node("two", &["--max-notice-rate", "1"]));
+    let _members: Vec<_> = (0..8).map(|number| join(&one, &format!("m{number}"), "r")).collect();
+    // The first one pays for the members elsewhere, which its node did not know before, so that the next one has to wait.
+    let (_first, _) = join(&two, "first", "r");
+    let mut next = Socket::register(&two, "next");
+    next.send("ROOM r");
+    next.expect_close(1013, "too many notices, try again later");
+}
+
+#[test]
 fn operators_see_and_close_peers_from_any_node() {
     let redis = Redis::start(&[]);
     let keys = Keys::new(Algorithm::Hs256);
@@ -207,7 +222,7 @@ fn without_redis_what_is_local_goes_on_and_then_all_is_as_before() {
         (readiness(&one) == 200 && readiness(&two) == 200).then_some(())
     });
     // What was registered meanwhile is known, and nothing is there twice.
-    wait_for_peer(&one, "new", "lonely");
+    let _caller = wait_for_peer(&one, "new", "lonely");
     expect_taken(&one, &["lonely", "alice", "bob", "local-caller"]);
 }
 

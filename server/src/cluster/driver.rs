@@ -31,8 +31,9 @@ use crate::{
     runtime::Alarm,
 };
 
-/// The most commands in one write: renewals must not wait behind many.
+/// The most commands in one write, and about the most bytes: renewals must not wait behind many.
 const FLIGHT: usize = 512;
+const FLIGHT_BYTES: usize = 4 << 20;
 
 /// The pauses between attempts to connect.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -267,7 +268,7 @@ impl Driver {
             return true;
         }
         let Store::Connected(session) = &self.store else { return false };
-        let commands = self.node.take(self.start.elapsed(), FLIGHT);
+        let commands = self.node.take(self.start.elapsed(), FLIGHT, FLIGHT_BYTES);
         if commands.is_empty() {
             if self.is_quitting && self.node.is_done() {
                 self.cluster.has_quit.store(true, Ordering::Relaxed);
@@ -323,6 +324,11 @@ impl Driver {
             Output::Item(shared, body) => {
                 if let (Some(stand_in), Some(part)) = (self.stand_ins.get(&shared), Part::decode(&body)) {
                     stand_in.hear(part, &app);
+                }
+            }
+            Output::Sent(shared, bytes) => {
+                if let Some(stand_in) = self.stand_ins.get(&shared) {
+                    stand_in.sent(bytes);
                 }
             }
             Output::Ended(shared) => {

@@ -144,6 +144,8 @@ pub enum Output {
     Visit(Shared, Ask),
     /// Something came in a call.
     Item(Shared, Body),
+    /// Something of this size was sent in a call.
+    Sent(Shared, usize),
     /// A call is over for the other node.
     Ended(Shared),
     /// Close a connection: another one has its uid.
@@ -247,8 +249,6 @@ pub struct Node {
     links: Links,
     queue: VecDeque<(Command, Option<Ticket>)>,
     under_way: VecDeque<(Command, Option<Ticket>)>,
-    /// Bytes of batches in these two.
-    bytes: usize,
     /// Other nodes with links that the last renewal did not name.
     missing: BTreeSet<NodeId>,
     alive: usize,
@@ -282,7 +282,6 @@ impl Node {
             links: Links::default(),
             queue: VecDeque::new(),
             under_way: VecDeque::new(),
-            bytes: 0,
             missing: BTreeSet::new(),
             alive: 0,
             lost_links: 0,
@@ -311,7 +310,7 @@ impl Node {
 
     /// Bytes that wait for other nodes.
     pub fn queued(&self) -> usize {
-        self.links.totals().0 + self.bytes
+        self.links.totals().0
     }
 
     /// The numbers of nodes with a lease, of links, and of links that lost messages so far.
@@ -340,8 +339,8 @@ impl Node {
         self.check(now, out);
     }
 
-    /// The next commands to send, in this order.
-    pub fn take(&mut self, now: Time, most: usize) -> Vec<Command> {
+    /// The next commands to send, in this order. The last one may exceed the number of bytes.
+    pub fn take(&mut self, now: Time, most: usize, mut most_bytes: usize) -> Vec<Command> {
         match self.phase {
             Phase::Away | Phase::Outside(_) => return Vec::new(),
             // Nothing else before it has entered.
@@ -350,8 +349,16 @@ impl Node {
             Phase::Inside => self.flush(),
         }
         let most = if self.phase == Phase::Entering { 1 } else { most };
+        let fits = |(command, _): &&(Command, Option<Ticket>)| {
+            let is_open = most_bytes > 0;
+            if let Command::Publish { batch, .. } = command {
+                most_bytes = most_bytes.saturating_sub(batch.cost());
+            }
+            is_open
+        };
+        let count = self.queue.iter().take(most).take_while(fits).count();
         let waiting = &self.waiting;
-        let commands = self.queue.drain(..most.min(self.queue.len()));
+        let commands = self.queue.drain(..count);
         let commands: Vec<_> = commands.map(|command| without_stale(command, waiting)).collect();
         if commands.iter().any(|(it, _)| matches!(it, Command::Enter { .. } | Command::Renew)) {
             self.renewed = Some(now);
@@ -363,8 +370,9 @@ impl Node {
     /// The answer to the oldest command without one.
     pub fn replied(&mut self, now: Time, reply: Reply, out: &mut Vec<Output>) {
         let Some((command, ticket)) = self.under_way.pop_front() else { return };
-        if let Command::Publish { batch, .. } = &command {
-            self.bytes = self.bytes.saturating_sub(batch.messages.iter().map(Message::cost).sum());
+        if let Command::Publish { to, batch } = &command {
+            self.links.answered(to, batch);
+            out.extend(batch.messages.iter().filter_map(|message| sent(to, message)));
         }
         if reply == Reply::Fenced {
             return self.start_over(now, out);
@@ -631,7 +639,6 @@ impl Node {
     }
 
     fn publish(&mut self, to: NodeId, batch: Batch) {
-        self.bytes += batch.messages.iter().map(Message::cost).sum::<usize>();
         self.queue.push_back((Command::Publish { to, batch }, None));
     }
 
@@ -650,7 +657,6 @@ impl Node {
         self.links.clear();
         self.queue.clear();
         self.under_way.clear();
-        self.bytes = 0;
         self.renewed = None;
         self.valid = None;
         self.sweep = None;
@@ -797,6 +803,8 @@ impl Node {
         let Reply::Nodes { alive, dead, is_full } = reply else { return };
         self.valid = Some(sent.unwrap_or(now) + self.lease);
         self.alive = alive.len();
+        // The store was emptied, and they have entered again.
+        self.dead.retain(|node| !alive.contains(node));
         if std::mem::take(&mut self.is_check_due) {
             let me = self.me.clone();
             alive.iter().filter(|node| **node != me).for_each(|node| self.send(node, Message::Check));
@@ -1035,6 +1043,13 @@ impl Node {
         }
         out.push(Output::Gone(node.clone()));
     }
+}
+
+/// What a call gets to know of its message that the store has.
+fn sent(to: &NodeId, message: &Message) -> Option<Output> {
+    let Message::Item(call, body) = message else { return None };
+    let shared = Shared { node: to.clone(), no: call.no, is_ours: call.to_callee };
+    Some(Output::Sent(shared, body.len()))
 }
 
 /// A command whose connection is gone must not take anything from where its peer may be now. It may have been sent

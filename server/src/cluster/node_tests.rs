@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use callbin_protocol::{PeerId, RoomId};
 
 use super::{
-    link::{Batch, Body, Message},
+    link::{Batch, Body, MOST_WAITING, Message},
     node::{Ask, Denial, Node, Output, Shared, Ticket, Time, Wish},
     store::{Command, Event, NodeId, Own, Reply, model::Store},
 };
@@ -69,7 +69,7 @@ impl World {
     }
 
     fn send_of(&mut self, at: usize) -> bool {
-        let commands = self.hosts[at].node.take(self.now, 100);
+        let commands = self.hosts[at].node.take(self.now, 100, 1 << 20);
         let is_busy = !commands.is_empty();
         for command in commands {
             let by = self.hosts[at].node.id().clone();
@@ -159,7 +159,7 @@ fn a_connection_that_is_gone_takes_nothing() {
     world.hosts[0].node.withdraw(Ticket(2));
     world.wish(0, 3, register("b", 3));
     world.hosts[0].node.withdraw(Ticket(3));
-    let commands = world.hosts[0].node.take(world.now, 100);
+    let commands = world.hosts[0].node.take(world.now, 100, 1 << 20);
     let is_harmless = |it: &Command| matches!(it, Command::Leave { .. } | Command::Release { .. });
     assert!(commands.len() == 2 && commands.iter().all(is_harmless), "{commands:?}");
 }
@@ -208,12 +208,12 @@ fn what_the_store_cannot_carry_out_is_refused_once() {
     let mut world = World::new();
     world.wish(0, 1, register("a", 1));
     let Host { node, out, .. } = &mut world.hosts[0];
-    assert_eq!(node.take(world.now, 100).len(), 1);
+    assert_eq!(node.take(world.now, 100, 1 << 20).len(), 1);
     node.replied(world.now, Reply::Failed("WRONGTYPE".into()), out);
     assert!(out.contains(&Output::Deny(Ticket(1), Denial::Unavailable)), "{out:?}");
     node.disconnected(world.now, out);
     node.connected(world.now, out);
-    let again = node.take(world.now, 100);
+    let again = node.take(world.now, 100, 1 << 20);
     assert!(matches!(&again[..], [Command::Enter { .. }]), "{again:?}");
 }
 
@@ -230,4 +230,35 @@ fn members_of_a_dead_node_are_not_in_the_list() {
     world.wish(0, 4, join("a", 1));
     world.run();
     assert!(world.has(0, |it| *it == Output::Enter(Ticket(4), vec![])), "{:?}", world.hosts[0].out);
+}
+
+#[test]
+fn what_waits_for_a_node_is_bounded_and_sent_in_parts() {
+    let mut world = World::new();
+    let shared = world.call();
+    let node = &mut world.hosts[0].node;
+    // Redis does not answer, and other commands come between the messages.
+    for _ in 0..300 {
+        assert!(node.item(&shared, vec![0; 100_000]));
+        node.freed(uid("x"), ConnId(9));
+    }
+    assert!(node.queued() <= MOST_WAITING, "{} bytes wait", node.queued());
+    assert!(node.counts().2 > 0, "the others are lost");
+    let bytes = |command: &Command| match command {
+        Command::Publish { batch, .. } => batch.cost(),
+        _ => 0,
+    };
+    let part: usize = node.take(world.now, 512, 1 << 20).iter().map(bytes).sum();
+    assert!((1 << 20..2 << 20).contains(&part), "{part} bytes in one write");
+}
+
+#[test]
+fn a_call_knows_what_the_store_has() {
+    let mut world = World::new();
+    let shared = world.call();
+    assert!(world.hosts[0].node.item(&shared, vec![0; 500]));
+    assert!(world.hosts[0].node.queued() > 500);
+    world.send();
+    assert!(world.has(0, |it| *it == Output::Sent(shared.clone(), 500)));
+    assert_eq!(world.hosts[0].node.queued(), 0);
 }

@@ -140,7 +140,7 @@ fn the_script_does_what_its_model_does() {
         for (by, command, is_full) in start.into_iter().chain(commands) {
             let by = node(by);
             model.is_full = is_full;
-            set_full(*connection, is_full);
+            set_full(connection, is_full);
             let (expected, mut events) = model.run(&by, command.clone(), LEASE, Duration::ZERO);
             let (reply, mut found) = run(connection, inboxes, &secret, &by, &command);
             prop_assert_eq!(&sorted(reply), &sorted(expected), "{:?} by {}", &command, &by);

@@ -165,7 +165,7 @@ impl World {
             0 => host.node.tick(self.now, &mut out),
             1 if host.is_connected && host.wire.is_empty() && host.replies.is_empty() => {
                 let most = 1 + self.random.below(5);
-                host.wire.extend(host.node.take(self.now, most));
+                host.wire.extend(host.node.take(self.now, most, 1000));
             }
             2 => {
                 if let Some(reply) = host.replies.pop_front() {
@@ -455,6 +455,7 @@ impl World {
             | Output::Room(..)
             | Output::Entered
             | Output::Full(_)
+            | Output::Sent(..)
             | Output::Trouble(_) => {}
             Output::Reconnect => host.wants_reconnect = true,
         }

@@ -4,12 +4,16 @@
 use std::{
     future::poll_fn,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
-    task::{Poll, ready},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
 };
 
 use async_tungstenite::tungstenite::Message;
 use callbin_protocol::PeerId;
+use futures_util::task::AtomicWaker;
 
 use super::{Cluster, Input, node::Shared, talk::Part};
 use crate::{
@@ -25,6 +29,27 @@ use crate::{
     runtime,
 };
 
+/// The bytes of one call that may be under way to another node, before the next message waits: a flood in one call must not
+/// delay the others.
+const WINDOW: usize = 64 << 10;
+
+/// The bytes of a call that are under way.
+#[derive(Default)]
+struct Window {
+    bytes: AtomicUsize,
+    waker: AtomicWaker,
+}
+
+impl Window {
+    fn poll_open(&self, cx: &Context<'_>) -> Poll<()> {
+        self.waker.register(cx.waker());
+        match self.bytes.load(Ordering::Acquire) < WINDOW {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+}
+
 /// A peer of another node.
 pub(super) struct StandIn {
     conn: ConnId,
@@ -32,6 +57,7 @@ pub(super) struct StandIn {
     dialect: Dialect,
     /// Its name for the call.
     key: Key,
+    window: Arc<Window>,
 }
 
 /// What the hub says first.
@@ -55,7 +81,7 @@ impl StandIn {
         let lines = app.accounts.lines(address.ip());
         let outbox = app.switchboard.open(conn, address, Arc::new(grant), dialect, lines);
         app.switchboard.handle(conn, Event::StandsIn(peer));
-        Self { conn, outbox, dialect, key: Key::default() }
+        Self { conn, outbox, dialect, key: Key::default(), window: Arc::default() }
     }
 
     pub(super) fn conn(&self) -> ConnId {
@@ -82,13 +108,19 @@ impl StandIn {
 
     /// The call has started: passes on what is sent to the peer.
     pub(super) fn serve(&self, shared: Shared, cluster: &Arc<Cluster>, app: &Arc<App>) {
-        let (conn, outbox) = (self.conn, self.outbox.clone());
+        let (conn, outbox, window) = (self.conn, self.outbox.clone(), self.window.clone());
         let (cluster, app) = (cluster.clone(), app.clone());
         runtime::spawn(async move {
-            pass_on(&shared, &outbox, &cluster).await;
+            pass_on(&shared, &outbox, &window, &cluster).await;
             cluster.push(Input::End(shared));
             close(conn, &outbox, &app);
         });
+    }
+
+    /// Redis has a message of this size.
+    pub(super) fn sent(&self, bytes: usize) {
+        self.window.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.window.waker.wake();
     }
 
     /// Ends the connection, and with it the call.
@@ -135,10 +167,11 @@ fn close(conn: ConnId, outbox: &Outbox, app: &App) {
 }
 
 /// Passes items on until the connection is closed.
-async fn pass_on(shared: &Shared, outbox: &Outbox, cluster: &Cluster) {
+async fn pass_on(shared: &Shared, outbox: &Outbox, window: &Window, cluster: &Cluster) {
     loop {
         let next = poll_fn(|cx| {
             // If other nodes are slow, the outbox fills and closes the call in the end, as that of a slow reader does.
+            ready!(window.poll_open(cx));
             ready!(cluster.poll_room(cx));
             match outbox.poll_next(cx) {
                 Next::Pending => Poll::Pending,
@@ -160,6 +193,7 @@ async fn pass_on(shared: &Shared, outbox: &Outbox, cluster: &Cluster) {
             Next::Pending => continue,
         };
         if let Some(body) = part.encode() {
+            window.bytes.fetch_add(body.len(), Ordering::AcqRel);
             cluster.push(Input::Say(shared.clone(), body));
         }
     }

@@ -89,7 +89,12 @@ async fn api(app: &App, method: &Method, path: &str, is_everywhere: bool) -> Ans
             }
         }
         (&Method::DELETE, "rooms", room) => match &app.cluster {
-            Some(cluster) => finish("room", room, cluster.close_room(room).await),
+            Some(cluster) => {
+                let closed = cluster.close_room(room).await;
+                // Those here also go while Redis is away.
+                switchboard.close_room(room);
+                finish("room", room, closed)
+            }
             None => done("room", room, switchboard.close_room(room)),
         },
         (_, "peers" | "sessions" | "rooms" | "streams" | "nodes", _) => {
