@@ -17,7 +17,7 @@ use redis::{
 use super::{
     lock,
     store::{Command, Event, NodeId, Reply},
-    wire::{self, Secret},
+    wire::{self, Heard, Secret},
 };
 use crate::runtime;
 
@@ -92,13 +92,22 @@ pub(super) struct Inbox {
 struct Arrived {
     events: VecDeque<Event>,
     bytes: usize,
-    garbage: u64,
+    foreign: Foreign,
     is_closed: bool,
+}
+
+/// How many messages the node cannot read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Foreign {
+    /// Not from a node of this cluster.
+    pub(super) garbage: u64,
+    /// From a node with another version of the link protocol.
+    pub(super) other_version: u64,
 }
 
 /// What the driver takes from the inbox.
 pub(super) enum Next {
-    Events(VecDeque<Event>, u64),
+    Events(VecDeque<Event>, Foreign),
     Nothing,
     Closed,
 }
@@ -108,22 +117,23 @@ impl Inbox {
     pub(super) fn take(&self, waker: &std::task::Waker) -> Next {
         self.waker.register(waker);
         let mut state = lock(&self.state);
-        if state.events.is_empty() && state.garbage == 0 {
+        if state.events.is_empty() && state.foreign == Foreign::default() {
             return if state.is_closed { Next::Closed } else { Next::Nothing };
         }
         state.bytes = 0;
-        Next::Events(std::mem::take(&mut state.events), std::mem::take(&mut state.garbage))
+        Next::Events(std::mem::take(&mut state.events), std::mem::take(&mut state.foreign))
     }
 
     /// False: too much waits.
-    fn push(&self, event: Option<Event>, bytes: usize) -> bool {
+    fn push(&self, heard: Heard, bytes: usize) -> bool {
         let mut state = lock(&self.state);
         state.bytes += bytes;
         let fits = state.bytes <= MOST_INBOX;
-        match event {
-            Some(event) if fits => state.events.push_back(event),
-            Some(_) => {}
-            None => state.garbage += 1,
+        match heard {
+            Heard::Event(event) if fits => state.events.push_back(event),
+            Heard::Event(_) | Heard::Unknown => {}
+            Heard::OtherVersion => state.foreign.other_version += 1,
+            Heard::Garbage => state.foreign.garbage += 1,
         }
         drop(state);
         self.waker.wake();

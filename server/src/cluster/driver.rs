@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use super::{
     Cluster, Input, Pending, Status,
-    client::{self, Failure, Next, Session},
+    client::{self, Failure, Foreign, Next, Session},
     lock,
     node::{Ask, Denial, Node, Output, Shared, Ticket},
     stand_in::{First, StandIn},
@@ -73,7 +73,7 @@ struct Driver {
     connects: u64,
     lag: Duration,
     /// Messages that nobody here can read, since the last warning.
-    garbage: u64,
+    foreign: Foreign,
     warned_at: Option<Instant>,
     pending: HashMap<Ticket, Pending>,
     stand_ins: HashMap<Shared, StandIn>,
@@ -99,7 +99,7 @@ impl Driver {
             attempts: 0,
             connects: 0,
             lag: Duration::ZERO,
-            garbage: 0,
+            foreign: Foreign::default(),
             warned_at: None,
             pending: HashMap::new(),
             stand_ins: HashMap::new(),
@@ -192,9 +192,10 @@ impl Driver {
                 self.lose(Failure("the connection to Redis is lost".into()));
                 true
             }
-            Next::Events(events, garbage) => {
-                self.garbage += garbage;
-                self.warn_of_garbage();
+            Next::Events(events, foreign) => {
+                self.foreign.garbage += foreign.garbage;
+                self.foreign.other_version += foreign.other_version;
+                self.warn_of_foreign();
                 self.hear(events);
                 true
             }
@@ -202,12 +203,21 @@ impl Driver {
     }
 
     /// Once per lease: whoever may publish in Redis can send as much as it likes.
-    fn warn_of_garbage(&mut self) {
+    fn warn_of_foreign(&mut self) {
         let is_due = self.warned_at.is_none_or(|at| at.elapsed() >= self.cluster.settings.lease);
-        if self.garbage > 0 && is_due {
-            let garbage = mem::take(&mut self.garbage);
+        if !is_due || self.foreign == Foreign::default() {
+            return;
+        }
+        self.warned_at = Some(Instant::now());
+        let Foreign { garbage, other_version } = mem::take(&mut self.foreign);
+        if garbage > 0 {
             warn!(garbage, "messages in this node's inbox that are not from a node of this cluster");
-            self.warned_at = Some(Instant::now());
+        }
+        if other_version > 0 {
+            warn!(
+                other_version,
+                "messages of a node with another version of the link protocol: no calls with it"
+            );
         }
     }
 

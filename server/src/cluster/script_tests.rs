@@ -12,7 +12,7 @@ use redis::{Client, Connection};
 
 use super::{
     store::{Command, Event, NodeId, Own, Reply, model::Store},
-    wire::{self, Secret},
+    wire::{self, Heard, Secret},
 };
 use crate::{dialect::Dialect, hub::ConnId};
 
@@ -108,7 +108,8 @@ fn run(
             break;
         }
         let to = NodeId::parse(channel).unwrap();
-        let event = wire::event(&to, secret, message.get_payload_bytes()).unwrap();
+        let heard = wire::event(&to, secret, message.get_payload_bytes());
+        let Heard::Event(event) = heard else { panic!("{heard:?}") };
         events.push((to, event));
     }
     (reply, events)
