@@ -414,6 +414,7 @@ fn what_does_not_belong_together_stays_apart_and_garbage_does_no_harm() {
     let redis = Redis::start(&[]);
     let keys = [Keys::new(Algorithm::Hs256), Keys::new(Algorithm::Hs256)];
     let [mine, other] = keys.each_ref().map(Keys::public);
+    redis.run(&["FLUSHALL"]);
     let one = redis.node("one", &["--cluster-secret-file", &mine]);
     let two = redis.node("two", &["--cluster-secret-file", &other]);
     two.wait_for_log("the other nodes have another --cluster-secret-file");

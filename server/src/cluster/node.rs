@@ -18,7 +18,7 @@ use callbin_protocol::{PeerId, RoomId};
 
 use super::{
     link::{Arrival, Batch, Body, Call, Links, Message},
-    store::{Command, Event, Member, NodeId, Own, Reply},
+    store::{self, Command, Event, Member, NodeId, Own, Reply},
 };
 use crate::{dialect::Dialect, hub::ConnId};
 
@@ -738,7 +738,7 @@ impl Node {
 
     fn entered(&mut self, now: Time, reply: Reply, out: &mut Vec<Output>) {
         let sent = self.renewed.take();
-        if !matches!(reply, Reply::Done | Reply::Fresh) {
+        if !matches!(reply, Reply::Done | Reply::Empty) {
             self.phase = Phase::Outside(now + self.interval());
             out.push(Output::Trouble(reply));
             return;
@@ -747,9 +747,9 @@ impl Node {
         self.is_check_due = self.valid.is_some();
         self.valid = Some(sent.unwrap_or(now) + self.lease);
         self.renew = now + self.interval();
-        // The store may have been emptied: first, the other nodes claim what they had.
-        if reply == Reply::Fresh && (self.before.is_some() || !self.held.is_empty()) {
-            self.claim = now + self.lease / 2;
+        // First, the other nodes claim what they had.
+        if reply == Reply::Empty {
+            self.claim = now + store::again(self.lease);
         }
         self.set_full(false, out);
         self.compare(now);

@@ -49,6 +49,9 @@ impl World {
         let mut world =
             Self { store: Store::default(), hosts: [host("one"), host("two")], now: Duration::from_secs(1) };
         (0..2).for_each(|at| world.connect(at));
+        // The store was empty.
+        (0..3).for_each(|_| world.tick());
+        world.run();
         world
     }
 
@@ -261,4 +264,27 @@ fn a_call_knows_what_the_store_has() {
     world.send();
     assert!(world.has(0, |it| *it == Output::Sent(shared.clone(), 500)));
     assert_eq!(world.hosts[0].node.queued(), 0);
+}
+
+#[test]
+fn a_node_without_peers_waits_for_those_that_had_some() {
+    let mut world = World::new();
+    world.wish(0, 1, register("a", 1));
+    world.run();
+    // Redis is restarted. The second node, which has nothing, is back first.
+    world.store.flush();
+    for at in [1, 0] {
+        let Host { node, out, .. } = &mut world.hosts[at];
+        node.disconnected(world.now, out);
+    }
+    world.connect(1);
+    world.wish(1, 2, Wish::Register { uid: uid("a"), conn: ConnId(2), identity: None });
+    world.run();
+    world.connect(0);
+    (0..3).for_each(|_| world.tick());
+    world.run();
+    assert!(!world.has(0, |it| matches!(it, Output::Replace(..))), "{:?}", world.hosts[0].out);
+    (0..3).for_each(|_| world.tick());
+    world.run();
+    assert!(world.has(1, |it| *it == Output::Deny(Ticket(2), Denial::Taken)), "{:?}", world.hosts[1].out);
 }

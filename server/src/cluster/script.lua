@@ -10,6 +10,8 @@
 -- callbin:roomnodes:ROOM  hash    node -> members there; " last": the last number; " bytes": of the names
 -- callbin:graves          set     dead nodes whose uids are not all removed
 -- callbin:check           string  the digest
+-- callbin:empty           string  expires after half a lease, at most 5 s: nodes claim again what they had before Redis was
+--                                 emptied, and nobody claims anything new
 --
 -- A full Redis refuses a command that adds something if it is the script's first write, and none after that. So each
 -- command that adds something begins with such a write: it has all of its effects or none.
@@ -120,10 +122,12 @@ function commands.enter(before)
     return {'done'}
   end
   redis.call('SET', P .. 'check', digest, 'PX', lease * 4)
+  if not check then redis.call('SET', P .. 'empty', '1', 'PX', math.min(math.ceil(lease / 2), 5000)) end
   redis.call('SET', P .. 'lease:' .. name, life, 'PX', lease)
   if known and known ~= life then pronounce_dead(name .. '/' .. known) end
   redis.call('HSET', P .. 'nodes', name, life)
-  return {known == life and 'done' or 'fresh'}
+  if redis.call('EXISTS', P .. 'empty') == 1 then return {'empty'} end
+  return {'done'}
 end
 
 function commands.renew()

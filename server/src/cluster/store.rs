@@ -5,7 +5,7 @@
 //! there are. A node that starts over, because its lease has run out, does so as a new *life* with a new number: entries of
 //! an earlier life are nobody's, and any node may remove them.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use callbin_protocol::{PeerId, RoomId};
 
@@ -134,8 +134,8 @@ pub enum Command {
 pub enum Reply {
     /// Done, or there was nothing to do.
     Done,
-    /// Entered. The store did not know this life before.
-    Fresh,
+    /// Entered. The store was empty a moment ago: other nodes may have to claim what they had.
+    Empty,
     /// The lease is not this life's: it may not change anything.
     Fenced,
     /// Another process has the node's name.
@@ -194,6 +194,11 @@ pub enum Event {
     Batch(Batch),
 }
 
+/// How long nodes have to claim again what they had before the store was emptied.
+pub fn again(lease: Duration) -> Duration {
+    (lease / 2).min(Duration::from_secs(5))
+}
+
 /// Entries removed by one [`Command::Bury`].
 pub const BURY: usize = 128;
 
@@ -207,10 +212,7 @@ pub mod model {
     //! The script's semantics.
     #![allow(missing_docs, reason = "for tests only")]
 
-    use std::{
-        collections::{BTreeMap, BTreeSet, HashMap},
-        time::Duration,
-    };
+    use std::collections::{BTreeMap, BTreeSet, HashMap};
 
     use super::*;
 
@@ -239,6 +241,9 @@ pub mod model {
         pub graves: BTreeSet<NodeId>,
         /// There is no memory for anything new.
         pub is_full: bool,
+        /// Until when the digest is there, and until when the store counts as empty.
+        check: Option<Duration>,
+        empty: Option<Duration>,
     }
 
     impl Store {
@@ -331,12 +336,16 @@ pub mod model {
             if self.is_full && !is_there {
                 return Reply::NoMemory;
             }
+            if self.check.is_none_or(|until| until <= now) {
+                self.empty = Some(now + again(lease));
+            }
+            self.check = Some(now + lease * 4);
             self.leases.insert(by.name.clone(), (by.life, now + lease));
             if let Some(known) = known.clone().filter(|known| known != by) {
                 self.pronounce_dead(&known, out);
             }
             self.nodes.insert(by.name.clone(), by.clone());
-            if known.as_ref() == Some(by) { Reply::Done } else { Reply::Fresh }
+            if !is_there && self.empty.is_some_and(|until| until > now) { Reply::Empty } else { Reply::Done }
         }
 
         fn pronounce_dead(&mut self, dead: &NodeId, out: &mut Vec<(NodeId, Event)>) {
@@ -352,6 +361,7 @@ pub mod model {
                 return Reply::Fenced;
             }
             self.leases.insert(by.name.clone(), (by.life, now + lease));
+            self.check = Some(now + lease * 4);
             let (alive, mut dead): (Vec<_>, Vec<_>) =
                 self.nodes.values().cloned().partition(|node| self.is_alive(node, now));
             dead.extend(self.graves.iter().cloned());

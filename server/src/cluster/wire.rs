@@ -118,7 +118,7 @@ pub fn reply(words: &[String]) -> Option<Reply> {
     let (first, rest) = words.split_first()?;
     Some(match first.as_str() {
         "done" => Reply::Done,
-        "fresh" => Reply::Fresh,
+        "empty" => Reply::Empty,
         "fenced" => Reply::Fenced,
         "name" => Reply::NameTaken,
         "secret" => Reply::WrongSecret,
