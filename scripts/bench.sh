@@ -142,7 +142,7 @@ bench_cluster() {
     for kind in read unread messages; do
         start_nodes 3
         load "others while one node: $kind" \
-            "attack --kind $kind --callees $second --honest-servers $second,$third --seconds 10 --rate 500"
+            "attack --kind $kind --callees $second --honest-callers $second --honest-callees $third --seconds 10 --rate 500"
         stop_nodes
     done
     kill "$redis"

@@ -3,8 +3,8 @@
 //!
 //! - A uid is claimed in the store before the hub registers it, and a join is ordered by the store before the hub carries
 //!   it out. A call is carried out by the callee's node, whose hub knows whether the callee is free.
-//! - The lease counts from when its renewal was sent. So this node knows that it has run out before any other node may act
-//!   on it. Then everything shared with other nodes is over, and the node starts over with a new life; what is local goes
+//! - The node counts its lease from the moment it sent the renewal, the store from the moment it carried it out: the node's
+//!   own lease always ends first. Then everything shared with other nodes is over, and the node starts over with a new life; what is local goes
 //!   on.
 //! - Commands may be repeated. After a lost connection, those without an answer are sent again, in their order.
 
@@ -121,7 +121,7 @@ pub enum Denial {
     Full,
     /// The uid is there, but on another node.
     Elsewhere,
-    /// The store or the other node does not answer.
+    /// The store or the other node does not answer, or the uid was taken over meanwhile.
     Unavailable,
 }
 
@@ -665,7 +665,7 @@ impl Node {
         self.before = Some(self.me.clone());
         self.me.life = next_life(self.me.life, now);
         self.later.clear();
-        // Those that asked another node do not know whether they were heard.
+        // Requests sent to another node may or may not have arrived.
         let asked: Vec<Ticket> =
             self.waiting.iter().filter(|(_, it)| it.asked.is_some()).map(|(ticket, _)| *ticket).collect();
         for ticket in asked {

@@ -3,7 +3,7 @@
 //!
 //! A node has a lease. All its entries are valid as long as the lease is, so renewing them is one command, however many
 //! there are. A node that starts over, because its lease has run out, does so as a new *life* with a new number: entries of
-//! an earlier life are nobody's, and any node may remove them.
+//! an earlier life are invalid, and any node may remove them.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -182,7 +182,7 @@ pub enum Event {
     Members(RoomId, Vec<Member>, bool),
     /// A uid was taken over from this connection.
     TakenOver(PeerId, ConnId),
-    /// Somebody wants the uid of this connection, which may be gone.
+    /// Another connection asks for this connection's uid: ping its peer.
     Probe(PeerId, ConnId),
     /// A life is over.
     Died(NodeId),

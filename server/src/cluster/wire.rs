@@ -38,7 +38,7 @@ pub fn channel(node: &NodeId) -> String {
 #[derive(Clone)]
 pub struct Secret {
     key: Vec<u8>,
-    /// What all nodes have in common: stored in Redis, and in each event.
+    /// HMAC of a constant. It is stored in Redis and precedes each event, so readers of Redis know it.
     digest: String,
 }
 
