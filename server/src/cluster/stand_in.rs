@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -37,16 +37,28 @@ const WINDOW: usize = 64 << 10;
 #[derive(Default)]
 struct Window {
     bytes: AtomicUsize,
+    /// The call is over: what was under way is never answered.
+    is_over: AtomicBool,
     waker: AtomicWaker,
 }
 
 impl Window {
     fn poll_open(&self, cx: &Context<'_>) -> Poll<()> {
         self.waker.register(cx.waker());
-        match self.bytes.load(Ordering::Acquire) < WINDOW {
+        match self.bytes.load(Ordering::Acquire) < WINDOW || self.is_over.load(Ordering::Acquire) {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.waker.wake();
+    }
+
+    fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+        self.waker.wake();
     }
 }
 
@@ -119,8 +131,7 @@ impl StandIn {
 
     /// Redis has a message of this size.
     pub(super) fn sent(&self, bytes: usize) {
-        self.window.bytes.fetch_sub(bytes, Ordering::AcqRel);
-        self.window.waker.wake();
+        self.window.give_back(bytes);
     }
 
     /// Ends the connection, and with it the call.
@@ -161,6 +172,12 @@ impl StandIn {
     }
 }
 
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        self.window.end();
+    }
+}
+
 fn close(conn: ConnId, outbox: &Outbox, app: &App) {
     app.switchboard.forget(conn);
     outbox.close(CloseReason::PartnerLeft);
@@ -196,5 +213,28 @@ async fn pass_on(shared: &Shared, outbox: &Outbox, window: &Window, cluster: &Cl
             window.bytes.fetch_add(body.len(), Ordering::AcqRel);
             cluster.push(Input::Say(shared.clone(), body));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn a_call_waits_for_what_is_under_way_until_it_is_over() {
+        let window = Window::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut is_open = |window: &Window| window.poll_open(&mut cx).is_ready();
+        assert!(is_open(&window));
+        window.bytes.fetch_add(WINDOW + 10, Ordering::AcqRel);
+        assert!(!is_open(&window));
+        window.give_back(20);
+        assert!(is_open(&window));
+        window.bytes.fetch_add(WINDOW, Ordering::AcqRel);
+        assert!(!is_open(&window));
+        window.end();
+        assert!(is_open(&window), "nothing is answered any more");
     }
 }
