@@ -13,7 +13,7 @@ MAINTAINER ?=
 
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup build install deb demo test lint unit page-test doc interop compare bench bench-network soak audit clean
+.PHONY: help setup build install deb demo test lint unit page-test doc interop compare bench bench-network bench-media soak audit clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -78,6 +78,10 @@ bench: build ## Measure server and client on this machine
 bench-network: build ## Measure calls over bad lines, between clients and with Chromium; needs root
 	@scripts/setup.sh test
 	cargo run --release --locked --quiet --package callbin-tests --bin callbin-bench -- network
+
+bench-media: build ## Measure what a viewer costs the media node, beside Janus; VIEWERS="100 400"
+	@scripts/setup.sh bench-media
+	cargo run --release --locked --quiet --package callbin-tests --bin callbin-bench -- fanout $(VIEWERS)
 
 soak: build ## Run calls, outages and failing sources at random for HOURS=2 (SEED=…); needs root
 	@scripts/setup.sh test

@@ -73,15 +73,16 @@ http {
 TEXT
 start nginx -c "$dir/nginx.conf"
 
-start "$bin/callbin" wait --server "ws://127.0.0.1:$((port + 1))" --id gst-demo --headless
-start "$bin/callbin" room lobby --server "ws://127.0.0.1:$((port + nodes))" --id gst-lobby --view none
+# The proxy takes the servers in turn.
+start "$bin/callbin" wait --server "ws://127.0.0.1:$port" --id gst-demo --headless
+start "$bin/callbin" room lobby --server "ws://127.0.0.1:$port" --wait-for-server 10 --id gst-lobby --view none
 
 cat <<TEXT
 
   $nodes servers are one behind http://localhost:$port/. Open in a browser, and allow it to use the camera:
 
-      http://localhost:$port/?call=gst-demo     a call with a client at the first server
-      http://localhost:$port/?room=lobby        a room with a client at the last one
+      http://localhost:$port/?call=gst-demo     a call with a GStreamer client
+      http://localhost:$port/?room=lobby        a room with another one
 
   Kill a server (they listen on $((port + 1)) to $((port + nodes))), and its clients come back at another one. Ctrl-C ends all.
 TEXT

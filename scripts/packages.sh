@@ -20,6 +20,9 @@ INTEROP_PACKAGES="gstreamer1.0-tools python3-venv"
 # For GStreamer's example clients in Python and C.
 EXAMPLES_PACKAGES="python3-gst-1.0 gir1.2-gst-plugins-bad-1.0 python3-websockets libsoup-3.0-dev libjson-glib-dev libnice-dev"
 
+# To compare the media node with another media server (make bench-media).
+BENCH_MEDIA_PACKAGES="janus util-linux"
+
 # To compare with others (make compare), and for GStreamer's signalling server.
 COMPARE_PACKAGES="curl util-linux"
 COMPARE_EXAMPLES_PACKAGES="python3-websockets libsoup-3.0-dev libjson-glib-dev libssl-dev"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the missing packages that callbin needs. Prints nothing and does nothing if all are installed.
-#   scripts/setup.sh build|cluster|test|interop|compare
+#   scripts/setup.sh build|cluster|test|interop|bench-media|compare
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
@@ -13,11 +13,12 @@ case "${1:-build}" in
         wanted="$BUILD_PACKAGES $RUN_PACKAGES $TEST_PACKAGES $INTEROP_PACKAGES"
         [ -z "${EXAMPLES:-}" ] || wanted="$wanted $EXAMPLES_PACKAGES"
         ;;
+    bench-media) wanted="$BUILD_PACKAGES $RUN_PACKAGES $TEST_PACKAGES $BENCH_MEDIA_PACKAGES" ;;
     compare)
         wanted="$BUILD_PACKAGES $RUN_PACKAGES $TEST_PACKAGES $COMPARE_PACKAGES"
         [ -z "${EXAMPLES:-}" ] || wanted="$wanted $COMPARE_EXAMPLES_PACKAGES"
         ;;
-    *) echo "usage: scripts/setup.sh build|cluster|test|interop|compare" >&2; exit 2 ;;
+    *) echo "usage: scripts/setup.sh build|cluster|test|interop|bench-media|compare" >&2; exit 2 ;;
 esac
 
 if ! command -v cargo >/dev/null 2>&1; then

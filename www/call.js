@@ -17,7 +17,7 @@ import { Room } from "./room.js";
  *   | "leaving" | "refused"} State
  * @typedef {"uid-taken" | "refused" | "replaced" | "sent-away" | "peer-not-found" | "peer-busy" | "invalid-room" | "room-refused" | "server-error"
  *   | "peer-error" | "server-lost" | "server-restarts" | "no-answer" | "peer-left" | "not-taken" | "missed-call"
- *   | "call-goes-on" | "call-interrupted" | "call-cut" | "peer-lost" | "call-lost" | "call-failed" | "room-too-large" | "back" | import("./why.js").Why} NoticeCode
+ *   | "call-goes-on" | "call-interrupted" | "call-cut" | "peer-lost" | "call-lost" | "call-failed" | "room-too-large" | "stream-taken" | "stream-nowhere" | "back" | import("./why.js").Why} NoticeCode
  *
  * @typedef {{type: "register"} | {type: "opened"} | {type: "text", text: string} | {type: "closed", code: number, reason: string, flows?: boolean, heals?: boolean}
  *   | {type: "call", peer: string, remoteOfferer: boolean} | {type: "join", room: string} | {type: "hang-up"}

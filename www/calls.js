@@ -2,18 +2,20 @@
 // Carries out what the Call decides: its effects go to the socket, the peers, the ICE servers and timers. Used by the page and by
 // the elements for other pages (embed/).
 
-import { Call } from "./call.js";
+import { CALLER, Call } from "./call.js";
 import { isUsable, socketUrl } from "./endpoint.js";
 import { IceServers } from "./ice.js";
+import { Peers } from "./peers.js";
 import { Socket } from "./socket.js";
+import { pause } from "./time.js";
 import { subprotocols } from "./token.js";
 import { askWhy } from "./why.js";
 
 /**
  * @typedef {object} CallsEvents
  * @property {() => void} changed after each event
- * @property {(uid: string, offers: boolean) => void} addPeer adds a peer to `peers`
- * @property {(uid: string) => void} removePeer closes it and removes it there
+ * @property {(uid: string, offers: boolean) => void} addPeer makes a peer for `add`
+ * @property {(uid: string) => void} removePeer for `remove`
  * @property {() => void} registered
  * @property {(code: import("./call.js").NoticeCode, subject: string) => void} notice
  */
@@ -35,8 +37,7 @@ const LISTEN_MS = 2500;
 const LISTEN_QUIET_MS = 6500;
 const LISTEN_STEP_MS = 250;
 
-export class Calls {
-  /** @type {Map<string, import("./peer.js").Peer>} */ peers = new Map();
+export class Calls extends Peers {
   #isOver = false;
 
   /**
@@ -44,6 +45,7 @@ export class Calls {
    * @param {CallsEvents} events
    */
   constructor({ id, server, token, iceServers, relay, autoAnswer }, events) {
+    super();
     this.server = server;
     this.token = token;
     this.events = events;
@@ -67,6 +69,18 @@ export class Calls {
     if (this.#isOver) return;
     for (const effect of this.call.handle(event)) this.#run(effect);
     this.events.changed();
+  }
+
+  /** Whether a person may have to accept our call to this peer. @param {string} uid */
+  rings(uid) {
+    return uid === this.call.peer && uid !== CALLER;
+  }
+
+  /** Reports a dead peer, and shares the camera anew if the number of peers that get it has changed. @param {import("./peer.js").Peer} peer */
+  peerChanged({ uid, state, hungUp, heals }) {
+    const failed = state === "failed";
+    if (failed || hungUp) this.do({ type: "peer-dead", uid, failed, hungUp, heals });
+    this.share();
   }
 
   /** The page goes. A partner that can resume the call takes only the end of DTLS for a hangup. */
@@ -138,7 +152,6 @@ export class Calls {
   /** Finds out whether the partner still sends. @param {string} uid @param {number} step */
   async #listen(uid, step) {
     const received = async () => (await this.peers.get(uid)?.received()) ?? 0;
-    const pause = (/** @type {number} */ ms) => new Promise((done) => setTimeout(done, ms));
     const until = performance.now() + LISTEN_FROM_MS + (this.peers.get(uid)?.receivesMedia ? LISTEN_MS : LISTEN_QUIET_MS);
     await pause(LISTEN_FROM_MS);
     const before = await received();

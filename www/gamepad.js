@@ -15,6 +15,11 @@ export function connected() {
   return navigator.getGamepads?.().find((pad) => pad?.connected) ?? null;
 }
 
+/** Whether these controls rest. @param {Pad} pad @param {Control[]} controls */
+export function rests(pad, controls) {
+  return controls.every((control) => control.gamepad.length === 0 || !isMoved(valueOf(pad, control)));
+}
+
 /** What has changed since the last look. */
 export class PadReader {
   /** @type {Map<string, string>} The last values, as JSON. */ #last = new Map();
@@ -27,7 +32,7 @@ export class PadReader {
     return controls.filter(({ gamepad }) => gamepad.length > 0).flatMap((control) => {
       const value = valueOf(pad, control);
       const text = JSON.stringify(value);
-      const held = value !== 0 && text !== "[0,0]";
+      const held = isMoved(value);
       const changed = text !== (this.#last.get(control.id) ?? (held ? "" : text));
       this.#last.set(control.id, text);
       // A button acts once, unless it is one to hold.
@@ -42,6 +47,11 @@ function valueOf({ axes, buttons }, { type, gamepad: [first, second] }) {
   if (type === "button") return buttons[first]?.pressed ? 1 : 0;
   // Gamepads count down, joysticks up.
   return [axis(axes[first]), axis(-(axes[second] ?? 0))];
+}
+
+/** @param {Value} value */
+function isMoved(value) {
+  return value !== 0 && String(value) !== "0,0";
 }
 
 /** @param {number} [raw] */

@@ -4,7 +4,6 @@
 import { Again } from "./again.js";
 import { Awake } from "./awake.js";
 import { CALLER } from "./call.js";
-import { Calls } from "./calls.js";
 import { isUsable } from "./endpoint.js";
 import { hudRows } from "./hud.js";
 import { say } from "./language.js";
@@ -13,13 +12,13 @@ import { Media } from "./media.js";
 import { MicrophoneLevel } from "./microphone.js";
 import { Operators } from "./operators.js";
 import { Outgoing } from "./outgoing.js";
-import { readParameters } from "./parameters.js";
 import { Peer, openConnections } from "./peer.js";
 import { readQuality } from "./quality.js";
 import { HIDDEN_MS, Saver } from "./saver.js";
 import { Session } from "./session.js";
 import { MutedTalk, PushToTalk } from "./talk.js";
 import { deviceText, isGood, lamp, noticeText, shown, statusText, topicOf } from "./texts.js";
+import { now, within } from "./time.js";
 import { Ui } from "./ui.js";
 
 /** How long an accepted call waits for the camera: the browser may ask the user first. */
@@ -29,26 +28,13 @@ const ABSENT = ["peer-not-found", "peer-busy", "peer-left", "not-taken", "no-ans
 const STATS_MS = 1000;
 const LEVELS_MS = 200;
 
-const parameters = readParameters(new URL(location.href), history);
+/** @typedef {import("./parameters.js").Parameters} Parameters */
 
 class App {
-  calls = new Calls(parameters, {
-    changed: () => this.#render(),
-    addPeer: (uid, offers) => this.#addPeer(uid, offers),
-    removePeer: (uid) => this.#removePeer(uid),
-    registered: () => this.#registered(),
-    notice: (code, subject) => this.#notice(code, subject),
-  });
-  call = this.calls.call;
-  peers = this.calls.peers;
   speakers = new Speakers();
-  /** How many peers share the camera. */ shares = 0;
-  showsStats = parameters.figures;
   awake = new Awake();
   session = new Session((action) => this.#press(action));
-  saver = new Saver(parameters.saves);
-  /** @type {string | null} The peer that this page watches: it is called again when it is gone. */ watched = null;
-  again = new Again();
+  /** @type {string | null} The peer that this page watches, or the stream of its address: it is called again when it is gone. */ watched = null;
   ownLevel = new MicrophoneLevel();
   mutedTalk = new MutedTalk();
   pushToTalk = new PushToTalk();
@@ -56,10 +42,24 @@ class App {
   asking = true;
   /** @type {Record<import("./media.js").Kind, string>} The last notices about the devices. */ deviceNews = { audio: "", video: "" };
 
-  constructor() {
+  /** @param {Parameters} parameters @param {typeof import("./calls.js").Calls | typeof import("./streams.js").Streams} Calls */
+  constructor(parameters, Calls) {
+    this.parameters = parameters;
+    this.again = new Again(parameters.stream !== "");
+    this.showsStats = parameters.figures;
+    this.saver = new Saver(parameters.saves);
+    this.calls = new Calls(parameters, {
+      changed: () => this.#render(),
+      addPeer: (uid, offers) => this.#addPeer(uid, offers),
+      removePeer: (uid) => this.#removePeer(uid),
+      registered: () => this.#registered(),
+      notice: (code, subject) => this.#notice(code, subject),
+    });
+    this.call = this.calls.call;
+    this.peers = this.calls.peers;
     const quality = readQuality(recall("quality"));
-    this.media = new Media(deviceChoice(), () => this.#mediaChanged(), quality);
-    this.outgoing = new Outgoing(this.media, () => this.#mediaChanged());
+    this.media = new Media(deviceChoice(parameters), () => this.#mediaChanged(), quality);
+    this.outgoing = new Outgoing(this.media, () => this.#mediaChanged(), parameters.stream !== "");
     void this.media.ready.then(() => {
       this.asking = false;
       this.#mediaChanged();
@@ -81,8 +81,9 @@ class App {
       talk: (on) => this.#talk(on),
       useKeys: (used) => remember("keys", used ? "on" : "off"),
     }, { quality, shares: Outgoing.isPossible && !parameters.watches });
-    this.operators = new Operators(this.ui.panel, (uid) => this.#nameOf(uid));
+    this.operators = new Operators(this.ui.panel, { nameOf: (uid) => this.#nameOf(uid), enlarged: () => uidOf(this.ui.grid.wall.pinned) });
     if (parameters.watches) this.ui.watch();
+    if (parameters.stream) this.ui.stream();
     this.ui.viewing.usesKeys = recall("keys") !== "off";
     this.ui.controls.setOpen("stats", this.showsStats);
     this.ui.lobby.setNameError("");
@@ -101,11 +102,12 @@ class App {
 
   /** With a foreign server nothing starts by itself: else a link alone could send it a camera already allowed. */
   #start() {
-    const { room, peer, join, remoteOfferer, badRoom, foreignHost, server } = parameters;
+    const { room, peer, join, stream, remoteOfferer, badRoom, foreignHost, server } = this.parameters;
     if (badRoom) this.#notice("invalid-room", badRoom);
     if (!isUsable(server, location.protocol)) return this.#notice("bad-address", "");
     if (foreignHost) return;
     if (room && join) this.#join(room);
+    else if (stream === "publish" && !join) return; // a link alone shows nobody our camera
     else if (peer) this.#callPeer(peer, remoteOfferer);
     else if (!room) this.do({ type: "register" });
   }
@@ -129,7 +131,7 @@ class App {
   /** @param {string} peer @param {boolean} remoteOfferer */
   #callPeer(peer, remoteOfferer) {
     this.ui.clearNotice();
-    if (parameters.watches) this.watched = peer;
+    if (this.parameters.watches || this.parameters.stream) this.watched = peer;
     this.do({ type: "call", peer, remoteOfferer });
   }
 
@@ -142,8 +144,7 @@ class App {
     const { ring } = this.call;
     this.ui.clearNotice();
     this.do({ type: "accepting", ring });
-    const turn = camera === null ? null : this.media.turnCamera(camera);
-    await Promise.race([turn, new Promise((done) => setTimeout(done, CAMERA_MS))]);
+    if (camera !== null) await within(this.media.turnCamera(camera), CAMERA_MS);
     this.do({ type: "accept", ring });
   }
 
@@ -159,7 +160,7 @@ class App {
 
   /** @param {import("./call.js").NoticeCode} code @param {string} subject */
   #notice(code, subject) {
-    if (this.watched !== null && ABSENT.includes(code)) return; // the stage says it as long as it is so
+    if (this.watched !== null && this.parameters.watches && ABSENT.includes(code)) return; // the stage says it as long as it is so
     const text = noticeText(code, subject);
     if (code === "uid-taken" || code === "uid-refused") this.ui.lobby.setNameError(text);
     this.ui.showNotice(text, isGood(code), topicOf(code));
@@ -167,32 +168,28 @@ class App {
 
   /** @param {string} uid @param {boolean} offers */
   #addPeer(uid, offers) {
+    const { cameras, watches, stream } = this.parameters;
     const name = this.#nameOf(uid);
-    const rings = uid === this.call.peer && uid !== CALLER;
-    const peer = new Peer(uid, { offers, rings, cameras: parameters.cameras, later: parameters.watches, media: this.outgoing, ice: this.calls.ice }, {
+    const peer = new Peer(uid, { offers, rings: this.calls.rings(uid), cameras, later: watches && !stream, media: this.outgoing, ice: this.calls.ice }, {
       signal: (signal) => this.do({ type: "send-signal", uid, signal }),
       changed: () => this.#peerChanged(peer),
       chat: (text) => this.ui.addChat({ from: name, text }),
       control: (text) => this.operators.hear(peer, text),
     });
-    this.peers.set(uid, peer);
+    this.calls.add(peer);
     if (this.call.room) this.ui.announce(say("call.joined", { name }));
     this.#showTiles(peer);
     this.ui.grid.tiles.get(uid)?.setPicture("none", 0);
     peer.receiveVideo(this.saver.receives);
-    this.#shareCamera();
   }
 
   /** @param {Peer} peer */
   #peerChanged(peer) {
     if (this.peers.get(peer.uid) !== peer) return;
     this.#showTiles(peer);
-    const { uid, hungUp, heals } = peer;
-    const failed = peer.state === "failed";
-    if (failed || hungUp) this.do({ type: "peer-dead", uid, failed, hungUp, heals });
+    this.calls.peerChanged(peer);
     if (peer.state === "connected") this.ui.clearNotice("call");
     if (this.watched !== null) this.#watchedChanged(peer);
-    if (this.#served().length !== this.shares) this.#shareCamera();
     this.#render();
   }
 
@@ -200,17 +197,23 @@ class App {
   #showTiles(peer) {
     const { uid, views } = peer;
     const { tiles } = this.ui.grid;
+    if (this.parameters.stream === "publish") return; // nothing comes back
     views.list.forEach((view, i) => {
       const key = tileKey(uid, i);
       if (!views.shown.includes(view)) return tiles.has(key) && this.ui.removeTile(key);
       const camera = view.name || (i > 0 ? String(i + 1) : "");
-      const name = views.shown.length > 1 && camera ? `${this.#nameOf(uid)} · ${shown(camera)}` : this.#nameOf(uid);
+      const name = views.shown.length > 1 && camera ? `${this.#nameOf(uid)} · ${camera}` : this.#nameOf(uid);
       const tile = tiles.get(key) ?? this.ui.addTile(key, { uid, name, track: i + 1 });
       tile.setName(name);
       tile.setState(peer, this.call.isAlone);
       if (tile.setStream(view.stream)) this.ui.viewing.changed(tile);
     });
-    for (let i = views.list.length; tiles.has(tileKey(uid, i)); i += 1) this.ui.removeTile(tileKey(uid, i));
+    this.#removeTiles(uid, views.list.length);
+  }
+
+  /** Removes the tiles of a peer from this one on. @param {string} uid @param {number} from */
+  #removeTiles(uid, from) {
+    for (let i = from; this.ui.grid.tiles.has(tileKey(uid, i)); i += 1) this.ui.removeTile(tileKey(uid, i));
   }
 
   /** The watched peer is there, or the call with it has failed: then it is called again. @param {Peer} peer */
@@ -225,7 +228,7 @@ class App {
     if (watched === null || this.call.state !== "ready" || this.#againTimer) return;
     this.#againTimer = setTimeout(() => {
       this.#againTimer = undefined;
-      if (this.watched === watched && this.call.state === "ready") this.do({ type: "call", peer: watched, remoteOfferer: parameters.remoteOfferer });
+      if (this.watched === watched && this.call.state === "ready") this.do({ type: "call", peer: watched, remoteOfferer: this.parameters.remoteOfferer });
       else this.#callAgain();
     }, this.again.pause());
   }
@@ -234,23 +237,9 @@ class App {
   #removePeer(uid) {
     this.operators.remove(uid);
     if (this.call.room) this.ui.announce(say("call.left", { name: this.#nameOf(uid) }));
-    this.peers.get(uid)?.close();
-    this.peers.delete(uid);
+    this.calls.remove(uid);
     this.speakers.remove(uid);
-    for (let i = 0; this.ui.grid.tiles.has(tileKey(uid, i)); i += 1) this.ui.removeTile(tileKey(uid, i));
-    this.#shareCamera();
-  }
-
-  /** Each further peer needs another encoder and a share of the uplink. */
-  #shareCamera() {
-    const served = this.#served();
-    this.shares = served.length;
-    for (const peer of served) void peer.limit(served.length);
-  }
-
-  /** The peers that get media: all but failed ones. */
-  #served() {
-    return [...this.peers.values()].filter(({ state }) => state !== "failed");
+    this.#removeTiles(uid, 0);
   }
 
   /** @param {number} now */
@@ -266,6 +255,7 @@ class App {
 
   #mediaChanged() {
     if (!this.ui) return; // still being made
+    this.outgoing.mediaChanged();
     this.ui.updateMedia(this.outgoing, this.asking);
     this.#tellDevices();
     const { audio, video } = this.media.slots;
@@ -317,10 +307,10 @@ class App {
     const { audio, video } = this.media.slots;
     switch (what) {
       case "mic":
-        if (parameters.watches) return;
+        if (this.parameters.watches) return;
         return void this.media.turn("audio", !audio.on);
       case "camera":
-        if (parameters.watches) return;
+        if (this.parameters.watches) return;
         return void this.media.turn("video", !video.on || !video.track);
       case "share":
         return void this.#share();
@@ -345,8 +335,7 @@ class App {
 
   /** @param {string} text */
   #chat(text) {
-    const heard = [...this.peers.values()].filter((peer) => peer.sendChat(text)).length;
-    if (heard > 0) {
+    if (this.calls.sendChat(text) > 0) {
       this.ui.clearNotice("page");
       this.ui.addChat({ from: say("call.you"), text, own: true });
     } else this.ui.showNotice(say("chat.nobody"), false);
@@ -355,7 +344,7 @@ class App {
   /** @param {Record<string, string>} query @param {string} done */
   async #copy(query, done) {
     const link = new URL(location.pathname, location.href);
-    if (parameters.customServer) query.server = parameters.customServer;
+    if (this.parameters.customServer) query.server = this.parameters.customServer;
     link.search = new URLSearchParams(query).toString();
     try {
       await navigator.clipboard.writeText(link.href);
@@ -379,13 +368,14 @@ class App {
     this.ui.showStage(this.#stage());
     this.ui.setAlone(this.#aloneText());
     this.awake.keep(this.#stage() !== null);
-    this.session.show(this.#stage() !== null, !parameters.watches);
+    this.session.show(this.#stage() !== null, !this.parameters.watches);
     if (!this.#stage()) this.outgoing.stop();
     this.#callAgain();
   }
 
   #aloneText() {
     const { call, peers, watched } = this;
+    if (watched !== null && this.parameters.stream === "publish") return say(this.calls.partner?.state === "connected" ? "stream.on-air" : "stream.starting", { stream: shown(watched) });
     if (watched !== null) return peers.size === 0 && call.state === "ready" ? say("call.absent", { peer: shown(watched) }) : "";
     return call.state === "in-room" && peers.size === 0 ? say("call.alone") : "";
   }
@@ -413,10 +403,10 @@ class App {
 
   #updatePictures() {
     for (const peer of this.peers.values()) peer.lookAtPictures();
-    const now = performance.timeOrigin + performance.now();
+    const at = now();
     this.#eachTile((tile, peer, i) => {
       const { picture } = peer.views.list[i];
-      tile.setPicture(picture.state, picture.staleFor(now));
+      tile.setPicture(picture.state, picture.staleFor(at));
     });
   }
 
@@ -464,9 +454,14 @@ function tileKey(uid, index) {
   return index === 0 ? uid : `${uid} ${index + 1}`;
 }
 
-/** The devices chosen last time, unless the address says `none`. @returns {Record<import("./media.js").Kind, string>} */
-function deviceChoice() {
-  const choice = (/** @type {import("./media.js").Kind} */ kind) => (parameters.devices[kind] === "none" ? "none" : (recall(kind) ?? ""));
+/** The uid of the peer with this tile. @param {string | null} key */
+function uidOf(key) {
+  return key?.split(" ")[0] ?? null;
+}
+
+/** The devices chosen last time, unless the address says `none`. @param {Parameters} parameters @returns {Record<import("./media.js").Kind, string>} */
+function deviceChoice({ devices }) {
+  const choice = (/** @type {import("./media.js").Kind} */ kind) => (devices[kind] === "none" ? "none" : (recall(kind) ?? ""));
   return { audio: choice("audio"), video: choice("video") };
 }
 
@@ -528,8 +523,11 @@ const inspection = {
   stats: () => Object.fromEntries([...app.peers].map(([uid, peer]) => [uid, peer.stats])),
 };
 
-/** Starts the page: the lobby, or the call of the address. */
-export function start() {
-  app = new App();
+/**
+ * Starts the page: the lobby, or the call of the address.
+ * @param {Parameters} parameters @param {typeof import("./calls.js").Calls | typeof import("./streams.js").Streams} Calls what carries out the calls
+ */
+export function start(parameters, Calls) {
+  app = new App(parameters, Calls);
   Object.defineProperty(window, "callbin", { value: Object.freeze(inspection) });
 }

@@ -23,6 +23,7 @@ export class Media {
   stream = new MediaStream();
   /** @type {MediaDeviceInfo[]} */ devices = [];
   /** @type {Record<Kind, Slot>} */ slots;
+  #closed = new AbortController();
 
   /**
    * @param {Record<Kind, string>} choice devices as in `Slot.device`
@@ -36,7 +37,7 @@ export class Media {
     this.slots = { audio: slot(choice.audio), video: slot(choice.video) };
     /** Resolves (never rejects) once the first attempt to open the devices is over. @type {Promise<void>} */
     this.ready = this.#open();
-    navigator.mediaDevices?.addEventListener("devicechange", () => this.#devicesChanged());
+    navigator.mediaDevices?.addEventListener("devicechange", () => this.#devicesChanged(), { signal: this.#closed.signal });
   }
 
   /** @param {Kind} kind */
@@ -98,6 +99,7 @@ export class Media {
 
   /** Closes the devices for good. */
   close() {
+    this.#closed.abort();
     for (const kind of KINDS) {
       this.slots[kind].turn += 1;
       this.#put(kind, null);
@@ -127,6 +129,7 @@ export class Media {
 
   /** @param {Kind} kind */
   async #acquire(kind) {
+    if (this.#closed.signal.aborted) return;
     const slot = this.slots[kind];
     slot.turn += 1;
     const { turn, device } = slot;
@@ -160,7 +163,7 @@ export class Media {
       return await request({ [kind]: this.#constraints(kind, device) });
     } catch (error) {
       // The device chosen last time is missing: any other is better than none.
-      if (!device || errorCode(error) !== "not-found") throw error;
+      if (this.#closed.signal.aborted || !device || errorCode(error) !== "not-found") throw error;
       return request({ [kind]: this.#constraints(kind, "") });
     }
   }

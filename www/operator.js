@@ -18,15 +18,15 @@ import { shown } from "./texts.js";
  *
  * @typedef {number | [number, number]} Value of a joystick: right and up, -1 to 1
  * @typedef {{controls: Control[], blind: boolean}} Declaration `blind`: the peer has no camera that shows what it does
- * @typedef {"live" | "stale" | "held" | "closed"} Hold why nothing is sent: `stale`: there is no live picture; `held`: another operator has
- *   the control; `closed`: the channel is closed; `live`: commands are sent
+ * @typedef {"live" | "stale" | "held"} Hold why nothing is sent: `stale`: there is no live picture; `held`: another operator has the
+ *   control; `live`: commands are sent
  */
 
 const MAX_CONTROLS = 32;
 const MAX_ID = 32;
 const MAX_LABEL = 40;
 /** Most characters of a message of the peer. */
-export const MAX_MESSAGE = 16_384;
+const MAX_MESSAGE = 16_384;
 /** Messages about one control are at least this far apart: the last value counts. */
 export const STEP_MS = 50;
 /** The value of a held control is repeated after this time, so that the peer notices a lost connection. */
@@ -85,15 +85,15 @@ function readControl(it) {
 export class Operator {
   /** @type {Declaration} */ declaration = { controls: [], blind: false };
   /** @type {string | null} The other operator that has the control. */ holder = null;
-  #isOpen = true;
   #isLive = false;
+  /** Whether the declaration is still to be shown. */ #isNew = false;
+  /** @type {Map<string, number>} Values of the peer that are still to be shown. */ #news = new Map();
   /** @type {Map<string, Value>} Values that are still to be sent. */ #waiting = new Map();
   /** @type {Map<string, {value: Value, since: number}>} Held controls: value, and time of the last message. */ #held = new Map();
   /** @type {Map<string, number>} */ #sent = new Map();
 
   /** @returns {Hold} */
   get hold() {
-    if (!this.#isOpen) return "closed";
     if (this.holder !== null) return "held";
     return this.#isLive || this.declaration.blind ? "live" : "stale";
   }
@@ -102,8 +102,11 @@ export class Operator {
   hear(said) {
     if (said.says === "controls") {
       this.declaration = said.declaration;
+      this.#isNew = true;
+      this.#news.clear();
       this.#drop();
-    } else if (said.says === "held") this.holder = said.you ? null : said.by;
+    } else if (said.says === "value" && this.#declares(said.id)) this.#news.set(said.id, said.value);
+    else if (said.says === "held") this.holder = said.you ? null : said.by;
     else if (said.says === "free") this.holder = null;
     this.#look();
   }
@@ -114,9 +117,13 @@ export class Operator {
     this.#look();
   }
 
-  close() {
-    this.#isOpen = false;
-    this.#look();
+  /** What the peer has said since the last call: the declaration if it is another one, and the last value of each control. */
+  takeNews() {
+    const declaration = this.#isNew ? this.declaration : null;
+    const values = new Map(this.#news);
+    this.#isNew = false;
+    this.#news.clear();
+    return { declaration, values };
   }
 
   /**
@@ -124,7 +131,8 @@ export class Operator {
    * @param {string} id @param {Value} value @param {boolean} held whether the user still holds it: a joystick, or a button with `hold`
    */
   input(id, value, held = false) {
-    if (this.hold !== "live" || !this.declaration.controls.some((control) => control.id === id)) return;
+    // Until the declaration is shown, the user still sees the one before.
+    if (this.hold !== "live" || this.#isNew || !this.#declares(id)) return;
     this.#waiting.set(id, value);
     if (held) this.#held.set(id, { value, since: -Infinity });
     else this.#held.delete(id);
@@ -142,6 +150,11 @@ export class Operator {
       if (held) held.since = now;
       return JSON.stringify({ id, value });
     });
+  }
+
+  /** @param {string} id */
+  #declares(id) {
+    return this.declaration.controls.some((control) => control.id === id);
   }
 
   /** Values that cannot be sent now are dropped: a late command would surprise. */

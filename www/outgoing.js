@@ -17,8 +17,9 @@ export class Outgoing {
   #beside = true;
   #asking = false;
 
-  /** @param {import("./media.js").Media} media @param {() => void} changed */
-  constructor(media, changed) {
+  /** @param {import("./media.js").Media} media @param {() => void} changed @param {boolean} hasOneVideo whether the peer takes only one video */
+  constructor(media, changed, hasOneVideo = false) {
+    this.hasOneVideo = hasOneVideo;
     this.media = media;
     this.changed = changed;
   }
@@ -43,8 +44,12 @@ export class Outgoing {
   /** The track for the m-line of this kind. @param {Kind} kind */
   track(kind) {
     if (kind === "video") return this.isInstead ? this.screen : this.media.track("video");
-    this.#mix?.setMicrophone(this.media.track("audio"));
     return this.#mix?.track ?? this.media.track("audio");
+  }
+
+  /** The microphone may be another one. */
+  mediaChanged() {
+    this.#mix?.setMicrophone(this.media.track("audio"));
   }
 
   /** The screen, if it has an m-line of its own. */
@@ -92,10 +97,11 @@ export class Outgoing {
     screen.onended = () => this.stop(); // the user has ended it in the browser, or closed the window
     this.screen = screen;
     this.screenStream = new MediaStream([screen]);
-    this.#beside = quality.screenPlace === "beside";
+    this.#beside = quality.screenPlace === "beside" && !this.hasOneVideo;
     if (sound) {
       this.screenStream.addTrack(sound);
       this.#mix = new Mix(sound);
+      this.mediaChanged();
     }
     this.changed();
   }

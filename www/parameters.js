@@ -14,17 +14,19 @@ const WATCHED_CAMERAS = 4;
 export function readParameters(url, history) {
   const get = (/** @type {string} */ name) => url.searchParams.get(name) ?? "";
   const flag = (/** @type {string} */ name) => url.searchParams.has(name) && !["0", "false", "no"].includes(get(name));
-  const room = toId(get("room"));
+  const stream = readStream(url);
+  const room = stream ? "" : toId(get("room"));
   const stun = get("stun");
   const token = takeToken(url, history);
-  const watches = isRoomId(room) ? flag("watch") : toId(get("watch")) !== "";
+  const watches = stream ? stream === "play" : isRoomId(room) ? flag("watch") : toId(get("watch")) !== "";
   return {
     id: [toId(get("id")), uidOf(token, randomId)].find(isPeerId) ?? randomId(),
     room: isRoomId(room) ? room : "",
     badRoom: room && !isRoomId(room) ? room : "",
-    peer: toId(get("call")) || (room ? "" : toId(get("watch"))),
+    peer: (stream && toId(get(stream))) || toId(get("call")) || (room ? "" : toId(get("watch"))),
+    stream,
     watches,
-    cameras: cameras(get("cameras")) ?? (watches ? WATCHED_CAMERAS : 1),
+    cameras: stream ? 1 : (cameras(get("cameras")) ?? (watches ? WATCHED_CAMERAS : 1)),
     join: flag("join") || (room !== "" && watches),
     figures: flag("hud"),
     saves: get("saver") === "" || flag("saver"),
@@ -35,9 +37,16 @@ export function readParameters(url, history) {
     server: get("server") || new URL(".", url.origin.replace(/^http/, "ws") + url.pathname).href,
     devices: watches ? { audio: "none", video: "none" } : { audio: get("microphone"), video: get("camera") },
     token,
+    language: get("lang"),
+    isTest: flag("test"),
     relay: flag("relay"),
     iceServers: stun ? [{ urls: stun }] : [],
   };
+}
+
+/** What the page does with a stream, if its address says so. @param {URL} url @returns {"play" | "publish" | ""} */
+function readStream({ searchParams }) {
+  return (/** @type {const} */ (["play", "publish"])).find((name) => toId(searchParams.get(name) ?? "") !== "") ?? "";
 }
 
 /** @param {string} text */

@@ -3,7 +3,9 @@
 
 import { MAX_WAITING, Negotiation } from "./negotiation.js";
 import { preferred } from "./quality.js";
+import { keyOf } from "./resume.js";
 import { readStats, received } from "./stats.js";
+import { now, within } from "./time.js";
 import { Trail } from "./trail.js";
 import { Views } from "./views.js";
 
@@ -21,7 +23,7 @@ import { Views } from "./views.js";
 
 /** Deadline to connect once the peer takes part (`answered`). */
 const CONNECT_DEADLINE_MS = 20_000;
-/** Deadline for a person's answer: a page rings for 30 s (main.js). */
+/** Deadline for a person's answer: a page rings for 30 s (calls.js). */
 const ANSWER_DEADLINE_MS = 45_000;
 /** How long a lost path may take to come back, as with `callbin` (docs/networks.md). */
 const HEAL_MS = 120_000;
@@ -39,7 +41,7 @@ const MAX_CHAT_LENGTH = 4000;
 const DATA_PROTOCOL = "callbin-data";
 /** The label of the channel on which a peer may declare controls (docs/controls.md). */
 const CONTROLS = "controls";
-/** Most bytes of controls that wait: what is late is of no use. */
+/** Most bytes of controls that wait before more are sent: what is late is of no use. */
 const MAX_CONTROL_BUFFER = 4096;
 /** Most bytes buffered for a peer that does not read its data channel. */
 const MAX_CHAT_BUFFER = 1 << 20;
@@ -86,7 +88,7 @@ export class Peer {
    * @param {string} uid
    * @param {{offers: boolean, rings: boolean, cameras: number, later: boolean, media: import("./outgoing.js").Outgoing, ice: import("./ice.js").IceServers}} how
    *   `rings`: we called, and a person may have to accept; `cameras`: how many videos our offer asks for;
-   *   `later`: the peer takes offers during a call, as the user says
+   *   `later`: the peer takes offers during a call, as the user says; peers that can resume a call always do
    * @param {PeerEvents} events
    */
   constructor(uid, { offers, rings, cameras, later, media, ice }, events) {
@@ -107,8 +109,7 @@ export class Peer {
    * comes later needs a renegotiation, which not every peer supports.
    */
   async #begin() {
-    const late = new Promise((done) => setTimeout(done, DEVICES_DEADLINE_MS));
-    await Promise.race([Promise.all([this.media.ready, this.ice.ready]), late]);
+    await within(Promise.all([this.media.ready, this.ice.ready]), DEVICES_DEADLINE_MS);
     if (this.state === "closed") return;
     this.#startDeadline();
     const early = this.#early ?? [];
@@ -120,6 +121,8 @@ export class Peer {
   /** @param {Signal} signal */
   receive(signal) {
     if (signal.kind === "sdp" && !this.answered) this.#agreed();
+    // Browsers drop the attribute from the description that they keep.
+    if (signal.kind === "sdp" && keyOf(signal.sdp.sdp) !== null) this.later = true;
     if (!this.#early) this.#handle({ type: "signal", signal });
     else if (this.#early.length < MAX_WAITING) this.#early.push(signal);
   }
@@ -157,20 +160,19 @@ export class Peer {
     return true;
   }
 
-  /** Sends a message of the user's controls, unless others still wait. @param {string} text */
+  /** Whether messages of the user's controls may be sent now: not while too many of them wait. */
+  get takesControls() {
+    return this.#controls?.readyState === "open" && this.#controls.bufferedAmount <= MAX_CONTROL_BUFFER;
+  }
+
+  /** Sends a message of the user's controls, if the peer `takesControls`. @param {string} text */
   sendControl(text) {
-    const channel = this.#controls;
-    if (channel?.readyState === "open" && channel.bufferedAmount <= MAX_CONTROL_BUFFER) channel.send(text);
+    if (this.#controls?.readyState === "open") this.#controls.send(text);
   }
 
   /** Whether a data channel is open. */
   get hasChat() {
     return [...this.#channels].some(({ readyState }) => readyState === "open");
-  }
-
-  /** Whether the peer takes offers during a call: those that can resume a call do. */
-  get #takesOffers() {
-    return this.later || (this.#connection?.remoteDescription?.sdp.includes("a=callbin-resume:") ?? false);
   }
 
   /** Whether media flow, or may flow again by themselves. */
@@ -306,7 +308,7 @@ export class Peer {
   receiveVideo(receives) {
     this.#receives = receives;
     const connection = this.#connection;
-    if (!connection || this.negotiation.phase !== "stable" || !this.#takesOffers) return;
+    if (!connection || this.negotiation.phase !== "stable" || !this.later) return;
     const { paused } = this.views;
     let renegotiate = false;
     for (const transceiver of connection.getTransceivers().filter(({ receiver, mid }) => receiver.track.kind === "video" && mid !== null)) {
@@ -648,11 +650,6 @@ function turned({ direction, currentDirection }, receives, isPaused) {
   if (receives) return isPaused ? (sends ? "sendrecv" : "recvonly") : direction;
   const comes = currentDirection === "sendrecv" || currentDirection === "recvonly";
   return comes ? (sends ? "sendonly" : "inactive") : direction;
-}
-
-/** Milliseconds since 1970, by the clock of the statistics. */
-function now() {
-  return performance.timeOrigin + performance.now();
 }
 
 /**

@@ -33,6 +33,29 @@ export function fileName(of, at, ending) {
   return `${safe}_${time}.${ending}`;
 }
 
+/** Gives names that differ even if they are of one second, also on disks that take upper and lower case for the same. */
+export class Names {
+  /** @type {Set<string>} Those of the last second. */ #taken = new Set();
+  #second = "";
+
+  /** As `fileName`. @param {string} of @param {Date} at @param {string} ending */
+  next(of, at, ending) {
+    const second = at.toISOString().slice(0, 19);
+    if (second !== this.#second) this.#taken.clear();
+    this.#second = second;
+    const first = fileName(of, at, ending);
+    let name = first;
+    for (let n = 2; this.#taken.has(folded(name)); n += 1) name = first.replace(/(?=\.\w+$)/, `-${n}`);
+    this.#taken.add(folded(name));
+    return name;
+  }
+}
+
+/** @param {string} name */
+function folded(name) {
+  return name.normalize().toLowerCase();
+}
+
 export class Recording {
   /** @type {MediaRecorder | null} */ #recorder = null;
   #waiting = 0;

@@ -58,8 +58,8 @@ function split(sdp) {
   return at < 0 ? [sdp, ""] : [sdp.slice(0, at), sdp.slice(at)];
 }
 
-/** @param {string} sdp */
-function keyOf(sdp) {
+/** The key in a description, or null: a peer whose descriptions have one can resume the call. @param {string} sdp */
+export function keyOf(sdp) {
   const line = split(sdp)[0].split(/\r?\n/).find((line) => line.startsWith(ATTRIBUTE));
   const key = line?.slice(ATTRIBUTE.length).trim() ?? "";
   return RANDOM.test(key) ? key : null;

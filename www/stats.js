@@ -27,7 +27,6 @@
  * @property {{width: number, height: number, fps: number, kbps: number, codec: string, limitedBy: string} | null} videoOut
  * @property {{kbps: number, codec: string, level: number, energy: number, packetsLost: number, jitterMs: number} | null} audioIn
  * @property {{kbps: number, codec: string} | null} audioOut
- * @property {number | null} ownLevel of our microphone
  * @property {number | null} rttMs
  * @property {string | null} path type and protocol of our candidate in use, such as `host/udp`
  * @property {{local: string, remote: string, protocol: string, relay: string} | null} route types of both candidates in use, and
@@ -64,7 +63,6 @@ export function readStats(report, before, tracks = [""]) {
       videoOut: videoOut && { ...size(videoOut), fps: rate.fps("framesOut"), kbps: rate.kbps("videoOut"), codec: codec(videoOut), limitedBy: videoOut.qualityLimitationReason ?? "none" },
       audioIn: audioIn && { kbps: rate.kbps("audioIn"), codec: codec(audioIn), level: audioIn.audioLevel ?? 0, energy: audioIn.totalAudioEnergy ?? 0, ...losses(audioIn) },
       audioOut: audioOut && { kbps: rate.kbps("audioOut"), codec: codec(audioOut) },
-      ownLevel: all.find((entry) => entry.type === "media-source" && entry.kind === "audio")?.audioLevel ?? null,
       rttMs: pair?.currentRoundTripTime === undefined ? null : round(pair.currentRoundTripTime * 1000, 1),
       path: path(pair, byId),
       route: route(pair, byId),

@@ -27,8 +27,12 @@ export function shown(text, max = MAX_NAME) {
   return isCut ? `${characters.slice(0, max - 1).join("")}…` : characters.join("");
 }
 
-/** The short text of `#status`. @param {import("./call.js").Call} call @param {Partner | null} partner of a 1-1 call */
+/** @typedef {import("./call.js").Call | import("./stream.js").Stream} AnyCall */
+
+/** The short text of `#status`. @param {AnyCall} call @param {Partner | null} partner of a 1-1 call */
 export function statusText(call, partner) {
+  if ("stream" in call && call.state === "calling") return say("status.setting-up");
+  if ("stream" in call && call.state === "in-call" && partner?.state === "connected") return say(`status.${call.stream}`);
   if (call.state !== "in-call") return say(`status.${call.state}`);
   return partner === null ? say("status.setting-up") : callText(partner, call.isAlone);
 }
@@ -42,7 +46,7 @@ function callText({ state, answered }, isAlone) {
   return say(answered ? "status.setting-up" : "status.calling");
 }
 
-/** The colour of the lamp beside it. @param {import("./call.js").Call} call @param {Partner | null} partner @returns {"good" | "busy" | "bad" | "off"} */
+/** The colour of the lamp beside it. @param {AnyCall} call @param {Partner | null} partner @returns {"good" | "busy" | "bad" | "off"} */
 export function lamp(call, partner) {
   switch (call.state) {
     case "offline":
@@ -129,9 +133,17 @@ export function staleText(ms) {
 
 /** @typedef {import("./check/verdicts.js").Words} Words */
 
-/** The text of a tile about its connection. @param {Partner & {reason: Failure | null, detail?: Words | null}} peer */
-export function peerText({ state, answered, reason, detail }) {
-  switch (state) {
+/**
+ * The state of a peer as a tile shows it.
+ * @param {PeerState} state @param {boolean} waits whether a failed connection waits for the server, to be replaced
+ */
+export function shownState(state, waits) {
+  return state === "failed" && waits ? "interrupted" : state;
+}
+
+/** The text of a tile about its connection. @param {Partner & {reason: Failure | null, detail?: Words | null}} peer @param {boolean} waits */
+export function peerText({ state, answered, reason, detail }, waits = false) {
+  switch (shownState(state, waits)) {
     case "connecting":
       return say(answered ? "tile.connecting" : "tile.waiting");
     case "interrupted":

@@ -1,5 +1,5 @@
 // @ts-check
-// The visible page: lobby or stage, status, notices. Only this file and ui/ touch the document.
+// The visible page: lobby or stage, status, notices. Only this file, ui/ and embed/ create visible elements.
 
 import { say } from "./language.js";
 import { Chat } from "./ui/chat.js";
@@ -208,6 +208,12 @@ export class Ui {
     find("lobby-devices", HTMLElement).hidden = true;
   }
 
+  /** The page plays or publishes a stream: it has no name that others could call, and nobody who reads texts. */
+  stream() {
+    this.controls.chat.hidden = true;
+    this.ownId.hidden = true;
+  }
+
   /** @param {boolean} showsStats */
   showMore(showsStats) {
     const { viewing, controls, grid } = this;
@@ -216,8 +222,8 @@ export class Ui {
     const items = [{ label: say("control.statistics"), icon: "stats", key: "H", on: showsStats, run: press("stats") }];
     if (!controls.settings.hidden) items.push({ label: say("control.settings"), icon: "settings", run: press("settings") });
     if (!controls.invite.hidden) items.push({ label: say("control.invite"), icon: "link", run: press("invite") });
-    const { recordsAll } = viewing.recordings;
-    if (grid.tiles.size > 0 || recordsAll) items.push({ label: say(recordsAll ? "view.record-all-off" : "view.record-all"), icon: "record", run: () => void viewing.recordings.toggleAll(grid.tiles.values()) });
+    const recordAll = viewing.recordings.allItem(grid.tiles);
+    if (recordAll) items.push(recordAll);
     items.push({ label: say("keys.heading"), icon: "keys", key: "?", run: () => viewing.sheet.open(viewing.usesKeys) });
     viewing.menu.open(controls.more, say("control.more"), items);
   }

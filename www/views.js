@@ -2,6 +2,7 @@
 // The pictures of one peer: a view for each of its video tracks. The first view has the peer's sound, too.
 
 import { Picture } from "./picture.js";
+import { shown } from "./texts.js";
 
 /** Most views of one peer: each is a decoder and a tile. */
 const MAX_VIEWS = 8;
@@ -59,7 +60,7 @@ export class Views {
     const view = known ?? (this.first.transceiver ? this.#more() : this.first);
     view.transceiver = transceiver;
     const id = streams[0]?.id ?? "";
-    view.name = GENERATED.test(id) ? "" : id;
+    view.name = GENERATED.test(id) ? "" : shown(id);
     return addTo(view.stream, track);
   }
 

@@ -41,7 +41,10 @@ pub fn start(filter: &str, quiet: &[&str], format: LogFormat) -> WorkerGuard {
 }
 
 fn with_quiet(filter: &str, quiet: &[&str]) -> EnvFilter {
-    let quiet = quiet.iter().filter(|name| !filter.contains(**name));
+    // A directive begins with the path of its target: `name::module[span]=level`.
+    let targets = || filter.split(',').filter_map(|directive| directive.split([':', '[', '=']).next());
+    let is_named = |name: &str| targets().any(|target| target.trim() == name);
+    let quiet = quiet.iter().filter(|name| !is_named(name));
     let directives = quiet.filter_map(|name| format!("{name}=error").parse().ok());
     directives.fold(EnvFilter::new(filter), EnvFilter::add_directive)
 }
@@ -57,6 +60,13 @@ mod tests {
         assert!(usual.contains("str0m=error") && usual.contains("is=error"), "{usual}");
         let named = filter("info,str0m=debug");
         assert!(named.contains("str0m=debug") && !named.contains("str0m=error"), "{named}");
+        let is_quiet = |text: &str| filter(text).split(',').any(|directive| directive == "is=error");
+        for text in ["is=debug", "info, is::agent=debug", "is[span]=debug"] {
+            assert!(!is_quiet(text), "{text}");
+        }
+        for text in ["callbin_server::edge::listener=debug", "isolation=debug", "callbin_server::is=debug"] {
+            assert!(is_quiet(text), "{text}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
 
 use callbin_protocol::{
     SdpType, Signal,
-    node::{FromNode, Kind as TrackKind, Reason, SessionId, SessionSignal, Stats, ToNode, Track},
+    node::{FromNode, Reason, SessionId, SessionSignal, Stats, ToNode, Track},
 };
 
 use self::client::{Client, Counters, Outbox, Role};
@@ -154,13 +154,18 @@ impl Engine {
 
     fn signal(&mut self, key: Key, signal: Signal, now: Instant, wire: &mut impl Wire) {
         let result = match signal {
-            Signal::Sdp { kind: SdpType::Offer, sdp } => self.offered(key, &sdp, now),
-            Signal::Sdp { kind: SdpType::Answer, sdp } => self.with_peer(key, |peer| peer.answered(&sdp)),
-            Signal::Ice(candidate) => self.with_peer(key, |peer| {
-                peer.add_candidate(&candidate.candidate);
-                Ok(())
-            }),
-            Signal::OfferRequest => Ok(()),
+            Signal::Sdp { kind: SdpType::Offer, sdp } => {
+                if !self.clients.get_mut(&key).is_some_and(|client| client.offers.take(1.0, now)) {
+                    return self.end(key, Some((Reason::Limit, "too many offers".into())), now, wire);
+                }
+                self.offered(key, &sdp, now)
+            }
+            // Before the connection exists, there is nothing to answer.
+            Signal::Sdp { kind: SdpType::Answer, sdp } => {
+                self.peer(key).map_or(Ok(()), |peer| peer.answered(&sdp))
+            }
+            // The node is an ICE-lite agent: it sends no checks, so it needs no candidates of clients.
+            Signal::Ice(_) | Signal::OfferRequest => return,
         };
         match result {
             Ok(()) => self.poll(key, now, wire),
@@ -168,13 +173,8 @@ impl Engine {
         }
     }
 
-    /// A signal that comes before the connection exists is ignored: clients find the node by its candidates.
-    fn with_peer(
-        &mut self,
-        key: Key,
-        call: impl FnOnce(&mut Peer) -> Result<(), Refused>,
-    ) -> Result<(), Refused> {
-        self.clients.get_mut(&key).and_then(|client| client.peer.as_deref_mut()).map_or(Ok(()), call)
+    fn peer(&mut self, key: Key) -> Option<&mut Peer> {
+        self.clients.get_mut(&key)?.peer.as_deref_mut()
     }
 
     fn offered(&mut self, key: Key, offer: &str, now: Instant) -> Result<(), Refused> {
@@ -213,7 +213,14 @@ impl Engine {
     ) {
         let Some(key) = self.routes.find(source, datagram) else { return };
         let Some(client) = self.clients.get_mut(&key) else { return };
-        let Some(peer) = client.peer.as_deref_mut().filter(|_| client.allowed.take(1.0, now)) else { return };
+        let Some(peer) = client.peer.as_deref_mut().filter(|_| client.datagrams.take(1.0, now)) else {
+            return;
+        };
+        // The work of each check grows with the addresses that the client has checked from.
+        let is_check = stun::is_stun(datagram);
+        if is_check && !self.routes.is_at(source, key) && !client.sources.take(1.0, now) {
+            return;
+        }
         match peer.receive(source, destination, datagram, now) {
             Ok(()) => self.poll(key, now, wire),
             Err(broken) => self.end_broken(key, broken, now, wire),
@@ -241,9 +248,7 @@ impl Engine {
 
     /// Lets time pass for a connection.
     fn wake(&mut self, key: Key, now: Instant, wire: &mut impl Wire) {
-        let Some(peer) = self.clients.get_mut(&key).and_then(|client| client.peer.as_deref_mut()) else {
-            return;
-        };
+        let Some(peer) = self.peer(key) else { return };
         match peer.handle_timeout(now) {
             Ok(()) => self.poll(key, now, wire),
             Err(broken) => self.end_broken(key, broken, now, wire),
@@ -292,7 +297,7 @@ impl Engine {
             Event::Estimate(bits) => {
                 self.node.estimated(key, bits);
                 let needed = self.node.needed(key);
-                if let Some(peer) = self.clients.get_mut(&key).and_then(|client| client.peer.as_deref_mut())
+                if let Some(peer) = self.peer(key)
                     && let Err(broken) = peer.want(needed)
                 {
                     self.end_broken(key, broken, now, wire);
@@ -349,8 +354,7 @@ impl Engine {
             Notice::Live(key) => {
                 let Some(client) = self.clients.get(&key) else { return };
                 let Role::Publisher { formats: Some(formats) } = client.role else { return };
-                let track = |(kind, codec)| Track { kind: named(kind), codec };
-                let tracks = formats.names().map(track).collect();
+                let tracks = formats.names().map(|(kind, codec)| Track { kind, codec }).collect();
                 self.messages.push(FromNode::Live { session: client.session.clone(), tracks });
             }
             Notice::Silent(key) => {
@@ -359,10 +363,7 @@ impl Engine {
             }
             Notice::KeyFrame(key) => {
                 tracing::debug!(key, "the publisher is asked for a key frame");
-                let Some(peer) = self.clients.get_mut(&key).and_then(|client| client.peer.as_deref_mut())
-                else {
-                    return;
-                };
+                let Some(peer) = self.peer(key) else { return };
                 match peer.request_key_frame() {
                     Ok(()) => self.wake(key, now, wire),
                     Err(broken) => self.end_broken(key, broken, now, wire),
@@ -483,13 +484,6 @@ fn explain(why: Why) -> (Reason, String) {
         Why::Gone => (Reason::Gone, String::new()),
         Why::Taken => (Reason::Internal, "the stream has a publisher".into()),
         Why::TooFast => (Reason::Limit, "the bit rate is too high".into()),
-    }
-}
-
-fn named(kind: Kind) -> TrackKind {
-    match kind {
-        Kind::Audio => TrackKind::Audio,
-        Kind::Video => TrackKind::Video,
     }
 }
 

@@ -22,6 +22,8 @@ const SOCKET: Token = Token(0);
 const WAKE: Token = Token(1);
 /// The batches that are read before deadlines and messages get their turn.
 const BATCHES: usize = 8;
+/// The messages that are handled before datagrams and deadlines get their turn.
+const MESSAGES: usize = 64;
 
 /// The worker, before it runs.
 #[derive(Debug)]
@@ -49,9 +51,9 @@ impl Worker {
     /// Works until [`Inbound::Stop`].
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(8);
-        let mut is_readable = true;
+        let (mut is_readable, mut has_messages) = (true, false);
         loop {
-            let timeout = if is_readable { Some(Duration::ZERO) } else { self.timeout() };
+            let timeout = if is_readable || has_messages { Some(Duration::ZERO) } else { self.timeout() };
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => is_readable |= events.iter().any(|event| event.token() == SOCKET),
@@ -59,8 +61,9 @@ impl Worker {
             if is_readable {
                 is_readable = self.read();
             }
-            if !self.take_messages() {
-                return Ok(());
+            match self.take_messages() {
+                Some(are_left) => has_messages = are_left,
+                None => return Ok(()),
             }
             let now = Instant::now();
             if self.engine.deadline().is_some_and(|at| at <= now) {
@@ -91,9 +94,10 @@ impl Worker {
         true
     }
 
-    /// Handles the messages that are there. False: the process is to end.
-    fn take_messages(&mut self) -> bool {
-        while let Ok(inbound) = self.inbox.try_recv() {
+    /// Handles some of the messages that are there. Returns whether more may be there. None: the process is to end.
+    fn take_messages(&mut self) -> Option<bool> {
+        for _ in 0..MESSAGES {
+            let Ok(inbound) = self.inbox.try_recv() else { return Some(false) };
             let now = Instant::now();
             match inbound {
                 Inbound::Attached(outbox) => self.outbox = Some(outbox),
@@ -105,11 +109,11 @@ impl Worker {
                 Inbound::Stop => {
                     self.engine.reset(now, &mut self.sender);
                     self.sender.flush();
-                    return false;
+                    return None;
                 }
             }
         }
-        true
+        Some(true)
     }
 
     fn send_messages(&mut self) {
@@ -125,5 +129,30 @@ impl Worker {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use callbin_protocol::node::ToNode;
+
+    use super::*;
+    use crate::{core::node::Limits, rtc::Stack};
+
+    #[test]
+    fn messages_leave_turns_to_the_media() {
+        let socket = socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let local = Local::new(socket.local_addr().unwrap(), &[], Vec::new());
+        let stack = Stack::new(local.candidates().to_vec()).unwrap();
+        let engine = Engine::new(stack, Limits { streams: 1, viewers: 1, bits: None });
+        let (mut worker, mailbox) = Worker::new(socket, local, engine).unwrap();
+        for _ in 0..100 {
+            mailbox.send(Inbound::Message(ToNode::welcome(5)));
+        }
+        assert_eq!(worker.take_messages(), Some(true));
+        assert_eq!(worker.inbox.try_iter().count(), 36, "it handles 64 at once");
+        assert_eq!(worker.take_messages(), Some(false));
+        mailbox.send(Inbound::Stop);
+        assert_eq!(worker.take_messages(), None);
     }
 }

@@ -376,8 +376,8 @@ pub struct LimitArgs {
     #[arg(long, env = "CALLBIN_MAX_REGISTRATION_RATE", default_value_t = 200, value_name = "N")]
     pub max_registration_rate: u32,
 
-    /// Tokens with a wrong signature per second from one address, with bursts of five times as many. Beyond that,
-    /// nothing that needs a token is accepted from it for 10 seconds.
+    /// Tokens with a wrong signature, and wrong secrets of media nodes, per second from one address, with bursts of five
+    /// times as many. Beyond that, nothing that needs a token is accepted from it for 10 seconds.
     #[arg(long, env = "CALLBIN_MAX_BAD_TOKEN_RATE", default_value_t = 10, value_name = "N")]
     pub max_bad_token_rate: u32,
 
@@ -419,8 +419,9 @@ pub struct LimitArgs {
     pub max_room_members: usize,
 
     /// Notices per second that one owner may cause in rooms, with bursts of twice as many: two per present member when
-    /// another one joins, one per name in a list, and one per member and KiB of a message to a whole room. Beyond that,
-    /// requests of this owner wait; a connection whose request would wait longer than ten seconds is closed.
+    /// another one joins, one per name in a list, and one per member and KiB of a message to a whole room. A call to a
+    /// stream, and each offer to a media node, count as 100. Beyond that, requests of this owner wait; a connection whose
+    /// request would wait longer than ten seconds is closed.
     #[arg(long, env = "CALLBIN_MAX_NOTICE_RATE", default_value_t = 50_000, value_name = "N")]
     pub max_notice_rate: u32,
 
@@ -513,6 +514,7 @@ impl Config {
             max_streams: or_none(self.limits.max_streams),
             max_viewers: or_none(self.limits.max_viewers),
             max_bitrate: Some(self.limits.max_stream_bitrate).filter(|bits| *bits > 0),
+            max_unanswered: self.limits.max_queue as usize / 2,
         }
     }
 

@@ -55,10 +55,14 @@ use crate::{
 use directory::Directory;
 use feed::Place;
 use room::{News, Room};
-use streams::{Flight, Stream};
+use streams::{EndedOffers, Flight, Stream};
 
 /// The bytes of a message to a whole room that count as one more notice for each member.
 const NOTICE: usize = 1024;
+
+/// The notices that a call to a stream counts as, and an offer to a media node, besides one for each KiB: the node makes a
+/// connection or starts it again.
+const STREAM_OFFER: usize = 100;
 
 /// The number of a connection, from its WebSocket handshake to its end. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -193,6 +197,8 @@ pub enum Note {
     Attached {
         /// Its name.
         node: Arc<str>,
+        /// Program and version.
+        software: Arc<str>,
         /// What it can carry.
         limits: Limits,
     },
@@ -274,8 +280,9 @@ struct Node {
     streams: usize,
     viewers: usize,
     is_draining: bool,
-    /// The bytes of offers that it has not answered, with their candidates.
+    /// The bytes of offers that it has not answered, with their candidates, also those of ended calls.
     unanswered: usize,
+    ended_offers: EndedOffers,
     stats: Stats,
 }
 
@@ -373,6 +380,9 @@ pub struct Rules {
     pub max_viewers: usize,
     /// Bits per second of a published stream. `None`: the node's own limit.
     pub max_bitrate: Option<u64>,
+    /// Bytes of offers that one media node has not answered yet, with their candidates. Less than its queue takes, so that
+    /// offers never close its connection.
+    pub max_unanswered: usize,
 }
 
 impl Default for Rules {
@@ -386,6 +396,7 @@ impl Default for Rules {
             max_streams: none,
             max_viewers: none,
             max_bitrate: None,
+            max_unanswered: none,
         }
     }
 }
@@ -583,7 +594,8 @@ impl Hub {
         Some(Wish::Stream(media, name.clone()))
     }
 
-    /// The cost of a request beyond itself if it were carried out now: the notices it causes and the names in its answer.
+    /// The cost of a request beyond itself if it were carried out now: the notices it causes, the names in its answer, and
+    /// the work of a media node.
     ///
     /// Of two members, the one that joined later pays for both notices between them: its joining and the first leaving.
     /// So leaving is free, also when a whole network leaves. News for
@@ -601,10 +613,23 @@ impl Hub {
             (Request::Send { to: None, payload, .. }, Some(seat)) => {
                 members(&seat.room) * (1 + payload.len() / NOTICE)
             }
+            (Request::Call { to: name, media, .. }, _) if self.wish_for(name, *media).is_some() => {
+                STREAM_OFFER
+            }
+            (Request::Meet { uid, card, .. }, _) if self.wish_for(uid, card.flow.media()).is_some() => {
+                STREAM_OFFER
+            }
+            (Request::Signal { key, payload }, _) if payload.is_offer() && self.is_to_node(conn, key) => {
+                STREAM_OFFER + payload.len() / NOTICE
+            }
             // Each id is looked up, and so are its calls.
             (Request::List(_), _) => self.uids.len() + 2 * self.sessions,
             _ => 0,
         }
+    }
+
+    fn is_to_node(&self, conn: ConnId, key: &Key) -> bool {
+        self.leg(conn, key).is_some_and(|leg| leg.is_caller && leg.media.is_some())
     }
 
     /// Delivers news to watchers and notices to members of rooms, and ends calls of lost nodes, at a cost of about `most`.

@@ -261,13 +261,15 @@ impl Switchboard {
 
     /// The cost of a request beyond itself, see [`Hub::fan_out`].
     pub fn fan_out(&self, conn: ConnId, request: &Request) -> usize {
-        // Fast path without the lock: only these requests cost extra, and most messages in a room are for one member.
-        match request {
-            Request::Join(_) | Request::Members | Request::Send { to: None, .. } | Request::List(_) => {
-                self.lock().hub.fan_out(conn, request)
-            }
-            _ => 0,
-        }
+        // Fast path without the lock: only these requests may cost extra, and most messages in a room are for one member.
+        let may_cost = match request {
+            Request::Join(_) | Request::Members | Request::Send { to: None, .. } | Request::List(_) => true,
+            Request::Call { media, .. } => media.is_some(),
+            Request::Meet { card, .. } => card.flow.media().is_some(),
+            Request::Signal { payload, .. } => payload.is_offer(),
+            _ => false,
+        };
+        if may_cost { self.lock().hub.fan_out(conn, request) } else { 0 }
     }
 
     /// Replaces the limits.
@@ -634,8 +636,9 @@ impl Remark {
             }
             Note::Refused(uid, error) => debug!(conn, address, uid = %short(uid), error, "refused"),
             Note::Left(uid) => info!(conn, address, uid = %short(uid), peers, "left"),
-            Note::Attached { node, limits: Limits { streams, viewers } } => {
-                info!(conn, address, node = %short(node), streams, viewers, "media node attached");
+            Note::Attached { node, software, limits: Limits { streams, viewers } } => {
+                let (node, software) = (short(node), short(software));
+                info!(conn, address, %node, %software, streams, viewers, "media node attached");
             }
             Note::Detached { node, streams: 0, viewers: 0 } => {
                 info!(conn, address, node = %short(node), "media node gone");
@@ -645,7 +648,7 @@ impl Remark {
             }
             Note::Ended { stream, client, reason, detail } => {
                 let (stream, client, reason) = (short(stream), short(client), reason.as_str());
-                info!(conn, %stream, %client, reason, %detail, "ended by the media node");
+                info!(conn, address, %stream, %client, reason, %detail, "ended by the media node");
             }
             Note::Live { stream } => info!(conn, stream = %short(stream), "stream is live"),
             Note::Gone { stream, viewers } => {

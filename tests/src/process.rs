@@ -61,6 +61,12 @@ fn target_dir() -> PathBuf {
     }
 }
 
+/// Sends a signal by name to any process of this machine.
+pub fn signal(pid: u32, name: &str) {
+    let kill = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
+    assert!(kill.expect("kill runs").success(), "cannot send SIG{name}");
+}
+
 /// A running program, killed when dropped.
 #[derive(Debug)]
 pub struct Process(Child);
@@ -83,8 +89,7 @@ impl Process {
 
     /// Sends a signal by name: TERM, INT, KILL, STOP, CONT, HUP.
     pub fn signal(&self, name: &str) {
-        let kill = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
-        assert!(kill.expect("kill runs").success(), "cannot send SIG{name}");
+        signal(self.pid(), name);
     }
 
     /// Kills it, and waits for its end.

@@ -50,6 +50,13 @@ impl Server {
         Self::start_on(0, &[&["--disable-ssl"], flags].concat())
     }
 
+    /// Starts a server with its own media node on a free UDP port, and waits until that is attached.
+    pub fn with_media() -> Self {
+        let server = Self::start(&["--media", "--media-arg=--listen=[::]:0"]);
+        server.wait_for_log("media node attached");
+        server
+    }
+
     fn start_pair(flags: &[&str]) -> Self {
         let redis = Redis::start(&[]);
         // These tests are not about the lease, also on a busy machine.

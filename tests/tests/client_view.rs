@@ -12,7 +12,7 @@ use callbin_tests::{
     client::Event,
     leak::assert_nothing_left,
     machine,
-    process::{Usage, process_children},
+    process::{Usage, process_children, signal},
     program, wait_until,
 };
 
@@ -112,11 +112,6 @@ fn undisturbed(watcher: &mut Client, blue: &mut Client, work: impl FnOnce(&mut C
 fn window_process(client: &mut Client) -> u32 {
     let pid = client.process().pid();
     wait_until("the window's process", DEADLINE, || process_children(pid).first().copied())
-}
-
-fn signal(pid: u32, name: &str) {
-    let kill = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
-    assert!(kill.expect("kill runs").success());
 }
 
 /// Reported once on stderr, and by an event.

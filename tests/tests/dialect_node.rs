@@ -12,7 +12,7 @@ use callbin_tests::{
     DEADLINE, Server, Socket,
     http::{Response, read_answer, request, send, start, upgrade},
     keys::{Algorithm, Keys, now},
-    process::program,
+    process::{program, signal},
     wait_until,
 };
 use serde_json::{Value, json};
@@ -39,7 +39,8 @@ fn file(dir: &TempDir, name: &str, text: &str) -> String {
 
 fn hello() -> String {
     let limits = json!({ "streams": 9, "viewers": 99 });
-    json!({ "type": "hello", "version": 1, "name": "scripted", "limits": limits }).to_string()
+    json!({ "type": "hello", "version": 1, "name": "scripted", "software": "script 1.0", "limits": limits })
+        .to_string()
 }
 
 /// Attaches a node with this token.
@@ -95,6 +96,7 @@ fn a_stream_from_its_offer_to_the_nodes_end() {
     let none = send(&server, "POST", "/whip/studio", &[SDP], &sdp("mine"));
     assert_eq!(none.status, 404, "there is no node yet");
     let mut node = attach(&server, SECRET);
+    server.wait_for_log("script 1.0");
     let early = send(&server, "POST", "/whep/studio", &[SDP], &sdp("mine"));
     assert_eq!((early.status, early.header("retry-after")), (409, Some("5")));
 
@@ -219,6 +221,39 @@ fn only_nodes_attach() {
     node.expect_close(1002, "invalid protocol");
 }
 
+#[test]
+fn guesses_of_the_nodes_secret_are_limited() {
+    let dir = TempDir::new().expect("a folder");
+    let keys = Keys::new(Algorithm::Hs256);
+    let (key, secret) = (keys.public(), file(&dir, "nodes", SECRET));
+    let limits = ["--media-token-file", &secret, "--max-bad-token-rate", "1"];
+    for (token_keys, refusal) in [(&[][..], 403), (&["--token-key-file", &key], 401)] {
+        let server = Server::start(&[&limits, token_keys].concat());
+        let attaches =
+            |token: &str| upgrade(&server, "/node", &[("Authorization", &format!("Bearer {token}"))]).status;
+        for _ in 0..10 {
+            assert_eq!(upgrade(&server, "/node", &[]).status, 401, "no guess");
+        }
+        let guesses: Vec<u16> = (0..10).map(|number| attaches(&format!("guess {number}"))).collect();
+        assert_eq!((guesses[0], guesses[9]), (refusal, 429), "{guesses:?}");
+        assert_eq!(attaches(SECRET), 429, "a guess that is right does not show it");
+    }
+}
+
+#[test]
+fn calls_to_streams_are_charged() {
+    let dir = TempDir::new().expect("a folder");
+    let server = server_with_secret(&dir, &["--max-notice-rate", "1"]);
+    let mut node = attach(&server, SECRET);
+    let (_, created) = call(&server, &mut node, "/whip/studio", &[]);
+    assert_eq!(created.status, 201, "{created:?}");
+    assert_eq!(send(&server, "POST", "/whip/other", &[SDP], &sdp("mine")).status, 429);
+    let restart = "a=ice-ufrag:again\r\na=ice-pwd:vw5LmwG4y/e6dPP/zAP9Gp5k\r\n";
+    let patch =
+        || send(&server, "PATCH", created.exact("location"), &[FRAGMENT, ("If-Match", "*")], restart).status;
+    assert_eq!((patch(), patch()), (429, 404), "the call is over");
+}
+
 /// A program that stands for the node: it writes its process id and its arguments, then its token, and ends with its input.
 fn stub(dir: &TempDir) -> (String, PathBuf) {
     let out = dir.path().join("started");
@@ -277,8 +312,7 @@ fn the_servers_own_node_is_restarted_and_ends_with_it() {
     let page = request((std::net::Ipv4Addr::LOCALHOST, port).into(), "GET", "/", &[]);
     assert_eq!(page.status, 404, "the node's address serves nothing else");
 
-    let killed = Command::new("kill").args(["-KILL", pid]).status().expect("kill runs");
-    assert!(killed.success());
+    signal(pid.parse().expect("a pid"), "KILL");
     let second = started(2);
     assert_ne!(second[0], *pid);
     assert_eq!(second[1], *token, "one token for all starts");

@@ -11,7 +11,7 @@ use callbin_tests::{
     Client, DEADLINE, Server, Socket,
     http::{self, Response, connect_from, read_answer, write_head},
     keys::{Algorithm, Keys, now},
-    process::workspace,
+    process::{self, workspace},
     wait_until,
 };
 use serde_json::{Value, json};
@@ -493,7 +493,7 @@ fn a_draining_server_registers_nobody() {
     let (one, mut other) = Socket::session(&server, "stays");
     rest.register("cam");
     let mut waiting = rest.poll("/offer/cam");
-    Command::new("kill").args(["-TERM", &server.pid().to_string()]).status().expect("kill exists");
+    process::signal(server.pid(), "TERM");
     let response = rest.read("GET", "/offer/cam", &mut waiting);
     assert_eq!((response.status, response.header("retry-after")), (503, Some("5")), "{response:?}");
     assert_eq!(rest.get("/offer/cam").status, 503);

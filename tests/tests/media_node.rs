@@ -1,15 +1,6 @@
 //! Streams through a real media node, which the server starts: `callbin` and Chromium publish and play them.
 
-use std::process::Command;
-
 use callbin_tests::{Browser, BrowserOptions, Client, DEADLINE, Page, Server, client::Event};
-
-/// A server with a node on a free UDP port.
-fn server() -> Server {
-    let server = Server::start(&["--media", "--media-arg=--listen=[::]:0"]);
-    server.wait_for_log("media node attached");
-    server
-}
 
 fn publish(server: &Server, stream: &str, args: &[&str]) -> Client {
     let url = format!("{}whip/{stream}", server.url());
@@ -46,7 +37,7 @@ fn page(browser: &Browser, server: &Server) -> Page {
 
 #[test]
 fn callbin_and_chromium_play_a_stream_of_callbin() {
-    let server = server();
+    let server = Server::with_media();
     let publisher = publish(&server, "studio", &["--video-pattern", "red"]);
     let mut players = [play(&server, "studio", &[]), play(&server, "studio", &[])];
     for player in &mut players {
@@ -83,7 +74,7 @@ fn callbin_and_chromium_play_a_stream_of_callbin() {
 
 #[test]
 fn callbin_plays_a_stream_of_chromium() {
-    let server = server();
+    let server = Server::with_media();
     let browser = Browser::start(BrowserOptions::default());
     let page = page(&browser, &server);
     page.eval(
@@ -105,7 +96,7 @@ fn callbin_plays_a_stream_of_chromium() {
 /// The publisher is stopped before the viewer is connected: the picture can only come from the node.
 #[test]
 fn a_viewer_has_a_picture_that_was_sent_before_it_came() {
-    let server = server();
+    let server = Server::with_media();
     let mut publisher = publish(&server, "studio", &["--video-pattern", "blue"]);
     publisher.wait_for_stats("some frames", |stats| stats.number("/sent/video_frames") > 30.0);
     let browser = Browser::start(BrowserOptions { fake_devices: false, ..BrowserOptions::default() });
@@ -123,7 +114,7 @@ fn a_viewer_has_a_picture_that_was_sent_before_it_came() {
             await exchange(pc, '/whep/studio'); \
         })()",
     );
-    signal(&mut publisher, "-STOP");
+    publisher.process().signal("STOP");
     page.eval("connect()");
     page.wait_for("a picture", "video.readyState >= 2 && video.videoWidth === 160", DEADLINE);
     let pixel = page.eval(
@@ -136,11 +127,5 @@ fn a_viewer_has_a_picture_that_was_sent_before_it_came() {
         })()",
     );
     assert!(pixel[0].as_u64() < Some(60) && pixel[2].as_u64() > Some(200), "{pixel}");
-    signal(&mut publisher, "-CONT");
-}
-
-fn signal(client: &mut Client, signal: &str) {
-    let pid = client.process().pid().to_string();
-    let status = Command::new("kill").args([signal, &pid]).status().expect("kill is installed");
-    assert!(status.success(), "{status}");
+    publisher.process().signal("CONT");
 }

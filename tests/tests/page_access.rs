@@ -21,9 +21,13 @@ fn is_accessible(page: &Page, axe: &str, view: &str) {
     if page.eval("window.axe === undefined") == true {
         page.eval(axe);
     }
-    for (scheme, (width, height)) in
-        [("light", (1280, 800)), ("dark", (390, 844)), ("light", (390, 844)), ("dark", (640, 400))]
-    {
+    for (scheme, (width, height)) in [
+        ("light", (1280, 800)),
+        ("dark", (1280, 800)),
+        ("dark", (390, 844)),
+        ("light", (390, 844)),
+        ("dark", (640, 400)),
+    ] {
         page.resize(width, height);
         page.set_color_scheme(scheme);
         // Colours fade for a moment.
@@ -46,17 +50,27 @@ fn is_accessible(page: &Page, axe: &str, view: &str) {
 fn axe_finds_nothing_in_any_view() {
     let (site, axe) = (Site::up(), axe());
     let page = site.open("test=1");
-    page.wait_for("the test", "window.callbinTest", DEADLINE);
+    // Its style sheet moves the button.
+    let shown = "window.callbinTest && document.querySelector('link[href$=\"check.css\"]').sheet";
+    page.wait_for("the test", shown, DEADLINE);
     page.click("#check-start");
     page.wait_for("its end", "callbinTest.result().mark !== 'running'", DEADLINE);
     page.click("#check-copy");
     is_accessible(&page, &axe, "test");
     drop(page);
 
-    let anna = site.open("id=anna");
+    // The call rings and waits as long as axe needs.
+    let patient = |query: &str| {
+        let page = site.browser.open("about:blank");
+        page.hurry(30_000, 600_000);
+        page.hurry(45_000, 600_000);
+        page.go(&format!("{}?{query}", site.server.url()));
+        page
+    };
+    let anna = patient("id=anna");
     anna.wait_for_state("ready");
     is_accessible(&anna, &axe, "lobby");
-    let berta = site.open("id=berta&call=anna");
+    let berta = patient("id=berta&call=anna");
     anna.wait_for_state("ringing");
     is_accessible(&anna, &axe, "ring");
     anna.click("#accept");

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 /// Starts the test, and waits for its end. Returns the marks and texts of its steps by their ids, and the key of its result.
 #[track_caller]
 fn run(page: &Page) -> (Value, Value) {
-    page.wait_for("the test", "window.callbinTest", DEADLINE);
+    // Its style sheet moves the button.
+    let shown = "window.callbinTest && document.querySelector('link[href$=\"check.css\"]').sheet";
+    page.wait_for("the test", shown, DEADLINE);
     page.click("#check-start");
     page.wait_for("the end of the test", "callbinTest.result().mark !== 'running'", DEADLINE);
     let steps =
@@ -24,6 +26,8 @@ fn the_test_page_finds_what_works_and_what_does_not() {
     let server = Server::start(&[&["--www", WWW, "--stun-url", &stun][..], &turn].concat());
     let site = Site::at(server, BrowserOptions::default());
     let page = site.open("test=1&id=tester");
+    page.wait_for("the test", "window.callbinTest", DEADLINE);
+    assert_eq!(page.eval("callbinTest.result()"), Value::Null, "no result before the first step");
     let (steps, result) = run(&page);
     let expected = json!({
         "camera": ["good", "check.camera.good"],

@@ -36,6 +36,16 @@ fn wait_for_cameras(page: &Page) {
     page.wait_for("both cameras", both, DEADLINE);
 }
 
+const NO_VIDEOS: &str = "callbin.peers()[0].videos.every(({ picture }) => picture === 'none')";
+
+/// Hides or shows the page: for its scripts, because a hidden one gets little time.
+fn hide(page: &Page, hidden: bool) {
+    page.eval(&format!(
+        "Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }}); \
+         document.dispatchEvent(new Event('visibilitychange'))"
+    ));
+}
+
 /// The mean colour of what the page saved as number `n`, at its middle.
 fn saved_color(page: &Page, n: usize) -> String {
     let js = format!(
@@ -100,20 +110,10 @@ fn watches(engine: Engine) {
     assert_eq!(page.eval(plays), "160x120");
 
     // A hidden page receives no videos.
-    let hide = |hidden: bool| {
-        page.eval(&format!(
-            "Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }}); \
-             document.dispatchEvent(new Event('visibilitychange'))"
-        ));
-    };
-    hide(true);
-    page.wait_for(
-        "no videos",
-        "callbin.peers()[0].videos.every(({ picture }) => picture === 'none')",
-        DEADLINE,
-    );
+    hide(&page, true);
+    page.wait_for("no videos", NO_VIDEOS, DEADLINE);
     assert_eq!(page.eval("callbin.state().enlarged"), "robot", "its tile stays");
-    hide(false);
+    hide(&page, false);
     wait_for_cameras(&page);
 
     // It is called again when it is back.
@@ -135,4 +135,31 @@ fn chromium_watches_the_cameras_of_a_client() {
 #[test]
 fn firefox_watches_the_cameras_of_a_client() {
     watches(Engine::Firefox);
+}
+
+#[test]
+fn a_hidden_page_saves_data_in_a_call_with_a_page() {
+    let _machine = machine::shared();
+    let site = Site::up();
+    let hurried = |query: &str| {
+        let page = site.browser.open("about:blank");
+        page.hurry(12_000, 10); // until a hidden page saves data
+        page.go(&format!("{}?{query}", site.server.url()));
+        page
+    };
+    let anna = hurried("id=anna&auto-answer=1");
+    anna.wait_for_state("ready");
+    let berta = hurried("id=berta&call=anna");
+    let live = "callbin.peers()[0]?.picture === 'live'";
+    for page in [&anna, &berta] {
+        page.wait_for("a picture", live, DEADLINE);
+    }
+    for (page, other) in [(&anna, &berta), (&berta, &anna)] {
+        hide(page, true);
+        page.wait_for("no videos", NO_VIDEOS, DEADLINE);
+        assert_eq!(other.eval(live), true, "the other one still gets its picture");
+        hide(page, false);
+        page.wait_for("the picture again", live, DEADLINE);
+        page.assert_no_console_errors();
+    }
 }

@@ -5,7 +5,6 @@ import { UNWELCOME } from "../call.js";
 import { isUsable } from "../endpoint.js";
 import { IceServers } from "../ice.js";
 import { number, say } from "../language.js";
-import { readParameters } from "../parameters.js";
 import { MAX_TEXT, shown } from "../texts.js";
 import { CheckView } from "../ui/check.js";
 import { askWhy } from "../why.js";
@@ -18,12 +17,12 @@ const MAX_SERVERS = 12;
 
 /** @typedef {import("./verdicts.js").Step} Step @typedef {import("./verdicts.js").Verdict} Verdict */
 
-const parameters = readParameters(new URL(location.href), history);
-
 class Check {
   /** @type {Step[]} */ steps = [];
 
-  constructor() {
+  /** @param {import("../parameters.js").Parameters} parameters */
+  constructor(parameters) {
+    this.parameters = parameters;
     this.view = new CheckView({ start: () => void this.#run(), copy: () => this.#report() }, parameters.foreignHost);
     this.#show();
   }
@@ -59,9 +58,9 @@ class Check {
 
   /** @returns {Promise<Verdict>} */
   async #signalling() {
-    const { server, token, id } = parameters;
+    const { server, token, id } = this.parameters;
     if (!isUsable(server, location.protocol)) return judge.signallingVerdict({ ms: null, why: "bad-address", error: "", id });
-    const { ms, opened, reason } = await probeSignalling(parameters);
+    const { ms, opened, reason } = await probeSignalling(this.parameters);
     const unwelcome = /** @type {import("../why.js").Why | undefined} */ (UNWELCOME.get(reason));
     const why = ms !== null ? null : opened ? (unwelcome ?? null) : await askWhy({ url: server, token, uid: id });
     return judge.signallingVerdict({ ms, why, error: shown(reason, MAX_TEXT), id: shown(id) });
@@ -69,7 +68,7 @@ class Check {
 
   /** The servers that the signalling server names, with their credentials. */
   async #servers() {
-    const { server: url, token, iceServers: extra, id } = parameters;
+    const { server: url, token, iceServers: extra, id } = this.parameters;
     const ice = new IceServers({ url, token, extra });
     /** @type {{server: import("./verdicts.js").Server, ice: RTCIceServer}[]} */
     let found = [];
@@ -113,28 +112,36 @@ class Check {
     }
   }
 
+  /** The result so far; null before the first step. */
+  get result() {
+    return this.steps.length > 0 ? judge.summary(this.steps) : null;
+  }
+
   #lines() {
     return this.steps.map(({ id, title, verdict }) => ({ id, mark: verdict.mark, title: say(title.key, title.values), text: say(verdict.key, verdict.values) }));
   }
 
-  #result() {
-    const { mark, key } = judge.summary(this.steps);
-    return { id: "result", mark, title: "", text: say(key) };
+  /** @returns {import("../ui/check.js").Line[]} one, or none */
+  #resultLine() {
+    return this.result ? [{ id: "result", mark: this.result.mark, title: "", text: say(this.result.key) }] : [];
   }
 
   #show() {
-    this.view.show(this.#lines(), this.steps.length > 0 ? this.#result() : null);
+    this.view.show(this.#lines(), this.#resultLine()[0] ?? null);
   }
 
   #report() {
-    const about = { page: location.href, server: parameters.server, browser: navigator.userAgent, time: new Date().toISOString() };
-    return report([this.#result(), ...this.#lines()], about);
+    const about = { page: location.href, server: this.parameters.server, browser: navigator.userAgent, time: new Date().toISOString() };
+    return report([...this.#resultLine(), ...this.#lines()], about);
   }
 }
 
-const check = new Check();
-// The page came here from its lobby without loading another document.
-addEventListener("popstate", () => location.reload());
-/** Read-only, for scripts and tests: the steps so far, and their result. */
-const inspection = { steps: () => check.steps.map(({ id, verdict: { mark, key } }) => ({ id, mark, key })), result: () => judge.summary(check.steps) };
-Object.defineProperty(window, "callbinTest", { value: Object.freeze(inspection) });
+/** Shows the connection test, which the user starts. @param {import("../parameters.js").Parameters} parameters */
+export function start(parameters) {
+  const check = new Check(parameters);
+  // The page came here from its lobby without loading another document.
+  addEventListener("popstate", () => location.reload());
+  /** Read-only, for scripts and tests: the steps so far, and their result as in Check. */
+  const inspection = { steps: () => check.steps.map(({ id, verdict: { mark, key } }) => ({ id, mark, key })), result: () => check.result };
+  Object.defineProperty(window, "callbinTest", { value: Object.freeze(inspection) });
+}

@@ -5,6 +5,7 @@
 import { socketUrl } from "../endpoint.js";
 import { errorCode } from "../media.js";
 import { format, parseServerMessage } from "../protocol.js";
+import { pause, within } from "../time.js";
 import { subprotocols } from "../token.js";
 
 const DEVICE_MS = 20_000;
@@ -19,11 +20,6 @@ const BANDWIDTH_MS = 2000;
 const BANDWIDTH_BYTES = 8 << 20;
 const CHUNK = new Uint8Array(16 << 10);
 const MAX_BUFFERED = 1 << 20;
-
-/** @template T @param {Promise<T>} promise @param {number} ms @returns {Promise<T | null>} null after the time */
-function within(promise, ms) {
-  return Promise.race([promise, new Promise((done) => setTimeout(() => done(null), ms))]);
-}
 
 /** @param {import("../media.js").Kind} kind */
 export async function probeDevice(kind) {
@@ -86,26 +82,21 @@ async function listen(stream) {
   }
 }
 
-/** @param {number} ms */
-function pause(ms) {
-  return new Promise((done) => setTimeout(done, ms));
-}
-
 /**
  * Registers at the server, and leaves.
  * @param {{server: string, token: string, id: string}} where
- * @returns {Promise<{ms: number | null, opened: boolean, code: number, reason: string}>} time until the registration, or the close code
+ * @returns {Promise<{ms: number | null, opened: boolean, reason: string}>} time until the registration, or the server's reason
  */
 export async function probeSignalling({ server, token, id }) {
   const start = performance.now();
   let opened = false;
   /** @type {WebSocket | null} */
   let socket = null;
-  const end = new Promise((/** @type {(end: {ms: number | null, code: number, reason: string}) => void} */ done) => {
+  const end = new Promise((/** @type {(end: {ms: number | null, reason: string}) => void} */ done) => {
     try {
       socket = new WebSocket(socketUrl(server), subprotocols(token));
     } catch (error) {
-      return done({ ms: null, code: 1006, reason: "" });
+      return done({ ms: null, reason: "" });
     }
     socket.onopen = () => {
       opened = true;
@@ -113,13 +104,13 @@ export async function probeSignalling({ server, token, id }) {
     };
     socket.onmessage = ({ data }) => {
       const message = typeof data === "string" ? parseServerMessage(data) : null;
-      if (message?.verb === "HELLO") done({ ms: Math.round(performance.now() - start), code: 1000, reason: "" });
-      else if (message?.verb === "ERROR") done({ ms: null, code: 1008, reason: message.text });
+      if (message?.verb === "HELLO") done({ ms: Math.round(performance.now() - start), reason: "" });
+      else if (message?.verb === "ERROR") done({ ms: null, reason: message.text });
     };
     // The name may be ours in another tab: the server has answered, and that is what counts.
-    socket.onclose = ({ code, reason }) => done({ ms: code === 1002 ? Math.round(performance.now() - start) : null, code, reason });
+    socket.onclose = ({ code, reason }) => done({ ms: code === 1002 ? Math.round(performance.now() - start) : null, reason });
   });
-  const found = (await within(end, SIGNALLING_MS)) ?? { ms: null, code: 1006, reason: "" };
+  const found = (await within(end, SIGNALLING_MS)) ?? { ms: null, reason: "" };
   /** @type {WebSocket | null} */ (socket)?.close(1000);
   return { ...found, opened };
 }

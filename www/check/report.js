@@ -3,7 +3,7 @@
 // the user: only what the steps say, and the names of the servers. Pure.
 
 /** @type {Record<import("./verdicts.js").Mark, string>} */
-const SIGNS = { good: "+", warning: "!", bad: "-", skipped: "·", waiting: "?", running: "?" };
+const SIGNS = { good: "+", warning: "!", bad: "-", running: "?" };
 
 /**
  * @param {{mark: import("./verdicts.js").Mark, title: string, text: string}[]} lines the first is the result

@@ -3,7 +3,7 @@
 
 /**
  * @typedef {import("../language.js").Key} Key
- * @typedef {"waiting" | "running" | "good" | "warning" | "bad" | "skipped"} Mark
+ * @typedef {"running" | "good" | "warning" | "bad"} Mark
  * @typedef {{key: Key, values?: Record<string, string | number>}} Words
  * @typedef {Words & {mark: Mark}} Verdict
  * @typedef {{id: string, title: Words, verdict: Verdict}} Step
@@ -110,7 +110,7 @@ export function bandwidthVerdict(there, back, format) {
 export function summary(steps) {
   const marks = (/** @type {Mark} */ mark) => steps.filter(({ verdict }) => verdict.mark === mark);
   const isBad = (/** @type {string} */ id) => marks("bad").some((step) => step.id === id);
-  if (steps.some(({ verdict }) => verdict.mark === "waiting" || verdict.mark === "running")) return { mark: "running", key: "check.summary.running" };
+  if (steps.some(({ verdict }) => verdict.mark === "running")) return { mark: "running", key: "check.summary.running" };
   if (isBad("signalling")) return { mark: "bad", key: "check.summary.no-server" };
   const turn = steps.filter(({ id }) => id.startsWith("turn"));
   if (turn.length > 0 && turn.every(({ verdict }) => verdict.mark === "bad")) return { mark: "bad", key: "check.summary.no-relay" };

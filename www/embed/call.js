@@ -58,7 +58,7 @@ export class CallbinCall extends CallbinElement {
 
   /** Sends a text to all peers. @param {string} text @returns {number} how many got it */
   send(text) {
-    return [...(this.calls?.peers.values() ?? [])].filter((peer) => peer.sendChat(text)).length;
+    return this.calls?.sendChat(text) ?? 0;
   }
 
   update() {

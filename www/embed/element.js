@@ -11,6 +11,7 @@ import { Outgoing } from "../outgoing.js";
 import { readParameters } from "../parameters.js";
 import { Peer } from "../peer.js";
 import { noticeText, shown, statusText } from "../texts.js";
+import { now } from "../time.js";
 import { element, setText } from "../ui/dom.js";
 import { EmbeddedTile } from "./tile.js";
 
@@ -42,8 +43,9 @@ export class CallbinElement extends HTMLElement {
 
   /** The access token, if it is not to be in an attribute, where all of the page sees it. @param {string} token */
   set token(token) {
+    if (token === this.#token) return;
     this.#token = token;
-    this.attributeChangedCallback();
+    this.#restart();
   }
 
   /** As `callbin.state().state` of the page: `ready`, `calling`, `in-call` and so on. */
@@ -53,11 +55,17 @@ export class CallbinElement extends HTMLElement {
 
   /** The uids of the peers that are connected. */
   get peers() {
-    return [...(this.calls?.peers.values() ?? [])].filter(({ state }) => state === "connected").map(({ uid }) => uid);
+    return [...(this.calls?.peers.values() ?? [])].filter(({ state }) => state === "connected").map(({ uid }) => this.#nameOf(uid));
   }
 
   connectedCallback() {
-    this.attributeChangedCallback();
+    // Set before this module was loaded, it hides the setter.
+    if (Object.hasOwn(this, "token")) {
+      const { token } = this;
+      Reflect.deleteProperty(this, "token");
+      this.token = token;
+    }
+    this.#restart();
   }
 
   disconnectedCallback() {
@@ -65,8 +73,13 @@ export class CallbinElement extends HTMLElement {
     this.#stop();
   }
 
+  /** @param {string} _name @param {string | null} before @param {string | null} after */
+  attributeChangedCallback(_name, before, after) {
+    if (before !== after) this.#restart();
+  }
+
   /** All attributes that change together begin one connection. */
-  attributeChangedCallback() {
+  #restart() {
     if (!this.isConnected) return;
     this.#turn += 1;
     const turn = this.#turn;
@@ -141,6 +154,9 @@ export class CallbinElement extends HTMLElement {
 
   #changed() {
     const { state } = this;
+    // Its session may come back in another state than that of the last change.
+    const partner = this.calls?.partner;
+    if (partner) this.#showState(partner);
     setText(this.status, this.calls ? statusText(this.calls.call, this.calls.partner) : "");
     this.update();
     if (state === this.#state) return;
@@ -153,26 +169,23 @@ export class CallbinElement extends HTMLElement {
   #addPeer(uid, offers, { cameras }) {
     const { calls, outgoing } = this;
     if (!calls || !outgoing) return;
-    const rings = uid === calls.call.peer && uid !== CALLER;
-    const peer = new Peer(uid, { offers, rings, cameras, later: false, media: outgoing, ice: calls.ice }, {
+    const peer = new Peer(uid, { offers, rings: calls.rings(uid), cameras, later: false, media: outgoing, ice: calls.ice }, {
       signal: (signal) => calls.do({ type: "send-signal", uid, signal }),
       changed: () => this.#peerChanged(peer),
       chat: (text) => this.tell("message", { uid: this.#nameOf(uid), text }),
       control: () => {},
     });
-    calls.peers.set(uid, peer);
+    calls.add(peer);
     this.#peerChanged(peer);
-    this.#share();
   }
 
   /** @param {Peer} peer */
   #peerChanged(peer) {
     const { calls } = this;
     if (!calls || calls.peers.get(peer.uid) !== peer) return;
-    const { uid, state, reason, hungUp, heals } = peer;
     this.#showTiles(peer);
-    this.#tellPeer(uid, state, reason);
-    if (state === "failed" || hungUp) calls.do({ type: "peer-dead", uid, failed: state === "failed", hungUp, heals });
+    this.#tellPeer(peer.uid, peer.state, peer.reason);
+    calls.peerChanged(peer);
     this.#changed();
   }
 
@@ -186,19 +199,22 @@ export class CallbinElement extends HTMLElement {
       const tile = (tiles[i] ??= new EmbeddedTile(view.name || this.#nameOf(peer.uid)));
       if (!tile.node.isConnected) this.grid.append(tile.node);
       tile.setStream(view.stream);
-      tile.setState(peer);
     });
+    this.#showState(peer);
+  }
+
+  /** @param {Peer} peer */
+  #showState(peer) {
+    for (const tile of this.tiles.get(peer.uid) ?? []) tile.setState(peer, this.calls?.call.isAlone ?? false);
   }
 
   /** @param {string} uid */
   #removePeer(uid) {
-    this.calls?.peers.get(uid)?.close();
-    this.calls?.peers.delete(uid);
+    this.calls?.remove(uid);
     for (const tile of this.tiles.get(uid) ?? []) tile.remove();
     this.tiles.delete(uid);
     this.#tellPeer(uid, "closed", null);
     this.#told.delete(uid);
-    this.#share();
   }
 
   /** @param {string} uid @param {import("../peer.js").PeerState} state @param {import("../peer.js").Failure | null} reason */
@@ -208,17 +224,12 @@ export class CallbinElement extends HTMLElement {
     this.tell("peerchange", { uid: this.#nameOf(uid), state, reason });
   }
 
-  #share() {
-    const peers = [...(this.calls?.peers.values() ?? [])];
-    for (const peer of peers) void peer.limit(peers.length);
-  }
-
   #look() {
-    const now = performance.timeOrigin + performance.now();
+    const at = now();
     for (const [uid, tiles] of this.tiles) {
       const peer = this.calls?.peers.get(uid);
       peer?.lookAtPictures();
-      peer?.views.shown.forEach(({ picture }, i) => tiles[i]?.setPicture(picture.state, picture.staleFor(now)));
+      peer?.views.shown.forEach(({ picture }, i) => tiles[i]?.setPicture(picture.state, picture.staleFor(at)));
     }
   }
 

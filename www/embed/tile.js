@@ -2,8 +2,8 @@
 // One picture in an element: video, name, what its connection does, and a mark on a picture that is no longer new.
 
 import { say } from "../language.js";
-import { peerText, staleText } from "../texts.js";
-import { element, setText } from "../ui/dom.js";
+import { peerText, shownState, staleText } from "../texts.js";
+import { element, playable, setText } from "../ui/dom.js";
 
 export class EmbeddedTile {
   /** @param {string} name @param {{self?: boolean}} how */
@@ -18,7 +18,7 @@ export class EmbeddedTile {
 
   /** @param {MediaStream} stream */
   setStream(stream) {
-    const shown = stream.getTracks().length > 0 ? stream : null;
+    const shown = playable(stream);
     if (this.video.srcObject !== shown) this.video.srcObject = shown;
     // Without a click on the page browsers play no sound: a picture without sound is better than none.
     if (shown) void this.video.play().catch((error) => error?.name === "NotAllowedError" && this.#playMuted());
@@ -29,10 +29,10 @@ export class EmbeddedTile {
     void this.video.play().catch(() => {});
   }
 
-  /** @param {Parameters<typeof peerText>[0]} peer */
-  setState(peer) {
-    const text = peerText(peer);
-    this.node.dataset.state = peer.state;
+  /** As that of the page (ui/tile.js). @param {Parameters<typeof peerText>[0]} peer @param {boolean} waits */
+  setState(peer, waits) {
+    const text = peerText(peer, waits);
+    this.node.dataset.state = shownState(peer.state, waits);
     setText(this.state, text);
     this.state.hidden = text === "";
   }

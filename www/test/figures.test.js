@@ -105,7 +105,7 @@ test("the sender's report is that of the stream in use", () => {
 
 test("an empty report is a peer without media", () => {
   const { stats } = readStats([], null);
-  assert.deepEqual(stats, { videoIn: null, videos: [null], videoOut: null, audioIn: null, audioOut: null, ownLevel: null, rttMs: null, path: null, route: null });
+  assert.deepEqual(stats, { videoIn: null, videos: [null], videoOut: null, audioIn: null, audioOut: null, rttMs: null, path: null, route: null });
 });
 
 test("each camera has figures of its own, of the last second", () => {

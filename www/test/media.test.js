@@ -31,6 +31,8 @@ class FakeStream {
 
 /** All tracks that `getUserMedia` returned. @type {FakeTrack[]} */
 const given = [];
+/** The devices that the browser lists. */
+let present = [];
 
 /** Devices with any id; `refuse` returns the error with which a request fails, if any. */
 async function media(choice = {}, refuse = () => null) {
@@ -49,7 +51,7 @@ function opening(choice, refuse) {
     given.push(...tracks);
     return new FakeStream(tracks);
   };
-  const mediaDevices = { getUserMedia, enumerateDevices: async () => [], addEventListener: () => {} };
+  const mediaDevices = Object.assign(new EventTarget(), { getUserMedia, enumerateDevices: async () => present });
   Object.defineProperty(globalThis, "navigator", { value: { mediaDevices }, configurable: true });
   return new Media({ audio: "", video: "", ...choice }, () => {});
 }
@@ -117,5 +119,38 @@ test("a camera that is turned off while it opens stays off, whether the permissi
     assert.notEqual(track, null);
     await m.turnCamera(true);
     assert.equal(m.slots.video.track, track, "a camera that is on is not opened again");
+  }
+});
+
+test("what is closed stays closed when a device is plugged in", async () => {
+  const missing = new DOMException("", "NotFoundError");
+  let plugged = false;
+  const refuse = () => (plugged ? null : missing);
+  for (const closes of [false, true]) {
+    [plugged, present, given.length] = [false, [], 0];
+    const m = await media({}, refuse);
+    assert.deepEqual([m.slots.audio.error, m.slots.video.error], ["not-found", "not-found"]);
+    if (closes) m.close();
+    [plugged, present] = [true, [{ kind: "audioinput" }, { kind: "videoinput" }]];
+    navigator.mediaDevices.dispatchEvent(new Event("devicechange"));
+    await new Promise((done) => setTimeout(done));
+    assert.deepEqual(given.map(({ kind }) => kind), closes ? [] : ["audio", "video"]);
+  }
+  present = [];
+});
+
+test("what is closed while it opens asks for no further device", async () => {
+  for (const choice of [{}, { audio: "gone", video: "none" }]) {
+    given.length = 0;
+    let answer;
+    const first = new Promise((done) => (answer = done));
+    let asked = 0;
+    const m = opening(choice, () => ((asked += 1) === 1 ? first : null));
+    m.close();
+    answer(new DOMException("", "NotFoundError"));
+    await m.ready;
+    await m.choose("video", "other");
+    await m.turn("audio", true);
+    assert.deepEqual([asked, given], [1, []]);
   }
 });

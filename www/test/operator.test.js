@@ -2,16 +2,24 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Operator, parseSaid } from "../operator.js";
+import { Operators } from "../operators.js";
 
 const DRIVE = { id: "drive", type: "joystick", label: "Drive", gamepad: [0, 1] };
 const LIGHT = { id: "light", type: "button", gamepad: 3 };
 const SPEED = { id: "speed", type: "slider", min: -2, max: 2, step: 0.5, value: 9 };
 const declared = (controls, more = {}) => parseSaid(JSON.stringify({ callbin: "controls", controls, ...more }));
 
-/** An operator with a live picture. */
-function operator(...controls) {
+/** An operator whose controls are shown. */
+function shown(controls, more) {
   const it = new Operator();
-  it.hear(declared(controls));
+  it.hear(declared(controls, more));
+  it.takeNews();
+  return it;
+}
+
+/** With a live picture, too. */
+function operator(...controls) {
+  const it = shown(controls);
   it.picture(true);
   return it;
 }
@@ -65,8 +73,7 @@ test("what is held is repeated, and its end is sent once", () => {
 });
 
 test("nothing is sent while the picture is not live, and nothing is made up for", () => {
-  const it = new Operator();
-  it.hear(declared([DRIVE, LIGHT]));
+  const it = shown([DRIVE, LIGHT]);
   assert.equal(it.hold, "stale");
   it.input("light", 1);
   it.picture(true);
@@ -90,14 +97,99 @@ test("another operator that has the control holds it back", () => {
   assert.deepEqual([it.hold, it.due(100)], ["live", []]);
   it.hear({ says: "held", by: "anna", you: true });
   assert.equal(it.hold, "live");
-  it.close();
-  it.input("drive", [1, 0], true);
-  assert.deepEqual([it.hold, it.due(500)], ["closed", []]);
 });
 
 test("a peer without a camera says so, and is operated blindly", () => {
-  const it = new Operator();
-  it.hear(declared([LIGHT], { blind: true }));
+  const it = shown([LIGHT], { blind: true });
   it.input("light", 1);
   assert.deepEqual([it.hold, it.due(0).length], ["live", 1]);
+});
+
+test("of many declarations and values the latest are shown, and only controls that are shown act", () => {
+  const it = operator(SPEED);
+  it.hear({ says: "value", id: "speed", value: 1 });
+  it.hear({ says: "value", id: "other", value: 1 });
+  it.hear({ says: "value", id: "speed", value: 2 });
+  assert.deepEqual(it.takeNews(), { declaration: null, values: new Map([["speed", 2]]) });
+  it.hear({ says: "value", id: "speed", value: 3 });
+  for (const label of ["a", "b"]) it.hear(declared([{ ...SPEED, label }]));
+  it.input("speed", 4);
+  assert.deepEqual(it.due(0), [], "the user has moved the slider of the declaration before");
+  const { declaration, values } = it.takeNews();
+  assert.deepEqual([declaration.controls.map(({ label }) => label), values.size], [["b"], 0]);
+  it.input("speed", 1);
+  assert.deepEqual(it.due(0), ['{"id":"speed","value":1}']);
+  assert.deepEqual(it.takeNews(), { declaration: null, values: new Map() });
+});
+
+/** The operators of peers with live pictures, as long as the test runs. `tick` lets some steps pass, and returns what each peer got. */
+function operated(t, uids, enlarged = () => null) {
+  const sections = new Map();
+  const panel = { shows: 0, show: (uid, _, controls, input) => ((panel.shows += 1), sections.set(uid, input)), setValue: () => {}, setHold: () => {}, remove: (uid) => sections.delete(uid) };
+  const operators = new Operators(panel, { nameOf: (uid) => uid, enlarged });
+  t.after(() => uids.forEach((uid) => operators.remove(uid)));
+  const peers = uids.map((uid) => ({ uid, state: "connected", takesControls: true, sent: [], views: { shown: [{ picture: { state: "live" } }] }, lookAtPictures: () => {}, sendControl: (text) => peers.find((peer) => peer.uid === uid).sent.push(text) }));
+  let now = 0;
+  const tick = (pad = null, steps = 1) => {
+    for (let n = 0; n < steps; n += 1) operators.tick((now += 50), pad);
+    return peers.map(({ sent }) => sent.splice(0).map((text) => JSON.parse(text).value));
+  };
+  const declare = (controls) => peers.forEach((peer) => operators.hear(peer, JSON.stringify({ callbin: "controls", controls })));
+  declare([DRIVE, LIGHT]);
+  tick();
+  return { panel, sections, peers, tick, declare };
+}
+const pad = (x = 0) => ({ axes: [x, 0], buttons: [] });
+
+test("a gamepad operates one peer: the only one, the enlarged one, or the one that was used last", (t) => {
+  const one = operated(t, ["a"]);
+  assert.deepEqual(one.tick(pad()), [[]]);
+  assert.deepEqual(one.tick(pad(1)), [[[1, 0]]]);
+
+  let enlarged = null;
+  const two = operated(t, ["a", "b"], () => enlarged);
+  two.tick(pad());
+  assert.deepEqual(two.tick(pad(1)), [[], []], "none of them is chosen");
+  two.tick(pad());
+  two.sections.get("b")("light", 1, false);
+  two.tick(pad());
+  assert.deepEqual(two.tick(pad(1)), [[], [[1, 0]]]);
+  enlarged = "a";
+  assert.deepEqual(two.tick(pad(1), 4), [[], [[0, 0]]], "what it held ends, and the other peer does not move because of the change");
+  two.tick(pad());
+  assert.deepEqual(two.tick(pad(-1)), [[[-1, 0]], []]);
+});
+
+test("what a gamepad holds ends when it is unplugged, and begins again only from its rest", (t) => {
+  const { tick, peers } = operated(t, ["a"]);
+  tick(pad(1));
+  assert.deepEqual(tick(pad(1)), [[]], "held since before");
+  tick(pad());
+  assert.deepEqual(tick(pad(1), 3), [[[1, 0], [1, 0]]]);
+  assert.deepEqual(tick(null, 9), [[[0, 0]]]);
+  assert.deepEqual(tick(pad(1), 9), [[]]);
+  tick(pad());
+  tick(pad(1));
+  peers[0].views.shown[0].picture.state = "stale";
+  assert.deepEqual(tick(pad(1)), [[]]);
+  peers[0].views.shown[0].picture.state = "live";
+  assert.deepEqual(tick(pad(0.9), 9), [[]], "a stick that trembles");
+});
+
+test("the last value waits for a peer that takes no more messages now", (t) => {
+  const { sections, peers, tick } = operated(t, ["a"]);
+  const [a] = peers;
+  a.takesControls = false;
+  sections.get("a")("drive", [1, 1], true);
+  sections.get("a")("drive", [0, 0], false);
+  assert.deepEqual(tick(null, 9), [[]]);
+  a.takesControls = true;
+  assert.deepEqual(tick(null, 9), [[[0, 0]]]);
+});
+
+test("declarations that come all the time are shown once per step", (t) => {
+  const { panel, declare, tick } = operated(t, ["a"]);
+  for (let n = 0; n < 500; n += 1) declare([DRIVE, { ...LIGHT, label: String(n) }]);
+  tick();
+  assert.equal(panel.shows, 2, "the first one, and the latest");
 });

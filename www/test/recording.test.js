@@ -3,8 +3,10 @@ import { test } from "node:test";
 
 import { Again } from "../again.js";
 import { hudRows } from "../hud.js";
-import { Recording, extension, fileName, recordingType } from "../recording.js";
+import { Names, Recording, extension, fileName, recordingType } from "../recording.js";
 import { Saver } from "../saver.js";
+import { chooseFile } from "../ui/files.js";
+import { Recordings } from "../ui/recordings.js";
 
 class FakeRecorder {
   state = "recording";
@@ -85,8 +87,44 @@ test("the name of a file is safe, and says of what it is", () => {
   assert.ok(fileName("x".repeat(500), at, "png").length < 100);
 });
 
+test("recordings that begin in the same second get names that differ", () => {
+  const names = new Names();
+  const at = (ms) => new Date(Date.UTC(2026, 10, 26, 20, 15, 30, ms));
+  const next = (of, ms) => names.next(of, at(ms), "webm").replace("2026-11-26_20-15-", "");
+  assert.deepEqual([next("robot 1", 0), next("robot-1", 5), next("Robot 1", 999)], ["robot-1_30.webm", "robot-1_30-2.webm", "Robot-1_30-3.webm"]);
+  assert.deepEqual([next("anna", 999), next("robot 1", 1000), next("robot 1", 1001)], ["anna_30.webm", "robot-1_31.webm", "robot-1_31-2.webm"]);
+});
+
+test("recordings that are kept in memory share one limit", async (t) => {
+  const saved = [];
+  const { setTimeout } = globalThis;
+  const link = () => ({ setAttribute: (name, value) => name === "download" && saved.push(value), append: () => {}, click: () => {} });
+  Object.assign(globalThis, { window: {}, document: { createElement: link }, setTimeout: () => {} });
+  t.after(() => (Object.assign(globalThis, { setTimeout }), delete globalThis.window, delete globalThis.document));
+  const [first, second] = [await chooseFile("1.webm"), await chooseFile("2.webm")];
+  await first.write({ size: 2 ** 29 });
+  await second.write({ size: 2 ** 29 });
+  await assert.rejects(second.write({ size: 1 }));
+  await first.close();
+  await second.write({ size: 2 ** 29 });
+  await assert.rejects(second.write({ size: 1 }));
+  await second.close();
+  assert.deepEqual(saved, ["1.webm", "2.webm"]);
+});
+
+test("only a browser that can record offers to record all", () => {
+  globalThis.addEventListener = () => {};
+  const tiles = new Map([["anna", {}]]);
+  globalThis.MediaRecorder = FakeRecorder;
+  FakeRecorder.isTypeSupported = () => true;
+  assert.equal(new Recordings().allItem(tiles).label, "Record all");
+  assert.equal(new Recordings().allItem(new Map()), false);
+  delete globalThis.MediaRecorder;
+  assert.equal(new Recordings().allItem(tiles), false);
+});
+
 test("a peer that stays away is called more rarely, and at once when it has been there", () => {
-  const again = new Again();
+  const again = new Again(false);
   const pauses = Array.from({ length: 7 }, () => again.pause());
   assert.deepEqual(pauses, [1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]);
   again.succeeded();

@@ -38,6 +38,8 @@ test("failures are told in plain words", () => {
     assert.match(text, /^[A-Z].*\.$/);
     assert.doesNotMatch(text, /Error|undefined|negotiation/);
   }
+  const lost = { state: "failed", answered: true, reason: "lost" };
+  assert.deepEqual([peerText(lost), peerText(lost, true)], ["The connection was lost.", "Interrupted…"]);
   assert.equal(peerText({ state: "connecting", answered: false, reason: null }), "Waiting for an answer…");
 });
 

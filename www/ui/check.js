@@ -38,7 +38,8 @@ export class CheckView {
 
   /** @param {Line[]} lines @param {Line | null} result */
   show(lines, result) {
-    this.result.dataset.mark = result?.mark ?? "waiting";
+    if (result) this.result.dataset.mark = result.mark;
+    else delete this.result.dataset.mark;
     setText(this.result, result?.text ?? "");
     const old = [...this.list.children].slice(lines.length);
     for (const node of old) node.remove();

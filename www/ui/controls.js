@@ -2,15 +2,15 @@
 // The buttons under the call, and the two in the lobby's preview.
 
 import { say } from "../language.js";
-import { control, element, setIcon } from "./dom.js";
+import { control, element, label, setIcon } from "./dom.js";
 
 /** @typedef {"mic" | "camera" | "share" | "chat" | "stats" | "settings" | "invite" | "more" | "hang-up"} Control */
 
 export class Controls {
   /** @param {HTMLElement} node @param {HTMLElement} preview @param {(what: Control) => void} pressed */
   constructor(node, preview, pressed) {
-    const make = (/** @type {Control} */ what, /** @type {string} */ drawing, /** @type {string} */ label, prefix = "", className = "") =>
-      control({ id: `${prefix}${what}`, icon: drawing, label, className }, () => pressed(what));
+    const make = (/** @type {Control} */ what, /** @type {string} */ drawing, /** @type {string} */ text, prefix = "", className = "") =>
+      control({ id: `${prefix}${what}`, icon: drawing, label: text, className }, () => pressed(what));
     this.mics = [make("mic", "mic", say("control.mute")), make("mic", "mic", say("control.mute"), "preview-")];
     this.cameras = [make("camera", "camera", say("control.camera-off")), make("camera", "camera", say("control.camera-off"), "preview-")];
     this.share = make("share", "share", say("control.share"));
@@ -51,10 +51,8 @@ export class Controls {
 
   /** @param {boolean} shares whether we share a screen */
   setSharing(shares) {
-    const label = say(shares ? "control.share-off" : "control.share");
     this.share.classList.toggle("open", shares);
-    this.share.setAttribute("aria-label", label);
-    this.share.title = label;
+    label(this.share, say(shares ? "control.share-off" : "control.share"));
   }
 
   /** @param {number} count of messages not seen */
@@ -67,9 +65,7 @@ export class Controls {
   /** @param {boolean} room */
   setRoom(room) {
     this.invite.hidden = !room;
-    const label = say(room ? "control.leave" : "control.hang-up");
-    this.hangUp.title = label;
-    this.hangUp.setAttribute("aria-label", label);
+    label(this.hangUp, say(room ? "control.leave" : "control.hang-up"));
   }
 }
 
@@ -78,10 +74,8 @@ export class Controls {
  * @param {string} offLabel the action while on @param {string} onLabel the action while off
  */
 function toggle(button, on, possible, drawing, offLabel, onLabel) {
-  const label = on ? offLabel : onLabel;
   button.disabled = !possible;
   button.classList.toggle("off", !on);
-  button.title = label;
-  button.setAttribute("aria-label", label);
+  label(button, on ? offLabel : onLabel);
   if (button.firstElementChild) setIcon(button.firstElementChild, on ? drawing : `${drawing}-off`);
 }

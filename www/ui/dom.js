@@ -68,6 +68,17 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+/** Names a button that has only a drawing. @param {HTMLElement} button @param {string} text */
+export function label(button, text) {
+  button.title = text;
+  button.setAttribute("aria-label", text);
+}
+
+/** What a video element plays: nothing while the stream has no tracks, because an empty stream keeps the whole page loading. @param {MediaStream} stream */
+export function playable(stream) {
+  return stream.getTracks().length > 0 ? stream : null;
+}
+
 /**
  * A round button with a drawing.
  * @param {{id: string, icon: string, label: string, className?: string}} what @param {() => void} pressed

@@ -3,10 +3,13 @@
 
 import { element } from "./dom.js";
 
-/** Most bytes of one recording that is kept until it is downloaded. */
+/** Most bytes of all recordings together that are kept until they are downloaded. */
 const MAX_KEPT = 2 ** 30;
 /** How long the browser may take to begin a download. */
 const DOWNLOAD_MS = 60_000;
+
+/** Bytes that are kept now. */
+let kept = 0;
 
 /** @typedef {import("../recording.js").Target} Target */
 
@@ -66,7 +69,8 @@ class Kept {
 
   /** @param {Blob} piece */
   async write(piece) {
-    if (this.#size + piece.size > MAX_KEPT) throw new Error("no more room");
+    if (kept + piece.size > MAX_KEPT) throw new Error("no more room");
+    kept += piece.size;
     this.#size += piece.size;
     this.#pieces.push(piece);
   }
@@ -74,5 +78,7 @@ class Kept {
   async close() {
     download(new Blob(this.#pieces, { type: this.#pieces[0]?.type ?? "" }), this.name);
     this.#pieces = [];
+    kept -= this.#size;
+    this.#size = 0;
   }
 }

@@ -7,8 +7,8 @@ import { deviceText } from "../texts.js";
 import { find, setText } from "./dom.js";
 
 /**
- * @typedef {{id: string, room: string, peer: string, remoteOfferer: boolean, foreignHost: string}} Start `foreignHost`:
- *   the host of the link's server if the page does not come from it, else empty
+ * @typedef {{id: string, room: string, peer: string, stream: "play" | "publish" | "", remoteOfferer: boolean, foreignHost: string}} Start
+ *   `stream`: what the page does with a stream; `foreignHost`: the host of the link's server if the page does not come from it, else empty
  *
  * @typedef {object} LobbyEvents
  * @property {(id: string) => void} renamed
@@ -37,6 +37,8 @@ export class Lobby {
     this.remoteOfferer.checked = start.remoteOfferer;
     this.#listen(events);
     this.setRoomOnly(start.room);
+    this.stream = start.stream;
+    if (start.stream) this.#streamOnly(start.stream);
     this.#setForeign(start.foreignHost);
   }
 
@@ -82,6 +84,14 @@ export class Lobby {
     setText(find("lobby-heading", HTMLElement), only ? say("lobby.heading-room", { room }) : say("lobby.heading"));
   }
 
+  /** With a link to a stream it offers only that. @param {"play" | "publish"} stream */
+  #streamOnly(stream) {
+    for (const id of ["name-form", "room-form", "or", "remote-offerer-field"]) find(id, HTMLElement).hidden = true;
+    setText(find("lobby-heading", HTMLElement), say(`lobby.heading-${stream}`));
+    setText(find("peer-label", HTMLElement), say("lobby.stream"));
+    setText(find("call", HTMLElement), say(`lobby.${stream}`));
+  }
+
   /** Shows the foreign server before anything is sent to it. @param {string} host */
   #setForeign(host) {
     setText(find("foreign-host", HTMLElement), host);
@@ -91,7 +101,7 @@ export class Lobby {
   /** Without a connection nobody can call us. @param {boolean} connected or connecting */
   setConnected(connected) {
     this.connect.hidden = connected;
-    this.waitHint.hidden = !connected;
+    this.waitHint.hidden = !connected || this.stream !== "";
   }
 
   /** @param {string} error a text, empty if there is no error */
@@ -120,7 +130,7 @@ export class Lobby {
 /** Opens the connection test in place of the page, with the same server and token. */
 function openTest() {
   const address = new URL(location.href);
-  for (const name of ["call", "room", "join"]) address.searchParams.delete(name);
+  for (const name of ["call", "room", "join", "play", "publish"]) address.searchParams.delete(name);
   address.searchParams.set("test", "1");
   history.pushState(history.state, "", address.href);
   location.reload();

@@ -1,7 +1,8 @@
 // @ts-check
 // The recordings that the user makes of tiles: of one, or of all, those included that come later.
 
-import { Recording, extension, fileName, recordingType } from "../recording.js";
+import { Names, Recording, extension, recordingType } from "../recording.js";
+import { say } from "../language.js";
 import { chooseFile, chooseFolder } from "./files.js";
 
 /** @typedef {import("./tile.js").Tile} Tile */
@@ -9,6 +10,7 @@ import { chooseFile, chooseFolder } from "./files.js";
 export class Recordings {
   /** @type {Map<string, Recording>} By the tiles' keys. */ #running = new Map();
   /** @type {import("./files.js").Folder | null} Where all tiles are recorded. */ #folder = null;
+  #names = new Names();
   #type = typeof MediaRecorder === "undefined" ? "" : recordingType((type) => MediaRecorder.isTypeSupported(type));
 
   /**
@@ -57,6 +59,15 @@ export class Recordings {
     this.changed();
   }
 
+  /**
+   * The item of a menu that begins or ends them; false if the browser cannot record, or there is nothing to record.
+   * @param {ReadonlyMap<string, Tile>} tiles @returns {import("./menu.js").Item | false}
+   */
+  allItem(tiles) {
+    if (!Recordings.isPossible || (tiles.size === 0 && !this.recordsAll)) return false;
+    return { label: say(this.recordsAll ? "view.record-all-off" : "view.record-all"), icon: "record", run: () => void this.toggleAll(tiles.values()) };
+  }
+
   /** A tile has a stream. @param {Tile} tile */
   async came(tile) {
     if (this.#folder && !this.#running.has(tile.key)) await this.#begin(tile, this.#folder);
@@ -75,7 +86,7 @@ export class Recordings {
 
   /** @param {Tile} tile @param {(name: string) => Promise<import("../recording.js").Target | null>} make */
   async #begin(tile, make) {
-    const name = fileName(tile.name, new Date(), extension(this.#type));
+    const name = this.#names.next(tile.name, new Date(), extension(this.#type));
     const target = await make(name).catch(() => this.#refused());
     const { stream } = tile; // while the user chose, the tile may have got another stream, or gone
     if (!target) return;

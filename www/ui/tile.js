@@ -4,8 +4,8 @@
 import { say } from "../language.js";
 import { Lens } from "../lens.js";
 import { meter } from "../levels.js";
-import { peerText, staleText } from "../texts.js";
-import { element, icon, setText } from "./dom.js";
+import { peerText, shownState, staleText } from "../texts.js";
+import { element, icon, label, playable, setText } from "./dom.js";
 
 export class Tile {
   /** @type {MediaStream | null} */ #stream = null;
@@ -23,8 +23,8 @@ export class Tile {
     const self = peer === undefined;
     this.key = key;
     this.events = events;
-    const label = self ? say("device.own-camera") : say("tile.video", { name });
-    this.video = element("video", { autoplay: true, playsinline: true, "aria-label": label, "data-peer": peer, "data-track": track > 1 ? String(track) : undefined });
+    const described = self ? say("device.own-camera") : say("tile.video", { name });
+    this.video = element("video", { autoplay: true, playsinline: true, "aria-label": described, "data-peer": peer, "data-track": track > 1 ? String(track) : undefined });
     this.video.muted = self;
     this.avatar = element("div", { class: "avatar", "aria-hidden": "true" }, element("span", {}, initials(name)));
     this.stats = element("dl", { class: "tile-stats", hidden: true });
@@ -67,10 +67,8 @@ export class Tile {
   /** @param {boolean} pinned */
   setPinned(pinned) {
     this.node.classList.toggle("main", pinned);
-    const label = say(pinned ? "view.unpin" : "view.pin");
     this.pin.setAttribute("aria-pressed", String(pinned));
-    this.pin.title = label;
-    this.pin.setAttribute("aria-label", label);
+    label(this.pin, say(pinned ? "view.unpin" : "view.pin"));
   }
 
   /** Shows the picture as the lens says. */
@@ -85,22 +83,21 @@ export class Tile {
    * @param {boolean} waits whether a failed connection waits for the server, to be replaced
    */
   setState(connection, waits) {
-    const failed = connection.state === "failed" && !waits;
-    const { answered, reason, detail } = connection;
-    const peer = { state: connection.state === "failed" && waits ? /** @type {const} */ ("interrupted") : connection.state, answered, reason, detail };
-    this.node.dataset.state = peer.state;
-    setText(this.state, failed ? "" : peerText(peer));
+    const state = shownState(connection.state, waits);
+    const text = peerText(connection, waits);
+    const failed = state === "failed";
+    this.node.dataset.state = state;
+    setText(this.state, failed ? "" : text);
     this.veil.hidden = !failed;
-    setText(this.reason, failed ? peerText(peer) : "");
+    setText(this.reason, failed ? text : "");
   }
 
   /**
-   * Shows a stream, or nothing while it has no tracks: a video element with an empty stream keeps the whole page
-   * loading. Returns whether that was a change.
+   * Shows a stream, or nothing while it has no tracks. Returns whether that was a change.
    * @param {MediaStream} stream
    */
   setStream(stream) {
-    const shown = stream.getTracks().length > 0 ? stream : null;
+    const shown = playable(stream);
     const isNew = this.#stream !== shown;
     if (isNew) {
       this.#stream = shown;
@@ -154,9 +151,10 @@ export class Tile {
   }
 }
 
-/** A small button. @param {string} drawing @param {string} label @param {() => void} pressed */
-function small(drawing, label, pressed) {
-  const button = element("button", { type: "button", class: `small ${drawing}`, "aria-label": label, title: label }, icon(drawing));
+/** A small button. @param {string} drawing @param {string} text @param {() => void} pressed */
+function small(drawing, text, pressed) {
+  const button = element("button", { type: "button", class: `small ${drawing}` }, icon(drawing));
+  label(button, text);
   button.addEventListener("click", pressed);
   return button;
 }

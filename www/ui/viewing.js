@@ -147,8 +147,8 @@ export class Viewing {
     if (!Recordings.isPossible) return [];
     const { recordings, grid } = this;
     const one = { label: say(recordings.records(tile.key) ? "view.record-off" : "view.record"), icon: "record", key: "C", run: () => void recordings.toggle(tile) };
-    const all = { label: say(recordings.recordsAll ? "view.record-all-off" : "view.record-all"), icon: "record", run: () => void recordings.toggleAll(grid.tiles.values()) };
-    return grid.tiles.size > 1 || recordings.recordsAll ? [one, all] : [one];
+    const all = (grid.tiles.size > 1 || recordings.recordsAll) && recordings.allItem(grid.tiles);
+    return all ? [one, all] : [one];
   }
 
   /** The tile that has the focus or fills the screen, else the large one, else the first. */

@@ -8,12 +8,8 @@ use std::{
     time::Duration,
 };
 
-use callbin_transport::{MaybeTls, insecure_config};
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
-    crypto::ring,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
+use callbin_transport::{MaybeTls, insecure_config, roots};
+use rustls::{ClientConfig, ClientConnection, StreamOwned, crypto::ring, pki_types::ServerName};
 use tungstenite::{
     HandshakeError, WebSocket,
     client::{IntoClientRequest, client_with_config},
@@ -124,27 +120,16 @@ fn secure(target: &Target, tcp: TcpStream) -> Result<StreamOwned<ClientConnectio
     let config = if target.insecure {
         insecure_config().map_err(wrong)?
     } else {
+        let roots = roots(target.ca_file.as_deref());
+        let roots = roots.map_err(|error| DialError::Tls(format!("--ca-file {error}")))?;
         ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(wrong)?
-            .with_root_certificates(roots(target.ca_file.as_ref())?)
+            .with_root_certificates(roots)
             .with_no_client_auth()
     };
     let name = ServerName::try_from(host(&target.url).to_owned())
         .map_err(|error| DialError::Tls(error.to_string()))?;
     let connection = ClientConnection::new(Arc::new(config), name).map_err(wrong)?;
     Ok(StreamOwned::new(connection, tcp))
-}
-
-fn roots(also: Option<&PathBuf>) -> Result<RootCertStore, DialError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = also {
-        let wrong = |why: String| DialError::Tls(format!("--ca-file {}: {why}", path.display()));
-        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))? {
-            let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-            roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
-        }
-    }
-    Ok(roots)
 }

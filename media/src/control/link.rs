@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callbin_protocol::node::{FromNode, Hello, ToNode};
+use callbin_protocol::node::{FromNode, Hello, Limits, ToNode};
 use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
 use tungstenite::{
     Error, Message, WebSocket,
@@ -24,8 +24,10 @@ use super::{
     dial::{self, Stream, Target},
 };
 
-/// The messages that may wait in each direction.
+/// The messages that may wait in each direction, to the server at least so many.
 const QUEUE: usize = 4096;
+/// The most messages that may wait to be sent to the server, however many clients the node takes: their memory is reserved.
+const LONGEST_QUEUE: usize = 1 << 18;
 /// The time between two pings, and until an answer is there.
 const PING: Duration = Duration::from_secs(15);
 
@@ -53,9 +55,12 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// An outbox that wakes its reader, and its other end.
-    pub fn new(waker: Waker) -> (Self, Receiver<FromNode>) {
-        let (messages, receiver) = sync_channel(QUEUE);
+    /// An outbox that wakes its reader, and its other end. It takes two messages at once about each session of the limits: all
+    /// sessions may end at once.
+    pub fn new(waker: Waker, limits: Limits) -> (Self, Receiver<FromNode>) {
+        let sessions = limits.streams.saturating_add(limits.viewers);
+        let all = usize::try_from(sessions).unwrap_or(usize::MAX).saturating_mul(2);
+        let (messages, receiver) = sync_channel(all.clamp(QUEUE, LONGEST_QUEUE));
         (Self { messages: Some(messages), waker }, receiver)
     }
 
@@ -142,7 +147,7 @@ fn connection(
     backoff: &mut Backoff,
 ) -> Result<Infallible, Lost> {
     let (socket, below) = dial::connect(target, token)?;
-    let (mut connection, outbox) = Connection::new(socket, &below)?;
+    let (mut connection, outbox) = Connection::new(socket, &below, hello.limits)?;
     connection.write(Message::text(FromNode::Hello(hello.clone()).to_string()))?;
     if !mailbox.send(Inbound::Attached(outbox)) {
         return Err(Lost::Worker);
@@ -164,7 +169,7 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(socket: WebSocket<Stream>, below: &TcpStream) -> io::Result<(Self, Outbox)> {
+    fn new(socket: WebSocket<Stream>, below: &TcpStream, limits: Limits) -> io::Result<(Self, Outbox)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKE)?;
         poll.registry().register(
@@ -172,7 +177,7 @@ impl Connection {
             SOCKET,
             Interest::READABLE | Interest::WRITABLE,
         )?;
-        let (outbox, messages) = Outbox::new(waker);
+        let (outbox, messages) = Outbox::new(waker, limits);
         Ok((Self { socket, poll, messages, heard: Instant::now(), pinged: None }, outbox))
     }
 
@@ -262,5 +267,27 @@ impl Connection {
             Some(_) => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use callbin_protocol::node::{Reason, SessionId};
+
+    use super::*;
+
+    #[test]
+    fn all_sessions_may_end_at_once() {
+        let outbox = |limits| {
+            let poll = Poll::new().unwrap();
+            let (outbox, receiver) = Outbox::new(Waker::new(poll.registry(), WAKE).unwrap(), limits);
+            (outbox, receiver, poll)
+        };
+        let session = SessionId::new("a").unwrap();
+        let end = FromNode::End { session, reason: Reason::Gone, detail: String::new() };
+        let (many, _receiver, _poll) = outbox(Limits { streams: 1, viewers: 10_000 });
+        assert!((0..10_001).all(|_| many.send(end.clone())));
+        let (most, _receiver, _poll) = outbox(Limits { streams: u32::MAX, viewers: u32::MAX });
+        assert_eq!((0..).take_while(|_| most.send(end.clone())).count(), LONGEST_QUEUE, "it is bounded");
     }
 }

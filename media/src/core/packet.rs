@@ -5,14 +5,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-/// Audio or video.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// Audio: every packet can be decoded alone.
-    Audio,
-    /// Video: decoding starts at a key frame.
-    Video,
-}
+pub use callbin_protocol::node::Kind;
 
 /// One RTP packet of a publisher's track. A clone shares the payload.
 #[derive(Debug, Clone, PartialEq, Eq)]

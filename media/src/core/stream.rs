@@ -148,11 +148,6 @@ impl Stream {
         self.viewers.retain(|viewer| viewer.key != key);
     }
 
-    /// The viewers that were added.
-    pub fn viewers(&self) -> impl Iterator<Item = Key> {
-        self.viewers.iter().map(|viewer| viewer.key)
-    }
-
     /// Forwards a packet of the publisher. False: the publisher exceeds its bit rate, and the packet was dropped.
     pub fn receive(&mut self, kind: Kind, packet: &Packet, now: Instant, out: &mut impl Outlet) -> bool {
         let bits = 8.0 * packet.payload.len() as f64;
@@ -561,11 +556,12 @@ mod tests {
     }
 
     #[test]
-    fn the_cost_of_a_packet_does_not_grow_with_the_cache() {
+    fn a_late_viewer_gets_one_batch_at_once() {
         let now = Instant::now();
-        let (mut stream, mut sent) = (running(now, 80), Sent::default());
-        stream.add(1, false, true, 0, now, &mut sent);
-        let sent_at_once = sent.0.len();
-        assert_eq!(sent_at_once, REPLAY_BATCH);
+        for cached in [20, 80] {
+            let (mut stream, mut sent) = (running(now, cached), Sent::default());
+            stream.add(1, false, true, 0, now, &mut sent);
+            assert_eq!(sent.0.len(), REPLAY_BATCH, "{cached}");
+        }
     }
 }

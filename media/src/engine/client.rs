@@ -23,6 +23,11 @@ const CONNECT: Duration = Duration::from_secs(30);
 const VIEWER_DATAGRAMS: (f64, f64) = (500.0, 1000.0);
 /// The datagrams per second of a publisher, and at once.
 const PUBLISHER_DATAGRAMS: (f64, f64) = (20_000.0, 20_000.0);
+/// The addresses per second from which a client may begin to send checks, and at once. The library keeps each of them until
+/// ICE restarts.
+const SOURCES: (f64, f64) = (0.2, 16.0);
+/// The offers per second of a client, and at once: its first one, and one for each ICE restart.
+const OFFERS: (f64, f64) = (0.2, 8.0);
 
 /// What was sent to viewers.
 #[derive(Debug, Default)]
@@ -46,7 +51,9 @@ pub(super) struct Client {
     /// When the connection wants to be called.
     pub(super) wake: Option<Instant>,
     pub(super) is_written: bool,
-    pub(super) allowed: Bucket,
+    pub(super) datagrams: Bucket,
+    pub(super) sources: Bucket,
+    pub(super) offers: Bucket,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,10 +77,11 @@ pub(super) struct Outbox<'a> {
 
 impl Client {
     pub(super) fn new(session: SessionId, role: Role, now: Instant) -> Self {
-        let (rate, burst) = match role {
+        let datagrams = match role {
             Role::Publisher { .. } => PUBLISHER_DATAGRAMS,
             Role::Viewer { .. } => VIEWER_DATAGRAMS,
         };
+        let bucket = |(rate, burst)| Bucket::new(rate, burst, now);
         Self {
             session,
             role,
@@ -82,7 +90,9 @@ impl Client {
             deadline: Some(now + CONNECT),
             wake: None,
             is_written: false,
-            allowed: Bucket::new(rate, burst, now),
+            datagrams: bucket(datagrams),
+            sources: bucket(SOURCES),
+            offers: bucket(OFFERS),
         }
     }
 

@@ -14,6 +14,7 @@ use callbin_protocol::{
 use super::{Engine, Wire};
 use crate::{
     core::{node::Limits, packet::Kind},
+    net::stun,
     rtc::{
         Stack, Transmit,
         testing::{Codecs, TestClient},
@@ -93,6 +94,15 @@ impl World {
         }
     }
 
+    /// A stream "a" of "studio" with a key frame, and its viewer "one".
+    fn watched() -> Self {
+        let mut world = Self::new();
+        world.publish("studio", "a", &[Kind::Video]);
+        world.frames("studio", 0..1, KEY_FRAME);
+        world.watch("one", "a");
+        world
+    }
+
     fn tell(&mut self, message: ToNode) {
         self.engine.handle_message(message, self.now, &mut self.sent);
         self.messages.extend(self.engine.messages());
@@ -153,6 +163,18 @@ impl World {
     fn connect(&mut self, name: &'static str) {
         self.run_until(|world| world.clients[name].is_connected);
         self.run_until(|world| world.messages.contains(&FromNode::Connected { session: session(name) }));
+    }
+
+    /// A client's next check of its path, which is not delivered.
+    fn check(&mut self, name: &'static str) -> Vec<u8> {
+        loop {
+            let now = self.at(name).wake;
+            self.now = now;
+            self.at(name).handle_timeout(now);
+            if let Some(check) = self.at(name).poll(now).into_iter().find(|it| stun::ufrag(it).is_some()) {
+                return check;
+            }
+        }
     }
 
     /// Delivers everything, and lets time pass, until the condition holds.
@@ -328,10 +350,7 @@ fn a_viewer_without_the_codec_of_the_stream_gets_what_it_can_play() {
 
 #[test]
 fn a_viewer_that_asks_for_key_frames_reaches_the_publisher() {
-    let mut world = World::new();
-    world.publish("studio", "a", &[Kind::Video]);
-    world.frames("studio", 0..1, KEY_FRAME);
-    world.watch("one", "a");
+    let mut world = World::watched();
     world.run_for(Duration::from_millis(100));
     let now = world.now;
     world.at("one").request_key_frame(now);
@@ -340,10 +359,7 @@ fn a_viewer_that_asks_for_key_frames_reaches_the_publisher() {
 
 #[test]
 fn a_viewer_gets_a_lost_packet_again() {
-    let mut world = World::new();
-    world.publish("studio", "a", &[Kind::Video]);
-    world.frames("studio", 0..1, KEY_FRAME);
-    world.watch("one", "a");
+    let mut world = World::watched();
     world.run_for(Duration::from_millis(50));
     // This packet is lost on its way to the viewer.
     let now = world.now;
@@ -372,6 +388,52 @@ fn an_ice_restart_keeps_the_session() {
     world.frames("studio", 0..1, KEY_FRAME);
     assert_eq!(world.payloads("one"), [KEY_FRAME]);
     assert_eq!(world.end_of("one"), None);
+}
+
+#[test]
+fn a_client_that_restarts_ice_all_the_time_ends_its_session() {
+    let mut world = World::new();
+    world.publish("studio", "a", &[Kind::Video]);
+    for name in ["often", "seldom"] {
+        world.watch(name, "a");
+    }
+    let mut answers = 0;
+    while world.end_of("often").is_none() {
+        let sdp = world.at("often").restart();
+        world.tell(offer("often", sdp));
+        answers += world.messages.iter().filter(|it| matches!(it, FromNode::Signal(_))).count();
+        world.messages.retain(|it| !matches!(it, FromNode::Signal(_)));
+        assert!(answers < 10);
+    }
+    assert_eq!(world.end_of("often"), Some(Reason::Limit));
+    for _ in 0..20 {
+        let sdp = world.at("seldom").restart();
+        world.tell(offer("seldom", sdp));
+        world.take_answer("seldom");
+        world.run_for(Duration::from_secs(6));
+    }
+    assert_eq!(world.end_of("seldom"), None);
+}
+
+/// The library keeps each address from which it got a check, and looks at all of them for each check.
+#[test]
+fn a_client_checks_from_few_addresses() {
+    let mut world = World::watched();
+    world.run_for(Duration::from_secs(60));
+    let check = world.check("one");
+    let answered = |world: &mut World, ports: std::ops::Range<u16>| {
+        for port in ports {
+            let source = SocketAddr::from(([10, 0, 0, 2], port));
+            world.engine.handle_datagram(source, node(), &check, world.now, &mut world.sent);
+            world.engine.handle_timeout(world.now + Duration::from_millis(1), &mut world.sent);
+        }
+        world.sent.0.drain(..).filter(|(_, datagram)| stun::is_success(datagram)).count()
+    };
+    assert_eq!(answered(&mut world, 2000..3000), 16);
+    world.run_for(Duration::from_secs(6));
+    assert_eq!(answered(&mut world, 4000..4001), 1, "a client may move later");
+    world.frames("studio", 1..2, FRAME);
+    assert_eq!(world.payloads("one"), [KEY_FRAME, FRAME]);
 }
 
 #[test]
@@ -448,10 +510,7 @@ fn garbage_and_floods_of_one_viewer_do_not_disturb_another() {
 
 #[test]
 fn a_stream_goes_on_with_a_publisher_that_comes_back() {
-    let mut world = World::new();
-    world.publish("studio", "a", &[Kind::Video]);
-    world.frames("studio", 0..1, KEY_FRAME);
-    world.watch("one", "a");
+    let mut world = World::watched();
     world.run_for(Duration::from_millis(50));
     let now = world.now;
     world.at("studio").close(now);
@@ -524,10 +583,7 @@ fn a_slow_line_keeps_its_sound_and_costs_no_other_viewer_anything() {
 
 #[test]
 fn a_gap_of_the_publisher_stays_a_gap() {
-    let mut world = World::new();
-    world.publish("studio", "a", &[Kind::Video]);
-    world.frames("studio", 0..1, KEY_FRAME);
-    world.watch("one", "a");
+    let mut world = World::watched();
     world.at("studio").skip();
     world.frames("studio", 1..2, FRAME);
     let seqs: Vec<u64> = world.clients["one"].received.iter().map(|packet| packet.seq).collect();

@@ -1,6 +1,6 @@
 //! Datagrams that leave with one system call: of one size, to one client, the last one possibly shorter (UDP GSO).
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
 use crate::rtc::Transmit;
 
@@ -44,6 +44,11 @@ impl Batch {
         }
     }
 
+    /// Changes the most datagrams of a batch.
+    pub fn limit(&mut self, max_count: usize) {
+        self.max_count = max_count.max(1);
+    }
+
     /// Whether the datagram can leave with those that are here.
     pub fn fits(&self, transmit: &Transmit<'_>) -> bool {
         let is_open = self.bytes.len() == self.size * self.count;
@@ -76,6 +81,20 @@ impl Batch {
         self.path = None;
         self.bytes.clear();
         self.count = 0;
+    }
+}
+
+impl Full<'_> {
+    /// Sends the batch by `send`, which takes bytes and the size of the datagrams in them, `None` for one datagram. Without
+    /// GSO in the system or its network interface, a batch of several fails: its datagrams are sent one by one. Returns how
+    /// many the system did not take.
+    pub fn send(&self, mut send: impl FnMut(&[u8], Option<usize>) -> io::Result<()>) -> usize {
+        match send(self.bytes, (self.count > 1).then_some(self.size)) {
+            Ok(()) => 0,
+            // A full buffer takes single datagrams no better.
+            Err(error) if self.count == 1 || error.kind() == io::ErrorKind::WouldBlock => self.count,
+            Err(_) => self.bytes.chunks(self.size.max(1)).filter(|one| send(one, None).is_err()).count(),
+        }
     }
 }
 
@@ -126,6 +145,40 @@ mod tests {
         let large = batches(&[(1, 1400); 100], 64);
         assert!(large.iter().all(|(_, _, bytes)| *bytes <= MAX_BYTES), "{large:?}");
         assert_eq!(large.iter().map(|(_, _, bytes)| bytes).sum::<usize>(), 140_000);
+    }
+
+    #[test]
+    fn datagrams_leave_one_by_one_where_the_system_splits_no_batches() {
+        let mut batch = Batch::new(64);
+        for size in [1200, 1200, 300] {
+            let contents = vec![size as u8; size];
+            batch.push(&Transmit { source: address(9), destination: address(1), contents: &contents });
+        }
+        let full = batch.full().unwrap();
+        let mut sent = Vec::new();
+        let mut without_gso = |bytes: &[u8], size: Option<usize>| match size {
+            Some(_) => Err(io::Error::from_raw_os_error(5)),
+            None => {
+                sent.push(bytes.to_vec());
+                Ok(())
+            }
+        };
+        assert_eq!(full.send(&mut without_gso), 0);
+        assert_eq!(sent, [vec![176; 1200], vec![176; 1200], vec![44; 300]]);
+        let mut calls = 0;
+        let mut refusing = |kind: io::ErrorKind| {
+            full.send(|_, _| {
+                calls += 1;
+                Err(kind.into())
+            })
+        };
+        assert_eq!((refusing(io::ErrorKind::WouldBlock), refusing(io::ErrorKind::PermissionDenied)), (3, 3));
+        assert_eq!(calls, 1 + 4);
+        batch.clear();
+        batch.limit(1);
+        let one = Transmit { source: address(9), destination: address(1), contents: b"one" };
+        batch.push(&one);
+        assert!(!batch.fits(&one));
     }
 
     #[test]

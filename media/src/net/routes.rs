@@ -59,6 +59,11 @@ impl Routes {
         self.by_address.get(&source).map(|route| route.key)
     }
 
+    /// Whether this address has passed a check of the connection.
+    pub fn is_at(&self, address: SocketAddr, key: Key) -> bool {
+        self.by_address.get(&address).is_some_and(|route| route.key == key)
+    }
+
     /// A client at this address has passed a check of this connection. An address that another connection uses is not
     /// taken from it: a datagram's source can be forged.
     pub fn confirm(&mut self, address: SocketAddr, key: Key, now: Instant) {

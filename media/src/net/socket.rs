@@ -114,17 +114,15 @@ impl Sender {
             }
             to => to,
         };
-        let transmit = quinn_udp::Transmit {
-            destination,
-            ecn: None,
-            contents: full.bytes,
-            segment_size: (full.count > 1).then_some(full.size),
-            src_ip: self.local.source(full.source),
-        };
-        if self.state.try_send(UdpSockRef::from(&*self.socket), &transmit).is_err() {
-            self.dropped += full.count as u64;
-        }
+        let src_ip = self.local.source(full.source);
+        let dropped = full.send(|contents, segment_size| {
+            let transmit = quinn_udp::Transmit { destination, ecn: None, contents, segment_size, src_ip };
+            self.state.try_send(UdpSockRef::from(&*self.socket), &transmit)
+        });
+        self.dropped += dropped as u64;
         self.batch.clear();
+        // The system may turn out to split no batches.
+        self.batch.limit(self.state.max_gso_segments());
     }
 
     /// The datagrams that the system did not take.

@@ -1,5 +1,7 @@
 //! The codecs of a stream: chosen from a publisher's offer, and the same for all viewers.
 
+use std::sync::LazyLock;
+
 use str0m::format::{Codec, CodecConfig, CodecSpec, FormatParams, PayloadParams};
 
 use super::sdp::{Format, Line};
@@ -30,7 +32,7 @@ impl Formats {
 
     /// The tracks as the core sees them.
     pub fn tracks(self) -> Tracks<Self> {
-        let audio = self.audio.map(|spec| AudioTrack { clock_rate: rtp_clock_rate(spec) });
+        let audio = self.audio.map(|spec| AudioTrack { clock_rate: spec.clock_rate.get() });
         Tracks { audio, video: self.video.and_then(|spec| video_codec(spec.codec)), formats: self }
     }
 
@@ -43,15 +45,11 @@ impl Formats {
     /// The codecs to negotiate: those of the stream, and for kinds without one any, so that an m-line that carries nothing
     /// has a payload type.
     pub(super) fn config(self) -> CodecConfig {
-        let defaults = defaults();
         let mut all = Vec::new();
         for kind in [Kind::Audio, Kind::Video] {
             match self.of(kind) {
                 Some(spec) => all.push(payload(kind, spec)),
-                None => {
-                    let of_kind = |it: &&PayloadParams| it.spec().codec.is_audio() == (kind == Kind::Audio);
-                    all.extend(defaults.params().iter().filter(of_kind));
-                }
+                None => all.extend(known(kind)),
             }
         }
         CodecConfig::new_from_payload_params(all)
@@ -61,7 +59,7 @@ impl Formats {
     pub(super) fn match_line(&self, line: &Line<'_>) -> bool {
         let Some(spec) = self.of(line.kind) else { return false };
         let config = CodecConfig::new_from_payload_params(vec![payload(line.kind, spec)]);
-        let mut offered = line.formats.iter().filter_map(spec_of);
+        let mut offered = line.formats.iter().filter_map(|format| spec_of(line.kind, format));
         offered.any(|offered| config.match_params(payload(line.kind, offered)).is_some())
     }
 }
@@ -75,16 +73,20 @@ fn payload(kind: Kind, spec: CodecSpec) -> PayloadParams {
     PayloadParams::new(number.into(), resend, spec)
 }
 
-fn defaults() -> CodecConfig {
-    let mut config = CodecConfig::new_with_defaults();
-    config.enable_pcmu(true, false);
-    config.enable_pcma(true, false);
-    config
+/// The codecs of a kind that the node forwards.
+fn known(kind: Kind) -> impl Iterator<Item = &'static PayloadParams> {
+    static KNOWN: LazyLock<CodecConfig> = LazyLock::new(|| {
+        let mut config = CodecConfig::new_with_defaults();
+        config.enable_pcmu(true, false);
+        config.enable_pcma(true, false);
+        config
+    });
+    KNOWN.params().iter().filter(move |it| it.spec().codec.is_audio() == (kind == Kind::Audio))
 }
 
 /// The first codec of an m-line that the node forwards.
 pub(super) fn choose(line: &Line<'_>) -> Option<CodecSpec> {
-    line.formats.iter().find_map(spec_of).map(heard)
+    line.formats.iter().find_map(|format| spec_of(line.kind, format)).map(heard)
 }
 
 /// A publisher that sends stereo needs to know that the node wants it.
@@ -97,8 +99,8 @@ fn heard(mut spec: CodecSpec) -> CodecSpec {
     spec
 }
 
-/// The codec of a payload type, if the node forwards it.
-fn spec_of(format: &Format<'_>) -> Option<CodecSpec> {
+/// The codec of a payload type on an m-line of this kind, if the node forwards it.
+fn spec_of(kind: Kind, format: &Format<'_>) -> Option<CodecSpec> {
     let mut map = format.map.split('/');
     let name = match (format.number, map.next().unwrap_or_default()) {
         (0, "") => "PCMU",
@@ -106,15 +108,10 @@ fn spec_of(format: &Format<'_>) -> Option<CodecSpec> {
         (_, name) => name,
     };
     let codec = Codec::from(name);
-    let by_default = defaults();
-    let like = by_default.params().iter().map(PayloadParams::spec).find(|spec| spec.codec == codec)?;
+    let like = known(kind).map(PayloadParams::spec).find(|spec| spec.codec == codec)?;
     let format = FormatParams::parse_line(format.parameters);
     let rate: u32 = map.next().map_or(Some(like.clock_rate.get()), |rate| rate.parse().ok())?;
     (rate == like.clock_rate.get()).then_some(CodecSpec { format, ..like })
-}
-
-fn rtp_clock_rate(spec: CodecSpec) -> u32 {
-    spec.clock_rate.get()
 }
 
 fn video_codec(codec: Codec) -> Option<VideoCodec> {

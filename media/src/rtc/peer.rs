@@ -1,13 +1,9 @@
 //! One peer connection: a publisher's or a viewer's.
 
-use std::{
-    net::SocketAddr,
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::Instant,
-};
+use std::{net::SocketAddr, time::Instant};
 
 use str0m::{
-    Candidate, IceConnectionState, Input, Output, Rtc,
+    IceConnectionState, Input, Output, Rtc,
     bwe::{Bitrate, BweKind},
     change::{SdpAnswer, SdpOffer, SdpPendingOffer},
     media::{KeyframeRequestKind, Mid, Pt},
@@ -18,7 +14,7 @@ use str0m::{
 use super::{
     formats::Formats,
     sdp::{self, Use},
-    stack::{Refused, guarded},
+    stack::{self, Panicked, Refused, guarded},
 };
 use crate::core::{
     clock::{Clock, Report},
@@ -101,6 +97,12 @@ pub enum Broken {
     /// The library panicked.
     #[error("the WebRTC library failed")]
     Panicked,
+}
+
+impl From<Panicked> for Broken {
+    fn from(_: Panicked) -> Self {
+        Self::Panicked
+    }
 }
 
 /// A peer connection.
@@ -200,7 +202,7 @@ impl Peer {
 
     /// Answers a later offer of the client: an ICE restart. The m-lines keep their use.
     pub fn renegotiate(&mut self, offer: &str) -> Result<String, Refused> {
-        let lines = sdp::lines(offer);
+        let lines = stack::read(offer)?;
         let is_used = |line: &sdp::Line<'_>| {
             self.side.takes(line) && self.lines.iter().any(|known| known.mid == Mid::from(line.mid))
         };
@@ -222,23 +224,14 @@ impl Peer {
     /// The client's answer to our offer.
     pub fn answered(&mut self, answer: &str) -> Result<(), Refused> {
         let Some(Pending(pending)) = self.pending.take() else { return Err(Refused::Invalid) };
+        stack::read(answer)?;
+        let answer = sdp::without_candidates(answer);
         guarded(|| {
-            let answer = SdpAnswer::from_sdp_string(answer).map_err(|_| Refused::Invalid)?;
+            let answer = SdpAnswer::from_sdp_string(&answer).map_err(|_| Refused::Invalid)?;
             self.rtc.sdp_api().accept_answer(pending, answer).map_err(|_| Refused::Invalid)
         })?;
         self.learn_numbers();
         Ok(())
-    }
-
-    /// A candidate of the client. One that cannot be read is ignored: a client finds the node by itself.
-    pub fn add_candidate(&mut self, candidate: &str) {
-        let text = candidate.strip_prefix("a=").unwrap_or(candidate);
-        let _ = guarded(|| {
-            if let Ok(candidate) = Candidate::from_sdp_string(text) {
-                self.rtc.add_remote_candidate(candidate);
-            }
-            Ok(())
-        });
     }
 
     /// A datagram from the client at `source` to our candidate `destination`.
@@ -252,12 +245,12 @@ impl Peer {
         // Any host may send any bytes to the port.
         let Ok(contents) = DatagramRecv::try_from(contents) else { return Ok(()) };
         let input = Input::Receive(now, Receive { proto: Protocol::Udp, source, destination, contents });
-        intact(|| self.rtc.handle_input(input).map_err(|_| Broken::Failed))
+        guarded(|| self.rtc.handle_input(input).map_err(|_| Broken::Failed))
     }
 
     /// The time goes on. Packets that were written are sent by the next [`Self::poll`].
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Broken> {
-        intact(|| self.rtc.handle_input(Input::Timeout(now)).map_err(|_| Broken::Failed))
+        guarded(|| self.rtc.handle_input(Input::Timeout(now)).map_err(|_| Broken::Failed))
     }
 
     /// Queues a packet for this viewer. It is sent after the next [`Self::handle_timeout`].
@@ -265,7 +258,7 @@ impl Peer {
         let Some(line) = self.lines.iter().find(|line| line.kind == kind) else { return Ok(()) };
         let Some(number) = line.number else { return Ok(()) };
         let mid = line.mid;
-        intact(|| {
+        guarded(|| {
             let mut api = self.rtc.direct_api();
             let Some(stream) = api.stream_tx_by_mid(mid, None) else { return Ok(()) };
             let write =
@@ -282,7 +275,7 @@ impl Peer {
     pub fn request_key_frame(&mut self) -> Result<(), Broken> {
         let Some(line) = self.lines.iter().find(|line| line.kind == Kind::Video) else { return Ok(()) };
         let mid = line.mid;
-        intact(|| {
+        guarded(|| {
             if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(mid, None) {
                 stream.request_keyframe(KeyframeRequestKind::Pli);
             }
@@ -298,7 +291,7 @@ impl Peer {
             return Ok(());
         }
         self.wanted = bits;
-        intact(|| {
+        guarded(|| {
             self.rtc.bwe().set_bitrate(Bitrate::ZERO, bits.into());
             Ok(())
         })
@@ -306,7 +299,7 @@ impl Peer {
 
     /// Says goodbye: the next [`Self::poll`] has the last datagrams.
     pub fn close(&mut self) -> Result<(), Broken> {
-        intact(|| self.rtc.close().map_err(|_| Broken::Failed))
+        guarded(|| self.rtc.close().map_err(|_| Broken::Failed))
     }
 
     /// Whether it is the estimate that the library was given: a client without feedback has no other one.
@@ -321,7 +314,7 @@ impl Peer {
         events: &mut Vec<Event>,
         send: &mut impl FnMut(Transmit<'_>),
     ) -> Result<Instant, Broken> {
-        intact(|| {
+        guarded(|| {
             loop {
                 match self.rtc.poll_output().map_err(|_| Broken::Failed)? {
                     Output::Timeout(at) => return Ok(at),
@@ -406,9 +399,4 @@ fn extensions(extras: Extras) -> ExtensionValues {
             .map(|(capture_time, clock_offset)| AbsCaptureTime { capture_time, clock_offset }),
         ..ExtensionValues::default()
     }
-}
-
-/// Calls into the library. A panic costs the peer that caused it.
-fn intact<T>(call: impl FnOnce() -> Result<T, Broken>) -> Result<T, Broken> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(Broken::Panicked))
 }

@@ -1,8 +1,14 @@
 //! The parts of an offer that the node decides by itself: the codecs that each m-line offers, and its direction.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use crate::core::packet::Kind;
+
+/// The number of RTP payload types: they have 7 bits (RFC 3550, section 5.1).
+const PAYLOAD_TYPES: u8 = 128;
 
 /// An audio or video m-line of an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +23,7 @@ pub(super) struct Line<'a> {
     pub sends: bool,
     /// Whether the offerer wants to receive.
     pub receives: bool,
-    /// The payload types in the order of preference.
+    /// The payload types in the order of preference, each of them once.
     pub formats: Vec<Format<'a>>,
 }
 
@@ -35,6 +41,11 @@ pub(super) struct Format<'a> {
 /// The audio and video m-lines of a description that are not rejected.
 pub(super) fn lines(sdp: &str) -> Vec<Line<'_>> {
     sections(sdp).enumerate().skip(1).filter_map(|(at, section)| line(at - 1, section)).collect()
+}
+
+/// The number of m-lines of a description, whatever their media are.
+pub(super) fn count(sdp: &str) -> usize {
+    sections(sdp).count() - 1
 }
 
 /// Session part and m-lines, as texts.
@@ -61,16 +72,8 @@ fn line(index: usize, section: &str) -> Option<Line<'_>> {
         _ => return None,
     };
     let (port, _protocol) = (words.next()?, words.next()?);
-    let numbers: Vec<u8> = words.filter_map(|word| word.parse().ok()).collect();
     let attribute = |name: &str| section.lines().find_map(|line| line.strip_prefix("a=")?.strip_prefix(name));
-    let of = |number: u8, name: &str| {
-        let mut all = section.lines().filter_map(|line| line.strip_prefix(name)?.split_once(' '));
-        all.find(|(pt, _)| pt.parse() == Ok(number)).map_or("", |(_, value)| value)
-    };
-    let formats = numbers
-        .into_iter()
-        .map(|number| Format { number, map: of(number, "a=rtpmap:"), parameters: of(number, "a=fmtp:") })
-        .collect();
+    let formats = formats(words.filter_map(|word| word.parse().ok()), section);
     let mid = attribute("mid:")?;
     // A rejected m-line, unless it shares the transport of another one (RFC 8843, section 6).
     if port == "0" && attribute("bundle-only").is_none() {
@@ -86,6 +89,28 @@ fn line(index: usize, section: &str) -> Option<Line<'_>> {
     Some(Line { index, kind, mid, sends, receives, formats })
 }
 
+/// The payload types of these numbers, which a client may repeat.
+fn formats<'a>(numbers: impl Iterator<Item = u8>, section: &'a str) -> Vec<Format<'a>> {
+    let (maps, parameters) = (values(section, "a=rtpmap:"), values(section, "a=fmtp:"));
+    let of = |values: &HashMap<u8, &'a str>, number| values.get(&number).copied().unwrap_or_default();
+    let mut known = HashSet::new();
+    numbers
+        .filter(|number| *number < PAYLOAD_TYPES && known.insert(*number))
+        .map(|number| Format { number, map: of(&maps, number), parameters: of(&parameters, number) })
+        .collect()
+}
+
+/// The first value that the attributes of this name have for each payload type. One pass, whatever the section has.
+fn values<'a>(section: &'a str, name: &str) -> HashMap<u8, &'a str> {
+    let mut values = HashMap::new();
+    for (number, value) in section.lines().filter_map(|line| line.strip_prefix(name)?.split_once(' ')) {
+        if let Ok(number) = number.parse() {
+            values.entry(number).or_insert(value);
+        }
+    }
+    values
+}
+
 /// What becomes of an m-line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
@@ -97,19 +122,26 @@ pub(super) enum Use {
     Nothing,
 }
 
-/// The offer as the library takes it: with these directions of its m-lines (others stay as they are), and with the mids of
-/// the bundle in the order of the m-lines, which other peers need not keep.
+/// The offer as the library takes it: without candidates, with these directions of its m-lines (others stay as they are),
+/// and with the mids of the bundle in the order of the m-lines, which other peers need not keep.
 pub(super) fn prepared(sdp: &str, uses: &[(usize, Use)]) -> String {
+    let uses: HashMap<usize, Use> = uses.iter().copied().collect();
     let mut out = String::with_capacity(sdp.len() + 32);
     for (at, section) in sections(sdp).enumerate() {
         let index = at.checked_sub(1);
-        match uses.iter().find(|(line, _)| Some(*line) == index) {
-            Some((_, usage)) => out.push_str(&directed(section, *usage)),
-            None if index.is_none() => out.push_str(&bundled_in_order(section, sdp)),
-            None => out.push_str(section),
+        match index.map(|index| uses.get(&index)) {
+            Some(Some(usage)) => out.push_str(&directed(section, *usage)),
+            Some(None) => out.push_str(section),
+            None => out.push_str(&bundled_in_order(section, sdp)),
         }
     }
-    out
+    without_candidates(&out)
+}
+
+/// The description without candidates. An ICE-lite agent sends no checks, so it needs none of the client; the library would
+/// compare each new one with all others.
+pub(super) fn without_candidates(sdp: &str) -> String {
+    sdp.split_inclusive('\n').filter(|line| !line.starts_with("a=candidate:")).collect()
 }
 
 /// The session part with its bundle in the order of the m-lines.
@@ -117,8 +149,11 @@ fn bundled_in_order<'a>(session: &'a str, sdp: &str) -> Cow<'a, str> {
     const BUNDLE: &str = "a=group:BUNDLE ";
     let Some(line) = session.lines().find(|line| line.starts_with(BUNDLE)) else { return session.into() };
     let mut mids: Vec<&str> = line.split_ascii_whitespace().skip(1).collect();
-    let order: Vec<&str> = sdp.lines().filter_map(|line| line.strip_prefix("a=mid:")).collect();
-    mids.sort_by_key(|mid| order.iter().position(|other| other == mid));
+    let mut order = HashMap::new();
+    for (index, mid) in sdp.lines().filter_map(|line| line.strip_prefix("a=mid:")).enumerate() {
+        order.entry(mid).or_insert(index);
+    }
+    mids.sort_by_cached_key(|mid| order.get(mid).copied());
     session.replacen(line, &format!("{BUNDLE}{}", mids.join(" ")), 1).into()
 }
 
@@ -184,6 +219,34 @@ mod tests {
     fn a_bundled_line_without_a_port_is_used() {
         let bundled = OFFER.replace("a=mid:3\r\n", "a=mid:3\r\na=bundle-only\r\n");
         assert_eq!(lines(&bundled).len(), 3);
+    }
+
+    #[test]
+    fn a_payload_type_that_is_repeated_is_taken_once() {
+        let numbers = " 96 200 0".repeat(20_000);
+        let maps =
+            "a=rtpmap:96 VP8/90000\r\na=rtpmap:96 VP9/90000\r\na=rtpmap:200 H264/90000\r\n".repeat(1000);
+        let offer = format!("v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF{numbers}\r\na=mid:0\r\n{maps}");
+        let vp8 = Format { number: 96, map: "VP8/90000", parameters: "" };
+        assert_eq!(lines(&offer)[0].formats, [vp8, Format { number: 0, map: "", parameters: "" }]);
+    }
+
+    #[test]
+    fn a_bundle_of_many_lines_gets_their_order() {
+        let mids = || (0..10_000).map(|mid| mid.to_string());
+        let sections: String = mids().map(|mid| format!("m=audio 9 x\r\na=mid:{mid}\r\n")).collect();
+        let offer = |mids: Vec<String>| format!("v=0\r\na=group:BUNDLE {}\r\n{sections}", mids.join(" "));
+        // Mids without an m-line come first.
+        let wild = ["b".into(), "a".into()].into_iter().chain(mids().rev()).collect();
+        let tame = ["b".into(), "a".into()].into_iter().chain(mids()).collect();
+        assert_eq!(prepared(&offer(wild), &[]), offer(tame));
+    }
+
+    #[test]
+    fn candidates_are_left_out() {
+        let line = "a=candidate:1 1 udp 1 192.0.2.9 5000 typ host\r\n";
+        let offer = OFFER.replace("a=mid:0\r\n", &format!("a=mid:0\r\n{line}{line}a=end-of-candidates\r\n"));
+        assert_eq!(prepared(&(offer.clone() + line), &[]), offer.replace(line, ""));
     }
 
     proptest! {

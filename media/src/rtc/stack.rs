@@ -28,8 +28,10 @@ use crate::core::packet::Kind;
 const RESEND_PACKETS: usize = 256;
 /// The time between two looks at what a viewer has lost.
 const STATISTICS: Duration = Duration::from_secs(5);
-/// The longest offer.
-const MAX_DESCRIPTION: usize = 256 * 1024;
+/// The longest offer or answer.
+pub(super) const MAX_DESCRIPTION: usize = 256 * 1024;
+/// The most m-lines of an offer. Its answer has some hundred bytes for each of them, and the server takes messages of 1 MiB.
+const MAX_LINES: usize = 256;
 
 /// An offer or an answer is not acceptable. The text explains it without quoting the description.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +45,12 @@ pub enum Refused {
     /// The library panicked.
     #[error("the WebRTC library failed")]
     Panicked,
+}
+
+impl From<Panicked> for Refused {
+    fn from(_: Panicked) -> Self {
+        Self::Panicked
+    }
 }
 
 /// The configuration of all peer connections.
@@ -164,14 +172,18 @@ impl Stack {
     }
 }
 
-fn read(offer: &str) -> Result<Vec<Line<'_>>, Refused> {
-    if offer.len() > MAX_DESCRIPTION {
+/// The audio and video m-lines of an offer that is not too long.
+pub(super) fn read(offer: &str) -> Result<Vec<Line<'_>>, Refused> {
+    if offer.len() > MAX_DESCRIPTION || sdp::count(offer) > MAX_LINES {
         return Err(Refused::Invalid);
     }
     Ok(sdp::lines(offer))
 }
 
+/// The library panicked.
+pub(super) struct Panicked;
+
 /// Calls into the library. A panic there must not end the process: it costs the peer that caused it.
-pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, Refused>) -> Result<T, Refused> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(Refused::Panicked))
+pub(super) fn guarded<T, E: From<Panicked>>(call: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(Panicked.into()))
 }

@@ -4,7 +4,10 @@ use std::{sync::LazyLock, time::Instant};
 
 use proptest::prelude::*;
 
-use super::{Formats, Refused, Stack};
+use super::{
+    Formats, Refused, Stack,
+    testing::{Codecs, TestClient},
+};
 use crate::core::packet::Kind;
 
 const CHROMIUM: &str = include_str!("../../../tests/descriptions/chromium-offer.sdp");
@@ -53,10 +56,7 @@ fn candidates_that_cannot_be_used_are_ignored() {
         a=candidate:2 1 tcp 1518280447 192.0.2.9 9 typ host tcptype active generation 0\r\na=end-of-candidates\r\n";
     let offer = CHROMIUM.replace("a=mid:0\r\n", &format!("a=mid:0\r\n{odd}"));
     assert_ne!(offer, CHROMIUM);
-    let (mut peer, _, _) = stack().publisher(&offer, Instant::now()).unwrap();
-    for line in odd.lines() {
-        peer.add_candidate(line);
-    }
+    assert!(stack().publisher(&offer, Instant::now()).is_ok());
 }
 
 #[test]
@@ -82,6 +82,41 @@ fn an_offer_without_media_is_refused() {
     for offer in [without, &receiving, ""] {
         assert_eq!(stack().publisher(offer, Instant::now()).map(|_| ()), Err(Refused::NoCodec));
     }
+}
+
+#[test]
+fn a_codec_of_another_kind_is_no_codec_of_an_m_line() {
+    let pcmu = CHROMIUM.replace("UDP/TLS/RTP/SAVPF 96 97", "UDP/TLS/RTP/SAVPF 0 96 97");
+    assert_ne!(pcmu, CHROMIUM);
+    let (_, _, formats) = stack().publisher(&pcmu, Instant::now()).unwrap();
+    assert_eq!(named(formats), [(Kind::Audio, "opus".into()), (Kind::Video, "VP8".into())]);
+}
+
+/// The answer to an offer repeats each m-line: an offer of many would have one that is longer than a message may be.
+#[test]
+fn the_m_lines_of_an_offer_are_bounded() {
+    let offer = |count: usize| {
+        let (head, _) = CHROMIUM.split_once("m=video").unwrap();
+        let mids: Vec<String> = (0..count).map(|mid| mid.to_string()).collect();
+        let more = mids[1..].iter().map(|mid| format!("m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:{mid}\r\n"));
+        head.replace("BUNDLE 0 1 2", &format!("BUNDLE {}", mids.join(" "))) + &more.collect::<String>()
+    };
+    assert!(stack().publisher(&offer(256), Instant::now()).is_ok());
+    let invalid = Err(Refused::Invalid);
+    assert_eq!(stack().publisher(&offer(257), Instant::now()).map(|_| ()), invalid);
+    assert_eq!(stack().viewer(&offer(257), Formats::default(), 0, Instant::now()).map(|_| ()), invalid);
+}
+
+#[test]
+fn later_descriptions_are_bounded_as_the_first_one() {
+    let now = Instant::now();
+    let long = |sdp: &str| format!("{sdp}{}", "a=x\r\n".repeat(256 * 1024 / 5));
+    let (mut publisher, _, formats) = stack().publisher(CHROMIUM, now).unwrap();
+    assert_eq!(publisher.renegotiate(&long(CHROMIUM)), Err(Refused::Invalid));
+    let (mut viewer, offer) = stack().offer(formats, 0, now).unwrap();
+    let node = "192.0.2.1:8443".parse().unwrap();
+    let answer = TestClient::new(1, node, Codecs::default(), now).answer(&offer);
+    assert_eq!(viewer.answered(&long(&answer)), Err(Refused::Invalid));
 }
 
 #[test]

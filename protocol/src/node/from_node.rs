@@ -85,12 +85,12 @@ pub struct Track {
 }
 
 /// The kind of a track.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Sound.
+    /// Audio: every packet can be decoded alone.
     Audio,
-    /// Pictures.
+    /// Video: decoding starts at a key frame.
     Video,
 }
 
@@ -129,7 +129,7 @@ pub struct Stats {
     pub viewers: u32,
     /// RTP packets from publishers.
     pub packets_in: u64,
-    /// Their bytes, UDP payload.
+    /// The bytes of their payload.
     pub bytes_in: u64,
     /// RTP packets sent to viewers, retransmissions included.
     pub packets_out: u64,
@@ -141,7 +141,7 @@ pub struct Stats {
     pub lost_out: u64,
     /// Packets sent again to viewers.
     pub retransmitted: u64,
-    /// Packets that were dropped because a viewer's path or queue did not take them.
+    /// Datagrams that the node's socket did not take.
     pub dropped: u64,
     /// Key frames requested from publishers.
     pub key_frame_requests: u64,

@@ -8,6 +8,8 @@ use std::{
 use callbin_protocol::{PeerId, RoomId};
 use serde::{Deserialize, Serialize};
 
+use crate::hub::Use;
+
 /// The permissions of a connection. Without tokens everything is allowed, and there are no identities.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Grant {
@@ -56,6 +58,10 @@ impl Pattern {
     }
 }
 
+fn any(patterns: &[Pattern], name: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.matches(name))
+}
+
 impl From<&str> for Pattern {
     fn from(text: &str) -> Self {
         Self(text.into())
@@ -76,23 +82,16 @@ impl Grant {
 
     /// Whether it may join this room.
     pub fn allows_room(&self, room: &RoomId) -> bool {
-        let matches = |patterns: &Vec<Pattern>| patterns.iter().any(|pattern| pattern.matches(room.as_str()));
-        self.rooms.as_ref().is_none_or(matches)
+        self.rooms.as_ref().is_none_or(|patterns| any(patterns, room.as_str()))
     }
 
-    /// Whether it may publish this stream.
-    pub fn allows_publishing(&self, stream: &PeerId) -> bool {
-        match &self.streams {
-            Some(patterns) => patterns.iter().any(|pattern| pattern.matches(stream.as_str())),
-            None => self.allows_uid(stream),
+    /// Whether it may publish or play this stream.
+    pub fn permits(&self, media: Use, stream: &PeerId) -> bool {
+        let named = self.streams.as_ref().map(|patterns| any(patterns, stream.as_str()));
+        match media {
+            Use::Publish => self.allows(Ability::Publish) && named.unwrap_or_else(|| self.allows_uid(stream)),
+            Use::Play => self.allows(Ability::Play) && named.unwrap_or(true),
         }
-    }
-
-    /// Whether it may play this stream.
-    pub fn allows_playing(&self, stream: &PeerId) -> bool {
-        let matches =
-            |patterns: &Vec<Pattern>| patterns.iter().any(|pattern| pattern.matches(stream.as_str()));
-        self.streams.as_ref().is_none_or(matches)
     }
 
     /// Whether it has this ability.

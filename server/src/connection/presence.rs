@@ -121,9 +121,6 @@ fn may_ask(grant: &Grant, wish: &Wish, own: Option<&PeerId>) -> bool {
         Wish::Register(uid) => grant.allows_uid(uid),
         Wish::Call(peer) => grant.allows(Ability::Call) && own != Some(peer),
         Wish::Join(room) => grant.allows_room(room),
-        Wish::Stream(Use::Publish, stream) => {
-            grant.allows(Ability::Publish) && grant.allows_publishing(stream)
-        }
-        Wish::Stream(Use::Play, stream) => grant.allows(Ability::Play) && grant.allows_playing(stream),
+        Wish::Stream(media, stream) => grant.permits(*media, stream),
     }
 }

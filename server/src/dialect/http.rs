@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 
 use async_tungstenite::tungstenite::Utf8Bytes;
-use callbin_protocol::{Candidate, PeerId, SdpType, Signal, node::Reason, ufrags, with_credentials};
+use callbin_protocol::{
+    Candidate, PeerId, SdpType, Signal, fold_candidates, node::Reason, ufrags, with_credentials,
+};
 use serde_json::{Value, json};
 
 use super::Dialect;
@@ -217,11 +219,11 @@ impl Client {
         Some(signal(self.dialect, leg.key.clone(), Signal::Sdp { kind: SdpType::Answer, sdp }))
     }
 
-    /// Offers again with these ICE credentials, which become those of the session. `None`: the other side cannot restart
-    /// ICE.
-    pub fn restart(&mut self, ufrag: &str, pwd: &str) -> Option<Request> {
+    /// Offers again with these ICE credentials and candidates. The credentials become those of the session. `None`: the other
+    /// side cannot restart ICE.
+    pub fn restart(&mut self, ufrag: &str, pwd: &str, candidates: &[Candidate]) -> Option<Request> {
         let leg = self.leg.as_ref()?;
-        let offer = with_credentials(leg.offer.as_deref()?, ufrag, pwd);
+        let offer = fold_candidates(&with_credentials(leg.offer.as_deref()?, ufrag, pwd), candidates, false);
         let request = self.offer(offer)?;
         self.ufrags = vec![ufrag.into()];
         Some(request)

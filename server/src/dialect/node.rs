@@ -35,16 +35,16 @@ impl Node {
             return None;
         }
         let request = match message {
-            FromNode::Hello(Hello { version: VERSION, name, limits, .. }) => {
+            FromNode::Hello(Hello { version: VERSION, name, software, limits }) => {
                 self.has_introduced_itself = true;
-                NodeRequest::Attach { name: name.into(), limits }
+                NodeRequest::Attach { name: name.into(), software: software.into(), limits }
             }
             FromNode::Hello(_) => return None,
             FromNode::Signal(SessionSignal { session, signal }) => {
                 let payload = Payload::new(Dialect::Node, Utf8Bytes::default(), signal);
                 return Some(Request::Signal { key: key(&session), payload });
             }
-            // Nobody waits for it: media flow without us.
+            // The server does not use it.
             FromNode::Connected { .. } => return Some(Request::Unknown),
             FromNode::Live { session, tracks } => {
                 NodeRequest::Live { key: key(&session), tracks: tracks.into() }

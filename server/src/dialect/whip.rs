@@ -71,17 +71,8 @@ pub fn unanswered() -> Reply {
 pub enum Patch {
     /// Carry out these requests, then answer 204.
     Trickle(Vec<Request>),
-    /// Carry out these requests, and answer with [`restarted`] when the other side has answered.
-    Restart(Vec<Request>),
-}
-
-impl Patch {
-    /// The requests.
-    pub fn requests(&self) -> &[Request] {
-        match self {
-            Self::Trickle(requests) | Self::Restart(requests) => requests,
-        }
-    }
+    /// Carry out this request, and answer with [`restarted`] when the other side has answered.
+    Restart(Box<Request>),
 }
 
 /// Reads candidates or an ICE restart for a call (RFC 9725, section 4.3).
@@ -111,7 +102,7 @@ pub fn patch(
 /// A media node answers at once. Other peers would get an offer without being able to answer in time for ICE.
 fn restart(client: &mut Client, ufrag: &str, fragment: &Fragment) -> Result<Patch, Reply> {
     if client.leg().is_none_or(|leg| !leg.is_at_node()) {
-        return Err(Reply::text(422, "the peer does not support ICE restarts: start another call"));
+        return Err(no_restart());
     }
     let pwd = fragment.pwd.as_deref().ok_or_else(|| Reply::text(400, "ice-pwd is missing"))?;
     if !is_ice_text(ufrag, 4) || !is_ice_text(pwd, 22) {
@@ -120,9 +111,12 @@ fn restart(client: &mut Client, ufrag: &str, fragment: &Fragment) -> Result<Patc
     if client.leg().is_some_and(Leg::is_offering) {
         return Err(Reply::text(409, "another ICE restart is under way").with("retry-after", 1));
     }
-    let mut requests: Vec<Request> = client.restart(ufrag, pwd).into_iter().collect();
-    requests.extend(client.trickle(fragment.candidates.clone()));
-    Ok(Patch::Restart(requests))
+    let request = client.restart(ufrag, pwd, &fragment.candidates);
+    request.map(|request| Patch::Restart(Box::new(request))).ok_or_else(no_restart)
+}
+
+fn no_restart() -> Reply {
+    Reply::text(422, "the peer does not support ICE restarts: start another call")
 }
 
 /// `ice-char` (RFC 8839, section 5.4), at least this often.
@@ -278,7 +272,10 @@ mod tests {
         let mut client = answered();
         let body = "a=ice-ufrag:EsAw\r\nm=audio 9 x 0\r\na=mid:a\r\na=candidate:1\r\na=end-of-candidates\r\n";
         let (kind, tag) = (Some(FRAGMENT), Some("\"ice-EsAw\""));
-        assert_eq!(patch(&mut client, kind, tag, body).map(|patch| patch.requests().len()), Ok(2));
+        let Ok(Patch::Trickle(requests)) = patch(&mut client, kind, tag, body) else {
+            panic!("no candidates")
+        };
+        assert_eq!(requests.len(), 2);
         assert!(patch(&mut client, kind, Some("*"), body).is_ok(), "the same ICE session");
         assert!(patch(&mut client, kind, Some("\"other\", \"ice-EsAw\""), body).is_ok());
         assert!(patch(&mut client, kind, tag, "a=candidate:1").is_ok(), "without credentials");

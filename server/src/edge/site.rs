@@ -25,7 +25,7 @@ use crate::{
         token::Refusal,
     },
     app::{Admission, App, Visit},
-    dialect::{Dialect, Opening, Wants, query, translator},
+    dialect::{Dialect, Opening, Wants, http::media_type, query, translator},
     edge::{
         assets::Asset,
         calls::{self, Visitor},
@@ -259,15 +259,21 @@ impl Site {
         address: SocketAddr,
         request: &Request<B>,
     ) -> Result<Grant, Answer> {
+        self.identify_unless(settings, address, request, |refusal| refusal == Refusal::Forged)
+    }
+
+    /// As [`Self::identify`], with another rule for tokens that count as forged.
+    fn identify_unless<B>(
+        &self,
+        settings: &Settings,
+        address: SocketAddr,
+        request: &Request<B>,
+        is_forged: impl Fn(Refusal) -> bool,
+    ) -> Result<Grant, Answer> {
         let accounts = &self.app.accounts;
-        let owners = || match is_foreign_page(settings, request.headers()) {
-            true => pages(address.ip()).collect::<Vec<_>>(),
-            false => owners(address.ip()).collect(),
-        };
-        if settings.verifier.is_some() && accounts.is_barred(owners()) {
-            // This was logged once, when the owner was barred.
-            self.app.metrics.count_refusal(TOO_MANY_BAD_TOKENS);
-            return Err(barred());
+        let owners = || guessers(settings, address, request);
+        if settings.verifier.is_some() {
+            self.check_barred(owners())?;
         }
         let refusal = match authenticate(settings, request) {
             Ok(grant) if accounts.admit_request(grant.identity.clone().map(Owner::Identity)) => {
@@ -276,28 +282,60 @@ impl Site {
             Ok(_) => return Err(self.too_many_requests()),
             Err(refusal) => refusal,
         };
-        if refusal == Refusal::Forged && accounts.count_bad_token(owners()) {
-            return Err(self.refuse(address, TOO_MANY_BAD_TOKENS, barred()));
+        if is_forged(refusal) {
+            self.count_bad_token(address, owners())?;
         }
         Err(self.refuse(address, &refusal.to_string(), unauthorized(refusal)))
     }
 
-    /// The grant of a media node: by the secret of the nodes or of our own one, or by a token that says so.
+    fn check_barred(&self, owners: Vec<Owner>) -> Result<(), Answer> {
+        if !self.app.accounts.is_barred(owners) {
+            return Ok(());
+        }
+        // This was logged once, when the owner was barred.
+        self.app.metrics.count_refusal(TOO_MANY_BAD_TOKENS);
+        Err(barred())
+    }
+
+    fn count_bad_token(&self, address: SocketAddr, owners: Vec<Owner>) -> Result<(), Answer> {
+        if !self.app.accounts.count_bad_token(owners) {
+            return Ok(());
+        }
+        Err(self.refuse(address, TOO_MANY_BAD_TOKENS, barred()))
+    }
+
+    /// The grant of a media node: by the secret of our own node or of the other ones, or by a token that says so. Guesses of
+    /// the secret count as forged tokens.
     fn identify_node(
         &self,
         settings: &Settings,
         address: SocketAddr,
         request: &Request<()>,
     ) -> Result<Grant, Answer> {
-        let secrets = [settings.media_secret.as_deref(), self.app.media_secret.as_deref()];
         let given = token_of(request);
-        let is_secret = |secret: &str| {
-            given.as_ref().is_some_and(|given| bool::from(secret.as_bytes().ct_eq(given.as_bytes())))
+        let is_given = |secret: Option<&str>| {
+            let both = secret.zip(given.as_deref());
+            both.is_some_and(|(secret, given)| bool::from(secret.as_bytes().ct_eq(given.as_bytes())))
         };
-        if secrets.into_iter().flatten().any(is_secret) {
-            return Ok(Grant { is_node: true, ..Grant::default() });
+        let of_node = || Ok(Grant { is_node: true, ..Grant::default() });
+        // It is too long for guesses.
+        if is_given(self.app.media_secret.as_deref()) {
+            return of_node();
         }
-        match self.identify(settings, address, request)? {
+        let has_secret = settings.media_secret.is_some();
+        if has_secret {
+            self.check_barred(guessers(settings, address, request))?;
+        }
+        if is_given(settings.media_secret.as_deref()) {
+            return of_node();
+        }
+        let is_guess = |refusal| refusal == Refusal::Forged || has_secret && refusal == Refusal::Invalid;
+        let grant = self.identify_unless(settings, address, request, is_guess)?;
+        // Without keys for tokens, it can only be a guess.
+        if has_secret && given.is_some() && settings.verifier.is_none() {
+            self.count_bad_token(address, guessers(settings, address, request))?;
+        }
+        match grant {
             // The end of its token must not end all streams.
             grant if grant.is_node => Ok(Grant { expires: None, ..grant }),
             _ if given.is_none() => {
@@ -359,6 +397,14 @@ impl Site {
         let ttl = grant.time_left().min(settings.ice.ttl);
         let body = settings.ice.for_peer(uid.as_str(), SystemTime::now(), ttl, &added);
         crate::edge::http::json(StatusCode::OK, &body)
+    }
+}
+
+/// The owners that a request's forged token counts for.
+fn guessers<B>(settings: &Settings, address: SocketAddr, request: &Request<B>) -> Vec<Owner> {
+    match is_foreign_page(settings, request.headers()) {
+        true => pages(address.ip()).collect(),
+        false => owners(address.ip()).collect(),
     }
 }
 
@@ -444,11 +490,6 @@ fn with_cors(mut answer: Answer, settings: &Settings, origin: Option<HeaderValue
     answer
 }
 
-/// A content type without its parameters.
-fn content_kind(content_type: &str) -> &str {
-    content_type.split(';').next().unwrap_or_default()
-}
-
 /// Whether the client accepts brotli (RFC 9110, section 12.5.3). A wildcard does not count.
 fn takes_brotli(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
@@ -482,7 +523,7 @@ fn page(asset: Asset, known: Option<&HeaderValue>, policy: &HeaderValue) -> Answ
         }
     }
     // Of modules and style sheets the browser reads no policy.
-    if !matches!(content_kind(&asset.content_type), "text/javascript" | "text/css") {
+    if !matches!(&media_type(&asset.content_type)[..], "text/javascript" | "text/css") {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy.clone());
     }
     // Browsers revalidate what has one address in all versions, so the page is never stale after an upgrade.

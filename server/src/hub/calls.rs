@@ -421,7 +421,12 @@ impl Hub {
         payload: Payload,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
-        let leg = self.leg(conn, key).ok_or(Refusal::NoSuchCall)?;
+        let Some(leg) = self.leg(conn, key) else {
+            if payload.is_description() {
+                self.settle(conn, key);
+            }
+            return Err(Refusal::NoSuchCall);
+        };
         let (partner, partner_key, media) = (leg.partner, leg.partner_key.clone(), leg.media);
         if media.is_some() {
             self.signal_media(conn, key, &payload, effects)?;

@@ -62,7 +62,12 @@ impl Hub {
             return Ok(());
         }
         match request {
-            NodeRequest::Attach { name, limits } => self.attach(conn, name, limits, effects),
+            NodeRequest::Attach { name, software, limits } => {
+                let node = Node { name: name.clone(), limits, ..Node::default() };
+                self.nodes.insert(conn, node);
+                effects.push(Effect::Note(conn, Note::Attached { node: name, software, limits }));
+                self.tell(conn, Notice::Attached, effects);
+            }
             NodeRequest::Live { key, tracks } => self.set_tracks(conn, &key, Some(tracks), effects),
             NodeRequest::Gone(key) => self.set_tracks(conn, &key, None, effects),
             NodeRequest::End { key, reason, detail } => self.end_by_node(conn, &key, reason, detail, effects),
@@ -74,13 +79,6 @@ impl Hub {
             }
         }
         Ok(())
-    }
-
-    fn attach(&mut self, conn: ConnId, name: Arc<str>, limits: Limits, effects: &mut Vec<Effect>) {
-        let node = Node { name: name.clone(), limits, ..Node::default() };
-        self.nodes.insert(conn, node);
-        effects.push(Effect::Note(conn, Note::Attached { node: name, limits }));
-        self.tell(conn, Notice::Attached, effects);
     }
 
     /// A message about a call that is over, or that publishes nothing, is ignored: the end may cross it.
@@ -108,15 +106,18 @@ impl Hub {
         detail: Arc<str>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(leg) = self.leg(conn, key) else { return };
-        let (stream, client) = (leg.uid.clone(), leg.peer.clone());
-        effects.push(Effect::Note(conn, Note::Ended { stream, client, reason, detail }));
-        let _ = self.end(conn, key, Some(Refusal::Node(reason)), effects);
+        if let Some(leg) = self.leg(conn, key) {
+            let (stream, client) = (leg.uid.clone(), leg.peer.clone());
+            effects.push(Effect::Note(leg.partner, Note::Ended { stream, client, reason, detail }));
+            let _ = self.end(conn, key, Some(Refusal::Node(reason)), effects);
+        }
+        self.settle(conn, key);
     }
 
     /// Adds what was counted since its last statistics. A count that is smaller than before has begun again.
     fn add_stats(&mut self, conn: ConnId, stats: Stats) {
         let Some(node) = self.nodes.get_mut(&conn) else { return };
+        node.unanswered -= node.ended_offers.grow_older();
         let last = std::mem::replace(&mut node.stats, stats);
         let total = &mut self.media;
         let add = |total: &mut u64, now: u64, last: u64| {

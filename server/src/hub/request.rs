@@ -154,6 +154,8 @@ pub enum NodeRequest {
     Attach {
         /// Its name for operators.
         name: Arc<str>,
+        /// Program and version, for the log.
+        software: Arc<str>,
         /// What it can carry.
         limits: Limits,
     },

@@ -4,7 +4,7 @@
 //! stream once, so a viewer gets to the node of its publisher. A stream is known while it has a publisher or viewers: after
 //! its publisher's end it stays where its viewers are.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, mem, sync::Arc};
 
 use callbin_protocol::{
     PeerId,
@@ -12,8 +12,7 @@ use callbin_protocol::{
 };
 
 use super::{
-    Ability, Card, ConnId, Effect, Ended, Flow, Hub, Key, Leg, Note, Notice, Only, Payload, Refusal, Rules,
-    Start, Use,
+    Card, ConnId, Effect, Ended, Flow, Hub, Key, Leg, Note, Notice, Only, Payload, Refusal, Rules, Start, Use,
 };
 use crate::{
     access::{Grant, owner::Owner},
@@ -23,10 +22,6 @@ use crate::{
 /// The most bytes that a client may send to a node before the node sends a description: an offer, and some dozens of
 /// candidates.
 const MAX_SENT: usize = 128 * 1024;
-
-/// The most bytes of offers that one node has not answered yet, with their candidates. Less than its queue takes, so that
-/// offers never close its connection.
-const MAX_UNANSWERED: usize = 2 << 20;
 
 /// A stream, known while it has a publisher or viewers.
 #[derive(Debug)]
@@ -51,6 +46,15 @@ pub(super) struct Flight {
     bytes: usize,
     /// They contain an offer, which the node has not answered.
     is_pending: bool,
+}
+
+/// The bytes of unanswered offers, with their candidates, of calls that have ended: the offers may still be in the node's
+/// queue. An answer or an end of the node shows that it has read one. A node may also ignore offers of ended calls, so they are
+/// forgotten with its second statistics: it sends these only while it works.
+#[derive(Debug, Default)]
+pub(super) struct EndedOffers {
+    recent: BTreeMap<Key, usize>,
+    older: BTreeMap<Key, usize>,
 }
 
 /// A stream, for an operator.
@@ -124,11 +128,21 @@ impl Hub {
         if self.has_call(conn, &key) {
             return Err(Refusal::PeerBusy(name.to_string()));
         }
-        let node = match media {
-            Use::Publish => self.place(conn, &name, effects)?,
-            Use::Play => self.node_with(&name)?,
+        let old = match media {
+            Use::Publish => self.replaced(conn, &name)?,
+            Use::Play => None,
         };
-        self.permit_media(&owners, media)?;
+        let node = self.without(old.as_ref(), |hub| {
+            let node = match media {
+                Use::Publish => hub.place(&name)?,
+                Use::Play => hub.node_with(&name)?,
+            };
+            hub.permit_media(&owners, media).map(|()| node)
+        })?;
+        // Now nothing can fail any more.
+        if let Some(old) = old {
+            self.end_both(old.conn, &old.key, Refusal::Replaced, effects);
+        }
         self.enter_stream(&name, node, media, Publisher { conn, key: key.clone() });
         self.count(&owners, |usage| *usage.of(media) += 1);
         let leg = Leg {
@@ -155,14 +169,10 @@ impl Hub {
 
     /// Whether the token allows it.
     fn permit_stream(&self, grant: &Grant, name: &PeerId, media: Use) -> Result<(), Refusal> {
-        let allowed = match media {
-            Use::Publish => grant.allows(Ability::Publish) && grant.allows_publishing(name),
-            Use::Play => grant.allows(Ability::Play) && grant.allows_playing(name),
-        };
         if name.as_str().len() > self.rules.max_uid {
             return Err(Refusal::UidInvalid);
         }
-        if allowed { Ok(()) } else { Err(Refusal::StreamNotAllowed) }
+        if grant.permits(media, name) { Ok(()) } else { Err(Refusal::StreamNotAllowed) }
     }
 
     fn permit_media(&self, owners: &[Owner], media: Use) -> Result<(), Refusal> {
@@ -179,12 +189,8 @@ impl Hub {
     }
 
     /// The node for a new publisher: the one where its viewers are, or else the one with the lowest load.
-    fn place(&mut self, conn: ConnId, name: &PeerId, effects: &mut Vec<Effect>) -> Result<ConnId, Refusal> {
-        let publisher = self.streams.get(name).and_then(|stream| stream.publisher.clone());
-        if let Some(publisher) = publisher {
-            self.replace(conn, &publisher, name, effects)?;
-        }
-        if let Some(stream) = self.streams.get(name) {
+    fn place(&self, name: &PeerId) -> Result<ConnId, Refusal> {
+        if let Some(stream) = self.streams.get(name).filter(|stream| stream.viewers > 0) {
             let is_full = self.nodes.get(&stream.node).is_none_or(|node| node.is_full(Use::Publish));
             return if is_full { Err(Refusal::NoCapacity) } else { Ok(stream.node) };
         }
@@ -193,22 +199,31 @@ impl Hub {
         best.map(|(conn, _)| *conn).ok_or(Refusal::NoCapacity)
     }
 
-    /// A new publisher takes over its own stream: the old connection may be lost without a sign. Any other one has to
-    /// wait.
-    fn replace(
-        &mut self,
-        conn: ConnId,
-        old: &Publisher,
-        name: &PeerId,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Refusal> {
+    /// The publisher that a new one replaces. A new publisher takes over its own stream: the old connection may be lost
+    /// without a sign. Any other one has to wait.
+    fn replaced(&self, conn: ConnId, name: &PeerId) -> Result<Option<Publisher>, Refusal> {
+        let Some(old) = self.streams.get(name).and_then(|stream| stream.publisher.clone()) else {
+            return Ok(None);
+        };
         let grant = |conn: ConnId| self.connections.get(&conn).map(|connection| &connection.grant);
         let is_same = grant(conn).zip(grant(old.conn)).is_some_and(|(new, old)| new.is_same_identity(old));
-        if !is_same {
-            return Err(Refusal::PeerBusy(name.to_string()));
-        }
-        self.end_both(old.conn, &old.key, Refusal::Replaced, effects);
-        Ok(())
+        if is_same { Ok(Some(old)) } else { Err(Refusal::PeerBusy(name.to_string())) }
+    }
+
+    /// Looks at the hub as if a publisher had gone: its place is free for the next one.
+    fn without<T>(&mut self, publisher: Option<&Publisher>, look: impl FnOnce(&Self) -> T) -> T {
+        let Some(Publisher { conn, key }) = publisher else { return look(self) };
+        let (owners, node) = (self.owners(*conn), self.leg(*conn, key).map(|leg| leg.partner));
+        let take = |hub: &mut Self, change: fn(&mut usize)| {
+            hub.count(&owners, |usage| change(&mut usage.streams));
+            if let Some(node) = node.and_then(|node| hub.nodes.get_mut(&node)) {
+                change(&mut node.streams);
+            }
+        };
+        take(self, |streams| *streams -= 1);
+        let seen = look(self);
+        take(self, |streams| *streams += 1);
+        seen
     }
 
     /// The node of a stream that has media.
@@ -243,7 +258,7 @@ impl Hub {
         let Some(node) = self.nodes.get_mut(&caller.partner) else { return };
         *node.of(media) -= 1;
         if caller.flight.is_pending {
-            node.unanswered -= caller.flight.bytes;
+            node.ended_offers.recent.insert(caller.partner_key.clone(), caller.flight.bytes);
         }
         let Some(stream) = self.streams.get_mut(&caller.peer) else { return };
         match media {
@@ -281,18 +296,26 @@ impl Hub {
         else {
             return Err(Refusal::NoSuchCall);
         };
-        let (before, after) = (leg.flight.unanswered(), flight.unanswered());
-        let is_flood = flight.bytes > MAX_SENT;
-        leg.flight = flight;
         let Some(node) = self.nodes.get_mut(&node) else { return Err(Refusal::NoSuchCall) };
-        node.unanswered = node.unanswered + after - before;
+        let (before, after) = (leg.flight.unanswered(), flight.unanswered());
+        let unanswered = node.unanswered + after - before;
         let refusal = match () {
-            () if is_flood => Refusal::Node(Reason::Limit),
-            () if after > before && node.unanswered > MAX_UNANSWERED => Refusal::NoCapacity,
-            () => return Ok(()),
+            () if flight.bytes > MAX_SENT => Refusal::Node(Reason::Limit),
+            () if after > before && unanswered > self.rules.max_unanswered => Refusal::NoCapacity,
+            () => {
+                (leg.flight, node.unanswered) = (flight, unanswered);
+                return Ok(());
+            }
         };
         self.end_both(client.0, &client.1, refusal, effects);
         Err(Refusal::NoSuchCall)
+    }
+
+    /// The node has read the offers of a call that has ended.
+    pub(super) fn settle(&mut self, node: ConnId, key: &Key) {
+        if let Some(node) = self.nodes.get_mut(&node) {
+            node.unanswered -= node.ended_offers.take(key);
+        }
     }
 
     /// Ends a client's call to a stream, and notifies both sides.
@@ -348,7 +371,9 @@ impl Hub {
             let unanswered = calls
                 .values()
                 .map(|leg| self.connections[&leg.partner].calls[&leg.partner_key].flight.unanswered());
-            assert_eq!(node.unanswered, unanswered.sum::<usize>(), "what is answered does not count");
+            let EndedOffers { recent, older } = &node.ended_offers;
+            let ended: usize = recent.values().chain(older.values()).sum();
+            assert_eq!(node.unanswered, unanswered.sum::<usize>() + ended, "what is answered does not count");
             for leg in calls.values() {
                 let stream = &self.streams[&leg.uid];
                 assert_eq!(stream.node, *conn, "a stream is at one node");
@@ -377,6 +402,17 @@ impl Flight {
 
     fn unanswered(&self) -> usize {
         if self.is_pending { self.bytes } else { 0 }
+    }
+}
+
+impl EndedOffers {
+    fn take(&mut self, key: &Key) -> usize {
+        self.recent.remove(key).or_else(|| self.older.remove(key)).unwrap_or_default()
+    }
+
+    /// Forgets those that are here for the second time. Returns their bytes.
+    pub(super) fn grow_older(&mut self) -> usize {
+        mem::replace(&mut self.older, mem::take(&mut self.recent)).values().sum()
     }
 }
 

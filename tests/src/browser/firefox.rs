@@ -14,13 +14,16 @@ use super::{
 const PREFERENCES: &[(&str, &str)] = &[
     ("app.normandy.enabled", "false"),
     ("app.update.auto", "false"),
+    ("browser.aboutwelcome.enabled", "false"),
     ("browser.shell.checkDefaultBrowser", "false"),
     ("browser.startup.homepage_override.mstone", "\"ignore\""),
     ("datareporting.policy.dataSubmissionEnabled", "false"),
     ("extensions.update.enabled", "false"),
     ("intl.accept_languages", "\"en\""),
+    ("media.autoplay.blocking_policy", "0"),
     ("media.autoplay.default", "0"),
     ("media.getusermedia.insecure.enabled", "true"),
+    ("media.gmp-manager.updateEnabled", "false"),
     ("media.navigator.permission.disabled", "true"),
     ("media.peerconnection.ice.loopback", "true"),
     ("media.peerconnection.ice.obfuscate_host_addresses", "false"),
@@ -29,6 +32,7 @@ const PREFERENCES: &[(&str, &str)] = &[
     // Networks of other tests come and go.
     ("network.manage-offline-status", "false"),
     ("services.settings.server", "\"data:,\""),
+    ("toolkit.telemetry.enabled", "false"),
     ("toolkit.telemetry.server", "\"data:,\""),
 ];
 

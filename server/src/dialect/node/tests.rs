@@ -1,11 +1,11 @@
-use callbin_protocol::PeerId;
+use callbin_protocol::{Candidate, PeerId};
 use serde_json::{Value, json};
 
 use super::{super::http::tests::OFFER, super::testing::Net, *};
 use crate::{
     access::{Ability, Grant},
     dialect::http::Client,
-    hub::{ConnId, Counts, Rules},
+    hub::{Card, ConnId, Counts, Effect, Event, Flow, Note, Rules, Start},
 };
 
 fn id(text: &str) -> PeerId {
@@ -173,7 +173,7 @@ fn a_node_gets_no_more_viewers_than_it_carries() {
 }
 
 #[test]
-fn an_owner_has_so_many_streams_and_viewers() {
+fn streams_and_viewers_of_an_owner_are_limited() {
     let mut net = Net::new(Rules { max_streams: 1, max_viewers: 1, ..Rules::default() });
     let node = attach(&mut net, "n", 9, 9);
     published(&mut net, node, "s");
@@ -211,6 +211,33 @@ fn a_stream_has_one_publisher_until_its_owner_comes_again() {
     assert_eq!(new["type"], "publish");
     assert_ne!(new["session"], old);
     assert_eq!(counts(&net), (1, 1, 0));
+}
+
+/// The old publisher goes on if the new one is refused, and its place counts for the new one.
+#[test]
+fn a_takeover_ends_the_old_session_only_if_it_succeeds() {
+    let mut net = Net::new(Rules { max_streams: 1, ..Rules::default() });
+    attach(&mut net, "n", 2, 9);
+    let publish = |net: &mut Net, identity: &str, stream: &str| {
+        let grant = Grant { identity: Some(identity.into()), ..Grant::default() };
+        let conn = net.open_with(Dialect::Antmedia, "", grant);
+        net.say(conn, json!({ "command": "publish", "streamId": stream }));
+        conn
+    };
+    let first = publish(&mut net, "alice", "s");
+    assert_eq!(net.only(first)["command"], "start");
+    net.host = 7;
+    let other = publish(&mut net, "bob", "t");
+    assert_eq!(net.only(other)["command"], "start");
+    let refused = publish(&mut net, "alice", "s");
+    assert_eq!(net.only(refused)["command"], "error", "bob uses the one stream of this address");
+    assert!(net.heard(first).is_empty());
+    assert_eq!(counts(&net), (1, 2, 0));
+    net.host = 8;
+    let second = publish(&mut net, "alice", "s");
+    assert_eq!(net.only(second)["command"], "start", "the node is full of the old one and bob's");
+    assert_eq!(net.only(first)["definition"], "publish_finished");
+    assert_eq!(counts(&net), (1, 2, 0));
 }
 
 #[test]
@@ -292,25 +319,103 @@ fn a_client_that_floods_the_node_loses_its_call() {
 
 #[test]
 fn offers_that_wait_for_the_node_are_bounded() {
-    let mut net = Net::default();
+    let mut net = Net::new(Rules { max_unanswered: 2 << 20, ..Rules::default() });
     let node = attach(&mut net, "n", 999, 999);
-    let offer = OFFER.to_owned() + &"a=x\r\n".repeat(20_000);
-    let offers = |net: &mut Net| {
-        (0..30)
-            .map(|number| {
-                let to = id(&format!("s{number}"));
-                let conn = net.open_http(Client::caller(Dialect::Whip, to, Some(offer.clone())));
-                !net.http(conn).is_over()
-            })
-            .filter(|goes_on| *goes_on)
-            .count()
-    };
-    assert_eq!(offers(&mut net), 20, "2 MiB");
+    let offers = (0..30).filter(|number| offer_much(&mut net, &format!("s{number}")).is_some()).count();
+    assert_eq!(offers, 20, "2 MiB");
     let sessions: Vec<Value> = net.json(node).into_iter().filter(|it| it["type"] == "publish").collect();
     sessions.iter().for_each(|publish| answer(&mut net, node, &publish["session"]));
     let more = publisher(&mut net, "more");
     assert!(!net.http(more).is_over(), "those are answered");
     net.hub.check();
+}
+
+/// A publisher with an offer of 100 kB. None: it is refused.
+fn offer_much(net: &mut Net, stream: &str) -> Option<ConnId> {
+    let offer = OFFER.to_owned() + &"a=x\r\n".repeat(20_000);
+    let conn = net.open_http(Client::caller(Dialect::Whip, id(stream), Some(offer)));
+    (!net.http(conn).is_over()).then_some(conn)
+}
+
+/// They are in the node's queue, also if the client has ended its call.
+#[test]
+fn offers_of_ended_calls_wait_for_the_node_too() {
+    let mut net = Net::new(Rules { max_unanswered: 2 << 20, ..Rules::default() });
+    let node = attach(&mut net, "n", 999, 999);
+    let offers = |net: &mut Net| {
+        let mut count = 0;
+        while let Some(conn) = offer_much(net, "s") {
+            net.leave(conn);
+            net.hub.check();
+            count += 1;
+            assert!(count < 100, "they fill the node's queue");
+        }
+        count
+    };
+    assert_eq!((offers(&mut net), offers(&mut net)), (20, 0), "refused ones do not count");
+    let frames = net.json(node);
+    let mut sessions = frames.iter().filter(|it| it["type"] == "publish").map(|it| &it["session"]);
+    let (one, other) = (sessions.next().unwrap(), sessions.next().unwrap());
+    answer(&mut net, node, one);
+    answer(&mut net, node, one);
+    net.say(node, json!({ "type": "end", "session": other, "reason": "unacceptable" }));
+    assert_eq!(offers(&mut net), 2, "it has read these");
+    net.say(node, json!({ "type": "stats" }));
+    assert_eq!(offers(&mut net), 0);
+    net.say(node, json!({ "type": "stats" }));
+    assert_eq!(offers(&mut net), 20, "it works, and ignores offers of ended calls");
+    net.json(node);
+}
+
+/// A connection for each of them is what a node has the most work with.
+#[test]
+fn calls_to_streams_and_offers_to_nodes_have_a_price() {
+    let mut net = Net::default();
+    let call = |media| Request::Call {
+        key: Key::default(),
+        to: id("s"),
+        from: None,
+        start: Start::AtOnce,
+        media,
+        only: None,
+    };
+    let meet = |flow| {
+        let card = Card { flow, ..Card::default() };
+        Request::Meet { key: Key::default(), uid: id("s"), card, start: Start::AtOnce, only: None }
+    };
+    let viewer = net.open(Dialect::Antmedia, "");
+    assert_eq!(net.hub.fan_out(viewer, &call(Some(Use::Play))), 0, "there is no node");
+    let node = attach(&mut net, "n", 9, 9);
+    for request in [call(Some(Use::Play)), call(Some(Use::Publish)), meet(Flow::Sends), meet(Flow::Awaits)] {
+        assert_eq!(net.hub.fan_out(viewer, &request), 100, "{request:?}");
+    }
+    for request in [call(None), meet(Flow::Both)] {
+        assert_eq!(net.hub.fan_out(viewer, &request), 0, "{request:?}");
+    }
+    let (publishes, session) = published(&mut net, node, "s");
+    let restart = net.http(publishes).restart("ysXw", "vw5LmwG4y/e6dPP/zAP9Gp5k", &[]).unwrap();
+    assert_eq!(net.hub.fan_out(publishes, &restart), 100);
+    let Request::Signal { payload, .. } = restart else { panic!("{restart:?}") };
+    let key = Key::from(session.as_str().unwrap());
+    assert_eq!(net.hub.fan_out(node, &Request::Signal { key, payload }), 0, "the node's own offer");
+    let peer = net.text("peer");
+    assert_eq!(net.hub.fan_out(peer, &call(Some(Use::Play))), 100);
+}
+
+#[test]
+fn the_line_about_the_nodes_end_of_a_call_is_charged_to_its_client() {
+    let mut net = Net::default();
+    let node = attach(&mut net, "n", 9, 9);
+    let (publishes, session) = published(&mut net, node, "s");
+    let key = Key::from(session.as_str().unwrap());
+    let end = NodeRequest::End { key, reason: Reason::Limit, detail: "".into() };
+    let mut effects = Vec::new();
+    net.hub.handle(node, Event::Asked { request: Request::Node(end), frame: None }, &mut effects);
+    let notes = effects.iter().filter_map(|effect| match effect {
+        Effect::Note(conn, Note::Ended { .. }) => Some(*conn),
+        _ => None,
+    });
+    assert_eq!(notes.collect::<Vec<_>>(), [publishes]);
 }
 
 #[test]
@@ -319,18 +424,25 @@ fn ice_restarts_by_another_offer() {
     let node = attach(&mut net, "n", 9, 9);
     let (publishes, session) = published(&mut net, node, "s");
     net.heard(node);
-    let request = net.http(publishes).restart("ysXw", "vw5LmwG4y/e6dPP/zAP9Gp5k").unwrap();
+    let candidates: Vec<Candidate> = (1..=256)
+        .map(|number| Candidate {
+            candidate: format!("candidate:{number} 1 udp 1 10.0.0.1 9 typ host"),
+            ..Default::default()
+        })
+        .collect();
+    let request = net.http(publishes).restart("ysXw", "vw5LmwG4y/e6dPP/zAP9Gp5k", &candidates).unwrap();
     net.ask(publishes, request);
     let offer = net.only(node)["sdp"]["sdp"].as_str().unwrap().to_owned();
     assert!(offer.contains("a=ice-ufrag:ysXw\r\n") && !offer.contains("EsAw"), "{offer}");
+    assert_eq!(offer.matches("a=candidate:").count(), 256, "the candidates are in the offer");
     assert_eq!(net.http(publishes).leg().unwrap().answer(), None, "the old one does not count");
     assert_eq!(net.http(publishes).etag(), "\"ice-ysXw\"");
     answer(&mut net, node, &session);
     assert_eq!(net.http(publishes).leg().unwrap().answer(), Some(OFFER));
     let mut client = Client::caller(Dialect::Whip, id("x"), Some(OFFER.into()));
-    assert_eq!(client.restart("a", "b"), None, "without a call");
+    assert_eq!(client.restart("a", "b", &[]), None, "without a call");
     client.take(super::super::http::tests::called("call", true, false));
-    assert_eq!(client.restart("a", "b"), None, "with a peer");
+    assert_eq!(client.restart("a", "b", &[]), None, "with a peer");
 }
 
 #[test]

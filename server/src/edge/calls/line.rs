@@ -22,7 +22,7 @@ use crate::{
     },
     dialect::{Dialect, http::Client},
     hub::{Event, Notice, Refusal, Request},
-    runtime::Alarm,
+    runtime::{self, Alarm},
 };
 
 /// The longest time without any request in an answered call of two HTTP clients. Media go on without requests, and neither
@@ -219,6 +219,20 @@ impl Line {
         self.presence.ticket.admit_message(bytes)
     }
 
+    /// Charges the client for what a request causes (`--max-notice-rate`), and waits until it may be carried out. False: that
+    /// would take too long.
+    pub async fn pay(&self, request: &Request) -> bool {
+        let Presence { conn, ticket, app, .. } = &self.presence;
+        let wait = match app.switchboard.fan_out(*conn, request) {
+            0 => return true,
+            price => ticket.wait_for_notices(price),
+        };
+        if let Some(wait) = wait {
+            runtime::sleep(wait).await;
+        }
+        wait.is_some()
+    }
+
     /// Ends the call of this id. A registration stays.
     pub fn hang_up(&self, call: &str) {
         let key = {
@@ -266,7 +280,7 @@ impl Line {
             }
             Poll::Pending
         });
-        crate::runtime::timeout(time, found).await
+        runtime::timeout(time, found).await
     }
 
     /// Looks at the state, or changes it.

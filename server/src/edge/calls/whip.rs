@@ -69,7 +69,7 @@ async fn post(visitor: Visitor, place: &Place, request: Request<Incoming>) -> An
     };
     // From here on, the call ends if the client goes away.
     let hold = Hold::new(&line);
-    if !line.admit(Kind::Sdp, body.len()) {
+    if !line.admit(Kind::Sdp, body.len()) || !line.pay(&opening).await {
         return too_many();
     }
     line.ask(opening).await;
@@ -147,9 +147,13 @@ async fn patch(visitor: &Visitor, line: &Arc<Line>, request: Request<Incoming>) 
             requests.into_iter().for_each(|request| line.handle(request));
             respond(Reply::empty(204))
         }
-        // Bounded by the size of a fragment. The session has the new credentials already.
-        Patch::Restart(requests) => {
-            requests.into_iter().for_each(|request| line.handle(request));
+        Patch::Restart(request) => {
+            // The session has the new credentials already, so it cannot go on without the answer.
+            if !line.pay(&request).await {
+                line.close();
+                return too_many();
+            }
+            line.handle(*request);
             restarted(line).await
         }
     }

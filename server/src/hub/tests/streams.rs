@@ -57,7 +57,7 @@ fn action() -> impl Strategy<Value = Do> {
         1 => (id(), key).prop_map(|(uid, key)| Request::Retire { uid, key }),
     ];
     let of_node = prop_oneof![
-        4 => limits.prop_map(|limits| NodeRequest::Attach { name: "n".into(), limits }),
+        4 => limits.prop_map(|limits| NodeRequest::Attach { name: "n".into(), software: "".into(), limits }),
         4 => call.clone().prop_map(|key| NodeRequest::Live { key, tracks: [].into() }),
         1 => call.clone().prop_map(NodeRequest::Gone),
         2 => call.clone().prop_map(|key| NodeRequest::End { key, reason: Reason::Failed, detail: "".into() }),

@@ -14,13 +14,13 @@ type Row = (&'static str, &'static str, fn(&Stats) -> u64);
 
 const ROWS: [Row; 9] = [
     ("media_packets_in", "RTP packets from publishers", |it| it.packets_in),
-    ("media_bytes_in", "Bytes of RTP packets from publishers", |it| it.bytes_in),
+    ("media_bytes_in", "Payload bytes of RTP packets from publishers", |it| it.bytes_in),
     ("media_packets_out", "RTP packets to viewers", |it| it.packets_out),
     ("media_bytes_out", "Bytes of RTP packets to viewers", |it| it.bytes_out),
     ("media_lost_in", "Packets of publishers that never came", |it| it.lost_in),
     ("media_lost_out", "Packets that viewers reported as lost", |it| it.lost_out),
     ("media_retransmitted", "Packets sent again to viewers", |it| it.retransmitted),
-    ("media_dropped", "Packets not sent because a viewer did not take them", |it| it.dropped),
+    ("media_dropped", "Datagrams that a media node's socket did not take", |it| it.dropped),
     ("media_key_frame_requests", "Key frames requested from publishers", |it| it.key_frame_requests),
 ];
 

@@ -7,9 +7,11 @@
 //! callbin-bench compare [NAME COMMAND]…
 //! callbin-bench network [callbin | mixed | chromium | part of a line's name]…
 //! callbin-bench healing [callbin | mixed | room | part of a loss's name]…
+//! callbin-bench fanout [VIEWERS]…
 //! callbin-bench soak [HOURS [SEED]]
 //! ```
 
+mod fanout;
 mod first_frame;
 mod healing;
 mod network;
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         match command.as_str() {
             "compare" => first_frame::compare(args),
             "network" => network::network(args),
+            "fanout" => fanout::fanout(args),
             "healing" => healing::healing(args),
             "soak" => return soak::soak(args),
             _ => costs(&wanted),

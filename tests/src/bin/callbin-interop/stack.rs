@@ -2,40 +2,16 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     time::Duration,
 };
 
-use callbin_tests::{
-    Browser, BrowserOptions, Page, Server, Socket,
-    process::{Process, workspace},
-};
-use tempfile::TempDir;
+use callbin_tests::{Browser, BrowserOptions, Engine, Page, Server, Socket, process::workspace};
 
 use crate::link::Link;
 
 /// How long a browser may take to start.
 const START: Duration = Duration::from_secs(60);
-
-/// Lets a page without a camera use its addresses and play sound; disables Firefox's prompts and downloads.
-const FIREFOX_SETTINGS: &str = r#"
-user_pref("media.peerconnection.ice.obfuscate_host_addresses", false);
-user_pref("media.navigator.permission.disabled", true);
-user_pref("media.navigator.streams.fake", true);
-user_pref("media.autoplay.default", 0);
-user_pref("media.autoplay.blocking_policy", 0);
-user_pref("media.gmp-manager.updateEnabled", false);
-user_pref("app.update.enabled", false);
-user_pref("app.normandy.enabled", false);
-user_pref("browser.aboutwelcome.enabled", false);
-user_pref("browser.shell.checkDefaultBrowser", false);
-user_pref("datareporting.policy.dataSubmissionEnabled", false);
-user_pref("network.captive-portal-service.enabled", false);
-user_pref("network.connectivity-service.enabled", false);
-user_pref("services.settings.server", "data:,#remote-settings-dummy/v1");
-user_pref("toolkit.telemetry.enabled", false);
-user_pref("extensions.update.enabled", false);
-"#;
 
 /// Which side calls, and which offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,9 +93,9 @@ pub struct Stack {
 }
 
 /// A running browser. Its page goes from call to call by itself.
-enum Running {
-    Firefox { process: Process, _profile: TempDir },
-    Chromium { _page: Page, _browser: Browser },
+struct Running {
+    _page: Page,
+    _browser: Browser,
 }
 
 impl Stack {
@@ -167,9 +143,10 @@ impl Stack {
         let mut socket = Socket::register(server, &format!("{uid}-runner"));
         if self.browser.is_none() {
             let url = format!("{}?stack={}&number={}", server.url(), self.name(), self.calls);
+            // In Firefox the page's tone is that of the fake microphone.
             self.browser = Some(match self.kind {
-                Kind::Firefox => firefox(&url),
-                _ => chromium(&url),
+                Kind::Firefox => Running::start(Engine::Firefox, true, &url),
+                _ => Running::start(Engine::Chromium, false, &url),
             });
         }
         socket.set_deadline(START);
@@ -178,27 +155,9 @@ impl Stack {
     }
 }
 
-fn chromium(url: &str) -> Running {
-    let browser = Browser::start(BrowserOptions { fake_devices: false, ..BrowserOptions::default() });
-    Running::Chromium { _page: browser.open(url), _browser: browser }
-}
-
-fn firefox(url: &str) -> Running {
-    let profile = tempfile::Builder::new().prefix("callbin-firefox-").tempdir().expect("there is room");
-    std::fs::write(profile.path().join("user.js"), FIREFOX_SETTINGS).expect("there is room");
-    let mut command = Command::new("firefox-esr");
-    command.args(["--headless", "--no-remote", "--profile"]).arg(profile.path()).arg(url);
-    command.env("HOME", profile.path());
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Running::Firefox { process: Process::spawn(&mut command), _profile: profile }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // SIGTERM ends Firefox together with its children.
-        if let Self::Firefox { process, .. } = self {
-            process.signal("TERM");
-            let _ = process.wait();
-        }
+impl Running {
+    fn start(engine: Engine, fake_devices: bool, url: &str) -> Self {
+        let browser = Browser::start(BrowserOptions { engine, fake_devices, ..BrowserOptions::default() });
+        Self { _page: browser.open(url), _browser: browser }
     }
 }
