@@ -147,7 +147,7 @@ pub struct Authority(TempDir);
 
 impl Authority {
     /// Makes both.
-    pub fn new() -> Self {
+    pub fn create() -> Self {
         let folder = TempDir::new().expect("a folder");
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

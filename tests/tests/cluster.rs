@@ -267,13 +267,13 @@ fn a_full_redis_refuses_what_is_new_and_ends_nothing() {
 
 #[test]
 fn a_redis_with_tls_and_an_authority_of_its_own() {
-    let authority = Authority::new();
+    let authority = Authority::create();
     let (_redis, url) = authority.start_redis();
     let file = authority.file("ca.pem");
     let flags = ["--redis-ca-file", &file];
     let (one, two) = (Redis::node_at(&url, "one", &flags), Redis::node_at(&url, "two", &flags));
     session(&one, &two, "a");
-    let other = Authority::new();
+    let other = Authority::create();
     let stranger = Redis::node_at(&url, "stranger", &["--redis-ca-file", &other.file("ca.pem")]);
     stranger.wait_for_log("invalid peer certificate");
     assert_eq!((readiness(&one), readiness(&stranger)), (200, 503));
