@@ -1,11 +1,15 @@
 //! Several servers as one: what happens when one of them, Redis, or the network between them fails.
 //! `CALLBIN_TEST_NODES=2 cargo test -p callbin-tests --test server_protocol` runs the tests of the protocol with a pair.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use callbin_tests::{
     Authority, DEADLINE, Middlebox, Redis, Sentinel, Server, Socket, http,
     keys::{Algorithm, Keys, now},
+    program,
     socket::Received,
     wait_until,
 };
@@ -273,6 +277,11 @@ fn a_redis_with_tls_and_an_authority_of_its_own() {
     let flags = ["--redis-ca-file", &file];
     let (one, two) = (Redis::node_at(&url, "one", &flags), Redis::node_at(&url, "two", &flags));
     session(&one, &two, "a");
+    let mut check = Command::new(program("callbin-server"));
+    check.args(["--disable-ssl", "--check-config", "--redis", &url, "--redis-ca-file"]);
+    let output = check.arg(authority.file("key.pem")).output().expect("it runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("has no certificate in PEM format"), "{error}");
     let other = Authority::create();
     let stranger = Redis::node_at(&url, "stranger", &["--redis-ca-file", &other.file("ca.pem")]);
     stranger.wait_for_log("invalid peer certificate");
@@ -283,7 +292,7 @@ fn a_redis_with_tls_and_an_authority_of_its_own() {
 fn a_sentinel_names_another_primary_and_calls_go_on() {
     let mut primary = Redis::start(&["--repl-diskless-sync-delay", "0"]);
     let port = primary.address().port().to_string();
-    let _replica = Redis::start(&["--replicaof", "127.0.0.1", &port]);
+    let replica = Redis::start(&["--replicaof", "127.0.0.1", &port]);
     let sentinel = Sentinel::start(&primary);
     let flags = ["--node-lease", "30"];
     let url = sentinel.url();
@@ -292,6 +301,10 @@ fn a_sentinel_names_another_primary_and_calls_go_on() {
     caller.send("before");
     callee.expect("before");
     primary.kill();
+    // A message that a node sends before the other one is back would end the call.
+    wait_until("both nodes to be there", DEADLINE, || {
+        (replica.run(&["PUBSUB", "CHANNELS", "callbin:in:*"]).lines().count() == 2).then_some(())
+    });
     caller.send("after");
     callee.expect("after");
     callee.send("answer");

@@ -225,8 +225,8 @@ mod tests {
     #[test]
     fn a_call_waits_for_what_is_under_way_until_it_is_over() {
         let window = Window::default();
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut is_open = |window: &Window| window.poll_open(&mut cx).is_ready();
+        let cx = Context::from_waker(Waker::noop());
+        let is_open = |window: &Window| window.poll_open(&cx).is_ready();
         assert!(is_open(&window));
         window.bytes.fetch_add(WINDOW + 10, Ordering::AcqRel);
         assert!(!is_open(&window));

@@ -5,7 +5,7 @@
 //!
 //! Nodes of several releases run side by side during an upgrade. Unknown messages and events, and what follows the known
 //! fields of a message, are ignored; a member that speaks an unknown dialect is left out. So a release may add any of these.
-//! [`VERSION`] changes only if a batch cannot be read at all, or would be misunderstood. Nodes of different versions
+//! `VERSION` changes only if a batch cannot be read at all, or would be misunderstood. Nodes of different versions
 //! then share uids and rooms, which the script orders, and cannot call each other.
 
 use callbin_protocol::{PeerId, RoomId};
@@ -149,7 +149,7 @@ pub enum Heard {
     Event(Event),
     /// A later release may have this event: it is ignored.
     Unknown,
-    /// A batch of a node with another [`VERSION`].
+    /// A batch of a node with another `VERSION`.
     OtherVersion,
     /// Not from a node of this cluster.
     Garbage,

@@ -131,7 +131,7 @@ impl Hub {
     pub fn join_price(&self, conn: ConnId) -> usize {
         let seat = self.connections.get(&conn).and_then(|connection| connection.seat.as_ref());
         let room = seat.and_then(|seat| self.rooms.get(&seat.room));
-        room.map_or(0, |room| 2 * (room.len() - 1))
+        room.map_or(0, |room| 2 * room.len().saturating_sub(1))
     }
 
     /// Whether a message goes to members of a room on other nodes.
