@@ -842,6 +842,11 @@ impl Node {
     ) {
         let waiting = ticket.and_then(|ticket| Some((ticket, self.waiting.get(&ticket)?)));
         match (waiting, reply) {
+            // Another one here got it while the store had no memory.
+            (Some((ticket, _)), Reply::Done) if self.is_held_by_other(&uid, conn, identity.as_ref()) => {
+                self.command(Command::Release { uid, conn }, None);
+                self.deny(Some(ticket), Denial::Taken, out);
+            }
             (Some((ticket, _)), Reply::Done) => {
                 self.waiting.remove(&ticket);
                 self.held.insert(uid, Held { conn, identity, room: None });
@@ -867,6 +872,12 @@ impl Node {
             (Some((ticket, _)), _) => self.deny(Some(ticket), Denial::Taken, out),
             (None, _) => {}
         }
+    }
+
+    fn is_held_by_other(&self, uid: &PeerId, conn: ConnId, identity: Option<&Arc<str>>) -> bool {
+        let is_other =
+            |held: &Held| held.conn != conn && (identity.is_none() || held.identity.as_ref() != identity);
+        self.held.get(uid).is_some_and(is_other)
     }
 
     fn claimed_again(&mut self, uid: PeerId, conn: ConnId, reply: &Reply, out: &mut Vec<Output>) {
