@@ -78,6 +78,7 @@ struct Driver {
     pending: HashMap<Ticket, Pending>,
     stand_ins: HashMap<Shared, StandIn>,
     is_quitting: bool,
+    was_inside: bool,
 }
 
 impl Driver {
@@ -104,6 +105,7 @@ impl Driver {
             pending: HashMap::new(),
             stand_ins: HashMap::new(),
             is_quitting: false,
+            was_inside: false,
             cluster,
             app,
         }
@@ -143,6 +145,12 @@ impl Driver {
     fn with_node(&mut self, change: impl FnOnce(&mut Node, Duration, &mut Vec<Output>)) {
         let (now, mut out) = (self.now(), Vec::new());
         change(&mut self.node, now, &mut out);
+        // `/readyz` must not be older than the end of a call.
+        let is_inside = self.node.is_inside(now);
+        if self.was_inside != is_inside {
+            self.was_inside = is_inside;
+            self.report();
+        }
         out.into_iter().for_each(|output| self.apply(output));
     }
 
