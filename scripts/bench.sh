@@ -48,7 +48,7 @@ show() { # title
     node -e '
 const [title, file] = process.argv.slice(1);
 const report = JSON.parse(require("fs").readFileSync(file, "utf8"));
-const wanted = /per_second|round_trip_p(50|99)_|honest_(p(50|99|99\.9)_|dropped)|calm_p99_|cpu|memory|registered|refused|took|handshake_p99_|^connect_and_register_p99|closed_count|registrations_connections|^join_p(50|99)_/;
+const wanted = /per_second|round_trip_p(50|99)_|honest_(p(50|99|99\.9)_|dropped)|calm_p99_|cpu|memory|registered|refused|took|handshake_p99_|^connect_and_register_p99|closed_count|registrations_connections|attempts|_sent|register_again|^(join|left|back)_(p50|p99|max)_/;
 const figures = Object.entries(report).filter(([name]) => wanted.test(name));
 const units = { us: "µs", percent: "%", count: "" };
 const text = figures.map(([name, value]) => {
@@ -110,32 +110,67 @@ bench_server() {
     stop_server
 }
 
-# Two nodes and Redis share the first core. The CPU time is that of all three.
+# All nodes and Redis share the first core. The CPU time is that of all of them.
 bench_cluster() {
     command -v redis-server >/dev/null || { echo "callbin: bench cluster needs redis-server" >&2; exit 1; }
     taskset -c 0 redis-server --port 7379 --bind 127.0.0.1 --save "" --appendonly no --loglevel warning &
     redis=$!
-    trap 'kill "$redis" ${server:+"$server"} ${first:+"$first"} 2>/dev/null; rm -rf "$dir"' EXIT
+    nodes=""
+    # shellcheck disable=SC2086
+    trap 'kill "$redis" $nodes 2>/dev/null; rm -rf "$dir"' EXIT
     for way in same other; do
         for rate in "" "--rate 20000" "--rate 2000"; do
-            port=0
-            start_server "$plain --redis redis://127.0.0.1:7379"
-            first=$server first_address=$address port=0
-            start_server "$plain --redis redis://127.0.0.1:7379"
-            pids="$first,$server,$redis"
-            callees="ws$address"
-            [ "$way" = other ] || callees="ws$first_address"
-            address=$first_address server_pid=$server
-            server=$pids
+            start_nodes 2
+            callees=$second
+            [ "$way" = other ] || callees=$first
             load "50 pairs, $way node $rate" "pairs --seconds 5 $rate --callees $callees"
-            server=$server_pid
-            stop_server
-            kill "$first" && wait "$first" || true
-            first=""
+            stop_nodes
         done
+    done
+    for _ in 1 2 3; do
+        start_nodes 3
+        load "1,000 members cut off at once" "abort --others $first,$second,$third"
+        stop_nodes
+    done
+    for _ in 1 2 3; do
+        start_nodes 3
+        # The CPU time is that of the others.
+        server=${server#*,}
+        load "5,000 peers of a killed node" "comeback --kill ${nodes%% *} --others $second,$third"
+        stop_nodes
+    done
+    for kind in read unread messages; do
+        start_nodes 3
+        load "others while one node: $kind" \
+            "attack --kind $kind --callees $second --honest-callers $second --honest-callees $third --seconds 10 --rate 500"
+        stop_nodes
     done
     kill "$redis"
     wait "$redis" || true
+}
+
+# Starts nodes. The load goes to the first one; the URLs of the first three are in first, second and third.
+start_nodes() { # count
+    nodes="" first="" second="" third=""
+    while [ "$1" -gt 0 ]; do
+        port=0
+        start_server "$plain --redis redis://127.0.0.1:7379"
+        nodes="$nodes$server "
+        third=$second second=$first first="ws$address"
+        set -- $(($1 - 1))
+    done
+    # The last one is the first in the list.
+    nodes=$(echo "$nodes" | awk '{ for (i = NF; i; i--) printf "%s ", $i }')
+    server="$(echo "$nodes" | tr ' ' ,)$redis"
+    address=${first#ws}
+}
+
+stop_nodes() {
+    for server in $nodes; do
+        kill "$server" 2>/dev/null || continue
+        wait "$server" || true
+    done
+    nodes="" server=""
 }
 
 bench_client() {

@@ -50,9 +50,14 @@ struct Outcome {
 }
 
 impl Honest {
-    /// Connects the pairs and starts relaying.
-    pub(crate) async fn start(target: &Target, kind: &str, options: &Crew) -> anyhow::Result<Self> {
-        let pairs = try_join_all((0..options.pairs).map(|i| Pair::connect(target, kind, i))).await?;
+    /// Connects the pairs, callers to the first server and callees to the second one, and starts relaying.
+    pub(crate) async fn start(
+        targets: (&Target, &Target),
+        kind: &str,
+        options: &Crew,
+    ) -> anyhow::Result<Self> {
+        let connect = |i| Pair::connect_across(targets, kind, i);
+        let pairs = try_join_all((0..options.pairs).map(connect)).await?;
         let over = Arc::new(AtomicBool::new(false));
         let (text, rate, ended) = ("x".repeat(options.size), options.rate, over.clone());
         let thread = thread::spawn(move || runtime::block_on_alone(relay(pairs, &text, rate, &ended)));

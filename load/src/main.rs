@@ -55,6 +55,10 @@ enum Scenario {
     Idle(scenario::idle::Options),
     /// A room with many members, and the notices that they get.
     Room(scenario::room::Options),
+    /// A room whose members all disappear at once.
+    Abort(scenario::abort::Options),
+    /// Peers whose server is killed, and that come back to other nodes of its cluster.
+    Comeback(scenario::comeback::Options),
     /// Many peers that connect within a short time.
     Storm(scenario::storm::Options),
     /// Only TLS handshakes.
@@ -112,6 +116,8 @@ async fn run(common: &Common, scenario: Scenario) -> anyhow::Result<Report> {
         Scenario::Churn(options) => scenario::churn::run(&mut run, &options).await?,
         Scenario::Idle(options) => scenario::idle::run(&mut run, &options).await?,
         Scenario::Room(options) => scenario::room::run(&mut run, &options).await?,
+        Scenario::Abort(options) => scenario::abort::run(&mut run, &options).await?,
+        Scenario::Comeback(options) => scenario::comeback::run(&mut run, &options).await?,
         Scenario::Storm(options) => scenario::storm::run(&mut run, &options).await?,
         Scenario::Handshakes(options) => scenario::handshakes::run(&mut run, &options).await?,
         Scenario::Slow(options) => scenario::slow::run(&mut run, &options).await?,

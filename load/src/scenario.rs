@@ -1,8 +1,10 @@
 //! The scenarios.
 
+pub(crate) mod abort;
 pub(crate) mod attack;
 pub(crate) mod attackers;
 pub(crate) mod churn;
+pub(crate) mod comeback;
 pub(crate) mod handshakes;
 pub(crate) mod idle;
 pub(crate) mod pairs;
@@ -27,6 +29,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Other servers, which take the same token.
+    pub(crate) fn targets(&self, urls: &[String]) -> anyhow::Result<Vec<Target>> {
+        urls.iter().map(|url| Target::new(&self.place.at(url))).collect()
+    }
+
     /// Restarts the counting of the server's resource use.
     pub(crate) fn restart(&mut self) {
         self.watched.iter_mut().for_each(Watched::restart);

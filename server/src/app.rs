@@ -138,7 +138,7 @@ impl App {
         if let Some(cluster) = &self.cluster {
             self.metrics.cluster.set(cluster.status());
         }
-        self.metrics.render(snapshot, self.is_ready() && self.is_in_cluster())
+        self.metrics.render(snapshot, self.is_ready() && self.cluster_trouble().is_none())
     }
 
     /// A permit for an idle HTTP connection of a proxy, if one is left; released when dropped.
@@ -156,9 +156,9 @@ impl App {
         !self.draining.load(Ordering::Relaxed)
     }
 
-    /// Whether it takes part in its cluster, if it has one.
-    pub fn is_in_cluster(&self) -> bool {
-        self.cluster.as_ref().is_none_or(|cluster| cluster.status().is_inside)
+    /// What keeps it from taking part in its cluster, if it has one.
+    pub fn cluster_trouble(&self) -> Option<&'static str> {
+        self.cluster.as_ref()?.trouble()
     }
 
     /// The number of a new connection.

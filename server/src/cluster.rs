@@ -12,6 +12,8 @@ mod everywhere;
 pub mod link;
 pub mod node;
 #[cfg(test)]
+mod node_tests;
+#[cfg(test)]
 mod script_tests;
 #[cfg(test)]
 mod sim;
@@ -22,7 +24,7 @@ pub mod wire;
 
 use std::{
     collections::VecDeque,
-    future::Future,
+    future::{Future, poll_fn},
     mem,
     pin::Pin,
     sync::{
@@ -107,6 +109,8 @@ impl Settled {
 pub struct Status {
     /// Whether this node takes part.
     pub is_inside: bool,
+    /// Whether Redis has no memory for anything new.
+    pub is_full: bool,
     /// Nodes that take part.
     pub nodes: usize,
     /// Links to other nodes.
@@ -157,22 +161,30 @@ impl Cluster {
         *lock(&self.status)
     }
 
-    /// Whether registrations are accepted: this node takes part, or goes on alone.
-    pub fn is_ready(&self) -> bool {
-        self.status().is_inside
+    /// What keeps it from taking part, for `/readyz`.
+    pub fn trouble(&self) -> Option<&'static str> {
+        match self.status() {
+            Status { is_inside: false, .. } => Some("without Redis"),
+            Status { is_full: true, .. } => Some("Redis has no memory left"),
+            _ => None,
+        }
     }
 
     /// Hands the driver an input. The number of inputs is bounded by what connections can have: each one waits for one
-    /// request, and calls with other nodes are read more slowly if much waits.
+    /// request. A stand-in is not read, and a message to members of a room elsewhere waits, while more than 1 MiB is queued
+    /// for other nodes.
     pub fn push(&self, input: Input) {
-        if let Input::Say(_, body) = &input {
-            self.queued.fetch_add(body.len(), Ordering::Relaxed);
-        }
+        let bytes = match &input {
+            Input::Say(_, body) => body.len(),
+            Input::Far(_, message) => message.payload.len(),
+            _ => 0,
+        };
+        self.queued.fetch_add(bytes, Ordering::Relaxed);
         lock(&self.intake).push_back(input);
         self.waker.wake();
     }
 
-    /// Leaves the cluster. Waits until the other nodes can know it.
+    /// Asks the driver to leave the cluster; see [`Cluster::has_quit`].
     pub fn quit(&self) {
         self.push(Input::Quit);
     }
@@ -204,7 +216,7 @@ impl Cluster {
     }
 
     /// Lets other nodes take part in a request. `None`: they have nothing to do with it. Otherwise it is carried out or
-    /// refused when the future is ready ([`Verdict::Done`]).
+    /// refused when the future is ready ([`Verdict::Done`]), or has to be carried out then ([`Verdict::Allowed`]).
     pub fn share(
         self: &Arc<Self>,
         presence: &Presence,
@@ -212,6 +224,11 @@ impl Cluster {
         frame: Option<&tungstenite::Message>,
     ) -> Option<Asking> {
         let Presence { conn, grant, app, .. } = presence;
+        if self.queued.load(Ordering::Relaxed) >= CONGESTED && app.switchboard.reaches_far(*conn, request) {
+            let cluster = self.clone();
+            let waiting = poll_fn(move |cx| cluster.poll_room(cx).map(|()| Verdict::Allowed(Vec::new())));
+            return Some(Box::pin(waiting));
+        }
         let plan = app.switchboard.plan(*conn, request)?;
         let identity = grant.identity.clone();
         let mut claims = None;

@@ -106,6 +106,7 @@ impl Config {
                 ("shutdown-timeout", format!("{:?}", deadlines.shutdown_timeout)),
                 ("redis", format!("{:?}", cluster.redis)),
                 ("redis-password-file", format!("{:?}", cluster.redis_password_file)),
+                ("redis-ca-file", format!("{:?}", cluster.redis_ca_file)),
                 ("node-name", format!("{:?}", cluster.node_name)),
                 ("cluster-secret-file", format!("{:?}", cluster.cluster_secret_file)),
                 ("node-lease", format!("{:?}", cluster.node_lease)),

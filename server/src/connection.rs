@@ -44,6 +44,10 @@ use crate::{
     runtime::{self, Alarm},
 };
 
+/// What it costs to ask all nodes' Redis for a peer, in notices: about ten times the time of one notice, and of a core that
+/// all nodes share.
+const LOOKUP: usize = 20;
+
 /// Enough for a request line or a candidate. Larger frames grow the buffer until there is nothing more to read; an idle
 /// peer keeps this size.
 const READ_BUFFER: usize = 2048;
@@ -401,13 +405,38 @@ impl Pump {
         if wait.is_zero() {
             let frame = self.todo.as_ref().and_then(|todo| todo.frame.clone());
             match self.presence.share(&request, frame.as_ref()) {
-                Some(asking) => self.waiting = Some(Box::new(Waiting { request, asking, paid })),
+                Some(asking) => {
+                    let paid = paid.max(price);
+                    self.waiting = Some(Box::new(Waiting { request, asking, paid }));
+                }
                 None => self.handle(Event::Asked { request, frame }),
             }
         } else {
             let asking = runtime::sleep(wait).map(|()| Verdict::Allowed(Vec::new()));
             let (asking, paid): (Asking, _) = (Box::pin(asking), paid.max(price));
             self.waiting = Some(Box::new(Waiting { request, asking, paid }));
+        }
+        Ok(())
+    }
+
+    /// Pays for a request that other nodes had a part in: only after a join are the members there known. The next request
+    /// waits until the owner's rate allows it.
+    fn pay(&mut self, request: Request, paid: usize) -> Result<(), CloseReason> {
+        let Presence { conn, ticket, app, .. } = &self.presence;
+        let price = match &request {
+            Request::Join(_) => app.switchboard.join_price(*conn),
+            // A registration has a limit of its own.
+            Request::Register { .. } => 0,
+            _ => LOOKUP,
+        };
+        let owed = price.saturating_sub(paid);
+        let wait = match owed {
+            0 => Duration::ZERO,
+            owed => ticket.wait_for_notices(owed).ok_or(CloseReason::TooManyNotices)?,
+        };
+        if !wait.is_zero() {
+            let asking = runtime::sleep(wait).map(|()| Verdict::Done);
+            self.waiting = Some(Box::new(Waiting { request, asking: Box::pin(asking), paid: usize::MAX }));
         }
         Ok(())
     }
@@ -455,6 +484,7 @@ impl Pump {
                 }
                 Verdict::Done => {
                     self.link = self.presence.outbox.link().cloned();
+                    self.pay(request, paid)?;
                     continue;
                 }
                 Verdict::Refused(reason) => Refusal::Other(reason),

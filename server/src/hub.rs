@@ -937,7 +937,7 @@ impl Hub {
             let _ = self.end(conn, &key, None, effects);
         }
         if let (Some(seat), Some(uid)) = (seat, uids.first()) {
-            self.leave_room(conn, &seat, uid, effects);
+            self.leave_room(&seat, uid, effects);
         }
         self.connections.remove(&conn);
     }

@@ -122,7 +122,26 @@ impl Switchboard {
 
     /// What other nodes have to do with a request, see [`Hub::plan`].
     pub fn plan(&self, conn: ConnId, request: &Request) -> Option<Plan> {
-        self.lock().hub.plan(conn, request)
+        // Without the lock: most requests are signals in a call, and have no plan.
+        match request {
+            Request::Register { .. }
+            | Request::Meet { .. }
+            | Request::Call { .. }
+            | Request::Find { .. }
+            | Request::Join(_)
+            | Request::Send { to: Some(_), .. } => self.lock().hub.plan(conn, request),
+            _ => None,
+        }
+    }
+
+    /// Whether a request is a message to members of a room on other nodes.
+    pub fn reaches_far(&self, conn: ConnId, request: &Request) -> bool {
+        matches!(request, Request::Send { .. }) && self.lock().hub.reaches_far(conn, request)
+    }
+
+    /// The cost of a join that is done, see [`Hub::join_price`].
+    pub fn join_price(&self, conn: ConnId) -> usize {
+        self.lock().hub.join_price(conn)
     }
 
     /// The dialect of a connection.

@@ -42,7 +42,7 @@ pub use front::{Front, Route};
 pub use middlebox::Middlebox;
 pub use network::Network;
 pub use process::program;
-pub use redis::Redis;
+pub use redis::{Authority, Redis, Sentinel};
 pub use rtsp::Rtsp;
 pub use server::Server;
 pub use site::{CALLER, Site, WWW};

@@ -1,14 +1,15 @@
-//! A box between clients and a server. It can record what clients send, remove a path prefix, silently stop forwarding, and
-//! cut clients off without the server's notice.
+//! A box between clients and a server. It can record what clients send, remove a path prefix, delay, silently stop
+//! forwarding, and cut clients off without the server's notice.
 
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 /// See the module's description. It lives as long as the test.
@@ -29,6 +30,8 @@ struct Shared {
     frozen: Mutex<Arc<AtomicBool>>,
     /// The connections of clients.
     clients: Mutex<Vec<TcpStream>>,
+    /// How long it keeps what clients send, in milliseconds.
+    delay: AtomicU64,
 }
 
 impl Middlebox {
@@ -47,6 +50,7 @@ impl Middlebox {
             sent: Mutex::default(),
             frozen: Mutex::default(),
             clients: Mutex::default(),
+            delay: AtomicU64::new(0),
         });
         let acceptor = shared.clone();
         thread::spawn(move || {
@@ -72,6 +76,12 @@ impl Middlebox {
     pub fn freeze(&self) {
         let mut frozen = self.shared.frozen.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *frozen).store(true, Ordering::Relaxed);
+    }
+
+    /// From now on, what clients send takes this long to get through; what they send meanwhile takes as long again.
+    pub fn delay(&self, delay: Duration) {
+        let delay = delay.as_millis().try_into().expect("a short time");
+        self.shared.delay.store(delay, Ordering::Relaxed);
     }
 
     /// Cuts all clients off. For the server their connections are still there.
@@ -104,6 +114,7 @@ impl Shared {
         let this = self.clone();
         thread::spawn(move || {
             copy(client, upstream, &frozen, |chunk| {
+                thread::sleep(Duration::from_millis(this.delay.load(Ordering::Relaxed)));
                 let mut sent = this.sent.lock().unwrap_or_else(PoisonError::into_inner);
                 sent.get_mut(number).expect("its own").extend(chunk);
                 this.rewrite(chunk)

@@ -1,11 +1,15 @@
 //! Several servers as one: what happens when one of them, Redis, or the network between them fails.
 //! `CALLBIN_TEST_NODES=2 cargo test -p callbin-tests --test server_protocol` runs the tests of the protocol with a pair.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use callbin_tests::{
-    DEADLINE, Middlebox, Redis, Server, Socket, http,
+    Authority, DEADLINE, Middlebox, Redis, Sentinel, Server, Socket, http,
     keys::{Algorithm, Keys, now},
+    program,
     socket::Received,
     wait_until,
 };
@@ -29,6 +33,39 @@ fn session(one: &Server, other: &Server, name: &str) -> (Socket, Socket) {
 
 fn readiness(server: &Server) -> u16 {
     http::get(server, "/readyz", &[]).status
+}
+
+fn wait_for_readiness(server: &Server, text: &str) {
+    wait_until(&format!("the node to say: {text}"), DEADLINE, || {
+        (http::get(server, "/readyz", &[]).body.trim() == text).then_some(())
+    });
+}
+
+/// Nobody else can register these.
+fn expect_taken(server: &Server, uids: &[&str]) {
+    for uid in uids {
+        let mut socket = Socket::connect(server);
+        socket.send(&format!("HELLO {uid}"));
+        let closed = Received::Closed(Some((1002, "invalid peer uid".into())));
+        assert_eq!(socket.receive(), closed, "{uid} is registered");
+    }
+}
+
+fn refuses_registrations(server: &Server) {
+    Socket::connect(server)
+        .tap(|it| it.send("HELLO new"))
+        .expect_close(1013, "not available, try again later");
+}
+
+/// Calls a peer as soon as it is found.
+#[must_use]
+fn wait_for_peer(server: &Server, caller: &str, uid: &str) -> Socket {
+    let mut caller = Socket::register(server, caller);
+    wait_until("the peer to be found", DEADLINE, || {
+        caller.send(&format!("SESSION {uid}"));
+        (caller.receive_text() == "SESSION_OK").then_some(())
+    });
+    caller
 }
 
 /// Connects with a token of this subject.
@@ -121,6 +158,18 @@ fn a_token_takes_its_uid_over_from_another_node() {
 }
 
 #[test]
+fn joins_are_paid_for_by_the_members_on_all_nodes() {
+    let redis = Redis::start(&[]);
+    let (one, two) = (redis.node("one", &[]), redis.node("two", &["--max-notice-rate", "1"]));
+    let _members: Vec<_> = (0..8).map(|number| join(&one, &format!("m{number}"), "r")).collect();
+    // The first one pays for the members elsewhere, which its node did not know before, so that the next one has to wait.
+    let (_first, _) = join(&two, "first", "r");
+    let mut next = Socket::register(&two, "next");
+    next.send("ROOM r");
+    next.expect_close(1013, "too many notices, try again later");
+}
+
+#[test]
 fn operators_see_and_close_peers_from_any_node() {
     let redis = Redis::start(&[]);
     let keys = Keys::new(Algorithm::Hs256);
@@ -169,7 +218,7 @@ fn without_redis_what_is_local_goes_on_and_then_all_is_as_before() {
     callee.expect("still here");
     assert_eq!(readiness(&one), 503);
     assert_eq!(http::get(&one, "/livez", &[]).status, 200);
-    Socket::connect(&one).tap(|it| it.send("HELLO new")).expect_close(1013, "not available, try again later");
+    refuses_registrations(&one);
     let _lonely = Socket::register(&two, "lonely");
     redis.restart();
     alice.expect("ROOM_PEER_JOINED bob");
@@ -177,16 +226,161 @@ fn without_redis_what_is_local_goes_on_and_then_all_is_as_before() {
         (readiness(&one) == 200 && readiness(&two) == 200).then_some(())
     });
     // What was registered meanwhile is known, and nothing is there twice.
-    let mut caller = Socket::register(&one, "new");
-    wait_until("the one that came meanwhile", DEADLINE, || {
-        caller.send("SESSION lonely");
-        (caller.receive_text() == "SESSION_OK").then_some(())
+    let _caller = wait_for_peer(&one, "new", "lonely");
+    expect_taken(&one, &["lonely", "alice", "bob", "local-caller"]);
+}
+
+#[test]
+fn a_full_redis_refuses_what_is_new_and_ends_nothing() {
+    let redis = Redis::start(&[]);
+    let (one, two) = (redis.node("one", &[]), redis.node("two", &["--without-redis", "local"]));
+    let (mut caller, mut callee) = session(&one, &two, "a");
+    let (mut alice, _) = join(&one, "alice", "r");
+    let (bob, _) = join(&two, "bob", "r");
+    alice.expect("ROOM_PEER_JOINED bob");
+    let mut idle = Socket::register(&one, "idle");
+    redis.run(&["CONFIG", "SET", "maxmemory", "1"]);
+    wait_for_readiness(&one, "Redis has no memory left");
+    refuses_registrations(&one);
+    idle.send("ROOM r");
+    idle.expect("ERROR not available");
+    let (mut lonely, _) = join(&two, "lonely", "s");
+    // For longer than a lease, which has 24 of these commands.
+    let extended = || {
+        let text = redis.run(&["INFO", "commandstats"]);
+        let line = text.lines().find_map(|line| line.strip_prefix("cmdstat_pexpire:calls="));
+        line.and_then(|line| line.split(',').next()?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let before = extended();
+    wait_until("a lease to pass", DEADLINE, || (extended() > before + 30).then_some(()));
+    caller.send("hello");
+    callee.expect("hello");
+    bob.close();
+    alice.expect("ROOM_PEER_LEFT bob");
+    redis.run(&["CONFIG", "SET", "maxmemory", "0"]);
+    wait_for_readiness(&one, "OK");
+    wait_for_readiness(&two, "OK");
+    idle.send("ROOM r");
+    idle.expect("ROOM_OK alice");
+    alice.expect("ROOM_PEER_JOINED idle");
+    let (_late, members) = join(&one, "late", "s");
+    assert_eq!(members, "ROOM_OK lonely");
+    lonely.expect("ROOM_PEER_JOINED late");
+    expect_taken(&one, &["lonely", "alice", "idle", "a-caller", "a-callee"]);
+}
+
+#[test]
+fn a_redis_with_tls_and_an_authority_of_its_own() {
+    let authority = Authority::create();
+    let (_redis, url) = authority.start_redis();
+    let file = authority.file("ca.pem");
+    let flags = ["--redis-ca-file", &file];
+    let (one, two) = (Redis::node_at(&url, "one", &flags), Redis::node_at(&url, "two", &flags));
+    session(&one, &two, "a");
+    let mut check = Command::new(program("callbin-server"));
+    check.args(["--disable-ssl", "--check-config", "--redis", &url, "--redis-ca-file"]);
+    let output = check.arg(authority.file("key.pem")).output().expect("it runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("has no certificate in PEM format"), "{error}");
+    let other = Authority::create();
+    let stranger = Redis::node_at(&url, "stranger", &["--redis-ca-file", &other.file("ca.pem")]);
+    stranger.wait_for_log("invalid peer certificate");
+    assert_eq!((readiness(&one), readiness(&stranger)), (200, 503));
+}
+
+#[test]
+fn a_sentinel_names_another_primary_and_calls_go_on() {
+    let mut primary = Redis::start(&["--repl-diskless-sync-delay", "0"]);
+    let port = primary.address().port().to_string();
+    let replica = Redis::start(&["--replicaof", "127.0.0.1", &port]);
+    let sentinel = Sentinel::start(&primary);
+    let flags = ["--node-lease", "30"];
+    let url = sentinel.url();
+    let (one, two) = (Redis::node_at(&url, "one", &flags), Redis::node_at(&url, "two", &flags));
+    let (mut caller, mut callee) = session(&one, &two, "a");
+    caller.send("before");
+    callee.expect("before");
+    primary.kill();
+    // A message that a node sends before the other one is back would end the call.
+    wait_until("both nodes to be there", DEADLINE, || {
+        (replica.run(&["PUBSUB", "CHANNELS", "callbin:in:*"]).lines().count() == 2).then_some(())
     });
-    for uid in ["lonely", "alice", "bob", "local-caller"] {
-        Socket::connect(&one)
-            .tap(|it| it.send(&format!("HELLO {uid}")))
-            .expect_close(1002, "invalid peer uid");
-    }
+    caller.send("after");
+    callee.expect("after");
+    callee.send("answer");
+    caller.expect("answer");
+    session(&two, &one, "b");
+    expect_taken(&one, &["a-caller", "a-callee"]);
+    assert_eq!((readiness(&one), readiness(&two)), (200, 200));
+}
+
+#[test]
+fn a_redis_that_becomes_a_replica_is_none() {
+    let (redis, primary) = (Redis::start(&[]), Redis::start(&[]));
+    let (one, two) = (redis.node("one", &[]), redis.node("two", &[]));
+    let (mut caller, mut callee) = session(&one, &one, "local");
+    let (mut far, _other) = session(&one, &two, "far");
+    let (mut alice, _) = join(&one, "alice", "r");
+    let (_bob, _) = join(&two, "bob", "r");
+    alice.expect("ROOM_PEER_JOINED bob");
+    redis.run(&["REPLICAOF", "127.0.0.1", &primary.address().port().to_string()]);
+    far.expect_close(1000, "");
+    alice.expect("ROOM_PEER_LEFT bob");
+    one.wait_for_log("this Redis is a read-only replica");
+    wait_for_readiness(&one, "without Redis");
+    refuses_registrations(&one);
+    caller.send("still here");
+    callee.expect("still here");
+    redis.run(&["REPLICAOF", "NO", "ONE"]);
+    alice.expect("ROOM_PEER_JOINED bob");
+    wait_for_readiness(&one, "OK");
+    wait_for_readiness(&two, "OK");
+    expect_taken(&one, &["bob", "alice", "local-caller"]);
+    session(&one, &two, "again");
+}
+
+#[test]
+fn a_slow_redis_delays_and_ends_nothing() {
+    let redis = Redis::start(&[]);
+    let cable = Middlebox::start(redis.address());
+    let lease = ["--node-lease", "8"];
+    let one = redis.node("one", &lease);
+    let two = Redis::node_at(&cable.url().replacen("http", "redis", 1), "two", &lease);
+    let (mut caller, mut callee) = session(&two, &one, "a");
+    let (mut alice, _) = join(&one, "alice", "r");
+    cable.delay(Duration::from_secs(1));
+    (0..20).for_each(|number| caller.send(&number.to_string()));
+    (0..20).for_each(|number| callee.expect(&number.to_string()));
+    let (mut bob, members) = join(&two, "bob", "r");
+    assert_eq!(members, "ROOM_OK alice");
+    alice.expect("ROOM_PEER_JOINED bob");
+    bob.send("ROOM_PEER_MSG alice hello");
+    alice.expect("ROOM_PEER_MSG bob hello");
+    assert_eq!((readiness(&one), readiness(&two)), (200, 200));
+}
+
+#[test]
+fn a_redis_that_stands_still_is_none_until_it_goes_on() {
+    let mut redis = Redis::start(&[]);
+    let (one, two) = (redis.node("one", &[]), redis.node("two", &[]));
+    let (mut caller, mut callee) = session(&one, &one, "local");
+    let (mut far, _other) = session(&one, &two, "far");
+    let (mut alice, _) = join(&one, "alice", "r");
+    let (_bob, _) = join(&two, "bob", "r");
+    alice.expect("ROOM_PEER_JOINED bob");
+    redis.process().signal("STOP");
+    far.expect_close(1000, "");
+    alice.expect("ROOM_PEER_LEFT bob");
+    refuses_registrations(&one);
+    caller.send("still here");
+    callee.expect("still here");
+    redis.process().signal("CONT");
+    alice.expect("ROOM_PEER_JOINED bob");
+    wait_for_readiness(&one, "OK");
+    wait_for_readiness(&two, "OK");
+    // What it was sent before is carried out now, and changes nothing.
+    expect_taken(&two, &["bob", "alice", "local-caller"]);
+    session(&one, &two, "again");
 }
 
 #[test]
@@ -233,6 +427,7 @@ fn what_does_not_belong_together_stays_apart_and_garbage_does_no_harm() {
     let redis = Redis::start(&[]);
     let keys = [Keys::new(Algorithm::Hs256), Keys::new(Algorithm::Hs256)];
     let [mine, other] = keys.each_ref().map(Keys::public);
+    redis.run(&["FLUSHALL"]);
     let one = redis.node("one", &["--cluster-secret-file", &mine]);
     let two = redis.node("two", &["--cluster-secret-file", &other]);
     two.wait_for_log("the other nodes have another --cluster-secret-file");
@@ -264,7 +459,10 @@ fn what_does_not_belong_together_stays_apart_and_garbage_does_no_harm() {
         }
     }
     one.wait_for_log("that are not from a node of this cluster");
-    session(&one, &one, "a");
+    // A key of another program.
+    redis.run(&["SET", "callbin:peer:new", "something else"]);
+    refuses_registrations(&one);
+    session(&limited, &one, "a");
 }
 
 trait Tap: Sized {

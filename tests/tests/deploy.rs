@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, process::Command};
 
 use callbin_tests::{
-    Redis, Server, Socket, http,
+    Authority, Redis, Server, Socket, http,
     process::{program, workspace},
 };
 use serde_json::Value;
@@ -127,7 +127,9 @@ fn the_packaged_configuration_is_accepted_with_and_without_its_comments() {
     let home = folder.path().to_str().expect("text");
     let secret = folder.path().join("secret");
     fs::write(&secret, "0123456789012345678901234567890123456789").expect("the folder is ours");
+    let authority = Authority::create();
     let text = read("server.toml").replace("/var/lib/callbin", home);
+    let text = text.replace("/etc/callbin/redis-ca.pem", &authority.file("ca.pem"));
     let text = ["admin-secret", "token-secret", "turn-secret", "redis-password", "cluster-secret"]
         .iter()
         .fold(text, |text, name| {

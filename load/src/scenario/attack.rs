@@ -14,7 +14,7 @@ use clap::Args;
 
 use crate::{
     honest::{self, Honest},
-    peer::Place,
+    peer::{Place, Target},
     process::Watched,
     runtime,
     scenario::{Run, attackers},
@@ -30,6 +30,12 @@ pub(crate) struct Options {
     calm: u64,
     #[command(flatten)]
     honest: honest::Crew,
+    /// Honest callers connect to this server instead, another node of the same cluster.
+    #[arg(long, value_name = "URL")]
+    honest_callers: Option<String>,
+    /// Honest callees connect to this server instead, another node of the same cluster.
+    #[arg(long, value_name = "URL")]
+    honest_callees: Option<String>,
 }
 
 /// Interval of memory samples.
@@ -41,11 +47,16 @@ const SETTLE: Duration = Duration::from_secs(4);
 pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> {
     // Only attackers connect from many addresses.
     let home = run.target.without_sources();
-    let calm = Honest::start(&home, "calm", &options.honest).await?;
+    let other = |url: &Option<String>| match url {
+        Some(url) => Target::new(&run.place.at(url)),
+        None => Ok(home.clone()),
+    };
+    let homes = (&other(&options.honest_callers)?, &other(&options.honest_callees)?);
+    let calm = Honest::start(homes, "calm", &options.honest).await?;
     runtime::sleep(Duration::from_secs(options.calm)).await;
     calm.finish("calm", &mut run.report)?;
 
-    let honest = Honest::start(&home, "honest", &options.honest).await?;
+    let honest = Honest::start(homes, "honest", &options.honest).await?;
     run.restart();
     let before = run.watched.as_ref().map(Watched::memory);
     let start = Instant::now();

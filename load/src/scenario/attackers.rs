@@ -32,6 +32,9 @@ pub(crate) struct Options {
     /// Simultaneous attackers of each kind. An attacker that is disconnected reconnects.
     #[arg(long, default_value_t = 10)]
     attackers: usize,
+    /// The callees of `unread` and `read` connect to this server, another node of the same cluster.
+    #[arg(long, value_name = "URL")]
+    callees: Option<String>,
     /// Continue until this many bad registrations were sent, however long it takes.
     #[arg(long)]
     registrations: Option<u64>,
@@ -45,6 +48,7 @@ impl Options {
         let mut arguments = vec!["attackers".into(), format!("--attackers={}", self.attackers)];
         arguments.push(format!("--seconds={}", self.time.seconds));
         arguments.extend(self.kinds.iter().map(|kind| format!("--kind={}", kind.name())));
+        arguments.extend(self.callees.iter().map(|url| format!("--callees={url}")));
         arguments.extend(self.registrations.map(|count| format!("--registrations={count}")));
         arguments
     }
@@ -64,9 +68,11 @@ pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> 
     let left = Arc::new(AtomicU64::new(options.registrations.unwrap_or(u64::MAX)));
     let mut holder = run.target.without_sources().register(&kind::taken_uid()).await?;
     let holder = Task::spawn(async move { drop(holder.end().await) });
+    let callees = options.callees.as_ref().map(|url| Target::new(&run.place.at(url))).transpose()?;
+    let targets = (run.target.clone(), callees.unwrap_or_else(|| run.target.clone()));
     let start = Instant::now();
     let parties: Vec<Party> =
-        kinds.iter().map(|kind| Party::start(*kind, &run.target, options.attackers, &left)).collect();
+        kinds.iter().map(|kind| Party::start(*kind, &targets, options.attackers, &left)).collect();
     let is_over = |elapsed: Duration| {
         let registered = options.registrations.is_none() || left.load(Ordering::Relaxed) == 0;
         elapsed > LONGEST || (registered && elapsed >= Duration::from_secs(options.time.seconds))
@@ -90,16 +96,16 @@ struct Party {
 }
 
 impl Party {
-    fn start(kind: Kind, target: &Target, attackers: usize, left: &Arc<AtomicU64>) -> Self {
+    fn start(kind: Kind, targets: &(Target, Target), attackers: usize, left: &Arc<AtomicU64>) -> Self {
         let tally = Arc::new(Tally::default());
         let tasks = (0..attackers).map(|i| {
-            let (target, tally, left) = (target.clone(), tally.clone(), left.clone());
+            let (targets, tally, left) = (targets.clone(), tally.clone(), left.clone());
             // Uids of different kinds must differ.
             let number = kind as usize * attackers + i;
             Task::spawn(async move {
                 match kind {
-                    Kind::Registrations => register_badly(&target, i, &tally, &left).await,
-                    kind => come_back(kind, &target, number, &tally).await,
+                    Kind::Registrations => register_badly(&targets, i, &tally, &left).await,
+                    kind => come_back(kind, &targets, number, &tally).await,
                 }
             })
         });
@@ -117,19 +123,19 @@ impl Party {
     }
 }
 
-async fn come_back(kind: Kind, target: &Target, number: usize, tally: &Tally) {
+async fn come_back(kind: Kind, targets: &(Target, Target), number: usize, tally: &Tally) {
     loop {
-        attempt(kind, target, number, tally).await;
+        attempt(kind, targets, number, tally).await;
         runtime::sleep(RETURN).await;
     }
 }
 
 /// Sends bad registrations without a pause, as long as any are left.
-async fn register_badly(target: &Target, first: usize, tally: &Tally, left: &AtomicU64) {
+async fn register_badly(targets: &(Target, Target), first: usize, tally: &Tally, left: &AtomicU64) {
     let one_less = |left: u64| left.checked_sub(1);
     let mut number = first;
     while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
-        attempt(Kind::Registrations, target, number, tally).await;
+        attempt(Kind::Registrations, targets, number, tally).await;
         number += 1;
     }
 }

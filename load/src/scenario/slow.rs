@@ -45,7 +45,7 @@ struct End {
 pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> {
     let slow = (0..options.readers).map(|i| Pair::connect(&run.target, "slow", i));
     let slow = try_join_all(slow).await?;
-    let honest = honest::Honest::start(&run.target, "honest", &options.honest).await?;
+    let honest = honest::Honest::start((&run.target, &run.target), "honest", &options.honest).await?;
     run.restart();
     let start = Instant::now();
     let end = start + Duration::from_secs(options.time.seconds);

@@ -9,14 +9,15 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, future::select, pin_mut, task::AtomicWaker};
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, Pipeline, RedisError, Value,
+    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, Pipeline, RedisError, TlsCertificates,
+    Value,
     aio::{ConnectionLike, MultiplexedConnection, PubSubSink, PubSubStream},
 };
 
 use super::{
     lock,
     store::{Command, Event, NodeId, Reply},
-    wire::{self, Secret},
+    wire::{self, Heard, Secret},
 };
 use crate::runtime;
 
@@ -37,6 +38,8 @@ pub struct Settings {
     pub urls: Vec<String>,
     /// From `--redis-password-file`.
     pub password: Option<String>,
+    /// From `--redis-ca-file`: the only certificate authorities for `rediss://`, in PEM format.
+    pub authorities: Option<String>,
     /// `--node-name`.
     pub name: Arc<str>,
     /// From `--cluster-secret-file`.
@@ -59,10 +62,10 @@ impl fmt::Debug for Settings {
 
 /// Checks a `--redis` URL.
 pub fn check_url(url: &str) -> Result<(), String> {
-    if let Some(rest) = url.strip_prefix(SENTINEL) {
+    if let Some((scheme, rest)) = sentinel(url) {
         return match rest.split_once('/') {
             Some((host, name)) if !host.is_empty() && !name.is_empty() => Ok(()),
-            _ => Err("not of the form redis+sentinel://host:port/master-name".into()),
+            _ => Err(format!("not of the form {scheme}+sentinel://host:port/master-name")),
         };
     }
     let info = url.into_connection_info().map_err(|error| error.to_string())?;
@@ -72,7 +75,11 @@ pub fn check_url(url: &str) -> Result<(), String> {
     Err("neither redis:// nor rediss://".into())
 }
 
-const SENTINEL: &str = "redis+sentinel://";
+/// The scheme of a Sentinel and its servers, and the rest of its URL.
+fn sentinel(url: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = url.split_once("+sentinel://")?;
+    ["redis", "rediss"].contains(&scheme).then_some((scheme, rest))
+}
 
 /// The events that arrived, until the driver takes them.
 #[derive(Debug, Default)]
@@ -85,13 +92,22 @@ pub(super) struct Inbox {
 struct Arrived {
     events: VecDeque<Event>,
     bytes: usize,
-    garbage: u64,
+    foreign: Foreign,
     is_closed: bool,
+}
+
+/// How many messages the node cannot read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Foreign {
+    /// Not from a node of this cluster.
+    pub(super) garbage: u64,
+    /// From a node with another version of the link protocol.
+    pub(super) other_version: u64,
 }
 
 /// What the driver takes from the inbox.
 pub(super) enum Next {
-    Events(VecDeque<Event>, u64),
+    Events(VecDeque<Event>, Foreign),
     Nothing,
     Closed,
 }
@@ -101,22 +117,23 @@ impl Inbox {
     pub(super) fn take(&self, waker: &std::task::Waker) -> Next {
         self.waker.register(waker);
         let mut state = lock(&self.state);
-        if state.events.is_empty() && state.garbage == 0 {
+        if state.events.is_empty() && state.foreign == Foreign::default() {
             return if state.is_closed { Next::Closed } else { Next::Nothing };
         }
         state.bytes = 0;
-        Next::Events(std::mem::take(&mut state.events), std::mem::take(&mut state.garbage))
+        Next::Events(std::mem::take(&mut state.events), std::mem::take(&mut state.foreign))
     }
 
     /// False: too much waits.
-    fn push(&self, event: Option<Event>, bytes: usize) -> bool {
+    fn push(&self, heard: Heard, bytes: usize) -> bool {
         let mut state = lock(&self.state);
         state.bytes += bytes;
         let fits = state.bytes <= MOST_INBOX;
-        match event {
-            Some(event) if fits => state.events.push_back(event),
-            Some(_) => {}
-            None => state.garbage += 1,
+        match heard {
+            Heard::Event(event) if fits => state.events.push_back(event),
+            Heard::Event(_) | Heard::Unknown => {}
+            Heard::OtherVersion => state.foreign.other_version += 1,
+            Heard::Garbage => state.foreign.garbage += 1,
         }
         drop(state);
         self.waker.wake();
@@ -153,6 +170,8 @@ pub(super) struct Session {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure(pub(super) String);
 
+const WANTS_PASSWORD: &str = "Redis wants a password: --redis-password-file";
+
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
         Self(match error.kind() {
@@ -160,7 +179,7 @@ impl From<RedisError> for Failure {
             _ if error.code() == Some("NOPERM") => {
                 "Redis's ACL does not allow what callbin needs (docs/redis.md)".into()
             }
-            _ if error.code() == Some("NOAUTH") => "Redis wants a password: --redis-password-file".into(),
+            _ if error.code() == Some("NOAUTH") => WANTS_PASSWORD.into(),
             _ if error.code() == Some("READONLY") => "this Redis is a read-only replica".into(),
             _ if error.code() == Some("OOM") => "Redis has no memory left".into(),
             _ => error.to_string(),
@@ -183,9 +202,10 @@ pub(super) async fn commands(
     url: &str,
     settings: &Settings,
 ) -> Result<(MultiplexedConnection, Client), Failure> {
-    let client = match url.strip_prefix(SENTINEL) {
-        Some(rest) => client(&master(rest, settings).await?, settings)?,
-        None => client(url, settings)?,
+    let password = settings.password.as_deref();
+    let client = match sentinel(url) {
+        Some((scheme, rest)) => client(&master(scheme, rest, settings).await?, password, settings)?,
+        None => client(url, password, settings)?,
     };
     // A slow Redis is better than none. The lease decides.
     let config = AsyncConnectionConfig::new()
@@ -196,30 +216,54 @@ pub(super) async fn commands(
     Ok((commands, client))
 }
 
-fn client(url: &str, settings: &Settings) -> Result<Client, Failure> {
+fn client(url: &str, password: Option<&str>, settings: &Settings) -> Result<Client, Failure> {
     let info = url.into_connection_info()?;
     let mut redis = info.redis_settings().clone().set_skip_set_lib_name();
-    if let Some(password) = &settings.password {
+    if let Some(password) = password {
         redis = redis.set_password(password);
     }
-    Ok(Client::open(info.set_redis_settings(redis))?)
+    let info = info.set_redis_settings(redis);
+    let root_cert = settings.authorities.as_ref().map(|text| text.clone().into_bytes());
+    if root_cert.is_some() && url.starts_with("rediss://") {
+        return Ok(Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })?);
+    }
+    Ok(Client::open(info)?)
 }
 
 /// The URL of the master that a Sentinel names: `[user@]host:port/master-name`.
-async fn master(sentinel: &str, settings: &Settings) -> Result<String, Failure> {
+async fn master(scheme: &str, sentinel: &str, settings: &Settings) -> Result<String, Failure> {
     let (host, name) = sentinel.split_once('/').unwrap_or((sentinel, ""));
     let (user, host) = host.rsplit_once('@').map_or((None, host), |(user, host)| (Some(user), host));
-    let client = Client::open(format!("redis://{host}"))?;
+    let url = format!("{scheme}://{host}");
+    // Many Sentinels have no password, and refuse one.
+    let mut answer = ask_sentinel(&url, name, None, settings).await;
+    if settings.password.is_some() && answer.as_ref().is_err_and(wants_password) {
+        answer = ask_sentinel(&url, name, settings.password.as_deref(), settings).await;
+    }
+    let (host, port) = answer?.ok_or_else(|| Failure(format!("the Sentinel knows no master \"{name}\"")))?;
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
+    Ok(format!("{scheme}://{user}{host}:{port}"))
+}
+
+async fn ask_sentinel(
+    url: &str,
+    name: &str,
+    password: Option<&str>,
+    settings: &Settings,
+) -> Result<Option<(String, u16)>, Failure> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(settings.lease))
         .set_response_timeout(Some(settings.lease));
+    let client = client(url, password, settings)?;
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
     let mut question = redis::cmd("SENTINEL");
     question.arg("get-master-addr-by-name").arg(name);
-    let found: Option<(String, u16)> = question.query_async(&mut connection).await?;
-    let (host, port) = found.ok_or_else(|| Failure(format!("the Sentinel knows no master \"{name}\"")))?;
-    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
-    Ok(format!("redis://{user}{host}:{port}"))
+    Ok(question.query_async(&mut connection).await?)
+}
+
+fn wants_password(failure: &Failure) -> bool {
+    failure.0 == WANTS_PASSWORD
 }
 
 async fn check_server(commands: &mut MultiplexedConnection) -> Result<(), Failure> {
@@ -331,10 +375,25 @@ impl Session {
 }
 
 fn reply(value: Value) -> Result<Reply, Failure> {
-    let value = value.extract_error()?;
+    let value = match value.extract_error() {
+        Ok(value) => value,
+        Err(error) => return refused(error),
+    };
     if let Value::Int(receivers) = value {
         return Ok(Reply::Receivers(receivers.unsigned_abs()));
     }
     let words: Vec<String> = redis::from_redis_value(value).map_err(|error| Failure(error.to_string()))?;
     wire::reply(&words).ok_or_else(|| Failure("Redis has another version of callbin's script".into()))
+}
+
+/// An error that concerns one command is an answer. All others are the end of the connection.
+fn refused(error: RedisError) -> Result<Reply, Failure> {
+    let text = error.to_string();
+    // Redis 6 has the script's error in one of its own.
+    let is = |code: &str| error.code() == Some(code) || text.contains(&format!("-{code} "));
+    if is("OOM") {
+        return Ok(Reply::NoMemory);
+    }
+    let is_of_command = matches!(error.code(), Some("ERR" | "WRONGTYPE"));
+    if is_of_command && !is("READONLY") { Ok(Reply::Failed(text.into())) } else { Err(error.into()) }
 }

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use super::{
     Cluster, Input, Pending, Status,
-    client::{self, Failure, Next, Session},
+    client::{self, Failure, Foreign, Next, Session},
     lock,
     node::{Ask, Denial, Node, Output, Shared, Ticket},
     stand_in::{First, StandIn},
@@ -31,8 +31,9 @@ use crate::{
     runtime::Alarm,
 };
 
-/// The most commands in one write: renewals must not wait behind many.
+/// The most commands in one write, and about the most bytes: renewals must not wait behind many.
 const FLIGHT: usize = 512;
+const FLIGHT_BYTES: usize = 4 << 20;
 
 /// The pauses between attempts to connect.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -71,9 +72,13 @@ struct Driver {
     attempts: usize,
     connects: u64,
     lag: Duration,
+    /// Messages that nobody here can read, since the last warning.
+    foreign: Foreign,
+    warned_at: Option<Instant>,
     pending: HashMap<Ticket, Pending>,
     stand_ins: HashMap<Shared, StandIn>,
     is_quitting: bool,
+    was_inside: bool,
 }
 
 impl Driver {
@@ -95,9 +100,12 @@ impl Driver {
             attempts: 0,
             connects: 0,
             lag: Duration::ZERO,
+            foreign: Foreign::default(),
+            warned_at: None,
             pending: HashMap::new(),
             stand_ins: HashMap::new(),
             is_quitting: false,
+            was_inside: false,
             cluster,
             app,
         }
@@ -137,6 +145,12 @@ impl Driver {
     fn with_node(&mut self, change: impl FnOnce(&mut Node, Duration, &mut Vec<Output>)) {
         let (now, mut out) = (self.now(), Vec::new());
         change(&mut self.node, now, &mut out);
+        // `/readyz` must not be older than the end of a call.
+        let is_inside = self.node.is_inside(now);
+        if self.was_inside != is_inside {
+            self.was_inside = is_inside;
+            self.report();
+        }
         out.into_iter().for_each(|output| self.apply(output));
     }
 
@@ -186,13 +200,32 @@ impl Driver {
                 self.lose(Failure("the connection to Redis is lost".into()));
                 true
             }
-            Next::Events(events, garbage) => {
-                if garbage > 0 {
-                    warn!(garbage, "messages in this node's inbox that are not from a node of this cluster");
-                }
+            Next::Events(events, foreign) => {
+                self.foreign.garbage += foreign.garbage;
+                self.foreign.other_version += foreign.other_version;
+                self.warn_of_foreign();
                 self.hear(events);
                 true
             }
+        }
+    }
+
+    /// Once per lease: whoever may publish in Redis can send as much as it likes.
+    fn warn_of_foreign(&mut self) {
+        let is_due = self.warned_at.is_none_or(|at| at.elapsed() >= self.cluster.settings.lease);
+        if !is_due || self.foreign == Foreign::default() {
+            return;
+        }
+        self.warned_at = Some(Instant::now());
+        let Foreign { garbage, other_version } = mem::take(&mut self.foreign);
+        if garbage > 0 {
+            warn!(garbage, "messages in this node's inbox that are not from a node of this cluster");
+        }
+        if other_version > 0 {
+            warn!(
+                other_version,
+                "messages of a node with another version of the link protocol: no calls with it"
+            );
         }
     }
 
@@ -253,7 +286,7 @@ impl Driver {
             return true;
         }
         let Store::Connected(session) = &self.store else { return false };
-        let commands = self.node.take(self.start.elapsed(), FLIGHT);
+        let commands = self.node.take(self.start.elapsed(), FLIGHT, FLIGHT_BYTES);
         if commands.is_empty() {
             if self.is_quitting && self.node.is_done() {
                 self.cluster.has_quit.store(true, Ordering::Relaxed);
@@ -285,6 +318,7 @@ impl Driver {
         let (nodes, links, lost_links) = self.node.counts();
         self.cluster.set_status(Status {
             is_inside: self.node.is_inside(self.now()),
+            is_full: self.node.is_full(),
             nodes,
             links,
             queued: self.node.queued(),
@@ -308,6 +342,11 @@ impl Driver {
             Output::Item(shared, body) => {
                 if let (Some(stand_in), Some(part)) = (self.stand_ins.get(&shared), Part::decode(&body)) {
                     stand_in.hear(part, &app);
+                }
+            }
+            Output::Sent(shared, bytes) => {
+                if let Some(stand_in) = self.stand_ins.get(&shared) {
+                    stand_in.sent(bytes);
                 }
             }
             Output::Ended(shared) => {
@@ -360,6 +399,10 @@ impl Driver {
                 info!(node = %self.node.id().name, "takes part in the cluster");
                 (self.failure, self.pause) = (None, SHORTEST_PAUSE);
             }
+            Output::Full(true) => {
+                warn!("Redis has no memory left: what is new is refused, what is there goes on");
+            }
+            Output::Full(false) => info!("Redis has memory again"),
             Output::Trouble(reply) => self.trouble(&reply),
         }
     }
@@ -368,10 +411,14 @@ impl Driver {
         let reason = match reply {
             Reply::NameTaken => "another node has this --node-name",
             Reply::WrongSecret => "the other nodes have another --cluster-secret-file",
+            Reply::Failed(text) => text,
             _ => "Redis has another version of callbin's script",
         };
         if self.failure.as_deref() != Some(reason) {
-            warn!(node = %self.node.id().name, reason, "cannot take part in the cluster");
+            match self.node.is_inside(self.now()) {
+                true => warn!(reason, "Redis cannot carry out a command"),
+                false => warn!(node = %self.node.id().name, reason, "cannot take part in the cluster"),
+            }
             self.failure = Some(reason.into());
         }
     }
@@ -443,18 +490,24 @@ impl Driver {
 
     /// The callee's node has started the call.
     fn reached(&mut self, ticket: Ticket, shared: Shared, body: &[u8]) {
-        let begun = Begun::decode(body);
-        let (Some(pending), Some(begun)) = (self.pending.remove(&ticket), begun) else {
-            return self.node.end(&shared);
+        let request = self.pending.get(&ticket).map(|pending| &pending.request);
+        let names = match (request, Begun::decode(body)) {
+            (Some(Request::Call { to, from, .. }), Some(begun)) => {
+                Some((to.clone(), from.clone(), None, begun))
+            }
+            (Some(Request::Meet { uid, card, .. }), Some(begun)) => {
+                let returns_as = begun.returns.then(|| Box::new(card.clone()));
+                Some((uid.clone(), None, returns_as, begun))
+            }
+            _ => None,
+        };
+        // It may speak a dialect of a later version.
+        let (Some((to, from, returns_as, begun)), Some(pending)) = (names, self.pending.remove(&ticket))
+        else {
+            self.node.end(&shared);
+            return self.deny(ticket, Denial::Unavailable);
         };
         let Pending { conn, request, settled, .. } = pending;
-        let (to, from, returns_as) = match &request {
-            Request::Call { to, from, .. } => (to.clone(), from.clone(), None),
-            Request::Meet { uid, card, .. } => {
-                (uid.clone(), None, begun.returns.then(|| Box::new(card.clone())))
-            }
-            _ => return self.node.end(&shared),
-        };
         let (_, key) = request.about();
         let app = self.app.clone();
         let mut stand_in = StandIn::open(&app, to.clone(), Grant::default(), None, begun.dialect);

@@ -1,7 +1,7 @@
 //! What operators see and do on all nodes at once. It is rare, and has a connection to Redis of its own.
 
 use futures_util::StreamExt;
-use redis::{AsyncCommands, aio::MultiplexedConnection};
+use redis::{AsyncCommands, ScanOptions, aio::MultiplexedConnection};
 use serde_json::{Value, json};
 
 use super::{
@@ -64,8 +64,9 @@ impl Cluster {
     async fn list(&self) -> Result<Vec<Value>, Failure> {
         let mut connection = self.connect().await?;
         let prefix = format!("{PREFIX}peer:");
+        let options = ScanOptions::default().with_pattern(format!("{prefix}*")).with_count(STEP);
         let mut keys: Vec<String> = Vec::new();
-        let mut scan = connection.scan_match::<_, String>(format!("{prefix}*")).await?;
+        let mut scan = connection.scan_options::<String>(options).await?;
         while let Some(key) = scan.next().await {
             keys.push(key?);
             if keys.len() >= MOST {

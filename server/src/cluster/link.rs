@@ -38,6 +38,8 @@ pub enum Message {
     Room(RoomId, Body),
     /// The sender of this has missed messages: what the two nodes share is over.
     Lost,
+    /// The sender may have missed messages: the number of the next batch shows whether it has.
+    Check,
 }
 
 /// A call between two nodes, as the sender of a message names it.
@@ -55,7 +57,7 @@ impl Message {
         64 + match self {
             Self::Ask { body, .. } | Self::Called(_, body) | Self::Answered(_, body) => body.len(),
             Self::Item(_, body) | Self::Room(_, body) => body.len(),
-            Self::End(_) | Self::Lost => 0,
+            Self::End(_) | Self::Lost | Self::Check => 0,
         }
     }
 }
@@ -72,7 +74,15 @@ pub struct Batch {
     pub messages: Vec<Message>,
 }
 
-/// The most bytes that wait for one node, before they are given up.
+impl Batch {
+    /// Its size in queues, in bytes.
+    pub fn cost(&self) -> usize {
+        self.messages.iter().map(Message::cost).sum()
+    }
+}
+
+/// The bound of the bytes queued for one node, until Redis has them. Beyond it what waits is dropped, and the receiver ends
+/// the calls.
 pub const MOST_WAITING: usize = 16 << 20;
 
 /// The size of a batch from which the next message goes into another one.
@@ -84,6 +94,8 @@ struct Link {
     waiting: Vec<Message>,
     /// Bytes that wait here.
     bytes: usize,
+    /// Bytes in batches that the store has not answered.
+    under_way: usize,
     /// The number of the last batch sent.
     sent: u64,
     /// The number of the last batch that came.
@@ -111,7 +123,7 @@ impl Links {
     /// Queues a message. False: too many bytes wait, and it is not queued.
     pub fn push(&mut self, to: &NodeId, message: Message) -> bool {
         let link = self.0.entry(to.clone()).or_default();
-        if link.bytes + message.cost() > MOST_WAITING {
+        if link.bytes + link.under_way + message.cost() > MOST_WAITING {
             return false;
         }
         link.bytes += message.cost();
@@ -119,14 +131,16 @@ impl Links {
         true
     }
 
-    /// The bytes that wait for a node.
-    pub fn waiting(&self, to: &NodeId) -> usize {
-        self.0.get(to).map_or(0, |link| link.bytes)
-    }
-
     /// The bytes that wait for all nodes, and the number of nodes.
     pub fn totals(&self) -> (usize, usize) {
-        (self.0.values().map(|link| link.bytes).sum(), self.0.len())
+        (self.0.values().map(|link| link.bytes + link.under_way).sum(), self.0.len())
+    }
+
+    /// The store has answered a batch.
+    pub fn answered(&mut self, to: &NodeId, batch: &Batch) {
+        if let Some(link) = self.0.get_mut(to) {
+            link.under_way = link.under_way.saturating_sub(batch.cost());
+        }
     }
 
     /// Takes the queued messages as batches.
@@ -134,7 +148,7 @@ impl Links {
         for (to, link) in self.0.iter_mut().filter(|(_, link)| !link.waiting.is_empty()) {
             let mut batch = Vec::new();
             let mut size = 0;
-            link.bytes = 0;
+            link.under_way += std::mem::take(&mut link.bytes);
             link.is_due = true;
             let mut send = |messages, sent: &mut u64| {
                 *sent += 1;
@@ -174,7 +188,7 @@ impl Links {
     /// Takes note of a batch.
     pub fn arrived(&mut self, batch: &Batch) -> Arrival {
         let link = self.0.entry(batch.from.clone()).or_default();
-        let next = link.came + 1;
+        let next = link.came.saturating_add(1);
         if batch.number > next {
             link.came = if batch.messages.is_empty() { batch.number - 1 } else { batch.number };
             return Arrival::Gap;
@@ -186,13 +200,11 @@ impl Links {
         Arrival::Next
     }
 
-    /// Drops what waits for a node, so that it notices the loss.
+    /// Drops what waits for a node and skips a number, so that the node notices.
     pub fn lose(&mut self, to: &NodeId) {
         if let Some(link) = self.0.get_mut(to) {
-            if !link.waiting.is_empty() {
-                link.sent += 1;
-                link.is_due = true;
-            }
+            link.sent += 1;
+            link.is_due = true;
             link.waiting = Vec::new();
             link.bytes = 0;
         }

@@ -3,8 +3,8 @@
 //!
 //! - A uid is claimed in the store before the hub registers it, and a join is ordered by the store before the hub carries
 //!   it out. A call is carried out by the callee's node, whose hub knows whether the callee is free.
-//! - The lease counts from when its renewal was sent. So this node knows that it has run out before any other node may act
-//!   on it. Then everything shared with other nodes is over, and the node starts over with a new life; what is local goes
+//! - The node counts its lease from the moment it sent the renewal, the store from the moment it carried it out: the node's
+//!   own lease always ends first. Then everything shared with other nodes is over, and the node starts over with a new life; what is local goes
 //!   on.
 //! - Commands may be repeated. After a lost connection, those without an answer are sent again, in their order.
 
@@ -18,7 +18,7 @@ use callbin_protocol::{PeerId, RoomId};
 
 use super::{
     link::{Arrival, Batch, Body, Call, Links, Message},
-    store::{Command, Event, Member, NodeId, Own, Reply},
+    store::{self, Command, Event, Member, NodeId, Own, Reply},
 };
 use crate::{dialect::Dialect, hub::ConnId};
 
@@ -33,6 +33,9 @@ const MOMENT: Duration = Duration::from_millis(50);
 
 /// The most members in one command.
 const SYNC: usize = 500;
+
+/// The lives that ended recently and are remembered.
+const MOST_DEAD: usize = 64;
 
 /// Renewals per lease.
 const RENEWALS: u32 = 6;
@@ -118,7 +121,7 @@ pub enum Denial {
     Full,
     /// The uid is there, but on another node.
     Elsewhere,
-    /// The store or the other node does not answer.
+    /// The store or the other node does not answer, or the uid was taken over meanwhile.
     Unavailable,
 }
 
@@ -141,6 +144,8 @@ pub enum Output {
     Visit(Shared, Ask),
     /// Something came in a call.
     Item(Shared, Body),
+    /// Something of this size was sent in a call.
+    Sent(Shared, usize),
     /// A call is over for the other node.
     Ended(Shared),
     /// Close a connection: another one has its uid.
@@ -169,6 +174,8 @@ pub enum Output {
     Reconnect,
     /// The node takes part.
     Entered,
+    /// Whether the store has no memory for anything new.
+    Full(bool),
     /// The store does not let this node enter: its name is taken or its secret differs.
     Trouble(Reply),
 }
@@ -226,7 +233,13 @@ pub struct Node {
     claim: Time,
     /// When the members elsewhere are compared once more.
     sweep: Option<Time>,
+    /// The inbox was closed: the last messages of the other nodes may be lost.
+    is_check_due: bool,
+    /// The last lives that ended: what still comes from them is old.
+    dead: VecDeque<NodeId>,
     is_quitting: bool,
+    /// The store has no memory for anything new. When it has, what this node has is compared.
+    is_full: bool,
     held: BTreeMap<PeerId, Held>,
     waiting: BTreeMap<Ticket, Waiting>,
     /// Wishes that wait for a time.
@@ -236,8 +249,6 @@ pub struct Node {
     links: Links,
     queue: VecDeque<(Command, Option<Ticket>)>,
     under_way: VecDeque<(Command, Option<Ticket>)>,
-    /// Bytes of batches in these two.
-    bytes: usize,
     /// Other nodes with links that the last renewal did not name.
     missing: BTreeSet<NodeId>,
     alive: usize,
@@ -259,7 +270,10 @@ impl Node {
             bury: Time::ZERO,
             claim: Time::ZERO,
             sweep: None,
+            is_check_due: false,
+            dead: VecDeque::new(),
             is_quitting: false,
+            is_full: false,
             held: BTreeMap::new(),
             waiting: BTreeMap::new(),
             later: Vec::new(),
@@ -268,7 +282,6 @@ impl Node {
             links: Links::default(),
             queue: VecDeque::new(),
             under_way: VecDeque::new(),
-            bytes: 0,
             missing: BTreeSet::new(),
             alive: 0,
             lost_links: 0,
@@ -290,9 +303,14 @@ impl Node {
         self.phase == Phase::Inside && self.valid.is_some_and(|until| now < until)
     }
 
+    /// Whether the store has no memory for anything new.
+    pub fn is_full(&self) -> bool {
+        self.is_full
+    }
+
     /// Bytes that wait for other nodes.
     pub fn queued(&self) -> usize {
-        self.links.totals().0 + self.bytes
+        self.links.totals().0
     }
 
     /// The numbers of nodes with a lease, of links, and of links that lost messages so far.
@@ -321,8 +339,8 @@ impl Node {
         self.check(now, out);
     }
 
-    /// The next commands to send, in this order.
-    pub fn take(&mut self, now: Time, most: usize) -> Vec<Command> {
+    /// The next commands to send, in this order. The last one may exceed the number of bytes.
+    pub fn take(&mut self, now: Time, most: usize, mut most_bytes: usize) -> Vec<Command> {
         match self.phase {
             Phase::Away | Phase::Outside(_) => return Vec::new(),
             // Nothing else before it has entered.
@@ -331,7 +349,17 @@ impl Node {
             Phase::Inside => self.flush(),
         }
         let most = if self.phase == Phase::Entering { 1 } else { most };
-        let commands: Vec<_> = self.queue.drain(..most.min(self.queue.len())).collect();
+        let fits = |(command, _): &&(Command, Option<Ticket>)| {
+            let is_open = most_bytes > 0;
+            if let Command::Publish { batch, .. } = command {
+                most_bytes = most_bytes.saturating_sub(batch.cost());
+            }
+            is_open
+        };
+        let count = self.queue.iter().take(most).take_while(fits).count();
+        let waiting = &self.waiting;
+        let commands = self.queue.drain(..count);
+        let commands: Vec<_> = commands.map(|command| without_stale(command, waiting)).collect();
         if commands.iter().any(|(it, _)| matches!(it, Command::Enter { .. } | Command::Renew)) {
             self.renewed = Some(now);
         }
@@ -342,8 +370,9 @@ impl Node {
     /// The answer to the oldest command without one.
     pub fn replied(&mut self, now: Time, reply: Reply, out: &mut Vec<Output>) {
         let Some((command, ticket)) = self.under_way.pop_front() else { return };
-        if let Command::Publish { batch, .. } = &command {
-            self.bytes = self.bytes.saturating_sub(batch.messages.iter().map(Message::cost).sum());
+        if let Command::Publish { to, batch } = &command {
+            self.links.answered(to, batch);
+            out.extend(batch.messages.iter().filter_map(|message| sent(to, message)));
         }
         if reply == Reply::Fenced {
             return self.start_over(now, out);
@@ -353,7 +382,13 @@ impl Node {
             return;
         }
         match command {
+            _ if reply == Reply::NoMemory => self.refused_for_memory(now, &command, ticket, out),
             Command::Enter { .. } => self.entered(now, reply, out),
+            _ if matches!(reply, Reply::Failed(_)) => {
+                self.renewed.take_if(|_| command == Command::Renew);
+                self.deny(ticket, Denial::Unavailable, out);
+                out.push(Output::Trouble(reply));
+            }
             Command::Renew => self.on_renewed(now, reply, out),
             Command::Bury(dead) if reply == Reply::More => {
                 self.command(Command::Bury(dead), None);
@@ -368,6 +403,8 @@ impl Node {
                 }
             }
             Command::Join { .. } if reply == Reply::Full => self.deny(ticket, Denial::Full, out),
+            // The store had no memory for the uid.
+            Command::Join { .. } if reply == Reply::Nowhere && self.is_full => self.settle(ticket, out),
             // The uid was just taken over.
             Command::Join { .. } if reply == Reply::Nowhere => self.deny(ticket, Denial::Unavailable, out),
             Command::Publish { to, .. } if reply == Reply::Receivers(0) => self.links.missed(&to),
@@ -423,7 +460,9 @@ impl Node {
         if !self.is_inside(now) && self.valid.is_none_or(|until| until <= now) {
             self.settle_without_store(out);
         }
-        let is_late = |it: &Waiting| it.asked.is_some() && it.since + PATIENCE <= now;
+        // The answer of another node, or the event that a join has happened.
+        let is_told = |it: &Waiting| it.asked.is_some() || matches!(it.wish, Wish::Join { .. });
+        let is_late = |it: &Waiting| is_told(it) && it.since + PATIENCE <= now;
         let late: Vec<Ticket> =
             self.waiting.iter().filter(|(_, it)| is_late(it)).map(|(ticket, _)| *ticket).collect();
         for ticket in late {
@@ -583,8 +622,12 @@ impl Node {
         }
     }
 
-    /// Queues a command behind what was sent before.
+    /// Queues a command behind what was sent before. Without a lease the store has nothing of this life to change: on
+    /// entering, everything is written.
     fn command(&mut self, command: Command, ticket: Option<Ticket>) {
+        if self.valid.is_none() && ticket.is_none() {
+            return;
+        }
         self.flush();
         self.queue.push_back((command, ticket));
     }
@@ -596,7 +639,6 @@ impl Node {
     }
 
     fn publish(&mut self, to: NodeId, batch: Batch) {
-        self.bytes += batch.messages.iter().map(Message::cost).sum::<usize>();
         self.queue.push_back((Command::Publish { to, batch }, None));
     }
 
@@ -615,7 +657,6 @@ impl Node {
         self.links.clear();
         self.queue.clear();
         self.under_way.clear();
-        self.bytes = 0;
         self.renewed = None;
         self.valid = None;
         self.sweep = None;
@@ -624,7 +665,7 @@ impl Node {
         self.before = Some(self.me.clone());
         self.me.life = next_life(self.me.life, now);
         self.later.clear();
-        // Those that asked another node do not know whether they were heard.
+        // Requests sent to another node may or may not have arrived.
         let asked: Vec<Ticket> =
             self.waiting.iter().filter(|(_, it)| it.asked.is_some()).map(|(ticket, _)| *ticket).collect();
         for ticket in asked {
@@ -637,30 +678,55 @@ impl Node {
 
     /// Decides about the waiting wishes without the store.
     fn settle_without_store(&mut self, out: &mut Vec<Output>) {
-        let mut tickets: Vec<Ticket> = self.waiting.keys().copied().collect();
-        tickets.sort();
-        for ticket in tickets {
-            let Some(Waiting { wish, .. }) = self.waiting.remove(&ticket) else { continue };
-            if !self.is_local_without {
-                out.push(Output::Deny(ticket, Denial::Unavailable));
-                continue;
+        let tickets: Vec<Ticket> = self.waiting.keys().copied().collect();
+        tickets.into_iter().for_each(|ticket| self.settle(Some(ticket), out));
+    }
+
+    /// Decides about one of them.
+    fn settle(&mut self, ticket: Option<Ticket>, out: &mut Vec<Output>) {
+        let Some(ticket) = ticket else { return };
+        let Some(Waiting { wish, .. }) = self.waiting.remove(&ticket) else { return };
+        if !self.is_local_without {
+            return out.push(Output::Deny(ticket, Denial::Unavailable));
+        }
+        match wish {
+            Wish::Register { uid, conn, identity } => {
+                // Another one here has it: the hub decides.
+                self.held.entry(uid).or_insert(Held { conn, identity, room: None });
             }
-            match wish {
-                Wish::Register { uid, conn, identity } => {
-                    // Another one here has it: the hub decides.
-                    self.held.entry(uid).or_insert(Held { conn, identity, room: None });
-                }
-                Wish::Meet { ask, conn, identity } => {
-                    self.held.entry(ask.to).or_insert(Held { conn, identity, room: None });
-                }
-                Wish::Join { room, own, .. } => {
-                    if let Some(held) = self.held.get_mut(&own.uid) {
-                        held.room = Some((room, own.dialect));
-                    }
-                }
-                Wish::Call(_) | Wish::Find(_) => {}
+            Wish::Meet { ask, conn, identity } => {
+                self.held.entry(ask.to).or_insert(Held { conn, identity, room: None });
             }
-            out.push(Output::CarryOut(ticket));
+            Wish::Join { room, own, .. } => {
+                if let Some(held) = self.held.get_mut(&own.uid) {
+                    held.room = Some((room, own.dialect));
+                }
+            }
+            Wish::Call(_) | Wish::Find(_) => {}
+        }
+        out.push(Output::CarryOut(ticket));
+    }
+
+    /// The store has no memory for what a command adds. What is there already goes on.
+    fn refused_for_memory(
+        &mut self,
+        now: Time,
+        command: &Command,
+        ticket: Option<Ticket>,
+        out: &mut Vec<Output>,
+    ) {
+        self.set_full(true, out);
+        if matches!(command, Command::Enter { .. }) {
+            self.renewed = None;
+            self.phase = Phase::Outside(now + self.interval());
+        }
+        self.settle(ticket, out);
+    }
+
+    fn set_full(&mut self, is_full: bool, out: &mut Vec<Output>) {
+        if self.is_full != is_full {
+            self.is_full = is_full;
+            out.push(Output::Full(is_full));
         }
     }
 
@@ -672,19 +738,26 @@ impl Node {
 
     fn entered(&mut self, now: Time, reply: Reply, out: &mut Vec<Output>) {
         let sent = self.renewed.take();
-        if !matches!(reply, Reply::Done | Reply::Fresh) {
+        if !matches!(reply, Reply::Done | Reply::Empty) {
             self.phase = Phase::Outside(now + self.interval());
             out.push(Output::Trouble(reply));
             return;
         }
         self.phase = Phase::Inside;
+        self.is_check_due = self.valid.is_some();
         self.valid = Some(sent.unwrap_or(now) + self.lease);
         self.renew = now + self.interval();
-        // The store may have been emptied: first, the other nodes claim what they had.
-        if reply == Reply::Fresh && (self.before.is_some() || !self.held.is_empty()) {
-            self.claim = now + self.lease / 2;
+        // First, the other nodes claim what they had.
+        if reply == Reply::Empty {
+            self.claim = now + store::again(self.lease);
         }
-        // What happened meanwhile was missed.
+        self.set_full(false, out);
+        self.compare(now);
+        out.push(Output::Entered);
+    }
+
+    /// What happened meanwhile was missed, and the store may not have what this node has.
+    fn compare(&mut self, now: Time) {
         self.sync(false);
         self.join_again();
         for (uid, Held { conn, identity, .. }) in &self.held {
@@ -692,7 +765,6 @@ impl Node {
             self.queue.push_front((Command::Claim { uid, conn, identity, again: true }, None));
         }
         self.sweep = Some(now + self.lease);
-        out.push(Output::Entered);
     }
 
     /// The command may have been answered, and the event that tells its result be lost.
@@ -728,9 +800,19 @@ impl Node {
 
     fn on_renewed(&mut self, now: Time, reply: Reply, out: &mut Vec<Output>) {
         let sent = self.renewed.take();
-        let Reply::Nodes { alive, dead } = reply else { return };
+        let Reply::Nodes { alive, dead, is_full } = reply else { return };
         self.valid = Some(sent.unwrap_or(now) + self.lease);
         self.alive = alive.len();
+        // The store was emptied, and they have entered again.
+        self.dead.retain(|node| !alive.contains(node));
+        if std::mem::take(&mut self.is_check_due) {
+            let me = self.me.clone();
+            alive.iter().filter(|node| **node != me).for_each(|node| self.send(node, Message::Check));
+        }
+        if self.is_full && !is_full {
+            self.compare(now);
+        }
+        self.set_full(is_full, out);
         // Others may have buried them while we were not connected.
         let known: BTreeSet<&NodeId> = alive.iter().chain(&dead).collect();
         let missing: BTreeSet<NodeId> =
@@ -760,6 +842,11 @@ impl Node {
     ) {
         let waiting = ticket.and_then(|ticket| Some((ticket, self.waiting.get(&ticket)?)));
         match (waiting, reply) {
+            // Another one here got it while the store had no memory.
+            (Some((ticket, _)), Reply::Done) if self.is_held_by_other(&uid, conn, identity.as_ref()) => {
+                self.command(Command::Release { uid, conn }, None);
+                self.deny(Some(ticket), Denial::Taken, out);
+            }
             (Some((ticket, _)), Reply::Done) => {
                 self.waiting.remove(&ticket);
                 self.held.insert(uid, Held { conn, identity, room: None });
@@ -785,6 +872,12 @@ impl Node {
             (Some((ticket, _)), _) => self.deny(Some(ticket), Denial::Taken, out),
             (None, _) => {}
         }
+    }
+
+    fn is_held_by_other(&self, uid: &PeerId, conn: ConnId, identity: Option<&Arc<str>>) -> bool {
+        let is_other =
+            |held: &Held| held.conn != conn && (identity.is_none() || held.identity.as_ref() != identity);
+        self.held.get(uid).is_some_and(is_other)
     }
 
     fn claimed_again(&mut self, uid: PeerId, conn: ConnId, reply: &Reply, out: &mut Vec<Output>) {
@@ -851,6 +944,9 @@ impl Node {
 
     fn on_batch(&mut self, batch: Batch, out: &mut Vec<Output>) {
         let node = batch.from.clone();
+        if self.dead.contains(&node) {
+            return;
+        }
         match self.links.arrived(&batch) {
             Arrival::Again => return,
             Arrival::Next => {}
@@ -909,6 +1005,7 @@ impl Node {
                 self.break_off(node, out);
                 out.push(Output::Again(node.clone()));
             }
+            Message::Check => self.links.missed(node),
         }
     }
 
@@ -951,7 +1048,34 @@ impl Node {
     fn died(&mut self, node: &NodeId, out: &mut Vec<Output>) {
         self.break_off(node, out);
         self.links.remove(node);
+        if !self.dead.contains(node) {
+            self.dead.push_back(node.clone());
+            self.dead.drain(..self.dead.len().saturating_sub(MOST_DEAD));
+        }
         out.push(Output::Gone(node.clone()));
+    }
+}
+
+/// What a call gets to know of its message that the store has.
+fn sent(to: &NodeId, message: &Message) -> Option<Output> {
+    let Message::Item(call, body) = message else { return None };
+    let shared = Shared { node: to.clone(), no: call.no, is_ours: call.to_callee };
+    Some(Output::Sent(shared, body.len()))
+}
+
+/// A command whose connection is gone must not take anything from where its peer may be now. It may have been sent
+/// before, on a connection that was lost.
+fn without_stale(
+    (command, ticket): (Command, Option<Ticket>),
+    waiting: &BTreeMap<Ticket, Waiting>,
+) -> (Command, Option<Ticket>) {
+    let is_stale = ticket.is_some_and(|ticket| !waiting.contains_key(&ticket));
+    match command {
+        Command::Claim { uid, conn, .. } if is_stale => (Command::Release { uid, conn }, None),
+        Command::Join { room, own: Own { uid, conn, .. }, .. } if is_stale => {
+            (Command::Leave { room, uid, conn }, None)
+        }
+        command => (command, ticket),
     }
 }
 

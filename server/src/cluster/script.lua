@@ -10,6 +10,11 @@
 -- callbin:roomnodes:ROOM  hash    node -> members there; " last": the last number; " bytes": of the names
 -- callbin:graves          set     dead nodes whose uids are not all removed
 -- callbin:check           string  the digest
+-- callbin:empty           string  expires after half a lease, at most 5 s: nodes claim again what they had before Redis was
+--                                 emptied, and nobody claims anything new
+--
+-- A full Redis refuses a command that adds something if it is the script's first write, and none after that. So each
+-- command that adds something begins with such a write: it has all of its effects or none.
 local command, me, lease, digest = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local name, life = string.match(me, '^(.*)/(%x+)$')
 local P = 'callbin:'
@@ -55,22 +60,23 @@ local function leave(room, uid)
 end
 
 local function add(room, uid, conn, dialect)
+  local number = redis.call('HINCRBY', P .. 'roomnodes:' .. room, ' last', 1)
   for _, node in ipairs(nodes_of(room)) do
     if node ~= me then tell(node, 'joined', room, uid, me, dialect) end
   end
-  local number = redis.call('HINCRBY', P .. 'roomnodes:' .. room, ' last', 1)
   redis.call('HINCRBY', P .. 'roomnodes:' .. room, ' bytes', #uid + 1)
   redis.call('HINCRBY', P .. 'roomnodes:' .. room, me, 1)
   redis.call('HSET', P .. 'room:' .. room, uid, table.concat({number, me, conn, dialect}, ' '))
   redis.call('HSET', P .. 'peer:' .. uid, 'r', room)
 end
 
--- The members on other nodes, in the order in which they joined.
+-- The members on other living nodes, in the order in which they joined.
 local function others(room)
-  local all, found = redis.call('HGETALL', P .. 'room:' .. room), {}
+  local all, found, alive = redis.call('HGETALL', P .. 'room:' .. room), {}, {[me] = false}
   for i = 1, #all, 2 do
     local number, node, dialect = string.match(all[i + 1], '^(%d+) (%S+) %S+ (%S+)$')
-    if node ~= me then found[#found + 1] = {tonumber(number), all[i] .. ' ' .. node .. ' ' .. dialect} end
+    if alive[node] == nil then alive[node] = is_alive(node) end
+    if alive[node] then found[#found + 1] = {tonumber(number), all[i] .. ' ' .. node .. ' ' .. dialect} end
   end
   table.sort(found, function(a, b) return a[1] < b[1] end)
   local words = {}
@@ -95,6 +101,14 @@ local function pronounce_dead(dead)
   for i = 1, #all, 2 do tell(all[i] .. '/' .. all[i + 1], 'died', dead) end
 end
 
+-- Extends what expires. Returns whether Redis has no memory for anything new.
+local function extend()
+  local refused = redis.pcall('SET', P .. 'check', digest, 'PX', lease * 4)
+  redis.call('PEXPIRE', P .. 'lease:' .. name, lease)
+  redis.call('PEXPIRE', P .. 'check', lease * 4)
+  return type(refused) == 'table' and refused.err ~= nil
+end
+
 local commands = {}
 
 function commands.enter(before)
@@ -103,18 +117,22 @@ function commands.enter(before)
   local holder = redis.call('GET', P .. 'lease:' .. name)
   if holder and holder ~= life and (name .. '/' .. holder) ~= before then return {'name'} end
   local known = redis.call('HGET', P .. 'nodes', name)
+  if known == life and holder == life then
+    extend()
+    return {'done'}
+  end
   redis.call('SET', P .. 'check', digest, 'PX', lease * 4)
+  if not check then redis.call('SET', P .. 'empty', '1', 'PX', math.min(math.ceil(lease / 2), 5000)) end
   redis.call('SET', P .. 'lease:' .. name, life, 'PX', lease)
   if known and known ~= life then pronounce_dead(name .. '/' .. known) end
   redis.call('HSET', P .. 'nodes', name, life)
-  return {known == life and 'done' or 'fresh'}
+  if redis.call('EXISTS', P .. 'empty') == 1 then return {'empty'} end
+  return {'done'}
 end
 
 function commands.renew()
   if not is_alive(me) then return {'fenced'} end
-  redis.call('PEXPIRE', P .. 'lease:' .. name, lease)
-  redis.call('SET', P .. 'check', digest, 'PX', lease * 4)
-  local answer, all = {'nodes'}, redis.call('HGETALL', P .. 'nodes')
+  local answer, all = {extend() and 'nodes-full' or 'nodes'}, redis.call('HGETALL', P .. 'nodes')
   for i = 1, #all, 2 do
     local node = all[i] .. '/' .. all[i + 1]
     answer[#answer + 1] = (is_alive(node) and '+' or '-') .. node
@@ -147,13 +165,16 @@ function commands.claim(uid, conn, identity, again)
         tell(node, 'probe', uid, there)
         return {'taken', node}
       end
-      if node ~= me then tell(node, 'taken', uid, there) end
     end
+  end
+  redis.call('SADD', P .. 'peers:' .. me, uid)
+  if node then
+    if node ~= me and is_alive(node) then tell(node, 'taken', uid, there) end
     forget(uid)
+    redis.call('SADD', P .. 'peers:' .. me, uid)
   end
   redis.call('HSET', P .. 'peer:' .. uid, 'n', me, 'c', conn)
   if identity ~= '' then redis.call('HSET', P .. 'peer:' .. uid, 's', identity) end
-  redis.call('SADD', P .. 'peers:' .. me, uid)
   return {'done'}
 end
 

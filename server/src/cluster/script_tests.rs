@@ -12,7 +12,7 @@ use redis::{Client, Connection};
 
 use super::{
     store::{Command, Event, NodeId, Own, Reply, model::Store},
-    wire::{self, Secret},
+    wire::{self, Heard, Secret},
 };
 use crate::{dialect::Dialect, hub::ConnId};
 
@@ -57,11 +57,12 @@ fn own(number: u8) -> Own {
     Own { uid: peer(number), conn: ConnId(u64::from(number % 2)), dialect: Dialect::Text }
 }
 
-fn commands() -> impl Strategy<Value = (u8, Command)> {
+/// A node, what it does, and whether Redis is full then.
+fn commands() -> impl Strategy<Value = (u8, Command, bool)> {
     let room = |number: u8| RoomId::new(&format!("r{}", number % 2)).unwrap();
     let identity = |number: u8| (!number.is_multiple_of(3)).then(|| format!("i{}", number % 3).into());
-    let any = (0..6u8, any::<u8>(), any::<u8>(), any::<bool>());
-    any.prop_flat_map(move |(by, one, two, flag)| {
+    let any = (0..6u8, any::<u8>(), any::<u8>(), any::<bool>(), prop::bool::weighted(0.2));
+    any.prop_flat_map(move |(by, one, two, flag, is_full)| {
         let (own, conn) = (own(one), ConnId(u64::from(two % 2)));
         let all = [
             Command::Enter { before: flag.then(|| node(by ^ 3)) },
@@ -76,7 +77,7 @@ fn commands() -> impl Strategy<Value = (u8, Command)> {
             Command::Sync { room: room(two), own: vec![own], whole: flag },
             Command::Quit,
         ];
-        prop::sample::select(all.to_vec()).prop_map(move |command| (by, command))
+        prop::sample::select(all.to_vec()).prop_map(move |command| (by, command, is_full))
     })
 }
 
@@ -92,7 +93,11 @@ fn run(
     let mut call = redis::cmd("EVAL");
     call.arg(include_str!("script.lua")).arg(0).arg(name).arg(by.to_string());
     call.arg(LEASE.as_millis() as u64).arg(secret.digest()).arg(words);
-    let words: Vec<String> = call.query(connection).unwrap();
+    let reply = match call.query::<Vec<String>>(connection) {
+        Ok(words) => wire::reply(&words).unwrap(),
+        Err(error) if error.code() == Some("OOM") => Reply::NoMemory,
+        Err(error) => panic!("{error}"),
+    };
     let mut events = Vec::new();
     // One that must not come would come before the answer to this.
     let _: () = redis::cmd("PUBLISH").arg("callbin:in:end").arg("").query(connection).unwrap();
@@ -103,10 +108,16 @@ fn run(
             break;
         }
         let to = NodeId::parse(channel).unwrap();
-        let event = wire::event(&to, secret, message.get_payload_bytes()).unwrap();
+        let heard = wire::event(&to, secret, message.get_payload_bytes());
+        let Heard::Event(event) = heard else { panic!("{heard:?}") };
         events.push((to, event));
     }
-    (wire::reply(&words).unwrap(), events)
+    (reply, events)
+}
+
+fn set_full(connection: &mut Connection, is_full: bool) {
+    let most = u8::from(is_full).to_string();
+    redis::cmd("CONFIG").arg(&["SET", "maxmemory", &most]).exec(connection).unwrap();
 }
 
 #[test]
@@ -126,9 +137,11 @@ fn the_script_does_what_its_model_does() {
         let (connection, inboxes) = &mut *guard;
         let _: () = redis::cmd("FLUSHALL").query(*connection).unwrap();
         let mut model = Store::default();
-        let start = [(0, Command::Enter { before: None }), (1, Command::Enter { before: None })];
-        for (by, command) in start.into_iter().chain(commands) {
+        let start = [0, 1].map(|by| (by, Command::Enter { before: None }, false));
+        for (by, command, is_full) in start.into_iter().chain(commands) {
             let by = node(by);
+            model.is_full = is_full;
+            set_full(connection, is_full);
             let (expected, mut events) = model.run(&by, command.clone(), LEASE, Duration::ZERO);
             let (reply, mut found) = run(connection, inboxes, &secret, &by, &command);
             prop_assert_eq!(&sorted(reply), &sorted(expected), "{:?} by {}", &command, &by);
@@ -149,10 +162,10 @@ fn the_script_does_what_its_model_does() {
 /// Nodes have no order.
 fn sorted(reply: Reply) -> Reply {
     match reply {
-        Reply::Nodes { mut alive, mut dead } => {
+        Reply::Nodes { mut alive, mut dead, is_full } => {
             alive.sort();
             dead.sort();
-            Reply::Nodes { alive, dead }
+            Reply::Nodes { alive, dead, is_full }
         }
         reply => reply,
     }

@@ -137,7 +137,8 @@ impl World {
             21 if self.random.one_in(3) => self.kill(at),
             22..=25 if self.hosts[at].is_dead => self.revive(at),
             26 if self.random.one_in(10) => self.store.flush(),
-            27..=33 => self.now += Duration::from_millis(self.random.below(self.slow) as u64),
+            27 => self.store.is_full = self.random.one_in(3),
+            28..=33 => self.now += Duration::from_millis(self.random.below(self.slow) as u64),
             34 if self.random.one_in(30) => self.now += LEASE,
             35..=55 => self.act(at),
             _ => self.progress(at),
@@ -164,7 +165,7 @@ impl World {
             0 => host.node.tick(self.now, &mut out),
             1 if host.is_connected && host.wire.is_empty() && host.replies.is_empty() => {
                 let most = 1 + self.random.below(5);
-                host.wire.extend(host.node.take(self.now, most));
+                host.wire.extend(host.node.take(self.now, most, 1000));
             }
             2 => {
                 if let Some(reply) = host.replies.pop_front() {
@@ -453,6 +454,8 @@ impl World {
             | Output::Close(_)
             | Output::Room(..)
             | Output::Entered
+            | Output::Full(_)
+            | Output::Sent(..)
             | Output::Trouble(_) => {}
             Output::Reconnect => host.wants_reconnect = true,
         }
@@ -493,6 +496,7 @@ impl World {
 
     /// No more faults: everything gets there, and leases run out.
     fn settle(&mut self) {
+        self.store.is_full = false;
         for at in 0..NODES {
             self.hosts[at].is_paused = false;
         }
@@ -564,8 +568,10 @@ impl World {
                     let other =
                         living.iter().find(|it| *it.node.id() == shared.node).expect("the partner's node");
                     let back = Doing::Talking(Partner::There(back));
-                    let count = other.clients.values().filter(|it| it.doing == back).count();
-                    assert_eq!(count, 1, "a call between nodes is symmetric: {shared:?}");
+                    let mut theirs = other.clients.values().filter(|it| it.doing == back);
+                    let it = theirs.next().expect("a call between nodes is symmetric");
+                    assert!(theirs.next().is_none(), "a call has two sides: {shared:?}");
+                    assert_eq!(it.got, client.sent, "the last message of a call arrives, too");
                 }
                 _ => {}
             }

@@ -4,12 +4,16 @@
 use std::{
     future::poll_fn,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
-    task::{Poll, ready},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
 };
 
 use async_tungstenite::tungstenite::Message;
 use callbin_protocol::PeerId;
+use futures_util::task::AtomicWaker;
 
 use super::{Cluster, Input, node::Shared, talk::Part};
 use crate::{
@@ -25,6 +29,39 @@ use crate::{
     runtime,
 };
 
+/// The bytes of one call that may be under way to another node, before the next message waits: a flood in one call must not
+/// delay the others.
+const WINDOW: usize = 64 << 10;
+
+/// The bytes of a call that are under way.
+#[derive(Default)]
+struct Window {
+    bytes: AtomicUsize,
+    /// The call is over: what was under way is never answered.
+    is_over: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Window {
+    fn poll_open(&self, cx: &Context<'_>) -> Poll<()> {
+        self.waker.register(cx.waker());
+        match self.bytes.load(Ordering::Acquire) < WINDOW || self.is_over.load(Ordering::Acquire) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.waker.wake();
+    }
+
+    fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
 /// A peer of another node.
 pub(super) struct StandIn {
     conn: ConnId,
@@ -32,6 +69,7 @@ pub(super) struct StandIn {
     dialect: Dialect,
     /// Its name for the call.
     key: Key,
+    window: Arc<Window>,
 }
 
 /// What the hub says first.
@@ -55,7 +93,7 @@ impl StandIn {
         let lines = app.accounts.lines(address.ip());
         let outbox = app.switchboard.open(conn, address, Arc::new(grant), dialect, lines);
         app.switchboard.handle(conn, Event::StandsIn(peer));
-        Self { conn, outbox, dialect, key: Key::default() }
+        Self { conn, outbox, dialect, key: Key::default(), window: Arc::default() }
     }
 
     pub(super) fn conn(&self) -> ConnId {
@@ -82,13 +120,18 @@ impl StandIn {
 
     /// The call has started: passes on what is sent to the peer.
     pub(super) fn serve(&self, shared: Shared, cluster: &Arc<Cluster>, app: &Arc<App>) {
-        let (conn, outbox) = (self.conn, self.outbox.clone());
+        let (conn, outbox, window) = (self.conn, self.outbox.clone(), self.window.clone());
         let (cluster, app) = (cluster.clone(), app.clone());
         runtime::spawn(async move {
-            pass_on(&shared, &outbox, &cluster).await;
+            pass_on(&shared, &outbox, &window, &cluster).await;
             cluster.push(Input::End(shared));
             close(conn, &outbox, &app);
         });
+    }
+
+    /// Redis has a message of this size.
+    pub(super) fn sent(&self, bytes: usize) {
+        self.window.give_back(bytes);
     }
 
     /// Ends the connection, and with it the call.
@@ -129,16 +172,23 @@ impl StandIn {
     }
 }
 
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        self.window.end();
+    }
+}
+
 fn close(conn: ConnId, outbox: &Outbox, app: &App) {
     app.switchboard.forget(conn);
     outbox.close(CloseReason::PartnerLeft);
 }
 
 /// Passes items on until the connection is closed.
-async fn pass_on(shared: &Shared, outbox: &Outbox, cluster: &Cluster) {
+async fn pass_on(shared: &Shared, outbox: &Outbox, window: &Window, cluster: &Cluster) {
     loop {
         let next = poll_fn(|cx| {
             // If other nodes are slow, the outbox fills and closes the call in the end, as that of a slow reader does.
+            ready!(window.poll_open(cx));
             ready!(cluster.poll_room(cx));
             match outbox.poll_next(cx) {
                 Next::Pending => Poll::Pending,
@@ -160,7 +210,31 @@ async fn pass_on(shared: &Shared, outbox: &Outbox, cluster: &Cluster) {
             Next::Pending => continue,
         };
         if let Some(body) = part.encode() {
+            window.bytes.fetch_add(body.len(), Ordering::AcqRel);
             cluster.push(Input::Say(shared.clone(), body));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn a_call_waits_for_what_is_under_way_until_it_is_over() {
+        let window = Window::default();
+        let cx = Context::from_waker(Waker::noop());
+        let is_open = |window: &Window| window.poll_open(&cx).is_ready();
+        assert!(is_open(&window));
+        window.bytes.fetch_add(WINDOW + 10, Ordering::AcqRel);
+        assert!(!is_open(&window));
+        window.give_back(20);
+        assert!(is_open(&window));
+        window.bytes.fetch_add(WINDOW, Ordering::AcqRel);
+        assert!(!is_open(&window));
+        window.end();
+        assert!(is_open(&window), "nothing is answered any more");
     }
 }

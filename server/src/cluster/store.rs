@@ -3,9 +3,9 @@
 //!
 //! A node has a lease. All its entries are valid as long as the lease is, so renewing them is one command, however many
 //! there are. A node that starts over, because its lease has run out, does so as a new *life* with a new number: entries of
-//! an earlier life are nobody's, and any node may remove them.
+//! an earlier life are invalid, and any node may remove them.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use callbin_protocol::{PeerId, RoomId};
 
@@ -134,8 +134,8 @@ pub enum Command {
 pub enum Reply {
     /// Done, or there was nothing to do.
     Done,
-    /// Entered. The store did not know this life before.
-    Fresh,
+    /// Entered. The store was empty a moment ago: other nodes may have to claim what they had.
+    Empty,
     /// The lease is not this life's: it may not change anything.
     Fenced,
     /// Another process has the node's name.
@@ -150,6 +150,10 @@ pub enum Reply {
     Nowhere,
     /// The room has no place left.
     Full,
+    /// The store has no memory for what the command adds. Nothing has changed.
+    NoMemory,
+    /// The store could not carry it out: what it has under this name is not ours.
+    Failed(Arc<str>),
     /// More is left to bury.
     More,
     /// The lease is extended. The nodes that are there, and those that can be buried.
@@ -158,6 +162,8 @@ pub enum Reply {
         alive: Vec<NodeId>,
         /// Without.
         dead: Vec<NodeId>,
+        /// The store has no memory for anything new.
+        is_full: bool,
     },
     /// How many got what was published.
     Receivers(u64),
@@ -176,7 +182,7 @@ pub enum Event {
     Members(RoomId, Vec<Member>, bool),
     /// A uid was taken over from this connection.
     TakenOver(PeerId, ConnId),
-    /// Somebody wants the uid of this connection, which may be gone.
+    /// Another connection asks for this connection's uid: ping its peer.
     Probe(PeerId, ConnId),
     /// A life is over.
     Died(NodeId),
@@ -186,6 +192,11 @@ pub enum Event {
     Close(RoomId),
     /// Messages of another node.
     Batch(Batch),
+}
+
+/// How long nodes have to claim again what they had before the store was emptied.
+pub fn again(lease: Duration) -> Duration {
+    (lease / 2).min(Duration::from_secs(5))
 }
 
 /// Entries removed by one [`Command::Bury`].
@@ -201,10 +212,7 @@ pub mod model {
     //! The script's semantics.
     #![allow(missing_docs, reason = "for tests only")]
 
-    use std::{
-        collections::{BTreeMap, BTreeSet, HashMap},
-        time::Duration,
-    };
+    use std::collections::{BTreeMap, BTreeSet, HashMap};
 
     use super::*;
 
@@ -231,6 +239,11 @@ pub mod model {
         pub peers: BTreeMap<PeerId, Entry>,
         rooms: BTreeMap<RoomId, Room>,
         pub graves: BTreeSet<NodeId>,
+        /// There is no memory for anything new.
+        pub is_full: bool,
+        /// Until when the digest is there, and until when the store counts as empty.
+        check: Option<Duration>,
+        empty: Option<Duration>,
     }
 
     impl Store {
@@ -277,14 +290,16 @@ pub mod model {
                     Some(entry) if self.is_alive(&entry.node, now) => Reply::At(entry.node.clone()),
                     _ => Reply::Nowhere,
                 },
-                Command::Join { room, own, most, bytes } => self.join(by, room, own, most, bytes, &mut out),
+                Command::Join { room, own, most, bytes } => {
+                    self.join(by, room, own, (most, bytes), now, &mut out)
+                }
                 Command::Leave { room, uid, conn } => {
                     if self.is_at(by, &uid, conn) {
                         self.leave(&room, &uid, &mut out);
                     }
                     Reply::Done
                 }
-                Command::Sync { room, own, whole } => self.sync(by, room, own, whole, &mut out),
+                Command::Sync { room, own, whole } => self.sync(by, room, own, whole, now, &mut out),
                 Command::Quit => {
                     if self.is_alive(by, now) {
                         self.leases.remove(&by.name);
@@ -317,12 +332,20 @@ pub mod model {
                 return Reply::NameTaken;
             }
             let known = self.nodes.get(&by.name).cloned();
+            let is_there = holder == Some(by.life) && known.as_ref() == Some(by);
+            if self.is_full && !is_there {
+                return Reply::NoMemory;
+            }
+            if self.check.is_none_or(|until| until <= now) {
+                self.empty = Some(now + again(lease));
+            }
+            self.check = Some(now + lease * 4);
             self.leases.insert(by.name.clone(), (by.life, now + lease));
             if let Some(known) = known.clone().filter(|known| known != by) {
                 self.pronounce_dead(&known, out);
             }
             self.nodes.insert(by.name.clone(), by.clone());
-            if known.as_ref() == Some(by) { Reply::Done } else { Reply::Fresh }
+            if !is_there && self.empty.is_some_and(|until| until > now) { Reply::Empty } else { Reply::Done }
         }
 
         fn pronounce_dead(&mut self, dead: &NodeId, out: &mut Vec<(NodeId, Event)>) {
@@ -338,10 +361,11 @@ pub mod model {
                 return Reply::Fenced;
             }
             self.leases.insert(by.name.clone(), (by.life, now + lease));
+            self.check = Some(now + lease * 4);
             let (alive, mut dead): (Vec<_>, Vec<_>) =
                 self.nodes.values().cloned().partition(|node| self.is_alive(node, now));
             dead.extend(self.graves.iter().cloned());
-            Reply::Nodes { alive, dead }
+            Reply::Nodes { alive, dead, is_full: self.is_full }
         }
 
         fn bury(&mut self, dead: &NodeId, now: Duration, out: &mut Vec<(NodeId, Event)>) -> Reply {
@@ -383,9 +407,14 @@ pub mod model {
                         }
                         return Reply::Taken(holder);
                     }
-                    if holder != *by {
-                        out.push((holder, Event::TakenOver(uid.clone(), there)));
-                    }
+                }
+            }
+            if self.is_full {
+                return Reply::NoMemory;
+            }
+            if let Some(Entry { node, conn, .. }) = self.peers.get(&uid).cloned() {
+                if node != *by && self.is_alive(&node, now) {
+                    out.push((node, Event::TakenOver(uid.clone(), conn)));
                 }
                 self.forget(&uid, out);
             }
@@ -405,8 +434,8 @@ pub mod model {
             by: &NodeId,
             id: RoomId,
             own: Own,
-            most: usize,
-            bytes: usize,
+            (most, bytes): (usize, usize),
+            now: Duration,
             out: &mut Vec<(NodeId, Event)>,
         ) -> Reply {
             if !self.is_at(by, &own.uid, own.conn) {
@@ -415,6 +444,8 @@ pub mod model {
             let (uid, conn) = (own.uid.clone(), own.conn);
             let there = self.peers.get(&uid).and_then(|entry| entry.room.clone());
             if there.as_ref() != Some(&id) {
+                // What it leaves makes room.
+                let fits = !self.is_full || there.is_some();
                 if let Some(other) = there {
                     self.leave(&other, &uid, out);
                 }
@@ -423,9 +454,12 @@ pub mod model {
                 if members.map_or(0, BTreeMap::len) >= most || names + name_len(&uid) > bytes {
                     return Reply::Full;
                 }
+                if !fits {
+                    return Reply::NoMemory;
+                }
                 self.add(by, &id, own, out);
             }
-            out.push((by.clone(), Event::Entered(id.clone(), uid, conn, self.others(by, &id))));
+            out.push((by.clone(), Event::Entered(id.clone(), uid, conn, self.others(by, &id, now))));
             Reply::Done
         }
 
@@ -461,9 +495,9 @@ pub mod model {
             }
         }
 
-        fn others(&self, by: &NodeId, id: &RoomId) -> Vec<Member> {
+        fn others(&self, by: &NodeId, id: &RoomId, now: Duration) -> Vec<Member> {
             let members = self.rooms.get(id).into_iter().flat_map(|room| room.members.values());
-            let others = members.filter(|(_, node)| node != by);
+            let others = members.filter(|(_, node)| node != by && self.is_alive(node, now));
             others
                 .map(|(own, node)| Member { uid: own.uid.clone(), node: node.clone(), dialect: own.dialect })
                 .collect()
@@ -475,15 +509,19 @@ pub mod model {
             id: RoomId,
             own: Vec<Own>,
             whole: bool,
+            now: Duration,
             out: &mut Vec<(NodeId, Event)>,
         ) -> Reply {
             for it in own {
                 let is_out = self.peers.get(&it.uid).is_some_and(|entry| entry.room.is_none());
                 if self.is_at(by, &it.uid, it.conn) && is_out {
+                    if self.is_full {
+                        return Reply::NoMemory;
+                    }
                     self.add(by, &id, it, out);
                 }
             }
-            out.push((by.clone(), Event::Members(id.clone(), self.others(by, &id), whole)));
+            out.push((by.clone(), Event::Members(id.clone(), self.others(by, &id, now), whole)));
             Reply::Done
         }
 

@@ -2,6 +2,11 @@
 //!
 //! A batch between nodes is authenticated by an HMAC over the receiver and the bytes, with the key of
 //! `--cluster-secret-file`. Events come from the script; they carry a digest of the secret instead.
+//!
+//! Nodes of several releases run side by side during an upgrade. Unknown messages and events, and what follows the known
+//! fields of a message, are ignored; a member that speaks an unknown dialect is left out. So a release may add any of these.
+//! `VERSION` changes only if a batch cannot be read at all, or would be misunderstood. Nodes of different versions
+//! then share uids and rooms, which the script orders, and cannot call each other.
 
 use callbin_protocol::{PeerId, RoomId};
 use hmac::{Hmac, KeyInit, Mac};
@@ -18,7 +23,7 @@ use crate::hub::ConnId;
 /// The prefix of all keys and channels.
 pub const PREFIX: &str = "callbin:";
 
-/// The version of batches. Nodes ignore those of another one.
+/// The version of batches. Those of another one are refused.
 const VERSION: u8 = 1;
 
 /// The length of the HMAC.
@@ -33,7 +38,7 @@ pub fn channel(node: &NodeId) -> String {
 #[derive(Clone)]
 pub struct Secret {
     key: Vec<u8>,
-    /// What all nodes have in common: stored in Redis, and in each event.
+    /// HMAC of a constant. It is stored in Redis and precedes each event, so readers of Redis know it.
     digest: String,
 }
 
@@ -113,7 +118,7 @@ pub fn reply(words: &[String]) -> Option<Reply> {
     let (first, rest) = words.split_first()?;
     Some(match first.as_str() {
         "done" => Reply::Done,
-        "fresh" => Reply::Fresh,
+        "empty" => Reply::Empty,
         "fenced" => Reply::Fenced,
         "name" => Reply::NameTaken,
         "secret" => Reply::WrongSecret,
@@ -122,7 +127,7 @@ pub fn reply(words: &[String]) -> Option<Reply> {
         "nowhere" => Reply::Nowhere,
         "full" => Reply::Full,
         "more" => Reply::More,
-        "nodes" => {
+        "nodes" | "nodes-full" => {
             let (mut alive, mut dead) = (Vec::new(), Vec::new());
             for word in rest {
                 let (list, node) = match word.split_at_checked(1)? {
@@ -131,68 +136,88 @@ pub fn reply(words: &[String]) -> Option<Reply> {
                 };
                 list.push(NodeId::parse(node)?);
             }
-            Reply::Nodes { alive, dead }
+            Reply::Nodes { alive, dead, is_full: first == "nodes-full" }
         }
         _ => return None,
     })
 }
 
-/// What arrived in the inbox of `me`. `None`: garbage, or from a node with another secret or version.
-pub fn event(me: &NodeId, secret: &Secret, bytes: &[u8]) -> Option<Event> {
-    match bytes.split_first()? {
-        (b'B', rest) => batch(me, secret, rest).map(Event::Batch),
-        (b'E', rest) => script_event(secret, str::from_utf8(rest).ok()?),
-        _ => None,
+/// What arrived in an inbox.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Heard {
+    /// An event.
+    Event(Event),
+    /// A later release may have this event: it is ignored.
+    Unknown,
+    /// A batch of a node with another `VERSION`.
+    OtherVersion,
+    /// Not from a node of this cluster.
+    Garbage,
+}
+
+/// What arrived in the inbox of `me`.
+pub fn event(me: &NodeId, secret: &Secret, bytes: &[u8]) -> Heard {
+    match bytes.split_first() {
+        Some((b'B', rest)) => batch(me, secret, rest).unwrap_or(Heard::Garbage),
+        Some((b'E', rest)) => {
+            str::from_utf8(rest).map_or(Heard::Garbage, |text| event_of_script(secret, text))
+        }
+        _ => Heard::Garbage,
     }
 }
 
-fn script_event(secret: &Secret, text: &str) -> Option<Event> {
+fn event_of_script(secret: &Secret, text: &str) -> Heard {
     use subtle::ConstantTimeEq;
     // A list without members leaves a space at the end.
     let mut words = text.split(' ').filter(|word| !word.is_empty());
-    let is_ours: bool = words.next()?.as_bytes().ct_eq(secret.digest.as_bytes()).into();
-    if !is_ours {
-        return None;
+    let digest = words.next().unwrap_or_default();
+    if !bool::from(digest.as_bytes().ct_eq(secret.digest.as_bytes())) {
+        return Heard::Garbage;
     }
+    script_event(&mut words).map_or(Heard::Unknown, Heard::Event)
+}
+
+fn script_event<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Event> {
     let kind = words.next()?;
-    let mut next = || words.next();
     let room = |word: &str| RoomId::new(word).ok();
     let peer = |word: &str| PeerId::new(word).ok();
     let conn = |word: &str| word.parse().ok().map(ConnId);
     Some(match kind {
         "joined" => {
-            let room = room(next()?)?;
-            Event::Joined(room, member(&mut words)?)
+            let room = room(words.next()?)?;
+            Event::Joined(room, member(words)??)
         }
         "entered" => {
-            let (room, uid, conn) = (room(next()?)?, peer(next()?)?, conn(next()?)?);
-            Event::Entered(room, uid, conn, members(&mut words)?)
+            let (room, uid, conn) = (room(words.next()?)?, peer(words.next()?)?, conn(words.next()?)?);
+            Event::Entered(room, uid, conn, members(words)?)
         }
-        "left" => Event::Left(room(next()?)?, peer(next()?)?),
+        "left" => Event::Left(room(words.next()?)?, peer(words.next()?)?),
         "members" => {
-            let (room, whole) = (room(next()?)?, next()? == "1");
-            Event::Members(room, members(&mut words)?, whole)
+            let (room, whole) = (room(words.next()?)?, words.next()? == "1");
+            Event::Members(room, members(words)?, whole)
         }
-        "taken" => Event::TakenOver(peer(next()?)?, conn(next()?)?),
-        "probe" => Event::Probe(peer(next()?)?, conn(next()?)?),
-        "died" => Event::Died(NodeId::parse(next()?)?),
-        "kick" => Event::Kick(peer(next()?)?, conn(next()?)?),
-        "close" => Event::Close(room(next()?)?),
+        "taken" => Event::TakenOver(peer(words.next()?)?, conn(words.next()?)?),
+        "probe" => Event::Probe(peer(words.next()?)?, conn(words.next()?)?),
+        "died" => Event::Died(NodeId::parse(words.next()?)?),
+        "kick" => Event::Kick(peer(words.next()?)?, conn(words.next()?)?),
+        "close" => Event::Close(room(words.next()?)?),
         _ => return None,
     })
 }
 
-fn member<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Member> {
+/// The next member. `None` inside: it speaks a dialect of a later release.
+fn member<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Option<Member>> {
     let uid = PeerId::new(words.next()?).ok()?;
     let node = NodeId::parse(words.next()?)?;
-    Some(Member { uid, node, dialect: talk::dialect(words.next()?)? })
+    let dialect = talk::dialect(words.next()?);
+    Some(dialect.map(|dialect| Member { uid, node, dialect }))
 }
 
 fn members<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Vec<Member>> {
     let mut words = words.peekable();
     let mut members = Vec::new();
     while words.peek().is_some() {
-        members.push(member(&mut words)?);
+        members.extend(member(&mut words)?);
     }
     Some(members)
 }
@@ -207,7 +232,7 @@ pub fn encode(to: &NodeId, secret: &Secret, batch: &Batch) -> Vec<u8> {
     }
     let body = body.done();
     let mut bytes = vec![b'B', VERSION];
-    bytes.extend(secret.mac(&[to.to_string().as_bytes(), &body]));
+    bytes.extend(secret.mac(&[to.to_string().as_bytes(), &[VERSION], &body]));
     bytes.extend(body);
     bytes
 }
@@ -248,6 +273,7 @@ fn encode_message(message: &Message) -> Vec<u8> {
             to.bytes(body);
         }
         Message::Lost => to.number(6),
+        Message::Check => to.number(7),
     }
     to.done()
 }
@@ -257,21 +283,23 @@ fn write_call(call: Call, to: &mut Writer) {
     to.number(call.to_callee.into());
 }
 
-fn batch(me: &NodeId, secret: &Secret, bytes: &[u8]) -> Option<Batch> {
-    let (version, rest) = bytes.split_first()?;
+fn batch(me: &NodeId, secret: &Secret, bytes: &[u8]) -> Option<Heard> {
+    let (version, rest) = bytes.split_at_checked(1)?;
     let (mac, body) = rest.split_at_checked(MAC)?;
-    if *version != VERSION || !secret.is_right(&[me.to_string().as_bytes(), body], mac) {
+    if !secret.is_right(&[me.to_string().as_bytes(), version, body], mac) {
         return None;
+    }
+    if version != [VERSION] {
+        return Some(Heard::OtherVersion);
     }
     let mut reader = Reader::new(body);
     let from = NodeId::parse(reader.text()?)?;
     let number = reader.number()?;
     let mut messages = Vec::new();
     while !reader.is_empty() {
-        // A later version may have messages that this one does not know.
         messages.extend(decode_message(reader.bytes()?));
     }
-    Some(Batch { from, number, messages })
+    Some(Heard::Event(Event::Batch(Batch { from, number, messages })))
 }
 
 fn decode_message(bytes: &[u8]) -> Option<Message> {
@@ -290,6 +318,7 @@ fn decode_message(bytes: &[u8]) -> Option<Message> {
         4 => Message::End(read_call(&mut from)?),
         5 => Message::Room(RoomId::new(from.text()?).ok()?, from.bytes()?.to_vec()),
         6 => Message::Lost,
+        7 => Message::Check,
         _ => return None,
     })
 }
@@ -317,6 +346,7 @@ mod tests {
             Message::End(call),
             Message::Room(RoomId::new("r").unwrap(), vec![5]),
             Message::Lost,
+            Message::Check,
         ];
         Batch { from: node("one"), number: 5, messages }
     }
@@ -326,13 +356,13 @@ mod tests {
         let secret = Secret::new(b"secret");
         let batch = some_batch();
         let bytes = encode(&node("two"), &secret, &batch);
-        assert_eq!(event(&node("two"), &secret, &bytes), Some(Event::Batch(batch)));
-        assert_eq!(event(&node("three"), &secret, &bytes), None, "for another node");
-        assert_eq!(event(&node("two"), &Secret::new(b"other"), &bytes), None, "another secret");
+        assert_eq!(event(&node("two"), &secret, &bytes), Heard::Event(Event::Batch(batch)));
+        assert_eq!(event(&node("three"), &secret, &bytes), Heard::Garbage, "for another node");
+        assert_eq!(event(&node("two"), &Secret::new(b"other"), &bytes), Heard::Garbage, "another secret");
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
-            assert_eq!(event(&node("two"), &secret, &changed), None, "byte {at}");
+            assert_eq!(event(&node("two"), &secret, &changed), Heard::Garbage, "byte {at}");
         }
     }
 
@@ -341,10 +371,54 @@ mod tests {
         let secret = Secret::new(b"secret");
         let text = |digest: &str| format!("E{digest} left lobby alice").into_bytes();
         let (room, uid) = (RoomId::new("lobby").unwrap(), PeerId::new("alice").unwrap());
-        assert_eq!(event(&node("x"), &secret, &text(secret.digest())), Some(Event::Left(room, uid)));
-        assert_eq!(event(&node("x"), &secret, &text("")), None);
+        assert_eq!(event(&node("x"), &secret, &text(secret.digest())), Heard::Event(Event::Left(room, uid)));
+        assert_eq!(event(&node("x"), &secret, &text("")), Heard::Garbage);
         for garbage in ["", "E", "B", "hello", "E joined", "B\u{1}"] {
-            assert_eq!(event(&node("x"), &secret, garbage.as_bytes()), None, "{garbage}");
+            assert_eq!(event(&node("x"), &secret, garbage.as_bytes()), Heard::Garbage, "{garbage}");
         }
+    }
+
+    /// The batch as a node of a later release sends it.
+    fn later(version: u8, messages: &[Vec<u8>], secret: &Secret) -> Vec<u8> {
+        let mut body = Writer::default();
+        body.text(&node("later").to_string());
+        body.number(1);
+        messages.iter().for_each(|message| body.bytes(message));
+        let body = body.done();
+        let mut bytes = vec![b'B', version];
+        bytes.extend(secret.mac(&[node("me").to_string().as_bytes(), &[version], &body]));
+        bytes.extend(body);
+        bytes
+    }
+
+    #[test]
+    fn a_later_release_is_understood_as_far_as_possible() {
+        let secret = Secret::new(b"secret");
+        let call = Call { no: 1, to_callee: true };
+        let known = encode_message(&Message::Item(call, b"hello".to_vec()));
+        let longer = [encode_message(&Message::Answered(2, vec![1])), vec![9; 9]].concat();
+        let unknown = vec![99, 1, 2, 3];
+        let bytes = later(VERSION, &[known, unknown, longer], &secret);
+        let messages = vec![Message::Item(call, b"hello".to_vec()), Message::Answered(2, vec![1])];
+        let expected = Batch { from: node("later"), number: 1, messages };
+        assert_eq!(event(&node("me"), &secret, &bytes), Heard::Event(Event::Batch(expected)));
+        let bytes = later(VERSION + 1, &[vec![1]], &secret);
+        assert_eq!(event(&node("me"), &secret, &bytes), Heard::OtherVersion);
+    }
+
+    #[test]
+    fn later_events_and_members_of_later_dialects_are_left_out() {
+        let secret = Secret::new(b"secret");
+        let hear = |text: &str| {
+            let text = format!("E{} {text}", secret.digest());
+            event(&node("me"), &secret, text.as_bytes())
+        };
+        let one = node("one").to_string();
+        let (room, uid) = (RoomId::new("r").unwrap(), |name| PeerId::new(name).unwrap());
+        let known = Member { uid: uid("a"), node: node("one"), dialect: crate::dialect::Dialect::Text };
+        let list = hear(&format!("entered r me 1 a {one} text b {one} morse"));
+        assert_eq!(list, Heard::Event(Event::Entered(room, uid("me"), ConnId(1), vec![known])));
+        assert_eq!(hear(&format!("joined r b {one} morse")), Heard::Unknown);
+        assert_eq!(hear("renamed a b"), Heard::Unknown);
     }
 }

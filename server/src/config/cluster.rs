@@ -12,13 +12,18 @@ use crate::cluster::client::check_url;
 #[command(next_help_heading = "Several servers as one (docs/redis.md)")]
 pub struct ClusterArgs {
     /// Form one service with all servers that have the same Redis (6 or later) or Valkey: `redis://[user@]host:port`, with
-    /// TLS `rediss://`, or `redis+sentinel://host:port/master-name`. Several URLs are tried in turn.
+    /// TLS `rediss://`, or `redis+sentinel://host:port/master-name` (with TLS `rediss+sentinel://`). Several URLs are tried
+    /// in turn.
     #[arg(long, env = "CALLBIN_REDIS", value_name = "URL", value_delimiter = ',', value_parser = redis_url)]
     pub redis: Vec<String>,
 
     /// File with the password for Redis; then the URL, which other users of the machine can see, needs none.
     #[arg(long, env = "CALLBIN_REDIS_PASSWORD_FILE", value_name = "FILE")]
     pub redis_password_file: Option<PathBuf>,
+
+    /// File with the certificate authorities of Redis, in PEM format; by default those of the system.
+    #[arg(long, env = "CALLBIN_REDIS_CA_FILE", value_name = "FILE")]
+    pub redis_ca_file: Option<PathBuf>,
 
     /// Name of this server among the others, of letters, digits, dots, hyphens and underscores. [default: the host's name
     /// and a random number]

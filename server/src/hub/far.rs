@@ -1,7 +1,7 @@
 //! What the hub knows of other nodes: members of its rooms there, and which requests another node may have to answer.
 //! A call with a peer elsewhere is a call with a stand-in: a connection without a socket that represents it.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use async_tungstenite::tungstenite;
 use callbin_protocol::{PeerId, RoomId};
@@ -127,6 +127,24 @@ impl Hub {
         }
     }
 
+    /// The notices of a join that is done, see [`Hub::fan_out`]: the members on other nodes are known then.
+    pub fn join_price(&self, conn: ConnId) -> usize {
+        let seat = self.connections.get(&conn).and_then(|connection| connection.seat.as_ref());
+        let room = seat.and_then(|seat| self.rooms.get(&seat.room));
+        room.map_or(0, |room| 2 * room.len().saturating_sub(1))
+    }
+
+    /// Whether a message goes to members of a room on other nodes.
+    pub fn reaches_far(&self, conn: ConnId, request: &Request) -> bool {
+        let seat = self.connections.get(&conn).and_then(|connection| connection.seat.as_ref());
+        let Some(room) = seat.and_then(|seat| self.rooms.get(&seat.room)) else { return false };
+        match request {
+            Request::Send { to: Some(to), .. } => room.far(to).is_some(),
+            Request::Send { to: None, .. } => room.far_members().next().is_some(),
+            _ => false,
+        }
+    }
+
     fn wants_stream(&self, name: &PeerId, media: Option<Use>) -> bool {
         matches!(self.stream_wanted(name, media, None), Ok(Some(_)))
     }
@@ -226,8 +244,9 @@ impl Hub {
     pub fn join_far(&mut self, room: &RoomId, member: FarMember, effects: &mut Vec<Effect>) {
         self.close_replaced(&member.uid, room, effects);
         let Some(found) = self.rooms.get_mut(room) else { return };
-        found.join_far(member, effects);
-        self.news.push(room.clone());
+        if found.join_far(member, effects) {
+            self.news.push(room.clone());
+        }
     }
 
     /// A peer of another node left a room.
@@ -248,7 +267,8 @@ impl Hub {
     ) {
         let Some(found) = self.rooms.get(room) else { return };
         let known = found.far_members().map(|member| &member.uid);
-        let is_gone = |uid: &PeerId| is_complete && !members.iter().any(|member| member.uid == *uid);
+        let there: HashSet<&PeerId> = members.iter().map(|member| &member.uid).collect();
+        let is_gone = |uid: &PeerId| is_complete && !there.contains(uid);
         let gone: Vec<PeerId> = known.filter(|uid| is_gone(uid)).cloned().collect();
         gone.iter().for_each(|uid| self.leave_far(room, uid, effects));
         members.into_iter().for_each(|member| self.join_far(room, member, effects));
@@ -284,8 +304,8 @@ impl Hub {
         if found.far(&from).is_none() {
             return;
         }
-        let members: Vec<ConnId> = found.members().collect();
         let Some(to) = to else {
+            let members: Vec<ConnId> = found.members().collect();
             return self.send_to_members(&members, &from, hint.as_ref(), &payload, effects);
         };
         if let Some(member) = self.holder(&to).filter(|conn| self.is_in(*conn, &room)) {

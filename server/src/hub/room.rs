@@ -117,16 +117,17 @@ impl Room {
     }
 
     /// Adds a member on another node, or says that a known one is there now.
-    pub(super) fn join_far(&mut self, member: FarMember, effects: &mut Vec<Effect>) {
+    pub(super) fn join_far(&mut self, member: FarMember, effects: &mut Vec<Effect>) -> bool {
         if let Some(known) = self.far_places.get(&member.uid).and_then(|place| self.far.get_mut(place)) {
             known.node = member.node;
-            return;
+            return false;
         }
         self.tell(&member.uid, true, effects);
         self.names += name_len(&member.uid);
         let place = self.feed.take_place();
         self.far_places.insert(member.uid.clone(), place);
         self.far.insert(place, member);
+        true
     }
 
     /// Removes a member on another node. False: there is none.

@@ -78,12 +78,13 @@ impl Hub {
         if let Some(room) = self.rooms.get_mut(&seat.room) {
             room.catch_up(seat.place, effects);
         }
-        self.leave_room(conn, &seat, &uid, effects);
+        // Without its uid, it leaves on other nodes, too.
+        self.share(Effect::LeftRoom(conn, uid.clone(), seat.room.clone()), effects);
+        self.leave_room(&seat, &uid, effects);
         Ok(())
     }
 
-    pub(super) fn leave_room(&mut self, conn: ConnId, seat: &Seat, uid: &PeerId, effects: &mut Vec<Effect>) {
-        self.share(Effect::LeftRoom(conn, uid.clone(), seat.room.clone()), effects);
+    pub(super) fn leave_room(&mut self, seat: &Seat, uid: &PeerId, effects: &mut Vec<Effect>) {
         let Some(room) = self.rooms.get_mut(&seat.room) else { return };
         room.leave(seat.place, uid, effects);
         if room.is_empty() {

@@ -16,11 +16,11 @@ use crate::{
 pub fn probe(app: &App, path: &str) -> Option<Answer> {
     match path {
         "/livez" => Some(text(StatusCode::OK, "OK\n")),
-        "/readyz" if app.is_ready() && !app.is_in_cluster() => {
-            Some(text(StatusCode::SERVICE_UNAVAILABLE, "without Redis\n"))
+        "/readyz" => {
+            let trouble = if app.is_ready() { app.cluster_trouble() } else { Some("draining") };
+            let status = if trouble.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            Some(text(status, &format!("{}\n", trouble.unwrap_or("OK"))))
         }
-        "/readyz" if app.is_ready() => Some(text(StatusCode::OK, "OK\n")),
-        "/readyz" => Some(text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")),
         "/metrics" => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             Some(text(StatusCode::OK, &app.metrics_text()).with_header(header::CONTENT_TYPE, kind))
@@ -89,7 +89,12 @@ async fn api(app: &App, method: &Method, path: &str, is_everywhere: bool) -> Ans
             }
         }
         (&Method::DELETE, "rooms", room) => match &app.cluster {
-            Some(cluster) => finish("room", room, cluster.close_room(room).await),
+            Some(cluster) => {
+                let closed = cluster.close_room(room).await;
+                // Those here also go while Redis is away.
+                switchboard.close_room(room);
+                finish("room", room, closed)
+            }
             None => done("room", room, switchboard.close_room(room)),
         },
         (_, "peers" | "sessions" | "rooms" | "streams" | "nodes", _) => {

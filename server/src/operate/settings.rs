@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
 use hyper::header::HeaderValue;
 use serde_json::Value;
 
@@ -63,6 +64,9 @@ pub enum SettingsError {
     /// A secret file is empty.
     #[error("{0} is empty: a secret belongs there")]
     EmptySecret(PathBuf),
+    /// `--redis-ca-file` has no certificate.
+    #[error("{0} has no certificate in PEM format")]
+    NoCertificate(PathBuf),
     /// `--ice-servers-file` is not an array of valid objects.
     #[error("{0} is not a JSON array of RTCIceServer objects: {1}")]
     NotIceServers(PathBuf, String),
@@ -130,6 +134,7 @@ pub fn cluster(config: &Config) -> Result<Option<client::Settings>, SettingsErro
     Ok(Some(client::Settings {
         urls: args.redis.clone(),
         password: read_secret(args.redis_password_file.as_deref())?,
+        authorities: args.redis_ca_file.as_deref().map(read_authorities).transpose()?,
         name: args.node_name.clone().unwrap_or_else(node_name),
         secret: Secret::new(secret.as_bytes()),
         lease: args.node_lease,
@@ -178,6 +183,14 @@ fn read_secret(path: Option<&Path>) -> Result<Option<String>, SettingsError> {
     match read(path)?.trim() {
         "" => Err(SettingsError::EmptySecret(path.into())),
         secret => Ok(Some(secret.to_owned())),
+    }
+}
+
+fn read_authorities(path: &Path) -> Result<String, SettingsError> {
+    let text = read(path)?;
+    match CertificateDer::pem_slice_iter(text.as_bytes()).next() {
+        Some(Ok(_)) => Ok(text),
+        _ => Err(SettingsError::NoCertificate(path.into())),
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Unfinished,
     /// Messages to a partner that reads nothing.
     Unread,
+    /// Messages to a partner that reads everything.
+    Read,
     /// Requests with one more header every second that never end.
     SlowHttp,
     /// TLS handshakes that never end; without TLS, connections that send nothing.
@@ -77,8 +79,8 @@ const LONGEST_HELLO: usize = 6 + 128;
 const REPEAT: Duration = Duration::from_millis(20);
 const REPEATED: usize = 18;
 
-/// Opens a connection and attacks until the server ends it.
-pub(crate) async fn attempt(kind: Kind, target: &Target, number: usize, tally: &Tally) {
+/// Opens a connection to the first server and attacks until the server ends it. Callees connect to the second one.
+pub(crate) async fn attempt(kind: Kind, (target, callees): &(Target, Target), number: usize, tally: &Tally) {
     tally.connections.fetch_add(1, Ordering::Relaxed);
     let made = match kind {
         Kind::Messages => {
@@ -95,7 +97,8 @@ pub(crate) async fn attempt(kind: Kind, target: &Target, number: usize, tally: &
             bytes.resize(bytes.len() + LARGEST - 1, b'x');
             hold(target, number, &bytes, tally).await
         }
-        Kind::Unread => unread(target, number, tally).await,
+        Kind::Unread => unread(target, callees, number, tally).await,
+        Kind::Read => read(target, callees, number, tally).await,
         Kind::SlowHttp => drip(target, tally).await,
         Kind::SlowTls => half_hello(target, tally).await,
         Kind::Registrations => bad_registration(target, number, tally).await,
@@ -163,9 +166,24 @@ async fn hold(target: &Target, number: usize, bytes: &[u8], tally: &Tally) -> an
 }
 
 /// A session whose callee reads nothing.
-async fn unread(target: &Target, number: usize, tally: &Tally) -> anyhow::Result<()> {
+async fn unread(target: &Target, callees: &Target, number: usize, tally: &Tally) -> anyhow::Result<()> {
     let callee_uid = uid("unread", number);
-    let _callee = target.register(&callee_uid).await?;
+    let _callee = callees.register(&callee_uid).await?;
+    flood_call(target, number, &callee_uid, tally).await
+}
+
+/// A session whose callee reads everything.
+async fn read(target: &Target, callees: &Target, number: usize, tally: &Tally) -> anyhow::Result<()> {
+    let callee_uid = uid("read", number);
+    let mut callee = callees.register(&callee_uid).await?;
+    let reading = async move { drop(callee.end().await) };
+    match runtime::unless(flood_call(target, number, &callee_uid, tally), reading).await {
+        Some(result) => result,
+        None => Ok(()),
+    }
+}
+
+async fn flood_call(target: &Target, number: usize, callee_uid: &str, tally: &Tally) -> anyhow::Result<()> {
     let mut stream = greet(target, &hello(number)).await?;
     stream.write_all(&wire::frame(TEXT, format!("SESSION {callee_uid}").as_bytes())).await?;
     pour(stream, &wire::frame(TEXT, &[b'x'; 32 * 1024]), tally).await;

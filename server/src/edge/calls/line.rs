@@ -199,7 +199,11 @@ impl Line {
 
     async fn carry_out(&self, request: Request) {
         match self.presence.share(&request, None) {
-            Some(asking) => drop(asking.await),
+            Some(asking) => {
+                if matches!(asking.await, Verdict::Allowed(_)) {
+                    self.handle(request);
+                }
+            }
             None => self.handle(request),
         }
     }
