@@ -89,6 +89,8 @@ impl Redis {
 fn spawn(port: u16, flags: &[String]) -> Process {
     let mut command = Command::new("redis-server");
     command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
+    // A replica keeps no copy of what it gets in the folder of the tests.
+    command.args(["--repl-diskless-load", "swapdb", "--rdb-del-sync-files", "yes"]);
     await_answer(command.args(flags), port)
 }
 
