@@ -203,6 +203,27 @@ impl Client {
         self.seen.clear();
     }
 
+    /// The frames per second decoded of a peer, as its statistics after this time say.
+    pub fn frame_rates(&mut self, peer: &str, after: u64) -> Vec<f64> {
+        while let Some(event) = self.next_line(Instant::now()) {
+            self.seen.push_back(event);
+        }
+        let of_peer =
+            |event: &&Event| event.name() == "stats" && event.peer() == Some(peer) && event.ms() > after;
+        self.seen.iter().filter(of_peer).map(|stats| stats.number("/video/fps")).collect()
+    }
+
+    /// For messages: what has happened since it was last forgotten, apart from statistics and what a wait has taken, and its
+    /// errors.
+    pub fn story(&mut self) -> String {
+        while let Some(event) = self.next_line(Instant::now()) {
+            self.seen.push_back(event);
+        }
+        let others = self.seen.iter().filter(|event| event.name() != "stats");
+        let lines: Vec<String> = others.map(|event| event.json().to_string()).collect();
+        format!("{}\n{}", lines.join("\n"), self.errors())
+    }
+
     /// Waits for new stats of a peer, dropping only its earlier ones.
     #[track_caller]
     pub fn fresh_stats(&mut self, peer: &str) -> Event {

@@ -2,47 +2,46 @@
 
 use std::{
     collections::BTreeMap,
+    io::Write as _,
     thread,
     time::{Duration, Instant},
 };
 
-use crate::client::{Client, Event};
+use crate::client::Client;
 
 /// Two clients, each with its uid.
 pub type Pair<'a> = [(&'a mut Client, &'a str); 2];
 
-/// Runs `work`, and fails unless the two clients go on receiving each other for this time in all: each decodes 90 % of
-/// the frames that the other sends, and each sends at least two thirds of `fps`. A busy machine encodes fewer frames: both
-/// bounds are lower by the share of the time for which a thread of the clients waited for a core. An encoder that waits for
-/// a peer does not wait for a core.
+/// Runs `work`, and fails unless the two clients go on receiving each other for this time in all: each decodes at least two
+/// thirds of `fps` on average. A busy machine encodes fewer frames: the bound is lower by the share of the time for which a
+/// thread of the clients waited for a core. An encoder that waits for a peer does not wait for a core.
+///
+/// The two may agree on a new connection meanwhile, if packets of the old one are late: that is written to the log.
 #[track_caller]
 pub fn assert_undisturbed(mut pair: Pair, fps: f64, time: Duration, work: impl FnOnce()) {
-    let (before, waits, started) = (counters(&mut pair), waits(&mut pair), Instant::now());
+    let [(a, a_uid), (b, b_uid)] = &mut pair;
+    let begin = [a.fresh_stats(b_uid), b.fresh_stats(a_uid)].map(|stats| stats.ms());
+    let (waits, started) = (waits(&mut pair), Instant::now());
     work();
     thread::sleep(time.saturating_sub(started.elapsed()));
     let starved = longest(&waits, &self::waits(&mut pair)).as_secs_f64() / started.elapsed().as_secs_f64();
-    let after = counters(&mut pair);
-    let rate = |of: usize, counter: &str| {
-        let (from, to) = (&before[of], &after[of]);
-        (to.number(counter) - from.number(counter)) * 1000.0 / (to.ms() - from.ms()) as f64
+    let [(a, a_uid), (b, b_uid)] = pair;
+    let rates = [a.frame_rates(b_uid, begin[0]), b.frame_rates(a_uid, begin[1])];
+    let stories = [a.story(), b.story()];
+    let is_new = |(story, other): (&String, &str)| {
+        story.lines().any(|line| line.contains("path-lost") && line.contains(&format!("\"{other}\"")))
     };
-    let [first, second] = [(0, 1), (1, 0)]
-        .map(|(receiver, sender)| (rate(sender, "/sent/video_frames"), rate(receiver, "/video/frames")));
-    let share = 1.0 - starved.min(1.0);
-    let is_good = |(sent, received): (f64, f64)| sent >= fps / 1.5 * share && received >= 0.9 * sent * share;
+    if stories.iter().zip([b_uid, a_uid]).any(is_new) {
+        // Not with eprintln!, which a test that succeeds does not show.
+        let _ = writeln!(std::io::stderr(), "{a_uid} and {b_uid}: {rates:.0?}\n{}", stories.join("\n"));
+    }
+    let mean = |rates: &[f64]| rates.iter().sum::<f64>() / rates.len().max(1) as f64;
     assert!(
-        is_good(first) && is_good(second),
-        "frames a second, sent and received: {first:.1?} to {}, {second:.1?} to {}; a thread waited for a core for {:.0} % of the time",
-        pair[0].1,
-        pair[1].1,
+        rates.iter().all(|rates| mean(rates) >= fps / 1.5 * (1.0 - starved.min(1.0))),
+        "frames a second, to {a_uid} and to {b_uid}: {rates:.0?}; a thread waited for a core for {:.0} % of the time; {}",
         starved * 100.0,
+        stories.join("\n"),
     );
-}
-
-/// What each has sent to the other and received from it so far.
-#[track_caller]
-fn counters([(a, a_uid), (b, b_uid)]: &mut Pair) -> [Event; 2] {
-    [a.fresh_stats(b_uid), b.fresh_stats(a_uid)]
 }
 
 /// How long each thread of the clients has waited for a core so far.
