@@ -203,22 +203,21 @@ impl Client {
         self.seen.clear();
     }
 
-    /// The frames per second decoded of a peer, as its statistics after this time say.
-    pub fn frame_rates(&mut self, peer: &str, after: u64) -> Vec<f64> {
-        while let Some(event) = self.next_line(Instant::now()) {
-            self.seen.push_back(event);
-        }
-        let of_peer =
-            |event: &&Event| event.name() == "stats" && event.peer() == Some(peer) && event.ms() > after;
-        self.seen.iter().filter(of_peer).map(|stats| stats.number("/video/fps")).collect()
+    /// These statistics of a peer, and all later ones so far.
+    pub fn stats_since(&mut self, begin: Event) -> Vec<Event> {
+        self.take_lines();
+        let is_later = |event: &Event| {
+            event.name() == "stats" && event.peer() == begin.peer() && event.ms() > begin.ms()
+        };
+        let (later, others) = self.seen.drain(..).partition::<Vec<_>, _>(is_later);
+        self.seen.extend(others);
+        [vec![begin], later].concat()
     }
 
     /// For messages: what has happened since it was last forgotten, apart from statistics and what a wait has taken, and its
     /// errors.
     pub fn story(&mut self) -> String {
-        while let Some(event) = self.next_line(Instant::now()) {
-            self.seen.push_back(event);
-        }
+        self.take_lines();
         let others = self.seen.iter().filter(|event| event.name() != "stats");
         let lines: Vec<String> = others.map(|event| event.json().to_string()).collect();
         format!("{}\n{}", lines.join("\n"), self.errors())
@@ -227,11 +226,16 @@ impl Client {
     /// Waits for new stats of a peer, dropping only its earlier ones.
     #[track_caller]
     pub fn fresh_stats(&mut self, peer: &str) -> Event {
+        self.take_lines();
+        self.seen.retain(|event| event.name() != "stats" || event.peer() != Some(peer));
+        self.wait_for_peer(peer, "stats")
+    }
+
+    /// Keeps the events that have come for later waits.
+    fn take_lines(&mut self) {
         while let Some(event) = self.next_line(Instant::now()) {
             self.seen.push_back(event);
         }
-        self.seen.retain(|event| event.name() != "stats" || event.peer() != Some(peer));
-        self.wait_for_peer(peer, "stats")
     }
 
     fn next_line(&mut self, until: Instant) -> Option<Event> {
