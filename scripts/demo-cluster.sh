@@ -75,7 +75,7 @@ start nginx -c "$dir/nginx.conf"
 
 # The proxy takes the servers in turn.
 start "$bin/callbin" wait --server "ws://127.0.0.1:$port" --id gst-demo --headless
-start "$bin/callbin" room lobby --server "ws://127.0.0.1:$port" --wait-for-server 10 --id gst-lobby --view none
+start "$bin/callbin" room lobby --server "ws://127.0.0.1:$port" --wait-for-server=10 --id gst-lobby --view none
 
 cat <<TEXT
 

@@ -1,5 +1,5 @@
 // @ts-check
-// When a page that watches calls its peer again.
+// When a page calls again: the peer that it watches, or the stream that it plays or publishes.
 
 /** The pauses after failures in a row, in ms; the last one is repeated. */
 const PAUSES = [1000, 2000, 4000, 8000, 15_000];

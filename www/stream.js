@@ -1,10 +1,10 @@
 // @ts-check
 // The page's session with a stream: it publishes one (WHIP, RFC 9725) or plays one (WHEP). Events in, effects out, as in call.js.
-// A stream is a 1-1 call with one peer, the media node or whoever serves the stream, without a connection to the server.
+// A stream is a 1-1 call with one peer, the media node or the peer that has the stream's name, without a connection to the server.
 
 import { MAX_WAITING } from "./negotiation.js";
 
-/** Nothing has come for so long: the server is asked whether the session still is. It knows at once that a node is lost. */
+/** After this time without data the page asks the server whether the session still exists. The server notices the loss of a node at once. */
 const SILENT_MS = 1000;
 const ASK_EVERY_MS = 2000;
 
@@ -31,16 +31,16 @@ export class Stream {
   /** Counts sessions: an answer is for one of them. */ #turn = 0;
   #offer = "";
   /** @type {Session | null} */ #session = null;
-  /** What has come, and when the server is asked if nothing else comes. */ #heard = { received: -1, ask: 0 };
+  /** The last value of `received`, and when to ask the server if it stays the same. */ #heard = { received: -1, ask: 0 };
   /** @type {Candidate[]} Our candidates until the answer is there. */ #early = [];
 
-  // As in a call that is neither a room nor one to us.
+  // Members of `Call` that a stream does not use.
   room = null;
   caller = null;
   ring = 0;
   isAlone = false;
 
-  /** @param {string} id a name for requests @param {"play" | "publish"} stream what is done with it */
+  /** @param {string} id a name for requests @param {"play" | "publish"} stream whether the page plays or publishes it */
   constructor(id, stream) {
     this.id = id;
     this.stream = stream;
@@ -143,8 +143,9 @@ function code(status, publishes) {
   switch (status) {
     case 0:
     case 502:
-    case 504:
       return "server-unreachable";
+    case 504:
+      return "not-taken";
     case 401:
     case 403:
       return "refused";

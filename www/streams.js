@@ -13,9 +13,8 @@ const MAX_TEXT = 1000;
 const LOOK_EVERY_MS = 250;
 
 export class Streams extends Peers {
-  /** Requests to a session's URL come one after the other. */ #last = Promise.resolve();
   /** @type {ReturnType<typeof setInterval> | undefined} */ #timer;
-  /** There is no connection that could be late. */
+  /** `Calls` has a WebSocket here; a stream has none. */
   socket = { hurry: () => {} };
 
   /**
@@ -39,7 +38,7 @@ export class Streams extends Peers {
     return this.call.peer === null ? null : (this.peers.get(this.call.peer) ?? null);
   }
 
-  /** Nobody has to accept. */
+  /** No person has to accept the call. */
   rings() {
     return false;
   }
@@ -76,7 +75,7 @@ export class Streams extends Peers {
       case "post":
         return void this.#post(effect.turn, effect.sdp);
       case "patch":
-        return this.#later(effect.session, effect.fragment);
+        return void this.#ask(effect.session, "PATCH", this.#trickling(effect.session), effect.fragment);
       case "ask":
         return void this.#askAbout(effect.session, effect.fragment);
       case "delete":
@@ -98,6 +97,7 @@ export class Streams extends Peers {
         const location = answer.headers.get("location");
         if (answer.status === 201 && location) {
           const session = { url: new URL(location, url).href, etag: answer.headers.get("etag") ?? "*" };
+          this.events.registered(); // what was wrong with the server is over
           return this.do({ type: "answered", turn, sdp: text, session });
         }
         refusal = { status: answer.status, text: text.trim().slice(0, MAX_TEXT) };
@@ -122,11 +122,6 @@ export class Streams extends Peers {
     if (answer?.status === 404) this.do({ type: "gone", session });
   }
 
-  /** Sends candidates. @param {import("./stream.js").Session} session @param {string} body */
-  #later(session, body) {
-    this.#last = this.#last.then(() => this.#ask(session, "PATCH", this.#trickling(session), body)).then(() => {});
-  }
-
   /** @param {import("./stream.js").Session} session */
   #trickling({ etag }) {
     return { ...this.#headers(), "Content-Type": "application/trickle-ice-sdpfrag", "If-Match": etag };
@@ -134,7 +129,7 @@ export class Streams extends Peers {
 
   /** @param {import("./stream.js").Session} session @param {string} method @param {Record<string, string>} headers @param {string} [body] */
   async #ask({ url }, method, headers, body) {
-    return this.request(url, { method, headers, body, keepalive: true, signal: AbortSignal.timeout(REQUEST_MS) }).catch(() => null);
+    return this.request(url, { method, headers, body, keepalive: method === "DELETE", signal: AbortSignal.timeout(REQUEST_MS) }).catch(() => null);
   }
 
   #headers() {

@@ -63,16 +63,20 @@ fn publishes_and_plays(engine: Engine) {
     let second = open(&browser, &server, "publish=cam&join=1");
     second.wait_for(
         "the refusal",
-        "document.querySelector('#notice-text').textContent.includes('Somebody else')",
+        "document.querySelector('#notice-text').textContent.includes('another publisher')",
         DEADLINE,
     );
     second.click("#hang-up");
     second.wait_for("the lobby", "document.body.dataset.view === 'lobby'", DEADLINE);
 
     // Both come back by themselves when the node is lost.
+    camera.eval(
+        "window.lost = false; \
+         setInterval(() => { lost ||= document.querySelector('#status').textContent !== 'On the air'; }, 20); null",
+    );
     signal(node(&server), "KILL");
     early.wait_for("the loss", "callbin.peers()[0]?.state !== 'connected'", DEADLINE);
-    camera.wait_for("the loss", "document.querySelector('#status').textContent !== 'On the air'", DEADLINE);
+    camera.wait_for("the loss", "lost", DEADLINE);
     camera.wait_for("the stream", "document.querySelector('#status').textContent === 'On the air'", DEADLINE);
     early.wait_for_peer("cam", "connected");
     wait_for_frames(&early, "cam");

@@ -99,6 +99,10 @@ test("a refusal says why, and only one of the token lasts", () => {
   assert.deepEqual(refused("publish", 422), ["peer-error", "words", "ready"]);
   assert.deepEqual(refused("play", 0), ["server-unreachable", "cam", "ready"]);
   assert.deepEqual(refused("play", 503), ["server-full", "cam", "ready"]);
+  assert.deepEqual(refused("play", 502), ["server-unreachable", "cam", "ready"]);
+  assert.deepEqual(refused("play", 504), ["not-taken", "cam", "ready"]);
+  assert.deepEqual(refused("publish", 429), ["too-many", "cam", "ready"]);
+  assert.deepEqual(refused("publish", 401), ["refused", "words", "refused"]);
 });
 
 /** Streams at a server that answers with these, and the requests that they made. */
@@ -111,7 +115,7 @@ function streams(answers, token = "") {
     if (next instanceof Error) throw next;
     return next ?? new Response("");
   };
-  const events = { changed: () => {}, addPeer: (uid) => news.push(["add", uid]), removePeer: (uid) => news.push(["remove", uid]), notice: (code) => news.push([code]) };
+  const events = { changed: () => {}, addPeer: (uid) => news.push(["add", uid]), removePeer: (uid) => news.push(["remove", uid]), registered: () => news.push(["registered"]), notice: (code) => news.push([code]) };
   const it = new Streams({ id: "me", server: "ws://host/calls/", token, iceServers: [], relay: false, stream: "publish" }, events, request);
   return { it, requests, news };
 }
@@ -138,7 +142,24 @@ test("a session is made, trickles and is deleted with its own URL, tag and token
     ["PATCH", "http://host/calls/whip/cam/7", { ...all, "Content-Type": "application/trickle-ice-sdpfrag", "If-Match": '"7"' }, `${FRAGMENT}a=candidate:1\r\n`],
     ["DELETE", "http://host/calls/whip/cam/7", all, undefined],
   ]);
-  assert.deepEqual(news, [["add", "cam"], ["remove", "cam"]]);
+  assert.deepEqual(news, [["add", "cam"], ["registered"], ["remove", "cam"]], "notices about the server go");
+});
+
+test("candidates do not wait for requests of an earlier session", async (t) => {
+  const created = (n) => new Response("answer", { status: 201, headers: { Location: `/calls/whip/cam/${n}`, ETag: `"${n}"` } });
+  const { it, requests } = streams([created(1), new Promise(() => {}), new Response(""), created(2)]);
+  t.after(() => it.do({ type: "hang-up" }));
+  t.after(() => it.ice.stop());
+  for (let n = 0; n < 2; n += 1) {
+    it.do({ type: "call", peer: "cam" });
+    it.do(offer());
+    await settled();
+    it.do(candidate("candidate:1"));
+    await settled();
+    if (n === 0) it.do({ type: "hang-up" });
+  }
+  const patched = requests.filter(([method]) => method === "PATCH").map(([, url]) => url);
+  assert.deepEqual(patched, ["http://host/calls/whip/cam/1", "http://host/calls/whip/cam/2"]);
 });
 
 test("a server that does not answer is a notice, and the page may try again", async (t) => {

@@ -56,8 +56,8 @@ export const de = {
   "notice.call-lost": "Das Gespräch ist zu Ende, weil der Server weg ist. Neu verbinden…",
   "notice.call-failed": "Ein Anruf ist gescheitert und wurde beendet.",
   "notice.room-too-large": "Der Raum ist größer, als diese Seite zeigen kann: Einige Teilnehmer fehlen.",
-  "notice.stream-taken": "Jemand anderes sendet „{subject}“. Neuer Versuch…",
-  "notice.stream-nowhere": "Niemand nimmt den Stream „{subject}“ an: Der Server hat keinen Medienknoten, und keine Gegenseite hat diesen Namen. Neuer Versuch…",
+  "notice.stream-taken": "„{subject}“ hat schon eine andere Quelle. Neuer Versuch…",
+  "notice.stream-nowhere": "Der Stream „{subject}“ kann nicht gesendet werden: Der Server hat keinen Medienknoten, und keine Gegenseite hat diesen Namen. Neuer Versuch…",
   "notice.back": "Wieder mit dem Server verbunden.",
 
   "why.server-unreachable": "Der Server ist nicht erreichbar.",

@@ -55,8 +55,8 @@ export const en = {
   "notice.call-lost": "The call ended because the server is gone. Reconnecting…",
   "notice.call-failed": "A call failed and was ended.",
   "notice.room-too-large": "The room is larger than this page can show: some participants are missing.",
-  "notice.stream-taken": "Somebody else publishes “{subject}”. Trying again…",
-  "notice.stream-nowhere": "Nobody takes the stream “{subject}”: the server has no media node, and no peer has this name. Trying again…",
+  "notice.stream-taken": "“{subject}” has another publisher. Trying again…",
+  "notice.stream-nowhere": "The stream “{subject}” cannot be published: the server has no media node, and no peer has this name. Trying again…",
   "notice.back": "Connected to the server again.",
 
   "why.server-unreachable": "The server can't be reached.",

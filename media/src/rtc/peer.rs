@@ -27,7 +27,7 @@ use crate::core::{
 
 /// The packets of one connection that leave before others get their turn: as many as the library's pacing lets leave at once.
 const BURST: usize = 64;
-/// The library wants to be called again at once by a time this close.
+/// A timeout this close means that the library wants to be called again at once.
 const AT_ONCE: Duration = Duration::from_micros(100);
 
 /// The direction of the media.
