@@ -199,7 +199,12 @@ impl Cluster {
         if self.queued.load(Ordering::Relaxed) < CONGESTED {
             return Poll::Ready(());
         }
-        lock(&self.waiting).push(cx.waker().clone());
+        let mut waiting = lock(&self.waiting);
+        // A connection is polled again for each notice that it writes.
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        drop(waiting);
         // It may have shrunk meanwhile.
         match self.queued.load(Ordering::Relaxed) < CONGESTED {
             true => Poll::Ready(()),

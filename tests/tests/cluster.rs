@@ -349,8 +349,10 @@ fn a_slow_redis_delays_and_ends_nothing() {
     let (mut caller, mut callee) = session(&two, &one, "a");
     let (mut alice, _) = join(&one, "alice", "r");
     cable.delay(Duration::from_secs(1));
+    let start = Instant::now();
     (0..20).for_each(|number| caller.send(&number.to_string()));
     (0..20).for_each(|number| callee.expect(&number.to_string()));
+    assert!(start.elapsed() >= Duration::from_secs(1), "it is slow");
     let (mut bob, members) = join(&two, "bob", "r");
     assert_eq!(members, "ROOM_OK alice");
     alice.expect("ROOM_PEER_JOINED bob");

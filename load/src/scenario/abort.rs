@@ -17,7 +17,7 @@ pub(crate) struct Options {
     /// Number of members that are cut off.
     #[arg(long, default_value_t = 1000)]
     members: usize,
-    /// Members connect to these servers, too, in turn: other nodes of the same cluster.
+    /// Members connect to these servers in turn, nodes of one cluster; without any, to the server.
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     others: Vec<String>,
 }
@@ -38,7 +38,7 @@ pub(crate) async fn run(run: &mut Run, options: &Options) -> anyhow::Result<()> 
         let joining: Vec<_> = some
             .iter()
             .map(|i| {
-                let target = others.get(i % others.len()).unwrap_or(&run.target).clone();
+                let target = others.get(i % others.len().max(1)).unwrap_or(&run.target).clone();
                 runtime::spawn(join(target, uid("member", *i), room.clone()))
             })
             .collect();

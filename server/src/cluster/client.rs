@@ -117,14 +117,15 @@ impl Inbox {
     pub(super) fn take(&self, waker: &std::task::Waker) -> Next {
         self.waker.register(waker);
         let mut state = lock(&self.state);
+        // Also those of messages that this version does not know.
+        state.bytes = 0;
         if state.events.is_empty() && state.foreign == Foreign::default() {
             return if state.is_closed { Next::Closed } else { Next::Nothing };
         }
-        state.bytes = 0;
         Next::Events(std::mem::take(&mut state.events), std::mem::take(&mut state.foreign))
     }
 
-    /// False: too much waits.
+    /// False: the inbox is full.
     fn push(&self, heard: Heard, bytes: usize) -> bool {
         let mut state = lock(&self.state);
         state.bytes += bytes;

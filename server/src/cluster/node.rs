@@ -466,6 +466,10 @@ impl Node {
         let late: Vec<Ticket> =
             self.waiting.iter().filter(|(_, it)| is_late(it)).map(|(ticket, _)| *ticket).collect();
         for ticket in late {
+            // The store may have carried it out: then the others must not keep the member.
+            if let Some(Wish::Join { room, own, .. }) = self.waiting.get(&ticket).map(|it| it.wish.clone()) {
+                self.command(Command::Leave { room, uid: own.uid, conn: own.conn }, None);
+            }
             self.withdraw(ticket);
             out.push(Output::Deny(ticket, Denial::Unavailable));
         }

@@ -190,6 +190,13 @@ fn a_join_without_an_answer_is_refused() {
     world.tick();
     world.tick();
     assert!(world.has(0, |it| *it == Output::Deny(Ticket(2), Denial::Unavailable)));
+    // Nobody meets it in the room.
+    world.run();
+    world.wish(1, 3, register("b", 2));
+    world.run();
+    world.wish(1, 4, join("b", 2));
+    world.run();
+    assert!(world.has(1, |it| *it == Output::Enter(Ticket(4), Vec::new())));
 }
 
 #[test]
