@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use callbin_tests::process::Usage;
+use callbin_tests::process::{Usage, cpu_time};
 
 use self::client::{Client, Publisher};
 
@@ -67,11 +67,12 @@ fn run(forwarder: &mut dyn Forwarder, at: IpAddr, count: u64) {
         let playing = scene.clients[1..].iter().filter(|client| client.received > 100).count();
         return println!("| {name} | {count} | only {playing} viewers get the stream |||||");
     }
-    let (sent, received, cpu, start) = (scene.publisher.sent, scene.received(), cpu(pid), Instant::now());
+    let (sent, received, cpu, start) =
+        (scene.publisher.sent, scene.received(), cpu_time(pid), Instant::now());
     scene.work(start + Duration::from_secs(SECONDS), |_| false);
     let time = start.elapsed().as_secs_f64();
     let (sent, received) = (scene.publisher.sent - sent, scene.received() - received);
-    let cpu = (self::cpu(pid) - cpu).as_secs_f64();
+    let cpu = cpu_time(pid).saturating_sub(cpu).as_secs_f64();
     let memory = Usage::of(pid).memory.saturating_sub(before) / 1024 / count.max(1);
     println!(
         "| {name} | {count} | {:.0} | {:.2} µs | {:.0} % | {:.2} % | {memory} KiB |",
@@ -109,16 +110,6 @@ impl Scene {
     fn received(&self) -> u64 {
         self.clients[1..].iter().map(|client| client.received).sum()
     }
-}
-
-/// The time that all threads of a process have run.
-fn cpu(pid: u32) -> Duration {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let time = |task: std::fs::DirEntry| {
-        let stat = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-        stat.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0)
-    };
-    Duration::from_nanos(tasks.map(time).sum())
 }
 
 /// The address of this machine that is not loopback: Janus uses no other.
