@@ -11,9 +11,7 @@ use crate::client::{Client, Event};
 /// Two clients, each with its uid.
 pub type Pair<'a> = [(&'a mut Client, &'a str); 2];
 
-/// Runs `work`, and fails unless the two clients go on receiving each other for this time in all: each decodes 90 % of
-/// the frames that the other sends, and each sends at least two thirds of `fps`. A busy machine encodes fewer frames, but not
-/// below that; an encoder that waits for a peer does.
+/// Runs `work`, and fails unless the two clients go on receiving each other for this time in all, as [`assert_flows`] says.
 ///
 /// If the two make a new connection meanwhile, their counters start over. That is written to the log.
 #[track_caller]
@@ -25,22 +23,36 @@ pub fn assert_undisturbed(pair: Pair, fps: f64, time: Duration, work: impl FnOnc
     let (of_a, of_b) = (a.stats_since(begin_a), b.stats_since(begin_b));
     let stories = format!("{a_uid}:\n{}\n{b_uid}:\n{}", a.story(), b.story());
     for (receiver, sender, uid) in [(&of_a, &of_b, b_uid), (&of_b, &of_a, a_uid)] {
-        let (received, is_new) = rate(receiver, "/video/frames");
-        let (sent, _) = rate(sender, "/sent/video_frames");
-        if is_new {
+        if !frames(receiver, RECEIVED).is_sorted() {
             // Not with eprintln!, which a test that succeeds does not show.
             let _ = writeln!(std::io::stderr(), "{a_uid} and {b_uid} have a new connection. {stories}");
         }
-        assert!(sent >= fps / 1.5, "{uid} sent only {sent:.1} frames a second. {stories}");
-        assert!(received >= 0.9 * sent, "{received:.1} of {uid}'s {sent:.1} frames a second came. {stories}");
+        assert_flows(receiver, sender, fps, &format!("from {uid}. {stories}"));
     }
 }
 
-/// How much a counter grows per second, and whether it has started over.
-fn rate(stats: &[Event], counter: &str) -> (f64, bool) {
-    let values: Vec<f64> = stats.iter().map(|event| event.number(counter)).collect();
+/// Fails unless the receiver, by its statistics, decodes 90 % of the frames that the sender sends to it by its own, and the
+/// sender sends at least two thirds of `fps`. A busy machine encodes fewer frames, but not below that; an encoder that waits
+/// for a peer does.
+#[track_caller]
+pub fn assert_flows(receiver: &[Event], sender: &[Event], fps: f64, what: &str) {
+    let (received, sent) = (rate(receiver, RECEIVED), rate(sender, SENT));
+    assert!(sent >= fps / 1.5, "only {sent:.1} frames a second were sent {what}");
+    assert!(received >= 0.9 * sent, "{received:.1} of {sent:.1} frames a second came {what}");
+}
+
+const RECEIVED: &str = "/video/frames";
+const SENT: &str = "/sent/video_frames";
+
+fn frames(stats: &[Event], counter: &str) -> Vec<f64> {
+    stats.iter().map(|event| event.number(counter)).collect()
+}
+
+/// How much a counter grows per second. It may start over.
+fn rate(stats: &[Event], counter: &str) -> f64 {
+    let values = frames(stats, counter);
     let steps = values.windows(2).map(|pair| if pair[1] < pair[0] { pair[1] } else { pair[1] - pair[0] });
     let ms = |event: Option<&Event>| event.map_or(0, Event::ms) as f64;
     let seconds = (ms(stats.last()) - ms(stats.first())) / 1000.0;
-    (steps.sum::<f64>() / seconds, !values.is_sorted())
+    steps.sum::<f64>() / seconds
 }

@@ -204,7 +204,9 @@ impl Meter {
 impl Drop for Network {
     fn drop(&mut self) {
         let _ = as_root("rm").args(["-rf", &self.folder()]).status();
-        // This also removes our end of the link.
+        // A network namespace outlives its name for as long as a socket in it is closing, and so would the link. The next
+        // test's calls could then use its address, and lose their path when it goes.
+        let _ = as_root("ip").args(["link", "del", &self.cable()]).status();
         let _ = as_root("ip").args(["netns", "del", &self.name]).status();
     }
 }
