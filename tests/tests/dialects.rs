@@ -344,3 +344,22 @@ fn each_protocol_can_be_moved_and_switched_off() {
     speak_text(&moved);
     speak_text(&start(|_| "off".into()));
 }
+
+/// A client with the wrong path. In a JSON room, connecting is joining: its path decides.
+#[test]
+fn a_plain_first_frame_selects_its_protocol_on_any_path() {
+    let server = Server::start(&[]);
+    let [_, _, antmedia, action, _] = Idle::ALL;
+    for path in ["", "any/path", "WebRTCAppEE/websocket", "signals", "webrtcsink"] {
+        for idle in [antmedia, action] {
+            let socket = idle.start_at(&server, path, 1, "");
+            peers(&server, 1);
+            let label = format!("callbin_dialect_connections{{dialect=\"{}\"}} ", idle.dialect);
+            assert_eq!(server.metric(&label), Some(1.0), "{label}{path}");
+            socket.close();
+            peers(&server, 0);
+        }
+    }
+    let mut socket = antmedia.start_at(&server, "ws/rooms/r", 1, "");
+    assert_eq!(socket.receive_json()["code"], "invalid_message");
+}
