@@ -2,8 +2,8 @@
 # Compares callbin with what it replaces, in one run on this machine, and prints tables for the README.
 #   scripts/compare.sh [servers|clients]
 # EXAMPLES names a checkout of GStreamer's examples, or of all of GStreamer: their Python server takes part, and their
-# clients in Rust and C as far as they build here. ROUNDS and SECONDS_EACH say how often each scenario of the servers runs,
-# and how long.
+# clients in Rust and C as far as they build here. BEFORE names a callbin-server of another build to compare with. ROUNDS and
+# SECONDS_EACH say how often each scenario of the servers runs, and how long.
 set -eu
 cd "$(dirname "$0")/.."
 bin=target/release
@@ -35,9 +35,11 @@ start() { # name
     mkfifo "$dir/listening"
     case $1 in
         relay) taskset -c 0 "$bin/examples/bare-relay" >"$dir/listening" & ;;
-        callbin)
+        callbin | bridged | before)
+            program=$bin/callbin-server
+            [ "$1" != before ] || program=$BEFORE
             # All load comes from one address, which no honest address would send: limits per owner are off.
-            taskset -c 0 "$bin/callbin-server" --addr 127.0.0.1 --port 0 --disable-ssl --log warn \
+            taskset -c 0 "$program" --addr 127.0.0.1 --port 0 --disable-ssl --log warn \
                 --max-owner-connections 0 --max-registration-rate 0 --max-request-rate 0 --max-message-rate 0 \
                 --max-byte-rate 0 >"$dir/listening" &
             ;;
@@ -102,15 +104,16 @@ row() { # title, what
 
 compare_servers() {
     python=$(example signalling/simple_server.py)
-    servers="relay callbin${python:+ python}"
+    servers="relay callbin bridged${BEFORE:+ before}${python:+ python}"
     for round in $(seq "$rounds"); do
         for name in $servers; do
             echo "round $round of $rounds: $name" >&2
-            bare=""
-            [ "$name" != relay ] || bare=" --bare"
-            measure "$name" busy "pairs --seconds $seconds$bare"
-            measure "$name" calm "pairs --seconds $seconds --rate 2000$bare"
-            [ "$name" = relay ] || measure "$name" register "churn --seconds $seconds"
+            kind=""
+            [ "$name" != relay ] || kind=" --bare"
+            [ "$name" != bridged ] || kind=" --bridged"
+            measure "$name" busy "pairs --seconds $seconds$kind"
+            measure "$name" calm "pairs --seconds $seconds --rate 2000$kind"
+            case $name in relay | bridged) ;; *) measure "$name" register "churn --seconds $seconds" ;; esac
         done
     done
     echo "Processor time of the server, on a core of its own, for each thing done; medians of $rounds rounds."
@@ -120,6 +123,11 @@ compare_servers() {
     row "relay a message of 2 kB, 50 pairs, as fast as it goes" busy
     row "… 2,000 messages a second" calm
     row "register and close" register
+    echo
+    echo "Between a text peer and one of Ant Media's protocol a message costs $(ratio busy bridged callbin) times as much as between two"
+    echo "text peers, $(ratio calm bridged callbin) times at 2,000 a second."
+    [ -z "${BEFORE:-}" ] || echo "callbin / $BEFORE: relay $(ratio busy callbin before), at 2,000 a second \
+$(ratio calm callbin before), register and close $(ratio register callbin before)"
     echo
     if [ -n "$python" ]; then
         /usr/bin/python3 -c 'import platform, websockets.version as w

@@ -332,13 +332,16 @@ impl Pump {
         }
     }
 
-    /// The first frame of a client that gives no path may be plainly of another dialect.
+    /// The first frame of a client may be plainly of another dialect than that of its path. A media node was let in as
+    /// one.
     fn recognize(&mut self, frame: &Message) {
         let Presence { conn, app, grant, .. } = &self.presence;
-        if self.translator.dialect() != Dialect::Text {
+        let of_path = self.translator.dialect();
+        if of_path == Dialect::Node {
             return;
         }
-        let Some(dialect) = app.settings().routes.recognize(frame) else { return };
+        let plain = app.settings().routes.recognize(frame);
+        let Some(dialect) = plain.filter(|dialect| *dialect != of_path) else { return };
         let opening = Opening {
             identity: grant.identity.clone(),
             can_call: grant.allows(Ability::Call),

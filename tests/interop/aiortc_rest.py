@@ -1,10 +1,13 @@
 """An aiortc peer that calls by plain HTTP (docs/protocols/rest.md), and reports like the one in aiortc_peer.py.
 
-    aiortc_rest.py URL PEER
+    aiortc_rest.py URL PEER [curl]
+
+With "curl", that program makes the requests.
 """
 
 import asyncio
 import json
+import subprocess
 import sys
 import urllib.request
 
@@ -19,7 +22,17 @@ def request(method, url, body=None):
         return json.loads(text) if text else None
 
 
-async def main(url, callee):
+def by_curl(method, url, body=None):
+    command = ["curl", "--silent", "--show-error", "--fail-with-body", "--max-time", "60", "--request", method, url]
+    if body is not None:
+        command += ["--data-binary", "@-"]
+    data = None if body is None else json.dumps(body).encode()
+    done = subprocess.run(command, input=data, stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout) if done.stdout else None
+
+
+async def main(url, callee, program=None):
+    send = by_curl if program == "curl" else request
     peer = Peer(None)
     peer.later(peer.tell())
     peer.media["data"] = False
@@ -27,14 +40,14 @@ async def main(url, callee):
     await peer.pc.setLocalDescription(await peer.pc.createOffer())
     ours = peer.pc.localDescription
     offer = {"type": ours.type, "sdp": ours.sdp}
-    call = await asyncio.to_thread(request, "POST", f"{url}offer/{callee}?wait=20", offer)
+    call = await asyncio.to_thread(send, "POST", f"{url}offer/{callee}?wait=20", offer)
     if "sdp" not in call:
-        call |= await asyncio.to_thread(request, "GET", f"{url}answer/{call['call']}")
+        call |= await asyncio.to_thread(send, "GET", f"{url}answer/{call['call']}")
     await peer.pc.setRemoteDescription(RTCSessionDescription(type="answer", sdp=call["sdp"]))
     report("negotiated")
     after = 0
     while True:
-        news = await asyncio.to_thread(request, "GET", f"{url}ice/{call['call']}?after={after}&wait=20")
+        news = await asyncio.to_thread(send, "GET", f"{url}ice/{call['call']}?after={after}&wait=20")
         for candidate in (news or {}).get("candidates", []):
             await peer.take({"ice": candidate})
         after = (news or {}).get("next", after)

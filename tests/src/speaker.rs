@@ -4,13 +4,22 @@
 mod antmedia;
 mod idle;
 mod rest;
+mod room;
 mod text;
 mod webrtcsink;
 mod whip;
 
 use serde_json::Value;
 
-pub use self::{antmedia::Antmedia, idle::Idle, rest::Rest, text::Text, webrtcsink::Webrtcsink, whip::Whip};
+pub use self::{
+    antmedia::Antmedia,
+    idle::Idle,
+    rest::Rest,
+    room::{Member, Tongue},
+    text::Text,
+    webrtcsink::Webrtcsink,
+    whip::Whip,
+};
 
 /// What a peer receives from the other side of its call.
 #[derive(Debug, Clone, PartialEq, Eq)]

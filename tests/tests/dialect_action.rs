@@ -1,5 +1,7 @@
 //! `action`/`data` envelopes over real sockets.
 
+use std::time::{Duration, Instant};
+
 use callbin_tests::{
     Server, Socket,
     docs::the_pages_client_meets_callbin,
@@ -114,6 +116,7 @@ fn each_error_of_the_document() {
     for ch in ["m2m", "a2m"] {
         expect_error(&mut ann, &signal("WATCH", "ann", json!({"ch": ch, "to": {"userId": "bob"}})), 2002);
     }
+    expect_error(&mut ann, &signal("WATCH", "ann", json!({"ch": "m2m", "ss": {}})), 2001);
     expect_error(&mut ann, &signal("KICK", "ann", json!({"to": "bob"})), 4051);
     let mut carol = open(&server);
     expect_error(&mut carol, &signal("ICE", "carol", to_bob), 4001);
@@ -129,6 +132,33 @@ fn each_error_of_the_document() {
     assert_eq!(server.metric("callbin_refusals_total{reason=\"unsupported channel\"}"), Some(5.0));
     bob.send(&envelope(&signal("LEAVE", "bob", json!({}))));
     bob.expect_json(&json!({"c": 200, "s": "LEAVE", "b": {"rid": "r"}}));
+}
+
+/// A client that has sent a heartbeat has to go on: after ten seconds without a frame it has left.
+#[test]
+fn a_client_that_stops_its_heartbeats_has_left() {
+    let server = Server::start(&[]);
+    let mut ann = join(&server, "ann");
+    let mut bob = join(&server, "bob");
+    ann.expect_json(&changed(&["bob"], &[]));
+    let beat = |more: Value| {
+        let mut data = json!({"s": "HEARTBEAT", "rid": "r"});
+        data.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        data
+    };
+    bob.send(&envelope(&beat(json!({}))));
+    let start = Instant::now();
+    ann.expect_json(&changed(&[], &["bob"]));
+    assert!(start.elapsed() > Duration::from_secs(8), "{:?}", start.elapsed());
+    let gone = bob.receive_json();
+    assert_eq!(
+        (&gone["c"], &gone["s"], &gone["b"]["req"]),
+        (&json!(4024), &json!("HEARTBEAT"), &Value::Null)
+    );
+    expect_error(&mut bob, &beat(json!({"bid": 7})), 4024);
+    bob.send(&envelope(&signal("JOIN", "bob", json!({}))));
+    assert_eq!(bob.receive_json()["c"], 200);
+    ann.expect_json(&changed(&["bob"], &[]));
 }
 
 #[test]

@@ -145,7 +145,7 @@ impl Routes {
         })
     }
 
-    /// The dialect that a first frame on a path of the text protocol plainly belongs to.
+    /// The dialect that a first frame plainly belongs to, on any path.
     pub fn recognize(&self, frame: &Message) -> Option<Dialect> {
         let Message::Text(text) = frame else { return None };
         let name = text.trim_start().strip_prefix('{')?.trim_start();

@@ -49,6 +49,14 @@ impl Antmedia {
         Self::start(server, "play", stream)
     }
 
+    /// Waits to play whoever calls. There is no stream yet.
+    pub fn play_first(server: &Server, stream: &str) -> Self {
+        let mut client = Self::play(server, stream);
+        let refused = client.receive();
+        assert_eq!(refused.get("definition"), Some(&json!("no_stream_exist")), "{refused}");
+        client
+    }
+
     #[track_caller]
     fn receive(&mut self) -> Value {
         let message = json(&self.socket.receive_text());

@@ -35,12 +35,19 @@ impl Idle {
 
     /// Connects with this query, and asks to be registered.
     pub fn start(self, server: &Server, number: u64, query: &str) -> Socket {
-        let number = number.to_string();
-        let path = self.path.replace('#', &number);
+        self.start_at(server, &self.path(number), number, query)
+    }
+
+    /// The same on another path than the protocol's own.
+    pub fn start_at(self, server: &Server, path: &str, number: u64, query: &str) -> Socket {
         let mut socket = Socket::connect_to(&format!("{}{path}{query}", server.ws_url()));
         if !self.first.is_empty() {
-            socket.send(&self.first.replace('#', &number));
+            socket.send(&self.first.replace('#', &number.to_string()));
         }
         socket
+    }
+    /// Its path.
+    pub fn path(self, number: u64) -> String {
+        self.path.replace('#', &number.to_string())
     }
 }

@@ -23,8 +23,17 @@ impl Webrtcsink {
 
     /// A producer that waits under this id.
     pub fn produce(server: &Server, id: &str) -> Self {
+        Self::wait(server, id, "producer")
+    }
+
+    /// A consumer that waits under this id.
+    pub fn await_producer(server: &Server, id: &str) -> Self {
+        Self::wait(server, id, "consumer")
+    }
+
+    fn wait(server: &Server, id: &str, role: &str) -> Self {
         let mut client = Self::connect(server, &format!("?id={id}"));
-        client.send(&json!({ "type": "setPeerStatus", "roles": ["producer"], "meta": { "name": id } }));
+        client.send(&json!({ "type": "setPeerStatus", "roles": [role], "meta": { "name": id } }));
         // The list is answered after the status.
         client.send(&json!({ "type": "list" }));
         let list = client.receive();
@@ -83,7 +92,12 @@ impl Speaker for Webrtcsink {
     }
 
     fn hear(&mut self) -> Heard {
-        let message = self.receive();
+        let mut message = self.receive();
+        // A consumer is called.
+        if self.session.is_none() && message.get("type") == Some(&json!("sessionStarted")) {
+            self.session = Some(member(&message, "sessionId").into());
+            message = self.receive();
+        }
         let session = member(&message, "sessionId");
         match member(&message, "type") {
             "startSession" => {

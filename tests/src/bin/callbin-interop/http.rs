@@ -52,6 +52,8 @@ pub enum HttpClient {
     View,
     /// aiortc, with plain HTTP requests.
     Rest,
+    /// curl, with the same requests, for aiortc's media.
+    Curl,
     /// A WHIP server on aiortc, for `callbin publish`.
     WhipServer,
     /// A WHEP server on aiortc, for `callbin play`.
@@ -60,7 +62,7 @@ pub enum HttpClient {
 
 impl HttpClient {
     /// All clients.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::WhipSink,
         Self::WhepSrc,
         Self::WhipClientSink,
@@ -68,6 +70,7 @@ impl HttpClient {
         Self::Publish,
         Self::View,
         Self::Rest,
+        Self::Curl,
         Self::WhipServer,
         Self::WhepServer,
     ];
@@ -82,6 +85,7 @@ impl HttpClient {
             Self::Publish => "whip-whep-publish",
             Self::View => "whip-whep-view",
             Self::Rest => "aiortc-rest",
+            Self::Curl => "curl",
             Self::WhipServer => "aiortc-whip",
             Self::WhepServer => "aiortc-whep",
         }
@@ -97,7 +101,7 @@ impl HttpClient {
             | Self::WhepServer => &[Way::PictureOut, Way::SoundOut],
             Self::WhepSrc => &[Way::PictureIn],
             Self::View | Self::WhipServer => &[Way::PictureIn, Way::SoundIn],
-            Self::Rest => &Way::MEDIA,
+            Self::Rest | Self::Curl => &Way::MEDIA,
         }
     }
 
@@ -119,6 +123,7 @@ impl HttpClient {
             | Self::Publish
             | Self::View
             | Self::Rest
+            | Self::Curl
             | Self::WhipServer
             | Self::WhepServer => return None,
         };
@@ -325,10 +330,10 @@ impl Far {
                 command.arg(workspace().join("tests/interop/aiortc_whip.py"));
                 Self::Program(Link::program(&mut command))
             }
-            HttpClient::Rest => {
+            HttpClient::Rest | HttpClient::Curl => {
                 let mut command = Command::new(packages.join("python/bin/python"));
-                command.arg(workspace().join("tests/interop/aiortc_rest.py"));
-                Self::Program(Link::program(command.args([url, uid])))
+                command.arg(workspace().join("tests/interop/aiortc_rest.py")).args([url, uid]);
+                Self::Program(Link::program(command.args((client == HttpClient::Curl).then_some("curl"))))
             }
         }
     }
