@@ -29,6 +29,7 @@ pub mod site;
 pub mod socket;
 pub mod speaker;
 pub mod strangers;
+pub mod stun;
 pub mod wait;
 pub mod webrtc;
 pub mod wire;

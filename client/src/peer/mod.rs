@@ -14,6 +14,7 @@ mod congestion;
 mod dtls;
 mod entry;
 mod extensions;
+mod ice;
 mod intake;
 mod nack;
 mod outflow;
@@ -39,9 +40,10 @@ use gst_webrtc::{
 };
 
 use self::{
-    buffers::Buffers, certificate::Certificate, channels::Channels, dtls::Gate, nack::Requests,
-    outflow::Outflow, output::Output, playout::Playout,
+    buffers::Buffers, channels::Channels, dtls::Gate, nack::Requests, outflow::Outflow, output::Output,
+    playout::Playout,
 };
+use self::certificate::Certificate;
 pub use self::{
     channels::Lasting,
     reaper::Reaper,
@@ -223,8 +225,6 @@ pub struct Peer {
     path: Option<Path>,
     playout: Playout,
     buffers: Buffers,
-    /// How often [`Peer::look`] was called.
-    looks: u32,
     /// The jitter buffer of the video in milliseconds, once it follows the line.
     buffer: Option<u32>,
 }
@@ -244,10 +244,6 @@ const MAX_SSRCS: u32 = 32;
 
 /// The label of the data channel for texts.
 const CHAT: &str = "chat";
-
-/// Calls of [`Peer::stats`] between two queries for the path: webrtcbin's `get-stats` collects all statistics, and only
-/// the path is needed.
-const LOOKS_PER_PATH: u32 = 10;
 
 /// The codec of webrtcbin's own offers. It takes only one; the agreement adds the others.
 fn own_codec(format: Format) -> Codec {
@@ -302,7 +298,8 @@ impl Peer {
                 tracing::warn!("webrtcbin does not take the TURN server");
             }
         }
-        configure_ice(&webrtcbin);
+        ice::configure(&webrtcbin);
+        ice::agent(&webrtcbin).iter().for_each(|agent| path::watch(agent, &voice));
         pipeline.add(&webrtcbin).map_err(Failure::internal)?;
         // Data channels need webrtcbin's thread, which READY starts.
         let peer = Self {
@@ -325,7 +322,6 @@ impl Peer {
             path: None,
             playout,
             buffers,
-            looks: 0,
             buffer: None,
         };
         peer.set_state(gst::State::Ready)?;
@@ -416,9 +412,7 @@ impl Peer {
     /// Restarts ICE below webrtcbin with the peer's new credentials. Returns our new ufrag and password.
     pub fn restart_ice(&self, ufrag: &str, password: &str) -> Result<(String, String), Failure> {
         let remote = callbin_foreign::ice::Credentials { ufrag: ufrag.into(), password: password.into() };
-        let ice = self.webrtcbin.property::<Option<gst::glib::Object>>("ice-agent");
-        let agent = ice.filter(|ice| ice.has_property("agent"));
-        let agent = agent.and_then(|ice| ice.property::<Option<gst::glib::Object>>("agent"));
+        let agent = ice::agent(&self.webrtcbin);
         let own = agent.and_then(|agent| callbin_foreign::ice::restart(&agent, &remote));
         let own = own.ok_or_else(|| Failure::internal("libnice does not restart ICE"))?;
         Ok((own.ufrag, own.password))
@@ -606,13 +600,8 @@ impl Peer {
         stats
     }
 
-    /// Looks at the path and sets the jitter buffers to what the line needs. Call it once a second.
+    /// Sets the jitter buffers to what the line needs. Call it once a second.
     pub fn look(&mut self) {
-        // ICE may still switch to a better path, but not every second.
-        if self.path.is_none() || self.looks.is_multiple_of(LOOKS_PER_PATH) {
-            path::ask(&self.webrtcbin, &self.voice);
-        }
-        self.looks = self.looks.wrapping_add(1);
         let line = line(&rtcp::reports(&self.webrtcbin), &self.meter);
         line.round_trip.iter().for_each(|round_trip| self.requests.set_round_trip(*round_trip));
         let buffer = self.playout.follow(line);
@@ -696,29 +685,6 @@ fn rtpbin(webrtcbin: &gst::Element) -> Option<gst::Bin> {
 fn bound_streams(webrtcbin: &gst::Element) {
     if let Some(rtpbin) = rtpbin(webrtcbin).filter(|rtpbin| rtpbin.has_property("max-streams")) {
         rtpbin.set_property("max-streams", MAX_SSRCS);
-    }
-}
-
-/// Uses connectivity checks as keepalives, so that a vanished peer does not stay "connected" forever. Disables UPnP,
-/// which is not wanted, and ICE-TCP, whose candidates are not used.
-fn configure_ice(webrtcbin: &gst::Element) {
-    let Some(ice) = webrtcbin.property::<Option<gst::glib::Object>>("ice-agent") else { return };
-    if ice.has_property("ice-tcp") {
-        ice.set_property("ice-tcp", false);
-    }
-    if !ice.has_property("agent") {
-        return;
-    }
-    if let Some(agent) = ice.property::<Option<gst::glib::Object>>("agent") {
-        // RFC 8445 allows 5 ms between checks; with libnice's default of 20 ms, pacing is most of the connection time.
-        if agent.has_property("stun-pacing-timer") {
-            agent.set_property("stun-pacing-timer", 5u32);
-        }
-        for (name, value) in [("keepalive-conncheck", true), ("upnp", false)] {
-            if agent.has_property(name) {
-                agent.set_property(name, value);
-            }
-        }
     }
 }
 
