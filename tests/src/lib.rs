@@ -32,6 +32,7 @@ pub mod strangers;
 pub mod stun;
 pub mod wait;
 pub mod webrtc;
+pub mod webrtcbin;
 pub mod wire;
 pub mod wired;
 

@@ -49,6 +49,13 @@ pub(super) fn configure(webrtcbin: &gst::Element) {
     }
 }
 
+/// Makes our agent the controlling one.
+pub(super) fn control(webrtcbin: &gst::Element) {
+    if let Some(agent) = agent(webrtcbin).filter(|agent| agent.has_property("controlling-mode")) {
+        agent.set_property("controlling-mode", true);
+    }
+}
+
 impl Guard {
     /// Watches the states of a webrtcbin's agent.
     pub(super) fn new(webrtcbin: &gst::Element) -> Self {

@@ -43,8 +43,8 @@ use self::{
     buffers::Buffers, channels::Channels, dtls::Gate, nack::Requests, outflow::Outflow, output::Output,
     playout::Playout,
 };
-use self::certificate::Certificate;
 pub use self::{
+    certificate::Certificate,
     channels::Lasting,
     reaper::Reaper,
     voice::{Inbox, Said, Voice},
@@ -218,6 +218,8 @@ pub struct Peer {
     meter: Arc<Meter>,
     /// The media that were agreed on.
     flows: Vec<Flow>,
+    /// Whether our ICE agent controls, although webrtcbin answers.
+    controls_ice: bool,
     outflow: Arc<Outflow>,
     requests: Arc<Requests>,
     /// Payload types that the answer changed.
@@ -252,12 +254,13 @@ fn own_codec(format: Format) -> Codec {
 }
 
 impl Peer {
-    /// A pipeline that has only a webrtcbin so far.
+    /// A pipeline that has only a webrtcbin so far, with this certificate or else a new one.
     pub fn new(
         config: PeerConfig,
         source: &Source,
         voice: Voice,
         uid: Option<PeerId>,
+        certificate: Option<Certificate>,
     ) -> Result<Self, Failure> {
         let pipeline = gst::Pipeline::with_name(&format!("peer-{}", voice.generation()));
         source.timing.apply(&pipeline);
@@ -271,7 +274,7 @@ impl Peer {
         }
         let gate = Arc::new(Gate::default());
         let meter = Arc::new(Meter::default());
-        let certificate = Certificate::generate()?;
+        let certificate = certificate.map_or_else(Certificate::generate, Ok)?;
         let outflow = Outflow::new(source.target, !config.joins.is_empty());
         let requests = Requests::new();
         let routes = Arc::new(receive::Routes::new(config.archive.taps(uid.clone()), meter.clone()));
@@ -316,6 +319,7 @@ impl Peer {
             certificate,
             meter,
             flows: Vec::new(),
+            controls_ice: false,
             outflow,
             requests,
             renumbered: Vec::new(),
@@ -362,6 +366,7 @@ impl Peer {
                 self.add_medium(source, seat, *kind, track, codec)?;
             }
         }
+        self.controls_ice = offer.controls_ice;
         self.play()?;
         self.set_remote(offer)
     }
@@ -389,8 +394,17 @@ impl Peer {
     /// Sets webrtcbin's own description as its local one; gathering of candidates starts.
     pub fn set_local(&mut self, kind: SdpType, sdp: &str) -> Result<(), Failure> {
         let promise = callbacks::on_local_set(&self.voice);
+        if self.controls_ice {
+            // webrtcbin gave that up when it made the answer.
+            ice::control(&self.webrtcbin);
+        }
         self.webrtcbin.emit_by_name::<()>("set-local-description", &[&description(kind, sdp)?, &promise]);
         Ok(())
+    }
+
+    /// The certificate that our descriptions announce.
+    pub fn certificate(&self) -> Certificate {
+        self.certificate.clone()
     }
 
     fn set_remote(&self, remote: &Applied) -> Result<(), Failure> {
