@@ -467,6 +467,10 @@ impl Engine {
                 self.replace_peer(key, keeps_channels);
                 self.out.push_back((key, Out::Rebuilt));
             }
+            Effect::Unbundle => {
+                slot.certificate = slot.peer.as_ref().map(Peer::certificate);
+                self.replace_peer(key, true);
+            }
             Effect::Heal => self.replace_peer(key, false),
             Effect::PathLost => {
                 let now = self.started.elapsed();
@@ -510,7 +514,8 @@ impl Engine {
         let voice = Voice::new(key, slot.generation, self.inbox.clone());
         let name = slot.uid.as_ref().map_or("caller", PeerId::as_str);
         let seat = slot.seat.insert(self.view.seat(name, config.video.1));
-        let peer = slot.peer.insert(Peer::new(config, source, voice, slot.uid.clone())?);
+        let peer =
+            slot.peer.insert(Peer::new(config, source, voice, slot.uid.clone(), slot.certificate.take())?);
         match effect {
             Effect::ApplyOffer(offer) => {
                 if slot.negotiation.has_data() {

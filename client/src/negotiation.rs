@@ -8,7 +8,7 @@ use std::{net::IpAddr, time::Duration};
 use callbin_protocol::{Candidate, SdpType, Signal};
 
 use crate::{
-    agreement::{Agreement, Applied, Change, Disagreement, Flow, Wishes},
+    agreement::{Agreement, Applied, Change, Disagreement, Flow, Taken, Wishes},
     candidate::{Address, RemoteCandidate, Unusable},
     exit::ExitCode,
     media::encode::codec::Formats,
@@ -108,6 +108,9 @@ pub enum Effect {
         /// again.
         keeps_channels: bool,
     },
+    /// Replace the webrtcbin by one with a transport for each m-line. Our offer stands, so it keeps our certificate and data
+    /// channels.
+    Unbundle,
     /// Build another webrtcbin beside the present one, whose path is lost.
     Heal,
     /// The path to the connected peer is lost. A later offer of either side may find another one.
@@ -190,6 +193,8 @@ pub struct Negotiation {
     agreement: Option<Agreement>,
     /// Our description was sent, so our candidates may follow.
     announced: bool,
+    /// The peer has answered our offer, and webrtcbin is shown that answer as an offer: its own answer is not sent.
+    is_answered: bool,
     /// webrtcbin is setting our answer as its local description. Its changes to ICE must not come after an ICE restart.
     setting_local: bool,
     /// The text of the last offer: a repetition of it is ignored.
@@ -228,6 +233,7 @@ impl Negotiation {
             wishes,
             agreement: None,
             announced: false,
+            is_answered: false,
             setting_local: false,
             last_offer: String::new(),
             newer: None,
@@ -454,12 +460,16 @@ impl Negotiation {
     /// Sends our answer, unless the peer has sent a newer offer already.
     fn answer_now(&mut self, now: Duration) -> Vec<Effect> {
         self.state = State::Stable;
+        let is_answered = std::mem::take(&mut self.is_answered);
         self.announced = self.newer.is_none();
         if self.phase == Phase::Connected {
             self.deadline = None;
         }
         if let Some(newer) = self.newer.take() {
             return self.take_offer(now, newer);
+        }
+        if is_answered {
+            return vec![Effect::Flow(self.flows())];
         }
         let Some(text) = self.agreement.as_mut().and_then(Agreement::answer) else { return Vec::new() };
         vec![answer(text), Effect::Report(Milestone::AnswerSent), Effect::Flow(self.flows())]
@@ -468,7 +478,8 @@ impl Negotiation {
     fn forget_the_old_transport(&mut self) {
         self.phase = Phase::Negotiating;
         self.agreement = None;
-        (self.announced, self.setting_local, self.remote_set) = (false, false, false);
+        (self.announced, self.setting_local, self.remote_set, self.is_answered) =
+            (false, false, false, false);
         self.newer = None;
         self.last_answer.clear();
         self.used.clear();
@@ -513,14 +524,28 @@ impl Negotiation {
             Err(refused) => return self.refuse(&refused),
         };
         let Some(agreement) = &mut self.agreement else { return Vec::new() };
-        if let Err(disagreement) = agreement.take_answer(remote) {
-            return self.disagree(&disagreement);
+        match agreement.take_answer(remote) {
+            Ok(Taken::AsAnswer) => {}
+            Ok(Taken::AsOffer) => return self.unbundle(now, sdp),
+            Err(disagreement) => return self.disagree(&disagreement),
         }
         let Some(applied) = agreement.applied() else { return Vec::new() };
         self.deadline = self.deadline.map(|deadline| deadline.min(now + self.limit));
         self.state = State::ApplyingAnswer;
         self.last_answer = sdp.to_owned();
         vec![Effect::Report(Milestone::AnswerReceived), Effect::ApplyAnswer(applied)]
+    }
+
+    /// The peer's answer does not bundle. Another webrtcbin takes it.
+    fn unbundle(&mut self, now: Duration, sdp: &str) -> Vec<Effect> {
+        let agreement = self.agreement.take();
+        self.forget_the_old_transport();
+        self.agreement = agreement;
+        self.is_answered = true;
+        self.last_answer = sdp.to_owned();
+        let mut effects = vec![Effect::Report(Milestone::AnswerReceived), Effect::Unbundle];
+        effects.extend(self.apply_offer(now));
+        effects
     }
 
     /// Handles a second, different answer. It happens after we came back under our old uid: the first answer was meant
@@ -573,7 +598,7 @@ impl Negotiation {
         self.setting_local = true;
         if self.newer.is_some() {
             // This answer is outdated, but webrtcbin has to complete the exchange.
-            self.state = State::Stable;
+            (self.state, self.is_answered) = (State::Stable, false);
             return vec![own];
         }
         // Send the answer before `SetLocal`, after which candidates come.

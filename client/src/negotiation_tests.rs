@@ -140,6 +140,50 @@ fn answers_an_offer() {
     );
 }
 
+/// A description of two m-lines with a transport each, or with one for both.
+fn two_lines(kind: SdpType, ufrag: &str, bundled: bool) -> String {
+    let one = sdp(kind, ufrag);
+    let (session, line) = one.split_at(one.find("m=").unwrap());
+    let session = session.replace("BUNDLE audio0", "BUNDLE audio0 audio1");
+    let session = if bundled { session } else { session.replace("a=group", "a=x-group") };
+    format!("{session}{line}{}", line.replace("audio0", "audio1"))
+}
+
+#[test]
+fn an_answer_that_does_not_bundle_takes_another_webrtcbin_and_no_answer_of_ours() {
+    let mut it = idle();
+    it.handle(T0, Input::Start(Start::Offer));
+    it.handle(T0, Input::Created(SdpType::Offer, two_lines(SdpType::Offer, "mine", true)));
+    it.handle(T0, candidate(HOST));
+    let answer = two_lines(SdpType::Answer, "theirs", false);
+    let effects = it.handle(T0, Input::Signal(Signal::Sdp { kind: SdpType::Answer, sdp: answer.clone() }));
+    let [Effect::Report(Milestone::AnswerReceived), Effect::Unbundle, Effect::ApplyOffer(applied)] =
+        &*effects
+    else {
+        panic!("{effects:?}")
+    };
+    assert!(applied.controls_ice);
+    let created = it.handle(T0, Input::RemoteSet);
+    assert_eq!(created, [Effect::CreateAnswer, Effect::AddCandidate(0, Some(HOST.into()))]);
+    let effects = it.handle(T0, Input::Created(SdpType::Answer, two_lines(SdpType::Answer, "fresh", false)));
+    let [Effect::SetLocal(SdpType::Answer, local), Effect::Flow(flows)] = &*effects else {
+        panic!("{effects:?}")
+    };
+    assert!(local.contains("a=ice-ufrag:mine") && !local.contains("fresh"), "{local}");
+    assert_eq!(flows.len(), 2);
+    it.handle(T0, Input::LocalSet);
+    // Candidates follow without an answer before them, and the answer said twice is ignored.
+    let sent = it.handle(T0, Input::LocalCandidate(1, HOST.into()));
+    let [Effect::Send(Signal::Ice(sent))] = &*sent else { panic!("{sent:?}") };
+    assert_eq!((sent.sdp_mid.as_deref(), sent.sdp_m_line_index), (Some("audio1"), Some(1)));
+    assert_eq!(it.handle(T0, Input::Signal(Signal::Sdp { kind: SdpType::Answer, sdp: answer })), []);
+    it.handle(T0, Input::Connected);
+    // Later offers are answered as usual.
+    let later = two_lines(SdpType::Offer, "theirs", false).replace("sendrecv", "inactive");
+    let effects = it.handle(T0, Input::Signal(Signal::Sdp { kind: SdpType::Offer, sdp: later }));
+    assert!(answer_in(&effects).is_some(), "{effects:?}");
+}
+
 #[test]
 fn asks_for_an_offer_and_honours_the_request() {
     let mut it = idle();
@@ -571,7 +615,7 @@ proptest! {
             for effect in it.handle(Duration::from_millis(u64::from(step)), input) {
                 prop_assert!(!over);
                 match effect {
-                    Effect::Rebuild { .. } | Effect::Heal => (applied, announced, busy, setting) = (false, false, false, false),
+                    Effect::Rebuild { .. } | Effect::Unbundle | Effect::Heal => (applied, announced, busy, setting) = (false, false, false, false),
                     Effect::ApplyOffer(_) | Effect::ApplyAnswer(_) => {
                         prop_assert!(!busy);
                         (busy, applied) = (true, true);

@@ -434,6 +434,7 @@ impl World {
                     (pair.generation, pair.local, pair.remote) = (self.generation, None, None);
                 }
                 negotiation::Effect::RestartIce(..) => panic!("nobody restarts ICE"),
+                negotiation::Effect::Unbundle => panic!("everybody bundles"),
                 negotiation::Effect::AddCandidate(..)
                 | negotiation::Effect::Flow(_)
                 | negotiation::Effect::Resolve(..)

@@ -19,7 +19,7 @@ pub struct PeerStats {
     pub audio: AudioStats,
     /// Frames and packets handed to the transport.
     pub sent: SentStats,
-    /// The path that ICE selected, once webrtcbin has reported it.
+    /// The path that ICE selected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<Path>,
     /// Round-trip time in milliseconds, from RTCP.

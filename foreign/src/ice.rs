@@ -1,11 +1,13 @@
-//! ICE restart (RFC 8839, section 4.4.1.1.1) below GStreamer's webrtcbin, which does not support it in any version.
+//! What libnice can do, and GStreamer's webrtcbin above it cannot. libnice has no bindings for current GLib crates.
 //!
-//! libnice does: it forgets the peer's candidates and credentials, creates new local credentials, and keeps using the
-//! selected pair until a better one is found. DTLS and media above it do not notice. libnice has no bindings for
-//! current GLib crates.
+//! - ICE restart (RFC 8839, section 4.4.1.1.1): libnice forgets the peer's candidates and credentials, creates new local
+//!   credentials, and keeps using the selected pair until a better one is found. DTLS and media above it do not notice.
+//! - The types of the selected candidates, without webrtcbin's `get-stats`.
 
 use std::{
     ffi::{CStr, CString, c_char, c_int, c_uint, c_void},
+    io,
+    os::fd::BorrowedFd,
     ptr,
 };
 
@@ -13,6 +15,8 @@ use gst::{
     glib::{self, translate::ToGlibPtr},
     prelude::*,
 };
+
+use crate::filter::Filter;
 
 #[link(name = "nice")]
 unsafe extern "C" {
@@ -29,6 +33,16 @@ unsafe extern "C" {
         ufrag: *mut *mut c_char,
         password: *mut *mut c_char,
     ) -> c_int;
+    fn nice_agent_get_sockets(
+        agent: *mut c_void,
+        stream: c_uint,
+        component: c_uint,
+    ) -> *mut glib::ffi::GPtrArray;
+}
+
+#[link(name = "gio-2.0")]
+unsafe extern "C" {
+    fn g_socket_get_fd(socket: *mut c_void) -> c_int;
 }
 
 /// ICE credentials of one side.
@@ -42,6 +56,32 @@ pub struct Credentials {
 
 /// The only stream of a webrtcbin that bundles.
 const STREAM: c_uint = 1;
+/// The only component of a stream with RTP and RTCP on one transport.
+const COMPONENT: c_uint = 1;
+
+/// Attaches a filter to the sockets of a `NiceAgent`'s stream, counted from 1. Without such a stream, nothing happens.
+pub fn filter(agent: &glib::Object, stream: u32, filter: &Filter) -> io::Result<()> {
+    if agent.type_().name() != "NiceAgent" {
+        return Ok(());
+    }
+    let object: *mut glib::gobject_ffi::GObject = agent.to_glib_none().0;
+    // SAFETY: `agent` is a live NiceAgent, which locks itself.
+    let sockets = unsafe { nice_agent_get_sockets(object.cast(), stream, COMPONENT) };
+    if sockets.is_null() {
+        return Ok(());
+    }
+    let mut result = Ok(());
+    // SAFETY: the array is ours, and `len` is the number of its pointers.
+    let length = unsafe { (*sockets).len } as usize;
+    for at in 0..length {
+        // SAFETY: as above; each is a GSocket that the array owns, and that is open as long as the array.
+        let socket = unsafe { BorrowedFd::borrow_raw(g_socket_get_fd(*(*sockets).pdata.add(at))) };
+        result = result.and(filter.attach(socket));
+    }
+    // SAFETY: the array and its references are ours, and nothing of it is used any more.
+    unsafe { glib::ffi::g_ptr_array_unref(sockets) };
+    result
+}
 
 /// Restarts ICE on the only stream of a `NiceAgent`, for a peer with new credentials. Returns our new credentials, or
 /// `None` if `agent` is no `NiceAgent`, it has no such stream, or the credentials are not valid.
@@ -59,6 +99,22 @@ pub fn restart(agent: &glib::Object, remote: &Credentials) -> Option<Credentials
             && nice_agent_set_remote_credentials(agent, STREAM, ufrag.as_ptr(), password.as_ptr()) != 0
     };
     if restarted { local(agent) } else { None }
+}
+
+/// The type of a candidate, as in `a=candidate`, from an argument of a `NiceAgent`'s signal. `None` if it is no
+/// `NiceCandidate`.
+pub fn candidate_type(candidate: &glib::Value) -> Option<&'static str> {
+    if candidate.type_().name() != "NiceCandidate" {
+        return None;
+    }
+    // SAFETY: the value is of a boxed type.
+    let candidate = unsafe { glib::gobject_ffi::g_value_get_boxed(candidate.to_glib_none().0) };
+    if candidate.is_null() {
+        return None;
+    }
+    // SAFETY: it is a NiceCandidate, owned by the value; its first member is an enum NiceCandidateType.
+    let kind = unsafe { candidate.cast::<c_uint>().read() };
+    ["host", "srflx", "prflx", "relay"].get(usize::try_from(kind).ok()?).copied()
 }
 
 fn local(agent: *mut c_void) -> Option<Credentials> {

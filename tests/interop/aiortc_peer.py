@@ -76,6 +76,7 @@ class Peer:
         self.media = {"audio": "sendrecv", "video": "sendrecv", "data": True}
         self.stats = {"video": {"frames": 0, "color": None}, "audio": {"frames": 0, "level": 0.0}}
         self.channel = None
+        self.setup = ("", "")
         self.tasks = set()
         self.turn = asyncio.Lock()  # one negotiation step at a time
         self.pc = RTCPeerConnection()
@@ -134,10 +135,18 @@ class Peer:
                 found.sender.replaceTrack(make())
 
     async def describe(self, description):
+        if description.type == "answer":
+            description.sdp = self.in_role(description.sdp)
         await self.pc.setLocalDescription(description)
         ours = self.pc.localDescription
-        report("sdp", whose="ours", type=ours.type, sdp=ours.sdp)
-        await self.send({"sdp": {"type": ours.type, "sdp": ours.sdp}})
+        sdp = self.in_role(ours.sdp)
+        report("sdp", whose="ours", type=ours.type, sdp=sdp)
+        await self.send({"sdp": {"type": ours.type, "sdp": sdp}})
+
+    def in_role(self, sdp):
+        """The DTLS role that aiortc does not choose by itself, so that all four of role and setup occur."""
+        usual, other = self.setup
+        return sdp.replace(f"a=setup:{usual}\r\n", f"a=setup:{other}\r\n")
 
     async def send(self, signal):
         await self.socket.send(json.dumps(signal))
@@ -171,9 +180,13 @@ class Peer:
         async for frame in self.socket:
             if frame == "HELLO":
                 report("registered")
-            elif frame == "OFFER_REQUEST" or (frame == "SESSION_OK" and self.offers):
+            elif frame == "OFFER_REQUEST":
+                self.setup = ("actpass", "active")
+                self.later(self.offer())
+            elif frame == "SESSION_OK" and self.offers:
                 self.later(self.offer())
             elif frame == "SESSION_OK":
+                self.setup = ("active", "passive")
                 await self.socket.send("OFFER_REQUEST")
             elif frame.startswith("ERROR"):
                 report("error", error=frame)

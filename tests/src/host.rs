@@ -1,7 +1,10 @@
 //! The client's engine in this process, for what `callbin` does not do at a test's request.
 
 use std::{
-    sync::mpsc::{self, Receiver, Sender, TryRecvError},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender, TryRecvError},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -11,7 +14,11 @@ use callbin::{
     cli::{Cli, Command},
     engine::{Engine, Lookup, Out},
     events::Event,
-    media::{encode::codec::Formats, input::news::News, source::Source},
+    media::{
+        encode::codec::{Format, Formats},
+        input::news::News,
+        source::Source,
+    },
     negotiation::Start,
     peer::{PeerConfig, Said},
     view::View,
@@ -50,9 +57,16 @@ impl Host {
         let Command::Wait { options, .. } = cli.command else { unreachable!("wait was asked for") };
         let (to_inbox, inbox) = channel::unbounded();
         let (to_lookups, lookups) = channel::unbounded();
-        let config = PeerConfig { latency: Some(100), audio: media, video: media, ..PeerConfig::default() };
+        let codecs: Formats = [Format::Vp8, Format::Vp9, Format::Opus, Format::Pcmu].into_iter().collect();
+        let config = PeerConfig {
+            latency: Some(100),
+            audio: media,
+            video: media,
+            codecs: Arc::new(codecs.into()),
+            ..PeerConfig::default()
+        };
         let mut engine = Engine::new(config, setup_limit, true, to_inbox, to_lookups);
-        let source = Source::start(&options.media, Formats::USUAL, &News::new().0);
+        let source = Source::start(&options.media, codecs, &News::new().0);
         engine.set_source(source.expect("the encoders start"), View::none());
         Self { engine, inbox, lookups }
     }

@@ -29,8 +29,10 @@ pub mod site;
 pub mod socket;
 pub mod speaker;
 pub mod strangers;
+pub mod stun;
 pub mod wait;
 pub mod webrtc;
+pub mod webrtcbin;
 pub mod wire;
 pub mod wired;
 

@@ -1,5 +1,5 @@
 //! Each direction of each medium, with a browser that offers and one that answers: only the wanted media flow,
-//! and all of them do.
+//! and all of them do. Each DTLS role, too.
 
 use callbin_tests::{Bare, BrowserOptions, Client, DEADLINE, Site};
 
@@ -73,6 +73,37 @@ fn the_browser_offers() {
             "await bare.call('{uid}'); bare.connect(); await bare.addMedia(); await bare.negotiate()"
         ));
         assert_flows(flags, flow, &mut client, &bare);
+        client.hang_up();
+    }
+}
+
+/// Each DTLS role in both roles of offer and answer (RFC 8842, section 5).
+#[test]
+fn either_side_begins_the_dtls_handshake_whoever_offers() {
+    let site = Site::with(BrowserOptions::default());
+    for (number, (setup, role)) in (0..).zip([("active", "client"), ("passive", "server")]) {
+        let bare = Bare::open(&site.browser, &site.server, &format!("offers{number}"));
+        let uid = format!("gst{number}");
+        let mut client = Client::start(&site.server, &["wait", "--id", &uid, "--size", "320x240"]);
+        client.wait_for("waiting");
+        bare.run(&format!(
+            "await bare.call('{uid}'); bare.connect(); await bare.addMedia(); \
+             bare.mangle = (sdp) => sdp.replaceAll('a=setup:actpass', 'a=setup:{setup}'); await bare.negotiate()"
+        ));
+        bare.assert_plays();
+        assert_eq!(bare.eval("bare.dtlsRole()"), role);
+        client.hang_up();
+
+        let uid = format!("answers{number}");
+        let bare = Bare::open(&site.browser, &site.server, &uid);
+        bare.run(&format!(
+            "await bare.media(); bare.prepareAnswer = bare.addMedia; \
+             bare.mangleAnswer = (sdp) => sdp.replaceAll('a=setup:active', 'a=setup:{setup}')"
+        ));
+        let mut client = Client::start(&site.server, &["call", &uid, "--size", "320x240"]);
+        client.wait_for("dtls-connected");
+        bare.assert_plays();
+        assert_eq!(bare.eval("bare.dtlsRole()"), role);
         client.hang_up();
     }
 }

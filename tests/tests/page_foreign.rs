@@ -1,45 +1,6 @@
 //! The page and foreign peers: GStreamer's default webrtcbin, and a peer that changes its offer.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Command, Stdio},
-    sync::mpsc::{Receiver, channel},
-    thread,
-};
-
-use callbin_tests::{CALLER, DEADLINE, Page, Site, process::Process, program};
-
-/// A webrtcbin that does not bundle, and its messages.
-struct Webrtcbin {
-    _process: Process,
-    lines: Receiver<String>,
-}
-
-impl Webrtcbin {
-    fn start(site: &Site, args: &[&str]) -> Self {
-        let mut command = Command::new(program("callbin-test-webrtcbin"));
-        let mut process = Process::spawn(command.arg(site.server.ws_url()).args(args).stdout(Stdio::piped()));
-        let stdout = process.child().stdout.take().expect("stdout is piped");
-        let (line, lines) = channel();
-        thread::spawn(move || {
-            BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|text| line.send(text))
-        });
-        let this = Self { _process: process, lines };
-        this.expect(&["registered"]);
-        this
-    }
-
-    /// Waits until it has sent each of these.
-    #[track_caller]
-    fn expect(&self, wanted: &[&str]) {
-        let mut missing = wanted.to_vec();
-        while !missing.is_empty() {
-            let line = self.lines.recv_timeout(DEADLINE);
-            let line = line.unwrap_or_else(|error| panic!("{missing:?} is not said: {error}"));
-            missing.retain(|wanted| *wanted != line);
-        }
-    }
-}
+use callbin_tests::{CALLER, DEADLINE, Page, Site, webrtcbin::Webrtcbin};
 
 #[track_caller]
 fn assert_sees_red(page: &Page, uid: &str) {
@@ -52,7 +13,7 @@ fn assert_sees_red(page: &Page, uid: &str) {
 #[test]
 fn a_webrtcbin_that_does_not_bundle_answers() {
     let site = Site::up();
-    let peer = Webrtcbin::start(&site, &["gst"]);
+    let peer = Webrtcbin::start(&site.server, &["gst"]);
     let page = site.open("id=web&call=gst");
     page.wait_for_peer("gst", "connected");
     peer.expect(&["answer not bundled", "video", "audio"]);
@@ -64,7 +25,7 @@ fn a_webrtcbin_that_does_not_bundle_offers() {
     let site = Site::up();
     let page = site.open("id=web");
     page.wait_for_state("ready");
-    let peer = Webrtcbin::start(&site, &["gst", "web"]);
+    let peer = Webrtcbin::start(&site.server, &["gst", "web"]);
     page.wait_for_state("ringing");
     page.click("#accept");
     page.wait_for_peer(CALLER, "connected");

@@ -334,23 +334,44 @@ fn the_data_channel_may_come_first() {
     assert_texts_go(&mut client, &bare, "hello");
 }
 
+/// The browser comes later and offers first, or is there and is offered to.
 #[test]
 fn a_rooms_members_may_change_their_minds() {
-    let _machine = machine::shared();
-    let site = Site::with(BrowserOptions::default());
-    let mut client =
-        Client::start(&site.server, &["room", "r", "--id", "gst", "--size", "320x240", "--view", "none"]);
-    client.wait_for("joined");
-    let bare = Bare::open(&site.browser, &site.server, "bare");
-    bare.run(
-        "await bare.join('r'); bare.connect(); bare.adopt(bare.pc.createDataChannel('chat')); \
-         await bare.addMedia(); await bare.negotiate()",
-    );
-    assert_both_play(&mut client, &bare);
-    bare.run("for (const t of pc.getTransceivers()) t.direction = 'inactive'; await bare.negotiate()");
-    assert_client_sees_nothing(&mut client);
-    bare.run("for (const t of pc.getTransceivers()) t.direction = 'sendrecv'; pc.restartIce(); await bare.negotiate()");
-    assert_both_play(&mut client, &bare);
-    bare.run("for (const t of pc.getTransceivers()) t.stop(); await bare.negotiate(); await bare.addMedia(); await bare.negotiate()");
-    assert_both_play(&mut client, &bare);
+    let _machine = machine::alone();
+    for comes_later in [true, false] {
+        let site = Site::with(BrowserOptions::default());
+        let bare = Bare::open(&site.browser, &site.server, "bare");
+        let join = || {
+            let args = ["room", "r", "--id", "gst", "--size", "320x240", "--view", "none"];
+            let mut client = Client::start(&site.server, &args);
+            client.wait_for("joined");
+            client
+        };
+        let mut client = if comes_later {
+            let client = join();
+            bare.run(
+                "await bare.join('r'); bare.connect(); bare.adopt(bare.pc.createDataChannel('chat')); \
+                 await bare.addMedia(); await bare.negotiate()",
+            );
+            client
+        } else {
+            bare.run("await bare.media(); await bare.join('r'); bare.prepareAnswer = async () => { if (!bare.pc.getSenders().some(({ track }) => track)) await bare.addMedia(); }");
+            let client = join();
+            bare.eval("bare.until(() => bare.pc?.connectionState === 'connected', 'a connection')");
+            client
+        };
+        assert_both_play(&mut client, &bare);
+        bare.run(
+            "bare.mark(); pc.restartIce(); await bare.negotiate(); \
+             await bare.until(() => pc.iceConnectionState === 'connected', 'a path')",
+        );
+        assert_both_play(&mut client, &bare);
+        assert!(bare.gap() < MAX_GAP_MS, "{}", bare.gap());
+        bare.run("for (const t of pc.getTransceivers()) t.direction = 'inactive'; await bare.negotiate()");
+        assert_client_sees_nothing(&mut client);
+        bare.run("for (const t of pc.getTransceivers()) t.direction = 'sendrecv'; pc.restartIce(); await bare.negotiate()");
+        assert_both_play(&mut client, &bare);
+        bare.run("for (const t of pc.getTransceivers()) t.stop(); await bare.negotiate(); await bare.addMedia(); await bare.negotiate()");
+        assert_both_play(&mut client, &bare);
+    }
 }

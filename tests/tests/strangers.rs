@@ -1,9 +1,14 @@
-//! No description and no flood of a foreign peer ends a client. For long runs: `target/debug/callbin-strangers 1 10000`
-//! and `target/debug/callbin-test-teardown 10000`.
+//! No description, no flood and no STUN message of a foreign peer ends a client. For long runs:
+//! `target/debug/callbin-strangers 1 10000` and `target/debug/callbin-test-teardown 10000`.
 
-use std::process::Command;
+use std::{
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    process::Command,
+    time::Duration,
+};
 
-use callbin_tests::{program, strangers};
+use callbin_tests::{Client, DEADLINE, Server, Socket, program, strangers, stun, wait_until};
+use serde_json::{Value, json};
 
 #[test]
 fn no_description_ends_the_process() {
@@ -20,4 +25,96 @@ fn no_flood_ends_the_process_while_it_is_ended() {
     let output = command.arg("15").env("G_DEBUG", "fatal-criticals").output().expect("it starts");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.stdout, b"survived\n", "{}: {errors}", output.status);
+}
+
+const UFRAG: &str = "stranger";
+
+/// A stranger that has offered to a client, by signalling and UDP.
+struct Stranger {
+    client: Client,
+    _server: Server,
+    _signalling: Socket,
+    udp: UdpSocket,
+    /// The client's address, and its user fragment and password.
+    address: SocketAddr,
+    ufrag: String,
+    password: String,
+}
+
+impl Stranger {
+    fn call() -> Self {
+        let server = Server::start(&[]);
+        let mut client = Client::start(&server, &["wait", "--id", "gst", "--size", "320x240"]);
+        client.wait_for("waiting");
+        let mut signalling = Socket::register(&server, "stranger");
+        signalling.send("SESSION gst");
+        signalling.expect("SESSION_OK");
+        let transport = format!(
+            "a=ice-ufrag:{UFRAG}\r\na=ice-pwd:0123456789012345678901\r\na=setup:actpass\r\na=fingerprint:sha-256 {}\r\n",
+            ["AB"; 32].join(":")
+        );
+        let sdp = format!(
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n{transport}\
+             m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n"
+        );
+        signalling.send(&json!({ "sdp": { "type": "offer", "sdp": sdp } }).to_string());
+        let (mut ufrag, mut password, mut address) = (None, None, None);
+        while ufrag.is_none() || password.is_none() || address.is_none() {
+            let signal: Value = serde_json::from_str(&signalling.receive_text()).expect("a signal");
+            let said = signal.pointer("/sdp/sdp").or(signal.pointer("/ice/candidate"));
+            for line in said.and_then(Value::as_str).unwrap_or_default().lines() {
+                let value = |name: &str| line.strip_prefix(name).map(String::from);
+                ufrag = ufrag.or_else(|| value("a=ice-ufrag:"));
+                password = password.or_else(|| value("a=ice-pwd:"));
+                address = address.or_else(|| ipv4(line));
+            }
+        }
+        let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port is free");
+        udp.set_read_timeout(Some(Duration::from_millis(100))).expect("a socket has options");
+        let [ufrag, password] = [ufrag, password].map(Option::unwrap);
+        let (address, _signalling, _server) = (address.unwrap(), signalling, server);
+        Self { client, _server, _signalling, udp, address, ufrag, password }
+    }
+
+    /// Sends a check with this user name.
+    fn check(&self, transaction: u8, username: &str) {
+        let check = stun::check(transaction, username, &self.password);
+        self.udp.send_to(&check, self.address).expect("it is sent");
+    }
+
+    /// Sends an honest check until it is answered.
+    fn assert_is_answered(&self, transaction: u8) {
+        wait_until("a response", DEADLINE, || {
+            self.check(transaction, &format!("{}:{UFRAG}", self.ufrag));
+            let mut packet = [0; 2048];
+            while let Ok(length) = self.udp.recv(&mut packet) {
+                if stun::is_response(&packet[..length], transaction) {
+                    return Some(());
+                }
+            }
+            None
+        });
+    }
+}
+
+/// The address of a UDP candidate with an IPv4 address of this machine.
+fn ipv4(candidate: &str) -> Option<SocketAddr> {
+    let words: Vec<&str> = candidate.split(' ').collect();
+    let [_, "1", kind, _, address, port, "typ", "host", ..] = *words else { return None };
+    let address: Ipv4Addr = address.parse().ok()?;
+    kind.eq_ignore_ascii_case("udp").then_some(SocketAddr::from((address, port.parse().ok()?)))
+}
+
+/// libnice 0.1.21 has an assertion about requests whose reply becomes too long.
+#[test]
+fn no_stun_message_ends_the_process() {
+    let stranger = Stranger::call();
+    stranger.assert_is_answered(1);
+    for length in 1100..1300 {
+        let username = format!("{}:{UFRAG}", stranger.ufrag);
+        let rest = "x".repeat(length - username.len());
+        stranger.check(2, &format!("{username}{rest}"));
+    }
+    stranger.assert_is_answered(3);
+    stranger.client.hang_up();
 }

@@ -52,8 +52,10 @@ pub struct Agreement {
     places: Vec<Option<usize>>,
     /// Our DTLS role, which stays for the whole call (RFC 8842, section 5.5).
     setup: Option<Setup>,
-    /// The ICE user fragment and password that our next webrtcbin has to use.
+    /// The ICE user fragment and password that our next webrtcbin has to use; without a bundle, for each of its transports.
     inherited: Option<(String, String)>,
+    /// Our ICE agent controls, because our offer was the first (RFC 8445, section 6.1.1), and webrtcbin does not know of it.
+    controls_ice: bool,
     /// Local candidates, with their seat.
     local: Vec<(usize, String)>,
     /// SSRCs that later offers added. webrtcbin keeps all of them.
@@ -78,6 +80,15 @@ pub enum Change {
     NewConnection,
 }
 
+/// What becomes of an answer of the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// webrtcbin is shown the answer.
+    AsAnswer,
+    /// The peer does not bundle: a new webrtcbin is shown the answer as an offer.
+    AsOffer,
+}
+
 /// Why the negotiation fails, as text for the user.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -96,6 +107,8 @@ pub struct Applied {
     pub fingerprints: Vec<Fingerprint>,
     /// Payload types that the answer changed: ours, and the peer's.
     pub renumbered: Vec<(u8, u8)>,
+    /// Whether our ICE agent controls, although this is an offer.
+    pub controls_ice: bool,
 }
 
 /// The media on one seat.
@@ -151,6 +164,7 @@ impl Agreement {
             places: Vec::new(),
             setup: None,
             inherited: None,
+            controls_ice: false,
             local: Vec::new(),
             ssrcs: 0,
             version: 1,

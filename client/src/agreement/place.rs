@@ -1,11 +1,13 @@
 //! Places the peer's m-lines on seats.
 
-use super::{Agreement, Change, Disagreement, MAX_SEATS, MAX_SSRCS, seat::Seat};
+use callbin_protocol::SdpType;
+
+use super::{Agreement, Change, Disagreement, MAX_SEATS, MAX_SSRCS, Taken, seat::Seat};
 use crate::sdp::{Codec, Kind, Remote, Section, Setup};
 
 impl Agreement {
     /// Applies the peer's answer to our offer.
-    pub fn take_answer(&mut self, mut answer: Remote) -> Result<(), Disagreement> {
+    pub fn take_answer(&mut self, mut answer: Remote) -> Result<Taken, Disagreement> {
         self.choose_as_answered(&mut answer);
         let places = self.places_of_answer(&answer)?;
         let used = places.iter().flatten().count();
@@ -14,12 +16,6 @@ impl Agreement {
                 "the peer rejects all that we offer ({}, data channel)",
                 self.ours()
             )));
-        }
-        if used > 1 && answer.bundle.is_empty() {
-            return Err(Disagreement(
-                "the peer does not bundle, which our offers need: with --remote-offerer it can make the offer"
-                    .into(),
-            ));
         }
         let transport =
             places.iter().position(Option::is_some).and_then(|position| answer.transport(position));
@@ -30,6 +26,10 @@ impl Agreement {
             Some(theirs) => Some(theirs.opposite()),
             None => Some(Setup::Passive),
         };
+        if used > 1 && answer.bundle.is_empty() {
+            *self = self.unbundled(answer, &places);
+            return Ok(Taken::AsOffer);
+        }
         for (index, seat) in self.seats.iter_mut().enumerate() {
             seat.dead = seat.kind == Kind::Data && !places.contains(&Some(index));
         }
@@ -43,7 +43,26 @@ impl Agreement {
         }
         self.places = places;
         self.remote = Some(answer);
-        Ok(())
+        Ok(Taken::AsAnswer)
+    }
+
+    /// For an answer that does not bundle: webrtcbin 1.22 offers either one transport or one for each m-line. So a new
+    /// webrtcbin is shown the answer as if it were an offer, and takes over what our offer announced.
+    fn unbundled(&self, answer: Remote, places: &[Option<usize>]) -> Self {
+        let mut offer = Remote { kind: SdpType::Offer, ..answer };
+        for (section, place) in offer.sections.iter_mut().zip(places) {
+            section.rejected |= place.is_none();
+            if section.is_media() {
+                section.menu = section.codec.iter().cloned().collect();
+            }
+        }
+        let mut it = Self::from_offer(self.wishes, offer);
+        for (seat, old) in it.places.clone().into_iter().zip(places) {
+            let track = old.and_then(|old| self.seats.get(old)?.track);
+            seat.and_then(|seat| it.seats.get_mut(seat)).into_iter().for_each(|seat| seat.track = track);
+        }
+        let ours = self.transport().map(|ours| (ours.ufrag.clone(), ours.password.clone()));
+        Self { setup: self.setup, inherited: ours, controls_ice: true, ..it }
     }
 
     /// The peer's choice is the first codec of its answer that we offered (RFC 3264, section 7).

@@ -30,6 +30,7 @@ impl Agreement {
             media: media.map(|(index, seat)| (index, seat.kind, seat.codec.clone())).collect(),
             fingerprints: self.fingerprints(remote),
             renumbered: self.renumbered(remote),
+            controls_ice: self.controls_ice,
         })
     }
 
@@ -115,9 +116,10 @@ impl Agreement {
             return Err(Disagreement("webrtcbin answers with other m-lines than offered".into()));
         }
         let known = self.transport().map(|known| (known.ufrag.clone(), known.password.clone()));
-        let known = known.or_else(|| self.inherited.take());
+        let known =
+            if self.bundled { known.or_else(|| self.inherited.take()) } else { self.inherited.clone() };
         for (seat, mut own) in self.seats.iter_mut().zip(all) {
-            if let (Some((ufrag, password)), true) = (&known, self.bundled) {
+            if let Some((ufrag, password)) = &known {
                 // webrtcbin knows neither of ICE restarts nor of what was before it.
                 own.transport.ufrag.clone_from(ufrag);
                 own.transport.password.clone_from(password);
@@ -137,7 +139,8 @@ impl Agreement {
 
     /// webrtcbin's own description with the current ICE credentials.
     pub fn own_for_webrtcbin(&self, text: &str) -> String {
-        let Some(transport) = self.transport().filter(|_| self.bundled) else { return text.to_owned() };
+        let is_ours = self.bundled || self.inherited.is_some();
+        let Some(transport) = self.transport().filter(|_| is_ours) else { return text.to_owned() };
         let line = |line: &str| match line.split_once(':') {
             Some(("a=ice-ufrag", _)) => format!("a=ice-ufrag:{}\r\n", transport.ufrag),
             Some(("a=ice-pwd", _)) => format!("a=ice-pwd:{}\r\n", transport.password),

@@ -326,7 +326,10 @@ fn answers_to_our_offer() {
     let answer = |text: &str| {
         let mut it = Agreement::from_own_offer(WISHES, &own).unwrap();
         let remote = Remote::parse(SdpType::Answer, text).unwrap();
-        it.take_answer(remote).map(|()| it)
+        it.take_answer(remote).map(|taken| {
+            assert_eq!(taken, Taken::AsAnswer);
+            it
+        })
     };
     let good = own.replace("a=setup:actpass", "a=setup:active").replace("mine0", "theirs");
     let it = answer(&good).unwrap();
@@ -346,13 +349,52 @@ fn answers_to_our_offer() {
     assert_eq!(m_lines(&it.applied().unwrap().text).len(), 3, "webrtcbin keeps its transport");
     for (wrong, why) in [
         (good.replace("a=setup:active", "a=setup:actpass"), "actpass"),
-        (good.replace("a=group:", "a=x-group:"), "bundle"),
         (good.replace(mids[0], "other"), "m-lines"),
         ([parts[0], parts[1], parts[2]].join("m="), "m-lines"),
         (good.replace(" 9 UDP", " 0 UDP"), "rejects all that we offer"),
     ] {
         let error = answer(&wrong).unwrap_err().0;
         assert!(error.contains(why), "{error} is not about {why}");
+    }
+}
+
+/// webrtcbin cannot offer both one transport and one for each m-line, so another one is shown the answer as an offer.
+#[test]
+fn an_answer_that_does_not_bundle_is_an_offer_for_webrtcbin() {
+    let own = webrtcbins(&shown_for(SPROP)).replace("a=setup:active", "a=setup:actpass");
+    let mids = values(&own, "a=mid:");
+    let mut ufrag = 0;
+    let theirs =
+        own.lines().filter(|line| !line.starts_with("a=group:")).map(|line| match line.split_once(':') {
+            Some(("a=ice-ufrag", _)) => {
+                ufrag += 1;
+                format!("a=ice-ufrag:theirs{ufrag}\r\n")
+            }
+            Some(("a=setup", _)) => "a=setup:active\r\n".into(),
+            _ => format!("{line}\r\n"),
+        });
+    let mut it = Agreement::from_own_offer(WISHES, &own).unwrap();
+    let answer = Remote::parse(SdpType::Answer, &theirs.collect::<String>()).unwrap();
+    assert_eq!(it.take_answer(answer).unwrap(), Taken::AsOffer);
+    let shown = it.applied().unwrap();
+    assert!(shown.kind == SdpType::Offer && shown.controls_ice, "{shown:?}");
+    assert_eq!(values(&shown.text, "a=group:"), [""; 0]);
+    let count = mids.len();
+    let each: Vec<String> = (1..=count).map(|number| format!("theirs{number}")).collect();
+    let shown_ufrags = values(&shown.text, "a=ice-ufrag:");
+    assert!(each.iter().all(|ufrag| shown_ufrags.contains(&ufrag.as_str())), "{}", shown.text);
+    // Our offer has announced one pair of credentials, and the peer's role is known.
+    let webrtcbins = webrtcbins(&shown.text);
+    it.take_own_answer(&webrtcbins).unwrap();
+    let local = it.own_for_webrtcbin(&webrtcbins);
+    assert_eq!(values(&local, "a=ice-ufrag:"), vec![values(&own, "a=ice-ufrag:")[0]; count]);
+    assert_eq!(it.setup, Some(Setup::Passive));
+    // Each m-line has candidates of its own, under the mid of our offer.
+    for (index, mid) in (0u32..).zip(&mids) {
+        let candidate = it.local_candidate(index, "candidate:1".into()).unwrap();
+        let position = mids.iter().position(|it| Some(*it) == candidate.sdp_mid.as_deref()).unwrap();
+        assert_eq!(it.remote_candidate(Some(mid), None, None).is_some(), true);
+        assert_eq!(candidate.sdp_m_line_index, u32::try_from(position).ok());
     }
 }
 

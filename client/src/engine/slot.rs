@@ -7,7 +7,7 @@ use callbin_protocol::PeerId;
 use crate::{
     healing::Healing,
     negotiation::{Effect, Negotiation},
-    peer::{Lasting, Peer, Reaper},
+    peer::{Certificate, Lasting, Peer, Reaper},
     view::Seat,
 };
 
@@ -38,6 +38,8 @@ pub(super) struct Slot {
     pub(super) data_open: bool,
     /// Data channels that the next pipeline takes over from the last one.
     pub(super) channels: Vec<Lasting>,
+    /// The certificate that the next pipeline takes over from the last one.
+    pub(super) certificate: Option<Certificate>,
     /// Effects that wait for the source, or for ICE servers.
     pub(super) waiting: Vec<Effect>,
 }
@@ -68,6 +70,7 @@ impl Slot {
             to_say: Vec::new(),
             data_open: false,
             channels: Vec::new(),
+            certificate: None,
             waiting: Vec::new(),
         }
     }

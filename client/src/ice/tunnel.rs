@@ -1,7 +1,7 @@
 //! TURN over TCP and TLS: libnice speaks TURN over TCP with us, and we speak it with the server.
 //!
 //! libnice has no TLS. And 0.1.21 writes behind a buffer if a server announces a message of more than 64 KiB: we close the
-//! connection instead.
+//! connection instead. What a peer sends through the server is looked at as on UDP sockets ([`callbin_foreign::filter`]).
 
 use std::{
     collections::BTreeMap,
@@ -19,6 +19,7 @@ use async_std::{
     net::{TcpListener, TcpStream},
     task,
 };
+use callbin_foreign::filter::LONGEST_REQUEST;
 use futures_util::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt, Stream, StreamExt,
     future::{AbortHandle, abortable},
@@ -43,6 +44,11 @@ const TLS_PORT: u16 = 5349;
 /// The first bytes of a message, which have its length, and the longest message for which libnice has room.
 const HEAD: usize = 4;
 const MAX_MESSAGE: usize = 1 << 16;
+/// A Data indication, and its attribute with the peer's packet (RFC 8656).
+const DATA_INDICATION_HIGH: u8 = 0;
+const DATA_INDICATION_LOW: u8 = 0x17;
+const DATA: [u8; 2] = [0, 0x13];
+const STUN_HEADER: usize = 20;
 
 /// The tunnels of this process.
 #[derive(Debug)]
@@ -194,7 +200,29 @@ async fn messages(mut from: impl AsyncRead + Unpin, to: &mut (impl AsyncWrite + 
             length(head).filter(|length| *length <= MAX_MESSAGE).ok_or(io::ErrorKind::InvalidData)?;
         message.resize(length, 0);
         from.read_exact(message.get_mut(HEAD..).unwrap_or_default()).await?;
-        to.write_all(&message).await?;
+        if is_harmless(&message) {
+            to.write_all(&message).await?;
+        }
+    }
+}
+
+/// Whether the message has no Binding request inside that libnice does not survive.
+fn is_harmless(message: &[u8]) -> bool {
+    let is_long = |packet: &[u8]| packet.starts_with(&[0, 1]) && packet.len() > LONGEST_REQUEST as usize;
+    match *message {
+        [0x40..=0x7f, _, _, _, ref packet @ ..] => !is_long(packet),
+        [DATA_INDICATION_HIGH, DATA_INDICATION_LOW, ..] => {
+            let mut attributes = message.get(STUN_HEADER..).unwrap_or_default();
+            while let [top, kind, high, low, rest @ ..] = attributes {
+                let length = usize::from(u16::from_be_bytes([*high, *low]));
+                if [*top, *kind] == DATA && is_long(rest.get(..length).unwrap_or(rest)) {
+                    return false;
+                }
+                attributes = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+            }
+            true
+        }
+        _ => true,
     }
 }
 
@@ -252,6 +280,29 @@ mod tests {
         for bad in [stun(65_520, 70_000), data(65_533, 70_000), vec![0x80; 100]] {
             assert_eq!(pass([good.clone(), bad].concat()), (64, io::ErrorKind::InvalidData));
         }
+    }
+
+    #[test]
+    fn what_libnice_does_not_survive_is_left_out() {
+        let packet = |kind: u8, length: usize| [&[0, kind][..], &vec![7; length - 2]].concat();
+        let channel = |packet: &[u8]| [&[0x40, 0][..], &(packet.len() as u16).to_be_bytes(), packet].concat();
+        let indication = |packet: &[u8]| {
+            let padding = vec![0; packet.len().next_multiple_of(4) - packet.len()];
+            let peer = [0, 0x12, 0, 8, 1, 1, 1, 1, 1, 1, 1, 1];
+            let data = [&DATA[..], &(packet.len() as u16).to_be_bytes(), packet, &padding].concat();
+            let length = (peer.len() + data.len()) as u16;
+            [&[0, 0x17][..], &length.to_be_bytes(), &[9; 16], &peer, &data].concat()
+        };
+        let longest = LONGEST_REQUEST as usize;
+        for (packet, is_fine) in
+            [(packet(1, longest), true), (packet(1, longest + 1), false), (packet(0x80, 1400), true)]
+        {
+            assert_eq!([channel(&packet), indication(&packet)].map(|it| is_harmless(&it)), [is_fine; 2]);
+        }
+        assert!(
+            is_harmless(&[0, 0x17, 0, 0]) && is_harmless(&packet(1, 1300)),
+            "that is for us, not a peer's"
+        );
     }
 
     #[test]

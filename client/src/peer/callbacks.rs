@@ -14,8 +14,8 @@ use super::{
     certificate::Certificate,
     channels::Channels,
     clock_rate,
-    dtls::Gate,
-    entry, intake, nack,
+    dtls::{self, Gate},
+    entry, ice, intake, nack,
     nack::Requests,
     outflow::Outflow,
     probe::{DATA, DROP},
@@ -78,11 +78,12 @@ fn watch_bus(pipeline: &gst::Pipeline, voice: &Voice) {
 }
 
 fn watch_candidates(webrtcbin: &gst::Element, voice: &Voice) {
-    let voice = voice.clone();
+    let (voice, guard) = (voice.clone(), ice::Guard::new(webrtcbin));
     webrtcbin.connect("on-ice-candidate", false, move |args| {
         let index = args.get(1).and_then(|arg| arg.get::<u32>().ok());
         let candidate = args.get(2).and_then(|arg| arg.get::<String>().ok());
         if let (Some(index), Some(candidate)) = (index, candidate) {
+            guard.apply();
             voice.tell(PeerEvent::LocalCandidate(index, candidate));
         }
         None
@@ -190,6 +191,7 @@ fn watch_insides(webrtcbin: &gst::Element, shared: &Shared<'_>) {
 }
 
 fn watch_dtls(dtlsdec: &gst::Element, voice: &Voice, gate: &Arc<Gate>) {
+    dtls::guard(dtlsdec);
     let (show, gate) = (voice.clone(), gate.clone());
     // Runs on the thread of the handshake: nothing is decrypted before it returns.
     dtlsdec.connect_notify(Some("peer-pem"), move |dtlsdec, _| {

@@ -10,7 +10,7 @@ use crate::exit::Failure;
 
 /// A certificate, its key, and its fingerprint.
 #[derive(Debug, Clone)]
-pub(super) struct Certificate {
+pub struct Certificate {
     /// Certificate and key, in PEM.
     pub(super) pem: String,
     /// `sha-256` and the hash, in the format of `a=fingerprint`.

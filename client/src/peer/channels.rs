@@ -43,8 +43,9 @@ impl Lasting {
     pub(super) fn of(channel: &WebRTCDataChannel) -> Option<Self> {
         let stream = match channel.ready_state() {
             State::Open => Some(channel.id()),
-            State::Connecting => Some(channel.id()).filter(|_| channel.is_negotiated()),
-            _ => return None,
+            State::Closing | State::Closed => return None,
+            // It connects, or webrtcbin has no SCTP yet.
+            _ => Some(channel.id()).filter(|_| channel.is_negotiated()),
         };
         Some(Self {
             label: channel.label().map(String::from).unwrap_or_default(),

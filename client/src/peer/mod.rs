@@ -14,6 +14,7 @@ mod congestion;
 mod dtls;
 mod entry;
 mod extensions;
+mod ice;
 mod intake;
 mod nack;
 mod outflow;
@@ -39,10 +40,11 @@ use gst_webrtc::{
 };
 
 use self::{
-    buffers::Buffers, certificate::Certificate, channels::Channels, dtls::Gate, nack::Requests,
-    outflow::Outflow, output::Output, playout::Playout,
+    buffers::Buffers, channels::Channels, dtls::Gate, nack::Requests, outflow::Outflow, output::Output,
+    playout::Playout,
 };
 pub use self::{
+    certificate::Certificate,
     channels::Lasting,
     reaper::Reaper,
     voice::{Inbox, Said, Voice},
@@ -216,6 +218,8 @@ pub struct Peer {
     meter: Arc<Meter>,
     /// The media that were agreed on.
     flows: Vec<Flow>,
+    /// Whether our ICE agent controls, although webrtcbin answers.
+    controls_ice: bool,
     outflow: Arc<Outflow>,
     requests: Arc<Requests>,
     /// Payload types that the answer changed.
@@ -223,8 +227,6 @@ pub struct Peer {
     path: Option<Path>,
     playout: Playout,
     buffers: Buffers,
-    /// How often [`Peer::look`] was called.
-    looks: u32,
     /// The jitter buffer of the video in milliseconds, once it follows the line.
     buffer: Option<u32>,
 }
@@ -245,10 +247,6 @@ const MAX_SSRCS: u32 = 32;
 /// The label of the data channel for texts.
 const CHAT: &str = "chat";
 
-/// Calls of [`Peer::stats`] between two queries for the path: webrtcbin's `get-stats` collects all statistics, and only
-/// the path is needed.
-const LOOKS_PER_PATH: u32 = 10;
-
 /// The codec of webrtcbin's own offers. It takes only one; the agreement adds the others.
 fn own_codec(format: Format) -> Codec {
     let extensions = (1..).zip(EXTENSIONS).collect();
@@ -256,12 +254,13 @@ fn own_codec(format: Format) -> Codec {
 }
 
 impl Peer {
-    /// A pipeline that has only a webrtcbin so far.
+    /// A pipeline that has only a webrtcbin so far, with this certificate or else a new one.
     pub fn new(
         config: PeerConfig,
         source: &Source,
         voice: Voice,
         uid: Option<PeerId>,
+        certificate: Option<Certificate>,
     ) -> Result<Self, Failure> {
         let pipeline = gst::Pipeline::with_name(&format!("peer-{}", voice.generation()));
         source.timing.apply(&pipeline);
@@ -275,7 +274,7 @@ impl Peer {
         }
         let gate = Arc::new(Gate::default());
         let meter = Arc::new(Meter::default());
-        let certificate = Certificate::generate()?;
+        let certificate = certificate.map_or_else(Certificate::generate, Ok)?;
         let outflow = Outflow::new(source.target, !config.joins.is_empty());
         let requests = Requests::new();
         let routes = Arc::new(receive::Routes::new(config.archive.taps(uid.clone()), meter.clone()));
@@ -302,7 +301,8 @@ impl Peer {
                 tracing::warn!("webrtcbin does not take the TURN server");
             }
         }
-        configure_ice(&webrtcbin);
+        ice::configure(&webrtcbin);
+        ice::agent(&webrtcbin).iter().for_each(|agent| path::watch(agent, &voice));
         pipeline.add(&webrtcbin).map_err(Failure::internal)?;
         // Data channels need webrtcbin's thread, which READY starts.
         let peer = Self {
@@ -319,13 +319,13 @@ impl Peer {
             certificate,
             meter,
             flows: Vec::new(),
+            controls_ice: false,
             outflow,
             requests,
             renumbered: Vec::new(),
             path: None,
             playout,
             buffers,
-            looks: 0,
             buffer: None,
         };
         peer.set_state(gst::State::Ready)?;
@@ -366,6 +366,7 @@ impl Peer {
                 self.add_medium(source, seat, *kind, track, codec)?;
             }
         }
+        self.controls_ice = offer.controls_ice;
         self.play()?;
         self.set_remote(offer)
     }
@@ -393,8 +394,17 @@ impl Peer {
     /// Sets webrtcbin's own description as its local one; gathering of candidates starts.
     pub fn set_local(&mut self, kind: SdpType, sdp: &str) -> Result<(), Failure> {
         let promise = callbacks::on_local_set(&self.voice);
+        if self.controls_ice {
+            // webrtcbin gave that up when it made the answer.
+            ice::control(&self.webrtcbin);
+        }
         self.webrtcbin.emit_by_name::<()>("set-local-description", &[&description(kind, sdp)?, &promise]);
         Ok(())
+    }
+
+    /// The certificate that our descriptions announce.
+    pub fn certificate(&self) -> Certificate {
+        self.certificate.clone()
     }
 
     fn set_remote(&self, remote: &Applied) -> Result<(), Failure> {
@@ -416,9 +426,7 @@ impl Peer {
     /// Restarts ICE below webrtcbin with the peer's new credentials. Returns our new ufrag and password.
     pub fn restart_ice(&self, ufrag: &str, password: &str) -> Result<(String, String), Failure> {
         let remote = callbin_foreign::ice::Credentials { ufrag: ufrag.into(), password: password.into() };
-        let ice = self.webrtcbin.property::<Option<gst::glib::Object>>("ice-agent");
-        let agent = ice.filter(|ice| ice.has_property("agent"));
-        let agent = agent.and_then(|ice| ice.property::<Option<gst::glib::Object>>("agent"));
+        let agent = ice::agent(&self.webrtcbin);
         let own = agent.and_then(|agent| callbin_foreign::ice::restart(&agent, &remote));
         let own = own.ok_or_else(|| Failure::internal("libnice does not restart ICE"))?;
         Ok((own.ufrag, own.password))
@@ -606,13 +614,8 @@ impl Peer {
         stats
     }
 
-    /// Looks at the path and sets the jitter buffers to what the line needs. Call it once a second.
+    /// Sets the jitter buffers to what the line needs. Call it once a second.
     pub fn look(&mut self) {
-        // ICE may still switch to a better path, but not every second.
-        if self.path.is_none() || self.looks.is_multiple_of(LOOKS_PER_PATH) {
-            path::ask(&self.webrtcbin, &self.voice);
-        }
-        self.looks = self.looks.wrapping_add(1);
         let line = line(&rtcp::reports(&self.webrtcbin), &self.meter);
         line.round_trip.iter().for_each(|round_trip| self.requests.set_round_trip(*round_trip));
         let buffer = self.playout.follow(line);
@@ -696,29 +699,6 @@ fn rtpbin(webrtcbin: &gst::Element) -> Option<gst::Bin> {
 fn bound_streams(webrtcbin: &gst::Element) {
     if let Some(rtpbin) = rtpbin(webrtcbin).filter(|rtpbin| rtpbin.has_property("max-streams")) {
         rtpbin.set_property("max-streams", MAX_SSRCS);
-    }
-}
-
-/// Uses connectivity checks as keepalives, so that a vanished peer does not stay "connected" forever. Disables UPnP,
-/// which is not wanted, and ICE-TCP, whose candidates are not used.
-fn configure_ice(webrtcbin: &gst::Element) {
-    let Some(ice) = webrtcbin.property::<Option<gst::glib::Object>>("ice-agent") else { return };
-    if ice.has_property("ice-tcp") {
-        ice.set_property("ice-tcp", false);
-    }
-    if !ice.has_property("agent") {
-        return;
-    }
-    if let Some(agent) = ice.property::<Option<gst::glib::Object>>("agent") {
-        // RFC 8445 allows 5 ms between checks; with libnice's default of 20 ms, pacing is most of the connection time.
-        if agent.has_property("stun-pacing-timer") {
-            agent.set_property("stun-pacing-timer", 5u32);
-        }
-        for (name, value) in [("keepalive-conncheck", true), ("upnp", false)] {
-            if agent.has_property(name) {
-                agent.set_property(name, value);
-            }
-        }
     }
 }
 

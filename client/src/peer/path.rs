@@ -1,33 +1,31 @@
 //! Which path ICE has chosen: direct, or through a relay.
+//!
+//! libnice says so. webrtcbin's `get-stats` would, too, but in 1.22 it asks rtpbin under webrtcbin's lock, and hangs for
+//! good if rtpbin begins a stream of the peer meanwhile: then rtpbin calls webrtcbin under its own lock.
 
-use gst::prelude::*;
-use gst_webrtc::WebRTCStatsType;
+use callbin_foreign::ice::candidate_type;
+use gst::{
+    glib::{self, subclass::SignalId},
+    prelude::*,
+};
 
 use super::{PeerEvent, Voice};
 use crate::stats::Path;
 
-/// Queries webrtcbin; the result arrives as [`PeerEvent::Path`].
-pub(super) fn ask(webrtcbin: &gst::Element, voice: &Voice) {
-    let voice = voice.clone();
-    let promise = gst::Promise::with_change_func(move |reply| {
-        if let Ok(Some(report)) = reply
-            && let Some(path) = read(report)
-        {
-            voice.tell(PeerEvent::Path(path));
-        }
-    });
-    webrtcbin.emit_by_name::<()>("get-stats", &[&None::<gst::Pad>, &promise]);
-}
+/// The signal of a `NiceAgent`: stream, component, local and remote candidate.
+const SELECTED: &str = "new-selected-pair-full";
 
-/// Follows the candidate pair's references: webrtcbin 1.22 swaps the types of local and remote candidates.
-fn read(report: &gst::StructureRef) -> Option<Path> {
-    let pair = report.iter().find_map(|(_, value)| {
-        let entry = value.get::<gst::Structure>().ok()?;
-        (entry.get::<WebRTCStatsType>("type").ok()? == WebRTCStatsType::CandidatePair).then_some(entry)
-    })?;
-    let end = |reference| {
-        let candidate = report.get::<gst::Structure>(pair.get::<&str>(reference).ok()?).ok()?;
-        candidate.get::<String>("candidate-type").ok()
-    };
-    Some(Path { local: end("local-candidate-id")?, remote: end("remote-candidate-id")? })
+/// Reports each path that `agent` selects as [`PeerEvent::Path`].
+pub(super) fn watch(agent: &glib::Object, voice: &Voice) {
+    if SignalId::lookup(SELECTED, agent.type_()).is_none() {
+        return;
+    }
+    let voice = voice.clone();
+    agent.connect(SELECTED, false, move |args| {
+        let kind = |at: usize| args.get(at).and_then(candidate_type).map(String::from);
+        if let (Some(local), Some(remote)) = (kind(3), kind(4)) {
+            voice.tell(PeerEvent::Path(Path { local, remote }));
+        }
+        None
+    });
 }

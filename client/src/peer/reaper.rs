@@ -7,6 +7,7 @@ use std::{
 };
 
 use gst::prelude::*;
+use gst_webrtc::{WebRTCSDPType, WebRTCSessionDescription};
 
 use super::intake;
 
@@ -31,6 +32,8 @@ const TASKS_IN_A_ROW: usize = 3;
 /// while the pipeline ends is never freed, nor are its sockets. And it resets SCTP streams there, which must not happen
 /// while the association ends.
 fn let_it_finish(webrtcbin: &gst::Element) {
+    // webrtcbin refuses it in any state, at once. `get-stats` would ask rtpbin and could hang: see `peer::path`.
+    let nothing = WebRTCSessionDescription::new(WebRTCSDPType::Rollback, gst_sdp::SDPMessage::new());
     let until = Instant::now() + FINISH_LIMIT;
     for _ in 0..TASKS_IN_A_ROW {
         let (done, all_done) = mpsc::channel();
@@ -38,7 +41,7 @@ fn let_it_finish(webrtcbin: &gst::Element) {
             let _ = done.send(());
         });
         // Tasks run in order: when this one has replied, all earlier ones are done.
-        webrtcbin.emit_by_name::<()>("get-stats", &[&None::<gst::Pad>, &promise]);
+        webrtcbin.emit_by_name::<()>("set-local-description", &[&nothing, &promise]);
         let _ = all_done.recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 }

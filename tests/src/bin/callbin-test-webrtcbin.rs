@@ -1,5 +1,6 @@
 //! `callbin-test-webrtcbin URL UID [PEER]`: GStreamer's webrtcbin with default settings, without bundling. Waits for an
-//! offer as UID, or calls PEER and offers. Sends a red picture and a tone, and prints what it receives.
+//! offer as UID, or calls PEER and offers. Sends a red picture and a tone, answers each text with `echo`, and prints what it
+//! receives.
 
 use std::{
     sync::{
@@ -12,7 +13,7 @@ use std::{
 
 use callbin_tests::Socket;
 use gst::{glib, prelude::*};
-use gst_webrtc::{WebRTCSDPType, WebRTCSessionDescription};
+use gst_webrtc::{WebRTCDataChannel, WebRTCSDPType, WebRTCSessionDescription};
 use serde_json::{Value, json};
 
 /// The payload types are those of Chromium's offers.
@@ -58,6 +59,10 @@ impl Peer {
         webrtc.connect("on-ice-candidate", false, move |values| {
             let (index, candidate) = (values[1].get::<u32>().ok()?, values[2].get::<String>().ok()?);
             let _ = signals.send(json!({ "ice": { "candidate": candidate, "sdpMLineIndex": index } }));
+            None
+        });
+        webrtc.connect("on-data-channel", false, |values| {
+            listen(&values[1].get().expect("a data channel"));
             None
         });
         let bin = pipeline.clone();
@@ -115,6 +120,15 @@ fn describe(webrtc: &gst::Element, kind: &'static str, out: &Sender<Value>) {
         element.emit_by_name::<()>("set-local-description", &[&description, &None::<gst::Promise>]);
     });
     webrtc.emit_by_name::<()>(&format!("create-{kind}"), &[&None::<gst::Structure>, &promise]);
+}
+
+/// Prints each text, and answers it. webrtcbin points to the channel without a reference, so it is kept.
+fn listen(channel: &WebRTCDataChannel) {
+    channel.connect_on_message_string(|channel, text| {
+        println!("text {}", text.unwrap_or_default());
+        let _ = channel.send_string_full(Some("echo"));
+    });
+    std::mem::forget(channel.clone());
 }
 
 /// Decodes a stream, and prints `video` or `audio` after ten frames.

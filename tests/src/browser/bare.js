@@ -1,6 +1,6 @@
 // A peer that is only an RTCPeerConnection and a WebSocket. It negotiates when its test asks for it.
 (() => {
-  const bare = { texts: [], error: null, mangle: (sdp) => sdp, answers: 0 };
+  const bare = { texts: [], error: null, mangle: (sdp) => sdp, mangleAnswer: (sdp) => sdp, answers: 0 };
   window.bare = bare;
   const tracks = new Map();
 
@@ -45,6 +45,7 @@
       bare.member = text.slice('ROOM_OK '.length).trim();
       return bare.roomOk();
     }
+    if (text.startsWith('ROOM_PEER_JOINED ')) { bare.member = text.slice('ROOM_PEER_JOINED '.length).trim(); return null; }
     if (text.startsWith(`ROOM_PEER_MSG ${bare.member} `)) return bare.signal(text.slice(`ROOM_PEER_MSG ${bare.member} `.length));
     return bare.signal(text);
   };
@@ -60,7 +61,8 @@
     await bare.pc.setRemoteDescription(sdp);
     if (sdp.type === 'answer') { bare.answers += 1; return null; }
     await bare.prepareAnswer?.();
-    await bare.pc.setLocalDescription();
+    const { type, sdp: answer } = await bare.pc.createAnswer();
+    await bare.pc.setLocalDescription({ type, sdp: bare.mangleAnswer(answer) });
     bare.send({ sdp: bare.pc.localDescription });
   };
 
@@ -144,6 +146,9 @@
     (await bare.pc.getStats()).forEach((it) => { if (it.type === 'inbound-rtp' && it.kind === kind) packets += it.packetsReceived; });
     return packets;
   };
+
+  // The browser's part in the DTLS handshake.
+  bare.dtlsRole = async () => [...(await bare.pc.getStats()).values()].find(({ type }) => type === 'transport')?.dtlsRole;
 
   // Sends the picture in another of the negotiated codecs, without a new description.
   bare.change = async (mimeType) => {

@@ -134,11 +134,31 @@ impl Grammar {
         };
         let fmtp =
             self.one(&["useinbandfec=1", "sprop-stereo=1;stereo=1", "minptime=10", "", "=;;=", "apt=111"]);
+        let (numbers, others) =
+            self.others(&["PCMU/8000", "PCMA/8000/1", "opus/48000/2", "G722/8000", "PCMU"]);
         format!(
-            "m=audio {port} UDP/TLS/RTP/SAVPF {number} 13\r\nc=IN IP4 0.0.0.0\r\na=rtpmap:{number} {name}\r\n\
-             a=fmtp:{number} {fmtp}\r\na=rtcp-fb:{number} transport-cc\r\n{}",
+            "m=audio {port} UDP/TLS/RTP/SAVPF {number} 13{numbers}\r\nc=IN IP4 0.0.0.0\r\na=rtpmap:{number} {name}\r\n\
+             a=fmtp:{number} {fmtp}\r\na=rtcp-fb:{number} transport-cc\r\n{others}{}",
             self.extensions()
         )
+    }
+
+    /// Further codecs of an m-line: their numbers, and their lines.
+    fn others(&mut self, names: &[&str]) -> (String, String) {
+        let (mut numbers, mut lines) = (String::new(), String::new());
+        for _ in 0..self.below(4) {
+            let [number, repair] =
+                [(); 2].map(|()| self.one(&["98", "99", "102", "103", "0", "8", "111", "96"]));
+            let (name, mode) = (self.one(names), self.below(3));
+            numbers += &format!(" {number}");
+            lines += &format!("a=rtpmap:{number} {name}\r\na=rtcp-fb:{number} nack\r\n");
+            lines += &format!("a=fmtp:{number} packetization-mode={mode};profile-level-id=42e01f\r\n");
+            if self.once_in(2) {
+                numbers += &format!(" {repair}");
+                lines += &format!("a=rtpmap:{repair} rtx/90000\r\na=fmtp:{repair} apt={number}\r\n");
+            }
+        }
+        (numbers, lines)
     }
 
     fn video(&mut self, port: &str) -> String {
@@ -150,10 +170,12 @@ impl Grammar {
             self.one(&["VP8/90000", "vp8/90000"])
         };
         let fmtp = self.one(&["", "max-fr=30", "profile-level-id=42e01f"]);
+        let (numbers, others) =
+            self.others(&["VP8/90000", "VP9/90000", "H264/90000", "H265/90000", "AV1/90000", "VP9/9000"]);
         format!(
-            "m=video {port} UDP/TLS/RTP/SAVPF {number} {repair}\r\nc=IN IP4 0.0.0.0\r\na=rtpmap:{number} {name}\r\n\
+            "m=video {port} UDP/TLS/RTP/SAVPF {number} {repair}{numbers}\r\nc=IN IP4 0.0.0.0\r\na=rtpmap:{number} {name}\r\n\
              a=fmtp:{number} {fmtp}\r\na=rtcp-fb:{number} nack\r\na=rtcp-fb:{number} nack pli\r\n\
-             a=rtpmap:{repair} rtx/90000\r\na=fmtp:{repair} apt={number}\r\n{}",
+             a=rtpmap:{repair} rtx/90000\r\na=fmtp:{repair} apt={number}\r\n{others}{}",
             self.extensions()
         )
     }

@@ -1,0 +1,284 @@
+//! What the kernel does not let through to libnice's sockets (classic BPF, `SO_ATTACH_FILTER`).
+//!
+//! libnice reads its sockets itself, and version 0.1.21 has assertions that a peer's packet can make fail. The peer knows the ICE
+//! credentials, so its packets are valid:
+//!
+//! - The reply to a Binding request repeats the USERNAME. If it has no room behind that for its own end (1,300 bytes in all),
+//!   `stun_usage_ice_conncheck_create_reply` reaches `assert (0)`. So long requests are dropped; honest ones have some 100 bytes.
+//! - A late response to a check of a nominated pair moves a component from FAILED to CONNECTED, which
+//!   `agent_signal_component_state_change` asserts not to happen. So in the state FAILED responses are dropped. Requests of the
+//!   peer can still bring the component back.
+//!
+//! The same holds for packets that come through a TURN server: in ChannelData, and in Data indications.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+};
+
+/// The longest Binding request that passes.
+pub const LONGEST_REQUEST: u32 = 1200;
+
+/// The kernel's filters see the UDP header, too.
+const PAYLOAD: u32 = 8;
+const STUN_HEADER: u32 = 20;
+const ATTRIBUTE_HEADER: u32 = 4;
+const CHANNEL_HEADER: u32 = 4;
+
+/// Types of STUN messages, and of attributes (RFC 8489, RFC 8656).
+const BINDING_REQUEST: u32 = 0x0001;
+const BINDING_RESPONSE: u32 = 0x0101;
+const DATA_INDICATION: u32 = 0x0017;
+const XOR_PEER_ADDRESS: u32 = 0x0012;
+const DATA: u32 = 0x0013;
+
+/// Operations of classic BPF.
+const LOAD_HALF: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_ABS;
+const LOAD_LENGTH: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_LEN;
+const IF_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+const IF_GREATER: u32 = libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K;
+const IF_AT_LEAST: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
+const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+
+/// A filter for a UDP socket with STUN.
+#[derive(Debug, Clone)]
+pub struct Filter(Vec<libc::sock_filter>);
+
+/// Where a condition leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum To {
+    Next,
+    Accept,
+    Drop,
+    /// The block with this number.
+    Block(usize),
+}
+
+/// An operation with its operand, and where it leads if its condition holds, and if not.
+type Line = (u32, u32, To, To);
+
+impl Filter {
+    /// A filter that also drops Binding responses if the component `has_failed`.
+    pub fn new(has_failed: bool) -> Self {
+        let response = if has_failed { To::Drop } else { To::Accept };
+        let nested = |at: u32| {
+            vec![
+                (LOAD_LENGTH, 0, To::Next, To::Next),
+                (IF_AT_LEAST, at + STUN_HEADER, To::Next, To::Accept),
+                (LOAD_HALF, at, To::Next, To::Next),
+                (IF_EQUAL, BINDING_RESPONSE, response, To::Next),
+                (IF_EQUAL, BINDING_REQUEST, To::Next, To::Accept),
+                (LOAD_LENGTH, 0, To::Next, To::Next),
+                (IF_GREATER, at + LONGEST_REQUEST, To::Drop, To::Accept),
+            ]
+        };
+        let first = PAYLOAD + STUN_HEADER;
+        let value = |attributes: u32| first + attributes + ATTRIBUTE_HEADER;
+        let (v4, v6) = (ATTRIBUTE_HEADER + 8, ATTRIBUTE_HEADER + 20);
+        let blocks = [
+            vec![
+                (LOAD_LENGTH, 0, To::Next, To::Next),
+                (IF_AT_LEAST, first, To::Next, To::Accept),
+                (LOAD_HALF, PAYLOAD, To::Next, To::Next),
+                (IF_EQUAL, DATA_INDICATION, To::Block(3), To::Next),
+                (IF_AT_LEAST, 0x4000, To::Next, To::Block(1)),
+                (IF_AT_LEAST, 0x8000, To::Accept, To::Block(2)),
+            ],
+            nested(PAYLOAD),
+            nested(PAYLOAD + CHANNEL_HEADER),
+            // The attributes of an indication may come in either order. What else a server may write is not looked at.
+            vec![
+                (LOAD_LENGTH, 0, To::Next, To::Next),
+                (IF_AT_LEAST, value(v6), To::Next, To::Accept),
+                (LOAD_HALF, first, To::Next, To::Next),
+                (IF_EQUAL, DATA, To::Block(4), To::Next),
+                (IF_EQUAL, XOR_PEER_ADDRESS, To::Next, To::Accept),
+                (LOAD_HALF, first + v4, To::Next, To::Next),
+                (IF_EQUAL, DATA, To::Block(5), To::Next),
+                (LOAD_HALF, first + v6, To::Next, To::Next),
+                (IF_EQUAL, DATA, To::Block(6), To::Accept),
+            ],
+            nested(value(0)),
+            nested(value(v4)),
+            nested(value(v6)),
+        ];
+        Self(assemble(&blocks))
+    }
+
+    /// Has the kernel apply this filter to what arrives at the socket from now on. Sockets of another kind than UDP stay as
+    /// they are.
+    pub fn attach(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        if kind(socket)? != libc::SOCK_DGRAM {
+            return Ok(());
+        }
+        let program = libc::sock_fprog {
+            len: u16::try_from(self.0.len()).map_err(io::Error::other)?,
+            filter: self.0.as_ptr().cast_mut(),
+        };
+        // SAFETY: the descriptor is open; the kernel copies `len` instructions, which are there, and changes none.
+        let failed = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_FILTER,
+                (&raw const program).cast(),
+                size_of::<libc::sock_fprog>() as libc::socklen_t,
+            )
+        };
+        if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+/// `SO_TYPE`.
+fn kind(socket: BorrowedFd<'_>) -> io::Result<libc::c_int> {
+    let (mut kind, mut length) = (0 as libc::c_int, size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: the descriptor is open, and the kernel writes at most `length` bytes to `kind`.
+    let failed = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TYPE,
+            (&raw mut kind).cast(),
+            &raw mut length,
+        )
+    };
+    if failed == 0 { Ok(kind) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Joins the blocks, and gives jumps their distances.
+fn assemble(blocks: &[Vec<Line>]) -> Vec<libc::sock_filter> {
+    let starts: Vec<usize> =
+        blocks.iter().scan(0, |next, block| Some(std::mem::replace(next, *next + block.len()))).collect();
+    let accept: usize = blocks.iter().map(Vec::len).sum();
+    let lines = blocks.iter().flatten().enumerate().map(|(at, (operation, operand, if_so, if_not))| {
+        let distance = |to: &To| {
+            let target = match to {
+                To::Next => at + 1,
+                To::Accept => accept,
+                To::Drop => accept + 1,
+                To::Block(number) => starts.get(*number).copied().unwrap_or(accept),
+            };
+            // Blocks only lead to later ones, and all of them together are short.
+            u8::try_from(target.saturating_sub(at + 1)).unwrap_or(u8::MAX)
+        };
+        instruction(*operation, *operand, distance(if_so), distance(if_not))
+    });
+    lines.chain([instruction(RETURN, u32::MAX, 0, 0), instruction(RETURN, 0, 0, 0)]).collect()
+}
+
+fn instruction(operation: u32, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
+    libc::sock_filter { code: operation as u16, jt, jf, k }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{SocketAddr, TcpListener, UdpSocket},
+        os::fd::AsFd,
+        time::Duration,
+    };
+
+    use super::*;
+
+    /// A STUN message of this type and length.
+    fn stun(kind: u32, length: u32) -> Vec<u8> {
+        let mut message = vec![0; length as usize];
+        message[..2].copy_from_slice(&(kind as u16).to_be_bytes());
+        message[2..4].copy_from_slice(&((length - STUN_HEADER) as u16).to_be_bytes());
+        message
+    }
+
+    fn attribute(kind: u32, value: &[u8]) -> Vec<u8> {
+        [&(kind as u16).to_be_bytes()[..], &(value.len() as u16).to_be_bytes(), value].concat()
+    }
+
+    /// All ways in which a datagram can reach libnice.
+    fn wrapped(payload: &[u8]) -> [Vec<u8>; 6] {
+        let data = attribute(DATA, payload);
+        let indication =
+            |attributes: &[&[u8]]| [&stun(DATA_INDICATION, STUN_HEADER)[..], &attributes.concat()].concat();
+        let peer = |length: usize| attribute(XOR_PEER_ADDRESS, &vec![1; length]);
+        [
+            payload.to_vec(),
+            attribute(0x4000, payload),
+            attribute(0x7fff, payload),
+            indication(&[&data, &peer(8)]),
+            indication(&[&peer(8), &data]),
+            indication(&[&peer(20), &data]),
+        ]
+    }
+
+    /// Which of these datagrams arrive at a socket with this filter.
+    fn arriving(filter: &Filter, datagrams: &[Vec<u8>]) -> Vec<bool> {
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (from, to) = (UdpSocket::bind(local).unwrap(), UdpSocket::bind(local).unwrap());
+        filter.attach(to.as_fd()).unwrap();
+        to.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut arrives = vec![false; datagrams.len()];
+        for (datagram, arrives) in datagrams.iter().zip(&mut arrives) {
+            from.send_to(datagram, to.local_addr().unwrap()).unwrap();
+            // Datagrams on the loopback interface keep their order.
+            from.send_to(b"end", to.local_addr().unwrap()).unwrap();
+            let mut buffer = [0; 4096];
+            loop {
+                let length = to.recv(&mut buffer).unwrap();
+                match &buffer[..length] {
+                    b"end" => break,
+                    it => *arrives = it == datagram,
+                }
+            }
+        }
+        arrives
+    }
+
+    #[test]
+    fn long_requests_do_not_arrive_whatever_they_are_wrapped_in() {
+        for has_failed in [false, true] {
+            let filter = Filter::new(has_failed);
+            let long = wrapped(&stun(BINDING_REQUEST, LONGEST_REQUEST + 1));
+            assert_eq!(arriving(&filter, &long), [false; 6]);
+            // Attributes behind the data count, too.
+            for length in [STUN_HEADER, 100, LONGEST_REQUEST - 40] {
+                assert_eq!(
+                    arriving(&filter, &wrapped(&stun(BINDING_REQUEST, length))),
+                    [true; 6],
+                    "{length}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn responses_arrive_until_the_component_has_failed() {
+        for length in [STUN_HEADER, 64, 1250] {
+            let responses = wrapped(&stun(BINDING_RESPONSE, length));
+            assert_eq!(arriving(&Filter::new(false), &responses), [true; 6]);
+            assert_eq!(arriving(&Filter::new(true), &responses), [false; 6], "{length}");
+        }
+    }
+
+    #[test]
+    fn everything_else_arrives() {
+        let (error, allocated) = (0x0111, 0x0103);
+        let mut others = vec![
+            vec![1],
+            vec![22; 1400],
+            vec![0x80; 1400],
+            vec![0; 2],
+            stun(error, 60),
+            stun(allocated, 1300),
+        ];
+        others.extend(wrapped(&[0x80; 1200]));
+        others.extend(wrapped(&[22; 10]));
+        for has_failed in [false, true] {
+            assert!(arriving(&Filter::new(has_failed), &others).into_iter().all(|it| it), "{has_failed}");
+        }
+    }
+
+    #[test]
+    fn a_stream_stays_as_it_is() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        Filter::new(true).attach(listener.as_fd()).unwrap();
+        assert!(std::net::TcpStream::connect(listener.local_addr().unwrap()).is_ok());
+    }
+}
