@@ -15,7 +15,7 @@ use str0m::{
 };
 
 use super::{
-    formats::Formats,
+    formats::{Chosen, Formats, PayloadTypes, choose},
     sdp::{self, Use},
     stack::{self, Panicked, Refused, guarded},
 };
@@ -198,6 +198,12 @@ impl Peer {
         }
     }
 
+    /// The payload types that the client uses.
+    pub fn numbers(&self) -> PayloadTypes {
+        let number = |line: &Line| Some((line.kind, self.formats.of(line.kind)?.codec, *line.number?));
+        PayloadTypes(self.lines.iter().filter_map(number).collect())
+    }
+
     /// Whether this viewer gets media of a kind.
     pub fn takes(&self, kind: Kind) -> bool {
         self.lines.iter().any(|line| line.kind == kind && line.number.is_some())
@@ -229,17 +235,29 @@ impl Peer {
         Ok(answer.to_sdp_string())
     }
 
-    /// The client's answer to our offer.
-    pub fn answered(&mut self, answer: &str) -> Result<(), Refused> {
+    /// The client's answer to our offer. Returns the formats of the stream; those of a publisher are the ones that it chooses.
+    pub fn answered(&mut self, answer: &str) -> Result<Formats, Refused> {
         let Some(Pending(pending)) = self.pending.take() else { return Err(Refused::Invalid) };
-        stack::read(answer)?;
+        let lines = stack::read(answer)?;
+        let chosen = (self.side == Side::Publisher).then(|| choose(&lines));
+        if chosen.as_ref().is_some_and(|chosen| chosen.lines.is_empty()) {
+            return Err(Refused::NoCodec);
+        }
         let answer = sdp::without_candidates(answer);
         guarded(|| {
             let answer = SdpAnswer::from_sdp_string(&answer).map_err(|_| Refused::Invalid)?;
             self.rtc.sdp_api().accept_answer(pending, answer).map_err(|_| Refused::Invalid)
         })?;
         self.learn_numbers();
-        Ok(())
+        if let Some(Chosen { formats, lines: chosen }) = chosen {
+            self.formats = formats;
+            for line in &mut self.lines {
+                let number = chosen.iter().find(|(_, kind, _)| *kind == line.kind);
+                line.number = number.map(|(.., number)| (*number).into());
+                line.rate = formats.of(line.kind).map_or(line.rate, |spec| spec.clock_rate.get());
+            }
+        }
+        Ok(self.formats)
     }
 
     /// A datagram from the client at `source` to our candidate `destination`.
