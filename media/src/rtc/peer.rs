@@ -107,6 +107,12 @@ pub enum Broken {
     Panicked,
 }
 
+/// Notes the library's error for the log.
+fn failed(error: str0m::RtcError) -> Broken {
+    tracing::debug!(%error, "a connection failed");
+    Broken::Failed
+}
+
 impl From<Panicked> for Broken {
     fn from(_: Panicked) -> Self {
         Self::Panicked
@@ -271,12 +277,12 @@ impl Peer {
         // Any host may send any bytes to the port.
         let Ok(contents) = DatagramRecv::try_from(contents) else { return Ok(()) };
         let input = Input::Receive(now, Receive { proto: Protocol::Udp, source, destination, contents });
-        guarded(|| self.rtc.handle_input(input).map_err(|_| Broken::Failed))
+        guarded(|| self.rtc.handle_input(input).map_err(failed))
     }
 
     /// The time goes on. Packets that were written are sent by the next [`Self::poll`].
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Broken> {
-        guarded(|| self.rtc.handle_input(Input::Timeout(now)).map_err(|_| Broken::Failed))
+        guarded(|| self.rtc.handle_input(Input::Timeout(now)).map_err(failed))
     }
 
     /// Queues a packet for this viewer. It is sent after the next [`Self::handle_timeout`].
@@ -325,7 +331,7 @@ impl Peer {
 
     /// Says goodbye: the next [`Self::poll`] has the last datagrams.
     pub fn close(&mut self) -> Result<(), Broken> {
-        guarded(|| self.rtc.close().map_err(|_| Broken::Failed))
+        guarded(|| self.rtc.close().map_err(failed))
     }
 
     /// Whether it is the estimate that the library was given: a client without feedback has no other one.
@@ -343,12 +349,12 @@ impl Peer {
         guarded(|| {
             let mut turns = 0;
             loop {
-                match self.rtc.poll_output().map_err(|_| Broken::Failed)? {
+                match self.rtc.poll_output().map_err(failed)? {
                     // After each packet the library wants to be called again, although the next one may leave now: packets that
                     // leave together cost less.
                     Output::Timeout(at) if at <= now + AT_ONCE && turns < BURST => {
                         turns += 1;
-                        self.rtc.handle_input(Input::Timeout(at.max(now))).map_err(|_| Broken::Failed)?;
+                        self.rtc.handle_input(Input::Timeout(at.max(now))).map_err(failed)?;
                     }
                     Output::Timeout(at) => return Ok(at),
                     Output::Transmit(transmit) => send(Transmit {
