@@ -20,7 +20,9 @@ impl Hub {
             for (key, leg) in connection.calls.iter().chain(&connection.links.legs) {
                 callers += usize::from(leg.is_caller && leg.media.is_none());
                 counted += if leg.is_caller { connection.owners().len() } else { 0 };
-                let theirs = hub.leg(leg.partner, &leg.partner_key).unwrap();
+                let partner = &hub.connections[&leg.partner];
+                let of_room = partner.links.legs.get(&leg.partner_key);
+                let theirs = of_room.unwrap_or_else(|| &partner.calls[&leg.partner_key]);
                 let back = (theirs.partner, &theirs.partner_key) == (*conn, key);
                 assert!(back && leg.partner != *conn, "a call is symmetric");
                 assert!(theirs.is_caller != leg.is_caller, "one of the two called");

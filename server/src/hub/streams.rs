@@ -423,7 +423,7 @@ impl Hub {
             assert_eq!((node.streams, node.viewers), (of(Use::Publish).count(), of(Use::Play).count()));
             let unanswered = calls
                 .values()
-                .map(|leg| self.leg(leg.partner, &leg.partner_key).unwrap().flight.unanswered());
+                .filter_map(|leg| Some(self.leg(leg.partner, &leg.partner_key)?.flight.unanswered()));
             let EndedOffers { recent, older } = &node.ended_offers;
             let ended: usize = recent.values().chain(older.values()).sum();
             assert_eq!(node.unanswered, unanswered.sum::<usize>() + ended, "what is answered does not count");

@@ -223,7 +223,7 @@ fn a_later_offer_of_a_connection_stays_in_its_session_and_another_one_gets_anoth
 #[test]
 fn of_two_offers_that_cross_that_of_the_node_stands() {
     let mut room = Room::live(&["a", "b"]);
-    assert_eq!(room.sessions[&("a".into(), "b".into())], true);
+    assert!(room.sessions[&("a".into(), "b".into())], "the node offers");
     assert_eq!(room.say("a", "b", offer("1")), NOTHING);
     assert_eq!(room.say("a", "b", ice("c1")), NOTHING, "of that offer");
     assert_eq!(room.say("a", "b", answer("2")), ["a>b: answer"]);
