@@ -78,20 +78,29 @@ impl Engine {
                 let every = Duration::from_secs(u64::from(stats_interval.max(1)));
                 self.stats = Some((every, now + every));
             }
-            ToNode::Publish { session, stream, max_bitrate } => {
+            ToNode::Publish { session, stream, max_bitrate, offers } => {
                 let key = self.next_key();
                 match self.node.publish(key, stream.as_str(), max_bitrate, now) {
-                    Ok(()) => self.open(key, session, Role::Publisher { formats: None }, now),
+                    Ok(()) => {
+                        self.open(key, session, Role::Publisher { formats: None }, now);
+                        if offers {
+                            self.offer(key, self.stack.invite(now), now, wire);
+                        }
+                    }
                     Err(why) => self.refuse(session, why),
                 }
             }
-            ToNode::Play { session, stream, offers } => {
+            ToNode::Play { session, stream, offers, like } => {
                 let key = self.next_key();
                 match self.node.play(key, stream.as_str()) {
                     Ok(tracks) => {
                         self.open(key, session, Role::Viewer { formats: tracks.formats }, now);
                         if offers {
-                            self.offer(key, tracks.formats, now, wire);
+                            let like = like.and_then(|like| self.keys.get(&like).copied());
+                            let numbers = like.and_then(|key| self.peer(key)).map(|peer| peer.numbers());
+                            let (numbers, needed) = (numbers.unwrap_or_default(), self.node.needed(key));
+                            let offer = self.stack.offer(tracks.formats, &numbers, needed, now);
+                            self.offer(key, offer, now, wire);
                         }
                     }
                     Err(why) => self.refuse(session, why),
@@ -127,8 +136,14 @@ impl Engine {
         self.messages.push(FromNode::End { session, reason, detail });
     }
 
-    fn offer(&mut self, key: Key, formats: Formats, now: Instant, wire: &mut impl Wire) {
-        match self.stack.offer(formats, self.node.needed(key), now) {
+    fn offer(
+        &mut self,
+        key: Key,
+        offer: Result<(Peer, String), Refused>,
+        now: Instant,
+        wire: &mut impl Wire,
+    ) {
+        match offer {
             Ok((peer, sdp)) => {
                 self.attach(key, peer);
                 self.send_signal(key, Signal::Sdp { kind: SdpType::Offer, sdp });
@@ -161,9 +176,7 @@ impl Engine {
                 self.offered(key, &sdp, now)
             }
             // Before the connection exists, there is nothing to answer.
-            Signal::Sdp { kind: SdpType::Answer, sdp } => {
-                self.peer(key).map_or(Ok(()), |peer| peer.answered(&sdp))
-            }
+            Signal::Sdp { kind: SdpType::Answer, sdp } => self.answered(key, &sdp, now),
             // The node is an ICE-lite agent: it sends no checks, so it needs no candidates of clients.
             Signal::Ice(_) | Signal::OfferRequest => return,
         };
@@ -199,6 +212,18 @@ impl Engine {
             }
         };
         self.send_signal(key, Signal::Sdp { kind: SdpType::Answer, sdp });
+        Ok(())
+    }
+
+    /// A publisher's answer decides about the tracks of its stream.
+    fn answered(&mut self, key: Key, answer: &str, now: Instant) -> Result<(), Refused> {
+        let Some(client) = self.clients.get_mut(&key) else { return Ok(()) };
+        let Some(peer) = client.peer.as_deref_mut() else { return Ok(()) };
+        let formats = peer.answered(answer)?;
+        if let Role::Publisher { formats: known @ None } = &mut client.role {
+            *known = Some(formats);
+            self.node.negotiated(key, formats.tracks(), now);
+        }
         Ok(())
     }
 

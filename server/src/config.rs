@@ -18,13 +18,13 @@ pub use sources::parse;
 pub use values::normal_origin;
 
 use self::values::{
-    header, http_url, network, origin, path, seconds, seconds_or_none, size, stun_url, turn_url,
+    header, http_url, network, origin, path, room_pattern, seconds, seconds_or_none, size, stun_url, turn_url,
 };
 use crate::{
-    access::account::Quotas,
+    access::{Pattern, account::Quotas},
     delivery::budget::Bounds,
     dialect::routes::{Door, Setting},
-    hub::Rules,
+    hub::{NodeRooms, Rules},
 };
 
 /// A signalling server for GStreamer's WebRTC clients and browsers.
@@ -114,6 +114,7 @@ impl Config {
                 ("media", format!("{:?}", media.media)),
                 ("media-program", format!("{:?}", media.media_program)),
                 ("media-arg", format!("{:?}", media.media_arg)),
+                ("node-rooms", format!("{:?}", media.node_rooms)),
                 ("admin-addr", format!("{:?}", operations.admin_addr)),
                 ("log", format!("{:?}", operations.log)),
                 ("log-format", format!("{:?}", operations.log_format)),
@@ -342,6 +343,11 @@ pub struct Media {
     /// claim node.
     #[arg(long, env = "CALLBIN_MEDIA_TOKEN_FILE", value_name = "FILE")]
     pub media_token_file: Option<PathBuf>,
+
+    /// Rooms whose media go through a media node: each member sends once, however many members there are. A name, or the
+    /// beginning of names with an asterisk: 'stage-*'. The members see one more, 0, to which they send.
+    #[arg(long, env = "CALLBIN_NODE_ROOMS", value_name = "PATTERN", value_delimiter = ',', value_parser = room_pattern)]
+    pub node_rooms: Vec<Pattern>,
 }
 
 /// Limits. "Owner" is an address (IPv6: a /64 network, and with higher limits a /56 and a /48), and with tokens also a
@@ -516,6 +522,11 @@ impl Config {
             max_bitrate: Some(self.limits.max_stream_bitrate).filter(|bits| *bits > 0),
             max_unanswered: self.limits.max_queue as usize / 2,
         }
+    }
+
+    /// The rooms whose media go through a media node.
+    pub fn node_rooms(&self) -> NodeRooms {
+        NodeRooms::new(self.media.node_rooms.clone())
     }
 
     /// The limits of each owner if the process may open `descriptors` files.

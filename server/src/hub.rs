@@ -14,6 +14,7 @@ mod directory;
 mod far;
 mod feed;
 mod guest;
+mod node_rooms;
 mod nodes;
 mod notice;
 mod request;
@@ -22,7 +23,7 @@ mod rooms;
 mod streams;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     net::IpAddr,
     sync::Arc,
 };
@@ -36,6 +37,7 @@ use callbin_protocol::{
 pub use self::{
     far::{FarMember, FarMessage, NodeName, Plan},
     guest::guest,
+    node_rooms::NodeRooms,
     nodes::NodeInfo,
     notice::{
         Call, Change, Ended, Found, Incoming, Joined, Listed, Message, Notice, Peers, Presence, Refusal,
@@ -51,9 +53,11 @@ use crate::{
     },
     close::CloseReason,
     dialect::Dialect,
+    node_room,
 };
 use directory::Directory;
 use feed::Place;
+use node_rooms::Links;
 use room::{News, Room};
 use streams::{EndedOffers, Flight, Stream};
 
@@ -245,6 +249,8 @@ struct Connection {
     /// The ids that it can be called by, in the order of their registration.
     uids: Vec<PeerId>,
     calls: BTreeMap<Key, Leg>,
+    /// Its sessions in a room of a media node, of which it knows nothing.
+    links: Links,
     seat: Option<Seat>,
     /// Its place among those that watch who can be called.
     watch: Option<Place>,
@@ -270,6 +276,8 @@ struct Leg {
     media: Option<Use>,
     /// At the caller: what a media node has not answered.
     flight: Flight,
+    /// It is the caller's link in a room of a media node, to this peer.
+    link: Option<node_room::Peer>,
 }
 
 /// An attached media node.
@@ -412,6 +420,13 @@ pub struct Hub {
     nodes: BTreeMap<ConnId, Node>,
     /// Nodes that are gone, with calls that are still to be ended.
     lost: VecDeque<ConnId>,
+    /// Nodes that are about to end, with links that are still to be moved.
+    emptied: VecDeque<ConnId>,
+    /// The rooms whose media go through a node.
+    node_rooms: NodeRooms,
+    /// Those that have to look what they can start now, and those that do so when a session of any stream ends.
+    unsettled: VecDeque<RoomId>,
+    deferred: BTreeSet<RoomId>,
     /// What all nodes have counted.
     media: Stats,
     /// Rooms with undelivered notices, each of them once.
@@ -494,6 +509,7 @@ impl Hub {
                     dialect,
                     uids,
                     calls,
+                    links: Links::default(),
                     seat: None,
                     watch: None,
                     stands_for: None,
@@ -609,6 +625,9 @@ impl Hub {
                 if members < self.rules.max_members { 2 * members } else { 0 }
             }
             (Request::Members, Some(seat)) => members(&seat.room),
+            (Request::Send { to: Some(_), payload, .. }, Some(_)) if self.offers_to_node(conn, payload) => {
+                STREAM_OFFER + payload.len() / NOTICE
+            }
             // Each member gets a copy.
             (Request::Send { to: None, payload, .. }, Some(seat)) => {
                 members(&seat.room) * (1 + payload.len() / NOTICE)
@@ -639,6 +658,7 @@ impl Hub {
         most -= part;
         self.end_lost(&mut part, effects);
         most += part;
+        self.settle_rooms(&mut most, effects);
         // Half for each, if both have some.
         let kept = if self.news.is_empty() { 0 } else { most.div_ceil(2) };
         most -= kept;
@@ -661,7 +681,8 @@ impl Hub {
 
     /// Whether notices are queued.
     pub fn has_news(&self) -> bool {
-        !self.news.is_empty() || self.directory.has_news() || !self.lost.is_empty()
+        let has_work = !self.lost.is_empty() || !self.emptied.is_empty() || !self.unsettled.is_empty();
+        !self.news.is_empty() || self.directory.has_news() || has_work
     }
 
     /// The registered peers and the state of each.
@@ -790,6 +811,11 @@ impl Hub {
             Request::End(key) => self.end(conn, &key, None, effects),
             Request::Join(room) => self.join(conn, room, None, effects),
             Request::Leave => self.leave(conn, effects),
+            Request::Send { to, payload, .. } if let Some(room) = self.node_room_of(conn) => {
+                let result = self.say_in_node_room(conn, &room, to, payload.clone(), effects);
+                undelivered = result.is_err().then_some(payload);
+                result
+            }
             Request::Send { to: Some(to), payload, .. } => match self.addressee(conn, &to) {
                 Ok(addressee) => {
                     self.send_to(addressee, to, payload, effects);

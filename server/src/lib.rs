@@ -20,6 +20,7 @@ pub mod edge;
 pub mod fuzz;
 pub mod hub;
 mod media;
+pub mod node_room;
 pub mod operate;
 pub mod runtime;
 mod server;

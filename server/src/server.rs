@@ -134,7 +134,7 @@ pub async fn run(config: Config, inherited: Option<std::net::TcpListener>) -> Re
     let descriptors = raise_descriptor_limit();
     let metrics = Arc::new(Metrics::default());
     let mut app = App::new(
-        Switchboard::new(config.rules(), config.bounds(), metrics.clone()),
+        Switchboard::new(config.rules(), config.node_rooms(), config.bounds(), metrics.clone()),
         Arc::new(Accounts::new(config.quotas(descriptors))),
         metrics,
         assets,

@@ -29,7 +29,8 @@ use crate::{
     },
     dialect::Dialect,
     hub::{
-        ConnId, Counts, Doing, Effect, Event, Hub, NodeInfo, Note, Plan, Request, Rules, StreamInfo, Wish,
+        ConnId, Counts, Doing, Effect, Event, Hub, NodeInfo, NodeRooms, Note, Plan, Request, Rules,
+        StreamInfo, Wish,
     },
     operate::{
         logging::short,
@@ -46,6 +47,9 @@ const NOTICES: usize = 256;
 const SHORTEST_REST: Duration = Duration::from_millis(1);
 const LONGEST_REST: Duration = Duration::from_millis(5);
 
+/// A message to one member that is not longer is no offer to a media node.
+const SHORT: usize = 64;
+
 /// Connections closed per step. Closing one costs as much as ten notices.
 const CLOSES: usize = 8;
 
@@ -58,6 +62,7 @@ pub struct Switchboard {
     state: Mutex<State>,
     budget: Arc<Budget>,
     metrics: Arc<Metrics>,
+    has_node_rooms: bool,
     /// The task of [`Switchboard::run`], while there is nothing to do.
     runner: AtomicWaker,
 }
@@ -99,9 +104,12 @@ struct Remark {
 
 impl Switchboard {
     /// A switchboard without connections.
-    pub fn new(rules: Rules, bounds: Bounds, metrics: Arc<Metrics>) -> Self {
+    pub fn new(rules: Rules, node_rooms: NodeRooms, bounds: Bounds, metrics: Arc<Metrics>) -> Self {
+        let has_node_rooms = !node_rooms.is_empty();
+        let mut hub = Hub::new(rules);
+        hub.set_node_rooms(node_rooms);
         let state = State {
-            hub: Hub::new(rules),
+            hub,
             connections: HashMap::new(),
             shutting_down: false,
             cluster: None,
@@ -110,7 +118,7 @@ impl Switchboard {
             effects: Vec::new(),
         };
         let budget = Arc::new(Budget::new(bounds));
-        Self { state: Mutex::new(state), budget, metrics, runner: AtomicWaker::new() }
+        Self { state: Mutex::new(state), budget, metrics, has_node_rooms, runner: AtomicWaker::new() }
     }
 
     /// From now on, there are other nodes.
@@ -263,6 +271,7 @@ impl Switchboard {
     pub fn fan_out(&self, conn: ConnId, request: &Request) -> usize {
         // Fast path without the lock: only these requests may cost extra, and most messages in a room are for one member.
         let may_cost = match request {
+            Request::Send { to: Some(_), payload, .. } => self.has_node_rooms && payload.len() > SHORT,
             Request::Join(_) | Request::Members | Request::Send { to: None, .. } | Request::List(_) => true,
             Request::Call { media, .. } => media.is_some(),
             Request::Meet { card, .. } => card.flow.media().is_some(),

@@ -149,8 +149,8 @@ fn one_thin_line_lowers_no_other_viewers_picture() {
     let (seen, sent) = (near.stats_since(first), sender.stats_since(first_sent));
     assert_flows(&seen, &sent, 30.0, "to the viewer with the good line");
     let [first, .., last] = &seen[..] else { panic!("two statistics, not {seen:?}") };
-    let kbits = (last.number("/video/bytes") - first.number("/video/bytes")) * 8.0
-        / (last.ms() - first.ms()) as f64;
+    let kbits =
+        (last.number("/video/bytes") - first.number("/video/bytes")) * 8.0 / (last.ms() - first.ms()) as f64;
     assert!(kbits > 560.0, "{kbits} kbit/s");
     let (near, sender) = (near.fresh_stats("sender"), sender.fresh_stats("near"));
     assert_eq!((near.number("/video/width"), sender.text("/sent/video_tier")), (640.0, "full"));

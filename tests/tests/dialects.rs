@@ -275,7 +275,8 @@ fn calls_of_each_protocol_outlast_a_drain() {
         ("produces", Box::new(Webrtcsink::produce(&server, "produces"))),
         ("rest", Box::new(Rest::wait(&server, "rest"))),
     ];
-    let mut calls: Vec<(&str, Box<dyn Speaker + '_>, Box<dyn Speaker + '_>)> = Vec::new();
+    type End<'a> = Box<dyn Speaker + 'a>;
+    let mut calls: Vec<(&str, End<'_>, End<'_>)> = Vec::new();
     calls.push(("rest", Box::new(Rest::call(&server, "by-rest", OFFER)), by_rest));
     for (name, callee) in callees {
         let mut caller = Text::call(&server, &format!("calls-{name}"), name);

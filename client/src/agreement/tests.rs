@@ -393,7 +393,7 @@ fn an_answer_that_does_not_bundle_is_an_offer_for_webrtcbin() {
     for (index, mid) in (0u32..).zip(&mids) {
         let candidate = it.local_candidate(index, "candidate:1".into()).unwrap();
         let position = mids.iter().position(|it| Some(*it) == candidate.sdp_mid.as_deref()).unwrap();
-        assert_eq!(it.remote_candidate(Some(mid), None, None).is_some(), true);
+        assert!(it.remote_candidate(Some(mid), None, None).is_some());
         assert_eq!(candidate.sdp_m_line_index, u32::try_from(position).ok());
     }
 }

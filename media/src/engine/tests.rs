@@ -119,6 +119,7 @@ impl World {
             session: session(name),
             stream: PeerId::new(stream).unwrap(),
             max_bitrate: None,
+            offers: false,
         });
         let sdp = self.at(name).offer(true, kinds);
         self.tell(offer(name, sdp));
@@ -132,6 +133,7 @@ impl World {
             session: session(name),
             stream: PeerId::new(stream).unwrap(),
             offers: false,
+            like: None,
         });
         let sdp = self.at(name).offer(false, kinds);
         self.tell(offer(name, sdp));
@@ -157,6 +159,25 @@ impl World {
             unreachable!()
         };
         self.at(name).answered(&sdp);
+        sdp
+    }
+
+    fn take_offer(&mut self, name: &'static str) -> String {
+        let offer = self.messages.iter().find_map(|message| match message {
+            FromNode::Signal(SessionSignal {
+                session: of,
+                signal: Signal::Sdp { kind: SdpType::Offer, sdp },
+            }) if *of == session(name) => Some(sdp.clone()),
+            _ => None,
+        });
+        offer.unwrap_or_else(|| panic!("no offer for {name}: {:?}", self.messages))
+    }
+
+    fn answer_offer(&mut self, name: &'static str) -> String {
+        let offer = self.take_offer(name);
+        let sdp = self.at(name).answer(&offer);
+        let signal = Signal::Sdp { kind: SdpType::Answer, sdp: sdp.clone() };
+        self.tell(ToNode::Signal(SessionSignal { session: session(name), signal }));
         sdp
     }
 
@@ -337,20 +358,54 @@ fn the_node_can_offer() {
     world.publish("studio", "a", BOTH);
     world.frames("studio", 0..1, KEY_FRAME);
     world.client("viewer", Codecs::default());
-    world.tell(ToNode::Play { session: session("viewer"), stream: PeerId::new("a").unwrap(), offers: true });
-    let sdp = world.messages.iter().find_map(|message| match message {
-        FromNode::Signal(it) if it.session == session("viewer") && it.signal.is_offer() => match &it.signal {
-            Signal::Sdp { sdp, .. } => Some(sdp.clone()),
-            _ => None,
-        },
-        _ => None,
+    world.tell(ToNode::Play {
+        session: session("viewer"),
+        stream: PeerId::new("a").unwrap(),
+        offers: true,
+        like: None,
     });
-    let sdp = world.at("viewer").answer(&sdp.unwrap());
-    let signal = Signal::Sdp { kind: SdpType::Answer, sdp };
-    world.tell(ToNode::Signal(SessionSignal { session: session("viewer"), signal }));
+    world.answer_offer("viewer");
     world.connect("viewer");
     world.run_for(Duration::from_millis(50));
     assert_eq!(world.payloads("viewer"), [KEY_FRAME]);
+}
+
+/// The client chooses the codecs: H264 here, though the node prefers VP8.
+#[test]
+fn the_node_can_offer_to_a_publisher() {
+    let mut world = World::new();
+    world.client("studio", Codecs { vp8: false, h264: true });
+    let stream = PeerId::new("a").unwrap();
+    world.tell(ToNode::Publish { session: session("studio"), stream, max_bitrate: None, offers: true });
+    let answer = world.answer_offer("studio");
+    assert_eq!(answer.matches("a=sendonly").count(), 2, "{answer}");
+    world.connect("studio");
+    let key_frame = [0x65, 0x88, 0x84, 0x00];
+    world.frames("studio", 0..1, &key_frame);
+    world.run_for(Duration::from_millis(50));
+    let tracks = world.messages.iter().find_map(|message| match message {
+        FromNode::Live { tracks, .. } => {
+            Some(tracks.iter().map(|track| track.codec.clone()).collect::<Vec<_>>())
+        }
+        _ => None,
+    });
+    assert_eq!(tracks.unwrap(), ["opus", "H264"]);
+    world.watch("viewer", "a");
+    world.run_for(Duration::from_millis(50));
+    assert_eq!(world.payloads("viewer"), [key_frame]);
+}
+
+#[test]
+fn a_client_that_sends_nothing_is_no_publisher() {
+    let mut world = World::new();
+    world.client("studio", Codecs::default());
+    let stream = PeerId::new("a").unwrap();
+    world.tell(ToNode::Publish { session: session("studio"), stream, max_bitrate: None, offers: true });
+    let offer = world.take_offer("studio");
+    let sdp = world.at("studio").answer(&offer).replace("a=sendonly", "a=inactive");
+    let signal = Signal::Sdp { kind: SdpType::Answer, sdp };
+    world.tell(ToNode::Signal(SessionSignal { session: session("studio"), signal }));
+    assert_eq!(world.end_of("studio"), Some(Reason::Unacceptable));
 }
 
 #[test]
@@ -473,14 +528,24 @@ fn a_session_that_does_not_connect_ends() {
     world.publish("studio", "a", &[Kind::Video]);
     world.play("silent", "a", BOTH, Codecs::default());
     world.run_until(|world| world.end_of("silent") == Some(Reason::Failed));
-    world.tell(ToNode::Play { session: session("mute"), stream: PeerId::new("a").unwrap(), offers: false });
+    world.tell(ToNode::Play {
+        session: session("mute"),
+        stream: PeerId::new("a").unwrap(),
+        offers: false,
+        like: None,
+    });
     world.run_until(|world| world.end_of("mute") == Some(Reason::Failed));
 }
 
 #[test]
 fn a_viewer_of_nothing_is_refused_and_invalid_offers_are_unacceptable() {
     let mut world = World::new();
-    world.tell(ToNode::Play { session: session("early"), stream: PeerId::new("a").unwrap(), offers: false });
+    world.tell(ToNode::Play {
+        session: session("early"),
+        stream: PeerId::new("a").unwrap(),
+        offers: false,
+        like: None,
+    });
     assert_eq!(world.end_of("early"), Some(Reason::Gone));
     for (name, sdp) in [
         ("empty", ""),
@@ -488,7 +553,7 @@ fn a_viewer_of_nothing_is_refused_and_invalid_offers_are_unacceptable() {
         ("cut", "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\na=rtpmap:96 VP8/90000\r\n"),
     ] {
         let stream = PeerId::new(name).unwrap();
-        world.tell(ToNode::Publish { session: session(name), stream, max_bitrate: None });
+        world.tell(ToNode::Publish { session: session(name), stream, max_bitrate: None, offers: false });
         world.tell(offer(name, sdp.into()));
         assert_eq!(world.end_of(name), Some(Reason::Unacceptable), "{name}");
     }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use str0m::format::{Codec, CodecConfig, CodecSpec, FormatParams, PayloadParams};
 
-use super::sdp::{Format, Line};
+use super::sdp::{Format, Line, PAYLOAD_TYPES};
 use crate::core::{codec::VideoCodec, node::Tracks, packet::Kind, stream::AudioTrack};
 
 /// The negotiated codecs of a stream. Viewers negotiate the same ones.
@@ -55,6 +55,28 @@ impl Formats {
         CodecConfig::new_from_payload_params(all)
     }
 
+    /// The codecs of an offer, with the payload types of a client that knows them: some cannot use others.
+    pub(super) fn offered(self, numbers: &PayloadTypes) -> CodecConfig {
+        let known = |kind| {
+            let codec = self.of(kind)?.codec;
+            numbers.0.iter().find(|known| (known.0, known.1) == (kind, codec)).map(|known| known.2)
+        };
+        let free =
+            |taken: &[u8]| (96..PAYLOAD_TYPES).find(|number| !taken.contains(number)).unwrap_or_default();
+        let other = |kind| known(kind).unwrap_or_default();
+        let audio = known(Kind::Audio).unwrap_or_else(|| if other(Kind::Video) == 111 { 112 } else { 111 });
+        let video = known(Kind::Video).unwrap_or_else(|| free(&[audio]));
+        let specs = [Kind::Audio, Kind::Video].map(|kind| (kind, self.of(kind)));
+        let params = specs.into_iter().filter_map(|(kind, spec)| {
+            let (number, resend) = match kind {
+                Kind::Audio => (audio, None),
+                Kind::Video => (video, Some(free(&[audio, video]).into())),
+            };
+            Some(PayloadParams::new(number.into(), resend, spec?))
+        });
+        CodecConfig::new_from_payload_params(params.collect())
+    }
+
     /// Whether an m-line of an offer has the stream's codec.
     pub(super) fn match_line(&self, line: &Line<'_>) -> bool {
         let Some(spec) = self.of(line.kind) else { return false };
@@ -64,7 +86,11 @@ impl Formats {
     }
 }
 
-/// Numbers that a negotiation replaces by those of the offer.
+/// The payload types of a client, with kind and codec.
+#[derive(Debug, Clone, Default)]
+pub struct PayloadTypes(pub(super) Vec<(Kind, Codec, u8)>);
+
+/// PayloadTypes that a negotiation replaces by those of the offer.
 fn payload(kind: Kind, spec: CodecSpec) -> PayloadParams {
     let (number, resend) = match kind {
         Kind::Audio => (111, None),
@@ -84,9 +110,27 @@ fn known(kind: Kind) -> impl Iterator<Item = &'static PayloadParams> {
     KNOWN.params().iter().filter(move |it| it.spec().codec.is_audio() == (kind == Kind::Audio))
 }
 
-/// The first codec of an m-line that the node forwards.
-pub(super) fn choose(line: &Line<'_>) -> Option<CodecSpec> {
-    line.formats.iter().find_map(|format| spec_of(line.kind, format)).map(heard)
+/// What a publisher sends.
+#[derive(Debug, Default)]
+pub(super) struct Chosen {
+    pub(super) formats: Formats,
+    /// The indices of the m-lines that are used, with their kind and the payload type.
+    pub(super) lines: Vec<(usize, Kind, u8)>,
+}
+
+/// The first audio and the first video m-line on which a publisher sends, each with its first codec that the node forwards.
+pub(super) fn choose(lines: &[Line<'_>]) -> Chosen {
+    let mut chosen = Chosen::default();
+    for line in lines.iter().filter(|line| line.sends) {
+        let known = |format: &Format<'_>| Some((format.number, spec_of(line.kind, format)?));
+        if chosen.formats.of(line.kind).is_none()
+            && let Some((number, spec)) = line.formats.iter().find_map(known)
+        {
+            chosen.formats.set(line.kind, heard(spec));
+            chosen.lines.push((line.index, line.kind, number));
+        }
+    }
+    chosen
 }
 
 /// A publisher that sends stereo needs to know that the node wants it.

@@ -9,6 +9,6 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use formats::Formats;
+pub use formats::{Formats, PayloadTypes};
 pub use peer::{Broken, Event, Peer, Transmit};
 pub use stack::{Refused, Stack};

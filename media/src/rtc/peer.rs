@@ -15,7 +15,7 @@ use str0m::{
 };
 
 use super::{
-    formats::Formats,
+    formats::{Chosen, Formats, PayloadTypes, choose},
     sdp::{self, Use},
     stack::{self, Panicked, Refused, guarded},
 };
@@ -105,6 +105,12 @@ pub enum Broken {
     /// The library panicked.
     #[error("the WebRTC library failed")]
     Panicked,
+}
+
+/// Notes the library's error for the log.
+fn failed(error: str0m::RtcError) -> Broken {
+    tracing::debug!(%error, "a connection failed");
+    Broken::Failed
 }
 
 impl From<Panicked> for Broken {
@@ -198,6 +204,12 @@ impl Peer {
         }
     }
 
+    /// The payload types that the client uses.
+    pub fn numbers(&self) -> PayloadTypes {
+        let number = |line: &Line| Some((line.kind, self.formats.of(line.kind)?.codec, *line.number?));
+        PayloadTypes(self.lines.iter().filter_map(number).collect())
+    }
+
     /// Whether this viewer gets media of a kind.
     pub fn takes(&self, kind: Kind) -> bool {
         self.lines.iter().any(|line| line.kind == kind && line.number.is_some())
@@ -229,17 +241,29 @@ impl Peer {
         Ok(answer.to_sdp_string())
     }
 
-    /// The client's answer to our offer.
-    pub fn answered(&mut self, answer: &str) -> Result<(), Refused> {
+    /// The client's answer to our offer. Returns the formats of the stream; those of a publisher are the ones that it chooses.
+    pub fn answered(&mut self, answer: &str) -> Result<Formats, Refused> {
         let Some(Pending(pending)) = self.pending.take() else { return Err(Refused::Invalid) };
-        stack::read(answer)?;
+        let lines = stack::read(answer)?;
+        let chosen = (self.side == Side::Publisher).then(|| choose(&lines));
+        if chosen.as_ref().is_some_and(|chosen| chosen.lines.is_empty()) {
+            return Err(Refused::NoCodec);
+        }
         let answer = sdp::without_candidates(answer);
         guarded(|| {
             let answer = SdpAnswer::from_sdp_string(&answer).map_err(|_| Refused::Invalid)?;
             self.rtc.sdp_api().accept_answer(pending, answer).map_err(|_| Refused::Invalid)
         })?;
         self.learn_numbers();
-        Ok(())
+        if let Some(Chosen { formats, lines: chosen }) = chosen {
+            self.formats = formats;
+            for line in &mut self.lines {
+                let number = chosen.iter().find(|(_, kind, _)| *kind == line.kind);
+                line.number = number.map(|(.., number)| (*number).into());
+                line.rate = formats.of(line.kind).map_or(line.rate, |spec| spec.clock_rate.get());
+            }
+        }
+        Ok(self.formats)
     }
 
     /// A datagram from the client at `source` to our candidate `destination`.
@@ -253,12 +277,12 @@ impl Peer {
         // Any host may send any bytes to the port.
         let Ok(contents) = DatagramRecv::try_from(contents) else { return Ok(()) };
         let input = Input::Receive(now, Receive { proto: Protocol::Udp, source, destination, contents });
-        guarded(|| self.rtc.handle_input(input).map_err(|_| Broken::Failed))
+        guarded(|| self.rtc.handle_input(input).map_err(failed))
     }
 
     /// The time goes on. Packets that were written are sent by the next [`Self::poll`].
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Broken> {
-        guarded(|| self.rtc.handle_input(Input::Timeout(now)).map_err(|_| Broken::Failed))
+        guarded(|| self.rtc.handle_input(Input::Timeout(now)).map_err(failed))
     }
 
     /// Queues a packet for this viewer. It is sent after the next [`Self::handle_timeout`].
@@ -307,7 +331,7 @@ impl Peer {
 
     /// Says goodbye: the next [`Self::poll`] has the last datagrams.
     pub fn close(&mut self) -> Result<(), Broken> {
-        guarded(|| self.rtc.close().map_err(|_| Broken::Failed))
+        guarded(|| self.rtc.close().map_err(failed))
     }
 
     /// Whether it is the estimate that the library was given: a client without feedback has no other one.
@@ -325,12 +349,12 @@ impl Peer {
         guarded(|| {
             let mut turns = 0;
             loop {
-                match self.rtc.poll_output().map_err(|_| Broken::Failed)? {
+                match self.rtc.poll_output().map_err(failed)? {
                     // After each packet the library wants to be called again, although the next one may leave now: packets that
                     // leave together cost less.
                     Output::Timeout(at) if at <= now + AT_ONCE && turns < BURST => {
                         turns += 1;
-                        self.rtc.handle_input(Input::Timeout(at.max(now))).map_err(|_| Broken::Failed)?;
+                        self.rtc.handle_input(Input::Timeout(at.max(now))).map_err(failed)?;
                     }
                     Output::Timeout(at) => return Ok(at),
                     Output::Transmit(transmit) => send(Transmit {

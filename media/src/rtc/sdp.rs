@@ -8,7 +8,7 @@ use std::{
 use crate::core::packet::Kind;
 
 /// The number of RTP payload types: they have 7 bits (RFC 3550, section 5.1).
-const PAYLOAD_TYPES: u8 = 128;
+pub(super) const PAYLOAD_TYPES: u8 = 128;
 
 /// An audio or video m-line of an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]

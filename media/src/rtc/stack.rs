@@ -18,7 +18,7 @@ use str0m::{
 };
 
 use super::{
-    formats::{Formats, choose},
+    formats::{Chosen, Formats, PayloadTypes, choose},
     peer::{Peer, Side},
     sdp::{self, Line, Use},
 };
@@ -72,15 +72,9 @@ impl Stack {
     /// the offer that the node forwards.
     pub fn publisher(&self, offer: &str, now: Instant) -> Result<(Peer, String, Formats), Refused> {
         let lines = read(offer)?;
-        let mut formats = Formats::default();
-        let mut used = Vec::new();
-        for line in &lines {
-            let spec = choose(line).filter(|_| line.sends && formats.of(line.kind).is_none());
-            if let Some(spec) = spec {
-                formats.set(line.kind, spec);
-                used.push(line);
-            }
-        }
+        let Chosen { formats, lines: chosen } = choose(&lines);
+        let is_used = |line: &&Line<'_>| chosen.iter().any(|(index, ..)| *index == line.index);
+        let used: Vec<&Line<'_>> = lines.iter().filter(is_used).collect();
         let (peer, answer) = self.answer(offer, &lines, &used, Side::Publisher, formats, now)?;
         Ok((peer, answer, formats))
     }
@@ -104,23 +98,49 @@ impl Stack {
         self.answer(offer, &lines, &used, Side::Viewer { needed }, formats, now)
     }
 
-    /// An offer to a viewer.
-    pub fn offer(&self, formats: Formats, needed: u64, now: Instant) -> Result<(Peer, String), Refused> {
+    /// An offer to a viewer with these payload types, as far as it has the codecs. `needed` are the bits per second of the stream.
+    pub fn offer(
+        &self,
+        formats: Formats,
+        numbers: &PayloadTypes,
+        needed: u64,
+        now: Instant,
+    ) -> Result<(Peer, String), Refused> {
+        let kinds = [Kind::Audio, Kind::Video].into_iter().filter(|kind| formats.of(*kind).is_some());
+        let rtc = || self.rtc(Side::Viewer { needed }, formats.offered(numbers), now);
+        Self::begin(rtc, Side::Viewer { needed }, formats, kinds, now)
+    }
+
+    /// An offer to a publisher, of all codecs. It chooses some with its answer.
+    pub fn invite(&self, now: Instant) -> Result<(Peer, String), Refused> {
+        let (formats, kinds) = (Formats::default(), [Kind::Audio, Kind::Video].into_iter());
+        Self::begin(|| self.rtc(Side::Publisher, formats.config(), now), Side::Publisher, formats, kinds, now)
+    }
+
+    fn begin(
+        rtc: impl FnOnce() -> Rtc,
+        side: Side,
+        formats: Formats,
+        kinds: impl Iterator<Item = Kind>,
+        now: Instant,
+    ) -> Result<(Peer, String), Refused> {
         guarded(|| {
-            let mut rtc = self.rtc(Side::Viewer { needed }, formats.config(), now);
+            let mut rtc = rtc();
             let mut changes = rtc.sdp_api();
             let mut lines = Vec::new();
-            for (kind, media) in [(Kind::Audio, MediaKind::Audio), (Kind::Video, MediaKind::Video)] {
-                if formats.of(kind).is_some() {
-                    let name = Some("stream".to_owned());
-                    lines.push((kind, changes.add_media(media, Direction::SendOnly, name, None, None)));
-                }
+            for kind in kinds {
+                let media = match kind {
+                    Kind::Audio => MediaKind::Audio,
+                    Kind::Video => MediaKind::Video,
+                };
+                let (direction, name) = match side {
+                    Side::Publisher => (Direction::RecvOnly, None),
+                    Side::Viewer { .. } => (Direction::SendOnly, Some("stream".to_owned())),
+                };
+                lines.push((kind, changes.add_media(media, direction, name, None, None)));
             }
             let (offer, pending) = changes.apply().ok_or(Refused::NoCodec)?;
-            Ok((
-                Peer::new(rtc, Side::Viewer { needed }, formats, lines, Some(pending), now),
-                offer.to_sdp_string(),
-            ))
+            Ok((Peer::new(rtc, side, formats, lines, Some(pending), now), offer.to_sdp_string()))
         })
     }
 

@@ -117,6 +117,12 @@ impl TestClient {
     }
 
     pub(crate) fn answer(&mut self, offer: &str) -> String {
+        for line in super::sdp::lines(offer) {
+            match line.kind {
+                Kind::Audio => self.audio = Some(line.mid.into()),
+                Kind::Video => self.video = Some(line.mid.into()),
+            }
+        }
         let offer = SdpOffer::from_sdp_string(offer).unwrap();
         self.rtc.sdp_api().accept_offer(offer).unwrap().to_sdp_string()
     }

@@ -3,9 +3,10 @@
 use std::{sync::LazyLock, time::Instant};
 
 use proptest::prelude::*;
+use str0m::format::Codec;
 
 use super::{
-    Formats, Refused, Stack,
+    Formats, PayloadTypes, Refused, Stack,
     testing::{Codecs, TestClient},
 };
 use crate::core::packet::Kind;
@@ -48,6 +49,29 @@ fn a_viewer_gets_the_publishers_codec_with_its_own_numbers() {
         assert!(answer.contains(&format!("a=rtpmap:{first} {name}/90000")), "{number} {name}: {answer}");
         assert_eq!(answer.matches("a=sendonly").count(), 2, "{answer}");
     }
+}
+
+/// GStreamer's examples send and receive a codec with their own payload type only.
+#[test]
+fn an_offer_can_have_the_payload_types_of_its_client() {
+    let plain = CHROMIUM
+        .replace("SAVPF 111", "SAVPF 97 111")
+        .replace("a=rtpmap:111 ", "a=rtpmap:97 opus/48000/2\r\na=rtpmap:111 ")
+        .replace("SAVPF 96 97", "SAVPF 96");
+    let (peer, _, formats) = stack().publisher(&plain, Instant::now()).unwrap();
+    let offered = |numbers: &PayloadTypes| {
+        let (_, offer) = stack().offer(formats, numbers, 0, Instant::now()).unwrap();
+        let lines = offer.lines().filter(|line| line.starts_with("m="));
+        lines.map(|line| line.splitn(4, ' ').nth(3).unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(offered(&peer.numbers()), ["97", "96 98"]);
+    assert_eq!(offered(&PayloadTypes(vec![(Kind::Audio, Codec::Opus, 96)])), ["96", "97 98"]);
+    assert_eq!(offered(&PayloadTypes(vec![(Kind::Video, Codec::Vp8, 111)])), ["112", "111 96"]);
+    assert_eq!(
+        offered(&PayloadTypes(vec![(Kind::Video, Codec::H264, 111)])),
+        ["111", "96 97"],
+        "another codec"
+    );
 }
 
 #[test]
@@ -113,7 +137,7 @@ fn later_descriptions_are_bounded_as_the_first_one() {
     let long = |sdp: &str| format!("{sdp}{}", "a=x\r\n".repeat(256 * 1024 / 5));
     let (mut publisher, _, formats) = stack().publisher(CHROMIUM, now).unwrap();
     assert_eq!(publisher.renegotiate(&long(CHROMIUM)), Err(Refused::Invalid));
-    let (mut viewer, offer) = stack().offer(formats, 0, now).unwrap();
+    let (mut viewer, offer) = stack().offer(formats, &PayloadTypes::default(), 0, now).unwrap();
     let node = "192.0.2.1:8443".parse().unwrap();
     let answer = TestClient::new(1, node, Codecs::default(), now).answer(&offer);
     assert_eq!(viewer.answered(&long(&answer)), Err(Refused::Invalid));

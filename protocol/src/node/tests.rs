@@ -86,16 +86,35 @@ fn frames_of_the_server_are_read_and_written_as_documented() {
     for (message, text) in [
         (ToNode::welcome(5), r#"{"type":"welcome","version":1,"statsInterval":5}"#),
         (
-            ToNode::Publish { session: session("call-7"), stream: stream(), max_bitrate: Some(8_000_000) },
-            r#"{"type":"publish","session":"call-7","stream":"studio","maxBitrate":8000000}"#,
+            ToNode::Publish {
+                session: session("call-7"),
+                stream: stream(),
+                max_bitrate: Some(8_000_000),
+                offers: true,
+            },
+            r#"{"type":"publish","session":"call-7","stream":"studio","maxBitrate":8000000,"offers":true}"#,
         ),
         (
-            ToNode::Publish { session: session("call-7"), stream: stream(), max_bitrate: None },
+            ToNode::Publish {
+                session: session("call-7"),
+                stream: stream(),
+                max_bitrate: None,
+                offers: false,
+            },
             r#"{"type":"publish","session":"call-7","stream":"studio"}"#,
         ),
         (
-            ToNode::Play { session: session("call-8"), stream: stream(), offers: false },
+            ToNode::Play { session: session("call-8"), stream: stream(), offers: false, like: None },
             r#"{"type":"play","session":"call-8","stream":"studio","offers":false}"#,
+        ),
+        (
+            ToNode::Play {
+                session: session("call-8"),
+                stream: stream(),
+                offers: true,
+                like: Some(session("call-7")),
+            },
+            r#"{"type":"play","session":"call-8","stream":"studio","offers":true,"like":"call-7"}"#,
         ),
         (
             ToNode::Signal(signal(Signal::Sdp { kind: SdpType::Offer, sdp: "v=0\r\n".into() })),

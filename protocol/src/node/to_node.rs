@@ -18,7 +18,7 @@ pub enum ToNode {
         /// The seconds between two [`FromNode::Stats`](super::FromNode::Stats).
         stats_interval: u32,
     },
-    /// A session that publishes a stream begins. The publisher's offer follows as a signal; the node answers.
+    /// A session that publishes a stream begins.
     Publish {
         /// The session.
         session: SessionId,
@@ -27,6 +27,9 @@ pub enum ToNode {
         /// The most bits per second that the publisher may send. None: no limit.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_bitrate: Option<u64>,
+        /// The node offers. Otherwise the publisher's offer follows as a signal, and the node answers.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        offers: bool,
     },
     /// A session that plays a stream begins.
     Play {
@@ -37,6 +40,9 @@ pub enum ToNode {
         /// The node offers. Otherwise the viewer's offer follows as a signal, and the node answers.
         #[serde(default)]
         offers: bool,
+        /// Another session of the same client: the node's offer has its payload types, as far as the codecs are the same.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        like: Option<SessionId>,
     },
     /// A description or a candidate of the client.
     Signal(SessionSignal),

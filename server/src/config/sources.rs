@@ -27,7 +27,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Config, Options
 
 /// Check combinations only after all sources are read; clap checks each source separately.
 fn contradiction(config: &Config) -> Option<&'static str> {
-    let Config { tls, ice, operations, listen, cluster, .. } = config;
+    let Config { tls, ice, operations, listen, cluster, media, .. } = config;
     if tls.disable_ssl && tls.self_signed {
         Some("disable-ssl and self-signed exclude each other")
     } else if !ice.turn_url.is_empty() && ice.turn_secret_file.is_none() {
@@ -36,6 +36,8 @@ fn contradiction(config: &Config) -> Option<&'static str> {
         Some("admin-secret-file needs admin-addr, to serve the admin API on")
     } else if listen.proxy_header.is_some() && listen.trusted_proxy.is_empty() {
         Some("proxy-header needs trusted-proxy, whose header it is")
+    } else if !media.node_rooms.is_empty() && !cluster.redis.is_empty() {
+        Some("node-rooms and redis exclude each other: a media node is attached to one server of a cluster")
     } else if cluster.redis.is_empty()
         && (cluster.cluster_secret_file.is_some() || cluster.node_name.is_some())
     {
@@ -128,6 +130,9 @@ mod tests {
             ("turn-url = \"turn:x\"", "turn-secret-file"),
             ("admin-secret-file = \"x\"", "admin-addr"),
             ("node-name = \"x\"", "need redis"),
+            ("node-rooms = [\"stage-*\"]\nredis = \"redis://x\"", "exclude each other"),
+            ("node-rooms = \"a*b\"", "line 1: invalid value 'a*b'"),
+            ("node-rooms = [\"a\", \"a b\"]", "line 1: invalid value 'a b'"),
             ("redis = \"http://x\"", "line 1: invalid value 'http://x'"),
             ("redis = \"redis://x\"\nnode-name = \"a b\"", "line 2: invalid value 'a b'"),
             ("redis = \"redis+sentinel://x\"", "master-name"),

@@ -2,10 +2,14 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use callbin_protocol::RoomId;
 use hyper::header::HeaderName;
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::access::ice::url::{self, Kind};
+use crate::access::{
+    Pattern,
+    ice::url::{self, Kind},
+};
 
 const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -82,6 +86,16 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
 /// An origin in a form that can be compared.
 pub fn normal_origin(origin: &str) -> String {
     origin.trim_end_matches('/').to_ascii_lowercase()
+}
+
+/// The name of a room, or the beginning of names.
+pub(super) fn room_pattern(text: &str) -> Result<Pattern, String> {
+    let begin = text.strip_suffix('*').unwrap_or(text);
+    let is_name = text == "*" || RoomId::new(begin).is_ok();
+    match is_name && !begin.contains('*') {
+        true => Ok(Pattern::from(text)),
+        false => Err("neither the name of a room nor its beginning with an asterisk: stage-*".into()),
+    }
 }
 
 pub(super) fn header(text: &str) -> Result<HeaderName, String> {

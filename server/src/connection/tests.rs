@@ -20,7 +20,7 @@ use crate::{
 fn app() -> Arc<App> {
     let config = Config::parse_from(["callbin-server", "--disable-ssl"]);
     let metrics = Arc::new(Metrics::default());
-    let switchboard = Switchboard::new(config.rules(), config.bounds(), metrics.clone());
+    let switchboard = Switchboard::new(config.rules(), config.node_rooms(), config.bounds(), metrics.clone());
     let accounts = Arc::new(Accounts::new(config.quotas(1024)));
     let settings = Settings::load(&config).unwrap();
     Arc::new(App::new(switchboard, accounts, metrics, Assets::Embedded, settings))

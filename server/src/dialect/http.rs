@@ -484,6 +484,7 @@ pub(crate) mod tests {
             is_asked,
             media: None,
             max_bitrate: None,
+            like: None,
         }))
     }
 

@@ -44,8 +44,7 @@ impl Node {
                 let payload = Payload::new(Dialect::Node, Utf8Bytes::default(), signal);
                 return Some(Request::Signal { key: key(&session), payload });
             }
-            // The server does not use it.
-            FromNode::Connected { .. } => return Some(Request::Unknown),
+            FromNode::Connected { session } => NodeRequest::Connected(key(&session)),
             FromNode::Live { session, tracks } => {
                 NodeRequest::Live { key: key(&session), tracks: tracks.into() }
             }
@@ -63,8 +62,16 @@ impl Node {
     fn called(&mut self, call: Call, frames: &mut Vec<Message>) {
         let (Some(media), Some(session)) = (call.media, session(&call.key)) else { return };
         frames.push(to_frame(&match media {
-            Use::Publish => ToNode::Publish { session, stream: call.uid, max_bitrate: call.max_bitrate },
-            Use::Play => ToNode::Play { session, stream: call.uid, offers: call.is_asked },
+            Use::Publish => ToNode::Publish {
+                session,
+                stream: call.uid,
+                max_bitrate: call.max_bitrate,
+                offers: call.is_asked,
+            },
+            Use::Play => {
+                let like = call.like.filter(|_| call.is_asked).as_ref().and_then(self::session);
+                ToNode::Play { session, stream: call.uid, offers: call.is_asked, like }
+            }
         }));
         self.sessions.insert(call.key, Inbound::default());
     }
@@ -147,5 +154,7 @@ fn reason(refusal: Option<&Refusal>) -> Reason {
     }
 }
 
+#[cfg(test)]
+mod room_tests;
 #[cfg(test)]
 mod tests;

@@ -165,6 +165,8 @@ fn error(refusal: Refusal) -> Option<ErrorMessage> {
         Refusal::TooManyRooms => ErrorMessage::TooManyRooms,
         Refusal::TooManySessions => ErrorMessage::TooManySessions,
         Refusal::Unavailable => ErrorMessage::Other("not available".into()),
+        // In a room of a media node.
+        Refusal::NoCapacity | Refusal::TooManyStreams => ErrorMessage::Other(refusal.kind().into()),
         Refusal::Other(text) => ErrorMessage::Other(text),
         Refusal::UidInvalid
         | Refusal::UidTaken
@@ -175,9 +177,7 @@ fn error(refusal: Refusal) -> Option<ErrorMessage> {
         | Refusal::TooManyWatchers
         | Refusal::NobodyOffers
         | Refusal::StreamNotAllowed
-        | Refusal::TooManyStreams
         | Refusal::TooManyViewers
-        | Refusal::NoCapacity
         | Refusal::Node(_)
         | Refusal::NodeLost
         | Refusal::Replaced => return None,

@@ -88,7 +88,8 @@ fn app() -> &'static Arc<App> {
         let config = Config::parse_from(flags.into_iter().chain(["--token-key-file", secret]));
         let settings = Settings::load(&config).unwrap_or_else(|error| panic!("{error}"));
         let metrics = Arc::new(Metrics::default());
-        let switchboard = Switchboard::new(config.rules(), config.bounds(), metrics.clone());
+        let switchboard =
+            Switchboard::new(config.rules(), config.node_rooms(), config.bounds(), metrics.clone());
         let accounts = Arc::new(Accounts::new(config.quotas(1024)));
         Arc::new(App::new(switchboard, accounts, metrics, Assets::Embedded, settings))
     })

@@ -32,6 +32,7 @@ pub fn http_dialects(bytes: &[u8]) {
         is_asked: false,
         media: None,
         max_bitrate: None,
+        like: None,
     };
     client.take(Notice::Called(Box::new(call)));
     for line in body.lines().chain([body]) {

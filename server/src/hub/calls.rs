@@ -33,7 +33,7 @@ impl Hub {
             return Err(Refusal::TooManyIds);
         }
         // Peers and streams share their names.
-        if self.streams.contains_key(&uid) {
+        if self.streams.contains_key(&uid) || self.node_rooms.reserves(&uid) {
             return Err(Refusal::UidTaken);
         }
         if let Some((holder, flow)) = self.uids.get(&uid).map(|peer| (peer.conn, peer.card.flow)) {
@@ -166,6 +166,7 @@ impl Hub {
             returns_as,
             media: None,
             flight: Flight::default(),
+            link: None,
         };
         let callee = Leg {
             uid: to,
@@ -176,6 +177,7 @@ impl Hub {
             returns_as: None,
             media: None,
             flight: Flight::default(),
+            link: None,
         };
         self.start((conn, key, caller), (partner, partner_key, callee), asked, effects);
         Ok(())
@@ -217,7 +219,11 @@ impl Hub {
         let (one, other) = (caller.0, callee.0);
         let (Some(theirs), Some(ours)) = (self.dialect(one), self.dialect(other)) else { return };
         let (name, to) = (caller.2.uid.clone(), callee.2.uid.clone());
-        effects.push(Effect::Note(one, Note::Called { caller: name, callee: to, dialects: (theirs, ours) }));
+        // Those of a room would be as many as the square of its members.
+        if caller.2.link.is_none() {
+            effects
+                .push(Effect::Note(one, Note::Called { caller: name, callee: to, dialects: (theirs, ours) }));
+        }
         for ((conn, key, leg), side, dialect) in
             [(caller, Side::Caller, ours), (callee, Side::Callee, theirs)]
         {
@@ -230,10 +236,16 @@ impl Hub {
                 is_asked: asked == Some(side),
                 media: leg.media,
                 max_bitrate: self.rules.max_bitrate.filter(|_| leg.media == Some(Use::Publish)),
+                like: self
+                    .published_by(one, other)
+                    .filter(|_| leg.media == Some(Use::Play) && leg.link.is_some()),
             };
-            if let Some(connection) = self.connections.get_mut(&conn) {
-                connection.calls.insert(key, leg);
+            let Some(connection) = self.connections.get_mut(&conn) else { continue };
+            if leg.link.is_some() && leg.is_caller {
+                connection.links.insert(key, leg);
+                continue;
             }
+            connection.calls.insert(key, leg);
             // The caller's goes first: after the pairing, the partner's frames may overtake ours.
             self.tell(conn, Notice::Called(Box::new(call)), effects);
         }
@@ -428,8 +440,13 @@ impl Hub {
             return Err(Refusal::NoSuchCall);
         };
         let (partner, partner_key, media) = (leg.partner, leg.partner_key.clone(), leg.media);
+        let link = leg.link.clone().filter(|_| !leg.is_caller);
         if media.is_some() {
             self.signal_media(conn, key, &payload, effects)?;
+        }
+        if let Some(peer) = link {
+            self.link_signalled(partner, &peer, payload, effects);
+            return Ok(());
         }
         let key = partner_key;
         self.tell(partner, Notice::Signal(Box::new(Incoming { key, payload })), effects);
@@ -437,7 +454,8 @@ impl Hub {
     }
 
     pub(super) fn leg(&self, conn: ConnId, key: &Key) -> Option<&Leg> {
-        self.connections.get(&conn)?.calls.get(key)
+        let connection = self.connections.get(&conn)?;
+        connection.calls.get(key).or_else(|| connection.links.legs.get(key))
     }
 
     /// Ends a call for both sides. The other side gets a notice, or is closed if it has one call only.
@@ -463,6 +481,10 @@ impl Hub {
                 self.count(&owners, |usage| usage.sessions -= 1);
             }
         }
+        if let Some(peer) = theirs.link.as_ref().filter(|_| theirs.is_caller) {
+            self.link_ended(partner, peer, reason.as_ref(), effects);
+            return Ok(());
+        }
         let Some(connection) = self.connections.get(&partner) else { return Ok(()) };
         if connection.dialect.is_single() {
             self.close(partner, CloseReason::PartnerLeft, effects);
@@ -475,7 +497,8 @@ impl Hub {
     }
 
     fn take_leg(&mut self, conn: ConnId, key: &Key) -> Option<Leg> {
-        self.connections.get_mut(&conn)?.calls.remove(key)
+        let connection = self.connections.get_mut(&conn)?;
+        connection.calls.remove(key).or_else(|| connection.links.remove(key))
     }
 
     /// After a meeting, the one that stays can be met again under the same id. True if the peer can be called by the id

@@ -17,15 +17,21 @@ impl Hub {
         let mut registered = 0;
         let mut counted = hub.rooms.values().map(|room| room.owners.len()).sum::<usize>();
         for (conn, connection) in &hub.connections {
-            for (key, leg) in &connection.calls {
+            for (key, leg) in connection.calls.iter().chain(&connection.links.legs) {
                 callers += usize::from(leg.is_caller && leg.media.is_none());
                 counted += if leg.is_caller { connection.owners().len() } else { 0 };
-                let theirs = &hub.connections[&leg.partner].calls[&leg.partner_key];
+                let partner = &hub.connections[&leg.partner];
+                let of_room = partner.links.legs.get(&leg.partner_key);
+                let theirs = of_room.unwrap_or_else(|| &partner.calls[&leg.partner_key]);
                 let back = (theirs.partner, &theirs.partner_key) == (*conn, key);
                 assert!(back && leg.partner != *conn, "a call is symmetric");
                 assert!(theirs.is_caller != leg.is_caller, "one of the two called");
                 assert_eq!((&theirs.uid, &theirs.peer), (&leg.peer, &leg.uid), "both know both ids");
-                assert_eq!(theirs.media, leg.media, "both know what it is about");
+                assert_eq!(
+                    (&theirs.media, &theirs.link),
+                    (&leg.media, &leg.link),
+                    "both know what it is about"
+                );
             }
             if let Some(seat) = &connection.seat {
                 in_rooms += 1;

@@ -7,7 +7,7 @@ use callbin_protocol::node::{Limits, Reason, Stats, Track};
 use super::{
     ConnId, Connection, Effect, Hub, Key, Node, NodeRequest, Note, Notice, Refusal, Use, streams::note,
 };
-use crate::{close::CloseReason, dialect::Dialect};
+use crate::{close::CloseReason, dialect::Dialect, node_room};
 
 /// An attached media node, for an operator.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,15 +67,22 @@ impl Hub {
                 self.nodes.insert(conn, node);
                 effects.push(Effect::Note(conn, Note::Attached { node: name, software, limits }));
                 self.tell(conn, Notice::Attached, effects);
+                self.node_came();
             }
             NodeRequest::Live { key, tracks } => self.set_tracks(conn, &key, Some(tracks), effects),
             NodeRequest::Gone(key) => self.set_tracks(conn, &key, None, effects),
+            NodeRequest::Connected(key) => {
+                if let Some((member, peer)) = self.link_at(conn, &key) {
+                    self.link_connected(member, &peer, effects);
+                }
+            }
             NodeRequest::End { key, reason, detail } => self.end_by_node(conn, &key, reason, detail, effects),
             NodeRequest::Stats(stats) => self.add_stats(conn, *stats),
             NodeRequest::Drain => {
                 if let Some(node) = self.nodes.get_mut(&conn) {
                     node.is_draining = true;
                 }
+                self.leave_draining_nodes();
             }
         }
         Ok(())
@@ -95,7 +102,17 @@ impl Hub {
         if stream.tracks.is_some() != tracks.is_some() {
             effects.push(Effect::Note(conn, note(&uid, tracks.is_some(), stream.viewers)));
         }
+        let is_live = tracks.is_some();
         stream.tracks = tracks;
+        if let Some((member, _)) = self.link_at(conn, key) {
+            self.link_live(member, is_live, effects);
+        }
+    }
+
+    /// The member and the peer of a link of a node.
+    fn link_at(&self, conn: ConnId, key: &Key) -> Option<(ConnId, node_room::Peer)> {
+        let leg = self.leg(conn, key)?;
+        Some((leg.partner, leg.link.clone()?))
     }
 
     fn end_by_node(

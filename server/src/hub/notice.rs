@@ -58,6 +58,8 @@ pub struct Call {
     pub media: Option<Use>,
     /// The most bits per second that the caller may publish. `None`: the media node's own limit.
     pub max_bitrate: Option<u64>,
+    /// For a media node that has to offer: another call of the same client, which shows its payload types.
+    pub like: Option<Key>,
 }
 
 /// A peer that was asked for.

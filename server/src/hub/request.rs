@@ -168,6 +168,8 @@ pub enum NodeRequest {
     },
     /// The media of a published stream no longer arrive.
     Gone(Key),
+    /// The call's media can flow.
+    Connected(Key),
     /// End a call.
     End {
         /// The call.

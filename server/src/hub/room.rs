@@ -13,6 +13,7 @@ use callbin_protocol::{MAX_LIST_LEN, PeerId, RoomId};
 use super::{
     Change, ConnId, Effect, FarMember, NodeName, Notice,
     feed::{Feed, Item, Place},
+    node_rooms::Media,
 };
 use crate::{access::owner::Owner, dialect::text};
 
@@ -28,6 +29,8 @@ pub(super) struct Room {
     far_places: HashMap<PeerId, Place>,
     /// Bytes of the members' names in a list.
     names: usize,
+    /// Its media go through a media node.
+    pub(super) media: Option<Box<Media>>,
 }
 
 /// A member in a list.
@@ -76,9 +79,9 @@ impl News {
 }
 
 impl Room {
-    pub(super) fn new(owners: Vec<Owner>) -> Self {
+    pub(super) fn new(owners: Vec<Owner>, media: Option<Box<Media>>) -> Self {
         let (far, far_places) = (BTreeMap::new(), HashMap::new());
-        Self { owners, feed: Feed::default(), far, far_places, names: 0 }
+        Self { owners, feed: Feed::default(), far, far_places, names: 0, media }
     }
 
     /// The number of members on all nodes.

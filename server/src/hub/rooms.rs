@@ -37,13 +37,15 @@ impl Hub {
         if !connection.grant.allows_room(&id) {
             return Err(Refusal::InvalidRoomId(id.to_string()));
         }
+        self.permit_node_room(&id)?;
         if !self.rooms.contains_key(&id) {
             let owners = self.owners(conn);
             if self.is_any_at(&owners, self.rules.max_rooms, |usage| usage.rooms) {
                 return Err(Refusal::TooManyRooms);
             }
             self.count(&owners, |usage| usage.rooms += 1);
-            self.rooms.insert(id.clone(), Room::new(owners));
+            let media = self.node_rooms.begin(&id);
+            self.rooms.insert(id.clone(), Room::new(owners, media));
         }
         // Another node counts the members that are elsewhere, too.
         let is_counted = far.is_some();
@@ -60,11 +62,12 @@ impl Hub {
         if room.has_news() {
             self.news.push(id.clone());
         }
-        effects.push(Effect::Note(conn, Note::Joined { peer: uid, room: id.clone(), members }));
+        effects.push(Effect::Note(conn, Note::Joined { peer: uid.clone(), room: id.clone(), members }));
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.seat = Some(Seat { room: id.clone(), place });
         }
-        let members = self.names(others);
+        self.join_node_room(conn, &id, &uid);
+        let members = self.with_node(&id, self.names(others));
         self.tell(conn, Notice::Joined(Box::new(Joined { room: id, members })), effects);
         Ok(())
     }
@@ -85,12 +88,14 @@ impl Hub {
     }
 
     pub(super) fn leave_room(&mut self, seat: &Seat, uid: &PeerId, effects: &mut Vec<Effect>) {
+        self.leave_node_room(&seat.room, uid, effects);
         let Some(room) = self.rooms.get_mut(&seat.room) else { return };
         room.leave(seat.place, uid, effects);
         if room.is_empty() {
             if let Some(room) = self.rooms.remove(&seat.room) {
                 self.count(&room.owners, |usage| usage.rooms -= 1);
             }
+            self.deferred.remove(&seat.room);
         } else {
             self.news.push(seat.room.clone());
         }
@@ -167,7 +172,7 @@ impl Hub {
     pub(super) fn list_members(&mut self, conn: ConnId, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
         let (_, room) = self.membership(conn)?;
         let others = self.rooms.get(&room).map(|room| room.list(Some(conn))).unwrap_or_default();
-        let names = self.names(others);
+        let names = self.with_node(&room, self.names(others));
         self.tell(conn, Notice::Members(names), effects);
         Ok(())
     }

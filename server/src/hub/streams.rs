@@ -12,11 +12,14 @@ use callbin_protocol::{
 };
 
 use super::{
-    Card, ConnId, Effect, Ended, Flow, Hub, Key, Leg, Note, Notice, Only, Payload, Refusal, Rules, Start, Use,
+    Card, ConnId, Connection, Effect, Ended, Flow, Hub, Key, Leg, Note, Notice, Only, Payload, Refusal,
+    Rules, Start, Use, node_rooms::MAX_LINKS,
 };
 use crate::{
     access::{Grant, owner::Owner},
     bridge,
+    delivery::payload::Side,
+    node_room,
 };
 
 /// The most bytes that a client may send to a node before the node sends a description: an offer, and some dozens of
@@ -154,6 +157,7 @@ impl Hub {
             returns_as: None,
             media: Some(media),
             flight: Flight::default(),
+            link: None,
         };
         let theirs = Leg {
             uid: name,
@@ -164,6 +168,49 @@ impl Hub {
             ..leg.clone()
         };
         self.start((conn, key, leg), (node, node_key, theirs), asked, effects);
+        Ok(())
+    }
+
+    /// Starts a session of a member of a room of a media node.
+    pub(super) fn open_link(
+        &mut self,
+        conn: ConnId,
+        peer: &node_room::Peer,
+        name: PeerId,
+        is_asked: bool,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        let Some(connection) = self.connections.get(&conn) else { return Err(Refusal::NotInRoom) };
+        if connection.links.legs.len() >= MAX_LINKS {
+            return Err(Refusal::TooManySessions);
+        }
+        let (owners, from) = (connection.owners(), connection.name(conn));
+        let media = match peer {
+            node_room::Peer::Node => Use::Publish,
+            node_room::Peer::Member(_) => Use::Play,
+        };
+        self.permit_media(&owners, media)?;
+        let node = match media {
+            Use::Publish => self.place(&name)?,
+            Use::Play => self.node_with(&name)?,
+        };
+        let (_, key) = self.stream_keys(conn, &Key::default());
+        self.enter_stream(&name, node, media, Publisher { conn, key: key.clone() });
+        self.count(&owners, |usage| *usage.of(media) += 1);
+        let leg = Leg {
+            uid: from.clone(),
+            partner: node,
+            partner_key: key.clone(),
+            peer: name.clone(),
+            is_caller: true,
+            returns_as: None,
+            media: Some(media),
+            flight: Flight::default(),
+            link: Some(peer.clone()),
+        };
+        let theirs = Leg { uid: name, partner: conn, peer: from, is_caller: false, ..leg.clone() };
+        let asked = is_asked.then_some(Side::Callee);
+        self.start((conn, key.clone(), leg), (node, key, theirs), asked, effects);
         Ok(())
     }
 
@@ -257,6 +304,8 @@ impl Hub {
         let Some(media) = caller.media else { return };
         let Some(node) = self.nodes.get_mut(&caller.partner) else { return };
         *node.of(media) -= 1;
+        self.place_is_free();
+        let Some(node) = self.nodes.get_mut(&caller.partner) else { return };
         if caller.flight.is_pending {
             node.ended_offers.recent.insert(caller.partner_key.clone(), caller.flight.bytes);
         }
@@ -292,7 +341,7 @@ impl Hub {
             false => return Ok(()),
         };
         let Some(leg) =
-            self.connections.get_mut(&client.0).and_then(|client_of| client_of.calls.get_mut(&client.1))
+            self.connections.get_mut(&client.0).and_then(|client_of| client_of.leg_mut(&client.1))
         else {
             return Err(Refusal::NoSuchCall);
         };
@@ -320,8 +369,12 @@ impl Hub {
 
     /// Ends a client's call to a stream, and notifies both sides.
     fn end_both(&mut self, client: ConnId, key: &Key, reason: Refusal, effects: &mut Vec<Effect>) {
-        let Some(peer) = self.leg(client, key).map(|leg| leg.peer.clone()) else { return };
+        let Some(leg) = self.leg(client, key) else { return };
+        let (peer, link) = (leg.peer.clone(), leg.link.clone());
         let _ = self.end(client, key, Some(reason.clone()), effects);
+        if let Some(peer) = link {
+            return self.link_ended(client, &peer, Some(&reason), effects);
+        }
         let ended = Ended { key: key.clone(), peer, stays: false, reason: Some(reason) };
         self.tell(client, Notice::Ended(Box::new(ended)), effects);
     }
@@ -370,7 +423,7 @@ impl Hub {
             assert_eq!((node.streams, node.viewers), (of(Use::Publish).count(), of(Use::Play).count()));
             let unanswered = calls
                 .values()
-                .map(|leg| self.connections[&leg.partner].calls[&leg.partner_key].flight.unanswered());
+                .filter_map(|leg| Some(self.leg(leg.partner, &leg.partner_key)?.flight.unanswered()));
             let EndedOffers { recent, older } = &node.ended_offers;
             let ended: usize = recent.values().chain(older.values()).sum();
             assert_eq!(node.unanswered, unanswered.sum::<usize>() + ended, "what is answered does not count");
@@ -389,6 +442,12 @@ impl Hub {
             assert!(stream.tracks.is_none() || stream.publisher.is_some(), "media have a publisher");
             assert!(!self.uids.contains_key(name), "a name is a peer's or a stream's");
         }
+    }
+}
+
+impl Connection {
+    fn leg_mut(&mut self, key: &Key) -> Option<&mut Leg> {
+        self.calls.get_mut(key).or_else(|| self.links.legs.get_mut(key))
     }
 }
 

@@ -167,6 +167,7 @@ fn closed(conn: ConnId, reason: CloseReason) -> Effect {
 
 mod far;
 mod meeting;
+mod node_rooms;
 mod streams;
 
 mod greeting {

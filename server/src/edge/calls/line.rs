@@ -398,6 +398,7 @@ mod tests {
                 is_asked: false,
                 media: None,
                 max_bitrate: None,
+                like: None,
             };
             inner.client.take(Notice::Called(Box::new(call)));
             assert_eq!(inner.patience(keepalive), 2 * keepalive);
