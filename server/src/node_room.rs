@@ -319,10 +319,9 @@ impl NodeRoom {
                 self.go_on(uid, &Peer::Node, effects);
             }
             for other in self.others(uid) {
-                let is_hidden =
-                    |it: &Self| it.state(uid, &Peer::Member(other.clone())) == Some(&State::Hidden);
-                if is_hidden(self) {
-                    self.go_on(uid, &Peer::Member(other), effects);
+                let peer = Peer::Member(other);
+                if self.state(uid, &peer) == Some(&State::Hidden) {
+                    self.go_on(uid, &peer, effects);
                 }
             }
         }

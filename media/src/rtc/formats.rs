@@ -63,8 +63,7 @@ impl Formats {
         };
         let free =
             |taken: &[u8]| (96..PAYLOAD_TYPES).find(|number| !taken.contains(number)).unwrap_or_default();
-        let other = |kind| known(kind).unwrap_or_default();
-        let audio = known(Kind::Audio).unwrap_or_else(|| if other(Kind::Video) == 111 { 112 } else { 111 });
+        let audio = known(Kind::Audio).unwrap_or(if known(Kind::Video) == Some(111) { 112 } else { 111 });
         let video = known(Kind::Video).unwrap_or_else(|| free(&[audio]));
         let specs = [Kind::Audio, Kind::Video].map(|kind| (kind, self.of(kind)));
         let params = specs.into_iter().filter_map(|(kind, spec)| {
@@ -90,7 +89,7 @@ impl Formats {
 #[derive(Debug, Clone, Default)]
 pub struct PayloadTypes(pub(super) Vec<(Kind, Codec, u8)>);
 
-/// PayloadTypes that a negotiation replaces by those of the offer.
+/// Payload types that a negotiation replaces by those of the offer.
 fn payload(kind: Kind, spec: CodecSpec) -> PayloadParams {
     let (number, resend) = match kind {
         Kind::Audio => (111, None),

@@ -236,9 +236,10 @@ impl Hub {
                 is_asked: asked == Some(side),
                 media: leg.media,
                 max_bitrate: self.rules.max_bitrate.filter(|_| leg.media == Some(Use::Publish)),
-                like: self
-                    .published_by(one, other)
-                    .filter(|_| leg.media == Some(Use::Play) && leg.link.is_some()),
+                like: match (leg.media, &leg.link) {
+                    (Some(Use::Play), Some(_)) => self.published_by(one, other),
+                    _ => None,
+                },
             };
             let Some(connection) = self.connections.get_mut(&conn) else { continue };
             if leg.link.is_some() && leg.is_caller {

@@ -136,38 +136,25 @@ impl Hub {
             Use::Play => None,
         };
         let node = self.without(old.as_ref(), |hub| {
-            let node = match media {
-                Use::Publish => hub.place(&name)?,
-                Use::Play => hub.node_with(&name)?,
-            };
+            let node = hub.node_for(&name, media)?;
             hub.permit_media(&owners, media).map(|()| node)
         })?;
         // Now nothing can fail any more.
         if let Some(old) = old {
             self.end_both(old.conn, &old.key, Refusal::Replaced, effects);
         }
-        self.enter_stream(&name, node, media, Publisher { conn, key: key.clone() });
-        self.count(&owners, |usage| *usage.of(media) += 1);
         let leg = Leg {
-            uid: from.clone(),
+            uid: from,
             partner: node,
-            partner_key: node_key.clone(),
-            peer: name.clone(),
+            partner_key: node_key,
+            peer: name,
             is_caller: true,
             returns_as: None,
             media: Some(media),
             flight: Flight::default(),
             link: None,
         };
-        let theirs = Leg {
-            uid: name,
-            partner: conn,
-            partner_key: key.clone(),
-            peer: from,
-            is_caller: false,
-            ..leg.clone()
-        };
-        self.start((conn, key, leg), (node, node_key, theirs), asked, effects);
+        self.begin(conn, key, (leg, media), &owners, asked, effects);
         Ok(())
     }
 
@@ -190,28 +177,53 @@ impl Hub {
             node_room::Peer::Member(_) => Use::Play,
         };
         self.permit_media(&owners, media)?;
-        let node = match media {
-            Use::Publish => self.place(&name)?,
-            Use::Play => self.node_with(&name)?,
-        };
+        let node = self.node_for(&name, media)?;
         let (_, key) = self.stream_keys(conn, &Key::default());
-        self.enter_stream(&name, node, media, Publisher { conn, key: key.clone() });
-        self.count(&owners, |usage| *usage.of(media) += 1);
         let leg = Leg {
-            uid: from.clone(),
+            uid: from,
             partner: node,
             partner_key: key.clone(),
-            peer: name.clone(),
+            peer: name,
             is_caller: true,
             returns_as: None,
             media: Some(media),
             flight: Flight::default(),
             link: Some(peer.clone()),
         };
-        let theirs = Leg { uid: name, partner: conn, peer: from, is_caller: false, ..leg.clone() };
-        let asked = is_asked.then_some(Side::Callee);
-        self.start((conn, key.clone(), leg), (node, key, theirs), asked, effects);
+        self.begin(conn, key, (leg, media), &owners, is_asked.then_some(Side::Callee), effects);
         Ok(())
+    }
+
+    /// The node for another session with a stream.
+    fn node_for(&self, name: &PeerId, media: Use) -> Result<ConnId, Refusal> {
+        match media {
+            Use::Publish => self.place(name),
+            Use::Play => self.node_with(name),
+        }
+    }
+
+    /// Begins a permitted session of a client with a node. `leg` is that of the client.
+    fn begin(
+        &mut self,
+        conn: ConnId,
+        key: Key,
+        (leg, media): (Leg, Use),
+        owners: &[Owner],
+        asked: Option<Side>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.enter_stream(&leg.peer, leg.partner, media, Publisher { conn, key: key.clone() });
+        self.count(owners, |usage| *usage.of(media) += 1);
+        let (node, node_key) = (leg.partner, leg.partner_key.clone());
+        let theirs = Leg {
+            uid: leg.peer.clone(),
+            partner: conn,
+            partner_key: key.clone(),
+            peer: leg.uid.clone(),
+            is_caller: false,
+            ..leg.clone()
+        };
+        self.start((conn, key, leg), (node, node_key, theirs), asked, effects);
     }
 
     /// Whether the token allows it.
@@ -304,11 +316,10 @@ impl Hub {
         let Some(media) = caller.media else { return };
         let Some(node) = self.nodes.get_mut(&caller.partner) else { return };
         *node.of(media) -= 1;
-        self.place_is_free();
-        let Some(node) = self.nodes.get_mut(&caller.partner) else { return };
         if caller.flight.is_pending {
             node.ended_offers.recent.insert(caller.partner_key.clone(), caller.flight.bytes);
         }
+        self.place_is_free();
         let Some(stream) = self.streams.get_mut(&caller.peer) else { return };
         match media {
             Use::Play => stream.viewers -= 1,
