@@ -1,49 +1,99 @@
 //! The machine that the tests of one program share. It has two cores, and most tests wait most of the time, so `make test`
-//! runs three at a time; those that measure what media or memory they get run two at a time, or alone.
+//! runs three at a time. Those that count frames or measure time run two at a time, or alone.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::{
+    cell::RefCell,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+};
 
-/// How many tests that hold [`shared`] run at a time.
-const SHARES: usize = 2;
+/// All shares of the machine.
+const ALL: usize = 6;
+/// The shares of a test that holds [`shared`].
+const HALF: usize = ALL / 2;
+/// The shares of a test that asks for none.
+const THIRD: usize = ALL / 3;
 
 static MACHINE: Mutex<State> = Mutex::new(State { taken: 0, waiting: 0 });
 static CHANGED: Condvar = Condvar::new();
 
+thread_local! {
+    static THREAD: RefCell<Thread> = const { RefCell::new(Thread { has_asked: false, third: None }) };
+}
+
 struct State {
     /// Shares that are taken.
     taken: usize,
-    /// Tests that wait until no share is taken. New shares wait for them.
+    /// Tests that wait for the whole machine. The others let them go first.
     waiting: usize,
+}
+
+struct Thread {
+    /// Whether the test on this thread has asked for shares.
+    has_asked: bool,
+    /// Those that a test gets that has not, until its thread ends.
+    third: Option<Taken>,
 }
 
 /// Shares of the machine, returned when dropped.
 #[derive(Debug)]
 #[must_use]
-pub struct Shares(usize);
-
-/// For a test that counts frames or memory that other tests would affect, or that needs both cores.
-pub fn alone() -> Shares {
-    let mut state = lock();
-    state.waiting += 1;
-    state = CHANGED.wait_while(state, |state| state.taken > 0).unwrap_or_else(PoisonError::into_inner);
-    state.waiting -= 1;
-    state.taken = SHARES;
-    Shares(SHARES)
+pub struct Shares {
+    _taken: Taken,
 }
 
-/// For the other tests of such a program.
+#[derive(Debug)]
+struct Taken(usize);
+
+/// For a test that measures what other tests would affect, that needs both cores, or that changes the machine's networks,
+/// which browsers notice.
+pub fn alone() -> Shares {
+    ask(ALL)
+}
+
+/// For a test that counts frames.
 pub fn shared() -> Shares {
-    let is_full = |state: &mut State| state.taken >= SHARES || state.waiting > 0;
-    let mut state = CHANGED.wait_while(lock(), is_full).unwrap_or_else(PoisonError::into_inner);
-    state.taken += 1;
-    Shares(1)
+    ask(HALF)
+}
+
+/// For all other tests, when they start their first program.
+pub(crate) fn join() {
+    // Test threads have their test's path as a name; threads that a test starts have none.
+    let is_test = thread::current().name().is_some_and(|name| name.contains("::"));
+    let has_shares = THREAD.with_borrow(|thread| thread.has_asked || thread.third.is_some());
+    if is_test && !has_shares {
+        let third = take(THIRD);
+        THREAD.with_borrow_mut(|thread| thread.third = Some(third));
+    }
+}
+
+fn ask(shares: usize) -> Shares {
+    // A test that waits must hold nothing.
+    drop(THREAD.with_borrow_mut(|thread| thread.third.take()));
+    let taken = take(shares);
+    THREAD.with_borrow_mut(|thread| thread.has_asked = true);
+    Shares { _taken: taken }
+}
+
+fn take(shares: usize) -> Taken {
+    let mut state = lock();
+    if shares == ALL {
+        state.waiting += 1;
+        state = CHANGED.wait_while(state, |state| state.taken > 0).unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
+    } else {
+        let is_full = |state: &mut State| state.taken + shares > ALL || state.waiting > 0;
+        state = CHANGED.wait_while(state, is_full).unwrap_or_else(PoisonError::into_inner);
+    }
+    state.taken += shares;
+    Taken(shares)
 }
 
 fn lock() -> MutexGuard<'static, State> {
     MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Drop for Shares {
+impl Drop for Taken {
     fn drop(&mut self) {
         lock().taken -= self.0;
         CHANGED.notify_all();

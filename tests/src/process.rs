@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use crate::wait::{DEADLINE, wait_until};
+use crate::{
+    machine,
+    wait::{DEADLINE, wait_until},
+};
 
 /// The path of a program of this workspace, which is built first.
 pub fn program(name: &str) -> PathBuf {
@@ -74,6 +77,7 @@ pub struct Process(Child);
 impl Process {
     /// Starts a program.
     pub fn spawn(command: &mut Command) -> Self {
+        machine::join();
         Self(command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}")))
     }
 

@@ -1,5 +1,5 @@
 //! Several servers as one: what happens when one of them, Redis, or the network between them fails.
-//! `CALLBIN_TEST_NODES=2 cargo test -p callbin-tests --test server_protocol` runs the tests of the protocol with a pair.
+//! `CALLBIN_TEST_NODES=2 cargo test -p callbin-tests --test server protocol::` runs the tests of the protocol with a pair.
 
 use std::{
     process::Command,
@@ -438,7 +438,7 @@ fn what_does_not_belong_together_stays_apart_and_garbage_does_no_harm() {
     twin.wait_for_log("another node has this --node-name");
     assert_eq!((readiness(&one), readiness(&twin)), (200, 503));
     // A user that may do what docs/redis.md says, and nothing else.
-    let page = include_str!("../../docs/redis.md");
+    let page = include_str!("../../../docs/redis.md");
     let rule = page.lines().find_map(|line| line.strip_prefix("ACL SETUSER callbin ")).expect("the rule");
     let words: Vec<&str> = ["ACL", "SETUSER", "callbin"].into_iter().chain(rule.split(' ')).collect();
     assert_eq!(redis.run(&words), "OK");

@@ -10,7 +10,7 @@ use callbin_tests::{
 };
 use serde_json::{Value, json};
 
-const PAGE: &str = include_str!("../../docs/protocols/action.md");
+const PAGE: &str = include_str!("../../../docs/protocols/action.md");
 
 const SDP: &str = "v=0\r\nm=audio 9 x 0\r\na=mid:a\r\nm=video 9 x 0\r\na=mid:v\r\n";
 

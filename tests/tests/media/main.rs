@@ -1,0 +1,5 @@
+//! Streams and rooms through a real media node.
+
+mod node;
+mod rooms;
+mod server;
