@@ -64,6 +64,9 @@ pub struct BrowserOptions {
     pub window: (u32, u32),
     /// Frames per second of the fake cameras. A low rate leaves more CPU time to other programs.
     pub fps: u32,
+    /// Leave callbin's page its defaults: a picture of 720 lines, and processed sound. Otherwise it sends 360 lines and the
+    /// sound as it is, for which two pages in a call need a third less CPU time.
+    pub full_quality: bool,
 }
 
 impl Default for BrowserOptions {
@@ -75,11 +78,17 @@ impl Default for BrowserOptions {
             block_devices: false,
             accept_insecure_certs: false,
             autoplay: true,
-            window: (1280, 800),
+            window: (960, 600),
             fps: 10,
+            full_quality: false,
         }
     }
 }
+
+/// The page's own setting, unless a test has chosen another one before.
+const LOW_QUALITY: &str = r#"try {
+    localStorage["callbin.quality"] ??= '{ "resolution": "360", "echo": false, "noise": false, "gain": false }';
+} catch {} // a document without an origin has no storage"#;
 
 /// A running browser. When dropped it is killed with all its children, and its profile is removed.
 #[derive(Debug)]
@@ -140,6 +149,9 @@ impl Browser {
             Engine::Chromium => Box::new(chromium::Window::open(self.link.clone(), self.options.window)),
             Engine::Firefox => Box::new(firefox::Window::open(self.link.clone())),
         };
+        if !self.options.full_quality {
+            tab.before_load(LOW_QUALITY);
+        }
         Page::open(tab, url, self.options.window)
     }
 

@@ -44,7 +44,10 @@ fn nohup_is_honoured() {
     assert_eq!(caller.exit_code(), 0, "{}", caller.errors());
     callee.wait_for("ended");
     callee.hang_up();
-    let mut other = Client::start(&server, &["wait"]);
+    // The test itself may run under nohup.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP").arg(program("callbin")).args(["wait", "--server", &server.ws_url()]);
+    let mut other = Client::spawn(command.args(["--events", "json", "--headless"]));
     other.wait_for("waiting");
     other.process().signal("HUP");
     assert_eq!(other.exit_code(), 0, "without nohup it hangs up");

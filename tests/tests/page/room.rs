@@ -262,7 +262,7 @@ fn wait_for_shares(page: &Page, peers: usize, height: u32, bitrate: u32) {
 #[test]
 fn four_participants_share_the_camera_as_promised() {
     let _machine = machine::alone();
-    let site = Site::up();
+    let site = Site::with(BrowserOptions { full_quality: true, ..BrowserOptions::default() });
     let first = join_watched(&site, "p1");
     let second = site.join("p2");
     wait_for_shares(&first, 1, 720, 2_000_000);
