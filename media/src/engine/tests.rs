@@ -591,6 +591,24 @@ fn garbage_and_floods_of_one_viewer_do_not_disturb_another() {
 }
 
 #[test]
+fn a_viewer_without_feedback_costs_few_turns() {
+    let mut world = World::new();
+    world.publish("studio", "a", &[Kind::Video]);
+    world.frames("studio", 0..1, KEY_FRAME);
+    world.watch("mute", "a");
+    world.at("mute").sends_rtcp = false;
+    world.frames("studio", 1..60, FRAME);
+    let (start, mut turns) = (world.now, 0);
+    let end = start + Duration::from_secs(10);
+    while world.now < end {
+        world.step(end);
+        turns += 1;
+    }
+    // Every 5 ms, and after each packet of padding. Once it was each millisecond, with 64 calls of the library.
+    assert!(turns < 5000, "{turns} turns in 10 s");
+}
+
+#[test]
 fn a_stream_goes_on_with_a_publisher_that_comes_back() {
     let mut world = World::watched();
     world.run_for(Duration::from_millis(50));

@@ -6,7 +6,7 @@ use std::{
 };
 
 use str0m::{
-    IceConnectionState, Input, Output, Rtc,
+    IceConnectionState, Input, Output, Reason, Rtc,
     bwe::{Bitrate, BweKind},
     change::{SdpAnswer, SdpOffer, SdpPendingOffer},
     media::{KeyframeRequestKind, Mid, Pt},
@@ -29,6 +29,10 @@ use crate::core::{
 const BURST: usize = 64;
 /// A timeout this close means that the library wants to be called again at once.
 const AT_ONCE: Duration = Duration::from_micros(100);
+
+/// Without feedback from a viewer, which does not send any or has no packets to report, the library wants to be called once
+/// per round trip for its estimate. It may wait this long when nothing is to be sent.
+const ESTIMATE_EVERY: Duration = Duration::from_millis(5);
 
 /// The direction of the media.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -347,21 +351,31 @@ impl Peer {
         send: &mut impl FnMut(Transmit<'_>),
     ) -> Result<Instant, Broken> {
         guarded(|| {
-            let mut turns = 0;
+            let (mut turns, mut has_sent) = (0, false);
             loop {
-                match self.rtc.poll_output().map_err(failed)? {
+                let output = self.rtc.poll_output().map_err(failed)?;
+                let for_estimate = self.rtc.last_timeout_reason() == Reason::BweDelayControl;
+                match output {
                     // After each packet the library wants to be called again, although the next one may leave now: packets that
                     // leave together cost less.
-                    Output::Timeout(at) if at <= now + AT_ONCE && turns < BURST => {
+                    Output::Timeout(at)
+                        if at <= now + AT_ONCE && turns < BURST && !(for_estimate && turns > 0) =>
+                    {
                         turns += 1;
                         self.rtc.handle_input(Input::Timeout(at.max(now))).map_err(failed)?;
                     }
+                    Output::Timeout(at) if for_estimate && !has_sent => {
+                        return Ok(at.max(now + ESTIMATE_EVERY));
+                    }
                     Output::Timeout(at) => return Ok(at),
-                    Output::Transmit(transmit) => send(Transmit {
-                        source: transmit.source,
-                        destination: transmit.destination,
-                        contents: &transmit.contents,
-                    }),
+                    Output::Transmit(transmit) => {
+                        has_sent = true;
+                        send(Transmit {
+                            source: transmit.source,
+                            destination: transmit.destination,
+                            contents: &transmit.contents,
+                        });
+                    }
                     Output::Event(event) => {
                         let event = translate(&mut self.lines, &mut self.clock, event, now);
                         events.extend(event.filter(|event| !self.is_first_estimate(event)));
