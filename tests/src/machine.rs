@@ -1,11 +1,14 @@
 //! The machine that the tests of one program share. It has two cores, and most tests wait most of the time, so `make test`
-//! runs three at a time. Those that count frames or measure time run two at a time, or alone.
+//! runs three at a time. Those that count frames or measure time run two at a time, or alone. Those that add networks do that
+//! in a network namespace of their own: browsers and clients of other tests notice each change of the machine's addresses.
 
 use std::{
     cell::RefCell,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread,
 };
+
+use crate::network::Space;
 
 /// All shares of the machine.
 const ALL: usize = 6;
@@ -39,14 +42,14 @@ struct Thread {
 #[derive(Debug)]
 #[must_use]
 pub struct Shares {
+    _space: Option<Space>,
     _taken: Taken,
 }
 
 #[derive(Debug)]
 struct Taken(usize);
 
-/// For a test that measures what other tests would affect, that needs both cores, or that changes the machine's networks,
-/// which browsers notice.
+/// For a test that measures what other tests would affect, or that needs both cores.
 pub fn alone() -> Shares {
     ask(ALL)
 }
@@ -54,6 +57,15 @@ pub fn alone() -> Shares {
 /// For a test that counts frames.
 pub fn shared() -> Shares {
     ask(HALF)
+}
+
+/// For a test that adds networks: they, and all programs that it starts, are apart from the machine's network.
+pub fn apart() -> Shares {
+    match Space::enter() {
+        Some(space) => Shares { _space: Some(space), ..shared() },
+        // Only root has networks apart. Others add them, with sudo, to the machine's network while no other test is there.
+        None => alone(),
+    }
 }
 
 /// For all other tests, when they start their first program.
@@ -72,7 +84,7 @@ fn ask(shares: usize) -> Shares {
     drop(THREAD.with_borrow_mut(|thread| thread.third.take()));
     let taken = take(shares);
     THREAD.with_borrow_mut(|thread| thread.has_asked = true);
-    Shares { _taken: taken }
+    Shares { _space: None, _taken: taken }
 }
 
 fn take(shares: usize) -> Taken {

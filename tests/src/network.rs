@@ -21,6 +21,45 @@ use crate::{
     wait::{DEADLINE, wait_until},
 };
 
+/// A network namespace of this thread and all that it starts, until it is dropped. Beside the loopback interface it has
+/// one with an address, as calls do not use the former.
+#[derive(Debug)]
+pub(crate) struct Space {
+    name: String,
+    former: File,
+}
+
+impl Space {
+    /// Moves this thread into a new one. Only root can do that.
+    pub(crate) fn enter() -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let former = File::open("/proc/thread-self/ns/net").expect("a thread has a network");
+        let name = format!("cs{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        ip(&["netns", "add", &name]);
+        let space = Self { name, former };
+        let inside = |args: &[&str]| ip(&[&["-n", &space.name], args].concat());
+        inside(&["link", "set", "lo", "up"]);
+        inside(&["link", "add", "lan", "type", "veth", "peer", "name", "nal"]);
+        inside(&["addr", "add", "10.214.0.1/24", "dev", "lan"]);
+        inside(&["link", "set", "lan", "up"]);
+        inside(&["link", "set", "nal", "up"]);
+        let own = File::open(format!("/run/netns/{}", space.name)).expect("it was just made");
+        move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may move");
+        Some(space)
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        let back = move_into_link_name_space(self.former.as_fd(), Some(LinkNameSpaceType::Network));
+        let _ = as_root("ip").args(["netns", "del", &self.name]).status();
+        assert!(back.is_ok() || thread::panicking(), "the thread cannot go back: {back:?}");
+    }
+}
+
 /// A network namespace and its link, removed on drop.
 #[derive(Debug)]
 pub struct Network {
@@ -204,8 +243,8 @@ impl Meter {
 impl Drop for Network {
     fn drop(&mut self) {
         let _ = as_root("rm").args(["-rf", &self.folder()]).status();
-        // A network namespace outlives its name for as long as a socket in it is closing, and so would the link. The next
-        // test's calls could then use its address, and lose their path when it goes.
+        // A network namespace outlives its name for as long as a socket in it is closing, and so would the link. Calls outside
+        // could then use its address, and lose their path when it goes.
         let _ = as_root("ip").args(["link", "del", &self.cable()]).status();
         let _ = as_root("ip").args(["netns", "del", &self.name]).status();
     }

@@ -49,7 +49,7 @@ fn assert_within_budget(meter: &Meter, windows: u32) -> f64 {
 
 #[test]
 fn a_peer_that_asks_for_everything_gets_no_more_than_the_budget() {
-    let _machine = machine::alone();
+    let _machine = machine::apart();
     let server = Server::spawn_reachable(&[]);
     let network = Network::start();
     let _flooder = flooder(&server, &["asks"]);
@@ -64,7 +64,7 @@ fn a_peer_that_asks_for_everything_gets_no_more_than_the_budget() {
 
 #[test]
 fn a_peer_that_floods_is_ended_and_gets_no_more_than_the_budget_before() {
-    let _machine = machine::alone();
+    let _machine = machine::apart();
     let server = Server::spawn_reachable(&[]);
     let network = Network::start();
     let _flooder = flooder(&server, &["floods"]);
@@ -156,7 +156,7 @@ fn in_a_room_whoever_garbles_packets_disturbs_nobody() {
 /// Chromium repeatedly requests lost packets and key frames.
 #[test]
 fn on_a_line_that_is_too_narrow_the_loss_is_not_made_worse() {
-    let _machine = machine::alone();
+    let _machine = machine::apart();
     let site = Site::at(Server::spawn_reachable(&[]), BrowserOptions::default());
     let page = site.waiting("web");
     let network = Network::start();

@@ -28,7 +28,7 @@ fn plays(client: &mut Client) {
 
 #[test]
 fn a_call_goes_on_after_a_new_address_of_either_side() {
-    let _machine = machine::alone();
+    let _machine = machine::apart();
     let Wired { mut caller, mut waiting, mut wire, networks, server: _server } = call(&[]);
     for end in [0, 1] {
         wire.renumber(&networks[end], end);
@@ -43,7 +43,7 @@ fn a_call_goes_on_after_a_new_address_of_either_side() {
 
 #[test]
 fn a_call_goes_on_after_an_outage_of_several_attempts_to_heal_it() {
-    let _machine = machine::alone();
+    let _machine = machine::apart();
     let Wired { mut caller, mut waiting, wire, networks: _networks, server: _server } = call(&[]);
     wire.change_both(Conditions { loss: 1.0, ..Conditions::default() });
     for client in [&mut caller, &mut waiting] {
@@ -64,7 +64,7 @@ fn a_call_goes_on_after_an_outage_of_several_attempts_to_heal_it() {
 
 #[test]
 fn a_call_outlives_the_address_over_which_everything_went() {
-    let _machine = machine::alone();
+    let _machine = machine::apart();
     // Without tokens, our own dead connection holds the uid until the server finds it dead.
     let server = Server::spawn_reachable(&["--keepalive-timeout", "600", "--pong-timeout", "1"]);
     let network = Network::start();
@@ -97,7 +97,7 @@ fn a_peer_without_a_path_is_given_up_after_the_limit() {
 
 #[test]
 fn a_call_with_a_browser_goes_on_from_a_new_address_and_after_the_loss_of_line_and_server() {
-    let _machine = machine::alone();
+    let _machine = machine::apart();
     let server = Server::spawn_reachable(&[]);
     let networks = [Network::start(), Network::start()];
     let mut wire = Wire::between(&networks[0], &networks[1], Conditions::default(), 1);

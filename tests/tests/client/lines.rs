@@ -24,7 +24,7 @@ fn estimate(stats: &Event) -> f64 {
 
 #[test]
 fn a_line_thinner_than_the_bit_rate_shows_a_smaller_picture_and_recovers() {
-    let _machine = machine::alone();
+    let _machine = machine::apart();
     let Wired { mut caller, mut waiting, wire, networks, server: _server } = call();
     caller.wait_for_stats("room for all", |stats| estimate(stats) > 1_000_000.0);
     let thin = Conditions {
@@ -50,7 +50,7 @@ fn a_line_thinner_than_the_bit_rate_shows_a_smaller_picture_and_recovers() {
 
 #[test]
 fn lost_packets_are_sent_again_and_the_picture_goes_on() {
-    let _machine = machine::alone();
+    let _machine = machine::apart();
     let Wired { mut caller, mut waiting, wire, networks: _networks, server: _server } = call();
     wire.change_both(Conditions { loss: 0.05, ..Conditions::default() });
     let before = caller.wait_for("stats").number("/sent/retransmitted");
@@ -64,7 +64,7 @@ fn lost_packets_are_sent_again_and_the_picture_goes_on() {
 
 #[test]
 fn the_age_of_the_picture_is_that_of_the_line() {
-    let _machine = machine::alone();
+    let _machine = machine::apart();
     let line = |ms| Conditions { delay: Duration::from_millis(ms), ..Conditions::default() };
     let Wired { mut caller, mut waiting, wire, networks: _networks, server: _server } =
         Wired::call(line(150), &PICTURE);
@@ -90,7 +90,7 @@ fn the_age_of_the_picture_is_that_of_the_line() {
 
 #[test]
 fn a_picture_that_stops_is_stale_until_the_line_is_back() {
-    let _machine = machine::alone();
+    let _machine = machine::apart();
     let Wired { mut caller, mut waiting, wire, networks: _networks, server: _server } = call();
     for client in [&mut waiting, &mut caller] {
         client.wait_for_stats("a usual distance", |stats| stats.number("/video/fps") > 20.0);
@@ -109,7 +109,7 @@ fn a_picture_that_stops_is_stale_until_the_line_is_back() {
 
 #[test]
 fn one_thin_line_lowers_no_other_viewers_picture() {
-    let _machine = machine::alone();
+    let _machine = machine::apart();
     let server = Server::spawn_reachable(&[]);
     let networks = [Network::start(), Network::start(), Network::start()];
     let [here, near, far] = &networks;

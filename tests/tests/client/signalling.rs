@@ -279,7 +279,7 @@ fn ice_servers_are_found_below_a_prefix() {
 #[test]
 fn a_dead_address_family_does_not_hold_up_a_call() {
     // Calls of other tests could use the network's interface, which does not stay.
-    let _machine = machine::alone();
+    let _machine = machine::apart();
     let server = Server::spawn_reachable(&[]);
     let network = Network::start();
     // An IPv6 address that does not answer, and one that works.

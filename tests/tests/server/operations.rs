@@ -15,6 +15,7 @@ use callbin_tests::{
     hook::{Asked, Hook},
     http::{self, Response},
     keys::{Algorithm, Keys},
+    machine,
     process::Process,
     program,
     socket::Received,
@@ -190,6 +191,7 @@ mod probes {
 
     #[test]
     fn metrics_are_for_this_machine_only() {
+        let _machine = machine::apart();
         let network = ["--addr", "0.0.0.0", "--port", "0", "--disable-ssl"];
         let cable = Network::start();
         let ours: IpAddr = cable.host().parse().expect("an address of this machine");

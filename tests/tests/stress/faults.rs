@@ -130,7 +130,7 @@ mod readers {
 
     #[test]
     fn whose_cable_is_cut_are_missed_and_their_uids_free() {
-        let _machine = machine::shared();
+        let _machine = machine::apart();
         let server = Server::spawn_reachable(&IMPATIENT);
         let network = Network::start();
         let url = format!("ws://{}:{}/", network.host(), server.port());
