@@ -290,7 +290,7 @@ export class Call {
 
   /**
    * We are called: the server names the caller, or the caller's first message arrives. This may happen while we call
-   * somebody ourselves, if the server handled the other call first.
+   * a peer ourselves, if the server handled the other call first.
    * @param {import("./protocol.js").ServerMessage | null} message @param {string} text @returns {Effect[]}
    */
   #fromCaller(message, text) {

@@ -36,7 +36,7 @@ pub fn choose(address: &Address, env: impl Fn(&str) -> Option<String>) -> Result
     }
 }
 
-/// In a CGI program `HTTP_PROXY` holds the request's `Proxy` header, which anybody can send.
+/// In a CGI program `HTTP_PROXY` holds the request's `Proxy` header, which any client can set.
 fn may_be_in_capitals(name: &str, env: &impl Fn(&str) -> Option<String>) -> bool {
     name != "http_proxy" || env("REQUEST_METHOD").is_none()
 }

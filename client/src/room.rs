@@ -70,7 +70,7 @@ pub enum Effect {
     Deliver(PeerId, Signal),
     /// End the negotiation or the connection.
     Close(PeerId),
-    /// Tell the member that we are full.
+    /// Notify the member that we are full.
     Decline(PeerId),
     /// Try again after a delay, which grows each time.
     RetryLater(PeerId),

@@ -225,7 +225,7 @@ fn entering_again_keeps_connections_that_live_until_there_are_new_ones() {
     let left = [Effect::Close(peer("c")), Effect::Report(peer("c"), Report::Left)];
     assert_eq!(room.handle(T0, Input::Gone(peer("c"))), left);
     assert_eq!(room.handle(T0, Input::Gone(peer("a"))), [], "it is here");
-    // Who is older offers again after a failure, as ever.
+    // After a failure the older member offers again, as usual.
     assert_eq!(room.handle(T0, Input::Broken(peer("a"))), [Effect::Close(peer("a"))]);
     let later = Effect::RetryLater(peer("b"));
     assert_eq!(room.handle(T0, Input::Broken(peer("b"))), [Effect::Close(peer("b")), later]);

@@ -1,5 +1,5 @@
-//! Who may do what: tokens and their permissions, the limits of addresses and identities, the webhook, and the ICE servers
-//! that a peer is given.
+//! Access control: tokens and their permissions, the limits of addresses and identities, the webhook, and the ICE servers of a
+//! peer.
 
 pub mod account;
 mod grant;

@@ -424,7 +424,7 @@ pub struct Hub {
     emptied: VecDeque<ConnId>,
     /// The rooms whose media go through a node.
     node_rooms: NodeRooms,
-    /// Those that have to look what they can start now, and those that do so when a session of any stream ends.
+    /// Those that may be able to start sessions now, and those that try again when a session of any stream ends.
     unsettled: VecDeque<RoomId>,
     deferred: BTreeSet<RoomId>,
     /// What all nodes have counted.

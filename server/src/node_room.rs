@@ -6,8 +6,8 @@
 //! but members, of which one only receives and the others only send.
 //!
 //! A client that joins offers to all that are there, as in any room. To a client that was there before, the node offers in the
-//! name of the one that has joined, as soon as the media of that one arrive. If a session is lost, the client is told that the
-//! peer has left, and then, when there can be another session, that it has joined: all clients know what to do then.
+//! name of the one that has joined, as soon as the media of that one arrive. If a session is lost, the client gets a
+//! notice that the peer has left, and when there can be another session, one that it has joined. All clients handle these.
 
 mod plain;
 #[cfg(test)]
@@ -46,7 +46,7 @@ pub enum Effect {
         peer: Peer,
         /// The node offers.
         is_asked: bool,
-        /// Once it is started, the member is told that the peer has joined.
+        /// Once it is started, the member gets a notice that the peer has joined.
         shows: bool,
     },
     /// Pass a signal of the member to its session.
@@ -74,14 +74,14 @@ pub enum Effect {
         /// The signal.
         signal: Signal,
     },
-    /// Tell the member that the peer has joined.
+    /// Notify the member that the peer has joined.
     Show {
         /// The member.
         member: PeerId,
         /// The peer.
         peer: Peer,
     },
-    /// Tell the member that the peer has left.
+    /// Notify the member that the peer has left.
     Hide {
         /// The member.
         member: PeerId,

@@ -1,5 +1,5 @@
-//! Scripted peers of the signalling protocols, all with the same interface: whoever calls, offers, answers or hangs up, a
-//! test writes it once. They are written from the protocols' documents, not from the server's code.
+//! Scripted peers of the signalling protocols, all with the same interface: a test of calls, offers, answers or hangups is
+//! written once for all protocols. They are written from the protocols' documents, not from the server's code.
 
 mod antmedia;
 mod idle;

@@ -543,7 +543,7 @@ impl Join {
     }
 }
 
-/// Reads an end, and cuts what it says into messages.
+/// Reads an end, and cuts its output into messages.
 struct Cutter {
     text: bool,
     has_messages: bool,

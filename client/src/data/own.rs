@@ -126,7 +126,7 @@ fn is_slow(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// Sends what the end says to the peer, until the end of it. Returns the reason of the end.
+/// Sends the output of the end to the peer until it closes. Returns the reason.
 fn read(join: &Join, line: &Line, mut from: Reader) -> String {
     let mut cutter = join.cutter();
     loop {

@@ -1,4 +1,4 @@
-//! An end that all channels of a label share: what it says goes to each peer, and it hears all of them.
+//! An end that all channels of a label share: its output goes to each peer, and it gets the messages of all peers.
 
 use std::{
     io::{self, Write},
@@ -195,7 +195,7 @@ fn keep_open(join: &Join, port: &Port, open: impl Fn() -> io::Result<(Reader, Wr
     }
 }
 
-/// Sends what the end says to all peers. While there are none, nothing is read.
+/// Sends the output of the end to all peers. While there are none, nothing is read.
 fn read(join: &Join, mut from: Reader) -> String {
     let mut cutter = join.cutter();
     loop {

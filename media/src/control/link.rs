@@ -24,7 +24,7 @@ use super::{
     dial::{self, Stream, Target},
 };
 
-/// The messages that may wait in each direction, to the server at least so many.
+/// The most messages that may wait for the worker, and the least limit of those that wait for the server.
 const QUEUE: usize = 4096;
 /// The most messages that may wait to be sent to the server, however many clients the node takes: their memory is reserved.
 const LONGEST_QUEUE: usize = 1 << 18;

@@ -41,7 +41,7 @@ impl Inbound {
         self.take_within(signal, ROOM)
     }
 
-    /// Takes a signal, and keeps no more than so many bytes.
+    /// Takes a signal, and keeps at most this many bytes.
     fn take_within(&mut self, signal: Signal, room: usize) -> vec::IntoIter<Signal> {
         let mut ready = Vec::new();
         match signal {

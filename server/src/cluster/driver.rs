@@ -210,7 +210,7 @@ impl Driver {
         }
     }
 
-    /// Once per lease: whoever may publish in Redis can send as much as it likes.
+    /// Warns at most once per lease: any client of Redis that may publish could fill the log otherwise.
     fn warn_of_foreign(&mut self) {
         let is_due = self.warned_at.is_none_or(|at| at.elapsed() >= self.cluster.settings.lease);
         if !is_due || self.foreign == Foreign::default() {

@@ -78,7 +78,7 @@ struct Client {
     /// The numbers of the last items sent and received in its call.
     sent: u8,
     got: u8,
-    /// The members of its room, as it was told.
+    /// The members of its room, by the notices that it got.
     view: BTreeSet<PeerId>,
 }
 

@@ -42,7 +42,7 @@ impl Incoming {
         self.largest = self.largest.max(length);
     }
 
-    /// So many bytes of frames were in the write buffer, and are written now.
+    /// The `bytes` bytes of frames in the write buffer are written now.
     pub fn wrote(&mut self, bytes: usize) {
         self.batch = self.batch.max(bytes);
     }

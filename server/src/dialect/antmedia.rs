@@ -90,7 +90,7 @@ impl Antmedia {
             Command::Other(name) => {
                 return steps.push(refuse(Definition::UnsupportedCommand, Some(name), Some(&frame)));
             }
-            // Seed-era clients have one stream and do not name it.
+            // Clients of the first version have one stream and do not name it.
             Command::Stop | Command::Leave if frame.is_unnamed() => {
                 return self.end_all(frame.command == Command::Leave, steps);
             }
@@ -165,7 +165,7 @@ impl Antmedia {
     fn end(&mut self, uid: &PeerId, steps: &mut Vec<Step>) {
         let Some(stream) = self.streams.get_mut(uid) else { return };
         let Some(role) = stream.role else { return };
-        // A player that waits was told that there is no stream.
+        // A player that waits already has the answer `no_stream_exist`.
         let finished =
             (role != Role::Play || !stream.is_waiting()).then(|| Reply::Notification(role.finished()));
         steps.extend(stream.end(uid).map(Step::Ask));

@@ -318,7 +318,7 @@ impl Site {
             both.is_some_and(|(secret, given)| bool::from(secret.as_bytes().ct_eq(given.as_bytes())))
         };
         let of_node = || Ok(Grant { is_node: true, ..Grant::default() });
-        // It is too long for guesses.
+        // It is random and too long to be guessed, so guesses are not counted.
         if is_given(self.app.media_secret.as_deref()) {
             return of_node();
         }

@@ -66,7 +66,7 @@ pub enum Plan {
     Join(RoomId, PeerId),
     /// A message to a uid that is not in the room: whether it exists elsewhere decides about the error.
     Find(PeerId),
-    /// It is refused without asking anybody.
+    /// It is refused without a request to another node.
     Refuse(Refusal),
 }
 

@@ -840,7 +840,7 @@ mod limits {
 mod several {
     use super::{super::Effect, *};
 
-    /// What each connection is told, without notes.
+    /// The notices that each connection gets, without notes.
     fn ask(hub: &mut Hub, conn: ConnId, request: Request) -> Vec<Effect> {
         let mut effects = Vec::new();
         hub.handle(conn, Event::Asked { request, frame: None }, &mut effects);

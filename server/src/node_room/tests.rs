@@ -333,7 +333,7 @@ fn what_waits_is_bounded() {
     assert_eq!(room.say("b", "c", offer("1")), NOTHING, "nobody has this name");
 }
 
-/// Otherwise, GStreamer's examples send nothing to anybody.
+/// Otherwise, GStreamer's examples send nothing to any peer.
 #[test]
 fn a_client_without_header_extensions_sees_peers_that_receive() {
     let lines = |kind, direction: &str, more: &str| Signal::Sdp {

@@ -34,10 +34,10 @@ impl Antmedia {
         Self::start(server, "publish", stream)
     }
 
-    /// Publishes to whoever calls.
+    /// Publishes, and waits for any caller.
     pub fn publish_first(server: &Server, stream: &str) -> Self {
         let mut client = Self::publish(server, stream);
-        // There is no answer before somebody calls.
+        // There is no answer before a peer calls.
         client.socket.send(&json!({ "command": "ping" }).to_string());
         let pong = json(&client.socket.receive_text());
         assert_eq!(pong.get("command"), Some(&json!("pong")), "{pong}");
@@ -49,7 +49,7 @@ impl Antmedia {
         Self::start(server, "play", stream)
     }
 
-    /// Waits to play whoever calls. There is no stream yet.
+    /// Waits to play the stream of any caller. There is no stream yet.
     pub fn play_first(server: &Server, stream: &str) -> Self {
         let mut client = Self::play(server, stream);
         let refused = client.receive();

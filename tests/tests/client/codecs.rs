@@ -164,7 +164,7 @@ fn plugins_without(name: &str) -> TempDir {
     folder
 }
 
-/// A codec that is asked for and not installed is an error with the package's name, before anybody can call.
+/// A codec that is asked for and not installed is an error with the package's name, before any peer can call.
 #[test]
 fn a_codec_that_is_not_here_is_an_error() {
     let _machine = machine::shared();

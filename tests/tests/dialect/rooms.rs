@@ -44,7 +44,7 @@ fn expect_error(socket: &mut Socket, code: &str) {
     assert!(PAGE.contains(&format!("`{code}`")), "{code} is not on its page");
 }
 
-/// A peer of the text protocol in the room `r`, and the other members that it was told.
+/// A peer of the text protocol in the room `r`, and the other members that the server named.
 #[track_caller]
 fn text_member(server: &Server, uid: &str) -> (Socket, String) {
     let mut socket = Socket::register(server, uid);

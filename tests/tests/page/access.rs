@@ -1,4 +1,4 @@
-//! The page for everybody in real Chromium: axe-core finds nothing, it fits small and enlarged screens, and it works with the
+//! The accessibility of the page in real Chromium: axe-core finds nothing, it fits small and enlarged screens, and it works with the
 //! keyboard alone and with a screen reader.
 
 use std::{fs, process::Command};

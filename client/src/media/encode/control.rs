@@ -20,7 +20,7 @@ use super::{
     tiers::{self, Tier},
 };
 
-/// A bit rate is not changed for less than one part in so many.
+/// A change of the bit rate that is smaller than one part in this number is not made.
 const GRAIN: u64 = 25;
 
 /// The peers of an encoder, by their shares.

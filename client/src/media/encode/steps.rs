@@ -94,7 +94,7 @@ impl Steps {
         self.needs.len().saturating_sub(1)
     }
 
-    /// The step for this bit rate, or at least so many below the first one.
+    /// The step for this bit rate, or one at least this many steps below the first one.
     pub(super) fn choose(&mut self, now: Duration, bits: u64, least: usize) -> Step {
         let last = self.below();
         let best =

@@ -1,7 +1,7 @@
 //! Which encoder of a codec feeds which peer, and at which bit rate. Pure.
 //!
 //! All peers of an encoder get the same bits. If it followed the best path, a peer with a worse one would lose frames; if it
-//! followed the worst, one bad path would lower everybody's picture. So there are up to three encoders, of the whole picture, of
+//! followed the worst, one bad path would lower the picture of all peers. So there are up to three encoders, of the whole picture, of
 //! half and of a quarter of its sides, and each follows the slowest of those peers that are nearly as good as its best one.
 //! The best peer always gets the whole picture's encoder, which reduces the picture itself if even that path is bad.
 

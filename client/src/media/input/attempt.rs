@@ -26,7 +26,7 @@ const LIVE_QUEUE: u32 = 3;
 /// How late the pictures of a live network source are shown, so that they come at an even pace.
 const BURST: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 
-/// What the thread of a source hears. The number is that of an attempt.
+/// An event for the thread of a source. The number is that of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Said {
     Failed(u64, String),
@@ -37,7 +37,7 @@ pub(super) enum Said {
     Quit,
 }
 
-/// Takes what one attempt says, once.
+/// Sends the events of one attempt, each kind once.
 #[derive(Debug, Clone)]
 pub(super) struct Tell {
     number: u64,
@@ -77,7 +77,7 @@ impl Tell {
 }
 
 impl Attempt {
-    /// Opens the source. It may take long, and everything else is told later.
+    /// Opens the source. This may take long. Failures after the start come as events.
     pub(super) fn open(plan: &Plan, taps: &[Arc<Tap>], tell: &Tell) -> Result<Self, String> {
         if let (Spec::Screen(display), [tap]) = (&plan.spec, taps) {
             return Grab::open(display.as_deref(), plan, tap, tell).map(Self::Grab);
@@ -129,7 +129,7 @@ impl Running {
         if paused.is_ok() && pipeline.set_state(gst::State::Playing).is_ok() {
             return Ok(running);
         }
-        // The reason is on the bus, and was told; if not, say that much.
+        // Usually the bus had the reason, and it was reported. This is for the case that it had none.
         tell.failed("it does not start");
         Ok(running)
     }
@@ -155,7 +155,7 @@ fn stop_rtsp(pipeline: &gst::Pipeline) {
     }
 }
 
-/// Tells failure and end of a pipeline.
+/// Reports failure and end of a pipeline.
 fn watch(pipeline: &gst::Pipeline, tell: &Tell) {
     let Some(bus) = pipeline.bus() else { return };
     let tell = tell.clone();

@@ -308,7 +308,7 @@ struct Peer {
 }
 
 impl Peer {
-    /// Joins the room `r`. Returns the members that it was told, if it was.
+    /// Joins the room `r`. Returns the members that the server named, if it did.
     fn join(net: &mut Net, dialect: Dialect, name: &str) -> Self {
         let conn = match dialect {
             Dialect::Text => {

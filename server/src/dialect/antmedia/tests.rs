@@ -822,7 +822,7 @@ mod properties {
             net.leave(text);
             let counts = net.hub.counts();
             prop_assert_eq!((counts.peers, counts.sessions), (0, 0));
-            // A fresh start works for everybody.
+            // A new start works for all clients.
             for page in &pages {
                 net.heard(*page);
             }

@@ -318,7 +318,7 @@ impl Inner {
         match self.client.leg() {
             Some(leg) if leg.was_answered() && leg.is_bound_to_peer() => Duration::MAX,
             Some(leg) if leg.was_answered() => LONGEST_SILENCE,
-            // Somebody may have to be asked whether to take the call.
+            // A person may have to accept the call.
             Some(_) => 2 * keepalive,
             None => keepalive,
         }

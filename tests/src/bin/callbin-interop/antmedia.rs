@@ -61,7 +61,7 @@ impl Role {
         matches!(self, Self::Joined | Self::Published | Self::Played)
     }
 
-    /// What the client has to be told.
+    /// The client's parameters.
     fn notice(self) -> &'static str {
         match self {
             Self::Joins | Self::Joined => "joined",
@@ -125,7 +125,7 @@ fn row(server: &Server, browser: &Browser, role: Role, try_number: u8) -> Row {
     row
 }
 
-/// Waits until the stream can be called: a publisher is not told.
+/// Waits until the stream can be called: a publisher gets no notice of that.
 fn await_stream(server: &Server, peer: &mut Peer, role: Role, stream: &str) -> Result<(), String> {
     if role == Role::Played {
         return wait_for(peer, "no_stream_exist", |peer| {

@@ -16,7 +16,7 @@ pub struct Peer {
     pub negotiated: usize,
     /// Texts received on its data channel.
     pub texts: Vec<String>,
-    /// What its program was told by the server.
+    /// The notices of the server that its program reported.
     pub notices: Vec<String>,
     /// Its error reports.
     pub troubles: Vec<String>,
