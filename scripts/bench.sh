@@ -124,12 +124,23 @@ bench_cluster() {
             callees=$second
             [ "$way" = other ] || callees=$first
             load "50 pairs, $way node $rate" "pairs --seconds 5 $rate --callees $callees"
+            redis_work
             stop_nodes
         done
+    done
+    # What --redis costs where no other node takes part: in turn, because the machine may change meanwhile.
+    for _ in 1 2 3 4; do
+        with_server "50 pairs, without --redis" "$plain" "pairs --seconds 3"
+        with_nodes 1 "50 pairs, with --redis" "pairs --seconds 3"
+    done
+    for _ in 1 2; do
+        with_server "register, without --redis" "$plain" "churn --seconds 3"
+        with_nodes 1 "register, with --redis" "churn --seconds 3"
     done
     for _ in 1 2 3; do
         start_nodes 3
         load "1,000 members cut off at once" "abort --others $first,$second,$third"
+        redis_work
         stop_nodes
     done
     for _ in 1 2 3; do
@@ -147,6 +158,23 @@ bench_cluster() {
     done
     kill "$redis"
     wait "$redis" || true
+}
+
+with_nodes() { # count, title, load's arguments
+    start_nodes "$1"
+    # The CPU time is that of the nodes alone.
+    server=${server%,*}
+    load "$2" "$3"
+    redis_work
+    stop_nodes
+}
+
+# What Redis has done since the last call, as it counts itself: `evalsha` is the script, `publish` what it sends included.
+redis_work() {
+    redis-cli -p 7379 INFO commandstats | tr -d '\r' | awk -F '[:=,]' '/^cmdstat_(evalsha|publish):/ {
+        printf "%-30s%s: %d calls, %.1f µs each\n", "", "Redis, " substr($1, 9), $3, $7
+    }'
+    redis-cli -p 7379 CONFIG RESETSTAT >/dev/null
 }
 
 # Starts nodes. The load goes to the first one; the URLs of the first three are in first, second and third.

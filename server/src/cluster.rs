@@ -9,6 +9,7 @@ pub mod bytes;
 pub mod client;
 mod driver;
 mod everywhere;
+mod held;
 pub mod link;
 pub mod node;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use std::{
     collections::VecDeque,
     future::{Future, poll_fn},
     mem,
+    net::Ipv4Addr,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -37,6 +39,7 @@ use std::{
 use async_tungstenite::tungstenite;
 use callbin_protocol::{MAX_LIST_LEN, PeerId, RoomId};
 use futures_util::task::AtomicWaker;
+use serde_json::Value;
 
 pub use self::driver::run;
 use self::{
@@ -44,13 +47,13 @@ use self::{
     link::Body,
     node::{Ask, Shared, Ticket, Wish},
     store::Own,
-    talk::{Question, What},
+    talk::{Answer, Question, What},
 };
 use crate::{
-    access::webhook::Verdict,
+    access::{Ability, Grant, webhook::Verdict},
     connection::{Asking, Presence},
     dialect::{Dialect, text},
-    hub::{ConnId, Event, FarMessage, NodeName, Only, Plan, Request},
+    hub::{Card, ConnId, Event, FarMessage, NodeName, Only, Plan, Request, Use},
 };
 
 /// The bytes that may wait for other nodes before calls with them are read more slowly.
@@ -61,12 +64,22 @@ const CONGESTED: usize = 1 << 20;
 pub enum Input {
     /// A connection wants something.
     Wish(Ticket, Box<Wish>, Box<Pending>),
+    /// A question to the node that has a peer.
+    Inquire(Ticket, Box<Ask>, Arc<Inquiry>),
     /// It does not wait any more.
     Withdraw(Ticket),
     /// A connection has given up a uid.
     Freed(PeerId, ConnId),
     /// The hub has registered a uid by itself.
     Took(PeerId, ConnId, Option<Arc<str>>),
+    /// Whether media nodes are attached.
+    Media(bool),
+    /// Whether a connection watches who comes and goes.
+    Watches(bool),
+    /// A uid can be called from now on, or no longer: other nodes watch.
+    Listed(PeerId, Box<Card>, bool),
+    /// The hub does not know the members of this room elsewhere.
+    Lacks(RoomId),
     /// A connection has left its room.
     Left(RoomId, PeerId, ConnId),
     /// A message for members of a room on another node.
@@ -88,6 +101,20 @@ pub struct Pending {
     /// The uid that is registered, and the identity of the connection.
     claims: Option<(PeerId, Option<Arc<str>>)>,
     settled: Arc<Settled>,
+}
+
+/// A question that no connection of the hub asks.
+#[derive(Debug, Default)]
+pub struct Inquiry {
+    answer: Mutex<Option<Body>>,
+    settled: Arc<Settled>,
+}
+
+impl Inquiry {
+    fn settle(&self, answer: Option<Body>) {
+        *lock(&self.answer) = answer;
+        self.settled.set();
+    }
 }
 
 /// Whether a request is carried out.
@@ -264,6 +291,9 @@ impl Cluster {
                 }
                 Wish::Call(Ask { from, to, is_exclusive, body })
             }
+            Plan::Publish { from, to } => {
+                Wish::Publish(Ask { from, to, is_exclusive: false, body: question(presence, request)? })
+            }
             Plan::Join(room, uid) => {
                 let dialect = app.switchboard.dialect(*conn).unwrap_or(Dialect::Text);
                 let own = Own { uid, conn: *conn, dialect };
@@ -271,27 +301,73 @@ impl Cluster {
                 Wish::Join { room, own, most, bytes }
             }
             Plan::Find(uid) => Wish::Find(uid),
+            Plan::List => Wish::List,
         };
-        let ticket = Ticket(self.last_ticket.fetch_add(1, Ordering::Relaxed) + 1);
+        let ticket = self.next_ticket();
         let settled = Arc::new(Settled::default());
         let (request, frame) = (request.clone(), frame.cloned());
         let pending = Pending { conn: *conn, request, frame, claims, settled: settled.clone() };
         self.push(Input::Wish(ticket, Box::new(wish), Box::new(pending)));
         Some(Box::pin(Waiting { ticket, settled, cluster: self.clone() }))
     }
+
+    fn next_ticket(&self) -> Ticket {
+        Ticket(self.last_ticket.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// The ICE servers that the webhook has added for a peer of another node. None without an answer, or if the grant has
+    /// another identity.
+    pub async fn ice_servers(self: &Arc<Self>, uid: &PeerId, grant: &Grant) -> Vec<Value> {
+        let question = Question {
+            what: What::IceServers,
+            dialect: Dialect::Text,
+            grant: Grant { identity: grant.identity.clone(), allow: Some(Vec::new()), ..Grant::default() },
+            address: Ipv4Addr::UNSPECIFIED.into(),
+        };
+        match self.inquire(uid, question.encode()).await.and_then(|body| Answer::decode(&body)) {
+            Some(Answer::IceServers(text)) => serde_json::from_str(&text).unwrap_or_default(),
+            _ => Vec::new(),
+        }
+    }
+
+    async fn inquire(self: &Arc<Self>, uid: &PeerId, body: Body) -> Option<Body> {
+        let (ticket, inquiry) = (self.next_ticket(), Arc::new(Inquiry::default()));
+        let ask = Ask { from: uid.clone(), to: uid.clone(), is_exclusive: false, body };
+        self.push(Input::Inquire(ticket, Box::new(ask), inquiry.clone()));
+        Waiting { ticket, settled: inquiry.settled.clone(), cluster: self.clone() }.await;
+        lock(&inquiry.answer).take()
+    }
 }
 
 /// The request, as another node gets it.
 fn question(presence: &Presence, request: &Request) -> Option<Body> {
-    let what = match request {
-        Request::Call { start, .. } => What::Call(*start),
-        Request::Meet { start, card, .. } => What::Meet(*start, card.clone()),
-        Request::Find { .. } => What::Find,
+    // The webhook may have allowed a stream or a peer only.
+    let (what, name) = match request {
+        Request::Call { start, media: Some(media), only: Some(Only::Stream), to, .. } => {
+            (What::Stream(*start, *media), to)
+        }
+        Request::Call { start, media, only, to, .. } => {
+            (What::Call(*start, media.filter(|_| only.is_none())), to)
+        }
+        Request::Meet { start, card, only: Some(Only::Stream), uid, .. } => {
+            (What::Stream(*start, card.flow.media()?), uid)
+        }
+        Request::Meet { start, card, only, uid, .. } => {
+            (What::Meet { start: *start, card: card.clone(), or_stream: only.is_none() }, uid)
+        }
+        Request::Find { uid, .. } => (What::Find, uid),
         _ => return None,
     };
     let Presence { conn, grant, app, address, .. } = presence;
     let dialect = app.switchboard.dialect(*conn)?;
-    Some(Question { what, dialect, grant: (**grant).clone(), address: address.ip() }.encode())
+    let may = |ability: &Ability| match ability {
+        Ability::Call | Ability::Answer => grant.allows(*ability),
+        Ability::Publish => grant.permits(Use::Publish, name),
+        Ability::Play => grant.permits(Use::Play, name),
+    };
+    let allow = [Ability::Call, Ability::Answer, Ability::Publish, Ability::Play].into_iter().filter(may);
+    let grant = Grant { identity: grant.identity.clone(), allow: Some(allow.collect()), ..Grant::default() };
+    Some(Question { what, dialect, grant, address: address.ip() }.encode())
 }
 
 /// Waits for a request to be carried out. Dropping it withdraws the request.

@@ -46,7 +46,7 @@ use crate::{
 
 /// What it costs to ask all nodes' Redis for a peer, in notices: about ten times the time of one notice, and of a core that
 /// all nodes share.
-const LOOKUP: usize = 20;
+pub const LOOKUP: usize = 20;
 
 /// Enough for a request line or a candidate. Larger frames grow the buffer until there is nothing more to read; an idle
 /// peer keeps this size.

@@ -12,6 +12,7 @@
 mod calls;
 mod directory;
 mod far;
+mod far_directory;
 mod feed;
 mod guest;
 mod node_rooms;
@@ -21,9 +22,10 @@ mod request;
 mod room;
 mod rooms;
 mod streams;
+mod usage;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     net::IpAddr,
     sync::Arc,
 };
@@ -35,7 +37,7 @@ use callbin_protocol::{
 };
 
 pub use self::{
-    far::{FarMember, FarMessage, NodeName, Plan},
+    far::{Elsewhere, FarMember, FarMessage, NodeName, Plan},
     guest::guest,
     node_rooms::NodeRooms,
     nodes::NodeInfo,
@@ -45,6 +47,7 @@ pub use self::{
     },
     request::{About, Card, Flow, Key, NodeRequest, Only, Payload, Request, Start, Use},
     streams::StreamInfo,
+    usage::Share,
 };
 use crate::{
     access::{
@@ -60,6 +63,7 @@ use feed::Place;
 use node_rooms::Links;
 use room::{News, Room};
 use streams::{EndedOffers, Flight, Stream};
+use usage::Usage;
 
 /// The bytes of a message to a whole room that count as one more notice for each member.
 const NOTICE: usize = 1024;
@@ -102,12 +106,12 @@ pub enum Event {
     Settled,
     /// The callee's node has started its call. A stand-in represents the callee here.
     Reached(Box<Reached>),
-    /// The join is ordered among those of all nodes: the room has these members on other nodes.
+    /// The join is ordered among those of all nodes.
     Enters {
         /// The room.
         room: RoomId,
-        /// The members.
-        others: Vec<FarMember>,
+        /// The members on other nodes. `None`: those that are known already.
+        others: Option<Vec<FarMember>>,
         /// The frame of the request, if the connection is single.
         frame: Option<tungstenite::Message>,
     },
@@ -160,8 +164,16 @@ pub enum Effect {
     Note(ConnId, Note),
     /// For other nodes: a connection has given up an id.
     Freed(ConnId, PeerId),
-    /// For other nodes: the hub has registered an id without a request.
+    /// For other nodes: the hub has registered an id without a request, or a media node has a stream of this name.
     Took(ConnId, PeerId),
+    /// For other nodes: whether media nodes are attached.
+    HasMedia(bool),
+    /// For other nodes: whether a connection watches who comes and goes.
+    Watches(bool),
+    /// For other nodes that watch: an id can be called from now on, or no longer.
+    Listed(PeerId, Card, bool),
+    /// Of other nodes, the members of this room are not known here.
+    Lacks(RoomId),
     /// For other nodes: a connection has left its room.
     LeftRoom(ConnId, PeerId, RoomId),
     /// A message for members of a room on another node.
@@ -350,24 +362,10 @@ impl Connection {
     fn owners(&self) -> Vec<Owner> {
         owners(self.address).chain(self.grant.identity.clone().map(Owner::Identity)).collect()
     }
-}
 
-/// The sessions, rooms, watching connections, published and played streams of one owner.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Usage {
-    sessions: usize,
-    rooms: usize,
-    watchers: usize,
-    streams: usize,
-    viewers: usize,
-}
-
-impl Usage {
-    fn of(&mut self, media: Use) -> &mut usize {
-        match media {
-            Use::Publish => &mut self.streams,
-            Use::Play => &mut self.viewers,
-        }
+    /// The accounts that its sessions count for. Those of a peer of another node count there.
+    fn session_owners(&self) -> Vec<Owner> {
+        if self.stands_for.is_some() { Vec::new() } else { self.owners() }
     }
 }
 
@@ -434,9 +432,19 @@ pub struct Hub {
     /// News about peers, for the connections that watch.
     directory: Directory,
     usage: HashMap<Owner, Usage>,
+    /// Those of them that other nodes have to know.
+    heavy: HashSet<Owner>,
+    /// What other nodes have said of their owners.
+    far_usage: BTreeMap<NodeName, HashMap<Owner, Share>>,
     sessions: usize,
     /// There are other nodes: they have to know what changes.
     is_shared: bool,
+    /// Media nodes are attached to other nodes.
+    has_far_media: bool,
+    /// Other nodes watch who comes and goes here.
+    is_watched: bool,
+    /// Who can be called at other nodes, while somebody here wants to know.
+    far_directory: BTreeMap<NodeName, BTreeMap<PeerId, Card>>,
     /// The last number used for a call without a name.
     last_call: u64,
 }
@@ -642,7 +650,11 @@ impl Hub {
                 STREAM_OFFER + payload.len() / NOTICE
             }
             // Each id is looked up, and so are its calls.
-            (Request::List(_), _) => self.uids.len() + 2 * self.sessions,
+            (Request::List(_), _) => {
+                self.uids.len()
+                    + 2 * self.sessions
+                    + self.far_directory.values().map(BTreeMap::len).sum::<usize>()
+            }
             _ => 0,
         }
     }
@@ -809,7 +821,7 @@ impl Hub {
             }
             Request::Signal { key, payload } => self.signal(conn, &key, payload, effects),
             Request::End(key) => self.end(conn, &key, None, effects),
-            Request::Join(room) => self.join(conn, room, None, effects),
+            Request::Join(room) => self.join(conn, room, Elsewhere::Unordered, effects),
             Request::Leave => self.leave(conn, effects),
             Request::Send { to, payload, .. } if let Some(room) = self.node_room_of(conn) => {
                 let result = self.say_in_node_room(conn, &room, to, payload.clone(), effects);
@@ -834,7 +846,7 @@ impl Hub {
             Request::Members => self.list_members(conn, effects),
             Request::Describe { uid, card } => self.describe(conn, uid, card, effects),
             Request::List(media) => self.list(conn, media, effects),
-            Request::Watch => self.watch(conn),
+            Request::Watch => self.watch(conn, effects),
             Request::Unwatch => {
                 self.unwatch(conn, effects);
                 Ok(())
@@ -918,25 +930,6 @@ impl Hub {
         members.into_iter().filter_map(name).collect()
     }
 
-    fn owners(&self, conn: ConnId) -> Vec<Owner> {
-        self.connections.get(&conn).map(Connection::owners).unwrap_or_default()
-    }
-
-    fn is_any_at(&self, owners: &[Owner], limit: usize, used: impl Fn(&Usage) -> usize) -> bool {
-        let at = |owner: &Owner| limit.saturating_mul(owner.scale() as usize);
-        owners.iter().any(|owner| self.usage.get(owner).map_or(0, &used) >= at(owner))
-    }
-
-    fn count(&mut self, owners: &[Owner], change: impl Fn(&mut Usage)) {
-        for owner in owners {
-            let usage = self.usage.entry(owner.clone()).or_default();
-            change(usage);
-            if *usage == Usage::default() {
-                self.usage.remove(owner);
-            }
-        }
-    }
-
     fn close(&mut self, conn: ConnId, reason: CloseReason, effects: &mut Vec<Effect>) {
         effects.push(Effect::Close(conn, reason));
         self.remove(conn, effects);
@@ -951,10 +944,10 @@ impl Hub {
         let uids = std::mem::take(&mut connection.uids);
         let keys: Vec<Key> = connection.calls.keys().cloned().collect();
         let seat = connection.seat.take();
-        self.forget_watcher(conn);
+        self.forget_watcher(conn, effects);
         for uid in &uids {
             if let Some(peer) = self.uids.remove(uid) {
-                self.announce(conn, uid, &peer.card, false);
+                self.announce(conn, uid, &peer.card, false, effects);
             }
             self.share(Effect::Freed(conn, uid.clone()), effects);
             effects.push(Effect::Note(conn, Note::Left(uid.clone())));

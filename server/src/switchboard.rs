@@ -20,17 +20,21 @@ use serde_json::{Value, json};
 use tracing::{Level, debug, enabled, info, warn};
 
 use crate::{
-    access::{Grant, account::Lines, owner::network},
+    access::{
+        Grant,
+        account::Lines,
+        owner::{Owner, network},
+    },
     close::CloseReason,
-    cluster::{Cluster, Input},
+    cluster::{Cluster, Input, store::STREAM},
     delivery::{
         budget::{Bounds, Budget},
         outbox::Outbox,
     },
     dialect::Dialect,
     hub::{
-        ConnId, Counts, Doing, Effect, Event, Hub, NodeInfo, NodeRooms, Note, Plan, Request, Rules,
-        StreamInfo, Wish,
+        Card, ConnId, Counts, Doing, Effect, Event, Hub, NodeInfo, NodeRooms, Note, Plan, Request, Rules,
+        Share, StreamInfo, Wish,
     },
     operate::{
         logging::short,
@@ -137,6 +141,7 @@ impl Switchboard {
             | Request::Call { .. }
             | Request::Find { .. }
             | Request::Join(_)
+            | Request::List(_)
             | Request::Send { to: Some(_), .. } => self.lock().hub.plan(conn, request),
             _ => None,
         }
@@ -187,18 +192,46 @@ impl Switchboard {
         self.lock().hub.is_in(conn, room)
     }
 
-    /// Closes a connection whose uid another one has taken over, if it still has it.
+    /// Closes a connection whose uid another one has taken over, or ends its stream of this name, if it still has it.
     pub fn replace(&self, uid: &PeerId, conn: ConnId) {
+        self.give_up(uid, conn, CloseReason::Replaced);
+    }
+
+    /// The same on an operator's request.
+    pub fn disconnect_at(&self, uid: &PeerId, conn: ConnId) {
+        self.give_up(uid, conn, CloseReason::ByOperator);
+    }
+
+    fn give_up(&self, uid: &PeerId, conn: ConnId, reason: CloseReason) {
         self.change(|state| {
             if state.hub.holder(uid) == Some(conn) {
-                state.kick(&[conn], CloseReason::Replaced);
+                state.kick(&[conn], reason);
+            } else if state.hub.is_stream_of(uid, conn) {
+                state.run(|hub, effects| {
+                    hub.end_stream(uid.as_str(), effects);
+                });
             }
         });
+    }
+
+    /// What a peer of another server gets by this name is a stream of a media node, see [`Hub::has_stream`].
+    pub fn has_stream(&self, name: &PeerId) -> bool {
+        self.lock().hub.has_stream(name)
     }
 
     /// Pings a peer that may be gone.
     pub fn probe(&self, conn: ConnId) {
         self.change(|state| state.apply(Effect::Probe(conn)));
+    }
+
+    /// The peers that can be called here, see [`Hub::directory`].
+    pub fn directory(&self) -> Vec<(PeerId, Card)> {
+        self.lock().hub.directory()
+    }
+
+    /// What other nodes have to know of the owners here, see [`Hub::heavy_owners`].
+    pub fn heavy_owners(&self) -> Vec<(Owner, Share)> {
+        self.lock().hub.heavy_owners()
     }
 
     /// Changes what the hub knows of other nodes.
@@ -579,9 +612,18 @@ impl State {
             }
             Effect::Freed(conn, uid) => self.tell_others(|| Input::Freed(uid, conn)),
             Effect::Took(conn, uid) => {
-                let identity = self.hub.find(uid.as_str()).and_then(|(_, grant)| grant.identity.clone());
+                let identity = match self.hub.is_stream_of(&uid, conn) {
+                    true => Some(STREAM.into()),
+                    false => self.hub.find(uid.as_str()).and_then(|(_, grant)| grant.identity.clone()),
+                };
                 self.tell_others(|| Input::Took(uid, conn, identity));
             }
+            Effect::HasMedia(has_media) => self.tell_others(|| Input::Media(has_media)),
+            Effect::Watches(watches) => self.tell_others(|| Input::Watches(watches)),
+            Effect::Listed(uid, card, is_there) => {
+                self.tell_others(|| Input::Listed(uid, Box::new(card), is_there));
+            }
+            Effect::Lacks(room) => self.tell_others(|| Input::Lacks(room)),
             Effect::LeftRoom(conn, uid, room) => self.tell_others(|| Input::Left(room, uid, conn)),
             Effect::Far(node, message) => self.tell_others(|| Input::Far(node, message)),
             Effect::Note(conn, note) => {

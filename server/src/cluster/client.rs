@@ -165,6 +165,8 @@ pub(super) struct Session {
     commands: MultiplexedConnection,
     pub(super) subscription: Subscription,
     digest: Arc<str>,
+    /// Its number, among those of this process.
+    number: u64,
 }
 
 /// A failure, in words for an operator.
@@ -189,13 +191,18 @@ impl From<RedisError> for Failure {
 }
 
 /// Connects to the server of this URL, and subscribes the inbox of a node's life.
-pub(super) async fn connect(url: String, settings: &Settings, node: NodeId) -> Result<Session, Failure> {
+pub(super) async fn connect(
+    url: String,
+    settings: &Settings,
+    node: NodeId,
+    number: u64,
+) -> Result<Session, Failure> {
     let (mut commands, client) = commands(&url, settings).await?;
     let digest: String = redis::cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query_async(&mut commands).await?;
     let subscribing = subscribe(&client, settings, node);
     let late = || Failure("Redis does not answer the subscription in time".into());
     let subscription = runtime::timeout(settings.lease, subscribing).await.ok_or_else(late)??;
-    Ok(Session { commands, subscription, digest: digest.into() })
+    Ok(Session { commands, subscription, digest: digest.into(), number })
 }
 
 /// Connects for commands to the server of this URL.
@@ -269,6 +276,11 @@ fn wants_password(failure: &Failure) -> bool {
 
 async fn check_server(commands: &mut MultiplexedConnection) -> Result<(), Failure> {
     let info: String = redis::cmd("INFO").query_async(commands).await?;
+    check_info(&info).map_err(Failure)
+}
+
+/// Whether this is a Redis that can have a cluster of nodes.
+fn check_info(info: &str) -> Result<(), String> {
     let value = |name: &str| {
         let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.map(str::trim)
@@ -276,10 +288,13 @@ async fn check_server(commands: &mut MultiplexedConnection) -> Result<(), Failur
     let version = value("redis_version").unwrap_or_default();
     let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
     if major < OLDEST {
-        return Err(Failure(format!("Redis {version} is too old: {OLDEST} or later is needed")));
+        return Err(format!("Redis {version} is too old: {OLDEST} or later is needed"));
+    }
+    if value("cluster_enabled") == Some("1") {
+        return Err("this is a Redis Cluster: one Redis has to have all keys (docs/redis.md)".into());
     }
     if value("role") == Some("slave") {
-        return Err(Failure("this Redis is a read-only replica".into()));
+        return Err("this Redis is a read-only replica".into());
     }
     Ok(())
 }
@@ -362,7 +377,12 @@ impl Session {
                 command => {
                     let Some((name, words)) = wire::arguments(command) else { continue };
                     let cmd = pipeline.cmd("EVALSHA").arg(&*self.digest).arg(0);
-                    cmd.arg(name).arg(&me).arg(&lease).arg(settings.secret.digest()).arg(words);
+                    cmd.arg(name)
+                        .arg(&me)
+                        .arg(&lease)
+                        .arg(settings.secret.digest())
+                        .arg(self.number)
+                        .arg(words);
                 }
             }
         }
@@ -397,4 +417,28 @@ fn refused(error: RedisError) -> Result<Reply, Failure> {
     }
     let is_of_command = matches!(error.code(), Some("ERR" | "WRONGTYPE"));
     if is_of_command && !is("READONLY") { Ok(Reply::Failed(text.into())) } else { Err(error.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_have_the_nodes_is_named() {
+        let info = |version: &str, role: &str, cluster: &str| {
+            format!("# Server\r\nredis_version:{version}\r\nrole:{role}\r\ncluster_enabled:{cluster}\r\n")
+        };
+        for version in ["6.0.16", "7.0.15", "10.1.0"] {
+            assert_eq!(check_info(&info(version, "master", "0")), Ok(()));
+        }
+        for (info, reason) in [
+            (info("5.0.14", "master", "0"), "Redis 5.0.14 is too old"),
+            (String::new(), "Redis  is too old"),
+            (info("7.0.15", "master", "1"), "this is a Redis Cluster"),
+            (info("7.0.15", "slave", "0"), "this Redis is a read-only replica"),
+        ] {
+            let error = check_info(&info).unwrap_err();
+            assert!(error.starts_with(reason), "{error}");
+        }
+    }
 }

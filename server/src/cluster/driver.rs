@@ -13,13 +13,14 @@ use std::{
 
 use callbin_protocol::PeerId;
 use futures_util::future::BoxFuture;
+use serde_json::Value;
 use tracing::{info, warn};
 
 use super::{
-    Cluster, Input, Pending, Status,
+    Cluster, Input, Inquiry, Pending, Status,
     client::{self, Failure, Foreign, Next, Session},
     lock,
-    node::{Ask, Denial, Node, Output, Shared, Ticket},
+    node::{Ask, Denial, Node, Output, Shared, Ticket, Wish},
     stand_in::{First, StandIn},
     store::{Member, NodeId, Reply},
     talk::{self, Answer, Begun, Part, Question, What},
@@ -76,9 +77,12 @@ struct Driver {
     foreign: Foreign,
     warned_at: Option<Instant>,
     pending: HashMap<Ticket, Pending>,
+    inquiries: HashMap<Ticket, Arc<Inquiry>>,
     stand_ins: HashMap<Shared, StandIn>,
     is_quitting: bool,
     was_inside: bool,
+    /// Other nodes were told of owners here.
+    has_heavy_owners: bool,
 }
 
 impl Driver {
@@ -103,9 +107,11 @@ impl Driver {
             foreign: Foreign::default(),
             warned_at: None,
             pending: HashMap::new(),
+            inquiries: HashMap::new(),
             stand_ins: HashMap::new(),
             is_quitting: false,
             was_inside: false,
+            has_heavy_owners: false,
             cluster,
             app,
         }
@@ -167,12 +173,23 @@ impl Driver {
                 self.pending.insert(ticket, *pending);
                 self.with_node(|node, now, out| node.wish(now, ticket, *wish, out));
             }
+            Input::Inquire(ticket, ask, inquiry) => {
+                self.inquiries.insert(ticket, inquiry);
+                self.with_node(|node, now, out| node.wish(now, ticket, Wish::Call(*ask), out));
+            }
             Input::Withdraw(ticket) => {
+                self.inquiries.remove(&ticket);
                 self.pending.remove(&ticket);
                 self.node.withdraw(ticket);
             }
             Input::Freed(uid, conn) => self.node.freed(uid, conn),
             Input::Took(uid, conn, identity) => self.node.took(uid, conn, identity),
+            Input::Media(has_media) => self.node.set_media(has_media),
+            Input::Watches(watches) => self.with_node(|node, _, out| node.set_watches(watches, out)),
+            Input::Listed(uid, card, is_there) => {
+                self.node.tell_watchers(&talk::encode_listed(&uid, &card, is_there));
+            }
+            Input::Lacks(room) => self.node.list_members(&room),
             Input::Left(room, uid, conn) => self.node.left(room, uid, conn),
             Input::Far(node, message) => {
                 if let Some(node) = NodeId::parse(&node) {
@@ -243,7 +260,8 @@ impl Driver {
                 let Some(url) = urls.get(self.attempts % urls.len().max(1)).cloned() else { return false };
                 self.attempts += 1;
                 let node = self.node.id().clone();
-                let connecting = async move { client::connect(url, &settings, node).await };
+                let number = self.attempts as u64;
+                let connecting = async move { client::connect(url, &settings, node, number).await };
                 self.store = Store::Connecting(Box::pin(connecting));
                 true
             }
@@ -328,7 +346,25 @@ impl Driver {
         });
     }
 
+    /// False: it is the answer to an inquiry.
+    fn is_for_hub(&mut self, output: &Output) -> bool {
+        let (ticket, answer) = match output {
+            Output::Answer(ticket, body) => (ticket, Some(body.clone())),
+            // The peer is here now, or nowhere.
+            Output::CarryOut(ticket) | Output::Deny(ticket, _) | Output::Dismiss(ticket) => (ticket, None),
+            _ => return true,
+        };
+        let inquiry = self.inquiries.remove(ticket);
+        if let Some(inquiry) = &inquiry {
+            inquiry.settle(answer);
+        }
+        inquiry.is_none()
+    }
+
     fn apply(&mut self, output: Output) {
+        if !self.is_for_hub(&output) {
+            return;
+        }
         let app = self.app.clone();
         let switchboard = &app.switchboard;
         match output {
@@ -356,11 +392,7 @@ impl Driver {
             }
             Output::Replace(uid, conn) => switchboard.replace(&uid, conn),
             Output::Probe(conn) => switchboard.probe(conn),
-            Output::Kick(uid, conn) => {
-                if switchboard.holder(&uid) == Some(conn) {
-                    switchboard.disconnect(uid.as_str());
-                }
-            }
+            Output::Kick(uid, conn) => switchboard.disconnect_at(&uid, conn),
             Output::Close(room) => {
                 switchboard.close_room(room.as_str());
             }
@@ -399,6 +431,38 @@ impl Driver {
                 info!(node = %self.node.id().name, "takes part in the cluster");
                 (self.failure, self.pause) = (None, SHORTEST_PAUSE);
             }
+            Output::FarMedia(has_media) => {
+                switchboard.far(|hub, _| hub.set_far_media(has_media));
+            }
+            Output::Watched(is_watched) => switchboard.far(|hub, _| hub.set_watched(is_watched)),
+            Output::WantsDirectory(node) => {
+                let body = talk::encode_directory(&switchboard.directory());
+                self.node.send_directory(&node, body);
+            }
+            Output::Directory(node, body) => {
+                if let Some(peers) = talk::decode_directory(&body) {
+                    switchboard.far(|hub, _| hub.set_far_directory(&node.to_string().into(), peers));
+                }
+            }
+            Output::Listed(node, body) => {
+                if let Some((uid, card, is_there)) = talk::decode_listed(&body) {
+                    let node = node.to_string().into();
+                    switchboard.far(|hub, _| hub.change_far_directory(&node, &uid, card, is_there));
+                }
+            }
+            Output::Renewed => {
+                let owners = switchboard.heavy_owners();
+                let had_some = mem::replace(&mut self.has_heavy_owners, !owners.is_empty());
+                if had_some || !owners.is_empty() {
+                    self.node.tell_usage(&talk::encode_usage(&owners));
+                }
+            }
+            Output::Usage(node, body) => {
+                if let Some(owners) = talk::decode_usage(&body) {
+                    switchboard.far(|hub, _| hub.set_far_usage(&node.to_string().into(), owners));
+                }
+            }
+            Output::ForgetDirectories => switchboard.far(|hub, _| hub.forget_far_directories()),
             Output::Full(true) => {
                 warn!("Redis has no memory left: what is new is refused, what is there goes on");
             }
@@ -533,12 +597,12 @@ impl Driver {
         self.stand_ins.insert(shared, stand_in);
     }
 
-    fn enter(&mut self, ticket: Ticket, others: Vec<Member>) {
+    fn enter(&mut self, ticket: Ticket, others: Option<Vec<Member>>) {
         let Some(Pending { conn, request, frame, settled, .. }) = self.pending.remove(&ticket) else {
             return;
         };
         let Request::Join(room) = request else { return };
-        let others = others.into_iter().map(far).collect();
+        let others = others.map(|others| others.into_iter().map(far).collect());
         self.app.switchboard.handle(conn, Event::Enters { room: room.clone(), others, frame });
         self.leave_if_out(&room, conn);
         settled.set();
@@ -553,8 +617,12 @@ impl Driver {
         };
         let app = self.app.clone();
         let Question { what, dialect, grant, address } = question;
+        if what == What::IceServers {
+            let servers = Value::from(app.switchboard.ice_servers_of(&to, &grant));
+            return self.node.answer(&shared, false, Answer::IceServers(servers.to_string()).encode());
+        }
         let mut stand_in = StandIn::open(&app, from, grant, Some(address), dialect);
-        let request = request(what, to.clone());
+        let request = request(what, to.clone(), app.switchboard.has_stream(&to));
         app.switchboard.handle(stand_in.conn(), Event::Asked { request, frame: None });
         let answer = match stand_in.first() {
             First::Called(call) => {
@@ -573,12 +641,20 @@ impl Driver {
 }
 
 /// The request of a stand-in.
-fn request(what: What, to: PeerId) -> Request {
+fn request(what: What, to: PeerId, is_stream: bool) -> Request {
     let key = Key::default();
+    let call =
+        |to, start, media, only| Request::Call { key: Key::default(), to, from: None, start, media, only };
     match what {
-        What::Call(start) => Request::Call { key, to, from: None, start, media: None, only: None },
-        What::Meet(start, card) => Request::Meet { key, uid: to, card, start, only: Some(Only::Peer) },
+        What::Call(start, media) => call(to, start, media, None),
+        What::Stream(start, media) => call(to, start, Some(media), Some(Only::Stream)),
+        What::Meet { start, card, or_stream: true } if is_stream && card.flow.media().is_some() => {
+            call(to, start, card.flow.media(), Some(Only::Stream))
+        }
+        What::Meet { start, card, .. } => Request::Meet { key, uid: to, card, start, only: Some(Only::Peer) },
         What::Find => Request::Find { key, uid: to },
+        // Answered without the hub.
+        What::IceServers => Request::Unknown,
     }
 }
 

@@ -1,5 +1,7 @@
 //! What operators see and do on all nodes at once. It is rare, and has a connection to Redis of its own.
 
+use std::collections::HashMap;
+
 use futures_util::StreamExt;
 use redis::{AsyncCommands, ScanOptions, aio::MultiplexedConnection};
 use serde_json::{Value, json};
@@ -25,13 +27,22 @@ impl Cluster {
 
     /// Closes a peer, wherever it is. Returns how many there are: one or none.
     pub async fn disconnect(&self, uid: &str) -> Result<usize, String> {
-        let words = self.run("kick", uid).await.map_err(|failure| failure.0)?;
+        self.kick(uid, "peer").await
+    }
+
+    /// Ends the calls of a stream, wherever it is. Returns how many streams there are: one or none.
+    pub async fn end_stream(&self, stream: &str) -> Result<usize, String> {
+        self.kick(stream, "stream").await
+    }
+
+    async fn kick(&self, uid: &str, what: &str) -> Result<usize, String> {
+        let words = self.run("kick", &[uid, what]).await.map_err(|failure| failure.0)?;
         Ok(usize::from(words.first().is_some_and(|word| word == "done")))
     }
 
     /// Closes the members of a room on all nodes. Returns how many there are.
     pub async fn close_room(&self, room: &str) -> Result<usize, String> {
-        let words = self.run("close", room).await.map_err(|failure| failure.0)?;
+        let words = self.run("close", &[room]).await.map_err(|failure| failure.0)?;
         Ok(words.get(1).and_then(|count| count.parse().ok()).unwrap_or(0))
     }
 
@@ -46,7 +57,7 @@ impl Cluster {
         Err(last)
     }
 
-    async fn run(&self, command: &str, name: &str) -> Result<Vec<String>, Failure> {
+    async fn run(&self, command: &str, words: &[&str]) -> Result<Vec<String>, Failure> {
         let mut connection = self.connect().await?;
         // Any name: it changes nothing of this node.
         let me = NodeId { name: self.settings.name.clone(), life: 0 };
@@ -57,7 +68,8 @@ impl Cluster {
             .arg(me.to_string())
             .arg(0)
             .arg(self.settings.secret.digest())
-            .arg(name);
+            .arg(0)
+            .arg(words);
         Ok(call.query_async(&mut connection).await?)
     }
 
@@ -78,16 +90,26 @@ impl Cluster {
         keys.sort();
         keys.dedup();
         let mut peers = Vec::with_capacity(keys.len());
+        let mut leases = HashMap::new();
         for some in keys.chunks(STEP) {
             let mut pipeline = redis::pipe();
             for key in some {
-                pipeline.cmd("HMGET").arg(key).arg("n").arg("c").arg("r");
+                pipeline.cmd("HMGET").arg(key).arg(&["n", "c", "r", "s"]);
             }
-            let found: Vec<(Option<String>, Option<u64>, Option<String>)> =
-                pipeline.query_async(&mut connection).await?;
-            peers.extend(some.iter().zip(found).filter_map(|(key, (node, conn, room))| {
-                let node = NodeId::parse(&node?)?;
-                let uid = key.strip_prefix(&prefix)?;
+            let found: Vec<[Option<String>; 4]> = pipeline.query_async(&mut connection).await?;
+            for node in found.iter().filter_map(|[node, ..]| NodeId::parse(node.as_deref()?)) {
+                if !leases.contains_key(&node) {
+                    let lease: Option<String> =
+                        connection.get(format!("{PREFIX}lease:{}", node.name)).await?;
+                    let holder = lease.as_deref().and_then(|lease| lease.split(' ').next());
+                    leases.insert(node.clone(), holder == Some(&*format!("{:016x}", node.life)));
+                }
+            }
+            peers.extend(some.iter().zip(found).filter_map(|(key, [node, conn, room, identity])| {
+                // What a dead node had is not buried yet.
+                let node = NodeId::parse(&node?).filter(|node| leases.get(node) == Some(&true))?;
+                let uid = key.strip_prefix(&prefix).filter(|_| identity.as_deref() != Some("stream"))?;
+                let conn: u64 = conn?.parse().ok()?;
                 Some(json!({ "uid": uid, "node": &*node.name, "connection": conn, "room": room }))
             }));
         }

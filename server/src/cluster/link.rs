@@ -36,6 +36,14 @@ pub enum Message {
     End(Call),
     /// Something in a room.
     Room(RoomId, Body),
+    /// Whether the sender wants to know who can be called at the receiver's node.
+    Watch(bool),
+    /// What owners use of the sender's node.
+    Usage(Body),
+    /// All who can be called at the sender's node.
+    Directory(Body),
+    /// One of them has come or gone.
+    Listed(Body),
     /// The sender of this has missed messages: what the two nodes share is over.
     Lost,
     /// The sender may have missed messages: the number of the next batch shows whether it has.
@@ -57,7 +65,8 @@ impl Message {
         64 + match self {
             Self::Ask { body, .. } | Self::Called(_, body) | Self::Answered(_, body) => body.len(),
             Self::Item(_, body) | Self::Room(_, body) => body.len(),
-            Self::End(_) | Self::Lost | Self::Check => 0,
+            Self::Usage(body) | Self::Directory(body) | Self::Listed(body) => body.len(),
+            Self::End(_) | Self::Watch(_) | Self::Lost | Self::Check => 0,
         }
     }
 }

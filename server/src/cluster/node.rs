@@ -17,10 +17,11 @@ use std::{
 use callbin_protocol::{PeerId, RoomId};
 
 use super::{
+    held::{Held, Holder, syncs},
     link::{Arrival, Batch, Body, Call, Links, Message},
     store::{self, Command, Event, Member, NodeId, Own, Reply},
 };
-use crate::{dialect::Dialect, hub::ConnId};
+use crate::hub::ConnId;
 
 /// The time since the process started.
 pub type Time = Duration;
@@ -31,8 +32,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a peer may take to arrive here before the node that it left has freed its uid.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// The most members in one command.
-const SYNC: usize = 500;
+/// How long a list waits for those of other nodes.
+const LIST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long another node's list is kept up to date after somebody has asked for it.
+const LISTING: Duration = Duration::from_secs(60);
 
 /// The lives that ended recently and are remembered.
 const MOST_DEAD: usize = 64;
@@ -78,8 +82,10 @@ pub enum Wish {
         /// The token's subject.
         identity: Option<Arc<str>>,
     },
-    /// An answer of a peer that is not on this node.
+    /// An answer of a peer that is not on this node, or of the node that has the stream of this name.
     Call(Ask),
+    /// The same, to publish a stream: if no node has it, one with media nodes takes it.
+    Publish(Ask),
     /// A place in a room.
     Join {
         /// The room.
@@ -93,6 +99,8 @@ pub enum Wish {
     },
     /// Whether a uid is registered on another node.
     Find(PeerId),
+    /// To know who can be called at all nodes.
+    List,
 }
 
 /// A call with a peer of another node, as this node names it.
@@ -104,6 +112,12 @@ pub struct Shared {
     pub no: u64,
     /// Whether the caller is ours.
     pub is_ours: bool,
+}
+
+impl Directories {
+    fn is_wanted(&self) -> bool {
+        self.is_watching || self.lists_until.is_some()
+    }
 }
 
 impl Shared {
@@ -138,8 +152,8 @@ pub enum Output {
     Answer(Ticket, Body),
     /// The call of the request has started on the callee's node.
     Reached(Ticket, Shared, Body),
-    /// Let the hub carry out the join, in a room that has these members elsewhere.
-    Enter(Ticket, Vec<Member>),
+    /// Let the hub carry out the join, in a room that has these members elsewhere, or those that it knows.
+    Enter(Ticket, Option<Vec<Member>>),
     /// A peer of another node asks a peer here.
     Visit(Shared, Ask),
     /// Something came in a call.
@@ -176,6 +190,22 @@ pub enum Output {
     Entered,
     /// Whether the store has no memory for anything new.
     Full(bool),
+    /// Whether other nodes have media nodes.
+    FarMedia(bool),
+    /// Whether other nodes watch who can be called here.
+    Watched(bool),
+    /// This node wants to know who can be called here.
+    WantsDirectory(NodeId),
+    /// Who can be called at this node.
+    Directory(NodeId, Body),
+    /// One of them has come or gone.
+    Listed(NodeId, Body),
+    /// Nobody here wants to know any more who can be called at other nodes.
+    ForgetDirectories,
+    /// The lease is extended.
+    Renewed,
+    /// What owners use of this node.
+    Usage(NodeId, Body),
     /// The store does not let this node enter: its name is taken or its secret differs.
     Trouble(Reply),
 }
@@ -193,14 +223,6 @@ enum Phase {
     Inside,
 }
 
-/// A uid of this node.
-#[derive(Debug, Clone)]
-struct Held {
-    conn: ConnId,
-    identity: Option<Arc<str>>,
-    room: Option<(RoomId, Dialect)>,
-}
-
 /// A wish on its way.
 #[derive(Debug)]
 struct Waiting {
@@ -210,6 +232,20 @@ struct Waiting {
     since: Time,
     /// Another node had the uid, and may be about to free it.
     is_second: bool,
+}
+
+/// Who can be called at which node: this node gets the list of another one, and what changes in it, while somebody here
+/// wants to know.
+#[derive(Debug, Default)]
+struct Directories {
+    /// A connection here watches.
+    is_watching: bool,
+    /// A connection here has asked for a list: until then.
+    lists_until: Option<Time>,
+    /// The nodes that were asked, and whether their lists have come.
+    asked: BTreeMap<NodeId, bool>,
+    /// The nodes that have asked.
+    watchers: BTreeSet<NodeId>,
 }
 
 /// See the module's description.
@@ -238,9 +274,16 @@ pub struct Node {
     /// The last lives that ended: what still comes from them is old.
     dead: VecDeque<NodeId>,
     is_quitting: bool,
-    /// The store has no memory for anything new. When it has, what this node has is compared.
+    /// The store has no memory for anything new.
     is_full: bool,
-    held: BTreeMap<PeerId, Held>,
+    /// Uids of this node that the store, or their rooms there, had no memory for.
+    owed: BTreeSet<PeerId>,
+    /// Media nodes are attached to this node.
+    has_media: bool,
+    /// The other nodes that have some.
+    media: Vec<NodeId>,
+    directories: Directories,
+    held: Held,
     waiting: BTreeMap<Ticket, Waiting>,
     /// Wishes that wait for a time.
     later: Vec<(Time, Ticket)>,
@@ -251,7 +294,8 @@ pub struct Node {
     under_way: VecDeque<(Command, Option<Ticket>)>,
     /// Other nodes with links that the last renewal did not name.
     missing: BTreeSet<NodeId>,
-    alive: usize,
+    /// The nodes with a lease, as of the last renewal.
+    alive: Vec<NodeId>,
     lost_links: u64,
 }
 
@@ -274,7 +318,11 @@ impl Node {
             dead: VecDeque::new(),
             is_quitting: false,
             is_full: false,
-            held: BTreeMap::new(),
+            owed: BTreeSet::new(),
+            has_media: false,
+            media: Vec::new(),
+            directories: Directories::default(),
+            held: Held::default(),
             waiting: BTreeMap::new(),
             later: Vec::new(),
             calls: BTreeSet::new(),
@@ -283,7 +331,7 @@ impl Node {
             queue: VecDeque::new(),
             under_way: VecDeque::new(),
             missing: BTreeSet::new(),
-            alive: 0,
+            alive: Vec::new(),
             lost_links: 0,
         }
     }
@@ -303,9 +351,23 @@ impl Node {
         self.phase == Phase::Inside && self.valid.is_some_and(|until| now < until)
     }
 
+    /// Whether the store has said who of this node has lost a uid meanwhile.
+    #[cfg(test)]
+    pub fn has_compared(&self) -> bool {
+        let is_open = |(command, _): &(Command, _)| matches!(command, Command::Claim { again: true, .. });
+        !self.queue.iter().chain(&self.under_way).any(is_open)
+    }
+
     /// Whether the store has no memory for anything new.
     pub fn is_full(&self) -> bool {
         self.is_full
+    }
+
+    /// Media nodes have been attached, or there are none any more. The other nodes hear of it at once.
+    pub fn set_media(&mut self, has_media: bool) {
+        if std::mem::replace(&mut self.has_media, has_media) != has_media {
+            self.renew = Time::ZERO;
+        }
     }
 
     /// Bytes that wait for other nodes.
@@ -315,7 +377,7 @@ impl Node {
 
     /// The numbers of nodes with a lease, of links, and of links that lost messages so far.
     pub fn counts(&self) -> (usize, usize, u64) {
-        (self.alive, self.links.totals().1, self.lost_links)
+        (self.alive.len(), self.links.totals().1, self.lost_links)
     }
 
     /// The connection to the store is there, and the inbox is subscribed.
@@ -330,11 +392,11 @@ impl Node {
     pub fn disconnected(&mut self, now: Time, out: &mut Vec<Output>) {
         self.phase = Phase::Away;
         while let Some(command) = self.under_way.pop_back() {
-            if !matches!(command.0, Command::Enter { .. } | Command::Renew) {
+            if !is_of_connection(&command.0) {
                 self.queue.push_front(command);
             }
         }
-        self.queue.retain(|(command, _)| !matches!(command, Command::Enter { .. } | Command::Renew));
+        self.queue.retain(|(command, _)| !is_of_connection(command));
         self.renewed = None;
         self.check(now, out);
     }
@@ -360,7 +422,7 @@ impl Node {
         let waiting = &self.waiting;
         let commands = self.queue.drain(..count);
         let commands: Vec<_> = commands.map(|command| without_stale(command, waiting)).collect();
-        if commands.iter().any(|(it, _)| matches!(it, Command::Enter { .. } | Command::Renew)) {
+        if commands.iter().any(|(it, _)| is_of_connection(it)) {
             self.renewed = Some(now);
         }
         self.under_way.extend(commands.iter().cloned());
@@ -385,11 +447,11 @@ impl Node {
             _ if reply == Reply::NoMemory => self.refused_for_memory(now, &command, ticket, out),
             Command::Enter { .. } => self.entered(now, reply, out),
             _ if matches!(reply, Reply::Failed(_)) => {
-                self.renewed.take_if(|_| command == Command::Renew);
+                self.renewed.take_if(|_| matches!(command, Command::Renew { .. }));
                 self.deny(ticket, Denial::Unavailable, out);
                 out.push(Output::Trouble(reply));
             }
-            Command::Renew => self.on_renewed(now, reply, out),
+            Command::Renew { .. } => self.on_renewed(now, reply, out),
             Command::Bury(dead) if reply == Reply::More => {
                 self.command(Command::Bury(dead), None);
             }
@@ -404,7 +466,10 @@ impl Node {
             }
             Command::Join { .. } if reply == Reply::Full => self.deny(ticket, Denial::Full, out),
             // The store had no memory for the uid.
-            Command::Join { .. } if reply == Reply::Nowhere && self.is_full => self.settle(ticket, out),
+            Command::Join { own, .. } if reply == Reply::Nowhere && self.is_full => {
+                self.settle(ticket, out);
+                self.owe([own.uid]);
+            }
             // The uid was just taken over.
             Command::Join { .. } if reply == Reply::Nowhere => self.deny(ticket, Denial::Unavailable, out),
             Command::Publish { to, .. } if reply == Reply::Receivers(0) => self.links.missed(&to),
@@ -423,13 +488,13 @@ impl Node {
             Event::Members(room, members, whole) => out.push(Output::Members(room, members, whole)),
             Event::Entered(room, uid, conn, others) => self.on_entered(room, uid, conn, others, out),
             Event::TakenOver(uid, conn) => {
-                if self.held.get(&uid).is_some_and(|held| held.conn == conn) {
+                if self.held.is_at(&uid, conn) {
                     self.held.remove(&uid);
                 }
                 out.push(Output::Replace(uid, conn));
             }
             Event::Probe(uid, conn) => {
-                if self.held.get(&uid).is_some_and(|held| held.conn == conn) {
+                if self.held.is_at(&uid, conn) {
                     out.push(Output::Probe(conn));
                 }
             }
@@ -457,6 +522,8 @@ impl Node {
             Phase::Inside => self.tick_inside(now),
             _ => {}
         }
+        self.answer_lists(Some(now), out);
+        self.forget_directories(now, out);
         if !self.is_inside(now) && self.valid.is_none_or(|until| until <= now) {
             self.settle_without_store(out);
         }
@@ -478,7 +545,7 @@ impl Node {
     fn tick_inside(&mut self, now: Time) {
         if self.renew <= now && !self.is_renewing() && !self.is_quitting {
             self.renew = now + self.interval();
-            self.queue.push_front((Command::Renew, None));
+            self.queue.push_front((Command::Renew { has_media: self.has_media }, None));
         }
         let mut beats = Vec::new();
         self.links.beats(&self.me, &mut beats);
@@ -496,7 +563,8 @@ impl Node {
     }
 
     fn is_renewing(&self) -> bool {
-        self.renewed.is_some() || self.queue.iter().any(|(command, _)| *command == Command::Renew)
+        let is_renewal = |(command, _): &(Command, _)| matches!(command, Command::Renew { .. });
+        self.renewed.is_some() || self.queue.iter().any(is_renewal)
     }
 
     /// A local connection wants something.
@@ -515,6 +583,7 @@ impl Node {
             return self.settle_without_store(out);
         }
         self.pursue(now, ticket);
+        self.answer_lists(None, out);
     }
 
     fn pursue(&mut self, now: Time, ticket: Ticket) {
@@ -527,9 +596,13 @@ impl Node {
             Wish::Meet { ask, conn, identity } => {
                 Command::Claim { uid: ask.to, conn, identity, again: false }
             }
-            Wish::Call(ask) => Command::Find(ask.to),
+            Wish::List => return self.list(now),
+            Wish::Call(ask) | Wish::Publish(ask) => Command::Find(ask.to),
             Wish::Find(uid) => Command::Find(uid),
-            Wish::Join { room, own, most, bytes } => Command::Join { room, own, most, bytes },
+            Wish::Join { room, own, most, bytes } => {
+                let lists = !self.held.knows(&room);
+                Command::Join { room, own, most, bytes, lists }
+            }
         };
         self.command(command, Some(ticket));
     }
@@ -543,29 +616,124 @@ impl Node {
 
     /// A connection has given up a uid, or never had it.
     pub fn freed(&mut self, uid: PeerId, conn: ConnId) {
-        if self.held.get(&uid).is_some_and(|held| held.conn == conn) {
+        if self.held.is_at(&uid, conn) {
             self.held.remove(&uid);
         }
         self.command(Command::Release { uid, conn }, None);
     }
 
+    /// Whether a connection here watches who can be called.
+    pub fn set_watches(&mut self, watches: bool, out: &mut Vec<Output>) {
+        self.directories.is_watching = watches;
+        match watches {
+            true => self.ask_for_directories(),
+            false => self.stop_watching(out),
+        }
+    }
+
+    /// Who can be called here has changed.
+    pub fn tell_watchers(&mut self, body: &Body) {
+        for node in self.directories.watchers.clone() {
+            self.send(&node, Message::Listed(body.clone()));
+        }
+    }
+
+    /// Tells all other nodes what owners use of this one.
+    pub fn tell_usage(&mut self, body: &Body) {
+        for node in self.alive.clone() {
+            if node != self.me {
+                self.send(&node, Message::Usage(body.clone()));
+            }
+        }
+    }
+
+    /// Who can be called here.
+    pub fn send_directory(&mut self, node: &NodeId, body: Body) {
+        if self.directories.watchers.contains(node) {
+            self.send(node, Message::Directory(body));
+        }
+    }
+
+    /// Asks the nodes that were not asked yet, if somebody here wants to know.
+    fn ask_for_directories(&mut self) {
+        if !self.directories.is_wanted() {
+            return;
+        }
+        for node in self.alive.clone() {
+            if node != self.me && !self.directories.asked.contains_key(&node) {
+                self.send(&node, Message::Watch(true));
+                self.directories.asked.insert(node, false);
+            }
+        }
+    }
+
+    fn list(&mut self, now: Time) {
+        self.directories.lists_until = Some(now + LISTING);
+        self.ask_for_directories();
+    }
+
+    /// Lists wait until those of all nodes have come, or for a moment.
+    fn answer_lists(&mut self, now: Option<Time>, out: &mut Vec<Output>) {
+        let is_complete = self.directories.asked.values().all(|has_come| *has_come);
+        let is_late = |it: &Waiting| now.is_some_and(|now| it.since + LIST_PATIENCE <= now);
+        let is_list = |it: &Waiting| it.wish == Wish::List;
+        let lists = self.waiting.iter().filter(|(_, it)| is_list(it) && (is_complete || is_late(it)));
+        let lists: Vec<Ticket> = lists.map(|(ticket, _)| *ticket).collect();
+        for ticket in lists {
+            self.waiting.remove(&ticket);
+            out.push(Output::CarryOut(ticket));
+        }
+    }
+
+    fn forget_directories(&mut self, now: Time, out: &mut Vec<Output>) {
+        if self.directories.lists_until.take_if(|until| *until <= now).is_some() {
+            self.stop_watching(out);
+        }
+    }
+
+    fn stop_watching(&mut self, out: &mut Vec<Output>) {
+        if self.directories.is_wanted() {
+            return;
+        }
+        for node in std::mem::take(&mut self.directories.asked).into_keys() {
+            self.send(&node, Message::Watch(false));
+        }
+        out.push(Output::ForgetDirectories);
+    }
+
+    fn watched_by(&mut self, node: &NodeId, watches: bool, out: &mut Vec<Output>) {
+        let watchers = &mut self.directories.watchers;
+        let was_watched = !watchers.is_empty();
+        match watches {
+            true => drop(watchers.insert(node.clone())),
+            false => drop(watchers.remove(node)),
+        }
+        let is_watched = !watchers.is_empty();
+        if is_watched != was_watched {
+            out.push(Output::Watched(is_watched));
+        }
+        if watches {
+            out.push(Output::WantsDirectory(node.clone()));
+        }
+    }
+
     /// The hub has registered a uid for this connection.
     pub fn registered(&mut self, uid: PeerId, conn: ConnId, identity: Option<Arc<str>>) {
-        if self.held.get(&uid).is_none_or(|held| held.conn != conn) {
-            self.held.insert(uid, Held { conn, identity, room: None });
+        if !self.held.is_at(&uid, conn) {
+            self.held.insert(uid, Holder::new(conn, identity));
         }
     }
 
     /// The hub registered a uid by itself: after a call, the peer that stays has the id under which the two met.
     pub fn took(&mut self, uid: PeerId, conn: ConnId, identity: Option<Arc<str>>) {
-        self.held.insert(uid.clone(), Held { conn, identity: identity.clone(), room: None });
+        self.held.insert(uid.clone(), Holder::new(conn, identity.clone()));
         self.command(Command::Claim { uid, conn, identity, again: true }, None);
     }
 
     /// A connection has left a room, or never was in it.
     pub fn left(&mut self, room: RoomId, uid: PeerId, conn: ConnId) {
-        if let Some(held) = self.held.get_mut(&uid).filter(|held| held.conn == conn) {
-            held.room = None;
+        if self.held.is_at(&uid, conn) {
+            self.held.leave(&uid);
         }
         self.command(Command::Leave { room, uid, conn }, None);
     }
@@ -658,12 +826,19 @@ impl Node {
     fn start_over(&mut self, now: Time, out: &mut Vec<Output>) {
         out.extend(std::mem::take(&mut self.calls).into_iter().map(Output::Ended));
         out.push(Output::Alone);
+        self.set_far_media(Vec::new(), out);
+        self.directories.asked.clear();
+        if !std::mem::take(&mut self.directories.watchers).is_empty() {
+            out.push(Output::Watched(false));
+        }
+        self.alive.clear();
         self.links.clear();
         self.queue.clear();
         self.under_way.clear();
         self.renewed = None;
         self.valid = None;
         self.sweep = None;
+        self.owed.clear();
         self.phase = Phase::Away;
         // Entries of the old life are nobody's from now on.
         self.before = Some(self.me.clone());
@@ -690,23 +865,22 @@ impl Node {
     fn settle(&mut self, ticket: Option<Ticket>, out: &mut Vec<Output>) {
         let Some(ticket) = ticket else { return };
         let Some(Waiting { wish, .. }) = self.waiting.remove(&ticket) else { return };
-        if !self.is_local_without {
+        // A list has those that are known.
+        if !self.is_local_without && wish != Wish::List {
             return out.push(Output::Deny(ticket, Denial::Unavailable));
         }
         match wish {
             Wish::Register { uid, conn, identity } => {
                 // Another one here has it: the hub decides.
-                self.held.entry(uid).or_insert(Held { conn, identity, room: None });
+                self.held.insert_if_free(uid, Holder::new(conn, identity));
             }
             Wish::Meet { ask, conn, identity } => {
-                self.held.entry(ask.to).or_insert(Held { conn, identity, room: None });
+                self.held.insert_if_free(ask.to, Holder::new(conn, identity));
             }
             Wish::Join { room, own, .. } => {
-                if let Some(held) = self.held.get_mut(&own.uid) {
-                    held.room = Some((room, own.dialect));
-                }
+                self.held.enter(&own.uid, room, own.dialect, false);
             }
-            Wish::Call(_) | Wish::Find(_) => {}
+            Wish::Call(_) | Wish::Publish(_) | Wish::Find(_) | Wish::List => {}
         }
         out.push(Output::CarryOut(ticket));
     }
@@ -725,6 +899,31 @@ impl Node {
             self.phase = Phase::Outside(now + self.interval());
         }
         self.settle(ticket, out);
+        match command {
+            Command::Claim { uid, .. } => self.owe([uid.clone()]),
+            Command::Join { own, .. } => self.owe([own.uid.clone()]),
+            Command::Sync { own, .. } => self.owe(own.iter().map(|own| own.uid.clone())),
+            _ => {}
+        }
+    }
+
+    /// Remembers what the store lacks. A Redis that is about full is so again and again: only this is written then.
+    fn owe(&mut self, uids: impl IntoIterator<Item = PeerId>) {
+        let held = &self.held;
+        self.owed.extend(uids.into_iter().filter(|uid| held.get(uid).is_some()));
+    }
+
+    /// Writes what the store had no memory for.
+    fn write_owed(&mut self) {
+        let owed = std::mem::take(&mut self.owed);
+        let held: Vec<_> =
+            owed.into_iter().filter_map(|uid| Some((uid.clone(), self.held.get(&uid)?.clone()))).collect();
+        for (uid, Holder { conn, identity, .. }) in held.clone() {
+            self.command(Command::Claim { uid, conn, identity, again: true }, None);
+        }
+        for sync in syncs(held.iter().map(|(uid, held)| (uid, held)), false) {
+            self.command(sync, None);
+        }
     }
 
     fn set_full(&mut self, is_full: bool, out: &mut Vec<Output>) {
@@ -756,6 +955,13 @@ impl Node {
             self.claim = now + store::again(self.lease);
         }
         self.set_full(false, out);
+        self.owed.clear();
+        // What happened meanwhile was missed.
+        for (command, _) in &mut self.queue {
+            if let Command::Join { lists, .. } = command {
+                *lists = true;
+            }
+        }
         self.compare(now);
         out.push(Output::Entered);
     }
@@ -764,7 +970,7 @@ impl Node {
     fn compare(&mut self, now: Time) {
         self.sync(false);
         self.join_again();
-        for (uid, Held { conn, identity, .. }) in &self.held {
+        for (uid, Holder { conn, identity, .. }) in self.held.iter() {
             let (uid, conn, identity) = (uid.clone(), *conn, identity.clone());
             self.queue.push_front((Command::Claim { uid, conn, identity, again: true }, None));
         }
@@ -777,7 +983,7 @@ impl Node {
         let joins = self.waiting.iter().filter_map(|(ticket, it)| match &it.wish {
             Wish::Join { room, own, most, bytes } if !is_queued(ticket) => {
                 let (room, own) = (room.clone(), own.clone());
-                Some((Command::Join { room, own, most: *most, bytes: *bytes }, Some(*ticket)))
+                Some((Command::Join { room, own, most: *most, bytes: *bytes, lists: true }, Some(*ticket)))
             }
             _ => None,
         });
@@ -787,34 +993,24 @@ impl Node {
 
     /// Compares the rooms with the store's.
     fn sync(&mut self, whole: bool) {
-        let mut rooms: BTreeMap<RoomId, Vec<Own>> = BTreeMap::new();
-        for (uid, held) in &self.held {
-            if let Some((room, dialect)) = &held.room {
-                let own = Own { uid: uid.clone(), conn: held.conn, dialect: *dialect };
-                rooms.entry(room.clone()).or_default().push(own);
-            }
-        }
-        for (room, own) in rooms {
-            for own in own.chunks(SYNC) {
-                let (room, own) = (room.clone(), own.to_vec());
-                self.command(Command::Sync { room, own, whole }, None);
-            }
+        for sync in syncs(self.held.iter(), whole) {
+            self.command(sync, None);
         }
     }
 
     fn on_renewed(&mut self, now: Time, reply: Reply, out: &mut Vec<Output>) {
         let sent = self.renewed.take();
-        let Reply::Nodes { alive, dead, is_full } = reply else { return };
+        let Reply::Nodes { alive, dead, media, is_full } = reply else { return };
         self.valid = Some(sent.unwrap_or(now) + self.lease);
-        self.alive = alive.len();
+        self.set_far_media(media, out);
         // The store was emptied, and they have entered again.
         self.dead.retain(|node| !alive.contains(node));
         if std::mem::take(&mut self.is_check_due) {
             let me = self.me.clone();
             alive.iter().filter(|node| **node != me).for_each(|node| self.send(node, Message::Check));
         }
-        if self.is_full && !is_full {
-            self.compare(now);
+        if !is_full {
+            self.write_owed();
         }
         self.set_full(is_full, out);
         // Others may have buried them while we were not connected.
@@ -825,6 +1021,9 @@ impl Node {
         let gone: Vec<NodeId> = missing.intersection(&self.missing).cloned().collect();
         self.missing = missing;
         gone.iter().for_each(|node| self.died(node, out));
+        self.alive = alive;
+        self.ask_for_directories();
+        out.push(Output::Renewed);
         if self.bury <= now {
             for node in dead {
                 let is_me = node == self.me;
@@ -853,7 +1052,7 @@ impl Node {
             }
             (Some((ticket, _)), Reply::Done) => {
                 self.waiting.remove(&ticket);
-                self.held.insert(uid, Held { conn, identity, room: None });
+                self.held.insert(uid, Holder::new(conn, identity));
                 out.push(Output::CarryOut(ticket));
             }
             // It closed meanwhile. If it has taken the uid over from another one here, that is closed, too.
@@ -880,13 +1079,12 @@ impl Node {
 
     fn is_held_by_other(&self, uid: &PeerId, conn: ConnId, identity: Option<&Arc<str>>) -> bool {
         let is_other =
-            |held: &Held| held.conn != conn && (identity.is_none() || held.identity.as_ref() != identity);
+            |held: &Holder| held.conn != conn && (identity.is_none() || held.identity.as_ref() != identity);
         self.held.get(uid).is_some_and(is_other)
     }
 
     fn claimed_again(&mut self, uid: PeerId, conn: ConnId, reply: &Reply, out: &mut Vec<Output>) {
-        let is_held = self.held.get(&uid).is_some_and(|it| it.conn == conn);
-        if is_held && matches!(reply, Reply::Taken(_)) {
+        if self.held.is_at(&uid, conn) && matches!(reply, Reply::Taken(_)) {
             self.held.remove(&uid);
             out.push(Output::Replace(uid, conn));
         }
@@ -898,12 +1096,31 @@ impl Node {
             (Some(Wish::Find(_)), Reply::At(node)) if node != self.me => {
                 self.deny(Some(ticket), Denial::Elsewhere, out);
             }
-            (Some(Wish::Call(_)), Reply::At(node)) if node != self.me => self.ask(now, ticket, node, out),
+            (Some(Wish::Call(_) | Wish::Publish(_)), Reply::At(node)) if node != self.me => {
+                self.ask(now, ticket, node, out);
+            }
+            (Some(Wish::Publish(_)), Reply::Nowhere) if let Some(node) = self.far_media(ticket) => {
+                self.ask(now, ticket, node, out);
+            }
             _ => {
                 self.waiting.remove(&ticket);
                 out.push(Output::CarryOut(ticket));
             }
         }
+    }
+
+    /// The node for a stream that no node has. All of them in turn, if none is here.
+    fn far_media(&self, ticket: Ticket) -> Option<NodeId> {
+        let turn = usize::try_from(ticket.0).unwrap_or_default().checked_rem(self.media.len())?;
+        self.media.get(turn).filter(|_| !self.has_media).cloned()
+    }
+
+    fn set_far_media(&mut self, mut media: Vec<NodeId>, out: &mut Vec<Output>) {
+        media.retain(|node| *node != self.me);
+        if self.media.is_empty() != media.is_empty() {
+            out.push(Output::FarMedia(!media.is_empty()));
+        }
+        self.media = media;
     }
 
     fn ask(&mut self, now: Time, ticket: Ticket, node: NodeId, out: &mut Vec<Output>) {
@@ -912,7 +1129,7 @@ impl Node {
             return out.push(Output::CarryOut(ticket));
         }
         let Some(waiting) = self.waiting.get_mut(&ticket) else { return };
-        let (Wish::Call(ask) | Wish::Meet { ask, .. }) = &waiting.wish else { return };
+        let (Wish::Call(ask) | Wish::Publish(ask) | Wish::Meet { ask, .. }) = &waiting.wish else { return };
         self.last_call += 1;
         let no = self.last_call;
         waiting.asked = Some(Shared { node: node.clone(), no, is_ours: true });
@@ -926,23 +1143,41 @@ impl Node {
         room: RoomId,
         uid: PeerId,
         conn: ConnId,
-        others: Vec<Member>,
+        others: Option<Vec<Member>>,
         out: &mut Vec<Output>,
     ) {
+        let is_known = others.is_some() || self.held.knows(&room);
         let is_it =
             |wish: &Wish| matches!(wish, Wish::Join { room: id, own, .. } if *id == room && own.conn == conn);
         let ticket = self.waiting.iter().find(|(_, it)| is_it(&it.wish)).map(|(ticket, _)| *ticket);
-        let held = self.held.get_mut(&uid).filter(|held| held.conn == conn);
-        match (ticket, held) {
-            (Some(ticket), Some(held)) => {
+        let holder = self.held.get(&uid).filter(|holder| holder.conn == conn);
+        match (ticket, holder) {
+            // The member that knew the others has left meanwhile.
+            (Some(ticket), Some(_)) if !is_known => self.join_with_list(ticket),
+            (Some(ticket), Some(_)) => {
                 if let Some(Waiting { wish: Wish::Join { own, .. }, .. }) = self.waiting.remove(&ticket) {
-                    held.room = Some((room, own.dialect));
+                    self.held.enter(&uid, room, own.dialect, true);
                 }
                 out.push(Output::Enter(ticket, others));
             }
             // The command was repeated, and this is the second answer.
-            (None, Some(Held { room: Some((there, _)), .. })) if *there == room => {}
+            (None, Some(holder)) if holder.is_in(&room) => {}
             _ => self.command(Command::Leave { room, uid, conn }, None),
+        }
+    }
+
+    fn join_with_list(&mut self, ticket: Ticket) {
+        if let Some(Wish::Join { room, own, most, bytes }) =
+            self.waiting.get(&ticket).map(|it| it.wish.clone())
+        {
+            self.command(Command::Join { room, own, most, bytes, lists: true }, Some(ticket));
+        }
+    }
+
+    /// The hub has members of a room, and does not know those elsewhere.
+    pub fn list_members(&mut self, room: &RoomId) {
+        for sync in syncs(self.held.iter().filter(|(_, holder)| holder.is_in(room)), true) {
+            self.command(sync, None);
         }
     }
 
@@ -1004,6 +1239,20 @@ impl Node {
                 }
             }
             Message::Room(room, body) => out.push(Output::Room(node.clone(), room, body)),
+            Message::Usage(body) => out.push(Output::Usage(node.clone(), body)),
+            Message::Watch(watches) => self.watched_by(node, watches, out),
+            Message::Directory(body) => {
+                if let Some(has_come) = self.directories.asked.get_mut(node) {
+                    *has_come = true;
+                    out.push(Output::Directory(node.clone(), body));
+                    self.answer_lists(None, out);
+                }
+            }
+            Message::Listed(body) => {
+                if self.directories.asked.contains_key(node) {
+                    out.push(Output::Listed(node.clone(), body));
+                }
+            }
             Message::Lost => {
                 self.lost_links += 1;
                 self.break_off(node, out);
@@ -1035,6 +1284,8 @@ impl Node {
 
     /// Ends all calls with a node, for both.
     fn break_off(&mut self, node: &NodeId, out: &mut Vec<Output>) {
+        // News may be lost: it is asked again.
+        self.directories.asked.remove(node);
         let calls: Vec<Shared> = self.calls.iter().filter(|it| it.node == *node).cloned().collect();
         for shared in calls {
             self.end(&shared);
@@ -1051,6 +1302,7 @@ impl Node {
 
     fn died(&mut self, node: &NodeId, out: &mut Vec<Output>) {
         self.break_off(node, out);
+        self.watched_by(node, false, out);
         self.links.remove(node);
         if !self.dead.contains(node) {
             self.dead.push_back(node.clone());
@@ -1058,6 +1310,11 @@ impl Node {
         }
         out.push(Output::Gone(node.clone()));
     }
+}
+
+/// A command that is about the connection to the store: on another one, it is not repeated.
+fn is_of_connection(command: &Command) -> bool {
+    matches!(command, Command::Enter { .. } | Command::Renew { .. })
 }
 
 /// What a call gets to know of its message that the store has.

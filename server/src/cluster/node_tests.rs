@@ -15,6 +15,8 @@ const LEASE: Duration = Duration::from_secs(30);
 
 struct Host {
     node: Node,
+    /// The number of its connection.
+    number: u64,
     inbox: VecDeque<Event>,
     out: Vec<Output>,
 }
@@ -43,6 +45,7 @@ impl World {
     fn new() -> Self {
         let host = |name: &str| Host {
             node: Node::new(NodeId { name: name.into(), life: 1 }, LEASE, false),
+            number: 0,
             inbox: VecDeque::new(),
             out: Vec::new(),
         };
@@ -56,7 +59,8 @@ impl World {
     }
 
     fn connect(&mut self, at: usize) {
-        let Host { node, out, .. } = &mut self.hosts[at];
+        let Host { node, number, out, .. } = &mut self.hosts[at];
+        *number += 1;
         node.connected(self.now, out);
         self.run();
     }
@@ -76,7 +80,7 @@ impl World {
         let is_busy = !commands.is_empty();
         for command in commands {
             let by = self.hosts[at].node.id().clone();
-            let (reply, events) = self.store.run(&by, command, LEASE, self.now);
+            let (reply, events) = self.store.run(&by, self.hosts[at].number, command, LEASE, self.now);
             for (to, event) in events {
                 let host = self.hosts.iter_mut().find(|host| *host.node.id() == to);
                 host.expect("a node here").inbox.push_back(event);
@@ -88,7 +92,7 @@ impl World {
     }
 
     fn hear(&mut self, at: usize) {
-        let Host { node, inbox, out } = &mut self.hosts[at];
+        let Host { node, inbox, out, .. } = &mut self.hosts[at];
         inbox.drain(..).for_each(|event| node.heard(self.now, event, out));
     }
 
@@ -140,7 +144,7 @@ fn a_call_whose_last_message_was_lost_ends() {
     world.tick();
     world.send();
     // Both the message and the number that follows it are lost with the connection.
-    let Host { node, inbox, out } = &mut world.hosts[1];
+    let Host { node, inbox, out, .. } = &mut world.hosts[1];
     inbox.clear();
     node.disconnected(world.now, out);
     world.connect(1);
@@ -196,7 +200,7 @@ fn a_join_without_an_answer_is_refused() {
     world.run();
     world.wish(1, 4, join("b", 2));
     world.run();
-    assert!(world.has(1, |it| *it == Output::Enter(Ticket(4), Vec::new())));
+    assert!(world.has(1, |it| *it == Output::Enter(Ticket(4), Some(vec![]))));
 }
 
 #[test]
@@ -239,7 +243,7 @@ fn members_of_a_dead_node_are_not_in_the_list() {
     world.send();
     world.wish(0, 4, join("a", 1));
     world.run();
-    assert!(world.has(0, |it| *it == Output::Enter(Ticket(4), vec![])), "{:?}", world.hosts[0].out);
+    assert!(world.has(0, |it| *it == Output::Enter(Ticket(4), Some(vec![]))), "{:?}", world.hosts[0].out);
 }
 
 #[test]
@@ -294,4 +298,110 @@ fn a_node_without_peers_waits_for_those_that_had_some() {
     (0..3).for_each(|_| world.tick());
     world.run();
     assert!(world.has(1, |it| *it == Output::Deny(Ticket(2), Denial::Taken)), "{:?}", world.hosts[1].out);
+}
+
+/// The claims that follow a renewal.
+fn claims_after_renewal(world: &mut World) -> usize {
+    world.tick();
+    let mut claims = 0;
+    for _ in 0..4 {
+        let Host { node, number, out, .. } = &mut world.hosts[0];
+        for command in node.take(world.now, 100, 1 << 20) {
+            claims += usize::from(matches!(command, Command::Claim { .. }));
+            let by = node.id().clone();
+            let (reply, _) = world.store.run(&by, *number, command, LEASE, world.now);
+            node.replied(world.now, reply, out);
+        }
+    }
+    claims
+}
+
+#[test]
+fn a_store_that_is_full_now_and_then_gets_only_what_it_lacks() {
+    for is_local in [false, true] {
+        let mut world = World::new();
+        world.hosts[0].node = Node::new(NodeId { name: "local".into(), life: 1 }, LEASE, is_local);
+        world.connect(0);
+        for number in 1..=20 {
+            world.wish(0, number, register(&format!("p{number}"), number));
+        }
+        world.run();
+        world.store.is_full = true;
+        assert_eq!(claims_after_renewal(&mut world), 0);
+        assert!(world.hosts[0].node.is_full());
+        world.wish(0, 30, register("late", 30));
+        world.run();
+        world.store.is_full = false;
+        assert_eq!(claims_after_renewal(&mut world), usize::from(is_local), "those that it refused");
+        assert_eq!(claims_after_renewal(&mut world), 0);
+        assert_eq!(world.store.peers.contains_key(&uid("late")), is_local);
+    }
+}
+
+#[test]
+fn a_stream_without_a_node_goes_to_one_with_media_nodes() {
+    let mut world = World::new();
+    world.hosts[1].node.set_media(true);
+    (0..3).for_each(|_| {
+        world.tick();
+        world.run();
+    });
+    assert!(world.has(0, |it| *it == Output::FarMedia(true)));
+    let ask = |to: &str| Ask { from: uid("me"), to: uid(to), is_exclusive: false, body: Body::new() };
+    world.wish(0, 1, Wish::Publish(ask("cam")));
+    world.run();
+    let visits = |world: &World, name: &str| {
+        let is_it = |it: &&Output| matches!(it, Output::Visit(_, ask) if ask.to == uid(name));
+        world.hosts[1].out.iter().filter(is_it).count()
+    };
+    assert_eq!(visits(&world, "cam"), 1);
+    // The node has it now: viewers are asked there, and it is nobody's name.
+    world.hosts[1].node.took(uid("cam"), ConnId(9), Some(super::store::STREAM.into()));
+    world.run();
+    world.wish(0, 2, Wish::Call(ask("cam")));
+    world.wish(0, 3, register("cam", 3));
+    world.run();
+    (0..2).for_each(|_| {
+        world.tick();
+        world.run();
+    });
+    assert_eq!(visits(&world, "cam"), 2);
+    assert!(world.has(0, |it| *it == Output::Deny(Ticket(3), Denial::Taken)));
+    // Those with a media node of their own use that.
+    world.hosts[0].node.set_media(true);
+    world.wish(0, 4, Wish::Publish(ask("mic")));
+    world.run();
+    assert_eq!(visits(&world, "mic"), 0);
+    assert!(world.has(0, |it| *it == Output::CarryOut(Ticket(4))));
+}
+
+#[test]
+fn a_list_waits_for_those_of_the_other_nodes() {
+    let mut world = World::new();
+    (0..3).for_each(|_| {
+        world.tick();
+        world.run();
+    });
+    world.wish(0, 1, Wish::List);
+    world.run();
+    assert!(!world.has(0, |it| *it == Output::CarryOut(Ticket(1))));
+    let one = world.hosts[0].node.id().clone();
+    assert!(world.has(1, |it| *it == Output::WantsDirectory(one.clone())));
+    assert!(world.has(1, |it| *it == Output::Watched(true)));
+    world.hosts[1].node.send_directory(&one, vec![1]);
+    world.hosts[1].node.tell_watchers(&vec![2]);
+    world.run();
+    let two = world.hosts[1].node.id().clone();
+    let out = &world.hosts[0].out;
+    let place = |wanted: &Output| out.iter().position(|it| it == wanted).expect("it happens");
+    assert!(place(&Output::Directory(two.clone(), vec![1])) < place(&Output::CarryOut(Ticket(1))));
+    place(&Output::Listed(two, vec![2]));
+    // After a while without another one, nobody wants to know.
+    world.now += Duration::from_secs(20);
+    for _ in 0..12 {
+        world.tick();
+        world.run();
+    }
+    assert!(world.has(0, |it| *it == Output::ForgetDirectories));
+    assert!(world.has(1, |it| *it == Output::Watched(false)));
 }

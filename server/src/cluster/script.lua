@@ -1,13 +1,14 @@
 -- What a node of callbin does in Redis, each command atomically. The pure model of this is store.rs, and a test compares
--- the two. ARGV: the command, the node as "name/life", its lease in milliseconds, the digest of the cluster's secret, and
--- the command's own arguments.
+-- the two. ARGV: the command, the node as "name/life", its lease in milliseconds, the digest of the cluster's secret, the
+-- number of the node's connection, and the command's own arguments.
 --
 -- callbin:nodes           hash    name -> life, of the nodes that nobody has buried
--- callbin:lease:NAME      string  life, expires with the lease
--- callbin:peer:UID        hash    n: node, c: connection, s: identity, r: room
+-- callbin:lease:NAME      string  "life connection", expires with the lease
+-- callbin:peer:UID        hash    n: node, c: connection, s: =identity or "stream", r: room
 -- callbin:peers:NODE      set     the uids of a node
 -- callbin:room:ROOM       hash    uid -> "number node connection dialect"
 -- callbin:roomnodes:ROOM  hash    node -> members there; " last": the last number; " bytes": of the names
+-- callbin:media           set     nodes that have media nodes
 -- callbin:graves          set     dead nodes whose uids are not all removed
 -- callbin:check           string  the digest
 -- callbin:empty           string  expires after half a lease, at most 5 s: nodes claim again what they had before Redis was
@@ -15,13 +16,20 @@
 --
 -- A full Redis refuses a command that adds something if it is the script's first write, and none after that. So each
 -- command that adds something begins with such a write: it has all of its effects or none.
-local command, me, lease, digest = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local command, me, lease, digest, connection = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local name, life = string.match(me, '^(.*)/(%x+)$')
 local P = 'callbin:'
 
 local function is_alive(node)
   local its_name, its_life = string.match(node, '^(.*)/(%x+)$')
-  return redis.call('GET', P .. 'lease:' .. its_name) == its_life
+  local holder = redis.call('GET', P .. 'lease:' .. its_name)
+  return holder and string.match(holder, '^%x+') == its_life
+end
+
+-- Whether this life has the lease, and no later connection: what an earlier one has sent is repeated there if need be, and
+-- may arrive here late.
+local function is_current()
+  return redis.call('GET', P .. 'lease:' .. name) == life .. ' ' .. connection
 end
 
 local function tell(node, ...)
@@ -96,6 +104,7 @@ local function pronounce_dead(dead)
   local its_name, its_life = string.match(dead, '^(.*)/(%x+)$')
   if redis.call('HGET', P .. 'nodes', its_name) ~= its_life then return end
   redis.call('HDEL', P .. 'nodes', its_name)
+  redis.call('SREM', P .. 'media', dead)
   redis.call('SADD', P .. 'graves', dead)
   local all = redis.call('HGETALL', P .. 'nodes')
   for i = 1, #all, 2 do tell(all[i] .. '/' .. all[i + 1], 'died', dead) end
@@ -114,35 +123,40 @@ local commands = {}
 function commands.enter(before)
   local check = redis.call('GET', P .. 'check')
   if check and check ~= digest then return {'secret'} end
-  local holder = redis.call('GET', P .. 'lease:' .. name)
+  local holder, last = string.match(redis.call('GET', P .. 'lease:' .. name) or '', '^(%x+) (%d+)$')
   if holder and holder ~= life and (name .. '/' .. holder) ~= before then return {'name'} end
+  if holder == life and tonumber(last) > tonumber(connection) then return {'fenced'} end
   local known = redis.call('HGET', P .. 'nodes', name)
   if known == life and holder == life then
     extend()
+    redis.call('SET', P .. 'lease:' .. name, life .. ' ' .. connection, 'PX', lease)
     return {'done'}
   end
   redis.call('SET', P .. 'check', digest, 'PX', lease * 4)
   if not check then redis.call('SET', P .. 'empty', '1', 'PX', math.min(math.ceil(lease / 2), 5000)) end
-  redis.call('SET', P .. 'lease:' .. name, life, 'PX', lease)
+  redis.call('SET', P .. 'lease:' .. name, life .. ' ' .. connection, 'PX', lease)
   if known and known ~= life then pronounce_dead(name .. '/' .. known) end
   redis.call('HSET', P .. 'nodes', name, life)
   if redis.call('EXISTS', P .. 'empty') == 1 then return {'empty'} end
   return {'done'}
 end
 
-function commands.renew()
-  if not is_alive(me) then return {'fenced'} end
+function commands.renew(has_media)
+  if not is_current() then return {'fenced'} end
   local answer, all = {extend() and 'nodes-full' or 'nodes'}, redis.call('HGETALL', P .. 'nodes')
+  redis.call(has_media == '1' and 'SADD' or 'SREM', P .. 'media', me)
+  local media = {}
+  for _, node in ipairs(redis.call('SMEMBERS', P .. 'media')) do media[node] = true end
   for i = 1, #all, 2 do
     local node = all[i] .. '/' .. all[i + 1]
-    answer[#answer + 1] = (is_alive(node) and '+' or '-') .. node
+    answer[#answer + 1] = (not is_alive(node) and '-' or media[node] and '*' or '+') .. node
   end
   for _, node in ipairs(redis.call('SMEMBERS', P .. 'graves')) do answer[#answer + 1] = '-' .. node end
   return answer
 end
 
 function commands.bury(dead)
-  if not is_alive(me) then return {'fenced'} end
+  if not is_current() then return {'fenced'} end
   if is_alive(dead) then return {'done'} end
   pronounce_dead(dead)
   local some = redis.call('SPOP', P .. 'peers:' .. dead, 128)
@@ -155,7 +169,7 @@ function commands.bury(dead)
 end
 
 function commands.claim(uid, conn, identity, again)
-  if not is_alive(me) then return {'fenced'} end
+  if not is_current() then return {'fenced'} end
   local node, there, its_identity = unpack(redis.call('HMGET', P .. 'peer:' .. uid, 'n', 'c', 's'))
   if node then
     if node == me and there == conn then return {'done'} end
@@ -179,7 +193,7 @@ function commands.claim(uid, conn, identity, again)
 end
 
 function commands.release(uid, conn)
-  if is_mine(uid, conn) then forget(uid) end
+  if is_current() and is_mine(uid, conn) then forget(uid) end
   return {'done'}
 end
 
@@ -189,8 +203,8 @@ function commands.find(uid)
   return {'nowhere'}
 end
 
-function commands.join(room, uid, conn, dialect, most, bytes)
-  if not is_alive(me) then return {'fenced'} end
+function commands.join(room, uid, conn, dialect, most, bytes, lists)
+  if not is_current() then return {'fenced'} end
   if not is_mine(uid, conn) then return {'nowhere'} end
   local there = redis.call('HGET', P .. 'peer:' .. uid, 'r')
   if there ~= room then
@@ -201,17 +215,21 @@ function commands.join(room, uid, conn, dialect, most, bytes)
     end
     add(room, uid, conn, dialect)
   end
-  tell(me, 'entered', room, uid, conn, others(room))
+  if lists == '1' then
+    tell(me, 'entered', room, uid, conn, others(room))
+  else
+    tell(me, 'added', room, uid, conn)
+  end
   return {'done'}
 end
 
 function commands.leave(room, uid, conn)
-  if is_mine(uid, conn) then leave(room, uid) end
+  if is_current() and is_mine(uid, conn) then leave(room, uid) end
   return {'done'}
 end
 
 function commands.sync(room, whole, ...)
-  if not is_alive(me) then return {'fenced'} end
+  if not is_current() then return {'fenced'} end
   local words = {...}
   for i = 1, #words, 3 do
     local uid, conn, dialect = words[i], words[i + 1], words[i + 2]
@@ -222,8 +240,9 @@ function commands.sync(room, whole, ...)
 end
 
 -- For operators: the peer's node, or all nodes of the room, close connections.
-function commands.kick(uid)
-  local node, conn = unpack(redis.call('HMGET', P .. 'peer:' .. uid, 'n', 'c'))
+function commands.kick(uid, what)
+  local node, conn, identity = unpack(redis.call('HMGET', P .. 'peer:' .. uid, 'n', 'c', 's'))
+  if (identity == 'stream') ~= (what == 'stream') then return {'nowhere'} end
   if not node or not is_alive(node) then return {'nowhere'} end
   tell(node, 'kick', uid, conn)
   return {'done'}
@@ -235,8 +254,8 @@ function commands.close(room)
 end
 
 function commands.quit()
-  if is_alive(me) then redis.call('DEL', P .. 'lease:' .. name) end
+  if is_current() then redis.call('DEL', P .. 'lease:' .. name) end
   return {'done'}
 end
 
-return commands[command](unpack(ARGV, 5))
+return commands[command](unpack(ARGV, 6))

@@ -57,27 +57,28 @@ fn own(number: u8) -> Own {
     Own { uid: peer(number), conn: ConnId(u64::from(number % 2)), dialect: Dialect::Text }
 }
 
-/// A node, what it does, and whether Redis is full then.
-fn commands() -> impl Strategy<Value = (u8, Command, bool)> {
+/// A node, the number of its connection, what it does, and whether Redis is full then.
+fn commands() -> impl Strategy<Value = (u8, u64, Command, bool)> {
     let room = |number: u8| RoomId::new(&format!("r{}", number % 2)).unwrap();
     let identity = |number: u8| (!number.is_multiple_of(3)).then(|| format!("i{}", number % 3).into());
-    let any = (0..6u8, any::<u8>(), any::<u8>(), any::<bool>(), prop::bool::weighted(0.2));
-    any.prop_flat_map(move |(by, one, two, flag, is_full)| {
+    let number = prop::sample::select(vec![1, 1, 1, 2, 2, 3]);
+    let any = (0..6u8, number, any::<u8>(), any::<u8>(), any::<bool>(), prop::bool::weighted(0.2));
+    any.prop_flat_map(move |(by, number, one, two, flag, is_full)| {
         let (own, conn) = (own(one), ConnId(u64::from(two % 2)));
         let all = [
             Command::Enter { before: flag.then(|| node(by ^ 3)) },
-            Command::Renew,
+            Command::Renew { has_media: flag },
             Command::Bury(node(one % 6)),
             Command::Claim { uid: peer(one), conn, identity: identity(two), again: flag },
             Command::Claim { uid: peer(two), conn, identity: identity(one), again: false },
             Command::Release { uid: peer(one), conn },
             Command::Find(peer(one)),
-            Command::Join { room: room(two), own: own.clone(), most: 3, bytes: 8 },
+            Command::Join { room: room(two), own: own.clone(), most: 3, bytes: 8, lists: flag },
             Command::Leave { room: room(two), uid: peer(one), conn },
             Command::Sync { room: room(two), own: vec![own], whole: flag },
             Command::Quit,
         ];
-        prop::sample::select(all.to_vec()).prop_map(move |command| (by, command, is_full))
+        prop::sample::select(all.to_vec()).prop_map(move |command| (by, number, command, is_full))
     })
 }
 
@@ -87,12 +88,13 @@ fn run(
     inboxes: &mut redis::PubSub<'_>,
     secret: &Secret,
     by: &NodeId,
+    number: u64,
     command: &Command,
 ) -> (Reply, Vec<(NodeId, Event)>) {
     let (name, words) = wire::arguments(command).unwrap();
     let mut call = redis::cmd("EVAL");
     call.arg(include_str!("script.lua")).arg(0).arg(name).arg(by.to_string());
-    call.arg(LEASE.as_millis() as u64).arg(secret.digest()).arg(words);
+    call.arg(LEASE.as_millis() as u64).arg(secret.digest()).arg(number).arg(words);
     let reply = match call.query::<Vec<String>>(connection) {
         Ok(words) => wire::reply(&words).unwrap(),
         Err(error) if error.code() == Some("OOM") => Reply::NoMemory,
@@ -137,13 +139,13 @@ fn the_script_does_what_its_model_does() {
         let (connection, inboxes) = &mut *guard;
         let _: () = redis::cmd("FLUSHALL").query(*connection).unwrap();
         let mut model = Store::default();
-        let start = [0, 1].map(|by| (by, Command::Enter { before: None }, false));
-        for (by, command, is_full) in start.into_iter().chain(commands) {
+        let start = [0, 1].map(|by| (by, 1, Command::Enter { before: None }, false));
+        for (by, number, command, is_full) in start.into_iter().chain(commands) {
             let by = node(by);
             model.is_full = is_full;
             set_full(connection, is_full);
-            let (expected, mut events) = model.run(&by, command.clone(), LEASE, Duration::ZERO);
-            let (reply, mut found) = run(connection, inboxes, &secret, &by, &command);
+            let (expected, mut events) = model.run(&by, number, command.clone(), LEASE, Duration::ZERO);
+            let (reply, mut found) = run(connection, inboxes, &secret, &by, number, &command);
             prop_assert_eq!(&sorted(reply), &sorted(expected), "{:?} by {}", &command, &by);
             // Each inbox has its order; a burial has none.
             let key = |event: &(NodeId, Event)| match command {
@@ -162,10 +164,9 @@ fn the_script_does_what_its_model_does() {
 /// Nodes have no order.
 fn sorted(reply: Reply) -> Reply {
     match reply {
-        Reply::Nodes { mut alive, mut dead, is_full } => {
-            alive.sort();
-            dead.sort();
-            Reply::Nodes { alive, dead, is_full }
+        Reply::Nodes { mut alive, mut dead, mut media, is_full } => {
+            [&mut alive, &mut dead, &mut media].into_iter().for_each(|nodes| nodes.sort());
+            Reply::Nodes { alive, dead, media, is_full }
         }
         reply => reply,
     }

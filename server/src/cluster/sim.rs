@@ -90,7 +90,11 @@ struct Host {
     /// The members elsewhere of the rooms with members here.
     far: BTreeMap<RoomId, BTreeMap<PeerId, NodeId>>,
     tickets: BTreeMap<Ticket, ConnId>,
+    /// It registers without the store.
+    is_local: bool,
     is_connected: bool,
+    /// The number of its last connection.
+    number: u64,
     is_paused: bool,
     is_dead: bool,
     /// The life that is subscribed.
@@ -101,11 +105,22 @@ struct Host {
     wants_reconnect: bool,
 }
 
+/// What was sent on a connection before that was lost, and arrives in spite of that.
+struct Late {
+    by: NodeId,
+    number: u64,
+    wire: VecDeque<Command>,
+}
+
 struct World {
     random: Random,
     now: Time,
     store: Store,
     hosts: Vec<Host>,
+    /// Commands of lost connections that are still under way.
+    late: Vec<Late>,
+    connections: u64,
+    was_flushed: bool,
     last: u64,
     /// The longest step of the time, in milliseconds.
     slow: usize,
@@ -120,11 +135,24 @@ impl World {
         let hosts = (0..NODES)
             .map(|number| {
                 let me = NodeId { name: format!("n{number}").into(), life: random.next() };
-                Host::new(Node::new(me, LEASE, random.one_in(3)))
+                Host::new(me, random.one_in(3))
             })
             .collect();
         let (store, slow) = (Store::default(), 1 + random.below(500));
-        Self { random, now: LEASE, store, hosts, last: 0, slow, calls: 0, joins: 0, ended: 0 }
+        Self {
+            random,
+            now: LEASE,
+            store,
+            hosts,
+            late: Vec::new(),
+            connections: 0,
+            was_flushed: false,
+            last: 0,
+            slow,
+            calls: 0,
+            joins: 0,
+            ended: 0,
+        }
     }
 
     fn step(&mut self) {
@@ -136,10 +164,14 @@ impl World {
             8..=20 if !self.hosts[at].is_connected => self.connect(at),
             21 if self.random.one_in(3) => self.kill(at),
             22..=25 if self.hosts[at].is_dead => self.revive(at),
-            26 if self.random.one_in(10) => self.store.flush(),
+            26 if self.random.one_in(10) => {
+                self.was_flushed = true;
+                self.store.flush();
+            }
             27 => self.store.is_full = self.random.one_in(3),
             28..=33 => self.now += Duration::from_millis(self.random.below(self.slow) as u64),
             34 if self.random.one_in(30) => self.now += LEASE,
+            35..=38 if !self.late.is_empty() => self.run_late(),
             35..=55 => self.act(at),
             _ => self.progress(at),
         }
@@ -185,8 +217,27 @@ impl World {
         let host = &mut self.hosts[at];
         let Some(command) = host.wire.pop_front() else { return };
         let by = host.inbox_of.clone().unwrap_or_else(|| host.node.id().clone());
+        let number = host.number;
+        let reply = self.run_for(&by, number, command);
+        self.hosts[at].replies.push_back(reply);
+    }
+
+    /// One command of a connection that was lost.
+    fn run_late(&mut self) {
+        let at = self.random.below(self.late.len());
+        let Late { by, number, wire } = &mut self.late[at];
+        match wire.pop_front() {
+            Some(command) => {
+                let (by, number) = (by.clone(), *number);
+                self.run_for(&by, number, command);
+            }
+            None => drop(self.late.swap_remove(at)),
+        }
+    }
+
+    fn run_for(&mut self, by: &NodeId, number: u64, command: Command) -> Reply {
         let is_publish = matches!(command, Command::Publish { .. });
-        let (mut reply, events) = self.store.run(&by, command, LEASE, self.now);
+        let (mut reply, events) = self.store.run(by, number, command, LEASE, self.now);
         let mut receivers = 0;
         for (to, event) in events {
             if let Some(host) =
@@ -199,7 +250,7 @@ impl World {
         if is_publish {
             reply = Reply::Receivers(receivers);
         }
-        self.hosts[at].replies.push_back(reply);
+        reply
     }
 
     fn cut(&mut self, at: usize) {
@@ -207,12 +258,9 @@ impl World {
         if !host.is_connected || host.is_paused {
             return;
         }
-        host.is_connected = false;
-        host.inbox_of = None;
-        host.wire.clear();
-        host.replies.clear();
-        host.inbox.clear();
+        self.lose(at);
         let mut out = Vec::new();
+        let host = &mut self.hosts[at];
         host.node.disconnected(self.now, &mut out);
         self.apply(at, out);
     }
@@ -226,6 +274,8 @@ impl World {
         }
         let host = &mut self.hosts[at];
         host.wants_reconnect = false;
+        self.connections += 1;
+        host.number = self.connections;
         host.is_connected = true;
         host.inbox_of = Some(host.node.id().clone());
         let mut out = Vec::new();
@@ -236,16 +286,24 @@ impl World {
     fn kill(&mut self, at: usize) {
         let host = &mut self.hosts[at];
         host.is_dead = true;
+        self.lose(at);
+    }
+
+    /// The connection is lost. What was sent may arrive nevertheless, at any time.
+    fn lose(&mut self, at: usize) {
+        let host = &mut self.hosts[at];
+        let wire = std::mem::take(&mut host.wire);
+        if let Some(by) = host.inbox_of.take().filter(|_| self.random.one_in(2)) {
+            self.late.push(Late { by, number: host.number, wire });
+        }
         host.is_connected = false;
-        host.inbox_of = None;
-        host.wire.clear();
         host.replies.clear();
         host.inbox.clear();
     }
 
     fn revive(&mut self, at: usize) {
         let me = NodeId { name: self.hosts[at].node.id().name.clone(), life: self.random.next() };
-        self.hosts[at] = Host::new(Node::new(me, LEASE, self.random.one_in(3)));
+        self.hosts[at] = Host::new(me, self.random.one_in(3));
     }
 
     /// Something that a client does.
@@ -377,7 +435,7 @@ impl World {
         // Peers that are members elsewhere are no longer here.
         let members = match &output {
             Output::Joined(_, member) => std::slice::from_ref(member),
-            Output::Members(_, members, _) | Output::Enter(_, members) => members,
+            Output::Members(_, members, _) | Output::Enter(_, Some(members)) => members,
             _ => &[],
         };
         let replaced: Vec<ConnId> =
@@ -440,7 +498,10 @@ impl World {
                     panic!("it waits for this: {client:?}");
                 };
                 self.joins += 1;
-                host.set_members(&room, others, true);
+                match others {
+                    Some(others) => host.set_members(&room, others, true),
+                    None => assert!(host.members(&room).next().is_some(), "a member knows those elsewhere"),
+                }
                 host.join(&room, conn);
             }
             Output::Joined(room, member) => host.add_member(&room, member),
@@ -455,6 +516,14 @@ impl World {
             | Output::Room(..)
             | Output::Entered
             | Output::Full(_)
+            | Output::FarMedia(_)
+            | Output::Watched(_)
+            | Output::WantsDirectory(_)
+            | Output::Directory(..)
+            | Output::Listed(..)
+            | Output::ForgetDirectories
+            | Output::Renewed
+            | Output::Usage(..)
             | Output::Sent(..)
             | Output::Trouble(_) => {}
             Output::Reconnect => host.wants_reconnect = true,
@@ -497,6 +566,9 @@ impl World {
     /// No more faults: everything gets there, and leases run out.
     fn settle(&mut self) {
         self.store.is_full = false;
+        while !self.late.is_empty() {
+            self.run_late();
+        }
         for at in 0..NODES {
             self.hosts[at].is_paused = false;
         }
@@ -532,6 +604,27 @@ impl World {
             // The last ones die here: their entries have to be buried.
             if round == 0 && self.random.one_in(2) {
                 self.kill(0);
+            }
+        }
+    }
+
+    /// At any time: of the nodes whose lease is valid, at most one has registered a uid. Exceptions are a uid that is being
+    /// taken over, what was registered without the store, and an emptied store.
+    fn check_places(&self) {
+        if self.was_flushed {
+            return;
+        }
+        let mut there: BTreeMap<&PeerId, &NodeId> = BTreeMap::new();
+        let is_inside = |host: &&Host| {
+            !host.is_dead && !host.is_local && host.node.is_inside(self.now) && host.node.has_compared()
+        };
+        for host in self.hosts.iter().filter(is_inside) {
+            for (uid, conn) in &host.uids {
+                if host.clients[conn].identity.is_none()
+                    && let Some(other) = there.insert(uid, host.node.id())
+                {
+                    panic!("{uid} is at {other} and at {}", host.node.id());
+                }
             }
         }
     }
@@ -602,14 +695,16 @@ impl World {
 }
 
 impl Host {
-    fn new(node: Node) -> Self {
+    fn new(me: NodeId, is_local: bool) -> Self {
         Self {
-            node,
+            node: Node::new(me, LEASE, is_local),
+            is_local,
             clients: BTreeMap::new(),
             uids: BTreeMap::new(),
             far: BTreeMap::new(),
             tickets: BTreeMap::new(),
             is_connected: false,
+            number: 0,
             is_paused: false,
             is_dead: false,
             inbox_of: None,
@@ -700,7 +795,10 @@ fn run(seed: u64) -> (u64, u64, u64) {
     let mut world = World::new(seed);
     let steps = 200 + world.random.below(6000);
     (0..NODES).for_each(|at| world.connect(at));
-    (0..steps).for_each(|_| world.step());
+    for _ in 0..steps {
+        world.step();
+        world.check_places();
+    }
     world.settle();
     world.check();
     (world.calls, world.joins, world.ended)

@@ -143,6 +143,9 @@ impl StandIn {
     pub(super) fn hear(&self, part: Part, app: &App) {
         match part {
             Part::Probe => app.switchboard.far(|hub, effects| hub.probe_partners(self.conn, effects)),
+            Part::Ended(reason) => {
+                app.switchboard.far(|hub, effects| hub.end_far(self.conn, &self.key, reason, effects));
+            }
             Part::Frame(frame) => self.hear_frame(frame, app),
             Part::Signal(payload) if self.dialect.is_single() => {
                 self.hear_frame(Message::text(payload.text()), app);
@@ -201,7 +204,12 @@ async fn pass_on(shared: &Shared, outbox: &Outbox, window: &Window, cluster: &Cl
                 match item {
                     Item::Frame(frame) => Part::Frame(frame),
                     Item::Notice(Notice::Signal(signal)) => Part::Signal(signal.payload),
-                    Item::Notice(Notice::Ended(_)) => return,
+                    Item::Notice(Notice::Ended(ended)) => {
+                        if let Some(body) = ended.reason.and_then(|reason| Part::Ended(reason).encode()) {
+                            cluster.push(Input::Say(shared.clone(), body));
+                        }
+                        return;
+                    }
                     Item::Notice(_) => continue,
                 }
             }

@@ -57,6 +57,9 @@ pub struct Own {
     pub dialect: Dialect,
 }
 
+/// The identity of what is no peer, but a stream of a media node: nothing takes it over.
+pub const STREAM: &str = "\0stream";
+
 /// A command of a node. Each may be repeated when its answer was lost.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
@@ -66,7 +69,10 @@ pub enum Command {
         before: Option<NodeId>,
     },
     /// Extends the lease.
-    Renew,
+    Renew {
+        /// Whether media nodes are attached to this node.
+        has_media: bool,
+    },
     /// Removes some entries of a life whose lease has run out.
     Bury(NodeId),
     /// Registers a uid.
@@ -99,6 +105,8 @@ pub enum Command {
         most: usize,
         /// The most bytes of their names in a list.
         bytes: usize,
+        /// Whether the node needs the members elsewhere: it has no member that knows them.
+        lists: bool,
     },
     /// Leaves a room.
     Leave {
@@ -162,6 +170,8 @@ pub enum Reply {
         alive: Vec<NodeId>,
         /// Without.
         dead: Vec<NodeId>,
+        /// Those with a lease that have media nodes.
+        media: Vec<NodeId>,
         /// The store has no memory for anything new.
         is_full: bool,
     },
@@ -174,8 +184,9 @@ pub enum Reply {
 pub enum Event {
     /// A peer of another node joined a room.
     Joined(RoomId, Member),
-    /// An own peer joined a room that has these members on other nodes, in the order of their joining.
-    Entered(RoomId, PeerId, ConnId, Vec<Member>),
+    /// An own peer joined a room that has these members on other nodes, in the order of their joining. `None`: as this node
+    /// knows them.
+    Entered(RoomId, PeerId, ConnId, Option<Vec<Member>>),
     /// A peer of another node left a room.
     Left(RoomId, PeerId),
     /// The answer to [`Command::Sync`].
@@ -235,10 +246,12 @@ pub mod model {
     #[derive(Debug, Default)]
     pub struct Store {
         nodes: BTreeMap<Arc<str>, NodeId>,
-        leases: HashMap<Arc<str>, (u64, Duration)>,
+        /// The life, the number of its connection, and until when.
+        leases: HashMap<Arc<str>, (u64, u64, Duration)>,
         pub peers: BTreeMap<PeerId, Entry>,
         rooms: BTreeMap<RoomId, Room>,
         pub graves: BTreeSet<NodeId>,
+        media: BTreeSet<NodeId>,
         /// There is no memory for anything new.
         pub is_full: bool,
         /// Until when the digest is there, and until when the store counts as empty.
@@ -248,7 +261,12 @@ pub mod model {
 
     impl Store {
         pub fn is_alive(&self, node: &NodeId, now: Duration) -> bool {
-            self.leases.get(&node.name).is_some_and(|(life, until)| *life == node.life && *until > now)
+            self.leases.get(&node.name).is_some_and(|(life, _, until)| *life == node.life && *until > now)
+        }
+
+        fn is_current(&self, node: &NodeId, connection: u64, now: Duration) -> bool {
+            let is_last = self.leases.get(&node.name).is_some_and(|(_, last, _)| *last == connection);
+            is_last && self.is_alive(node, now)
         }
 
         pub fn members(&self) -> impl Iterator<Item = (&RoomId, Vec<(PeerId, NodeId)>)> {
@@ -261,27 +279,33 @@ pub mod model {
         pub fn run(
             &mut self,
             by: &NodeId,
+            connection: u64,
             command: Command,
             lease: Duration,
             now: Duration,
         ) -> (Reply, Vec<(NodeId, Event)>) {
             let mut out = Vec::new();
+            let is_current = self.is_current(by, connection, now);
             let needs_lease = matches!(
                 command,
-                Command::Claim { .. } | Command::Join { .. } | Command::Sync { .. } | Command::Bury(_)
+                Command::Renew { .. }
+                    | Command::Claim { .. }
+                    | Command::Join { .. }
+                    | Command::Sync { .. }
+                    | Command::Bury(_)
             );
-            if needs_lease && !self.is_alive(by, now) {
+            if needs_lease && !is_current {
                 return (Reply::Fenced, out);
             }
             let reply = match command {
-                Command::Enter { before } => self.enter(by, before, lease, now, &mut out),
-                Command::Renew => self.renew(by, lease, now),
+                Command::Enter { before } => self.enter(by, connection, before, lease, now, &mut out),
+                Command::Renew { has_media } => self.renew(by, (has_media, connection), lease, now),
                 Command::Bury(dead) => self.bury(&dead, now, &mut out),
                 Command::Claim { uid, conn, identity, again } => {
                     self.claim(by, uid, conn, identity, again, now, &mut out)
                 }
                 Command::Release { uid, conn } => {
-                    if self.is_at(by, &uid, conn) {
+                    if is_current && self.is_at(by, &uid, conn) {
                         self.forget(&uid, &mut out);
                     }
                     Reply::Done
@@ -290,18 +314,18 @@ pub mod model {
                     Some(entry) if self.is_alive(&entry.node, now) => Reply::At(entry.node.clone()),
                     _ => Reply::Nowhere,
                 },
-                Command::Join { room, own, most, bytes } => {
-                    self.join(by, room, own, (most, bytes), now, &mut out)
+                Command::Join { room, own, most, bytes, lists } => {
+                    self.join(by, room, own, (most, bytes, lists), now, &mut out)
                 }
                 Command::Leave { room, uid, conn } => {
-                    if self.is_at(by, &uid, conn) {
+                    if is_current && self.is_at(by, &uid, conn) {
                         self.leave(&room, &uid, &mut out);
                     }
                     Reply::Done
                 }
                 Command::Sync { room, own, whole } => self.sync(by, room, own, whole, now, &mut out),
                 Command::Quit => {
-                    if self.is_alive(by, now) {
+                    if is_current {
                         self.leases.remove(&by.name);
                     }
                     Reply::Done
@@ -321,15 +345,20 @@ pub mod model {
         fn enter(
             &mut self,
             by: &NodeId,
+            connection: u64,
             before: Option<NodeId>,
             lease: Duration,
             now: Duration,
             out: &mut Vec<(NodeId, Event)>,
         ) -> Reply {
-            let holder = self.leases.get(&by.name).filter(|(_, until)| *until > now).map(|(life, _)| *life);
+            let lease_of = self.leases.get(&by.name).filter(|(.., until)| *until > now).copied();
+            let holder = lease_of.map(|(life, ..)| life);
             let is_ours = |life: u64| life == by.life || before.as_ref().is_some_and(|it| it.life == life);
             if holder.is_some_and(|life| !is_ours(life)) {
                 return Reply::NameTaken;
+            }
+            if lease_of.is_some_and(|(life, last, _)| life == by.life && last > connection) {
+                return Reply::Fenced;
             }
             let known = self.nodes.get(&by.name).cloned();
             let is_there = holder == Some(by.life) && known.as_ref() == Some(by);
@@ -340,7 +369,7 @@ pub mod model {
                 self.empty = Some(now + again(lease));
             }
             self.check = Some(now + lease * 4);
-            self.leases.insert(by.name.clone(), (by.life, now + lease));
+            self.leases.insert(by.name.clone(), (by.life, connection, now + lease));
             if let Some(known) = known.clone().filter(|known| known != by) {
                 self.pronounce_dead(&known, out);
             }
@@ -351,21 +380,30 @@ pub mod model {
         fn pronounce_dead(&mut self, dead: &NodeId, out: &mut Vec<(NodeId, Event)>) {
             if self.nodes.get(&dead.name) == Some(dead) {
                 self.nodes.remove(&dead.name);
+                self.media.remove(dead);
                 self.graves.insert(dead.clone());
                 out.extend(self.nodes.values().map(|node| (node.clone(), Event::Died(dead.clone()))));
             }
         }
 
-        fn renew(&mut self, by: &NodeId, lease: Duration, now: Duration) -> Reply {
-            if !self.is_alive(by, now) {
-                return Reply::Fenced;
-            }
-            self.leases.insert(by.name.clone(), (by.life, now + lease));
+        fn renew(
+            &mut self,
+            by: &NodeId,
+            (has_media, connection): (bool, u64),
+            lease: Duration,
+            now: Duration,
+        ) -> Reply {
+            self.leases.insert(by.name.clone(), (by.life, connection, now + lease));
             self.check = Some(now + lease * 4);
+            match has_media {
+                true => self.media.insert(by.clone()),
+                false => self.media.remove(by),
+            };
             let (alive, mut dead): (Vec<_>, Vec<_>) =
                 self.nodes.values().cloned().partition(|node| self.is_alive(node, now));
             dead.extend(self.graves.iter().cloned());
-            Reply::Nodes { alive, dead, is_full: self.is_full }
+            let media = alive.iter().filter(|node| self.media.contains(node)).cloned().collect();
+            Reply::Nodes { alive, dead, media, is_full: self.is_full }
         }
 
         fn bury(&mut self, dead: &NodeId, now: Duration, out: &mut Vec<(NodeId, Event)>) -> Reply {
@@ -434,7 +472,7 @@ pub mod model {
             by: &NodeId,
             id: RoomId,
             own: Own,
-            (most, bytes): (usize, usize),
+            (most, bytes, lists): (usize, usize, bool),
             now: Duration,
             out: &mut Vec<(NodeId, Event)>,
         ) -> Reply {
@@ -459,7 +497,8 @@ pub mod model {
                 }
                 self.add(by, &id, own, out);
             }
-            out.push((by.clone(), Event::Entered(id.clone(), uid, conn, self.others(by, &id, now))));
+            let others = lists.then(|| self.others(by, &id, now));
+            out.push((by.clone(), Event::Entered(id.clone(), uid, conn, others)));
             Reply::Done
         }
 

@@ -15,7 +15,7 @@ use sha1::Sha1;
 use super::{
     bytes::{Reader, Writer},
     link::{Batch, Call, Message},
-    store::{Command, Event, Member, NodeId, Reply},
+    store::{Command, Event, Member, NodeId, Reply, STREAM},
     talk,
 };
 use crate::hub::ConnId;
@@ -79,15 +79,19 @@ pub fn arguments(command: &Command) -> Option<(&'static str, Vec<String>)> {
         Command::Enter { before } => {
             ("enter", vec![before.as_ref().map(NodeId::to_string).unwrap_or_default()])
         }
-        Command::Renew => ("renew", Vec::new()),
+        Command::Renew { has_media } => ("renew", vec![number((*has_media).into())]),
         Command::Bury(node) => ("bury", vec![node.to_string()]),
         Command::Claim { uid, conn, identity, again } => {
-            let identity = identity.as_deref().map(|identity| format!("={identity}")).unwrap_or_default();
+            let identity = match identity.as_deref() {
+                Some(STREAM) => "stream".into(),
+                Some(identity) => format!("={identity}"),
+                None => String::new(),
+            };
             ("claim", vec![uid.to_string(), conn.0.to_string(), identity, number((*again).into())])
         }
         Command::Release { uid, conn } => ("release", vec![uid.to_string(), conn.0.to_string()]),
         Command::Find(uid) => ("find", vec![uid.to_string()]),
-        Command::Join { room, own, most, bytes } => (
+        Command::Join { room, own, most, bytes, lists } => (
             "join",
             vec![
                 room.to_string(),
@@ -96,6 +100,7 @@ pub fn arguments(command: &Command) -> Option<(&'static str, Vec<String>)> {
                 own.dialect.name().into(),
                 number(*most),
                 number(*bytes),
+                number((*lists).into()),
             ],
         ),
         Command::Leave { room, uid, conn } => {
@@ -128,15 +133,16 @@ pub fn reply(words: &[String]) -> Option<Reply> {
         "full" => Reply::Full,
         "more" => Reply::More,
         "nodes" | "nodes-full" => {
-            let (mut alive, mut dead) = (Vec::new(), Vec::new());
+            let (mut alive, mut dead, mut media) = (Vec::new(), Vec::new(), Vec::new());
             for word in rest {
-                let (list, node) = match word.split_at_checked(1)? {
-                    ("+", node) => (&mut alive, node),
-                    (_, node) => (&mut dead, node),
-                };
-                list.push(NodeId::parse(node)?);
+                let (mark, node) = word.split_at_checked(1)?;
+                let node = NodeId::parse(node)?;
+                if mark == "*" {
+                    media.push(node.clone());
+                }
+                if mark == "-" { &mut dead } else { &mut alive }.push(node);
             }
-            Reply::Nodes { alive, dead, is_full: first == "nodes-full" }
+            Reply::Nodes { alive, dead, media, is_full: first == "nodes-full" }
         }
         _ => return None,
     })
@@ -189,7 +195,11 @@ fn script_event<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Event> 
         }
         "entered" => {
             let (room, uid, conn) = (room(words.next()?)?, peer(words.next()?)?, conn(words.next()?)?);
-            Event::Entered(room, uid, conn, members(words)?)
+            Event::Entered(room, uid, conn, Some(members(words)?))
+        }
+        "added" => {
+            let (room, uid, conn) = (room(words.next()?)?, peer(words.next()?)?, conn(words.next()?)?);
+            Event::Entered(room, uid, conn, None)
         }
         "left" => Event::Left(room(words.next()?)?, peer(words.next()?)?),
         "members" => {
@@ -274,6 +284,22 @@ fn encode_message(message: &Message) -> Vec<u8> {
         }
         Message::Lost => to.number(6),
         Message::Check => to.number(7),
+        Message::Watch(watches) => {
+            to.number(8);
+            to.number((*watches).into());
+        }
+        Message::Usage(body) => {
+            to.number(11);
+            to.bytes(body);
+        }
+        Message::Directory(body) => {
+            to.number(9);
+            to.bytes(body);
+        }
+        Message::Listed(body) => {
+            to.number(10);
+            to.bytes(body);
+        }
     }
     to.done()
 }
@@ -319,6 +345,10 @@ fn decode_message(bytes: &[u8]) -> Option<Message> {
         5 => Message::Room(RoomId::new(from.text()?).ok()?, from.bytes()?.to_vec()),
         6 => Message::Lost,
         7 => Message::Check,
+        8 => Message::Watch(from.number()? == 1),
+        9 => Message::Directory(from.bytes()?.to_vec()),
+        10 => Message::Listed(from.bytes()?.to_vec()),
+        11 => Message::Usage(from.bytes()?.to_vec()),
         _ => return None,
     })
 }
@@ -347,6 +377,10 @@ mod tests {
             Message::Room(RoomId::new("r").unwrap(), vec![5]),
             Message::Lost,
             Message::Check,
+            Message::Watch(true),
+            Message::Directory(vec![6]),
+            Message::Listed(vec![7]),
+            Message::Usage(vec![8]),
         ];
         Batch { from: node("one"), number: 5, messages }
     }
@@ -417,7 +451,7 @@ mod tests {
         let (room, uid) = (RoomId::new("r").unwrap(), |name| PeerId::new(name).unwrap());
         let known = Member { uid: uid("a"), node: node("one"), dialect: crate::dialect::Dialect::Text };
         let list = hear(&format!("entered r me 1 a {one} text b {one} morse"));
-        assert_eq!(list, Heard::Event(Event::Entered(room, uid("me"), ConnId(1), vec![known])));
+        assert_eq!(list, Heard::Event(Event::Entered(room, uid("me"), ConnId(1), Some(vec![known]))));
         assert_eq!(hear(&format!("joined r b {one} morse")), Heard::Unknown);
         assert_eq!(hear("renamed a b"), Heard::Unknown);
     }

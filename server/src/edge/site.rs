@@ -122,7 +122,7 @@ impl Site {
             return Box::pin(self.call(&settings, place, request)).await;
         }
         if path == ICE_SERVERS {
-            return self.ice_servers(&request);
+            return Box::pin(self.ice_servers(&request)).await;
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")
@@ -364,7 +364,7 @@ impl Site {
     }
 
     /// `GET /ice-servers?uid=…`: the servers to use, with fresh credentials.
-    fn ice_servers(&self, request: &Request<Incoming>) -> Answer {
+    async fn ice_servers(&self, request: &Request<Incoming>) -> Answer {
         if request.method() == Method::OPTIONS {
             text(StatusCode::NO_CONTENT, "")
                 .with_header(header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization")
@@ -372,11 +372,11 @@ impl Site {
         } else if request.method() != Method::GET {
             text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n").with_header(header::ALLOW, "GET")
         } else {
-            self.ice_servers_for(&self.app.settings(), request)
+            self.ice_servers_for(&self.app.settings(), request).await
         }
     }
 
-    fn ice_servers_for(&self, settings: &Settings, request: &Request<Incoming>) -> Answer {
+    async fn ice_servers_for(&self, settings: &Settings, request: &Request<Incoming>) -> Answer {
         let grant = self.client(settings, request).and_then(|address| {
             check_origin(settings, request.headers())
                 .map_err(|answer| self.refuse(address, "origin", answer))?;
@@ -392,7 +392,14 @@ impl Site {
         if !grant.allows_uid(&uid) {
             return text(StatusCode::FORBIDDEN, "uid not allowed\n");
         }
-        let added = self.app.switchboard.ice_servers_of(&uid, &grant);
+        let switchboard = &self.app.switchboard;
+        let added = match &self.app.cluster {
+            // Behind a load balancer, the peer's WebSocket may be at another server.
+            Some(cluster) if settings.webhook.is_some() && switchboard.holder(&uid).is_none() => {
+                cluster.ice_servers(&uid, &grant).await
+            }
+            _ => switchboard.ice_servers_of(&uid, &grant),
+        };
         // TURN credentials must not outlive the token.
         let ttl = grant.time_left().min(settings.ice.ttl);
         let body = settings.ice.for_peer(uid.as_str(), SystemTime::now(), ttl, &added);

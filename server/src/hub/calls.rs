@@ -55,7 +55,7 @@ impl Hub {
         if card.flow != Flow::Awaits {
             effects.push(Effect::Note(conn, Note::Registered(uid.clone())));
         }
-        self.enter(conn, &uid, card);
+        self.enter(conn, &uid, card, effects);
         self.tell(conn, Notice::Registered(uid), effects);
         Ok(())
     }
@@ -72,11 +72,11 @@ impl Hub {
     }
 
     /// Adds an id to the tables. It is free. Calls that it had before it was unregistered still count.
-    fn enter(&mut self, conn: ConnId, uid: &PeerId, card: Card) {
+    fn enter(&mut self, conn: ConnId, uid: &PeerId, card: Card, effects: &mut Vec<Effect>) {
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.uids.push(uid.clone());
             self.uids.insert(uid.clone(), Peer { conn, card: card.clone(), meets: false });
-            self.announce(conn, uid, &card, true);
+            self.announce(conn, uid, &card, true, effects);
         }
     }
 
@@ -98,7 +98,7 @@ impl Hub {
         let Some(peer) = self.uids.remove(uid) else { return Ok(()) };
         self.share(Effect::Freed(conn, uid.clone()), effects);
         if peer.card.flow != Flow::Awaits {
-            self.announce(conn, uid, &peer.card, false);
+            self.announce(conn, uid, &peer.card, false, effects);
             effects.push(Effect::Note(conn, Note::Left(uid.clone())));
         }
         Ok(())
@@ -129,7 +129,7 @@ impl Hub {
     /// Whether a connection can start a call.
     pub(super) fn check_caller(&self, connection: &Connection) -> Result<(), Refusal> {
         self.permit_call(connection)?;
-        match self.is_any_at(&connection.owners(), self.rules.max_sessions, |usage| usage.sessions) {
+        match self.has_all_sessions(&connection.session_owners()) {
             true => Err(Refusal::TooManySessions),
             false => Ok(()),
         }
@@ -146,7 +146,7 @@ impl Hub {
     ) -> Result<(), Refusal> {
         let Some(connection) = self.connections.get(&conn) else { return Ok(()) };
         self.check_caller(connection)?;
-        let owners = connection.owners();
+        let owners = connection.session_owners();
         let from = match from {
             Some(from) => self.may_be(conn, connection, from)?,
             None => connection.name(conn),
@@ -471,14 +471,16 @@ impl Hub {
         let partner = leg.partner;
         let Some(theirs) = self.take_leg(partner, &leg.partner_key) else { return Ok(()) };
         let (caller, calling) = if leg.is_caller { (conn, &leg) } else { (partner, &theirs) };
-        let owners = self.owners(caller);
         match calling.media {
             Some(media) => {
                 self.leave_stream(calling, effects);
+                let owners = self.owners(caller);
                 self.count(&owners, |usage| *usage.of(media) -= 1);
             }
             None => {
                 self.sessions -= 1;
+                let owners =
+                    self.connections.get(&caller).map(Connection::session_owners).unwrap_or_default();
                 self.count(&owners, |usage| usage.sessions -= 1);
             }
         }
@@ -519,7 +521,7 @@ impl Hub {
         if self.uids.contains_key(&leg.peer) || !allowed {
             return is_registered(self, &leg.peer);
         }
-        self.enter(conn, &leg.peer, (**card).clone());
+        self.enter(conn, &leg.peer, (**card).clone(), effects);
         self.share(Effect::Took(conn, leg.peer.clone()), effects);
         if let Some(peer) = self.uids.get_mut(&leg.peer) {
             peer.meets = true;

@@ -28,11 +28,27 @@ impl Item for Presence {
 
 impl Hub {
     /// Queues the news that an id can be called from now on, or no longer. Costs nothing without watchers.
-    pub(super) fn announce(&mut self, conn: ConnId, uid: &PeerId, card: &Card, is_there: bool) {
-        if self.directory.is_empty()
-            || matches!(card.flow, Flow::Awaits | Flow::None)
-            || !self.may(conn, Ability::Answer)
-        {
+    pub(super) fn announce(
+        &mut self,
+        conn: ConnId,
+        uid: &PeerId,
+        card: &Card,
+        is_there: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let is_watched = self.is_watched || !self.directory.is_empty();
+        if !is_watched || !is_news(card) || !self.may(conn, Ability::Answer) {
+            return;
+        }
+        if self.is_watched {
+            effects.push(Effect::Listed(uid.clone(), card.clone(), is_there));
+        }
+        self.tell_watchers(uid, card, is_there);
+    }
+
+    /// The news for the watchers of this node.
+    pub(super) fn tell_watchers(&mut self, uid: &PeerId, card: &Card, is_there: bool) {
+        if self.directory.is_empty() {
             return;
         }
         let text = webrtcsink::presence(uid, card, is_there);
@@ -42,7 +58,7 @@ impl Hub {
         }
     }
 
-    pub(super) fn watch(&mut self, conn: ConnId) -> Result<(), Refusal> {
+    pub(super) fn watch(&mut self, conn: ConnId, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
         let is_watching = |connection: &Connection| connection.watch.is_some();
         if self.connections.get(&conn).is_none_or(is_watching) || !self.may(conn, Ability::Call) {
             return Ok(());
@@ -53,6 +69,9 @@ impl Hub {
         }
         self.count(&owners, |usage| usage.watchers += 1);
         let place = self.directory.add(conn);
+        if self.directory.len() == 1 {
+            self.share(Effect::Watches(true), effects);
+        }
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.watch = Some(place);
         }
@@ -64,15 +83,18 @@ impl Hub {
         if let Some(place) = self.connections.get(&conn).and_then(|connection| connection.watch) {
             self.directory.catch_up(place, effects);
         }
-        self.forget_watcher(conn);
+        self.forget_watcher(conn, effects);
     }
 
-    pub(super) fn forget_watcher(&mut self, conn: ConnId) {
+    pub(super) fn forget_watcher(&mut self, conn: ConnId, effects: &mut Vec<Effect>) {
         let place = self.connections.get_mut(&conn).and_then(|connection| connection.watch.take());
         if let Some(place) = place {
             self.directory.remove(place);
             let owners = self.owners(conn);
             self.count(&owners, |usage| usage.watchers -= 1);
+            if self.directory.is_empty() {
+                self.share(Effect::Watches(false), effects);
+            }
         }
     }
 
@@ -84,9 +106,8 @@ impl Hub {
         flow: Flow,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
-        let (mut free, mut others) = (Vec::new(), Vec::new());
+        let (mut free, mut others, mut len) = (Vec::new(), Vec::new(), ENTRY);
         if self.may(conn, Ability::Call) {
-            let mut len = ENTRY;
             for (uid, peer) in &self.uids {
                 if peer.conn == conn || !is_listed(&peer.card, flow) || !self.may(peer.conn, Ability::Answer)
                 {
@@ -98,6 +119,18 @@ impl Hub {
                     break;
                 }
                 if self.is_free(uid, peer) { &mut free } else { &mut others }.push(listed);
+            }
+        }
+        if self.may(conn, Ability::Call) {
+            for (uid, card) in self.far_directory.values().flatten() {
+                let listed = Listed { uid: uid.clone(), meta: card.meta.clone() };
+                len += listed.len() + ENTRY;
+                if len > MAX_LIST_LEN {
+                    break;
+                }
+                if is_listed(card, flow) && !self.uids.contains_key(uid) {
+                    others.push(listed);
+                }
             }
         }
         free.append(&mut others);
@@ -117,7 +150,7 @@ impl Hub {
             return Err(Refusal::PeerNotFound(uid.to_string()));
         };
         peer.card = card.clone();
-        self.announce(conn, &uid, &card, true);
+        self.announce(conn, &uid, &card, true, effects);
         self.tell(conn, Notice::Registered(uid), effects);
         Ok(())
     }
@@ -143,6 +176,11 @@ impl Hub {
             is_there && (takes_more || !is_taken())
         })
     }
+}
+
+/// Whether it is news that a peer comes or goes.
+pub(super) fn is_news(card: &Card) -> bool {
+    !matches!(card.flow, Flow::Awaits | Flow::None)
 }
 
 /// Whether a peer is in the list of those that can send, or of those that only receive.

@@ -7,7 +7,7 @@ use async_tungstenite::tungstenite;
 use callbin_protocol::{PeerId, RoomId};
 
 use super::{
-    Ability, About, ConnId, Connection, Effect, Hub, Message, Notice, Only, Payload, Reached, Refusal,
+    Ability, About, ConnId, Connection, Effect, Hub, Key, Message, Notice, Only, Payload, Reached, Refusal,
     Refused, Request, Room, Use,
 };
 use crate::{close::CloseReason, delivery::payload::Side, dialect::Dialect};
@@ -24,6 +24,17 @@ pub struct FarMember {
     pub node: NodeName,
     /// What it speaks.
     pub dialect: Dialect,
+}
+
+/// What a join knows of the members of its room on other nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// No other node takes part.
+    Unordered,
+    /// It is ordered among those of all nodes, and the members are as the room has them.
+    Known,
+    /// It is ordered among those of all nodes, and these are the members.
+    Are(Vec<FarMember>),
 }
 
 /// A message between members of a room on different nodes.
@@ -62,8 +73,17 @@ pub enum Plan {
         /// The caller takes no call itself meanwhile.
         is_exclusive: bool,
     },
+    /// The node that has the stream of this name has to answer, or else one that can take it.
+    Publish {
+        /// The publisher's name.
+        from: PeerId,
+        /// The stream.
+        to: PeerId,
+    },
     /// The join has to be ordered.
     Join(RoomId, PeerId),
+    /// The list of all nodes.
+    List,
     /// A message to a uid that is not in the room: whether it exists elsewhere decides about the error.
     Find(PeerId),
     /// It is refused without a request to another node.
@@ -96,10 +116,10 @@ impl Hub {
             Request::Register { uid, .. } if self.permit(connection, uid).is_ok() => {
                 Some(Plan::Register(uid.clone()))
             }
-            // Streams of media nodes are those of this server.
-            Request::Meet { uid, card, only, .. }
-                if !self.uids.contains_key(uid) && !self.wants_stream(uid, card.flow.media()) =>
-            {
+            Request::Meet { uid, card, only, .. } if !self.uids.contains_key(uid) => {
+                if let Some(media) = self.wants_stream(uid, card.flow.media()) {
+                    return self.plan_stream(conn, connection, (uid, media), None, *only);
+                }
                 match only {
                     Some(Only::Stream) => None,
                     Some(Only::Peer) => Some(self.plan_ask(conn, connection, uid, None)),
@@ -107,14 +127,16 @@ impl Hub {
                     _ => Some(Plan::Meet { from: connection.name(conn), uid: uid.clone() }),
                 }
             }
-            Request::Call { to, from, media, .. }
-                if !self.uids.contains_key(to) && !self.wants_stream(to, *media) =>
-            {
+            Request::Call { to, from, media, only, .. } if !self.uids.contains_key(to) => {
+                if let Some(media) = self.wants_stream(to, *media) {
+                    return self.plan_stream(conn, connection, (to, media), from.as_ref(), *only);
+                }
                 Some(self.plan_ask(conn, connection, to, from.as_ref()))
             }
             Request::Find { uid, .. } if !self.uids.contains_key(uid) => {
                 Some(self.plan_ask(conn, connection, uid, None))
             }
+            Request::List(_) if self.may(conn, Ability::Call) => Some(Plan::List),
             Request::Join(room) if connection.is_idle() && connection.grant.allows_room(room) => {
                 Some(Plan::Join(room.clone(), connection.uid()?.clone()))
             }
@@ -145,8 +167,38 @@ impl Hub {
         }
     }
 
-    fn wants_stream(&self, name: &PeerId, media: Option<Use>) -> bool {
-        matches!(self.stream_wanted(name, media, None), Ok(Some(_)))
+    fn wants_stream(&self, name: &PeerId, media: Option<Use>) -> Option<Use> {
+        self.stream_wanted(name, media, None).ok().flatten()
+    }
+
+    /// Another server may have the stream, or a peer of this name. `None`: it is here, or the request is refused here.
+    fn plan_stream(
+        &self,
+        conn: ConnId,
+        connection: &Connection,
+        (name, media): (&PeerId, Use),
+        from: Option<&PeerId>,
+        only: Option<Only>,
+    ) -> Option<Plan> {
+        let is_other = matches!(only, Some(Only::Peer | Only::Register));
+        if is_other || self.streams.contains_key(name) || !connection.grant.permits(media, name) {
+            return None;
+        }
+        self.permit_call(connection).ok()?;
+        let from = match from.cloned() {
+            Some(from) => self.may_be(conn, connection, from).ok()?,
+            None => connection.name(conn),
+        };
+        let to = name.clone();
+        Some(match media {
+            Use::Publish => Plan::Publish { from, to },
+            Use::Play => Plan::Ask { from, to, is_exclusive: false },
+        })
+    }
+
+    /// Whether media nodes are attached to other servers.
+    pub fn set_far_media(&mut self, has_far_media: bool) {
+        self.has_far_media = has_far_media;
     }
 
     fn plan_ask(&self, conn: ConnId, connection: &Connection, to: &PeerId, from: Option<&PeerId>) -> Plan {
@@ -169,6 +221,11 @@ impl Hub {
     pub fn probe_partners(&self, conn: ConnId, effects: &mut Vec<Effect>) {
         let calls = self.connections.get(&conn).into_iter().flat_map(|connection| connection.calls.values());
         effects.extend(calls.map(|leg| Effect::Probe(leg.partner)));
+    }
+
+    /// A stand-in's peer has lost its call for this reason.
+    pub fn end_far(&mut self, conn: ConnId, key: &Key, reason: Refusal, effects: &mut Vec<Effect>) {
+        let _ = self.end(conn, key, Some(reason), effects);
     }
 
     /// The main id of a connection.
@@ -225,7 +282,7 @@ impl Hub {
         &mut self,
         conn: ConnId,
         room: RoomId,
-        others: Vec<FarMember>,
+        others: Option<Vec<FarMember>>,
         frame: Option<tungstenite::Message>,
         effects: &mut Vec<Effect>,
     ) {
@@ -234,8 +291,9 @@ impl Hub {
             // It was called meanwhile.
             return self.relay_frame(conn, frame, effects);
         }
-        if let Err(refusal) = self.join(conn, room, Some(others), effects) {
-            let key = super::Key::default();
+        let elsewhere = others.map_or(Elsewhere::Known, Elsewhere::Are);
+        if let Err(refusal) = self.join(conn, room, elsewhere, effects) {
+            let key = Key::default();
             self.refuse(conn, Refused { about: About::Join, key, refusal, payload: None }, effects);
         }
     }
@@ -254,6 +312,19 @@ impl Hub {
         let Some(found) = self.rooms.get_mut(room) else { return };
         if found.leave_far(uid, effects) {
             self.news.push(room.clone());
+        }
+        self.count_room(room);
+    }
+
+    /// A room that began at another node is counted here as soon as it has no members elsewhere.
+    fn count_room(&mut self, id: &RoomId) {
+        let Some(room) = self.rooms.get(id) else { return };
+        let is_uncounted = room.owners.is_empty() && room.far_members().next().is_none();
+        let Some(first) = room.members().next().filter(|_| is_uncounted) else { return };
+        let owners = self.owners(first);
+        self.count(&owners, |usage| usage.rooms += 1);
+        if let Some(room) = self.rooms.get_mut(id) {
+            room.owners = owners;
         }
     }
 
@@ -276,6 +347,8 @@ impl Hub {
 
     /// The members on other nodes are gone: those of one node, or all.
     pub fn lose_far(&mut self, node: Option<&NodeName>, effects: &mut Vec<Effect>) {
+        self.forget_far_directory(node);
+        self.forget_far_usage(node);
         for (room, uid) in self.far_of(node) {
             self.leave_far(&room, &uid.uid, effects);
         }

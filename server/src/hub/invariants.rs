@@ -19,7 +19,11 @@ impl Hub {
         for (conn, connection) in &hub.connections {
             for (key, leg) in connection.calls.iter().chain(&connection.links.legs) {
                 callers += usize::from(leg.is_caller && leg.media.is_none());
-                counted += if leg.is_caller { connection.owners().len() } else { 0 };
+                let owners = match leg.media {
+                    Some(_) => connection.owners(),
+                    None => connection.session_owners(),
+                };
+                counted += if leg.is_caller { owners.len() } else { 0 };
                 let partner = &hub.connections[&leg.partner];
                 let of_room = partner.links.legs.get(&leg.partner_key);
                 let theirs = of_room.unwrap_or_else(|| &partner.calls[&leg.partner_key]);
@@ -169,6 +173,10 @@ impl Model {
                 | Effect::Note(..)
                 | Effect::Freed(..)
                 | Effect::Took(..)
+                | Effect::HasMedia(_)
+                | Effect::Lacks(_)
+                | Effect::Watches(_)
+                | Effect::Listed(..)
                 | Effect::LeftRoom(..)
                 | Effect::Far(..) => {}
             }

@@ -65,6 +65,7 @@ impl Hub {
             NodeRequest::Attach { name, software, limits } => {
                 let node = Node { name: name.clone(), limits, ..Node::default() };
                 self.nodes.insert(conn, node);
+                self.share(Effect::HasMedia(true), effects);
                 effects.push(Effect::Note(conn, Note::Attached { node: name, software, limits }));
                 self.tell(conn, Notice::Attached, effects);
                 self.node_came();
@@ -162,7 +163,12 @@ impl Hub {
         let Some(node) = self.nodes.remove(&conn) else { return false };
         let Node { name, streams, viewers, .. } = node;
         effects.push(Effect::Note(conn, Note::Detached { node: name, streams, viewers }));
-        self.streams.retain(|_, stream| stream.node != conn);
+        for (name, _) in self.streams.extract_if(|_, stream| stream.node == conn) {
+            if self.is_shared {
+                effects.push(Effect::Freed(conn, name));
+            }
+        }
+        self.share(Effect::HasMedia(!self.nodes.is_empty()), effects);
         self.lost.push_back(conn);
         true
     }

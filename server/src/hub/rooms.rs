@@ -3,7 +3,7 @@
 use callbin_protocol::{PeerId, RoomId};
 
 use super::{
-    ConnId, Effect, FarMember, FarMessage, Hub, Joined, Message, NodeName, Note, Notice, Payload, Refusal,
+    ConnId, Effect, Elsewhere, FarMessage, Hub, Joined, Message, NodeName, Note, Notice, Payload, Refusal,
     Room, Seat,
 };
 
@@ -25,7 +25,7 @@ impl Hub {
         &mut self,
         conn: ConnId,
         id: RoomId,
-        far: Option<Vec<FarMember>>,
+        elsewhere: Elsewhere,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         let Some(connection) = self.connections.get(&conn) else { return Ok(()) };
@@ -38,18 +38,24 @@ impl Hub {
             return Err(Refusal::InvalidRoomId(id.to_string()));
         }
         self.permit_node_room(&id)?;
+        // Another node counts the members that are elsewhere, too.
+        let is_counted = elsewhere != Elsewhere::Unordered;
         if !self.rooms.contains_key(&id) {
-            let owners = self.owners(conn);
-            if self.is_any_at(&owners, self.rules.max_rooms, |usage| usage.rooms) {
+            // The last member that knew them has just left.
+            if elsewhere == Elsewhere::Known {
+                self.share(Effect::Lacks(id.clone()), effects);
+            }
+            // It counts where it began.
+            let is_elsewhere = matches!(&elsewhere, Elsewhere::Are(members) if !members.is_empty());
+            let owners = if is_elsewhere { Vec::new() } else { self.owners(conn) };
+            if self.has_all_rooms(&owners) {
                 return Err(Refusal::TooManyRooms);
             }
             self.count(&owners, |usage| usage.rooms += 1);
             let media = self.node_rooms.begin(&id);
             self.rooms.insert(id.clone(), Room::new(owners, media));
         }
-        // Another node counts the members that are elsewhere, too.
-        let is_counted = far.is_some();
-        if let Some(far) = far {
+        if let Elsewhere::Are(far) = elsewhere {
             self.set_far_members(&id, far, true, effects);
         }
         let Some(room) = self.rooms.get_mut(&id) else { return Ok(()) };

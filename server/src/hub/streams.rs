@@ -78,14 +78,15 @@ pub struct StreamInfo<'a> {
 /// Calls of clients to streams.
 impl Hub {
     /// What a client gets that wants a stream: `Some` for a stream of a node, `None` for a peer. A peer that has the name
-    /// comes first, and without nodes there are only peers.
+    /// comes first, and without nodes, here or at another server, there are only peers.
     pub(super) fn stream_wanted(
         &self,
         name: &PeerId,
         media: Option<Use>,
         only: Option<Only>,
     ) -> Result<Option<Use>, Refusal> {
-        let is_stream = !self.uids.contains_key(name) && !self.nodes.is_empty();
+        let has_nodes = !self.nodes.is_empty() || self.has_far_media;
+        let is_stream = !self.uids.contains_key(name) && has_nodes;
         match (media.filter(|_| is_stream), only) {
             // The webhook was asked about something else. Meanwhile a peer or a node has come or gone.
             (Some(_), Some(Only::Peer | Only::Register)) | (None, Some(Only::Stream)) => {
@@ -212,7 +213,7 @@ impl Hub {
         asked: Option<Side>,
         effects: &mut Vec<Effect>,
     ) {
-        self.enter_stream(&leg.peer, leg.partner, media, Publisher { conn, key: key.clone() });
+        self.enter_stream(&leg.peer, leg.partner, media, Publisher { conn, key: key.clone() }, effects);
         self.count(owners, |usage| *usage.of(media) += 1);
         let (node, node_key) = (leg.partner, leg.partner_key.clone());
         let theirs = Leg {
@@ -295,7 +296,17 @@ impl Hub {
         }
     }
 
-    fn enter_stream(&mut self, name: &PeerId, node: ConnId, media: Use, publisher: Publisher) {
+    fn enter_stream(
+        &mut self,
+        name: &PeerId,
+        node: ConnId,
+        media: Use,
+        publisher: Publisher,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.streams.contains_key(name) {
+            self.share(Effect::Took(node, name.clone()), effects);
+        }
         let stream = self.streams.entry(name.clone()).or_insert_with(|| Stream {
             node,
             publisher: None,
@@ -332,7 +343,18 @@ impl Hub {
         }
         if stream.publisher.is_none() && stream.viewers == 0 {
             self.streams.remove(&caller.peer);
+            self.share(Effect::Freed(caller.partner, caller.peer.clone()), effects);
         }
+    }
+
+    /// What a peer of another server asks for that has or wants the stream of this name: here is the stream, or no peer.
+    pub fn has_stream(&self, name: &PeerId) -> bool {
+        !self.uids.contains_key(name) && !self.nodes.is_empty()
+    }
+
+    /// Whether this node has a stream.
+    pub fn is_stream_of(&self, name: &PeerId, node: ConnId) -> bool {
+        self.streams.get(name).is_some_and(|stream| stream.node == node)
     }
 
     /// A signal between a client and a node. A client that floods the node loses its call.

@@ -80,7 +80,13 @@ async fn api(app: &App, method: &Method, path: &str, is_everywhere: bool) -> Ans
         (&Method::GET, "rooms", "") => json_answer(StatusCode::OK, &json!(switchboard.rooms())),
         (&Method::GET, "streams", "") => json_answer(StatusCode::OK, &json!(switchboard.streams())),
         (&Method::GET, "nodes", "") => json_answer(StatusCode::OK, &json!(switchboard.nodes())),
-        (&Method::DELETE, "streams", stream) => done("stream", stream, switchboard.end_stream(stream)),
+        (&Method::DELETE, "streams", stream) => {
+            let closed = switchboard.end_stream(stream);
+            match &app.cluster {
+                Some(cluster) if closed == 0 => finish("stream", stream, cluster.end_stream(stream).await),
+                _ => done("stream", stream, closed),
+            }
+        }
         (&Method::DELETE, "peers", uid) => {
             let closed = switchboard.disconnect(uid);
             match &app.cluster {
@@ -91,8 +97,11 @@ async fn api(app: &App, method: &Method, path: &str, is_everywhere: bool) -> Ans
         (&Method::DELETE, "rooms", room) => match &app.cluster {
             Some(cluster) => {
                 let closed = cluster.close_room(room).await;
-                // Those here also go while Redis is away.
-                switchboard.close_room(room);
+                // All nodes hear of it in the order of Redis: before the leaves that follow, and before later joins. Those
+                // that Redis does not know go, too.
+                if closed.is_err() || app.cluster_trouble().is_some() {
+                    switchboard.close_room(room);
+                }
                 finish("room", room, closed)
             }
             None => done("room", room, switchboard.close_room(room)),

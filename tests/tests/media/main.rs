@@ -1,5 +1,6 @@
 //! Streams and rooms through a real media node.
 
+mod cluster;
 mod node;
 mod rooms;
 mod server;

@@ -7,7 +7,9 @@ use std::{
 };
 
 use callbin_tests::{
-    Authority, DEADLINE, Middlebox, Redis, Sentinel, Server, Socket, http,
+    Authority, DEADLINE, Middlebox, Redis, Sentinel, Server, Socket,
+    hook::Hook,
+    http,
     keys::{Algorithm, Keys, now},
     program,
     socket::Received,
@@ -465,6 +467,214 @@ fn what_does_not_belong_together_stays_apart_and_garbage_does_no_harm() {
     redis.run(&["SET", "callbin:peer:new", "something else"]);
     refuses_registrations(&one);
     session(&limited, &one, "a");
+}
+
+#[test]
+fn sessions_of_an_owner_count_for_all_nodes() {
+    let redis = Redis::start(&[]);
+    let flags = ["--max-sessions", "2"];
+    let (one, two) = (redis.node("one", &flags), redis.node("two", &flags));
+    let first = session(&one, &two, "a");
+    let _second = session(&one, &one, "b");
+    let mut callee = Socket::register(&two, "callee");
+    let mut tries = 0;
+    let mut call = || {
+        tries += 1;
+        let mut caller = Socket::register(&two, &format!("caller-{tries}"));
+        caller.send("SESSION callee");
+        let answer = caller.receive_text();
+        drop(caller);
+        if answer == "SESSION_OK" {
+            callee.expect_close(1000, "");
+            callee = take(&two, "callee");
+        }
+        answer
+    };
+    wait_until("the other node to know", DEADLINE, || (call() == "ERROR too many sessions").then_some(()));
+    drop(first);
+    wait_until("one to be over", DEADLINE, || (call() == "SESSION_OK").then_some(()));
+}
+
+#[test]
+fn rooms_of_an_owner_count_for_all_nodes_where_they_began() {
+    let redis = Redis::start(&[]);
+    let flags = ["--max-rooms", "2"];
+    let (one, two) = (redis.node("one", &flags), redis.node("two", &flags));
+    let first: Vec<_> = ["r", "s"].map(|room| join(&one, room, room)).into();
+    // One that exists already is not another one.
+    let (_guest, answer) = join(&two, "guest", "r");
+    assert_eq!(answer, "ROOM_OK r");
+    let mut tries = 0;
+    let mut begin = || {
+        tries += 1;
+        join(&two, &format!("new-{tries}"), &format!("room-{tries}")).1
+    };
+    wait_until("the other node to know", DEADLINE, || (begin() == "ERROR too many rooms").then_some(()));
+    // The room of the guest goes on there, and the other one is over.
+    drop(first);
+    wait_until("one to be over", DEADLINE, || begin().starts_with("ROOM_OK").then_some(()));
+}
+
+#[test]
+fn a_token_that_expires_ends_its_call_and_its_place_in_a_room_at_other_nodes() {
+    let redis = Redis::start(&[]);
+    let keys = Keys::new(Algorithm::Hs256);
+    let file = keys.public();
+    let flags = ["--token-key-file", &file];
+    let (one, two) = (redis.node("one", &flags), redis.node("two", &flags));
+    let brief = |uid: &str| {
+        let token = keys.token(json!({ "exp": now() - 27 }));
+        Socket::connect_to(&format!("{}?token={token}", one.ws_url())).hello(uid)
+    };
+    let mut callee = connect_as(&two, &keys, "callee").hello("callee");
+    let mut witness = connect_as(&two, &keys, "witness").hello("witness");
+    witness.send("ROOM r");
+    witness.expect("ROOM_OK ");
+    let (mut caller, mut member) = (brief("caller"), brief("member"));
+    caller.send("SESSION callee");
+    caller.expect("SESSION_OK");
+    member.send("ROOM r");
+    member.expect("ROOM_OK witness");
+    witness.expect("ROOM_PEER_JOINED member");
+    caller.expect_close(1008, "token expired");
+    callee.expect_close(1000, "");
+    witness.expect("ROOM_PEER_LEFT member");
+}
+
+#[test]
+fn ice_servers_of_the_webhook_are_found_at_every_node() {
+    let redis = Redis::start(&[]);
+    let hook = Hook::start(|_, _| {
+        let answer = json!({ "allow": true, "ice_servers": [{ "urls": ["turn:of.the.hook"] }] });
+        ("200 OK".into(), answer.to_string())
+    });
+    let url = hook.url();
+    let flags = ["--webhook-url", &url];
+    let (one, two) = (redis.node("one", &flags), redis.node("two", &flags));
+    let _alice = Socket::register(&one, "alice");
+    for node in [&one, &two] {
+        let servers = http::get(node, "/ice-servers?uid=alice", &[]).json();
+        assert_eq!(servers["iceServers"], json!([{ "urls": ["turn:of.the.hook"] }]));
+    }
+    assert_eq!(http::get(&two, "/ice-servers?uid=nobody", &[]).json()["iceServers"], json!([]));
+}
+
+#[test]
+fn the_webhook_decides_about_calls_and_joins_that_reach_other_nodes() {
+    let redis = Redis::start(&[]);
+    let hook = Hook::start(|asked, _| {
+        let allow = asked.body["event"] == "register" || asked.body["uid"] != "mallory";
+        ("200 OK".into(), json!({ "allow": allow, "reason": "no" }).to_string())
+    });
+    let url = hook.url();
+    let flags = ["--webhook-url", &url];
+    let (one, two) = (redis.node("one", &flags), redis.node("two", &flags));
+    let mut callee = Socket::register(&two, "callee");
+    let (mut witness, _) = join(&two, "witness", "r");
+    let mut mallory = Socket::register(&one, "mallory");
+    for request in ["SESSION callee", "ROOM r"] {
+        mallory.send(request);
+        mallory.expect("ERROR no");
+    }
+    let mut alice = Socket::register(&one, "alice");
+    alice.send("SESSION callee");
+    alice.expect("SESSION_OK");
+    alice.send("hello");
+    callee.expect("hello");
+    witness.expect_nothing("ROOM_PEER_LIST", "ROOM_PEER_LIST ");
+    let calls = |uid: &str| {
+        hook.asked().iter().filter(|it| it.body["event"] == "call" && it.body["uid"] == uid).count()
+    };
+    assert_eq!((calls("alice"), calls("mallory")), (1, 1), "once for all nodes");
+}
+
+#[test]
+fn a_join_and_a_leave_are_one_message_for_each_node() {
+    let redis = Redis::start(&[]);
+    let nodes = ["one", "two", "three"].map(|name| redis.node(name, &["--node-lease", "60"]));
+    let mut members: Vec<Socket> = Vec::new();
+    for number in 0..12 {
+        let (member, answer) = join(&nodes[number % 3], &format!("m{number}"), "r");
+        assert_eq!(answer.split(' ').count(), number + 1 + usize::from(number == 0), "{answer}");
+        members.push(member);
+    }
+    let count = || {
+        let text = redis.run(&["INFO", "commandstats"]);
+        let line = text.lines().find_map(|line| line.strip_prefix("cmdstat_publish:calls="));
+        line.and_then(|line| line.split(',').next()?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let before = count();
+    let (late, _) = join(&nodes[0], "late", "r");
+    members.iter_mut().skip(1).for_each(|member| while member.receive_text() != "ROOM_PEER_JOINED late" {});
+    // To the two others, and in their order to the node itself.
+    assert_eq!(count() - before, 3);
+    late.close();
+    members.iter_mut().skip(1).for_each(|member| member.expect("ROOM_PEER_LEFT late"));
+    assert_eq!(count() - before, 5);
+}
+
+#[test]
+fn what_a_dead_node_had_is_in_no_list_of_an_operator() {
+    let redis = Redis::start(&[]);
+    let keys = Keys::new(Algorithm::Hs256);
+    let file = keys.public();
+    let flags = ["--admin-addr", "127.0.0.1:0", "--admin-secret-file", &file];
+    let one = redis.node("one", &flags);
+    let _here = Socket::register(&one, "here");
+    // As a node leaves them that nobody has buried yet.
+    redis.run(&["HSET", "callbin:peer:gone", "n", "dead/00000000000000ff", "c", "1"]);
+    let secret = std::fs::read_to_string(&file).expect("text");
+    let header = format!("Bearer {}", secret.trim());
+    let peers =
+        http::request(one.admin_address(), "GET", "/admin/peers?all-nodes", &[("Authorization", &header)]);
+    let uids: Vec<_> = peers.json().as_array().expect("a list").iter().map(|it| it["uid"].clone()).collect();
+    assert_eq!(uids, ["here"]);
+}
+
+#[test]
+fn clocks_minutes_apart_do_not_matter() {
+    let redis = Redis::start(&[]);
+    let keys = Keys::new(Algorithm::Hs256);
+    let file = keys.public();
+    let one = redis.node("one", &["--token-key-file", &file]);
+    let mut command = Command::new(program("callbin-server"));
+    command.args([
+        "--addr",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--disable-ssl",
+        "--node-name",
+        "late",
+        "--node-lease",
+        "2",
+    ]);
+    command.args(["--redis", &redis.url(), "--token-key-file", &file]);
+    command.env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1").env("FAKETIME", "-5m");
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
+    let mut late = Server::spawn(&mut command);
+    // A token that is not valid yet for the late clock.
+    let token = keys.token(json!({ "sub": "a", "nbf": now() - 60, "exp": now() + 600 }));
+    assert_eq!(http::upgrade(&late, &format!("/?token={token}"), &[]).status, 401, "its clock is late");
+    let mut callee = connect_as(&late, &keys, "callee").hello("callee");
+    let mut caller = connect_as(&one, &keys, "caller").hello("caller");
+    caller.send("SESSION callee");
+    caller.expect("SESSION_OK");
+    // For longer than a lease.
+    let start = Instant::now();
+    let mut number = 0;
+    while start.elapsed() < Duration::from_secs(5) {
+        number += 1;
+        caller.send(&number.to_string());
+        callee.expect(&number.to_string());
+    }
+    late.process().signal("KILL");
+    caller.expect_close(1000, "");
+    wait_until("the uid to be free", DEADLINE, || {
+        let mut socket = connect_as(&one, &keys, "other");
+        socket.send("HELLO callee");
+        (socket.receive() == Received::Text("HELLO".into())).then_some(())
+    });
 }
 
 trait Tap: Sized {

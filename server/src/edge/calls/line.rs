@@ -15,7 +15,7 @@ use super::Visitor;
 use crate::{
     access::{Grant, owner::network, webhook::Verdict},
     close::CloseReason,
-    connection::Presence,
+    connection::{LOOKUP, Presence},
     delivery::{
         outbox::{Item, Next},
         payload::Kind,
@@ -219,11 +219,12 @@ impl Line {
         self.presence.ticket.admit_message(bytes)
     }
 
-    /// Charges the client for what a request causes (`--max-notice-rate`), and waits until it may be carried out. False: that
+    /// Charges the client for what a request causes, here and in Redis (`--max-notice-rate`), and waits until it may be carried out. False: that
     /// would take too long.
     pub async fn pay(&self, request: &Request) -> bool {
         let Presence { conn, ticket, app, .. } = &self.presence;
-        let wait = match app.switchboard.fan_out(*conn, request) {
+        let asks_others = app.cluster.is_some() && app.switchboard.plan(*conn, request).is_some();
+        let wait = match app.switchboard.fan_out(*conn, request) + if asks_others { LOOKUP } else { 0 } {
             0 => return true,
             price => ticket.wait_for_notices(price),
         };

@@ -131,7 +131,7 @@ async fn offer(visitor: &Visitor, place: &Place, id: Option<String>, ask: &Ask, 
     };
     // Until the response, the call ends if the client goes away.
     let hold = Hold::new(&line);
-    if !line.admit(Kind::Sdp, text.len()) {
+    if !line.admit(Kind::Sdp, text.len()) || !line.pay(&opening).await {
         return too_many();
     }
     line.ask(opening).await;
