@@ -1,13 +1,18 @@
 //! What the kernel does not let through to libnice's sockets (classic BPF, `SO_ATTACH_FILTER`).
 //!
-//! libnice reads its sockets itself, and version 0.1.21 has assertions that a peer's packet can make fail. The peer knows the ICE
-//! credentials, so its packets are valid:
+//! libnice reads its sockets itself, and version 0.1.21 does not survive each packet of a peer. The peer knows the ICE credentials,
+//! so its packets are valid:
 //!
 //! - The reply to a Binding request repeats the USERNAME. If it has no room behind that for its own end (1,300 bytes in all),
 //!   `stun_usage_ice_conncheck_create_reply` reaches `assert (0)`. So long requests are dropped; honest ones have some 100 bytes.
 //! - A late response to a check of a nominated pair moves a component from FAILED to CONNECTED, which
 //!   `agent_signal_component_state_change` asserts not to happen. So in the state FAILED responses are dropped. Requests of the
 //!   peer can still bring the component back.
+//! - A response without a mapped address makes a pair valid, but leaves its next check in the queue. When that is sent, the pair is
+//!   valid without being in the state SUCCEEDED, which `priv_conn_check_tick_stream_nominate` asserts not to happen. So responses
+//!   without one are dropped; RFC 8489 requires it.
+//! - An error response 403 (RFC 7675) is compared with the selected pair, also if there is none. webrtcbin asks for that since
+//!   1.24. So these are dropped, and errors without a code, whose code libnice does not initialise.
 //!
 //! The same holds for packets that come through a TURN server: in ChannelData, and in Data indications.
 
@@ -28,13 +33,39 @@ const CHANNEL_HEADER: u32 = 4;
 /// Types of STUN messages, and of attributes (RFC 8489, RFC 8656).
 const BINDING_REQUEST: u32 = 0x0001;
 const BINDING_RESPONSE: u32 = 0x0101;
+const BINDING_ERROR: u32 = 0x0111;
 const DATA_INDICATION: u32 = 0x0017;
+const MAPPED_ADDRESS: u32 = 0x0001;
+const MESSAGE_INTEGRITY: u32 = 0x0008;
+const ERROR_CODE: u32 = 0x0009;
 const XOR_PEER_ADDRESS: u32 = 0x0012;
 const DATA: u32 = 0x0013;
+const XOR_MAPPED_ADDRESS: u32 = 0x0020;
+const FINGERPRINT: u32 = 0x8028;
+
+/// How many attributes of a response are searched for the address, or of an error for its code. Both come first or second.
+const SEARCHED: usize = 5;
+/// Families of addresses, and the lengths of their attributes.
+const ADDRESSES: [(u32, u32); 2] = [(1, 8), (2, 20)];
+/// The bits of an error code: three of its class, eight of its number.
+const CODE: u32 = 0x07ff;
+const FORBIDDEN: u32 = 0x0403;
 
 /// Operations of classic BPF.
 const LOAD_HALF: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_ABS;
 const LOAD_LENGTH: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_LEN;
+/// Relative to X, which is where an attribute begins.
+const LOAD_HALF_OF_X: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_IND;
+const LOAD_BYTE_OF_X: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_IND;
+const SET_X: u32 = libc::BPF_LDX | libc::BPF_W | libc::BPF_IMM;
+const MOVE_TO_X: u32 = libc::BPF_MISC | BPF_TAX;
+const BPF_TAX: u32 = 0;
+const LOAD_NOTE: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_MEM;
+const NOTE: u32 = libc::BPF_ST;
+const ADD: u32 = libc::BPF_ALU | libc::BPF_ADD | libc::BPF_K;
+const ADD_X: u32 = libc::BPF_ALU | libc::BPF_ADD | libc::BPF_X;
+const AND: u32 = libc::BPF_ALU | libc::BPF_AND | libc::BPF_K;
+const IF_GREATER_THAN_X: u32 = libc::BPF_JMP | libc::BPF_JGT | libc::BPF_X;
 const IF_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
 const IF_GREATER: u32 = libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K;
 const IF_AT_LEAST: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
@@ -60,13 +91,19 @@ type Line = (u32, u32, To, To);
 impl Filter {
     /// A filter that also drops Binding responses if the component `has_failed`.
     pub fn new(has_failed: bool) -> Self {
-        let response = if has_failed { To::Drop } else { To::Accept };
+        let response = if has_failed { To::Drop } else { To::Block(7) };
         let nested = |at: u32| {
             vec![
                 (LOAD_LENGTH, 0, To::Next, To::Next),
                 (IF_AT_LEAST, at + STUN_HEADER, To::Next, To::Accept),
+                // Where the message ends, and where its attributes begin.
+                (LOAD_HALF, at + 2, To::Next, To::Next),
+                (ADD, at + STUN_HEADER, To::Next, To::Next),
+                (NOTE, 0, To::Next, To::Next),
+                (SET_X, at + STUN_HEADER, To::Next, To::Next),
                 (LOAD_HALF, at, To::Next, To::Next),
                 (IF_EQUAL, BINDING_RESPONSE, response, To::Next),
+                (IF_EQUAL, BINDING_ERROR, To::Block(10), To::Next),
                 (IF_EQUAL, BINDING_REQUEST, To::Next, To::Accept),
                 (LOAD_LENGTH, 0, To::Next, To::Next),
                 (IF_GREATER, at + LONGEST_REQUEST, To::Drop, To::Accept),
@@ -101,6 +138,16 @@ impl Filter {
             nested(value(0)),
             nested(value(v4)),
             nested(value(v6)),
+            search(&[XOR_MAPPED_ADDRESS, MAPPED_ADDRESS], To::Block(8)),
+            // libnice looks at the first address only, so a wrong one is not followed by a search for another.
+            address(ADDRESSES[0], To::Block(9)),
+            address(ADDRESSES[1], To::Drop),
+            search(&[ERROR_CODE], To::Block(11)),
+            vec![
+                (LOAD_HALF_OF_X, ATTRIBUTE_HEADER + 2, To::Next, To::Next),
+                (AND, CODE, To::Next, To::Next),
+                (IF_EQUAL, FORBIDDEN, To::Drop, To::Accept),
+            ],
         ];
         Self(assemble(&blocks))
     }
@@ -127,6 +174,42 @@ impl Filter {
         };
         if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
+}
+
+/// Searches the attributes for one of these types, as libnice does: with X at the first one found, or drops the packet.
+fn search(types: &[u32], found: To) -> Vec<Line> {
+    let next = |operation, operand| (operation, operand, To::Next, To::Next);
+    let mut lines = Vec::new();
+    for _ in 0..SEARCHED {
+        lines.extend([
+            next(LOAD_NOTE, 0),
+            (IF_GREATER_THAN_X, 0, To::Next, To::Drop),
+            next(LOAD_HALF_OF_X, 0),
+        ]);
+        lines.extend(types.iter().map(|kind| (IF_EQUAL, *kind, found, To::Next)));
+        // What comes behind these does not count.
+        lines.extend([MESSAGE_INTEGRITY, FINGERPRINT].map(|kind| (IF_EQUAL, kind, To::Drop, To::Next)));
+        // The next attribute begins at a multiple of four bytes.
+        lines.extend([
+            next(LOAD_HALF_OF_X, 2),
+            next(ADD, ATTRIBUTE_HEADER + 3),
+            next(AND, !3),
+            next(ADD_X, 0),
+            next(MOVE_TO_X, 0),
+        ]);
+    }
+    lines.push((IF_AT_LEAST, 0, To::Drop, To::Drop));
+    lines
+}
+
+/// Whether the attribute at X is an address of this family and length.
+fn address((family, length): (u32, u32), otherwise: To) -> Vec<Line> {
+    vec![
+        (LOAD_HALF_OF_X, 2, To::Next, To::Next),
+        (IF_EQUAL, length, To::Next, otherwise),
+        (LOAD_BYTE_OF_X, ATTRIBUTE_HEADER + 1, To::Next, To::Next),
+        (IF_EQUAL, family, To::Accept, To::Drop),
+    ]
 }
 
 /// `SO_TYPE`.
@@ -192,6 +275,16 @@ mod tests {
         [&(kind as u16).to_be_bytes()[..], &(value.len() as u16).to_be_bytes(), value].concat()
     }
 
+    /// A STUN message with these attributes.
+    fn with(kind: u32, attributes: &[(u32, &[u8])]) -> Vec<u8> {
+        let mut all = Vec::new();
+        for (kind, value) in attributes {
+            all.extend(attribute(*kind, value));
+            all.resize(all.len().next_multiple_of(4), 0);
+        }
+        [stun(kind, STUN_HEADER + all.len() as u32)[..STUN_HEADER as usize].to_vec(), all].concat()
+    }
+
     /// All ways in which a datagram can reach libnice.
     fn wrapped(payload: &[u8]) -> [Vec<u8>; 6] {
         let data = attribute(DATA, payload);
@@ -250,16 +343,58 @@ mod tests {
 
     #[test]
     fn responses_arrive_until_the_component_has_failed() {
-        for length in [STUN_HEADER, 64, 1250] {
-            let responses = wrapped(&stun(BINDING_RESPONSE, length));
+        for address in [V4, V6] {
+            let responses =
+                wrapped(&with(BINDING_RESPONSE, &[(XOR_MAPPED_ADDRESS, address), (0x8022, &[1; 700])]));
             assert_eq!(arriving(&Filter::new(false), &responses), [true; 6]);
-            assert_eq!(arriving(&Filter::new(true), &responses), [false; 6], "{length}");
+            assert_eq!(arriving(&Filter::new(true), &responses), [false; 6]);
+        }
+    }
+
+    const V4: &[u8] = &[0, 1, 2, 3, 4, 5, 6, 7];
+    const V6: &[u8] = &[0, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19];
+
+    #[test]
+    fn responses_have_an_address_that_libnice_finds() {
+        let software: (u32, &[u8]) = (0x8022, b"a name");
+        let integrity: (u32, &[u8]) = (MESSAGE_INTEGRITY, &[1; 20]);
+        let (xor, old) = ((XOR_MAPPED_ADDRESS, V4), (MAPPED_ADDRESS, V6));
+        for good in [&[xor][..], &[old], &[software, xor, integrity], &[software, software, old, xor]] {
+            let packets = wrapped(&with(BINDING_RESPONSE, good));
+            assert_eq!(arriving(&Filter::new(false), &packets), [true; 6], "{good:?}");
+        }
+        let (short, odd) = (&V4[..4], &[0, 3, 2, 3, 4, 5, 6, 7][..]);
+        let (long, mixed) = (&V6[..8], &[&[0, 1], &V6[2..]].concat()[..]);
+        let nothing: &[(u32, &[u8])] = &[];
+        let bad = [nothing, &[software], &[integrity, xor], &[software, (FINGERPRINT, &[1; 4]), old]];
+        let wrong = [short, odd, long, mixed, &[]].map(|value| [(XOR_MAPPED_ADDRESS, value), xor]);
+        for bad in bad.into_iter().chain(wrong.iter().map(|it| &it[..])) {
+            let packets = wrapped(&with(BINDING_RESPONSE, bad));
+            assert_eq!(arriving(&Filter::new(false), &packets), [false; 6], "{bad:?}");
+        }
+        let many = [&[software; 200][..], &[xor]].concat();
+        assert_eq!(arriving(&Filter::new(false), &[with(BINDING_RESPONSE, &many)]), [false]);
+    }
+
+    #[test]
+    fn errors_arrive_unless_they_forbid() {
+        let error =
+            |class: u8, number: u8| with(BINDING_ERROR, &[(ERROR_CODE, &[0, 0, class, number, b'n', b'o'])]);
+        for has_failed in [false, true] {
+            let filter = Filter::new(has_failed);
+            for (class, number) in [(4, 87), (4, 0), (4, 1), (5, 0), (3, 0)] {
+                assert_eq!(arriving(&filter, &wrapped(&error(class, number))), [true; 6], "{class} {number}");
+            }
+            // The bits above the class are reserved.
+            for packet in [error(4, 3), error(0xfc, 3), with(BINDING_ERROR, &[(0x8022, b"a name")])] {
+                assert_eq!(arriving(&filter, &wrapped(&packet)), [false; 6]);
+            }
         }
     }
 
     #[test]
     fn everything_else_arrives() {
-        let (error, allocated) = (0x0111, 0x0103);
+        let (error, allocated) = (0x0113, 0x0103);
         let mut others = vec![
             vec![1],
             vec![22; 1400],

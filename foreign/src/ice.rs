@@ -9,6 +9,7 @@ use std::{
     io,
     os::fd::BorrowedFd,
     ptr,
+    sync::Once,
 };
 
 use gst::{
@@ -58,6 +59,8 @@ pub struct Credentials {
 const STREAM: c_uint = 1;
 /// The only component of a stream with RTP and RTCP on one transport.
 const COMPONENT: c_uint = 1;
+/// The property of a `NiceAgent` with the way in which it nominates. It is for construction only.
+const NOMINATION: &str = "nomination-mode";
 
 /// Attaches a filter to the sockets of a `NiceAgent`'s stream, counted from 1. Without such a stream, nothing happens.
 pub fn filter(agent: &glib::Object, stream: u32, filter: &Filter) -> io::Result<()> {
@@ -81,6 +84,23 @@ pub fn filter(agent: &glib::Object, stream: u32, filter: &Filter) -> io::Result<
     // SAFETY: the array and its references are ours, and nothing of it is used any more.
     unsafe { glib::ffi::g_ptr_array_unref(sockets) };
     result
+}
+
+/// Lets a `NiceAgent` nominate a pair of addresses with its first check, not with a second one (RFC 5245, section 8.1.1.2). It does
+/// nothing to another object.
+pub fn nominate_with_first_check(agent: &glib::Object) {
+    static WRITABLE: Once = Once::new();
+    let Some(property) = agent.find_property(NOMINATION).filter(|_| agent.type_().name() == "NiceAgent")
+    else {
+        return;
+    };
+    WRITABLE.call_once(|| {
+        let property: *mut glib::gobject_ffi::GParamSpec = property.to_glib_none().0;
+        // SAFETY: the property is there as long as its class, which is never unloaded, and nobody else changes its flags. libnice's
+        // setter stores the value under its lock, at any time; the flag only makes GObject refuse to call it.
+        unsafe { (*property).flags &= !glib::gobject_ffi::G_PARAM_CONSTRUCT_ONLY };
+    });
+    agent.set_property_from_str(NOMINATION, "aggressive");
 }
 
 /// Restarts ICE on the only stream of a `NiceAgent`, for a peer with new credentials. Returns our new credentials, or

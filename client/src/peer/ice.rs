@@ -38,6 +38,8 @@ pub(super) fn configure(webrtcbin: &gst::Element) {
         ice.set_property("ice-tcp", false);
     }
     let Some(agent) = agent(webrtcbin) else { return };
+    // A pair that is checked a second time to nominate it may fail then, which libnice 0.1.21 does not survive.
+    ice::nominate_with_first_check(&agent);
     // RFC 8445 allows 5 ms between checks; with libnice's default of 20 ms, pacing is most of the connection time.
     if agent.has_property("stun-pacing-timer") {
         agent.set_property("stun-pacing-timer", 5u32);

@@ -17,8 +17,8 @@ use std::{
 
 pub use victim::run;
 
-/// A seed takes some milliseconds; a child without output for this long hangs.
-const HANG: Duration = Duration::from_secs(60);
+/// A seed takes some milliseconds; a child without output for this long hangs. Pipelines take much longer to end on a busy machine.
+const HANG: Duration = Duration::from_secs(120);
 
 /// A seed that ended a child.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct Outcome {
     pub refused: u64,
 }
 
-/// Tries `count` seeds starting with `from`, in children of `program`.
+/// Tries `count` seeds starting with `from`, in children of `program`. Says on stderr why it starts another child.
 pub fn survive(program: &Path, from: u64, count: u64) -> Outcome {
     let mut outcome = Outcome::default();
     let end = from + count;
@@ -86,7 +86,12 @@ fn child(program: &Path, from: u64, end: u64, outcome: &mut Outcome) -> u64 {
     let status = process.wait().expect("the child ends");
     let words = words.join().unwrap_or_default();
     if hangs || !status.success() {
-        let how = if hangs { "hangs".into() } else { format!("{status}: {words}") };
+        let how = if hangs {
+            format!("silent for {} s, killed", HANG.as_secs())
+        } else {
+            format!("{status}: {words}")
+        };
+        eprintln!("the child that began with seed {from} ended with seed {seed}: {how}");
         outcome.deaths.push(Death { seed, how });
         return seed;
     }

@@ -9,8 +9,10 @@ use callbin_protocol::{Candidate, SdpType, Signal};
 use super::grammar::Grammar;
 use crate::host::Host;
 
-/// The longest wait for an answer, and for pipelines to end. An idle engine is not waited for that long.
+/// The longest wait for an answer. An idle engine is not waited for that long.
 const LIMIT: Duration = Duration::from_secs(10);
+/// The longest wait for all pipelines to end.
+const END_LIMIT: Duration = Duration::from_secs(60);
 /// After each such number of seeds, all earlier pipelines must have ended.
 const BREATH: u64 = 8;
 
@@ -44,11 +46,13 @@ pub fn run(from: u64, end: u64) {
         }
         if seed % BREATH == 0 {
             for victim in &victims {
-                assert!(victim.engine.wait_for_teardown(LIMIT), "pipelines do not end");
+                assert!(victim.engine.wait_for_teardown(END_LIMIT), "pipelines do not end");
             }
         }
     }
-    victims.iter().for_each(|victim| assert!(victim.engine.wait_for_teardown(LIMIT), "pipelines do not end"));
+    victims
+        .iter()
+        .for_each(|victim| assert!(victim.engine.wait_for_teardown(END_LIMIT), "pipelines do not end"));
 }
 
 fn talk(victim: &mut Host, seed: u64) {

@@ -28,12 +28,13 @@ fn no_flood_ends_the_process_while_it_is_ended() {
 }
 
 const UFRAG: &str = "stranger";
+const PASSWORD: &str = "0123456789012345678901";
 
 /// A stranger that has offered to a client, by signalling and UDP.
 struct Stranger {
     client: Client,
     _server: Server,
-    _signalling: Socket,
+    signalling: Socket,
     udp: UdpSocket,
     /// The client's address, and its user fragment and password.
     address: SocketAddr,
@@ -50,7 +51,7 @@ impl Stranger {
         signalling.send("SESSION gst");
         signalling.expect("SESSION_OK");
         let transport = format!(
-            "a=ice-ufrag:{UFRAG}\r\na=ice-pwd:0123456789012345678901\r\na=setup:actpass\r\na=fingerprint:sha-256 {}\r\n",
+            "a=ice-ufrag:{UFRAG}\r\na=ice-pwd:{PASSWORD}\r\na=setup:actpass\r\na=fingerprint:sha-256 {}\r\n",
             ["AB"; 32].join(":")
         );
         let sdp = format!(
@@ -72,8 +73,8 @@ impl Stranger {
         let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port is free");
         udp.set_read_timeout(Some(Duration::from_millis(100))).expect("a socket has options");
         let [ufrag, password] = [ufrag, password].map(Option::unwrap);
-        let (address, _signalling, _server) = (address.unwrap(), signalling, server);
-        Self { client, _server, _signalling, udp, address, ufrag, password }
+        let (address, _server) = (address.unwrap(), server);
+        Self { client, _server, signalling, udp, address, ufrag, password }
     }
 
     /// Sends a check with this user name.
@@ -116,5 +117,103 @@ fn no_stun_message_ends_the_process() {
         stranger.check(2, &format!("{username}{rest}"));
     }
     stranger.assert_is_answered(3);
+    stranger.client.hang_up();
+}
+
+/// One of two addresses of a stranger. It sends checks and answers those of the client, rightly or not.
+struct Address {
+    udp: UdpSocket,
+    priority: [u8; 4],
+    /// The client's address, and what its checks have to have.
+    client: SocketAddr,
+    username: String,
+    password: String,
+}
+
+impl Address {
+    fn of(stranger: &Stranger, priority: u8) -> Self {
+        let client = stranger.address;
+        let udp = UdpSocket::bind((client.ip(), 0)).expect("a port is free");
+        udp.set_read_timeout(Some(Duration::from_millis(20))).expect("a socket has options");
+        let (username, password) = (format!("{}:{UFRAG}", stranger.ufrag), stranger.password.clone());
+        Self { udp, priority: [priority, 0, 0, 0xff], client, username, password }
+    }
+
+    fn send(&self, packet: &[u8]) {
+        self.udp.send_to(packet, self.client).expect("it is sent");
+    }
+
+    /// Sends a check with these attributes.
+    fn check(&self, more: &[(u16, &[u8])]) {
+        let attributes = [&[(stun::PRIORITY, &self.priority[..])], more].concat();
+        self.send(&stun::check_with(&self.username, &self.password, &attributes));
+    }
+
+    /// The next check of the client that comes soon.
+    fn checked(&self) -> Option<[u8; 12]> {
+        let mut packet = [0; 2048];
+        while let Ok(length) = self.udp.recv(&mut packet) {
+            if let Some(transaction) = stun::transaction(&packet[..length]) {
+                return Some(transaction);
+            }
+        }
+        None
+    }
+
+    /// Sends checks until the client checks this address, too.
+    fn until_checked(&self, more: &[(u16, &[u8])]) -> [u8; 12] {
+        wait_until("a check of the client", DEADLINE, || {
+            self.check(more);
+            self.checked()
+        })
+    }
+
+    /// Answers a check of the client, with the address that it is said to come from.
+    fn answer(&self, transaction: [u8; 12], mapped: Option<SocketAddr>) {
+        let mut message = stun::Message::new(stun::RESPONSE, transaction);
+        if let Some(SocketAddr::V4(mapped)) = mapped {
+            message = message.with_address(mapped);
+        }
+        self.send(&message.finish(PASSWORD));
+    }
+}
+
+/// The client is controlling from now on.
+const CONTROLLED: (u16, &[u8]) = (stun::ICE_CONTROLLED, &[0; 8]);
+/// The client is controlled from now on.
+const CONTROLLING: (u16, &[u8]) = (stun::ICE_CONTROLLING, &[0xff; 8]);
+
+/// The client is to use this pair of addresses.
+const NOMINATES: (u16, &[u8]) = (stun::USE_CANDIDATE, &[]);
+
+/// libnice 0.1.21 keeps pointers between a pair that has succeeded and the one that it led to, and has an assertion that both have
+/// succeeded.
+#[test]
+fn no_pair_that_fails_after_a_success_ends_the_process() {
+    let mut stranger = Stranger::call();
+    let (first, second) = (Address::of(&stranger, 0x20), Address::of(&stranger, 0x40));
+    let check = first.until_checked(&[CONTROLLED]);
+    // As if behind a NAT. If the client checks this pair once more to nominate it, that stays unanswered.
+    first.answer(check, Some(SocketAddr::from(([192, 0, 2, 1], 9))));
+    let nominating = (0..25).find_map(|_| first.checked());
+    let check = second.until_checked(&[CONTROLLING]);
+    second.answer(check, Some(stranger.address));
+    // Long enough for the unanswered check to fail.
+    for _ in 0..80 {
+        second.check(&[CONTROLLING, NOMINATES]);
+        second.checked();
+    }
+    // The first address gets a higher priority than the second.
+    let at = first.udp.local_addr().expect("it is bound");
+    let candidate = format!("candidate:1 1 udp 2130706431 {} {} typ host", at.ip(), at.port());
+    let ice = json!({ "ice": { "candidate": candidate, "sdpMLineIndex": 0, "sdpMid": "0" } });
+    stranger.signalling.send(&ice.to_string());
+    for _ in 0..200 {
+        first.check(&[CONTROLLING, NOMINATES]);
+        if let Some(check) = first.checked().filter(|check| Some(*check) != nominating) {
+            first.answer(check, Some(stranger.address));
+        }
+    }
+    stranger.assert_is_answered(9);
     stranger.client.hang_up();
 }
