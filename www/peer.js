@@ -191,6 +191,19 @@ export class Peer {
     return directions.some((direction) => direction === "sendrecv" || direction === "recvonly");
   }
 
+  /** Whether the peer is a server of media, as its description says (ICE lite); null before that. */
+  get isLite() {
+    const description = this.#connection?.remoteDescription;
+    return description ? /^a=ice-lite/m.test(description.sdp) : null;
+  }
+
+  /** Whether the peer takes our video, as negotiated; null before that. */
+  get takesVideo() {
+    if (!this.#connection?.currentRemoteDescription) return null;
+    const videos = this.#connection.getTransceivers().filter(({ receiver }) => receiver.track.kind === "video");
+    return videos.some(({ currentDirection }) => currentDirection === "sendrecv" || currentDirection === "sendonly");
+  }
+
   /** The peer's present audio level, linear from 0 to 1. */
   get level() {
     const receiver = this.#connection?.getReceivers().find(({ track }) => track.kind === "audio");
