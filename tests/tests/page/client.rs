@@ -456,7 +456,9 @@ fn devices_that_change_within_a_call_are_followed() {
     assert_call_works(&page, "gst", &mut client);
     let cameras = "[...document.querySelectorAll('#settings-camera option')].map(({ value }) => value).filter((it) => it !== 'none')";
     page.wait_for("more than one camera", &format!("{cameras}.length > 1"), DEADLINE);
-    let other = page.eval(&format!("{cameras}.findLast((it) => it !== document.querySelector('#settings-camera').value)"));
+    let other = page.eval(&format!(
+        "{cameras}.findLast((it) => it !== document.querySelector('#settings-camera').value)"
+    ));
     let other = other.as_str().expect("a device").to_owned();
     choose(&page, "camera", &other);
     page.wait_for(
@@ -468,7 +470,9 @@ fn devices_that_change_within_a_call_are_followed() {
     assert_client_gets_camera(&mut client);
 
     // As when a microphone is unplugged: its track ends.
-    page.eval("document.querySelector('#preview').srcObject.getAudioTracks()[0].dispatchEvent(new Event('ended'))");
+    page.eval(
+        "document.querySelector('#preview').srcObject.getAudioTracks()[0].dispatchEvent(new Event('ended'))",
+    );
     page.wait_for("another microphone", "callbin.state().microphone", DEADLINE);
     client.forget();
     client.wait_for_stats("a beep", is_beep);

@@ -83,13 +83,18 @@ fn views_and_calls(engine: Engine) {
     // The element has what the page has: figures, menu and keys of each tile.
     page.eval(&format!("{VIEW}.shadowRoot.querySelector('.tile:not(.self) .small.more').focus()"));
     page.press("h");
-    let figures = format!("{VIEW}.shadowRoot.querySelector('.tile-stats:not([hidden])')?.textContent.includes('fps')");
+    let figures =
+        format!("{VIEW}.shadowRoot.querySelector('.tile-stats:not([hidden])')?.textContent.includes('fps')");
     page.wait_for("the figures", &figures, DEADLINE);
     page.press("+");
     page.press("ArrowRight");
-    let moved = "VIEW.shadowRoot.querySelector('.tile:not(.self) video').style.transform".replace("VIEW", VIEW);
+    let moved =
+        "VIEW.shadowRoot.querySelector('.tile:not(.self) video').style.transform".replace("VIEW", VIEW);
     let moved = page.eval(&moved);
-    assert!(moved.as_str().is_some_and(|it| it.starts_with("translate(-") && it.contains("scale(1.25")), "{moved}");
+    assert!(
+        moved.as_str().is_some_and(|it| it.starts_with("translate(-") && it.contains("scale(1.25")),
+        "{moved}"
+    );
     page.press("f");
     page.wait_for("full screen", &format!("{VIEW}.shadowRoot.fullscreenElement?.matches('.tile')"), DEADLINE);
     page.press("f");
@@ -141,24 +146,41 @@ fn an_element_operates_a_robot_and_calls_it_again() {
     let host = format!("http://{}", listener.local_addr().expect("an address"));
     let server = Server::start(&["--www", WWW]);
     let module = format!("<script type=\"module\" src=\"{}embed.js\"></script>", server.url());
-    serve(listener, format!("<!doctype html>{module}<callbin-view watch=\"robot\" hud=\"1\" lang=\"de\"></callbin-view>"));
+    serve(
+        listener,
+        format!("<!doctype html>{module}<callbin-view watch=\"robot\" hud=\"1\" lang=\"de\"></callbin-view>"),
+    );
     let folder = tempfile::tempdir().expect("there is room");
     let file = folder.path().join("robot.json");
-    std::fs::write(&file, json!({ "controls": [{ "id": "light", "type": "button" }] }).to_string()).expect("there is room");
+    std::fs::write(&file, json!({ "controls": [{ "id": "light", "type": "button" }] }).to_string())
+        .expect("there is room");
     let file = file.to_str().expect("a path is text");
     let robot = || {
-        let args = ["wait", "--id", "robot", "--size", "160x120", "--data", "controls=exec:cat?text", "--controls", file];
+        let args = [
+            "wait",
+            "--id",
+            "robot",
+            "--size",
+            "160x120",
+            "--data",
+            "controls=exec:cat?text",
+            "--controls",
+            file,
+        ];
         let mut client = Client::start(&server, &args);
         client.wait_for("waiting");
         client
     };
     let browser = Browser::start(BrowserOptions::default());
     let page = browser.open(&host);
-    let absent = format!("{VIEW}.shadowRoot?.querySelector('.alone:not([hidden])')?.textContent === '„robot“ ist nicht da. Neuer Versuch…'");
+    let absent = format!(
+        "{VIEW}.shadowRoot?.querySelector('.alone:not([hidden])')?.textContent === '„robot“ ist nicht da. Neuer Versuch…'"
+    );
     page.wait_for("the text", &absent, DEADLINE);
     for _ in 0..2 {
         let mut client = robot();
-        let live = format!("{VIEW}.shadowRoot.querySelector('.panel fieldset:not(:disabled) [data-control=light]')");
+        let live =
+            format!("{VIEW}.shadowRoot.querySelector('.panel fieldset:not(:disabled) [data-control=light]')");
         page.wait_for("its controls", &live, DEADLINE);
         page.eval(&format!("{VIEW}.shadowRoot.querySelector('[data-control=light]').click()"));
         assert_eq!(page.eval(&format!("[{VIEW}.state, ...{VIEW}.peers]")), json!(["in-call", "robot"]));

@@ -64,7 +64,8 @@ pub fn wall() {
 fn cameras(server: &Server, number: usize) -> Client {
     let id = format!("cameras-{number}");
     let names: Vec<String> = (0..CAMERAS).map(|camera| format!("c{camera}=test:ball")).collect();
-    let mut args = vec!["room", "r", "--id", &id, "--send-only", "--no-audio", "--size", "320x240", "--fps", "15"];
+    let mut args =
+        vec!["room", "r", "--id", &id, "--send-only", "--no-audio", "--size", "320x240", "--fps", "15"];
     names.iter().for_each(|name| args.extend(["--video", name]));
     let mut client = Client::start(server, &args);
     client.wait_for("joined");
@@ -89,7 +90,8 @@ fn with_page(server: &Server, browser: &Browser) -> (f64, String) {
 fn without(server: &Server, browser: &Browser, size: &str) -> f64 {
     let page = browser.open(&format!("{}livez", server.url()));
     page.eval(&format!("({})({size})", include_str!("wall.js")));
-    let all = format!("[...shown.values()].filter(({{ currentTime }}) => currentTime > 0).length === {TILES}");
+    let all =
+        format!("[...shown.values()].filter(({{ currentTime }}) => currentTime > 0).length === {TILES}");
     page.wait_for("all pictures", &all, DEADLINE);
     measure(browser, &page)
 }
@@ -108,8 +110,10 @@ fn cpu_time(group: u32) -> f64 {
     let stats = processes.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
     let ticks = stats.filter_map(|stat| {
         // The name in brackets may have spaces. After it: state, parent, group, and from the twelfth on user and system time.
-        let fields: Vec<u64> = stat.rsplit_once(')')?.1.split_whitespace().skip(1).map(|it| it.parse().unwrap_or(0)).collect();
-        (fields.get(1) == Some(&u64::from(group))).then(|| fields.get(10..12).map_or(0, |times| times.iter().sum()))
+        let fields: Vec<u64> =
+            stat.rsplit_once(')')?.1.split_whitespace().skip(1).map(|it| it.parse().unwrap_or(0)).collect();
+        (fields.get(1) == Some(&u64::from(group)))
+            .then(|| fields.get(10..12).map_or(0, |times| times.iter().sum()))
     });
     ticks.sum::<u64>() as f64 / 100.0
 }
