@@ -59,7 +59,7 @@ export function openConnections() {
 export class Peer {
   /** @type {PeerState} */ state = "connecting";
   /** @type {Failure | null} Why it failed. */ reason = null;
-  /** @type {import("./check/verdicts.js").Words | null} Which step failed, if there was no path. */ detail = null;
+  /** @type {import("./check/servers.js").Words | null} Which step failed, if there was no path. */ detail = null;
   /** Whether the peer has ended the connection (a DTLS alert): without a server, that is how it hangs up. */ hungUp = false;
   /** Whether the peer takes part. Before that, a person may have to accept the call. */ answered = false;
   /** The peer's media; each connection has new streams. */

@@ -79,7 +79,7 @@ export class Tile {
   }
 
   /**
-   * @param {{state: import("../peer.js").PeerState, answered: boolean, reason: import("../peer.js").Failure | null, detail: import("../check/verdicts.js").Words | null}} connection
+   * @param {{state: import("../peer.js").PeerState, answered: boolean, reason: import("../peer.js").Failure | null, detail: import("../check/servers.js").Words | null}} connection
    * @param {boolean} waits whether a failed connection waits for the server, to be replaced
    */
   setState(connection, waits) {

@@ -131,8 +131,9 @@ fn members_that_send_once_see_and_hear_each_other() {
     assert_eq!(sending, "0,0,0,2", "picture and sound, to the node");
     page.wait_for("the picture in full quality", WHOLE, DEADLINE);
     assert_eq!(page.eval("document.querySelectorAll('.tile:not(.self)').length"), 3, "none for the node");
+    page.click("#show-chat");
     page.type_text("#chat-text", "hi");
-    page.eval("document.querySelector('#chat-send').click()");
+    page.press("Enter");
     let told = "document.querySelector('#notice-text').textContent.includes('passes no texts on')";
     page.wait_for("the words about texts", told, DEADLINE);
     page.assert_no_console_errors();
