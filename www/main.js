@@ -314,7 +314,7 @@ const inspection = {
       state: peer.state,
       reason: peer.reason,
       chat: peer.hasChat,
-      controls: stage.operators.hold(peer.uid) ?? null,
+      controls: stage.operators?.hold(peer.uid) ?? null,
       framesDecoded: peer.stats?.videoIn?.framesDecoded ?? 0,
       picture: peer.picture.state,
       videos: peer.views.shown.map(({ name, picture }) => ({ name, picture: picture.state })),

@@ -8,7 +8,6 @@ import { hudRows } from "./hud.js";
 import { say } from "./language.js";
 import { Speakers } from "./levels.js";
 import { Media } from "./media.js";
-import { Operators } from "./operators.js";
 import { Outgoing } from "./outgoing.js";
 import { Peer } from "./peer.js";
 import { HIDDEN_MS, Saver } from "./saver.js";
@@ -40,17 +39,20 @@ export class Stage {
   /** @type {string | null} The peer that is watched, or the stream: it is called again when it is gone. */ watched = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #againTimer;
   #closed = new AbortController();
+  /** @type {import("./operators.js").Operators | null} */ operators = null;
+  /** @type {Promise<import("./operators.js").Operators> | null} */ #operators = null;
 
   /**
    * @param {Parameters} parameters
    * @param {CallsType} Calls what carries out the calls
-   * @param {{floor: import("./ui/floor.js").Floor, panel: import("./ui/panel.js").Panel}} ui
+   * @param {{floor: import("./ui/floor.js").Floor, panel: HTMLElement}} ui `panel`: for the controls of peers
    * @param {{devices: Record<Kind, string>, quality?: import("./quality.js").Quality}} sending
    * @param {StageEvents} events
    */
   constructor(parameters, Calls, { floor, panel }, { devices, quality }, events) {
     this.parameters = parameters;
     this.floor = floor;
+    this.panel = panel;
     this.events = events;
     this.again = new Again(parameters.stream !== "");
     this.saver = new Saver(parameters.saves);
@@ -66,7 +68,6 @@ export class Stage {
     this.peers = this.calls.peers;
     this.media = new Media(devices, () => this.#mediaChanged(), quality);
     this.outgoing = new Outgoing(this.media, () => this.#mediaChanged(), parameters.stream !== "");
-    this.operators = new Operators(panel, { nameOf: (uid) => this.nameOf(uid), enlarged: () => uidOf(floor.grid.wall.pinned) });
     const timers = [
       setInterval(() => void this.#updateStats(), STATS_MS),
       setInterval(() => {
@@ -191,13 +192,21 @@ export class Stage {
       signal: (signal) => this.do({ type: "send-signal", uid, signal }),
       changed: () => this.#peerChanged(peer),
       chat: (text) => this.events.text(peer, text),
-      control: (text) => this.operators.hear(peer, text),
+      control: (text) => void this.#operate(peer, text),
     });
     this.calls.add(peer);
     this.events.peerAdded(peer);
     this.#showTiles(peer);
     this.floor.grid.tiles.get(uid)?.setPicture("none", 0);
     peer.receiveVideo(this.saver.receives);
+  }
+
+  /** Few peers have controls: what they need is loaded with the first declaration. @param {Peer} peer @param {string | null} text */
+  async #operate(peer, text) {
+    const page = { nameOf: (/** @type {string} */ uid) => this.nameOf(uid), enlarged: () => uidOf(this.floor.grid.wall.pinned) };
+    this.#operators ??= Promise.all([import("./operators.js"), import("./ui/panel.js")]).then(([{ Operators }, { Panel }]) => (this.operators = new Operators(new Panel(this.panel), page)));
+    const operators = await this.#operators;
+    if (this.peers.get(peer.uid) === peer) operators.hear(peer, text);
   }
 
   /** @param {Peer} peer */
@@ -254,7 +263,7 @@ export class Stage {
   /** @param {string} uid */
   #removePeer(uid) {
     const peer = this.peers.get(uid);
-    this.operators.remove(uid);
+    this.operators?.remove(uid);
     if (peer) this.events.peerRemoved(peer);
     this.calls.remove(uid);
     this.speakers.remove(uid);

@@ -8,7 +8,6 @@ import { DeviceChoice } from "./ui/devices.js";
 import { fillTexts, find, icon, setText } from "./ui/dom.js";
 import { Floor } from "./ui/floor.js";
 import { Lobby } from "./ui/lobby.js";
-import { Panel } from "./ui/panel.js";
 import { QualityChoice } from "./ui/quality.js";
 import { Ring } from "./ui/ring.js";
 import { SoundCheck } from "./ui/soundcheck.js";
@@ -51,7 +50,7 @@ export class Ui {
     this.floor = new Floor({ grid: find("grid", HTMLElement), alone: find("alone", HTMLElement), hear: find("hear", HTMLButtonElement) }, document, { ...events, notice: (text, good) => this.showNotice(text, good) });
     this.controls = new Controls(find("controls", HTMLElement), find("preview-controls", HTMLElement), events.press);
     this.chat = new Chat(find("chat", HTMLElement), { send: events.chat, closed: () => this.showChat(false) });
-    this.panel = new Panel(find("panel", HTMLElement));
+    this.panel = find("panel", HTMLElement);
     this.choices = [
       new DeviceChoice(find("lobby-devices", HTMLElement), "lobby", events.choose),
       new DeviceChoice(find("settings-devices", HTMLElement), "settings", events.choose),

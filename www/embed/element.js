@@ -10,7 +10,6 @@ import { Stage } from "../stage.js";
 import { noticeText, statusText } from "../texts.js";
 import { element, setText } from "../ui/dom.js";
 import { Floor, floorNodes } from "../ui/floor.js";
-import { Panel } from "../ui/panel.js";
 
 /** Where this module comes from: the server, unless an attribute names another. */
 const HOME = new URL("..", import.meta.url.replace(/\/v\/[0-9a-f]+\//, "/"));
@@ -167,7 +166,7 @@ export class CallbinElement extends HTMLElement {
       viewed: () => this.stage?.viewed(),
     });
     view.append(...this.makeControls());
-    return { floor, panel: new Panel(panel) };
+    return { floor, panel };
   }
 
   /** The address that the page would have with the same parameters. */
