@@ -20,6 +20,8 @@ import { askWhy } from "./why.js";
  * @property {(code: import("./call.js").NoticeCode, subject: string) => void} notice
  */
 
+/** The uid under which a media node takes part in a room (docs/media.md#rooms). */
+const NODE = "0";
 /** How long, after we rejoined, members that lost the server with us may take to come back. */
 const SETTLE_MS = 15_000;
 /** Deadline for the server's answer to a call or a join: it delays a request by 10 s at most, and a webhook has 5 s. */
@@ -74,6 +76,11 @@ export class Calls extends Peers {
   /** Whether a person may have to accept our call to this peer. @param {string} uid */
   rings(uid) {
     return uid === this.call.peer && uid !== CALLER;
+  }
+
+  /** Its description says that it is a server (ICE lite): before that, who has its uid is taken for it. @param {import("./peer.js").Peer} peer */
+  isNode({ uid, isLite }) {
+    return this.call.room !== null && uid === NODE && (isLite ?? true);
   }
 
   /** Reports a dead peer, and shares the camera anew if the number of peers that get it has changed. @param {import("./peer.js").Peer} peer */

@@ -59,7 +59,7 @@ export function openConnections() {
 export class Peer {
   /** @type {PeerState} */ state = "connecting";
   /** @type {Failure | null} Why it failed. */ reason = null;
-  /** @type {import("./check/verdicts.js").Words | null} Which step failed, if there was no path. */ detail = null;
+  /** @type {import("./check/servers.js").Words | null} Which step failed, if there was no path. */ detail = null;
   /** Whether the peer has ended the connection (a DTLS alert): without a server, that is how it hangs up. */ hungUp = false;
   /** Whether the peer takes part. Before that, a person may have to accept the call. */ answered = false;
   /** The peer's media; each connection has new streams. */
@@ -189,6 +189,19 @@ export class Peer {
   get receivesMedia() {
     const directions = this.#connection?.getTransceivers().map((transceiver) => transceiver.currentDirection) ?? [];
     return directions.some((direction) => direction === "sendrecv" || direction === "recvonly");
+  }
+
+  /** Whether the peer is a server of media, as its description says (ICE lite); null before that. */
+  get isLite() {
+    const description = this.#connection?.remoteDescription;
+    return description ? /^a=ice-lite/m.test(description.sdp) : null;
+  }
+
+  /** Whether the peer takes our video, as negotiated; null before that. */
+  get takesVideo() {
+    if (!this.#connection?.currentRemoteDescription) return null;
+    const videos = this.#connection.getTransceivers().filter(({ receiver }) => receiver.track.kind === "video");
+    return videos.some(({ currentDirection }) => currentDirection === "sendrecv" || currentDirection === "sendonly");
   }
 
   /** The peer's present audio level, linear from 0 to 1. */

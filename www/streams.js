@@ -61,6 +61,12 @@ export class Streams extends Peers {
     this.do({ type: "hang-up" });
   }
 
+  /** Ends everything for good. */
+  close() {
+    this.leave();
+    this.ice.stop();
+  }
+
   /** @param {import("./stream.js").Effect} effect */
   #run(effect) {
     switch (effect.do) {

@@ -131,7 +131,7 @@ export function staleText(ms) {
   return seconds < 60 ? say("tile.stale-seconds", { count: seconds }) : say("tile.stale-minutes", { count: Math.floor(seconds / 60) });
 }
 
-/** @typedef {import("./check/verdicts.js").Words} Words */
+/** @typedef {import("./check/servers.js").Words} Words */
 
 /**
  * The state of a peer as a tile shows it.

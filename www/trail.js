@@ -2,9 +2,9 @@
 // What an attempt to connect to a peer has shown so far, and which step of it failed. Pure. The words are those of the
 // connection test (check/).
 
-import { serverOf, turnError } from "./check/verdicts.js";
+import { serverOf, turnError } from "./check/servers.js";
 
-/** @typedef {import("./check/verdicts.js").Words} Words */
+/** @typedef {import("./check/servers.js").Words} Words */
 
 /** Most errors kept of one attempt. */
 const MAX_ERRORS = 32;

@@ -6,13 +6,11 @@ import { Chat } from "./ui/chat.js";
 import { Controls } from "./ui/controls.js";
 import { DeviceChoice } from "./ui/devices.js";
 import { fillTexts, find, icon, setText } from "./ui/dom.js";
-import { Grid } from "./ui/grid.js";
+import { Floor } from "./ui/floor.js";
 import { Lobby } from "./ui/lobby.js";
-import { Panel } from "./ui/panel.js";
 import { QualityChoice } from "./ui/quality.js";
 import { Ring } from "./ui/ring.js";
 import { SoundCheck } from "./ui/soundcheck.js";
-import { Viewing } from "./ui/viewing.js";
 import { MAX_TEXT, ringText, shown } from "./texts.js";
 
 /**
@@ -23,8 +21,7 @@ import { MAX_TEXT, ringText, shown } from "./texts.js";
  *   retry: (uid: string) => void, chat: (text: string) => void,
  *   improve: (quality: import("./quality.js").Quality) => void,
  *   accept: (camera: boolean | null) => void, decline: () => void, viewed: () => void, talk: (on: boolean) => boolean,
- *   useKeys: (used: boolean) => void}} UiEvents `viewed`: a picture is shown
- *   elsewhere or recorded, or no longer
+ *   useKeys: (used: boolean) => void}} UiEvents the last three as in ui/viewing.js
  */
 
 /** How long good news is shown; an error stays until it is dismissed or over. */
@@ -32,11 +29,9 @@ const GOOD_NEWS_MS = 6000;
 
 export class Ui {
   #unread = 0;
-  /** @type {(what: import("./ui/controls.js").Control) => void} */ #press;
   /** @type {import("./texts.js").Topic} What the notice is about. */ #topic = "page";
   /** @type {{title: string, room: boolean} | null} */ #call = null;
   /** @type {string | null} The window's title while a call rings. */ #ringing = null;
-  /** @type {Set<HTMLVideoElement>} */ #silent = new Set();
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
 
   /**
@@ -45,25 +40,17 @@ export class Ui {
    */
   constructor(start, events, { quality, shares }) {
     fillTexts(document);
-    this.#press = events.press;
     this.status = find("status", HTMLElement);
     this.ownId = find("own-id", HTMLElement);
     this.title = find("title", HTMLElement);
     this.notice = find("notice", HTMLElement);
-    this.alone = find("alone", HTMLElement);
-    this.hear = find("hear", HTMLButtonElement);
     this.settings = find("settings", HTMLDialogElement);
     this.lobby = new Lobby(start, events);
     this.ring = new Ring(events);
-    this.grid = new Grid(find("grid", HTMLElement), {
-      retry: events.retry,
-      playBlocked: (video) => this.#playBlocked(video),
-      menu: (tile, button) => this.viewing.open(tile, button),
-    });
-    this.viewing = new Viewing(this.grid, { press: events.press, notice: (text, good) => this.showNotice(text, good), talk: events.talk, useKeys: events.useKeys, changed: events.viewed });
+    this.floor = new Floor({ grid: find("grid", HTMLElement), alone: find("alone", HTMLElement), hear: find("hear", HTMLButtonElement) }, document, { ...events, notice: (text, good) => this.showNotice(text, good) });
     this.controls = new Controls(find("controls", HTMLElement), find("preview-controls", HTMLElement), events.press);
     this.chat = new Chat(find("chat", HTMLElement), { send: events.chat, closed: () => this.showChat(false) });
-    this.panel = new Panel(find("panel", HTMLElement));
+    this.panel = find("panel", HTMLElement);
     this.choices = [
       new DeviceChoice(find("lobby-devices", HTMLElement), "lobby", events.choose),
       new DeviceChoice(find("settings-devices", HTMLElement), "settings", events.choose),
@@ -71,8 +58,6 @@ export class Ui {
     new QualityChoice(find("settings-quality", HTMLElement), quality, shares, events.improve);
     this.controls.share.hidden = !shares;
     this.soundChecks = ["lobby-devices", "settings-devices"].map((id) => new SoundCheck(find(id, HTMLElement)));
-    this.hear.prepend(icon("sound"));
-    this.hear.addEventListener("click", () => this.#unblock());
     const close = find("notice-close", HTMLButtonElement);
     close.append(icon("close"));
     close.addEventListener("click", () => this.clearNotice());
@@ -135,12 +120,6 @@ export class Ui {
     document.title = title ? `${title} – callbin` : "callbin";
   }
 
-  /** @param {string} text empty if there are other members */
-  setAlone(text) {
-    setText(this.alone, text);
-    this.alone.hidden = text === "";
-  }
-
   /** @param {string} text @param {boolean} good @param {import("./texts.js").Topic} topic what it is about */
   showNotice(text, good, topic = "page") {
     clearTimeout(this.#timer);
@@ -162,17 +141,12 @@ export class Ui {
   }
 
   /** @param {import("./outgoing.js").Outgoing} outgoing @param {boolean} asking */
-  updateMedia({ media, screen, screenStream, isInstead }, asking) {
+  updateMedia({ media, screen }, asking) {
     this.lobby.update(media, asking);
     for (const choice of this.choices) choice.update(media);
     this.controls.update(media);
     this.ring.update(media);
-    const { self } = this.grid;
-    self.setStream(isInstead ? screenStream : media.stream);
-    self.setPicture(isInstead || media.slots.video.track ? "live" : "none", 0);
-    self.node.classList.toggle("screen", isInstead);
     this.controls.setSharing(screen !== null);
-    self.setMuted(!media.slots.audio.on || !media.slots.audio.track);
   }
 
   /** @param {boolean} [open] toggles if not given */
@@ -204,7 +178,7 @@ export class Ui {
   /** The page only watches. */
   watch() {
     this.controls.watch();
-    this.grid.self.node.hidden = true;
+    this.floor.grid.self.node.hidden = true;
     find("lobby-devices", HTMLElement).hidden = true;
   }
 
@@ -216,55 +190,13 @@ export class Ui {
 
   /** @param {boolean} showsStats */
   showMore(showsStats) {
-    const { viewing, controls, grid } = this;
-    const press = (/** @type {import("./ui/controls.js").Control} */ what) => () => this.#press(what);
-    /** @type {import("./ui/menu.js").Item[]} */
-    const items = [{ label: say("control.statistics"), icon: "stats", key: "H", on: showsStats, run: press("stats") }];
-    if (!controls.settings.hidden) items.push({ label: say("control.settings"), icon: "settings", run: press("settings") });
-    if (!controls.invite.hidden) items.push({ label: say("control.invite"), icon: "link", run: press("invite") });
-    const recordAll = viewing.recordings.allItem(grid.tiles);
-    if (recordAll) items.push(recordAll);
-    items.push({ label: say("keys.heading"), icon: "keys", key: "?", run: () => viewing.sheet.open(viewing.usesKeys) });
-    viewing.menu.open(controls.more, say("control.more"), items);
-  }
-
-  /** A tile for one video of a peer. @param {string} key @param {{uid: string, name: string, track: number}} of */
-  addTile(key, of) {
-    const tile = this.grid.add(key, of);
-    this.viewing.added(tile);
-    return tile;
-  }
-
-  /** @param {string} key */
-  removeTile(key) {
-    const video = this.grid.tiles.get(key)?.video;
-    if (video) this.#silent.delete(video);
-    this.hear.hidden = this.#silent.size === 0;
-    this.viewing.recordings.goes(key);
-    this.grid.remove(key);
+    const { controls, floor } = this;
+    floor.viewing.openMore(controls.more, showsStats, controls.items);
   }
 
   /** @param {number} count */
   #setUnread(count) {
     this.#unread = count;
     this.controls.setUnread(count);
-  }
-
-  /** Plays the video muted, which browsers allow, and asks for the click that allows sound. @param {HTMLVideoElement} video */
-  #playBlocked(video) {
-    if (!video.isConnected) return; // its peer has left meanwhile
-    this.#silent.add(video);
-    this.hear.hidden = false;
-    video.muted = true;
-    void video.play().catch(() => {});
-  }
-
-  #unblock() {
-    this.hear.hidden = true;
-    for (const video of this.#silent) {
-      video.muted = false;
-      void video.play().catch(() => {});
-    }
-    this.#silent.clear();
   }
 }

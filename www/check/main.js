@@ -10,6 +10,7 @@ import { CheckView } from "../ui/check.js";
 import { askWhy } from "../why.js";
 import { Loop, probeDevice, probeServer, probeSignalling } from "./probes.js";
 import { report } from "./report.js";
+import { serverOf } from "./servers.js";
 import * as judge from "./verdicts.js";
 
 /** Most servers asked. */
@@ -76,7 +77,7 @@ class Check {
       await ice.once(id);
       found = (ice.configuration.iceServers ?? []).flatMap((each) =>
         [each.urls].flat().flatMap((urls) => {
-          const server = judge.serverOf(urls);
+          const server = serverOf(urls);
           return server ? [{ server, ice: { ...each, urls } }] : [];
         }),
       );

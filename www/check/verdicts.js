@@ -1,13 +1,14 @@
 // @ts-check
 // The connection test: what each step found, in words. Pure.
 
+import { turnError } from "./servers.js";
+
 /**
- * @typedef {import("../language.js").Key} Key
  * @typedef {"running" | "good" | "warning" | "bad"} Mark
- * @typedef {{key: Key, values?: Record<string, string | number>}} Words
+ * @typedef {import("./servers.js").Words} Words
  * @typedef {Words & {mark: Mark}} Verdict
  * @typedef {{id: string, title: Words, verdict: Verdict}} Step
- * @typedef {{scheme: "stun" | "stuns" | "turn" | "turns", host: string, transport: "UDP" | "TCP" | "TLS"}} Server
+ * @typedef {import("./servers.js").Server} Server
  */
 
 /** Pictures darker than this (of 255) are black. */
@@ -17,15 +18,6 @@ const SOUND = 0.003;
 /** Megabits per second that a picture needs, and that sound needs. */
 const PICTURE_MBPS = 1;
 const SOUND_MBPS = 0.1;
-
-/** A server's URL in parts; null if it is none. @param {string} url RFC 7064, RFC 7065 @returns {Server | null} */
-export function serverOf(url) {
-  const [, scheme = "", host = "", transport = ""] = /^(stuns?|turns?):([^?]+)(?:\?transport=(\w+))?$/i.exec(url) ?? [];
-  if (!scheme) return null;
-  const isSecure = scheme.toLowerCase().endsWith("s");
-  const over = isSecure ? "TLS" : transport.toLowerCase() === "tcp" ? "TCP" : "UDP";
-  return { scheme: /** @type {Server["scheme"]} */ (scheme.toLowerCase()), host, transport: over };
-}
 
 /**
  * @param {import("../media.js").Kind} kind
@@ -70,27 +62,6 @@ export function serverVerdict({ scheme, transport }, { ms, code }) {
   if (ms !== null) return { mark: "good", key: isTurn ? "check.turn.good" : "check.stun.good", values: { ms } };
   if (!isTurn && code === null) return { mark: "good", key: "check.stun.direct" };
   return { mark: "bad", ...(isTurn ? turnError(transport, code) : { key: "check.stun.silent" }) };
-}
-
-/** @param {string} transport @param {number | null} code @returns {Words} */
-export function turnError(transport, code) {
-  switch (code) {
-    case null:
-    case 701:
-      return { key: "check.turn.silent", values: { transport } };
-    case 400:
-    case 401:
-    case 438:
-    case 441:
-      return { key: "check.turn.credentials", values: { code } };
-    case 403:
-      return { key: "check.turn.forbidden", values: { code } };
-    case 486:
-    case 508:
-      return { key: "check.turn.full", values: { code } };
-    default:
-      return { key: "check.turn.error", values: { code } };
-  }
 }
 
 /** @param {{ms: number, roundTrip: number} | null} found @returns {Verdict} */

@@ -1,44 +1,42 @@
 // @ts-check
-// What the elements for other pages have in common: the attributes, the calls behind them, and a tile for each video of each peer.
-// Nothing outside of the element's shadow is touched.
+// What the elements for other pages have in common: attributes, events, and a stage like that of the page in the element's shadow.
+// Nothing outside of it is touched.
 
 import { Calls } from "../calls.js";
-import { CALLER } from "../call.js";
 import { isUsable } from "../endpoint.js";
-import { chooseLanguage, speak } from "../language.js";
-import { Media } from "../media.js";
-import { Outgoing } from "../outgoing.js";
+import { chooseLanguage, say, speak } from "../language.js";
 import { readParameters } from "../parameters.js";
-import { Peer } from "../peer.js";
-import { noticeText, shown, statusText } from "../texts.js";
-import { now } from "../time.js";
+import { Stage } from "../stage.js";
+import { noticeText, statusText } from "../texts.js";
 import { element, setText } from "../ui/dom.js";
-import { EmbeddedTile } from "./tile.js";
+import { Floor, floorNodes } from "../ui/floor.js";
 
 /** Where this module comes from: the server, unless an attribute names another. */
 const HOME = new URL("..", import.meta.url.replace(/\/v\/[0-9a-f]+\//, "/"));
-const LOOK_MS = 200;
+/** The page's own style sheets, and what is different in an element. */
+const SHEETS = ["style.css", "stage.css", "view.css", "embed.css"];
 /** The attributes, named as the parameters in the page's address, except for `uid`: `id` is the element's own. */
-const ATTRIBUTES = ["server", "uid", "call", "room", "token", "stun", "relay", "cameras", "camera", "microphone", "remote-offerer", "auto-answer", "lang"];
+const ATTRIBUTES = ["server", "uid", "call", "watch", "room", "play", "publish", "token", "stun", "relay", "cameras", "camera", "microphone", "remote-offerer", "auto-answer", "hud", "saver", "lang"];
+/** How long a text about something that failed stays. */
+const TEXT_MS = 6000;
 
 export class CallbinElement extends HTMLElement {
   static observedAttributes = ATTRIBUTES;
 
-  /** @type {Calls | null} */ calls = null;
-  /** @type {Media | null} */ media = null;
-  /** @type {Map<string, EmbeddedTile[]>} */ tiles = new Map();
+  /** @type {Stage | null} */ stage = null;
   /** @type {Map<string, string>} The states of the peers that the page knows. */ #told = new Map();
   #turn = 0;
   #state = "";
   #token = "";
-  /** @type {ReturnType<typeof setInterval> | undefined} */ #looks;
+  #text = "";
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ #timer;
 
   constructor() {
     super();
     const root = this.attachShadow({ mode: "open" });
-    this.status = element("p", { part: "status", role: "status" });
-    this.grid = element("div", { part: "grid", role: "list" });
-    root.append(element("link", { rel: "stylesheet", href: new URL("embed.css", HOME).href }), this.grid, this.status);
+    this.status = element("p", { class: "status", part: "status", role: "status" });
+    this.view = element("div", { class: "view" });
+    root.append(...SHEETS.map((name) => element("link", { rel: "stylesheet", href: new URL(name, HOME).href })), this.view);
   }
 
   /** The access token, if it is not to be in an attribute, where all of the page sees it. @param {string} token */
@@ -55,7 +53,15 @@ export class CallbinElement extends HTMLElement {
 
   /** The uids of the peers that are connected. */
   get peers() {
-    return [...(this.calls?.peers.values() ?? [])].filter(({ state }) => state === "connected").map(({ uid }) => this.#nameOf(uid));
+    return (this.stage?.others ?? []).filter(({ state }) => state === "connected").map(({ uid }) => this.#nameOf(uid));
+  }
+
+  get calls() {
+    return this.stage?.calls ?? null;
+  }
+
+  get media() {
+    return this.stage?.media ?? null;
   }
 
   connectedCallback() {
@@ -91,6 +97,11 @@ export class CallbinElement extends HTMLElement {
     return false;
   }
 
+  /** Overridden: the buttons below the pictures. @returns {HTMLElement[]} */
+  makeControls() {
+    return [];
+  }
+
   /** Overridden: what else changes with the calls. */
   update() {}
 
@@ -100,7 +111,12 @@ export class CallbinElement extends HTMLElement {
   }
 
   hangUp() {
-    this.calls?.do({ type: "hang-up" });
+    this.stage?.hangUp();
+  }
+
+  /** A button or a key. @param {"mic" | "camera" | "share" | "stats"} what */
+  press(what) {
+    this.stage?.press(what);
   }
 
   /** @param {number} turn */
@@ -110,22 +126,47 @@ export class CallbinElement extends HTMLElement {
     await speak(chooseLanguage(wanted, navigator.languages));
     if (turn !== this.#turn) return;
     const parameters = readParameters(this.#address(), { state: { token: this.#token }, replaceState: () => {} });
+    // Few need it: it is not loaded with the calls.
+    const type = parameters.stream ? (await import("../streams.js")).Streams : Calls;
+    if (turn !== this.#turn) return;
     const devices = this.sends ? parameters.devices : { audio: "none", video: "none" };
-    this.media = new Media(devices, () => this.#mediaChanged());
-    this.outgoing = new Outgoing(this.media, () => this.#mediaChanged());
-    const calls = new Calls(parameters, {
+    const stage = (this.stage = new Stage(parameters, type, this.#build(), { devices }, {
       changed: () => this.#changed(),
-      addPeer: (uid, offers) => this.#addPeer(uid, offers, parameters),
-      removePeer: (uid) => this.#removePeer(uid),
+      mediaChanged: () => this.#mediaChanged(),
       registered: () => {},
-      notice: (code, subject) => this.#notice(code, subject),
+      notice: (code, subject) => this.tell("notice", { code, text: noticeText(code, subject) }),
+      failed: (text) => this.#say(text),
+      peerAdded: (peer) => this.#tellPeer(peer),
+      peerChanged: (peer) => this.#tellPeer(peer),
+      peerRemoved: (peer) => this.#tellPeer(peer, "closed"),
+      text: ({ uid }, text) => this.tell("message", { uid: this.#nameOf(uid), text }),
+    }));
+    this.#mediaChanged();
+    const { room, peer, remoteOfferer } = parameters;
+    if (!isUsable(parameters.server, location.protocol)) this.tell("notice", { code: "bad-address", text: noticeText("bad-address", "") });
+    else if (room) stage.do({ type: "join", room });
+    else if (peer) stage.callPeer(peer, remoteOfferer);
+    else stage.do({ type: "register" });
+  }
+
+  /** The wall and the controls of peers, in the language that is spoken now. */
+  #build() {
+    const nodes = floorNodes(say("call.hear"));
+    nodes.grid.setAttribute("aria-label", say("call.participants"));
+    const panel = element("aside", { class: "panel", part: "panel", "aria-label": say("panel.name"), hidden: true });
+    const view = element("div", { class: "view" }, element("div", { class: "stage" }, element("div", { class: "floor" }, ...Object.values(nodes)), panel), this.status);
+    this.view.replaceWith(view);
+    this.view = view;
+    const floor = new Floor(nodes, view, {
+      retry: (uid) => this.stage?.peers.get(uid)?.retry(),
+      press: (what) => this.press(what),
+      notice: (text) => this.#say(text),
+      talk: () => false,
+      useKeys: () => {},
+      viewed: () => this.stage?.viewed(),
     });
-    this.calls = calls;
-    this.#looks = setInterval(() => this.#look(), LOOK_MS);
-    if (!isUsable(parameters.server, location.protocol)) this.#notice("bad-address", "");
-    else if (parameters.room) calls.do({ type: "join", room: parameters.room });
-    else if (parameters.peer) calls.do({ type: "call", peer: parameters.peer, remoteOfferer: parameters.remoteOfferer });
-    else calls.do({ type: "register" });
+    view.append(...this.makeControls());
+    return { floor, panel };
   }
 
   /** The address that the page would have with the same parameters. */
@@ -135,29 +176,35 @@ export class CallbinElement extends HTMLElement {
       const value = this.getAttribute(name);
       if (value !== null) url.searchParams.set(name === "uid" ? "id" : name, value);
     }
+    // The page asks for more cameras if it only receives.
+    if (!this.sends && this.hasAttribute("room")) url.searchParams.set("watch", "1");
     return url;
   }
 
   #stop() {
-    clearInterval(this.#looks);
-    this.calls?.close();
-    this.calls = null;
-    this.media?.close();
-    this.media = null;
+    clearTimeout(this.#timer);
+    this.#text = "";
+    const { stage } = this;
+    stage?.close();
+    this.stage = null;
     this.#changed();
   }
 
   #mediaChanged() {
-    for (const peer of this.calls?.peers.values() ?? []) void peer.updateTracks();
+    const { stage } = this;
+    if (!stage) return;
+    const { grid } = stage.floor;
+    const shows = this.sends && (stage.media.slots.video.track !== null || stage.outgoing.isInstead);
+    if (grid.self.node.hidden === shows) {
+      grid.self.node.hidden = !shows;
+      grid.arrange();
+    }
     this.update();
   }
 
   #changed() {
-    const { state } = this;
-    // Its session may come back in another state than that of the last change.
-    const partner = this.calls?.partner;
-    if (partner) this.#showState(partner);
-    setText(this.status, this.calls ? statusText(this.calls.call, this.calls.partner) : "");
+    const { state, stage } = this;
+    setText(this.status, stage ? [statusText(stage.call, stage.calls.partner), this.#text].filter(Boolean).join(" · ") : "");
     this.update();
     if (state === this.#state) return;
     this.#state = state;
@@ -165,81 +212,26 @@ export class CallbinElement extends HTMLElement {
     this.tell("statechange", { state });
   }
 
-  /** @param {string} uid @param {boolean} offers @param {import("../parameters.js").Parameters} parameters */
-  #addPeer(uid, offers, { cameras }) {
-    const { calls, outgoing } = this;
-    if (!calls || !outgoing) return;
-    const peer = new Peer(uid, { offers, rings: calls.rings(uid), cameras, later: false, media: outgoing, ice: calls.ice }, {
-      signal: (signal) => calls.do({ type: "send-signal", uid, signal }),
-      changed: () => this.#peerChanged(peer),
-      chat: (text) => this.tell("message", { uid: this.#nameOf(uid), text }),
-      control: () => {},
-    });
-    calls.add(peer);
-    this.#peerChanged(peer);
-  }
-
-  /** @param {Peer} peer */
-  #peerChanged(peer) {
-    const { calls } = this;
-    if (!calls || calls.peers.get(peer.uid) !== peer) return;
-    this.#showTiles(peer);
-    this.#tellPeer(peer.uid, peer.state, peer.reason);
-    calls.peerChanged(peer);
+  /** Says for a moment what has failed, or what was saved. @param {string} text */
+  #say(text) {
+    clearTimeout(this.#timer);
+    this.#text = text;
     this.#changed();
+    if (text) this.#timer = setTimeout(() => this.#say(""), TEXT_MS);
   }
 
-  /** @param {Peer} peer */
-  #showTiles(peer) {
-    const { shown: views } = peer.views;
-    const tiles = this.tiles.get(peer.uid) ?? [];
-    this.tiles.set(peer.uid, tiles);
-    for (const tile of tiles.splice(views.length)) tile.remove();
-    views.forEach((view, i) => {
-      const tile = (tiles[i] ??= new EmbeddedTile(view.name || this.#nameOf(peer.uid)));
-      if (!tile.node.isConnected) this.grid.append(tile.node);
-      tile.setStream(view.stream);
-    });
-    this.#showState(peer);
-  }
-
-  /** @param {Peer} peer */
-  #showState(peer) {
-    for (const tile of this.tiles.get(peer.uid) ?? []) tile.setState(peer, this.calls?.call.isAlone ?? false);
-  }
-
-  /** @param {string} uid */
-  #removePeer(uid) {
-    this.calls?.remove(uid);
-    for (const tile of this.tiles.get(uid) ?? []) tile.remove();
-    this.tiles.delete(uid);
-    this.#tellPeer(uid, "closed", null);
-    this.#told.delete(uid);
-  }
-
-  /** @param {string} uid @param {import("../peer.js").PeerState} state @param {import("../peer.js").Failure | null} reason */
-  #tellPeer(uid, state, reason) {
-    if (this.#told.get(uid) === state) return;
-    this.#told.set(uid, state);
-    this.tell("peerchange", { uid: this.#nameOf(uid), state, reason });
-  }
-
-  #look() {
-    const at = now();
-    for (const [uid, tiles] of this.tiles) {
-      const peer = this.calls?.peers.get(uid);
-      peer?.lookAtPictures();
-      peer?.views.shown.forEach(({ picture }, i) => tiles[i]?.setPicture(picture.state, picture.staleFor(at)));
-    }
-  }
-
-  /** @param {import("../call.js").NoticeCode} code @param {string} subject */
-  #notice(code, subject) {
-    this.tell("notice", { code, text: noticeText(code, subject) });
+  /** @param {import("../peer.js").Peer} peer @param {import("../peer.js").PeerState} state */
+  #tellPeer(peer, state = peer.state) {
+    const { uid, reason } = peer;
+    if (this.#told.get(uid) === state || (this.calls?.isNode(peer) && state !== "closed")) return;
+    const wasTold = this.#told.has(uid);
+    if (state === "closed") this.#told.delete(uid);
+    else this.#told.set(uid, state);
+    if (wasTold || state !== "closed") this.tell("peerchange", { uid: this.#nameOf(uid), state, reason });
   }
 
   /** @param {string} uid */
   #nameOf(uid) {
-    return shown(uid === CALLER ? (this.calls?.call.caller ?? "") : uid);
+    return this.stage?.nameOf(uid) ?? uid;
   }
 }

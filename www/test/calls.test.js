@@ -42,6 +42,42 @@ test("a text counts those that it reaches", () => {
   assert.equal(it.sendChat("hi"), 2);
 });
 
+test("in a room through a media node it alone gets our picture, and texts get nowhere", () => {
+  const { it, add } = calls();
+  it.call.room = /** @type {any} */ ({});
+  const a = Object.assign(add("a"), { takesVideo: null });
+  const node = Object.assign(add("0"), { takesVideo: null, isLite: null });
+  const b = Object.assign(add("b"), { takesVideo: null });
+  assert.equal(it.hasNode, true);
+  Object.assign(node, { takesVideo: true, isLite: true });
+  it.peerChanged(node);
+  assert.equal(node.shares, 1, "the others are not expected to take it");
+  a.takesVideo = true; // a client that the node asks to send to all
+  it.peerChanged(a);
+  assert.deepEqual([node.shares, a.shares], [2, 2]);
+  Object.assign(b, { takesVideo: false });
+  it.peerChanged(b);
+  assert.deepEqual([node.shares, it.sendChat("hi")], [2, 0]);
+});
+
+test("a member of that name that is no server, and a peer of a call, are members like others", () => {
+  const { it, add } = calls();
+  const other = Object.assign(add("0"), { isLite: true });
+  assert.deepEqual([it.isNode(other), it.sendChat("hi")], [false, 1], "in a 1-1 call");
+  it.call.room = /** @type {any} */ ({});
+  other.isLite = false;
+  assert.deepEqual([it.isNode(other), it.hasNode, it.sendChat("hi")], [false, false, 1]);
+});
+
+test("a peer that takes no picture takes no share", () => {
+  const { it, add } = calls();
+  const [a, b] = ["a", "b"].map((uid) => add(uid));
+  assert.equal(a.shares, 2);
+  b.takesVideo = false;
+  it.peerChanged(b);
+  assert.equal(a.shares, 1);
+});
+
 test("the name of a camera, a stranger's text, is bounded and has no control characters", (t) => {
   globalThis.MediaStream = class {
     getTrackById = () => null;

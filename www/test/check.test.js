@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { report } from "../check/report.js";
+import { serverOf } from "../check/servers.js";
 import * as judge from "../check/verdicts.js";
 import { say } from "../language.js";
 
@@ -9,10 +10,10 @@ const key = (verdict) => [verdict.mark, verdict.key];
 const step = (id, mark) => ({ id, title: { key: "check.ice" }, verdict: { mark, key: "check.failed" } });
 
 test("a server's URL is understood", () => {
-  assert.deepEqual(judge.serverOf("stun:a.org"), { scheme: "stun", host: "a.org", transport: "UDP" });
-  assert.deepEqual(judge.serverOf("turn:[::1]:3478?transport=tcp"), { scheme: "turn", host: "[::1]:3478", transport: "TCP" });
-  assert.deepEqual(judge.serverOf("turns:a:5349?transport=tcp"), { scheme: "turns", host: "a:5349", transport: "TLS" });
-  assert.equal(judge.serverOf("http://a"), null);
+  assert.deepEqual(serverOf("stun:a.org"), { scheme: "stun", host: "a.org", transport: "UDP" });
+  assert.deepEqual(serverOf("turn:[::1]:3478?transport=tcp"), { scheme: "turn", host: "[::1]:3478", transport: "TCP" });
+  assert.deepEqual(serverOf("turns:a:5349?transport=tcp"), { scheme: "turns", host: "a:5349", transport: "TLS" });
+  assert.equal(serverOf("http://a"), null);
 });
 
 test("devices: missing, black, silent, and good ones", () => {
@@ -32,7 +33,7 @@ test("signalling: registered, refused with a reason, or not even opened", () => 
 });
 
 test("the list of servers says in which networks calls fail", () => {
-  const servers = (...urls) => judge.serversVerdict(urls.map(judge.serverOf)).key;
+  const servers = (...urls) => judge.serversVerdict(urls.map(serverOf)).key;
   assert.equal(servers(), "check.ice.none");
   assert.equal(servers("stun:a"), "check.ice.no-turn");
   assert.equal(servers("stun:a", "turn:a"), "check.ice.only-udp");
@@ -40,12 +41,12 @@ test("the list of servers says in which networks calls fail", () => {
 });
 
 test("a server that is silent, refuses, or is full is told apart", () => {
-  const turn = judge.serverOf("turns:a:443");
+  const turn = serverOf("turns:a:443");
   const found = (ms, code) => judge.serverVerdict(turn, { ms, code });
   assert.deepEqual(found(20, null), { mark: "good", key: "check.turn.good", values: { ms: 20 } });
   assert.deepEqual(found(null, 701), { mark: "bad", key: "check.turn.silent", values: { transport: "TLS" } });
   assert.deepEqual([401, 403, 486, 500].map((code) => found(null, code).key), ["check.turn.credentials", "check.turn.forbidden", "check.turn.full", "check.turn.error"]);
-  const stun = judge.serverOf("stun:a");
+  const stun = serverOf("stun:a");
   assert.deepEqual([[5, null], [null, null], [null, 701]].map(([ms, code]) => judge.serverVerdict(stun, { ms, code }).key), ["check.stun.good", "check.stun.direct", "check.stun.silent"]);
 });
 

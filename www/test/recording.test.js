@@ -113,7 +113,7 @@ test("recordings that are kept in memory share one limit", async (t) => {
 });
 
 test("only a browser that can record offers to record all", () => {
-  globalThis.addEventListener = () => {};
+  globalThis.addEventListener = globalThis.removeEventListener = () => {};
   const tiles = new Map([["anna", {}]]);
   globalThis.MediaRecorder = FakeRecorder;
   FakeRecorder.isTypeSupported = () => true;

@@ -117,6 +117,12 @@ test("keys are commands, except in texts and with other modifiers", () => {
   for (const other of ["0", "x", "Enter", " ", "constructor"]) assert.equal(command(press(other), "page"), null);
 });
 
+test("arrows move a zoomed picture", () => {
+  assert.deepEqual(command(press("ArrowLeft", { repeat: true }), "page"), { do: "move", x: -1, y: 0 });
+  assert.deepEqual(command(press("ArrowDown"), "control"), { do: "move", x: 0, y: 1 });
+  assert.equal(command(press("ArrowUp"), "text"), null);
+});
+
 test("of a key that is held down only a zoom is repeated", () => {
   assert.equal(command(press("m", { repeat: true }), "page"), null);
   assert.equal(command(press("1", { repeat: true }), "page"), null);

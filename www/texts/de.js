@@ -122,6 +122,7 @@ export const de = {
   "call.controls": "Bedienung des Gesprächs",
   "call.participants": "Teilnehmer",
   "call.caller": "Anrufer",
+  "call.node": "Medienknoten",
   "call.you": "Sie",
   "call.own-id": "Ihr Name: {id}",
   "call.alone": "Noch ist sonst niemand hier. Schicken Sie jemandem den Einladungslink.",
@@ -155,6 +156,7 @@ export const de = {
   "chat.close": "Chat schließen",
   "chat.empty": "Nachrichten gehen direkt zur Gegenseite und werden nirgends gespeichert.",
   "chat.nobody": "Noch ist niemand zum Chatten da: Die Nachricht wurde nicht gesendet.",
+  "chat.no-way": "Dieser Raum läuft über einen Medienknoten, der keine Texte weitergibt: Die Nachricht wurde nicht gesendet.",
 
   "device.video": "Kamera",
   "device.audio": "Mikrofon",
@@ -256,6 +258,7 @@ export const de = {
   "keys.spotlight": "Diese Kachel allein zeigen, oder alle",
   "keys.back": "Alle Kacheln zeigen",
   "keys.zoom": "Heran- und herauszoomen",
+  "keys.move": "Herangezoomtes Bild verschieben",
   "keys.mic": "Stumm schalten oder Stummschaltung aufheben",
   "keys.camera": "Kamera an oder aus",
   "keys.talk": "Sprechen, solange gedrückt",

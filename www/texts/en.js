@@ -121,6 +121,7 @@ export const en = {
   "call.controls": "Call controls",
   "call.participants": "Participants",
   "call.caller": "Caller",
+  "call.node": "Media node",
   "call.you": "You",
   "call.own-id": "Your name: {id}",
   "call.alone": "Nobody else is here yet. Send somebody the invite link.",
@@ -154,6 +155,7 @@ export const en = {
   "chat.close": "Close chat",
   "chat.empty": "Messages go straight from peer to peer and are kept nowhere.",
   "chat.nobody": "Nobody to chat with yet: the message was not sent.",
+  "chat.no-way": "This room goes through a media node, which passes no texts on: the message was not sent.",
 
   "device.video": "Camera",
   "device.audio": "Microphone",
@@ -255,6 +257,7 @@ export const en = {
   "keys.spotlight": "Show this tile alone, or all",
   "keys.back": "Show all tiles",
   "keys.zoom": "Zoom in and out",
+  "keys.move": "Move a zoomed picture",
   "keys.mic": "Mute or unmute",
   "keys.camera": "Camera on or off",
   "keys.talk": "Talk while it is held down",

@@ -9,6 +9,7 @@ import { control, element, label, setIcon } from "./dom.js";
 export class Controls {
   /** @param {HTMLElement} node @param {HTMLElement} preview @param {(what: Control) => void} pressed */
   constructor(node, preview, pressed) {
+    this.pressed = pressed;
     const make = (/** @type {Control} */ what, /** @type {string} */ drawing, /** @type {string} */ text, prefix = "", className = "") =>
       control({ id: `${prefix}${what}`, icon: drawing, label: text, className }, () => pressed(what));
     this.mics = [make("mic", "mic", say("control.mute")), make("mic", "mic", say("control.mute"), "preview-")];
@@ -40,6 +41,13 @@ export class Controls {
   /** A page that only watches has no devices. */
   watch() {
     for (const button of [this.mics[0], this.cameras[0], this.share, this.settings, this.preview]) button.hidden = true;
+  }
+
+  /** What the menu has, because not all buttons fit a phone. @returns {import("./menu.js").Item[]} */
+  get items() {
+    /** @type {[HTMLButtonElement, "settings" | "invite", string, string][]} */
+    const all = [[this.settings, "settings", say("control.settings"), "settings"], [this.invite, "invite", say("control.invite"), "link"]];
+    return all.filter(([button]) => !button.hidden).map(([, what, label, icon]) => ({ label, icon, run: () => this.pressed(what) }));
   }
 
   /** @param {"chat" | "stats"} what @param {boolean} open */

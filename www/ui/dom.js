@@ -1,6 +1,7 @@
 // @ts-check
 // Creates and finds elements. Text is inserted as text, never as markup.
 
+import { DRAWINGS, FILLED } from "../icons.js";
 import { say } from "../language.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -22,19 +23,29 @@ export function element(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** An icon: one of the drawings in index.html. @param {string} name */
+/** An icon. @param {string} name of a drawing */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("class", "icon");
-  svg.setAttribute("aria-hidden", "true");
-  svg.append(document.createElementNS(SVG, "use"));
+  for (const [attribute, value] of [["class", "icon"], ["viewBox", "0 0 24 24"], ["aria-hidden", "true"]]) svg.setAttribute(attribute, value);
   return setIcon(svg, name);
 }
 
 /** @param {Element} svg @param {string} name */
 export function setIcon(svg, name) {
-  svg.firstElementChild?.setAttribute("href", `#icon-${name}`);
+  if (svg.getAttribute("data-icon") === name) return svg;
+  svg.setAttribute("data-icon", name);
+  const drawing = /** @type {import("../icons.js").Drawing} */ (name);
+  svg.replaceChildren(path(DRAWINGS[drawing]));
+  if (name in FILLED) svg.lastElementChild?.after(path(FILLED[name], "currentcolor"));
   return svg;
+}
+
+/** @param {string} drawing @param {string} fill */
+function path(drawing, fill = "") {
+  const node = document.createElementNS(SVG, "path");
+  node.setAttribute("d", drawing);
+  if (fill) node.setAttribute("fill", fill);
+  return node;
 }
 
 /**

@@ -8,9 +8,10 @@ import { element, icon } from "./dom.js";
 const GAP = 6;
 
 export class Menu {
-  constructor() {
+  /** @param {HTMLElement} host */
+  constructor(host) {
     this.node = element("div", { class: "menu", id: "menu", popover: "auto", role: "group" });
-    document.body.append(this.node);
+    host.append(this.node);
   }
 
   /** @param {HTMLElement} anchor @param {string} label @param {Item[]} items */

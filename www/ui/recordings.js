@@ -20,7 +20,6 @@ export class Recordings {
   constructor(ended, changed) {
     this.ended = ended;
     this.changed = changed;
-    addEventListener("beforeunload", (event) => this.isRunning && event.preventDefault());
   }
 
   static get isPossible() {
@@ -103,6 +102,12 @@ export class Recordings {
   /** @param {Tile} tile */
   #show(tile) {
     tile.recording.hidden = !this.#running.has(tile.key);
+    (this.isRunning ? addEventListener : removeEventListener)("beforeunload", askFirst);
     this.changed();
   }
+}
+
+/** The browser asks the user before it leaves a page that records. @param {Event} event */
+function askFirst(event) {
+  event.preventDefault();
 }

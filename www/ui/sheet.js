@@ -12,6 +12,7 @@ const KEYS = [
   [["F"], "view.full-screen"],
   [["P"], "view.picture-in-picture"],
   [["+", "−"], "keys.zoom"],
+  [["←", "↑", "↓", "→"], "keys.move"],
   [["R"], "view.rotate"],
   [["S"], "view.snapshot"],
   [["C"], "view.record"],
@@ -23,15 +24,15 @@ const KEYS = [
 ];
 
 export class Sheet {
-  /** @param {(on: boolean) => void} switched whether the keys are used */
-  constructor(switched) {
+  /** @param {HTMLElement} host @param {(on: boolean) => void} switched whether the keys are used */
+  constructor(host, switched) {
     const rows = KEYS.map(([keys, text]) => element("div", {}, element("dt", {}, ...keys.map((key) => (key === "…" ? key : element("kbd", {}, key === " " ? say("keys.space") : key)))), element("dd", {}, say(text))));
     this.check = element("input", { type: "checkbox", id: "use-keys" });
     this.check.addEventListener("change", () => switched(this.check.checked));
     const label = element("label", { class: "check" }, this.check, element("span", {}, say("keys.use")));
     const form = element("form", { method: "dialog" }, element("button", { class: "primary", type: "submit" }, say("device.done")));
     this.dialog = element("dialog", { id: "sheet", class: "settings sheet", "aria-labelledby": "sheet-heading" }, element("h2", { id: "sheet-heading" }, say("keys.heading")), element("dl", {}, ...rows), label, form);
-    document.body.append(this.dialog);
+    host.append(this.dialog);
   }
 
   /** @param {boolean} used */

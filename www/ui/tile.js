@@ -24,19 +24,19 @@ export class Tile {
     this.key = key;
     this.events = events;
     const described = self ? say("device.own-camera") : say("tile.video", { name });
-    this.video = element("video", { autoplay: true, playsinline: true, "aria-label": described, "data-peer": peer, "data-track": track > 1 ? String(track) : undefined });
+    this.video = element("video", { part: self ? "video self" : "video", autoplay: true, playsinline: true, "aria-label": described, "data-peer": peer, "data-track": track > 1 ? String(track) : undefined });
     this.video.muted = self;
     this.avatar = element("div", { class: "avatar", "aria-hidden": "true" }, element("span", {}, initials(name)));
-    this.stats = element("dl", { class: "tile-stats", hidden: true });
+    this.stats = element("dl", { class: "tile-stats", part: "figures", hidden: true });
     this.reason = element("p");
     const retry = element("button", { type: "button", class: "retry" }, icon("retry"), say("tile.retry"));
     retry.addEventListener("click", events.retry);
-    this.stale = element("p", { class: "stale", "aria-hidden": "true", hidden: true });
+    this.stale = element("p", { class: "stale", part: "stale", "aria-hidden": "true", hidden: true });
     // Screen readers hear of it once, not each second.
     this.news = element("span", { class: "visually-hidden", role: "status" });
     this.name = name;
-    this.veil = element("div", { class: "veil", role: "alert", hidden: true }, this.reason, retry);
-    this.state = element("span", { class: "peer-state" });
+    this.veil = element("div", { class: "veil", part: "failure", role: "alert", hidden: true }, this.reason, retry);
+    this.state = element("span", { class: "peer-state", part: "state" });
     this.muted = element("span", { class: "muted", hidden: true, title: say("tile.muted") }, icon("mic-off"), element("span", { class: "visually-hidden" }, say("tile.muted")));
     this.bar = element("span");
     const level = element("span", { class: "meter", "aria-hidden": "true", hidden: track > 1 }, this.bar);
@@ -44,10 +44,10 @@ export class Tile {
     this.pin = small("pin", say("view.pin"), events.pin);
     this.menu = small("more", say("view.of", { name }), () => events.menu(this.menu));
     this.picture = element("div", { class: "picture" }, this.video, this.avatar, this.stale, this.stats, this.veil, this.news);
-    this.title = element("span", { class: "name" }, name);
-    this.under = element("div", { class: "under" }, this.title, this.state, this.recording, this.muted, level);
+    this.title = element("span", { class: "name", part: "name" }, name);
+    this.under = element("div", { class: "under", part: "under" }, this.title, this.state, this.recording, this.muted, level);
     if (!self) this.under.append(this.pin, this.menu);
-    this.node = element("div", { class: self ? "tile self" : "tile", role: "listitem", "aria-label": name, "data-key": key }, this.picture, this.under);
+    this.node = element("div", { class: self ? "tile self" : "tile", part: self ? "tile self" : "tile", role: "listitem", "aria-label": name, "data-key": key }, this.picture, this.under);
   }
 
   get stream() {
@@ -79,7 +79,7 @@ export class Tile {
   }
 
   /**
-   * @param {{state: import("../peer.js").PeerState, answered: boolean, reason: import("../peer.js").Failure | null, detail: import("../check/verdicts.js").Words | null}} connection
+   * @param {{state: import("../peer.js").PeerState, answered: boolean, reason: import("../peer.js").Failure | null, detail: import("../check/servers.js").Words | null}} connection
    * @param {boolean} waits whether a failed connection waits for the server, to be replaced
    */
   setState(connection, waits) {
@@ -121,7 +121,8 @@ export class Tile {
     const stale = state === "stale";
     this.avatar.hidden = stale || state === "live";
     this.stale.hidden = !stale;
-    this.node.classList.toggle("is-stale", stale);
+    this.node.dataset.picture = state;
+    for (const names of [this.node.classList, this.node.part]) names.toggle("is-stale", stale);
     setText(this.stale, stale ? staleText(ms) : "");
     setText(this.news, stale ? say("tile.stale-of", { name: this.name }) : "");
   }

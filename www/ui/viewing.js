@@ -20,31 +20,40 @@ import { Zoom } from "./zoom.js";
  * @property {(text: string, good: boolean) => void} notice
  * @property {(on: boolean) => boolean} talk the key to talk is pressed or released; returns whether it is in use
  * @property {(used: boolean) => void} useKeys
- * @property {() => void} changed a picture is shown elsewhere or recorded, or no longer
+ * @property {() => void} viewed a picture is shown elsewhere or recorded, or no longer
  */
 
+/** How far an arrow key moves a zoomed picture, as a part of the tile. */
+const MOVE = 0.1;
+
 export class Viewing {
-  menu = new Menu();
   usesKeys = true;
 
-  /** @param {import("./grid.js").Grid} grid @param {ViewingEvents} events */
-  constructor(grid, events) {
+  /** @param {import("./grid.js").Grid} grid @param {Document | HTMLElement} scope where keys are for the tiles @param {ViewingEvents} events */
+  constructor(grid, scope, events) {
     this.grid = grid;
     this.events = events;
-    this.recordings = new Recordings((end, file) => events.notice(say(`recording.${end}`, { file }), end === "stopped"), events.changed);
-    this.sheet = new Sheet((used) => {
+    const host = scope instanceof Document ? scope.body : scope;
+    this.menu = new Menu(host);
+    this.recordings = new Recordings((end, file) => events.notice(say(`recording.${end}`, { file }), end === "stopped"), events.viewed);
+    this.sheet = new Sheet(host, (used) => {
       this.usesKeys = used;
       events.useKeys(used);
     });
-    document.addEventListener("keydown", (event) => this.#key(event));
-    document.addEventListener("keyup", ({ code }) => code === "Space" && events.talk(false));
-    addEventListener("blur", () => events.talk(false)); // its release is not seen then
-    for (const type of ["enterpictureinpicture", "leavepictureinpicture"]) document.addEventListener(type, events.changed, true);
+    scope.addEventListener("keydown", (event) => this.#key(/** @type {KeyboardEvent} */ (event)));
+    scope.addEventListener("keyup", (event) => /** @type {KeyboardEvent} */ (event).code === "Space" && events.talk(false));
+    if (scope instanceof Document) addEventListener("blur", () => events.talk(false)); // its release is not seen then
+    for (const type of ["enterpictureinpicture", "leavepictureinpicture"]) scope.addEventListener(type, events.viewed, true);
+  }
+
+  /** The document, or the shadow of an element: what has the focus, or fills the screen, is known there. */
+  get #root() {
+    return /** @type {Document | ShadowRoot} */ (this.grid.node.getRootNode());
   }
 
   /** Whether a picture is needed although the page may be hidden. */
   get isNeeded() {
-    return this.recordings.isRunning || document.pictureInPictureElement !== null;
+    return this.recordings.isRunning || (this.#root.pictureInPictureElement ?? null) !== null;
   }
 
   /** A new tile. @param {Tile} tile */
@@ -52,7 +61,7 @@ export class Viewing {
     new Zoom(tile, () => this.#fills(tile));
     tile.picture.addEventListener("dblclick", (event) => {
       if (tile.grew || /** @type {Element} */ (event.target).closest("button")) return;
-      if (this.grid.tiles.size > 1 && !document.fullscreenElement) this.grid.change((wall) => wall.pin(tile.key));
+      if (this.grid.tiles.size > 1 && !this.#root.fullscreenElement) this.grid.change((wall) => wall.pin(tile.key));
       else void this.#fullScreen(tile);
     });
   }
@@ -68,6 +77,8 @@ export class Viewing {
     if (this.usesKeys && isTalk(event) && this.events.talk(true)) return event.preventDefault(); // no scrolling
     const found = this.usesKeys || event.key === "?" ? command(event, placeOf(event.target)) : null;
     if (!found || event.defaultPrevented) return;
+    // Else the arrows scroll.
+    if (found.do === "move" && this.#current()?.lens.zoom === 1) return;
     event.preventDefault();
     this.#run(found);
   }
@@ -87,6 +98,8 @@ export class Viewing {
         return this.events.press(found.do);
       case "figures":
         return this.events.press("stats");
+      case "move":
+        return this.#move(found);
       default: {
         const tile = this.#current();
         if (tile) void this.#act(found.do, tile);
@@ -113,9 +126,27 @@ export class Viewing {
     }
   }
 
+  /** Moves the view of a zoomed picture. @param {{x: number, y: number}} to */
+  #move({ x, y }) {
+    const tile = this.#current();
+    if (tile) this.#look(tile, (lens) => lens.panBy(-x * MOVE, -y * MOVE));
+  }
+
   /** Opens the menu of a tile. @param {Tile} tile @param {HTMLElement} button */
   open(tile, button) {
     this.menu.open(button, say("view.of", { name: tile.name }), this.#items(tile));
+  }
+
+  /** Opens the menu of all tiles. @param {HTMLElement} button @param {boolean} showsStats @param {Item[]} items that the owner adds */
+  openMore(button, showsStats, items) {
+    const { menu, recordings, sheet, grid } = this;
+    const all = recordings.allItem(grid.tiles);
+    menu.open(button, say("control.more"), [
+      { label: say("control.statistics"), icon: "stats", key: "H", on: showsStats, run: () => this.events.press("stats") },
+      ...items,
+      ...(all ? [all] : []),
+      { label: say("keys.heading"), icon: "keys", key: "?", run: () => sheet.open(this.usesKeys) },
+    ]);
   }
 
   /** @param {Tile} tile @returns {Item[]} */
@@ -125,7 +156,7 @@ export class Viewing {
     const key = (/** @type {string} */ prefix) => (number <= 9 ? `${prefix}${number}` : "");
     const act = (/** @type {Act} */ what) => () => void this.#act(what, tile);
     const isAlone = tile.node.matches('[data-shape="solo"] *');
-    const isFull = document.fullscreenElement === tile.node;
+    const isFull = this.#root.fullscreenElement === tile.node;
     /** @type {(Item | false)[]} */
     const items = [
       this.grid.tiles.size > 1 && { label: say(wall.pinned === tile.key ? "view.unpin" : "view.pin"), icon: "pin", key: key(""), run: () => this.grid.change((it) => it.pin(tile.key)) },
@@ -153,7 +184,7 @@ export class Viewing {
 
   /** The tile that has the focus or fills the screen, else the large one, else the first. */
   #current() {
-    const focused = (document.fullscreenElement ?? document.activeElement)?.closest(".tile");
+    const focused = (this.#root.fullscreenElement ?? this.#root.activeElement)?.closest(".tile");
     const key = this.grid.wall.current(focused instanceof HTMLElement ? (focused.dataset.key ?? null) : null);
     return key === null ? null : (this.grid.tiles.get(key) ?? null);
   }
@@ -166,7 +197,7 @@ export class Viewing {
 
   /** @param {Tile} tile */
   #fills(tile) {
-    return document.fullscreenElement === tile.node || this.grid.fills(tile);
+    return this.#root.fullscreenElement === tile.node || this.grid.fills(tile);
   }
 
   /** @param {Tile} tile @param {(lens: import("../lens.js").Lens) => void} how */
@@ -191,7 +222,7 @@ export class Viewing {
   /** @param {Tile} tile */
   async #pictureInPicture({ video }) {
     try {
-      if (document.pictureInPictureElement === video) await document.exitPictureInPicture();
+      if (this.#root.pictureInPictureElement === video) await document.exitPictureInPicture();
       else await video.requestPictureInPicture();
     } catch {
       this.events.notice(say("view.picture-in-picture-failed"), false);

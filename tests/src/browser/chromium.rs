@@ -84,6 +84,7 @@ impl Tab for Window {
             "Enter" => (13, "\r"),
             "Tab" => (9, ""),
             "Escape" => (27, ""),
+            "ArrowRight" => (39, ""),
             _ => (u32::from(key.to_uppercase().bytes().next().unwrap_or_default()), key),
         };
         let name = match key.as_bytes() {

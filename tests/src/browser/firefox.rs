@@ -147,6 +147,7 @@ impl Tab for Window {
             "Enter" => "\u{e007}",
             "Tab" => "\u{e004}",
             "Escape" => "\u{e00c}",
+            "ArrowRight" => "\u{e014}",
             other => other,
         };
         self.keys(std::iter::once(value.to_owned()));

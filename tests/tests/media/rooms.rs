@@ -15,6 +15,11 @@ const WATCH: &str = "window.made = []; \
     window.RTCPeerConnection = class extends RTCPeerConnection { \
       constructor(...rest) { super(...rest); made.push(this); } };";
 
+/// Of all connections one sends a picture, with the bit rate of a 1-1 call.
+const WHOLE: &str = "(() => { const sends = made.filter((pc) => pc.connectionState === 'connected') \
+      .flatMap((pc) => pc.getTransceivers()).filter((it) => it.receiver.track.kind === 'video' && it.currentDirection.startsWith('send')); \
+    return sends.length === 1 && sends[0].sender.getParameters().encodings[0].maxBitrate === 2000000; })()";
+
 fn server() -> Server {
     let server = Server::start(&["--media", "--media-arg=--listen=[::]:0", "--node-rooms", "stage-*"]);
     server.wait_for_log("media node attached");
@@ -124,6 +129,13 @@ fn members_that_send_once_see_and_hear_each_other() {
          .then((counts) => counts.sort().join())",
     );
     assert_eq!(sending, "0,0,0,2", "picture and sound, to the node");
+    page.wait_for("the picture in full quality", WHOLE, DEADLINE);
+    assert_eq!(page.eval("document.querySelectorAll('.tile:not(.self)').length"), 3, "none for the node");
+    page.click("#show-chat");
+    page.type_text("#chat-text", "hi");
+    page.press("Enter");
+    let told = "document.querySelector('#notice-text').textContent.includes('passes no texts on')";
+    page.wait_for("the words about texts", told, DEADLINE);
     page.assert_no_console_errors();
 
     // One leaves and comes back under its uid.
@@ -158,6 +170,19 @@ fn members_that_send_once_see_and_hear_each_other() {
         sees(&page, member);
     }
     assert_sends_once(&mut red, &["green", "blue", "page"]);
+}
+
+#[test]
+fn a_page_that_is_alone_with_the_node_says_so() {
+    let _machine = machine::shared();
+    let server = server();
+    let browser = Browser::start(BrowserOptions::default());
+    let page = open(&browser, &server, "room=stage-1&id=page&join=1");
+    page.wait_for_peer("0", "connected");
+    assert_eq!(page.text("#alone"), "Nobody else is here yet. Send somebody the invite link.");
+    assert_eq!(page.eval("document.querySelectorAll('.tile:not(.self)').length"), 0);
+    assert_eq!(page.text("#news"), "");
+    page.assert_no_console_errors();
 }
 
 /// One that only receives has nothing for the node, and gets the others.

@@ -2,7 +2,7 @@
 //! pixels and sound of the client's test sources, and the client those of Chromium's fake devices.
 
 use callbin_tests::{
-    BrowserOptions, CALLER, Client, DEADLINE, Page, Server, Site, client::Event, wait_until,
+    BrowserOptions, CALLER, Client, DEADLINE, Engine, Page, Server, Site, client::Event, machine, wait_until,
 };
 use tempfile::TempDir;
 
@@ -383,5 +383,108 @@ fn a_camera_switched_on_within_a_call_arrives() {
     }
     assert_client_gets_camera(&mut client);
     assert_page_gets_red(&page, "gst");
+    page.assert_no_console_errors();
+}
+
+/// Headless Firefox has no audio output, behind which sound could be measured.
+#[track_caller]
+fn assert_firefox_gets_red(page: &Page, uid: &str) {
+    let probe = page.video_probe(uid);
+    assert!(probe.r > 200.0 && probe.g < 40.0 && probe.b < 40.0, "not red: {probe:?}");
+    let before = page.frames_decoded(uid);
+    wait_until("more frames", DEADLINE, || (page.frames_decoded(uid) > before + 20).then_some(()));
+    page.wait_for("sound", &format!("callbin.stats()[{uid:?}]?.audioIn?.kbps > 10"), DEADLINE);
+}
+
+/// The client receives Firefox's fake devices: a picture whose colour changes, and a tone.
+#[track_caller]
+fn assert_client_gets_firefox(client: &mut Client) {
+    client.wait_for_stats("a picture", |stats| stats.number("/video/fps") > 5.0);
+    let first = client.wait_for_stats("a colour", |stats| stats.color().is_some()).color();
+    client.wait_for_stats("another colour", |stats| stats.color().is_some() && stats.color() != first);
+    client.wait_for_stats("a tone", is_beep);
+}
+
+#[track_caller]
+fn choose(page: &Page, device: &str, value: &str) {
+    page.eval(&format!(
+        "(() => {{ const s = document.querySelector('#settings-{device}'); \
+         s.value = {value:?}; s.dispatchEvent(new Event('change', {{ bubbles: true }})); }})()"
+    ));
+}
+
+#[test]
+fn firefox_calls_is_called_talks_and_changes_devices() {
+    let _machine = machine::shared();
+    let site = with(BrowserOptions { engine: Engine::Firefox, ..BrowserOptions::default() });
+    let mut client = waiting_client(&site, &["--send-text", "hello from GStreamer"]);
+    let page = site.open("id=web&call=gst");
+    page.wait_for_peer("gst", "connected");
+    assert_firefox_gets_red(&page, "gst");
+    assert_client_gets_firefox(&mut client);
+    let shown = "document.querySelector('#messages').textContent.includes('hello from GStreamer')";
+    page.wait_for("the client's text", shown, DEADLINE);
+    say(&page, "hello from Firefox");
+    assert_eq!(client.wait_for("data").text("/text"), "hello from Firefox");
+
+    // The devices change during the call.
+    for device in ["camera", "microphone"] {
+        choose(&page, device, "none");
+    }
+    client.wait_for_stats("no picture", |stats| stats.number("/video/fps") == 0.0);
+    for device in ["camera", "microphone"] {
+        choose(&page, device, "");
+    }
+    client.forget();
+    assert_client_gets_firefox(&mut client);
+    page.press("Escape"); // the chat
+    page.click("#hang-up");
+    page.assert_idle();
+    assert_eq!(client.wait_for("ended").text("/reason"), "peer-left");
+    client.hang_up();
+
+    for flags in [&[][..], &["--remote-offerer"]] {
+        let mut client = calling_client(&site, flags);
+        page.wait_for_state("ringing");
+        page.click("#accept");
+        page.wait_for_peer(CALLER, "connected");
+        assert_firefox_gets_red(&page, CALLER);
+        assert_client_gets_firefox(&mut client);
+        client.hang_up();
+        page.assert_idle();
+    }
+    page.assert_no_console_errors();
+}
+
+/// Another camera is chosen, the microphone is taken away, and comes back.
+#[test]
+fn devices_that_change_within_a_call_are_followed() {
+    let _machine = machine::shared();
+    let site = up();
+    let mut client = waiting_client(&site, &[]);
+    let page = site.open("id=web&call=gst");
+    assert_call_works(&page, "gst", &mut client);
+    let cameras = "[...document.querySelectorAll('#settings-camera option')].map(({ value }) => value).filter((it) => it !== 'none')";
+    page.wait_for("more than one camera", &format!("{cameras}.length > 1"), DEADLINE);
+    let other = page.eval(&format!(
+        "{cameras}.findLast((it) => it !== document.querySelector('#settings-camera').value)"
+    ));
+    let other = other.as_str().expect("a device").to_owned();
+    choose(&page, "camera", &other);
+    page.wait_for(
+        "the other camera",
+        &format!("document.querySelector('#preview').srcObject?.getVideoTracks()[0]?.getSettings().deviceId === {other:?}"),
+        DEADLINE,
+    );
+    client.forget();
+    assert_client_gets_camera(&mut client);
+
+    // As when a microphone is unplugged: its track ends.
+    page.eval(
+        "document.querySelector('#preview').srcObject.getAudioTracks()[0].dispatchEvent(new Event('ended'))",
+    );
+    page.wait_for("another microphone", "callbin.state().microphone", DEADLINE);
+    client.forget();
+    client.wait_for_stats("a beep", is_beep);
     page.assert_no_console_errors();
 }

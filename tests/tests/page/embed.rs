@@ -1,4 +1,4 @@
-//! The elements for other pages in real Chromium, in a page of another origin.
+//! The elements for other pages in Chromium and Firefox, in a page of another origin.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use callbin_tests::{Browser, BrowserOptions, DEADLINE, Server, WWW};
+use callbin_tests::{Browser, BrowserOptions, Client, DEADLINE, Engine, Server, WWW, machine};
 use serde_json::json;
 
 const VIEW: &str = "document.querySelector('callbin-view')";
@@ -44,13 +44,23 @@ fn serve(listener: TcpListener, page: String) {
 }
 
 #[test]
-fn the_elements_view_and_call_from_a_page_of_another_origin() {
+fn chromium_views_and_calls_from_a_page_of_another_origin() {
+    views_and_calls(Engine::Chromium);
+}
+
+#[test]
+fn firefox_views_and_calls_from_a_page_of_another_origin() {
+    views_and_calls(Engine::Firefox);
+}
+
+fn views_and_calls(engine: Engine) {
+    let _machine = machine::shared();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let host = format!("http://{}", listener.local_addr().expect("an address"));
     // The page in the binary: its modules are one, and that one comes with the elements.
     let server = Server::start(&[]);
     serve(listener, example(&server));
-    let browser = Browser::start(BrowserOptions::default());
+    let browser = Browser::start(BrowserOptions { engine, ..BrowserOptions::default() });
     let gate = browser.open(&format!("{}?id=gate&auto-answer=1", server.url()));
     gate.wait_for_state("ready");
     let page = browser.open(&format!("{host}/?token=its-own&x=1"));
@@ -69,6 +79,31 @@ fn the_elements_view_and_call_from_a_page_of_another_origin() {
          await new Promise((done) => setTimeout(done)); return {VIEW}.calls === calls; }})()"
     );
     assert_eq!(page.eval(&same), true, "a value that stays the same begins no new connection");
+
+    // The element has what the page has: figures, menu and keys of each tile.
+    page.eval(&format!("{VIEW}.shadowRoot.querySelector('.tile:not(.self) .small.more').focus()"));
+    page.press("h");
+    let figures =
+        format!("{VIEW}.shadowRoot.querySelector('.tile-stats:not([hidden])')?.textContent.includes('fps')");
+    page.wait_for("the figures", &figures, DEADLINE);
+    page.press("+");
+    page.press("ArrowRight");
+    let moved =
+        "VIEW.shadowRoot.querySelector('.tile:not(.self) video').style.transform".replace("VIEW", VIEW);
+    let moved = page.eval(&moved);
+    assert!(
+        moved.as_str().is_some_and(|it| it.starts_with("translate(-") && it.contains("scale(1.25")),
+        "{moved}"
+    );
+    page.press("f");
+    page.wait_for("full screen", &format!("{VIEW}.shadowRoot.fullscreenElement?.matches('.tile')"), DEADLINE);
+    page.press("f");
+    page.wait_for("its end", "!document.fullscreenElement", DEADLINE);
+    let place = page.eval(&format!(
+        "(() => {{ const {{ width, height }} = {VIEW}.shadowRoot.querySelector('.tile:not(.self)').getBoundingClientRect(); \
+         const own = {VIEW}.getBoundingClientRect(); return [width / own.width > 0.95, height / own.height > 0.8]; }})()"
+    ));
+    assert_eq!(place, json!([true, true]), "one picture fills the element");
 
     page.wait_for("the other element", &format!("{CALL}.state === 'ready'"), DEADLINE);
     gate.click("#hang-up");
@@ -101,4 +136,56 @@ fn other_pages_get_no_elements() {
     let page = browser.open(&host);
     assert_eq!(page.eval("customElements.get('callbin-view') === undefined"), true);
     assert!(page.console_errors().iter().any(|error| error.contains("CORS")), "{:?}", page.console_errors());
+}
+
+/// An element that watches a robot shows its controls, and calls it again.
+#[test]
+fn an_element_operates_a_robot_and_calls_it_again() {
+    let _machine = machine::shared();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let host = format!("http://{}", listener.local_addr().expect("an address"));
+    let server = Server::start(&["--www", WWW]);
+    let module = format!("<script type=\"module\" src=\"{}embed.js\"></script>", server.url());
+    serve(
+        listener,
+        format!("<!doctype html>{module}<callbin-view watch=\"robot\" hud=\"1\" lang=\"de\"></callbin-view>"),
+    );
+    let folder = tempfile::tempdir().expect("there is room");
+    let file = folder.path().join("robot.json");
+    std::fs::write(&file, json!({ "controls": [{ "id": "light", "type": "button" }] }).to_string())
+        .expect("there is room");
+    let file = file.to_str().expect("a path is text");
+    let robot = || {
+        let args = [
+            "wait",
+            "--id",
+            "robot",
+            "--size",
+            "160x120",
+            "--data",
+            "controls=exec:cat?text",
+            "--controls",
+            file,
+        ];
+        let mut client = Client::start(&server, &args);
+        client.wait_for("waiting");
+        client
+    };
+    let browser = Browser::start(BrowserOptions::default());
+    let page = browser.open(&host);
+    let absent = format!(
+        "{VIEW}.shadowRoot?.querySelector('.alone:not([hidden])')?.textContent === '„robot“ ist nicht da. Neuer Versuch…'"
+    );
+    page.wait_for("the text", &absent, DEADLINE);
+    for _ in 0..2 {
+        let mut client = robot();
+        let live =
+            format!("{VIEW}.shadowRoot.querySelector('.panel fieldset:not(:disabled) [data-control=light]')");
+        page.wait_for("its controls", &live, DEADLINE);
+        page.eval(&format!("{VIEW}.shadowRoot.querySelector('[data-control=light]').click()"));
+        assert_eq!(page.eval(&format!("[{VIEW}.state, ...{VIEW}.peers]")), json!(["in-call", "robot"]));
+        client.process().kill();
+        page.wait_for("its end", &format!("{VIEW}.peers.length === 0"), DEADLINE);
+    }
+    page.assert_no_console_errors();
 }

@@ -1,6 +1,8 @@
 //! Rooms in real Chromium: pages that join, leave and return.
 
-use callbin_tests::{BrowserOptions, Client, DEADLINE, Page, Server, Site, Socket, WWW, machine};
+use callbin_tests::{
+    Browser, BrowserOptions, Client, DEADLINE, Engine, Page, Server, Site, Socket, WWW, machine,
+};
 
 #[test]
 fn three_pages_meet_leave_and_come_back() {
@@ -51,6 +53,52 @@ fn three_pages_meet_leave_and_come_back() {
     anna.assert_sees("berta");
     anna.assert_no_console_errors();
     berta.assert_no_console_errors();
+}
+
+#[test]
+fn chromium_and_firefox_meet_in_a_room() {
+    let _machine = machine::alone(); // two browsers encode
+    let site = Site::up();
+    let firefox = Browser::start(BrowserOptions { engine: Engine::Firefox, ..BrowserOptions::default() });
+    let join = |id: &str| firefox.open(&format!("{}?room=r&id={id}&join=1", site.server.url()));
+    // Each of them offers once.
+    let (anna, berta) = (site.join("anna"), join("berta"));
+    anna.wait_for_exactly(&["berta"]);
+    let clara = site.join("clara");
+    anna.wait_for_exactly(&["berta", "clara"]);
+    for (page, other) in [(&berta, "anna"), (&berta, "clara"), (&anna, "clara")] {
+        page.assert_sees(other);
+    }
+    berta.wait_for("sound", "callbin.stats().anna?.audioIn?.kbps > 5", DEADLINE);
+    for page in [&anna, &clara] {
+        let before = page.frames_decoded("berta");
+        page.wait_for(
+            "pictures of Firefox",
+            &format!("callbin.peers().find(({{ uid }}) => uid === 'berta').framesDecoded > {before} + 20"),
+            DEADLINE,
+        );
+        page.wait_for_sound("berta", 0.005);
+    }
+    for (from, to, text) in [(&anna, &berta, "from Chromium"), (&berta, &anna, "from Firefox")] {
+        from.wait_for("the chat", "callbin.peers().every(({ chat }) => chat)", DEADLINE);
+        from.click("#show-chat");
+        from.type_text("#chat-text", text);
+        from.press("Enter");
+        let shown = format!("document.querySelector('#messages').textContent.includes({text:?})");
+        to.wait_for("the message", &shown, DEADLINE);
+    }
+    // Firefox leaves and comes back.
+    berta.press("Escape");
+    berta.click("#hang-up");
+    anna.wait_for_exactly(&["clara"]);
+    berta.wait_for_state("ready");
+    berta.type_text("#room", "r");
+    berta.click("#join");
+    berta.wait_for_exactly(&["anna", "clara"]);
+    berta.assert_sees("anna");
+    for page in [&anna, &berta, &clara] {
+        page.assert_no_console_errors();
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! callbin-bench network [callbin | mixed | chromium | part of a line's name]…
 //! callbin-bench healing [callbin | mixed | room | part of a loss's name]…
 //! callbin-bench fanout [VIEWERS]…
+//! callbin-bench lobby | wall
 //! callbin-bench soak [HOURS [SEED]]
 //! ```
 
@@ -15,6 +16,7 @@ mod fanout;
 mod first_frame;
 mod healing;
 mod network;
+mod page;
 mod soak;
 mod viewers;
 
@@ -44,6 +46,8 @@ fn main() -> ExitCode {
             "network" => network::network(args),
             "fanout" => fanout::fanout(args),
             "healing" => healing::healing(args),
+            "lobby" => page::lobby(),
+            "wall" => page::wall(),
             "soak" => return soak::soak(args),
             _ => costs(&wanted),
         }
