@@ -85,10 +85,10 @@ impl Default for BrowserOptions {
     }
 }
 
-/// The page's own setting, unless a test has chosen another one before.
+/// The page's own setting, unless a test has chosen another one before. A document without an origin has no storage.
 const LOW_QUALITY: &str = r#"try {
     localStorage["callbin.quality"] ??= '{ "resolution": "360", "echo": false, "noise": false, "gain": false }';
-} catch {} // a document without an origin has no storage"#;
+} catch {}"#;
 
 /// A running browser. When dropped it is killed with all its children, and its profile is removed.
 #[derive(Debug)]

@@ -450,7 +450,8 @@ fn camera_and_microphone_can_go_and_come_back_within_a_call() {
 
 #[test]
 fn another_camera_can_be_chosen_within_a_call() {
-    let site = Site::up();
+    // In a smaller picture less than can be measured moves.
+    let site = Site::with(BrowserOptions { full_quality: true, ..BrowserOptions::default() });
     let anna = site.waiting("anna");
     let berta = site.open("id=berta&call=anna");
     anna.assert_sees_and_hears(CALLER);
