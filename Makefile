@@ -52,7 +52,7 @@ lint:
 	tools=$$(scripts/page-tools.sh) && "$$tools/.bin/tsc" -p www/test/jsconfig.json
 
 unit:
-	cargo build --workspace --locked
+	cargo build --workspace --all-targets --locked
 	RUST_TEST_THREADS=3 cargo test --workspace --locked --no-fail-fast
 	CALLBIN_TEST_NODES=2 cargo test --package callbin-tests --locked --test server --test dialect -- protocol:: bridge::
 

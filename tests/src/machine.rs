@@ -68,6 +68,11 @@ pub fn apart() -> Shares {
     }
 }
 
+/// Both [`apart`] and [`alone`].
+pub fn apart_and_alone() -> Shares {
+    Shares { _space: Space::enter(), ..alone() }
+}
+
 /// For all other tests, when they start their first program.
 pub(crate) fn join() {
     // Test threads have their test's path as a name; threads that a test starts have none.

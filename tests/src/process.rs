@@ -19,9 +19,9 @@ pub fn program(name: &str) -> PathBuf {
     let target = target_dir();
     BUILT.call_once(|| {
         let mut cargo = Command::new(env!("CARGO"));
-        // The whole workspace, like `make test`: a single package has dependencies with other features, which would be
-        // compiled again.
-        cargo.args(["build", "--quiet", "--workspace", "--bins"]);
+        // All of the workspace, like `make test`: a single package, or programs without tests, have dependencies with other
+        // features, which would be compiled again.
+        cargo.args(["build", "--quiet", "--workspace", "--all-targets"]);
         // Variables that cargo sets for this test's package would look like a change to ring's build script.
         for (name, _) in std::env::vars() {
             if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {

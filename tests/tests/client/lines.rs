@@ -109,7 +109,7 @@ fn a_picture_that_stops_is_stale_until_the_line_is_back() {
 
 #[test]
 fn one_thin_line_lowers_no_other_viewers_picture() {
-    let _machine = machine::apart();
+    let _machine = machine::apart_and_alone();
     let server = Server::spawn_reachable(&[]);
     let networks = [Network::start(), Network::start(), Network::start()];
     let [here, near, far] = &networks;

@@ -199,8 +199,7 @@ fn answer_to(offer: &str, change: impl Fn(&str) -> String) -> Value {
 
 #[test]
 fn one_whose_network_is_cut_costs_only_itself() {
-    // Calls of other tests could use the network's interface, which does not stay.
-    let _machine = machine::apart();
+    let _machine = machine::apart_and_alone();
     let server = Server::spawn_reachable(&["--keepalive-timeout", "2", "--pong-timeout", "6"]);
     let mut red = join(&server, RED);
     let mut green = join(&server, GREEN);
