@@ -404,10 +404,10 @@ fn sinks_that_fail_are_told_and_disturb_nobody() {
 
 /// Joins and leaves with the grid; at the end client and window have the same resources as before.
 #[test]
-fn thirty_comings_and_goings_leave_nothing_behind_in_client_and_window() {
+fn comings_and_goings_leave_nothing_behind_in_client_and_window() {
     let _machine = machine::alone();
-    const ROUNDS: usize = 30;
-    const WARM_UP: usize = 15;
+    const ROUNDS: usize = 15;
+    const WARM_UP: usize = 12;
     let server = Server::start(&[]);
     let mut watcher = watch(&server, |command| {
         command.args(["--video-sink=fakesink", "--audio-sink=fakesink sync=true", "--max-peers", "4"]);
