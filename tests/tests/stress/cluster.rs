@@ -74,7 +74,7 @@ fn the_peers_of_a_killed_node_register_with_the_others() {
 
 #[test]
 fn a_flood_from_one_node_to_another_delays_no_other_calls() {
-    let _machine = machine::shared();
+    let _machine = machine::alone();
     let redis = Redis::start(&[]);
     let [one, two, three] = nodes(&redis);
     let (second, third) = (two.ws_url(), three.ws_url());
