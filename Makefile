@@ -54,7 +54,7 @@ lint:
 unit:
 	cargo build --workspace --all-targets --locked
 	RUST_TEST_THREADS=3 cargo test --workspace --locked --no-fail-fast
-	CALLBIN_TEST_NODES=2 cargo test --package callbin-tests --locked --test server --test dialect -- protocol:: bridge::
+	CALLBIN_TEST_NODES=2 cargo test --workspace --locked --test server --test dialect -- protocol:: bridge::
 
 page-test:
 	node --test www/test/*.test.js
