@@ -1,33 +1,15 @@
 //! `callbin-load` against a real server: the effect of attackers and slow readers on honest peers.
 
-use std::process::Command;
+use callbin_tests::{Server, machine};
 
-use callbin_tests::{Server, machine, program};
-use serde_json::Value;
-
-/// Runs a scenario to its end and returns its report. It does not fail for slowness, but prints the report.
-#[track_caller]
-fn load(server: &Server, arguments: &str) -> Value {
-    let mut command = Command::new(program("callbin-load"));
-    command.args(["--server", &server.ws_url(), "--pid", &server.pid().to_string(), "--json"]);
-    let output = command.args(arguments.split(' ')).output().expect("callbin-load runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    println!("{text}");
-    serde_json::from_str(&text).expect("a report in JSON")
-}
-
-#[track_caller]
-fn figure(report: &Value, name: &str) -> f64 {
-    report.get(name).and_then(Value::as_f64).unwrap_or_else(|| panic!("{name} in {report}"))
-}
+use crate::load::{figure, load_and_usage};
 
 #[test]
 fn attacks_of_all_kinds_drop_nobody_honest_and_leave_memory_bounded() {
     let _machine = machine::shared();
     let server = Server::start(&[]);
     let attack = "--source-addresses 8 attack --seconds 10 --calm 1 --attackers 4 --pairs 20 --rate 400";
-    let report = load(&server, attack);
+    let report = load_and_usage(&server, attack);
     assert_eq!(figure(&report, "honest_dropped_count"), 0.0);
     assert!(figure(&report, "honest_round_trips_count") > 0.0);
     for kind in ["messages", "pings", "fragments", "huge_frames", "registrations"] {
@@ -44,7 +26,7 @@ fn of_bad_registrations_none_is_accepted() {
     let _machine = machine::shared();
     let server = Server::start(&[]);
     let attack = "attack --kind registrations --attackers 4 --registrations 50 --calm 0 --pairs 1 --rate 10";
-    let report = load(&server, attack);
+    let report = load_and_usage(&server, attack);
     assert!(figure(&report, "registrations_ended_by_server_count") > 0.0, "none was made");
     // The honest pair, calm and under attack, and the owner of the taken uid.
     assert_eq!(server.metric("callbin_registrations_total "), Some(5.0));
@@ -58,7 +40,7 @@ fn handshakes_without_end_drop_nobody_honest() {
     let server = Server::start_on(0, &["--self-signed", "--cert-path", path]);
     let attack =
         "--source-addresses 8 attack --kind registrations,slow-tls --attackers 20 --seconds 8 --calm 1";
-    let report = load(&server, &format!("{attack} --pairs 20 --rate 400"));
+    let report = load_and_usage(&server, &format!("{attack} --pairs 20 --rate 400"));
     assert_eq!(figure(&report, "honest_dropped_count"), 0.0);
     assert!(figure(&report, "honest_round_trips_count") > 0.0);
     assert!(figure(&report, "registrations_ended_by_server_count") > 0.0, "none was made");
@@ -69,7 +51,7 @@ fn slow_readers_are_closed_and_disturb_nobody() {
     let _machine = machine::shared();
     let server = Server::start(&["--max-queue", "1000000"]);
     let slow = "slow --readers 8 --flood-rate 60 --seconds 30 --pairs 10 --rate 200";
-    let report = load(&server, slow);
+    let report = load_and_usage(&server, slow);
     assert_eq!(figure(&report, "slow_readers_closed_count"), 8.0);
     assert_eq!(figure(&report, "honest_dropped_count"), 0.0);
     assert!(figure(&report, "server_memory_growth_MiB") < 64.0, "{report}");
@@ -81,7 +63,7 @@ fn crowds_drop_nobody_honest_and_do_not_fill_the_log() {
     let server = Server::start(&["--max-room-members", "100", "--max-notice-rate", "2000"]);
     let attack =
         "--source-addresses 2 attack --kind joins,lists,refusals --attackers 120 --seconds 8 --calm 1";
-    let report = load(&server, &format!("{attack} --pairs 20 --rate 400"));
+    let report = load_and_usage(&server, &format!("{attack} --pairs 20 --rate 400"));
     assert_eq!(figure(&report, "honest_dropped_count"), 0.0);
     assert!(figure(&report, "honest_round_trips_count") > 0.0);
     assert!(figure(&report, "joins_connections_count") > 120.0, "nobody came again");

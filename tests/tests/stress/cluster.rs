@@ -1,9 +1,8 @@
 //! Many peers at once on nodes of one cluster: the scenarios of `scripts/bench.sh cluster`, smaller.
 
-use std::process::Command;
+use callbin_tests::{Redis, Server, machine};
 
-use callbin_tests::{Redis, Server, machine, program};
-use serde_json::Value;
+use crate::load::{figure, load};
 
 /// All load comes from one address, more than the limits per owner allow.
 const UNLIMITED: [&str; 16] = [
@@ -27,23 +26,6 @@ const UNLIMITED: [&str; 16] = [
 
 fn nodes(redis: &Redis) -> [Server; 3] {
     ["one", "two", "three"].map(|name| redis.node(name, &UNLIMITED))
-}
-
-/// Runs a scenario with the first node and returns its report.
-#[track_caller]
-fn load(node: &Server, arguments: &str) -> Value {
-    let mut command = Command::new(program("callbin-load"));
-    command.args(["--server", &node.ws_url(), "--json"]).args(arguments.split(' '));
-    let output = command.output().expect("callbin-load runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    println!("{text}");
-    serde_json::from_str(&text).expect("a report in JSON")
-}
-
-#[track_caller]
-fn figure(report: &Value, name: &str) -> f64 {
-    report.get(name).and_then(Value::as_f64).unwrap_or_else(|| panic!("{name} in {report}"))
 }
 
 #[test]

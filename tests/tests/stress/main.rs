@@ -4,4 +4,5 @@ mod attack;
 mod cluster;
 mod crowds;
 mod faults;
+mod load;
 mod memory;
