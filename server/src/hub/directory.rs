@@ -120,17 +120,16 @@ impl Hub {
                 }
                 if self.is_free(uid, peer) { &mut free } else { &mut others }.push(listed);
             }
-        }
-        if self.may(conn, Ability::Call) {
             for (uid, card) in self.far_directory.values().flatten() {
+                if !is_listed(card, flow) || self.uids.contains_key(uid) {
+                    continue;
+                }
                 let listed = Listed { uid: uid.clone(), meta: card.meta.clone() };
                 len += listed.len() + ENTRY;
                 if len > MAX_LIST_LEN {
                     break;
                 }
-                if is_listed(card, flow) && !self.uids.contains_key(uid) {
-                    others.push(listed);
-                }
+                others.push(listed);
             }
         }
         free.append(&mut others);
