@@ -79,8 +79,8 @@ export class Calls extends Peers {
   }
 
   /** Its description says that it is a server (ICE lite): before that, who has its uid is taken for it. @param {import("./peer.js").Peer} peer */
-  isNode({ uid, isLite }) {
-    return this.call.room !== null && uid === NODE && (isLite ?? true);
+  isNode(peer) {
+    return this.call.room !== null && peer.uid === NODE && (peer.isLite ?? true);
   }
 
   /** Reports a dead peer, and shares the camera anew if the number of peers that get it has changed. @param {import("./peer.js").Peer} peer */
