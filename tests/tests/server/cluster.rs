@@ -1,5 +1,5 @@
 //! Several servers as one: what happens when one of them, Redis, or the network between them fails.
-//! `CALLBIN_TEST_NODES=2 cargo test -p callbin-tests --test server protocol::` runs the tests of the protocol with a pair.
+//! `CALLBIN_TEST_NODES=2 cargo test --workspace --test server protocol::` runs the tests of the protocol with a pair.
 
 use std::{
     process::Command,

@@ -219,8 +219,8 @@ impl Line {
         self.presence.ticket.admit_message(bytes)
     }
 
-    /// Charges the client for what a request causes, here and in Redis (`--max-notice-rate`), and waits until it may be carried out. False: that
-    /// would take too long.
+    /// Charges the client for what a request causes, here and in Redis (`--max-notice-rate`), and waits until it may be
+    /// carried out. False: that would take too long.
     pub async fn pay(&self, request: &Request) -> bool {
         let Presence { conn, ticket, app, .. } = &self.presence;
         let asks_others = app.cluster.is_some() && app.switchboard.plan(*conn, request).is_some();
