@@ -28,11 +28,17 @@ pub enum Example {
     Python,
     /// `webrtc/sendrecv/gst/webrtc-sendrecv.c`.
     C,
+    /// `webrtc/sendrecv/gst-rust`.
+    Rust,
 }
+
+/// Our uid, and the one of the example. The one in Rust knows only numbers.
+const OURS: &str = "1000";
+const THEIRS: &str = "2000";
 
 impl Example {
     /// All clients.
-    pub const ALL: [Self; 3] = [Self::Js, Self::Python, Self::C];
+    pub const ALL: [Self; 4] = [Self::Js, Self::Python, Self::C, Self::Rust];
 
     /// The name in the table.
     pub fn name(self) -> &'static str {
@@ -40,18 +46,29 @@ impl Example {
             Self::Js => "example.js",
             Self::Python => "example.py",
             Self::C => "example.c",
+            Self::Rust => "example.rs",
         }
     }
 
-    /// The ways that can be checked. Nothing shows the audio that a program plays, and the one in Python has no data
-    /// channel.
+    /// The ways that can be checked. Nothing shows the audio that a program plays, and those in Python and Rust have no
+    /// data channel.
     fn ways(self) -> &'static [Way] {
         match self {
             Self::Js => {
                 &[Way::PictureOut, Way::PictureIn, Way::SoundOut, Way::SoundIn, Way::TextOut, Way::TextIn]
             }
-            Self::Python => &[Way::PictureOut, Way::PictureIn, Way::SoundOut],
+            Self::Python | Self::Rust => &[Way::PictureOut, Way::PictureIn, Way::SoundOut],
             Self::C => &[Way::PictureOut, Way::PictureIn, Way::SoundOut, Way::TextOut, Way::TextIn],
+        }
+    }
+
+    /// Whether it is started with `--remote-offerer`: if it asks for our offer. To the one in Rust the flag means on both
+    /// sides that the callee offers.
+    fn wants_flag(self, role: Role) -> bool {
+        match role {
+            Role::CallsAnswers => true,
+            Role::CalledOffers => self == Self::Rust,
+            Role::CallsOffers | Role::CalledAnswers => false,
         }
     }
 }
@@ -109,6 +126,7 @@ fn prepare(example: Example, folder: &Path) -> Result<Program, String> {
             Program::Command { program: "/usr/bin/python3".into(), args: vec![text_of(&script)] }
         }
         Example::C => Program::Command { program: compile(folder)?, args: Vec::new() },
+        Example::Rust => Program::Command { program: cargo(folder)?, args: Vec::new() },
     };
     Ok(program)
 }
@@ -121,15 +139,18 @@ fn text_of(path: &Path) -> String {
     path.to_str().expect("the path is text").into()
 }
 
-/// Compiles the client in C. Only newer versions, which come with an ICE agent of their own, work.
+/// Compiles the client in C. Only newer versions, which come with an ICE agent of their own, work; a header has what they need and
+/// an older GStreamer lacks.
 fn compile(folder: &Path) -> Result<PathBuf, String> {
     if !folder.join("gst/custom_agent.c").exists() {
         return Err("it is for libsoup 2, which aborts beside the libsoup 3 of libnice".into());
     }
     let output = workspace().join("target/interop/webrtc-sendrecv");
+    std::fs::create_dir_all(workspace().join("target/interop")).map_err(|error| error.to_string())?;
     let script = format!(
-        "cc -w -o '{}' webrtc-sendrecv.c custom_agent.c $(pkg-config --cflags --libs gstreamer-webrtc-1.0 \
+        "cc -w -include '{}' -o '{}' webrtc-sendrecv.c custom_agent.c $(pkg-config --cflags --libs gstreamer-webrtc-1.0 \
          gstreamer-webrtc-nice-1.0 gstreamer-sdp-1.0 gstreamer-rtp-1.0 nice json-glib-1.0 libsoup-3.0)",
+        workspace().join("tests/interop/newer-gstreamer.h").display(),
         output.display()
     );
     let done = Command::new("sh").args(["-c", &script]).current_dir(folder.join("gst")).output();
@@ -140,6 +161,25 @@ fn compile(folder: &Path) -> Result<PathBuf, String> {
         Ok(output)
     } else {
         Err(format!("does not compile: {}", error.unwrap_or(&errors)))
+    }
+}
+
+/// Builds the client in Rust, once, outside the repository.
+fn cargo(folder: &Path) -> Result<PathBuf, String> {
+    let cache = std::env::var_os("CALLBIN_INTEROP").map(PathBuf::from).ok_or("CALLBIN_INTEROP not set")?;
+    let target = cache.join("example-rust");
+    let mut command = Command::new("cargo");
+    command.args(["build", "--quiet", "--locked", "--target-dir"]).arg(&target);
+    let done = command.current_dir(real(&folder.join("gst-rust"))?).output();
+    let done = done.map_err(|error| error.to_string())?;
+    let errors = String::from_utf8_lossy(&done.stderr);
+    if done.status.success() {
+        Ok(target.join("debug/webrtc-app"))
+    } else {
+        Err(format!(
+            "does not compile: {}",
+            errors.lines().find(|line| line.starts_with("error")).unwrap_or(&errors)
+        ))
     }
 }
 
@@ -182,17 +222,8 @@ fn call(
     program: &Program,
     role: Role,
 ) -> Result<Looks, String> {
-    let fixed = [
-        "--id",
-        "gst",
-        "--insecure",
-        "--video-pattern",
-        "red",
-        "--size",
-        "320x240",
-        "--send-text",
-        OUR_HELLO,
-    ];
+    let fixed =
+        ["--id", OURS, "--insecure", "--video-pattern", "red", "--size", "320x240", "--send-text", OUR_HELLO];
     let wait = || {
         let mut client = Client::start(server, &[&["wait"], &fixed[..]].concat());
         let ready = client.find(Instant::now() + PATIENCE, |event| event.name() == "waiting");
@@ -200,10 +231,10 @@ fn call(
     };
     let called = || {
         let asks = role.peer_offers().then_some("--remote-offerer");
-        Client::start(server, &[&["call", "example"], &fixed[..], asks.as_slice()].concat())
+        Client::start(server, &[&["call", THEIRS], &fixed[..], asks.as_slice()].concat())
     };
     let waiting = role.peer_calls().then(wait).transpose()?;
-    let mut far = Far::start(server, certificates, program, role)?;
+    let mut far = Far::start(server, certificates, (example, program), role)?;
     let mut client = waiting.unwrap_or_else(called);
     let mut looks = Looks {
         picture: Flow::default(),
@@ -247,7 +278,12 @@ enum Far {
 
 impl Far {
     /// Starts it, and lets it call or waits until it can be called.
-    fn start(server: &Server, certificates: &TempDir, program: &Program, role: Role) -> Result<Self, String> {
+    fn start(
+        server: &Server,
+        certificates: &TempDir,
+        (example, program): (Example, &Program),
+        role: Role,
+    ) -> Result<Self, String> {
         match program {
             Program::Page(url) => Ok(page(server, url, role)),
             Program::Command { program, args } => {
@@ -255,10 +291,8 @@ impl Far {
                 let mut command = Command::new(program);
                 command.args(args).env("DISPLAY", display.name()).env("PYTHONUNBUFFERED", "1");
                 command.env("SSL_CERT_FILE", certificates.path().join("cert.pem"));
-                let (flag, uid) =
-                    if role.peer_calls() { ("--peer-id", "gst") } else { ("--our-id", "example") };
-                command.args([flag, uid]);
-                command.args((role.peer_calls() && !role.peer_offers()).then_some("--remote-offerer"));
+                let (flag, uid) = if role.peer_calls() { ("--peer-id", OURS) } else { ("--our-id", THEIRS) };
+                command.args([flag, uid]).args(example.wants_flag(role).then_some("--remote-offerer"));
                 let mut link = Link::program(command.args(["--server", &server.ws_url()]));
                 if !role.peer_calls() {
                     await_registered(&mut link)?;
@@ -297,12 +331,12 @@ impl Far {
 fn page(server: &Server, url: &str, role: Role) -> Far {
     let browser = Browser::start(BrowserOptions { accept_insecure_certs: true, ..BrowserOptions::default() });
     let page = browser.open("about:blank");
-    page.before_load(&format!("var ws_port = '{}', default_peer_id = 'example';", server.port()));
+    page.before_load(&format!("var ws_port = '{}', default_peer_id = '{THEIRS}';", server.port()));
     page.go(url);
     let registered = "document.querySelector('#status').textContent.startsWith('Registered')";
     page.wait_for("the example to register", registered, PATIENCE);
     if role.peer_calls() {
-        page.eval("document.querySelector('#peer-connect').value = 'gst'");
+        page.eval(&format!("document.querySelector('#peer-connect').value = '{OURS}'"));
         page.eval(&format!("document.querySelector('#remote-offerer').checked = {}", !role.peer_offers()));
         page.eval("onConnectClicked()");
     }
@@ -314,7 +348,10 @@ fn await_registered(link: &mut Link) -> Result<(), String> {
     while Instant::now() < until {
         let line = link.next(until).unwrap_or_default();
         let text = line["text"].as_str().unwrap_or_default();
-        if text.contains("Registered with server") || text.contains("<<< HELLO") {
+        if ["Registered with server", "<<< HELLO", "Waiting for incoming call"]
+            .iter()
+            .any(|it| text.contains(it))
+        {
             return Ok(());
         }
     }

@@ -62,18 +62,13 @@ pub const KNOWN: &[Known] = &[
     ("aiortc", Role::CalledAnswers, Column::Direction, OTHER_NUMBERS),
     ("libdatachannel", Role::CallsOffers, Column::Removed, NO_REJECTION),
     ("libdatachannel", Role::CalledAnswers, Column::Removed, NO_REJECTION),
-    ("example.py", Role::CallsAnswers, Column::Way(Way::PictureOut), NO_BUNDLE),
-    ("example.py", Role::CallsAnswers, Column::Way(Way::PictureIn), NO_BUNDLE),
-    ("example.py", Role::CallsAnswers, Column::Way(Way::SoundOut), NO_BUNDLE),
-    ("example.py", Role::CalledAnswers, Column::Way(Way::PictureOut), NO_BUNDLE),
-    ("example.py", Role::CalledAnswers, Column::Way(Way::PictureIn), NO_BUNDLE),
-    ("example.py", Role::CalledAnswers, Column::Way(Way::SoundOut), NO_BUNDLE),
+    ("example.c", Role::CallsAnswers, Column::Way(Way::PictureOut), BEFORE_THE_OFFER),
+    ("example.c", Role::CallsAnswers, Column::Way(Way::SoundOut), BEFORE_THE_OFFER),
 ];
 
 const OTHER_NUMBERS: &str =
     "its later offers give payload types of the first another codec, against RFC 3264, section 8.3.2";
-const NO_BUNDLE: &str =
-    "its webrtcbin has bundle-policy=none, and callbin offers one transport: it has to offer itself";
+const BEFORE_THE_OFFER: &str = "it starts its encoders before the offer, with payload types of its own";
 const NO_REJECTION: &str =
     "it leaves the m-line that it removes as it was, and sends the new one with the same SSRC";
 
