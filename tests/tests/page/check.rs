@@ -38,9 +38,14 @@ fn finds_what_works_and_what_does_not(engine: Engine) {
     page.wait_for("the test", "window.callbinTest", DEADLINE);
     assert_eq!(page.eval("callbinTest.result()"), Value::Null, "no result before the first step");
     let (steps, result) = run(&page);
+    // Headless Firefox has no audio output.
+    let microphone = match engine {
+        Engine::Chromium => ["good", "check.microphone.good"],
+        Engine::Firefox => ["warning", "check.microphone.unmeasured"],
+    };
     let expected = json!({
         "camera": ["good", "check.camera.good"],
-        "microphone": ["good", "check.microphone.good"],
+        "microphone": microphone,
         "signalling": ["good", "check.signalling.good"],
         "ice": ["good", "check.ice.good"],
         "stun-0": ["good", steps["stun-0"][1]],
