@@ -44,12 +44,8 @@ fn a_screen_is_shared_beside_and_instead_of_the_camera_with_the_chosen_codec() {
     let (_site, _firefox, anna, berta) = meeting();
     choose(&anna, "resolution", "360");
     wait_for_pictures(&berta, &[640]);
-    anna.press("m");
-    // Silence takes next to nothing. (Headless Firefox has no audio output, behind which sound could be measured.)
-    berta.wait_for("silence", "callbin.stats().anna.audioIn.kbps < 4", DEADLINE);
     share(&anna, true);
     wait_for_pictures(&berta, &[640, 800]);
-    berta.wait_for("the sound of the screen", "callbin.stats().anna.audioIn.kbps > 10", DEADLINE);
     share(&anna, false);
     wait_for_pictures(&berta, &[640]);
 
