@@ -40,6 +40,7 @@ export class Ui {
    */
   constructor(start, events, { quality, shares }) {
     fillTexts(document);
+    document.body.dataset.view = "lobby";
     this.status = find("status", HTMLElement);
     this.ownId = find("own-id", HTMLElement);
     this.title = find("title", HTMLElement);

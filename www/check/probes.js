@@ -76,7 +76,8 @@ async function listen(stream) {
       analyser.getFloatTimeDomainData(samples);
       level = Math.max(level, ...samples.map(Math.abs));
     }
-    return { level };
+    // Firefox begins only when there is something to play on.
+    return { level: context.state === "running" ? level : null };
   } finally {
     void context.close();
   }

@@ -21,13 +21,15 @@ const SOUND_MBPS = 0.1;
 
 /**
  * @param {import("../media.js").Kind} kind
- * @param {{error: import("../media.js").DeviceError | null, width?: number, height?: number, brightness?: number, level?: number}} found
- *   `brightness`: of the brightest pixel, 0 to 255; `level`: the loudest, linear from 0 to 1
+ * @param {{error: import("../media.js").DeviceError | null, width?: number, height?: number, brightness?: number, level?: number | null}} found
+ *   `brightness`: of the brightest pixel, 0 to 255; `level`: the loudest, linear from 0 to 1; null if it
+ *   cannot be measured
  * @returns {Verdict}
  */
 export function deviceVerdict(kind, { error, width = 0, height = 0, brightness = 255, level = 0 }) {
   if (error) return { mark: error === "not-found" ? "warning" : "bad", key: `device.${kind}.${error}` };
-  if (kind === "audio") return level >= SOUND ? { mark: "good", key: "check.microphone.good" } : { mark: "warning", key: "check.microphone.silent" };
+  if (kind === "audio" && level === null) return { mark: "warning", key: "check.microphone.unmeasured" };
+  if (kind === "audio") return Number(level) >= SOUND ? { mark: "good", key: "check.microphone.good" } : { mark: "warning", key: "check.microphone.silent" };
   if (brightness < BLACK) return { mark: "warning", key: "check.camera.black" };
   return { mark: "good", key: "check.camera.good", values: { width, height } };
 }

@@ -22,6 +22,7 @@ test("devices: missing, black, silent, and good ones", () => {
   assert.deepEqual(key(judge.deviceVerdict("video", { error: null, width: 640, height: 480, brightness: 3 })), ["warning", "check.camera.black"]);
   assert.deepEqual(judge.deviceVerdict("video", { error: null, width: 640, height: 480, brightness: 200 }), { mark: "good", key: "check.camera.good", values: { width: 640, height: 480 } });
   assert.deepEqual(key(judge.deviceVerdict("audio", { error: null, level: 0.0001 })), ["warning", "check.microphone.silent"]);
+  assert.deepEqual(key(judge.deviceVerdict("audio", { error: null, level: null })), ["warning", "check.microphone.unmeasured"]);
   assert.deepEqual(key(judge.deviceVerdict("audio", { error: null, level: 0.1 })), ["good", "check.microphone.good"]);
 });
 

@@ -291,6 +291,7 @@ export const de = {
   "check.camera.black": "Das Bild ist schwarz. Ist die Linse verdeckt?",
   "check.microphone.good": "Es hört ein Geräusch.",
   "check.microphone.silent": "Es hört nichts. Ist es stumm? Sagen Sie etwas, und testen Sie noch einmal.",
+  "check.microphone.unmeasured": "Es ist an. Ohne Lautsprecher kann dieser Browser nicht messen, was es hört.",
   "check.signalling": "Signalisierungsserver",
   "check.signalling.good": "Angemeldet nach {ms} ms.",
   "check.signalling.error": "Der Server meldet: {error}",

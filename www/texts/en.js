@@ -290,6 +290,7 @@ export const en = {
   "check.camera.black": "The picture is black. Is the lens covered?",
   "check.microphone.good": "It hears a sound.",
   "check.microphone.silent": "It hears nothing. Is it muted? Say something, and test again.",
+  "check.microphone.unmeasured": "It is on. Without a speaker this browser cannot measure what it hears.",
   "check.signalling": "Signalling server",
   "check.signalling.good": "Registered after {ms} ms.",
   "check.signalling.error": "The server says: {error}",

@@ -54,7 +54,7 @@ export class Recordings {
       return this.changed();
     }
     this.#folder = await chooseFolder().catch(() => this.#refused());
-    for (const tile of tiles) await this.came(tile);
+    for (const tile of tiles) void this.came(tile); // ends with its recording
     this.changed();
   }
 

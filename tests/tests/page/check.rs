@@ -1,6 +1,6 @@
-//! The page's connection test in real Chromium, with a real TURN server.
+//! The page's connection test in Chromium and Firefox, with a real TURN server.
 
-use callbin_tests::{BrowserOptions, Coturn, DEADLINE, Page, Server, Site, WWW};
+use callbin_tests::{BrowserOptions, Coturn, DEADLINE, Engine, Page, Server, Site, WWW};
 use serde_json::{Value, json};
 
 /// Starts the test, and waits for its end. Returns the marks and texts of its steps by their ids, and the key of its result.
@@ -17,21 +17,35 @@ fn run(page: &Page) -> (Value, Value) {
 }
 
 #[test]
-fn the_test_page_finds_what_works_and_what_does_not() {
+fn chromium_finds_what_works_and_what_does_not() {
+    finds_what_works_and_what_does_not(Engine::Chromium);
+}
+
+#[test]
+fn firefox_finds_what_works_and_what_does_not() {
+    finds_what_works_and_what_does_not(Engine::Firefox);
+}
+
+fn finds_what_works_and_what_does_not(engine: Engine) {
     let coturn = Coturn::start();
     let (udp, tls, secret) = (coturn.url(), coturn.tls_url(), coturn.secret_file());
     let tcp = format!("{udp}?transport=tcp");
     let stun = udp.replace("turn:", "stun:");
     let turn = ["--turn-url", &udp, "--turn-url", &tcp, "--turn-url", &tls, "--turn-secret-file", &secret];
     let server = Server::start(&[&["--www", WWW, "--stun-url", &stun][..], &turn].concat());
-    let site = Site::at(server, BrowserOptions::default());
+    let site = Site::at(server, BrowserOptions { engine, ..BrowserOptions::default() });
     let page = site.open("test=1&id=tester");
     page.wait_for("the test", "window.callbinTest", DEADLINE);
     assert_eq!(page.eval("callbinTest.result()"), Value::Null, "no result before the first step");
     let (steps, result) = run(&page);
+    // Headless Firefox has no audio output.
+    let microphone = match engine {
+        Engine::Chromium => ["good", "check.microphone.good"],
+        Engine::Firefox => ["warning", "check.microphone.unmeasured"],
+    };
     let expected = json!({
         "camera": ["good", "check.camera.good"],
-        "microphone": ["good", "check.microphone.good"],
+        "microphone": microphone,
         "signalling": ["good", "check.signalling.good"],
         "ice": ["good", "check.ice.good"],
         "stun-0": ["good", steps["stun-0"][1]],
@@ -67,6 +81,16 @@ fn the_test_page_says_what_is_missing() {
         "ice": ["warning", "check.ice.none"],
     });
     assert_eq!((steps, result), (expected, json!("check.summary.partly")));
+
+    // A call that fails for the same reason says the same.
+    let far = site.waiting("far");
+    let near = site.browser.open("about:blank");
+    near.hurry(20_000, 2000); // without a path
+    near.go(&format!("{}?id=near&relay=1&call=far", site.server.url()));
+    near.wait_for_peer("far", "failed");
+    let (told, why) = (near.text(".veil p"), page.text("[data-step=ice] p"));
+    assert_eq!(told, format!("No network path to the other side was found. {why}"));
+    drop((far, near));
     drop(site.server);
     let (steps, result) = run(&page);
     assert_eq!(steps["signalling"], json!(["bad", "why.server-unreachable"]));

@@ -1,13 +1,19 @@
 //! The page as an operator's tool, in Chromium and Firefox: watching the cameras of a client.
 
 use callbin_tests::{BrowserOptions, Client, DEADLINE, Engine, Page, Server, Site, WWW, machine};
+use serde_json::{Value, json};
 
-/// Counts what the page asks of the browser, and keeps what it downloads.
-const WATCHED: &str = "window.asked = 0; window.saved = []; \
+/// Counts what the page asks of the browser, and keeps its screen locks and what it downloads. The folder that the user chooses, where
+/// the browser has that, is the one that it keeps for the page.
+const WATCHED: &str = "window.asked = 0; window.saved = []; window.locks = []; \
     for (const name of window.MediaDevices ? ['getUserMedia', 'getDisplayMedia'] : []) { \
       const real = MediaDevices.prototype[name]; \
       MediaDevices.prototype[name] = function (...rest) { asked += 1; return real.apply(this, rest); }; } \
     HTMLAnchorElement.prototype.click = function () { saved.push({ name: this.download, href: this.href }); }; \
+    if (window.WakeLock) { \
+      const real = WakeLock.prototype.request; \
+      WakeLock.prototype.request = async function (kind) { const lock = await real.call(this, kind); locks.push(lock); return lock; }; } \
+    if (window.showDirectoryPicker) window.showDirectoryPicker = () => navigator.storage.getDirectory(); \
     delete window.showSaveFilePicker;";
 
 /// Two cameras, of which one is red and one blue.
@@ -58,6 +64,30 @@ fn saved_color(page: &Page, n: usize) -> String {
     page.eval(&js).as_str().unwrap_or_default().into()
 }
 
+/// Chooses an item of the menu under the call.
+#[track_caller]
+fn choose(page: &Page, text: &str) {
+    page.click("#more");
+    let item =
+        format!("[...document.querySelectorAll('.menu button')].find((it) => it.textContent === {text:?})");
+    page.wait_for(text, &item, DEADLINE);
+    page.eval(&format!("{item}.click()"));
+}
+
+/// What the files of all cameras show: of the folder if the browser writes to the disk, else of the downloads from `first` on.
+fn recorded(page: &Page, first: usize) -> Value {
+    page.eval(&format!(
+        "(async () => {{ const files = saved.slice({first}); const folder = await window.showDirectoryPicker?.(); \
+         for await (const file of folder?.values() ?? []) files.push({{ name: file.name, href: URL.createObjectURL(await file.getFile()) }}); \
+         const shown = files.map(async ({{ name, href }}) => {{ \
+           const video = Object.assign(document.createElement('video'), {{ src: href, muted: true }}); await video.play(); \
+           const context = new OffscreenCanvas(1, 1).getContext('2d'); context.drawImage(video, 0, 0, 1, 1); \
+           const [r, , b] = context.getImageData(0, 0, 1, 1).data; \
+           return `${{name.split('_')[0]}} ${{video.videoWidth}}x${{video.videoHeight}} ${{r > b ? 'red' : 'blue'}}`; }}); \
+         return (await Promise.all(shown)).sort(); }})()"
+    ))
+}
+
 fn watches(engine: Engine) {
     let _machine = machine::shared();
     let (site, page) = watching(engine);
@@ -88,7 +118,7 @@ fn watches(engine: Engine) {
         page.eval("saved")
     );
     page.press("Escape");
-    assert_eq!(page.eval("callbin.state().enlarged"), serde_json::Value::Null);
+    assert_eq!(page.eval("callbin.state().enlarged"), Value::Null);
 
     for (key, element) in [("f", "fullscreenElement"), ("p", "pictureInPictureElement")] {
         for is_on in [true, false] {
@@ -109,6 +139,19 @@ fn watches(engine: Engine) {
          await video.play(); return `${video.videoWidth}x${video.videoHeight}`; })()";
     assert_eq!(page.eval(plays), "160x120");
 
+    // So do recordings of all.
+    choose(&page, "Record all");
+    page.wait_for("both", "document.querySelectorAll('.recording:not([hidden])').length === 2", DEADLINE);
+    let frames = page.frames_decoded("robot");
+    page.wait_for("some frames", &format!("callbin.peers()[0].framesDecoded > {frames} + 10"), DEADLINE);
+    choose(&page, "Stop all recordings");
+    page.wait_for(
+        "both files",
+        "document.querySelectorAll('.recording:not([hidden])').length === 0",
+        DEADLINE,
+    );
+    assert_eq!(recorded(&page, 2), json!(["robot-front 160x120 red", "robot-rear 160x120 blue"]));
+
     // A hidden page receives no videos.
     hide(&page, true);
     page.wait_for("no videos", NO_VIDEOS, DEADLINE);
@@ -122,7 +165,9 @@ fn watches(engine: Engine) {
     assert_eq!(page.text("#title"), "robot");
     let _client = robot(&site);
     wait_for_cameras(&page);
+    page.wait_for("the lock of the screen", "locks.some(({ released }) => !released)", DEADLINE);
     page.click("#hang-up");
+    page.wait_for("its end", "locks.every(({ released }) => released)", DEADLINE);
     page.assert_idle();
     page.assert_no_console_errors();
 }
