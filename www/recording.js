@@ -69,7 +69,9 @@ export class Recording {
   constructor(stream, target, type) {
     this.target = target;
     try {
-      const recorder = new MediaRecorder(stream, type ? { mimeType: type } : {});
+      // Firefox waits for ever for the sound that the type has and the stream has not.
+      const mimeType = stream.getAudioTracks().length > 0 ? type : type.replace(",opus", "");
+      const recorder = new MediaRecorder(stream, mimeType ? { mimeType } : {});
       recorder.ondataavailable = ({ data }) => this.#take(data);
       recorder.onerror = () => this.#finish("browser");
       recorder.onstop = () => void this.#close();

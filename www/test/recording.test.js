@@ -26,11 +26,11 @@ class FakeRecorder {
 }
 
 /** A recording into a file that takes pieces as `write` does. */
-function recording(write = async () => {}, stream = {}) {
+function recording(write = async () => {}, stream = { getAudioTracks: () => [{}] }, type = "video/webm") {
   globalThis.MediaRecorder = FakeRecorder;
   const written = [];
   const target = { closed: 0, write: async (piece) => (await write(piece), written.push(piece.size)), close: async () => (target.closed += 1) };
-  return { it: new Recording(stream, target, "video/webm"), target, written, recorder: FakeRecorder.last };
+  return { it: new Recording(stream, target, type), target, written, recorder: FakeRecorder.last };
 }
 
 test("pieces are written in their order, and the file is closed after the last", async () => {
@@ -42,6 +42,12 @@ test("pieces are written in their order, and the file is closed after the last",
   assert.equal(await it.done, "stopped");
   assert.deepEqual([written, target.closed], [[3, 2, 1, 9], 1]);
   it.stop();
+});
+
+test("the type of a recording without sound has no codec for sound", () => {
+  const type = "video/webm;codecs=vp8,opus";
+  const typeOf = (/** @type {object[]} */ sounds) => recording(undefined, { getAudioTracks: () => sounds }, type).recorder.options.mimeType;
+  assert.deepEqual([typeOf([{}]), typeOf([])], [type, "video/webm;codecs=vp8"]);
 });
 
 test("a file that cannot be written ends the recording and keeps what was written", async () => {
