@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
 };
 
 use callbin_foreign::{filter::Filter, ice};
@@ -13,16 +13,28 @@ use gst::{
 
 /// Streams of an agent: one for each transport of webrtcbin, counted from 1.
 const MAX_STREAMS: u32 = 16;
-/// The signal of a `NiceAgent` about a component's state, and the state in which it has failed.
+/// The signal of a `NiceAgent` about a component's state, and those states.
 const STATE_CHANGED: &str = "component-state-changed";
+const GATHERING: u32 = 1;
+const CONNECTING: u32 = 2;
+const CONNECTED: u32 = 3;
+const READY: u32 = 4;
 const FAILED: u32 = 5;
+/// How long an agent waits after a restart, in ms, until a pair is nominated. A browser may have checked a pair before its restart
+/// was known here, with credentials that are no longer valid. Chromium needs more than 5 s until it nominates another one.
+const NOMINATION_TIMEOUT: u32 = 15_000;
 
-/// Keeps packets from an agent that it does not survive.
+/// Keeps packets from an agent that it does not survive, and from webrtcbin the states in which it would stop receiving.
 #[derive(Debug, Clone)]
 pub(super) struct Guard {
     webrtcbin: glib::WeakRef<gst::Element>,
     has_failed: Arc<AtomicBool>,
+    paths: Paths,
 }
+
+/// Which streams of an agent have a path, one bit for each.
+#[derive(Debug, Clone, Default)]
+struct Paths(Arc<AtomicU32>);
 
 /// The `NiceAgent` of a webrtcbin.
 pub(super) fn agent(webrtcbin: &gst::Element) -> Option<glib::Object> {
@@ -51,6 +63,15 @@ pub(super) fn configure(webrtcbin: &gst::Element) {
     }
 }
 
+/// Restarts ICE with the peer's new credentials. Returns ours.
+pub(super) fn restart(webrtcbin: &gst::Element, remote: &ice::Credentials) -> Option<ice::Credentials> {
+    let agent = agent(webrtcbin)?;
+    if agent.has_property("idle-timeout") {
+        agent.set_property("idle-timeout", NOMINATION_TIMEOUT);
+    }
+    ice::restart(&agent, remote)
+}
+
 /// Makes our agent the controlling one.
 pub(super) fn control(webrtcbin: &gst::Element) {
     if let Some(agent) = agent(webrtcbin).filter(|agent| agent.has_property("controlling-mode")) {
@@ -61,14 +82,23 @@ pub(super) fn control(webrtcbin: &gst::Element) {
 impl Guard {
     /// Watches the states of a webrtcbin's agent.
     pub(super) fn new(webrtcbin: &gst::Element) -> Self {
-        let it = Self { webrtcbin: webrtcbin.downgrade(), has_failed: Arc::default() };
+        let it =
+            Self { webrtcbin: webrtcbin.downgrade(), has_failed: Arc::default(), paths: Paths::default() };
         if let Some(agent) =
             agent(webrtcbin).filter(|agent| SignalId::lookup(STATE_CHANGED, agent.type_()).is_some())
         {
             let guard = it.clone();
+            // webrtcbin connects its handlers later, so this one is called first.
             agent.connect(STATE_CHANGED, false, move |args| {
-                let state = args.get(3).and_then(|state| state.get::<u32>().ok());
-                guard.follow(state == Some(FAILED));
+                let number = |at: usize| args.get(at).and_then(|arg| arg.get::<u32>().ok());
+                if let (Some(stream), Some(state)) = (number(1), number(3)) {
+                    guard.follow(state == FAILED);
+                    if !guard.paths.tells(stream, state)
+                        && let Some(agent) = args.first().and_then(|agent| agent.get::<glib::Object>().ok())
+                    {
+                        agent.stop_signal_emission_by_name(STATE_CHANGED);
+                    }
+                }
                 None
             });
         }
@@ -92,5 +122,37 @@ impl Guard {
                 return;
             }
         }
+    }
+}
+
+impl Paths {
+    /// Follows a stream's state, and returns whether webrtcbin may know of it. When ICE restarts, an agent gathers and connects again,
+    /// and media use the old path until there is a new one (RFC 8445, section 9). webrtcbin would block what arrives meanwhile.
+    fn tells(&self, stream: u32, state: u32) -> bool {
+        let bit = 1u32.checked_shl(stream).unwrap_or_default();
+        match state {
+            CONNECTED | READY => self.0.fetch_or(bit, Relaxed),
+            FAILED => self.0.fetch_and(!bit, Relaxed),
+            GATHERING | CONNECTING => return self.0.load(Relaxed) & bit == 0,
+            _ => 0,
+        };
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restart_is_not_told_until_it_ends() {
+        let paths = Paths::default();
+        let tells = |states: &[u32]| states.iter().map(|state| paths.tells(1, *state)).collect::<Vec<_>>();
+        assert_eq!(tells(&[GATHERING, CONNECTING, CONNECTED, READY]), [true; 4]);
+        assert_eq!(tells(&[GATHERING, CONNECTING, CONNECTED, READY]), [false, false, true, true]);
+        assert_eq!(tells(&[GATHERING, CONNECTING, FAILED, CONNECTING]), [false, false, true, true]);
+        // Another stream has no path yet.
+        assert_eq!(tells(&[CONNECTED]), [true]);
+        assert!(paths.tells(2, GATHERING) && paths.tells(40, GATHERING));
     }
 }

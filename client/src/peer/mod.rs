@@ -426,8 +426,7 @@ impl Peer {
     /// Restarts ICE below webrtcbin with the peer's new credentials. Returns our new ufrag and password.
     pub fn restart_ice(&self, ufrag: &str, password: &str) -> Result<(String, String), Failure> {
         let remote = callbin_foreign::ice::Credentials { ufrag: ufrag.into(), password: password.into() };
-        let agent = ice::agent(&self.webrtcbin);
-        let own = agent.and_then(|agent| callbin_foreign::ice::restart(&agent, &remote));
+        let own = ice::restart(&self.webrtcbin, &remote);
         let own = own.ok_or_else(|| Failure::internal("libnice does not restart ICE"))?;
         Ok((own.ufrag, own.password))
     }

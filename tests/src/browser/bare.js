@@ -37,7 +37,14 @@
     return null;
   };
 
-  bare.send = (message) => bare.socket.send((bare.member ? `ROOM_PEER_MSG ${bare.member} ` : '') + JSON.stringify(message));
+  // How long our messages are on their way, in ms.
+  bare.delay = 0;
+
+  bare.send = (message) => {
+    const text = (bare.member ? `ROOM_PEER_MSG ${bare.member} ` : '') + JSON.stringify(message);
+    if (bare.delay) setTimeout(() => bare.socket.send(text), bare.delay);
+    else bare.socket.send(text);
+  };
 
   bare.said = async (text) => {
     if (text === 'SESSION_OK') return bare.sessionOk();
