@@ -20,8 +20,9 @@ const CONNECTING: u32 = 2;
 const CONNECTED: u32 = 3;
 const READY: u32 = 4;
 const FAILED: u32 = 5;
-/// How long an agent waits after a restart, in ms, until a pair is nominated. A browser may have checked a pair before its restart
-/// was known here, with credentials that are no longer valid. Chromium needs more than 5 s until it nominates another one.
+/// How long an agent waits after a restart, in ms, until a pair is nominated. Then it fails. A browser may have checked a pair before
+/// its restart was known here, with credentials that are no longer valid. Chromium needs more than 5 s until it nominates another
+/// pair, and 5 s is libnice's default.
 const NOMINATION_TIMEOUT: u32 = 15_000;
 
 /// Keeps packets from an agent that it does not survive, and from webrtcbin the states in which it would stop receiving.
@@ -93,7 +94,7 @@ impl Guard {
                 let number = |at: usize| args.get(at).and_then(|arg| arg.get::<u32>().ok());
                 if let (Some(stream), Some(state)) = (number(1), number(3)) {
                     guard.follow(state == FAILED);
-                    if !guard.paths.tells(stream, state)
+                    if !guard.paths.may_pass(stream, state)
                         && let Some(agent) = args.first().and_then(|agent| agent.get::<glib::Object>().ok())
                     {
                         agent.stop_signal_emission_by_name(STATE_CHANGED);
@@ -126,9 +127,10 @@ impl Guard {
 }
 
 impl Paths {
-    /// Follows a stream's state, and returns whether webrtcbin may know of it. When ICE restarts, an agent gathers and connects again,
-    /// and media use the old path until there is a new one (RFC 8445, section 9). webrtcbin would block what arrives meanwhile.
-    fn tells(&self, stream: u32, state: u32) -> bool {
+    /// Follows a stream's state, and returns whether the signal of it may pass to webrtcbin. When ICE restarts, an agent gathers and
+    /// connects again, and media use the old path until there is a new one (RFC 8445, section 9). webrtcbin 1.22 would block received
+    /// packets meanwhile.
+    fn may_pass(&self, stream: u32, state: u32) -> bool {
         let bit = 1u32.checked_shl(stream).unwrap_or_default();
         match state {
             CONNECTED | READY => self.0.fetch_or(bit, Relaxed),
@@ -145,14 +147,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_restart_is_not_told_until_it_ends() {
+    fn the_states_of_a_restart_do_not_pass_until_it_ends() {
         let paths = Paths::default();
-        let tells = |states: &[u32]| states.iter().map(|state| paths.tells(1, *state)).collect::<Vec<_>>();
-        assert_eq!(tells(&[GATHERING, CONNECTING, CONNECTED, READY]), [true; 4]);
-        assert_eq!(tells(&[GATHERING, CONNECTING, CONNECTED, READY]), [false, false, true, true]);
-        assert_eq!(tells(&[GATHERING, CONNECTING, FAILED, CONNECTING]), [false, false, true, true]);
+        let pass = |states: &[u32]| states.iter().map(|state| paths.may_pass(1, *state)).collect::<Vec<_>>();
+        assert_eq!(pass(&[GATHERING, CONNECTING, CONNECTED, READY]), [true; 4]);
+        assert_eq!(pass(&[GATHERING, CONNECTING, CONNECTED, READY]), [false, false, true, true]);
+        assert_eq!(pass(&[GATHERING, CONNECTING, FAILED, CONNECTING]), [false, false, true, true]);
         // Another stream has no path yet.
-        assert_eq!(tells(&[CONNECTED]), [true]);
-        assert!(paths.tells(2, GATHERING) && paths.tells(40, GATHERING));
+        assert_eq!(pass(&[CONNECTED]), [true]);
+        assert!(paths.may_pass(2, GATHERING) && paths.may_pass(40, GATHERING));
     }
 }

@@ -154,14 +154,7 @@ fn compile(folder: &Path) -> Result<PathBuf, String> {
         output.display()
     );
     let done = Command::new("sh").args(["-c", &script]).current_dir(folder.join("gst")).output();
-    let done = done.map_err(|error| error.to_string())?;
-    let errors = String::from_utf8_lossy(&done.stderr).into_owned();
-    let error = errors.lines().find(|line| line.contains("error") || line.contains("No package"));
-    if done.status.success() {
-        Ok(output)
-    } else {
-        Err(format!("does not compile: {}", error.unwrap_or(&errors)))
-    }
+    compiled(done, output)
 }
 
 /// Builds the client in Rust, once, outside the repository.
@@ -171,16 +164,18 @@ fn cargo(folder: &Path) -> Result<PathBuf, String> {
     let mut command = Command::new("cargo");
     command.args(["build", "--quiet", "--locked", "--target-dir"]).arg(&target);
     let done = command.current_dir(real(&folder.join("gst-rust"))?).output();
+    compiled(done, target.join("debug/webrtc-app"))
+}
+
+/// The program, or the first error of its compiler.
+fn compiled(done: std::io::Result<std::process::Output>, program: PathBuf) -> Result<PathBuf, String> {
     let done = done.map_err(|error| error.to_string())?;
-    let errors = String::from_utf8_lossy(&done.stderr);
     if done.status.success() {
-        Ok(target.join("debug/webrtc-app"))
-    } else {
-        Err(format!(
-            "does not compile: {}",
-            errors.lines().find(|line| line.starts_with("error")).unwrap_or(&errors)
-        ))
+        return Ok(program);
     }
+    let errors = String::from_utf8_lossy(&done.stderr);
+    let error = errors.lines().find(|line| line.contains("error") || line.contains("No package"));
+    Err(format!("does not compile: {}", error.unwrap_or(&errors)))
 }
 
 /// What was observed at both ends.
