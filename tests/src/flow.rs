@@ -38,7 +38,10 @@ pub fn assert_undisturbed(pair: Pair, fps: f64, time: Duration, work: impl FnOnc
 pub fn assert_flows(receiver: &[Event], sender: &[Event], fps: f64, what: &str) {
     let (received, sent) = (rate(receiver, RECEIVED), rate(sender, SENT));
     assert!(sent >= fps / 1.5, "only {sent:.1} frames a second were sent {what}");
-    assert!(received >= 0.9 * sent, "{received:.1} of {sent:.1} frames a second came {what}");
+    let stats =
+        |side: &[Event]| side.iter().map(|event| event.json().to_string()).collect::<Vec<_>>().join("\n");
+    let both = || format!("the sender:\n{}\nthe receiver:\n{}", stats(sender), stats(receiver));
+    assert!(received >= 0.9 * sent, "{received:.1} of {sent:.1} frames a second came {what}\n{}", both());
 }
 
 const RECEIVED: &str = "/video/frames";

@@ -57,10 +57,13 @@ impl Buffers {
 }
 
 /// Prepares a new jitter buffer. By itself GStreamer takes the spread of a frame's packets for jitter, and waits for
-/// twice that before it requests one; and it stops requests early, although the last may still be in time.
+/// twice that before it requests one; and it stops requests early, although the last may still be in time. It also guesses when
+/// the next packet should come, requests that one, and takes it for lost if a sender's pause is longer than the latency. Then the
+/// packet is dropped when it comes, and the picture stands still until the next key frame.
 pub(super) fn prepare(element: &gst::Element) {
     element.set_property("rtx-delay", 12i32);
     element.set_property("rtx-min-retry-timeout", 10i32);
+    element.set_property("rtx-next-seqnum", false);
 }
 
 #[cfg(test)]

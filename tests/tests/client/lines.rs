@@ -62,6 +62,37 @@ fn lost_packets_are_sent_again_and_the_picture_goes_on() {
     caller.hang_up();
 }
 
+#[track_caller]
+fn latest(client: &mut Client) -> Event {
+    client.forget();
+    client.wait_for("stats")
+}
+
+/// Packets that do not come because they were not sent are neither requested nor taken for lost.
+#[test]
+fn after_a_pause_of_the_sender_its_first_packets_are_not_too_late() {
+    let _machine = machine::shared();
+    let server = Server::start(&[]);
+    let picture = ["--size", "320x240", "--fps", "20"];
+    let mut sender = Client::start(&server, &[&["wait", "--id", "sender"], &picture[..]].concat());
+    sender.wait_for("waiting");
+    let mut receiver = Client::start(&server, &[&["call", "sender"], &picture[..]].concat());
+    receiver.wait_for_stats("a picture", |stats| stats.number("/video/fps") > 10.0);
+    for _pause in 0..3 {
+        sender.process().signal("STOP");
+        // Longer than a jitter buffer waits for a packet.
+        receiver.wait_for("picture-stale");
+        sender.process().signal("CONT");
+        receiver.wait_for("picture-live");
+    }
+    let requests =
+        |stats: &Event| stats.number("/sent/retransmitted") + stats.number("/sent/retransmissions_refused");
+    let (sent, received) = (latest(&mut sender), latest(&mut receiver));
+    assert_eq!(requests(&sent), 0.0, "{}", sent.json());
+    let missing = sent.number("/sent/video_frames") - received.number("/video/frames");
+    assert!(missing < 10.0, "{missing} frames of {}", sent.json());
+}
+
 #[test]
 fn the_age_of_the_picture_is_that_of_the_line() {
     let _machine = machine::apart();
