@@ -14,7 +14,8 @@
 //! - An error response 403 (RFC 7675) is compared with the selected pair, also if there is none. webrtcbin asks for that since
 //!   1.24. So these are dropped, and errors without a code, whose code libnice does not initialise.
 //!
-//! The same holds for packets that come through a TURN server: in ChannelData, and in Data indications.
+//! The same holds for packets that come through a TURN server: in ChannelData, and in Data indications. The kernel filters only
+//! datagrams; [`passes`] is for those in a TCP stream.
 
 use std::{
     io,
@@ -174,6 +175,49 @@ impl Filter {
         };
         if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
+}
+
+/// Whether the filter for a component that has not failed lets a peer's packet through.
+pub fn passes(packet: &[u8]) -> bool {
+    match packet.get(..2).map(number) {
+        Some(BINDING_REQUEST) => packet.len() <= LONGEST_REQUEST as usize,
+        Some(BINDING_RESPONSE) => {
+            attribute(packet, &[XOR_MAPPED_ADDRESS, MAPPED_ADDRESS]).is_some_and(|address| {
+                let family = address.get(1).copied().map(u32::from);
+                ADDRESSES
+                    .iter()
+                    .any(|(known, length)| family == Some(*known) && address.len() == *length as usize)
+            })
+        }
+        Some(BINDING_ERROR) => attribute(packet, &[ERROR_CODE])
+            .and_then(|error| error.get(2..4))
+            .is_some_and(|code| number(code) & CODE != FORBIDDEN),
+        _ => true,
+    }
+}
+
+/// The value of the first attribute of one of these types, as libnice and [`search`] look for it.
+fn attribute<'a>(message: &'a [u8], types: &[u32]) -> Option<&'a [u8]> {
+    let length = message.get(2..4).map(number)? as usize;
+    let behind = message.get(STUN_HEADER as usize..)?;
+    let mut rest = behind.get(..length).unwrap_or(behind);
+    for _ in 0..SEARCHED {
+        let [top, kind, high, low, value @ ..] = rest else { return None };
+        let (kind, length) = (number(&[*top, *kind]), number(&[*high, *low]) as usize);
+        if types.contains(&kind) {
+            return value.get(..length);
+        }
+        // What comes behind these does not count.
+        if [MESSAGE_INTEGRITY, FINGERPRINT].contains(&kind) {
+            return None;
+        }
+        rest = value.get(length.next_multiple_of(4)..)?;
+    }
+    None
+}
+
+fn number(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0, |number, byte| (number << 8) | u32::from(*byte))
 }
 
 /// Searches the attributes for one of these types, as libnice does: with X at the first one found, or drops the packet.
@@ -374,6 +418,36 @@ mod tests {
         }
         let many = [&[software; 200][..], &[xor]].concat();
         assert_eq!(arriving(&Filter::new(false), &[with(BINDING_RESPONSE, &many)]), [false]);
+    }
+
+    #[test]
+    fn packets_in_a_stream_pass_as_datagrams_do() {
+        let error = |code: &[u8]| with(BINDING_ERROR, &[(ERROR_CODE, code)]);
+        let software: (u32, &[u8]) = (0x8022, b"a name");
+        let response = |attributes: &[(u32, &[u8])]| with(BINDING_RESPONSE, attributes);
+        let packets = [
+            vec![],
+            vec![1],
+            vec![0x80; 1400],
+            vec![22; 100],
+            stun(BINDING_REQUEST, LONGEST_REQUEST),
+            stun(BINDING_REQUEST, LONGEST_REQUEST + 1),
+            response(&[]),
+            response(&[software]),
+            response(&[software, (XOR_MAPPED_ADDRESS, V4)]),
+            response(&[(MAPPED_ADDRESS, V6)]),
+            response(&[(XOR_MAPPED_ADDRESS, &V4[..4])]),
+            response(&[(XOR_MAPPED_ADDRESS, &V6[..8]), (MAPPED_ADDRESS, V4)]),
+            response(&[(MESSAGE_INTEGRITY, &[1; 20]), (XOR_MAPPED_ADDRESS, V4)]),
+            response(&[&[software; 5][..], &[(XOR_MAPPED_ADDRESS, V4)]].concat()),
+            error(&[0, 0, 4, 87]),
+            error(&[0, 0, 4, 3]),
+            error(&[0, 0, 0xfc, 3]),
+            with(BINDING_ERROR, &[software]),
+        ];
+        let passing: Vec<bool> = packets.iter().map(|packet| passes(packet)).collect();
+        assert_eq!(passing, arriving(&Filter::new(false), &packets));
+        assert!(passing.contains(&true) && passing.contains(&false));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use async_std::{
     net::{TcpListener, TcpStream},
     task,
 };
-use callbin_foreign::filter::LONGEST_REQUEST;
+use callbin_foreign::filter::passes;
 use futures_util::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt, Stream, StreamExt,
     future::{AbortHandle, abortable},
@@ -206,16 +206,19 @@ async fn messages(mut from: impl AsyncRead + Unpin, to: &mut (impl AsyncWrite + 
     }
 }
 
-/// Whether the message has no Binding request inside that libnice does not survive.
+/// Whether the message has no packet inside that libnice does not survive.
 fn is_harmless(message: &[u8]) -> bool {
-    let is_long = |packet: &[u8]| packet.starts_with(&[0, 1]) && packet.len() > LONGEST_REQUEST as usize;
     match *message {
-        [0x40..=0x7f, _, _, _, ref packet @ ..] => !is_long(packet),
+        [0x40..=0x7f, _, high, low, ref packet @ ..] => {
+            // Behind its length there may be padding.
+            let length = usize::from(u16::from_be_bytes([high, low]));
+            passes(packet.get(..length).unwrap_or(packet))
+        }
         [DATA_INDICATION_HIGH, DATA_INDICATION_LOW, ..] => {
             let mut attributes = message.get(STUN_HEADER..).unwrap_or_default();
             while let [top, kind, high, low, rest @ ..] = attributes {
                 let length = usize::from(u16::from_be_bytes([*high, *low]));
-                if [*top, *kind] == DATA && is_long(rest.get(..length).unwrap_or(rest)) {
+                if [*top, *kind] == DATA && !passes(rest.get(..length).unwrap_or(rest)) {
                     return false;
                 }
                 attributes = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -240,6 +243,7 @@ fn length(head: [u8; HEAD]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use callbin_foreign::filter::LONGEST_REQUEST;
     use futures_util::stream;
 
     use super::*;
@@ -294,9 +298,18 @@ mod tests {
             [&[0, 0x17][..], &length.to_be_bytes(), &[9; 16], &peer, &data].concat()
         };
         let longest = LONGEST_REQUEST as usize;
-        for (packet, is_fine) in
-            [(packet(1, longest), true), (packet(1, longest + 1), false), (packet(0x80, 1400), true)]
-        {
+        let response =
+            |attributes: &[u8]| [&[1, 1, 0, attributes.len() as u8][..], &[9; 16], attributes].concat();
+        let address = [0, 0x20, 0, 8, 0, 1, 2, 3, 4, 5, 6, 7];
+        let cases = [
+            (packet(1, longest), true),
+            (packet(1, longest + 1), false),
+            (packet(0x80, 1400), true),
+            (response(&address), true),
+            (response(&[]), false),
+            (response(&address[..8]), false),
+        ];
+        for (packet, is_fine) in cases {
             assert_eq!([channel(&packet), indication(&packet)].map(|it| is_harmless(&it)), [is_fine; 2]);
         }
         assert!(
