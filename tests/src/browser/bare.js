@@ -174,14 +174,28 @@
     return [...all.values()].some((it) => it.type === 'outbound-rtp' && it.kind === 'video' && all.get(it.codecId)?.mimeType === mimeType);
   };
 
-  bare.mark = () => { bare.marked = performance.now(); return null; };
+  // From now on gaps count. Packets of sound have no event, so a timer looks for new ones.
+  bare.mark = () => {
+    bare.marked = performance.now();
+    bare.heard = [];
+    clearInterval(bare.listening);
+    let last = 0;
+    bare.listening = setInterval(() => {
+      const sources = bare.pc.getReceivers().filter(({ track }) => track.kind === 'audio').flatMap((it) => it.getSynchronizationSources());
+      const latest = Math.max(0, ...sources.map(({ timestamp }) => timestamp));
+      if (latest > last) { last = latest; bare.heard.push(performance.now()); }
+    }, 10);
+    return null;
+  };
 
-  // The longest time without a new frame since the mark.
-  bare.gap = () => {
-    const times = videos().flatMap(({ times }) => times).filter((time) => time >= bare.marked).sort((a, b) => a - b);
+  const longest = (times) => {
     const all = [bare.marked, ...times, performance.now()];
     return Math.max(...all.slice(1).map((time, index) => time - all[index]));
   };
+
+  // The longest time without a new frame since the mark, and without sound.
+  bare.gap = () => longest(videos().flatMap(({ times }) => times).filter((time) => time >= bare.marked).sort((a, b) => a - b));
+  bare.soundGap = () => longest(bare.heard);
 
   // Waits until more frames and audio packets arrive.
   bare.plays = async () => {

@@ -41,4 +41,10 @@ impl Bare {
     pub fn gap(&self) -> f64 {
         self.eval("bare.gap()").as_f64().expect("a gap is a number")
     }
+
+    /// The longest time in milliseconds without sound, since `bare.mark()`.
+    #[track_caller]
+    pub fn sound_gap(&self) -> f64 {
+        self.eval("bare.soundGap()").as_f64().expect("a gap is a number")
+    }
 }

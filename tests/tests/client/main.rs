@@ -8,6 +8,7 @@ mod directions;
 mod flood;
 mod foreign;
 mod healing;
+mod interruption;
 mod lines;
 mod record;
 mod renegotiation;
