@@ -5,14 +5,19 @@ async (selector) => {
   canvas.width = 64;
   canvas.height = 36;
   const context = canvas.getContext("2d", { willReadFrequently: true });
-  const frames = () => video.getVideoPlaybackQuality().totalVideoFrames;
+  const counted = () => video.getVideoPlaybackQuality().totalVideoFrames;
   const look = () => {
     context.drawImage(video, 0, 0, canvas.width, canvas.height);
     return context.getImageData(0, 0, canvas.width, canvas.height).data;
   };
   const first = look();
-  const before = frames();
-  for (let i = 0; i < 400 && (i < 6 || frames() < before + 5); i += 1) await new Promise((done) => setTimeout(done, 50));
+  // Firefox counts no frames of a call, and Chromium calls back for no page in the background.
+  const before = counted();
+  let presented = 0;
+  const present = () => { presented += 1; video.requestVideoFrameCallback(present); };
+  video.requestVideoFrameCallback(present);
+  const goesOn = () => presented >= 5 || counted() >= before + 5;
+  for (let i = 0; i < 400 && (i < 6 || !goesOn()); i += 1) await new Promise((done) => setTimeout(done, 50));
   const second = look();
   const sums = [0, 0, 0];
   let difference = 0;
@@ -23,5 +28,5 @@ async (selector) => {
   }
   const pixels = canvas.width * canvas.height;
   const [r, g, b] = sums.map((sum) => sum / pixels);
-  return { r, g, b, motion: difference / pixels / 3, width: video.videoWidth, height: video.videoHeight, frames: frames() };
+  return { r, g, b, motion: difference / pixels / 3, width: video.videoWidth, height: video.videoHeight, frames: counted() };
 }
