@@ -106,8 +106,10 @@ fn with_one_sheet(page: &str, files: &mut Vec<(String, Vec<u8>)>) -> String {
 fn in_folder(page: &str, version: &str, files: &[(String, Vec<u8>)]) -> String {
     // The browser begins to load the modules before it has seen who imports them.
     let script = format!("<script type=\"module\" src=\"{ENTRY}\">");
-    let early = format!("<link rel=\"modulepreload\" href=\"{}\" />{script}", bundle::BUNDLE);
-    let page = page.replace(&script, &early);
+    let early = [bundle::BUNDLE].iter().chain(&ROOTS);
+    let early =
+        early.map(|name| format!("<link rel=\"modulepreload\" href=\"{name}\" />")).collect::<String>();
+    let page = page.replace(&script, &(early + &script));
     files.iter().fold(page, |page, (name, _)| {
         ["src", "href"].iter().fold(page, |page, attribute| {
             page.replace(&format!("{attribute}=\"{name}\""), &format!("{attribute}=\"v/{version}/{name}\""))
