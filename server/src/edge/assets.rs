@@ -151,9 +151,9 @@ mod tests {
         let page = find("index.html").unwrap();
         let text = std::str::from_utf8(&page.body).unwrap();
         let address = text.split_once("src=\"v/").unwrap().1.split('"').next().unwrap();
-        let start = find(&format!("v/{address}")).unwrap();
-        assert!(start.is_final && !page.is_final);
-        assert_eq!(start.body, find("start.js").unwrap().body);
+        let script = find(&format!("v/{address}")).unwrap();
+        assert!(script.is_final && !page.is_final);
+        assert_eq!(script.body, find(address.rsplit('/').next().unwrap()).unwrap().body);
         for path in ["v/0/start.js", "v/start.js", "v/", "test/call.test.js", "README.md", "package.json"] {
             assert!(find(path).is_none(), "{path}");
         }
