@@ -16,8 +16,12 @@ mod bundle;
 #[path = "src/edge/assets/strip.rs"]
 mod strip;
 
-/// The module that index.html loads. Those that it imports become one.
+/// The module that index.html loads.
 const ENTRY: &str = "start.js";
+/// What it loads for all but the connection test: these and those that they import become one.
+const ROOTS: [&str; 3] = ["calls.js", "main.js", "parameters.js"];
+/// What it needs to load the texts while it loads the others.
+const APART: &str = "language.js";
 
 /// The folder of the sources, which also has their tests and documentation.
 const SOURCE: &str = "../www";
@@ -67,7 +71,7 @@ fn pack(files: &mut Vec<(String, Vec<u8>)>) -> Result<(), String> {
     let modules = files.iter().filter(|(name, _)| name.ends_with(".js"));
     let modules =
         modules.map(|(name, text)| (name.clone(), String::from_utf8_lossy(text).into_owned())).collect();
-    for (name, text) in bundle::bundle(ENTRY, &modules)? {
+    for (name, text) in bundle::bundle(&ROOTS, APART, &modules)? {
         files.retain(|(other, _)| *other != name);
         files.push((name, text.into_bytes()));
     }
@@ -102,8 +106,10 @@ fn with_one_sheet(page: &str, files: &mut Vec<(String, Vec<u8>)>) -> String {
 fn in_folder(page: &str, version: &str, files: &[(String, Vec<u8>)]) -> String {
     // The browser begins to load the modules before it has seen who imports them.
     let script = format!("<script type=\"module\" src=\"{ENTRY}\">");
-    let early = format!("<link rel=\"modulepreload\" href=\"{}\" />{script}", bundle::BUNDLE);
-    let page = page.replace(&script, &early);
+    let early = [bundle::BUNDLE].iter().chain(&ROOTS);
+    let early =
+        early.map(|name| format!("<link rel=\"modulepreload\" href=\"{name}\" />")).collect::<String>();
+    let page = page.replace(&script, &(early + &script));
     files.iter().fold(page, |page, (name, _)| {
         ["src", "href"].iter().fold(page, |page, attribute| {
             page.replace(&format!("{attribute}=\"{name}\""), &format!("{attribute}=\"v/{version}/{name}\""))

@@ -1,24 +1,23 @@
 // @ts-check
-// The language of the page, and its texts. A text is found by its key; texts/ has one file per language.
-
-import { en } from "./texts/en.js";
+// The language of the page, and its texts. A text is found by its key; texts/ has one file per language, and only that of the
+// chosen one is loaded.
 
 /**
- * @typedef {keyof typeof en} Key
+ * @typedef {keyof typeof import("./texts/en.js").en} Key
  * @typedef {Record<Key, string>} Texts
  * @typedef {keyof typeof LANGUAGES} Language
  */
 
-/** How each language is loaded: only English is there from the start. */
+/** How each language is loaded. */
 export const LANGUAGES = {
-  en: async () => en,
+  en: async () => (await import("./texts/en.js")).en,
   de: async () => (await import("./texts/de.js")).de,
 };
 
 /** @type {Language} */
-let spoken = "en";
+let spoken;
 /** @type {Texts} */
-let texts = en;
+let texts;
 
 /**
  * The first language that the page has: that of the address (`?lang=`), else one that the browser prefers, else English.
@@ -30,7 +29,7 @@ export function chooseLanguage(wanted, preferred) {
   return /** @type {Language} */ (primary.find((tag) => Object.hasOwn(LANGUAGES, tag)) ?? "en");
 }
 
-/** From then on texts are in this language. @param {Language} language */
+/** From then on texts are in this language; before the first one there are none. @param {Language} language */
 export async function speak(language) {
   texts = await LANGUAGES[language]();
   spoken = language;
@@ -38,7 +37,7 @@ export async function speak(language) {
 
 /** @param {string} key @returns {key is Key} whether there is such a text */
 export function has(key) {
-  return Object.hasOwn(en, key);
+  return Object.hasOwn(texts, key);
 }
 
 /** A number as the language writes it, with one decimal at most. @param {number} value */

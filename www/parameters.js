@@ -37,7 +37,6 @@ export function readParameters(url, history) {
     server: get("server") || new URL(".", url.origin.replace(/^http/, "ws") + url.pathname).href,
     devices: watches ? { audio: "none", video: "none" } : { audio: get("microphone"), video: get("camera") },
     token,
-    language: get("lang"),
     isTest: flag("test"),
     relay: flag("relay"),
     iceServers: stun ? [{ urls: stun }] : [],

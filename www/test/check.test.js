@@ -5,6 +5,7 @@ import { report } from "../check/report.js";
 import { serverOf } from "../check/servers.js";
 import * as judge from "../check/verdicts.js";
 import { say } from "../language.js";
+import "./english.js";
 
 const key = (verdict) => [verdict.mark, verdict.key];
 const step = (id, mark) => ({ id, title: { key: "check.ice" }, verdict: { mark, key: "check.failed" } });

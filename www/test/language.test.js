@@ -4,6 +4,7 @@ import { test } from "node:test";
 
 import { LANGUAGES, chooseLanguage, say, sayOf, speak } from "../language.js";
 import { noticeText, peerText, ringText } from "../texts.js";
+import "./english.js";
 
 const FOLDER = new URL("../", import.meta.url);
 const read = (name) => readFileSync(new URL(name, FOLDER), "utf8");

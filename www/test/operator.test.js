@@ -3,6 +3,7 @@ import { test } from "node:test";
 
 import { Operator, parseSaid } from "../operator.js";
 import { Operators } from "../operators.js";
+import "./english.js";
 
 const DRIVE = { id: "drive", type: "joystick", label: "Drive", gamepad: [0, 1] };
 const LIGHT = { id: "light", type: "button", gamepad: 3 };

@@ -7,6 +7,7 @@ import { Names, Recording, extension, fileName, recordingType } from "../recordi
 import { Saver } from "../saver.js";
 import { chooseFile } from "../ui/files.js";
 import { Recordings } from "../ui/recordings.js";
+import "./english.js";
 
 class FakeRecorder {
   state = "recording";

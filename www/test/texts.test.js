@@ -3,6 +3,7 @@ import { test } from "node:test";
 
 import { Call } from "../call.js";
 import { lamp, noticeText, peerText, ringText, shown, statusText } from "../texts.js";
+import "./english.js";
 
 function inCall() {
   const call = new Call("me", { autoAnswer: true });

@@ -3,6 +3,7 @@ import { test } from "node:test";
 
 import { peerText } from "../texts.js";
 import { Trail } from "../trail.js";
+import "./english.js";
 
 const TURN = ["stun:s:3478", "turn:t:3478?transport=tcp"];
 const heard = () => {

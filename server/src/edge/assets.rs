@@ -151,9 +151,9 @@ mod tests {
         let page = find("index.html").unwrap();
         let text = std::str::from_utf8(&page.body).unwrap();
         let address = text.split_once("src=\"v/").unwrap().1.split('"').next().unwrap();
-        let start = find(&format!("v/{address}")).unwrap();
-        assert!(start.is_final && !page.is_final);
-        assert_eq!(start.body, find("start.js").unwrap().body);
+        let script = find(&format!("v/{address}")).unwrap();
+        assert!(script.is_final && !page.is_final);
+        assert_eq!(script.body, find(address.rsplit('/').next().unwrap()).unwrap().body);
         for path in ["v/0/start.js", "v/start.js", "v/", "test/call.test.js", "README.md", "package.json"] {
             assert!(find(path).is_none(), "{path}");
         }
@@ -180,19 +180,20 @@ mod tests {
         let module = |(name, text): (&str, &str)| (name.to_owned(), text.to_owned());
         let modules = HashMap::from(
             [
-                ("start.js", "import { b } from \"./ui/b.js\";\nb();\n"),
+                ("words.js", "export function say() {}\n"),
                 (
                     "ui/b.js",
                     "import {\na as c,\nd\n} from \"../a.js\";\nimport * as e from \"./e.js\";\n\n\
                      export async function b() {\nc(d, e.f);\n}\nexport const g = 1;\n",
                 ),
-                ("a.js", "export function a() {}\nexport class d {}\n"),
+                ("a.js", "import { say } from \"./words.js\";\nexport function a() {}\nexport class d {}\n"),
                 ("ui/e.js", "import { d } from \"../a.js\";\nexport const f = d;\n"),
             ]
             .map(module),
         );
-        let files = bundle::bundle("start.js", &modules).unwrap();
-        let all = "export const $0 = (() => {\nfunction a() {}\nclass d {}\nreturn { a, d };\n})();\n\
+        let files = bundle::bundle(&["ui/b.js"], "words.js", &modules).unwrap();
+        let all = "import * as $apart from \"./words.js\";\n\
+                   export const $0 = (() => {\nconst { say } = $apart;\nfunction a() {}\nclass d {}\nreturn { a, d };\n})();\n\
                    export const $1 = (() => {\nconst { d } = $0;\nconst f = d;\nreturn { f };\n})();\n\
                    export const $2 = (() => {\nconst { a: c, d } = $0;\nconst e = $1;\nasync function b() {\n\
                    c(d, e.f);\n}\nconst g = 1;\nreturn { b, g };\n})();\n";
@@ -210,7 +211,7 @@ mod tests {
         ] {
             let mut modules = modules.clone();
             modules.insert(name.into(), odd.into());
-            let error = bundle::bundle("start.js", &modules).unwrap_err();
+            let error = bundle::bundle(&["ui/b.js"], "words.js", &modules).unwrap_err();
             assert!(error.contains(name), "{error}");
         }
     }

@@ -62,6 +62,35 @@ fn a_screen_is_shared_beside_and_instead_of_the_camera_with_the_chosen_codec() {
     berta.assert_no_console_errors();
 }
 
+/// Notes when a page last heard a peer: from the energy of what it has played, in which no beep is missed. Rounding is not sound.
+const LISTEN: &str = "(() => { let energy = 0, heard = performance.now(); \
+    setInterval(() => { const now = callbin.stats().anna?.audioIn?.energy ?? 0; \
+      if (now > energy + 1e-6) [energy, heard] = [now, performance.now()]; }, 100); \
+    window.quiet = () => performance.now() - heard; })()";
+
+/// Chromium's fake microphone beeps every half second, and its fake screen does, too.
+#[test]
+fn the_sound_of_a_screen_is_heard_while_the_microphone_is_muted() {
+    let _machine = machine::shared();
+    let site = Site::up();
+    let (anna, berta) = (site.join("anna"), site.join("berta"));
+    berta.wait_for_peer("anna", "connected");
+    berta.eval(LISTEN);
+    let hears =
+        |what: &str, is_heard: &str| berta.wait_for(what, &format!("quiet() {is_heard}"), 2 * DEADLINE);
+    hears("the microphone", "< 1000");
+    anna.press("m");
+    hears("silence", "> 4000");
+    share(&anna, true);
+    hears("the sound of the screen", "< 1000");
+    share(&anna, false);
+    hears("silence without the screen", "> 4000");
+    assert_eq!(anna.eval("callbin.state().microphone"), false);
+    for page in [&anna, &berta] {
+        page.assert_no_console_errors();
+    }
+}
+
 /// The microphone hears a tone all the time. Chromium's fake one only beeps.
 const TONE: &str = "if (window.MediaDevices) { const real = MediaDevices.prototype.getUserMedia; \
     MediaDevices.prototype.getUserMedia = async function (wish) { \

@@ -9,6 +9,9 @@ use std::collections::HashMap;
 pub(super) const BUNDLE: &str = "all.js";
 
 /// A module in its two forms.
+/// The module beside the bundle, as the bundle names it.
+const APART: &str = "$apart";
+
 #[derive(Debug)]
 struct Module {
     /// Its body, as that of a function.
@@ -17,22 +20,25 @@ struct Module {
     exports: Vec<String>,
 }
 
-/// The bundle of the modules that `entry` imports, and, for each of them, a module that exports the same from there, for
-/// modules that are loaded later. The text of a module is without comments.
+/// The bundle of the modules `roots` and those that they import, and, for each of them, a module that exports the same from
+/// there, for modules that are loaded later. The module `apart` stays one of its own, which the bundle imports. The text of a
+/// module is without comments.
 pub(super) fn bundle(
-    entry: &str,
+    roots: &[&str],
+    apart: &str,
     modules: &HashMap<String, String>,
 ) -> Result<Vec<(String, String)>, String> {
-    let mut packer = Packer { modules, order: Vec::new(), numbers: HashMap::new(), under_way: Vec::new() };
-    let (_, imports) = imports(entry, packer.text(entry)?)?;
-    for (_, name) in imports {
-        packer.add(&name)?;
+    let mut packer =
+        Packer { modules, apart, order: Vec::new(), numbers: HashMap::new(), under_way: Vec::new() };
+    for root in roots {
+        packer.add(root)?;
     }
     let bodies = packer.order.iter().enumerate().map(|(number, (_, module))| {
         let Module { body, exports } = module;
         format!("export const ${number} = (() => {{\n{body}return {{ {} }};\n}})();\n", exports.join(", "))
     });
-    let mut files = vec![(BUNDLE.to_owned(), bodies.collect())];
+    let text = format!("import * as {APART} from \"./{apart}\";\n{}", bodies.collect::<String>());
+    let mut files = vec![(BUNDLE.to_owned(), text)];
     files.extend(packer.order.iter().enumerate().map(|(number, (name, module))| {
         let up = "../".repeat(name.matches('/').count());
         let up = if up.is_empty() { "./" } else { &up };
@@ -47,6 +53,7 @@ pub(super) fn bundle(
 
 struct Packer<'a> {
     modules: &'a HashMap<String, String>,
+    apart: &'a str,
     /// Each module after those that it imports.
     order: Vec<(String, Module)>,
     numbers: HashMap<String, usize>,
@@ -69,8 +76,8 @@ impl Packer<'_> {
         let (rest, imports) = imports(name, self.text(name)?)?;
         let mut body = String::new();
         for (names, from) in imports {
-            let number = self.add(&from)?;
-            body.push_str(&format!("const {names} = ${number};\n"));
+            let module = if from == self.apart { APART.into() } else { format!("${}", self.add(&from)?) };
+            body.push_str(&format!("const {names} = {module};\n"));
         }
         let exports = take_exports(name, &rest, &mut body)?;
         let is_deep = name.contains('/');
