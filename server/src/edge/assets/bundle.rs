@@ -8,10 +8,10 @@ use std::collections::HashMap;
 /// The name of the module that has them all.
 pub(super) const BUNDLE: &str = "all.js";
 
-/// A module in its two forms.
 /// The module beside the bundle, as the bundle names it.
 const APART: &str = "$apart";
 
+/// A module in its two forms.
 #[derive(Debug)]
 struct Module {
     /// Its body, as that of a function.
