@@ -40,12 +40,13 @@ impl Page {
         page
     }
 
-    /// Goes to another address and waits until it has loaded.
+    /// Goes to another address and waits until it has loaded. callbin's own page then still waits for its texts.
     #[track_caller]
     pub fn go(&self, url: &str) {
         self.eval("window.callbinTestLeft = true");
         self.0.navigate(url);
-        let loaded = "!window.callbinTestLeft && document.readyState === 'complete'";
+        let loaded = "!window.callbinTestLeft && document.readyState === 'complete' \
+            && (!document.querySelector('script[src$=\"start.js\"]') || window.callbin || window.callbinTest)";
         self.wait_for(&format!("{url} to load"), loaded, DEADLINE);
     }
 
