@@ -177,7 +177,8 @@ impl Filter {
     }
 }
 
-/// Whether the filter for a component that has not failed lets a peer's packet through.
+/// Whether the filter for a component that has not failed lets a peer's packet through. A packet that begins like a response, but is
+/// too short to be one, does not pass here.
 pub fn passes(packet: &[u8]) -> bool {
     match packet.get(..2).map(number) {
         Some(BINDING_REQUEST) => packet.len() <= LONGEST_REQUEST as usize,

@@ -62,7 +62,8 @@ fn a_screen_is_shared_beside_and_instead_of_the_camera_with_the_chosen_codec() {
     berta.assert_no_console_errors();
 }
 
-/// Notes when a page last heard a peer: from the energy of what it has played, in which no beep is missed. Rounding is not sound.
+/// Notes when a page last heard Anna: from the energy of the sound that it has played, in which no beep is missed. A change as small
+/// as a rounding error is not sound.
 const LISTEN: &str = "(() => { let energy = 0, heard = performance.now(); \
     setInterval(() => { const now = callbin.stats().anna?.audioIn?.energy ?? 0; \
       if (now > energy + 1e-6) [energy, heard] = [now, performance.now()]; }, 100); \
