@@ -7,7 +7,8 @@
 //!   `stun_usage_ice_conncheck_create_reply` reaches `assert (0)`. So long requests are dropped; honest ones have some 100 bytes.
 //! - A late response to a check of a nominated pair moves a component from FAILED to CONNECTED, which
 //!   `agent_signal_component_state_change` asserts not to happen. So in the state FAILED responses are dropped. Requests of the
-//!   peer can still bring the component back.
+//!   peer can still bring the component back. A response may come before the filter; so libnice's own checks of a path that is
+//!   there, the only way to FAILED with a nominated pair, stay off (see the client's `peer/ice.rs`).
 //! - A response without a mapped address makes a pair valid, but leaves its next check in the queue. When that is sent, the pair is
 //!   valid without being in the state SUCCEEDED, which `priv_conn_check_tick_stream_nominate` asserts not to happen. So responses
 //!   without one are dropped; RFC 8489 requires it.

@@ -17,9 +17,11 @@ use crate::{
 
 /// A connection that was replaced is closed this long after the new one is there, even if that shows no picture.
 const SWITCH_LIMIT: Duration = Duration::from_secs(1);
-/// A connected peer has vanished if neither RTP nor RTCP came from it for this long. It is the lifetime of consent to
-/// send (RFC 7675, section 5.1); a network may fail for less.
+/// A connected peer has vanished if no packet came from it for this long. It is the lifetime of consent to send (RFC 7675,
+/// section 5.1); a network may fail for less.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+/// The same without media, when a path has only SCTP's heartbeats, of either side about every 30 s (RFC 9260, section 8.3).
+const IDLE_LIMIT: Duration = Duration::from_secs(100);
 
 impl Engine {
     /// Looks at the paths to connected peers.
@@ -120,21 +122,28 @@ impl Engine {
             }
             peer.look();
             // Not the flows of the negotiation: while a new connection is negotiated, it has none.
-            let has_vanished = has_vanished(peer.meter().silence(), peer.flows());
-            peer.set_consent(!has_vanished);
-            if has_vanished && !heals {
-                let seconds = SILENCE_LIMIT.as_secs();
+            let limit = silence_limit(peer.flows(), || peer.has_open_channel());
+            let vanished = limit.filter(|limit| peer.meter().silence() > *limit);
+            peer.set_consent(vanished.is_none());
+            let Some(limit) = vanished else { continue };
+            if !heals {
+                let seconds = limit.as_secs();
                 let reason = format!("nothing came from the peer for {seconds} s: it has vanished");
                 self.fail(key, "connected", Failure::new(ExitCode::NoMedia, reason));
+            } else if !self.is_lost(key) {
+                self.input(key, Input::IceFailed);
             }
         }
     }
 }
 
-/// Whether a peer with media flows was silent for too long. Without media, only libnice's checks watch the path.
-fn has_vanished(silence: Duration, flows: &[Flow]) -> bool {
+/// How long a peer with these flows may be silent. `None` if its path carries nothing, whose end nobody would notice.
+fn silence_limit(flows: &[Flow], has_open_channel: impl FnOnce() -> bool) -> Option<Duration> {
     let is_used = |flow: &Flow| flow.direction.sends || flow.direction.receives;
-    silence > SILENCE_LIMIT && flows.iter().any(is_used)
+    if flows.iter().any(is_used) {
+        return Some(SILENCE_LIMIT);
+    }
+    has_open_channel().then_some(IDLE_LIMIT)
 }
 
 #[cfg(test)]
@@ -152,9 +161,10 @@ mod tests {
             track: None,
             codec: Codec::default(),
         };
-        assert!(!has_vanished(Duration::from_millis(30_000), &[flow(true)]));
-        assert!(has_vanished(Duration::from_millis(30_001), &[flow(false), flow(true)]));
-        assert!(!has_vanished(Duration::from_millis(1_000_000), &[flow(false)]), "nothing flows");
-        assert!(!has_vanished(Duration::from_millis(1_000_000), &[]));
+        let limit = |flows: &[Flow], has_channel| silence_limit(flows, || has_channel);
+        assert_eq!(limit(&[flow(false), flow(true)], false), Some(SILENCE_LIMIT));
+        assert_eq!(limit(&[flow(true)], true), Some(SILENCE_LIMIT));
+        assert_eq!(limit(&[flow(false)], true), Some(IDLE_LIMIT), "heartbeats only");
+        assert_eq!([limit(&[flow(false)], false), limit(&[], false)], [None; 2], "nothing flows");
     }
 }

@@ -43,8 +43,11 @@ pub(super) fn agent(webrtcbin: &gst::Element) -> Option<glib::Object> {
     ice.filter(|ice| ice.has_property("agent"))?.property("agent")
 }
 
-/// Uses connectivity checks as keepalives, so that a vanished peer does not stay "connected" forever. Disables UPnP,
-/// which is not wanted, and ICE-TCP, whose candidates are not used.
+/// Disables UPnP, which is not wanted, and ICE-TCP, whose candidates are not used.
+///
+/// libnice's checks of a path that is there (`keepalive-conncheck`) stay off: 50 s after the last answer they move a component to
+/// FAILED, and a peer could send a response that it has kept back in the microseconds until [`Guard`] knows. libnice does not survive
+/// that. The engine watches the path instead, by the packets that come from it.
 pub(super) fn configure(webrtcbin: &gst::Element) {
     let Some(ice) = webrtcbin.property::<Option<glib::Object>>("ice-agent") else { return };
     if ice.has_property("ice-tcp") {
@@ -57,10 +60,8 @@ pub(super) fn configure(webrtcbin: &gst::Element) {
     if agent.has_property("stun-pacing-timer") {
         agent.set_property("stun-pacing-timer", 5u32);
     }
-    for (name, value) in [("keepalive-conncheck", true), ("upnp", false)] {
-        if agent.has_property(name) {
-            agent.set_property(name, value);
-        }
+    if agent.has_property("upnp") {
+        agent.set_property("upnp", false);
     }
 }
 

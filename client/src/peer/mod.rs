@@ -474,6 +474,14 @@ impl Peer {
         self.flows.iter().any(|flow| flow.direction.receives)
     }
 
+    /// Whether a data channel is open.
+    pub fn has_open_channel(&self) -> bool {
+        self.channels
+            .all()
+            .iter()
+            .any(|channel| channel.ready_state() == gst_webrtc::WebRTCDataChannelState::Open)
+    }
+
     /// Ends the data channels, for a pipeline that is about to be replaced.
     pub fn end_data(&self) {
         self.desk.close();

@@ -10,6 +10,11 @@ pub(super) const MAX_GAP_MS: f64 = 500.0;
 /// Chromium sends less for a moment when its path changes. Packets that are blocked until there is a new path make a gap of 5 s.
 const MAX_BROWSER_GAP_MS: f64 = 2000.0;
 
+type Begin = fn() -> (Site, Client, Bare);
+
+/// Begin a call in which the browser offers, and one in which it answers.
+const ROLES: [Begin; 2] = [|| calling(&[]), called];
+
 /// A client that waits, and a browser that called it with camera and microphone.
 pub(super) fn calling(options: &[&str]) -> (Site, Client, Bare) {
     let (site, client, bare) = session(options);
@@ -131,7 +136,8 @@ fn a_camera_comes_late_and_goes() {
 #[test]
 fn a_call_is_held_and_resumed() {
     let _machine = machine::shared();
-    for (_site, mut client, bare) in [calling(&[]), called()] {
+    for begin in ROLES {
+        let (_site, mut client, bare) = begin();
         for _ in 0..2 {
             bare.run(
                 "for (const t of pc.getTransceivers()) t.direction = 'inactive'; await bare.negotiate()",
@@ -152,7 +158,8 @@ fn a_call_is_held_and_resumed() {
 #[test]
 fn media_are_removed_and_added_again() {
     let _machine = machine::shared();
-    for (_site, mut client, bare) in [calling(&[]), called()] {
+    for begin in ROLES {
+        let (_site, mut client, bare) = begin();
         for _ in 0..2 {
             bare.run("for (const t of pc.getTransceivers()) t.stop(); await bare.negotiate()");
             assert_client_sees_nothing(&mut client);
@@ -193,7 +200,8 @@ fn a_call_is_negotiated_anew_after_its_session_is_resumed() {
 #[test]
 fn a_data_channel_outlives_its_transport() {
     let _machine = machine::shared();
-    for (_site, mut client, bare) in [calling(&[]), called()] {
+    for begin in ROLES {
+        let (_site, mut client, bare) = begin();
         assert_texts_go(&mut client, &bare, "before");
         bare.run("window.first = pc.sctp; await bare.stopFirst(); bare.channel.send('at once')");
         assert_texts_go(&mut client, &bare, "after");
@@ -245,8 +253,9 @@ fn a_data_channel_comes_after_a_new_transport() {
 /// Neither peer loses more than a short gap: media use the old path until the new one is ready.
 #[test]
 fn an_ice_restart_does_not_interrupt() {
-    let _machine = machine::alone();
-    for (_site, mut client, bare) in [calling(&[]), called()] {
+    let _machine = machine::shared();
+    for begin in ROLES {
+        let (_site, mut client, bare) = begin();
         for _ in 0..2 {
             restart_ice(&mut client, &bare);
         }
@@ -256,8 +265,9 @@ fn an_ice_restart_does_not_interrupt() {
 /// The browser checks paths from its new ports before we know that it restarts ICE.
 #[test]
 fn an_ice_restart_over_slow_signalling_does_not_interrupt() {
-    let _machine = machine::alone();
-    for (_site, mut client, bare) in [calling(&[]), called()] {
+    let _machine = machine::shared();
+    for begin in ROLES {
+        let (_site, mut client, bare) = begin();
         bare.eval("bare.delay = 300");
         for _ in 0..2 {
             restart_ice(&mut client, &bare);
