@@ -25,7 +25,7 @@ use tempfile::TempDir;
 
 use crate::{
     Network,
-    process::Process,
+    process::{Process, runs_any_of},
     wait::{DEADLINE, wait_until},
 };
 
@@ -169,16 +169,13 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         // The browser leads a process group that contains all its children.
-        let group = format!("-{}", self.process.pid());
-        let kill = |signal: &str| {
-            let status = Command::new("kill").args([signal, "--", &group]).stderr(Stdio::null()).status();
-            status.is_ok_and(|status| status.success())
-        };
-        kill("-KILL");
-        let _ = self.process.child().wait();
+        let group = self.process.pid();
+        let kill =
+            Command::new("kill").args(["-KILL", "--", &format!("-{group}")]).stderr(Stdio::null()).status();
+        let _ = kill.and_then(|_| self.process.child().wait());
         for _ in 0..3000 {
             // The profile can be removed for good only when no process writes into it.
-            if !kill("-0") && std::fs::remove_dir_all(self.profile.path()).is_ok() {
+            if !runs_any_of(group) && std::fs::remove_dir_all(self.profile.path()).is_ok() {
                 break;
             }
             std::thread::sleep(std::time::Duration::from_millis(10));

@@ -70,6 +70,18 @@ pub fn signal(pid: u32, name: &str) {
     assert!(kill.expect("kill runs").success(), "cannot send SIG{name}");
 }
 
+/// Whether a process of this group still runs. Killed ones whose parent is gone stay as zombies until init looks for them, which may
+/// take seconds; they hold nothing any more.
+pub(crate) fn runs_any_of(group: u32) -> bool {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|process| std::fs::read_to_string(process.path().join("stat")).ok()).any(|stat| {
+        // The name before these fields may have spaces and brackets.
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let (state, group_of_it) = (fields.next(), fields.nth(1));
+        !matches!(state, Some("Z" | "X")) && group_of_it.and_then(|it| it.parse().ok()) == Some(group)
+    })
+}
+
 /// A running program, killed when dropped.
 #[derive(Debug)]
 pub struct Process(Child);

@@ -22,7 +22,9 @@ fn a_browser_leaves_nothing_behind_and_the_console_is_heard() {
     assert!(heard.contains("Content Security Policy") && heard.contains("heard"), "{heard}");
 
     let pid = site.browser.pid().to_string();
-    let group = || Command::new("pgrep").args(["-g", &pid]).output().expect("pgrep runs").stdout;
+    // Not those that are dead and that init has not looked for yet.
+    let group =
+        || Command::new("pgrep").args(["-r", "D,I,R,S,T,t", "-g", &pid]).output().expect("pgrep runs").stdout;
     let profile = site.browser.profile().to_owned();
     assert!(profile.is_dir() && !group().is_empty());
     drop(site.browser);
