@@ -269,7 +269,7 @@ pub struct Node {
     claim: Time,
     /// When the members elsewhere are compared once more.
     sweep: Option<Time>,
-    /// The inbox was closed: the last messages of the other nodes may be lost.
+    /// The other nodes are to be greeted: this one has entered, and the last messages of either side may be lost.
     is_check_due: bool,
     /// The last lives that ended: what still comes from them is old.
     dead: VecDeque<NodeId>,
@@ -294,7 +294,7 @@ pub struct Node {
     under_way: VecDeque<(Command, Option<Ticket>)>,
     /// Other nodes with links that the last renewal did not name.
     missing: BTreeSet<NodeId>,
-    /// The nodes with a lease, as of the last renewal.
+    /// The nodes with a lease, as of the last renewal, and those that messages have come from since.
     alive: Vec<NodeId>,
     lost_links: u64,
 }
@@ -674,7 +674,8 @@ impl Node {
 
     /// Lists wait until those of all nodes have come, or for a moment.
     fn answer_lists(&mut self, now: Option<Time>, out: &mut Vec<Output>) {
-        let is_complete = self.directories.asked.values().all(|has_come| *has_come);
+        let knows_all = !self.alive.is_empty();
+        let is_complete = knows_all && self.directories.asked.values().all(|has_come| *has_come);
         let is_late = |it: &Waiting| now.is_some_and(|now| it.since + LIST_PATIENCE <= now);
         let is_list = |it: &Waiting| it.wish == Wish::List;
         let lists = self.waiting.iter().filter(|(_, it)| is_list(it) && (is_complete || is_late(it)));
@@ -947,7 +948,7 @@ impl Node {
             return;
         }
         self.phase = Phase::Inside;
-        self.is_check_due = self.valid.is_some();
+        self.is_check_due = true;
         self.valid = Some(sent.unwrap_or(now) + self.lease);
         self.renew = now + self.interval();
         // First, the other nodes claim what they had.
@@ -963,6 +964,8 @@ impl Node {
             }
         }
         self.compare(now);
+        // The other nodes are to know of this one at once.
+        self.queue.push_front((Command::Renew { has_media: self.has_media }, None));
         out.push(Output::Entered);
     }
 
@@ -1196,8 +1199,17 @@ impl Node {
                 out.push(Output::Again(node.clone()));
             }
         }
+        self.met(&node);
         for message in batch.messages {
             self.on_message(&node, message, out);
+        }
+    }
+
+    /// A message has come from a node that may have entered since the last renewal.
+    fn met(&mut self, node: &NodeId) {
+        if !self.alive.contains(node) {
+            self.alive.push(node.clone());
+            self.ask_for_directories();
         }
     }
 

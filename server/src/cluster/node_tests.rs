@@ -82,8 +82,9 @@ impl World {
             let by = self.hosts[at].node.id().clone();
             let (reply, events) = self.store.run(&by, self.hosts[at].number, command, LEASE, self.now);
             for (to, event) in events {
+                // Nobody hears what is sent to a node that is gone.
                 let host = self.hosts.iter_mut().find(|host| *host.node.id() == to);
-                host.expect("a node here").inbox.push_back(event);
+                host.into_iter().for_each(|host| host.inbox.push_back(event.clone()));
             }
             let Host { node, out, .. } = &mut self.hosts[at];
             node.replied(self.now, reply, out);
@@ -336,6 +337,16 @@ fn a_store_that_is_full_now_and_then_gets_only_what_it_lacks() {
         assert_eq!(claims_after_renewal(&mut world), 0);
         assert_eq!(world.store.peers.contains_key(&uid("late")), is_local);
     }
+}
+
+#[test]
+fn a_node_that_has_just_entered_is_in_the_lists_of_the_others_at_once() {
+    let mut world = World::new();
+    world.wish(0, 1, Wish::List);
+    world.run();
+    world.hosts[1].node = Node::new(NodeId { name: "new".into(), life: 1 }, LEASE, false);
+    world.connect(1);
+    assert!(world.has(1, |it| *it == Output::WantsDirectory(world.hosts[0].node.id().clone())));
 }
 
 #[test]
