@@ -54,7 +54,7 @@ lint:
 unit:
 	cargo build --workspace --all-targets --locked
 	RUST_TEST_THREADS=3 cargo test --workspace --locked --no-fail-fast
-	CALLBIN_TEST_NODES=2 cargo test --workspace --locked --test server --test dialect -- protocol:: bridge::
+	CALLBIN_TEST_NODES=2 cargo test --workspace --locked --test server --test dialect -- protocol:: bridge:: webrtcsink:: rooms:: action:: rest::
 
 page-test:
 	node --test www/test/*.test.js
@@ -68,7 +68,7 @@ interop: ## Test callbin with other WebRTC stacks; EXAMPLES=… for a checkout o
 
 compare: build ## Compare with what callbin replaces, on this machine; EXAMPLES=… for a checkout of GStreamer's examples
 	@EXAMPLES="$(EXAMPLES)" scripts/setup.sh compare
-	cargo build --release --locked --package callbin-load --example bare-relay
+	cargo build --release --locked --package callbin-load --examples
 	@EXAMPLES="$(EXAMPLES)" scripts/compare.sh
 
 bench: build ## Measure server and client on this machine

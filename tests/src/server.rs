@@ -126,10 +126,12 @@ impl Server {
         Self { process, url, admin, lines, log, twin: None }
     }
 
-    /// The value in the line of `/metrics` that begins with `line`.
+    /// The value in the line of `/metrics` that begins with `line`, of a pair of nodes the sum.
     pub fn metric(&self, line: &str) -> Option<f64> {
         let metrics = http::get(self, "/metrics", &[]).body;
-        metrics.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
+        let value = metrics.lines().find_map(|found| found.strip_prefix(line)?.trim().parse::<f64>().ok());
+        let other = self.twin.as_ref().and_then(|twin| twin.server.metric(line));
+        value.into_iter().chain(other).reduce(|a, b| a + b)
     }
 
     /// The address of the page, with a trailing slash.
