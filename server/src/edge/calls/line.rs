@@ -223,7 +223,10 @@ impl Line {
     /// carried out. False: that would take too long.
     pub async fn pay(&self, request: &Request) -> bool {
         let Presence { conn, ticket, app, .. } = &self.presence;
-        let asks_others = app.cluster.is_some() && app.switchboard.plan(*conn, request).is_some();
+        // A registration has a limit of its own.
+        let asks_others = app.cluster.is_some()
+            && !matches!(request, Request::Register { .. })
+            && app.switchboard.plan(*conn, request).is_some();
         let wait = match app.switchboard.fan_out(*conn, request) + if asks_others { LOOKUP } else { 0 } {
             0 => return true,
             price => ticket.wait_for_notices(price),
