@@ -30,11 +30,15 @@ example() { # path
     done
 }
 
-# Starts a server on the first core and sets $server and $port.
-start() { # name
+# Starts a server for a scenario on the first core and sets $server and $port. The bare server is another program for each.
+start() { # name, scenario
     mkfifo "$dir/listening"
     case $1 in
-        relay) taskset -c 0 "$bin/examples/bare-relay" >"$dir/listening" & ;;
+        bare)
+            program=bare-relay
+            [ "$2" != register ] || program=bare-register
+            taskset -c 0 "$bin/examples/$program" >"$dir/listening" &
+            ;;
         callbin | bridged | before)
             program=$bin/callbin-server
             [ "$1" != before ] || program=$BEFORE
@@ -71,7 +75,7 @@ stop() {
 
 # Keeps one figure of one scenario: what the server's CPU did for each thing.
 measure() { # server, what, load's arguments
-    start "$1"
+    start "$1" "$2"
     # shellcheck disable=SC2086
     taskset -c 1 "$bin/callbin-load" --server "ws://127.0.0.1:$port" --pid "$server" --json $3 >"$dir/report"
     stop
@@ -94,31 +98,32 @@ ratio() { # what, server, other server
 
 row() { # title, what
     printf '| %s |' "$1"
-    for name in relay callbin python; do
+    for name in bare callbin python; do
         value=$(median "$2" "$name")
         [ -z "$value" ] || value=$(printf '%.1f µs' "$value")
         printf ' %s |' "${value:-not run}"
     done
-    printf ' %s | %s |\n' "$(ratio "$2" callbin relay)" "$(ratio "$2" python callbin)"
+    printf ' %s | %s |\n' "$(ratio "$2" callbin bare)" "$(ratio "$2" python callbin)"
 }
 
 compare_servers() {
     python=$(example signalling/simple_server.py)
-    servers="relay callbin bridged${BEFORE:+ before}${python:+ python}"
+    servers="bare callbin bridged${BEFORE:+ before}${python:+ python}"
     for round in $(seq "$rounds"); do
         for name in $servers; do
             echo "round $round of $rounds: $name" >&2
             kind=""
-            [ "$name" != relay ] || kind=" --bare"
+            [ "$name" != bare ] || kind=" --bare"
             [ "$name" != bridged ] || kind=" --bridged"
             measure "$name" busy "pairs --seconds $seconds$kind"
             measure "$name" calm "pairs --seconds $seconds --rate 2000$kind"
-            case $name in relay | bridged) ;; *) measure "$name" register "churn --seconds $seconds" ;; esac
+            case $name in bridged) ;; *) measure "$name" register "churn --seconds $seconds" ;; esac
         done
     done
-    echo "Processor time of the server, on a core of its own, for each thing done; medians of $rounds rounds."
+    echo "Processor time of the server, on a core of its own, for each thing done; medians of $rounds rounds. Bare: a TCP relay"
+    echo "without a protocol, and a program that answers registrations without any checks (load/examples)."
     echo
-    echo "| | bare TCP relay | callbin | Python server | callbin / relay | Python / callbin |"
+    echo "| | bare | callbin | Python server | callbin / bare | Python / callbin |"
     echo "|---|---|---|---|---|---|"
     row "relay a message of 2 kB, 50 pairs, as fast as it goes" busy
     row "… 2,000 messages a second" calm

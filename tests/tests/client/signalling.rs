@@ -290,7 +290,8 @@ fn a_dead_address_family_does_not_hold_up_a_call() {
     let url = format!("ws://signalling.test:{}", server.port());
     command.args(["room", "lobby", "--server", &url, "--events", "json", "--headless"]);
     let mut client = Client::spawn(&mut command);
-    client.wait_for("joined");
+    let joined = client.wait_for("joined");
+    assert!(joined.ms() < 10_000, "it waited until the dead address timed out: {joined:?}");
 }
 
 #[test]

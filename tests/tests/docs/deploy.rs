@@ -107,6 +107,24 @@ fn the_package_has_the_version_of_the_program() {
     assert!(first.starts_with(&format!("callbin-server ({version}-")), "{first}");
 }
 
+/// The image builds what Cargo.lock says, and its health check is a command of the server.
+#[test]
+fn the_image_is_locked_and_has_a_health_check() {
+    let text = read("Dockerfile");
+    let builds: Vec<_> = text.lines().filter(|line| line.contains("cargo build")).collect();
+    assert!(!builds.is_empty() && builds.iter().all(|line| line.contains("--locked")), "{builds:?}");
+    let check = text.lines().find(|line| line.starts_with("HEALTHCHECK")).expect("a health check");
+    let (_, command) = check.split_once("CMD ").expect("a command");
+    let words: Vec<String> = serde_json::from_str(command).expect("JSON");
+    assert_eq!(words.first().map(String::as_str), Some("/usr/bin/callbin-server"));
+    let mut health = Command::new(program("callbin-server"));
+    health.args(words.iter().skip(1)).env("CALLBIN_ADMIN_ADDR", "127.0.0.1:1");
+    let output = health.output().expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("127.0.0.1:1"), "it asks the address in the environment: {errors}");
+}
+
 #[test]
 fn what_was_built_can_be_installed() {
     let folder = tempfile::TempDir::new().expect("a folder");
