@@ -187,9 +187,9 @@ impl Links {
         }
     }
 
-    /// A batch without messages did not arrive: another one is due.
+    /// A batch without messages did not arrive: another one is due, if there were others at all.
     pub fn missed(&mut self, to: &NodeId) {
-        if let Some(link) = self.0.get_mut(to) {
+        if let Some(link) = self.0.get_mut(to).filter(|link| link.sent > 0) {
             link.is_due = true;
         }
     }

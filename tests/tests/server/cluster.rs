@@ -592,17 +592,19 @@ fn the_webhook_decides_about_calls_and_joins_that_reach_other_nodes() {
 fn a_join_and_a_leave_are_one_message_for_each_node() {
     let redis = Redis::start(&[]);
     let nodes = ["one", "two", "three"].map(|name| redis.node(name, &["--node-lease", "60"]));
+    let count = || {
+        let text = redis.run(&["INFO", "commandstats"]);
+        let line = text.lines().find_map(|line| line.strip_prefix("cmdstat_publish:calls="));
+        line.and_then(|line| line.split(',').next()?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    // The second node greets the first one, and the third both others. A batch without messages follows each greeting.
+    wait_until("the greetings", DEADLINE, || (count() == 6).then_some(()));
     let mut members: Vec<Socket> = Vec::new();
     for number in 0..12 {
         let (member, answer) = join(&nodes[number % 3], &format!("m{number}"), "r");
         assert_eq!(answer.split(' ').count(), number + 1 + usize::from(number == 0), "{answer}");
         members.push(member);
     }
-    let count = || {
-        let text = redis.run(&["INFO", "commandstats"]);
-        let line = text.lines().find_map(|line| line.strip_prefix("cmdstat_publish:calls="));
-        line.and_then(|line| line.split(',').next()?.parse::<u64>().ok()).unwrap_or(0)
-    };
     let before = count();
     let (late, _) = join(&nodes[0], "late", "r");
     members.iter_mut().skip(1).for_each(|member| while member.receive_text() != "ROOM_PEER_JOINED late" {});
