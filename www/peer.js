@@ -207,7 +207,8 @@ export class Peer {
   /** The peer's present audio level, linear from 0 to 1. */
   get level() {
     const receiver = this.#connection?.getReceivers().find(({ track }) => track.kind === "audio");
-    return receiver?.getSynchronizationSources()[0]?.audioLevel ?? this.stats?.audioIn?.level ?? 0;
+    if (!receiver || receiver.track.muted) return 0; // no sound comes, as negotiated
+    return receiver.getSynchronizationSources()[0]?.audioLevel ?? this.stats?.audioIn?.level ?? 0;
   }
 
   /** What has arrived from the peer so far: bytes, and checks of the path. */

@@ -119,11 +119,14 @@ export class Tile {
   /** @param {import("../picture.js").PictureState} state @param {number} ms since the last frame */
   setPicture(state, ms) {
     const stale = state === "stale";
+    const text = stale ? staleText(ms) : "";
+    // Most looks find nothing new. Attributes that are set again have their styles computed again.
+    if (this.node.dataset.picture === state && this.stale.textContent === text) return;
     this.avatar.hidden = stale || state === "live";
     this.stale.hidden = !stale;
     this.node.dataset.picture = state;
     for (const names of [this.node.classList, this.node.part]) names.toggle("is-stale", stale);
-    setText(this.stale, stale ? staleText(ms) : "");
+    setText(this.stale, text);
     setText(this.news, stale ? say("tile.stale-of", { name: this.name }) : "");
   }
 
@@ -140,6 +143,7 @@ export class Tile {
 
   /** @param {[string, string][] | null} rows */
   setStats(rows) {
+    if (rows === null && this.stats.hidden) return;
     this.stats.hidden = rows === null || rows.length === 0;
     if (rows === null) return;
     const cells = rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
