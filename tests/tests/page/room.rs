@@ -5,7 +5,7 @@ use callbin_tests::{
 };
 use serde_json::Value;
 
-/// What clips a picture at round corners, which costs much CPU time where no GPU does it.
+/// What clips a picture at round corners: that would be work for each frame.
 const ROUND_CLIP: &str = "(() => { \
     for (let node = document.querySelector('.tile video'); node; node = node.parentElement) { \
       const { overflow, borderRadius } = getComputedStyle(node); \
