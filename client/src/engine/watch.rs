@@ -125,12 +125,14 @@ impl Engine {
             let limit = silence_limit(peer.flows(), || peer.has_open_channel());
             let vanished = limit.filter(|limit| peer.meter().silence() > *limit);
             peer.set_consent(vanished.is_none());
+            let receives = peer.receives();
             let Some(limit) = vanished else { continue };
             if !heals {
                 let seconds = limit.as_secs();
                 let reason = format!("nothing came from the peer for {seconds} s: it has vanished");
                 self.fail(key, "connected", Failure::new(ExitCode::NoMedia, reason));
-            } else if !self.is_lost(key) {
+            } else if !receives && !self.is_lost(key) {
+                // The silence of media is known to `healing`, and earlier.
                 self.input(key, Input::IceFailed);
             }
         }
