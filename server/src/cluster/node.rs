@@ -542,11 +542,15 @@ impl Node {
         }
     }
 
-    fn tick_inside(&mut self, now: Time) {
+    fn renew_if_due(&mut self, now: Time) {
         if self.renew <= now && !self.is_renewing() && !self.is_quitting {
             self.renew = now + self.interval();
             self.queue.push_front((Command::Renew { has_media: self.has_media }, None));
         }
+    }
+
+    fn tick_inside(&mut self, now: Time) {
+        self.renew_if_due(now);
         let mut beats = Vec::new();
         self.links.beats(&self.me, &mut beats);
         beats.into_iter().for_each(|(to, batch)| self.publish(to, batch));
@@ -950,7 +954,7 @@ impl Node {
         self.phase = Phase::Inside;
         self.is_check_due = true;
         self.valid = Some(sent.unwrap_or(now) + self.lease);
-        self.renew = now + self.interval();
+        self.renew = now;
         // First, the other nodes claim what they had.
         if reply == Reply::Empty {
             self.claim = now + store::again(self.lease);
@@ -965,7 +969,7 @@ impl Node {
         }
         self.compare(now);
         // The other nodes are to know of this one at once.
-        self.queue.push_front((Command::Renew { has_media: self.has_media }, None));
+        self.renew_if_due(now);
         out.push(Output::Entered);
     }
 

@@ -345,6 +345,8 @@ fn a_node_that_has_just_entered_is_in_the_lists_of_the_others_at_once() {
     world.wish(0, 1, Wish::List);
     world.run();
     world.hosts[1].node = Node::new(NodeId { name: "new".into(), life: 1 }, LEASE, false);
+    // The node before it was asked, too.
+    world.hosts[1].out.clear();
     world.connect(1);
     assert!(world.has(1, |it| *it == Output::WantsDirectory(world.hosts[0].node.id().clone())));
 }
