@@ -117,7 +117,7 @@ compare_servers() {
             [ "$name" != bridged ] || kind=" --bridged"
             measure "$name" busy "pairs --seconds $seconds$kind"
             measure "$name" calm "pairs --seconds $seconds --rate 2000$kind"
-            case $name in bridged) ;; *) measure "$name" register "churn --seconds $seconds" ;; esac
+            [ "$name" = bridged ] || measure "$name" register "churn --seconds $seconds"
         done
     done
     echo "Processor time of the server, on a core of its own, for each thing done; medians of $rounds rounds. Bare: a TCP relay"

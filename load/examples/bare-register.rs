@@ -7,18 +7,15 @@
 //!
 //!     bare-register ADDRESS:PORT
 
+mod bare;
+
 use std::{
     collections::HashMap,
     io::{self, ErrorKind, Read, Write},
 };
 
 use async_tungstenite::tungstenite::handshake::derive_accept_key;
-use mio::{
-    Events, Interest, Poll, Token,
-    net::{TcpListener, TcpStream},
-};
-
-const LISTENER: Token = Token(0);
+use mio::{Token, net::TcpStream};
 
 /// The name of the header that the answer depends on, as the load generator writes it.
 const KEY: &[u8] = b"Sec-WebSocket-Key: ";
@@ -30,61 +27,38 @@ const CLOSE: &[u8] = b"\x88\x00";
 /// A connection, and the number of messages that it has sent.
 struct Peer(TcpStream, u8);
 
+#[derive(Default)]
+struct Register(HashMap<Token, Peer>);
+
 fn main() -> io::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".into());
-    let address = address.parse().map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
-    let mut listener = TcpListener::bind(address)?;
-    println!("listening on http://{}/", listener.local_addr()?);
-    let mut poll = Poll::new()?;
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-    let (mut events, mut peers, mut last) = (Events::with_capacity(1024), HashMap::new(), 0);
-    loop {
-        poll.poll(&mut events, None)?;
-        for event in &events {
-            match event.token() {
-                LISTENER => accept(&listener, &poll, &mut peers, &mut last)?,
-                token => answer(token, &mut peers)?,
+    bare::run(Register::default())
+}
+
+impl bare::Bare for Register {
+    fn accepted(&mut self, token: Token, stream: TcpStream) -> io::Result<()> {
+        self.0.insert(token, Peer(stream, 0));
+        Ok(())
+    }
+
+    /// Answers the next message of a peer.
+    fn ready(&mut self, token: Token) -> io::Result<()> {
+        let Some(Peer(stream, messages)) = self.0.get_mut(&token) else { return Ok(()) };
+        let mut buffer = [0; 2048];
+        let read = match stream.read(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            read => read?,
+        };
+        *messages += 1;
+        match messages {
+            1 => stream.write_all(handshake(buffer.get(..read).unwrap_or_default()).as_bytes())?,
+            2 => stream.write_all(HELLO)?,
+            _ => {
+                stream.write_all(CLOSE)?;
+                self.0.remove(&token);
             }
         }
+        Ok(())
     }
-}
-
-fn accept(
-    listener: &TcpListener,
-    poll: &Poll,
-    peers: &mut HashMap<Token, Peer>,
-    last: &mut usize,
-) -> io::Result<()> {
-    loop {
-        let (mut stream, _) = match listener.accept() {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            accepted => accepted?,
-        };
-        *last += 1;
-        let token = Token(*last);
-        poll.registry().register(&mut stream, token, Interest::READABLE)?;
-        peers.insert(token, Peer(stream, 0));
-    }
-}
-
-/// Answers the next message of a peer.
-fn answer(token: Token, peers: &mut HashMap<Token, Peer>) -> io::Result<()> {
-    let Some(Peer(stream, messages)) = peers.get_mut(&token) else { return Ok(()) };
-    let mut buffer = [0; 2048];
-    let read = match stream.read(&mut buffer) {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-        read => read?,
-    };
-    *messages += 1;
-    match messages {
-        1 => stream.write_all(handshake(buffer.get(..read).unwrap_or_default()).as_bytes())?,
-        2 => stream.write_all(HELLO)?,
-        _ => {
-            stream.write_all(CLOSE)?;
-            peers.remove(&token);
-        }
-    }
-    Ok(())
 }
 
 /// The answer that opens the WebSocket (RFC 6455, section 4.2.2).
