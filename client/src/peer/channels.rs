@@ -25,6 +25,10 @@ impl Channels {
     }
 }
 
+pub(super) fn is_open(channel: &WebRTCDataChannel) -> bool {
+    channel.ready_state() == State::Open
+}
+
 /// A data channel that a new webrtcbin takes over. Its label decides what it is joined to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lasting {

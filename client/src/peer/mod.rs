@@ -476,10 +476,7 @@ impl Peer {
 
     /// Whether a data channel is open.
     pub fn has_open_channel(&self) -> bool {
-        self.channels
-            .all()
-            .iter()
-            .any(|channel| channel.ready_state() == gst_webrtc::WebRTCDataChannelState::Open)
+        self.channels.all().iter().any(channels::is_open)
     }
 
     /// Ends the data channels, for a pipeline that is about to be replaced.
@@ -564,10 +561,11 @@ impl Peer {
 
     /// Sends `text` on the first open data channel; false if there is none or sending fails.
     pub fn say(&self, text: &str) -> bool {
-        let open =
-            |channel: &&WebRTCDataChannel| channel.ready_state() == gst_webrtc::WebRTCDataChannelState::Open;
         let channels = self.channels.all();
-        let channel = channels.iter().filter(open).find(|it| !self.desk.has(it) && !data::is_data(it));
+        let channel = channels
+            .iter()
+            .filter(|it| channels::is_open(it))
+            .find(|it| !self.desk.has(it) && !data::is_data(it));
         channel.is_some_and(|channel| channel.send_string_full(Some(text)).is_ok())
     }
 
