@@ -11,9 +11,12 @@ SEED ?=
 BIN ?= target/release
 MAINTAINER ?=
 
+# All programs of tests but the one that `make interop` runs.
+TESTS = $(filter-out browser,$(notdir $(wildcard tests/tests/*)))
+
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help setup build install deb demo test lint unit page-test doc interop compare bench bench-network bench-media soak audit clean
+.PHONY: help setup build install deb demo test lint unit page-test interop compare bench bench-network bench-media soak audit clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -42,28 +45,29 @@ demo: build ## Run server, page and a GStreamer client that answers; TLS=1 for o
 	@[ -z "$(NODES)" ] || scripts/setup.sh cluster
 	@if [ -z "$(NODES)" ]; then scripts/demo.sh "$(PORT)" "$(TLS)"; else scripts/demo-cluster.sh "$(PORT)" "$(NODES)"; fi
 
-test: ## Install missing packages, then check format, lints, tests, page and docs
+test: ## Install missing packages, then run all tests, those of the page included
 	@scripts/setup.sh test
-	@$(MAKE) --no-print-directory lint unit page-test doc
+	@$(MAKE) --no-print-directory unit page-test
 
-lint:
+lint: ## Check format, lints, the types of the page, and the documentation of the code
+	@scripts/setup.sh test
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 	tools=$$(scripts/page-tools.sh) && "$$tools/.bin/tsc" -p www/test/jsconfig.json
 
 unit:
 	cargo build --workspace --all-targets --locked
-	RUST_TEST_THREADS=3 cargo test --workspace --locked --no-fail-fast
-	CALLBIN_TEST_NODES=2 cargo test --workspace --locked --test server --test dialect -- protocol:: bridge:: webrtcsink:: rooms:: action:: rest::
+	RUST_TEST_THREADS=6 cargo test --workspace --locked --no-fail-fast --lib --bins $(TESTS:%=--test %)
+	cargo test --workspace --locked --doc --quiet
+	CALLBIN_TEST_NODES=2 RUST_TEST_THREADS=6 cargo test --workspace --locked --test server --test dialect -- protocol:: bridge:: webrtcsink:: rooms:: action:: rest::
 
 page-test:
 	node --test www/test/*.test.js
 
-doc:
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
-
 interop: ## Test callbin with other WebRTC stacks; EXAMPLES=… for a checkout of GStreamer's examples
 	@EXAMPLES="$(EXAMPLES)" scripts/setup.sh interop
+	RUST_TEST_THREADS=6 cargo test --workspace --locked --test browser
 	@EXAMPLES="$(EXAMPLES)" scripts/interop.sh
 
 compare: build ## Compare with what callbin replaces, on this machine; EXAMPLES=… for a checkout of GStreamer's examples

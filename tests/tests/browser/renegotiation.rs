@@ -77,7 +77,7 @@ fn assert_texts_go(client: &mut Client, bare: &Bare, text: &str) {
 /// GStreamer's example page does this: first only a data channel, then media on the same connection.
 #[test]
 fn media_join_a_data_channel() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let (_site, mut client, bare) = session(&["--send-text", "hello from GStreamer"]);
     bare.run("bare.connect(); bare.adopt(bare.pc.createDataChannel('chat')); await bare.negotiate()");
     assert_texts_go(&mut client, &bare, "before");
@@ -90,7 +90,7 @@ fn media_join_a_data_channel() {
 /// A second offer comes before the first has an answer: the newest is answered.
 #[test]
 fn only_the_newest_offer_counts() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let (_site, mut client, bare) = session(&[]);
     bare.run("bare.connect(); bare.adopt(bare.pc.createDataChannel('chat')); await bare.offer(); await bare.addMedia(); await bare.negotiate()");
     assert_both_play(&mut client, &bare);
@@ -99,7 +99,7 @@ fn only_the_newest_offer_counts() {
 
 #[test]
 fn a_data_channel_joins_media() {
-    let _machine = machine::alone();
+    let _machine = machine::shared();
     let (_site, mut client, bare) = session(&[]);
     bare.run("bare.connect(); await bare.addMedia(); await bare.negotiate()");
     assert_both_play(&mut client, &bare);
@@ -111,7 +111,7 @@ fn a_data_channel_joins_media() {
 
 #[test]
 fn a_camera_comes_late_and_goes() {
-    let _machine = machine::alone();
+    let _machine = machine::shared();
     let (_site, mut client, bare) = session(&[]);
     bare.run(
         "bare.connect(); bare.adopt(bare.pc.createDataChannel('chat')); \
@@ -135,7 +135,7 @@ fn a_camera_comes_late_and_goes() {
 
 #[test]
 fn a_call_is_held_and_resumed() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     for begin in ROLES {
         let (_site, mut client, bare) = begin();
         for _ in 0..2 {
@@ -157,7 +157,7 @@ fn a_call_is_held_and_resumed() {
 
 #[test]
 fn media_are_removed_and_added_again() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     for begin in ROLES {
         let (_site, mut client, bare) = begin();
         for _ in 0..2 {
@@ -173,7 +173,7 @@ fn media_are_removed_and_added_again() {
 #[test]
 fn a_call_is_negotiated_anew_after_its_session_is_resumed() {
     const KEY: &str = "0123456789abcdef0123456789abcdef";
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let (mut site, mut client, bare) = session(&[]);
     bare.run(&format!(
         "bare.mangle = (sdp) => sdp.replace('m=', 'a=callbin-resume:{KEY}\\r\\nm='); \
@@ -199,7 +199,7 @@ fn a_call_is_negotiated_anew_after_its_session_is_resumed() {
 /// A browser starts a new transport when the m-line that named it is gone, and keeps its data channels open.
 #[test]
 fn a_data_channel_outlives_its_transport() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     for begin in ROLES {
         let (_site, mut client, bare) = begin();
         assert_texts_go(&mut client, &bare, "before");
@@ -218,7 +218,7 @@ fn a_data_channel_outlives_its_transport() {
 /// As above, for texts to the browser.
 #[test]
 fn a_data_channel_outlives_its_transport_both_ways() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let site = Site::with(BrowserOptions::default());
     let callee = Callee::wait(&site.server, "gst");
     let bare = Bare::open(&site.browser, &site.server, "bare");
@@ -239,7 +239,7 @@ fn a_data_channel_outlives_its_transport_both_ways() {
 /// `--send-text` waits for a data channel, also past a new transport.
 #[test]
 fn a_data_channel_comes_after_a_new_transport() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let (_site, mut client, bare) = session(&["--send-text", "hello from GStreamer"]);
     bare.run("bare.connect(); await bare.addMedia(); await bare.negotiate()");
     bare.assert_plays();
@@ -253,7 +253,7 @@ fn a_data_channel_comes_after_a_new_transport() {
 /// Neither peer loses more than a short gap: media use the old path until the new one is ready.
 #[test]
 fn an_ice_restart_does_not_interrupt() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     for begin in ROLES {
         let (_site, mut client, bare) = begin();
         for _ in 0..2 {
@@ -265,7 +265,7 @@ fn an_ice_restart_does_not_interrupt() {
 /// The browser checks paths from its new ports before we know that it restarts ICE.
 #[test]
 fn an_ice_restart_over_slow_signalling_does_not_interrupt() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     for begin in ROLES {
         let (_site, mut client, bare) = begin();
         bare.eval("bare.delay = 300");
@@ -301,7 +301,7 @@ fn restart_ice(client: &mut Client, bare: &Bare) {
 
 #[test]
 fn everything_at_once_after_an_ice_restart() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let (_site, mut client, bare) = calling(&[]);
     bare.run("pc.restartIce(); await bare.negotiate()");
     bare.run("for (const t of pc.getTransceivers()) t.stop(); pc.restartIce(); await bare.negotiate()");
@@ -313,7 +313,7 @@ fn everything_at_once_after_an_ice_restart() {
 #[test]
 fn several_m_lines_of_one_kind() {
     // Chromium pauses the second camera while it has too little of the machine.
-    let _machine = machine::alone();
+    let _machine = machine::shared();
     let (_site, mut client, bare) = session(&[]);
     bare.run(
         "bare.connect(); const stream = await bare.media(); const [video] = stream.getVideoTracks(); \
@@ -334,7 +334,7 @@ fn several_m_lines_of_one_kind() {
 
 #[test]
 fn the_group_may_have_another_order_than_the_m_lines() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let (_site, mut client, bare) = session(&[]);
     bare.run(
         "bare.connect(); bare.adopt(bare.pc.createDataChannel('chat')); await bare.addMedia(); \
@@ -348,7 +348,7 @@ fn the_group_may_have_another_order_than_the_m_lines() {
 /// The browsers' newest default (`alwaysNegotiateDataChannels`).
 #[test]
 fn the_data_channel_may_come_first() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let (_site, mut client, bare) = session(&[]);
     bare.run(
         "bare.connect({ alwaysNegotiateDataChannels: true }); await bare.addMedia(); await bare.negotiate()",
@@ -362,7 +362,7 @@ fn the_data_channel_may_come_first() {
 /// The browser comes later and offers first, or is there and is offered to.
 #[test]
 fn a_rooms_members_may_change_their_minds() {
-    let _machine = machine::alone();
+    let _machine = machine::shared();
     for comes_later in [true, false] {
         let site = Site::with(BrowserOptions::default());
         let bare = Bare::open(&site.browser, &site.server, "bare");

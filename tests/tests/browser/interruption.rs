@@ -96,21 +96,21 @@ fn change_everything(client: &mut Client, bare: &Bare) {
 
 #[test]
 fn no_change_interrupts_what_goes_on_if_the_browser_called() {
-    let _machine = machine::alone();
+    let _machine = machine::shared();
     let (_site, mut client, bare) = calling(&[]);
     change_everything(&mut client, &bare);
 }
 
 #[test]
 fn no_change_interrupts_what_goes_on_if_the_client_called() {
-    let _machine = machine::alone();
+    let _machine = machine::shared();
     let (_site, mut client, bare) = called();
     change_everything(&mut client, &bare);
 }
 
 #[test]
 fn no_change_interrupts_what_goes_on_in_a_room() {
-    let _machine = machine::alone();
+    let _machine = machine::shared();
     let site = Site::with(BrowserOptions::default());
     let bare = Bare::open(&site.browser, &site.server, "bare");
     let args = ["room", "r", "--id", "gst", "--size", "320x240", "--view", "none"];
