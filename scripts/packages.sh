@@ -7,9 +7,9 @@ BUILD_PACKAGES="build-essential pkg-config libgstreamer1.0-dev libgstreamer-plug
 # To run the client: the plugins it uses, and sinks for a display and a sound card.
 RUN_PACKAGES="gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice gstreamer1.0-x gstreamer1.0-alsa gstreamer1.0-pulseaudio"
 
-# To run the tests: the other encoders and decoders, a real browser with its driver, Node.js for the page's unit tests and
+# To run the tests: the other encoders and decoders, real browsers, Node.js for the page's unit tests and
 # npm for the tools that check it, a virtual display, tools for certificates, network namespaces and changed clocks, an RTSP server, and Redis.
-TEST_PACKAGES="gstreamer1.0-plugins-ugly gstreamer1.0-libav coturn chromium chromium-driver firefox-esr nodejs npm xvfb iproute2 openssl procps curl libfaketime python3-gi gir1.2-gst-rtsp-server-1.0 redis-server"
+TEST_PACKAGES="gstreamer1.0-plugins-ugly gstreamer1.0-libav coturn chromium chromium-headless-shell firefox-esr nodejs npm xvfb iproute2 openssl procps curl libfaketime python3-gi gir1.2-gst-rtsp-server-1.0 redis-server"
 
 # To run several servers as one (make demo NODES=3).
 CLUSTER_PACKAGES="redis-server nginx-light"

@@ -24,7 +24,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    Network,
+    Network, machine,
     process::{Process, runs_any_of},
     wait::{DEADLINE, wait_until},
 };
@@ -37,7 +37,7 @@ use tab::Tab;
 /// Which browser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
-    /// Chromium. `$CHROMIUM` names another program.
+    /// Chromium. `$CHROMIUM` names another program for all tests.
     Chromium,
     /// Firefox. `$FIREFOX` names another program. It has fake devices, no other network, and takes no insecure certificates.
     Firefox,
@@ -48,6 +48,9 @@ pub enum Engine {
 pub struct BrowserOptions {
     /// Which one.
     pub engine: Engine,
+    /// Start Chromium with its own interface, as users have it. Tests need it for its dialogs, for devices that are refused or a
+    /// screen that is shared. Otherwise its headless shell is started: the same engine, for two thirds of the CPU time.
+    pub whole: bool,
     /// Hide local addresses behind mDNS names, as browsers do for pages without camera or microphone access. A page
     /// with access shows its addresses in any case.
     pub mdns: bool,
@@ -73,6 +76,7 @@ impl Default for BrowserOptions {
     fn default() -> Self {
         Self {
             engine: Engine::Chromium,
+            whole: false,
             mdns: false,
             fake_devices: true,
             block_devices: false,
@@ -82,6 +86,13 @@ impl Default for BrowserOptions {
             fps: 10,
             full_quality: false,
         }
+    }
+}
+
+impl BrowserOptions {
+    /// The defaults, with the browser as users have it.
+    pub fn whole() -> Self {
+        Self { whole: true, ..Self::default() }
     }
 }
 
@@ -106,12 +117,13 @@ impl Browser {
         Self::launch(options, None)
     }
 
-    /// Starts it in another network, where pages of this origin may use camera and microphone without TLS.
+    /// Starts it whole in another network, where pages of this origin may use camera and microphone without TLS.
     pub fn start_in(network: &Network, origin: &str, options: BrowserOptions) -> Self {
         Self::launch(options, Some((network, origin)))
     }
 
     fn launch(options: BrowserOptions, network: Option<(&Network, &str)>) -> Self {
+        machine::join(machine::Started::Browser);
         let profile = tempfile::Builder::new().prefix("callbin-browser-").tempdir().expect("there is room");
         let mut command = match options.engine {
             Engine::Chromium => chromium::command(&options, profile.path(), network),

@@ -132,13 +132,16 @@ pub(super) fn forbid_devices(link: &Link) {
     }
 }
 
-/// Starts `$CHROMIUM`, or else `chromium` from the path.
+/// Starts `$CHROMIUM`, or else Chromium or its headless shell from the path.
 pub(super) fn command(
     options: &BrowserOptions,
     profile: &Path,
     network: Option<(&Network, &str)>,
 ) -> Command {
-    let program = std::env::var_os("CHROMIUM").unwrap_or_else(|| "chromium".into());
+    // The shell does not know these choices of a user.
+    let whole = options.whole || options.block_devices || network.is_some();
+    let usual = if whole { "chromium" } else { "chromium-headless-shell" };
+    let program = std::env::var_os("CHROMIUM").unwrap_or_else(|| usual.into());
     let mut command = match network {
         Some((network, _)) => network.command(program.into()),
         None => Command::new(program),

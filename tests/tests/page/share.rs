@@ -4,7 +4,7 @@ use callbin_tests::{Browser, BrowserOptions, DEADLINE, Engine, Page, Site, machi
 
 /// Two members of the room `r`: Chromium with its fake camera, screen and microphone, and Firefox.
 fn meeting() -> (Site, Browser, Page, Page) {
-    let site = Site::with(BrowserOptions { full_quality: true, ..BrowserOptions::default() });
+    let site = Site::with(BrowserOptions { full_quality: true, ..BrowserOptions::whole() });
     let firefox = Browser::start(BrowserOptions { engine: Engine::Firefox, ..BrowserOptions::default() });
     let anna = site.join("anna");
     let berta = firefox.open(&format!("{}?room=r&id=berta&join=1", site.server.url()));

@@ -28,7 +28,8 @@ fn robot(site: &Site) -> Client {
 /// A page that watches the robot.
 fn watching(engine: Engine) -> (Site, Page) {
     let server = Server::start(&["--www", WWW]);
-    let site = Site::at(server, BrowserOptions { engine, fake_devices: true, ..BrowserOptions::default() });
+    // The headless shell cannot keep a screen awake.
+    let site = Site::at(server, BrowserOptions { engine, ..BrowserOptions::whole() });
     let page = site.browser.open("about:blank");
     page.before_load(WATCHED);
     page.hurry(12_000, 10); // until a hidden page saves data

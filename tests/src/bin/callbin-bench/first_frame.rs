@@ -39,7 +39,7 @@ struct Far {
 impl Far {
     fn open() -> Self {
         let server = Server::start(&[]);
-        let browser = Browser::start(BrowserOptions::default());
+        let browser = Browser::start(BrowserOptions::whole());
         let page = browser.open(&format!("{}?id={PAGE}&auto-answer=1", server.url()));
         Self { server, _browser: browser, page }
     }

@@ -165,7 +165,7 @@ fn line() {
     );
     for kbits in [400, 800, 2000] {
         let server = Server::spawn_reachable(&[]);
-        let browser = Browser::start(BrowserOptions::default());
+        let browser = Browser::start(BrowserOptions::whole());
         let page = browser.open(&format!("{}?id=web&auto-answer=1", server.url()));
         page.wait_for_state("ready");
         let network = Network::start();

@@ -252,7 +252,7 @@ const GAP: &str = "(() => { const video = document.querySelector('video[data-pee
 impl End {
     fn open(network: &Network, server: &Server, query: &str) -> Self {
         let origin = format!("http://{}:{}", network.host(), server.port());
-        let options = BrowserOptions { fps: 30, ..BrowserOptions::default() };
+        let options = BrowserOptions { fps: 30, ..BrowserOptions::whole() };
         let browser = Browser::start_in(network, &origin, options);
         let page = browser.open("about:blank");
         page.before_load(WATCH);

@@ -22,7 +22,7 @@ pub fn lobby() {
     for engine in [Engine::Chromium, Engine::Firefox] {
         let server = Server::start(&[]);
         let times = (0..LOADS).map(|_| {
-            let browser = Browser::start(BrowserOptions { engine, ..BrowserOptions::default() });
+            let browser = Browser::start(BrowserOptions { engine, ..BrowserOptions::whole() });
             let page = browser.open("about:blank");
             page.before_load(WATCH);
             page.go(server.url());
@@ -46,7 +46,7 @@ const MEASURED: Duration = Duration::from_secs(20);
 pub fn wall() {
     let server = Server::start(&["--www", WWW]);
     let _clients: Vec<Client> = (0..CLIENTS).map(|number| cameras(&server, number)).collect();
-    let options = BrowserOptions { window: (1320, 960), fake_devices: false, ..BrowserOptions::default() };
+    let options = BrowserOptions { window: (1320, 960), fake_devices: false, ..BrowserOptions::whole() };
     let browser = Browser::start(options);
     println!("{TILES} pictures of 320x240 at 15 frames a second in Chromium, cores in {MEASURED:?}");
     let (mut page, mut bare) = (Vec::new(), Vec::new());

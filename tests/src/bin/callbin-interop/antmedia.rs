@@ -87,7 +87,7 @@ pub fn rows(packages: &Path) -> Vec<Row> {
     copy(&workspace().join("tests/interop/page"), www.path());
     copy(&packages.join("node_modules/@antmedia/webrtc_adaptor/dist/es"), &www.path().join("antmedia"));
     let server = Server::start(&["--www", www.path().to_str().expect("the path is text")]);
-    let browser = Browser::start(BrowserOptions { fake_devices: false, ..BrowserOptions::default() });
+    let browser = Browser::start(BrowserOptions { fake_devices: false, ..BrowserOptions::whole() });
     let run = |role: Role| {
         let first = row(&server, &browser, role, 1);
         if !first.has_failed(KNOWN) {

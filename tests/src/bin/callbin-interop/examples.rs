@@ -324,7 +324,7 @@ impl Far {
 
 /// Opens the example's page, which gets the server's port before it starts.
 fn page(server: &Server, url: &str, role: Role) -> Far {
-    let browser = Browser::start(BrowserOptions { accept_insecure_certs: true, ..BrowserOptions::default() });
+    let browser = Browser::start(BrowserOptions { accept_insecure_certs: true, ..BrowserOptions::whole() });
     let page = browser.open("about:blank");
     page.before_load(&format!("var ws_port = '{}', default_peer_id = '{THEIRS}';", server.port()));
     page.go(url);

@@ -31,7 +31,7 @@ pub fn run(packages: &Path) -> Vec<Row> {
     copy(&workspace().join("tests/interop/page"), www.path());
     copy(&library, &www.path().join("gstwebrtc-api"));
     let server = Server::start(&["--www", www.path().to_str().expect("the path is text")]);
-    let browser = Browser::start(BrowserOptions { fake_devices: false, ..BrowserOptions::default() });
+    let browser = Browser::start(BrowserOptions { fake_devices: false, ..BrowserOptions::whole() });
     let row = |role, ways: [Way; 2], looks: Result<[Flow; 2], String>| {
         let mut row = Row::new(NAME, role);
         for (index, way) in ways.into_iter().enumerate() {

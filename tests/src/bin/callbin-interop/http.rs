@@ -320,7 +320,7 @@ impl Far {
                 Self::Frames { _process: process, seen }
             }
             HttpClient::WhipWebClient | HttpClient::Publish | HttpClient::View => {
-                let options = BrowserOptions { fake_devices: false, ..BrowserOptions::default() };
+                let options = BrowserOptions { fake_devices: false, ..BrowserOptions::whole() };
                 let browser = Browser::start(options);
                 let page = browser.open(&format!("{url}?client={}&peer={uid}", client.name()));
                 Self::Page { page, _browser: browser }

@@ -157,7 +157,7 @@ impl Stack {
 
 impl Running {
     fn start(engine: Engine, fake_devices: bool, url: &str) -> Self {
-        let browser = Browser::start(BrowserOptions { engine, fake_devices, ..BrowserOptions::default() });
+        let browser = Browser::start(BrowserOptions { engine, fake_devices, ..BrowserOptions::whole() });
         Self { _page: browser.open(url), _browser: browser }
     }
 }
