@@ -15,6 +15,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    machine,
     network::Network,
     process::{Process, program},
     server::Server,
@@ -92,13 +93,20 @@ pub fn forget_proxies(command: &mut Command) {
 /// Statistics four times a second: a test that awaits some has them sooner.
 pub const STATS_OFTEN: [&str; 2] = ["--stats-interval", "0.25"];
 
+/// A small picture with few frames, for tests that do not choose a size.
+const SMALL: [&str; 4] = ["--size", "320x240", "--fps", "15"];
+
 impl Client {
-    /// Starts a client with these arguments for this server, headless, with events in JSON and frequent statistics.
+    /// Starts a client with these arguments for this server, headless, with events in JSON, frequent statistics and a small picture.
     pub fn start(server: &Server, args: &[&str]) -> Self {
         let mut command = Command::new(program("callbin"));
         command.args(args).args(["--server", &server.ws_url(), "--events", "json", "--headless"]);
         if !args.contains(&STATS_OFTEN[0]) {
             command.args(STATS_OFTEN);
+        }
+        let has_size = args.contains(&SMALL[0]) || args.contains(&SMALL[2]);
+        if matches!(args.first(), Some(&("call" | "wait" | "room"))) && !has_size {
+            command.args(SMALL);
         }
         Self::spawn(&mut command)
     }
@@ -112,6 +120,7 @@ impl Client {
 
     /// Starts a command, whose events must be in JSON. Critical warnings of GLib, such as a double free, end it.
     pub fn spawn(command: &mut Command) -> Self {
+        machine::join(machine::Started::Client);
         command.env("G_DEBUG", "fatal-criticals");
         forget_proxies(command);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,6 +1,7 @@
 //! The machine that the tests of one program share. It has two cores, and most tests wait most of the time, so `make test`
-//! runs three at a time. Those that count frames or measure time run two at a time, or alone. Those that add networks do that
-//! in a network namespace of their own: browsers and clients of other tests notice each change of the machine's addresses.
+//! runs six at a time. Those with clients run four at a time, those with a browser or several pipelines three at a time, and
+//! those that measure something two at a time, or alone. Those that add networks do that in a network namespace of their own: browsers and clients of other tests
+//! notice each change of the machine's addresses.
 
 use std::{
     cell::RefCell,
@@ -11,17 +12,21 @@ use std::{
 use crate::network::Space;
 
 /// All shares of the machine.
-const ALL: usize = 6;
-/// The shares of a test that holds [`shared`].
+const ALL: usize = 12;
+/// The shares of a test that measures something.
 const HALF: usize = ALL / 2;
-/// The shares of a test that asks for none.
+/// The shares of a test with a browser or several pipelines.
 const THIRD: usize = ALL / 3;
+/// The shares of a test with a client.
+const QUARTER: usize = ALL / 4;
+/// The shares of all others.
+const SIXTH: usize = ALL / 6;
 
 static MACHINE: Mutex<State> = Mutex::new(State { taken: 0, waiting: 0 });
 static CHANGED: Condvar = Condvar::new();
 
 thread_local! {
-    static THREAD: RefCell<Thread> = const { RefCell::new(Thread { has_asked: false, third: None }) };
+    static THREAD: RefCell<Thread> = const { RefCell::new(Thread { has_asked: false, usual: None }) };
 }
 
 struct State {
@@ -35,7 +40,7 @@ struct Thread {
     /// Whether the test on this thread has asked for shares.
     has_asked: bool,
     /// Those that a test gets that has not, until its thread ends.
-    third: Option<Taken>,
+    usual: Option<Taken>,
 }
 
 /// Shares of the machine, returned when dropped.
@@ -54,15 +59,20 @@ pub fn alone() -> Shares {
     ask(ALL)
 }
 
-/// For a test that counts frames.
+/// For a test that measures something while one other test may run.
 pub fn shared() -> Shares {
     ask(HALF)
+}
+
+/// For a test with several pipelines.
+pub fn busy() -> Shares {
+    ask(THIRD)
 }
 
 /// For a test that adds networks: they, and all programs that it starts, are apart from the machine's network.
 pub fn apart() -> Shares {
     match Space::enter() {
-        Some(space) => Shares { _space: Some(space), ..shared() },
+        Some(space) => Shares { _space: Some(space), ..busy() },
         // Only root has networks apart. Others add them, with sudo, to the machine's network while no other test is there.
         None => alone(),
     }
@@ -73,20 +83,40 @@ pub fn apart_and_alone() -> Shares {
     Shares { _space: Space::enter(), ..alone() }
 }
 
-/// For all other tests, when they start their first program.
-pub(crate) fn join() {
+/// What a test that has not asked for shares has started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Started {
+    Program,
+    Client,
+    Browser,
+}
+
+/// For all other tests, when they start something.
+pub(crate) fn join(started: Started) {
+    take_at_least(match started {
+        Started::Program => SIXTH,
+        Started::Client => QUARTER,
+        Started::Browser => THIRD,
+    });
+}
+
+fn take_at_least(shares: usize) {
     // Test threads have their test's path as a name; threads that a test starts have none.
     let is_test = thread::current().name().is_some_and(|name| name.contains("::"));
-    let has_shares = THREAD.with_borrow(|thread| thread.has_asked || thread.third.is_some());
-    if is_test && !has_shares {
-        let third = take(THIRD);
-        THREAD.with_borrow_mut(|thread| thread.third = Some(third));
+    let has_enough = THREAD.with_borrow(|thread| {
+        thread.has_asked || thread.usual.as_ref().is_some_and(|taken| taken.0 >= shares)
+    });
+    if is_test && !has_enough {
+        // A test that waits must hold nothing.
+        drop(THREAD.with_borrow_mut(|thread| thread.usual.take()));
+        let taken = take(shares);
+        THREAD.with_borrow_mut(|thread| thread.usual = Some(taken));
     }
 }
 
 fn ask(shares: usize) -> Shares {
     // A test that waits must hold nothing.
-    drop(THREAD.with_borrow_mut(|thread| thread.third.take()));
+    drop(THREAD.with_borrow_mut(|thread| thread.usual.take()));
     let taken = take(shares);
     THREAD.with_borrow_mut(|thread| thread.has_asked = true);
     Shares { _space: None, _taken: taken }

@@ -89,7 +89,7 @@ pub struct Process(Child);
 impl Process {
     /// Starts a program.
     pub fn spawn(command: &mut Command) -> Self {
-        machine::join();
+        machine::join(machine::Started::Program);
         Self(command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}")))
     }
 

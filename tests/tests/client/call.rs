@@ -52,8 +52,8 @@ fn expect_exit(client: &mut Client, code: i32) {
 fn each_sees_and_hears_the_other() {
     let server = Server::start(&[]);
     let mut callee = waiting(&server, &["--video-pattern", "blue", "--audio-freq", "880"]);
-    let mut caller =
-        call(&server, &["--video-pattern", "red", "--audio-freq", "440", "--send-text", "hello there"]);
+    let sends = ["--video-pattern", "red", "--audio-freq", "440", "--send-text", "hello there"];
+    let mut caller = call(&server, &[&sends[..], &["--size", "640x480", "--fps", "30"]].concat());
     for event in ["registered", "calling", "offer-sent", "answer-received", "ice-connected", "dtls-connected"]
     {
         caller.wait_for(event);

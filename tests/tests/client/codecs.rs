@@ -51,19 +51,19 @@ fn assert_call(callers: &str, callees: &[&str], chosen: [&str; 2]) {
 
 #[test]
 fn h264_and_pcmu() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     assert_call("h264,pcmu", &[], ["h264", "pcmu"]);
 }
 
 #[test]
 fn h265_and_pcma() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     assert_call("h265,pcma", &[], ["h265", "pcma"]);
 }
 
 #[test]
 fn the_callees_preference_decides_among_what_is_offered() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     assert_call("vp8,h264,vp9,opus,pcmu", &["--codecs", "vp9,pcmu,vp8"], ["vp9", "pcmu"]);
 }
 
@@ -98,20 +98,20 @@ fn assert_page(codecs: &str, video: &str, offers: bool) {
 
 #[test]
 fn chromium_answers_h264_and_pcmu() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     assert_page("h264,pcmu", "h264", true);
 }
 
 #[test]
 fn chromium_offers_and_the_client_chooses_vp9() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     assert_page("vp9,vp8", "vp9", false);
 }
 
 /// A sender may change between the negotiated payload types at any time.
 #[test]
 fn a_peer_changes_its_codec_during_the_call() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&[]);
     let browser = Browser::start(BrowserOptions::default());
     let bare = Bare::open(&browser, &server, "web");
@@ -134,7 +134,7 @@ fn a_peer_changes_its_codec_during_the_call() {
 
 #[test]
 fn the_codecs_of_this_machine_are_listed() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let out = Command::new(program("callbin")).args(["codecs", "--json"]).output().expect("callbin runs");
     let list: Vec<Value> = serde_json::from_slice(&out.stdout).expect("JSON");
     let of = |name: &str| list.iter().find(|it| it["codec"] == name).unwrap_or_else(|| panic!("no {name}"));
@@ -167,7 +167,7 @@ fn plugins_without(name: &str) -> TempDir {
 /// A codec that is asked for and not installed is an error with the package's name, before any peer can call.
 #[test]
 fn a_codec_that_is_not_here_is_an_error() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let (server, plugins) = (Server::start(&[]), plugins_without("opus"));
     let mut command = Command::new(program("callbin"));
     command.args(["wait", "--codecs", "opus", "--headless", "--server", &server.ws_url()]);

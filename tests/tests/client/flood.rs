@@ -87,7 +87,7 @@ fn beside_a_flooder(server: &Server) -> [Client; 2] {
 
 #[test]
 fn in_a_room_whoever_asks_for_everything_disturbs_nobody() {
-    let _machine = machine::alone();
+    let _machine = machine::shared();
     let server = Server::start(&[]);
     let _flooder = flooder(&server, &["asks", "r"]);
     let [mut red, mut green] = beside_a_flooder(&server);
@@ -106,7 +106,7 @@ fn in_a_room_whoever_asks_for_everything_disturbs_nobody() {
 
 #[test]
 fn in_a_room_whoever_floods_is_ended_and_shunned() {
-    let _machine = machine::alone();
+    let _machine = machine::shared();
     let server = Server::start(&[]);
     let _flooder = flooder(&server, &["floods", "r"]);
     let [mut red, mut green] = beside_a_flooder(&server);
@@ -121,7 +121,7 @@ fn in_a_room_whoever_floods_is_ended_and_shunned() {
 /// Garbled RTP, RTCP and SCTP of a peer with valid ICE and DTLS. For longer runs start `callbin-test-garbler` directly.
 #[test]
 fn in_a_room_whoever_garbles_packets_disturbs_nobody() {
-    let _machine = machine::alone();
+    let _machine = machine::shared();
     let server = Server::start(&[]);
     let mut command = Command::new(program("callbin-test-garbler"));
     let _garbler = registered(command.args([&server.ws_url(), "garbler", "1", "r"]));

@@ -13,7 +13,7 @@ fn assert_sees_red_and_hears(client: &mut Client) {
 /// The offer is for one transport, and the answer has three.
 #[test]
 fn a_webrtcbin_that_does_not_bundle_answers() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&[]);
     let peer = Webrtcbin::start(&server, &["foreign"]);
     let args = ["call", "foreign", "--id", "gst", "--size", "320x240", "--send-text", "hello"];
@@ -26,7 +26,7 @@ fn a_webrtcbin_that_does_not_bundle_answers() {
 
 #[test]
 fn a_webrtcbin_that_does_not_bundle_offers() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&[]);
     let mut client = Client::start(&server, &["wait", "--id", "gst", "--size", "320x240"]);
     client.wait_for("waiting");

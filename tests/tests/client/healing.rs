@@ -95,7 +95,7 @@ fn a_call_outlives_the_address_over_which_everything_went() {
 
 #[test]
 fn a_peer_without_a_path_is_given_up_after_the_limit() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let Wired { mut caller, mut waiting, wire, networks: _networks, server: _server } =
         call(&["--give-up-after", "3"]);
     wire.change_both(Conditions { loss: 1.0, ..Conditions::default() });

@@ -65,7 +65,7 @@ fn sounds(stats: &Event, hz: u32) -> bool {
 
 #[test]
 fn three_see_and_hear_each_other_and_come_and_go() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&[]);
     let mut red = join(&server, RED);
     let mut green = join(&server, GREEN);
@@ -147,7 +147,7 @@ type Answering = fn(&str) -> Option<Value>;
 /// Members that were there first, so that the good ones offer to them.
 #[test]
 fn those_that_never_answer_reject_the_picture_or_answer_garbage_cost_only_themselves() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&[]);
     let never: Answering = |_| None;
     let rejects: Answering = |offer| Some(answer_to(offer, |line| line.replace("m=video 9", "m=video 0")));
@@ -199,7 +199,7 @@ fn answer_to(offer: &str, change: impl Fn(&str) -> String) -> Value {
 
 #[test]
 fn one_whose_network_is_cut_costs_only_itself() {
-    let _machine = machine::apart_and_alone();
+    let _machine = machine::apart();
     let server = Server::spawn_reachable(&["--keepalive-timeout", "2", "--pong-timeout", "6"]);
     let mut red = join(&server, RED);
     let mut green = join(&server, GREEN);
@@ -220,7 +220,7 @@ fn one_whose_network_is_cut_costs_only_itself() {
 
 #[test]
 fn those_that_never_offer_never_connect_or_send_garbage_cost_only_themselves() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     beside_two_good_ones(|server, silent| {
         enter(silent);
         let mut unreachable = Socket::register(server, "unreachable");
@@ -244,7 +244,7 @@ fn those_that_never_offer_never_connect_or_send_garbage_cost_only_themselves() {
 
 #[test]
 fn one_that_floods_costs_only_itself() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     beside_two_good_ones(|_, bad| {
         enter(bad);
         for to in ["red", "green"] {
@@ -259,7 +259,7 @@ fn one_that_floods_costs_only_itself() {
 
 #[test]
 fn one_that_starts_over_without_end_is_shunned() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&[]);
     let mut red = join(&server, RED);
     let mut bad = Socket::register(&server, "bad");
@@ -288,7 +288,7 @@ fn one_that_starts_over_without_end_is_shunned() {
 
 #[test]
 fn one_that_stops_reading_costs_only_itself() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     // The socket is read only up to ROOM_OK: later offers and candidates pile up.
     beside_two_good_ones(|server, bad| {
         enter(bad);
@@ -302,7 +302,7 @@ fn one_that_stops_reading_costs_only_itself() {
 
 #[test]
 fn one_that_is_suspended_costs_only_itself_and_is_back_when_resumed() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&[]);
     let mut red = join(&server, RED);
     let mut green = join(&server, GREEN);
@@ -321,7 +321,7 @@ fn one_that_is_suspended_costs_only_itself_and_is_back_when_resumed() {
 
 #[test]
 fn a_member_that_wants_no_picture_gets_the_sound() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&[]);
     let mut red = join(&server, RED);
     let mut deaf = Client::start(&server, &["room", "lobby", "--id", "listener", "--no-video"]);
@@ -334,7 +334,7 @@ fn a_member_that_wants_no_picture_gets_the_sound() {
 /// Two members that only receive send each other no media whose absence could be noticed.
 #[test]
 fn two_members_that_only_receive_do_not_give_each_other_up() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&[]);
     let _red = join(&server, RED);
     let mut watchers = ["one", "two"].map(|id| {
@@ -354,7 +354,7 @@ fn two_members_that_only_receive_do_not_give_each_other_up() {
 
 #[test]
 fn those_beyond_the_limit_are_declined() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&[]);
     let mut host = Client::start(&server, &["room", "lobby", "--id", "host", "--max-peers", "1"]);
     host.wait_for("joined");
@@ -401,7 +401,7 @@ fn media_go_on_while_the_server_is_gone_and_until_there_are_new_connections() {
 
 #[test]
 fn a_member_that_is_not_back_with_the_server_has_left() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let mut server = Server::start(&[]);
     let port = server.port();
     let (mut red, mut green) = two(&server);
@@ -414,7 +414,7 @@ fn a_member_that_is_not_back_with_the_server_has_left() {
 
 #[test]
 fn whoever_is_refused_on_the_way_back_tries_again() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let mut server = Server::start(&[]);
     let port = server.port();
     let mut red = join(&server, RED);
@@ -439,7 +439,7 @@ fn whoever_is_refused_on_the_way_back_tries_again() {
 
 #[test]
 fn a_message_larger_than_anything_it_reads_ends_a_client() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&["--max-message", "4000000"]);
     let mut red = join(&server, RED);
     let mut other = Socket::register(&server, "other");
@@ -456,7 +456,7 @@ fn a_message_larger_than_anything_it_reads_ends_a_client() {
 
 #[test]
 fn the_duration_is_over_when_it_is_also_before_the_server_lets_us_in() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&["--max-notice-rate", "1"]);
     // This address has used so much of its limit that it has to wait for half a minute.
     let mut other = Socket::register(&server, "other");
@@ -483,7 +483,7 @@ fn the_duration_is_over_when_it_is_also_before_the_server_lets_us_in() {
 
 #[test]
 fn texts_reach_every_member() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&[]);
     let mut red = join(&server, RED);
     let mut green = join(&server, GREEN);
@@ -527,8 +527,7 @@ const FLOOD: &str = r"
 
 /// A page that floods is ended by the members, and they go on.
 fn flood(with: &str, words: &str) {
-    // A flooding browser already uses two cores.
-    let _machine = machine::alone();
+    let _machine = machine::shared();
     let server = Server::start(&[]);
     let browser = Browser::start(BrowserOptions::default());
     let (mut red, mut green) = two(&server);

@@ -164,7 +164,7 @@ fn proxy_to(server: &Server) -> Front {
 
 #[test]
 fn a_call_through_proxies() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let (plain, (secure, _folder)) = (Server::start(&[]), tls_server());
     let (front, tls_front) = (proxy_to(&plain), proxy_to(&secure));
     for (url, name, front) in
@@ -350,7 +350,7 @@ fn people_read_once_why_a_call_failed() {
 
 #[test]
 fn a_call_outlives_the_server() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let mut server = Server::start(&[]);
     let port = server.port();
     let mut callee = Client::start(&server, &["wait", "--id", "callee"]);
@@ -425,7 +425,7 @@ fn hang_up(caller: Client, mut callee: Client) {
 
 #[test]
 fn a_call_has_its_session_again_when_the_server_is_back() {
-    let _machine = machine::alone();
+    let _machine = machine::shared();
     for args in [&[][..], &["--remote-offerer"]] {
         let mut server = Server::start(&[]);
         let (port, url) = (server.port(), server.ws_url());
@@ -445,7 +445,7 @@ fn a_call_has_its_session_again_when_the_server_is_back() {
 /// The server takes a while to notice, and then ends the session for the other side.
 #[test]
 fn a_call_has_its_session_again_after_one_side_was_cut_off() {
-    let _machine = machine::alone();
+    let _machine = machine::shared();
     let server = Server::start(&["--keepalive-timeout", "1", "--pong-timeout", "1"]);
     let (near, far) = (server.ws_url(), Middlebox::start(server.address()));
     let mut calls = [(&near, &far.ws_url()), (&far.ws_url(), &near)]
@@ -462,7 +462,7 @@ fn a_call_has_its_session_again_after_one_side_was_cut_off() {
 
 #[test]
 fn a_call_that_waits_for_its_session_is_not_there_for_others() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let mut server = Server::start(&[]);
     let (port, url) = (server.port(), server.ws_url());
     let (mut caller, mut callee) = in_a_call(&url, &url, &[]);

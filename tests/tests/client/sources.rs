@@ -120,7 +120,7 @@ fn film(file: &Path) {
 
 #[test]
 fn a_source_that_ends_is_replaced_by_a_card_until_it_is_back() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let source =
         "front=pipeline:videotestsrc is-live=true pattern=blue num-buffers=75 ! video/x-raw,framerate=25/1";
     let mut call = Call::start(&["--video", source, "--audio", "test"]);
@@ -138,7 +138,7 @@ fn a_source_that_ends_is_replaced_by_a_card_until_it_is_back() {
 
 #[test]
 fn a_file_plays_at_its_pace_and_then_there_is_a_card_and_silence() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("film.mkv");
     film(&file);
@@ -157,7 +157,7 @@ fn a_file_plays_at_its_pace_and_then_there_is_a_card_and_silence() {
 
 #[test]
 fn a_file_that_appears_later_is_played_again_and_again_and_opened_once() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let folder = TempDir::new().unwrap();
     let (hidden, file) = (folder.path().join("hidden"), folder.path().join("film.mkv"));
     film(&hidden);
@@ -180,7 +180,7 @@ fn a_file_that_appears_later_is_played_again_and_again_and_opened_once() {
 
 #[test]
 fn a_camera_behind_rtsp_may_be_restarted() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let port = free_port();
     let camera = Rtsp::start(port, "red");
     let url = Rtsp::url(port);
@@ -199,7 +199,7 @@ fn a_camera_behind_rtsp_may_be_restarted() {
 
 #[test]
 fn a_stream_on_stdin_is_read_once_the_call_begins() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("film.mkv");
     film(&file);
@@ -212,7 +212,7 @@ fn a_stream_on_stdin_is_read_once_the_call_begins() {
 
 #[test]
 fn a_screen_is_sent_and_its_end_does_not_end_the_call() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let mut display = Display::start();
     let source = format!("screen:{}", display.name());
     // GStreamer pads the lines of a picture of this width.
@@ -227,7 +227,7 @@ fn a_screen_is_sent_and_its_end_does_not_end_the_call() {
 
 #[test]
 fn streams_of_the_network_are_sent() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let picture = "videotestsrc is-live=true pattern=snow ! video/x-raw,width=320,height=240,framerate=30/1 ! \
                    openh264enc gop-size=15 bitrate=1000000 ! h264parse config-interval=-1 ! \
                    mpegtsmux alignment=7 ! ";
@@ -284,7 +284,7 @@ fn serve_mjpeg() -> u16 {
 
 #[test]
 fn two_cameras_are_two_tracks_in_a_browser() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let site = Site::up();
     let page = site.waiting("web");
     let args = ["call", "web", "--id", "gst", "--video", "front=test:red", "--video", "rear=test:blue"];
@@ -305,7 +305,7 @@ fn two_cameras_are_two_tracks_in_a_browser() {
 
 #[test]
 fn cameras_are_placed_on_the_m_lines_of_a_peer_that_offers() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let cameras = ["--video", "front=test:red", "--video", "rear=test:blue", "--fps", "10"];
     let server = Server::start(&[]);
     let mut asked = Client::start(&server, &[&["wait", "--id", "asked"], &cameras[..]].concat());

@@ -174,7 +174,7 @@ fn members_of_all_shapes_have_a_tile_with_their_name_and_the_layout_follows_them
 
 #[test]
 fn a_browsers_tile_follows_its_camera() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&[]);
     let display = Display::start();
     let watcher = watch_on(&display, &server);
@@ -223,7 +223,7 @@ fn a_browsers_tile_follows_its_camera() {
 
 #[test]
 fn the_window_can_be_resized_and_closed_and_the_call_goes_on() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&[]);
     let display = Display::start();
     let mut watcher = watch_on(&display, &server);
@@ -253,7 +253,7 @@ fn the_window_can_be_resized_and_closed_and_the_call_goes_on() {
 
 #[test]
 fn the_call_outlives_the_display() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&[]);
     let mut display = Display::start();
     let mut watcher = watch_on(&display, &server);
@@ -270,7 +270,7 @@ fn the_call_outlives_the_display() {
 
 #[test]
 fn a_window_that_is_suspended_goes_on_when_resumed_and_one_that_is_killed_is_told() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&[]);
     let display = Display::start();
     let mut watcher = watch_on(&display, &server);
@@ -294,7 +294,7 @@ fn a_window_that_is_suspended_goes_on_when_resumed_and_one_that_is_killed_is_tol
 
 #[test]
 fn a_suspended_window_does_not_outlive_the_call() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&[]);
     let mut watcher = watch(&server, |command| {
         command.arg("--video-sink=fakesink");
@@ -312,7 +312,7 @@ fn a_suspended_window_does_not_outlive_the_call() {
 
 #[test]
 fn every_member_is_heard_in_the_mix() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&[]);
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("mix.raw");
@@ -351,7 +351,7 @@ fn strength(samples: &[f64], hz: f64) -> f64 {
 #[test]
 fn sinks_that_block_disturb_nobody() {
     // A window that gets no time to run counts as one that does not respond.
-    let _machine = machine::alone();
+    let _machine = machine::shared();
     const SLOW: &str = "identity sleep-time=3000000 ! fakesink";
     const STUCK: &str = "identity sleep-time=3600000000 ! fakesink";
     const LATE: &str = "fakesink sync=true ts-offset=3600000000000";
@@ -381,7 +381,7 @@ fn sinks_that_block_disturb_nobody() {
 
 #[test]
 fn sinks_that_fail_are_told_and_disturb_nobody() {
-    let _machine = machine::shared();
+    let _machine = machine::busy();
     let server = Server::start(&[]);
     let mut watcher = watch(&server, |command| {
         command.args(["--video-sink=fakesink", "--audio-sink=identity error-after=50 ! fakesink"]);
