@@ -11,9 +11,6 @@ SEED ?=
 BIN ?= target/release
 MAINTAINER ?=
 
-# All programs of tests but the one that `make interop` runs.
-TESTS = $(filter-out browser,$(notdir $(wildcard tests/tests/*)))
-
 export CARGO_TERM_COLOR ?= auto
 
 .PHONY: help setup build install deb demo test lint unit page-test interop compare bench bench-network bench-media soak audit clean
@@ -52,14 +49,13 @@ test: ## Install missing packages, then run all tests, those of the page include
 lint: ## Check format, lints, the types of the page, and the documentation of the code
 	@scripts/setup.sh test
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --test browser --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 	tools=$$(scripts/page-tools.sh) && "$$tools/.bin/tsc" -p www/test/jsconfig.json
 
 unit:
 	cargo build --workspace --all-targets --locked
-	RUST_TEST_THREADS=6 cargo test --workspace --locked --no-fail-fast --lib --bins $(TESTS:%=--test %)
-	cargo test --workspace --locked --doc --quiet
+	RUST_TEST_THREADS=6 cargo test --workspace --locked --no-fail-fast
 	CALLBIN_TEST_NODES=2 RUST_TEST_THREADS=6 cargo test --workspace --locked --test server --test dialect -- protocol:: bridge:: webrtcsink:: rooms:: action:: rest::
 
 page-test:

@@ -79,7 +79,7 @@ fn still_undisturbed(pair: Pair) {
 
 #[test]
 fn everybody_sees_and_hears_everybody_and_who_stays_is_not_disturbed() {
-    let _machine = machine::alone();
+    let _machine = machine::shared();
     let server = Server::start(&[]);
     let few = BrowserOptions { window: (640, 480), ..BrowserOptions::default() };
     let browser = Browser::start(few);
@@ -128,7 +128,7 @@ fn everybody_sees_and_hears_everybody_and_who_stays_is_not_disturbed() {
 fn eighty_comings_and_goings_leave_nothing_behind() {
     const ROUNDS: usize = 80;
     const WARM_UP: usize = 40;
-    let _machine = machine::alone();
+    let _machine = machine::shared();
     let mut server = Server::start(&[]);
     // Without a camera: the cost of decoding it in a client depends on the page's current resolution.
     let browser = Browser::start(BrowserOptions { fake_devices: false, ..BrowserOptions::default() });
