@@ -63,7 +63,7 @@ page-test:
 
 interop: ## Test callbin with other WebRTC stacks; EXAMPLES=… for a checkout of GStreamer's examples
 	@EXAMPLES="$(EXAMPLES)" scripts/setup.sh interop
-	RUST_TEST_THREADS=6 cargo test --workspace --locked --test browser
+	CHROMIUM=chromium RUST_TEST_THREADS=6 cargo test --workspace --locked --test browser
 	@EXAMPLES="$(EXAMPLES)" scripts/interop.sh
 
 compare: build ## Compare with what callbin replaces, on this machine; EXAMPLES=… for a checkout of GStreamer's examples
