@@ -11,6 +11,9 @@ SEED ?=
 BIN ?= target/release
 MAINTAINER ?=
 
+# The programs of tests, but the one that `make interop` runs.
+PROGRAMS = $(filter-out browser,$(notdir $(wildcard tests/tests/*)))
+
 export CARGO_TERM_COLOR ?= auto
 
 .PHONY: help setup build install deb demo test lint unit page-test interop compare bench bench-network bench-media soak audit clean
@@ -55,7 +58,9 @@ lint: ## Check format, lints, the types of the page, and the documentation of th
 
 unit:
 	cargo build --workspace --all-targets --locked
-	RUST_TEST_THREADS=6 cargo test --workspace --locked --no-fail-fast
+	RUST_TEST_THREADS=3 cargo test --workspace --locked --no-fail-fast --lib --bin callbin-interop --bin callbin-load
+	RUST_TEST_THREADS=6 cargo test --workspace --locked --no-fail-fast $(PROGRAMS:%=--test %)
+	cargo test --workspace --locked --quiet --doc
 	CALLBIN_TEST_NODES=2 RUST_TEST_THREADS=6 cargo test --workspace --locked --test server --test dialect -- protocol:: bridge:: webrtcsink:: rooms:: action:: rest::
 
 page-test:
