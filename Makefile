@@ -11,8 +11,8 @@ SEED ?=
 BIN ?= target/release
 MAINTAINER ?=
 
-# The programs of tests, but the one that `make interop` runs.
-PROGRAMS = $(filter-out browser,$(notdir $(wildcard tests/tests/*)))
+# The programs of tests, but the client's, whose tests mostly wait, and the one that `make interop` runs.
+PROGRAMS = $(filter-out browser client,$(notdir $(wildcard tests/tests/*)))
 
 export CARGO_TERM_COLOR ?= auto
 
@@ -59,9 +59,10 @@ lint: ## Check format, lints, the types of the page, and the documentation of th
 unit:
 	cargo build --workspace --all-targets --locked
 	RUST_TEST_THREADS=3 cargo test --workspace --locked --no-fail-fast --lib --bin callbin-interop --bin callbin-load
-	RUST_TEST_THREADS=6 cargo test --workspace --locked --no-fail-fast $(PROGRAMS:%=--test %)
+	RUST_TEST_THREADS=6 cargo test --workspace --locked --no-fail-fast --test client
+	RUST_TEST_THREADS=3 cargo test --workspace --locked --no-fail-fast $(PROGRAMS:%=--test %)
 	cargo test --workspace --locked --quiet --doc
-	CALLBIN_TEST_NODES=2 RUST_TEST_THREADS=6 cargo test --workspace --locked --test server --test dialect -- protocol:: bridge:: webrtcsink:: rooms:: action:: rest::
+	CALLBIN_TEST_NODES=2 cargo test --workspace --locked --test server --test dialect -- protocol:: bridge:: webrtcsink:: rooms:: action:: rest::
 
 page-test:
 	node --test www/test/*.test.js

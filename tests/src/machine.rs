@@ -1,7 +1,7 @@
 //! The machine that the tests of one program share. It has two cores, and most tests wait most of the time, so `make test`
-//! runs six at a time. Those with clients run four at a time, those with a browser or several pipelines three at a time, and
-//! those that measure something two at a time, or alone. Those that add networks do that in a network namespace of their own:
-//! browsers and clients of other tests notice each change of the machine's addresses.
+//! runs three at a time, and six of the client's. Of those with clients at most four run, of those with a browser or several
+//! pipelines three, and of those that measure something two, or one alone. Those that add networks do that in a network namespace
+//! of their own: browsers and clients of other tests notice each change of the machine's addresses.
 
 use std::{
     cell::RefCell,
