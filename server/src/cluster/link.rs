@@ -76,14 +76,19 @@ impl Message {
 pub struct Batch {
     /// The sender.
     pub from: NodeId,
-    /// Its number among the sender's batches for the receiver, from 1. A batch without messages only says which number is
-    /// next.
+    /// Its number among the sender's batches for the receiver, from 1. A batch without messages, or
+    /// with a check alone, only says which number is next.
     pub number: u64,
     /// The messages.
     pub messages: Vec<Message>,
 }
 
 impl Batch {
+    /// Whether it only says which number is next, or asks whether all came.
+    pub fn has_no_number(&self) -> bool {
+        self.messages.iter().all(|message| matches!(message, Message::Check))
+    }
+
     /// Its size in queues, in bytes.
     pub fn cost(&self) -> usize {
         self.messages.iter().map(Message::cost).sum()
@@ -111,6 +116,8 @@ struct Link {
     came: u64,
     /// Batches were sent that nothing has followed: the other side would not notice the loss of the last one.
     is_due: bool,
+    /// The other side is to be asked whether all of its batches came.
+    is_check_due: bool,
 }
 
 /// What a batch is for its receiver.
@@ -154,7 +161,15 @@ impl Links {
 
     /// Takes the queued messages as batches.
     pub fn take(&mut self, me: &NodeId, out: &mut Vec<(NodeId, Batch)>) {
-        for (to, link) in self.0.iter_mut().filter(|(_, link)| !link.waiting.is_empty()) {
+        for (to, link) in &mut self.0 {
+            if std::mem::take(&mut link.is_check_due) {
+                // It has no number of its own: no call is ended because nobody heard the question.
+                let messages = vec![Message::Check];
+                out.push((to.clone(), Batch { from: me.clone(), number: link.sent + 1, messages }));
+            }
+            if link.waiting.is_empty() {
+                continue;
+            }
             let mut batch = Vec::new();
             let mut size = 0;
             link.under_way += std::mem::take(&mut link.bytes);
@@ -187,6 +202,11 @@ impl Links {
         }
     }
 
+    /// Asks a node, with the next batches, whether all of its own came.
+    pub fn check(&mut self, to: &NodeId) {
+        self.0.entry(to.clone()).or_default().is_check_due = true;
+    }
+
     /// A batch without messages did not arrive: another one is due, if there were others at all.
     pub fn missed(&mut self, to: &NodeId) {
         if let Some(link) = self.0.get_mut(to).filter(|link| link.sent > 0) {
@@ -199,10 +219,10 @@ impl Links {
         let link = self.0.entry(batch.from.clone()).or_default();
         let next = link.came.saturating_add(1);
         if batch.number > next {
-            link.came = if batch.messages.is_empty() { batch.number - 1 } else { batch.number };
+            link.came = if batch.has_no_number() { batch.number - 1 } else { batch.number };
             return Arrival::Gap;
         }
-        if batch.number < next || batch.messages.is_empty() {
+        if batch.number < next || batch.has_no_number() {
             return Arrival::Again;
         }
         link.came = next;

@@ -1014,7 +1014,7 @@ impl Node {
         self.dead.retain(|node| !alive.contains(node));
         if std::mem::take(&mut self.is_check_due) {
             let me = self.me.clone();
-            alive.iter().filter(|node| **node != me).for_each(|node| self.send(node, Message::Check));
+            alive.iter().filter(|node| **node != me).for_each(|node| self.links.check(node));
         }
         if !is_full {
             self.write_owed();
@@ -1194,8 +1194,8 @@ impl Node {
             return;
         }
         match self.links.arrived(&batch) {
-            Arrival::Again => return,
-            Arrival::Next => {}
+            Arrival::Again if batch.messages != [Message::Check] => return,
+            Arrival::Again | Arrival::Next => {}
             Arrival::Gap => {
                 self.lost_links += 1;
                 self.break_off(&node, out);
