@@ -76,19 +76,14 @@ impl Message {
 pub struct Batch {
     /// The sender.
     pub from: NodeId,
-    /// Its number among the sender's batches for the receiver, from 1. A batch without messages, or
-    /// with a check alone, only says which number is next.
+    /// Its number among the sender's batches for the receiver, from 1. A batch without messages only says which number is
+    /// next. A batch with the number 0 has no place in this order: its loss ends no calls.
     pub number: u64,
     /// The messages.
     pub messages: Vec<Message>,
 }
 
 impl Batch {
-    /// Whether it only says which number is next, or asks whether all came.
-    pub fn has_no_number(&self) -> bool {
-        self.messages.iter().all(|message| matches!(message, Message::Check))
-    }
-
     /// Its size in queues, in bytes.
     pub fn cost(&self) -> usize {
         self.messages.iter().map(Message::cost).sum()
@@ -116,7 +111,7 @@ struct Link {
     came: u64,
     /// Batches were sent that nothing has followed: the other side would not notice the loss of the last one.
     is_due: bool,
-    /// The other side is to be asked whether all of its batches came.
+    /// A [`Message::Check`] is to be sent.
     is_check_due: bool,
 }
 
@@ -129,6 +124,8 @@ pub enum Arrival {
     Again,
     /// Batches before it are lost.
     Gap,
+    /// It has no place in the order.
+    Unnumbered,
 }
 
 /// The links to all other nodes.
@@ -163,9 +160,7 @@ impl Links {
     pub fn take(&mut self, me: &NodeId, out: &mut Vec<(NodeId, Batch)>) {
         for (to, link) in &mut self.0 {
             if std::mem::take(&mut link.is_check_due) {
-                // It has no number of its own: no call is ended because nobody heard the question.
-                let messages = vec![Message::Check];
-                out.push((to.clone(), Batch { from: me.clone(), number: link.sent + 1, messages }));
+                out.push((to.clone(), Batch { from: me.clone(), number: 0, messages: vec![Message::Check] }));
             }
             if link.waiting.is_empty() {
                 continue;
@@ -202,9 +197,11 @@ impl Links {
         }
     }
 
-    /// Asks a node, with the next batches, whether all of its own came.
+    /// Queues a [`Message::Check`] for a node. A batch without messages, which follows if anything was sent before, shows the
+    /// node whether it has missed something itself.
     pub fn check(&mut self, to: &NodeId) {
         self.0.entry(to.clone()).or_default().is_check_due = true;
+        self.missed(to);
     }
 
     /// A batch without messages did not arrive: another one is due, if there were others at all.
@@ -216,13 +213,16 @@ impl Links {
 
     /// Takes note of a batch.
     pub fn arrived(&mut self, batch: &Batch) -> Arrival {
+        if batch.number == 0 {
+            return Arrival::Unnumbered;
+        }
         let link = self.0.entry(batch.from.clone()).or_default();
         let next = link.came.saturating_add(1);
         if batch.number > next {
-            link.came = if batch.has_no_number() { batch.number - 1 } else { batch.number };
+            link.came = if batch.messages.is_empty() { batch.number - 1 } else { batch.number };
             return Arrival::Gap;
         }
-        if batch.number < next || batch.has_no_number() {
+        if batch.number < next || batch.messages.is_empty() {
             return Arrival::Again;
         }
         link.came = next;

@@ -1194,8 +1194,8 @@ impl Node {
             return;
         }
         match self.links.arrived(&batch) {
-            Arrival::Again if batch.messages != [Message::Check] => return,
-            Arrival::Again | Arrival::Next => {}
+            Arrival::Again => return,
+            Arrival::Next | Arrival::Unnumbered => {}
             Arrival::Gap => {
                 self.lost_links += 1;
                 self.break_off(&node, out);

@@ -158,6 +158,33 @@ fn a_call_whose_last_message_was_lost_ends() {
     }
 }
 
+/// As when the store fails over, and one node is back before the other one.
+#[test]
+fn a_greeting_that_nobody_hears_ends_no_call() {
+    let mut world = World::new();
+    let shared = world.call();
+    for Host { node, out, .. } in &mut world.hosts {
+        node.disconnected(world.now, out);
+    }
+    let Host { node, number, out, .. } = &mut world.hosts[0];
+    *number += 1;
+    node.connected(world.now, out);
+    while world.send_of(0) {}
+    assert!(!world.hosts[1].inbox.is_empty(), "the greeting");
+    world.hosts[1].inbox.clear();
+    world.connect(1);
+    for _ in 0..3 {
+        world.tick();
+        world.run();
+    }
+    assert!(world.hosts[0].node.item(&shared, vec![1]));
+    world.run();
+    assert!(world.has(1, |it| matches!(it, Output::Item(..))), "the call goes on");
+    for at in 0..2 {
+        assert!(!world.has(at, |it| matches!(it, Output::Ended(_))), "node {at}");
+    }
+}
+
 #[test]
 fn a_connection_that_is_gone_takes_nothing() {
     let mut world = World::new();
