@@ -11,7 +11,8 @@ SEED ?=
 BIN ?= target/release
 MAINTAINER ?=
 
-# The programs of tests, but the client's, whose tests mostly wait, and the one that `make interop` runs.
+# The test programs of which three tests run at a time. The client's tests mostly wait: six of them run at a time. `make interop`
+# runs `browser`.
 PROGRAMS = $(filter-out browser client,$(notdir $(wildcard tests/tests/*)))
 
 export CARGO_TERM_COLOR ?= auto
@@ -52,7 +53,8 @@ test: ## Install missing packages, then run all tests, those of the page include
 lint: ## Check format, lints, the types of the page, and the documentation of the code
 	@scripts/setup.sh test
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --test browser --locked -- -D warnings
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --test browser --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 	tools=$$(scripts/page-tools.sh) && "$$tools/.bin/tsc" -p www/test/jsconfig.json
 
@@ -69,7 +71,7 @@ page-test:
 
 interop: ## Test callbin with other WebRTC stacks; EXAMPLES=… for a checkout of GStreamer's examples
 	@EXAMPLES="$(EXAMPLES)" scripts/setup.sh interop
-	CHROMIUM=chromium RUST_TEST_THREADS=6 cargo test --workspace --locked --test browser
+	CHROMIUM="$${CHROMIUM:-chromium}" RUST_TEST_THREADS=6 cargo test --workspace --locked --test browser
 	@EXAMPLES="$(EXAMPLES)" scripts/interop.sh
 
 compare: build ## Compare with what callbin replaces, on this machine; EXAMPLES=… for a checkout of GStreamer's examples

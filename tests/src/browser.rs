@@ -48,8 +48,8 @@ pub enum Engine {
 pub struct BrowserOptions {
     /// Which one.
     pub engine: Engine,
-    /// Start Chromium with its own interface, as users have it. Tests need it for its dialogs, for devices that are refused or a
-    /// screen that is shared. Otherwise its headless shell is started: the same engine, for two thirds of the CPU time.
+    /// Start Chromium with its own interface, as users have it, for tests of devices that are refused, and of a screen that is
+    /// shared or kept awake. Otherwise its headless shell is started: the same engine, for two thirds of the CPU time.
     pub whole: bool,
     /// Hide local addresses behind mDNS names, as browsers do for pages without camera or microphone access. A page
     /// with access shows its addresses in any case.
@@ -117,7 +117,7 @@ impl Browser {
         Self::launch(options, None)
     }
 
-    /// Starts it whole in another network, where pages of this origin may use camera and microphone without TLS.
+    /// Starts it in another network, where pages of this origin may use camera and microphone without TLS.
     pub fn start_in(network: &Network, origin: &str, options: BrowserOptions) -> Self {
         Self::launch(options, Some((network, origin)))
     }

@@ -138,7 +138,7 @@ pub(super) fn command(
     profile: &Path,
     network: Option<(&Network, &str)>,
 ) -> Command {
-    // The shell cannot refuse devices, and takes no origin without TLS for secure.
+    // Tests with refused devices, and with an origin that is to be secure without TLS, fail in the shell.
     let whole = options.whole || options.block_devices || network.is_some();
     let usual = if whole { "chromium" } else { "chromium-headless-shell" };
     let program = std::env::var_os("CHROMIUM").unwrap_or_else(|| usual.into());
